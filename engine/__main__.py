@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 
-from engine.commands.output import ExitCode, say
-from engine.commands.session import Session
+from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.session import Session
 
 COMMANDS = Path(__file__).with_name("commands")
 
@@ -44,7 +44,7 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            from engine.near import did_you_mean
+            from engine.model.spelling import did_you_mean
 
             hint = did_you_mean(name, verbs()) or "labrelay --help lists them"
             raise click.UsageError(f"no such verb: {name}; {hint}", ctx)
@@ -113,9 +113,9 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
 
 def _failed(error: Exception, *, debug: bool) -> ExitCode:
     """Say what went wrong, in the way its class asks for."""
-    from engine.control import RefusedError, UnreachableError
-    from engine.errors import ConfigError, DamagedError, ErasedError, IntegrityError, LabRelayError, LockedError
-    from engine.loss import LossError
+    from engine.actions.control import RefusedError, UnreachableError
+    from engine.model.errors import ConfigError, DamagedError, ErasedError, IntegrityError, LabRelayError, LockedError
+    from engine.store.core.loss import LossError
 
     if isinstance(error, ConfigError):
         for problem in error.problems:

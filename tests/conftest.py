@@ -12,7 +12,7 @@ from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
 
 if TYPE_CHECKING:
-    from engine.sandbox import Sandbox
+    from engine.devtools.sandbox import Sandbox
 
 # No deadline: it measures the machine, and a busy one makes good tests fail. Each test bounds its examples instead.
 hypothesis.settings.register_profile("labrelay", deadline=None, print_blob=True)
@@ -42,7 +42,7 @@ def no_site_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def sandbox() -> "AsyncIterator[Sandbox]":
     """A FHIR server of our own."""
-    from engine.sandbox import Sandbox  # only the tests that want one pay for it
+    from engine.devtools.sandbox import Sandbox  # only the tests that want one pay for it
 
     made = Sandbox()
     await made.start()

@@ -1,6 +1,6 @@
 """Who may import whom, and what a pure module may not touch. Read from the text of the modules, not by running them.
 
-The rooms and their order are those of docs/architecture.md. A new module of `engine` must be put into one of them here.
+The folders of `engine` are its layers. docs/architecture.md says what each one is for.
 """
 
 import ast
@@ -19,52 +19,22 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CONTRACT = {"engine.link_events", "engine.message", "engine.errors", "engine.reasons", "engine.values"}
-CONTRACT_WITH_IO = CONTRACT | {"engine.ports", "engine.clock"}
+CONTRACT = {f"engine.model.{name}" for name in ("link_events", "message", "errors", "reasons", "values")}
+CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock"}
 
-# The layers of `engine`, from the inside out: a module imports from its own layer and those before it.
-# A name stands for a module or for a whole package.
-LAYERS: tuple[tuple[str, frozenset[str]], ...] = (
-    (
-        "values",
-        names(
-            "actor allocator breaker chain clock clock_watch conditional controls cultures deidentified "
-            "deidentified_codes list_form downtime edit_text errors examine examine_lines facts growth hashes health "
-            "key_sheet kinds lane letters "
-            "link_events link_words message near numbers ownership pace packing persons ports reagents reasons "
-            "receive_memory records registry repeats results retry secrets site site_file snapshot succession "
-            "technology tested timing told told_document told_hl7 told_lists units values versions words "
-            "yaml_nodes critical"
-        ),
-    ),
-    (
-        "stores, mapping, configuration",
-        names(
-            "absent accepted along anchor answers apart arrival audit backups batch bearers before_upgrade causes "
-            "compact config correcting damage detecting durable earlier elsewhere emptying erased erasing formats "
-            "holding installed joining journal kek layouts letting_go line_trace listing lock loss lots mapping meant "
-            "memory moments migrate new_folder numbered outbox packs pauses pruned reading replays reserve retention "
-            "rollback rotation row_check rows salvage server_versions settling superseding suspect sweeping "
-            "trail trail_check unfinished unmapped_codes upkeep moving "
-            "used_numbers vault verdict verify wal_repair warm_up wholes writer"
-        ),
-    ),
-    (
-        "the way of a message",
-        names("channel channel_parts delivery heap intake judging outcomes overlong preparing tee unkept"),
-    ),
-    (
-        "the running site",
-        names(
-            "acts affected app backup_keeper build control daily_look gentle link_view logs metrics not_taken "
-            "observe process_metrics replaying reprocessing sandbox second_anchor sources supervisor switches taps "
-            "watchdog web who_is_who worker"
-        ),
-    ),
-    ("commands", names("__main__ bench commands demo simulator workbench")),
+# The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.
+ORDER = (
+    *("engine.model", "engine.succession", "engine.config", "engine.delivery", "engine.mapping"),
+    # the store's own order
+    *("engine.store.core", "engine.store.operations", "engine.store.lifecycle", "engine.store.queries"),
+    *("engine.store.integrity", "engine.store.journal", "engine.store.recovery"),
+    *("engine.receiving", "engine.diagnostics", "engine.processing", "engine.monitoring", "engine.actions"),
+    *("engine.web", "engine.runtime", "engine.devtools", "engine.commands", "engine.__main__"),
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
-APART = (("mapping", names("journal outbox vault writer reading batch arrival verdict memory anchor audit config")),)
+APART = (("engine.mapping", "engine.store"),)
+# A mapping knows no configuration of a site, but the reader of YAML and the table of adapters.
+OF_CONFIG_IN_MAPPING = {"engine.config.yaml_nodes", "engine.config.registry"}
 
 IMPURE_MODULES = names(
     "asyncio concurrent ctypes fcntl glob http io logging multiprocessing os pathlib pickle random requests secrets "
@@ -83,7 +53,7 @@ DATA_FOLDERS = (
     "requirements",
     "samples",
     "systemd",
-    "engine/schema",
+    "engine/store/schema",
 )
 
 
@@ -107,7 +77,7 @@ def imports(path: Path) -> frozenset[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            # `from engine import registry` imports engine.registry
+            # `from engine import registry` imports engine.config.registry
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in inner if _is_module(name)} or {node.module or ""}
     return frozenset(found)
@@ -122,12 +92,12 @@ def ours(names: frozenset[str]) -> set[str]:
     return {name for name in names if name.split(".")[0] in ("engine", "adapters", "tests", "tools")}
 
 
-def layer(module: str) -> int:
-    name = module.split(".")[1] if "." in module else ""
-    for number, (_, names) in enumerate(LAYERS):
-        if name in names:
+def room(module: str) -> int:
+    """Its place in `ORDER`."""
+    for number, folder in enumerate(ORDER):
+        if module == folder or module.startswith(f"{folder}."):
             return number
-    pytest.fail(f"{module} is in no layer; put it into one of LAYERS in {Path(__file__).name}")
+    pytest.fail(f"{module} is in no folder of ORDER in {Path(__file__).name}")
 
 
 ADAPTERS = dict(modules("adapters"))
@@ -184,22 +154,44 @@ def test_the_engine_reaches_adapters_only_through_the_registry(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ENGINE)
-def test_layers_look_inwards_only(name: str) -> None:
-    mine = layer(name)
+def test_folders_look_inwards_only(name: str) -> None:
+    if name == "engine.store":
+        return
+    mine = room(name)
     for other in imports(ENGINE[name]):
-        if other.startswith("engine.") and layer(other) > mine and not _for_types_only(ENGINE[name], other):
-            pytest.fail(f"{name} ({LAYERS[mine][0]}) imports {other} ({LAYERS[layer(other)][0]})")
+        if other.startswith("engine.") and room(other) > mine and not _for_types_only(ENGINE[name], other):
+            pytest.fail(f"{name} ({ORDER[mine]}) imports {other} ({ORDER[room(other)]})")
 
 
-@pytest.mark.parametrize(("package", "others"), APART, ids=["mapping and stores"])
-def test_some_rooms_do_not_know_each_other(package: str, others: frozenset[str]) -> None:
+def test_no_module_lies_flat() -> None:
+    assert {path.name for path in (CHECKOUT / "engine").glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_tests_lie_in_the_folders_of_what_they_test() -> None:
+    folders = {path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")}
+    rooms = {folder for folder in folders if folder.parts[:1] in (("engine",), ("adapters",))}
+    assert [str(folder) for folder in rooms if not (CHECKOUT / folder).is_dir()] == []
+
+
+@pytest.mark.parametrize(("one", "other"), APART, ids=["mapping and store"])
+def test_some_folders_do_not_know_each_other(one: str, other: str) -> None:
     for name, path in ENGINE.items():
-        first = name.split(".")[1]
-        known = {other.split(".")[1] for other in imports(path) if other.startswith("engine.")}
-        if first == package:
-            assert known & others == set(), name
-        elif first in others:
-            assert package not in known, name
+        for mine, theirs in ((one, other), (other, one)):
+            if name.startswith(f"{mine}."):
+                assert {known for known in imports(path) if known.startswith(theirs)} == set(), name
+
+
+def test_a_mapping_knows_no_configuration_of_a_site() -> None:
+    for name, path in ENGINE.items():
+        if name.startswith("engine.mapping"):
+            known = {other for other in imports(path) if other.startswith("engine.config")}
+            assert known <= OF_CONFIG_IN_MAPPING, name
+
+
+def test_only_commands_use_the_tools_of_developers() -> None:
+    for name, path in ENGINE.items():
+        if not name.startswith(("engine.devtools", "engine.commands")):
+            assert not any(other.startswith("engine.devtools") for other in imports(path)), name
 
 
 def test_only_commands_and_tests_run_commands() -> None:
@@ -214,7 +206,7 @@ def test_the_product_does_not_import_its_tests_or_tools() -> None:
 
 
 def test_the_registry_names_modules_that_exist() -> None:
-    for node in ast.walk(tree(CHECKOUT / "engine" / "registry.py")):
+    for node in ast.walk(tree(CHECKOUT / "engine" / "config" / "registry.py")):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("adapters."):
             assert node.value in ADAPTERS
 
@@ -253,9 +245,7 @@ def _for_types_only(path: Path, module: str) -> bool:
         node in guarded
         for node in ast.walk(whole)
         if isinstance(node, ast.ImportFrom)
-        and (
-            node.module == module or (node.module == "engine" and module.split(".")[1] in {a.name for a in node.names})
-        )
+        and (node.module == module or module in {f"{node.module}.{alias.name}" for alias in node.names})
     )
 
 
@@ -263,4 +253,4 @@ def test_the_readers_of_the_standards_are_loaded_where_a_site_asks_for_them_alon
     """They are large and slow to load: no daemon and no other command pays for them."""
     loads = re.compile(r"^\s*(?:import|from)\s+(?:hl7apy|fhir)\b|import_module\(\"(?:hl7apy|fhir)\b", re.MULTILINE)
     users = {name for name, path in {**ENGINE, **ADAPTERS}.items() if loads.search(path.read_text(encoding="utf-8"))}
-    assert users == {"engine.commands.fhir_models", "engine.commands.hl7_structures"}
+    assert users == {"engine.commands.shared.fhir_models", "engine.commands.shared.hl7_structures"}

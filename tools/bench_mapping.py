@@ -13,9 +13,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from engine import registry
+from engine.config import registry
 from engine.mapping import load
-from engine.message import FormatOptions, MapContext
+from engine.model.message import FormatOptions, MapContext
 
 ANALYTES = [
     ("6690-2", "Leukocytes", "10*3/uL", 1),

@@ -33,19 +33,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engine import arrival, verdict
-from engine.batch import Batch
-from engine.bench.cases import CHANNELS, Bench, Case
-from engine.bench.messages import control_id, oru
-from engine.clock import SystemClock
-from engine.journal import Journal, Routed
-from engine.message import Document, Received, Report
-from engine.numbers import Number
-from engine.outbox import attempts
-from engine.packing import Packer
-from engine.reading.connecting import JOURNAL_NAME
-from engine.reasons import Reason
-from engine.records import Filter
+from engine.devtools.bench.cases import CHANNELS, Bench, Case
+from engine.devtools.bench.messages import control_id, oru
+from engine.model.clock import SystemClock
+from engine.model.message import Document, Received, Report
+from engine.model.packing import Packer
+from engine.model.reasons import Reason
+from engine.model.records import Filter
+from engine.model.search_keys import Number
+from engine.store.core.batch import Batch
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.journal import Journal, Routed
+from engine.store.operations import append as arrival
+from engine.store.operations import record_outcome as verdict
+from engine.store.operations.outbox import attempts
 
 DAY_US = 86_400_000_000
 DAYS = 90

@@ -25,7 +25,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from engine.__main__ import labrelay, verbs  # noqa: E402 - the checkout must be found first
 from engine.commands.analyzers import summary  # noqa: E402
-from engine.commands.output import EXIT_WORDS  # noqa: E402
+from engine.commands.shared.output import EXIT_WORDS  # noqa: E402
 from engine.config import (  # noqa: E402
     channel,
     destination,
@@ -41,10 +41,10 @@ from engine.config import (  # noqa: E402
     source_text,
 )
 from engine.config.problems import words  # noqa: E402
-from engine.mapping.held import names  # noqa: E402
-from engine.packs import packs  # noqa: E402
-from engine.reasons import Reason  # noqa: E402
-from engine.units import HostPort, duration_text, size_text  # noqa: E402
+from engine.diagnostics.packs import packs  # noqa: E402
+from engine.mapping.hold_rules import names  # noqa: E402
+from engine.model.reasons import Reason  # noqa: E402
+from engine.model.units import HostPort, duration_text, size_text  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Write adapters/codecs/hl7v2_fields.py from the version tables of hl7apy.
+"""Write adapters/codecs/hl7v2/fields.py from the version tables of hl7apy.
 
     python tools/generate_hl7_tables.py
 

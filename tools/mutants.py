@@ -83,7 +83,8 @@ def _files(names: Iterable[str], pattern: str) -> list[Path]:
 GROUPS = {
     # Beside these, test_shipped_mappings.py loads whole mappings for each of its tests.
     "mapping": Group(
-        ("engine/mapping",), ("tests/engine/mapping", "tests/test_identity.py", "tests/test_message_mappings.py")
+        ("engine/mapping",),
+        ("tests/engine/mapping", "tests/results/test_identity.py", "tests/documents/test_message_mappings.py"),
     ),
     "core": Group(CORE_MODULES, CORE_TESTS),
 }

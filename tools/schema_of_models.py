@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 
 from engine.config import destination, source
 from engine.config.problems import INHERITED, alternatives, plain_type
+from engine.config.registry import DIALECTS
 from engine.config.values import NAME_PATTERN, Words
-from engine.registry import DIALECTS
 
 Schema = dict[str, Any]
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from engine.mapping import testing
-from engine.mapping.held import expecting
-from engine.reasons import Reason
+from engine.mapping.hold_rules import expecting
+from engine.model.reasons import Reason
 from tools.schema_of_models import SCALAR
 
 Schema = dict[str, Any]

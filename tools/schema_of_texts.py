@@ -7,8 +7,9 @@ is created, with FHIR's cardinalities and required codes. Whether an expression 
 from collections.abc import Iterable
 from typing import Any
 
-from adapters.codecs import hl7v2_writer, layout_language, layout_reader
-from adapters.codecs.text_framing import CHECKSUMS
+from adapters.codecs.hl7v2 import writer as hl7v2_writer
+from adapters.codecs.text import layout_language, layout_reader
+from adapters.codecs.text.framing import CHECKSUMS
 from engine.mapping import rules, targets
 from engine.mapping.identity_reading import IDENTITY_KEYS
 from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES, RESOURCES, Element

@@ -3,8 +3,9 @@
 For a source where either may come (`auto_link`); see `hl7v2` and `astm_records`, which do the reading.
 """
 
-from adapters.codecs import astm_records, hl7v2
-from engine.message import FormatOptions, Header, Parsed
+from adapters.codecs.astm import records as astm_records
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.message import FormatOptions, Header, Parsed
 
 HL7, ASTM = "hl7v2", "astm"
 _BLANKS = b"\x00\t\r\n "

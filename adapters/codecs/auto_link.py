@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from adapters.codecs import astm_link, mllp
-from engine.link_events import LinkEvent, LinkFault, SessionEnd
+from adapters.codecs.astm import link as astm_link
+from adapters.codecs.hl7v2 import mllp
+from engine.model.link_events import LinkEvent, LinkFault, SessionEnd
 
 MAX_NOISE = 64 * 1024  # bytes between two messages that cost the connection
 SAMPLE_BYTES = 64
@@ -47,7 +48,7 @@ def assemble(frames: Iterable[bytes], *, max_message: int = astm_link.AstmOption
 
 
 class AutoLink:
-    """One connection's link (`engine.ports.Link`), once it is known which of the two it is."""
+    """One connection's link (`engine.model.ports.Link`), once it is known which of the two it is."""
 
     def __init__(self, new_mllp: Callable[[], mllp.MllpLink], new_astm: Callable[[], astm_link.AstmReceiver]) -> None:
         self._make: dict[str, Callable[[], AnyLink]] = {"mllp": new_mllp, "e1381": new_astm}

@@ -17,10 +17,10 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from adapters.codecs.fhir_server_ids import for_server_ids
-from adapters.codecs.fhir_versions import given
-from engine.errors import DeliveryError
-from engine.ports import Tried
+from adapters.codecs.fhir.server_ids import for_server_ids
+from adapters.codecs.fhir.versions import given
+from engine.model.errors import DeliveryError
+from engine.model.ports import Tried
 
 WORDS = "LabRelay tries whether this server looks at conditions, and deletes this again"
 KINDS: dict[str, dict[str, Any]] = {

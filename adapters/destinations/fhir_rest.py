@@ -12,7 +12,8 @@ also recognisable, by two headers of every request:
     X-Request-Id     the key's first 32 characters and a number of the attempt, as FHIR servers write it into their logs
 
 With ``conflicts: check`` a document that writes a resource again is conditional on the version that we wrote last
-(`engine.versions`), and the versions that the server answers are handed back. Where it refuses (412, of some servers
+(`engine.model.versions`), and the versions that the server answers are handed back. Where it refuses (412, of some
+servers
 409), the resources are read back: content that is not what we send makes a dead letter with both versions, CONFLICT.
 What is there already just so (the answer to an earlier attempt was lost) is no conflict: the document goes out once
 more, under the version that there is now. Just so is also about whom: what the server made of a reference must be what
@@ -29,24 +30,16 @@ from typing import Any, Protocol
 import orjson
 from yarl import URL
 
-from adapters.codecs.fhir_outcome import reasons
-from adapters.codecs.fhir_server_ids import SYSTEM, TAGGED, for_server_ids
-from adapters.codecs.fhir_versions import (
-    addresses_of,
-    expected,
-    given,
-    links,
-    renewed,
-    resources_of,
-    says_the_same,
-)
+from adapters.codecs.fhir.outcome import reasons
+from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
+from adapters.codecs.fhir.versions import addresses_of, expected, given, links, renewed, resources_of, says_the_same
 from adapters.destinations.fhir_conditions import tried
-from adapters.destinations.http_exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
-from engine.clock import Clock
-from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.message import Delivery
-from engine.ports import Tried
-from engine.reasons import Reason
+from adapters.destinations.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
+from engine.model.clock import Clock
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.message import Delivery
+from engine.model.ports import Tried
+from engine.model.reasons import Reason
 
 MEDIA_TYPE = "application/fhir+json"
 HEADERS: Mapping[str, str] = {"Prefer": "return=minimal"}
@@ -72,7 +65,7 @@ class Theirs:
 
 
 class FhirRest:
-    """See `engine.ports.Destination`."""
+    """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: FhirConfig, clock: Clock) -> None:
         self._http = HttpExchange(

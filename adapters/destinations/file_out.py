@@ -22,10 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from engine.clock import Clock, from_us
-from engine.errors import DestinationDownError, TransientDeliveryError
-from engine.message import Delivery
-from engine.reasons import Reason
+from engine.model.clock import Clock, from_us
+from engine.model.errors import DestinationDownError, TransientDeliveryError
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
 
 MAX_BATCH = 64  # also the most files open at once
 FILE_MODE = 0o640
@@ -43,7 +43,7 @@ class FileConfig(Protocol):
 
 
 class FileOut:
-    """See `engine.ports.Destination`."""
+    """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: FileConfig) -> None:
         self._folder = Path(config.folder)

@@ -7,10 +7,10 @@ statuses mean stands in `http_exchange`.
 
 from typing import Protocol
 
-from adapters.destinations.http_exchange import HttpConfig, HttpExchange
-from engine.clock import Clock
-from engine.message import Delivery
-from engine.reasons import Reason
+from adapters.destinations.http.exchange import HttpConfig, HttpExchange
+from engine.model.clock import Clock
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
 
 
 class HttpOutConfig(HttpConfig, Protocol):
@@ -19,7 +19,7 @@ class HttpOutConfig(HttpConfig, Protocol):
 
 
 class HttpOut:
-    """See `engine.ports.Destination`."""
+    """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: HttpOutConfig, clock: Clock) -> None:
         self._http = HttpExchange(name, config, clock, accept="*/*", redirected=Reason.WRONG_ADDRESS)

@@ -30,16 +30,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from adapters.codecs.hl7v2_ack import Ack, read_ack
-from adapters.codecs.hl7v2_header import header
-from adapters.codecs.mllp import END, MllpLink, MllpOptions
+from adapters.codecs.hl7v2.acknowledgement import Ack, read_ack
+from adapters.codecs.hl7v2.header import header
+from adapters.codecs.hl7v2.mllp import END, MllpLink, MllpOptions
+from adapters.destinations.http.settings import Address, Tls
 from adapters.destinations.mllp_query import advice, query
-from adapters.destinations.settings import Address, Tls
-from engine.clock import Clock
-from engine.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.link_events import Block, LinkEvent
-from engine.message import Delivery, LateRefusal
-from engine.reasons import Reason
+from engine.model.clock import Clock
+from engine.model.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.link_events import Block, LinkEvent
+from engine.model.message import Delivery, LateRefusal
+from engine.model.reasons import Reason
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -95,7 +95,7 @@ class _Connection:
 
 
 class MllpOut:
-    """See `engine.ports.Destination`.
+    """See `engine.model.ports.Destination`.
 
     Args:
         timeout_s: for one attempt: connecting, sending and the acknowledgement together.
@@ -345,7 +345,7 @@ def build(name: str, config: MllpOutConfig, clock: Clock) -> MllpOut:
     """
     context = None
     if config.tls is not None:
-        from adapters.destinations.http_exchange import tls_context  # brings aiohttp along
+        from adapters.destinations.http.exchange import tls_context  # brings aiohttp along
 
         context = tls_context(name, config.tls)
     return MllpOut(

@@ -9,8 +9,8 @@ C. in a commit acknowledgement, A. in that of the application (HL7 v2.5, 2.9.3; 
 from collections.abc import Sequence
 from datetime import datetime
 
-from engine.errors import RefusedDeliveryError
-from engine.reasons import Reason
+from engine.model.errors import RefusedDeliveryError
+from engine.model.reasons import Reason
 
 SILENT = "it is there, and did not answer a query (NMQ^N01): how it acknowledges is not known"
 

@@ -38,11 +38,17 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from adapters.destinations.settings import Address, BasicAuth, Tls
-from engine.clock import Clock
-from engine.errors import ConfigError, DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.message import Delivery
-from engine.reasons import Reason
+from adapters.destinations.http.settings import Address, BasicAuth, Tls
+from engine.model.clock import Clock
+from engine.model.errors import (
+    ConfigError,
+    DeliveryError,
+    DestinationDownError,
+    RefusedDeliveryError,
+    TransientDeliveryError,
+)
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
 
 LONGEST_CONNECT_S = 10.0
 MOST_UNDER_WAY = 20  # the most that `concurrency` can be
@@ -92,7 +98,7 @@ class MqttConfig(Protocol):
 
 
 class MqttOut:
-    """See `engine.ports.Destination`.
+    """See `engine.model.ports.Destination`.
 
     Args:
         ssl_context: for TLS; None for plain TCP.
@@ -380,7 +386,7 @@ def build(name: str, config: MqttConfig, clock: Clock) -> MqttOut:
     """
     context = None
     if config.tls is not None:
-        from adapters.destinations.http_exchange import tls_context  # brings aiohttp along
+        from adapters.destinations.http.exchange import tls_context  # brings aiohttp along
 
         context = tls_context(name, config.tls)
     return MqttOut(name, config, context)

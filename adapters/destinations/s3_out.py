@@ -34,16 +34,16 @@ from typing import Protocol, TypeVar
 
 from yarl import URL
 
-from adapters.codecs.aws_signature import authorization
-from adapters.codecs.fhir_attachments import attachments
-from adapters.destinations.http_exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange
-from adapters.destinations.http_log_in import LARGE_BODY_BYTES, Auth, of_one_line, revealed
-from adapters.destinations.server_time import ServerTime
-from adapters.destinations.settings import Secret, Tls
-from engine.clock import Clock, from_us
-from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.message import Delivery
-from engine.reasons import Reason
+from adapters.codecs.fhir.attachments import attachments
+from adapters.codecs.signatures.aws import authorization
+from adapters.destinations.http.exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange
+from adapters.destinations.http.log_in import LARGE_BODY_BYTES, Auth, of_one_line, revealed
+from adapters.destinations.http.server_time import ServerTime
+from adapters.destinations.http.settings import Secret, Tls
+from engine.model.clock import Clock, from_us
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
 
 _T = TypeVar("_T")
 _OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._-]")
@@ -103,7 +103,7 @@ class _Storage:
 
 
 class S3Out:
-    """See `engine.ports.Destination`."""
+    """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: S3Config, clock: Clock) -> None:
         self._config = config

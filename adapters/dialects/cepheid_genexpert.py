@@ -31,7 +31,7 @@ import re
 from collections.abc import Iterator
 
 from adapters.dialects.fields import components, get, groups, is_blank, put
-from engine.message import Delimiters, Issue, Parsed, Segment
+from engine.model.message import Delimiters, Issue, Parsed, Segment
 
 NAME = 6  # P-6
 VALUE, RANGE, FLAGS, INSTRUMENT = 4, 6, 7, 14

@@ -24,7 +24,7 @@ import re
 
 from adapters.dialects.cepheid_genexpert import outweighs, sentence
 from adapters.dialects.fields import components, get, is_blank, put, repetitions
-from engine.message import Delimiters, Parsed, Segment
+from engine.model.message import Delimiters, Parsed, Segment
 
 KIND, VALUE, RANGE, FLAGS = 2, 5, 7, 8  # OBX-2, OBX-5, OBX-7, OBX-8
 COMMENT, DEVICES = 3, 18  # NTE-3, OBX-18

@@ -6,7 +6,7 @@ dialect that moves text keeps its escapes, and text of its own holds no delimite
 
 from collections.abc import Iterator
 
-from engine.message import Delimiters, Group, Parsed, Segment
+from engine.model.message import Delimiters, Group, Parsed, Segment
 
 BLANKS = " \t\r\n"
 

@@ -9,7 +9,7 @@ Source: capture horiba-pentra-xlr.
 """
 
 from adapters.dialects.fields import get, put
-from engine.message import Parsed
+from engine.model.message import Parsed
 
 UNIT = 5  # R-5
 DILUTION = "1"

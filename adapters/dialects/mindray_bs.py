@@ -19,7 +19,7 @@ it with its examples; no capture of one was seen.
 """
 
 from adapters.dialects.fields import components, get, put
-from engine.message import Parsed, Segment
+from engine.model.message import Parsed, Segment
 
 PROCESSING, KIND = 11, 16  # MSH-11, MSH-16
 BED = 4  # PID-4

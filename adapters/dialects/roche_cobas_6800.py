@@ -12,7 +12,7 @@ Source: capture roche-cobas6800-hiv.
 """
 
 from adapters.dialects.fields import get, put
-from engine.message import Parsed
+from engine.model.message import Parsed
 
 VALUE = 5  # OBX-5
 NOT_SET = "ValueNotSet"

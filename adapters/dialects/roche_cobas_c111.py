@@ -13,7 +13,7 @@ Sources: cobas c 111 Host Interface Manual 2.1, 9.4.04, 9.4.12 and 10.1.04-09; c
 
 from adapters.dialects.fields import components, get, groups, put
 from adapters.dialects.roche_cobas import adapt_results, mark_control
-from engine.message import Parsed
+from engine.model.message import Parsed
 
 SENDER = 5  # H-5
 

@@ -21,7 +21,7 @@ import re
 
 from adapters.dialects.fields import components, get, groups, put
 from adapters.dialects.roche_cobas import adapt_results, mark_control
-from engine.message import Delimiters, Parsed, Segment
+from engine.model.message import Delimiters, Parsed, Segment
 
 SPECIMEN, INSTRUMENT_SPECIMEN, DESCRIPTOR = 3, 4, 16  # O-3, O-4, O-16
 CONTAINERS = ("SC", "MC")

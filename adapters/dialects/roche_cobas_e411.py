@@ -24,7 +24,7 @@ import re
 
 from adapters.dialects.fields import components, get, groups, put
 from adapters.dialects.roche_cobas import adapt_results, mark_control
-from engine.message import Delimiters, Parsed, Segment
+from engine.model.message import Delimiters, Parsed, Segment
 
 VALUE, UNIT, FLAGS = 4, 5, 7
 INSTRUMENT_SPECIMEN, DESCRIPTOR = 4, 16  # O-4, O-16

@@ -11,7 +11,7 @@ Sources: captures siemens-clinitek and siemens-clinitek-qc.
 """
 
 from adapters.dialects.fields import components, get, put
-from engine.message import Parsed
+from engine.model.message import Parsed
 
 IDS, NAME = 3, 5  # PID-3, PID-5
 

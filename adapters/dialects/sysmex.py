@@ -10,7 +10,7 @@ Sources: captures sysmex-xn550-qc and sysmex-xn350-background (O-4, component 3;
 """
 
 from adapters.dialects.fields import components, get, groups, put
-from engine.message import Parsed
+from engine.model.message import Parsed
 
 NUMBER, INSTRUMENT_NUMBER, ACTION = 3, 4, 12  # O-3, O-4, O-12
 CONTROL = "Q"

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from adapters.transports.folder_files import Files, FolderError, Found
-from engine.clock import Clock, SystemClock
+from engine.model.clock import Clock, SystemClock
 
 logger = logging.getLogger("labrelay." + __name__)
 
-ACK, NAK = b"\x06", b"\x15"  # of `adapters.codecs.whole_link`
+ACK, NAK = b"\x06", b"\x15"  # of `adapters.codecs.text.whole_link`
 ANSWER_WITHIN_S = 30.0  # of a call to the file system; then the folder is said to hang
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 30.0
@@ -58,7 +58,7 @@ class Settings(Protocol):
 
 
 class FileStream:
-    """One file as a `engine.ports.Stream`: one read gives all of it, the answer says what becomes of it."""
+    """One file as a `engine.model.ports.Stream`: one read gives all of it, the answer says what becomes of it."""
 
     def __init__(self, peer: str, content: bytes) -> None:
         self._content = content
@@ -66,7 +66,7 @@ class FileStream:
         self.peer = peer
         self.answer = b""
 
-    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `engine.ports.Stream`
+    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `engine.model.ports.Stream`
         content, self._content = self._content, b""
         return b"" if self._ended else content
 
@@ -118,7 +118,7 @@ class _Trouble:
 
 
 class WatchedFolder:
-    """Watch one folder; a `engine.ports.Transport`. One file at a time, the oldest first."""
+    """Watch one folder; a `engine.model.ports.Transport`. One file at a time, the oldest first."""
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ def build(source: Settings, handler: Handler) -> "SerialLine":
 
 
 class SerialLine:
-    """Keep one line open, and run ``handler`` for as long as it lives; a `engine.ports.Transport`.
+    """Keep one line open, and run ``handler`` for as long as it lives; a `engine.model.ports.Transport`.
 
     Attributes:
         fault: why there is no line just now, or none that works, in words; empty where there is nothing to say.

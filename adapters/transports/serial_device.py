@@ -28,7 +28,7 @@ import termios
 from functools import partial
 from weakref import WeakKeyDictionary
 
-from adapters.codecs import seven_bits
+from adapters.codecs.astm import seven_bits
 from adapters.transports.serial_health import LineHealth, counters
 from adapters.transports.serial_opening import LineError, OpenPort, Settings, open_port
 from adapters.transports.threads import in_thread
@@ -55,7 +55,7 @@ async def open_device(device: str, settings: Settings) -> "DeviceStream":
 
 
 class DeviceStream:
-    """An open port as a `engine.ports.Stream`, for one reader.
+    """An open port as a `engine.model.ports.Stream`, for one reader.
 
     Attributes:
         peer: the device as it is named in the configuration.

@@ -1,14 +1,14 @@
 """A serial line at a device server, over TCP: bare bytes (``socket://``), or RFC 2217 (``rfc2217://``).
 
 With RFC 2217 we set the line ourselves, as at a port of this machine; with bare bytes the server's own pages do, and
-what is left for us is bit 7 of a line of seven data bits (`adapters.codecs.seven_bits`).
+what is left for us is bit 7 of a line of seven data bits (`adapters.codecs.astm.seven_bits`).
 """
 
 import asyncio
 import socket
 from typing import Protocol
 
-from adapters.codecs import seven_bits
+from adapters.codecs.astm import seven_bits
 from adapters.codecs.rfc2217 import ComPortClient
 from adapters.transports.serial_health import LineHealth
 from adapters.transports.serial_opening import LineError, Settings
@@ -63,7 +63,7 @@ class SevenBitPort(ComPortClient):
 
 
 class ServerStream:
-    """A connection to a device server as a `engine.ports.Stream`, for one task that reads and writes.
+    """A connection to a device server as a `engine.model.ports.Stream`, for one task that reads and writes.
 
     Attributes:
         peer: the device as it is named in the configuration.

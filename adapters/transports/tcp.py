@@ -13,7 +13,7 @@ from adapters.transports.accepting import Acceptor, leaves_files, peer_of
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tls import TlsFiles, names_of
-from engine.link_events import LinkFault
+from engine.model.link_events import LinkFault
 
 logger = logging.getLogger("labrelay." + __name__)
 

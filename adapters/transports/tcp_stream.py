@@ -28,7 +28,7 @@ _TCP_CLOSE = 7  # state of a connection that was reset (linux/tcp_states.h)
 
 
 class TcpStream(asyncio.Protocol):
-    """One connection as a `engine.ports.Stream`. Made by the event loop; used by one reader."""
+    """One connection as a `engine.model.ports.Stream`. Made by the event loop; used by one reader."""
 
     def __init__(self, opened: Callable[["TcpStream"], None]) -> None:
         self._opened = opened

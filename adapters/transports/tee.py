@@ -22,8 +22,8 @@ from typing import Protocol
 from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.tcp import CONNECT_TIMEOUT_S, HostPort, TcpListener
 from adapters.transports.tcp_stream import TcpStream
-from engine.link_events import Way
-from engine.ports import StreamHandler, Transport
+from engine.model.link_events import Way
+from engine.model.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -72,7 +72,7 @@ def build(source: Settings, handler: StreamHandler) -> Transport:
 
 
 class Hearing:
-    """What passes on one line, for whoever listens (`engine.ports.Hearing`)."""
+    """What passes on one line, for whoever listens (`engine.model.ports.Hearing`)."""
 
     def __init__(self, peer: str) -> None:
         self.peer = peer

@@ -19,8 +19,8 @@ from adapters.transports.serial_device import open_device
 from adapters.transports.tcp import HostPort, TcpListener
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee import End, Hearing, listen, reach, unreachable
-from engine.link_events import Way
-from engine.ports import StreamHandler, Transport
+from engine.model.link_events import Way
+from engine.model.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -31,7 +31,7 @@ PassingStream = LineStream | TcpStream
 
 
 class SerialTee:
-    """One cable between two others (`engine.ports.Transport`): there is at most one line at a time."""
+    """One cable between two others (`engine.model.ports.Transport`): there is at most one line at a time."""
 
     def __init__(self, ends: Mapping[Way, End], handler: StreamHandler) -> None:
         self._ends = ends

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, show_document, show_rows, table
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.output import Column, ExitCode, Form, form_option, show_document, show_rows, table
+from engine.commands.shared.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from engine.packs import Pack
+    from engine.diagnostics.packs import Pack
 
 LOINC_NOTICE = (
     "This material contains content from LOINC (https://loinc.org). LOINC is copyright (c) Regenstrief Institute, Inc. "
@@ -48,7 +48,7 @@ CODE_COLUMNS = (
 def command(ctx: click.Context, form: Form) -> ExitCode:
     if ctx.invoked_subcommand is not None:
         return ExitCode.OK
-    from engine.packs import packs
+    from engine.diagnostics.packs import packs
 
     rows = [summary(pack) for pack in packs(ctx.obj.folder_or_none)]
     show_rows(form, "analyzers", rows, COLUMNS, "no packs are installed; is the package whole?")
@@ -57,8 +57,8 @@ def command(ctx: click.Context, form: Form) -> ExitCode:
 
 def summary(pack: "Pack") -> dict[str, Any]:
     """One row of the list. Codes are counted once, however many units they have; some are known to be no results."""
+    from engine.diagnostics.packs import codes_of
     from engine.mapping.table_files import NO_RESULT
-    from engine.packs import codes_of
 
     rows = codes_of(pack)
     mapped = {row.cells["code"] for row in rows if row.code}
@@ -84,7 +84,7 @@ def summary(pack: "Pack") -> dict[str, Any]:
 @pass_session
 def show(session: Session, name: str, form: Form) -> ExitCode:
     """Show what is known about one analyzer."""
-    from engine.packs import codes_of, find_pack
+    from engine.diagnostics.packs import codes_of, find_pack
 
     try:
         pack = find_pack(name, session.folder_or_none)

@@ -15,16 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine import trail
-from engine.commands.output import Column, ExitCode, Form, form_option, harmless, say, show_document, show_rows, to_json
-from engine.commands.selecting import ROW, instant_us
-from engine.commands.session import Session, consent, pass_session
-from engine.errors import IntegrityError, StoreError
-from engine.records import Act, Filter
-from engine.trail import Entry
+from engine.actions import trail
+from engine.actions.trail import Entry
+from engine.commands.shared.output import (
+    Column,
+    ExitCode,
+    Form,
+    form_option,
+    harmless,
+    say,
+    show_document,
+    show_rows,
+    to_json,
+)
+from engine.commands.shared.selecting import ROW, instant_us
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.records import Act, Filter
 
 if TYPE_CHECKING:
-    from engine.reading import Reader
+    from engine.store.queries import Reader
 
 PAGE = 500
 CHECK_S = 3600.0
@@ -93,8 +103,8 @@ def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
 
     journalctl -u labrelay -o cat | labrelay audit verify --head -
     """
-    from engine import trail_check
-    from engine import verify as verifying
+    from engine.store.core import trail_check
+    from engine.store.integrity import verify as verifying
 
     given = [line for head in heads for line in (sys.stdin if head == "-" else [head])]
     known = list(trail_check.heads_in(given))
@@ -157,7 +167,7 @@ def export(
     after, before = instant_us(session, since), instant_us(session, until)
     with session.reader() as reader:
         if breach:
-            from engine.commands.noting import note_exported
+            from engine.commands.shared.noting import note_exported
 
             chosen = list(_entries(reader, after, before))
             note_exported(session, {"breach": True, "since": since or "", "until": until or ""})

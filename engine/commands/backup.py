@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
-from engine.commands.priority import be_gentle, gently_option
-from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError, LockedError, StoreError
-from engine.units import duration_text, size_words
+from engine.commands.shared.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
+from engine.commands.shared.priority import be_gentle, gently_option
+from engine.commands.shared.session import Session, pass_session
+from engine.model.errors import ConfigError, LockedError, StoreError
+from engine.model.units import duration_text, size_words
 
 if TYPE_CHECKING:
-    from engine.backups.shelf import Copy, Shelf
     from engine.config.load import Site
+    from engine.store.recovery.backups.shelf import Copy, Shelf
 
 ASK_AGAIN_S = 0.5
 COLUMNS = (
@@ -53,7 +53,7 @@ def command() -> None:
 @pass_session
 def now(session: Session, folder: Path | None, with_key: bool, form: Form) -> ExitCode:
     """Make a full copy now, read it back and check it by its chain; beside a running daemon or without one."""
-    from engine.control import UnreachableError
+    from engine.actions.control import UnreachableError
 
     site = session.load(require_secrets=False)
     if folder is None and not with_key:
@@ -108,13 +108,13 @@ def _wait(session: Session) -> None:
 
 def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -> "Copy | None":
     """A copy without a daemon."""
-    from engine.backups import checking, copying
-    from engine.backups.shelf import Shelf, read_copy
-    from engine.clock import SystemClock
     from engine.commands.verify import Progress
-    from engine.journal import Journal
-    from engine.ownership import hand_over_all, hand_over_path
-    from engine.reading.connecting import JOURNAL_NAME
+    from engine.model.clock import SystemClock
+    from engine.store.core.connecting import JOURNAL_NAME
+    from engine.store.core.ownership import hand_over_all, hand_over_path
+    from engine.store.journal import Journal
+    from engine.store.recovery.backups import checking, copying
+    from engine.store.recovery.backups.shelf import Shelf, read_copy
 
     config = site.config.backup
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
@@ -177,9 +177,9 @@ def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 @pass_session
 def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
     """Read a copy back (its folder, full-...) and check it by its chain. Needs no key and no site."""
-    from engine.backups import checking
-    from engine.backups.shelf import read_copy
     from engine.commands.verify import Progress
+    from engine.store.recovery.backups import checking
+    from engine.store.recovery.backups.shelf import read_copy
 
     be_gentle(gently)
     found = read_copy(copy)
@@ -204,8 +204,8 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
 
     Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).
     """
-    from engine.backups.drill import run
-    from engine.clock import SystemClock
+    from engine.model.clock import SystemClock
+    from engine.store.recovery.backups.drill import run
 
     be_gentle(gently)
     site = session.load(require_secrets=False)
@@ -235,14 +235,14 @@ def _root(site: "Site", folder: Path | None) -> Path:
 
 
 def _shelf(session: Session, site: "Site", folder: Path | None) -> "Shelf":
-    from engine.backups.shelf import Shelf
+    from engine.store.recovery.backups.shelf import Shelf
 
     with session.reader() as reader:
         return Shelf(_root(site, folder), reader.identity())
 
 
 def _shelves(root: Path) -> Iterator[list["Copy"]]:
-    from engine.backups.shelf import copies
+    from engine.store.recovery.backups.shelf import copies
 
     for path in sorted(root.glob("labrelay-*")):
         yield copies(path)

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_rows
+from engine.commands.shared.output import Column, ExitCode, Form, form_option, say, show_rows
 
 SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping")
 COLUMNS = (
@@ -93,8 +93,8 @@ def command(
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from engine.bench import mapping_case, serial_case
-    from engine.bench.cases import CHANNELS, Case, run
+    from engine.devtools.bench import mapping_case, serial_case
+    from engine.devtools.bench.cases import CHANNELS, Case, run
 
     connections = connections or ([16] if scenario == "astm-fhir" else [1, 32])
     if max(connections) > CHANNELS or min(connections) < 1:

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.mapping_options import mapper_for, mapping_options
-from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.mapping_options import mapper_for, mapping_options
+from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site
-from engine.errors import ConfigError, DeliveryError
+from engine.model.errors import ConfigError, DeliveryError
 
 if TYPE_CHECKING:
-    from engine.build import BuiltSite
-    from engine.ports import Tried
+    from engine.model.ports import Tried
+    from engine.runtime.build import BuiltSite
 
 PROBE_TIMEOUT_S = 10.0
 TRIAL_TIMEOUT_S = 30.0  # for the few requests that try conditions
@@ -128,8 +128,8 @@ def _run_samples(
     form: Form,
 ) -> ExitCode:
     """Run a folder's messages through and show what became of them, with what was found in the configuration."""
-    from engine.commands import sample_report
-    from engine.commands.sampling import Channels, Sampler
+    from engine.commands.shared import sample_report
+    from engine.commands.shared.sampling import Channels, Sampler
 
     if mapping or channel or site is None or not site.channels:
         one = mapper_for(session, mapping=mapping, channel=channel, timezone=timezone)
@@ -148,12 +148,12 @@ def _run_samples(
 
 def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
     """The site if it can be read at all, and everything to say about it."""
-    from engine.build import build_site
-    from engine.clock import SystemClock
-    from engine.commands import tls_files
+    from engine.commands.shared import tls_files
     from engine.config.load import load_site
     from engine.config.questions import open_questions
-    from engine.packs import own_packs
+    from engine.diagnostics.packs import own_packs
+    from engine.model.clock import SystemClock
+    from engine.runtime.build import build_site
 
     problems: dict[str, None] = {}  # in order, each once: the same mapping may serve many channels
     warnings: dict[str, None] = {}
@@ -189,9 +189,9 @@ def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
 
 def _same_disk(site: Site) -> Iterator[str]:
     """Copies that go with what they are copies of."""
-    from engine.backups import outlook
-    from engine.site import CONFIG_FILE
-    from engine.yaml_nodes import line, read_file, walk
+    from engine.config.site import CONFIG_FILE
+    from engine.config.yaml_nodes import line, read_file, walk
+    from engine.store.recovery.backups import outlook
 
     folder, path = site.config.backup.folder, ("backup", "folder")
     if folder is not None and outlook.is_on_one_disk(folder, site.config.data):
@@ -206,7 +206,7 @@ def _table_notes(program: Any) -> Iterator[str]:
 
 def _shadows(folder: Path) -> Iterator[str]:
     """Files of the site that stand in the place of shipped ones: what a new version brings there is not used."""
-    from engine.site import shipped
+    from engine.config.site import shipped
 
     for kind in ("mappings", "analyzers"):
         ours, own = shipped(kind), folder / kind
@@ -257,8 +257,8 @@ def _settings(site: Site, built: "BuiltSite") -> Iterator[str]:
 
 def _fragments(folder: Path) -> Iterator[str]:
     """Fragments of the site's own libraries that no mapping uses."""
-    from engine.site import mapping_path
-    from engine.yaml_nodes import Node, read_file
+    from engine.config.site import mapping_path
+    from engine.config.yaml_nodes import Node, read_file
 
     def used(node: Node) -> Iterator[str]:
         for key, value in node.pairs:
@@ -287,8 +287,8 @@ def _fragments(folder: Path) -> Iterator[str]:
 
 def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
     """(problems, warnings) of each of the site's own mappings, also of those that no channel uses yet."""
+    from engine.config.site import mapping_path
     from engine.mapping import load
-    from engine.site import mapping_path
 
     own = folder / "mappings"
     for path in sorted(own.glob("*.yaml")) if own.is_dir() else ():
@@ -303,7 +303,7 @@ def _mappings(folder: Path) -> Iterator[tuple[Iterable[str], Iterable[str]]]:
 
 def _layouts(folder: Path) -> Iterator[str]:
     """Problems of each of the site's own layouts, also of those that no channel uses yet."""
-    from engine.layouts import layout_files, load_layout
+    from engine.config.layouts import layout_files, load_layout
 
     for name, path in layout_files(folder).items():
         if path.is_relative_to(folder):
@@ -315,7 +315,7 @@ def _layouts(folder: Path) -> Iterator[str]:
 
 def _is_mapping(path: Path) -> bool:
     """Libraries are read by the mappings that import them."""
-    from engine.yaml_nodes import read_file
+    from engine.config.yaml_nodes import read_file
 
     try:
         return read_file(path).get("mapping-library") is None
@@ -341,8 +341,8 @@ def _of_trial(name: str, tried: "Tried") -> Remark | None:
 
 
 async def _probe(site: Site) -> list[Remark]:
-    from engine import registry
-    from engine.clock import SystemClock
+    from engine.config import registry
+    from engine.model.clock import SystemClock
 
     async def one(name: str) -> Remark | None:
         config = site.config.destinations[name]

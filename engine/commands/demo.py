@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.output import ExitCode
-from engine.commands.session import Session, pass_session
-from engine.errors import LabRelayError
+from engine.commands.shared.output import ExitCode
+from engine.commands.shared.session import Session, pass_session
+from engine.model.errors import LabRelayError
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option("--exit", "leave", is_flag=True, help="End when all of them are on the server; exit code 1 if not all.")
 @pass_session
 def command(session: Session, messages: int | None, leave: bool) -> None:
-    from engine.demo.show import Demo
-    from engine.site import shipped
+    from engine.config.site import shipped
+    from engine.devtools.demo.show import Demo
 
     if leave and messages is None:
         raise click.UsageError("--exit needs --messages: after how many?")
@@ -52,7 +52,7 @@ def command(session: Session, messages: int | None, leave: bool) -> None:
 def _site(session: Session) -> "Iterator[Site]":
     """Where the demo plays. Not in the system's site unless that was named: its patients are invented."""
     from engine.config.load import load_site
-    from engine.site import SITE_VARIABLE, is_site, shipped
+    from engine.config.site import SITE_VARIABLE, is_site, shipped
 
     if session.site is not None or os.environ.get(SITE_VARIABLE) or is_site(Path.cwd()):
         yield session.load()

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.init import SCHEMA_LINE, SCHEMAS, write_schemas
-from engine.commands.line_options import LineAt, duration_option, line_at, line_options
-from engine.commands.output import ExitCode, Form, form_option, printable, say, show_document
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.line_options import LineAt, duration_option, line_at, line_options
+from engine.commands.shared.output import ExitCode, Form, form_option, printable, say, show_document
+from engine.commands.shared.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from engine.detecting.capture import Piece
-    from engine.detecting.guess import Guess
+    from engine.diagnostics.lines.guess import Guess
+    from engine.mapping.capture import Piece
 
 MAX_BYTES = 16 * 1024 * 1024  # of a capture; more tells nothing new
 
@@ -66,8 +66,8 @@ def command(
     form: Form,
     **settings: str | None,
 ) -> ExitCode:
-    from engine.detecting.guess import guess
-    from engine.packs import packs
+    from engine.diagnostics.lines.guess import guess
+    from engine.diagnostics.packs import packs
 
     known = packs(session.folder_or_none)
     place: tuple[str, str] | None = None
@@ -104,7 +104,7 @@ def _no_line_options(connect: bool, answer: bool, save: Path | None, settings: d
 
 
 def _captured(what: str) -> "list[Piece]":
-    from engine.detecting.capture import read
+    from engine.mapping.capture import read
 
     try:
         if what == "-":
@@ -119,8 +119,8 @@ def _captured(what: str) -> "list[Piece]":
 
 async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, save: Path | None) -> "list[Piece]":
     """What comes until all is known, or the time is over; of the connection that said most."""
-    from engine.commands.listening import QUIET_S, Listener, Save, Watch, only_copy
-    from engine.detecting.guess import Sure, guess
+    from engine.commands.shared.listening import QUIET_S, Listener, Save, Watch, only_copy
+    from engine.diagnostics.lines.guess import Sure, guess
 
     stop = asyncio.Event()
     kept = Save(save) if save is not None else None
@@ -185,8 +185,8 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
     """Write the channel file, or leave everything as it was."""
     from engine.config.load import load_site
     from engine.config.source import TcpPart
-    from engine.detecting.channel import channel_text
-    from engine.errors import ConfigError
+    from engine.diagnostics.lines.channel import channel_text
+    from engine.model.errors import ConfigError
 
     if not made.is_enough:
         raise ConfigError(f"{path} was not written: too little is known of the line (see above)")

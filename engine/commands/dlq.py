@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from engine.clock import from_us
-from engine.commands.output import (
+from engine.commands.shared.output import (
     Column,
     ExitCode,
     Form,
@@ -21,7 +20,7 @@ from engine.commands.output import (
     show_rows,
     table,
 )
-from engine.commands.selecting import (
+from engine.commands.shared.selecting import (
     ROW,
     act_options,
     ask,
@@ -32,11 +31,12 @@ from engine.commands.selecting import (
     selection,
     sure_options,
 )
-from engine.commands.session import Session, consent, pass_session
-from engine.records import DeadLetter, Filter
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.clock import from_us
+from engine.model.records import DeadLetter, Filter
 
 if TYPE_CHECKING:
-    from engine.reading import Reader
+    from engine.store.queries import Reader
 
 COLUMNS = (
     Column("message", "MESSAGE", right=True),
@@ -196,8 +196,8 @@ def _some(names: list[str]) -> str:
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form) -> ExitCode:
-    from engine.acts.selection import Selection, letters
-    from engine.commands.dead_letter import document_of, lines
+    from engine.actions.selection import Selection, letters
+    from engine.commands.shared.dead_letter import document_of, lines
 
     with session.reader() as reader:
         found = letters(reader, Selection(ids=(message,)))
@@ -211,7 +211,7 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
                 say(f"it was edited by a person, and is message {trace.edited_as} now")
             return ExitCode.FAILED
         if unmask:
-            from engine.commands.noting import note_shown
+            from engine.commands.shared.noting import note_shown
 
             note_shown(session, message)
         document = document_of(session, reader, trace, found, unmask=unmask, parsed=parsed or form is Form.JSON)
@@ -351,7 +351,7 @@ def edit(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.commands.editing import edited
+    from engine.commands.shared.editing import edited
 
     if because is None and not dry_run:
         if not on_terminal():

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine import examine
-from engine.backups import outlook
-from engine.commands.output import ExitCode, Form, form_option, show_document
-from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError
-from engine.health import Health, Line
-from engine.lock import LOCK_NAME
+from engine.commands.shared.output import ExitCode, Form, form_option, show_document
+from engine.commands.shared.session import Session, pass_session
+from engine.diagnostics import examine
+from engine.model.errors import ConfigError
+from engine.model.health import Health, Line
+from engine.store.core.lock import LOCK_NAME
+from engine.store.recovery.backups import outlook
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from engine.config.load import Site
-    from engine.secrets import Secret
+    from engine.config.secrets import Secret
 
 COLORS = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red"}
 
@@ -71,9 +71,9 @@ def _examine(session: Session) -> Iterator[Line]:
 
 def _journal(session: Session, site: "Site") -> Iterator[Line]:
     """Whether deliveries stand still, and whether a data folder that is put back would be noticed."""
-    from engine import elsewhere
-    from engine.errors import StoreError
-    from engine.records import DELIVERIES
+    from engine.model.errors import StoreError
+    from engine.model.records import DELIVERIES
+    from engine.runtime import other_history as elsewhere
 
     try:
         with session.reader() as reader:
@@ -94,7 +94,7 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
 
 
 def _data(data: Path, runs: bool) -> Iterator[Line]:
-    from engine.vault import KEY_NAME
+    from engine.store.core.vault import KEY_NAME
 
     yield from examine.data_folder(data)
     if not data.is_dir():
@@ -112,11 +112,12 @@ def _key(data: Path) -> Iterator[Line]:
     import sqlite3
     from contextlib import closing
 
-    from engine import kek, rotation
-    from engine.errors import IntegrityError
-    from engine.reading.connecting import JOURNAL_NAME, connect
-    from engine.secrets import CREDENTIALS_VARIABLE
-    from engine.vault import KEY_NAME
+    from engine.config.secrets import CREDENTIALS_VARIABLE
+    from engine.model.errors import IntegrityError
+    from engine.store.core import key_encryption_key as kek
+    from engine.store.core.connecting import JOURNAL_NAME, connect
+    from engine.store.core.vault import KEY_NAME
+    from engine.store.lifecycle import key_rotation as rotation
 
     if not (data / JOURNAL_NAME).exists():
         return
@@ -166,8 +167,9 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
 
 
 def _lines(site: "Site", runs: bool) -> Iterator[Line]:
-    from engine import examine_lines, registry
+    from engine.config import registry
     from engine.config.load import serial_lines
+    from engine.diagnostics import examine_lines
 
     enabled = [(name, channel) for name, channel in site.channels.items() if channel.enabled]
     lines = [(name, line) for name, channel in enabled for _, line in serial_lines(channel)]
@@ -214,7 +216,7 @@ def _secrets_in(block: "BaseModel") -> "Iterator[Secret]":
     """Every secret that a block of configuration names."""
     from pydantic import BaseModel
 
-    from engine.secrets import Secret
+    from engine.config.secrets import Secret
 
     for key in type(block).model_fields:
         value = getattr(block, key)

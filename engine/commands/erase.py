@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actor import of_this_process
-from engine.clock import SystemClock, from_us
-from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
-from engine.commands.selecting import ACT_TIMEOUT_S, ROW
-from engine.commands.session import Session, consent, pass_session
-from engine.control import RefusedError
-from engine.errors import LockedError, StoreError
-from engine.units import duration_text, size_words
+from engine.actions.control import RefusedError
+from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.selecting import ACT_TIMEOUT_S, ROW
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.actor import of_this_process
+from engine.model.clock import SystemClock, from_us
+from engine.model.errors import LockedError, StoreError
+from engine.model.units import duration_text, size_words
 
 if TYPE_CHECKING:
     from engine.config.load import Site
-    from engine.erasing import Found, Message
-    from engine.journal import Journal
-    from engine.reading import Reader
+    from engine.store.journal import Journal
+    from engine.store.lifecycle.erasure import Found, Message
+    from engine.store.queries import Reader
 
 ERASED_AT_ONCE = 200  # messages that the daemon is asked to erase at a time
 SEARCH_S = 4 * 3600.0  # for messages that have to be opened one by one
@@ -64,7 +64,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.reading.connecting import JOURNAL_NAME
+    from engine.store.core.connecting import JOURNAL_NAME
 
     numbers = tuple(click.prompt("patient number", hide_input=True, err=True) if n == "-" else n for n in numbers)
     if not any(number.strip() for number in numbers):
@@ -116,7 +116,7 @@ class Plan:
 
 
 def _plan(reader: "Reader", wanted: Wanted) -> Plan:
-    from engine import erasing
+    from engine.store.lifecycle import erasure as erasing
 
     reader.deadline_s = SEARCH_S
     found = erasing.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)
@@ -161,8 +161,9 @@ def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
     Raises:
         LockedError: a daemon has it.
     """
-    from engine import erased, erasing
-    from engine.journal import Journal
+    from engine.store.core import erased_rows as erased
+    from engine.store.journal import Journal
+    from engine.store.lifecycle import erasure as erasing
 
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
@@ -217,7 +218,7 @@ def _beside_daemon(session: Session, wanted: Wanted) -> ExitCode:
 
 
 def _told(session: Session, wanted: Wanted, plan: Plan, done: Mapping[str, int], compacted: bool | None) -> ExitCode:
-    from engine import before_upgrade
+    from engine.store.integrity import before_upgrade
 
     if (folder := session.data / before_upgrade.FOLDER).is_dir():
         kept = before_upgrade.KEPT_DAYS
@@ -249,7 +250,7 @@ def _folders(site: "Site", channels: set[str]) -> list[str]:
 
 def _void_leases(batch: Any) -> None:
     """Nothing is being delivered: the daemon is stopped."""
-    from engine.outbox import claims
+    from engine.store.operations.outbox import claims
 
     claims.void_leases(batch)
 
@@ -262,7 +263,7 @@ def _assemble(journal: "Journal", site: "Site") -> None:
     """
     if not journal.cut_short:
         return
-    from engine.build import build_site, reassemble
+    from engine.runtime.build import build_site, reassemble
 
     built = build_site(site, identity_key=journal.vault.identity_key, clock=SystemClock()).channels
     made = journal.assemble_frames_alone(
@@ -290,7 +291,7 @@ def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str
 
 def _compact(session: Session) -> bool:
     """Leave nothing of older pages; False where there is no room for it."""
-    from engine import compact
+    from engine.store.recovery import compact
 
     try:
         done = compact.run(session.data)

@@ -24,9 +24,9 @@ from typing import Any
 
 import click
 
-from engine.commands import decided
-from engine.commands.as_sent import as_sent
-from engine.commands.mapping_options import (
+from engine.commands.shared import decided
+from engine.commands.shared.as_sent import as_sent
+from engine.commands.shared.mapping_options import (
     ChannelMapper,
     Input,
     held_by,
@@ -36,19 +36,19 @@ from engine.commands.mapping_options import (
     say_dead,
     say_held,
 )
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.session import Session, pass_session
-from engine.errors import ContentError, IntegrityError
-from engine.facts import NOTHING, Facts
-from engine.judging import context_of
-from engine.list_form import Form as ListForm
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.session import Session, pass_session
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
 from engine.mapping.inputs import Found
 from engine.mapping.outputs.documents import form_of
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
-from engine.message import MapContext, Parsed, Stored
+from engine.model.errors import ContentError, IntegrityError
+from engine.model.list_form import Form as ListForm
+from engine.model.message import MapContext, Parsed, Stored
+from engine.processing.process import context_of
+from engine.succession.decided import NOTHING, Facts
 
 
 @click.command(help=__doc__)
@@ -128,7 +128,7 @@ class _Journaled:
 
     Attributes:
         whole: it has its end.
-        key: of ids. others: `MapContext.others`. facts: `engine.records.Trace.facts`.
+        key: of ids. others: `MapContext.others`. facts: `engine.model.records.Trace.facts`.
     """
 
     message: Stored
@@ -161,12 +161,12 @@ class _Journaled:
 
 
 def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
-    from engine import bearers
-    from engine.commands.selecting import ROW
+    from engine.commands.shared.selecting import ROW
+    from engine.store.operations import number_bearers as bearers
 
     number = ROW.convert(what, None, None)
     if show_values:
-        from engine.commands.noting import note_shown
+        from engine.commands.shared.noting import note_shown
 
         note_shown(session, number)
     with session.reader() as journal:

@@ -16,19 +16,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.mapping_options import ChannelMapper, channel_mapper, inputs, mapper_for, mapping_options, say_dead
-from engine.commands.output import SCHEMA_VERSION, Column, ExitCode, plural, say, table, to_json
-from engine.commands.sampling import Sample, Sampler
-from engine.commands.selecting import instant_us
-from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError, ErasedError, IntegrityError
+from engine.commands.shared.mapping_options import (
+    ChannelMapper,
+    channel_mapper,
+    inputs,
+    mapper_for,
+    mapping_options,
+    say_dead,
+)
+from engine.commands.shared.output import SCHEMA_VERSION, Column, ExitCode, plural, say, table, to_json
+from engine.commands.shared.sampling import Sample, Sampler
+from engine.commands.shared.selecting import instant_us
+from engine.commands.shared.session import Session, pass_session
 from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_lines, plain, without_settled_units
 from engine.mapping.inputs import Found
 from engine.mapping.tables import Table
+from engine.model.errors import ConfigError, ErasedError, IntegrityError
 
 if TYPE_CHECKING:
-    from engine.reading import Reader
-    from engine.records import Filter
+    from engine.model.records import Filter
+    from engine.store.queries import Reader
 
 PAGE = 200
 SAY_EVERY_S = 10.0
@@ -224,7 +231,7 @@ def _open(mapper: ChannelMapper) -> ChannelMapper:
 
 
 def _of(channel: str, since_us: int | None) -> "Filter":
-    from engine.records import Filter
+    from engine.model.records import Filter
 
     return Filter(channel=channel, after_us=since_us)
 

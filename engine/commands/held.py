@@ -12,9 +12,18 @@ from typing import Any
 
 import click
 
-from engine.clock import from_us
-from engine.commands.output import Column, ExitCode, Form, form_option, plural, printable, say, show_document, show_rows
-from engine.commands.selecting import (
+from engine.commands.shared.output import (
+    Column,
+    ExitCode,
+    Form,
+    form_option,
+    plural,
+    printable,
+    say,
+    show_document,
+    show_rows,
+)
+from engine.commands.shared.selecting import (
     ROW,
     act_options,
     ask,
@@ -26,11 +35,12 @@ from engine.commands.selecting import (
     sure_options,
     word,
 )
-from engine.commands.session import Session, consent, pass_session
-from engine.reading import Reader
-from engine.reasons import Reason
-from engine.records import DeadLetter, Filter
-from engine.results import MEMORY_US, Result, UnreadableResultsError, results_of
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.clock import from_us
+from engine.model.reasons import Reason
+from engine.model.records import DeadLetter, Filter
+from engine.model.results import MEMORY_US, Result, UnreadableResultsError, results_of
+from engine.store.queries import Reader
 
 CAUSES = (
     Reason.IDENTITY_CONFLICT,
@@ -130,7 +140,7 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
 @pass_session
 def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
     if unmask:
-        from engine.commands.noting import note_shown
+        from engine.commands.shared.noting import note_shown
 
         note_shown(session, message)
     with session.reader() as reader:

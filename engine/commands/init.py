@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.output import ExitCode, say
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.session import Session, pass_session
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -50,7 +50,7 @@ def command(
     timezone: str | None,
     schemas: bool,
 ) -> ExitCode:
-    from engine.site import is_site
+    from engine.config.site import is_site
 
     if schemas:
         if any((analyzer, name, listen, connect, device, timezone)):
@@ -86,7 +86,7 @@ def command(
 
 def _folder(session: Session) -> Path:
     """The site that is meant, or the folder where there is to be one."""
-    from engine.site import SYSTEM_SITE
+    from engine.config.site import SYSTEM_SITE
 
     if session.site is not None:
         return Path(session.site).expanduser().resolve()
@@ -95,8 +95,8 @@ def _folder(session: Session) -> Path:
 
 
 def _pack(session: Session, name: str) -> "Pack":
-    from engine.errors import ConfigError
-    from engine.packs import check_pack, find_pack
+    from engine.diagnostics.packs import check_pack, find_pack
+    from engine.model.errors import ConfigError
 
     site = Path(session.site) if session.site is not None else session.folder_or_none
     try:
@@ -111,8 +111,8 @@ def _pack(session: Session, name: str) -> "Pack":
 def _write_site(folder: Path, timezone: str | None) -> None:
     from zoneinfo import available_timezones
 
-    from engine.errors import ConfigError
-    from engine.site import CONFIG_FILE, shipped
+    from engine.config.site import CONFIG_FILE, shipped
+    from engine.model.errors import ConfigError
 
     model = shipped("config")
     if model is None:
@@ -151,7 +151,7 @@ def _zone_of_link(link: Path) -> str:
 
 def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]) -> ExitCode:
     from engine.config.load import load_site
-    from engine.errors import ConfigError
+    from engine.model.errors import ConfigError
 
     path = folder / "channels" / f"{name}.yaml"
     before = _read(folder)
@@ -207,7 +207,7 @@ def write_schemas(folder: Path) -> None:
     Raises:
         click.UsageError: they cannot be written.
     """
-    from engine.site import shipped
+    from engine.config.site import shipped
 
     model = shipped("config")
     try:

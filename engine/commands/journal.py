@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actor import of_this_process
-from engine.clock import SystemClock, from_us
-from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
-from engine.commands.session import Session, consent, pass_session
-from engine.control import RefusedError, UnreachableError
-from engine.errors import ConfigError, StoreError
-from engine.loss import LossError
-from engine.units import size_words
+from engine.actions.control import RefusedError, UnreachableError
+from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.actor import of_this_process
+from engine.model.clock import SystemClock, from_us
+from engine.model.errors import ConfigError, StoreError
+from engine.model.units import size_words
+from engine.store.core.loss import LossError
 
 if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
-    from engine.retention import Policy
+    from engine.store.lifecycle.retention import Policy
 
-JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance
+JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 
 
 @click.group(help=__doc__)
@@ -40,9 +40,9 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
     and the missing numbers become a row of the audit trail, and the numbers are never given again. What is missing has
     to be sent again from the analyzers.
     """
-    from engine.anchor import ANCHOR_NAME
-    from engine.journal import Journal
-    from engine.reading.connecting import JOURNAL_NAME
+    from engine.store.core.anchor import ANCHOR_NAME
+    from engine.store.core.connecting import JOURNAL_NAME
+    from engine.store.journal import Journal
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")
@@ -148,7 +148,7 @@ def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
     tells it from a loss. The file does not shrink: its space is used again, and `labrelay journal compact` gives it
     back.
     """
-    from engine import retention
+    from engine.store.lifecycle import retention
 
     policy = retention.Policy.of(session.load(require_secrets=False).config.retention)
     with session.reader() as reader:
@@ -187,8 +187,8 @@ def _prune_lines(counts: dict[str, int], kept: Mapping[str, int]) -> Iterator[st
 
 def _prune_here(session: Session, policy: "Policy") -> None:
     """The walk, without a daemon."""
-    from engine import retention
-    from engine.journal import Journal
+    from engine.store.journal import Journal
+    from engine.store.lifecycle import retention
 
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
@@ -219,7 +219,7 @@ def compact(session: Session, yes: bool) -> None:
     Space that becomes free inside the file is used again, so this is for a file that has become far too large, and
     before a copy of it is taken elsewhere.
     """
-    from engine import compact as compacting
+    from engine.store.recovery import compact as compacting
 
     with session.reader() as reader:
         unused = reader.free_bytes()
@@ -230,8 +230,8 @@ def compact(session: Session, yes: bool) -> None:
 
 def _hidden(data: Path) -> int:
     """How many pieces of the log SQLite does not read for a damaged one before them."""
-    from engine import wal_repair
-    from engine.upkeep import PAGE_BYTES
+    from engine.store.core import wal_repair
+    from engine.store.journal.upkeep import PAGE_BYTES
 
     path = (data / JOURNAL_NAME).resolve()
     log = path.with_name(path.name + "-wal")
@@ -261,9 +261,9 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
     salvage.json, which says the same as this command. Look at it, then put it in the place of the old data folder.
     """
     from engine.commands.verify import Progress
-    from engine.ownership import hand_over_all
-    from engine.salvage import saving
-    from engine.salvage.found import sentences
+    from engine.store.core.ownership import hand_over_all
+    from engine.store.recovery.salvage import saving
+    from engine.store.recovery.salvage.found import sentences
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")

@@ -9,17 +9,17 @@ from typing import Any
 
 import click
 
-from engine.commands.output import ExitCode, to_json
-from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError
-from engine.near import did_you_mean
+from engine.commands.shared.output import ExitCode, to_json
+from engine.commands.shared.session import Session, pass_session
+from engine.model.errors import ConfigError
+from engine.model.spelling import did_you_mean
 
 
 @click.command(help=__doc__)
 @click.argument("destination", required=False)
 @pass_session
 def command(session: Session, destination: str | None) -> ExitCode:
-    from engine import registry
+    from engine.config import registry
 
     found = _signers(session)
     if destination is not None and destination not in found:

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.acts.noting import KEY_ACTS
-from engine.clock import SystemClock, from_us
-from engine.commands.output import ExitCode, Form, form_option, on_terminal, say, show_document
-from engine.commands.selecting import without_daemon
-from engine.commands.session import Session, consent, pass_session
-from engine.control import RefusedError, UnreachableError
-from engine.errors import ConfigError, IntegrityError, StoreError
+from engine.actions.control import RefusedError, UnreachableError
+from engine.actions.noting import KEY_ACTS
+from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document
+from engine.commands.shared.selecting import without_daemon
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.clock import SystemClock, from_us
+from engine.model.errors import ConfigError, IntegrityError, StoreError
 
 if TYPE_CHECKING:
-    from engine.kek import Found
-    from engine.rotation import KeyFacts
+    from engine.store.core.key_encryption_key import Found
+    from engine.store.lifecycle.key_rotation import KeyFacts
 
 ROTATE_TIMEOUT_S = 70.0
-JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance
+JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 
 
 @click.group(help=__doc__)
@@ -66,7 +66,7 @@ def status(session: Session, form: Form) -> ExitCode:
 
 
 def _status_without_journal(session: Session, form: Form) -> ExitCode:
-    from engine import kek
+    from engine.store.core import key_encryption_key as kek
 
     found = kek.first(session.data)
     document: dict[str, Any] = {
@@ -82,7 +82,7 @@ def _status_without_journal(session: Session, form: Form) -> ExitCode:
 
 
 def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
-    from engine import kek
+    from engine.store.core import key_encryption_key as kek
 
     if found["at_hand"]:
         yield f"key {found['key']}: {found['place']} ({found['source']})"
@@ -118,8 +118,8 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
     Without --from-sheet: for a site that has no journal yet. The first start does the same by itself; this is for who
     wants to print the sheet, or to seal the key as a credential, before anything is stored.
     """
-    from engine import kek
-    from engine.vault import KEY_NAME, make_kek
+    from engine.store.core import key_encryption_key as kek
+    from engine.store.core.vault import KEY_NAME, make_kek
 
     path = session.data / KEY_NAME
     session.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,8 +135,9 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
 
 
 def _restore(session: Session, path: Path) -> ExitCode:
-    from engine import kek, key_sheet
-    from engine.vault import check_value, write_kek
+    from engine.store.core import key_encryption_key as kek
+    from engine.store.core import key_sheet
+    from engine.store.core.vault import check_value, write_kek
 
     key = _typed(list(range(1, key_sheet.LINES + 1)))
     typed = kek.key_id(check_value(key))
@@ -165,7 +166,7 @@ def _restore(session: Session, path: Path) -> ExitCode:
 
 def _typed(numbers: list[int]) -> bytes:
     """What a person types for these lines of a sheet; on a terminal line by line, until each is right."""
-    from engine import key_sheet
+    from engine.store.core import key_sheet
 
     if not on_terminal():
         given = [line.strip() for line in sys.stdin.read(4096).splitlines() if line.strip()]
@@ -213,8 +214,9 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     Keep the sheet where a stranger does not come, away from this machine. Whoever has it and a copy of the journal or a
     backup can read everything. Then say so: labrelay key recovery-sheet --confirm
     """
-    from engine import kek, key_sheet
-    from engine.vault import KEY_BYTES
+    from engine.store.core import key_encryption_key as kek
+    from engine.store.core import key_sheet
+    from engine.store.core.vault import KEY_BYTES
 
     found, others = _look(session)
     if found is None and not _has_journal(session):
@@ -253,7 +255,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
 
 
 def _sheet(site: str, found: "Found", *, html: bool) -> str:
-    from engine import key_sheet
+    from engine.store.core import key_sheet
 
     typed = list(enumerate(key_sheet.write(found.kek), start=1))
     facts: dict[str, Any] = {
@@ -360,8 +362,8 @@ def _facts(session: Session) -> "KeyFacts":
     """What the journal says of its keys; works without the key."""
     import sqlite3
 
-    from engine.reading.connecting import connect
-    from engine.rotation import facts
+    from engine.store.core.connecting import connect
+    from engine.store.lifecycle.key_rotation import facts
 
     path = session.data / JOURNAL_NAME
     if not _has_journal(session):
@@ -375,7 +377,7 @@ def _facts(session: Session) -> "KeyFacts":
 
 def _look(session: Session) -> tuple["Found | None", list["Found"]]:
     """The key in use, if it is at hand, and all others that are."""
-    from engine import kek
+    from engine.store.core import key_encryption_key as kek
 
     if not _has_journal(session):
         return kek.first(session.data), []

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 
-from engine.commands.line_options import LineAt, duration_option, line_at, line_options
-from engine.commands.output import ExitCode, Form, form_option, say
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.line_options import LineAt, duration_option, line_at, line_options
+from engine.commands.shared.output import ExitCode, Form, form_option, say
+from engine.commands.shared.session import Session, pass_session
 
 
 @click.command(help=__doc__)
@@ -74,7 +74,7 @@ async def _listen(
     masked: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.commands.listening import Listener, Save, Screen, only_copy
+    from engine.commands.shared.listening import Listener, Save, Screen, only_copy
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -97,8 +97,8 @@ async def _listen(
 
 def note_watched(session: Session, place: str) -> None:
     """The audit row comes first, as with `messages show --unmask`; where there is no site, there is no trail."""
-    from engine.commands.noting import note_exported
-    from engine.reading.connecting import JOURNAL_NAME
+    from engine.commands.shared.noting import note_exported
+    from engine.store.core.connecting import JOURNAL_NAME
 
     if session.folder_or_none is None or not (session.data / JOURNAL_NAME).exists():
         say("there is no site with a journal here, so nothing is noted: what you see is patient data all the same")

@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from engine.commands.mapping_options import (
+from engine.commands.shared.mapping_options import (
     FIRST_OF_ALL,
     Input,
     held_by,
@@ -34,15 +34,15 @@ from engine.commands.mapping_options import (
     say_held,
     say_settings,
 )
-from engine.commands.output import Column, ExitCode, Form, say, show_rows
-from engine.commands.session import Session, pass_session
-from engine.errors import ContentError
+from engine.commands.shared.output import Column, ExitCode, Form, say, show_rows
+from engine.commands.shared.session import Session, pass_session
 from engine.mapping.facts import facts_of, is_training
 from engine.mapping.json_text import indented
 from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
-from engine.message import Issue, Mapped
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.message import Issue, Mapped
+from engine.model.reasons import Reason
 
 TRAINING = (
     "NOT_PRODUCTION: marked as training or debugging; a channel refuses it, unless its settings have processing_ids"

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.clock import from_us
-from engine.commands.message_shown import acts_about, contents_of, document_of, lines_of, row_of
-from engine.commands.noting import note_exported, note_shown
-from engine.commands.output import Column, ExitCode, Form, form_option, plural, say, show_document, show_rows
-from engine.commands.selecting import ROW, asked_for, filter_options, instant_us, raise_if_unknown
-from engine.commands.session import Session, consent, pass_session
-from engine.records import Filter, MessageView
+from engine.commands.shared.message_shown import acts_about, contents_of, document_of, lines_of, row_of
+from engine.commands.shared.noting import note_exported, note_shown
+from engine.commands.shared.output import Column, ExitCode, Form, form_option, plural, say, show_document, show_rows
+from engine.commands.shared.selecting import ROW, asked_for, filter_options, instant_us, raise_if_unknown
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.clock import from_us
+from engine.model.records import Filter, MessageView
 
 if TYPE_CHECKING:
-    from engine.reading import Reader
+    from engine.store.queries import Reader
 
 COLUMNS = (
     Column("id", "ID", right=True),
@@ -141,7 +141,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
             note_shown(session, message)
             contents = contents_of(reader, trace)
         if wire:
-            from engine.commands.wire_lines import wire_of
+            from engine.commands.shared.wire_lines import wire_of
 
             contents["wire"] = wire_of(session, reader, trace, masked=not unmask)
         contents["acts"] = acts_about(session, reader, message)
@@ -158,7 +158,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def line(session: Session, channel: str, last: int, unmask: bool, form: Form) -> ExitCode:
-    from engine.commands.wire_lines import lines, sessions_of
+    from engine.commands.shared.wire_lines import lines, sessions_of
 
     with session.reader() as reader:
         if unmask:
@@ -214,7 +214,7 @@ def export(
     deid: bool,
     **given: Any,
 ) -> ExitCode:
-    from engine.commands.exporting import SINKS, write_file
+    from engine.commands.shared.exporting import SINKS, write_file
 
     if unmask and deid:
         raise click.UsageError("--unmask shows the patients, --deid takes them out; say which")
@@ -237,7 +237,7 @@ def export(
             what = {name: value for name, value in asdict(wanted).items() if value is not None}
             note_exported(session, {**what, "up_to": up_to})
         if deid:
-            from engine.commands.exporting_deid import known_codes, write_without_patients
+            from engine.commands.shared.exporting_deid import known_codes, write_without_patients
 
             _ = reader.vault
             what = {name: value for name, value in asdict(wanted).items() if value is not None}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine import registry
-from engine.commands.output import Column, ExitCode, Form, form_option, say, show_rows
-from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError
+from engine.commands.shared.output import Column, ExitCode, Form, form_option, say, show_rows
+from engine.commands.shared.session import Session, pass_session
+from engine.config import registry
+from engine.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.config.source_serial import SerialPart

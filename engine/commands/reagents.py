@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from engine.clock import from_us
-from engine.commands.output import Column, Form, form_option, show_rows
-from engine.commands.selecting import ROW
-from engine.commands.session import Session, pass_session
-from engine.records import ReagentView
+from engine.commands.shared.output import Column, Form, form_option, show_rows
+from engine.commands.shared.selecting import ROW
+from engine.commands.shared.session import Session, pass_session
+from engine.model.clock import from_us
+from engine.model.records import ReagentView
 
 COLUMNS = (
     Column("channel", "CHANNEL"),

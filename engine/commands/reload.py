@@ -6,8 +6,8 @@ Exit code 3 and the list of problems where the new configuration is refused.
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.session import Session, pass_session
 
 TIMEOUT_S = 70.0
 

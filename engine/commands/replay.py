@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.acts.replaying import media_type_of
-from engine.acts.selection import REPLAY_STATES, Selection
-from engine.acts.underway import DEFAULT_RATE
-from engine.clock import from_us
-from engine.commands.output import (
+from engine.actions.control import UnreachableError
+from engine.actions.replay import media_type_of
+from engine.actions.selection import REPLAY_STATES, Selection
+from engine.actions.underway import DEFAULT_RATE
+from engine.commands.shared.output import (
     Column,
     ExitCode,
     Form,
@@ -35,7 +35,7 @@ from engine.commands.output import (
     show_document,
     show_rows,
 )
-from engine.commands.selecting import (
+from engine.commands.shared.selecting import (
     ACT_TIMEOUT_S,
     ROW,
     ask,
@@ -47,11 +47,11 @@ from engine.commands.selecting import (
     sure_options,
     word,
 )
-from engine.commands.session import Session, consent, pass_session
-from engine.control import UnreachableError
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.clock import from_us
 
 if TYPE_CHECKING:
-    from engine.acts.acts import Acts
+    from engine.actions.actions import Acts
 
 LOOKS_S = (0.05, 0.1, 0.2, 0.5)  # between two looks at a replay: short at first, then the last
 LINE_EVERY_S = 10.0  # where there is no terminal for a bar

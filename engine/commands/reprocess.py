@@ -27,18 +27,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, plural, printable, say, table
-from engine.commands.selecting import ask, instant_us
-from engine.commands.session import Session, consent, pass_session
-from engine.errors import ConfigError
+from engine.commands.shared.output import Column, ExitCode, Form, form_option, plural, printable, say, table
+from engine.commands.shared.selecting import ask, instant_us
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from engine.acts.selection import Selection
-    from engine.commands.affected_list import AffectedList
+    from engine.actions.selection import Selection
+    from engine.commands.shared.affected_list import AffectedList
     from engine.config.load import Site
-    from engine.judging import ChannelRoutes
-    from engine.reading import Reader
-    from engine.reprocessing import Group, Tally
+    from engine.processing.process import ChannelRoutes
+    from engine.processing.reprocessing import Group, Tally
+    from engine.store.queries import Reader
 
 DEFAULT_RATE = 50.0
 PAGE = 200
@@ -116,8 +116,8 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.acts.selection import Selection
-    from engine.commands.affected_list import AffectedList
+    from engine.actions.selection import Selection
+    from engine.commands.shared.affected_list import AffectedList
 
     if send and not (because or "").strip():
         raise click.UsageError("--apply needs --reason: why these results are sent again")
@@ -136,7 +136,7 @@ def command(
             selection = _refused(journal, selection)
         wanted = _wanted(session, journal, selection, mapping)
         if unmask:
-            from engine.commands.noting import note_exported
+            from engine.commands.shared.noting import note_exported
 
             note_exported(session, {"reprocess": channel, **selection.to_json(), "mapping": wanted.named})
         rows = AffectedList(form, unmask=unmask) if listed or form is not Form.TABLE else None
@@ -176,10 +176,10 @@ def _send_what_differs(
 
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> Wanted:
-    from engine import bearers
-    from engine.build import Programs, build_channel
-    from engine.clock import SystemClock
-    from engine.reprocessing import with_mapping
+    from engine.model.clock import SystemClock
+    from engine.processing.reprocessing import with_mapping
+    from engine.runtime.build import Programs, build_channel
+    from engine.store.operations import number_bearers as bearers
 
     site = session.load(require_secrets=False)
     name = selection.channel or ""
@@ -201,8 +201,8 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
 
 def _compare(journal: "Reader", wanted: Wanted, rows: "AffectedList | None", *, unmask: bool) -> "Tally":
     """Look at every message, newest first, a page at a time, and write the affected results."""
-    from engine.affected import affected
-    from engine.reprocessing import Tally, examine
+    from engine.actions.affected_results import affected
+    from engine.processing.reprocessing import Tally, examine
 
     tally = Tally(keep_values=unmask)
     begin = last = time.monotonic()
@@ -233,8 +233,8 @@ def _numbers(journal: "Reader", selection: "Selection") -> Iterator[int]:
 
 def _refused(journal: "Reader", selection: "Selection") -> "Selection":
     """The same, of messages with a document that its destination has refused."""
-    from engine.acts.selection import letters
-    from engine.reasons import Reason
+    from engine.actions.selection import letters
+    from engine.model.reasons import Reason
 
     found = letters(journal, replace(selection, reason=Reason.REFUSED.value))
     # A selection without numbers would mean every message.

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option, show_document
-from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError, StoreError
+from engine.commands.shared.output import ExitCode, Form, form_option, show_document
+from engine.commands.shared.session import Session, pass_session
+from engine.model.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from engine.backups.shelf import Copy
+    from engine.store.recovery.backups.shelf import Copy
 
 
 @click.command(help=__doc__)
@@ -43,11 +43,11 @@ def command(
     anchor: Path | None,
     form: Form,
 ) -> ExitCode:
-    from engine.actor import of_this_process
-    from engine.backups import restoring
-    from engine.clock import SystemClock
     from engine.commands.verify import Progress
-    from engine.ownership import hand_over_all
+    from engine.model.actor import of_this_process
+    from engine.model.clock import SystemClock
+    from engine.store.core.ownership import hand_over_all
+    from engine.store.recovery.backups import restoring
 
     if not because.strip():
         raise click.BadParameter("say why", param_hint="--because")
@@ -88,8 +88,8 @@ def _data(session: Session) -> Path | None:
 
 def _newest_anchor(session: Session, data: Path | None) -> Path | None:
     """The anchor that knows most of those that the site has."""
-    from engine import elsewhere
-    from engine.anchor import read
+    from engine.runtime import other_history as elsewhere
+    from engine.store.core.anchor import read
 
     places = [] if data is None else [data / "journal.anchor"]
     with suppress(ConfigError):
@@ -102,7 +102,7 @@ def _newest_anchor(session: Session, data: Path | None) -> Path | None:
 
 
 def _chosen(session: Session, source: Path | None) -> "Copy":
-    from engine.backups.shelf import copies, read_copy
+    from engine.store.recovery.backups.shelf import copies, read_copy
 
     if source is None:
         source = session.load(require_secrets=False).config.backup.folder

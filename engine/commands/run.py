@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from engine.commands.output import ExitCode, say
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from engine.errors import StoreError
+    from engine.model.errors import StoreError
 
 FATAL_STORE = (
     "the journal could not be written or synced; what it holds is uncertain, so this process ends at once. "
@@ -39,10 +39,10 @@ LEAVE_WITHIN_S = 1.0  # once everything is closed
 )
 @pass_session
 def command(session: Session, style: str, log_level: str) -> None:
-    from engine.app import App
-    from engine.errors import ConfigError, DamagedError, IntegrityError, StoreError
-    from engine.logs import loop_exception_handler, setup_logging
-    from engine.metrics import Counters
+    from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
+    from engine.monitoring.logs import loop_exception_handler, setup_logging
+    from engine.monitoring.metrics import Counters
+    from engine.runtime.app import App
 
     counters = Counters()
     setup_logging(counters, level=log_level, style=style)
@@ -108,7 +108,7 @@ def command(session: Session, style: str, log_level: str) -> None:
 
 def _end_at_once(logger: logging.Logger, error: "StoreError") -> NoReturn:
     """No clean-up: a sync failed, and every further write could make things worse."""
-    from engine.errors import DamagedError
+    from engine.model.errors import DamagedError
 
     if isinstance(error, DamagedError):  # a long detail is cut, and the advice is what counts
         logger.critical(DAMAGED_STORE, error.advice, extra={"detail": error.what})

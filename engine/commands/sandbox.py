@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import ExitCode, say
-from engine.units import HostPort, parse_duration, parse_host_port
+from engine.commands.shared.output import ExitCode, say
+from engine.model.units import HostPort, parse_duration, parse_host_port
 
 if TYPE_CHECKING:
-    from engine.sandbox import Faults
+    from engine.devtools.sandbox import Faults
 
 LISTEN = "127.0.0.1:8581"
 
@@ -89,7 +89,7 @@ def command(
     """
     from pydantic import ValidationError
 
-    from engine.sandbox import Faults
+    from engine.devtools.sandbox import Faults
 
     given: dict[str, Any] = {"fail": fail, "latency": latency, "down": down, "html": answer_html, "refuse": refuse}
     if kinds:
@@ -110,7 +110,7 @@ async def _serve(
     listen: HostPort, base: str, folder: Path | None, faults: "Faults", seed: int | None, names: tuple[str, ...]
 ) -> ExitCode:
     """Serve until SIGINT or SIGTERM."""
-    from engine.sandbox import Sandbox
+    from engine.devtools.sandbox import Sandbox
 
     sandbox = Sandbox(
         host=listen.host, port=listen.port, base=base, folder=folder, faults=faults, seed=seed, names=names

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option, plural, say, show_document
-from engine.commands.session import consent
-from engine.commands.switching import given_duration
-from engine.units import HostPort, parse_host_port
+from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.session import consent
+from engine.commands.shared.switching import given_duration
+from engine.model.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:
-    from engine.simulator.astm import Habits
-    from engine.simulator.dialogue import Dialogue
+    from engine.devtools.simulator.astm import Habits
+    from engine.devtools.simulator.dialogue import Dialogue
 
 SCHEMES = {"mllp": ("mllp", "hl7v2", "HL7 v2"), "astm": ("e1381", "astm", "ASTM")}  # link, format and its name
 
@@ -76,10 +76,10 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.errors import LabRelayError
+    from engine.devtools.simulator.astm import Habits
+    from engine.devtools.simulator.dialogue import Dialogue
     from engine.mapping.inputs import messages_in
-    from engine.simulator.astm import Habits
-    from engine.simulator.dialogue import Dialogue
+    from engine.model.errors import LabRelayError
 
     scheme, address = target
     link, wanted, words = SCHEMES[scheme]
@@ -125,10 +125,10 @@ async def _send(
     Raises:
         LabRelayError: there is nobody, or a message cannot be carried.
     """
-    from engine.errors import LabRelayError
-    from engine.simulator.faults import plan_of
-    from engine.simulator.play import player
-    from engine.simulator.wires import Connecting
+    from engine.devtools.simulator.faults import plan_of
+    from engine.devtools.simulator.play import player
+    from engine.devtools.simulator.wires import Connecting
+    from engine.model.errors import LabRelayError
 
     wire = Connecting(address)
     try:

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.session import Session, consent, pass_session
-from engine.units import HostPort, parse_host_port
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:
-    from engine.simulator.faults import Fault
-    from engine.simulator.packs import Model
-    from engine.simulator.play import Manner
-    from engine.simulator.shift import Sending
-    from engine.simulator.wires import Parity, Wire
+    from engine.devtools.simulator.faults import Fault
+    from engine.devtools.simulator.packs import Model
+    from engine.devtools.simulator.play import Manner
+    from engine.devtools.simulator.shift import Sending
+    from engine.devtools.simulator.wires import Parity, Wire
 
 SPECIMENS = 10
 SEEDED_START = datetime(2026, 3, 2, 8, 0)  # with a given seed everything is the same, also the times
@@ -41,7 +41,7 @@ def _address(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
 
 
 def _faults(_ctx: click.Context, _param: click.Parameter, text: str) -> "frozenset[Fault]":
-    from engine.simulator.faults import ALL, Fault
+    from engine.devtools.simulator.faults import ALL, Fault
 
     if text.strip() == "all":
         return ALL
@@ -103,9 +103,9 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.simulator.packs import find_model
-    from engine.simulator.play import Manner, new_seed, sentences, summary
-    from engine.simulator.shift import shift
+    from engine.devtools.simulator.packs import find_model
+    from engine.devtools.simulator.play import Manner, new_seed, sentences, summary
+    from engine.devtools.simulator.shift import shift
 
     if sum(way is not None for way in (connect, listen, serial)) > 1:
         raise click.UsageError("give one of --connect, --listen and --serial")
@@ -153,7 +153,7 @@ def _of_channel(
 
 
 def _wire(connect: HostPort | None, listen: HostPort | None, serial: str | None, baud: int, parity: "Parity") -> "Wire":
-    from engine.simulator.wires import Connecting, Listening, Serial, SerialLine
+    from engine.devtools.simulator.wires import Connecting, Listening, Serial, SerialLine
 
     if serial is not None:
         return SerialLine(serial, Serial(baud=baud, parity=parity))
@@ -177,10 +177,10 @@ async def _play(
     spoken: bool,
     tally: dict[str, Any],
 ) -> None:
-    from engine.errors import LabRelayError
-    from engine.simulator.dialogue import Dialogue
-    from engine.simulator.play import Analyzer
-    from engine.simulator.wires import Listening
+    from engine.devtools.simulator.dialogue import Dialogue
+    from engine.devtools.simulator.play import Analyzer
+    from engine.devtools.simulator.wires import Listening
+    from engine.model.errors import LabRelayError
 
     dialogue = Dialogue(click.echo if spoken else None)
     try:

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from engine.commands.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
-from engine.commands.session import Session, pass_session
-from engine.control import UnreachableError
-from engine.words import Span
+from engine.actions.control import UnreachableError
+from engine.commands.shared.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
+from engine.commands.shared.session import Session, pass_session
+from engine.model.phrases import Span
 
 COLORS = {"ok": "green", "attention": "yellow", "problem": "red"}
 CHANNELS = (

@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from engine.commands.output import SCHEMA_VERSION, ExitCode, Form, form_option, plural, printable, say, to_json
-from engine.commands.session import Session, pass_session
-from engine.commands.switching import given_duration
-from engine.control import SOCKET_NAME, follow
-from engine.taps import STAGES
+from engine.actions.control import SOCKET_NAME, follow
+from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, plural, printable, say, to_json
+from engine.commands.shared.session import Session, pass_session
+from engine.commands.shared.switching import given_duration
+from engine.monitoring.taps import STAGES
 
 COLORS = {"raw": "cyan", "parsed": "blue", "mapped": "green", "delivery": "magenta", "lost": "red"}
 

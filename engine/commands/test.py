@@ -14,16 +14,16 @@ from pathlib import Path
 
 import click
 
-from engine.commands.junit import FileRun, junit_report
-from engine.commands.output import ExitCode, say
-from engine.commands.session import Session, pass_session
-from engine.errors import ConfigError
-from engine.mapping.held.rules import Holding
+from engine.commands.shared.junit import FileRun, junit_report
+from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.session import Session, pass_session
+from engine.config.site import mapping_path
+from engine.mapping.hold_rules.rules import Holding
 from engine.mapping.inputs import Mapper
 from engine.mapping.program import Program
 from engine.mapping.testing import Outcome, Runner, read_tests
-from engine.message import Parsed
-from engine.site import mapping_path
+from engine.model.errors import ConfigError
+from engine.model.message import Parsed
 
 
 @click.command(help=__doc__)
@@ -121,7 +121,7 @@ def _rules_of(session: Session, name: str, parsed: Parsed, program: Program) -> 
     Raises:
         ConfigError: the site is wrong, or has no such channel.
     """
-    from engine.commands.mapping_options import mapper_for
+    from engine.commands.shared.mapping_options import mapper_for
 
     return mapper_for(session, channel=name).holding_for(parsed, program)
 
@@ -132,7 +132,7 @@ def _as_channel(session: Session, name: str, mapping: str) -> Mapper | None:
     Raises:
         ConfigError: the site is wrong.
     """
-    from engine.commands.mapping_options import channel_mapper
+    from engine.commands.shared.mapping_options import channel_mapper
 
     site = session.load(require_secrets=False)
     return channel_mapper(site, name, mapping=mapping) if name in site.channels else None
@@ -153,9 +153,9 @@ def _report(outcome: Outcome) -> None:
 def _write_evidence(
     path: Path, session: Session, runner: Runner, outcomes: list[Outcome], problems: list[str], by: str
 ) -> None:
-    from engine.clock import SystemClock
     from engine.commands.evidence import evidence_of
     from engine.commands.version import labrelay_version
+    from engine.model.clock import SystemClock
 
     report = evidence_of(
         outcomes,
@@ -172,7 +172,7 @@ def _write_evidence(
 
 def _in_use(session: Session) -> Iterator[tuple[str, str, str]]:
     """(channel, mapping, digest) of everything that the site's channels map with; nothing where it cannot be read."""
-    from engine.commands.mapping_options import channel_mapper
+    from engine.commands.shared.mapping_options import channel_mapper
 
     if session.folder_or_none is None:
         return

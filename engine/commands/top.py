@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from engine.commands.output import SCHEMA_VERSION, Column, ExitCode, Form, form_option, table, to_json
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.output import SCHEMA_VERSION, Column, ExitCode, Form, form_option, table, to_json
+from engine.commands.shared.session import Session, pass_session
+from engine.commands.shared.switching import given_duration
 from engine.commands.status import COLORS
-from engine.commands.switching import given_duration
-from engine.words import Span
+from engine.model.phrases import Span
 
 EVERY_S = {True: 1.0, False: 10.0}  # by whether this is a terminal
 HOME_AND_CLEAR = "\x1b[H\x1b[J"

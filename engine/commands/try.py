@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.mapping_options import FIRST_OF_ALL, settings_option
-from engine.commands.output import ExitCode, say
 from engine.commands.sandbox import parsed
-from engine.commands.session import Session, pass_session
-from engine.units import HostPort, parse_host_port
+from engine.commands.shared.mapping_options import FIRST_OF_ALL, settings_option
+from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.session import Session, pass_session
+from engine.model.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:
-    from engine.workbench.files import Folders
-    from engine.workbench.samples import Samples
-    from engine.workbench.server import Start
+    from engine.devtools.playground.files import Folders
+    from engine.devtools.playground.samples import Samples
+    from engine.devtools.playground.server import Start
 
 LISTEN = "127.0.0.1:0"
 
@@ -67,11 +67,11 @@ def command(
     samples: tuple[Path, ...],
     listen: HostPort,
 ) -> ExitCode:
-    from engine.commands.trying import Setting
-    from engine.near import did_you_mean
-    from engine.site import shipped
-    from engine.workbench.samples import sample_folders
-    from engine.workbench.server import Start
+    from engine.commands.shared.trying import Setting
+    from engine.config.site import shipped
+    from engine.devtools.playground.samples import sample_folders
+    from engine.devtools.playground.server import Start
+    from engine.model.spelling import did_you_mean
 
     if mapping and file is None and Path(mapping).is_file() and not mapping.endswith((".yaml", ".yml")):
         mapping, file = "", Path(mapping)  # only a message
@@ -96,15 +96,15 @@ def command(
 
 async def _serve(listen: HostPort, folders: "Folders", samples: "Samples", start: "Start") -> ExitCode:
     """Serve until SIGINT or SIGTERM."""
-    from engine.workbench.child import Child, python
-    from engine.workbench.server import TryServer
+    from engine.devtools.playground.child import Child, python
+    from engine.devtools.playground.server import TryServer
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="labrelay-try-") as scratch:
-        child = Child(python("engine.commands.trying"))
+        child = Child(python("engine.commands.shared.trying"))
         server = TryServer((listen.host, listen.port), child, folders, samples, start, Path(scratch))
         try:
             await server.start()

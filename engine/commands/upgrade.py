@@ -13,14 +13,14 @@ from pathlib import Path
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.session import Session, consent, pass_session
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.session import Session, consent, pass_session
 from engine.commands.version import labrelay_version
-from engine.errors import LabRelayError
-from engine.examine import worst
-from engine.health import Health, Line
+from engine.diagnostics.examine import worst
+from engine.model.errors import LabRelayError
+from engine.model.health import Health, Line
 
-JOURNAL_NAME = "journal.db"  # as `engine.journal` has it, which is not imported for a glance
+JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 
 
 @click.command(help=__doc__)
@@ -38,7 +38,7 @@ def command(session: Session, check: bool, rollback: bool, yes: bool, form: Form
 
 
 def _check(session: Session, form: Form) -> ExitCode:
-    from engine.installed import earlier, examine_earlier, examine_journal
+    from engine.diagnostics.installed import earlier, examine_earlier, examine_journal
 
     journal = session.data / JOURNAL_NAME
     lines = [*_configuration(session), examine_journal(journal)]
@@ -75,7 +75,7 @@ def _for_people(lines: list[Line]) -> Iterator[str]:
 
 
 def _roll_back(session: Session, *, yes: bool) -> ExitCode:
-    from engine.installed import NAME, UNIT, earlier, roll_back
+    from engine.diagnostics.installed import NAME, UNIT, earlier, roll_back
 
     program, journal = Path(sys.prefix), session.data / JOURNAL_NAME
     if program.name != NAME or (program / "pyvenv.cfg").stat().st_uid != os.geteuid():
@@ -97,6 +97,6 @@ def _runs_as_service() -> bool:
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return False
-    from engine.installed import UNIT
+    from engine.diagnostics.installed import UNIT
 
     return subprocess.run([systemctl, "is-active", "--quiet", UNIT], check=False).returncode == 0  # noqa: S603

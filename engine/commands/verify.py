@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from engine.commands.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.priority import be_gentle, gently_option
-from engine.commands.session import Session, pass_session
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.priority import be_gentle, gently_option
+from engine.commands.shared.session import Session, pass_session
 
 LINE_EVERY_S = 10.0
 WHAT_TO_DO = (
@@ -38,7 +38,7 @@ WHAT_TO_DO_AFTER_A_ROLLBACK = (
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def command(session: Session, deep: bool, gently: bool, form: Form) -> ExitCode:
-    from engine import verify
+    from engine.store.integrity import verify
 
     be_gentle(gently)
     progress = Progress()

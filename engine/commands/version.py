@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from engine.commands.output import Form, form_option, show_document
+from engine.commands.shared.output import Form, form_option, show_document
 
 
 def labrelay_version() -> str:

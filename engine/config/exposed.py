@@ -8,17 +8,11 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from engine.config.channel import ChannelConfig
-from engine.config.destination import (
-    AuthConfig,
-    FhirDestination,
-    HttpDestination,
-    MqttDestination,
-    S3Destination,
-)
+from engine.config.destination import AuthConfig, FhirDestination, HttpDestination, MqttDestination, S3Destination
 from engine.config.sitewide import SiteConfig
 from engine.config.source import TcpPart
-from engine.units import HostPort
-from engine.yaml_nodes import KeyPath, Node, line, walk
+from engine.config.yaml_nodes import KeyPath, Node, line, walk
+from engine.model.units import HostPort
 
 _HTTPS = "use https://, or a tunnel to it that ends on this machine"
 

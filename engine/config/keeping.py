@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 
 from engine.config.values import Duration, FilePath, Flag, Model, Size, Whole
-from engine.units import duration_text
+from engine.model.units import duration_text
 
 DAY_S = 86_400.0
 YEAR_S = 366 * DAY_S  # never shorter than a year of the calendar

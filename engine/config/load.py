@@ -1,6 +1,6 @@
 """Read a site: every file, every problem at once.
 
-Files become nodes (`engine.yaml_nodes`), nodes plain data with ``${NAME}`` replaced, data models; then names are
+Files become nodes (`engine.config.yaml_nodes`), nodes plain data with ``${NAME}`` replaced, data models; then names are
 checked across files. A problem in one file never hides one in another.
 """
 
@@ -18,17 +18,17 @@ from engine.config.channel import ChannelConfig
 from engine.config.exposed import exposed, open_to_all
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
+from engine.config.secrets import Lookup, expand, lookup
+from engine.config.site import CONFIG_FILE, mapping_path, search_path
 from engine.config.sitewide import SiteConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_serial import USE_BY_ID, SerialPart
 from engine.config.source_tee import TeePart
-from engine.errors import ConfigError
-from engine.secrets import Lookup, expand, lookup
-from engine.site import CONFIG_FILE, mapping_path, search_path
-from engine.units import HostPort
-from engine.yaml_nodes import KeyPath, Node, line, read_file, walk
+from engine.config.yaml_nodes import KeyPath, Node, line, read_file, walk
+from engine.model.errors import ConfigError
+from engine.model.units import HostPort
 
-# These stay as written: `engine.secrets.Secret` reads them when they are needed, and refuses literals.
+# These stay as written: `engine.config.secrets.Secret` reads them when they are needed, and refuses literals.
 SECRET_KEYS = frozenset({"access_key", "client_secret", "password", "private_key", "secret", "secret_key", "token"})
 _M = TypeVar("_M", SiteConfig, ChannelConfig)
 # Rules about a block as a whole, as pydantic names them: they follow from a key that has no value.

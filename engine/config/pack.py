@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from engine.config.problems import Reporter, closest
+from engine.config.site import search_path
 from engine.config.values import Charsets, Dialect, Model, Name, NotEmpty, Text, Words
-from engine.errors import ConfigError
-from engine.site import search_path
-from engine.yaml_nodes import Node, read_file
+from engine.config.yaml_nodes import Node, read_file
+from engine.model.errors import ConfigError
 
 FOLDER = "analyzers"
 PACK_FILE, CHANNEL_FILE, CODES_FILE = "pack.yaml", "channel.yaml", "codes.csv"

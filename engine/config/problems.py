@@ -15,9 +15,9 @@ from pydantic_core import ErrorDetails
 
 from engine.config import destination, later, source
 from engine.config.values import Words
-from engine.near import did_you_mean
-from engine.units import duration_text, size_text
-from engine.yaml_nodes import KeyPath, Node, line, walk
+from engine.config.yaml_nodes import KeyPath, Node, line, walk
+from engine.model.spelling import did_you_mean
+from engine.model.units import duration_text, size_text
 
 # Keys that a channel may leave to the site's file, and where they stand there.
 INHERITED: dict[KeyPath, str] = {("timezone",): "site.timezone"}

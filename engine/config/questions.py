@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from engine.config.load import Site
-from engine.site import CONFIG_FILE
+from engine.config.site import CONFIG_FILE
 
 PATIENT_NUMBERS = (
     "does a patient number stay with one person for good? Say `patient_numbers: lasting`, or `counter` where numbers "

@@ -7,10 +7,10 @@ from pydantic import AfterValidator, Field
 
 from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
+from engine.config.receive_memory import DEFAULT_BYTES
 from engine.config.values import Address, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
-from engine.receive_memory import DEFAULT_BYTES
-from engine.records import INCOMPLETE_BYTES
-from engine.units import HostPort
+from engine.model.records import INCOMPLETE_BYTES
+from engine.model.units import HostPort
 
 
 def _loopback(address: HostPort) -> HostPort:

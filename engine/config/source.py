@@ -27,7 +27,7 @@ from engine.config.source_serial import SerialPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
 from engine.config.values import Address, CertificateNames, Duration, FilePath, Flag, Model, Networks, Size, Whole
-from engine.units import HostPort
+from engine.model.units import HostPort
 
 PRESETS = {
     "mllp": ("tcp", "mllp", "hl7v2"),

@@ -11,9 +11,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.config.layouts import load_layout
 from engine.config.source_text import READS_AS, LayoutName
 from engine.config.values import Duration, FilePath, Model, Text
-from engine.layouts import load_layout
 
 
 class FolderPart(Model):

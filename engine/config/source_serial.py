@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.values import Model, Whole, Words
-from engine.units import HostPort
+from engine.model.units import HostPort
 
 SERVERS = ("rfc2217", "socket")
 USE_BY_ID = "use its name in /dev/serial/by-id (labrelay ports shows it)"

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from engine.config.source_serial import Device, SerialPart, number
 from engine.config.values import Address, Model, Whole
-from engine.units import HostPort
+from engine.model.units import HostPort
 
 
 class TeeEnd(Model):

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from engine.config.layouts import layout_files, load_layout
 from engine.config.values import Model, Words
-from engine.layouts import layout_files, load_layout
-from engine.near import did_you_mean
+from engine.model.spelling import did_you_mean
 
 READS_AS = "astm"  # what mappings see: the records that an analyzer that speaks E1394 would have sent
 

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationInfo
 
-from engine.near import did_you_mean
-from engine.registry import DIALECTS
-from engine.secrets import Secret, parse_secret
-from engine.units import HostPort, parse_duration, parse_host_port, parse_size
+from engine.config.registry import DIALECTS
+from engine.config.secrets import Secret, parse_secret
+from engine.model.spelling import did_you_mean
+from engine.model.units import HostPort, parse_duration, parse_host_port, parse_size
 
 
 class Model(BaseModel):

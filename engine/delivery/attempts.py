@@ -4,18 +4,18 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from engine.breaker import BreakerState
-from engine.clock import from_us
+from engine.delivery.breaker import BreakerState
+from engine.delivery.claims import WRITE_RETRY_S
+from engine.delivery.lane import Lane
+from engine.delivery.lane_memory import logger
 from engine.delivery.places import Places
-from engine.delivery.standing import logger
-from engine.delivery.storing import WRITE_RETRY_S
-from engine.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
-from engine.lane import Lane
-from engine.message import Delivery, LateRefusal
-from engine.packing import unpack
-from engine.reasons import Reason
-from engine.retry import Bury, decide
-from engine.versions import Versions, conditioned, worth_keeping, written
+from engine.delivery.retry import Bury, decide
+from engine.model.clock import from_us
+from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
+from engine.model.message import Delivery, LateRefusal
+from engine.model.packing import unpack
+from engine.model.reasons import Reason
+from engine.model.versions import Versions, conditioned, worth_keeping, written
 
 MEMORY_VERSIONS = 20_000  # of resources whose version may not be committed yet; far more than can be under way
 OUR_FAULT_ATTEMPTS = 5  # an exception of ours while delivering is tried this often before the delivery is dead
@@ -110,7 +110,8 @@ class Attempts(Places):
         self._ended(lane, delivery, reason)
 
     async def _joined(self, lane: Lane, delivery: Delivery) -> Delivery:
-        """The delivery with reports that list what the receiver has of them from other messages (`engine.joining`)."""
+        """The delivery with reports that list what the receiver has of them from other messages
+        (`engine.store.operations.settling.report_lists`)."""
         try:
             body = await self._outbox.joined(delivery)
         except (IntegrityError, ValueError):
@@ -122,7 +123,7 @@ class Attempts(Places):
         return delivery if body is None else delivery.with_body(body)
 
     async def _conditioned(self, delivery: Delivery) -> Delivery:
-        """The delivery under the condition that the server has what we wrote last; see `engine.versions`.
+        """The delivery under the condition that the server has what we wrote last; see `engine.model.versions`.
 
         Where a person has decided that ours takes the place of what the server has: under the condition that it has
         what they were shown. What somebody has written there since, nobody has decided about.

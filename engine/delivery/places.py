@@ -1,8 +1,8 @@
 """Places in memory: intake asks for one before it commits a delivery, and says what became of it."""
 
-from engine.delivery.storing import Storing
-from engine.lane import Lane
-from engine.message import Delivery
+from engine.delivery.claims import Storing
+from engine.delivery.lane import Lane
+from engine.model.message import Delivery
 
 
 class Places(Storing):
@@ -36,7 +36,7 @@ class Places(Storing):
         """A delivery with a place in memory is durable. Called in journal order.
 
         Args:
-            size: as it was reserved; the document may have changed since (`engine.settling`).
+            size: as it was reserved; the document may have changed since (`engine.store.operations.settling.settle`).
         """
         lane.reserved -= 1
         self.bytes_in_memory += len(delivery.body) - size

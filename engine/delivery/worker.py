@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 
 from engine.delivery.attempts import Attempts
-from engine.delivery.standing import logger
-from engine.errors import StoreError
+from engine.delivery.lane_memory import logger
+from engine.model.errors import StoreError
 
 REOPEN_S = 5.0
 CLOSE_S = 1.0  # a destination may take so long to close

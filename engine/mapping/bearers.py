@@ -4,7 +4,7 @@
     counter   begins anew, or is given again: names a Patient of this channel, order and day, never an Identifier
 
 The name is part of no key: a corrected spelling must not make another Patient. It is compared instead
-(`engine.persons`): each number goes to the journal with the record of who bears it here.
+(`engine.model.persons`): each number goes to the journal with the record of who bears it here.
 """
 
 from hashlib import blake2b
@@ -12,9 +12,9 @@ from typing import Any
 
 from engine.mapping.key_scope import SEPARATOR, KeyScope
 from engine.mapping.run import Run
-from engine.message import Bearer, Group
-from engine.persons import CONFLICT, Person, compare
-from engine.reasons import Reason
+from engine.model.message import Bearer, Group
+from engine.model.persons import CONFLICT, Person, compare
+from engine.model.reasons import Reason
 
 Json = dict[str, Any]
 

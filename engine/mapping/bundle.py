@@ -21,7 +21,7 @@ from engine.mapping.identity import Making
 from engine.mapping.message_header import message_header
 from engine.mapping.run import Run
 from engine.mapping.uris import quoted
-from engine.reasons import Reason
+from engine.model.reasons import Reason
 
 Json = dict[str, Any]
 

@@ -6,7 +6,7 @@ the first such segment of the message wherever it stands, ``OBX[*]-3`` all of th
 
 from collections.abc import Callable
 
-from engine.errors import ConfigError
+from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
 from engine.mapping.compiler.code import Code
 from engine.mapping.compiler.expressions import Expressions
@@ -19,8 +19,8 @@ from engine.mapping.rules import Formula, Problems
 from engine.mapping.run import Run
 from engine.mapping.runtime import PROLOGUE
 from engine.mapping.structures import Group, unescape_of
-from engine.message import MapContext, Parsed, Segment
-from engine.yaml_nodes import Node
+from engine.model.errors import ConfigError
+from engine.model.message import MapContext, Parsed, Segment
 
 Condition = Callable[[Parsed], bool]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from engine.yaml_nodes import Node
+from engine.config.yaml_nodes import Node
 
 ABSENT, ANY, MATCH = "$absent", "$any", "$match"
 _MISSING = object()

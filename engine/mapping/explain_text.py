@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from engine.mapping.explaining import ENVELOPE, LITERAL, Call, Leaf
 from engine.mapping.trace import Trace
-from engine.message import Parsed
-from engine.near import did_you_mean
+from engine.model.message import Parsed
+from engine.model.spelling import did_you_mean
 
 _STEP = re.compile(r"([^.\[\]]+)(?:\[(\d+|\*)\])?")
 _FIELD = re.compile(

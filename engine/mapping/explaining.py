@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from engine.told import OWN_SYSTEM
+from engine.succession.statements import OWN_SYSTEM
 
 RULE, LITERAL, IDENTITY, ENVELOPE = "rule", "literal", "identity", "envelope"
 _MADE_BY_THE_ENGINE = "LabRelay"

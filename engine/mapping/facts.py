@@ -8,7 +8,7 @@ nobody makes no Patient, two orders with one number are one report.
 from collections import Counter
 from dataclasses import dataclass
 
-from engine.message import Parsed
+from engine.model.message import Parsed
 
 _NAMES = {"hl7v2": ("PID", "OBR", "OBX"), "astm": ("P", "O", "R")}
 

@@ -3,7 +3,7 @@ loaded."""
 
 from functools import cache
 
-from engine import registry
+from engine.config import registry
 from engine.mapping.hl7_fields import FIELD_COUNTS
 from engine.mapping.structures import ASTM, structures
 from engine.mapping.syntax import Path

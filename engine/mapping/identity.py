@@ -19,14 +19,14 @@ from urllib.parse import quote
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.errors import ContentError
-from engine.hashes import ordinal, report_key
 from engine.mapping.bearers import COUNTER, OTHER, Bearers
 from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
 from engine.mapping.run import Run
-from engine.message import Group, Report, UsedNumber
-from engine.reasons import Reason
-from engine.told import OWN_SYSTEM
+from engine.model.errors import ContentError
+from engine.model.hashes import ordinal, report_key
+from engine.model.message import Group, Report, UsedNumber
+from engine.model.reasons import Reason
+from engine.succession.statements import OWN_SYSTEM
 
 Json = dict[str, Any]
 

@@ -3,9 +3,9 @@
 import re
 from dataclasses import replace
 
+from engine.config.yaml_nodes import Node
 from engine.mapping.identity_fields import IdentityFields
 from engine.mapping.rule_bodies import BodyReader
-from engine.yaml_nodes import Node
 
 _FIELD = re.compile(r"([A-Z][A-Z0-9]{0,2})-([1-9][0-9]{0,2})", re.ASCII).fullmatch
 IDENTITY_KEYS = ("order_time", "result_time", "order_number", "name", "birth_date", "sex")

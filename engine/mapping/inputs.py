@@ -12,16 +12,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from engine import registry
-from engine.detecting import capture
-from engine.errors import ContentError
+from engine.config import registry
+from engine.mapping import capture
 from engine.mapping.loading import load
 from engine.mapping.local_time import LocalTimes, parse_instant
 from engine.mapping.program import Program
 from engine.mapping.shipped import mapping_for, refusal
-from engine.message import FormatOptions, MapContext, Parsed
-from engine.ports import Format
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.message import FormatOptions, MapContext, Parsed
+from engine.model.ports import Format
+from engine.model.reasons import Reason
 
 HL7, ASTM = "hl7v2", "astm"
 _MLLP_START, _MLLP_END = b"\x0b", b"\x1c"

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from engine.mapping.run import Run
-from engine.message import Group, Segment
+from engine.model.message import Group, Segment
 
 SEPARATOR = "\x1f"  # between the parts of a key
 OF_A_DAY = f"{SEPARATOR}day{SEPARATOR}"  # in a key without a patient, where a number and its day say whose it is
@@ -38,7 +38,8 @@ class KeyScope:
         self._group: Group | None = None  # the last one that was asked for its orders, and these
         self._orders: list[Segment] = []
         self.unique = run.context.specimen_ids == "unique"
-        # The same bytes with a time of measurement are the same results: `engine.settling` knows them by their ids.
+        # The same bytes with a time of measurement are the same results: `engine.store.operations.settling.settle`
+        # knows them by their ids.
         self.apart = "" if run.context.apart and self._is_timed() else run.context.apart
         self.of_a_day = run.context.specimen_ids == "day" and not self.apart
 

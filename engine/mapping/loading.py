@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from engine import yaml_nodes
-from engine.errors import ConfigError
+from engine.config import yaml_nodes
+from engine.config.yaml_nodes import Node
 from engine.mapping.compiler.code import Code, TooLargeError
 from engine.mapping.compiler.outputs import Outputs
 from engine.mapping.compiler.registers import compile_function
@@ -34,7 +34,7 @@ from engine.mapping.runtime import BOUND, PROLOGUE
 from engine.mapping.structures import structures
 from engine.mapping.table_files import Doubt, Finding, read_tables
 from engine.mapping.tables import Table
-from engine.yaml_nodes import Node
+from engine.model.errors import ConfigError
 
 _BUILT_IN = ("labrelay/hl7v2", "labrelay/astm")  # the functions; every mapping has them, naming them is allowed
 MAX_TABLE_BYTES = 32 * 1024 * 1024

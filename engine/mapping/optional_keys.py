@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
 from engine.mapping.rules import Formula
 from engine.mapping.tables import Table
-from engine.yaml_nodes import Node
 
 
 def without_missing(rules: Any, tables: Mapping[str, Table]) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 
-from engine.errors import ContentError
 from engine.mapping import bundle
 from engine.mapping.identity import Making
 from engine.mapping.identity_fields import IdentityFields
@@ -20,8 +19,9 @@ from engine.mapping.structures import unescape_of
 from engine.mapping.tables import Table
 from engine.mapping.targets import FHIR, Target
 from engine.mapping.trace import Trace, Tracer
-from engine.message import Document, MapContext, Mapped, Parsed
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.message import Document, MapContext, Mapped, Parsed
+from engine.model.reasons import Reason
 
 # Segments that frame a message or describe it, and are read by the engine if by anyone.
 _FRAMING = frozenset({"MSH", "SFT", "UAC", "EVN", "DSC", "H", "L"})

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.message import MapContext, Parsed
+from engine.model.message import MapContext, Parsed
 
 WAYS_OF_READING = 64  # kept apart from each other; a site has a few
 RESULTS_KEPT = 4096  # keys of one mapping, all together: code x unit x flag x status of analyzers; up to 2 kB each

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
 from engine.mapping.rules import (
     FORMAT,
@@ -18,7 +19,6 @@ from engine.mapping.rules import (
     Values,
     suggestion,
 )
-from engine.yaml_nodes import Node
 
 
 class BodyReader:

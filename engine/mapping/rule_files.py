@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from engine.config.yaml_nodes import Node
 from engine.mapping.identity_fields import STANDARD
 from engine.mapping.identity_reading import read_identity
 from engine.mapping.r4 import RESOURCES
@@ -23,7 +24,6 @@ from engine.mapping.rules import (
     suggestion,
 )
 from engine.mapping.targets import read_target
-from engine.yaml_nodes import Node
 
 _MAPPING_KEYS = (
     "mapping",

@@ -7,11 +7,11 @@ file, line and column that problems, traces and errors name. `engine.mapping.rul
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
 from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.targets import FHIR, Target
-from engine.near import did_you_mean
-from engine.yaml_nodes import Node
+from engine.model.spelling import did_you_mean
 
 FORMAT = "labrelay-mapping/1"
 BUNDLES = ("transaction", "message", "document", "collection")

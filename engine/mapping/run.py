@@ -11,13 +11,13 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any
 
-from engine.errors import ContentError
 from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.local_time import LocalTimes
 from engine.mapping.reading import Reading
 from engine.mapping.uris import quoted
-from engine.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
+from engine.model.reasons import Reason
 
 GENERATED = "<mapping>"  # file name of generated code; a frame with it knows its rule by its line number
 NEVER = "\ud800"  # stands for a delimiter that a message does not have: strict decoding cannot produce it

@@ -10,8 +10,8 @@ from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
 from engine.mapping.run import Run
 from engine.mapping.tables import Row, Table
-from engine.message import Group, Segment, Unmapped
-from engine.reasons import Reason
+from engine.model.message import Group, Segment, Unmapped
+from engine.model.reasons import Reason
 
 NO_FIELDS: list[str] = []
 

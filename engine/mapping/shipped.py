@@ -5,8 +5,8 @@ message. The daemon does not. A channel names the mapping of each route, since o
 records that the laboratory is not the master of, and that is for the site to decide.
 """
 
-from engine.message import Parsed
-from engine.reasons import Reason
+from engine.model.message import Parsed
+from engine.model.reasons import Reason
 
 HL7, ASTM = "hl7v2", "astm"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from engine import registry
+from engine.config import registry
 
 HL7, ASTM = "hl7v2", "astm"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from engine.yaml_nodes import Node
+from engine.config.yaml_nodes import Node
 
 if TYPE_CHECKING:
     from engine.mapping.rules import Problems
@@ -67,7 +67,8 @@ class Target:
         kind: ``fhir``, ``hl7v2``, ``json`` or ``csv``.
         event: of HL7 v2, as in ``to:``: ``ORU_R01``, ``ADT_A08``.
         results: of CSV and JSON, the columns or members by which results are compared with those before
-            (`engine.told_lists`), by `RESULT_KEYS`; empty: they are not, by ``results: none``. None: nothing is said.
+            (`engine.succession.list_statements`), by `RESULT_KEYS`; empty: they are not, by ``results: none``. None:
+            nothing is said.
     """
 
     kind: str = "fhir"

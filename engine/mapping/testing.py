@@ -8,7 +8,7 @@ settings: {timezone: Asia/Kolkata}       timezone, channel, specimen_ids, patien
                                          before the channel's. Patient numbers last, if the test does not say otherwise
 given: | ...                             or file: message.hl7, beside the test
 hold: =value < 7                         rules that hold results back, in place of a channel's; earlier:, controls:; see
-                                         engine/mapping/held/expecting.py
+                                         engine/mapping/hold_rules/expecting.py
 expect:
   held: HELD_BY_RULE                     what they say; `no`: the result is not held
   counts: {Observation: 1}               resources by type, and results_in, dropped, qc ...
@@ -30,23 +30,23 @@ from difflib import ndiff
 from pathlib import Path
 from typing import Any
 
-from engine import yaml_nodes
-from engine.errors import ConfigError, ContentError
+from engine.config import yaml_nodes
+from engine.config.yaml_nodes import Node
 from engine.mapping import coverage
 from engine.mapping.expectations import changes, differences, plain
 from engine.mapping.expected_form import EXPECT_KEYS, PARTS, check
 from engine.mapping.explain_text import lines
 from engine.mapping.explaining import RULE
-from engine.mapping.held import expecting
-from engine.mapping.held.rules import Holding
+from engine.mapping.hold_rules import expecting
+from engine.mapping.hold_rules.rules import Holding
 from engine.mapping.inputs import Found, Mapper, messages_in
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
 from engine.mapping.rules import suggestion
 from engine.mapping.trace import Trace
-from engine.message import Issue, MapContext, Mapped, Parsed
-from engine.yaml_nodes import Node
+from engine.model.errors import ConfigError, ContentError
+from engine.model.message import Issue, MapContext, Mapped, Parsed
 
 KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
 CONTEXT_KEYS = (

@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
-from engine.errors import ContentError
 from engine.mapping.explaining import HEADER_FIELDS, Around, Call, Leaf, Noted, Product, explained
 from engine.mapping.identity import Json, Making
 from engine.mapping.json_text import as_text
 from engine.mapping.tables import Row
-from engine.message import Issue, MapContext, Mapped, Parsed, Segment
+from engine.model.errors import ContentError
+from engine.model.message import Issue, MapContext, Mapped, Parsed, Segment
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from engine.errors import ConfigError
+from engine.model.errors import ConfigError
 
 logger = logging.getLogger("labrelay." + __name__)
 

@@ -9,7 +9,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from engine.words import ENGLISH, Catalogue
+from engine.model.phrases import ENGLISH, Catalogue
 
 LANGUAGES = {"en": "English", "hi": "हिन्दी"}  # each in its own words
 DEFAULT = "en"

@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 import jinja2
 from markupsafe import Markup
 
-from engine.records import ReagentView
-from engine.snapshot.site import SiteSnapshot
+from engine.model.phrases import Phrase
+from engine.model.records import ReagentView
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from engine.web.teller import Teller, row_id, worst_first
-from engine.words import Phrase
 
 ROWS_PER_SLICE = 25
 ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")

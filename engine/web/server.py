@@ -22,10 +22,10 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.clock import from_us
-from engine.errors import StoreError
-from engine.records import ReagentView
-from engine.snapshot.site import SCHEMA_VERSION, SiteSnapshot
+from engine.model.clock import from_us
+from engine.model.errors import StoreError
+from engine.model.records import ReagentView
+from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, require_loopback, wall
 from engine.web.languages import LANGUAGES, choose

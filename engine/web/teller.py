@@ -7,13 +7,20 @@ from typing import TypeVar
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from engine.clock import from_us
-from engine.reasons import Reason
-from engine.records import ReagentView
-from engine.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot, ReagentSnapshot, Retrying
-from engine.snapshot.links import LineStep, LinkFaults, LinkState
-from engine.snapshot.site import Finding, SiteSnapshot
-from engine.snapshot.states import ChannelState, DestinationState, Level, Paused
+from engine.model.clock import from_us
+from engine.model.phrases import Catalogue, Phrase, Span
+from engine.model.reasons import Reason
+from engine.model.records import ReagentView
+from engine.monitoring.snapshot.channels import (
+    ChannelSnapshot,
+    DestinationSnapshot,
+    LaneSnapshot,
+    ReagentSnapshot,
+    Retrying,
+)
+from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkState
+from engine.monitoring.snapshot.site import Finding, SiteSnapshot
+from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 from engine.web.rows import (
     AnalyzerPage,
     Badge,
@@ -28,7 +35,6 @@ from engine.web.rows import (
     Strip,
     Trouble,
 )
-from engine.words import Catalogue, Phrase, Span
 
 Row = TypeVar("Row", ChannelSnapshot, DestinationSnapshot)
 PEERS_SHOWN = 3

@@ -15,11 +15,11 @@ import pytest
 
 from adapters.destinations import mqtt_out
 from adapters.destinations.mqtt_out import MqttOut
-from engine.clock import SystemClock
-from engine.commands.output import ExitCode
-from engine.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.reasons import Reason
-from engine.units import HostPort
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock
+from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
+from engine.model.reasons import Reason
+from engine.model.units import HostPort
 from tests.adapters.destinations.test_mqtt_out import Settings
 from tests.e2e.counterparts import free_port, mosquitto
 from tests.support.certificates import Authority

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
-from engine.anchor import ANCHOR_NAME
-from engine.reading.connecting import JOURNAL_NAME
-from engine.upkeep import WAL_CAP_BYTES
-from engine.vault import KEY_NAME
+from engine.store.core.anchor import ANCHOR_NAME
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.vault import KEY_NAME
+from engine.store.integrity import verify
+from engine.store.journal.upkeep import WAL_CAP_BYTES
 from tests.support.command_line import labrelay
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from adapters.destinations import s3_out
-from engine.clock import SystemClock
-from engine.errors import DestinationDownError
-from engine.reasons import Reason
+from engine.model.clock import SystemClock
+from engine.model.errors import DestinationDownError
+from engine.model.reasons import Reason
 from tests.adapters.destinations.test_s3_out import BODY, PDF, WITH_PDF, Settings
 from tests.e2e.counterparts import node
 from tests.support.deliveries import Secret, delivery

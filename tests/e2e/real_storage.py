@@ -19,11 +19,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from adapters.codecs.aws_signature import authorization
+from adapters.codecs.signatures.aws import authorization
 from adapters.destinations import s3_out
-from engine.clock import SystemClock
-from engine.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.reasons import Reason
+from engine.model.clock import SystemClock
+from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
+from engine.model.reasons import Reason
 from tests.adapters.destinations.test_s3_out import BODY, PDF, WITH_PDF, Settings
 from tests.e2e.counterparts import STARTS_WITHIN_S, free_port
 from tests.support.certificates import Authority

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adapters.destinations import http_out
-from adapters.destinations.jwt_assertion import key_set
-from engine.clock import ManualClock, SystemClock
-from engine.commands.output import ExitCode
-from engine.errors import DestinationDownError
-from engine.reasons import Reason
+from adapters.destinations.http.jwt import key_set
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import ManualClock, SystemClock
+from engine.model.errors import DestinationDownError
+from engine.model.reasons import Reason
 from tests.e2e.counterparts import fetched, node
 from tests.support.command_line import labrelay
 from tests.support.deliveries import Auth, OAuth2, Secret, Settings, delivery

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
-from engine.backups import checking, copying, pieces, restoring
-from engine.backups.shelf import Copy, Shelf, copies, read_copy
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.reading.connecting import JOURNAL_NAME
+from engine.model.clock import SystemClock
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.integrity import verify
+from engine.store.journal import Journal
+from engine.store.recovery.backups import checking, copying, pieces, restoring
+from engine.store.recovery.backups.shelf import Copy, Shelf, copies, read_copy
 from tests.faults.harness.trial import Trial
 from tests.support.backup_life import AMID, STEPS
 from tests.support.copies import complete

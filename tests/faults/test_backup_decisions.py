@@ -6,9 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from engine import verify
-from engine.commands.output import ExitCode
-from engine.reading.connecting import JOURNAL_NAME
+from engine.commands.shared.output import ExitCode
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.integrity import verify
 from tests.support.command_line import Ran, labrelay
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.messages import oru
-from engine.verify import run as verify
+from engine.devtools.bench.messages import oru
+from engine.store.integrity.verify import run as verify
 from tests.faults.harness.tally import percentile
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import HOST, MiB, rss, running, shown, status

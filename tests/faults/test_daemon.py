@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.bench.messages import control_id, oru
-from engine.verify import run as verify
+from engine.devtools.bench.messages import control_id, oru
+from engine.store.integrity.verify import run as verify
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
-from engine.reading.connecting import JOURNAL_NAME
-from engine.upkeep import PAGE_BYTES
+from engine.commands.shared.output import ExitCode
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.journal.upkeep import PAGE_BYTES
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import make_site
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.messages import oru
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.reasons import Reason
-from engine.suspect import DETAIL, GIVE_UP_AFTER
+from engine.devtools.bench.messages import oru
+from engine.model.clock import SystemClock
+from engine.model.reasons import Reason
+from engine.store.journal import Journal
+from engine.store.operations.poison_message import DETAIL, GIVE_UP_AFTER
 from tests.support.journals import WINDOW_S, received, running
 from tests.support.live import Server
 from tests.support.ports import quiet_ports
@@ -24,7 +24,7 @@ DEADLY = b"DEADLY"
 # The real daemon, but for a mapping that takes the process with it.
 DAEMON = f"""
 import os, signal, sys
-from engine import judging
+from engine.processing import process as judging
 from engine.__main__ import run
 
 real = judging.judge

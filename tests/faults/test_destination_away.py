@@ -19,10 +19,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engine.app import App
-from engine.bench.messages import control_id, oru
-from engine.breaker import BreakerState
-from engine.clock import Clock, ManualClock
+from engine.delivery.breaker import BreakerState
+from engine.devtools.bench.messages import control_id, oru
+from engine.model.clock import Clock, ManualClock
+from engine.runtime.app import App
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.tally import percentile

@@ -14,20 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import before_upgrade, migrate
-from engine.commands.output import ExitCode
-from engine.sandbox import Sandbox
+from engine.commands.shared.output import ExitCode
+from engine.devtools.sandbox import Sandbox
+from engine.store.core import migrate
+from engine.store.integrity import before_upgrade
 from tests.support.command_line import labrelay
-from tests.support.running import (
-    ASTM,
-    MLLP,
-    QUICK,
-    Json,
-    RunningSite,
-    channel,
-    make_running_site,
-    running_app,
-)
+from tests.support.running import ASTM, MLLP, QUICK, Json, RunningSite, channel, make_running_site, running_app
 
 EARLIER = Path(__file__).parents[1] / "earlier"
 TO = ["lab-fhir", "archive"]

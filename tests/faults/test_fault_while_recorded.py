@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine import settling
-from engine.errors import IntegrityError
+from engine.model.errors import IntegrityError
+from engine.store.operations.settling import settle as settling
+from tests.results.test_results_in_succession import CHANNELS, Lab
 from tests.support.running import running_site
-from tests.test_results_in_succession import CHANNELS, Lab
 
 
 def _breaks_a_constraint(batch: Any, *_: Any, **__: Any) -> None:

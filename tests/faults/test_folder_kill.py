@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.messages import control_id, oru
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.records import Filter
+from engine.devtools.bench.messages import control_id, oru
+from engine.model.clock import SystemClock
+from engine.model.records import Filter
+from engine.store.journal import Journal
 from tests.support.waiting import until
 
 FILES = 240

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from engine import observe, reserve
-from engine.app import App
-from engine.clock import SystemClock
-from engine.commands.output import ExitCode
-from engine.errors import StoreError
-from engine.journal import Journal
-from engine.reserve import RESERVE_NAME, Reserve
-from engine.snapshot.states import ChannelState
-from engine.writer import NoRoomError
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock
+from engine.model.errors import StoreError
+from engine.monitoring.snapshot.states import ChannelState
+from engine.runtime import observe
+from engine.runtime.app import App
+from engine.store.core import reserve
+from engine.store.core.reserve import RESERVE_NAME, Reserve
+from engine.store.core.writer import NoRoomError
+from engine.store.journal import Journal
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial
@@ -36,7 +37,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallDisk]
     monkeypatch.setattr(reserve, "RESERVE_BYTES", KEPT)
     monkeypatch.setattr(reserve, "MARGIN_BYTES", 20 * MiB)
     monkeypatch.setattr(reserve, "STEP_BYTES", MiB)
-    monkeypatch.setattr("engine.upkeep.RESERVE_LOOK_S", 0.02)
+    monkeypatch.setattr("engine.store.journal.upkeep.RESERVE_LOOK_S", 0.02)
     with small_disk(tmp_path / "var", 64 * MiB) as disk:
         yield disk
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from adapters.transports import tcp_stream
-from engine.app import App
-from engine.bench.messages import oru
+from engine.devtools.bench.messages import oru
+from engine.runtime.app import App
 from tests.faults.harness.trial import Trial
 from tests.support import namespaces
 from tests.support.running import channel, make_running_site, running_app

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
-from engine.errors import StoreError
-from engine.loss import LossError
+from engine.commands.shared.output import ExitCode
+from engine.model.errors import StoreError
+from engine.store.core.loss import LossError
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.sink import CONTROL_ID
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.reasons import Reason
-from engine.records import Filter
+from engine.devtools.bench.sink import CONTROL_ID
+from engine.model.clock import SystemClock
+from engine.model.reasons import Reason
+from engine.model.records import Filter
+from engine.store.journal import Journal
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial

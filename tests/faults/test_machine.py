@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import clock_watch
-from engine.app import App
-from engine.clock import SystemClock, from_us
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock, from_us
+from engine.runtime import clock_watch
+from engine.runtime.app import App
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.tally import Tally

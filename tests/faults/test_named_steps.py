@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.records import Filter
+from engine.model.clock import SystemClock
+from engine.model.records import Filter
+from engine.store.journal import Journal
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial

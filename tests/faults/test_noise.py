@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.messages import astm, control_id, oru
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.verify import run as verify
+from engine.devtools.bench.messages import astm, control_id, oru
+from engine.model.clock import SystemClock
+from engine.store.integrity.verify import run as verify
+from engine.store.journal import Journal
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import status
 from tests.support.astm_peer import cut_every, one_record_a_frame

@@ -4,9 +4,9 @@ import asyncio
 import random
 from pathlib import Path
 
-from engine.bench.messages import oru
-from engine.errors import RefusedDeliveryError
-from engine.reasons import Reason
+from engine.devtools.bench.messages import oru
+from engine.model.errors import RefusedDeliveryError
+from engine.model.reasons import Reason
 from tests.faults.harness.trial import Trial
 from tests.support.plant import plant
 from tests.support.running import hl7_channel, running_site

@@ -21,10 +21,10 @@ import pytest
 import yaml
 from aiohttp import web
 
-from engine.app import App
-from engine.bench.messages import oru
-from engine.clock import ManualClock
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
+from engine.devtools.bench.messages import oru
+from engine.model.clock import ManualClock
+from engine.runtime.app import App
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.tally import percentile

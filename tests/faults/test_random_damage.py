@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
-from engine.anchor import ANCHOR_NAME
-from engine.errors import LabRelayError, StoreError
-from engine.reading.connecting import JOURNAL_NAME
-from engine.vault import KEY_NAME
+from engine.model.errors import LabRelayError, StoreError
+from engine.store.core.anchor import ANCHOR_NAME
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.vault import KEY_NAME
+from engine.store.integrity import verify
 from tests.faults.harness.trial import Trial
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from engine.clock import SystemClock
-from engine.control import SOCKET_NAME, call
-from engine.errors import LabRelayError
-from engine.journal import Journal
-from engine.records import Filter
-from engine.verify import run as verify
+from engine.actions.control import SOCKET_NAME, call
+from engine.model.clock import SystemClock
+from engine.model.errors import LabRelayError
+from engine.model.records import Filter
+from engine.store.integrity.verify import run as verify
+from engine.store.journal import Journal
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 

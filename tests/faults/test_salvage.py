@@ -14,18 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from engine import anchor, compact, verify
-from engine.anchor import ANCHOR_NAME
-from engine.clock import ManualClock
-from engine.errors import DamagedError, IntegrityError, LockedError, StoreError
-from engine.lock import SiteLock
-from engine.loss import LossError
-from engine.message import Report
-from engine.reading.connecting import JOURNAL_NAME
-from engine.reasons import Reason
-from engine.salvage import proven, saving, tables
-from engine.salvage.found import Salvage, sentences
-from engine.vault import KEY_NAME
+from engine.model.clock import ManualClock
+from engine.model.errors import DamagedError, IntegrityError, LockedError, StoreError
+from engine.model.message import Report
+from engine.model.reasons import Reason
+from engine.store.core import anchor
+from engine.store.core.anchor import ANCHOR_NAME
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.lock import SiteLock
+from engine.store.core.loss import LossError
+from engine.store.core.vault import KEY_NAME
+from engine.store.integrity import verify
+from engine.store.recovery import compact
+from engine.store.recovery.salvage import proven, saving, tables
+from engine.store.recovery.salvage.found import Salvage, sentences
 from tests.support.journals import opened, queue, received, routed, running, store
 
 PAGE = 8192
@@ -504,7 +506,8 @@ def test_what_an_interrupted_one_has_left_is_told_as_that(whole: Path, tmp_path:
     """Killed while it worked: what is left lies in the folder in which it did."""
     target, old = tmp_path / "new", copied(whole, tmp_path / "old")
     code = (
-        "import os, sys, pathlib; from engine.salvage import saving; from engine.clock import SystemClock\n"
+        "import os, sys, pathlib; from engine.store.recovery.salvage import saving\n"
+        "from engine.model.clock import SystemClock\n"
         "saving.run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), clock=SystemClock(), actor='a',"
         " because='b', progress=lambda done, total: os._exit(9))"
     )

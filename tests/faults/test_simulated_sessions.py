@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.verify import run as verify
+from engine.store.integrity.verify import run as verify
 from tests.support.simulated_site import SimulatedDaemon, Simulation, playable, sandbox_in_trouble
 
 SESSIONS = int(os.environ.get("LABRELAY_SESSIONS", "200"))

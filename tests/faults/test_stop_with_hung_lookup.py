@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from engine.commands.output import ExitCode
 from engine.commands.run import FATAL_STORE
+from engine.commands.shared.output import ExitCode
 from tests.support.live import Daemon
 from tests.support.waiting import until
 
@@ -16,7 +16,7 @@ WITHIN_S = 60.0  # far less than the look-up takes
 # The event loop has names looked up in threads that it waits for at its end; one of them has one that takes its time.
 HUNG = """\
 import asyncio, threading
-from engine.app import App
+from engine.runtime.app import App
 from engine.__main__ import main
 
 run = App.run
@@ -39,7 +39,7 @@ FAILED = HUNG.replace(
         app._store_failed(StoreError("the journal failed: no sync", fatal=True))
 
     await run(self, failed)""",
-).replace("import asyncio, threading", "import asyncio, threading\nfrom engine.errors import StoreError")
+).replace("import asyncio, threading", "import asyncio, threading\nfrom engine.model.errors import StoreError")
 
 
 async def test_after_a_failed_sync_nothing_waits_for_a_hung_look_up(tmp_path: Path) -> None:

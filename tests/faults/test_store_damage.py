@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import anchor, row_check, verify
-from engine.anchor import ANCHOR_NAME, SLOT_BYTES
-from engine.errors import DamagedError, StoreError
-from engine.loss import LossError
-from engine.reasons import Reason
+from engine.model.errors import DamagedError, StoreError
+from engine.model.reasons import Reason
+from engine.store.core import anchor
+from engine.store.core.anchor import ANCHOR_NAME, SLOT_BYTES
+from engine.store.core.loss import LossError
+from engine.store.integrity import row_check, verify
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store

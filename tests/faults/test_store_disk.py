@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
-from engine.clock import ManualClock
-from engine.errors import StoreError
-from engine.journal import Journal
+from engine.model.clock import ManualClock
+from engine.model.errors import StoreError
+from engine.store.integrity import verify
+from engine.store.journal import Journal
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.failing_disk import FULL, IOERR_FSYNC, IOERR_WRITE, FailingDisk, nth
 from tests.support.journals import WINDOW_S, opened, received, running, store

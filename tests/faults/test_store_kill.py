@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
+from engine.store.integrity import verify
 from tests.faults.harness.trial import Trial
 from tests.support.failing_disk import file_control
 from tests.support.store_lives import Promises, Worker

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import upkeep, verify
-from engine.upkeep import CHECKPOINT_BYTES
+from engine.store.integrity import verify
+from engine.store.journal import upkeep
+from engine.store.journal.upkeep import CHECKPOINT_BYTES
 from tests.faults.harness.trial import Trial
 from tests.support.journals import received, running, store
 from tests.support.waiting import until

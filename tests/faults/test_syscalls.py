@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import SystemClock
-from engine.journal import Journal
+from engine.model.clock import SystemClock
+from engine.store.journal import Journal
 from tests.support.live import Analyzer, Daemon
 from tests.support.syscalls import SYSCALLS, Exchange, exchanges, read
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import arrival, row_check, verdict, verify
-from engine.batch import Batch
-from engine.clock import SystemClock
-from engine.journal import Journal, Routed
-from engine.message import Document, Received
-from engine.outbox import attempts
-from engine.packing import Packer
+from engine.model.clock import SystemClock
+from engine.model.message import Document, Received
+from engine.model.packing import Packer
+from engine.store.core.batch import Batch
+from engine.store.integrity import row_check, verify
+from engine.store.journal import Journal, Routed
+from engine.store.operations import append as arrival
+from engine.store.operations import record_outcome as verdict
+from engine.store.operations.outbox import attempts
 from tests.faults.harness.trial import Trial
 
 AT_ONCE = 1_000

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import before_upgrade, migrate, verify
+from engine.store.core import migrate
+from engine.store.integrity import before_upgrade, verify
 from tests.faults.harness.trial import Trial
 from tests.faults.test_earlier_journals import FILES, Row, ask
 from tests.support.failpoints import UPGRADE

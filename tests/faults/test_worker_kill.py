@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.app import App
-from engine.intake import MEMORY_MESSAGES
-from engine.verify import run as verify
-from engine.worker import process as worker_process
-from engine.worker.judge import WINDOW_MESSAGES
+from engine.processing.intake import MEMORY_MESSAGES
+from engine.runtime.app import App
+from engine.runtime.worker import process as worker_process
+from engine.runtime.worker.judge import WINDOW_MESSAGES
+from engine.store.integrity.verify import run as verify
 from tests.support.command_line import labrelay
 from tests.support.live import Analyzer, Daemon, Mood, Server
 from tests.support.waiting import until

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from engine.bench.messages import astm, oru
+from engine.devtools.bench.messages import astm, oru
 from tests.support.astm_peer import cut_every, one_record_a_frame, session
 from tests.support.mapping_texts import ASTM, HL7
 from tests.support.sites import CHANNEL_YAML, MAPPING_YAML, SITE_YAML

@@ -2,7 +2,7 @@
 
 A target takes bytes of the fuzzer's choosing and raises where the parser breaks its word: another exception than its
 own, an answer that depends on how the bytes were cut, text that vanished. What it takes in time and memory is for the
-caller to bound (`tests.fuzz.__main__`, `tests/test_fuzz_corpus.py`).
+caller to bound (`tests.fuzz.__main__`, `tests/tooling/test_fuzz_corpus.py`).
 
 The first bytes of an input choose options and sizes of the chunks, so that one corpus reaches all of them.
 """
@@ -14,17 +14,18 @@ from pathlib import Path
 
 import yaml
 
-from adapters.codecs import astm_records, hl7v2
-from adapters.codecs.astm_link import AstmOptions, AstmReceiver
-from adapters.codecs.mllp import MllpLink, MllpOptions
-from engine import yaml_nodes
+from adapters.codecs.astm import records as astm_records
+from adapters.codecs.astm.link import AstmOptions, AstmReceiver
+from adapters.codecs.hl7v2 import message as hl7v2
+from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
+from engine.config import yaml_nodes
 from engine.config.load import load_site
-from engine.errors import ConfigError, ContentError
-from engine.link_events import Block, LinkEvent, LinkFault, SessionEnd
 from engine.mapping import load
 from engine.mapping.syntax import ExpressionError, walk
 from engine.mapping.syntax import parse as parse_expression
-from engine.message import FormatOptions, Group, Parsed
+from engine.model.errors import ConfigError, ContentError
+from engine.model.link_events import Block, LinkEvent, LinkFault, SessionEnd
+from engine.model.message import FormatOptions, Group, Parsed
 from tests.support.astm_peer import Line
 from tests.support.mapping_texts import ASTM, HL7, context
 from tests.support.mapping_texts import parse as read_message

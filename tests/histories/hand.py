@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.__main__ import run
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.records import Filter
+from engine.model.clock import SystemClock
+from engine.model.records import Filter
+from engine.store.journal import Journal
 
 Json = dict[str, Any]
 

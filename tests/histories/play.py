@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.sandbox import Faults, Sandbox
+from engine.devtools.sandbox import Faults, Sandbox
 from tests.histories import look
 from tests.histories.history import Act, Batch, Channel, History, Json, Send, Weather
 from tests.histories.model import Fault, judge

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from adapters.codecs.astm_link import AstmReceiver
-from engine.link_events import Frame, LinkEvent, LinkFault, SessionEnd
+from adapters.codecs.astm.link import AstmReceiver
+from engine.model.link_events import Frame, LinkEvent, LinkFault, SessionEnd
 
 ENQ, ACK, NAK, EOT = b"\x05", b"\x06", b"\x15", b"\x04"
 

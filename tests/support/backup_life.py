@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.backups import checking, copying, pieces, shelf, standing
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.reading.connecting import JOURNAL_NAME
+from engine.model.clock import SystemClock
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.journal import Journal
+from engine.store.recovery.backups import checking, copying, pieces, shelf, standing
 from tests.support.copies import complete
 from tests.support.journals import received, routed
 

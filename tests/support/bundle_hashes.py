@@ -17,12 +17,12 @@ from pathlib import Path
 
 import yaml
 
-from engine.bench.mapping_case import shipped_mappings
-from engine.commands.mapping_options import BARE_OPTIONS
+from engine.commands.shared.mapping_options import BARE_OPTIONS
 from engine.config.pack import find_pack
-from engine.errors import ContentError
+from engine.devtools.bench.mapping_case import shipped_mappings
 from engine.mapping.inputs import Found, Mapper, own_time
-from engine.message import MapContext, Mapped
+from engine.model.errors import ContentError
+from engine.model.message import MapContext, Mapped
 from tests.support.corpus import corpus_files, payloads
 from tests.support.shipped import KEY, MAPPINGS, program, verdict_of
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.judging import Verdict
-from engine.message import Mapped
+from engine.model.message import Mapped
+from engine.processing.process import Verdict
 
 Came = tuple[Verdict, Mapped | None]
 REACHED, TOLD, DEAD, TAKEN_OUT, NEITHER = "reached", "told", "dead", "taken out", "neither"

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
-from adapters.codecs import astm_link, astm_records, hl7v2, hl7v2_ack, mllp
-from engine.channel import Channel
-from engine.channel_parts import Awaiting, ChannelSettings, Store
-from engine.clock import Clock, SystemClock
-from engine.errors import StoreError
-from engine.line_trace import LineRecord
-from engine.message import Received, Stored
-from engine.ports import Format, Link
-from engine.reasons import Reason
-from engine.receive_memory import ReceiveMemory
+from adapters.codecs.astm import link as astm_link
+from adapters.codecs.astm import records as astm_records
+from adapters.codecs.hl7v2 import acknowledgement as hl7v2_ack
+from adapters.codecs.hl7v2 import message as hl7v2
+from adapters.codecs.hl7v2 import mllp
+from engine.config.receive_memory import ReceiveMemory
+from engine.model.clock import Clock, SystemClock
+from engine.model.errors import StoreError
+from engine.model.message import Received, Stored
+from engine.model.ports import Format, Link
+from engine.model.reasons import Reason
+from engine.receiving.channel import Channel
+from engine.receiving.channel_parts import Awaiting, ChannelSettings, Store
+from engine.store.operations.line_trace import LineRecord
 
 T = TypeVar("T")
 VT, END = b"\x0b", b"\x1c\r"

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from engine.backups import checking, copying, pieces, restoring, standing
-from engine.backups.restoring import Restored
-from engine.backups.shelf import Copy, Shelf, read_copy
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.reading.connecting import JOURNAL_NAME
+from engine.model.clock import SystemClock
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.journal import Journal
+from engine.store.recovery.backups import checking, copying, pieces, restoring, standing
+from engine.store.recovery.backups.restoring import Restored
+from engine.store.recovery.backups.shelf import Copy, Shelf, read_copy
 
 
 class Place:

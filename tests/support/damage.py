@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from engine.reading.connecting import JOURNAL_NAME
+from engine.store.core.connecting import JOURNAL_NAME
 
 _ROW = (
     "SELECT id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.message import Delivery
+from engine.model.message import Delivery
 
 RECEIVED_US = 1_772_353_800_000_000  # 2026-03-01 08:30 UTC
 

@@ -8,8 +8,8 @@ import os
 import re
 from typing import Any
 
-from engine.judging import Verdict
-from engine.message import Mapped
+from engine.model.message import Mapped
+from engine.processing.process import Verdict
 
 UPDATE = bool(os.environ.get("LABRELAY_UPDATE_SAMPLES"))
 MARK = "\ue000"  # a private character: stands before the text of a number until it is written

@@ -28,45 +28,45 @@ class Step:
 
 STEPS = {
     # what comes in
-    "receive": Step("engine.channel", "Channel._append"),
-    "receive a frame": Step("engine.journal", "Journal.append_frame"),
-    "receive the last frame": Step("engine.journal", "Journal.append_frame_completing"),
-    "store a message": Step("engine.arrival", "store_message"),
-    "store a frame": Step("engine.arrival", "store_frame"),
+    "receive": Step("engine.receiving.channel", "Channel._append"),
+    "receive a frame": Step("engine.store.journal", "Journal.append_frame"),
+    "receive the last frame": Step("engine.store.journal", "Journal.append_frame_completing"),
+    "store a message": Step("engine.store.operations.append", "store_message"),
+    "store a frame": Step("engine.store.operations.append", "store_frame"),
     "answer": Step("adapters.transports.tcp_stream", "TcpStream.write"),
     # a transaction of the writer, from BEGIN to the hand-over of its results
-    "begin": Step("engine.upkeep", "StoreUpkeep.begin"),
-    "flush": Step("engine.batch", "Batch.flush"),  # after it: COMMIT is next
-    "commit": Step("engine.batch", "Batch.committed"),  # before it: COMMIT has returned
-    "anchor": Step("engine.anchor", "Anchor.write"),
-    "sync the anchor": Step("engine.anchor", "Anchor.sync"),
-    "hand over": Step("engine.writer", "Writer._call"),
-    "checkpoint": Step("engine.upkeep", "StoreUpkeep._run_checkpoint"),
-    "close": Step("engine.upkeep", "StoreUpkeep.close"),
+    "begin": Step("engine.store.journal.upkeep", "StoreUpkeep.begin"),
+    "flush": Step("engine.store.core.batch", "Batch.flush"),  # after it: COMMIT is next
+    "commit": Step("engine.store.core.batch", "Batch.committed"),  # before it: COMMIT has returned
+    "anchor": Step("engine.store.core.anchor", "Anchor.write"),
+    "sync the anchor": Step("engine.store.core.anchor", "Anchor.sync"),
+    "hand over": Step("engine.store.core.writer", "Writer._call"),
+    "checkpoint": Step("engine.store.journal.upkeep", "StoreUpkeep._run_checkpoint"),
+    "close": Step("engine.store.journal.upkeep", "StoreUpkeep.close"),
     # intake
-    "judge": Step("engine.judging", "judge"),
-    "map": Step("engine.verdict", "map_done"),
+    "judge": Step("engine.processing.process", "judge"),
+    "map": Step("engine.store.operations.record_outcome", "map_done"),
     # delivery
-    "claim": Step("engine.outbox.claims", "claim"),
+    "claim": Step("engine.store.operations.outbox.claims", "claim"),
     "send": Step("adapters.destinations.http_out", "HttpOut.deliver"),
-    "settle": Step("engine.outbox.attempts", "settle"),
-    "postpone": Step("engine.outbox.attempts", "postpone"),
-    "bury": Step("engine.outbox.attempts", "bury"),
+    "settle": Step("engine.store.operations.outbox.attempts", "settle"),
+    "postpone": Step("engine.store.operations.outbox.attempts", "postpone"),
+    "bury": Step("engine.store.operations.outbox.attempts", "bury"),
     # a start
-    "create": Step("engine.journal.opening", "_found_journal"),
-    "create the anchor": Step("engine.anchor", "Anchor.__init__"),
-    "void the leases": Step("engine.outbox.claims", "void_leases"),
-    "assemble": Step("engine.arrival", "assemble"),
+    "create": Step("engine.store.journal.opening", "_found_journal"),
+    "create the anchor": Step("engine.store.core.anchor", "Anchor.__init__"),
+    "void the leases": Step("engine.store.operations.outbox.claims", "void_leases"),
+    "assemble": Step("engine.store.operations.append", "assemble"),
     # an upgrade of the journal
-    "keep a copy": Step("engine.before_upgrade", "keep"),
-    "copy": Step("engine.before_upgrade", "_copy"),
-    "sync the copy": Step("engine.before_upgrade", "sync_file"),
-    "name the copy": Step("engine.before_upgrade", "sync_folder"),
-    "upgrade": Step("engine.migrate", "upgrade"),
+    "keep a copy": Step("engine.store.integrity.before_upgrade", "keep"),
+    "copy": Step("engine.store.integrity.before_upgrade", "_copy"),
+    "sync the copy": Step("engine.store.integrity.before_upgrade", "sync_file"),
+    "name the copy": Step("engine.store.integrity.before_upgrade", "sync_folder"),
+    "upgrade": Step("engine.store.core.migrate", "upgrade"),
     # what people do
-    "begin an act": Step("engine.audit", "begin"),
-    "replay": Step("engine.outbox.queueing", "replay"),
-    "end an act": Step("engine.audit", "end"),
+    "begin an act": Step("engine.store.operations.audit", "begin"),
+    "replay": Step("engine.store.operations.outbox.queueing", "replay"),
+    "end an act": Step("engine.store.operations.audit", "end"),
 }
 
 UPGRADE = ("keep a copy", "copy", "sync the copy", "name the copy", "upgrade")

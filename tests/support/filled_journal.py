@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.clock import Clock, SystemClock
-from engine.journal import Journal, Routed
-from engine.message import Document, Issue, Received, Unmapped
-from engine.reasons import Reason
+from engine.model.clock import Clock, SystemClock
+from engine.model.message import Document, Issue, Received, Unmapped
+from engine.model.reasons import Reason
+from engine.store.journal import Journal, Routed
 
 CANARY = "SHARMA"  # a patient's name; may be seen where a person unmasks, and nowhere else
 CHANNEL, DESTINATION = "haematology", "archive"

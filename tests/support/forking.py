@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import cast
 
 import adapters
-from engine import build, upkeep
 from engine.__main__ import run
-from engine.journal import Journal
+from engine.runtime import build
+from engine.store.journal import Journal, upkeep
 from tests.support.failing_disk import IOERR_FSYNC
 from tests.support.failpoints import When, arm
 from tests.support.fragile_files import FragileFiles, nth
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 SYNC_FAILS = "sync fails"  # in place of a named step: the N-th sync of a file of SQLite's fails
 NEVER_SYNCS = "never syncs"  # in place of a named step: a journal that commits without a sync
 PR_SET_PDEATHSIG = 1  # prctl(2)
-DAEMON = ("engine.app", "engine.commands.run", "engine.web.server", "engine.worker.process")
+DAEMON = ("engine.runtime.app", "engine.commands.run", "engine.web.server", "engine.runtime.worker.process")
 
 
 def _prepare() -> None:

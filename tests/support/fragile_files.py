@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.anchor import Anchor
+from engine.store.core.anchor import Anchor
 
 OK, CANTOPEN, IOERR_TRUNCATE = 0, 14, 1546
 

@@ -8,7 +8,7 @@ and the name within their data type: ``CX.4``, ``CX.4.2``.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from engine import registry
+from engine.config import registry
 from engine.mapping.hl7_fields import FIELD_COUNTS
 from tests.support.census import NEITHER, REACHED, Census, Fate, Plant
 

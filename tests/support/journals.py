@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import tzinfo
 from pathlib import Path
 
-from engine.clock import Clock, ManualClock
-from engine.errors import StoreError
-from engine.journal import Journal, Routed
-from engine.link_events import Line
-from engine.message import Document, Received, Report, Stored
+from engine.model.clock import Clock, ManualClock
+from engine.model.errors import StoreError
+from engine.model.link_events import Line
+from engine.model.message import Document, Received, Report, Stored
+from engine.store.journal import Journal, Routed
 
 DAY_S = 86_400.0
 WINDOW_S = DAY_S

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from engine.bench.messages import astm, control_id, oru
+from engine.devtools.bench.messages import astm, control_id, oru
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.watching import Watch
 from tests.support.forking import Life, Mother

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError
 from engine.mapping import Program, load
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.json_text import as_text
 from engine.mapping.run import Run
 from engine.mapping.structures import unescape_of
-from engine.message import FormatOptions, Issue, MapContext, Mapped, Parsed
+from engine.model.errors import ConfigError
+from engine.model.message import FormatOptions, Issue, MapContext, Mapped, Parsed
 
 RECEIVED = datetime(2026, 3, 1, 4, 50, tzinfo=UTC)
 KEY = bytes(range(32))

@@ -8,14 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from engine.build import BuiltChannel, build_site
-from engine.clock import SystemClock
 from engine.config.load import load_site
 from engine.config.pack import find_pack
-from engine.judging import ChannelRoutes, Verdict, judge
-from engine.link_events import Block, Frame, LinkFault
 from engine.mapping.inputs import messages_in
-from engine.message import Mapped, Stored
+from engine.model.clock import SystemClock
+from engine.model.link_events import Block, Frame, LinkFault
+from engine.model.message import Mapped, Stored
+from engine.processing.process import ChannelRoutes, Verdict, judge
+from engine.runtime.build import BuiltChannel, build_site
 from tests.support.corpus import CORPUS, CorpusFile, corpus_files
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import KEY, RECEIVED, Recorder

@@ -13,17 +13,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from engine.breaker import Breaker
-from engine.clock import ManualClock
-from engine.conditional import ConditionalGuard
-from engine.delivery.outbox import Outbox
+from engine.delivery.breaker import Breaker
+from engine.delivery.conditional_keys import ConditionalGuard
+from engine.delivery.outbox_port import Outbox
+from engine.delivery.retry import RetryPolicy
 from engine.delivery.worker import DestinationWorker
-from engine.errors import ContentError
-from engine.intake import Aside, Intake, Store
-from engine.journal import Journal
-from engine.judging import ChannelRoutes, Judge, Route
-from engine.link_events import Line
-from engine.message import (
+from engine.model.clock import ManualClock
+from engine.model.errors import ContentError
+from engine.model.link_events import Line
+from engine.model.message import (
     Delimiters,
     Delivery,
     Document,
@@ -38,9 +36,11 @@ from engine.message import (
     Segment,
     Stored,
 )
-from engine.reasons import Reason
-from engine.records import DeliveryView
-from engine.retry import RetryPolicy
+from engine.model.reasons import Reason
+from engine.model.records import DeliveryView
+from engine.processing.intake import Aside, Intake, Store
+from engine.processing.process import ChannelRoutes, Judge, Route
+from engine.store.journal import Journal
 from tests.support.journals import started
 from tests.support.waiting import until
 

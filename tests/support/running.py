@@ -1,6 +1,7 @@
 """A whole site in the test's own event loop: the daemon's parts on real sockets, a sandbox that receives, and peers.
 
-Faster than a process, and as honest: the same composition root (`engine.app.App`), real sockets and a real journal.
+Faster than a process, and as honest: the same composition root (`engine.runtime.app.App`), real sockets and a real
+journal.
 """
 
 import asyncio
@@ -14,13 +15,13 @@ from unittest import mock
 import orjson
 import yaml
 
-from engine import build
-from engine.app import App
-from engine.clock import Clock
-from engine.commands.output import ExitCode
-from engine.reading import Reader
-from engine.records import DeliveryView, Filter, MessageView, Trace
-from engine.sandbox import Sandbox
+from engine.commands.shared.output import ExitCode
+from engine.devtools.sandbox import Sandbox
+from engine.model.clock import Clock
+from engine.model.records import DeliveryView, Filter, MessageView, Trace
+from engine.runtime import build
+from engine.runtime.app import App
+from engine.store.queries import Reader
 from tests.support.command_line import Ran, labrelay
 from tests.support.shipped import compiled_once
 from tests.support.waiting import until
@@ -174,7 +175,8 @@ def make_running_site(
 
 @contextlib.asynccontextmanager
 async def running_app(folder: Path, *, clock: Clock | None = None, own_tables: bool = False) -> AsyncIterator[App]:
-    """`engine.app.App` on a site, from up to stopped in order; ``own_tables``: the site has some in `mappings/`."""
+    """`engine.runtime.app.App` on a site, from up to stopped in order; ``own_tables``: the site has some in
+    `mappings/`."""
     app = App(folder, clock=clock)
     up = asyncio.Event()
     with contextlib.nullcontext() if own_tables else mock.patch.object(build, "load_mapping", compiled_once):

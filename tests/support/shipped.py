@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine import registry
-from engine.formats import InDialect
-from engine.judging import ChannelRoutes, Route, Verdict, judge
-from engine.layouts import layout_files, load_layout
+from engine.config import registry
+from engine.config.layouts import layout_files, load_layout
 from engine.mapping import Program, load
 from engine.mapping.conditions import compile_condition
-from engine.message import FormatOptions, MapContext, Mapped, Parsed, Stored
-from engine.ports import Format
+from engine.model.message import FormatOptions, MapContext, Mapped, Parsed, Stored
+from engine.model.ports import Format
+from engine.processing.formats import InDialect
+from engine.processing.process import ChannelRoutes, Route, Verdict, judge
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 ANALYZERS = MAPPINGS.parent / "analyzers"

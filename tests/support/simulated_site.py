@@ -20,25 +20,25 @@ import aiohttp
 import orjson
 import yaml
 
-from engine.build import build_site
-from engine.clock import SystemClock
 from engine.config.load import load_site
-from engine.errors import LabRelayError
-from engine.journal import Journal
-from engine.judging import judge
-from engine.kinds import under
-from engine.message import Stored
-from engine.reasons import Reason
-from engine.records import Filter
-from engine.sandbox import Faults, Sandbox
-from engine.simulator.astm import Habits
-from engine.simulator.dialogue import Dialogue, Tally
-from engine.simulator.faults import ALL
-from engine.simulator.packs import Model, find_model, names
-from engine.simulator.play import Analyzer, Manner
-from engine.simulator.shift import Kind, Sending, shift
-from engine.simulator.wires import Connecting, Serial, SerialLine, Wire
-from engine.units import HostPort
+from engine.devtools.sandbox import Faults, Sandbox
+from engine.devtools.simulator.astm import Habits
+from engine.devtools.simulator.dialogue import Dialogue, Tally
+from engine.devtools.simulator.faults import ALL
+from engine.devtools.simulator.packs import Model, find_model, names
+from engine.devtools.simulator.play import Analyzer, Manner
+from engine.devtools.simulator.shift import Kind, Sending, shift
+from engine.devtools.simulator.wires import Connecting, Serial, SerialLine, Wire
+from engine.model.clock import SystemClock
+from engine.model.errors import LabRelayError
+from engine.model.message import Stored
+from engine.model.reasons import Reason
+from engine.model.records import Filter
+from engine.model.units import HostPort
+from engine.processing.process import judge
+from engine.runtime.build import build_site
+from engine.store.journal import Journal
+from engine.succession.kinds import under
 from tests.support.live import Daemon
 from tests.support.packs import received
 from tests.support.ports import quiet_ports

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import aiohttp
 from prometheus_client import CollectorRegistry
 
-from engine.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.server import StatusServer
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from engine.link_words import fault_words
-from engine.reasons import Reason
-from engine.snapshot.channels import (
+from engine.model.phrases import Phrase
+from engine.model.reasons import Reason
+from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
     LaneSnapshot,
@@ -12,11 +12,11 @@ from engine.snapshot.channels import (
     ReagentSnapshot,
     Retrying,
 )
-from engine.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
-from engine.snapshot.site import SiteSnapshot
-from engine.snapshot.states import ChannelState, DestinationState
-from engine.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
-from engine.words import Phrase
+from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.states import ChannelState, DestinationState
+from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
+from engine.receiving.link_words import fault_words
 
 NOW = datetime(2026, 3, 2, 4, 42, 7, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from engine import verify
+from engine.store.integrity import verify
 from tests.support.journals import opened
 from tests.support.store_worker import digest
 

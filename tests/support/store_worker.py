@@ -29,12 +29,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from engine import migrate, upkeep
-from engine.clock import SystemClock
-from engine.errors import StoreError
-from engine.journal import Journal
-from engine.message import Document, Received
-from engine.records import Routed
+from engine.model.clock import SystemClock
+from engine.model.errors import StoreError
+from engine.model.message import Document, Received
+from engine.model.records import Routed
+from engine.store.core import migrate
+from engine.store.journal import Journal, upkeep
 from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
 from tests.support.failpoints import UPGRADE, arm
 from tests.support.fragile_files import IOERR_TRUNCATE, FragileFiles, nth

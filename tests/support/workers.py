@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.build import BuiltSite, build_destination, build_site
-from engine.clock import SystemClock
 from engine.config.load import load_site
-from engine.judging import Verdict
-from engine.message import Delivery, Stored
-from engine.packing import unpack
-from engine.supervisor import Supervisor
-from engine.worker.destination import RemoteDestination
-from engine.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
+from engine.model.clock import SystemClock
+from engine.model.message import Delivery, Stored
+from engine.model.packing import unpack
+from engine.processing.process import Verdict
+from engine.runtime.build import BuiltSite, build_destination, build_site
+from engine.runtime.supervisor import Supervisor
+from engine.runtime.worker.destination import RemoteDestination
+from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
 from tests.support.waiting import until
 
 KEY = bytes(range(32))

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.mapping.validity import load
+from tests.documents.test_samples import run as run_sample
 from tests.support.corpus import CORPUS
 from tests.support.fhir_check import faults
-from tests.test_samples import run as run_sample
 from tests.validation.definitions import Definitions
 from tests.validation.documents import Documents, everything
 from tests.validation.issues import Explained, Issue, explained, place

@@ -12,13 +12,13 @@ from pathlib import Path
 from engine.config.pack import packs
 from engine.mapping.program import Program
 from engine.mapping.testing import Runner, read_tests
-from engine.message import MapContext, Mapped, Parsed
+from engine.model.message import MapContext, Mapped, Parsed
+from tests.documents.test_corpus_mapping import SETTINGS
+from tests.documents.test_samples import MESSAGES, SAMPLES
+from tests.documents.test_samples import run as run_sample
 from tests.support.corpus import corpus_files, payloads
 from tests.support.packs import CORPUS_FILES, channel_of, judged, payloads_of
 from tests.support.shipped import ANALYZERS, MAPPINGS, verdict_of
-from tests.test_corpus_mapping import SETTINGS
-from tests.test_samples import MESSAGES, SAMPLES
-from tests.test_samples import run as run_sample
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "own"
 # What a channel that is sent everything would say: the mapping by the first component of MSH-9.

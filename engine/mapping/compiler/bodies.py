@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from orjson import Fragment
 
+from engine.config.yaml_nodes import Node
 from engine.mapping import decimals, r4
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Code, Kind, Val
 from engine.mapping.compiler.expressions import Expressions
@@ -20,7 +21,6 @@ from engine.mapping.compiler.scopes import Scope, Variable, declare
 from engine.mapping.compiler.values import Setting
 from engine.mapping.rules import Body, Case, Element, Formula, Problems, Text, Use, Value, Values, suggestion
 from engine.mapping.rules import Fragment as RuleFragment
-from engine.yaml_nodes import Node
 
 _INTEGERS = {"integer": None, "positiveInt": 1, "unsignedInt": 0}
 _LITERAL_FORMS = {

@@ -4,14 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.mapping import syntax
-from engine.mapping.compiler.code import (
-    ABSENT,
-    NOTHING,
-    TEXT,
-    TEXT_LIKE,
-    Kind,
-    Val,
-)
+from engine.mapping.compiler.code import ABSENT, NOTHING, TEXT, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.comparisons import Comparisons
 from engine.mapping.compiler.recurring import VARYING
 from engine.mapping.compiler.scopes import Made, Scope, Variable

@@ -2,12 +2,7 @@
 
 from engine.mapping import decimals, syntax
 from engine.mapping.compiler import patterns
-from engine.mapping.compiler.code import (
-    FLAG,
-    NOTHING,
-    TEXT_LIKE,
-    Val,
-)
+from engine.mapping.compiler.code import FLAG, NOTHING, TEXT_LIKE, Val
 from engine.mapping.compiler.operators import Operators
 from engine.mapping.compiler.paths import MESSAGE_SEGMENTS
 from engine.mapping.compiler.scopes import Scope, Segments

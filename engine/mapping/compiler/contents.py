@@ -14,13 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.scopes import Scope, Variable, declare
 from engine.mapping.compiler.steps import Steps
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.rules import Body, Case, Element, Formula, Text, Use, suggestion
-from engine.yaml_nodes import Node
 
 TIMES = frozenset({"date", "dateTime", "instant", "time"})
 CONTENT = Kind("content")

@@ -6,13 +6,7 @@ many rounds or messages), `paths`, `names`, `operators`, `comparisons`, `calls`;
 
 from engine.mapping import decimals, syntax
 from engine.mapping.compiler.calls import Calls
-from engine.mapping.compiler.code import (
-    DECIMAL,
-    FLAG,
-    NOTHING,
-    TEXT,
-    Val,
-)
+from engine.mapping.compiler.code import DECIMAL, FLAG, NOTHING, TEXT, Val
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.rules import Formula, Text
 

@@ -7,13 +7,14 @@
       13: =PID-13[*]                        fields that were read are carried over with their components
 
 A field, component or subcomponent is checked against the tables of the standard. Times become HL7's, numbers keep their
-digits, and nothing is escaped before the whole message is written (`adapters.codecs.hl7v2_writer`).
+digits, and nothing is escaped before the whole message is written (`adapters.codecs.hl7v2.writer`).
 """
 
 import re
 from dataclasses import replace
 from typing import Any
 
+from engine.config.yaml_nodes import Node
 from engine.mapping.compiler.code import NOTHING, TEXT, Val
 from engine.mapping.compiler.contents import PLAIN_TEXTS, TIMES, Content, Contents
 from engine.mapping.compiler.scopes import Scope
@@ -21,7 +22,6 @@ from engine.mapping.outputs.hl7_message import writer
 from engine.mapping.outputs.hl7_values import carried, carried_all, time_text, times_text, undivided, undivided_all
 from engine.mapping.rules import Body, Case, Element, Formula, Make, Text, Use, Value, Values, suggestion
 from engine.mapping.targets import Target
-from engine.yaml_nodes import Node
 
 _FIELD = re.compile(r"(\w+)-(\d+)")
 MAX_NUMBER = 200  # no segment of the standard has more fields

@@ -9,11 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.mapping import syntax
-from engine.mapping.compiler.code import (
-    FLAG,
-    NOTHING,
-    Val,
-)
+from engine.mapping.compiler.code import FLAG, NOTHING, Val
 from engine.mapping.compiler.recurring import Reading, recurring
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Variable
 from engine.mapping.compiler.values import Values, with_code

@@ -1,12 +1,7 @@
 """Names: what `let:`, the arguments of fragments and `as:` call a value."""
 
 from engine.mapping import syntax
-from engine.mapping.compiler.code import (
-    NOTHING,
-    TEXT,
-    Kind,
-    Val,
-)
+from engine.mapping.compiler.code import NOTHING, TEXT, Kind, Val
 from engine.mapping.compiler.paths import Paths
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Variable
 from engine.mapping.functions import FUNCTIONS

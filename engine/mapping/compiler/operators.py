@@ -1,14 +1,7 @@
 """Operators that make values of values: the first that is there, joined lists, choices, arithmetic, members, items."""
 
 from engine.mapping import decimals, syntax
-from engine.mapping.compiler.code import (
-    DECIMAL,
-    NOTHING,
-    TEXT,
-    TEXT_LIKE,
-    Kind,
-    Val,
-)
+from engine.mapping.compiler.code import DECIMAL, NOTHING, TEXT, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.names import Names
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.values import with_code

@@ -6,22 +6,9 @@ read several hundred fields.
 """
 
 from engine.mapping import syntax
-from engine.mapping.compiler.code import (
-    FIELD,
-    NOTHING,
-    SEGMENT,
-    TEXT,
-    Val,
-)
+from engine.mapping.compiler.code import FIELD, NOTHING, SEGMENT, TEXT, Val
 from engine.mapping.compiler.keeping import Keeping
-from engine.mapping.compiler.scopes import (
-    Scope,
-    Segments,
-    bind_outwards,
-    bind_segments,
-    is_z_segment,
-    z_segments_from,
-)
+from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments, is_z_segment, z_segments_from
 from engine.mapping.compiler.values import quick
 from engine.mapping.field_tables import part_problem
 from engine.mapping.rules import suggestion

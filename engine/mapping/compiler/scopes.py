@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from engine.config.yaml_nodes import Node
 from engine.mapping.compiler.code import Code, Slot, Val
 from engine.mapping.rules import Formula, Let, Text
 from engine.mapping.structures import Group
-from engine.yaml_nodes import Node
 
 if TYPE_CHECKING:
     from engine.mapping.compiler.recurring import Recurring

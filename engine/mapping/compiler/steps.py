@@ -7,6 +7,7 @@ for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
     v11 = put(K7, i9, r10)                  v11 is the reference that ref() gives
 """
 
+from engine.config.yaml_nodes import Node
 from engine.mapping import r4, syntax
 from engine.mapping.compiler.bodies import Bodies
 from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Slot, Val
@@ -26,8 +27,7 @@ from engine.mapping.compiler.scopes import (
 from engine.mapping.rules import Formula, Let, Step, Text, suggestion
 from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.structures import Group
-from engine.reasons import Reason
-from engine.yaml_nodes import Node
+from engine.model.reasons import Reason
 
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
 SCOPED = frozenset({"Composition", "DiagnosticReport", "Media", "Observation", "ServiceRequest", "Specimen", "Task"})

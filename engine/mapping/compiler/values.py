@@ -9,14 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.mapping import syntax
-from engine.mapping.compiler.code import (
-    NOTHING,
-    TEXT,
-    TEXT_LIKE,
-    Code,
-    Kind,
-    Val,
-)
+from engine.mapping.compiler.code import NOTHING, TEXT, TEXT_LIKE, Code, Kind, Val
 from engine.mapping.compiler.recurring import Reading, Recurring, Taken, Walks
 from engine.mapping.compiler.scopes import Lazy, Scope, Segments
 from engine.mapping.identity_fields import IdentityFields

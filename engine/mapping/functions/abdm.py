@@ -15,7 +15,7 @@ from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
 from engine.mapping.run import Run
-from engine.reasons import Reason
+from engine.model.reasons import Reason
 
 Json = dict[str, Any]
 

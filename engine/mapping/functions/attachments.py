@@ -17,8 +17,8 @@ from typing import Any
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.run import Run
-from engine.message import Segment
-from engine.reasons import Reason
+from engine.model.message import Segment
+from engine.model.reasons import Reason
 
 Json = dict[str, Any]
 

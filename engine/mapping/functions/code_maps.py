@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.mapping.functions.systems import TERMINOLOGY, is_of
-from engine.reasons import Reason
+from engine.model.reasons import Reason
 
 _INTERPRETATION = TERMINOLOGY + "v3-ObservationInterpretation"
 _ACT_CODE = TERMINOLOGY + "v3-ActCode"

@@ -7,7 +7,7 @@ from engine.mapping import placeholders
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CLIA, IDENTIFIER_TYPE, authority, hd, is_of
 from engine.mapping.run import Run
-from engine.message import Segment
+from engine.model.message import Segment
 
 Json = dict[str, Any]
 

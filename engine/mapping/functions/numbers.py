@@ -16,7 +16,7 @@ from engine.mapping import decimals
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
 from engine.mapping.tables import VALUE_TYPES, Row, quantity_unit
-from engine.reasons import Reason
+from engine.model.reasons import Reason
 
 Json = dict[str, Any]
 

@@ -26,7 +26,7 @@ from engine.mapping.functions.identifiers import make_identifier
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import authority
 from engine.mapping.run import Run
-from engine.message import Segment
+from engine.model.message import Segment
 
 Json = dict[str, Any]
 

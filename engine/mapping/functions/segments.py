@@ -1,7 +1,7 @@
 """Fields of segments for functions that are given whole segments."""
 
 from engine.mapping.run import Run
-from engine.message import Segment
+from engine.model.message import Segment
 
 
 def field_of(run: Run, segment: Segment, number: int) -> str:

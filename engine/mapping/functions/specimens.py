@@ -10,7 +10,7 @@ from engine.mapping.functions.registry import function
 from engine.mapping.functions.segments import field_of
 from engine.mapping.functions.systems import names_a_system
 from engine.mapping.run import Run
-from engine.message import Segment
+from engine.model.message import Segment
 
 Json = dict[str, Any]
 

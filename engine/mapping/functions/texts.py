@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
-from engine.message import Segment
+from engine.model.message import Segment
 
 
 @function("concat(parts: text...) -> text", pure=True)

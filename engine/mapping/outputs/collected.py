@@ -13,8 +13,8 @@ import orjson
 from engine.mapping.identity import NO_NUMBER, Making
 from engine.mapping.key_scope import SEPARATOR
 from engine.mapping.run import Run
-from engine.message import Group
-from engine.reasons import Reason
+from engine.model.message import Group
+from engine.model.reasons import Reason
 
 
 @dataclass(slots=True)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.list_form import Form
 from engine.mapping.outputs import csv_lines, hl7_message, json_object
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.run import Run
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
-from engine.message import Document
+from engine.model.list_form import Form
+from engine.model.message import Document
 
 # Settings of a channel that decide how its documents are written, by the kind of target.
 SETTINGS = {

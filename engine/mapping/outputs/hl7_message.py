@@ -19,13 +19,13 @@ from hashlib import blake2b
 from types import ModuleType
 from typing import Any
 
-from engine import registry
+from engine.config import registry
 from engine.mapping.local_time import LocalTimes
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.outputs.hl7_values import time_text
 from engine.mapping.run import Run
 from engine.mapping.targets import Target
-from engine.reasons import Reason
+from engine.model.reasons import Reason
 
 DEFAULT_VERSION = "2.5.1"
 DEFAULT_CHARSET = "UNICODE UTF-8"

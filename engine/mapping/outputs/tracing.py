@@ -20,7 +20,7 @@ from engine.mapping.explaining import ENVELOPE, LITERAL, RULE, Leaf
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.collected import Collected, Part
 from engine.mapping.trace import Tracer
-from engine.message import MapContext, Parsed
+from engine.model.message import MapContext, Parsed
 
 _ITEMS = re.compile(r"\[\d+\]")
 _OWN = {"MSH": "LabRelay makes the header", "": "a set ID: the place among its like"}

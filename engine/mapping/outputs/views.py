@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from engine import registry
-from engine.errors import ContentError
+from engine.config import registry
 from engine.mapping import validity
 from engine.mapping.json_text import as_text, indented
 from engine.mapping.targets import DELIMITERS, MEDIA_TYPES, Target
-from engine.message import Delimiters, Document, FormatOptions, Parsed, Segment
+from engine.model.errors import ContentError
+from engine.model.message import Delimiters, Document, FormatOptions, Parsed, Segment
 
 KIND = "resourceType"
 JSON_KINDS = frozenset({MEDIA_TYPES["fhir"], MEDIA_TYPES["json"]})

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs import auto_format
-from adapters.codecs.astm_link import AstmOptions, AstmReceiver
+from adapters.codecs.astm.link import AstmOptions, AstmReceiver
 from adapters.codecs.auto_link import MAX_NOISE, AutoLink
-from adapters.codecs.mllp import MllpLink, MllpOptions
-from engine.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd
+from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
+from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, one_record_a_frame, session
 
 RECORDS = b"H|\\^&|||XN\rP|1\rO|1|S1\rR|1|^^^WBC|5.1\rL|1|N\r"

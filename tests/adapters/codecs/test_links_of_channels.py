@@ -4,10 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapters.codecs import astm_link, auto_link, mllp, text_link, whole_link
-from adapters.codecs.text_framing import Framing, wire
-from engine.errors import ConfigError
-from engine.link_events import Block, Frame, LinkFault, SessionEnd
+from adapters.codecs import auto_link
+from adapters.codecs.astm import link as astm_link
+from adapters.codecs.hl7v2 import mllp
+from adapters.codecs.text import link as text_link
+from adapters.codecs.text import whole_link
+from adapters.codecs.text.framing import Framing, wire
+from engine.model.errors import ConfigError
+from engine.model.link_events import Block, Frame, LinkFault, SessionEnd
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 
 RECORDS = b"H|\\^&|||XN\rL|1|N\r"

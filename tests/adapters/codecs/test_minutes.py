@@ -2,7 +2,8 @@
 
 import pytest
 
-from adapters.codecs import astm_records, hl7v2
+from adapters.codecs.astm import records as astm_records
+from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.minutes import to_the_minute
 
 

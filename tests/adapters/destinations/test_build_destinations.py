@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from adapters.destinations import fhir_rest, file_out, http_out
-from engine.clock import ManualClock
 from engine.config.destination import DestinationConfig, FhirDestination, FileDestination, HttpDestination
-from engine.ports import Destination
+from engine.model.clock import ManualClock
+from engine.model.ports import Destination
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.scripted_http import http, scripted
 
@@ -67,7 +67,7 @@ async def test_a_folder(tmp_path: Path) -> None:
 def test_what_a_site_does_not_use_is_not_loaded() -> None:
     """The daemon and the four plain destinations come without the libraries of the others."""
     code = (
-        "import sys, engine.app\n"
+        "import sys, engine.runtime.app\n"
         "from adapters.destinations import fhir_rest, file_out, http_out, mllp_out\n"
         "print(sorted({'aiomqtt', 'joserfc', 'paho', 'socks'} & set(sys.modules)))"
     )

@@ -16,18 +16,19 @@ from typing import Any
 import orjson
 import pytest
 
-from adapters.destinations import fhir_rest, http_exchange
+from adapters.destinations import fhir_rest
 from adapters.destinations.fhir_rest import FhirRest
-from engine.clock import ManualClock
-from engine.errors import (
+from adapters.destinations.http import exchange as http_exchange
+from engine.model.clock import ManualClock
+from engine.model.errors import (
     ConfigError,
     DeliveryError,
     DestinationDownError,
     RefusedDeliveryError,
     TransientDeliveryError,
 )
-from engine.message import Delivery
-from engine.reasons import Reason
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
 from tests.support.certificates import Authority
 from tests.support.deliveries import (
     Auth,

@@ -4,9 +4,9 @@ import pytest
 
 from adapters.destinations import http_out
 from adapters.destinations.http_out import HttpOut
-from engine.clock import ManualClock
-from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.reasons import Reason
+from engine.model.clock import ManualClock
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.reasons import Reason
 from tests.support.deliveries import Settings, delivery
 from tests.support.scripted_http import RESET, Script, http, scripted
 

@@ -14,11 +14,11 @@ from pydantic import TypeAdapter
 
 from adapters.destinations import mqtt_out
 from adapters.destinations.mqtt_out import MqttOut, topic_of
-from engine.clock import ManualClock
 from engine.config.destination import DestinationConfig, MqttDestination
-from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.reasons import Reason
-from engine.units import HostPort
+from engine.model.clock import ManualClock
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.reasons import Reason
+from engine.model.units import HostPort
 from tests.support.certificates import Authority
 from tests.support.deliveries import Auth, Basic, Secret, Tls, delivery
 from tests.support.mqtt_peer import ACK, CLOSE, DROP, LATE, Disconnect, Peer, Script, mqtt_peer
@@ -314,7 +314,7 @@ async def test_a_broker_that_says_nothing_is_given_up_in_time() -> None:
 
 
 async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.secrets import Secret as ByName
+    from engine.config.secrets import Secret as ByName
 
     monkeypatch.delenv("LR_MQTT_PASSWORD", raising=False)
     auth = Auth(basic=Basic("lab", ByName("LR_MQTT_PASSWORD")))  # type: ignore[arg-type]  # as in production

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from adapters.codecs.aws_signature import authorization
+from adapters.codecs.signatures.aws import authorization
 from adapters.destinations import s3_out
 from adapters.destinations.s3_out import S3Out, bucket_address, object_name
-from engine.clock import ManualClock
 from engine.config.destination import DestinationConfig, S3Destination
-from engine.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.reasons import Reason
+from engine.model.clock import ManualClock
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.reasons import Reason
 from tests.support.certificates import Authority
 from tests.support.deliveries import Secret, Tls, delivery
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Request, Script, http, scripted
@@ -279,7 +279,7 @@ async def test_the_storages_clock_counts() -> None:
 
 
 async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.secrets import Secret as ByName
+    from engine.config.secrets import Secret as ByName
 
     monkeypatch.delenv("LR_S3_KEY", raising=False)
     error = await outcome(stored(), secret_key=ByName("LR_S3_KEY"))

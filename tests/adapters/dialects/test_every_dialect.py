@@ -7,10 +7,10 @@ from random import Random
 import pytest
 import yaml
 
-from engine import registry
+from engine.config import registry
 from engine.config.pack import find_pack
-from engine.errors import ContentError
-from engine.message import FormatOptions, Group, Parsed, Segment
+from engine.model.errors import ContentError
+from engine.model.message import FormatOptions, Group, Parsed, Segment
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 FORMATS = {".hl7": "hl7v2", ".astm": "astm"}

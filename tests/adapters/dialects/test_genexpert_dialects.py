@@ -2,10 +2,11 @@
 
 import pytest
 
-from adapters.codecs import astm_records, hl7v2
+from adapters.codecs.astm import records as astm_records
+from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects import cepheid_genexpert, cepheid_genexpert_hl7
 from adapters.dialects.fields import get
-from engine.message import FormatOptions, Parsed
+from engine.model.message import FormatOptions, Parsed
 
 OPTIONS = FormatOptions()
 INSTRUMENT = "Cepheid-1F23904^846682^913994^940366684^19902^20260111"

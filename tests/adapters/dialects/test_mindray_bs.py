@@ -2,9 +2,9 @@
 
 import pytest
 
-from adapters.codecs import hl7v2
+from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects.mindray_bs import adapt
-from engine.message import FormatOptions, Parsed
+from engine.model.message import FormatOptions, Parsed
 
 MESSAGE = (
     "MSH|^~\\&|Mindray|BS-200E|||20070719145353||ORU^R01|1|P|2.3.1||||0||ASCII|||\r"

@@ -12,7 +12,7 @@ import pytest
 from adapters.transports import folder as folder_module
 from adapters.transports.folder import ACK, NAK, FileStream, WatchedFolder
 from adapters.transports.folder_files import CLAIMED, Files
-from engine.clock import ManualClock
+from engine.model.clock import ManualClock
 from tests.support.waiting import until
 
 

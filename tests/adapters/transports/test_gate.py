@@ -12,7 +12,7 @@ from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp import TcpListener
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tls import TlsFiles, names_of
-from engine.link_events import LinkFault
+from engine.model.link_events import LinkFault
 from tests.support.certificates import Authority
 from tests.support.running import hl7_channel, running_site
 from tests.support.waiting import until

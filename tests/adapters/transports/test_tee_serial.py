@@ -12,8 +12,8 @@ import pytest
 from adapters.transports import serial, tee_serial
 from adapters.transports.tee_serial import SerialTee
 from engine.config.source_tee import TeeEnd
-from engine.link_events import Way
-from engine.units import HostPort
+from engine.model.link_events import Way
+from engine.model.units import HostPort
 from tests.adapters.transports.test_tee_transport import HOST, Listener, connected, middleware
 from tests.support.ports import quiet_ports
 from tests.support.serial_peers import Cable

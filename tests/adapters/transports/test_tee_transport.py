@@ -14,9 +14,9 @@ import pytest
 from adapters.transports import tee
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee import Hearing, TcpTee
-from engine.link_events import Way
-from engine.ports import Stream
-from engine.units import HostPort
+from engine.model.link_events import Way
+from engine.model.ports import Stream
+from engine.model.units import HostPort
 from tests.support.ports import quiet_ports
 from tests.support.waiting import until
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine import audit
-from engine.batch import Batch
-from engine.clock import SystemClock
-from engine.commands.output import ExitCode
-from engine.journal import Journal
-from engine.reading.connecting import JOURNAL_NAME
-from engine.vault import KEY_NAME
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock
+from engine.store.core.batch import Batch
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.vault import KEY_NAME
+from engine.store.journal import Journal
+from engine.store.operations import audit
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, UNMAPPED, WAITING, fill_journal
 from tests.support.sites import make_site

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from fhir.resources.R4B.auditevent import AuditEvent
 
-from engine.clock import SystemClock
-from engine.commands.output import ExitCode
-from engine.journal import Journal
-from engine.message import Document
-from engine.reading.connecting import JOURNAL_NAME
-from engine.records import Routed
-from engine.trail import Entry, audit_event
+from engine.actions.trail import Entry, audit_event
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock
+from engine.model.message import Document
+from engine.model.records import Routed
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.journal import Journal
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, fill_journal
 from tests.support.journals import received

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from engine import audit, backup_keeper
-from engine.backups.shelf import Shelf
-from engine.clock import SystemClock
-from engine.commands.output import ExitCode
-from engine.errors import StoreError
-from engine.salvage import saving
-from engine.vault import KEY_NAME
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock
+from engine.model.errors import StoreError
+from engine.runtime import backup_scheduler as backup_keeper
+from engine.store.core.vault import KEY_NAME
+from engine.store.operations import audit
+from engine.store.recovery.backups.shelf import Shelf
+from engine.store.recovery.salvage import saving
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal
 from tests.support.journals import opened

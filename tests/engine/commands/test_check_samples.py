@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.fhir_models import departures
-from engine.commands.output import ExitCode
+from engine.commands.shared.fhir_models import departures
+from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 from tests.support.mapping_texts import ASTM, HL7
 from tests.support.sites import SITE_YAML, make_site
@@ -161,7 +161,7 @@ def test_without_a_site_the_shipped_mappings_are_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("engine.site.SYSTEM_SITE", tmp_path / "none")
+    monkeypatch.setattr("engine.config.site.SYSTEM_SITE", tmp_path / "none")
     put(folder, "a.hl7", HL7)
     ran = labrelay("check", "--samples", str(folder), "-o", "json")
 

@@ -12,9 +12,9 @@ import pytest
 
 from engine.__main__ import COMMANDS, run, verbs
 from engine.__main__ import labrelay as group
-from engine.commands.output import Column, ExitCode, printable, table
-from engine.control import RefusedError, UnreachableError
-from engine.errors import ConfigError, IntegrityError, LabRelayError, LockedError
+from engine.actions.control import RefusedError, UnreachableError
+from engine.commands.shared.output import Column, ExitCode, printable, table
+from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import make_site
@@ -113,8 +113,15 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
     *_, ended, names = out.splitlines()
     loaded = set(ast.literal_eval(names))
 
-    assert (ended, "engine.reading" in loaded) == ("0", True)
-    assert not loaded & {"pydantic", "engine.config.load", "engine.journal", "engine.writer", "engine.batch", "asyncio"}
+    assert (ended, "engine.store.queries" in loaded) == ("0", True)
+    assert not loaded & {
+        "pydantic",
+        "engine.config.load",
+        "engine.store.journal",
+        "engine.store.core.writer",
+        "engine.store.core.batch",
+        "asyncio",
+    }
 
 
 def test_version_starts_fast() -> None:
@@ -135,11 +142,11 @@ def _timed(command: list[str]) -> float:
 
 
 def test_the_site_is_named_or_here_or_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.site import find_site
+    from engine.config.site import find_site
 
     site, other = make_site(tmp_path / "a"), make_site(tmp_path / "b")
     monkeypatch.delenv("LABRELAY_SITE", raising=False)
-    monkeypatch.setattr("engine.site.SYSTEM_SITE", tmp_path / "system")
+    monkeypatch.setattr("engine.config.site.SYSTEM_SITE", tmp_path / "system")
     monkeypatch.chdir(site)
     assert find_site() == site
     monkeypatch.setenv("LABRELAY_SITE", str(other))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.app import App
-from engine.commands.output import ExitCode
-from engine.control import SOCKET_NAME
+from engine.actions.control import SOCKET_NAME
+from engine.commands.shared.output import ExitCode
+from engine.runtime.app import App
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, fill_journal, payload
 from tests.support.sites import make_site
@@ -176,8 +176,8 @@ async def test_the_socket_is_gone_after_the_stop(running: Running) -> None:
 
 @pytest.mark.parametrize("selection", [None, {}, {"colour": "red"}])
 async def test_a_selection_of_nothing_is_never_everything(running: Running, selection: object) -> None:
-    from engine.control import call
-    from engine.errors import LabRelayError
+    from engine.actions.control import call
+    from engine.model.errors import LabRelayError
 
     with pytest.raises(LabRelayError, match="selec"):
         await asyncio.to_thread(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.build import build_site
-from engine.clock import ManualClock
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
-from engine.packs import packs
+from engine.diagnostics.packs import packs
+from engine.model.clock import ManualClock
+from engine.runtime.build import build_site
 from tests.support.astm_peer import ENQ, one_record_a_frame, session
 from tests.support.command_line import Ran, labrelay
 from tests.support.corpus import CORPUS, needs_corpus

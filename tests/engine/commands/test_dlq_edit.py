@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import SystemClock
-from engine.commands import editing
-from engine.commands.output import ExitCode
-from engine.journal import Journal
-from engine.lock import SiteLock
+from engine.commands.shared import editing
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock
+from engine.store.core.lock import SiteLock
+from engine.store.journal import Journal
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import (
     CANARY,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
-from engine.lock import SiteLock
+from engine.commands.shared.output import ExitCode
+from engine.store.core.lock import SiteLock
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
@@ -69,7 +69,7 @@ def test_a_missing_secret_is_a_warning_here(tmp_path: Path, monkeypatch: pytest.
 
 def test_without_a_site_the_machine_is_examined_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("engine.site.SYSTEM_SITE", tmp_path / "none")
+    monkeypatch.setattr("engine.config.site.SYSTEM_SITE", tmp_path / "none")
     ran = labrelay("doctor", "-o", "json")
 
     assert "python" in lines(ran.json)

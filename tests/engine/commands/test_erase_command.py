@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import judging, verify
-from engine.commands.output import ExitCode
-from engine.message import Parsed
-from engine.numbers import MOST, Number, numbers_in
-from engine.reading.connecting import JOURNAL_NAME
-from engine.records import KIND_FRAME
+from engine.commands.shared.output import ExitCode
+from engine.model.message import Parsed
+from engine.model.records import KIND_FRAME
+from engine.model.search_keys import MOST, Number, numbers_in
+from engine.processing import process as judging
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.integrity import verify
 from tests.support.command_line import Ran, labrelay
 from tests.support.running import (
     MLLP,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 
 MAPPING = """\

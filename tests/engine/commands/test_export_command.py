@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine.clock import SystemClock
-from engine.commands import exporting
-from engine.commands.output import ExitCode
-from engine.journal import Journal
+from engine.commands.shared import exporting
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import SystemClock
+from engine.store.journal import Journal
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal, payload
 from tests.support.journals import received

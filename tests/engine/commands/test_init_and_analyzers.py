@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.config.pack import find_pack, packs
 from tests.support.command_line import labrelay

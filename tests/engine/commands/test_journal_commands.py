@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.actor import user_name
-from engine.clock import SystemClock
-from engine.commands.output import ExitCode
-from engine.journal import Journal
-from engine.lock import SiteLock
+from engine.commands.shared.output import ExitCode
+from engine.model.actor import user_name
+from engine.model.clock import SystemClock
+from engine.store.core.lock import SiteLock
+from engine.store.journal import Journal
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal
 from tests.support.journals import received

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import verify
-from engine.clock import ManualClock
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import ManualClock
+from engine.store.integrity import verify
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, fill_journal
 from tests.support.sites import make_site

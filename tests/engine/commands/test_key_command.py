@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import kek, key_sheet
-from engine.commands.output import ExitCode
-from engine.reading.connecting import JOURNAL_NAME
-from engine.vault import KEY_NAME, check_value, read_kek, write_kek
-from engine.worker import process
+from engine.commands.shared.output import ExitCode
+from engine.runtime.worker import process
+from engine.store.core import key_encryption_key as kek
+from engine.store.core import key_sheet
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import DELIVERED, fill_journal
 from tests.support.running import hl7_channel, running_site

@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 import pytest
 
-from engine.commands.line_options import line_at
-from engine.commands.listening import Listener, Save, Screen, only_copy
-from engine.commands.output import Form
-from engine.errors import LabRelayError
+from engine.commands.shared.line_options import line_at
+from engine.commands.shared.listening import Listener, Save, Screen, only_copy
+from engine.commands.shared.output import Form
+from engine.model.errors import LabRelayError
 from tests.support.astm_peer import ACK, ENQ, NAK, one_record_a_frame, session
 from tests.support.command_line import labrelay
 from tests.support.sites import make_site
@@ -316,7 +316,7 @@ async def test_a_port_in_use_is_said_to_be_one() -> None:
 async def test_an_analyzer_that_does_not_let_us_connect_is_named_as_such(
     shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.commands.listening.SILENCE_S", 0.1)
+    monkeypatch.setattr("engine.commands.shared.listening.SILENCE_S", 0.1)
     with socket.socket() as taken:  # bound, and not listening
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"

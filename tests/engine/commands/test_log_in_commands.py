@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 from tests.support.sites import SITE_YAML, make_site
 

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from engine.clock import SystemClock
 from engine.commands import gaps as gaps_command
-from engine.journal import Journal
-from engine.message import Unmapped
+from engine.model.clock import SystemClock
+from engine.model.message import Unmapped
+from engine.store.journal import Journal
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, fill_journal
 from tests.support.mapping_texts import ASTM, HL7

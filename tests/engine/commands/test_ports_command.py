@@ -9,9 +9,9 @@ import pytest
 
 from adapters.transports import serial as serial_module
 from adapters.transports import serial_ports
-from engine import examine_lines
-from engine.commands.output import ExitCode
-from engine.health import Health
+from engine.commands.shared.output import ExitCode
+from engine.diagnostics import examine_lines
+from engine.model.health import Health
 from tests.support.command_line import labrelay
 from tests.support.serial_peers import Cable
 from tests.support.sites import make_site

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
-from engine.sandbox import Sandbox
+from engine.commands.shared.output import ExitCode
+from engine.devtools.sandbox import Sandbox
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, RunningSite, channel, make_running_site, running_app, running_site

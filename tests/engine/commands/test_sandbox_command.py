@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from engine.__main__ import run
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
 
 ROOT = Path(__file__).parents[3]
 RESOURCE = {"resourceType": "Specimen", "id": "s"}

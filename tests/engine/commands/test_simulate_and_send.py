@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
-from engine.simulator.play import sentences
+from engine.commands.shared.output import ExitCode
+from engine.devtools.simulator.play import sentences
 from tests.support.astm_host import Habit, Served, serving
 from tests.support.command_line import Ran, labrelay
 from tests.support.mllp_peer import ack, mllp_peer

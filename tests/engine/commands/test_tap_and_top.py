@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from engine import taps as taps_module
-from engine.app import App
-from engine.clock import ManualClock
-from engine.commands.output import ExitCode
-from engine.control import SOCKET_NAME
+from engine.actions.control import SOCKET_NAME
+from engine.commands.shared.output import ExitCode
+from engine.model.clock import ManualClock
+from engine.monitoring import taps as taps_module
+from engine.runtime.app import App
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, payload
 from tests.support.running import running_app

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.workbench.samples import Samples, sample_folders
-from tests.engine.workbench.test_trial import LIBRARY, MAPPING
+from engine.devtools.playground.samples import Samples, sample_folders
+from tests.engine.devtools.playground.test_trial import LIBRARY, MAPPING
 from tests.support.command_line import labrelay
 from tests.support.mapping_texts import HL7
 

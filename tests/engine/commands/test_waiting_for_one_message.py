@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, payload
 from tests.support.running import QUICK, channel, make_running_site, running_app

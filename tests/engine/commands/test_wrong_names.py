@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.output import ExitCode
+from engine.commands.shared.output import ExitCode
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CHANNEL, fill_journal
 from tests.support.sites import make_site
@@ -92,6 +92,6 @@ def test_a_number_that_is_asked_for_stands_in_no_history(
         asked.append(hide_input and err)
         return "no such number"
 
-    monkeypatch.setattr("engine.commands.selecting.click.prompt", answer)
+    monkeypatch.setattr("engine.commands.shared.selecting.click.prompt", answer)
     ran = labrelay("messages", "list", option, "-", site=site)
     assert (ran.code, asked, "no messages" in ran.err) == (ExitCode.OK, [True], True)

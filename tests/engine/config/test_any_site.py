@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.config import channel, destination, sitewide, source
 from engine.config.load import load_site
-from engine.errors import ConfigError
+from engine.model.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 
 PLACE = re.compile(r"^[\w./-]+:\d+:\d+: \S")

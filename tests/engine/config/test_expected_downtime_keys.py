@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.downtime_windows import Window
 from engine.config.load import load_site
-from engine.downtime import Window
-from engine.errors import ConfigError
+from engine.model.errors import ConfigError
 from tests.support.sites import make_site
 
 SITE = """\

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
-from engine.errors import ConfigError
+from engine.model.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 
 AT = len(SITE_YAML.splitlines()) + 1

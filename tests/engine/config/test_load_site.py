@@ -6,11 +6,11 @@ import pytest
 
 from engine.config.destination import FhirDestination, FileDestination
 from engine.config.load import load_site
+from engine.config.secrets import Secret
+from engine.config.site_file import data_folder
 from engine.config.source import KINDS, TRANSPORTS, AstmSource, MllpSource
-from engine.errors import ConfigError
-from engine.secrets import Secret
-from engine.site_file import data_folder
-from engine.units import HostPort
+from engine.model.errors import ConfigError
+from engine.model.units import HostPort
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 
 CHECKOUT = Path(__file__).parents[3]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ConfigError
 from engine.mapping import Program
+from engine.model.errors import ConfigError
 from tests.support.explanations import assert_whole
 from tests.support.mapping_texts import HL7, Workshop, apply, context, parse
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
 from engine.mapping import Program
 from engine.mapping.functions import FUNCTIONS
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
 OBSERVATIONS = """

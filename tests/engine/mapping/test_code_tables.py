@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
 from engine.mapping.gaps import Seen, csv_lines
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import Table
 from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds, ucum_problem
-from engine.message import MapContext, Parsed, Unmapped
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.message import MapContext, Parsed, Unmapped
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import HL7, Workshop, apply, context, parse
 
 HEAD = "code,unit_in,device,loinc,display,type,unit,ucum,factor,offset,digits\n"

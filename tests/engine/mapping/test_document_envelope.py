@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
 
 COMPOSITION = """\

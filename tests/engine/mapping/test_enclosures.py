@@ -9,7 +9,7 @@ import pytest
 
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.run import Run
-from engine.message import Segment
+from engine.model.message import Segment
 from tests.support.mapping_texts import HL7, Workshop, apply, run_of
 
 BITMAP = b"BM" + struct.pack("<IHHI", 58, 0, 0, 54) + bytes(44)

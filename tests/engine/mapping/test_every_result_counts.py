@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
+from engine.config.site import mapping_path
 from engine.mapping import Program, load
 from engine.mapping.inputs import Mapper, messages_in
-from engine.message import Mapped, Parsed
-from engine.reasons import Reason
-from engine.site import mapping_path
+from engine.model.errors import ContentError
+from engine.model.message import Mapped, Parsed
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
 MESSAGES = 250

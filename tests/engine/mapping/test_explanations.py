@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ContentError
 from engine.mapping import Program, load
 from engine.mapping.explain_text import chosen, lines, missing
 from engine.mapping.explaining import IDENTITY, LITERAL, RULE, Call, Leaf
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.trace import Trace
-from engine.message import MapContext, Parsed
+from engine.model.errors import ContentError
+from engine.model.message import MapContext, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.explanations import assert_whole
 from tests.support.mapping_texts import ASTM, HEAD, HL7, RECEIVED, Workshop, context, parse

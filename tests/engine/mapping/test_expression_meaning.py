@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ConfigError
 from engine.mapping.conditions import compile_condition
+from engine.model.errors import ConfigError
 from tests.support.mapping_texts import HL7, Workshop, apply, parse
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import ContentError
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS, miss, worst_status
 from engine.mapping.json_text import as_text
 from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES
 from engine.mapping.run import Run
 from engine.mapping.tables import Row
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import ASTM, HL7, run_of
 
 V2 = "http://terminology.hl7.org/CodeSystem/v2-"

@@ -11,7 +11,6 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ConfigError, ContentError
 from engine.mapping import Program, load
 from engine.mapping.bearers import Bearers
 from engine.mapping.compiler.registers import ordered
@@ -20,7 +19,8 @@ from engine.mapping.identity import Making
 from engine.mapping.json_text import as_text
 from engine.mapping.key_scope import KeyScope
 from engine.mapping.run import Run
-from engine.message import Delimiters, Group, MapContext, Parsed, Segment
+from engine.model.errors import ConfigError, ContentError
+from engine.model.message import Delimiters, Group, MapContext, Parsed, Segment
 from tests.support.mapping_texts import HL7, Workshop, context, parse
 from tests.support.shipped import MAPPINGS
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ContentError
 from engine.mapping.functions import people
 from engine.mapping.functions.code_maps import CODE_MAPS, miss
 from engine.mapping.functions.systems import hd
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import run_of
 
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from engine.mapping.held.values import Bound, compare
+from engine.mapping.hold_rules.values import Bound, compare
 
 Meaning = Callable[[Decimal, Decimal], bool]
 COULD_BE: dict[str, Meaning] = {

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.codecs import hl7v2
-from engine.errors import ConfigError
-from engine.mapping.held.rules import Holding, compile_holding
-from engine.mapping.held.values import Bound, arithmetic, both, compare, either, negated
-from engine.message import FormatOptions, Parsed
-from engine.reasons import Reason
-from engine.records import Held
-from engine.results import Result, from_json, results_of, to_json
-from engine.yaml_nodes import Node
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.config.yaml_nodes import Node
+from engine.mapping.hold_rules.rules import Holding, compile_holding
+from engine.mapping.hold_rules.values import Bound, arithmetic, both, compare, either, negated
+from engine.model.errors import ConfigError
+from engine.model.message import FormatOptions, Parsed
+from engine.model.reasons import Reason
+from engine.model.records import Held
+from engine.model.results import Result, from_json, results_of, to_json
 from tests.support.mapping_texts import HL7
 
 HOUR = 3_600_000_000

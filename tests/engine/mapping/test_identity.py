@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
-from engine.persons.record import Name, Person
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.persons.record import Name, Person
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import HL7, Made, Workshop, apply, context, parse
 
 STEPS = """

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ConfigError
 from engine.mapping import load
+from engine.model.errors import ConfigError
 from tests.support.mapping_texts import HEAD, Workshop
 
 LINES = HEAD.count("\n") + 1  # `steps:` stands here

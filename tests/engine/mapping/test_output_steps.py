@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import ConfigError, ContentError
 from engine.mapping import Program, load
 from engine.mapping.differences import differences
 from engine.mapping.explaining import ENVELOPE, LITERAL, RULE
@@ -22,8 +21,9 @@ from engine.mapping.outputs import json_object
 from engine.mapping.outputs.collected import Collected
 from engine.mapping.outputs.csv_lines import lines
 from engine.mapping.targets import CsvForm
-from engine.message import Mapped, Report
-from engine.reasons import Reason
+from engine.model.errors import ConfigError, ContentError
+from engine.model.message import Mapped, Report
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import ASTM, HL7, Workshop, context, parse, run_of
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
+from engine.model.errors import ContentError
 from tests.support.mapping_texts import HL7, Workshop, apply
 
 ADMITTED = HL7.partition("OBR")[0] + "PV1|1|Q\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.site import shipped
 from engine.mapping.plausible import Kinds, read_kinds
 from engine.mapping.table_files import read_table
-from engine.site import shipped
 from tests.support.mapping_texts import HEAD, Workshop
 
 FOLDER = shipped("mappings")

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.bench.messages import oru
-from engine.errors import ContentError
+from engine.devtools.bench.messages import oru
 from engine.mapping import Program
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.reading import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, Readings, Room
-from engine.message import MapContext, Mapped, Parsed
+from engine.model.errors import ContentError
+from engine.model.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
 from tests.support.shipped import MAPPINGS

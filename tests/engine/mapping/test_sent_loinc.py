@@ -10,7 +10,7 @@ from engine.mapping.functions.loinc import WARNING, believed
 from engine.mapping.run import Run
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import LOINC, Row
-from engine.message import Delimiters, Group, MapContext, Parsed
+from engine.model.message import Delimiters, Group, MapContext, Parsed
 
 TABLES = Path(__file__).parents[3] / "mappings" / "tables"
 TERMS, _ = read_table((TABLES / "loinc.csv").read_text("utf-8"), "loinc", "loinc.csv", ["code"])

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
 from engine.mapping.table_files import read_tables
 from engine.mapping.tables import Table
-from engine.message import Unmapped
-from engine.reasons import Reason
+from engine.model.errors import ContentError
+from engine.model.message import Unmapped
+from engine.model.reasons import Reason
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
 COLUMNS = "code,unit_in,loinc,type,unit,factor,note\n"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContentError
 from engine.mapping import Program
 from engine.mapping.explain_text import chosen, lines
 from engine.mapping.inputs import Mapper, messages_in
-from engine.message import MapContext, Mapped, Parsed
+from engine.model.errors import ContentError
+from engine.model.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
 from tests.support.mapping_texts import HL7, RECEIVED, Workshop, context, parse
 from tests.support.shipped import MAPPINGS

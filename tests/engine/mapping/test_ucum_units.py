@@ -11,9 +11,9 @@ from lark import Lark
 from lark.exceptions import LarkError
 from ucumvert import xml_util
 
+from engine.config.site import shipped
 from engine.mapping import units
 from engine.mapping.units import dimension, loinc_check_digit_holds, ucum_problem
-from engine.site import shipped
 
 EXAMPLES = Path(ucumvert.__file__).parent / "vendor" / "ucum_examples.tsv"
 NOT_IN_THE_CODE = {"Torr"}  # among the published examples, and no unit of the essence

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.errors import StoreError
-from engine.records import ReagentView
+from engine.model.errors import StoreError
+from engine.model.records import ReagentView
 from tests.support.status_server import Element, read_html, running
 from tests.support.status_sites import quiet_site, troubled_site
 

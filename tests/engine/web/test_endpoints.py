@@ -6,9 +6,9 @@ import threading
 import pytest
 from prometheus_client import Counter
 
-from engine.errors import ConfigError
-from engine.metrics import Counters, SiteCollector
-from engine.snapshot.site import SiteSnapshot
+from engine.model.errors import ConfigError
+from engine.monitoring.metrics import Counters, SiteCollector
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.guard import host_allowed
 from engine.web.server import StatusServer
 from tests.support.status_server import read_html, running

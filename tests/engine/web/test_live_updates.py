@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.snapshot.site import SiteSnapshot
-from engine.snapshot.states import ChannelState
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.states import ChannelState
 from engine.web import server as server_module
 from engine.web.feed import changes
 from engine.web.render import Live, Renderer

@@ -7,13 +7,13 @@ from string import Formatter
 
 import pytest
 
-from engine.link_words import FAULT_WORDS
-from engine.reasons import Reason
-from engine.snapshot.channels import _CHANNEL_WORDS, _DESTINATION_WORDS
-from engine.snapshot.links import _LINK_WORDS
+from engine.model.phrases import SPANS, Phrase
+from engine.model.reasons import Reason
+from engine.monitoring.snapshot.channels import _CHANNEL_WORDS, _DESTINATION_WORDS
+from engine.monitoring.snapshot.links import _LINK_WORDS
+from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, teller
 from engine.web.guard import MESSAGES, UNREADABLE
-from engine.words import SPANS, Phrase
 
 ENGINE = Path(languages.__file__).parents[1]
 TRANSLATED = sorted(set(languages.LANGUAGES) - {languages.DEFAULT})

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from engine.reasons import Reason
-from engine.snapshot.channels import Retrying
-from engine.snapshot.site import SiteSnapshot
-from engine.snapshot.states import ChannelState, DestinationState, Level, Paused
-from engine.words import Phrase
+from engine.model.phrases import Phrase
+from engine.model.reasons import Reason
+from engine.monitoring.snapshot.channels import Retrying
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 from tests.support.status_server import read_html, running
 from tests.support.status_sites import NOW, ago, quiet_site
 

@@ -3,8 +3,8 @@
 import json
 from dataclasses import replace
 
-from engine.snapshot.channels import ChannelSnapshot
-from engine.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.channels import ChannelSnapshot
+from engine.monitoring.snapshot.site import SiteSnapshot
 from tests.support.status_server import Element, read_html, running
 from tests.support.status_sites import NOW, quiet_site, troubled_site
 

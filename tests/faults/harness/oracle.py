@@ -17,11 +17,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import verify
-from engine.clock import SystemClock
-from engine.journal import Journal
-from engine.memory import TOKEN_BYTES
-from engine.records import KIND_MESSAGE, MANUAL, RELEASED
+from engine.model.clock import SystemClock
+from engine.model.records import KIND_MESSAGE, MANUAL, RELEASED
+from engine.store.integrity import verify
+from engine.store.journal import Journal
+from engine.store.operations.dedup import TOKEN_BYTES
 from tests.faults.harness.ledger import Ledger, digest
 from tests.faults.harness.tally import Tally
 
@@ -93,7 +93,7 @@ def judge(
         settled: nothing may be open any more.
         unordered: the routes keep no order (``order: none``).
         repeats_are_known: the same bytes on the same channel are a repeat and must not go out as two messages.
-        deep: also read every row, document and link of the chain (`engine.verify`).
+        deep: also read every row, document and link of the chain (`engine.store.integrity.verify`).
     """
     found = Judgement()
     tally = found.tally

@@ -1,0 +1,328 @@
+"""One HTTP request to a destination, and what its answer means. Shared by the destinations that speak HTTP.
+
+    2xx                         the caller looks at the body
+    none, reset, timeout        NO_ANSWER, transient
+    408, 425, 429, 5xx          BUSY, transient; Retry-After honoured
+    409                         CONFLICT, transient, dead after five in a row
+    401, 403                    NOT_AUTHORIZED  the destination as a whole: its breaker opens
+    404, 405                    WRONG_ADDRESS   likewise, for every request goes to the same address
+    3xx                         likewise (a proxy's page, a moved server); redirects are never followed, since they
+                                would carry a patient's results to an address that nobody configured
+    other 4xx                   REFUSED, dead, with the answer kept
+
+How a request is logged in stands in `http_log_in`. A log-in that can be renewed (a token) is, once, after a 401, and
+the request goes out once more within the same attempt.
+
+Sessions keep connections alive, trust the configured authorities only, take neither proxies nor credentials from
+the environment, keep no cookies, and read no more of an answer than `MAX_ANSWER_BYTES`. Error texts name statuses and
+causes, never the content of a request or an answer.
+"""
+
+import asyncio
+import io
+import os
+import ssl
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from adapters.destinations.http.log_in import Auth, LogIn, log_in_of
+from adapters.destinations.http.settings import Tls
+from engine.model.clock import Clock
+from engine.model.errors import (
+    ConfigError,
+    DeliveryError,
+    DestinationDownError,
+    RefusedDeliveryError,
+    TransientDeliveryError,
+)
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
+from engine.model.values import value
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_KEPT_ANSWER_BYTES = 64 * 1024  # of an OperationOutcome, for the person who looks at the dead letter
+MAX_CONFLICTS = 5
+# Shorter than the 5 s after which common servers close a quiet connection: a request that meets the closing would
+# count as NO_ANSWER.
+KEEP_ALIVE_S = 4.0
+LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the event loop a chance in between
+SMALLEST_GZIP_BYTES = 512
+CAUSES: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
+    (aiohttp.ClientConnectorError, "the connection was closed while it was made"),
+    (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "the connection broke in the middle of the answer"),
+    (aiohttp.ClientResponseError, "what came is not an HTTP answer"),
+)
+_NONE: Mapping[int, Reason] = MappingProxyType({})
+
+
+class HttpConfig(Protocol):
+    """What a destination on HTTP reads from its YAML block."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def auth(self) -> Auth | None: ...
+    @property
+    def tls(self) -> Tls | None: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def gzip(self) -> bool: ...
+    @property
+    def concurrency(self) -> int: ...
+
+
+@value()
+class Answer:
+    """An answer as it came.
+
+    Attributes:
+        body: at most `MAX_ANSWER_BYTES`.
+        whole: False where the answer was longer.
+        headers: by their names, in whatever case these are asked for.
+    """
+
+    status: int
+    body: bytes
+    whole: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def retry_after(self) -> str:
+        return self.headers.get("Retry-After", "")
+
+    @property
+    def date(self) -> str:
+        return self.headers.get("Date", "")
+
+
+class HttpExchange:
+    """The HTTP side of one destination.
+
+    Args:
+        accept: the media type wanted in answers.
+        redirected: the reason to give for a 3xx.
+        reasons: what the body of an answer outside 2xx says without patient data.
+        log_in: how, where the ``auth:`` of ``config`` does not say it.
+        refusals: 4xx that have a reason of their own instead of REFUSED.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be read or used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: HttpConfig,
+        clock: Clock,
+        *,
+        accept: str,
+        redirected: Reason,
+        refusals: Mapping[int, Reason] = _NONE,
+        reasons: Callable[[bytes], str] = lambda answer: "",
+        log_in: LogIn | None = None,
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._clock = clock
+        self._accept = accept
+        self._redirected = redirected
+        self._refusals = refusals
+        self._reasons = reasons
+        self._tls = tls_context(name, config.tls) if config.url.startswith("https:") else None
+        self._session: aiohttp.ClientSession | None = None
+        self._log_in: LogIn | None = log_in or log_in_of(name, config, clock)
+        self.url = URL(config.url)
+
+    async def start(self) -> None:
+        """Open the session; connects to nobody."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._config.concurrency + 1,  # the deliveries, and one probe beside them
+                keepalive_timeout=KEEP_ALIVE_S,
+                ssl=self._tls if self._tls is not None else True,
+            ),
+            headers={
+                "Accept": self._accept,
+                "Accept-Encoding": "gzip" if self._config.gzip else "identity",
+                "User-Agent": "LabRelay",
+            },
+            skip_auto_headers=("Content-Type",),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+        if self._log_in is not None:
+            await self._log_in.start()
+
+    async def close(self) -> None:
+        if self._log_in is not None:
+            await self._log_in.close()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, method: str, delivery: Delivery, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send ``body`` to the destination's address, and return a 2xx answer.
+
+        Raises:
+            TransientDeliveryError, DestinationDownError, RefusedDeliveryError
+        """
+        all_headers = {
+            "Content-Type": delivery.media_type,
+            "Idempotency-Key": delivery.key,
+            "X-Request-Id": delivery.request_id,
+            **headers,
+        }
+        if self._config.gzip and len(body) >= SMALLEST_GZIP_BYTES:
+            all_headers["Content-Encoding"] = "gzip"
+            body = _gzip(body) if len(body) < LARGE_BODY_BYTES else await asyncio.to_thread(_gzip, body)
+        answer = await self.exchange(method, self.url, all_headers, body)
+        if 200 <= answer.status < 300:
+            return answer
+        raise self.failure(answer)
+
+    async def exchange(self, method: str, url: URL, headers: dict[str, str], body: bytes | None = None) -> Answer:
+        """One request and its answer, whatever its status, within the destination's ``timeout``.
+
+        Raises:
+            TransientDeliveryError, DestinationDownError: there was no whole answer, or no way to log in.
+        """
+        if self._log_in is None:
+            return await self._request(method, url, headers, body, self._config.timeout)
+        deadline = asyncio.get_running_loop().time() + self._config.timeout
+        for again in (False, True):
+            log_in = await self._log_in.headers(method, url, body or b"", deadline)
+            left_s = max(deadline - asyncio.get_running_loop().time(), 0.001)
+            answer = await self._request(method, url, {**headers, **log_in}, body, left_s)
+            if answer.status not in (401, 403):
+                break
+            if not self._log_in.refused(answer.status, answer.date, log_in) or again:
+                break
+        return answer
+
+    async def _request(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> Answer:
+        assert self._session is not None, "start() comes first"
+        data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                content, whole = await _read(response)
+                return Answer(response.status, content, whole, response.headers)
+        except TimeoutError as error:
+            raise TransientDeliveryError(Reason.NO_ANSWER, f"no answer within {self._config.timeout:g} s") from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", "") or "does not match the address"
+            raise DestinationDownError(Reason.NO_ANSWER, f"the server's certificate is not trusted: {why}") from error
+        except aiohttp.ClientSSLError as error:
+            raise DestinationDownError(Reason.NO_ANSWER, f"TLS failed: {_cause(error)}") from error
+        except OSError as error:
+            raise TransientDeliveryError(Reason.NO_ANSWER, _cause(error)) from error
+        except aiohttp.ClientError as error:
+            # The library's text quotes what the peer sent, so that it is not passed on, not even as the cause.
+            raise TransientDeliveryError(Reason.NO_ANSWER, _cause(error)) from None
+
+    def failure(self, answer: Answer) -> DeliveryError:
+        """What an answer outside 2xx means for the delivery."""
+        status = answer.status
+        said = self._reasons(answer.body)
+        detail = f"HTTP {status}, {said}" if said else f"HTTP {status}"
+        kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
+        if status in (401, 403):
+            return DestinationDownError(Reason.NOT_AUTHORIZED, detail, answer=kept)
+        if status in (404, 405):
+            return DestinationDownError(Reason.WRONG_ADDRESS, detail, answer=kept)
+        if 300 <= status < 400:
+            return DestinationDownError(self._redirected, f"{detail}, a redirect; none is followed", answer=kept)
+        if status in (408, 409, 425, 429) or status >= 500:
+            conflict = status == 409
+            return TransientDeliveryError(
+                Reason.CONFLICT if conflict else Reason.BUSY,
+                detail,
+                retry_after=retry_after_seconds(answer.retry_after, self._clock.now()),
+                limit=MAX_CONFLICTS if conflict else None,
+                answer=kept,
+            )
+        return RefusedDeliveryError(self._refusals.get(status, Reason.REFUSED), detail, answer=kept)
+
+
+def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:
+    """Verify the server against the configured authorities, or the system's; TLS 1.2 at least.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no certificate or key.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if tls is not None and tls.cert is not None:
+            # A key with a passphrase would make OpenSSL ask on the terminal: an empty one fails instead.
+            context.load_cert_chain(tls.cert, tls.key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        assert tls is not None
+        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
+        raise ConfigError(
+            f"destinations.{name}.tls: {_cause(error)}; expected PEM files that we may read: {files}"
+        ) from (error)
+    return context
+
+
+def retry_after_seconds(value: str, now: datetime) -> float | None:
+    """A Retry-After header (RFC 9110, 10.2.3): seconds, or an HTTP date. None where it is neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    if not value:
+        return None
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max((at - now).total_seconds(), 0.0)
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """The body, up to the limit, and whether that is all of it; a compressed one counts as unpacked."""
+    length = response.content_length
+    if length is not None and length <= MAX_ANSWER_BYTES and "Content-Encoding" not in response.headers:
+        return await response.read(), True
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            response.close()
+            return bytes(content[:MAX_ANSWER_BYTES]), False
+    return bytes(content), True
+
+
+def _gzip(body: bytes) -> bytes:
+    return zlib.compress(body, 1, wbits=31)
+
+
+def _cause(error: BaseException) -> str:
+    """Why a connection failed, in the operating system's or OpenSSL's own words for it: never the peer's."""
+    at: BaseException | None = error
+    while at is not None:
+        # Some of the library's classes derive from SSLError without having its attributes.
+        reason = getattr(at, "reason", None) if isinstance(at, ssl.SSLError) else None
+        if isinstance(reason, str):
+            return reason.replace("_", " ").lower()
+        if isinstance(at, OSError) and at.errno and at.errno > 0:
+            return os.strerror(at.errno).lower()
+        at = at.__cause__
+    return next((words for kind, words in CAUSES if isinstance(error, kind)), type(error).__name__)

@@ -1,0 +1,40 @@
+"""What time it is for a server, by the Date headers of its answers (RFC 9110, 6.6.1).
+
+Signatures and assertions are good for minutes, and a laboratory's machine may be off by more: without a battery, or
+without a time server behind its firewall. The server's own clock is what it checks them by, so that is what counts.
+"""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from engine.model.clock import Clock
+
+TOLERATED_S = 20.0  # a header of whole seconds, and the way of the answer
+BELIEVED_YEARS = range(2020, 2200)
+
+
+class ServerTime:
+    """Our clock, and by how much a server's differs."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.ahead_s = 0.0  # of the server, before ours
+
+    def now(self) -> datetime:
+        return self._clock.now() + timedelta(seconds=self.ahead_s)
+
+    def heard(self, date: str) -> bool:
+        """Take in the Date header of an answer that has just come. True: the time is another one than we thought."""
+        try:
+            said = parsedate_to_datetime(date)
+        except ValueError:
+            return False
+        if said.year not in BELIEVED_YEARS:
+            return False
+        if said.tzinfo is None:
+            said = said.replace(tzinfo=UTC)
+        ahead_s = (said - self._clock.now()).total_seconds()
+        if abs(ahead_s - self.ahead_s) <= TOLERATED_S:
+            return False
+        self.ahead_s = ahead_s if abs(ahead_s) > TOLERATED_S else 0.0
+        return True

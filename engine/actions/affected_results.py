@@ -1,0 +1,108 @@
+"""The results that are affected where a message is mapped again: one row each, with what was delivered and what is new.
+
+After a fault of a mapping this is the list from which a laboratory tells the wards which results to look at again.
+Compared are the documents that `engine.processing.reprocessing` found to differ, result by result. So that nothing is
+missing from the list, a message that cannot be compared has a row without a test, and so has a document that differs in
+something that is no result, or that has no results which can be read (`engine.model.tested_results`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.model.errors import ErasedError, IntegrityError
+from engine.model.search_keys import folded
+from engine.model.tested_results import Tested, tests_in
+from engine.processing.reprocessing import Compared, Finding
+from engine.store.queries import Reader
+
+TOLD = ("patient", "specimen", "code", "loinc", "value", "unit", "status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affected:
+    """One result that differs.
+
+    Attributes:
+        outcome: what becomes of the new one (`engine.processing.reprocessing`).
+        reason: the reason code where its message would be dead.
+        destinations: to which the old one was delivered, or the new one goes.
+        change: empty where there is no result to tell of.
+        differs: which of `TOLD`; ``other`` where all of these are the same.
+        old, new: None where there is none on that side.
+    """
+
+    message_id: int
+    outcome: str
+    reason: str = ""
+    destinations: tuple[str, ...] = ()
+    change: Literal["changed", "added", "removed", ""] = ""
+    differs: tuple[str, ...] = ()
+    old: Tested | None = None
+    new: Tested | None = None
+
+
+def affected(reader: Reader, finding: Finding) -> Iterator[Affected]:
+    """The results of one message that differ, in the order of its documents; nothing where none does.
+
+    Raises:
+        StoreError: the journal cannot be read.
+        ConfigError: its key is not at hand.
+    """
+    if finding.outcome == "unchanged":
+        return
+    if not finding.compared:
+        yield Affected(message_id=finding.message_id, outcome=finding.outcome, reason=finding.reason)
+    for one in finding.compared:
+        yield from _of_document(reader, finding, one)
+
+
+def _of_document(reader: Reader, finding: Finding, compared: Compared) -> Iterator[Affected]:
+    def row(
+        change: Literal["changed", "added", "removed", ""] = "",
+        differs: tuple[str, ...] = (),
+        old: Tested | None = None,
+        new: Tested | None = None,
+    ) -> Affected:
+        return Affected(
+            message_id=finding.message_id,
+            outcome=compared.outcome,
+            reason=finding.reason,
+            destinations=compared.destinations,
+            change=change,
+            differs=differs,
+            old=old,
+            new=new,
+        )
+
+    before: dict[str, Tested] = {}
+    after: dict[str, Tested] = {}
+    if compared.before is not None:
+        try:
+            before = _results(reader, reader.document(compared.before))
+        except (ErasedError, IntegrityError):  # it went, or `labrelay verify` says what is wrong
+            yield row()
+            return
+    if compared.after is not None:
+        after = _results(reader, compared.after)
+    count = 0
+    for key in [*before, *(key for key in after if key not in before)]:
+        old, new = before.get(key), after.get(key)
+        if old is None or new is None:
+            yield row("added" if old is None else "removed", (), old, new)
+        elif differs := tuple(name for name in TOLD if getattr(old, name) != getattr(new, name)):
+            yield row("changed", differs, old, new)
+        elif old.rest != new.rest:
+            yield row("changed", ("other",), old, new)
+        else:
+            continue
+        count += 1
+    if not count:
+        yield row()
+
+
+def _results(reader: Reader, document: bytes) -> dict[str, Tested]:
+    def token(number: str) -> str:
+        return reader.vault.search_token("patient", folded(number)).hex()
+
+    return {one.key: one for one in tests_in(document, token)}

@@ -1,0 +1,227 @@
+"""Pause, resume and restart a channel, a destination or a lane: what a person orders, and what then happens.
+
+The order is a row of the journal first, and only then has an effect; the effect is there when the answer is. So a
+destination paused amid a storm of retries makes not one more attempt, and a pause outlives the daemon: the next start
+reads the rows (`engine.store.operations.pauses`) before anything is opened.
+
+    pause channel      the source is closed; what was acknowledged goes on to its destinations
+    pause destination  attempts under way end, none begins; everything is still received, mapped and queued
+    pause lane         the same for what one channel has for one destination
+    pause deliveries   the same for all destinations; a journal that misses rows begins so
+                       (`engine.store.integrity.rollback`)
+    restart            close and open the source; close and open the destination, and try at once what waits for a
+                       retry; try at once what the lane has
+
+Without a daemon the same orders are given under the data folder's lock; its next start follows them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from engine.actions.control import RefusedError
+from engine.config.load import Site
+from engine.config.source import E1381Options
+from engine.config.source_tee import TeePart
+from engine.config.source_text import TextPart
+from engine.model.errors import LabRelayError, StoreError
+from engine.model.records import DELIVERIES, Pause, Target
+from engine.model.spelling import did_you_mean
+from engine.store.journal import Journal
+
+KINDS = ("channel", "destination", "lane", "deliveries")
+VERBS = ("pause", "resume", "restart")
+
+
+class Running(Protocol):
+    """What a daemon does when an order is given."""
+
+    async def switched(self, target: Target, pause: Pause | None) -> None:
+        """It is paused now, or (None) goes on."""
+
+    async def restarted(self, target: Target) -> None:
+        """Close and open it, or try at once what it has."""
+
+    def connections(self, channel: str) -> int:
+        """How many are connected to a channel now."""
+
+    def in_flight(self, target: Target) -> int:
+        """Attempts of a destination or lane that are under way now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchOrder:
+    """What to do, and who says why."""
+
+    verb: str
+    target: Target
+    actor: str
+    reason: str
+
+
+class Switches:
+    """Carries orders out.
+
+    Args:
+        running: None without a daemon.
+    """
+
+    def __init__(self, journal: Journal, running: Running | None = None) -> None:
+        self._journal = journal
+        self._running = running
+
+    async def carry_out(self, order: SwitchOrder, site: Site, *, dry_run: bool = False) -> dict[str, Any]:
+        """Do it, or (``dry_run``) say what it would change.
+
+        Returns:
+            what `look` says, with ``verb``, ``changed`` and ``act``, the number of the audit row.
+
+        Raises:
+            LabRelayError: nothing has this name.
+            RefusedError: it cannot be done, or no reason is given.
+        """
+        verb, target = order.verb, order.target
+        if not dry_run and not order.reason.strip():
+            raise RefusedError(f"to {verb} something needs a reason")
+        paused = {pause.target: pause for pause in self._journal.pauses()}
+        if verb != "resume" or target not in paused:  # what is gone from the configuration can still be resumed
+            _known(site, target)
+        before = paused.get(target)
+        if verb == "pause":
+            _refuse_tee(site, target)
+        if verb == "restart":
+            self._refuse_restart(target, paused)
+        changes = verb == "restart" or (before is None) == (verb == "pause")
+        act: int | None = None
+        if changes and not dry_run:
+            act = await self._do(order)
+        seen = self.look(target)
+        return {
+            **seen,
+            "verb": verb,
+            "changed": changes,
+            "act": act,
+            "before": _said(before),
+            "warning": _warning(site, target) if verb == "pause" else "",
+        }
+
+    async def _do(self, order: SwitchOrder) -> int | None:
+        target, actor, reason = order.target, order.actor, order.reason
+        if order.verb == "restart":
+            act = await self._journal.act_note(
+                actor, "restart", {"what": target.kind, "name": target.name, "reason": reason}
+            )
+            assert self._running is not None
+            await self._running.restarted(target)
+            return act
+        pausing = order.verb == "pause"
+        change = self._journal.pause if pausing else self._journal.resume
+        done = await change(target, actor=actor, reason=reason)
+        if self._running is not None:
+            pause = next((one for one in self._journal.pauses() if one.target == target), None)
+            await self._running.switched(target, pause)
+        return done
+
+    def look(self, target: Target) -> dict[str, Any]:
+        """What is under way there: ``connections`` and ``stored`` (received, not mapped) of a channel, ``waiting``
+        deliveries, ``in_flight`` attempts. Numbers only."""
+        channel = next((one for one in self._journal.channels() if one.name == target.channel), None)
+        whole = target.kind == "channel"
+        running = self._running
+        return {
+            "kind": target.kind,
+            "name": target.name,
+            "connections": running.connections(target.channel) if running is not None and whole else 0,
+            "stored": channel.stored if channel is not None and whole else 0,
+            "waiting": sum(
+                lane.open for lane in self._journal.lanes() if concerns(target, lane.channel, lane.destination)
+            ),
+            "in_flight": running.in_flight(target) if running is not None else 0,
+        }
+
+    def _refuse_restart(self, target: Target, paused: Iterable[Target]) -> None:
+        if self._running is None:
+            raise StoreError("nothing runs, so there is nothing to restart")
+        if target == DELIVERIES:
+            raise RefusedError("deliveries cannot be restarted as a whole; name a destination")
+        over = [target]
+        if target.kind != "channel":
+            over += [Target(destination=target.destination), DELIVERIES]
+        stands = [one for one in paused if one in over]
+        if stands:
+            raise RefusedError(f"{stands[0].words} is paused; give: labrelay resume {stands[0].words} --reason TEXT")
+
+
+def target_of(kind: Any, name: Any) -> Target:
+    """The target that a person names.
+
+    Raises:
+        LabRelayError: no such kind, or a lane that is not ``channel/destination``.
+    """
+    if kind == "deliveries":
+        if name:
+            raise LabRelayError("deliveries are those of all destinations: give no name, or name one destination")
+        return DELIVERIES
+    if kind not in KINDS or not isinstance(name, str) or not name:
+        raise LabRelayError("name a channel, destination or lane, or say deliveries")
+    if kind == "channel":
+        return Target(channel=name)
+    if kind == "destination":
+        return Target(destination=name)
+    channel, slash, destination = name.partition("/")
+    if not slash or not channel or not destination:
+        raise LabRelayError(f"a lane is channel/destination, as haematology/lab-fhir, not '{name}'")
+    return Target(channel=channel, destination=destination)
+
+
+def targets(site: Site) -> dict[str, list[str]]:
+    """Every name that the configuration has, by kind."""
+    lanes = {
+        f"{name}/{destination}": None
+        for name, channel in site.channels.items()
+        for route in channel.routes
+        for destination in route.to or ()
+    }
+    return {
+        "channel": list(site.channels),
+        "destination": list(site.config.destinations),
+        "lane": list(lanes),
+        "deliveries": [""],
+    }
+
+
+def _known(site: Site, target: Target) -> None:
+    names = targets(site)[target.kind]
+    if target.name not in names:
+        hint = did_you_mean(target.name, names) or f"there are: {', '.join(names) or 'none'}"
+        raise LabRelayError(f"there is no {target.words}; {hint}")
+
+
+def _refuse_tee(site: Site, target: Target) -> None:
+    if target.kind == "channel" and isinstance(site.channels[target.name].source, TeePart):
+        raise RefusedError(
+            f"{target.name} is a tee: pausing it would cut the line between the analyzer and its middleware. Pause its "
+            "lanes or destinations instead, or say enabled: false once analyzer and middleware are connected directly"
+        )
+
+
+def _warning(site: Site, target: Target) -> str:
+    """What a pause would lose, in words; empty where a sender keeps what is not acknowledged."""
+    config = site.channels.get(target.name) if target.kind == "channel" else None
+    if config is None:
+        return ""
+    source = config.source
+    unheard = isinstance(source, E1381Options) and ("none" in (source.acks, source.framing))
+    if isinstance(source, TextPart):
+        unheard = not source.text_layout.framing.good
+    return "its analyzer waits for no acknowledgement: what it sends meanwhile is lost" if unheard else ""
+
+
+def concerns(target: Target, channel: str, destination: str) -> bool:
+    """Whether a lane is part of what is meant."""
+    return target.channel in ("", channel) and target.destination in ("", destination)
+
+
+def _said(pause: Pause | None) -> dict[str, Any] | None:
+    """A pause as data: who, when (microseconds since 1970), why."""
+    return None if pause is None else {"by": pause.actor, "since_us": pause.since_us, "reason": pause.reason}

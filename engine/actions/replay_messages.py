@@ -1,0 +1,306 @@
+"""Replays under way: stored documents go out again, behind everything that is new.
+
+A replay yields. Its next message is queued only while the lanes concerned are empty, so that what comes from an
+analyzer meanwhile finds at most one delivery of the replay before it, and waits no longer than for that. It also waits
+while messages wait for their mapping, while the journal's writer has a queue, while a destination is not reachable and
+while a lane is paused or held: a server that has just come back gets what is new first. ``rate`` is a limit on top.
+
+Where what is live never ends it must end all the same: having yielded for `YIELDS_S`, its next message is queued even
+so, unless one of its own is still under way. So it has two messages a second at the least, or as many as the lane
+carries one at a time, and a live one still finds at most one of them before it. It does not wait in vain for a lane
+that is paused, held or has no server: nothing of it is queued there.
+
+Where it has come to is kept by the journal (`engine.store.operations.replays`): it can be stopped at any moment, by
+anything, and taken up again where it was. Each time it is taken up is an act of its own.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from engine.model.errors import LabRelayError, StoreError
+from engine.model.reasons import Reason
+from engine.store.journal import Journal
+
+logger = logging.getLogger("labrelay." + __name__)
+
+LOOK_S = 0.1  # ... again whether a lane is free, where nothing says so earlier
+YIELDS_S = 0.5  # at a stretch to what is live; then one message goes
+LAST_S = 30.0  # at the end its last deliveries may take so long; after that they are told as waiting
+STORE_RETRY_S = 1.0
+AT_ONCE = 200  # messages of a step where nothing is sent from here
+DELIVERED = frozenset({"delivered"})
+ENDED_KEPT = 20  # outcomes of the last replays, for whoever asks late
+
+LIVE_FIRST = "live messages go first"  # the one reason that a replay does not wait for without end
+
+Waits = Callable[[str, str], str]  # (channel, destination) -> why nothing may be queued there now, or ""
+LookAgain = Callable[[str, str, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a replay is to do.
+
+    Attributes:
+        destinations: documents that went to these; None: to any.
+        to: another destination for them, or empty: where they went.
+        takes: the media type that ``to`` takes, or empty: any.
+        states: how a document must stand with the destination it went to.
+        newer: messages that go along with older ones; of these, what was delivered.
+        rate: messages per second, at most.
+    """
+
+    destinations: frozenset[str] | None
+    to: str = ""
+    takes: str = ""
+    states: frozenset[str]
+    newer: frozenset[int] = frozenset()
+    rate: float
+
+
+@dataclass(slots=True)
+class Run:
+    """One replay under way, or lately ended."""
+
+    number: int
+    act: int
+    total: int
+    done: int
+    deliveries: int
+    failed: int
+    began: float
+    done_before: int
+    superseded: int = 0
+    overtaken: int = 0
+    unnoted: int = 0  # of `failed`
+    outstanding: set[int] = field(default_factory=set)
+    waits: str = ""
+    state: str = "running"  # stopped, ended, failed
+    halted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def outcome(self) -> dict[str, int]:
+        told = {"messages": self.done, "deliveries": self.deliveries}
+        more = {"failed": self.failed, "superseded": self.superseded, "overtaken": self.overtaken}
+        more["waiting"] = len(self.outstanding)
+        return told | {name: count for name, count in more.items() if count}
+
+    def progress(self, now: float) -> dict[str, Any]:
+        """For the person who waits; ``rate`` in messages per second, ``left_s`` None while nobody can tell."""
+        since = max(now - self.began, 1e-3)
+        rate = (self.done - self.done_before) / since
+        return {
+            "number": self.number,
+            "state": self.state,
+            "done": self.done,
+            "total": self.total,
+            "failed": self.failed,
+            "rate": round(rate, 1),
+            "left_s": round((self.total - self.done) / rate) if rate else None,
+            "waits": self.waits,
+            "outcome": self.outcome(),
+        }
+
+
+class Replays:
+    """All replays of one journal.
+
+    Args:
+        waits: asked before each message for each of its lanes. None: nothing is sent from this process, so nothing is
+            waited for and nobody says how deliveries end.
+        look_again: rows of a lane became waiting.
+    """
+
+    def __init__(self, journal: Journal, *, waits: Waits | None, look_again: LookAgain) -> None:
+        self._journal = journal
+        self._waits = waits
+        self._look_again = look_again
+        self._runs: dict[int, Run] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._taken_up: set[int] = set()  # about to be in `_tasks`
+        self._moved = asyncio.Event()
+
+    async def start(self, chosen: Sequence[int], order: Order, *, actor: str, what: dict[str, Any]) -> int:
+        """Begin; the replay's number."""
+        last = self._journal.last_id
+        number = await self._journal.replay_begin(actor=actor, what=what, total=len(chosen), last=last)
+        self._run(Run(number, number, len(chosen), 0, 0, 0, self._now(), 0), chosen, order)
+        return number
+
+    async def resume(self, number: int, chosen: Sequence[int], order: Order, *, actor: str) -> None:
+        """Take up again one that is not under way; ``chosen`` are the messages behind its position."""
+        found = self._journal.unfinished_replay(number)
+        if found is None:
+            raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
+        if number in self._taken_up or self.is_running(number):
+            raise LabRelayError(f"replay {number} is being taken up already; `labrelay replay --unfinished` shows it")
+        self._taken_up.add(number)
+        try:
+            act = await self._journal.act(actor, "replay", {"resumed": number, "behind": found.position})
+        finally:
+            self._taken_up.discard(number)
+        run = Run(number, act, found.total, found.done, found.deliveries, found.failed, self._now(), found.done)
+        run.total = found.done + len(chosen)  # some may have gone from the journal meanwhile
+        self._run(run, chosen, order)
+
+    def is_running(self, number: int) -> bool:
+        return number in self._tasks
+
+    def progress(self, number: int) -> dict[str, Any]:
+        """Raises LabRelayError where this process knows no such replay."""
+        run = self._runs.get(number)
+        if run is None:
+            raise LabRelayError(f"replay {number} is not under way; go on with: labrelay replay --resume {number}")
+        return run.progress(self._now())
+
+    async def halt(self, number: int) -> dict[str, Any]:
+        """Stop one between two messages; it can be taken up again."""
+        task = self._tasks.get(number)
+        if task is not None:
+            # Not cancelled: what a step has queued must be looked for, too.
+            self._runs[number].halted.set()
+            self._moved.set()
+            await asyncio.wait({task})
+        return self.progress(number)
+
+    async def wait(self, number: int, within_s: float) -> bool:
+        """Whether it has ended within ``within_s``; raises what it failed with."""
+        task = self._tasks.get(number)
+        if task is None:
+            return True
+        done, _ = await asyncio.wait({task}, timeout=within_s)
+        if done:
+            task.result()
+        return bool(done)
+
+    async def stop(self) -> None:
+        """The process ends: cut them short. The next start notes that, and a person takes them up again."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def settled(self, delivery: int, reason: Reason | None) -> None:
+        """A delivery has ended: one of ours perhaps, and certainly one lane has less to do."""
+        self._moved.set()
+        for run in self._runs.values():
+            if delivery in run.outstanding:
+                run.outstanding.discard(delivery)
+                if reason is Reason.SUPERSEDED:
+                    run.superseded += 1
+                elif reason is Reason.OVERTAKEN:
+                    run.overtaken += 1
+                elif reason is not None:
+                    run.failed += 1
+                    run.unnoted += 1
+
+    # -- one replay --------------------------------------------------------------------------------------------
+
+    def _run(self, run: Run, chosen: Sequence[int], order: Order) -> None:
+        self._runs[run.number] = run
+        for number in [number for number in self._runs if number not in self._tasks][:-ENDED_KEPT]:
+            del self._runs[number]
+        task = self._tasks[run.number] = asyncio.create_task(self._replay(run, chosen, order))
+        task.add_done_callback(lambda ended: self._ended(run, ended))
+
+    def _ended(self, run: Run, task: asyncio.Task[None]) -> None:
+        del self._tasks[run.number]
+        error = None if task.cancelled() else task.exception()
+        run.state = "failed" if error is not None else "stopped" if task.cancelled() or run.halted.is_set() else "ended"
+        run.waits = ""
+        if error is not None:
+            logger.error("a replay failed", extra={"act": run.act, "detail": type(error).__name__})
+
+    async def _replay(self, run: Run, chosen: Sequence[int], order: Order) -> None:
+        if self._waits is None:
+            for at in range(0, len(chosen), AT_ONCE):
+                await self._step(run, chosen[at : at + AT_ONCE], order)
+        else:
+            next_at = self._now()
+            for message in chosen:
+                if not await self._may_go_on(run, message, order, next_at):
+                    await self._journal.act_done(run.act, {"stopped": True, **run.outcome()})
+                    return
+                await self._step(run, [message], order)
+                # What a wait has cost is not caught up on: that would be a burst.
+                next_at = max(next_at, self._now()) + 1.0 / order.rate
+            await self._last_ones(run)
+        run.halted.clear()  # too late
+        await self._journal.replay_end(run.number, run.act, run.outcome())
+
+    async def _may_go_on(self, run: Run, message: int, order: Order, not_before: float) -> bool:
+        """Wait for the rate, then until the lanes of a message are free. False: it was stopped."""
+        assert self._waits is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(not_before):
+                await run.halted.wait()
+        lanes = await asyncio.to_thread(self._journal.lanes_of, message)
+        if order.to:
+            lanes = {(channel, order.to) for channel, _ in lanes}
+        elif order.destinations is not None:
+            lanes = {lane for lane in lanes if lane[1] in order.destinations}
+        yields_until = self._now() + YIELDS_S
+        while not run.halted.is_set() and (why := self._why_not(lanes)):
+            run.waits = why
+            if why != LIVE_FIRST:
+                yields_until = self._now() + YIELDS_S
+            elif self._now() >= yields_until and not run.outstanding:
+                break
+            await self._something_moves(LOOK_S)
+        run.waits = ""
+        return not run.halted.is_set()
+
+    def _why_not(self, lanes: set[tuple[str, str]]) -> str:
+        assert self._waits is not None
+        return next((why for lane in sorted(lanes) if (why := self._waits(*lane))), "")
+
+    async def _step(self, run: Run, messages: Sequence[int], order: Order) -> None:
+        for along, part in groupby(messages, order.newer.__contains__):
+            await self._queue(run, [*part], order, DELIVERED if along else order.states)
+
+    async def _queue(self, run: Run, messages: Sequence[int], order: Order, states: frozenset[str]) -> None:
+        noted, run.unnoted = run.unnoted, 0
+        step = await self._journal.replay_step(
+            run.number,
+            messages,
+            destinations=order.destinations,
+            to=order.to,
+            takes=order.takes,
+            states=states,
+            failed=noted,
+        )
+        run.done += len(messages)
+        run.deliveries += len(step.deliveries)
+        if self._waits is not None:
+            run.outstanding.update(step.deliveries)
+        for channel, destination in sorted(step.lanes):
+            await self._look(channel, destination, len(step.deliveries))
+
+    async def _look(self, channel: str, destination: str, added: int) -> None:
+        while True:
+            try:
+                self._look_again(channel, destination, added)
+                return
+            except StoreError:  # it cannot be read just now: nothing is lost, and nobody is told yet
+                await asyncio.sleep(STORE_RETRY_S)
+
+    async def _last_ones(self, run: Run) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                while run.outstanding and not run.halted.is_set():
+                    run.waits = "its last deliveries"
+                    await self._something_moves(LOOK_S)
+
+    async def _something_moves(self, within_s: float) -> None:
+        self._moved.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._moved.wait()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

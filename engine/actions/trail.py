@@ -1,0 +1,177 @@
+"""The audit trail in the forms that people and other systems read. Pure.
+
+An act is two rows of the journal where it takes time (begun, ended), else one. Here it is one entry again. Reasons are
+people's own words, and so may name a patient although they are asked not to: exports say so.
+
+FHIR: AuditEvent R4, after the profile of IHE ATNA for what has a place there; system and codes of the acts are our own.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.model.clock import from_us
+from engine.model.records import Act
+
+ACTS_SYSTEM = "urn:labrelay:act"
+NUMBERS = ("message", "messages", "deliveries", "ids")
+
+# https://hl7.org/fhir/R4/valueset-audit-event-action.html: read, update, delete, execute
+_ACTIONS = {
+    "unmask": "R",
+    "key-shown": "R",
+    "erase": "D",
+    "edit": "U",
+    "dismiss": "U",
+    "reject": "U",
+    "set-aside": "U",
+    "accept-loss": "U",
+    "salvage": "U",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One act.
+
+    Attributes:
+        id: its number in the journal.
+        state: ``done``, ``cut short`` (by a stop; a person must look), or ``open``.
+        by, config: as `engine.model.records.Act` has them.
+        ended_us: 0 where it was done at once, or has not ended.
+    """
+
+    id: int
+    at_us: int
+    actor: str
+    verb: str
+    what: Mapping[str, Any]
+    state: str
+    ended_us: int = 0
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    by: Mapping[str, str] = field(default_factory=dict)
+    config: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """For tables, CSV and JSON; instants as ISO 8601 in UTC."""
+        return {
+            "id": self.id,
+            "at": instant(self.at_us),
+            "actor": self.actor,
+            "role": self.by.get("role", ""),
+            "login": self.by.get("login", ""),
+            "from": self.by.get("from", ""),
+            "given": self.by.get("given", ""),
+            "config": self.config,
+            "act": self.verb,
+            "state": self.state,
+            "ended": instant(self.ended_us) if self.ended_us else None,
+            "what": dict(self.what),
+            "outcome": dict(self.outcome),
+        }
+
+
+def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
+    """Acts with their ends, newest first.
+
+    Args:
+        rows: of the journal, newest first, up to the newest: an end comes before its beginning.
+        open_acts: numbers of acts that have not ended.
+    """
+    ends: dict[int, Act] = {}
+    for act in rows:
+        if act.ended:
+            ends[act.ended] = act
+            continue
+        end = ends.pop(act.id, None)
+        outcome = end.what if end else {}
+        state = "open" if act.id in open_acts else "cut short" if outcome.get("interrupted") else "done"
+        yield Entry(
+            id=act.id,
+            at_us=act.at_us,
+            actor=act.actor,
+            verb=act.verb,
+            what=act.what,
+            state=state,
+            ended_us=end.at_us if end else 0,
+            outcome=outcome,
+            by=act.by,
+            config=act.config,
+        )
+
+
+def audit_event(entry: Entry, site: str) -> dict[str, Any]:
+    """A FHIR R4 AuditEvent. ``site``: who observed it."""
+    subtype = {"system": ACTS_SYSTEM, "code": entry.verb}
+    event: dict[str, Any] = {
+        "resourceType": "AuditEvent",
+        "type": {
+            "system": "http://dicom.nema.org/resources/ontology/DCM",
+            "code": "110100",
+            "display": "Application Activity",
+        },
+        "subtype": [subtype],
+        "action": _ACTIONS.get(entry.verb, "E"),
+        "recorded": instant(entry.at_us),
+        "agent": [_agent(entry)],
+        "source": {"site": site, "observer": {"display": f"LabRelay at {site}"}},
+        "entity": [_number("act", entry.id)],
+    }
+    if entry.ended_us:
+        event["period"] = {"start": instant(entry.at_us), "end": instant(entry.ended_us)}
+    if entry.state != "open":
+        event["outcome"] = "0" if entry.state == "done" else "4"
+    for name, value in entry.what.items():
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if name in NUMBERS and all(isinstance(number, int) for number in numbers):
+            event["entity"] += [_number(name.rstrip("s"), number) for number in numbers]
+    details = [
+        {"type": name, "valueString": str(value)}
+        for name, value in {
+            **entry.what,
+            **entry.outcome,
+            "config": entry.config,
+            "from, as given": entry.by.get("given"),
+        }.items()
+        if name not in NUMBERS and value not in (None, "", [], {})
+    ]
+    if details:
+        event["entity"][0]["detail"] = details
+    return event
+
+
+def _agent(entry: Entry) -> dict[str, Any]:
+    agent: dict[str, Any] = {"who": {"display": entry.actor}, "requestor": True}
+    if role := entry.by.get("role"):
+        agent["role"] = [{"text": role}]
+    if login := entry.by.get("login"):
+        agent["altId"] = login
+    if seat := entry.by.get("from"):
+        agent["network"] = {"address": seat}
+    return agent
+
+
+def names_message(entry: Entry, message: int) -> bool:
+    """Whether an act says that it was about this message; one given by a filter names none."""
+    chosen = entry.what.get("selection")
+    named = [entry.what.get("message"), entry.what.get("messages"), entry.what.get("ids")]
+    named.append(chosen.get("ids") if isinstance(chosen, dict) else None)
+    return any(message == one or (isinstance(one, list) and message in one) for one in named)
+
+
+def shown_messages(entry: Entry) -> tuple[tuple[int, ...], Mapping[str, Any] | None]:
+    """Whose contents an act brought before a person: messages by number, and the filter of an export, if it was one."""
+    if entry.verb != "unmask":
+        return (), None
+    message, export = entry.what.get("message"), entry.what.get("export")
+    if isinstance(export, dict) and export.get("deid"):
+        return (), None  # without their patients
+    return (message,) if isinstance(message, int) else (), export if isinstance(export, dict) else None
+
+
+def instant(at_us: int) -> str:
+    return from_us(at_us).isoformat(timespec="milliseconds")
+
+
+def _number(kind: str, number: int) -> dict[str, Any]:
+    return {"what": {"identifier": {"system": f"urn:labrelay:{kind}", "value": str(number)}}}

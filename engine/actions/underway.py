@@ -1,0 +1,131 @@
+"""What every act stands on: it is stored before it starts and when it has ended, and may go on while nobody waits."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.actions.replay_messages import LookAgain, Replays, Waits
+from engine.actions.selection import Selection, counted_at
+from engine.model.clock import Clock, SystemClock
+from engine.model.errors import LabRelayError
+from engine.model.message import Stored
+from engine.model.records import DeadLetter
+from engine.processing.process import ChannelRoutes
+from engine.store.journal import Journal
+
+logger = logging.getLogger("labrelay." + __name__)
+
+
+AT_ONCE = 1000  # of what is closed or released in one transaction
+DEFAULT_RATE = 50.0  # messages per second of a replay, well below what a lane carries, so that live results go first
+ATTEMPT_ENDS_WITHIN_S = 15.0  # less than a command waits for its answer
+LOOK_AGAIN_S = 0.02
+ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
+
+
+class UnderWay:
+    """Carries acts out.
+
+    Args:
+        channels: the compiled routes in force, by channel; asked for at each use, since a reload replaces them.
+        look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
+        accept: a message became durable, and waits for its verdict; a daemon's intake takes it.
+        attempts: message -> destinations to which an attempt to deliver it is under way; none without a daemon.
+        waits: why a replay has to wait for a lane (`engine.actions.replay_messages`); None where nothing is sent from
+        this process.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        channels: Callable[[], Mapping[str, ChannelRoutes]],
+        look_again: LookAgain = lambda channel, destination, added: None,
+        accept: Callable[[Stored], None] = lambda stored: None,
+        clock: Clock | None = None,
+        attempts: Callable[[int], Sequence[str]] = lambda message: (),
+        waits: Waits | None = None,
+    ) -> None:
+        self._attempts = attempts
+        self._journal = journal
+        self._channels = channels
+        self._look_again = look_again
+        self._accept = accept
+        self._now_us = (clock or SystemClock()).now_us
+        self.replays = Replays(journal, waits=waits, look_again=look_again)
+        self._running: set[asyncio.Task[dict[str, int]]] = set()
+        self._reprocessing: set[str] = set()  # channels
+
+    async def give_up(self, acts: Iterable[int]) -> None:
+        """Note the end of acts that a crash cut short. Nobody knows how far they came: a person must repeat them."""
+        for act in acts:
+            await self._journal.act_done(act, {"interrupted": True})
+            logger.warning("an act was cut short by the last stop; give its command again", extra={"act": act})
+
+    async def stop(self) -> None:
+        """End what is still going on; the next start notes it as cut short."""
+        await self.replays.stop()
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _act(
+        self,
+        actor: str,
+        verb: str,
+        selection: Selection,
+        count: int,
+        dry_run: bool,
+        work: Callable[[], Any],
+        **more: Any,
+    ) -> dict[str, Any]:
+        if dry_run or not count:
+            return answer(count, None, {})
+        act = await self._journal.act(actor, verb, {"selection": selection.to_json(), "count": count, **more})
+        task = asyncio.create_task(self._finish(act, work))
+        self._running.add(task)
+        task.add_done_callback(lambda ended: self._ended(act, ended))
+        done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
+        return answer(count, act, task.result() if done else {}, going_on=not done)
+
+    async def _let_attempts_end(self, *messages: int) -> list[str]:
+        """Wait until no attempt to deliver one of these messages is under way; to which destinations there were some.
+
+        Raises:
+            LabRelayError: one takes too long.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + ATTEMPT_ENDS_WITHIN_S
+        awaited: set[str] = set()
+        while under_way := {message: to for message in messages if (to := self._attempts(message))}:
+            awaited.update(*under_way.values())
+            if loop.time() > until:
+                message, to = next(iter(under_way.items()))
+                raise LabRelayError(
+                    f"an attempt to deliver message {message} to {', '.join(to)} is under way, and cannot be called "
+                    f"back; nothing was changed. How it ends: labrelay messages show {message}; then give the command "
+                    "again"
+                )
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return sorted(awaited)
+
+    @staticmethod
+    def _counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
+        """The answer of a dry run: how many, and when that was counted, for the selection of the act that follows."""
+        return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}
+
+    def _ended(self, act: int, task: asyncio.Task[dict[str, int]]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Whoever waits hears it too; an act that went on in the background has only this line.
+            logger.error("an act failed", extra={"act": act, "detail": type(error).__name__})
+
+    async def _finish(self, act: int, work: Callable[[], Any]) -> dict[str, int]:
+        outcome: dict[str, int] = await work()
+        await self._journal.act_done(act, outcome)
+        return outcome
+
+
+def answer(count: int, act: int | None, done: Mapping[str, int], *, going_on: bool = False) -> dict[str, Any]:
+    return {"count": count, "act": act, "done": dict(done), "going_on": going_on}

@@ -1,0 +1,99 @@
+"""The explanation of a document as it goes out, made of that of the document as its mapping makes it.
+
+A mapping sees one message alone; what goes out also has what the journal knew of its orders
+(`engine.succession.decided`). Here both come together: each value with the rule that made it, or with what was decided
+about it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from engine.commands.shared.decided import ANEW, CORRECTS, ECHO, why_status
+from engine.mapping.explaining import Around, Leaf, explained, numbered
+from engine.mapping.json_text import as_text
+from engine.model.list_form import Form
+from engine.model.message import Document
+from engine.succession.decided import Facts
+from engine.succession.kinds import has_ids, under
+from engine.succession.statements import SENDER_STATUS
+
+Json = dict[str, Any]
+
+_URN = "urn:uuid:"
+_NUMBERED = re.compile(r"\b[A-Z]\w+\[\d+\]")
+_ENTRY = re.compile(r"/entry/(\d+)(/.*)")
+
+
+def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts: Facts) -> tuple[list[Leaf], bytes]:
+    """The values of a document as it goes out, each with its explanation; and that document.
+
+    Args:
+        form: of CSV and JSON, where the results are.
+        leaves: of the document as the mapping makes it. Where it is not sent they are given back. So they are of a
+            document that is no Bundle: what was left out or has another status there, `engine.commands.shared.decided`
+            says.
+    """
+    body = document.body
+    sent = under(body, document.media_type, form, facts)
+    if sent is None or sent == body:
+        return list(leaves), body
+    if not has_ids(document.media_type):
+        return list(leaves), sent
+    after, before = as_text(sent), as_text(body)
+    made = {new: old for old, new in facts.corrects.items()}
+    places = {entry["fullUrl"]: at for at, entry in enumerate(before["entry"])}
+    old_at: dict[int, int] = {}  # place of an entry as it goes out -> its place as the mapping makes it
+    for at, entry in enumerate(after["entry"]):
+        url = entry["fullUrl"]
+        identity = url.removeprefix(_URN)
+        place = places.get(f"{_URN}{made[identity]}" if identity in made else url)
+        if place is not None:
+            old_at[at] = place
+    old_names, new_names = numbered(before["entry"]), numbered(after["entry"])
+    names = {name: f"{name.partition('[')[0]} left out" for name in old_names}
+    names |= {old_names[old]: new_names[new] for new, old in old_at.items()}
+    by_pointer = {leaf.pointer: leaf for leaf in leaves}
+    found: list[Leaf] = []
+    for leaf in explained(after, {}, (), Around({})):
+        entry = _ENTRY.fullmatch(leaf.pointer)
+        if entry is None:
+            made_as = by_pointer.get(leaf.pointer, leaf)
+            above = "" if made_as.value == leaf.value else "above the number of every issue that was accepted before"
+            found.append(replace(made_as, value=leaf.value, about=above) if above else made_as)
+            continue
+        at = int(entry[1])
+        if at not in old_at:
+            found.append(replace(leaf, about=ANEW))
+            continue
+        own = by_pointer.get(f"/entry/{old_at[at]}{entry[2]}")
+        if own is None:
+            about = "the sender's status" if _is_tag(after["entry"][at], entry[2]) else leaf.about
+            found.append(replace(leaf, about=about))
+            continue
+        about = _NUMBERED.sub(lambda match: names.get(match[0], match[0]), own.about)
+        if own.value != leaf.value:
+            why = _changed(after["entry"][at], entry[2], own.value, leaf.value, facts)
+            about = f"{about}; {why}" if about else why
+        found.append(replace(own, path=leaf.path, pointer=leaf.pointer, value=leaf.value, about=about))
+    return found, sent
+
+
+def _changed(entry: Json, place: str, old: str, new: str, facts: Facts) -> str:
+    """Why a value goes out otherwise than the mapping makes it."""
+    if place == "/resource/status":
+        name = f"{entry['resource']['resourceType']}/"
+        return f"{new} in place of the sender's {old}: {why_status(name, new)}"
+    if place == "/resource/docStatus":
+        return f"{new} in place of {old}, as the document"
+    if any(identity in old for identity in facts.corrects):
+        return CORRECTS
+    return f"left out here: {ECHO}"
+
+
+def _is_tag(entry: Json, place: str) -> bool:
+    tags = entry["resource"].get("meta", {}).get("tag", ())
+    return any(
+        place.startswith(f"/resource/meta/tag/{at}/") for at, tag in enumerate(tags) if tag["system"] == SENDER_STATUS
+    )

@@ -1,0 +1,256 @@
+"""`labrelay dlq edit`: one dead message through a person's editor and back, as a new message.
+
+The text lies in a folder that only its owner may open, in memory where the system has such a place, while the editor
+runs and no longer: not after Ctrl-C, a hang-up or a request to end. What only `kill -9` could leave behind, the next
+edit removes.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from engine.actions.control import MAX_CONTENT_BYTES, RefusedError, UnreachableError
+from engine.actions.edit import raise_if_not_editable
+from engine.actions.edit_text import CR, HEAD, EditedTextError, Shape, read, shown
+from engine.commands.shared.noting import note_shown
+from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show_document
+from engine.commands.shared.selecting import ACT_TIMEOUT_S, channels, without_daemon
+from engine.commands.shared.session import Session, consent
+from engine.model.errors import LabRelayError
+
+if TYPE_CHECKING:
+    from engine.actions.actions import Acts
+    from engine.store.queries import Reader
+
+FOLDER = "labrelay-edit-"  # + number of the process + "-" ...
+FILE = "message.txt"
+EDITORS = ("sensible-editor", "editor", "nano", "vi")
+# Where files are in memory, most private first.
+IN_MEMORY = (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm")  # noqa: S108 - the folder made there is private
+
+
+def edited(
+    session: Session, message: int, because: str, source: BinaryIO | None, *, dry_run: bool, yes: bool, form: Form
+) -> ExitCode:
+    """Have the message corrected, ask, and store it; says what came of it."""
+    with session.reader() as reader:
+        trace = reader.message(message)
+        if trace is None:
+            raise reader.absent("message", message)
+        raise_if_not_editable(trace)
+        payload = reader.payload(message)
+        charsets = _charsets(session, reader, trace.message.channel, payload) if source is None else ()
+    reason = trace.message.reason or next((d.cause for d in trace.deliveries if d.state == "dead"), "")
+    ask = _asking(session, message, because)
+    if source is not None:
+        content = _from_file(source, payload)
+        told = _unless_unchanged(content, payload, ask)
+    else:
+        note_shown(session, message)
+        head = f"message {message} of {trace.message.channel}, dead for {reason}"
+        content, told = _in_editor(head, payload, charsets, ask)
+    if not told:
+        say(f"nothing was changed; message {message} is as it was")
+        return ExitCode.FAILED
+    if dry_run:
+        show_document(form, {"verb": "edit", "dry_run": True, **told}, [_would(told)])
+        return ExitCode.OK
+    consent(f"{_would(told)}. Take it as a new message of {trace.message.channel} and close {message}?", yes=yes)
+    result = ask(content, False)
+    show_document(form, {"verb": "edit", "dry_run": False, **result}, [f"message {message} is {result['message']} now"])
+    if result["awaited"]:
+        say(
+            f"an attempt to {', '.join(result['awaited'])} was under way with what was wrong, and has ended first; "
+            f"how: labrelay messages show {message}"
+        )
+    if not result["running"]:
+        say("no daemon runs: it is processed once one starts")
+    else:
+        say(f"what becomes of it: labrelay messages show {result['message']}")
+    return ExitCode.OK
+
+
+# -- asking ----------------------------------------------------------------------------------------------------------
+
+Ask = Callable[[bytes, bool], dict[str, Any]]  # (content, dry run) -> the act's answer
+
+
+def _asking(session: Session, message: int, because: str) -> Ask:
+    def ask(content: bytes, dry_run: bool) -> dict[str, Any]:
+        args = {"message": message, "because": because, "dry_run": dry_run}
+        try:
+            return {**session.call("edit", args, timeout=ACT_TIMEOUT_S, content=content), "running": True}
+        except UnreachableError:
+
+            async def act(acts: "Acts", actor: str) -> dict[str, Any]:
+                return await acts.edit(message, content, actor=actor, because=because, dry_run=dry_run)
+
+            return {**without_daemon(session, act), "running": False}
+
+    return ask
+
+
+def _would(told: dict[str, Any]) -> str:
+    if told["verdict"] == "filtered":
+        return f"it would be filtered ({told['reason']}) and sent nowhere"
+    return f"it would be mapped, and sent to {', '.join(told['to']) or 'nobody'}"
+
+
+def _unless_unchanged(content: bytes, payload: bytes, ask: Ask) -> dict[str, Any]:
+    """What would become of it; empty where it is what it was."""
+    return ask(content, True) if content != payload else {}
+
+
+# -- from a file -----------------------------------------------------------------------------------------------------
+
+
+def _from_file(source: BinaryIO, payload: bytes) -> bytes:
+    """The bytes of a file; where they have no CR at all, and the message's lines end in it, so do these."""
+    content = source.read(MAX_CONTENT_BYTES + 1)
+    if b"\r" not in content and b"\n" in content and shown(payload)[1].line_end == CR:
+        say("the file's lines end in LF, the message's in CR: written as CR")
+        return content.replace(b"\n", b"\r")
+    return content
+
+
+# -- in an editor ----------------------------------------------------------------------------------------------------
+
+
+def _in_editor(head: str, payload: bytes, charsets: tuple[str, ...], ask: Ask) -> tuple[bytes, dict[str, Any]]:
+    """What a person made of it, and what would become of that. Where it is not taken, they may go on editing."""
+    command = _editor()
+    text, shape = shown(payload, charsets)
+    while True:
+        text = _run_editor(command, f"{HEAD}{head}\n{HEAD}a line is a segment, <0D> a byte; unchanged: no edit\n", text)
+        try:
+            content = _read(text, shape)
+            return content, _unless_unchanged(content, payload, ask)
+        except (RefusedError, UnreachableError):
+            raise
+        except LabRelayError as error:
+            if not on_terminal():
+                raise
+            say(f"labrelay: {error}")
+            if not click.confirm("Edit it again?", default=True, err=True):
+                raise RefusedError("nothing was done") from None
+
+
+def _read(text: str, shape: Shape) -> bytes:
+    try:
+        return read(text, shape)
+    except EditedTextError as error:
+        raise LabRelayError(str(error)) from None
+
+
+def _editor() -> list[str]:
+    """The words of the editor's command.
+
+    Raises:
+        UsageError: there is none, or nobody to use one.
+    """
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if named:
+        return shlex.split(named)
+    found = next((path for name in EDITORS if (path := shutil.which(name))), None)
+    if found is None or not on_terminal():
+        raise click.UsageError("no editor: set VISUAL or EDITOR, or give the corrected message with --from FILE")
+    return [found]
+
+
+def _run_editor(command: list[str], head: str, text: str) -> str:
+    """What an editor made of a text.
+
+    Raises:
+        LabRelayError: it ended in error, so nobody knows whether what it wrote is meant; or it is not UTF-8.
+    """
+    with _ending_in_order(), _private_folder() as folder:
+        path = folder / FILE
+        path.touch(mode=0o600)
+        path.write_text(head + text, encoding="utf-8", newline="")
+        try:
+            # TMPDIR: what it writes beside its file goes with the folder, too.
+            running = subprocess.Popen([*command, str(path)], env={**os.environ, "TMPDIR": str(folder)})  # noqa: S603 - the person's own
+        except OSError as error:
+            raise LabRelayError(f"the editor {command[0]} cannot be started: {error.strerror}") from error
+        try:
+            code = running.wait()
+        except BaseException:
+            running.terminate()
+            running.wait()
+            raise
+        if code in (-signal.SIGINT, 128 + signal.SIGINT):
+            raise KeyboardInterrupt
+        if code:
+            raise RefusedError(f"the editor ended with {code}; nothing was done")
+        try:
+            return path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError:
+            raise LabRelayError("the edited text is not UTF-8; save it as UTF-8") from None
+        except OSError as error:
+            raise LabRelayError(f"the edited text cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    place = next((place for place in IN_MEMORY if place and os.access(place, os.W_OK | os.X_OK)), tempfile.gettempdir())
+    _remove_left_over(Path(place))
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-", dir=place))  # for its owner only
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_over(place: Path) -> None:
+    """Remove folders of our own whose process is gone."""
+    for folder in place.glob(f"{FOLDER}*"):
+        number = folder.name.removeprefix(FOLDER).partition("-")[0]
+        with contextlib.suppress(OSError):
+            ours = folder.lstat().st_uid == os.geteuid() and number.isdigit()
+            if ours and not Path(f"/proc/{number}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Meanwhile Ctrl-C is the editor's, and whoever asks us to end is obeyed after the folder has been removed."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    def leave(number: int, _: FrameType | None) -> None:
+        """An own function and not SIG_IGN, which the editor would inherit."""
+
+    try:
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, leave),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, end),
+            signal.SIGHUP: signal.signal(signal.SIGHUP, end),
+        }
+    except ValueError:  # not the main thread, which alone hears of signals
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _charsets(session: Session, reader: "Reader", channel: str, payload: bytes) -> tuple[str, ...]:
+    """The character set that the message is read in, as far as it can be told."""
+    routes = channels(session, reader.vault.identity_key).get(channel)
+    if routes is None:
+        return ()
+    with contextlib.suppress(LabRelayError):  # often why it is dead
+        return (routes.message_format.parse(payload, routes.options).charset, *routes.options.charsets)
+    return tuple(routes.options.charsets)

@@ -1,0 +1,113 @@
+"""Messages without their patients as lines of JSON, for `labrelay messages export --deid`.
+
+One line a message: a number that is given here, channel, type, state and reason, what was noted of it, when it was
+received (shifted and coarse like the dates in it), and its content as text and, byte for byte, in base 64. What is no
+HL7 v2 and no ASTM stays out, with the reason in its line. The lines stand in random order: neither place nor number
+tells when a message came, or after which.
+"""
+
+import base64
+import csv
+import os
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.commands.shared.exporting import PAGE_WITH_CONTENTS, new_file, payload_of
+from engine.commands.shared.output import SCHEMA_VERSION, to_json
+from engine.config.site import search_path
+from engine.diagnostics.deidentified import KEY_BYTES, QUARTER, Deidentifier, UnknownFormatError
+from engine.diagnostics.deidentified_codes import Survey
+from engine.model.clock import from_us
+from engine.model.records import Filter, MessageView
+
+if TYPE_CHECKING:
+    from engine.store.queries import Reader
+
+MAX_CODE = 60
+
+
+def known_codes(site: Path) -> frozenset[str]:
+    """What stands in code tables, the site's and the shipped ones, in lower case: no patient is called so."""
+    found: set[str] = set()
+    for folder in (*search_path(site, "mappings"), *search_path(site, "analyzers")):
+        for path in folder.rglob("*.csv"):
+            with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+                for row in csv.reader(line for line in file if not line.startswith("#")):
+                    found.update(cell.strip().lower() for cell in row if 0 < len(cell) <= MAX_CODE)
+    return frozenset(found)
+
+
+def write_without_patients(
+    path: Path, reader: "Reader", wanted: Filter, *, up_to: int, known: frozenset[str]
+) -> tuple[int, int]:
+    """Write what ``wanted`` says; how many messages, and how many of them stayed out.
+
+    The key of the tokens is made here and forgotten here: nobody can try names against the file, and two exports have
+    no token in common.
+    """
+    survey, numbers = _looked_at(reader, wanted, up_to)
+    export = Deidentifier(os.urandom(KEY_BYTES), known, survey.shared)
+    written = refused = 0
+    with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        for row in _rows(reader, wanted, numbers, export):
+            file.write(to_json({"schema_version": SCHEMA_VERSION, **row}) + "\n")
+            written += row["refused"] is None
+            refused += row["refused"] is not None
+    return written, refused
+
+
+def _looked_at(reader: "Reader", wanted: Filter, up_to: int) -> tuple[Survey, dict[int, int]]:
+    """What the messages have in common, and the number that each of them gets, in the order of the file."""
+    survey, found, before = Survey(), list[int](), up_to + 1
+    while views := reader.messages(wanted, before_id=before, limit=PAGE_WITH_CONTENTS):
+        before = views[-1].id
+        for view in views:
+            found.append(view.id)
+            with suppress(UnknownFormatError):
+                survey.look(payload_of(reader, view))
+    random.SystemRandom().shuffle(found)
+    return survey, {message: number for number, message in enumerate(found, 1)}
+
+
+def _rows(
+    reader: "Reader", wanted: Filter, numbers: Mapping[int, int], export: Deidentifier
+) -> Iterator[dict[str, Any]]:
+    for message in numbers:
+        for view in reader.messages(wanted, before_id=message + 1, limit=1):
+            if view.id == message:  # else it was let go, or erased, since
+                yield _row(view, payload_of(reader, view), export, numbers)
+
+
+def _row(view: MessageView, payload: bytes, export: Deidentifier, numbers: Mapping[int, int]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": numbers[view.id],
+        "channel": view.channel,
+        "type": view.message_type,
+        "bytes": 0,
+        "state": view.state,
+        "reason": view.reason,
+        "notes": list(view.notes),
+        "repeat_of": numbers.get(view.repeat_of or 0),
+        "equal_to": numbers.get(view.equal_to or 0),
+        "same_id_other_bytes": view.same_id_other_bytes,
+        "received": None,
+        "payload": None,
+        "payload_base64": None,
+        "refused": None,
+    }
+    try:
+        content, days = export.apply(payload, from_us(view.received_us).date())
+    except UnknownFormatError as error:
+        return row | {"refused": str(error) if payload else "nothing is there: it was erased"}
+    moved = from_us(view.received_us) + timedelta(days=days)
+    coarse = moved.replace(hour=moved.hour // QUARTER * QUARTER, minute=0, second=0, microsecond=0)
+    return row | {
+        "bytes": len(content),
+        "received": coarse.isoformat(timespec="seconds"),
+        "payload": content.decode("utf-8", "backslashreplace"),
+        "payload_base64": base64.b64encode(content).decode("ascii"),
+    }

@@ -1,0 +1,325 @@
+"""What the verbs that map files have in common: which mapping, as which channel, with which zone and time."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from engine.commands.shared.output import say
+from engine.commands.shared.session import Session
+from engine.config.site import mapping_path
+from engine.mapping.hold_rules.expecting import would_hold
+from engine.mapping.hold_rules.rules import Holding
+from engine.mapping.hold_rules.stated import Told
+from engine.mapping.inputs import ASTM, Found, Mapper, messages_in
+from engine.mapping.program import Program
+from engine.mapping.shipped import refusal
+from engine.model.errors import ConfigError, ContentError
+from engine.model.message import FormatOptions, MapContext, Mapped, Parsed
+from engine.model.records import Held
+from engine.processing.formats import format_of
+
+if TYPE_CHECKING:
+    from engine.config.load import Site
+
+# Where no channel says what it takes. Most samples that people have are marked as training, many declare no character
+# set: `labrelay map` reads them, and warns.
+BARE_OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
+BARE_SETTINGS: dict[str, Any] = {"processing_ids": ["T", "D"]}
+# A file has no journal, which knows what was accepted before for the same orders.
+FIRST_OF_ALL = (
+    "mapped as if nothing was known of their orders; labrelay explain NUMBER shows a stored message as it went out"
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def input_file() -> Callable[[F], F]:
+    return click.argument("files", nargs=-1, required=True, metavar="FILE...")
+
+
+def mapping_options(command: F) -> F:
+    """``--mapping``, ``--channel``, ``--set``, ``--timezone``."""
+    for option in (
+        click.option(
+            "--timezone", callback=_zone, metavar="ZONE", help="Zone of the analyzer's clock, as Asia/Kolkata."
+        ),
+        settings_option,
+        click.option(
+            "--channel", metavar="NAME", help="As this channel of the site: its mapping, tables and settings."
+        ),
+        click.option("--mapping", default="", metavar="NAME|FILE", help="The mapping; else the shipped one that fits."),
+    ):
+        command = option(command)
+    return command
+
+
+def settings_option(command: F) -> F:
+    """``--set``, which the session keeps."""
+    option = click.option(
+        "--set",
+        multiple=True,
+        expose_value=False,
+        callback=_settings,
+        metavar="NAME=VALUE",
+        help="A setting that rules read, in place of the channel's. Repeatable; a name given twice is a list.",
+    )
+    return option(command)
+
+
+def _settings(ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> None:
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise click.BadParameter(f"{text}: expected NAME=VALUE, as lab='City Lab'")
+        if name == "tables":
+            raise click.BadParameter("tables are a channel's: name one with --channel")
+        if name in found:
+            before = found[name]
+            found[name] = [*(before if isinstance(before, list) else [before]), value]
+        else:
+            found[name] = value
+    ctx.ensure_object(Session).settings = found
+
+
+def _zone(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise click.BadParameter(f"no zone is called {value}; write it as Asia/Kolkata") from error
+    return value
+
+
+def instant(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
+    """A time of receipt with its offset; without one it is UTC."""
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter("expected a time as 2026-03-01T10:15:00+05:30") from error
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def mapper_for(
+    session: Session,
+    *,
+    mapping: str = "",
+    channel: str | None = None,
+    timezone: str | None = None,
+    received: datetime | None = None,
+) -> "ChannelMapper":
+    """The mapper for what the command line says.
+
+    Raises:
+        ConfigError: the site or the channel is not there, or wrong.
+    """
+    if channel is None:
+        folder = session.folder_or_none
+        return ChannelMapper(
+            mapping_path(folder),
+            mapping,
+            options=BARE_OPTIONS,
+            context=MapContext(timezone=timezone or _site_zone(folder), settings={**BARE_SETTINGS, **session.settings}),
+            received=received,
+        )
+    site = session.load(require_secrets=False)
+    if channel not in site.channels:
+        raise ConfigError(f"no channel is called {channel}; the site has {', '.join(site.channels) or 'none'}")
+    return channel_mapper(
+        site, channel, mapping=mapping, timezone=timezone, received=received, settings=session.settings
+    )
+
+
+def channel_mapper(
+    site: "Site",
+    name: str,
+    *,
+    mapping: str = "",
+    timezone: str | None = None,
+    received: datetime | None = None,
+    settings: dict[str, Any] | None = None,
+) -> "ChannelMapper":
+    """The mapper that does as the channel ``name`` of a site would, but for ``settings``. Raises ConfigError."""
+    from engine.mapping.conditions import EITHER, route_condition
+
+    config = site.channels[name]
+    context = MapContext(
+        channel=name,
+        timezone=timezone or config.timezone,
+        settings={**config.settings, **(settings or {})},
+        namespaces=site.config.namespaces,
+        specimen_ids=config.specimen_ids,
+        reuse_days=config.reuse_days,
+        results_of=config.results_of,
+        patient_numbers=site.patient_numbers(config),
+    )
+    made = ChannelMapper(
+        site.mapping_path(),
+        mapping,
+        tables=config.tables,
+        options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
+        context=context,
+        received=received,
+        message_format=format_of(config.source, config.dialect),
+    )
+    made.own_format = config.source.reads_as not in (config.source.format, EITHER)
+    for index, route in enumerate(config.routes):
+        place = site.node(name, "routes", index, "when").place if route.when is not None else ""
+        reads = config.source.reads_as
+        mapped = made.program(route.mapping).format if reads == EITHER and route.mapping is not None else ""
+        when = route_condition(route.when, reads, mapped, place=place)
+        hold = None
+        if route.hold is not None and route.mapping is not None:
+            from engine.runtime.build import holding_of
+
+            hold = holding_of(site, name, index, made.program(route.mapping))
+        made.routes.append(RouteOf(when, route.mapping, route.filter is not None, hold))
+    return made
+
+
+Condition = Callable[[Parsed], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteOf:
+    """A route as far as mapping goes."""
+
+    when: Condition | None
+    mapping: str | None
+    filtered: bool
+    hold: Holding | None = None
+
+
+class ChannelMapper(Mapper):
+    """A mapper that follows a channel's routes where there is one.
+
+    Attributes:
+        own_format: the channel brings texts of another kind than HL7 v2 and ASTM, which are read into their records.
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.routes: list[RouteOf] = []
+        self.own_format = False
+
+    def messages_in(self, data: bytes) -> list[Found]:
+        """The messages of a file: by what its bytes look like, or as the channel's own format cuts it."""
+        if self.own_format and self.message_format is not None:
+            return [Found(part, ASTM) for part in self.message_format.split(data)]
+        return messages_in(data)
+
+    def program_for(self, parsed: Parsed) -> Program:
+        """The mapping of the first route with one that takes the message; else as without a channel."""
+        if self.mapping or not self.routes:
+            return super().program_for(parsed)
+        for route in self.routes:
+            when = route.when
+            if when is None or when(parsed):
+                if route.filtered:
+                    from engine.model.reasons import Reason
+
+                    raise ContentError(Reason.FILTERED, "a route says that such messages are not wanted")
+                if route.mapping is not None:
+                    return self.program(route.mapping)
+        raise ContentError(*refusal(parsed))
+
+    def holding_for(self, parsed: Parsed, program: Program) -> Holding | None:
+        """The hold rules of the route that ``program`` is the mapping of; where no route names it, those of the first
+        one that takes the message and makes the same kind of document. None where it has none."""
+        taking = [route for route in self.taking(parsed) if route.mapping is not None]
+        for route in taking:
+            own = self.program(route.mapping or "")
+            if own is program or own.name == program.name:
+                return route.hold
+        for route in taking if self.mapping else ():
+            if self.program(route.mapping or "").target == program.target:
+                return route.hold
+        return None
+
+    def programs(self) -> list[Program]:
+        """The mappings that it has used, or that its routes name."""
+        named = [route.mapping for route in self.routes if route.mapping is not None]
+        return [self.program(name) for name in dict.fromkeys(named)] or list(self._programs.values())
+
+    def taking(self, parsed: Parsed) -> list[RouteOf]:
+        """The routes that take a message, in order; the look ends with one that filters."""
+        found: list[RouteOf] = []
+        for route in self.routes:
+            if route.when is None or route.when(parsed):
+                found.append(route)
+                if route.filtered:
+                    break
+        return found
+
+
+def _site_zone(folder: Path | None) -> str:
+    """The zone that a site names, UTC where there is no site."""
+    if folder is None:
+        return "UTC"
+    from engine.config.site_file import site_zone
+
+    return str(site_zone(folder) or "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A message and where it came from: ``x.hl7: message 2``."""
+
+    where: str
+    found: Found
+
+
+def inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
+    """All messages of all files, in order, as ``mapper`` finds them; ``-`` is standard input.
+
+    Raises:
+        click.UsageError: a file cannot be read.
+    """
+    for name in files:
+        try:
+            data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        except OSError as error:
+            raise click.UsageError(f"{name}: cannot be read: {error.strerror}") from error
+        found = mapper.messages_in(data)
+        if not found:
+            found = [Found(data, "")]
+        for number, one in enumerate(found, 1):
+            yield Input(f"{name}: message {number}", one)
+
+
+def say_settings(error: ContentError, program: Program) -> None:
+    """One line on stderr where a message would be dead for want of a setting that nobody gave."""
+    if "setting" in error.detail and program.settings_read:
+        names = ", ".join(sorted(program.settings_read))
+        say(f"{program.name} reads these settings: {names}. Name a channel that gives them (--channel NAME), or give")
+        say("them here: --set NAME=VALUE")
+
+
+def say_dead(one: Input, error: ContentError) -> None:
+    """One line on stderr about a message that would be dead."""
+    place = f"{error.place}: " if error.place else ""
+    say(f"{one.where}: {error.reason.value}: {place}{error.detail or error.reason.help}")
+
+
+def held_by(mapper: ChannelMapper, parsed: Parsed, program: Program, mapped: Mapped) -> Held | None:
+    """Why the channel's route would keep back what a message became; None: it would not, or there is no channel.
+
+    No journal is asked: what came before is not known here, and a rule that asks for it cannot be decided.
+    """
+    holding = mapper.holding_for(parsed, program)
+    found = (would_hold(holding, parsed, one, Told()) for one in mapped.documents if holding is not None)
+    return next(filter(None, found), None)
+
+
+def say_held(one: Input, held: Held | None) -> None:
+    """One line on stderr about a message that would be held."""
+    if held is not None:
+        say(f"{one.where}: would be held: {held.reason.value}: {held.text}")

@@ -1,0 +1,34 @@
+"""Acts that change nothing and are noted all the same: a person saw contents, or took them along."""
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from engine.commands.shared.selecting import ask
+from engine.commands.shared.session import Session
+
+if TYPE_CHECKING:
+    from engine.actions.actions import Acts
+
+NOTED_WITHIN_S = 10.0
+
+
+def note_shown(session: Session, message: int) -> None:
+    """The audit row comes first: contents that cannot be accounted for are not shown."""
+    _note(session, "shown", {"message": message}, lambda acts, actor: acts.note_shown(actor, message))
+
+
+def note_exported(session: Session, what: dict[str, Any]) -> None:
+    """As `note_shown`, for all messages that fit."""
+    _note(session, "exported", {"what": what}, lambda acts, actor: acts.note_exported(actor, what))
+
+
+def _note(
+    session: Session, verb: str, args: dict[str, Any], by_us: "Callable[[Acts, str], Coroutine[Any, Any, None]]"
+) -> None:
+    """Have the daemon note an act, or note it here where none runs."""
+
+    async def note(acts: "Acts", actor: str) -> dict[str, Any]:
+        await by_us(acts, actor)
+        return {}
+
+    ask(session, verb, args, note, timeout=NOTED_WITHIN_S)

@@ -1,0 +1,344 @@
+"""Messages of a folder run through as the site's channels would run them: what each becomes, and what gets lost.
+
+No daemon, no journal, nothing is sent. Rules run in their traced variant, so that every field that no rule reads is
+known. Nothing here quotes a message: places, codes and counts are told.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.commands.shared import fhir_models, hl7_structures
+from engine.commands.shared.mapping_options import ChannelMapper, channel_mapper, held_by
+from engine.diagnostics.packs import Pack, packs, recognise
+from engine.mapping.facts import facts_of
+from engine.mapping.gaps import Tally
+from engine.mapping.inputs import HL7, Found, messages_in
+from engine.mapping.program import Program
+from engine.mapping.shipped import refusal
+from engine.mapping.tables import Table
+from engine.mapping.targets import FHIR
+from engine.mapping.trace import Trace
+from engine.model.errors import ContentError
+from engine.model.message import Issue, Parsed
+from engine.model.reasons import Reason
+
+if TYPE_CHECKING:
+    from engine.config.load import Site
+
+# What stands beside samples and is none.
+NO_SAMPLES = frozenset({".json", ".md", ".py", ".tsv", ".yaml", ".yml"})
+NO_MESSAGE = "no message, by its name"
+MAX_FILE_BYTES = 256 * 1024 * 1024  # as the largest message that a channel can be told to take
+MAX_FAULTS = 20  # shown of one document
+
+
+@dataclass(slots=True)
+class Sample:
+    """What one message became.
+
+    Attributes:
+        number: of the message in its file, from 1.
+        channel: as which it was run; empty without channels.
+        also: other channels of the site that would take it.
+        outcome: ``mapped``, ``passed on``, ``filtered``, ``dead``.
+        results_in: OBX or R segments, counted before any rule ran.
+        counts: what the mappings say became of them: ``observations``, ``dropped``, ``qc`` ...
+        unread: fields with content that no rule touched; ``segments``: segments that no rule reads at all.
+        held: why a route would hold a document back, with nothing known of what came before.
+        invalid: what is wrong with the documents.
+        hl7_errors, hl7_warnings: departures from HL7's structures, where they were asked for.
+    """
+
+    file: str
+    number: int
+    channel: str = ""
+    also: tuple[str, ...] = ()
+    type: str = ""
+    mapping: str = ""
+    outcome: str = "dead"
+    reason: str = ""
+    place: str = ""
+    detail: str = ""
+    results_in: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    resources: Counter[str] = field(default_factory=Counter)
+    issues: list[Issue] = field(default_factory=list)
+    unread: dict[str, None] = field(default_factory=dict)
+    segments: dict[str, None] = field(default_factory=dict)
+    held: list[str] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
+    hl7_errors: list[str] = field(default_factory=list)
+    hl7_warnings: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[Issue]:
+        return [issue for issue in self.issues if issue.severity == "warning"]
+
+    @property
+    def bad(self) -> bool:
+        """Whether it would not arrive as a sound document."""
+        return self.outcome == "dead" or bool(self.invalid or self.hl7_errors)
+
+    def end(self, outcome: str, reason: Reason | None = None, place: str = "", detail: str = "") -> None:
+        self.outcome, self.reason = outcome, reason.value if reason is not None else ""
+        self.place, self.detail = place, detail
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "message": self.number,
+            "channel": self.channel or None,
+            "also": list(self.also),
+            "type": self.type,
+            "mapping": self.mapping,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "place": self.place,
+            "detail": self.detail,
+            "results_in": self.results_in,
+            "counts": dict(self.counts),
+            "resources": dict(self.resources),
+            "warnings": [
+                {"code": issue.code, "place": issue.place, "rule": issue.rule, "text": issue.text}
+                for issue in self.warnings
+            ],
+            "unread": list(self.unread),
+            "unread_segments": list(self.segments),
+            "held": self.held,
+            "invalid": self.invalid,
+            "hl7_errors": self.hl7_errors,
+            "hl7_warnings": self.hl7_warnings,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFile:
+    """A file of the folder. ``skipped``: why it was not read, else empty."""
+
+    name: str
+    path: Path
+    skipped: str = ""
+
+
+def files_in(folder: Path) -> Iterator[SampleFile]:
+    """Every file below a folder, by name; hidden ones are none of it."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts) or not path.is_file():
+            continue
+        skipped = ""
+        if path.suffix.lower() in NO_SAMPLES:
+            skipped = NO_MESSAGE
+        elif path.stat().st_size > MAX_FILE_BYTES:
+            skipped = f"larger than {MAX_FILE_BYTES} bytes"
+        yield SampleFile(name.as_posix(), path, skipped)
+
+
+class Channels:
+    """The channels of a site, and which of them a message is for.
+
+    A folder with a channel's name holds messages of that channel. Any other message is for the channel that would take
+    it: by format and routes, then by the signs of its analyzer's pack, then the first by name.
+    """
+
+    def __init__(self, site: "Site", timezone: str | None) -> None:
+        self._mappers = {
+            name: channel_mapper(site, name, timezone=timezone)
+            for name, config in sorted(site.channels.items())
+            if config.enabled
+        }
+        self._analyzers = {name: site.channels[name].analyzer for name in self._mappers}
+        self._formats = {name: site.channels[name].source.reads_as for name in self._mappers}
+        self._packs = {pack.name: pack for pack in packs(site.folder)}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._mappers)
+
+    def of_folder(self, file: SampleFile) -> str:
+        """The channel that a file's folder names; empty where none does."""
+        return next((part for part in reversed(Path(file.name).parts[:-1]) if part in self._mappers), "")
+
+    def mapper(self, name: str) -> ChannelMapper:
+        return self._mappers[name]
+
+    def messages_in(self, data: bytes) -> list[Found]:
+        """The messages of a file: HL7 v2 and ASTM by what the bytes say, else as a channel with its own format can."""
+        found = messages_in(data)
+        if any(one.format for one in found):
+            return found
+        for mapper in self._mappers.values():
+            if mapper.own_format:
+                parts = mapper.messages_in(data)
+                if any(_is_read(mapper, part) for part in parts):
+                    return parts
+        return found
+
+    def taking(self, found: Found) -> list[str]:
+        """The channels that would take a message, the likeliest first."""
+        signs: dict[str, bool] = {}
+        for name, mapper in self._mappers.items():
+            if not mapper.own_format and self._formats[name] not in (found.format, "auto"):
+                continue
+            try:
+                parsed = mapper.read(found)
+            except ContentError:
+                continue  # not one of this channel's
+            if mapper.taking(parsed):
+                signs[name] = self._shows_signs(name, parsed, found)
+        return sorted(signs, key=lambda name: not signs[name])
+
+    def _shows_signs(self, name: str, parsed: Parsed, found: Found) -> bool:
+        pack: Pack | None = self._packs.get(self._analyzers[name] or "")
+        return pack is not None and bool(recognise(parsed, [pack]) or recognise(found.payload, [pack]))
+
+
+def _is_read(mapper: ChannelMapper, found: Found) -> bool:
+    try:
+        mapper.read(found)
+    except ContentError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Runs messages through.
+
+    Attributes:
+        one: the mapper for every message, where a channel or mapping was named (``name`` says which channel), or where
+            the site has no channels.
+        channels: else the site's, with ``bare`` to read what none of them takes.
+        strict: have the standards' own readers look, too: hl7apy at messages, `fhir.resources` at documents.
+        tables: (channel or mapping, table) -> the table, of those that were asked.
+    """
+
+    one: ChannelMapper | None = None
+    name: str = ""
+    channels: Channels | None = None
+    bare: ChannelMapper | None = None
+    strict: bool = False
+    gaps: Tally = field(default_factory=Tally)
+    tables: dict[tuple[str, str], Table] = field(default_factory=dict)
+
+    def run(self, file: SampleFile) -> Iterator[Sample]:
+        """What became of each message of a file. Raises OSError where it cannot be read."""
+        data = file.path.read_bytes()
+        name, mapper = self.name, self.one
+        if mapper is None and self.channels is not None and (name := self.channels.of_folder(file)):
+            mapper = self.channels.mapper(name)
+        splitter = mapper or self.channels
+        assert splitter is not None
+        for number, found in enumerate(splitter.messages_in(data) or [Found(data, "")], 1):
+            sample = Sample(file.name, number, channel=name)
+            chosen = mapper
+            if chosen is None and self.channels is not None:
+                names = self.channels.taking(found)
+                chosen = self.channels.mapper(names[0]) if names else self.bare
+                sample.channel, sample.also = (names[0], tuple(names[1:])) if names else ("", ())
+            assert chosen is not None
+            self.look(sample, found, chosen)
+            yield sample
+
+    def look(self, sample: Sample, found: Found, mapper: ChannelMapper) -> ContentError | None:
+        """Run one message through; returns why it would be dead."""
+        try:
+            parsed = mapper.read(found)
+            sample.type = parsed.message_type
+            sample.results_in = facts_of(parsed).results
+            sample.issues += parsed.warnings
+            if self.strict and parsed.format == HL7:
+                text = found.payload.decode(parsed.charset, "replace")
+                sample.hl7_errors, sample.hl7_warnings = hl7_structures.departures(text)
+            if mapper is self.bare:
+                raise ContentError(*refusal(parsed))
+            self._map(sample, found, parsed, mapper)
+        except ContentError as error:
+            filtered = error.reason is Reason.FILTERED
+            sample.end("filtered" if filtered else "dead", error.reason, error.place, error.detail)
+            return None if filtered else error
+        except Exception as error:
+            # As in the daemon: a fault of ours is a dead letter. Its kind is told; its text may quote the message.
+            sample.end("dead", Reason.MAPPING_FAULT, detail=type(error).__name__)
+            return ContentError(Reason.MAPPING_FAULT, type(error).__name__)
+        return None
+
+    def _map(self, sample: Sample, found: Found, parsed: Parsed, mapper: ChannelMapper) -> None:
+        context = mapper.context_for(parsed, found.payload)
+        filtered = Reason.FILTERED
+        passed_on = False
+        traces: list[tuple[Program, Trace]] = []
+        for program in self._programs(parsed, mapper):
+            if program is None:
+                passed_on = True
+                continue
+            trace = program.explain(parsed, context)
+            traces.append((program, trace))
+            sample.issues += trace.issues
+            if trace.error is not None:
+                raise trace.error
+        for program, trace in traces:
+            mapped = trace.mapped
+            assert mapped is not None
+            where = sample.channel or program.name
+            self.gaps.add(where, mapped.unmapped)
+            for name, table in program.tables.items():
+                self.tables.setdefault((where, name), table)
+            sample.counts.update(mapped.counts)
+            if (held := held_by(mapper, parsed, program, mapped)) is not None:
+                sample.held.append(f"{held.reason.value}: {held.text}")
+            filtered = mapped.filtered or filtered
+            for document in mapped.documents:
+                view = program.view(document)
+                sample.resources.update(view.counts())
+                wrong = view.faults()
+                if self.strict and program.target.kind == HL7:
+                    errors, warnings = hl7_structures.departures(view.text())
+                    sample.hl7_errors += [f"written: {line}" for line in errors]
+                    sample.hl7_warnings += [f"written: {line}" for line in warnings]
+                if self.strict and program.target.kind == FHIR.kind:
+                    wrong += fhir_models.departures(document.body)
+                sample.invalid += wrong[:MAX_FAULTS]
+                if len(wrong) > MAX_FAULTS:
+                    sample.invalid.append(f"and {len(wrong) - MAX_FAULTS} more")
+        sample.mapping = ", ".join(f"{program.name}@{program.content_hash[:12]}" for program, _ in traces)
+        if sample.resources:
+            sample.end("mapped")
+            self._unread(sample, parsed, traces)
+        elif passed_on:
+            sample.end("passed on")
+        else:
+            sample.end("filtered", filtered)
+
+    @staticmethod
+    def _programs(parsed: Parsed, mapper: ChannelMapper) -> Iterator[Program | None]:
+        """The mappings that the message goes through; None stands for a route that passes it on as it is."""
+        if mapper.mapping or not mapper.routes:
+            yield mapper.program_for(parsed)
+            return
+        taking = mapper.taking(parsed)
+        if not taking:
+            raise ContentError(*refusal(parsed))
+        for route in taking:
+            if not route.filtered:
+                yield mapper.program(route.mapping) if route.mapping is not None else None
+
+    @staticmethod
+    def _unread(sample: Sample, parsed: Parsed, traces: Iterable[tuple[Program, Trace]]) -> None:
+        """Only what no mapping of the message reads is unread."""
+        fields: Counter[str] = Counter()
+        segments: Counter[str] = Counter()
+        looked = 0
+        for program, trace in traces:
+            looked += 1
+            fields.update(trace.unread)
+            segments.update(program.unread_segments(parsed))
+        sample.segments = {name: None for name, count in segments.items() if count == looked}
+        sample.unread = {
+            name: None
+            for name, count in fields.items()
+            if count == looked and name.partition("-")[0] not in sample.segments
+        }

@@ -1,0 +1,137 @@
+"""What every verb starts from: the site that is meant, its data folder, its daemon, and the person's consent.
+
+Everything is found when it is first asked for, so that a verb pays for what it uses only.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.commands.shared.output import on_terminal, say
+
+if TYPE_CHECKING:
+    from engine.config.load import Site
+    from engine.store.integrity.rollback import Witness
+    from engine.store.queries import Reader
+
+
+@dataclass
+class Session:
+    """One command line.
+
+    Attributes:
+        site: what ``--site`` said.
+        settings: what ``--set`` said, above the settings of a channel.
+    """
+
+    site: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The site's folder. Raises ConfigError where there is none."""
+        from engine.config.site import find_site
+
+        return find_site(self.site)
+
+    @cached_property
+    def folder_or_none(self) -> Path | None:
+        """As `folder`, for verbs that also work on files alone."""
+        from engine.model.errors import ConfigError
+
+        try:
+            return self.folder
+        except ConfigError:
+            if self.site is not None:
+                raise
+            return None
+
+    @cached_property
+    def data(self) -> Path:
+        """The data folder; found even where the rest of the configuration is broken."""
+        from engine.config.site_file import data_folder
+
+        return data_folder(self.folder)
+
+    def load(self, *, require_secrets: bool = True) -> "Site":
+        """The site's configuration. Raises ConfigError with every problem."""
+        from engine.config.load import load_site
+
+        return load_site(self.folder, require_secrets=require_secrets)
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The site's zone for times that people read and write; this machine's where the site's cannot be read."""
+        from engine.config.site_file import site_zone
+
+        return site_zone(self.folder) or datetime.now().astimezone().tzinfo or UTC
+
+    @property
+    def zone_or_here(self) -> tzinfo:
+        """As `zone`, for verbs that need no site: without one, this machine's."""
+        return self.zone if self.folder_or_none is not None else datetime.now().astimezone().tzinfo or UTC
+
+    @contextmanager
+    def reader(self) -> "Iterator[Reader]":
+        """The journal, to read only; beside a running daemon or without one.
+
+        Raises:
+            StoreError: there is none yet, or it cannot be read.
+        """
+        from engine.store.queries import Reader
+
+        reader = Reader.beside(self.data)
+        try:
+            for note in reader.notes:
+                say(note)
+            yield reader
+        finally:
+            reader.close()
+
+    def elsewhere(self, journal_id: bytes) -> "list[Witness]":
+        """What is known of the journal outside of its data folder; nothing where the configuration cannot be read."""
+        from engine.model.errors import ConfigError
+        from engine.runtime.other_history import Elsewhere
+
+        try:
+            asked = Elsewhere(self.load(require_secrets=False).config)
+        except ConfigError:
+            return []
+        found = asked.witnesses(journal_id)
+        for text in asked.silent:
+            say(text)
+        return found
+
+    def call(
+        self, verb: str, args: dict[str, Any] | None = None, *, timeout: float = 10.0, content: bytes = b""
+    ) -> dict[str, Any]:
+        """Ask the site's daemon; see `engine.actions.control`."""
+        from engine.actions.control import SOCKET_NAME, call
+
+        return call(self.data / SOCKET_NAME, verb, args, timeout=timeout, content=content)
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def consent(question: str, *, yes: bool) -> None:
+    """Ask before something is sent or closed.
+
+    Raises:
+        RefusedError: the answer was no, or nobody is there to ask and ``--yes`` was not given.
+    """
+    from engine.actions.control import RefusedError
+
+    if yes:
+        say(question.rstrip("?") + ": yes")
+        return
+    if not on_terminal():
+        raise RefusedError(f"{question} Nothing was done; add --yes to do it without being asked")
+    if not click.confirm(question, err=True):
+        raise RefusedError("nothing was done")

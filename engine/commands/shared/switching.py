@@ -1,0 +1,157 @@
+"""What `pause`, `resume` and `restart` share: their arguments, the question, and how an order is carried out."""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from engine.actions.control import RefusedError, UnreachableError
+from engine.actions.pause_resume import KINDS, Switches, SwitchOrder, target_of
+from engine.commands.shared.output import ExitCode, Form, say, show_document
+from engine.commands.shared.selecting import with_journal
+from engine.commands.shared.session import Session, consent
+from engine.model.clock import from_us
+from engine.model.records import Target
+from engine.model.units import duration_text, parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ORDER_TIMEOUT_S = 30.0
+LOOK_EVERY_S = 0.2
+EMPTY_LOOKS = 2  # in a row, so that nothing was just on its way from one queue to the next
+DONE = {"pause": "is paused", "resume": "goes on", "restart": "was restarted"}
+ALREADY = {"pause": "was paused already", "resume": "was not paused"}
+
+
+def kind_and_name(command: F) -> F:
+    """The arguments that say what is meant."""
+    name = click.argument("name", metavar="[NAME]", default="")
+    kind = click.argument("kind", type=click.Choice(KINDS), metavar="|".join(KINDS))
+    return kind(name(command))
+
+
+def reason_option(command: F) -> F:
+    return click.option(
+        "--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
+    )(command)
+
+
+def given_duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+    """Seconds of an option such as ``90s`` or ``10m``."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def switch(
+    session: Session,
+    verb: str,
+    kind: str,
+    name: str,
+    reason: str,
+    *,
+    yes: bool,
+    dry_run: bool,
+    form: Form,
+    wait_s: float | None = None,
+) -> ExitCode:
+    """Look, ask, do it, and (``wait_s``) wait until nothing is under way there any more."""
+    target = target_of(kind, name)
+    if not reason.strip():
+        raise RefusedError(f"to {verb} something needs a reason: --reason TEXT")
+    seen = _order(session, verb, target, reason, dry_run=True)
+    if seen["warning"]:
+        say(f"{target.words}: {seen['warning']}")
+    if dry_run or not seen["changed"]:
+        show_document(form, _document(session, seen, dry_run=dry_run), [_state(session, seen)])
+        if wait_s is None or dry_run:
+            return ExitCode.OK
+    else:
+        consent(f"{verb.capitalize()} {target.words}{_under_way(seen)}?", yes=yes)
+        seen = _order(session, verb, target, reason, dry_run=False)
+        if wait_s is None:
+            show_document(form, _document(session, seen, dry_run=False), [_state(session, seen)])
+            return ExitCode.OK
+    return _drained(session, target, seen, wait_s, form)
+
+
+def _order(session: Session, verb: str, target: Target, reason: str, *, dry_run: bool) -> dict[str, Any]:
+    args = {"kind": target.kind, "name": target.name, "reason": reason, "dry_run": dry_run}
+    try:
+        return {**session.call(verb, args, timeout=ORDER_TIMEOUT_S), "daemon": True}
+    except UnreachableError:
+        if verb == "restart":
+            raise
+        site = session.load(require_secrets=False)
+        done = with_journal(
+            session,
+            lambda journal, actor: Switches(journal).carry_out(
+                SwitchOrder(verb, target, actor, reason), site, dry_run=dry_run
+            ),
+        )
+        return {**done, "daemon": False}
+
+
+def _drained(session: Session, target: Target, seen: dict[str, Any], wait_s: float, form: Form) -> ExitCode:
+    """Wait; the order stands, whatever comes of the waiting."""
+    if not seen["daemon"]:
+        raise UnreachableError(f"{target.words} is paused; no daemon runs, so nothing of it goes out")
+    deadline = time.monotonic() + wait_s
+    empty = 0
+    while True:
+        left = session.call("underway", {"kind": target.kind, "name": target.name})
+        empty = empty + 1 if not _left(left) else 0
+        if empty >= EMPTY_LOOKS or time.monotonic() >= deadline:
+            break
+        time.sleep(LOOK_EVERY_S)
+    document = _document(session, {**seen, **left}, dry_run=False) | {"drained": empty >= EMPTY_LOOKS}
+    show_document(form, document, [_state(session, seen)])
+    if empty >= EMPTY_LOOKS:
+        return ExitCode.OK
+    say(f"not all has ended within {duration_text(wait_s)}{_under_way(left)}; it stays paused")
+    return ExitCode.TIMEOUT
+
+
+def _left(seen: dict[str, Any]) -> int:
+    """What a drain waits for: of a channel all that it has received, else the attempts under way."""
+    waited = ("connections", "stored", "waiting") if seen["kind"] == "channel" else ("in_flight",)
+    return sum(int(seen[name]) for name in waited)
+
+
+def _under_way(seen: dict[str, Any]) -> str:
+    words = {
+        "connections": "{n} connected",
+        "stored": "{n} not mapped yet",
+        "waiting": "{n} waiting",
+        "in_flight": "{n} under way",
+    }
+    said = [text.format(n=seen[name]) for name, text in words.items() if seen[name]]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _state(session: Session, seen: dict[str, Any]) -> str:
+    words = f"{seen['kind']} {seen['name']}".strip()
+    if seen["changed"]:
+        if seen["act"] is None:
+            return f"would {seen['verb']} {words}{_under_way(seen)}"
+        return f"{words} {DONE[seen['verb']]}{_under_way(seen)}"
+    return f"{words} {ALREADY[seen['verb']]}{_by(session, seen['before'])}"
+
+
+def _by(session: Session, before: dict[str, Any] | None) -> str:
+    if before is None:
+        return ""
+    said = f" by {before['by']}" if before["by"] else ""
+    if before["since_us"]:
+        said += f" since {from_us(before['since_us']).astimezone(session.zone):%Y-%m-%d %H:%M}"
+    return said + (f": {before['reason']}" if before["reason"] else "")
+
+
+def _document(session: Session, seen: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+    before = seen["before"]
+    if before is not None:
+        since = from_us(before["since_us"]).astimezone(session.zone) if before["since_us"] else None
+        before = {"by": before["by"], "since": since, "reason": before["reason"]}
+    return {**seen, "before": before, "dry_run": dry_run}

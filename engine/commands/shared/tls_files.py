@@ -1,0 +1,95 @@
+"""The certificate and key files that a site names: there, readable, PEM, belonging together, of a kind that works.
+
+The daemon needs them only when it opens a port or a connection; here they are looked at before anything is started.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from engine.config.load import Site
+from engine.config.site import CONFIG_FILE
+from engine.config.yaml_nodes import Node, line, read_file, walk
+
+
+def problems(site: Site) -> Iterator[str]:
+    """A line for each file that cannot be used, with its place in the YAML."""
+    for name, channel in site.channels.items():
+        if channel.enabled:
+            yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
+    root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
+    for name, destination in site.config.destinations.items():
+        yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
+        oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
+        if oauth2 is not None:
+            path = ("destinations", name, "auth", "oauth2")
+            yield from _block(oauth2.tls, root, (*path, "tls"))
+            yield from _signing_key(oauth2.key, root, (*path, "key"))
+
+
+def _block(tls: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with the files of one ``tls:`` block, whichever of them its model has."""
+    files = {key: file for key in ("cert", "key", "ca", "client_ca") if (file := getattr(tls, key, None)) is not None}
+    keys: dict[str, bytes] = {}
+    for key, file in files.items():
+        here = (*path, key)
+        try:
+            keys[key] = _private(file) if key == "key" else _public(file)
+        except OSError as error:
+            yield line(walk(root, here), here, f"{file} cannot be read: {error.strerror}")
+        except ValueError as error:
+            yield line(walk(root, here), here, f"{file} {error}")
+    if "cert" in keys and "key" in keys and keys["cert"] != keys["key"]:
+        here = (*path, "key")
+        yield line(walk(root, here), here, f"{files['key']} is not the key of {files['cert']}")
+
+
+def _signing_key(file: Path | None, root: Node, here: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with a key that signs our assertions."""
+    if file is None:
+        return
+    try:
+        _private(file)
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        yield line(walk(root, here), here, f"{file} cannot be read: {error.strerror}")
+        return
+    except ValueError as error:
+        yield line(walk(root, here), here, f"{file} {error}")
+        return
+    rsa = isinstance(key, RSAPrivateKey) and key.key_size >= 2048
+    if not rsa and not (isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP384R1)):
+        text = f"{file} is neither an RSA key of at least 2048 bits nor an EC key on P-384; make one of these"
+        yield line(walk(root, here), here, text)
+
+
+def _public(file: Path) -> bytes:
+    """The public key of the first certificate.
+
+    Raises:
+        OSError, ValueError: it cannot be read; it is no certificate.
+    """
+    content = file.read_bytes()
+    try:
+        first = x509.load_pem_x509_certificates(content)[0]
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is no PEM certificate; give the PEM file") from None
+    return first.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _private(file: Path) -> bytes:
+    """The public half of a private key; its content appears in no error."""
+    content = file.read_bytes()
+    try:
+        key = load_pem_private_key(content, password=None)
+    except TypeError:
+        raise ValueError("is protected by a password; give a key without one, readable by the service only") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is no PEM private key; give the PEM file") from None
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

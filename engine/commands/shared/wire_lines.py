@@ -1,0 +1,79 @@
+"""What passed on the line, for `messages show --wire` and `messages line`: each frame in and out, judged.
+
+Contents are masked (letters x, digits 9), and shown with --unmask only.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from engine.commands.shared.output import printable
+from engine.commands.shared.session import Session
+from engine.diagnostics.lines.dialogue import Step, dialogue
+from engine.diagnostics.lines.signs import text
+from engine.model.clock import from_us
+from engine.model.records import Trace
+from engine.store.operations.line_trace import KEPT_SESSIONS, LineEntry, LineRecord, LineWay
+
+if TYPE_CHECKING:
+    from engine.store.queries import Reader
+
+LONGEST = 160  # signs of a frame that people are shown at once
+
+WHOLE_BLOCK = "it came as one whole block; what was answered to it is not kept"
+TOO_OLD = (
+    f"what was answered and refused is not kept any more (only of a channel's last {KEPT_SESSIONS} sessions): these "
+    "are the frames that were taken"
+)
+
+
+def wire_of(session: Session, reader: "Reader", trace: Trace, *, masked: bool) -> dict[str, Any]:
+    """The part ``wire`` of a message's document: its session's steps, and a note where they are not all."""
+    message = trace.message
+    records = reader.line(message.channel, session=trace.session) if trace.session else []
+    if records:
+        steps = [step for record in reversed(records) for step in dialogue(record.entries)]
+        return {"note": "", "steps": rows(session, steps, masked=masked)}
+    if not trace.frames:
+        only = Step(at_us=message.received_us, way="in", what=f"block, {message.size} bytes of content")
+        return {"note": WHOLE_BLOCK, "steps": rows(session, [only], masked=masked)}
+    frames = reader.frames(trace.session, message.channel, trace.frames[0], trace.frames[-1])
+    taken = dialogue(LineEntry(LineWay.IN, at_us, raw) for at_us, raw in frames)
+    return {"note": TOO_OLD, "steps": rows(session, list(taken), masked=masked)}
+
+
+def sessions_of(session: Session, records: Sequence[LineRecord], *, masked: bool) -> list[dict[str, Any]]:
+    """Sessions of a channel, as documents; newest first, as they come."""
+    return [
+        {"session": record.session or None, "steps": rows(session, list(dialogue(record.entries)), masked=masked)}
+        for record in records
+    ]
+
+
+def rows(session: Session, steps: Sequence[Step], *, masked: bool) -> list[dict[str, Any]]:
+    return [
+        {
+            "at": from_us(step.at_us).astimezone(session.zone),
+            "way": step.way,
+            "what": step.what,
+            "number": step.number,
+            "expected": step.expected,
+            "checksum": step.sum_given or None,
+            "computed": step.sum_computed or None,
+            "good": step.good,
+            "text": text(step.data, masked=masked) if len(step.data) > 1 else "",
+        }
+        for step in steps
+    ]
+
+
+def lines(steps: Sequence[dict[str, Any]], *, whole: bool) -> Iterator[str]:
+    """The steps as people read them. ``whole``: no frame is cut short."""
+    for step in steps:
+        at: datetime = step["at"]
+        when = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}" if step["way"] != "--" else ""
+        yield f"  {when:<12}  {step['way']:<3}  {printable(step['what'])}"
+        shown = step["text"]
+        if shown:
+            cut = shown if whole or len(shown) <= LONGEST else f"{shown[:LONGEST]} ..."
+            yield f"  {'':<12}  {'':<3}    {printable(cut)}"

@@ -1,0 +1,38 @@
+"""What a site's file says, read alone, without the models of the configuration: where the data is, and the zone.
+
+For commands that only look at the journal: they must work while the rest of the configuration is broken or names
+variables that only the service has, and they start without all that checks a configuration.
+"""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from engine.config.secrets import expand
+from engine.config.site import CONFIG_FILE
+from engine.config.yaml_nodes import line, read_file, walk
+from engine.model.errors import ConfigError
+
+
+def data_folder(folder: Path) -> Path:
+    """The site's data folder.
+
+    Raises:
+        ConfigError: the file cannot be read as YAML, or ``data:`` is no path.
+    """
+    folder = Path(folder).resolve()
+    node = read_file(folder / CONFIG_FILE, str(CONFIG_FILE)).get("data")
+    if node is None:
+        return folder / "var"
+    try:
+        return folder / Path(expand(node.value)).expanduser()
+    except ValueError as error:
+        raise ConfigError(line(node, ("data",), str(error))) from error
+
+
+def site_zone(folder: Path) -> ZoneInfo | None:
+    """The site's zone; None where it names none that is known."""
+    try:
+        node = walk(read_file(folder / CONFIG_FILE, str(CONFIG_FILE)), ("site", "timezone"))
+        return ZoneInfo(expand(node.value)) if node.kind == "scalar" else None
+    except (ConfigError, KeyError, ValueError, OSError):
+        return None

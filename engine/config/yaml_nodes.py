@@ -1,0 +1,277 @@
+"""YAML as a tree of nodes that know where they stand: every scalar is its text, nothing is guessed.
+
+YAML 1.1's implicit types turn `NO` into false and `22:00` into 1320, so no type is resolved here: the place where a
+scalar stands decides what it means. Duplicate keys, anchors, aliases, tags and a second document are refused, because
+each of them makes a file mean something else than it seems to say. Lines and columns count from 1.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from engine.model.errors import ConfigError
+
+MAX_FILE_BYTES = 8 * 1024 * 1024  # a code table of 50,000 rows has 5 MB; a mapping has some kB
+MAX_DEPTH = 64
+KeyPath = tuple[str | int, ...]  # keys of maps and positions in lists, from the root
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it, ten times faster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A scalar, list or map of a YAML file.
+
+    Attributes:
+        kind: ``scalar``, ``list`` or ``map``.
+        value: a scalar's text, else empty.
+        items: a list's elements, else empty.
+        pairs: a map's keys and values in the order they stand, else empty; keys are scalars.
+        plain: a scalar written without quotes or block sign.
+        style: how a scalar is written: empty (plain), a quote, ``|`` or ``>``.
+        multiline: a scalar that spreads over several lines.
+    """
+
+    kind: str
+    file: str
+    line: int
+    column: int
+    value: str = ""
+    items: tuple["Node", ...] = ()
+    pairs: tuple[tuple["Node", "Node"], ...] = ()
+    style: str = ""
+    multiline: bool = False
+
+    @property
+    def plain(self) -> bool:
+        return self.kind == "scalar" and not self.style
+
+    @property
+    def place(self) -> str:
+        """``file:line:column``, as every problem begins."""
+        return f"{self.file}:{self.line}:{self.column}"
+
+    def problem(self, text: str, *, offset: int = 0) -> str:
+        """One line for `ConfigError`; ``offset`` counts characters into a scalar's text."""
+        line, column = self.at(offset)
+        return f"{self.file}:{line}:{column}: {text}"
+
+    def at(self, offset: int) -> tuple[int, int]:
+        """Line and column of the character at ``offset`` of a scalar; of its start where the text was folded."""
+        if self.kind != "scalar" or self.multiline or self.style in ("|", ">"):
+            return self.line, self.column
+        if self.style == "'":
+            return self.line, self.column + 1 + offset + self.value[:offset].count("'")
+        if self.style == '"':
+            return self.line, self.column + 1 + offset
+        return self.line, self.column + offset
+
+    def get(self, key: str) -> "Node | None":
+        """The value under ``key`` of a map, or None."""
+        for name, value in self.pairs:
+            if name.value == key:
+                return value
+        return None
+
+    def key(self, key: str) -> "Node | None":
+        """The key's own node, for problems about the key."""
+        for name, _ in self.pairs:
+            if name.value == key:
+                return name
+        return None
+
+    def keys(self) -> Iterator[str]:
+        return (name.value for name, _ in self.pairs)
+
+
+def read(text: str, file: str) -> Node:
+    """The one document of ``text``; an empty file is an empty map.
+
+    Args:
+        file: the name that problems carry.
+
+    Raises:
+        ConfigError: not YAML, or YAML that we refuse (see the module).
+    """
+    if len(text) > MAX_FILE_BYTES:
+        raise ConfigError(f"{file}:1:1: larger than {MAX_FILE_BYTES} bytes; split the file")
+    builder = _Builder(file)
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            builder.take(event)
+    except yaml.YAMLError as error:
+        raise ConfigError(_describe(error, text, file)) from error
+    if builder.problems:
+        raise ConfigError(*builder.problems)
+    return builder.root or Node(kind="map", file=file, line=1, column=1)
+
+
+def read_file(path: Path, name: str = "") -> Node:
+    """As `read`, from a file in UTF-8.
+
+    Args:
+        name: what problems call the file; its path if empty.
+
+    Raises:
+        ConfigError: also where the file cannot be read or is not UTF-8.
+    """
+    name = name or str(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{name}:1:1: cannot be read ({error.strerror}); check the path and its rights") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}:1:1: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    return read(text, name)
+
+
+def line(node: Node, path: KeyPath, text: str) -> str:
+    """A line for `ConfigError` about the key at ``path``, whose node this is."""
+    shown = ".".join(_visible(str(step)) for step in path)
+    return node.problem(f"{shown}: {text}" if shown else text)
+
+
+def _visible(step: str) -> str:
+    """A key as a person must see it to find the slip: a blank that is none, a letter of another alphabet."""
+    return step if step.isascii() and step.isprintable() and step == step.strip() else ascii(step)
+
+
+def walk(root: Node, path: KeyPath) -> Node:
+    """The node at ``path``, or the last one on the way that exists."""
+    node = root
+    for step in path:
+        if node.kind == "map" and (inner := node.get(str(step))) is not None:
+            node = inner
+        elif node.kind == "list" and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+    return node
+
+
+def _describe(error: yaml.YAMLError, text: str, file: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"{file}:1:1: not readable as YAML: a control character; remove it"
+    what = str(getattr(error, "problem", "") or "not readable as YAML").strip()
+    lines = text.splitlines()
+    source = lines[mark.line] if mark.line < len(lines) else ""
+    hint = ""
+    if re.search(r"[{,:] *\$\{", source):
+        hint = '; put quotes around it inside {...} or [...], as "${NAME}"'
+    elif "escape character" in what:
+        hint = "; inside double quotes a backslash begins an escape: use single quotes, as '\\d+'"
+    elif "=" in source and any(sign in source for sign in "[{,"):
+        hint = "; put quotes around an expression with [ ] , { } or ? inside {...} or [...]"
+    elif "\t" in source:
+        hint = "; indent with blanks, not with a TAB"
+    elif ": " in source.partition(": ")[2]:
+        hint = "; put quotes around a text that contains a colon and a blank"
+    return f"{file}:{mark.line + 1}:{mark.column + 1}: not readable as YAML: {what}{hint or '; check the indentation'}"
+
+
+class _Open:
+    """A list or map whose end has not come yet."""
+
+    __slots__ = ("column", "items", "key", "kind", "line", "pairs", "seen")
+
+    def __init__(self, kind: str, line: int, column: int) -> None:
+        self.kind = kind
+        self.line = line
+        self.column = column
+        self.items: list[Node] = []
+        self.pairs: list[tuple[Node, Node]] = []
+        self.key: Node | None = None
+        self.seen: dict[str, int] = {}
+
+
+class _Builder:
+    """Nodes from the parser's events. Events, not PyYAML's own tree: that one has forgotten anchors and tags."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._stack: list[_Open] = []
+        self._documents = 0
+        self.root: Node | None = None
+        self.problems: list[str] = []
+
+    def take(self, event: yaml.Event) -> None:
+        mark, end = event.start_mark, event.end_mark
+        assert mark is not None, "the parser marks every event"
+        assert end is not None
+        line, column = mark.line + 1, mark.column + 1
+        if isinstance(event, yaml.ScalarEvent):
+            self._refuse_marks(event, line, column)
+            style = "" if event.style in (None, "") else event.style
+            self._put(
+                Node(
+                    kind="scalar",
+                    file=self._file,
+                    line=line,
+                    column=column,
+                    value=event.value,
+                    style=style,
+                    multiline=end.line > mark.line,
+                )
+            )
+        elif isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
+            self._refuse_marks(event, line, column)
+            if len(self._stack) >= MAX_DEPTH:
+                raise ConfigError(f"{self._file}:{line}:{column}: nested deeper than {MAX_DEPTH} levels; flatten it")
+            kind = "list" if isinstance(event, yaml.SequenceStartEvent) else "map"
+            self._stack.append(_Open(kind, line, column))
+        elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
+            made = self._stack.pop()
+            self._put(
+                Node(
+                    kind=made.kind,
+                    file=self._file,
+                    line=made.line,
+                    column=made.column,
+                    items=tuple(made.items),
+                    pairs=tuple(made.pairs),
+                )
+            )
+        elif isinstance(event, yaml.AliasEvent):
+            self._problem(line, column, f"alias *{event.anchor} is not allowed; write the value out or use a fragment")
+            self._put(Node(kind="scalar", file=self._file, line=line, column=column))
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                self._problem(line, column, "a second document (---) is not allowed; put it into a file of its own")
+
+    def _refuse_marks(self, event: yaml.NodeEvent, line: int, column: int) -> None:
+        if event.anchor:
+            self._problem(line, column, f"anchor &{event.anchor} is not allowed; write the value out")
+        tag = getattr(event, "tag", None)
+        if tag:
+            shown = tag.replace("tag:yaml.org,2002:", "!!")
+            self._problem(line, column, f"tag {shown} is not allowed; remove it, types come from the place")
+
+    def _put(self, node: Node) -> None:
+        if not self._stack:
+            if self.root is None:
+                self.root = node
+            return
+        parent = self._stack[-1]
+        if parent.kind == "list":
+            parent.items.append(node)
+        elif parent.key is None:
+            parent.key = node
+            if node.kind != "scalar":
+                self._problem(node.line, node.column, "a key must be a plain text; put quotes around it")
+            elif node.value in parent.seen:
+                first = parent.seen[node.value]
+                self._problem(
+                    node.line,
+                    node.column,
+                    f"key '{node.value}' stands here a second time (first in line {first}); remove one",
+                )
+            else:
+                parent.seen[node.value] = node.line
+        else:
+            parent.pairs.append((parent.key, node))
+            parent.key = None
+
+    def _problem(self, line: int, column: int, text: str) -> None:
+        self.problems.append(f"{self._file}:{line}:{column}: {text}")

@@ -1,0 +1,152 @@
+"""The circuit breaker of one destination: spare a peer that is down, and find out soon when it is back. Pure.
+
+    closed     deliveries pass. N transient failures in a row, or one failure of the destination as a whole
+               (log-in, address, a proxy's page), open it.
+    open       nothing passes until `next_probe`.
+    half-open  one delivery passes, the probe. If it succeeds the breaker closes, if it fails it opens again for
+               twice as long, up to `max_open`.
+
+What one message does must not stop the others: a refused document or a 409 proves that the peer is alive, and the
+same delivery answered with 5xx over and over counts once. Its lane backs off on its own (`engine.delivery.retry`). A
+delivery that goes on failing after the destination has taken others is a suspect: its own document is at fault, however
+it fails
+(a receiver may close the connection on it), and it counts no more until it is delivered. A suspect is no probe.
+
+An outcome is credited to the destination, not to a request. So the late success of a delivery that was under way when
+the breaker opened closes it, and a late failure while it is open changes nothing.
+"""
+
+from enum import Enum
+
+from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
+from engine.model.reasons import Reason
+
+PROBE_PATIENCE_S = 300.0  # longer than any sensible `timeout`: a probe that is silent for so long is not coming back
+# The peer answered, but not well: it may be this one document that it cannot digest.
+ANSWERED = frozenset({Reason.BUSY, Reason.NEGATIVE_ACK})
+MAX_FAILING = 1000  # deliveries that are remembered as failing; the oldest goes first
+# The peer works: two writes met, and the other one won.
+ALIVE = frozenset({Reason.CONFLICT})
+
+
+class BreakerState(Enum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class Breaker:
+    """Instants are monotonic seconds, the same clock throughout.
+
+    Args:
+        threshold: transient failures in a row that open it.
+        first_open: seconds it stays open the first time.
+        max_open: the longest it stays open.
+    """
+
+    def __init__(self, *, threshold: int = 5, first_open: float = 5.0, max_open: float = 60.0) -> None:
+        self._threshold = threshold
+        self._first_open = first_open
+        self._max_open = max(max_open, first_open)
+        self._state = BreakerState.CLOSED
+        self._failures = 0
+        self._blamed: int | None = None
+        self._failing: dict[int, bool] = {}  # delivery -> whether others were taken since it failed first
+        self._open_for = first_open
+        self._next_probe: float | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        return self._state
+
+    @property
+    def next_probe(self) -> float | None:
+        """When one delivery may pass; None while the breaker is closed.
+
+        While a probe is under way, that is when it counts as lost: nothing can keep a breaker half-open for ever.
+        """
+        return self._next_probe
+
+    @property
+    def failures(self) -> int:
+        """Transient failures in a row, as far as they count."""
+        return self._failures
+
+    def allow(self, now: float) -> bool:
+        """May a delivery start? True from an open breaker makes it the probe: report its outcome, or `abandoned`."""
+        if self._state is BreakerState.CLOSED:
+            return True
+        if self._next_probe is None or now < self._next_probe:
+            return False
+        self._state = BreakerState.HALF_OPEN
+        self._next_probe = now + PROBE_PATIENCE_S
+        return True
+
+    def heard(self, now: float, error: DeliveryError | None, *, delivery: int | None = None) -> None:
+        """Take in the outcome of a delivery: its error, or None if it was delivered.
+
+        Args:
+            delivery: its outbox number, to recognise one document that keeps failing.
+        """
+        if not isinstance(error, TransientDeliveryError) or error.reason in ALIVE:
+            self.succeeded(now, delivery=delivery)
+        elif not isinstance(error, DestinationDownError) and self.is_suspect(delivery):
+            self.abandoned(now)
+        else:
+            if delivery is not None and delivery not in self._failing:
+                self._failing[delivery] = False
+                if len(self._failing) > MAX_FAILING:
+                    del self._failing[next(iter(self._failing))]
+            self.failed(
+                now,
+                isinstance(error, DestinationDownError),
+                delivery=delivery if error.reason in ANSWERED else None,
+            )
+
+    def is_suspect(self, delivery: int | None) -> bool:
+        """Whether a delivery goes on failing while the destination takes others."""
+        return delivery is not None and self._failing.get(delivery, False)
+
+    def ended(self, delivery: int) -> None:
+        """There is no next attempt of a delivery."""
+        self._failing.pop(delivery, None)
+
+    def succeeded(self, now: float, *, delivery: int | None = None) -> None:
+        """The destination answered as it should, be it with a refusal."""
+        if self._failing:
+            self._failing = {one: True for one in self._failing if one != delivery}
+        self._state = BreakerState.CLOSED
+        self._failures = 0
+        self._blamed = None
+        self._open_for = self._first_open
+        self._next_probe = None
+
+    def failed(self, now: float, at_once: bool = False, *, delivery: int | None = None) -> None:
+        """A transient failure.
+
+        Args:
+            at_once: the destination as a whole is at fault; do not wait for the threshold.
+            delivery: set where the peer answered and the fault may be this one delivery's: in a row it counts once.
+        """
+        if self._state is BreakerState.OPEN:
+            return
+        if self._state is BreakerState.HALF_OPEN:
+            self._open_for = min(self._open_for * 2, self._max_open)
+            self._open(now)
+            return
+        if not at_once and delivery is not None and delivery == self._blamed:
+            return
+        self._blamed = delivery
+        self._failures += 1
+        if at_once or self._failures >= self._threshold:
+            self._open(now)
+
+    def abandoned(self, now: float) -> None:
+        """The probe ended without an outcome (cancelled, paused): the next delivery may probe at once."""
+        if self._state is BreakerState.HALF_OPEN:
+            self._state = BreakerState.OPEN
+            self._next_probe = now
+
+    def _open(self, now: float) -> None:
+        self._state = BreakerState.OPEN
+        self._next_probe = now + self._open_for

@@ -1,0 +1,279 @@
+"""One lane: the deliveries of one channel for one destination, and which of them may go next (P3). Pure.
+
+    order: channel    one at a time, by their numbers; a failed one is tried again before the next
+    order: specimen   the same, but only among deliveries that share a report
+    order: none       a delivery waits only while one that shares a report with it is under way; failed ones are
+                      overtaken, and are not sent again once something newer for the same report was delivered.
+                      Where the answer to something newer was lost, an older one waits for its next attempt: the
+                      server may have it, and would have the older one in its place until then. Where attempt after
+                      attempt fails, it waits on only if it says something about the same results: one document
+                      that a server cannot digest keeps back no other session's tests
+
+With ``drain: newest-first`` (and ``order: none``) the newest goes first. What is older than something that went before
+it is asked about: it is not sent where that said something newer about the same results.
+
+A delivery that names no report stands alone with ``order: specimen``, for nothing says what it concerns.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
+
+# The destination itself has said that it did not take it, or was never asked.
+HEARD = frozenset({Reason.NEGATIVE_ACK, Reason.CONFLICT, Reason.NOT_AUTHORIZED, Reason.NO_TOKEN, Reason.WRONG_ADDRESS})
+AWAITED_ATTEMPTS = 5  # of a newer delivery, before it is asked whether an older one has to wait for it at all
+LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the order allows several under way
+
+
+@dataclass(slots=True)
+class Failure:
+    """Which delivery waits for its next attempt, and why: of several the one that was tried most often."""
+
+    attempt: int
+    reason: Reason
+    due: float  # monotonic
+    message_id: int
+    delivery: int = 0
+    expected: bool = False  # in a window of expected downtime, and so not logged
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """What is known of a lane in memory. The store has the rest.
+
+    Attributes:
+        queue: may go as soon as the order allows, oldest first.
+        delayed: failed attempts, each with the monotonic instant of the next one.
+        in_flight: under way, by number.
+        reserved: places in memory for deliveries that are about to be committed.
+        spilled: rows of the lane wait in the store, all newer than those in memory; no new one takes a place in memory.
+        refused: how often a place was refused or rows came to the store by another way; tells whether a claim that
+            found nothing has seen everything.
+        newest: the highest number that was in memory since the last claim from the beginning.
+        recalled: memory was given back; the next claim is one from the beginning.
+        claiming: rows are being claimed.
+        unwritten: outcomes that the store does not have yet.
+        failing: of these, that the store could not take when asked, and will be asked again.
+        held: nothing goes out (``on_dead: hold``, or a person paused it).
+        hasty: a person wants what failed before to be tried at once: waits that stand in rows do not count.
+        queued: stands in its worker's list of lanes to look at.
+        row: delivery -> failures in a row for one reason.
+        heard: delivery -> its attempts of which it is known that the destination did not take it.
+        newest_first: of what waits the newest goes first.
+        highest: the highest number of which an attempt has begun.
+    """
+
+    channel: str
+    order: str = "channel"
+    hold_on_dead: bool = False
+    queue: deque[Delivery] = field(default_factory=deque)
+    delayed: list[tuple[float, Delivery]] = field(default_factory=list)
+    in_flight: dict[int, Delivery] = field(default_factory=dict)
+    reserved: int = 0
+    spilled: bool = False
+    refused: int = 0
+    newest: int = 0
+    recalled: bool = False
+    claiming: bool = False
+    unwritten: int = 0
+    failing: int = 0
+    held: bool = False
+    hasty: bool = False
+    queued: bool = False
+    failure: Failure | None = None
+    row: dict[int, tuple[Reason, int]] = field(default_factory=dict)
+    heard: dict[int, int] = field(default_factory=dict)
+    newest_first: bool = False
+    highest: int = 0
+
+    @property
+    def in_memory(self) -> int:
+        """Deliveries, and places for them."""
+        return len(self.queue) + len(self.delayed) + len(self.in_flight) + self.reserved
+
+    @property
+    def drained(self) -> bool:
+        """Nothing of the lane is in memory."""
+        return not self.in_memory
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether the next rows may be read from the store.
+
+        From the beginning only where nothing of the lane is in memory and all that ended is written: a delivery that
+        failed before waits in the store, too, and would come twice. Rows that follow on what is in memory may come
+        as soon as nothing is left to choose from, where a failed delivery does not hold up those behind it.
+        """
+        if not self.spilled or self.claiming:
+            return False
+        if self.order == "channel" or self.recalled:
+            return self.drained and not self.unwritten
+        if self.newest_first:  # from the end, so that numbers do not tell what is in memory
+            return not self.queue and not self.reserved and not self.unwritten
+        return not self.queue and not self.reserved
+
+    def oldest(self) -> Delivery | None:
+        """The oldest open delivery that is in memory."""
+        candidates = [delivery for _, delivery in self.delayed]
+        candidates += self.in_flight.values()
+        if self.queue:
+            candidates.append(self.queue[0])
+        return min(candidates, key=lambda delivery: delivery.seq, default=None)
+
+    def next(self) -> Delivery | None:
+        """Take out the delivery that may go now, if there is one."""
+        if not self.queue:
+            return None
+        if self.order == "channel":
+            return None if self.in_flight or self.delayed else self.queue.popleft()
+        alone = self.order == "specimen"  # what names no report
+        busy = list(self.in_flight.values())
+        if alone:
+            busy += [delivery for _, delivery in self.delayed]
+            if any(not delivery.reports for delivery in busy):
+                return None
+        self._step_aside()
+        taken = {key for delivery in busy for key in delivery.reports}
+        newest = _newest_of(() if alone else ((0.0, one) for one in self.queue if self._is_awaited(one)))
+        looked = 0
+        places = range(len(self.queue))
+        for index in reversed(places) if self.newest_first else places:
+            delivery = self.queue[index]
+            if _newer(newest, delivery) is not None:
+                continue  # that one goes first, wherever it stands
+            if looked >= LOOK_AHEAD:
+                return None
+            looked += 1
+            if alone and not delivery.reports:
+                return None if index or busy else self.queue.popleft()
+            if taken.isdisjoint(delivery.reports):
+                del self.queue[index]
+                return delivery
+            taken.update(delivery.reports)
+        return None
+
+    def _step_aside(self) -> None:
+        """What waits for the next attempt of another one waits beside the queue, so that rows behind it are claimed."""
+        if not self.delayed:
+            return
+        waits = self._after_one_before if self.order == "specimen" else self._after_one_that_may_be_there
+        until = waits()
+        queue, self.queue = self.queue, deque()
+        for delivery in queue:
+            if (at := until(delivery)) is not None:
+                self.delayed.append((at, delivery))
+            else:
+                self.queue.append(delivery)
+
+    def _after_one_before(self) -> Callable[[Delivery], float | None]:
+        """The order of a report: whatever of it has failed goes first."""
+        latest: dict[bytes, float] = {}
+        for at, one in self.delayed:
+            for report in one.reports:
+                latest[report] = max(at, latest.get(report, at))
+        return lambda delivery: max((latest[one] for one in delivery.reports if one in latest), default=None)
+
+    def _after_one_that_may_be_there(self) -> Callable[[Delivery], float | None]:
+        """What is older than something that the server may have, and confirms with its next attempt, waits for that."""
+        newest = _newest_of((at, delivery) for at, delivery in self.delayed if self._is_awaited(delivery))
+        return lambda delivery: _newer(newest, delivery)
+
+    def _may_be_there(self, delivery: Delivery) -> bool:
+        """Whether an attempt was made of which nobody heard that the destination did not take it."""
+        return delivery.maybe_delivered or delivery.attempt > self.heard.get(delivery.id, 0)
+
+    def _is_awaited(self, delivery: Delivery) -> bool:
+        return delivery.attempt < AWAITED_ATTEMPTS and self._may_be_there(delivery)
+
+    def may_be_there_before(self, delivery: Delivery) -> dict[int, float]:
+        """What waits in memory, is newer than a delivery for one of its reports, and may be there, whatever number of
+        attempts has failed; with the instant of the next one."""
+        if self.order != "none":
+            return {}
+        reports, age = set(delivery.reports), (delivery.message_id, delivery.seq)
+        return {
+            one.id: at
+            for at, one in (*((0.0, one) for one in self.queue), *self.delayed)
+            if self._may_be_there(one) and (one.message_id, one.seq) > age and not reports.isdisjoint(one.reports)
+        }
+
+    def failed(self, delivery: Delivery, reason: Reason, in_a_row: int) -> None:
+        """An attempt to make it has failed, and another will follow."""
+        self.row[delivery.id] = (reason, in_a_row)
+        if reason in HEARD:
+            self.heard[delivery.id] = self.heard.get(delivery.id, 0) + 1
+
+    def forget(self, delivery_id: int) -> None:
+        """There is no next attempt."""
+        self.row.pop(delivery_id, None)
+        self.heard.pop(delivery_id, None)
+
+    def trouble(self, *, expected: bool) -> Failure | None:
+        """What the lane waits for: that of its failed deliveries which was tried most often, since it may be one that
+        the destination cannot digest."""
+        tried = [(due, one) for due, one in self.delayed if one.id in self.row]
+        if not tried:
+            return None
+        due, worst = max(tried, key=lambda waits: (waits[1].attempt, -waits[1].seq))
+        return Failure(worst.attempt, self.row[worst.id][0], due, worst.message_id, worst.id, expected=expected)
+
+    def put_back(self, delivery: Delivery) -> None:
+        """Return what `next` took."""
+        before = 0
+        while before < len(self.queue) and self.queue[before].seq < delivery.seq:
+            before += 1
+        self.queue.insert(before, delivery)
+
+    def take_due(self, now: float) -> float | None:
+        """Queue the failed ones whose time has come; when the next one is due, if one is left."""
+        if not self.delayed:
+            return None
+        for delivery in sorted((d for at, d in self.delayed if at <= now), key=lambda d: d.seq):
+            self.put_back(delivery)
+        self.delayed = [(at, delivery) for at, delivery in self.delayed if at > now]
+        return min((at for at, _ in self.delayed), default=None)
+
+    def take_all(self) -> list[Delivery]:
+        """Take out everything that waits in memory."""
+        waiting = [*self.queue, *(delivery for _, delivery in self.delayed)]
+        self.queue.clear()
+        self.delayed.clear()
+        return waiting
+
+    def take(self, delivery_id: int) -> list[Delivery]:
+        """Take out one delivery that waits in memory, if it is there."""
+        found = [one for one in (*self.queue, *(one for _, one in self.delayed)) if one.id == delivery_id]
+        if found:
+            self.queue = deque(one for one in self.queue if one.id != delivery_id)
+            self.delayed = [(at, one) for at, one in self.delayed if one.id != delivery_id]
+        return found
+
+    def may_be_superseded(self, delivery: Delivery) -> bool:
+        """Whether something newer for the same report may have been delivered before this one."""
+        tried = bool(delivery.attempt or delivery.maybe_delivered)
+        # The first after a start may be older than what an earlier process has sent.
+        overtaken = self.highest >= delivery.seq or (self.newest_first and not self.highest)
+        return delivery.manual or (self.order == "none" and (tried or overtaken) and bool(delivery.reports))
+
+    def begun(self, delivery: Delivery) -> None:
+        """Its attempt begins, and `may_be_superseded` has been asked."""
+        self.highest = max(self.highest, delivery.seq)
+
+
+def _newest_of(unheard: Iterable[tuple[float, Delivery]]) -> dict[bytes, tuple[int, int, float]]:
+    """The newest of these for each report, by its message, since what a person sends again stands at the end of the
+    lane, and its number there; with its instant."""
+    newest: dict[bytes, tuple[int, int, float]] = {}
+    for at, one in unheard:
+        for report in one.reports:
+            newest[report] = max(newest.get(report, (0, 0, 0.0)), (one.message_id, one.seq, at))
+    return newest
+
+
+def _newer(newest: dict[bytes, tuple[int, int, float]], delivery: Delivery) -> float | None:
+    """The instant of one of ``newest`` that shares a report with a delivery and is newer, or None."""
+    found = [newest[report] for report in delivery.reports if report in newest]
+    return max((at for message, seq, at in found if (message, seq) > (delivery.message_id, delivery.seq)), default=None)

@@ -1,0 +1,283 @@
+"""Run the cases of a benchmark in rotating rounds, and count what was lost, repeated or out of order."""
+
+import json
+import os
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.devtools.bench.box import measure, percentile
+from engine.devtools.bench.processes import Daemon, Told, free_ports
+
+CHANNELS = 32
+NOISY = 0.2
+DRAIN_WITHIN_S = 120.0
+SITE = """\
+site: {{name: Bench, timezone: Asia/Kolkata}}
+data: var
+web: {{listen: "127.0.0.1:{web}"}}
+workers: {workers}
+destinations:
+  sink: {{kind: fhir, url: "http://127.0.0.1:{sink}/fhir", concurrency: 32}}
+"""
+CHANNEL = """\
+channel: c{number:03d}
+source: {{kind: {kind}, listen: "127.0.0.1:{port}"{more}}}
+routes:
+  - mapping: {mapping}
+    to: sink
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One line of the table.
+
+    Attributes:
+        scenario: ``oru20`` (HL7 over MLLP), ``astm20``, ``mixed``; ``astm-fhir``: as ``astm20``, for each ``commit``.
+        rate: messages a second offered over all connections; 0: closed loop, as fast as answers come.
+        delay_ms: how long the sink takes to answer.
+        workers: 1: mapping and delivery in a second process.
+        commit: of ASTM channels: each ``frame`` durable before its ACK, or only that which ends a ``message``.
+    """
+
+    scenario: str = "oru20"
+    connections: int = 32
+    rate: float = 0.0
+    delay_ms: float = 0.0
+    workers: int = 0
+    commit: str = "frame"
+
+    def name(self) -> str:
+        scenario = f"{self.scenario}, commit {self.commit}" if self.scenario == "astm-fhir" else self.scenario
+        offered = f", {self.rate:.0f}/s offered" if self.rate else ""
+        delay = f", sink answers after {self.delay_ms:.0f} ms" if self.delay_ms else ""
+        return f"{scenario}, {self.connections} connections{offered}{delay}, workers {self.workers}"
+
+
+@dataclass(slots=True)
+class Round:
+    """One run of one case."""
+
+    messages: int
+    cpu_ms: float
+    delivered_per_s: float
+    accepted_per_s: float
+    ack_ms: list[float]
+    delivered_ms: list[float]
+    lost: int
+    repeats_same_key: int
+    repeats_other_key: int
+    reordered: int
+    refused: int
+    wal_mib: float
+
+
+@dataclass(slots=True)
+class Bench:
+    """All processes of one site; a case with another number of workers needs another one."""
+
+    folder: Path
+    workers: int
+    scenario: str
+    commit: str
+    say: Callable[[str], None]
+    daemon: Daemon = field(init=False)
+    sink: Told = field(init=False)
+    load: Told = field(init=False)
+    ports: list[tuple[int, str]] = field(init=False)
+    first: int = field(init=False, default=1)
+
+    def __post_init__(self) -> None:
+        self.sink = Told("engine.devtools.bench.sink")
+        self.load = Told("engine.devtools.bench.load")
+        sink_port = self.sink.hear()["port"]
+        web, *ports = free_ports(CHANNELS + 1)
+        (self.folder / "config").mkdir(parents=True, exist_ok=True)
+        (self.folder / "channels").mkdir(exist_ok=True)
+        (self.folder / "config" / "labrelay.yaml").write_text(
+            SITE.format(web=web, workers=self.workers, sink=sink_port)
+        )
+        self.ports = []
+        for number, port in enumerate(ports):
+            astm = self.scenario.startswith("astm") or (self.scenario == "mixed" and number % 2)
+            kind, mapping = ("astm", "astm-results") if astm else ("mllp", "hl7-results")
+            self.ports.append((port, kind))
+            (self.folder / "channels" / f"c{number:03d}.yaml").write_text(
+                CHANNEL.format(
+                    number=number,
+                    kind=kind,
+                    port=port,
+                    mapping=mapping,
+                    more=f", commit: {self.commit}" if astm else "",
+                )
+            )
+        self.daemon = Daemon(self.folder, ports[-1], self.folder / "daemon.log")
+
+    def close(self) -> float:
+        self.load.stop()
+        stopped = self.daemon.stop()
+        self.sink.stop()
+        return stopped
+
+    def run(self, case: Case, count: int) -> Round:
+        """``count`` messages per connection."""
+        self.sink.ask(f"delay {case.delay_ms / 1000}")
+        first, self.first = self.first, self.first + count
+        told = {
+            "ports": self.ports,
+            "connections": case.connections,
+            "first": first,
+            "count": count,
+            "rate": case.rate,
+            "seed": first,
+        }
+        self.load.tell(json.dumps(told))
+        start = self.load.hear()["start"]
+        cpu_before = self.daemon.cpu_s()
+        result = self.load.hear()
+        acked: list[tuple[int, int, float]] = [tuple(entry) for entry in result["acked"]]
+        self._drain(len(acked))
+        cpu = self.daemon.cpu_s() - cpu_before
+        seen: list[tuple[int, int, str, float]] = [tuple(entry) for entry in self.sink.ask("take")["seen"]]
+        wal = self.folder / "var" / "journal.db-wal"
+        return judge(
+            acked,
+            seen,
+            start=start,
+            end=result["end"],
+            ack_s=result["answer_s"],
+            refused=result["refused"],
+            cpu_s=cpu,
+            wal_mib=wal.stat().st_size / 2**20 if wal.exists() else 0.0,
+        )
+
+    def _drain(self, expected: int) -> None:
+        deadline = time.monotonic() + DRAIN_WITHIN_S
+        while time.monotonic() < deadline and self.sink.ask("count")["count"] < expected:
+            time.sleep(0.05)
+        time.sleep(0.2)  # settling of the last rows belongs to the cost, and so would a repeat
+
+
+def judge(
+    acked: Iterable[tuple[int, int, float]],
+    seen: Iterable[tuple[int, int, str, float]],
+    *,
+    start: float,
+    end: float,
+    ack_s: list[float],
+    refused: int,
+    cpu_s: float,
+    wal_mib: float = 0.0,
+) -> Round:
+    """Compare what was acknowledged with what arrived. Pure.
+
+    Args:
+        acked: (channel, number, when it was sent).
+        seen: (channel, number, delivery key, when it arrived), in the order of arrival.
+    """
+    sent = {(channel, number): at for channel, number, at in acked}
+    keys: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    arrived: dict[tuple[int, int], float] = {}
+    newest: dict[int, int] = {}
+    reordered = 0
+    for channel, number, key, at in seen:
+        ident = (channel, number)
+        keys[ident][key] += 1
+        if ident in arrived:
+            continue
+        arrived[ident] = at
+        if number < newest.get(channel, 0):
+            reordered += 1
+        newest[channel] = max(number, newest.get(channel, 0))
+    count = len(sent)
+    delivered = {ident: at for ident, at in arrived.items() if ident in sent}
+    last = max(delivered.values(), default=start)
+    return Round(
+        messages=count,
+        cpu_ms=cpu_s * 1000 / count if count else 0.0,
+        delivered_per_s=len(delivered) / (last - start) if last > start else 0.0,
+        accepted_per_s=count / (end - start) if end > start else 0.0,
+        ack_ms=[value * 1000 for value in ack_s],
+        delivered_ms=[(at - sent[ident]) * 1000 for ident, at in delivered.items()],
+        lost=count - len(delivered),
+        repeats_same_key=sum(sum(counts.values()) - len(counts) for counts in keys.values()),
+        repeats_other_key=sum(len(counts) - 1 for counts in keys.values()),
+        reordered=reordered,
+        refused=refused,
+        wal_mib=wal_mib,
+    )
+
+
+def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dict[str, Any]:
+    """One case as JSON: medians over the rounds, and how far they spread."""
+    cpu = [entry.cpu_ms for entry in rounds]
+    ack = sorted(value for entry in rounds for value in entry.ack_ms)
+    delivered = sorted(value for entry in rounds for value in entry.delivered_ms)
+    median = statistics.median(cpu)
+    return {
+        "scenario": case.scenario,
+        "connections": case.connections,
+        "rate_offered": case.rate,
+        "dest_delay_ms": case.delay_ms,
+        "workers": case.workers,
+        "commit": case.commit,
+        "rounds": len(rounds),
+        "messages": sum(entry.messages for entry in rounds),
+        "cpu_ms_per_msg": {"median": round(median, 4), "min": round(min(cpu), 4), "max": round(max(cpu), 4)},
+        "e2e_per_s": round(statistics.median(entry.delivered_per_s for entry in rounds)),
+        "accepted_per_s": round(statistics.median(entry.accepted_per_s for entry in rounds)),
+        "ack_ms": {
+            "p50": round(percentile(ack, 50), 2),
+            "p99": round(percentile(ack, 99), 2),
+            "max": round(percentile(ack, 100), 2),
+        },
+        "delivered_ms": {"p50": round(percentile(delivered, 50), 2), "p99": round(percentile(delivered, 99), 2)},
+        "wal_mib_max": round(max(entry.wal_mib for entry in rounds), 1),
+        "lost": sum(entry.lost for entry in rounds),
+        "repeats_same_key": sum(entry.repeats_same_key for entry in rounds),
+        "repeats_other_key": sum(entry.repeats_other_key for entry in rounds),
+        "reordered": sum(entry.reordered for entry in rounds),
+        "refused": sum(entry.refused for entry in rounds),
+        "noisy": bool(median and (max(cpu) - min(cpu)) / median > NOISY),
+        **bench_facts,
+    }
+
+
+def run(cases: list[Case], folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run all cases and return the report. ``say`` gets a line of talk now and then."""
+    report: dict[str, Any] = {"version": 1, "box": measure(folder), "cases": []}
+    for scenario, workers, commit in dict.fromkeys(map(_site_of, cases)):
+        mine = [case for case in cases if _site_of(case) == (scenario, workers, commit)]
+        bench = Bench(folder / f"{scenario}-{workers}-{commit}", workers, scenario, commit, say)
+        try:
+            idle_mib = bench.daemon.rss_mib()
+            counts: dict[Case, int] = {}
+            results: dict[Case, list[Round]] = {case: [] for case in mine}
+            for case in mine:  # the warm-up also tells how many messages fill the time
+                warm = bench.run(case, max(20, (600 if not case.rate else int(case.rate)) // case.connections))
+                rate = case.rate or max(warm.delivered_per_s, 50.0)
+                counts[case] = max(20, int(rate * seconds / case.connections))
+            for index in range(rounds):
+                for case in mine:
+                    say(f"round {index + 1} of {rounds}: {case.name()}")
+                    results[case].append(bench.run(case, counts[case]))
+            facts = {
+                "rss_mib_idle": round(idle_mib, 1),
+                "rss_mib_max": round(bench.daemon.rss_mib("VmHWM"), 1),
+                "listening_s": round(bench.daemon.listening_s, 2),
+            }
+            report["cases"] += [summary(case, results[case], facts) for case in mine]
+        finally:
+            bench.close()
+    report["box"]["load_after"] = [round(value, 2) for value in os.getloadavg()]
+    return report
+
+
+def _site_of(case: Case) -> tuple[str, int, str]:
+    """What needs a site of its own."""
+    return case.scenario, case.workers, case.commit

@@ -1,0 +1,132 @@
+"""The load: analyzers that send and wait for their answers. Run as ``python -m engine.devtools.bench.load``, told by
+JSON lines.
+
+Closed loop (``rate`` 0): each connection sends its next message when the last was answered; that gives the highest
+rate, but its answer times are only connections / rate. For latency the load is *offered*: ``rate`` messages a second
+over all connections, each at its own time, and the answer time runs from when it was due.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.devtools.bench.messages import astm, oru
+
+VT, END = b"\x0b", b"\x1c\r"
+ENQ, ACK, STX, ETX, EOT = b"\x05", b"\x06", b"\x02", b"\x03", b"\x04"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one case gave: ids acknowledged with the time they were sent, and answer times in seconds."""
+
+    acked: list[tuple[int, int, float]] = field(default_factory=list)
+    answer_s: list[float] = field(default_factory=list)
+    refused: int = 0
+
+
+def mllp_frames(channel: int, number: int, rng: random.Random) -> list[bytes]:
+    return [VT + oru(channel, number, rng) + END]
+
+
+def astm_frames(channel: int, number: int, rng: random.Random) -> list[bytes]:
+    frames = [ENQ]
+    for index, record in enumerate(astm(channel, number, rng), 1):
+        body = b"%d" % (index % 8) + record + ETX
+        frames.append(STX + body + b"%02X\r\n" % (sum(body) % 256))
+    frames.append(EOT)
+    return frames
+
+
+async def play(
+    channel: int,
+    port: int,
+    protocol: str,
+    messages: list[tuple[int, list[bytes]]],
+    period_s: float,
+    start: float,
+    out: Outcome,
+) -> None:
+    """Send ``messages`` over one connection; ``period_s`` 0 is a closed loop."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    wait = start - time.monotonic()
+    if wait > 0:
+        await asyncio.sleep(wait)
+    due = start + (random.Random(channel).random() * period_s)
+    try:
+        for number, frames in messages:
+            if period_s:
+                wait = due - time.monotonic()
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                began, due = due, due + period_s
+            else:
+                began = time.monotonic()
+            if protocol == "mllp":
+                writer.write(frames[0])
+                answer = await reader.readuntil(END)
+                good = b"|AA|" in answer or b"|CA|" in answer
+            else:
+                good = True
+                for frame in frames[:-1]:
+                    writer.write(frame)
+                    good = good and await reader.readexactly(1) == ACK
+                writer.write(frames[-1])
+            now = time.monotonic()
+            if good:
+                out.acked.append((channel, number, began))
+                out.answer_s.append(now - began)
+            else:
+                out.refused += 1
+    except (OSError, asyncio.IncompleteReadError):
+        out.refused += 1
+    finally:
+        writer.close()
+
+
+async def run_case(case: dict[str, Any]) -> dict[str, Any]:
+    """``case``: ports, protocol(s), connections, first (number), count per connection, rate, seed."""
+    out = Outcome()
+    connections: int = case["connections"]
+    work: list[tuple[int, int, str, list[tuple[int, list[bytes]]]]] = []
+    for index in range(connections):
+        channel = index % len(case["ports"])
+        port, protocol = case["ports"][channel]
+        rng = random.Random(case["seed"] * 1_000_003 + index)
+        make = mllp_frames if protocol == "mllp" else astm_frames
+        first = case["first"]
+        work.append(
+            (channel, port, protocol, [(n, make(channel, n, rng)) for n in range(first, first + case["count"])])
+        )
+    start = time.monotonic() + 0.3
+    period_s = connections / case["rate"] if case.get("rate") else 0.0
+    print(json.dumps({"start": start}), flush=True)
+    await asyncio.gather(
+        *(play(channel, port, protocol, messages, period_s, start, out) for channel, port, protocol, messages in work)
+    )
+    return {
+        "acked": out.acked,
+        "answer_s": sorted(out.answer_s),
+        "refused": out.refused,
+        "start": start,
+        "end": time.monotonic(),
+    }
+
+
+def main() -> None:
+    try:
+        import uvloop
+
+        run: Any = uvloop.run
+    except ImportError:
+        run = asyncio.run
+    for line in sys.stdin:
+        print(json.dumps(run(run_case(json.loads(line)))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""What a message costs by itself: parsed, mapped by a shipped mapping and serialised, in this process alone.
+
+Nothing is listened to, stored or sent, so that the figure is CPU time of this one thread. Every message differs, and
+none comes twice: values, times, flags, numbers and patients vary as from a real feed, and each round has messages of
+its own. What an analyzer sends again and again (codes, units, ranges) may be remembered from the warm-up; where ranges
+*change*, every result has one that was never seen.
+
+    messages   parse + map + serialise, and the same with tracing, as `explain` does it
+    sizes      one message of 20 to 10,000 OBX: the time for each, which must not grow
+    compile    from the files of a mapping to a checked one, each alone and all together as at a start; and to code that
+               has run through Python's compiler, which happens when the first message of a structure comes
+"""
+
+import gc
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.config import registry
+from engine.config.site import mapping_path
+from engine.devtools.bench.box import measure
+from engine.devtools.bench.messages import astm, oru
+from engine.mapping import Program, load
+from engine.model.message import FormatOptions, MapContext
+from engine.runtime import gc_tuning as heap
+
+NOISY = 0.2
+BATCH = 100  # messages between two looks at the clock
+WARM_UP = 300
+RESULTS = 20_000  # of all messages of a size and round together
+TRACED_PART = 4  # a traced message costs several times as much: fewer are made in the same time
+SIZES = (20, 1_000, 10_000)  # a message of 400,000 delimiters, some 20,000 results, is refused (TOO_LARGE)
+MESSAGE_US = 250.0
+TRACED_TIMES = 5.0
+COMPILE_MS = 150.0
+CONTEXT = MapContext(
+    channel="bench",
+    key=bytes(range(32)),
+    timezone="Asia/Kolkata",
+    received_at=datetime(2026, 3, 1, 12, tzinfo=UTC),
+    payload_hash="0" * 64,
+)
+# Compiles in an interpreter of its own, where nothing is yet: prints CPU ms for all names, and with their code.
+COMPILE = """
+import sys, time
+from engine.mapping import load
+from engine.config.site import mapping_path
+import engine.mapping.functions
+search = mapping_path(None)
+start = time.process_time()
+programs = [load(name, search) for name in sys.argv[1:]]
+loaded = time.process_time()
+for program in programs:
+    for generated in program.plain.values():
+        generated.made
+print((loaded - start) * 1000, (time.process_time() - start) * 1000)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Messages of one kind, without end.
+
+    Attributes:
+        make: the message of a number.
+    """
+
+    name: str
+    format: str
+    mapping: str
+    make: Callable[[int, random.Random], bytes]
+
+
+FEEDS = (
+    Feed("ORU, 20 OBX", "hl7v2", "hl7-results", lambda n, rng: oru(n % 32, n, rng)),
+    Feed("ORU, 20 OBX, changing ranges", "hl7v2", "hl7-results", lambda n, rng: oru(n % 32, n, rng, changing=True)),
+    Feed("ASTM, 20 R", "astm", "astm-results", lambda n, rng: b"".join(astm(n % 32, n, rng))),
+    Feed(
+        "ASTM, 20 R, changing ranges",
+        "astm",
+        "astm-results",
+        lambda n, rng: b"".join(astm(n % 32, n, rng, changing=True)),
+    ),
+)
+
+
+def run(folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure, and return the report.
+
+    Args:
+        folder: on the disk whose sync time is told; nothing is written for the cases.
+        seconds: CPU time for each case and round; sizes and compiling take what they take.
+    """
+    report: dict[str, Any] = {"version": 1, "box": measure(folder), "cases": []}
+    search = mapping_path(None)
+    programs = {name: load(name, search) for name in dict.fromkeys(feed.mapping for feed in FEEDS)}
+    numbers = {feed.name: 0 for feed in FEEDS}
+    measured: dict[str, list[tuple[float, float, float, int]]] = {feed.name: [] for feed in FEEDS}
+    for index in range(-1, rounds):
+        if index == 0:
+            heap.settle()  # as the daemon does once its mappings are compiled
+        for feed in FEEDS:
+            say("warm-up" if index < 0 else f"round {index + 1} of {rounds}: {feed.name}")
+            found = _round(feed, programs[feed.mapping], numbers, seconds if index >= 0 else 0.0)
+            if index >= 0:
+                measured[feed.name].append(found)
+    report["cases"] += [_message_case(feed, measured[feed.name]) for feed in FEEDS]
+    say(f"one message of up to {max(SIZES):,} results")
+    report["cases"] += [_size_case(size, programs["hl7-results"], rounds) for size in SIZES]
+    names = shipped_mappings(search)
+    for chosen in (*([name] for name in names), names):
+        say(f"compile {chosen[0] if len(chosen) == 1 else 'all shipped mappings'}")
+        report["cases"].append(_compile_case(chosen, rounds))
+    report["box"]["load_after"] = [round(value, 2) for value in os.getloadavg()]
+    return report
+
+
+def shipped_mappings(search: Sequence[Path]) -> list[str]:
+    """Names of the mappings in the folders, libraries left out."""
+    return sorted(
+        path.stem
+        for folder in search
+        for path in folder.glob("*.yaml")
+        if any(line.startswith("mapping:") for line in path.read_text(encoding="utf-8").splitlines())
+    )
+
+
+def _round(feed: Feed, program: Program, numbers: dict[str, int], seconds: float) -> tuple[float, float, float, int]:
+    """CPU us for a message: parse, parse + map + serialise, the same traced; and how many there were."""
+    codec = registry.load(registry.FORMATS, feed.format)
+    options = FormatOptions()
+    parse_s = whole_s = traced_s = 0.0
+    count = traced = size = 0
+    while whole_s < seconds or count < WARM_UP:
+        first = numbers[feed.name]
+        numbers[feed.name] += BATCH
+        rng = random.Random(f"{feed.name} {first}")
+        payloads = [feed.make(first + at, rng) for at in range(BATCH)]
+        gc.collect()  # what the making left behind is not the mapping's to collect
+        start = time.process_time()
+        for payload in payloads:
+            codec.parse(payload, options)
+        parsed = time.process_time()
+        for payload in payloads:
+            mapped = program.apply(codec.parse(payload, options), CONTEXT)
+        mapped_at = time.process_time()
+        size = len(mapped.documents[0].body)
+        for payload in payloads[: BATCH // TRACED_PART]:
+            program.explain(codec.parse(payload, options), CONTEXT)
+        parse_s += parsed - start
+        whole_s += mapped_at - parsed
+        traced_s += time.process_time() - mapped_at
+        count += BATCH
+        traced += BATCH // TRACED_PART
+    return parse_s / count * 1e6, whole_s / count * 1e6, traced_s / traced * 1e6, size
+
+
+def _message_case(feed: Feed, found: list[tuple[float, float, float, int]]) -> dict[str, Any]:
+    whole = _spread([each[1] for each in found])
+    traced = _spread([each[2] for each in found])
+    return {
+        "scenario": "mapping",
+        "kind": "message",
+        "case": f"{feed.name}: parse + {feed.mapping} + JSON",
+        "bytes_of_json": found[-1][3],
+        "parse_us": _spread([each[0] for each in found]),
+        "cpu_us": whole,
+        "target_us": MESSAGE_US,
+        "traced_us": traced,
+        "traced_times": round(traced["median"] / whole["median"], 2),
+        "target_times": TRACED_TIMES,
+        "noisy": _noisy(whole),
+    }
+
+
+def _size_case(size: int, program: Program, rounds: int) -> dict[str, Any]:
+    """One message of ``size`` results, as often as makes `RESULTS` of them."""
+    codec = registry.load(registry.FORMATS, "hl7v2")
+    options = FormatOptions()
+    rng = random.Random(f"one message of {size}")
+    times = []
+    for index in range(rounds):
+        payloads = [oru(0, index * 1000 + at, rng, results=size) for at in range(max(1, RESULTS // size))]
+        gc.collect()
+        start = time.process_time()
+        for payload in payloads:
+            program.apply(codec.parse(payload, options), CONTEXT)
+        times.append((time.process_time() - start) / len(payloads) / size * 1e6)
+    spread = _spread(times)
+    return {
+        "scenario": "mapping",
+        "kind": "size",
+        "case": f"{size:,} OBX in one message, for each OBX",
+        "results": size,
+        "cpu_us": spread,
+        "noisy": _noisy(spread),
+    }
+
+
+def _compile_case(names: list[str], rounds: int) -> dict[str, Any]:
+    command = [sys.executable, "-c", COMPILE, *names]
+    found = [subprocess.check_output(command).split() for _ in range(rounds)]  # noqa: S603  (our own program)
+    spread = _spread([float(loaded) for loaded, _ in found])
+    return {
+        "scenario": "mapping",
+        "kind": "compile",
+        "case": f"compile {names[0]}" if len(names) == 1 else f"compile all {len(names)} shipped mappings",
+        "cpu_ms": spread,
+        "with_code_ms": _spread([float(made) for _, made in found]),
+        "target_ms": COMPILE_MS if len(names) > 1 else None,
+        "noisy": _noisy(spread),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(values), 1),
+        "min": round(min(values), 1),
+        "max": round(max(values), 1),
+    }
+
+
+def _noisy(spread: dict[str, float]) -> bool:
+    return bool(spread["median"] and (spread["max"] - spread["min"]) / spread["median"] > NOISY)

@@ -1,0 +1,223 @@
+"""The demo's story: start the parts, let the analyzers play, count, and say in plain words what happens."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from engine.config.load import Site
+from engine.config.source import TcpPart
+from engine.devtools.demo.analyzers import Analyzer, Model
+from engine.devtools.demo.parts import Part, get_json, plain_environment, port_is_taken
+from engine.devtools.simulator.play import new_seed
+from engine.model.errors import LabRelayError
+
+# Which samples each channel of the repository's site plays: results only, so that every message ends on the server.
+PLAYED = {
+    "haematology": ("Mindray BC-5380", "mindray_bc5380", ("01-blood-count.hl7", "03-hindi-name.hl7")),
+    "chemistry": ("Erba EM-200", "erba_em200", ("01-chemistry.astm",)),
+    "serology": ("Abbott Architect", "abbott_architect", ("01-serology.hl7",)),
+}
+DRAIN_WITHIN_S = 60.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known at one moment."""
+
+    sent: int = 0
+    delivered: int = 0
+    waiting: int = 0
+    dead: int = 0
+
+
+class Demo:
+    """One run of the demo on ``site``."""
+
+    def __init__(
+        self, site: Site, *, samples: Path, messages: int | None, leave: bool, say: Callable[[str], None]
+    ) -> None:
+        self._site = site
+        self._messages = messages
+        self._leave = leave
+        self._say = say
+        self._logs = site.config.data / "demo"
+        server = next(d for d in site.config.destinations.values() if d.kind == "fhir")
+        host_port = server.url.split("//", 1)[1].split("/", 1)[0]
+        self._sandbox_host, _, port = host_port.rpartition(":")
+        self._sandbox_port = int(port)
+        self._base = "/" + server.url.split("//", 1)[1].partition("/")[2]
+        self._web = site.config.web.listen
+        self._stop = asyncio.Event()
+        seed = new_seed()
+        self._analyzers = [
+            Analyzer(model, zone=ZoneInfo(site.channels[model.channel].timezone), seed=seed + index)
+            for index, model in enumerate(_models(site, samples))
+        ]
+
+    async def run(self) -> int:
+        """Play to the end, or until Ctrl-C. 0 if every message is on the sandbox, else 1."""
+        taken = [
+            f"{name} ({host}:{port})"
+            for name, host, port in (
+                ("sandbox", self._sandbox_host, self._sandbox_port),
+                ("status page", self._web.host, self._web.port),
+                *((a.model.channel, a.model.address.host, a.model.address.port) for a in self._analyzers),
+            )
+            if port_is_taken(host, port)
+        ]
+        if taken:
+            raise LabRelayError(
+                f"already in use: {', '.join(taken)}; is another demo or daemon running? Stop it, then try again"
+            )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        listen = f"{self._sandbox_host}:{self._sandbox_port}"
+        sandbox = Part("the sandbox", ["sandbox", "--listen", listen], self._logs / "sandbox.log")
+        daemon = Part("the daemon", ["--site", str(self._site.folder), "run"], self._logs / "daemon.log")
+        try:
+            self._say(f"Starting a FHIR server to receive results (the sandbox) on http://{listen}{self._base}")
+            await sandbox.start(self._sandbox_host, self._sandbox_port)
+            self._say(f"Starting LabRelay on the site in {self._site.folder}")
+            last = self._analyzers[-1].model.address
+            await daemon.start(last.host, last.port)
+            self._say(f"The status page: http://{self._web.host}:{self._web.port}/")
+            for analyzer in self._analyzers:
+                model = analyzer.model
+                self._say(f"A simulated {model.name} connects to {model.address} ({model.protocol})")
+            return await self._play(daemon, sandbox)
+        except RuntimeError as error:
+            self._say(str(error))
+            return 1
+        finally:
+            for analyzer in self._analyzers:
+                await analyzer.close()
+            self._say("Stopping ...")
+            await daemon.stop()
+            await sandbox.stop()
+
+    async def _play(self, daemon: Part, sandbox: Part) -> int:
+        began = time.monotonic()
+        try:
+            before = await self._on_sandbox()
+        except (OSError, ValueError) as error:
+            raise RuntimeError("the sandbox does not answer any more") from error
+        progress = Progress()
+        shares = _shares(self._messages, len(self._analyzers))
+        quick = self._messages is not None
+        tasks = [
+            asyncio.create_task(
+                analyzer.play(count=share, pause_s=(lambda: 0.0) if quick else (lambda: random.uniform(0.5, 2.0)))
+            )
+            for analyzer, share in zip(self._analyzers, shares, strict=True)
+        ]
+        watch = asyncio.create_task(self._watch(progress, before))
+        stopped = asyncio.create_task(self._stop.wait())
+        everything = asyncio.gather(*tasks)
+        try:
+            first: set[asyncio.Future[Any]] = {everything, stopped}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set() and self._leave:
+                await self._drained(before, daemon, sandbox)
+            elif not self._stop.is_set():
+                self._say("All messages are sent; the parts go on until you press Ctrl-C.")
+                await stopped
+        finally:
+            for task in (*tasks, watch, stopped):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await everything
+        await self._look(progress, before)
+        return self._sum_up(progress, time.monotonic() - began)
+
+    async def _drained(self, before: int, daemon: Part, sandbox: Part) -> None:
+        """Wait until everything sent is on the sandbox, a part has ended, or it takes too long."""
+        deadline = time.monotonic() + DRAIN_WITHIN_S
+        while time.monotonic() < deadline and not (self._stop.is_set() or daemon.ended or sandbox.ended):
+            with contextlib.suppress(OSError, ValueError):  # an answer that is missing is not the end
+                if await self._on_sandbox() - before >= sum(a.acknowledged for a in self._analyzers):
+                    return
+            await asyncio.sleep(0.1)
+
+    async def _watch(self, progress: Progress, before: int) -> None:
+        in_place = plain_environment()
+        every = 0.5 if in_place else 5.0
+        while True:
+            await self._look(progress, before)
+            self._say(
+                ("\r" if in_place else "")
+                + f"  sent and acknowledged {progress.sent:5d}   on the FHIR server {progress.delivered:5d}   "
+                f"waiting {progress.waiting:4d}   dead {progress.dead:3d}"
+            )
+            await asyncio.sleep(every)
+
+    async def _look(self, progress: Progress, before: int) -> None:
+        progress.sent = sum(analyzer.acknowledged for analyzer in self._analyzers)
+        with contextlib.suppress(OSError, ValueError):
+            progress.delivered = await self._on_sandbox() - before
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            status = await get_json(self._web.host, self._web.port, "/status.json")
+            progress.dead = status["dead_total"]
+            progress.waiting = sum(
+                channel["stored_waiting"] + sum(lane["waiting"] for lane in channel["lanes"])
+                for channel in status["channels"]
+            )
+
+    async def _on_sandbox(self) -> int:
+        """How many messages the sandbox has results of: each leaves one Provenance."""
+        found = await get_json(self._sandbox_host, self._sandbox_port, f"{self._base}/Provenance?_summary=count")
+        return int(found["total"])
+
+    def _sum_up(self, progress: Progress, took_s: float) -> int:
+        self._say("")
+        self._say(f"{'analyzer':<20}{'channel':<14}{'sent':>6}{'acknowledged':>14}{'sent again':>12}")
+        for analyzer in self._analyzers:
+            model, sent, acknowledged = analyzer.model, analyzer.sent, analyzer.acknowledged
+            self._say(f"{model.name:<20}{model.channel:<14}{sent:>6}{acknowledged:>14}{analyzer.repeated:>12}")
+        complete = progress.delivered >= progress.sent and (
+            self._messages is None or progress.sent >= self._messages or self._stop.is_set()
+        )
+        verdict = "nothing lost" if complete else f"MISSING {progress.sent - progress.delivered}"
+        self._say(
+            f"{progress.sent} messages acknowledged, {progress.delivered} on the FHIR server, {progress.dead} dead, "
+            f"in {took_s:.1f} s: {verdict}"
+        )
+        if self._messages is not None and not self._stop.is_set():
+            return 0 if complete and progress.delivered == self._messages else 1
+        return 0 if complete or self._stop.is_set() else 1
+
+
+def _models(site: Site, samples: Path) -> list[Model]:
+    models = []
+    for channel, (name, folder, files) in PLAYED.items():
+        config = site.channels.get(channel)
+        if config is None or not config.enabled:
+            continue
+        if not isinstance(config.source, TcpPart) or config.source.listen is None:
+            continue
+        models.append(
+            Model(
+                name=name,
+                channel=channel,
+                protocol=config.source.link,
+                address=config.source.listen,
+                samples=tuple(samples / folder / file for file in files),
+            )
+        )
+    if not models:
+        raise LabRelayError(f"the site has none of the demo's channels ({', '.join(PLAYED)})")
+    return models
+
+
+def _shares(messages: int | None, players: int) -> list[int | None]:
+    """Split ``messages`` fairly; None: without end."""
+    if messages is None:
+        return [None] * players
+    return [messages // players + (1 if index < messages % players else 0) for index in range(players)]

@@ -1,0 +1,199 @@
+"""Analyzers that send text of their own, neither HL7 v2 nor E1394: printers' lines, tagged fields.
+
+Their samples are bytes as they come. What changes in them is found by a pattern for each; everything else stays. A
+printer hears no answers, so nothing can be refused and a fault on the way that no checksum shows is not made; one that
+waits for answers says ENQ, the text, EOT.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from engine.devtools.simulator import faults
+from engine.devtools.simulator.astm import ACK, ENQ, EOT, NAK, DroppedError
+from engine.devtools.simulator.dialogue import Dialogue, readable
+from engine.devtools.simulator.panels import AGAIN
+from engine.devtools.simulator.people import Reception
+from engine.devtools.simulator.wires import Wire
+
+ANSWER_WITHIN_S = 15.0
+ATTEMPTS = 6
+GS, ETX = "\x1d", "\x03"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one analyzer's text is varied.
+
+    Attributes:
+        parts: patterns whose group is replaced; ``number``, ``patient``, ``name``, ``value``, or a format of times.
+        answered: it waits for answers, and has a checksum.
+    """
+
+    parts: tuple[tuple[re.Pattern[str], str], ...]
+    answered: bool = False
+
+
+def _parts(*pairs: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    return tuple((re.compile(pattern, re.MULTILINE), what) for pattern, what in pairs)
+
+
+# Patterns after the samples of each pack, and the layouts that read them.
+SHAPES = {
+    "arkray-spotchem-el": Shape(
+        _parts(
+            (r"(\d\d/\d\d/\d\d \d\d:\d\d) ID#", "%y/%m/%d %H:%M"),
+            (r"ID# *(\S+)", "number"),
+            (r"(?:Na|K|Cl) +(\d+(?:\.\d+)?)", "value"),
+        )
+    ),
+    "biomerieux-minividas": Shape(
+        _parts(
+            (r"\x1epi([^|]+)\|", "patient"),
+            (r"\x1epn([^|]+)\|", "name"),
+            (r"\x1eci([^|]+)\|", "number"),
+            (r"\x1ett(\d\d:\d\d)\|", "%H:%M"),
+            (r"\x1etd(\d\d/\d\d/\d\d)\|", "%m/%d/%y"),
+            (r"\x1eqn(\d+(?:[.,]\d+)?)\|", "value"),
+        ),
+        answered=True,
+    ),
+    "siemens-rapidlab-348": Shape(
+        _parts(
+            (r"^348-\w+ +(\d\d:\d\d) ", "%H:%M"),
+            (r"^348-\w+ +\d\d:\d\d +(\d\d? \w{3} \d{4})", "%d %b %Y"),
+            (r"^Sample No\. +(\d+)", "number"),
+            (r"^Patient  ID +(\S+)", "patient"),
+            (r"^  \S+ +(\d+(?:\.\d+)?)[v^]?(?: +[A-Za-z%][A-Za-z/%]*)?\s*$", "value"),
+        )
+    ),
+}
+
+
+def new_text(
+    shape: Shape, sample: str, *, reception: Reception | None, at: datetime, rng: random.Random
+) -> tuple[str, list[str]]:
+    """A text like ``sample``, and the numbers of its specimens. Without ``reception``: the same specimens again."""
+    numbers: dict[str, str] = {}
+    person = reception.patient() if reception is not None else None
+
+    def replacement(what: str) -> Callable[[re.Match[str]], str]:
+        def replace(match: re.Match[str]) -> str:
+            old = match[1]
+            new = old
+            if what == "value":
+                whole = float(old.replace(",", "."))
+                decimals = len(re.split("[.,]", old)[1]) if re.search("[.,]", old) else 0
+                # Near the sample's: marks of what is out of range stay true, and what was calculated from it nearly.
+                new = f"{whole * rng.uniform(1 - AGAIN / 4, 1 + AGAIN / 4):.{decimals}f}"
+                new = new.replace(".", "," if "," in old else ".").rjust(len(old))
+            elif what.startswith("%"):
+                new = at.strftime(what)
+            elif reception is not None and person is not None:
+                if what == "number":
+                    new = numbers.setdefault(old, reception.number())
+                else:
+                    new = person.number if what == "patient" else person.family
+            start = match.start(1) - match.start()
+            return match[0][:start] + new + match[0][start + len(old) :]
+
+        return replace
+
+    text = sample
+    for pattern, what in shape.parts:
+        text = pattern.sub(replacement(what), text)
+    return (_summed(text) if shape.answered else text), list(numbers.values())
+
+
+def _summed(text: str) -> str:
+    """With the checksum of what it says now: of all bytes between STX and GS, GS included, in small hex digits."""
+    body, mark, _ = text[1:].rpartition(GS)
+    return f"{text[:1]}{body}{mark}{sum((body + mark).encode('latin-1')) & 0xFF:02x}{ETX}"
+
+
+class TextPlayer:
+    """Sends texts over one wire, one at a time."""
+
+    def __init__(self, wire: Wire, dialogue: Dialogue, *, answered: bool) -> None:
+        self._wire = wire
+        self._talk = dialogue
+        self._answered = answered
+
+    def transmissions(self, message: bytes) -> int:
+        return 1
+
+    async def send(self, message: bytes, plan: faults.Plan) -> bool:
+        """Whether the peer has it, as far as can be known: without answers always.
+
+        Raises:
+            DroppedError: as planned. OSError: the line broke.
+        """
+        if said := self._wire.unread():
+            self._talk.came(said)
+            self._talk.violation(f"{readable(said)} where nothing was asked")
+        if plan.noise:
+            self._talk.fault("garbage", f"noise before the text: {plan.noise.hex(' ')}")
+            await self._wire.write([plan.noise])
+        if self._answered and not await self._say(ENQ, plan):
+            return False
+        if plan.dropped is not None:
+            await self._drop(message, plan, plan.dropped[1])
+        if not self._answered:
+            await self._write(message, plan)
+            return True
+        taken = await self._text(message, plan)
+        await self._write(EOT, plan)
+        return taken
+
+    async def _text(self, message: bytes, plan: faults.Plan) -> bool:
+        if plan.damaged is not None:
+            at = plan.rng.randrange(1, len(message) - 5)
+            wrong = message[:at] + bytes([message[at] ^ 1]) + message[at + 1 :]
+            self._talk.fault("bad-checksum", "damaged on its way: the peer must answer NAK")
+            if await self._say(wrong, plan):
+                self._talk.violation("ACK to a text that was damaged: it may hold anything")
+                return True
+        if plan.deaf is not None and await self._say(message, plan):
+            self._talk.fault("lost-ack", "ACK is lost on its way: the text again")
+            self._talk.tally.repeated += 1
+        for _ in range(ATTEMPTS):
+            if await self._say(message, plan):
+                return True
+        return False
+
+    async def _say(self, data: bytes, plan: faults.Plan) -> bool:
+        """Write, and wait for the answer: True for ACK."""
+        await self._write(data, plan)
+        try:
+            answer = await self._wire.read(ANSWER_WITHIN_S)
+        except TimeoutError:
+            self._talk.violation(f"no answer within {ANSWER_WITHIN_S:g} s")
+            return False
+        self._talk.came(answer)
+        if answer not in (ACK, NAK):
+            self._talk.violation(f"{readable(answer)}, where ACK or NAK was due")
+        return answer[:1] == ACK
+
+    async def _write(self, data: bytes, plan: faults.Plan) -> None:
+        self._talk.sent(data)
+        self._talk.tally.frames += len(data) > 1
+        pieces = plan.pieces(data)
+        if len(pieces) > 1:
+            self._talk.fault("slow" if plan.slow else "split", f"written in {len(pieces)} pieces")
+        await self._wire.write(pieces, plan.pause_s)
+
+    async def _drop(self, message: bytes, plan: faults.Plan, share: float) -> None:
+        part = message[: max(1, int(len(message) * share))]
+        await self._write(part, plan)
+        self._talk.fault("drop", "the line breaks in the middle of a text")
+        if self._answered and len(part) == len(message):  # as an analyzer does: it waits, and the answer is lost
+            try:
+                await self._wire.read(ANSWER_WITHIN_S)
+            except TimeoutError:
+                self._talk.violation(f"no answer within {ANSWER_WITHIN_S:g} s")
+        await (self._wire.drop() if plan.rng.random() < 0.5 else self._wire.hang_up())
+        await asyncio.sleep(0)
+        raise DroppedError

@@ -1,0 +1,395 @@
+"""A message without its patient, to be shown to others: HL7 v2 and E1394, for bug reports. Pure.
+
+What is kept is named here, field by field, and only where the value is of the kind that the field is for; everything
+else is replaced. So a name in a field that is for a date, a segment that nobody knows, a vendor's own field: none
+survives.
+
+    kept        delimiters, segments, empty fields and HL7's "", repetitions, components, line ends, set IDs, types,
+                numbers, ranges of numbers; of the analyzer what a code table has, or the message of another patient at
+                such a place (`engine.diagnostics.deidentified_codes`): codes, their texts, units, flags, its name and
+                version
+    replaced    all else, codes that no other patient has included, by tokens: the same text gives the same token in one
+                export, and texts of six or more digits become as many digits
+    shifted     dates and times, all of one patient's by the same number of days; times of day to the quarter of a day
+    cut         dates of birth, and others of more than a year before, to the year; 90 years and more are one
+    dropped     free text: `text` stands there instead, in NTE, C, and results that are no number and no known code
+    told        bytes that are no text: a value that had some ends in one
+
+Whoever has the key can try what became of a name, so a key is made for each export and thrown away with it.
+"""
+
+import re
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from hashlib import blake2b
+
+KEY_BYTES = 32
+TEXT = "text"
+HEADERS = ("MSH", "FHS", "BHS", "H")
+LEAST_SHIFT, MOST_SHIFT = 30, 3000  # days, into the past
+OLDEST = 90  # years of age from which on all are one
+LONG_AGO = 366  # days before the message: older dates are cut to their year
+QUARTER = 6  # hours
+_TOKEN = "ABCDEFGHJKMNPQRSTVWXYZ0123456789"  # noqa: S105 - letters of what replaces a value
+_TOKEN_LENGTH = 9
+_KEPT_DIGITS = 6
+
+Kind = str
+
+CODE = re.compile(r"[0-9A-Za-z%#*.?+(/_-][0-9A-Za-z .%/_+()\[\]{}:<>=,#*?'^&-]{0,59}")
+_NUMBER = re.compile(r"[<>=~ ]{0,3}[+-]?[0-9]{1,9}(?:[.,][0-9]{1,9})?(?:[eE][+-]?[0-9]{1,2})?")  # shorter than phones
+_SMALL = re.compile(r"[0-9]{1,3}")
+_SUB_ID = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}|[A-Za-z]")
+_BOUND, _LONG_BOUND = r"-?[0-9]{1,6}(?:[.,][0-9]{1,4})?", r"-?[0-9]{1,9}(?:[.,][0-9]{1,6})?"
+_RANGE = re.compile(rf" *(?:[<>]=?)? *{_BOUND} *| *{_LONG_BOUND} *(?:-|to|TO|\.\.) *{_LONG_BOUND} *")
+_UNIT = re.compile(
+    r"%|(?:10[*^][0-9]{1,2}|[kmunpfd]?(?:g|L|l|mol|IU|U|Eq|kat|m))/(?:[kmunpfd]?(?:g|L|l|mol)|min|h|d)|UCUM"
+)
+_FLAG = re.compile(r"[<>*!+?-]{1,3}")
+_VERSION = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}|LIS2-A2?|E1394-97|[PTDQ]")
+_TYPE = re.compile(
+    "(?:ACK|ADT|ESU|INR|INU|MDM|OML|ORL|ORM|ORR|ORU|OUL|QBP|QRY|RSP|SSU|TCR|TCU)(?:_[A-Z][0-9]{2})?|[A-Z][0-9]{2}"
+)
+_CHARSET = re.compile(  # table 0211, and what senders write instead
+    r"ASCII|8859/[0-9]{1,2}|UNICODE(?: UTF-(?:8|16|32))?|UTF-?8|(?:ISO IR|CP|WINDOWS-)[0-9]{2,4}|GB 18030-2000|"
+    r"KS X 1001|CNS 11643-1992|BIG-5"
+)
+_SYSTEMS = frozenset({"ISO+", "L", "LN", "SCT", "UCUM"})  # of table 0396, those that come with results
+_DATE = re.compile(
+    r"((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+    r"((?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:[0-5][0-9](?:\.[0-9]{1,4})?)?)?)?([+-][0-9]{4})?"
+)
+_DAY, _MONTH, _YEAR = "(?:0[1-9]|[12][0-9]|3[01])", "(?:0[1-9]|1[0-2])", "(?:19|20)[0-9]{2}"
+_YEAR_ALONE = re.compile(r"((?:19|20)[0-9]{2})(?:0[1-9]|1[0-2])?")
+_OTHER_DATE = re.compile(f"(?:{_DAY}{_MONTH}|{_MONTH}{_DAY}){_YEAR}")  # not as the standards write it
+
+# Words that results come in, beside the codes of the tables: what an analyzer says, and nobody is called.
+_WORDS = frozenset(
+    """positive negative pos neg reactive non-reactive nonreactive detected not-detected equivocal indeterminate
+    borderline normal abnormal trace present absent invalid valid error none clear turbid cloudy hazy yellow straw amber
+    red brown colorless few many moderate rare small medium large low high + ++ +++ ++++ - +/- 1+ 2+ 3+ 4+ nil done
+    failed passed pass fail s i r > < >= <= <> = / :""".split()  # noqa: SIM905 - a list of so many words is read better so
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_OF: dict[str, frozenset[str]] = {  # tables of HL7 v2 and E1394, of which the letters are kept
+    "sex": _words("M F O U A N m f u"),
+    "class": _words("E I O P R B C N U"),
+    "control": _words(
+        "NW OK UA CA OC CR UC DC OD DR UD HD OH HR UH RL OE OR UR RP RQ UM PR PA RO UN SC SN SR SS XO XX NA"
+    ),
+    "status": _words("A CA CM DC ER HD IP RP SC O I S P C R F X Y Z N D U W B Q V T"),
+    "section": _words("AU BG BLB CUS CTH CT CH CP EC EN HM ICU IMM LAB MB MCB MYC OTH RX PHY SR TX URN VR"),
+    "action": _words("A G L O P R S C N X Q D"),
+    "source": _words("L P O I"),
+    "note": _words("G T P N I"),
+    "flag": _words("A AA B D H HH HU I IND L LL LU N ND NEG NR POS R RR S U VS W MS >A <A"),
+    "value": _words("NM SN ST TX FT CE CWE CNE CF DT TM TS DTM ED RP IS ID SI XPN XCN CX EI NA"),
+}
+
+# Of the fields that are not listed, each component becomes a token, or is shifted where it is a date.
+_HL7: dict[str, dict[int, Kind]] = {
+    "MSH": {3: "code", 5: "code", 7: "date", 9: "type", 11: "version", 12: "version", 15: "type", 16: "type",
+            17: "type", 18: "charset", 19: "code", 20: "code", 21: "code"},
+    "PID": {1: "small", 7: "birth", 8: "sex"},
+    "PV1": {1: "small", 2: "class", 44: "date", 45: "date"},
+    "NK1": {1: "small"},
+    "IN1": {1: "small"},
+    "ORC": {1: "control", 5: "status", 9: "date", 15: "date"},
+    "OBR": {1: "small", 4: "known", 5: "action", 6: "date", 7: "date", 8: "date", 11: "action", 14: "date", 15: "known",
+            22: "date", 24: "section", 25: "status", 27: "date"},
+    "OBX": {1: "small", 2: "value", 3: "code", 4: "sub", 5: "result", 6: "unit", 7: "range", 8: "flag", 11: "status",
+            12: "date", 14: "date", 17: "known", 18: "code", 19: "date"},
+    "NTE": {1: "small", 2: "source", 3: "text", 4: "known"},
+    "SPM": {1: "small", 4: "known", 8: "known", 11: "known", 17: "date", 18: "date"},
+    "SAC": {},
+    "INV": {1: "code", 2: "known", 3: "code", 4: "code", 8: "number", 9: "number", 11: "unit", 12: "date", 16: "code"},
+    "TCD": {1: "code"},
+    "TQ1": {1: "small", 7: "date", 8: "date", 9: "action"},
+    "MSA": {1: "control"},
+    "EVN": {1: "type", 2: "date"},
+    "MRG": {}, "PV2": {}, "PD1": {}, "AL1": {}, "DG1": {}, "GT1": {}, "IN2": {}, "SFT": {}, "ERR": {}, "QRD": {},
+    "QRF": {}, "QPD": {}, "RCP": {}, "TXA": {}, "SID": {}, "EQU": {}, "ECD": {}, "DSC": {}, "DSP": {}, "FHS": {},
+    "BHS": {}, "FTS": {}, "BTS": {}, "ROL": {}, "CTD": {}, "CTI": {}, "BLG": {}, "FT1": {}, "ORG": {}, "PRT": {},
+}  # fmt: skip
+_ASTM: dict[str, dict[int, Kind]] = {
+    "H": {5: "code", 12: "version", 13: "version", 14: "date"},
+    "P": {2: "small", 8: "birth", 9: "sex"},
+    "C": {2: "small", 3: "source", 4: "text", 5: "note"},
+    "O": {2: "small", 5: "known", 6: "action", 7: "date", 8: "date", 9: "date", 12: "action", 15: "date", 16: "known",
+          23: "date", 26: "status"},
+    "R": {2: "small", 3: "code", 4: "result", 5: "unit", 6: "range", 7: "flag", 8: "flag", 9: "status", 12: "date",
+          13: "date", 14: "code"},
+    "M": {2: "small"},
+    "S": {2: "small"},
+    "Q": {2: "small", 13: "status"},
+    "L": {2: "small", 3: "flag"},
+}  # fmt: skip
+
+
+class UnknownFormatError(ValueError):
+    """The bytes are neither HL7 v2 nor E1394: nobody can say where in them a patient stands."""
+
+
+@dataclass(slots=True)
+class Deidentifier:
+    """One export.
+
+    Attributes:
+        key: random, for this export alone.
+        known: codes that tables have, in lower case; their texts are kept where a code belongs.
+        shared: what messages of several patients have where a code belongs; so are they.
+    """
+
+    key: bytes = field(repr=False)
+    known: Container[str] = frozenset()
+    shared: Container[str] = frozenset()
+    _tokens: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def apply(self, payload: bytes, received: date) -> tuple[bytes, int]:
+        """The message without its patient, and by how many days its dates are shifted.
+
+        Args:
+            received: the day on which the message came.
+
+        Raises:
+            UnknownFormatError: neither HL7 v2 nor E1394.
+        """
+        lines, cut = cut_up(payload)
+        days = self._shift(lines, cut)
+        moved = _Dates(received, days, _births(lines, cut))
+        done = [line if number % 2 else self._line(line, cut, moved) for number, line in enumerate(lines)]
+        return "".join(done).encode("latin-1"), days
+
+    def token(self, text: str) -> str:
+        """What stands for a text in this export."""
+        found = self._tokens.get(text)
+        if found is None:
+            found = self._tokens[text] = self._made(text)
+        return found
+
+    def _made(self, text: str) -> str:
+        digest = blake2b(text.strip().upper().encode("utf-8", "surrogatepass"), key=self.key, digest_size=64).digest()
+        if len(text) >= _KEPT_DIGITS and text.isascii() and text.isdigit():
+            made = "".join(str(byte % 10) for byte in digest[: min(len(text), 60)])
+            return made if made != text else made[:-1] + str((int(made[-1]) + 1) % 10)
+        return "T" + "".join(_TOKEN[byte % 32] for byte in digest[:_TOKEN_LENGTH])
+
+    def _shift(self, lines: list[str], cut: "Delimiters") -> int:
+        """The days for this message: the same for all messages of its (first) patient."""
+        patient = patient_of(lines, cut)
+        digest = blake2b(patient.encode("utf-8", "surrogatepass"), key=self.key, digest_size=8, person=b"days").digest()
+        return -(LEAST_SHIFT + int.from_bytes(digest, "big") % (MOST_SHIFT - LEAST_SHIFT))
+
+    # -- lines and fields ----------------------------------------------------------------------------------------
+
+    def _line(self, line: str, cut: "Delimiters", moved: "_Dates") -> str:
+        fields = line.split(cut.field)
+        name = fields[0]
+        places = cut.places.get(name.strip())
+        if not line.strip():
+            return line
+        if places is None:
+            if len(fields) == 1 or not re.fullmatch(r"[A-Z][A-Z0-9]{0,2}", name.strip()):
+                return TEXT + _odd(line)  # a line of its own, or the rest of a field that was broken up
+            fields[0] = name if self._is_code(name.strip()) else "ZZZ" if cut.is_hl7 else "Z"
+            places = {}
+        header = name.strip() in HEADERS and re.search(r"\w", fields[1] if len(fields) > 1 else "") is None
+        if name.strip() in HEADERS and not header:
+            places = {}  # it declares no delimiters, so that it is none
+        result_type = ""
+        for at in range(1, len(fields)):
+            if header and at == 1:
+                continue
+            number = at + 1 if header or not cut.is_hl7 else at
+            kind = places.get(number, "")
+            if name == "OBX" and number == 2:
+                result_type = fields[at].strip()
+            if kind == "result" and result_type == "ED":
+                fields[at] = cut.component.join(["", "", "", "Base64", "dGV4dA=="])
+                continue
+            fields[at] = self._field(fields[at], kind, cut, moved)
+        return cut.field.join(fields)
+
+    def _field(self, value: str, kind: Kind, cut: "Delimiters", moved: "_Dates") -> str:
+        if not value.strip() or value == '""':
+            return value
+        if kind == "text":
+            return TEXT + _odd(value)
+        whole = _WHOLE.get(kind)
+        if whole is not None and whole.fullmatch(value.strip()):  # 10^3/uL, whatever ^ is in this message
+            return value
+        parts = re.split(f"({cut.inner})", value)
+        return "".join(part if number % 2 else self._value(part, kind, moved) for number, part in enumerate(parts))
+
+    def _is_code(self, text: str) -> bool:
+        """Whether a table has it, or the message of another patient."""
+        return text.lower() in self.known or text in self.shared
+
+    def _value(self, value: str, kind: Kind, moved: "_Dates") -> str:
+        bare = value.strip()
+        if not bare or bare == '""':
+            return value
+        # Also where a number could stand: a birth date is a result of some analyzers.
+        if (date_shown := moved.shown(bare, birth=kind == "birth")) and not (kind == "code" and self._is_code(bare)):
+            return value.replace(bare, date_shown)
+        if kind == "result" and _OTHER_DATE.fullmatch(bare):
+            return TEXT
+        if kind == "result":
+            keep = _NUMBER.fullmatch(bare) is not None or bare.lower() in _WORDS or bare.lower() in self.known
+        elif kind == "range":
+            keep = _RANGE.fullmatch(bare) is not None or bare.lower() in _WORDS or self._is_code(bare)
+        else:
+            pattern = PATTERNS.get(kind)
+            keep = (pattern is not None and pattern.fullmatch(bare) is not None) or bare in _OF.get(kind, ())
+            keep = keep or (kind in OF_ANALYZER and (bare in _SYSTEMS or self._is_code(bare)))
+        if keep:
+            return value
+        return TEXT + _odd(value) if kind == "result" else self.token(bare) + _odd(value)
+
+
+PATTERNS: Mapping[Kind, re.Pattern[str]] = {
+    "small": _SMALL,
+    "unit": _UNIT,
+    "charset": _CHARSET,
+    "sub": _SUB_ID,
+    "flag": _FLAG,
+    "type": _TYPE,
+    "version": _VERSION,
+    "number": _NUMBER,
+}
+
+
+_WHOLE: Mapping[Kind, re.Pattern[str]] = {"unit": _UNIT, "range": _RANGE}
+# Where the analyzer stands, and not its patient: what several patients' messages have there is kept.
+OF_ANALYZER = frozenset({"code", "known", "unit", "flag", "type", "version", "sub"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Dates:
+    """How the dates of one message are shown.
+
+    Attributes:
+        received: the day on which it came. days: by which its dates are shifted.
+        births: days of birth that stand in it, as ``YYYYMMDD``.
+    """
+
+    received: date
+    days: int
+    births: frozenset[str]
+
+    def shown(self, text: str, *, birth: bool) -> str:
+        """A date or time as it is shown, as long as it was; the empty text where it is none.
+
+        One that is cut to its year stands at the year's first day, where it had a day.
+        """
+        if birth and (year := _YEAR_ALONE.fullmatch(text)) is not None:
+            shown = self.shown(f"{year[1]}0701", birth=True)[:4]
+            return shown + ("01" if len(text) > len(shown) else "")
+        found = _DATE.fullmatch(text)
+        if found is None:
+            return ""
+        try:
+            day = date(int(found[1]), int(found[2]), int(found[3]))
+            moved, now = day + timedelta(days=self.days), self.received + timedelta(days=self.days)
+        except (ValueError, OverflowError):
+            return ""
+        time = found[4] or ""
+        if birth or text[:8] in self.births or (self.received - day).days > LONG_AGO:
+            return f"{max(moved.year, now.year - OLDEST):04}0101{re.sub('[0-9]', '0', time)}{found[5] or ''}"
+        if time:
+            time = f"{int(time[:2]) // QUARTER * QUARTER:02}{re.sub('[0-9]', '0', time[2:])}"
+        return f"{moved:%Y%m%d}{time}{found[5] or ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delimiters:
+    """How one message is cut.
+
+    Attributes:
+        inner: a pattern of everything that cuts a field into values.
+    """
+
+    field: str
+    component: str
+    inner: str
+    is_hl7: bool
+
+    @property
+    def places(self) -> dict[str, dict[int, Kind]]:
+        return _HL7 if self.is_hl7 else _ASTM
+
+    @classmethod
+    def of(cls, text: str, start: int) -> "Delimiters":
+        is_hl7 = text[start] != "H"
+        at = start + (3 if is_hl7 else 1)
+        separator = text[at : at + 1]
+        found = re.match(r"[^\w\s]{0,5}", text[at + 1 : at + 6])
+        declared = found[0].split(separator)[0] if found else ""
+        usual = "^~\\&" if is_hl7 else "\\^&"
+        marks = declared or usual
+        escape = marks[2:3]  # of both: ^~\\& and \\^&
+        cutting = "".join(sign for sign in dict.fromkeys(marks) if sign != escape)
+        component = (marks[0:1] if is_hl7 else marks[1:2]) or "^"
+        return cls(separator, component, f"[{re.escape(cutting or '^')}]", is_hl7)
+
+
+def _start(text: str) -> int | None:
+    """Where the header begins; None where the text does not begin with one, but for signs that are none."""
+    found = re.match(r"[\x00-\x20]*(?:\xef\xbb\xbf)?((?:MSH|FHS|BHS)(?=[^\w\s])|H(?=[^\w\s]))", text)
+    return found.start(1) if found else None
+
+
+def cut_up(payload: bytes) -> tuple[list[str], Delimiters]:
+    """The lines of a message, each followed by what ended it, and how they are cut.
+
+    Raises:
+        UnknownFormatError: neither HL7 v2 nor E1394.
+    """
+    text = payload.decode("latin-1")
+    start = _start(text)
+    if start is None:
+        raise UnknownFormatError("neither HL7 v2 nor ASTM E1394: where a patient stands in it is not known")
+    return re.split(r"([\r\n\x0b\x1c]+)", text), Delimiters.of(text, start)
+
+
+def patient_of(lines: list[str], cut: Delimiters) -> str:
+    """What names the (first) patient of a message, in capitals: a number, else a name; empty where nothing does."""
+    for line in lines[::2]:
+        fields = line.split(cut.field)
+        places = {"PID": (3, 2, 4, 5), "P": (2, 3, 4, 5)}.get(fields[0].strip(), ())
+        texts = (re.split(cut.inner, fields[at])[0] for at in places if at < len(fields))
+        if patient := next((text.strip().upper() for text in texts if text.strip()), ""):
+            return patient
+    return ""
+
+
+def _births(lines: list[str], cut: Delimiters) -> frozenset[str]:
+    """Days of birth of a message, wherever it says them as such."""
+    found: set[str] = set()
+    for line in lines[::2]:
+        fields = line.split(cut.field)
+        for at, kind in cut.places.get(fields[0].strip(), {}).items():
+            if kind == "birth" and at - (not cut.is_hl7) < len(fields):
+                bare = fields[at - (not cut.is_hl7)].strip()
+                found.update([bare[:8]] if _DATE.fullmatch(bare) else [])
+    return frozenset(found)
+
+
+def _odd(value: str) -> str:
+    """One sign for the oddest thing in a text: a control character, bytes that are no UTF-8, a letter beyond ASCII."""
+    for sign in value:
+        if sign < " " and sign != "\t":
+            return sign
+    if value.isascii():
+        return ""
+    try:
+        value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return "\xff"
+    return "\xc3\xa9"

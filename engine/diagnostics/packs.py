@@ -1,0 +1,123 @@
+"""Analyzer packs at work: which one a message is of, and whether a pack is sound.
+
+What a pack is and how it is read: `engine.config.pack`. The conditions of a pack are those of routes (`when:`), so they
+say the same here and in a channel file.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from engine.config.pack import CHANNEL_FILE, CODES_FILE, FOLDER, Pack, find_pack, packs, read_pack
+from engine.mapping.conditions import Condition, compile_condition
+from engine.mapping.table_files import read_table
+from engine.mapping.tables import Row, Table
+from engine.model.errors import ConfigError
+from engine.model.message import Parsed
+
+__all__ = ["FOLDER", "Pack", "check_pack", "codes_of", "find_pack", "packs", "read_pack", "recognise"]
+
+LOOKED_AT = 64 * 1024  # bytes of a payload that patterns look at: every sign stands at the beginning of a message
+KEY = ("code", "unit_in")
+
+
+def recognise(given: Parsed | bytes, known: Iterable[Pack] | None = None) -> list[tuple[Pack, str]]:
+    """The packs whose signs a message shows, and what was seen, in words.
+
+    Args:
+        given: a parsed message (conditions are asked), or raw bytes (patterns are searched for).
+        known: the packs to ask, in this order; without it all that ship.
+    """
+    found = []
+    for pack in packs() if known is None else known:
+        for at, sign in enumerate(pack.config.recognise):
+            if isinstance(given, Parsed):
+                if sign.when is None or given.format != pack.config.format:
+                    continue
+                shown = _condition(sign.when, pack.config.format, _place(pack, at))(given)
+            else:
+                pattern = sign.bytes_match
+                shown = pattern is not None and _pattern(pattern).search(given[:LOOKED_AT]) is not None
+            if shown:
+                found.append((pack, sign.why))
+                break
+    return found
+
+
+@lru_cache(maxsize=512)
+def _condition(text: str, message_format: str, place: str) -> Condition:
+    return compile_condition(text, message_format, place=place)
+
+
+@lru_cache(maxsize=512)
+def _pattern(text: str) -> re.Pattern[bytes]:
+    return re.compile(text.encode("latin-1"), re.DOTALL)
+
+
+def _place(pack: Pack, at: int) -> str:
+    """Where a sign's condition stands."""
+    listed = pack.node.get("recognise")
+    node = listed.items[at] if listed is not None and at < len(listed.items) else pack.node
+    return (node.get("when") or node.get("bytes_match") or node).place
+
+
+def codes_of(pack: Pack) -> list[Row]:
+    """The rows of its code table, in the order of the file.
+
+    Raises:
+        ConfigError: the table is wrong.
+    """
+    table, problems = _table(pack)
+    if problems:
+        raise ConfigError(*problems)
+    return table.rows if table is not None else []
+
+
+def _table(pack: Pack) -> tuple[Table | None, list[str]]:
+    path, name = pack.codes, pack.place(CODES_FILE)
+    if path is None:
+        return None, []
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [f"{name}:1:1: cannot be read as UTF-8 ({type(error).__name__}); save it as UTF-8"]
+    table, findings = read_table(text, "analytes", name, KEY)
+    return table, [finding.at(name) for finding in findings if not finding.unfinished]  # `check_pack` says it its way
+
+
+def check_pack(pack: Pack) -> Iterator[str]:
+    """What is wrong with a pack beyond its `pack.yaml`, each with its place and what to do."""
+    for at, sign in enumerate(pack.config.recognise):
+        try:
+            if sign.when is not None:
+                _condition(sign.when, pack.config.format, _place(pack, at))
+            if sign.bytes_match is not None:
+                _pattern(sign.bytes_match)
+        except ConfigError as error:
+            yield from error.problems
+        except (re.error, UnicodeEncodeError) as error:
+            yield f"{_place(pack, at)}: this is no regular expression over bytes: {error}"
+    table, problems = _table(pack)
+    yield from problems
+    name = pack.place(CODES_FILE)
+    for row in table.rows if table is not None else ():
+        if not row.cells.get("source"):
+            yield f"{name}:{row.line}:1: without a source; write how it is known what this code means"
+        if row.code is None and not row.cells.get("note"):
+            yield f"{name}:{row.line}:1: without a LOINC code and without a note; write why there is none"
+        if row.code is not None and "display" not in row.cells:
+            yield f"{name}:{row.line}:1: a LOINC code without its name; add display"
+    if f"\nanalyzer: {pack.name}" not in f"\n{pack.template}":
+        yield f"{pack.place(CHANNEL_FILE)}:1:1: does not name its pack; add analyzer: {pack.name}"
+
+
+def own_packs(site: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The packs in a site's own folder, each with its problems."""
+    base = site / FOLDER
+    for folder in sorted(base.iterdir()) if base.is_dir() else ():
+        if folder.is_dir() and not folder.name.startswith("."):
+            try:
+                yield folder, list(check_pack(read_pack(folder)))
+            except ConfigError as error:
+                yield folder, list(error.problems)

@@ -1,0 +1,156 @@
+"""How the parts of a hold rule answer, once compiled: comparisons, earlier values, controls, tables of limits.
+
+What is not known is neither true nor false, and is noted in what was asked.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from engine.mapping.hold_rules import limits
+from engine.mapping.hold_rules.asked import Asked, NumberOf, T, TestOf, TextsOf
+from engine.mapping.hold_rules.names import value_of
+from engine.mapping.hold_rules.values import Number, Test, both, compare, either, exact, percent
+
+
+def compared(operator: str, left: NumberOf, right: NumberOf) -> TestOf:
+    return lambda asked: compare(operator, left(asked), right(asked))
+
+
+def same(left: TextsOf, right: TextsOf) -> TestOf:
+    def test(asked: Asked) -> Test:
+        some, others = left(asked), right(asked)
+        return None if some is None or others is None else not set(some).isdisjoint(others)
+
+    return test
+
+
+def quietly(asked: Asked, of: Callable[[Asked], T | None]) -> T | None:
+    """A value whose absence is an answer, and no reason to tell."""
+    before = list(asked.unknown)
+    found = of(asked)
+    asked.unknown[:] = before
+    return found
+
+
+def first_of(first: Callable[[Asked], T | None], second: Callable[[Asked], T | None]) -> Callable[[Asked], T | None]:
+    """``first | second``: the first that is known."""
+
+    def value(asked: Asked) -> T | None:
+        found = quietly(asked, first)
+        return second(asked) if found is None else found
+
+    return value
+
+
+def one_of(
+    condition: TestOf, first: Callable[[Asked], T | None], second: Callable[[Asked], T | None]
+) -> Callable[[Asked], T | None]:
+    """``first if condition else second``; unknown where the condition is."""
+
+    def value(asked: Asked) -> T | None:
+        test = condition(asked)
+        return None if test is None else first(asked) if test else second(asked)
+
+    return value
+
+
+def _earlier(asked: Asked, within_us: int, told: str) -> Decimal | None:
+    if not asked.result.subject:
+        asked.miss(f"{told}: the result names no patient")
+        return None
+    found = asked.earlier.value(asked.result, within_us)
+    if found is None:
+        asked.miss(f"{told}: no earlier value of this patient with this code and unit in that time")
+    return found
+
+
+def _change(asked: Asked, within_us: int, told: str) -> tuple[Decimal, Decimal] | None:
+    """What it changed by, and the earlier value."""
+    value = exact(value_of(asked))
+    before = _earlier(asked, within_us, told)
+    if value is None:
+        asked.miss(f"{told}: the result is no exact number")
+    return None if value is None or before is None else (value - before, before)
+
+
+def _previous(within_us: int, told: str) -> NumberOf:
+    return lambda asked: _earlier(asked, within_us, told)
+
+
+def _delta(within_us: int, told: str) -> NumberOf:
+    return lambda asked: None if (found := _change(asked, within_us, told)) is None else found[0]
+
+
+def _delta_percent(within_us: int, told: str) -> NumberOf:
+    def number(asked: Asked) -> Number | None:
+        found = _change(asked, within_us, told)
+        if found is None:
+            return None
+        made = percent(*found)
+        if made is None:
+            asked.miss(f"{told}: the earlier value is 0")
+        return made
+
+    return number
+
+
+PAST: dict[str, Callable[[int, str], NumberOf]] = {
+    "previous": _previous,
+    "delta": _delta,
+    "delta_percent": _delta_percent,
+}
+
+
+def qc_failed(within_us: int, told: str) -> TestOf:
+    def test(asked: Asked) -> Test:
+        failed = asked.earlier.control_failed(tuple(code for _, code in asked.result.codes), within_us)
+        if failed is None:
+            asked.miss(f"{told}: no control of this test was judged in that time")
+        return failed
+
+    return test
+
+
+def _row_for(asked: Asked, table: limits.Limits, told: str) -> limits.Limit | bool:
+    """The row for a result; True: the table has the code and not the unit, False: it does not have the code."""
+    rows = table.of([code for _, code in asked.result.codes])
+    if not rows:
+        return False
+    units = asked.result.units or ("",)
+    for row in rows:
+        if row.unit in units:
+            return row
+    asked.miss(f"{told}: the table has the code, and not with this unit")
+    return True
+
+
+def critical(table: limits.Limits, told: str) -> TestOf:
+    def test(asked: Asked) -> Test:
+        row = _row_for(asked, table, told)
+        if isinstance(row, bool):
+            return None if row else False
+        value = value_of(asked)
+        below = False if row.low is None else compare("<", value, row.low)
+        above = False if row.high is None else compare(">", value, row.high)
+        return either([lambda: below, lambda: above])
+
+    return test
+
+
+def delta_exceeds(table: limits.Limits, told: str) -> TestOf:
+    def test(asked: Asked) -> Test:
+        row = _row_for(asked, table, told)
+        if isinstance(row, bool):
+            return None if row else False
+        found = _change(asked, row.within_us, told)
+        if found is None:
+            return None
+        change, before = found
+        by_number = True if row.change is None else abs(change) > row.change
+        share = percent(change, before)
+        by_share: Test = (
+            True if row.percent is None else compare(">", None if share is None else abs(share), row.percent)
+        )
+        return both([lambda: by_number, lambda: by_share])
+
+    return test

@@ -1,0 +1,58 @@
+"""What a hold rule is asked about, and what the parts of its expression are: functions of that."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from engine.mapping.hold_rules.values import Number, Test
+from engine.model.results import Earlier, Result
+
+MAX_UNKNOWN = 3  # reasons that are told
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a rule is asked about.
+
+    Attributes:
+        result: an empty one for a rule that reads nothing of one.
+        tests: answers of the conditions about the message, by their number.
+        unknown: takes what was asked for and is not known.
+    """
+
+    result: Result
+    earlier: Earlier
+    tests: Sequence[bool]
+    now_us: int
+    unknown: list[str] = field(default_factory=list)
+
+    def miss(self, what: str) -> None:
+        if what not in self.unknown and len(self.unknown) < MAX_UNKNOWN:
+            self.unknown.append(what)
+
+
+T = TypeVar("T")
+Texts = tuple[str, ...]
+TestOf = Callable[[Asked], Test]
+NumberOf = Callable[[Asked], Number | None]
+TextsOf = Callable[[Asked], Texts | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TestTerm:
+    of: TestOf
+
+
+@dataclass(frozen=True, slots=True)
+class NumberTerm:
+    of: NumberOf
+
+
+@dataclass(frozen=True, slots=True)
+class TextTerm:
+    """One text or several; several are equal to a text where one of them is. Empty: known to be none."""
+
+    of: TextsOf
+
+
+Term = TestTerm | NumberTerm | TextTerm

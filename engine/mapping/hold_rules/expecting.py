@@ -1,0 +1,107 @@
+"""What a mapping test says about holding results back.
+
+hold: =value < 7                         rules as a route has them
+channel: haematology                     or those of the route of this channel that takes the message
+earlier: {718-7: '10.2'}                 the patient's last values, by code
+controls: {HGB: failed}                  how controls ended, by code: passed or failed
+expect:
+  held: HELD_BY_RULE                     or HOLD_UNDECIDED, HOLD_FAULT; `no`: it is not held
+  held: {cause: HELD_BY_RULE, why: critical}        `why` is found in what a person is told
+"""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from engine.config.yaml_nodes import Node
+from engine.mapping import decimals
+from engine.mapping.hold_rules.rules import Holding, compile_holding
+from engine.mapping.hold_rules.stated import Told
+from engine.mapping.program import Program
+from engine.mapping.rules import suggestion
+from engine.model.errors import ConfigError
+from engine.model.message import Document, Parsed
+from engine.model.reasons import Reason
+from engine.model.records import Held
+
+KEYS = ("hold", "channel", "earlier", "controls")
+NOT_HELD = "no"
+CAUSES = tuple(reason.value for reason in (Reason.HELD_BY_RULE, Reason.HOLD_UNDECIDED, Reason.HOLD_FAULT))
+
+
+def check(test: Node) -> Iterator[str]:
+    """What is wrong with a test's part about holding."""
+    if test.get("hold") is not None and (channel := test.key("channel")) is not None:
+        yield channel.problem("a test has rules of its own (hold:) or those of a channel (channel:), not both")
+    for key in ("earlier", "controls"):
+        node = test.get(key)
+        for name, value in node.pairs if node is not None else ():
+            if key == "earlier" and decimals.normal(value.value) is None:
+                yield value.problem(f"earlier: {name.value}: expected a decimal in quotes, as '10.2'")
+            if key == "controls" and value.value not in ("passed", "failed"):
+                yield value.problem(f"controls: {name.value}: expected passed or failed")
+        if node is not None and node.kind != "map":
+            yield node.problem(f"{key}: is a map from codes, as {{HGB: {'passed' if key == 'controls' else '10.2'}}}")
+    expect = test.get("expect")
+    held = expect.get("held") if expect is not None else None
+    if held is None:
+        return
+    for name, _ in held.pairs:
+        if name.value not in ("cause", "why"):
+            yield name.problem(f"held: has no key '{name.value}'{suggestion(name.value, ('cause', 'why'))}")
+    cause = held.get("cause") if held.kind == "map" else held
+    if cause is not None and cause.value not in (*CAUSES, *((NOT_HELD,) if held.kind == "scalar" else ())):
+        yield cause.problem(f"held: expected no, {', '.join(CAUSES)}, and not '{cause.value}'")
+    if test.get("hold") is None and test.get("channel") is None:
+        yield held.problem("held: needs rules: hold: with expressions, or channel: with the name of a channel")
+
+
+def own_rules(test: Node, program: Program, search: Sequence[Path]) -> Holding | None:
+    """The rules that a test brings itself; None where it has none.
+
+    Raises:
+        ConfigError: they are wrong.
+    """
+    hold = test.get("hold")
+    if hold is None:
+        return None
+    rules: list[tuple[Node, str]] = []
+    for node in hold.items if hold.kind == "list" else (hold,):
+        when = node if node.kind == "scalar" else node.get("when")
+        if when is None:
+            raise ConfigError(node.problem("a rule is an expression, or {when: =..., reason: ...}"))
+        reason = node.get("reason")
+        rules.append((when, reason.value if reason is not None else ""))
+    return compile_holding(rules, program.format, str(program.target), search)
+
+
+def told(test: Node) -> Told:
+    """What a test says about the past."""
+    earlier, controls = test.get("earlier"), test.get("controls")
+    return Told(
+        {key.value: Decimal(decimals.normal(value.value) or 0) for key, value in earlier.pairs} if earlier else {},
+        {key.value: value.value == "failed" for key, value in controls.pairs} if controls else {},
+    )
+
+
+def would_hold(holding: Holding, parsed: Parsed, document: Document, past: Told) -> Held | None:
+    """Why a document would be kept back, with what is known of the past; None: it would not."""
+    about = holding.about(holding.facts(parsed, document.body))
+    return about.decide(past, 0)
+
+
+def differences(expected: Node, found: Held | None) -> Iterator[str]:
+    """Where it was held, or not, otherwise than expected."""
+    if expected.value == NOT_HELD:
+        if found is not None:
+            yield f"held: expected no, and it would be held: {found.reason.value}: {found.text}"
+        return
+    if found is None:
+        yield "held: expected to be held, and no rule holds it"
+        return
+    cause = expected.get("cause") if expected.kind == "map" else expected
+    why = expected.get("why")
+    if cause is not None and cause.value != found.reason.value:
+        yield f"held: expected {cause.value}, got {found.reason.value}: {found.text}"
+    if why is not None and why.value not in found.text:
+        yield f"held: expected a reason with '{why.value}', got: {found.text}"

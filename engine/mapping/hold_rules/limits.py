@@ -1,0 +1,154 @@
+"""Tables of limits that hold rules ask for: a site's own CSV files. LabRelay ships none, for limits are a laboratory's.
+
+    critical('critical')            code,unit,low,high           held below `low` or above `high`
+    delta_exceeds('delta')          code,unit,change,percent,within     held where it changed by more than that
+
+A row holds for results with this code (of whatever system) and this unit, as they stand in the document: its UCUM code
+or its text. Of `change` and `percent` either may be left out; where both stand, both must be exceeded. A code that no
+row names is no concern of the table. A code that is there with other units only cannot be judged: that is unknown.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from engine.mapping import decimals
+from engine.mapping.rules import suggestion
+from engine.model.results import MEMORY_US
+from engine.model.units import parse_duration
+
+KEY = ("code", "unit")
+CRITICAL = ("low", "high")
+DELTA = ("change", "percent", "within")
+MAX_ROWS = 20_000
+_FOR_PEOPLE = ("note", "source", "display")
+
+
+class LimitsError(Exception):
+    """A table cannot be used; each text begins with the place or the file's name."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One row. ``within_us`` of a delta: how old an earlier value may be."""
+
+    unit: str
+    low: Decimal | None = None
+    high: Decimal | None = None
+    change: Decimal | None = None
+    percent: Decimal | None = None
+    within_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A table: code -> its rows, one for each unit."""
+
+    name: str
+    rows: dict[str, list[Limit]] = field(default_factory=dict)
+
+    def of(self, codes: Sequence[str]) -> list[Limit]:
+        """The rows of the first of ``codes`` that the table names."""
+        return next((self.rows[code] for code in codes if code in self.rows), [])
+
+
+def read_limits(name: str, search: Sequence[Path], columns: tuple[str, ...]) -> Limits:
+    """The table ``tables/<name>.csv`` of the first `mappings` folder that has it.
+
+    Args:
+        columns: `CRITICAL` or `DELTA`.
+
+    Raises:
+        LimitsError: it is not there, or wrong.
+    """
+    file = name if name.endswith(".csv") else f"tables/{name}.csv"
+    path = next((folder / file for folder in search if (folder / file).is_file()), None)
+    if path is None:
+        raise LimitsError(
+            f"there is no table {file}; make it in the site's mappings/ with the columns {', '.join(KEY + columns)}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise LimitsError(f"{file}: cannot be read as UTF-8 ({type(error).__name__})") from error
+    problems: list[str] = []
+    made = Limits(name)
+    lines = list(_lines(text, file, problems))
+    header = [cell.strip() for cell in lines[0][1]] if lines else []
+    for column in (*KEY, *(("within",) if "within" in columns else ())):
+        if column not in header:
+            problems.append(f"{file}:1:1: column '{column}' is missing; the columns are {', '.join(KEY + columns)}")
+    for column in header:
+        if column not in (*KEY, *columns, *_FOR_PEOPLE):
+            known = suggestion(column, (*KEY, *columns, *_FOR_PEOPLE))
+            problems.append(f"{file}:1:1: such a table has no column '{column}'{known}")
+    if not problems:
+        if len(lines) > MAX_ROWS:
+            raise LimitsError(f"{file}:{lines[MAX_ROWS][0]}:1: more than {MAX_ROWS} rows")
+        for number, cells in lines[1:]:
+            _add(made, Row(number, dict(zip(header, map(str.strip, cells), strict=False))), file, columns, problems)
+    if problems:
+        raise LimitsError(*problems)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    line: int
+    cells: dict[str, str]
+
+
+def _lines(text: str, file: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Rows with their line numbers; a comment is a line that begins with ``#``."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                yield number, next(csv.reader([line], strict=True))
+            except csv.Error:
+                problems.append(f"{file}:{number}:1: quotes do not match; a quote inside quotes is written twice")
+
+
+def _add(made: Limits, row: Row, file: str, columns: tuple[str, ...], problems: list[str]) -> None:
+    code = row.cells.get("code", "")
+    limit = _limit(row, file, columns, problems)
+    rows = made.rows.setdefault(code, [])
+    if not code:
+        problems.append(f"{file}:{row.line}:1: the cell under 'code' is empty; a row needs it")
+    elif any(other.unit == limit.unit for other in rows):
+        problems.append(f"{file}:{row.line}:1: code and unit stand here a second time; take one of the rows out")
+    rows.append(limit)
+
+
+def _limit(row: Row, file: str, columns: tuple[str, ...], problems: list[str]) -> Limit:
+    place, cells = f"{file}:{row.line}:1", row.cells
+    numbers: dict[str, Decimal] = {}
+    for column in ("low", "high", "change", "percent"):
+        written = cells.get(column)
+        if column in columns and written:
+            number = decimals.normal(written)
+            if number is None or (column in DELTA and Decimal(number) < 0):
+                problems.append(f"{place}: {column} '{written}' is no decimal (or below 0); write it as 0.5 or 10")
+            else:
+                numbers[column] = Decimal(number)
+    if "*" in (cells.get("code"), cells.get("unit")):
+        problems.append(f"{place}: * means nothing in a table of limits; write one row for each code and unit")
+    if not numbers:
+        given = " or ".join(column for column in columns if column != "within")
+        problems.append(f"{place}: the row says no limit; give {given}, or take it out")
+    if "low" in numbers and "high" in numbers and numbers["low"] > numbers["high"]:
+        problems.append(f"{place}: low is above high; exchange them")
+    within_us = 0
+    if "within" in columns:
+        try:
+            within_us = int(parse_duration(cells.get("within", "")) * 1e6)
+            if not 0 < within_us <= MEMORY_US:
+                raise ValueError("earlier values are remembered for 90 days, so at most 90d")
+        except ValueError as error:
+            problems.append(f"{place}: within: {error}")
+    return Limit(cells.get("unit", ""), within_us=within_us, **numbers)

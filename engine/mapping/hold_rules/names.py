@@ -1,0 +1,108 @@
+"""The names that a hold rule may use about a result, and its functions, with what the documentation says of them."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from engine.mapping.hold_rules.asked import Asked, NumberOf, NumberTerm, Term, Texts, TextTerm
+from engine.mapping.hold_rules.values import Bound, Number
+from engine.model.results import age_days, age_years
+
+
+def value_of(asked: Asked) -> Number | None:
+    result = asked.result
+    if result.value is None:
+        asked.miss("value: the result is no number")
+        return None
+    return Bound(result.comparator, result.value) if result.comparator else result.value
+
+
+def _missing(name: str, why: str, read: Callable[[Asked], Decimal | None]) -> NumberOf:
+    def number(asked: Asked) -> Number | None:
+        found = read(asked)
+        if found is None:
+            asked.miss(f"{name}: {why}")
+        return found
+
+    return number
+
+
+def _code(asked: Asked) -> Texts | None:
+    if not asked.result.codes:
+        asked.miss("code: the result has none")
+        return None
+    return tuple(code for _, code in asked.result.codes)
+
+
+def _unit(asked: Asked) -> Texts | None:
+    if not asked.result.units and asked.result.value is not None:
+        asked.miss("unit: the number has none")
+        return None
+    return asked.result.units
+
+
+def _text(asked: Asked) -> Texts | None:
+    if asked.result.text is None:
+        asked.miss("text: the result has no value")
+        return None
+    return (asked.result.text,)
+
+
+def _sex(asked: Asked) -> Texts | None:
+    if not asked.result.sex or asked.result.sex == "unknown":
+        asked.miss("sex: not known")
+        return None
+    return (asked.result.sex,)
+
+
+def _whole(number: int | None) -> Decimal | None:
+    return None if number is None else Decimal(number)
+
+
+# name -> (its term, what the documentation says)
+NAMES: dict[str, tuple[Term, str]] = {
+    "code": (
+        TextTerm(_code),
+        "the codes of the result (LOINC, the analyzer's own), of whatever system; `==` holds where one of them is it",
+    ),
+    "flags": (TextTerm(lambda asked: asked.result.flags), "its flags (`H`, `LL`, `A` ...); none is known to be none"),
+    "status": (TextTerm(lambda asked: (asked.result.status,)), "`final`, `preliminary`, `corrected` ..."),
+    "value": (NumberTerm(value_of), "the number; unknown for words; `<5` is a bound, and compared as one"),
+    "text": (TextTerm(_text), "the result as it is written, words or number; unknown where a measurement failed"),
+    "unit": (
+        TextTerm(_unit),
+        "the unit's UCUM code and its text; `==` holds for either; unknown where a number has none",
+    ),
+    "low": (
+        NumberTerm(_missing("low", "the result has no lower limit", lambda asked: asked.result.low)),
+        "lower end of the one reference range; unknown without one",
+    ),
+    "high": (
+        NumberTerm(_missing("high", "the result has no upper limit", lambda asked: asked.result.high)),
+        "upper end of it",
+    ),
+    "sex": (TextTerm(_sex), "of the patient: `female`, `male`, `other`; unknown where it is not said"),
+    "age": (
+        NumberTerm(_missing("age", "no date of birth", lambda a: _whole(age_years(a.result, a.now_us)))),
+        "of the patient in whole years when it was measured; unknown without a whole date of birth",
+    ),
+    "age_days": (
+        NumberTerm(_missing("age_days", "no date of birth", lambda a: _whole(age_days(a.result, a.now_us)))),
+        "the same in days",
+    ),
+}
+
+# signature -> what the documentation says
+FUNCTIONS: dict[str, str] = {
+    "previous(within)": "the patient's last value with this code and unit, measured before this one and at most "
+    "`'7d'` before; unknown where there is none",
+    "delta(within)": "`value - previous(within)`",
+    "delta_percent(within)": "the same in per cent of the earlier value; unknown where that is 0",
+    "delta_exceeds('table')": "whether it changed by more than the row of `tables/<table>.csv` allows (columns `code`, "
+    "`unit`, `change`, `percent`, `within`; where both limits stand, both must be exceeded)",
+    "critical('table')": "whether it is below `low` or above `high` of its row in `tables/<table>.csv` (columns "
+    "`code`, `unit`, `low`, `high`)",
+    "qc_failed(within)": "whether the last run of a control of this test on this channel failed, of any material, "
+    "within `'24h'` before the message; unknown where no control was judged in that time",
+    "abs(number)": "without its sign",
+    "known(x)": "whether x is known; never unknown itself",
+}

@@ -1,0 +1,183 @@
+"""The hold rules of one route: what they look at in a document, and whether they keep it back.
+
+    facts     where the message is mapped: answers of the conditions about the message, and the results, as JSON
+    decide    in the journal's transaction: each rule is asked for each result, with what came before it
+
+Between the two lies a process or a queue, and the order of the journal: only there is it known which value came before.
+A rule that holds, cannot be decided, or fails keeps the document back; nothing is let through because of a fault.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from engine.config.yaml_nodes import Node
+from engine.mapping import syntax
+from engine.mapping.hold_rules.asked import Asked
+from engine.mapping.hold_rules.terms import Compiled, compile_rule
+from engine.mapping.rules import Formula
+from engine.model.errors import ConfigError
+from engine.model.message import Parsed
+from engine.model.reasons import Reason
+from engine.model.records import Held
+from engine.model.results import Earlier, Result, UnreadableResultsError, from_json, results_of, to_json
+
+MAX_RESULTS = 5000  # rules ask the journal for each; a document of more is for a person
+NAMED = 8  # results that a reason names
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        reason: what a person is told; the expression itself where the route gives none.
+        place: ``channels/lab.yaml:12``.
+    """
+
+    reason: str
+    place: str
+    compiled: Compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """All hold rules of a route, compiled."""
+
+    rules: tuple[Rule, ...]
+
+    @property
+    def asks_the_past(self) -> bool:
+        """Values of this route's results have to be remembered."""
+        return any(rule.compiled.asks_the_past for rule in self.rules)
+
+    @property
+    def asks_controls(self) -> bool:
+        """How controls of this channel ended has to be noted."""
+        return any(rule.compiled.asks_controls for rule in self.rules)
+
+    def facts(self, parsed: Parsed, body: bytes) -> bytes:
+        """What `about` needs to know of a message and its document. Never raises: a fault is a fact, too."""
+        try:
+            tests = [[holds(parsed) for holds in rule.compiled.conditions] for rule in self.rules]
+        except Exception as error:
+            return orjson.dumps({"fault": f"a condition about the message failed ({type(error).__name__})"})
+        try:
+            results = results_of(body)
+        except UnreadableResultsError:
+            return orjson.dumps({"fault": "the document is no FHIR Bundle whose results can be read"})
+        return orjson.dumps({"tests": tests, "results": [to_json(result) for result in results]})
+
+    def about(self, facts: bytes) -> "About":
+        """The rules about one document; see `engine.model.records.Rules`."""
+        return About(self, facts)
+
+
+class About:
+    """The rules of a route, asked about one document."""
+
+    def __init__(self, holding: Holding, facts: bytes) -> None:
+        self._holding = holding
+        self._fault = "nobody has looked at the document"
+        self._tests: list[list[bool]] = []
+        self._results: list[Result] = []
+        try:
+            known = orjson.loads(facts)
+            self._fault = known.get("fault", "")
+            self._tests = known.get("tests", [])
+            self._results = [from_json(result) for result in known.get("results", ())]
+        except (ValueError, TypeError, AttributeError) as error:
+            self._fault = f"what is known of the document cannot be read ({type(error).__name__})"
+
+    @property
+    def results(self) -> Sequence[Result]:
+        """Those that later rules may ask for."""
+        return self._results[:MAX_RESULTS] if self._holding.asks_the_past else ()
+
+    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
+        """See `engine.model.records.Rules`."""
+        remember = self._holding.asks_the_past
+        if self._fault:
+            return Held(reason=Reason.HOLD_FAULT, text=self._fault, remember=remember)
+        if len(self._results) > MAX_RESULTS:
+            text = f"the document has {len(self._results)} results, and rules are asked for {MAX_RESULTS} at most"
+            return Held(reason=Reason.HOLD_UNDECIDED, text=text, remember=remember)
+        found: list[tuple[Reason, str]] = []
+        for rule, tests in zip(self._holding.rules, self._tests, strict=True):
+            found += self._ask(rule, tests, earlier, now_us)
+        if not found:
+            return None
+        order = (Reason.HELD_BY_RULE, Reason.HOLD_UNDECIDED, Reason.HOLD_FAULT)
+        reason = min((reason for reason, _ in found), key=order.index)
+        return Held(reason=reason, text="; ".join(text for _, text in found), remember=remember)
+
+    def _ask(self, rule: Rule, tests: list[bool], earlier: Earlier, now_us: int) -> list[tuple[Reason, str]]:
+        holds: list[str] = []
+        undecided: dict[str, list[str]] = {}
+        found: list[tuple[Reason, str]] = []
+        for result in self._results if rule.compiled.about_results else [Result()]:
+            name = result.name if rule.compiled.about_results else ""
+            asked = Asked(result, earlier, tests, now_us)
+            try:
+                answer = rule.compiled.test(asked)
+            except Exception as error:  # P7: a fault of ours holds this result, and costs nobody else one
+                found.append((Reason.HOLD_FAULT, f"{type(error).__name__} in the rule {rule.place}"))
+                break
+            if answer is True:
+                holds.append(name)
+            elif answer is None:
+                undecided.setdefault("; ".join(asked.unknown) or "not known", []).append(name)
+        if holds:
+            found.append((Reason.HELD_BY_RULE, rule.reason + _named(holds)))
+        for what, names in undecided.items():
+            found.append((Reason.HOLD_UNDECIDED, f"{rule.reason}: cannot be decided, {what}{_named(names)}"))
+        return found
+
+
+def _named(names: list[str]) -> str:
+    distinct = [name for name in dict.fromkeys(names) if name]
+    if not distinct:
+        return ""
+    more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
+    return f" ({'; '.join(distinct[:NAMED])}{more})"
+
+
+def compile_holding(
+    rules: Sequence[tuple[Node, str]], message_format: str, document: str, search: Sequence[Path]
+) -> Holding:
+    """Compile a route's rules.
+
+    Args:
+        rules: each expression's scalar, with its ``=``, and the reason that the route gives, or nothing.
+        message_format: what the route's mapping reads.
+        document: what it makes, as ``to:`` of the mapping says.
+        search: `mappings` folders, for tables of limits.
+
+    Raises:
+        ConfigError: all that is wrong with them.
+    """
+    made: list[Rule] = []
+    problems: list[str] = []
+    for node, reason in rules:
+        try:
+            made.append(_compile(node, reason, message_format, document, search))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return Holding(tuple(made))
+
+
+def _compile(node: Node, reason: str, message_format: str, document: str, search: Sequence[Path]) -> Rule:
+    if not node.value.startswith("="):
+        raise ConfigError(node.problem("a rule is an expression and starts with =, as =flags in ['HH', 'LL']"))
+    if document != "fhir/R4":
+        raise ConfigError(node.problem(f"rules look at results in FHIR, and the route's mapping makes {document}"))
+    try:
+        tree = syntax.parse(node.value[1:])
+    except syntax.ExpressionError as error:
+        raise ConfigError(node.problem(str(error), offset=1 + error.at)) from error
+    compiled = compile_rule(Formula(node, tree), message_format, search)
+    return Rule(reason or node.value[1:].strip(), f"{node.file}:{node.line}", compiled)

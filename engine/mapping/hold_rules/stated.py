@@ -1,0 +1,27 @@
+"""The past as a test, or a command without a journal, tells it: an `engine.model.results.Earlier`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from engine.model.results import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is said to be known.
+
+    Attributes:
+        values: code -> the patient's last value, in the unit of the result, whenever it was measured.
+        controls: code -> whether a control of it failed.
+    """
+
+    values: Mapping[str, Decimal] = field(default_factory=dict)
+    controls: Mapping[str, bool] = field(default_factory=dict)
+
+    def value(self, result: Result, within_us: int) -> Decimal | None:
+        return next((self.values[code] for _, code in result.codes if code in self.values), None)
+
+    def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
+        judged = [self.controls[code] for code in codes if code in self.controls]
+        return any(judged) if judged else None

@@ -1,0 +1,393 @@
+"""Expressions of hold rules, compiled to Python functions over one result and what came before it.
+
+The grammar is that of mappings (`engine.mapping.syntax`). What stands in it is about a result:
+
+    code flags status text value unit low high sex age age_days             see `names`
+    previous(within) delta(within) delta_percent(within)                    see `names`
+    critical('table') delta_exceeds('table') qc_failed(within) abs(x) known(x)
+
+or it is a condition about the message, with paths (``PV1-2 == 'E'``): that is the mapping language itself, compiled by
+`engine.mapping.conditions` and answered where the message is read. One comparison is about the one or the other.
+
+What is not known is neither true nor false (`engine.mapping.hold_rules.values`); ``x | y`` is y where x is not known,
+so that a rule says in so many words where the unknown is no reason to hold. A name or function alone, as in ``value and
+...``, asks whether it is there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+from engine.mapping import decimals, syntax
+from engine.mapping.compiler import patterns
+from engine.mapping.conditions import Condition, condition_of
+from engine.mapping.hold_rules import limits
+from engine.mapping.hold_rules.answers import (
+    PAST,
+    compared,
+    critical,
+    delta_exceeds,
+    first_of,
+    one_of,
+    qc_failed,
+    quietly,
+    same,
+)
+from engine.mapping.hold_rules.asked import Asked, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
+from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
+from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
+from engine.mapping.rules import Formula, Problems, suggestion
+from engine.model.errors import ConfigError
+from engine.model.results import MEMORY_US
+from engine.model.units import parse_duration
+
+_NAMES_OF_FUNCTIONS = {signature.partition("(")[0]: signature for signature in FUNCTIONS}
+_OF_THE_PAST = frozenset({"previous", "delta", "delta_percent", "delta_exceeds"})
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One rule's expression.
+
+    Attributes:
+        test: asked for one result.
+        conditions: about the message; their answers are `Asked.tests`.
+        about_results: it reads something of a result, so that it is asked for each.
+        asks_the_past: it reads earlier values, so that values have to be remembered.
+        asks_controls: it reads how controls ended, so that this has to be noted.
+    """
+
+    test: TestOf
+    conditions: tuple[Condition, ...]
+    about_results: bool
+    asks_the_past: bool
+    asks_controls: bool
+
+
+def compile_rule(formula: Formula, message_format: str, search: Sequence[Path]) -> Compiled:
+    """Compile a rule.
+
+    Raises:
+        ConfigError: all that is wrong with it, with the place inside the expression.
+    """
+    compiler = _Compiler(formula, message_format, search)
+    test = compiler.test(formula.tree)
+    if isinstance(formula.tree, syntax.Number | syntax.Literal | syntax.ListOf | syntax.Absent) or (
+        isinstance(formula.tree, syntax.Binary) and formula.tree.operator in ("+", "-", "*", "/")
+    ):
+        compiler.error(formula.tree, "a rule is a condition, and this is a value; compare it, as =value > 10")
+    if compiler.problems.errors:
+        raise ConfigError(*compiler.problems.errors)
+    parts = list(syntax.walk(formula.tree))
+    calls = {part.name for part in parts if isinstance(part, syntax.Call)}
+    names = {part.name for part in parts if isinstance(part, syntax.Name)}
+    own = {part.name for part in compiler.result_parts}
+    return Compiled(
+        test,
+        tuple(compiler.conditions),
+        about_results=bool(own & (names | calls)),
+        asks_the_past=bool(own & calls & _OF_THE_PAST),
+        asks_controls="qc_failed" in own & calls,
+    )
+
+
+class _Compiler:
+    def __init__(self, formula: Formula, message_format: str, search: Sequence[Path]) -> None:
+        self.problems = Problems()
+        self.conditions: list[Condition] = []
+        self.result_parts: list[syntax.Name | syntax.Call] = []
+        self._formula = formula
+        self._format = message_format
+        self._search = search
+
+    def error(self, part: syntax.Expression, text: str) -> None:
+        self.problems.error(self._formula.node, text, offset=self._formula.at(part))
+
+    # -- tests -------------------------------------------------------------------------------------------------------
+
+    def test(self, part: syntax.Expression) -> TestOf:
+        """A condition. One about the message is the mapping language's."""
+        if self._is_about_the_message(part):
+            return self._condition(part)
+        match part:
+            case syntax.Flag(value=flag):
+                return lambda asked: flag
+            case syntax.Unary(operator="not", value=value):
+                inner = self.test(value)
+                return lambda asked: negated(inner(asked))
+            case syntax.Binary(operator=("and" | "or") as operator, left=left, right=right):
+                sides = (self.test(left), self.test(right))
+                join = both if operator == "and" else either
+                return lambda asked: join([lambda: sides[0](asked), lambda: sides[1](asked)])
+            case syntax.Choice(then=then, condition=condition, other=other):
+                first, asks, second = self.test(then), self.test(condition), self.test(other)
+                return one_of(asks, first, second)
+            case syntax.Binary(operator="|", left=left, right=right) if self._is_test(left):
+                one, two = self.test(left), self.test(right)
+                return first_of(one, two)
+            case syntax.Binary(operator=("==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "matches")):
+                return self._comparison(part)
+            case syntax.Call() if self._is_test(part):
+                return self._call_test(part)
+            case _:
+                return self._presence(part)
+
+    def _condition(self, part: syntax.Expression) -> TestOf:
+        number = len(self.conditions)
+        try:
+            self.conditions.append(condition_of(Formula(self._formula.node, part), self._format))
+        except ConfigError as error:
+            self.problems.errors += error.problems
+        return lambda asked: asked.tests[number]
+
+    def _presence(self, part: syntax.Expression) -> TestOf:
+        """Whether there is one: known in any case."""
+        match self.term(part):
+            case TextTerm(of=texts):
+                return lambda asked: bool(quietly(asked, texts))
+            case NumberTerm(of=number):
+                return lambda asked: quietly(asked, number) is not None
+            case TestTerm(of=test):
+                return test
+
+    def _comparison(self, part: syntax.Binary) -> TestOf:
+        operator = part.operator
+        if operator == "matches":
+            return self._matches(part)
+        left = self.term(part.left)
+        if operator == "in":
+            return self._within(part, left)
+        right = self.term(part.right)
+        match left, right:
+            case NumberTerm(of=one), NumberTerm(of=two):
+                return compared(operator, one, two)
+            case TextTerm(of=some), TextTerm(of=others) if operator in ("==", "!="):
+                equal = same(some, others)
+                return equal if operator == "==" else lambda asked: negated(equal(asked))
+            case TextTerm(), TextTerm():
+                self.error(part, f"texts have no order; {operator} compares numbers, == compares texts")
+            case _:
+                self.error(
+                    part, "one side is a number, the other is not; write numbers without quotes, texts with them"
+                )
+        return lambda asked: None
+
+    def _within(self, part: syntax.Binary, left: Term) -> TestOf:
+        if not isinstance(part.right, syntax.ListOf) or not part.right.items:
+            self.error(part.right, "in wants a list, as flags in ['HH', 'LL']")
+            return lambda asked: None
+        tests: list[TestOf] = []
+        for item in part.right.items:
+            match left, self.term(item):
+                case NumberTerm(of=one), NumberTerm(of=two):
+                    tests.append(compared("==", one, two))
+                case TextTerm(of=some), TextTerm(of=others):
+                    tests.append(same(some, others))
+                case _:
+                    self.error(item, "the list holds something else than what stands before in")
+        return lambda asked: either([partial(test, asked) for test in tests])
+
+    def _matches(self, part: syntax.Binary) -> TestOf:
+        left = self.term(part.left)
+        if not isinstance(part.right, syntax.Literal) or not isinstance(left, TextTerm):
+            self.error(part, "matches wants a text before it and a pattern in quotes behind it")
+            return lambda asked: None
+        try:
+            pattern = patterns.compiled(part.right.text)
+        except patterns.PatternError as error:
+            self.error(part.right, str(error))
+            return lambda asked: None
+        texts = left.of
+
+        def test(asked: Asked) -> Test:
+            found = texts(asked)
+            return None if found is None else any(pattern.search(text[: patterns.MAX_TEXT]) for text in found)
+
+        return test
+
+    # -- values ------------------------------------------------------------------------------------------------------
+
+    def term(self, part: syntax.Expression) -> Term:
+        match part:
+            case syntax.Literal(text=text):
+                return TextTerm(lambda asked: (text,))
+            case syntax.Number(text=text):
+                number = Decimal(decimals.normal(text) or text)
+                return NumberTerm(lambda asked: number)
+            case syntax.Name(name=name):
+                self.result_parts.append(part)
+                if name in NAMES:
+                    return NAMES[name][0]
+                self.error(part, f"a rule knows no name '{name}'{suggestion(name, NAMES)}")
+            case syntax.Unary(operator="-", value=value):
+                return self._computed("-", syntax.Number(part.at, "0"), value, part)
+            case syntax.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
+                return self._computed(operator, left, right, part)
+            case syntax.Binary(operator="|", left=left, right=right):
+                return self._first_known(left, right, part)
+            case syntax.Choice(then=then, condition=condition, other=other):
+                return self._choice(then, condition, other, part)
+            case syntax.Call():
+                return self._call(part)
+            case syntax.Path():
+                self.error(part, "a comparison is about the message or about a result, not both; join two with and")
+            case syntax.Absent():
+                self.error(part, "nothing is absent here; ask known(x), or write x | 0 for what is not known")
+            case syntax.Flag() | syntax.Unary(operator="not"):
+                return TestTerm(self.test(part))
+            case syntax.Binary(operator=operator) if operator != "++":
+                return TestTerm(self.test(part))
+            case _:
+                self.error(part, "this means nothing in a rule; docs/held.md says what a rule knows")
+        return NumberTerm(lambda asked: None)
+
+    def _number(self, part: syntax.Expression) -> NumberOf:
+        found = self.term(part)
+        if not isinstance(found, NumberTerm):
+            self.error(part, "a number is wanted here")
+            return lambda asked: None
+        return found.of
+
+    def _computed(
+        self, operator: str, left: syntax.Expression, right: syntax.Expression, part: syntax.Expression
+    ) -> Term:
+        one, two = self._number(left), self._number(right)
+
+        def number(asked: Asked) -> Number | None:
+            sides = one(asked), two(asked)
+            made = arithmetic(operator, *sides)
+            if made is None and None not in sides:
+                asked.miss("a bound (<5) cannot be computed with, nor a division by 0")
+            return made
+
+        return NumberTerm(number)
+
+    def _first_known(self, left: syntax.Expression, right: syntax.Expression, part: syntax.Expression) -> Term:
+        if self._is_test(left):
+            return TestTerm(self.test(part))
+        match self.term(left), self.term(right):
+            case NumberTerm(of=one), NumberTerm(of=two):
+                return NumberTerm(first_of(one, two))
+            case TextTerm(of=some), TextTerm(of=others):
+                return TextTerm(first_of(some, others))
+            case _:
+                self.error(part, "both sides of | must be numbers, texts or conditions")
+                return NumberTerm(lambda asked: None)
+
+    def _choice(
+        self, then: syntax.Expression, condition: syntax.Expression, other: syntax.Expression, part: syntax.Expression
+    ) -> Term:
+        asks = self.test(condition)
+        match self.term(then), self.term(other):
+            case NumberTerm(of=one), NumberTerm(of=two):
+                return NumberTerm(one_of(asks, one, two))
+            case TextTerm(of=some), TextTerm(of=others):
+                return TextTerm(one_of(asks, some, others))
+            case TestTerm(), TestTerm():
+                return TestTerm(self.test(part))
+            case _:
+                self.error(part, "both branches must be numbers, texts or conditions")
+                return NumberTerm(lambda asked: None)
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    def _call(self, part: syntax.Call) -> Term:
+        if self._is_test(part):
+            return TestTerm(self._call_test(part))
+        self.result_parts.append(part)
+        if part.name not in _NAMES_OF_FUNCTIONS:
+            self.error(part, f"a rule knows no function {part.name}(){suggestion(part.name, _NAMES_OF_FUNCTIONS)}")
+        elif self._has_one_argument(part):
+            if part.name == "abs":
+                inner = self._number(part.arguments[0])
+                return NumberTerm(lambda asked: None if (found := exact(inner(asked))) is None else abs(found))
+            if (within := self._within_us(part)) is not None:
+                return NumberTerm(PAST[part.name](within, _written(part)))
+        return NumberTerm(lambda asked: None)
+
+    def _call_test(self, part: syntax.Call) -> TestOf:
+        self.result_parts.append(part)
+        if self._has_one_argument(part):
+            argument = part.arguments[0]
+            if part.name == "known":
+                return self._known(argument)
+            if part.name == "qc_failed" and (within := self._within_us(part)) is not None:
+                return qc_failed(within, _written(part))
+            if part.name in ("critical", "delta_exceeds"):
+                return self._judged_by_table(part, argument)
+        return lambda asked: None
+
+    def _known(self, argument: syntax.Expression) -> TestOf:
+        if self._is_test(argument):
+            inner = self.test(argument)
+            return lambda asked: quietly(asked, inner) is not None
+        return self._presence(argument)
+
+    def _judged_by_table(self, part: syntax.Call, argument: syntax.Expression) -> TestOf:
+        if not isinstance(argument, syntax.Literal):
+            self.error(argument, f"{part.name} wants the name of a table in quotes")
+            return lambda asked: None
+        columns, judge = (limits.CRITICAL, critical) if part.name == "critical" else (limits.DELTA, delta_exceeds)
+        try:
+            table = limits.read_limits(argument.text, self._search, columns)
+        except limits.LimitsError as error:
+            for problem in error.problems:
+                self.error(argument, problem)
+            return lambda asked: None
+        return judge(table, _written(part))
+
+    def _has_one_argument(self, part: syntax.Call) -> bool:
+        if len(part.arguments) == 1:
+            return True
+        self.error(part, f"{part.name}() takes one argument: {_NAMES_OF_FUNCTIONS[part.name]}")
+        return False
+
+    def _within_us(self, part: syntax.Call) -> int | None:
+        argument = part.arguments[0]
+        if not isinstance(argument, syntax.Literal):
+            self.error(argument, f"{part.name}() wants a time in quotes, as '7d'")
+            return None
+        try:
+            within = int(parse_duration(argument.text) * 1e6)
+        except ValueError as error:
+            self.error(argument, str(error))
+            return None
+        if not 0 < within <= MEMORY_US:
+            self.error(argument, "earlier values and controls are remembered for 90 days; at most '90d'")
+            return None
+        return within
+
+    # -- what a part is ------------------------------------------------------------------------------------------------
+
+    def _is_about_the_message(self, part: syntax.Expression) -> bool:
+        """It has a path, and nothing of a result: names and functions of rules are not those of mappings."""
+        inside = list(syntax.walk(part))
+        if not any(isinstance(one, syntax.Path) for one in inside):
+            return False
+        return not any(
+            (isinstance(one, syntax.Name) and one.name in NAMES)
+            or (isinstance(one, syntax.Call) and one.name in _NAMES_OF_FUNCTIONS)
+            for one in inside
+        )
+
+    def _is_test(self, part: syntax.Expression) -> bool:
+        match part:
+            case syntax.Call(name=name):
+                return name in ("critical", "delta_exceeds", "qc_failed", "known")
+            case syntax.Flag() | syntax.Unary(operator="not"):
+                return True
+            case syntax.Binary(operator="|", left=left):
+                return self._is_test(left)
+            case syntax.Binary(operator=operator):
+                return operator not in ("+", "-", "*", "/", "++")
+            case syntax.Choice(then=then):
+                return self._is_test(then)
+            case _:
+                return False
+
+
+def _written(part: syntax.Call) -> str:
+    arguments = ", ".join(f"'{one.text}'" for one in part.arguments if isinstance(one, syntax.Literal))
+    return f"{part.name}({arguments})"

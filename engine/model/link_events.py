@@ -1,0 +1,131 @@
+"""What a pure link found in the bytes, and the connection that they came by. Plain data; nothing here does I/O."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from engine.model.values import value
+
+
+@value()
+class Block:
+    """One whole message as framed by a link that frames whole messages (MLLP).
+
+    Attributes:
+        payload: the content, without framing bytes.
+        notes: tolerated departures from the protocol (``"no CR after FS"``); counted, never patient data.
+    """
+
+    payload: bytes
+    notes: tuple[str, ...] = ()
+
+
+@value()
+class Frame:
+    """One good ASTM E1381 frame that waits to be committed before it is acknowledged.
+
+    Attributes:
+        raw: the frame as received, STX through LF (or as far as it came).
+        number: the frame number digit.
+        durable: commit before the ACK (``commit: frame``); False where the link holds back only the last ACK.
+        completes: the whole text of each message that this frame ends (usually none or one), in order.
+    """
+
+    raw: bytes
+    number: int
+    durable: bool = True
+    completes: tuple[bytes, ...] = ()
+
+
+@value()
+class SessionEnd:
+    """An ASTM session is over.
+
+    Attributes:
+        completes: messages that only the end completes (``end: eot``, or a last text that asks for no more).
+        incomplete: text that never became a message; kept as evidence, never a result. Empty if there is none.
+        cause: ``eot``, ``enq`` (sender restarted), ``timeout``, ``closed``.
+        too_large: ``incomplete`` outgrew `max_message`; only its beginning is worth keeping.
+    """
+
+    cause: str
+    completes: tuple[bytes, ...] = ()
+    incomplete: bytes = b""
+    too_large: bool = False
+
+
+@value()
+class LinkFault:
+    """The peer departed from its protocol; counted and shown, costs no message.
+
+    Attributes:
+        kind: a short constant for the counter (``bad-checksum``, ``noise``, ``too-large``, ``frame-number`` ...).
+        detail: both checksums, both numbers, sizes; never content.
+        sample: the bytes concerned, at most 64; for the sealed line trace, never for a log.
+        fatal: the connection must be closed.
+    """
+
+    kind: str
+    detail: str = ""
+    sample: bytes = b""
+    fatal: bool = False
+
+
+LinkEvent = Block | Frame | SessionEnd | LinkFault
+
+
+class Way(Enum):
+    """Where bytes came from, on a line that LabRelay only listens to (a tee)."""
+
+    ANALYZER = "analyzer"
+    MIDDLEWARE = "middleware"
+
+    @property
+    def other(self) -> "Way":
+        return Way.MIDDLEWARE if self is Way.ANALYZER else Way.ANALYZER
+
+
+class Answered(Enum):
+    """What the other side said to a message that passed a tee."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NOT = "not"  # nothing, or nothing that was heard
+
+
+@value()
+class Heard:
+    """What one side of a tee said to the other, once it is known what the other answered.
+
+    Attributes:
+        whole: a message; False for text that never became one, which is evidence and never a result.
+        notes: in words, for the journal; never patient data.
+    """
+
+    way: Way
+    payload: bytes
+    whole: bool = True
+    answered: Answered = Answered.NOT
+    notes: tuple[str, ...] = ()
+
+
+TeeEvent = Heard | LinkFault
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """The connection that a message came by: who sent it, and whether our answer could still reach the sender.
+
+    Attributes:
+        peer: the other side, without the port, which is another one each time.
+        gone: the other side has ended the connection; asked from the journal's thread, too.
+        ended_us: when the connection ended, or our answer was none that lets the sender go on; None while it is open.
+    """
+
+    peer: str
+    gone: Callable[[], bool] = _never
+    ended_us: int | None = None

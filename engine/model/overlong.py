@@ -1,0 +1,52 @@
+"""What outgrew `max_message`: its beginning and a hash are kept, its sender is told, and what it still sends is thrown
+away.
+
+A sender that is told nothing sends the same again, for ever; one that is told "too large" can say so to a person. HL7's
+way is an acknowledgement AR (table 0008), where the header was read: MSH stands at the beginning. ASTM E1381 (8.3.2.4)
+has NAK, which the link has answered. The connection is closed then, as there is no safe place to go on from; but not
+before the peer could read the answer, for closing a socket with unread bytes in it resets it, and takes
+the answer with it.
+"""
+
+import asyncio
+from dataclasses import replace
+from hashlib import sha256
+
+from engine.model.message import Cut, Received
+from engine.model.ports import Stream
+from engine.model.units import size_text
+
+KEPT_BYTES = 64 * 1024
+QUIET_S = 1.0  # a peer that has sent nothing for so long has read the answer, or will not
+THROW_AWAY_S = 10.0  # what comes is thrown away for so long at most
+IN_PLACE_BYTES = 1024 * 1024  # up to this size a hash costs less than a thread
+
+
+async def beginning(received: Received, whole: bytes, max_message: int) -> Received:
+    """``received`` as it is to be kept: its payload is the beginning of ``whole``, and notes tell the rest."""
+    digest = sha256(whole).digest() if len(whole) <= IN_PLACE_BYTES else await asyncio.to_thread(_digest, whole)
+    note = (
+        f"over max_message ({size_text(max_message)}): of {len(whole)} bytes that came the first"
+        f" {len(received.payload)} are kept; SHA-256 of all {digest.hex()}"
+    )
+    return replace(received, notes=(*received.notes, note), cut=Cut(size=len(whole), digest=digest))
+
+
+def refusal(max_message: int) -> str:
+    """What the sender is told."""
+    return f"the message is larger than max_message ({size_text(max_message)}); it was not accepted"
+
+
+async def throw_away(stream: Stream) -> None:
+    """Read what the peer still sends, and keep nothing of it."""
+    with_deadline = asyncio.timeout(THROW_AWAY_S)
+    try:
+        async with with_deadline:
+            while await stream.read(QUIET_S):
+                pass
+    except (TimeoutError, OSError):
+        pass
+
+
+def _digest(whole: bytes) -> bytes:
+    return sha256(whole).digest()

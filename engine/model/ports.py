@@ -1,0 +1,212 @@
+"""The contracts between `engine` and `adapters`, as Protocols: an adapter needs no base class.
+
+A transport makes Streams, a link is a pure machine between bytes and events, a format reads payloads, a destination
+delivers documents.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.model.link_events import LinkEvent, TeeEvent, Way
+from engine.model.message import Delivery, FormatOptions, Header, Parsed
+from engine.model.versions import Versions
+
+
+class Stream(Protocol):
+    """One connection or serial line. ``read`` and ``write`` raise OSError when the line breaks."""
+
+    @property
+    def peer(self) -> str:
+        """Where the other side is, for logs: an address or device, never content."""
+
+    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - a timer of its own is cheaper
+        """The next bytes, as many as there are; ``b""`` at the end of the stream.
+
+        Raises:
+            TimeoutError: nothing came within ``timeout`` seconds; the stream stays usable.
+        """
+
+    async def write(self, data: bytes) -> None:
+        """Hand ``data`` to the operating system, waiting while the peer does not read."""
+
+    def end(self) -> None:
+        """Make the reader see the end of the stream now; called from outside its task."""
+
+    async def close(self) -> None: ...
+
+
+class EndedStream(Stream, Protocol):
+    """A connection of which the other side can say that it sends no more, and hear us still or not."""
+
+    @property
+    def gone(self) -> bool:
+        """The other side sends no more. Asked from other threads, too."""
+
+    async def took(self) -> bool:
+        """Whether the other side has taken what was written since."""
+
+
+StreamHandler = Callable[[Stream], Awaitable[None]]
+
+
+class Transport(Protocol):
+    """Where streams come from: a listener, a connection that is kept, a serial line. It calls a handler for each."""
+
+    @property
+    def fault(self) -> str:
+        """Why there is no line just now although it is being tried; empty where there is nothing to say."""
+
+    async def start(self) -> int:
+        """Begin, and return the port (0 where there is none). Does not wait for the peer.
+
+        Raises:
+            OSError, ValueError: it cannot begin (address in use, unreadable certificate); the caller tries again.
+        """
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        """Begin nothing new, let each handler finish, close the rest after ``grace_s`` seconds."""
+
+
+class Link(Protocol):
+    """Framing and link acknowledgement of one connection: pure, one instance per connection.
+
+    The caller feeds bytes, stores what the events ask to be stored, says how that went, and writes what `outgoing`
+    returns, in this order. For a `Frame` the caller must call `committed` or `failed` before it feeds more bytes or
+    handles the next event; for a `Block` the answer is the format's (`Format.acknowledge`), framed by `wrap`, and
+    `committed` is called once all that is in it is durable.
+    """
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept for a message that is not complete yet."""
+
+    def receive(self, data: bytes, now: float) -> list[LinkEvent]:
+        """What ``data`` completes, in order. ``now``: seconds, monotonic."""
+
+    def committed(self, now: float) -> None:
+        """The last Frame is durable: its ACK may go out."""
+
+    def failed(self, now: float) -> None:
+        """The last Frame could not be stored: NAK."""
+
+    def outgoing(self) -> bytes:
+        """Bytes the link itself has to say now (ENQ's ACK, a NAK); empties them."""
+
+    def deadline(self) -> float | None:
+        """When `tick` must be called at the latest (monotonic), or None."""
+
+    def tick(self, now: float) -> list[LinkEvent]:
+        """Let timers act."""
+
+    def closed(self) -> list[LinkEvent]:
+        """The stream ended: what is left becomes incomplete."""
+
+    def wrap(self, payload: bytes) -> bytes:
+        """Frame an answer for this link."""
+
+
+class TracedLink(Link, Protocol):
+    """A link of which people want to see what passed (`engine.store.operations.line_trace`): it takes or refuses frame
+    by frame."""
+
+    @property
+    def traced(self) -> bool:
+        """Whether that is so on this connection."""
+
+    @property
+    def resting(self) -> bool:
+        """Nothing is under way: what comes next begins something."""
+
+
+class Hearing(Stream, Protocol):
+    """A line between two others, as a tee hears it: what passed, in the order in which it passed.
+
+    It is a `Stream` that nothing can be read from or written to; ``end`` stops the hearing and leaves the line alone.
+    """
+
+    async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
+        """The next bytes that passed; None once the line is gone. ``b""``: some passed unheard, for lack of memory.
+
+        Raises:
+            TimeoutError: nothing passed within ``timeout`` seconds.
+        """
+
+
+class TeeLink(Protocol):
+    """What two others say to each other on one connection: pure, one instance per connection; it answers nothing."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept for messages that are not complete, or not answered, yet."""
+
+    @property
+    def receiving(self) -> bool:
+        """Whether a session or block is under way."""
+
+    def hear(self, way: Way, data: bytes, now: float) -> list[TeeEvent]:
+        """What ``data`` from ``way`` completes, in order. ``now``: seconds, monotonic."""
+
+    def deadline(self) -> float | None:
+        """When `tick` must be called at the latest (monotonic), or None."""
+
+    def tick(self, now: float) -> list[TeeEvent]:
+        """Let timers act."""
+
+    def closed(self) -> list[TeeEvent]:
+        """The line is gone: what is left becomes evidence."""
+
+
+class Format(Protocol):
+    """Content: HL7 v2, ASTM E1394. Implemented by a codec module's functions; pure."""
+
+    def header(self, payload: bytes) -> Header:
+        """What the first segment says. Never raises: an unreadable header has ``problem`` set."""
+
+    def split(self, payload: bytes) -> list[bytes]:
+        """The messages of one block (batches, several MSH), each to be journaled on its own; usually one."""
+
+    def parse(self, payload: bytes, options: FormatOptions) -> Parsed:
+        """Read the whole message.
+
+        Raises:
+            ContentError: UNREADABLE, UNKNOWN_CHARSET.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of trying whether a destination looks at the conditions of ``conflicts: check``.
+
+    Attributes:
+        problem: why a condition guards nothing there; empty where it does.
+        unknown: why it could not be tried; empty where it could.
+        left: addresses of what could not be removed again.
+    """
+
+    problem: str = ""
+    unknown: str = ""
+    left: tuple[str, ...] = ()
+
+
+class Destination(Protocol):
+    """Somewhere documents go. ``deliver`` returning means delivered, in the sense of the destination's kind."""
+
+    async def start(self) -> None:
+        """Open what is needed (sessions, folders). Must not fail because the peer is down."""
+
+    async def deliver(self, delivery: Delivery) -> Versions | None:
+        """Send one document; gives the versions that the server has of our resources now, where it is asked for them.
+
+        Raises:
+            TransientDeliveryError, DestinationDownError, RefusedDeliveryError
+        """
+
+    async def probe(self) -> str | None:
+        """Look for `check --online` whether the peer is there and fits the configuration; raises DeliveryError.
+
+        Returns:
+            What a person should know all the same, or None.
+        """
+
+    async def close(self) -> None: ...

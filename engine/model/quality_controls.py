@@ -1,0 +1,101 @@
+"""How the controls in a message ended: for rules that hold results back after a failed one. Pure.
+
+Which results are controls' the mapping says, by its filter `qc`; they become nothing in FHIR. Of each, the analyzer's
+own judgement counts: a flag other than N is a failure, N is none. Without a flag the range that it sent with the result
+decides. What has neither, or is no number, was not judged, and says nothing.
+
+    HL7 v2      code OBX-3, value OBX-5, range OBX-7, flags OBX-8, status OBX-11; material SPM-2, else OBR-3, else OBR-2
+    E1394       code R-3, value R-4, range R-6, flags R-7, status R-9; material O-3, else O-4
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from engine.model.message import ControlRun, Delimiters, Parsed, Segment
+
+MOST = 500  # runs of one message
+MAX_CODE = 60  # characters of a code that are kept
+_RANGE = re.compile(r"\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*(?:-|to|\.\.)\s*(-?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*([+-]?\d{1,20}(?:\.\d{1,20})?)\s*", re.ASCII)
+_NORMAL = "N"
+_NOT_OBTAINED = "X"  # HL7 table 0085, and E1394 9.4.9: no result could be obtained
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where a format has what is read, by field number."""
+
+    result: str
+    code: int
+    value: int
+    range: int
+    flags: int
+    status: int
+    materials: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+_PLACES = {
+    "hl7v2": _Places("OBX", 3, 5, 7, 8, 11, (("SPM", (2,)), ("OBR", (3, 2)))),
+    "astm": _Places("R", 3, 4, 6, 7, 9, (("O", (3, 4)),)),
+}
+
+
+def controls_in(parsed: Parsed, positions: Iterable[int]) -> tuple[ControlRun, ...]:
+    """The controls that were judged, in the order of the message.
+
+    Args:
+        positions: of the result segments that a filter has taken out as controls.
+    """
+    places, wanted, cut = _PLACES.get(parsed.format), frozenset(positions), parsed.delimiters
+    if places is None or not wanted:
+        return ()
+    found: list[ControlRun] = []
+    materials: dict[str, str] = {}
+    numbers = dict(places.materials)
+    for segment in parsed.segments:
+        if segment.name in numbers:
+            if segment.name == "OBR":
+                materials.clear()  # the specimen of the order before it is another one
+            texts = (_get(segment, number) for number in numbers[segment.name])
+            materials[segment.name] = next(filter(None, texts), "")
+        elif segment.name == places.result and segment.position in wanted and len(found) < MOST:
+            failed = _failed(segment, places, cut)
+            if failed is not None:
+                material = next((materials[name] for name in numbers if materials.get(name)), "")
+                found += [
+                    ControlRun(code=code, material=material, failed=failed) for code in _codes(segment, places, cut)
+                ]
+    return tuple(found)
+
+
+def _failed(segment: Segment, places: _Places, cut: Delimiters) -> bool | None:
+    if _get(segment, places.status).upper() == _NOT_OBTAINED:
+        return True
+    flags = [flag.strip().upper() for part in _split(_get(segment, places.flags), cut.repetition)
+             for flag in _split(part, cut.component)[:1]]  # fmt: skip
+    told = [flag for flag in flags if flag and flag != '""']
+    if told:
+        return any(flag != _NORMAL for flag in told)
+    value = _NUMBER.fullmatch(_get(segment, places.value))
+    limits = _RANGE.fullmatch(_split(_get(segment, places.range), cut.component)[0])
+    if value is None or limits is None:
+        return None
+    return not Decimal(limits[1]) <= Decimal(value[1]) <= Decimal(limits[2])
+
+
+def _codes(segment: Segment, places: _Places, cut: Delimiters) -> list[str]:
+    """Identifier and alternate identifier of OBX-3; of R-3 what stands there first, for the rest may be anything."""
+    parts = _split(_split(_get(segment, places.code), cut.repetition)[0], cut.component)
+    wanted = (parts[0:1] + parts[3:4]) if places.result == "OBX" else parts
+    codes = [part.strip()[:MAX_CODE] for part in wanted]
+    return [code for code in dict.fromkeys(codes) if code and code != '""']
+
+
+def _get(segment: Segment, number: int) -> str:
+    return segment.fields[number].strip() if number < len(segment.fields) else ""
+
+
+def _split(field: str, separator: str) -> list[str]:
+    return field.split(separator) if separator else [field]

@@ -1,0 +1,175 @@
+r"""Reagent lots in a message, where its analyzer names them: for "which results were measured with lot X?". Pure.
+
+Only places that a standard or a capture shows are read; a lot that stands elsewhere is not guessed.
+
+    HL7 v2       INV (2.5, chapter 13)       INV-16 lot, INV-12 expiry, INV-9 or -8 what is left, of the test of its OBR
+                 SID (2.5, chapter 13)       SID-2 lot, SID-1 the method
+    GeneXpert    OBX-18 / R-14               expiry~lot~cartridge~... / ...^cartridge^lot^expiry
+    Clinitek     OBR-20, OBR-21              strip lot, expiry; OBR-4 the strip
+    Stago STA    M|1|SAPTT|||STA-CEPHASCREEN 4^254173|||CACL2 0.025 M^254005
+    Horiba       M|4|REAGENT|CLEANER\DILUENT|221114I1*^20230317000000^20230617\220729H1^...     lot ^ opened ^ expiry
+    DCA Vantage  O-4                         sequence number ^ cartridge lot
+
+Captures: roche-cobas-pro (INV), cepheid-genexpert-hbv and -oru-r32, siemens-clinitek-qc, stago-satellite-max,
+horiba-yumizen-h500, siemens-dca-vantage. SID is read by the standard alone.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from engine.model.message import Parsed, Reagent, Segment
+
+MOST = 200  # reagents of one message; a batch of everything on board has some dozens
+LOT = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z*/._ -]{0,39}", re.ASCII)
+_WORDS = 60
+_DAY = re.compile(r"[12][0-9]{3}-?(?:0[1-9]|1[0-2])(?:-?(?:0[1-9]|[12][0-9]|3[01]))?")
+
+
+def reagents_in(parsed: Parsed) -> tuple[Reagent, ...]:
+    """The lots that a message names, each once, with the tests that it says were measured with them."""
+    found: dict[tuple[str, str, str], Reagent] = {}
+    for reagent in _READERS[parsed.format](parsed) if parsed.format in _READERS else ():
+        lot, name = reagent.lot.strip(), reagent.name.strip()[:_WORDS]
+        if not LOT.fullmatch(lot):
+            continue
+        key = (name, lot_key(lot), reagent.expires)
+        known = found.get(key)
+        if known is not None:
+            tests = tuple(dict.fromkeys((*known.tests, *reagent.tests)))
+            found[key] = replace(known, tests=tests, left=reagent.left or known.left)
+        elif len(found) < MOST:
+            found[key] = replace(reagent, lot=lot, name=name)
+    return tuple(found.values())
+
+
+def lot_key(lot: str) -> str:
+    """What two spellings of a lot have in common: its letters and digits, in upper case."""
+    return "".join(char for char in lot.upper() if char.isascii() and char.isalnum())
+
+
+# -- HL7 v2 ----------------------------------------------------------------------------------------------------------
+
+
+def _hl7(parsed: Parsed) -> Iterator[Reagent]:
+    sender = _get(parsed.segments[0], 3) if parsed.segments else ""
+    by_cartridge, by_strip = "GeneXpert" in sender, sender.startswith("Clinitek")
+    cut = parsed.delimiters
+    test = ""
+    for segment in parsed.segments:
+        name = segment.name
+        if name == "OBR":
+            test = _part(_get(segment, 4), cut.component, 1)
+            if by_strip:
+                yield _reagent(_get(segment, 20), test, _get(segment, 21))
+        elif name == "INV":
+            kind, substance = _part(_get(segment, 3), cut.component, 1), _part(_get(segment, 1), cut.component, 1)
+            left = _get(segment, 9) or _get(segment, 8)
+            unit = _part(_get(segment, 11), cut.component, 1)
+            yield _reagent(
+                _get(segment, 16), f"{substance} {kind}", _get(segment, 12), test, f"{left} {unit}" if left else ""
+            )
+        elif name == "SID":
+            yield _reagent(_get(segment, 2), _part(_get(segment, 1), cut.component, 1), "", test)
+        elif name == "OBX" and by_cartridge:
+            parts = _split(_get(segment, 18), cut.repetition)
+            if len(parts) >= 6:
+                code = _split(_part(_get(segment, 3), cut.component, 1), cut.subcomponent)[0]
+                yield _reagent(parts[1], "cartridge", parts[0], code)
+
+
+# -- ASTM ------------------------------------------------------------------------------------------------------------
+
+
+def _astm(parsed: Parsed) -> Iterator[Reagent]:
+    sender = _get(parsed.segments[0], 5) if parsed.segments else ""
+    if sender.startswith("STA"):
+        yield from _stago(parsed)
+    elif "GeneXpert" in sender:
+        yield from _genexpert(parsed)
+    elif sender.startswith("DCA VANTAGE"):
+        yield from _dca(parsed)
+    else:
+        yield from _horiba(parsed)
+
+
+def _stago(parsed: Parsed) -> Iterator[Reagent]:
+    """M-3 the test; each further field with two components is a reagent and its lot."""
+    component = parsed.delimiters.component
+    for record in _records(parsed, "M"):
+        for field in record.fields[4:]:
+            if component and component in field:
+                name, _, lot = field.partition(component)
+                yield _reagent(lot, name, "", _get(record, 3))
+
+
+def _horiba(parsed: Parsed) -> Iterator[Reagent]:
+    """M-3 REAGENT, M-4 their names and M-5 their lots in the same order. They are those of the whole run."""
+    cut = parsed.delimiters
+    for record in _records(parsed, "M"):
+        if _get(record, 3) != "REAGENT":
+            continue
+        names, lots = _split(_get(record, 4), cut.repetition), _split(_get(record, 5), cut.repetition)
+        for name, lot in zip(names, lots, strict=False):
+            yield _reagent(_part(lot, cut.component, 1), name, _part(lot, cut.component, 3))
+
+
+def _genexpert(parsed: Parsed) -> Iterator[Reagent]:
+    cut = parsed.delimiters
+    for record in _records(parsed, "R"):
+        parts = _split(_get(record, 14), cut.component)
+        if len(parts) >= 6:
+            yield _reagent(parts[4], "cartridge", parts[5], _part(_get(record, 3), cut.component, 4))
+
+
+def _dca(parsed: Parsed) -> Iterator[Reagent]:
+    cut, lot = parsed.delimiters, ""
+    for record in parsed.segments:
+        if record.name == "O":
+            lot = _part(_get(record, 4), cut.component, 2)
+        elif record.name == "R" and lot:
+            yield _reagent(lot, "cartridge", "", _part(_get(record, 3), cut.component, 4))
+
+
+_READERS: dict[str, Callable[[Parsed], Iterable[Reagent]]] = {"hl7v2": _hl7, "astm": _astm}
+
+
+# -- fields ----------------------------------------------------------------------------------------------------------
+
+
+def _records(parsed: Parsed, name: str) -> Iterator[Segment]:
+    return (record for record in parsed.segments if record.name == name)
+
+
+def _get(segment: Segment, number: int) -> str:
+    return segment.fields[number] if number < len(segment.fields) else ""
+
+
+def _split(field: str, separator: str) -> list[str]:
+    """``separator`` may be empty: a sender that declares fewer delimiters does without it."""
+    return field.split(separator) if separator else [field]
+
+
+def _part(field: str, separator: str, number: int) -> str:
+    """Component ``number`` of the first repetition's worth of a field, from 1."""
+    parts = _split(field, separator)
+    return parts[number - 1].strip() if number <= len(parts) else ""
+
+
+def _reagent(lot: str, name: str, expires: str, test: str = "", left: str = "") -> Reagent:
+    return Reagent(
+        lot=lot,
+        name=name,
+        expires=_day(expires),
+        tests=(test[:_WORDS],) if test and test != '""' else (),
+        left=left[:_WORDS].strip(),
+    )
+
+
+def _day(text: str) -> str:
+    """``2018-10-30``, or ``2019-07`` where no day is given; empty where it is no date."""
+    found = _DAY.match(text.strip())
+    if found is None:
+        return ""
+    digits = found[0].replace("-", "")
+    return "-".join(part for part in (digits[:4], digits[4:6], digits[6:8]) if part)

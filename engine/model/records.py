@@ -1,0 +1,477 @@
+"""What the store takes and gives, beyond the values that cross rooms (`engine.model.message`). Plain data.
+
+What it gives of rows are named tuples: each short command makes all of these classes, and a dataclass takes seven times
+as long to be made. They are built by name, as the others are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from engine.model.list_form import Form
+from engine.model.reasons import Reason
+from engine.model.values import value
+
+if TYPE_CHECKING:
+    from engine.model.message import Delivery, Document, Received
+    from engine.model.results import Earlier, Result
+    from engine.succession.decided import Facts
+
+MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "dismissed"]
+LETTER_STATES = ("dead", "incomplete")  # of what failed and waits for a person
+DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "rejected", "dismissed", "superseded"]
+
+UNMAPPED_ROWS = 10_000  # distinct codes kept; a device that sends noise as codes must not fill the disk
+REAGENT_ROWS = 20_000  # distinct reagent lots kept, for the same reason ...
+REAGENT_TESTS = 100  # ... and tests of each
+
+KIND_MESSAGE = 1
+KIND_FRAME = 2
+KIND_ACT = 3
+KIND_PRUNED = 4  # which rows were let go: engine/store/lifecycle/retention.py
+KIND_ERASED = 5  # which rows were emptied: engine/store/lifecycle/erasure.py
+
+INCOMPLETE_BYTES = 64 * 1024 * 1024  # of incomplete messages that are kept, unless the site says otherwise
+
+MAYBE_DELIVERED = 1  # delivery.flags
+MANUAL = 2
+RELEASED = 4
+REMEMBER = 8
+UNCONDITIONAL = 16
+SHARED = 32  # its message has, or had, more than this one
+AGAIN = 64  # of a replay: beside what the message was queued with
+JOINS = 128
+KNOWN_ORDER = 256
+CRITICAL = 512  # it is held, or was, and tells a critical value (`engine.succession.critical`)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Why a document is kept back.
+
+    Attributes:
+        text: the rules that hold it, with the results that they are about; for people, and sealed.
+        remember: its values are to be remembered for later rules, once a person has released it.
+    """
+
+    reason: Reason
+    text: str = ""
+    remember: bool = False
+
+
+class Rules(Protocol):
+    """The rules of a route that hold results back (`engine.mapping.hold_rules.rules`), about one document.
+
+    Attributes:
+        results: those that later rules may ask for; empty where no rule asks for earlier ones.
+    """
+
+    @property
+    def results(self) -> "Sequence[Result]": ...
+
+    def decide(self, earlier: "Earlier", now_us: int) -> Held | None:
+        """Why the document is kept back, or None. Never raises: what cannot be decided is kept back."""
+
+
+@value(kw_only=True)
+class Routed:
+    """A document and where it goes.
+
+    Attributes:
+        hold: asked in the transaction that queues its deliveries; None: nothing holds it.
+        claimed: for each destination, whether the caller delivers it at once (the row is born ``sending`` under our
+            lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
+        joins: its reports list the results that other messages of the same orders brought, too.
+        of_site: results of other channels for the same order and test are the same results.
+        echo: it says again what was accepted before, and is not sent (`engine.store.operations.settling.settle`).
+        form: of CSV and JSON, where the results are; None: they are not compared.
+    """
+
+    document: "Document"
+    destinations: tuple[str, ...]
+    claimed: tuple[bool, ...] = ()
+    hold: Rules | None = None
+    joins: bool = True
+    of_site: bool = False
+    echo: bool = False
+    form: Form | None = None
+
+
+@value(kw_only=True)
+class MapOutcome:
+    """What became of a message.
+
+    Attributes:
+        deliveries: the claimed ones, with their bodies, in the order they were queued.
+        waiting: how many more were queued for a later claim.
+        held: the places, in the order of queueing from 0, of deliveries that a rule keeps back, or that are an echo.
+        already: the message had been processed before; nothing was changed now.
+    """
+
+    state: MessageState
+    reason: Reason | None = None
+    deliveries: "tuple[Delivery, ...]" = ()
+    waiting: int = 0
+    held: frozenset[int] = frozenset()
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """What a link makes of the frames of a session that a crash cut short.
+
+    Attributes:
+        messages: those that are complete.
+        rest: what is left over, to be kept as evidence; None if nothing is.
+    """
+
+    messages: "tuple[Received, ...]" = ()
+    rest: "Received | None" = None
+
+
+class OpenLane(NamedTuple):
+    """A lane with work. ``oldest_us`` is the receive time of its oldest open delivery."""
+
+    channel: str
+    destination: str
+    open: int
+    oldest_us: int
+
+
+class Recovery(NamedTuple):
+    """What the last run left behind.
+
+    Attributes:
+        unprocessed: messages without a verdict.
+        sessions: link sessions with frames that belong to no message yet.
+        maybe_delivered: deliveries that were under way; they are sent again with the same key.
+        acts: ids of acts that were begun and not finished.
+        killed: the process before this one did not stop in order.
+        given_up: the message that is a dead letter now, because processing it ended the process again and again, or 0.
+    """
+
+    lanes: tuple[OpenLane, ...] = ()
+    unprocessed: int = 0
+    sessions: int = 0
+    maybe_delivered: int = 0
+    acts: tuple[int, ...] = ()
+    killed: bool = False
+    given_up: int = 0
+
+
+class ChannelView(NamedTuple):
+    """A channel's numbers; all of them are kept, none is counted when asked."""
+
+    name: str
+    last_seq: int
+    last_us: int
+    stored: int
+    dead: int
+    incomplete: int
+
+
+class LaneView(NamedTuple):
+    """A lane's numbers.
+
+    Attributes:
+        held_by: the dead delivery that holds it, or 0.
+        held_since_us: since when the oldest of its held deliveries is held, or 0.
+        held_critical: how many of these tell a critical value.
+    """
+
+    id: int
+    channel: str
+    destination: str
+    last_seq: int
+    open: int
+    dead: int
+    held: int
+    delivered_us: int
+    paused: bool
+    held_by: int
+    held_since_us: int = 0
+    held_critical: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What can be paused, resumed and restarted: a channel, a destination, or the lane of both; neither of them stands
+    for the deliveries of all."""
+
+    channel: str = ""
+    destination: str = ""
+
+    @property
+    def kind(self) -> str:
+        if not self.channel:
+            return "destination" if self.destination else "deliveries"
+        return "lane" if self.destination else "channel"
+
+    @property
+    def name(self) -> str:
+        """As people write it; a lane is ``channel/destination``, deliveries have none."""
+        return "/".join(part for part in (self.channel, self.destination) if part)
+
+    @property
+    def words(self) -> str:
+        return f"{self.kind} {self.name}".strip()
+
+
+DELIVERIES = Target()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeming:
+    """A record of a person that seems to be of who bore the same patient number before.
+
+    Attributes:
+        message_id: the first message with the record.
+        before: the first with the record that it was compared with; 0 where that is not known any more.
+    """
+
+    message_id: int
+    channel: str
+    received_us: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Something is paused.
+
+    Attributes:
+        since_us: 0 where it is not known.
+        actor, reason: who paused it, and why, in that person's words; empty where the keys are not at hand.
+    """
+
+    target: Target
+    since_us: int
+    actor: str = ""
+    reason: str = ""
+
+
+class Count(NamedTuple):
+    """How often something happened on one day; ``destination`` is empty for counts of the channel itself."""
+
+    channel: str
+    destination: str
+    name: str
+    n: int
+
+
+class MessageView(NamedTuple):
+    """One line of a message list. ``control_id`` and ``peer`` are empty where the keys are not at hand."""
+
+    id: int
+    channel: str
+    seq: int
+    received_us: int
+    message_type: str
+    size: int
+    state: MessageState
+    reason: str = ""
+    control_id: str = ""
+    peer: str = ""
+    notes: tuple[str, ...] = ()
+    repeat_of: int | None = None
+    equal_to: int | None = None
+    same_id_other_bytes: bool = False
+
+
+class AttemptView(NamedTuple):
+    """A failed attempt. ``answer``: the destination's own words, which may name a patient."""
+
+    n: int
+    at_us: int
+    cause: str
+    detail: str = ""
+    answer: bytes = b""
+
+
+class DeliveryView(NamedTuple):
+    id: int
+    channel: str
+    destination: str
+    seq: int
+    message_id: int
+    document_id: int
+    key: str
+    state: DeliveryState
+    attempt: int
+    not_before_us: int
+    cause: str
+    maybe_delivered: bool
+    manual: bool
+    settled_us: int
+    detail: str = ""
+    answer: bytes = b""
+    attempts: tuple[AttemptView, ...] = ()
+
+    @property
+    def claimed(self) -> bool:
+        """The daemon has it in hand: it waits there in memory, or an attempt is under way; no row tells which."""
+        return self.state == "sending"
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people and scripts see it: what is claimed waits, and is counted as waiting everywhere."""
+        return "waiting" if self.claimed else self.state
+
+
+class DocumentView(NamedTuple):
+    id: int
+    ordinal: int
+    media_type: str
+    stored_bytes: int
+
+
+class Trace(NamedTuple):
+    """Everything that is known of one message except its payload.
+
+    Attributes:
+        edited_from, edited_as: the message that a person made it of, or made of it; 0 without one.
+        facts: place of a document among those that its mapping makes, from 1 -> what was decided about it.
+        times, last_us: how often it came, and when last, where repeats are only counted
+        (`engine.store.operations.incomplete`).
+    """
+
+    message: MessageView
+    session: int
+    frames: tuple[int, ...]
+    mapping: str
+    processed_us: int
+    detail: str
+    issues: tuple[dict[str, Any], ...]
+    documents: tuple[DocumentView, ...]
+    deliveries: tuple[DeliveryView, ...]
+    edited_from: int = 0
+    edited_as: int = 0
+    facts: "Mapping[int, Facts]" = MappingProxyType({})
+    times: int = 1
+    last_us: int = 0
+
+
+class DeadLetter(NamedTuple):
+    """A message or a delivery that needs a person.
+
+    Attributes:
+        delivery_id: 0 where the whole message is dead.
+        state: one of `LETTER_STATES`; of what `Reader.held` finds, ``held`` or ``rejected``.
+        detail: why it is held, in words; empty of dead letters.
+        critical: it tells a critical value; noted of what is held.
+    """
+
+    message_id: int
+    delivery_id: int
+    channel: str
+    destination: str
+    state: str
+    reason: str
+    at_us: int
+    message_type: str
+    detail: str = ""
+    critical: bool = False
+
+
+class Gap(NamedTuple):
+    """An unmapped code as `labrelay gaps` prints it."""
+
+    channel: str
+    table: str
+    code: str
+    unit: str
+    display: str
+    n: int
+    first_us: int
+    last_us: int
+
+
+class Kept(NamedTuple):
+    """How far back the journal reaches.
+
+    Attributes:
+        oldest_us: when the oldest message that is kept was received; 0 without one.
+        gone: rows that retention has let go so far.
+        used_bytes: of the file, without what is free in it.
+        last_us: when retention let something go last (0: never), with ``last_messages``, of which ``last_early`` went
+            before their time, for the size.
+    """
+
+    oldest_us: int
+    gone: int
+    used_bytes: int
+    last_us: int
+    last_messages: int
+    last_early: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One audit row: who did what.
+
+    Attributes:
+        ended: the id of the act whose end this row tells, else 0.
+        by: what is known of the actor beside the name: ``role``, ``login``, ``from``.
+        config: the first digits of the hash of the configuration in force.
+    """
+
+    id: int
+    at_us: int
+    actor: str
+    verb: str
+    what: dict[str, Any] = field(default_factory=dict)
+    ended: int = 0
+    by: dict[str, str] = field(default_factory=dict)
+    config: str = ""
+
+
+class ReagentView(NamedTuple):
+    """A reagent lot that messages of a channel name.
+
+    Attributes:
+        tests: codes of the tests it was named for; empty: messages name it as a whole.
+        left: what was left when it was named last, or empty.
+        messages: how many name it.
+        first_us, last_us: receive times of the first and last of them.
+    """
+
+    channel: str
+    name: str
+    lot: str
+    expires: str
+    tests: tuple[str, ...]
+    left: str
+    first_us: int
+    last_us: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which messages or dead letters; every field that is set must fit.
+
+    Attributes:
+        after_us, before_us: received within.
+        control_id: exact; needs ``channel``.
+        lot: of a reagent that the message names; letters and digits count.
+        patient, specimen, number: that bear exactly this number of a patient, of a specimen or order, of the message
+            itself (`engine.store.operations.search_index`).
+        code, loinc: with a document that has a result under this code of a test, or under this LOINC. Documents are
+            opened for it, one message after the other.
+    """
+
+    channel: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    destination: str | None = None
+    message_type: str | None = None
+    control_id: str | None = None
+    after_us: int | None = None
+    before_us: int | None = None
+    lot: str | None = None
+    patient: str | None = None
+    specimen: str | None = None
+    number: str | None = None
+    code: str | None = None
+    loinc: str | None = None

@@ -1,0 +1,294 @@
+"""What ``/metrics`` shows to Prometheus, and the counters behind it.
+
+The hot path adds to plain integers (`Cell.n += 1`, 30 ns) that it fetched once; nothing of prometheus-client is
+touched until somebody scrapes. What the snapshot knows (queues, ages, states) is read from it, so that the page and
+the metrics never disagree. Labels are channel and destination names from the configuration and codes from our own
+enums; what a peer could choose is cut off at `MAX_LABEL_SETS` per metric and counted as ``other``.
+
+Every metric is named in `METRICS`, and docs/operations.md describes the same list (a test compares both).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.model.timing import TIMING_BUCKETS, Timing
+from engine.monitoring.process_metrics import ProcessMetrics
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
+
+MAX_LABEL_SETS = 5000  # per metric; 500 channels with ten reasons each
+OTHER = "other"
+
+
+class Kind(Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One metric's name (counters without ``_total``), labels and meaning."""
+
+    kind: Kind
+    name: str
+    labels: tuple[str, ...]
+    help: str
+
+    @property
+    def exposed_name(self) -> str:
+        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+
+
+RECEIVED = Spec(Kind.COUNTER, "labrelay_messages_received", ("channel",), "Messages journaled.")
+ENDED = Spec(
+    Kind.COUNTER,
+    "labrelay_messages_processed",
+    ("channel", "outcome"),
+    "Messages after mapping: mapped, filtered, dead, repeat, incomplete.",
+)
+LINK_FAULTS = Spec(
+    Kind.COUNTER, "labrelay_link_faults", ("channel", "kind"), "Departures of the peer from its protocol, by kind."
+)
+CONNECTIONS_OPENED = Spec(
+    Kind.COUNTER, "labrelay_connections_opened", ("channel",), "Connections accepted or made, serial ports opened."
+)
+DEAD = Spec(Kind.COUNTER, "labrelay_dead_letters", ("channel", "reason"), "Messages and deliveries buried, by reason.")
+UNMAPPED = Spec(Kind.COUNTER, "labrelay_unmapped_codes", ("channel",), "Results whose code had no row in its table.")
+DELIVERED = Spec(Kind.COUNTER, "labrelay_deliveries", ("destination",), "Documents delivered.")
+ATTEMPTS_FAILED = Spec(
+    Kind.COUNTER, "labrelay_delivery_failures", ("destination", "reason"), "Attempts that failed, by reason."
+)
+BREAKER_OPENED = Spec(
+    Kind.COUNTER, "labrelay_breaker_opened", ("destination",), "Times a destination was no longer reachable."
+)
+# Read from the snapshot, like the gauges below: the supervisor counts.
+TASK_RESTARTS = Spec(Kind.COUNTER, "labrelay_task_restarts", ("task",), "Supervised tasks that fell over.")
+LOG_LINES = Spec(Kind.COUNTER, "labrelay_log_lines", ("level",), "Log lines written.")
+LOG_REPEATS = Spec(Kind.COUNTER, "labrelay_log_repeats", (), "Log lines counted instead of written, as repeats.")
+LOG_FIELDS_DROPPED = Spec(
+    Kind.COUNTER, "labrelay_log_fields_dropped", (), "Fields kept out of the log because they are not on its list."
+)
+COMMIT = Spec(Kind.HISTOGRAM, "labrelay_commit_seconds", (), "Time of a journal commit with its sync.")
+DELIVERY = Spec(Kind.HISTOGRAM, "labrelay_delivery_seconds", ("destination",), "Time of a successful attempt.")
+
+INFO = Spec(Kind.GAUGE, "labrelay_info", ("version", "config"), "Always 1; version and configuration hash.")
+STARTED = Spec(Kind.GAUGE, "labrelay_start_time_seconds", (), "When the daemon started, seconds since 1970.")
+LEVEL = Spec(Kind.GAUGE, "labrelay_level", (), "The site as a whole: 0 in order, 1 attention, 2 problem.")
+CHANNEL_STATE = Spec(
+    Kind.GAUGE, "labrelay_channel_state", ("channel", "state"), "1 for the state that the channel is in, else 0."
+)
+CHANNEL_CONNECTIONS = Spec(Kind.GAUGE, "labrelay_channel_connections", ("channel",), "Peers connected now.")
+CHANNEL_LAST = Spec(
+    Kind.GAUGE, "labrelay_channel_last_message_time_seconds", ("channel",), "Last message, seconds since 1970."
+)
+CHANNEL_GAP = Spec(
+    Kind.GAUGE, "labrelay_channel_usual_gap_seconds", ("channel",), "How far apart messages usually are."
+)
+CHANNEL_STORED = Spec(Kind.GAUGE, "labrelay_channel_unmapped_messages", ("channel",), "Journaled, not mapped yet.")
+LANE_WAITING = Spec(Kind.GAUGE, "labrelay_lane_waiting", ("channel", "destination"), "Deliveries waiting.")
+LANE_OLDEST = Spec(
+    Kind.GAUGE, "labrelay_lane_oldest_seconds", ("channel", "destination"), "Age of the oldest waiting delivery."
+)
+LANE_DEAD = Spec(Kind.GAUGE, "labrelay_lane_dead", ("channel", "destination"), "Open dead letters.")
+LANE_HELD = Spec(Kind.GAUGE, "labrelay_lane_held", ("channel", "destination"), "Deliveries held back.")
+LANE_HELD_OLDEST = Spec(
+    Kind.GAUGE,
+    "labrelay_lane_held_oldest_seconds",
+    ("channel", "destination"),
+    "For how long the oldest of them is held back.",
+)
+LANE_HELD_CRITICAL = Spec(
+    Kind.GAUGE, "labrelay_lane_held_critical", ("channel", "destination"), "Held deliveries with a critical value."
+)
+DESTINATION_STATE = Spec(
+    Kind.GAUGE,
+    "labrelay_destination_state",
+    ("destination", "state"),
+    "1 for the state that the destination is in, else 0.",
+)
+DESTINATION_IN_FLIGHT = Spec(Kind.GAUGE, "labrelay_destination_in_flight", ("destination",), "Attempts under way.")
+DEAD_OPEN = Spec(Kind.GAUGE, "labrelay_dead_letters_open", (), "Dead letters that wait for a person.")
+INCOMPLETE_OPEN = Spec(
+    Kind.GAUGE, "labrelay_incomplete_open", (), "Messages that were broken off and wait for a person."
+)
+UNMAPPED_OPEN = Spec(Kind.GAUGE, "labrelay_unmapped_codes_open", (), "Different codes seen and not in their table.")
+DISK_FREE = Spec(Kind.GAUGE, "labrelay_disk_free_bytes", (), "Free on the journal's file system.")
+JOURNAL_LAST = Spec(Kind.GAUGE, "labrelay_journal_last_id", (), "Number of the newest message.")
+JOURNAL_BYTES = Spec(Kind.GAUGE, "labrelay_journal_bytes", (), "Size of the journal.")
+JOURNAL_WAL = Spec(Kind.GAUGE, "labrelay_journal_wal_bytes", (), "Size of the journal's write-ahead log.")
+JOURNAL_WRITABLE = Spec(
+    Kind.GAUGE, "labrelay_journal_writable", (), "0 while what comes in cannot be kept (a full disk), else 1."
+)
+JOURNAL_INTACT = Spec(
+    Kind.GAUGE, "labrelay_journal_intact", (), "1 while the journal is what it was and can be read, else 0."
+)
+
+BACKUP_AT = Spec(
+    Kind.GAUGE,
+    "labrelay_backup_time_seconds",
+    (),
+    "Newest copy that was found whole, seconds since 1970; none: absent.",
+)
+BACKUP_ROWS_AT = Spec(
+    Kind.GAUGE, "labrelay_backup_rows_time_seconds", (), "Up to when new rows are in the backup, seconds since 1970."
+)
+
+METRICS: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
+
+
+class Cell:
+    """One counter with its labels: fetch it once, then add to ``n``."""
+
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+class Counters:
+    """All counters and timings of this process; they start at 0 with it, as Prometheus expects."""
+
+    def __init__(self) -> None:
+        self.cells: dict[Spec, dict[tuple[str, ...], Cell]] = {}
+        self.timings: dict[Spec, dict[tuple[str, ...], Timing]] = {}
+
+    def cell(self, spec: Spec, *labels: str) -> Cell:
+        """The counter with these label values, in the order of ``spec.labels``."""
+        known = self.cells.setdefault(spec, {})
+        labels = _bounded(spec, known, labels)
+        return known.setdefault(labels, Cell())
+
+    def add(self, spec: Spec, *labels: str, n: int = 1) -> None:
+        """Count something that is too rare to keep its cell at hand."""
+        self.cell(spec, *labels).n += n
+
+    def adopt(self, spec: Spec, timing: Timing, *labels: str) -> None:
+        """Show a histogram that somebody else adds to."""
+        self.timings.setdefault(spec, {})[labels] = timing
+
+    def timing(self, spec: Spec, *labels: str) -> Timing:
+        """The histogram with these label values."""
+        known = self.timings.setdefault(spec, {})
+        labels = _bounded(spec, known, labels)
+        return known.setdefault(labels, Timing())
+
+
+class SiteCollector(Collector):
+    """Exports the counters and the current snapshot when somebody scrapes."""
+
+    def __init__(self, counters: Counters, snapshot: Callable[[], SiteSnapshot]) -> None:
+        self._counters = counters
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        site = self._snapshot()  # first: looking at the site brings its counters up to now
+        yield from _counted(self._counters)
+        yield from _seen(site)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: keeps the registry from collecting when this is registered, before there is a snapshot."""
+        return []
+
+
+def new_registry(counters: Counters, snapshot: Callable[[], SiteSnapshot]) -> CollectorRegistry:
+    """A registry of our own metrics and the process's (``process_*``: memory, CPU, open files)."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SiteCollector(counters, snapshot))
+    registry.register(ProcessMetrics())
+    return registry
+
+
+def _bounded(spec: Spec, known: Mapping[tuple[str, ...], object], labels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(labels) != len(spec.labels):
+        raise ValueError(f"{spec.name} takes the labels {spec.labels}")
+    if labels in known or len(known) < MAX_LABEL_SETS:
+        return labels
+    return (OTHER,) * len(labels)
+
+
+def _counted(counters: Counters) -> Iterator[Metric]:
+    for spec, cells in list(counters.cells.items()):
+        if spec is TASK_RESTARTS:
+            continue
+        family = CounterMetricFamily(spec.name, spec.help, labels=spec.labels)
+        for labels, cell in list(cells.items()):
+            family.add_metric(labels, cell.n)
+        yield family
+    for spec, timings in list(counters.timings.items()):
+        histogram = HistogramMetricFamily(spec.name, spec.help, labels=spec.labels)
+        for labels, timing in list(timings.items()):
+            histogram.add_metric(labels, _buckets(timing.counts), timing.sum_s)
+        yield histogram
+
+
+def _buckets(counts: list[int]) -> list[tuple[str, float]]:
+    total, buckets = 0, []
+    for bound, count in zip([*map(str, TIMING_BUCKETS), "+Inf"], counts, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets
+
+
+class _Gauges:
+    """Collects gauge samples by metric."""
+
+    def __init__(self) -> None:
+        self.families: dict[Spec, GaugeMetricFamily] = {}
+
+    def set(self, spec: Spec, value: float | None, *labels: str) -> None:
+        if value is None:
+            return
+        family = self.families.get(spec)
+        if family is None:
+            family = self.families[spec] = GaugeMetricFamily(spec.name, spec.help, labels=spec.labels)
+        family.add_metric(labels, value)
+
+
+def _seen(site: SiteSnapshot) -> Iterator[Metric]:
+    gauges = _Gauges()
+    put = gauges.set
+    put(INFO, 1, site.version, site.config_hash)
+    put(STARTED, site.started_at.timestamp())
+    put(LEVEL, {Level.OK: 0, Level.ATTENTION: 1, Level.PROBLEM: 2}[site.overall().level])
+    put(DEAD_OPEN, site.dead_total)
+    put(INCOMPLETE_OPEN, site.incomplete_total)
+    put(UNMAPPED_OPEN, site.unmapped_total)
+    put(DISK_FREE, site.disk_free_bytes)
+    put(JOURNAL_LAST, site.journal.last_id)
+    put(JOURNAL_BYTES, site.journal.size_bytes)
+    put(JOURNAL_WAL, site.journal.wal_bytes)
+    put(JOURNAL_WRITABLE, site.journal.writable)
+    put(JOURNAL_INTACT, site.journal.integrity == "ok")
+    backup = site.backup
+    put(BACKUP_AT, None if backup.verified_at is None else backup.verified_at.timestamp())
+    put(BACKUP_ROWS_AT, None if backup.rows_at is None else backup.rows_at.timestamp())
+    for channel in site.channels:
+        for state in ChannelState:
+            put(CHANNEL_STATE, channel.state is state, channel.name, state.value)
+        put(CHANNEL_CONNECTIONS, len(channel.connections), channel.name)
+        last = channel.last_message_at
+        put(CHANNEL_LAST, None if last is None else last.timestamp(), channel.name)
+        put(CHANNEL_GAP, channel.usual_gap_s, channel.name)
+        put(CHANNEL_STORED, channel.stored_waiting, channel.name)
+        for lane in channel.lanes:
+            put(LANE_WAITING, lane.waiting, channel.name, lane.destination)
+            put(LANE_OLDEST, lane.oldest_age_s or 0, channel.name, lane.destination)
+            put(LANE_DEAD, lane.dead, channel.name, lane.destination)
+            put(LANE_HELD, lane.held, channel.name, lane.destination)
+            put(LANE_HELD_OLDEST, lane.held_age_s or 0, channel.name, lane.destination)
+            put(LANE_HELD_CRITICAL, lane.held_critical, channel.name, lane.destination)
+    for destination in site.destinations:
+        for condition in DestinationState:
+            put(DESTINATION_STATE, destination.state is condition, destination.name, condition.value)
+        put(DESTINATION_IN_FLIGHT, destination.in_flight, destination.name)
+    restarts = CounterMetricFamily(TASK_RESTARTS.name, TASK_RESTARTS.help, labels=TASK_RESTARTS.labels)
+    for task, count in site.task_restarts.items():
+        restarts.add_metric((task,), count)
+    yield restarts
+    yield from gauges.families.values()

@@ -1,0 +1,244 @@
+"""One analyzer, one destination, and the lane between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from engine.model.clock import from_us
+from engine.model.phrases import Phrase, Span
+from engine.model.reasons import Reason
+from engine.model.records import ReagentView
+from engine.monitoring.snapshot.links import LinkSnapshot, TeeSnapshot
+from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrying:
+    """A delivery failed and waits for its next attempt; of several the one that was tried most often.
+
+    Attributes:
+        attempt: how many attempts have failed so far.
+        reason: why the last one failed.
+        next_at: when the next one is due; None while it is under way or a breaker holds it.
+        channel, message: what it is that waits, by the message's number.
+        others_taken: the destination has taken others since this one failed first: the fault may be its own.
+    """
+
+    attempt: int
+    reason: Reason
+    next_at: datetime | None = None
+    channel: str = ""
+    message: int | None = None
+    others_taken: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastError:
+    """Why a destination last refused or failed, and when."""
+
+    reason: Reason
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSnapshot:
+    """What one channel has for one destination.
+
+    Attributes:
+        waiting: deliveries not yet delivered, without those that are dead or held.
+        oldest_age_s: since the oldest waiting delivery's message was received.
+        dead: open dead letters of this lane.
+        held: deliveries that a rule of the route keeps back until a person decides.
+        held_age_s: since the oldest of these is held.
+        held_critical: how many of these tell a critical value.
+        paused: the lane alone; its destination as a whole may be paused, too.
+        expected: attempts fail, in a window of the destination's expected downtime.
+    """
+
+    destination: str
+    waiting: int = 0
+    oldest_age_s: float | None = None
+    retrying: Retrying | None = None
+    dead: int = 0
+    held: int = 0
+    held_age_s: float | None = None
+    held_critical: int = 0
+    delivered_today: int = 0
+    paused: Paused | None = None
+    expected: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReagentSnapshot:
+    """A reagent lot that the analyzer has named lately; the attributes are those of
+    `engine.model.records.ReagentView`."""
+
+    name: str
+    lot: str
+    expires: str = ""
+    tests: tuple[str, ...] = ()
+    left: str = ""
+    last_at: datetime | None = None
+
+    @classmethod
+    def of(cls, view: ReagentView) -> "ReagentSnapshot":
+        return cls(
+            name=view.name,
+            lot=view.lot,
+            expires=view.expires,
+            tests=view.tests,
+            left=view.left,
+            last_at=from_us(view.last_us),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSnapshot:
+    """One analyzer or system.
+
+    Attributes:
+        kind: as in the channel's YAML (``mllp``, ``astm``, ...).
+        address: where it listens, connects to, or which device; as configured, without secrets.
+        fault: for FAULTED, what is wrong, without patient data (``address already in use``).
+        notice: what a person has to see to although it works (``files that could not be taken: 1``).
+        paused: by a person, else None.
+        connections: the peers connected now.
+        last_message_age_s: None before the first message ever.
+        usual_gap_s: how far apart its messages usually are.
+        today_delivered: messages of which the last delivery was made today, or superseded by one that was.
+        stored_waiting: journaled and acknowledged, not mapped yet.
+        dead: open dead letters that died before they had a destination (unreadable, mapping faults).
+        incomplete: messages that were broken off and wait for a person; none of them is a dead letter.
+        link_faults: how often the peer departed from its protocol since the start, by kind.
+        tee: of a channel that listens between an analyzer and its middleware, else None.
+        reagents: lots that the analyzer has named lately, the latest first.
+    """
+
+    name: str
+    kind: str
+    address: str
+    description: str = ""
+    state: ChannelState = ChannelState.QUIET
+    fault: str = ""
+    notice: str = ""
+    paused: Paused | None = None
+    connections: tuple[str, ...] = ()
+    last_message_at: datetime | None = None
+    last_message_age_s: float | None = None
+    usual_gap_s: float | None = None
+    today_received: int = 0
+    today_delivered: int = 0
+    today_dead: int = 0
+    today_filtered: int = 0
+    today_repeat: int = 0
+    today_same_bytes: int = 0  # delivered, though the same bytes came before: nothing shows that they are a repeat
+    today_incomplete: int = 0
+    stored_waiting: int = 0
+    dead: int = 0
+    incomplete: int = 0
+    link_faults: Mapping[str, int] = field(default_factory=dict)
+    link: LinkSnapshot = field(default_factory=LinkSnapshot)
+    tee: TeeSnapshot | None = None
+    reagents: tuple[ReagentSnapshot, ...] = ()
+    lanes: tuple[LaneSnapshot, ...] = ()
+
+    @property
+    def waiting(self) -> int:
+        """Everything that still has to go somewhere."""
+        return self.stored_waiting + sum(lane.waiting for lane in self.lanes)
+
+    @property
+    def dead_total(self) -> int:
+        return self.dead + sum(lane.dead for lane in self.lanes)
+
+    @property
+    def level(self) -> Level:
+        """The worst of its state, its notice, its dead letters, its incomplete messages and its lanes."""
+        if self.tee is not None and self.tee.not_kept:
+            return Level.PROBLEM
+        unwell = self.notice or self.dead_total or self.incomplete or any(_unwell(lane) for lane in self.lanes)
+        if self.state.level is Level.OK and unwell:
+            return Level.ATTENTION
+        return self.state.level
+
+    @property
+    def words(self) -> Phrase:
+        """The state as a person says it; the age of the last message stands beside it."""
+        if self.state is ChannelState.FAULTED and self.fault:
+            return Phrase("down: {fault}", {"fault": self.fault})
+        return Phrase(_CHANNEL_WORDS[self.state])
+
+
+_CHANNEL_WORDS = {
+    ChannelState.RECEIVING: "receiving",
+    ChannelState.QUIET: "quiet",
+    ChannelState.SILENT: "silent",
+    ChannelState.WAITING: "not connected",
+    ChannelState.FAULTED: "down",
+    ChannelState.REFUSING: "not taking messages",
+    ChannelState.PAUSED: "paused",
+    ChannelState.DISABLED: "switched off",
+}
+
+
+def _unwell(lane: LaneSnapshot) -> bool:
+    return bool((lane.retrying and not lane.expected) or lane.held or lane.paused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationSnapshot:
+    """One place where documents go, over all channels.
+
+    Attributes:
+        address: the URL or folder, without user, password, query or token.
+        breaker_until: when an open breaker lets the next probe through.
+        paused: by a person, else None.
+        expected_until: the end of the window of expected downtime that is open now; None outside of any.
+        in_flight: attempts under way now.
+        rate_per_min: delivered in the last minute.
+    """
+
+    name: str
+    kind: str
+    address: str
+    state: DestinationState = DestinationState.IDLE
+    breaker_until: datetime | None = None
+    paused: Paused | None = None
+    expected_until: datetime | None = None
+    waiting: int = 0
+    oldest_age_s: float | None = None
+    in_flight: int = 0
+    dead: int = 0
+    held: int = 0
+    held_age_s: float | None = None
+    held_critical: int = 0
+    delivered_today: int = 0
+    last_delivered_at: datetime | None = None
+    last_error: LastError | None = None
+    retrying: Retrying | None = None
+    rate_per_min: float = 0.0
+
+    @property
+    def level(self) -> Level:
+        if self.state.level is Level.OK and (self.dead or self.held):
+            return Level.ATTENTION
+        return self.state.level
+
+    @property
+    def words(self) -> Phrase:
+        one = self.retrying
+        if self.state is DestinationState.RETRYING and one is not None and one.others_taken:
+            which: dict[str, str | int | Span | Phrase] = {"n": one.message or 0, "channel": one.channel}
+            return Phrase("delivering, but not message {n} of {channel}", which)
+        return Phrase(_DESTINATION_WORDS[self.state])
+
+
+_DESTINATION_WORDS = {
+    DestinationState.OK: "delivering",
+    DestinationState.IDLE: "ready",
+    DestinationState.RETRYING: "retrying",
+    DestinationState.BREAKER_OPEN: "not reachable",
+    DestinationState.PROBING: "trying again",
+    DestinationState.EXPECTED: "expected downtime",
+    DestinationState.PAUSED: "paused",
+}

@@ -1,0 +1,224 @@
+"""Everything at one moment, what of it a person should know, and the same for scripts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from engine.model.phrases import Phrase, Span
+from engine.model.records import UNMAPPED_ROWS
+from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
+from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot
+from engine.monitoring.snapshot.states import ChannelState, Level, Paused
+from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
+
+SCHEMA_VERSION = 1
+DISK_DAYS_PROBLEM, DISK_DAYS_ATTENTION = 7, 30
+DISK_FREE_PROBLEM = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a person should know.
+
+    Attributes:
+        subject: the channel or destination concerned, or empty.
+    """
+
+    level: Level
+    phrase: Phrase
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSnapshot:
+    """Everything at one moment.
+
+    Attributes:
+        timezone: the site's IANA zone: instants are shown to people in it.
+        config_hash: the first digits of the hash over the configuration in force.
+        dead_total: open dead letters, messages and deliveries.
+        incomplete_total: messages that were broken off; the analyzer may not send them again, so a person decides.
+        unmapped_total: different codes seen and not in their table, as far as they are counted (`UNMAPPED_ROWS`).
+        disk_days_left: at the rate of the last days; None while that is not known.
+        task_restarts: supervised tasks that fell over since the start, and how often.
+        held_alarm_s: a result that is held back longer is a problem.
+        alarms: sentences that ask for action now (`Level.PROBLEM`).
+        notes: sentences worth knowing (`Level.ATTENTION`).
+    """
+
+    site_name: str
+    version: str
+    started_at: datetime
+    now: datetime
+    timezone: str = "UTC"
+    config_hash: str = ""
+    channels: tuple[ChannelSnapshot, ...] = ()
+    destinations: tuple[DestinationSnapshot, ...] = ()
+    dead_total: int = 0
+    incomplete_total: int = 0
+    unmapped_total: int = 0
+    disk_free_bytes: int | None = None
+    disk_days_left: float | None = None
+    journal: JournalSnapshot = field(default_factory=JournalSnapshot)
+    kept: KeptSnapshot = field(default_factory=KeptSnapshot)
+    backup: BackupSnapshot = field(default_factory=BackupSnapshot)
+    task_restarts: Mapping[str, int] = field(default_factory=dict)
+    held_alarm_s: float = 86_400.0
+    alarms: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unmapped_words(self) -> Phrase:
+        """`unmapped_total` as a person reads it: where the journal counts no further, it says so."""
+        if self.unmapped_total >= UNMAPPED_ROWS:
+            return Phrase("{n} or more", {"n": self.unmapped_total})
+        return Phrase("{text}", {"text": str(self.unmapped_total)})
+
+    def findings(self) -> list[Finding]:
+        """What is not as it should be, worst first; within a level, what concerns results comes first, and who has
+        never sent anything last."""
+        return sorted(self._findings(), key=lambda finding: finding.level.rank)
+
+    def overall(self) -> Finding:
+        """The worst finding, or the sentence that says that there is none."""
+        return min(
+            self._findings(),
+            key=lambda finding: finding.level.rank,
+            default=Finding(level=Level.OK, phrase=Phrase("Everything works")),
+        )
+
+    def _findings(self) -> list[Finding]:
+        found = [Finding(level=Level.PROBLEM, phrase=Phrase("{text}", {"text": text})) for text in self.alarms]
+        if critical := sum(destination.held_critical for destination in self.destinations):
+            phrase = Phrase("Critical results held back: {n}", {"n": critical})
+            found.append(Finding(level=Level.PROBLEM, phrase=phrase))
+        if self.journal.integrity != "ok" and not self.alarms:  # an alarm has said it, in more words
+            phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
+            found.append(Finding(level=Level.PROBLEM, phrase=phrase))
+        never: list[Finding] = []
+        for channel in sorted(self.channels, key=_longest_silent_first):
+            alarmed = channel.state is ChannelState.REFUSING and self.alarms  # one has said it, for all channels
+            if channel.state.level is not Level.OK and not alarmed:
+                unknown = channel.state is ChannelState.WAITING and channel.last_message_age_s is None
+                finding = Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name)
+                (never if unknown else found).append(finding)
+            if channel.notice:
+                phrase = Phrase("{name}: {notice}", {"name": channel.name, "notice": channel.notice})
+                found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=channel.name))
+            if channel.tee is not None and channel.tee.not_kept:
+                phrase = Phrase("{name} tee: {n} messages not kept", {"name": channel.name, "n": channel.tee.not_kept})
+                found.append(Finding(level=Level.PROBLEM, phrase=phrase, subject=channel.name))
+            for lane in channel.lanes:
+                if lane.paused is not None:
+                    phrase = _lane_phrase(channel.name, lane, lane.paused)
+                    found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=channel.name))
+        for destination in self.destinations:
+            if destination.state.level is not Level.OK:
+                phrase = _destination_phrase(destination, self.now)
+                found.append(Finding(level=destination.state.level, phrase=phrase, subject=destination.name))
+        found.extend(_disk(self.disk_free_bytes, self.disk_days_left))
+        if self.dead_total:
+            phrase = Phrase("Dead letters: {n}", {"n": self.dead_total})
+            found.append(Finding(level=Level.ATTENTION, phrase=phrase))
+        if self.incomplete_total:
+            phrase = Phrase("Incomplete messages: {n}", {"n": self.incomplete_total})
+            found.append(Finding(level=Level.ATTENTION, phrase=phrase))
+        found.extend(self._held())
+        if self.unmapped_total:
+            phrase = Phrase("Codes without a mapping: {n}", {"n": self.unmapped_words})
+            found.append(Finding(level=Level.ATTENTION, phrase=phrase))
+        found.extend(Finding(level=Level.ATTENTION, phrase=Phrase("{text}", {"text": text})) for text in self.notes)
+        return found + never
+
+    def _held(self) -> list[Finding]:
+        """Results that wait for a person; a problem where one has waited longer than `held_alarm_s`."""
+        held = sum(destination.held for destination in self.destinations)
+        if not held:
+            return []
+        age = max((one.held_age_s for one in self.destinations if one.held_age_s is not None), default=None)
+        if age is None:
+            return [Finding(level=Level.ATTENTION, phrase=Phrase("Held back: {n}", {"n": held}))]
+        level = Level.PROBLEM if age > self.held_alarm_s else Level.ATTENTION
+        phrase = Phrase("Held back: {n}, the oldest for {age}", {"n": held, "age": Span(age)})
+        return [Finding(level=level, phrase=phrase)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``/status.json`` and ``labrelay status -o json`` (docs/page.md describes them)."""
+        found = self.findings()
+        overall = self.overall()
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "overall": {"level": overall.level.value, "words": str(overall.phrase)},
+            "findings": [
+                {"level": finding.level.value, "subject": finding.subject, "words": str(finding.phrase)}
+                for finding in found
+            ],
+            **_plain(self),
+        }
+
+
+def _longest_silent_first(channel: ChannelSnapshot) -> float:
+    """A sort key that leaves all others in their order, after the silent ones."""
+    return -(channel.last_message_age_s or 0.0) if channel.state is ChannelState.SILENT else 1.0
+
+
+def _channel_phrase(channel: ChannelSnapshot) -> Phrase:
+    if channel.state is ChannelState.SILENT and channel.last_message_age_s is not None:
+        return Phrase("{name} silent {age}", {"name": channel.name, "age": Span(channel.last_message_age_s)})
+    state = channel.paused.words if channel.state is ChannelState.PAUSED and channel.paused else channel.words
+    return Phrase("{name} {state}", {"name": channel.name, "state": state})
+
+
+def _destination_phrase(destination: DestinationSnapshot, now: datetime) -> Phrase:
+    state = destination.paused.words if destination.paused is not None else destination.words
+    return _with_waiting(destination.name, state, destination.waiting)
+
+
+def _lane_phrase(channel: str, lane: LaneSnapshot, paused: Paused) -> Phrase:
+    return _with_waiting(f"{channel}/{lane.destination}", paused.words, lane.waiting)
+
+
+def _with_waiting(name: str, state: Phrase, waiting: int) -> Phrase:
+    values: dict[str, str | int | Span | Phrase] = {"name": name, "state": state}
+    if not waiting:
+        return Phrase("{name} {state}", values)
+    return Phrase("{name} {state}, {n} waiting", values | {"n": waiting})
+
+
+def _disk(free_bytes: int | None, days_left: float | None) -> list[Finding]:
+    days = None if days_left is None else Phrase("Disk full in {days} days", {"days": int(days_left)})
+    if days is not None and days_left is not None and days_left < DISK_DAYS_PROBLEM:
+        return [Finding(level=Level.PROBLEM, phrase=days)]
+    if free_bytes is not None and free_bytes < DISK_FREE_PROBLEM:
+        phrase = Phrase("Disk almost full: {mib} MiB left", {"mib": free_bytes >> 20})
+        return [Finding(level=Level.PROBLEM, phrase=phrase)]
+    if days is not None and days_left is not None and days_left < DISK_DAYS_ATTENTION:
+        return [Finding(level=Level.ATTENTION, phrase=days)]
+    return []
+
+
+def _plain(value: object) -> Any:
+    """Dataclasses to objects (with ``level`` and ``words`` where a person would see them), instants to ISO 8601."""
+    if isinstance(value, Phrase):
+        return str(value)
+    if is_dataclass(value):
+        plain = {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+        if isinstance(value, (ChannelSnapshot, DestinationSnapshot)):
+            plain["level"] = value.level.value
+        if isinstance(value, (ChannelSnapshot, DestinationSnapshot, LinkSnapshot)):
+            plain["words"] = str(value.words)
+        if isinstance(value, (LineStep, LinkFaults)):
+            plain.pop("phrase", None)
+            plain["words"] = str(value.phrase)
+        return plain
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(entry) for entry in value]
+    return value

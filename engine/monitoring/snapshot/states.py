@@ -1,0 +1,131 @@
+"""What a channel and a destination can be, how much it concerns a person, and who has paused them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from engine.model.phrases import Phrase
+
+# A channel is shown as silent after this many of its usual gaps without a message: one gap would cry wolf daily.
+SILENT_AFTER_GAPS = 3
+RECEIVING_S = 300.0  # without a known usual gap, a message within the last five minutes counts as "receiving"
+
+
+class Level(Enum):
+    """How much something concerns a person: nothing to do, look when you can, act now."""
+
+    OK = "ok"
+    ATTENTION = "attention"
+    PROBLEM = "problem"
+
+    @property
+    def rank(self) -> int:
+        """0 is the worst."""
+        return _RANK[self]
+
+
+_RANK = {Level.PROBLEM: 0, Level.ATTENTION: 1, Level.OK: 2}
+
+
+class ChannelState(Enum):
+    RECEIVING = "receiving"  # the last message is no older than the usual gap
+    QUIET = "quiet"  # longer ago, but not worryingly
+    SILENT = "silent"  # much longer ago than usual: look at the analyzer
+    WAITING = "waiting_for_connection"  # nobody has connected (or we cannot connect)
+    FAULTED = "faulted"  # the listener, device or task is down; being restarted
+    REFUSING = "refusing"  # nothing can be stored (a full disk), so nothing is acknowledged
+    PAUSED = "paused"  # by a person: nothing is received, so nothing is acknowledged
+    DISABLED = "disabled"  # `enabled: false`
+
+    @property
+    def level(self) -> Level:
+        return _CHANNEL_LEVEL.get(self, Level.OK)
+
+
+_CHANNEL_LEVEL = {
+    ChannelState.SILENT: Level.PROBLEM,
+    ChannelState.FAULTED: Level.PROBLEM,
+    ChannelState.REFUSING: Level.PROBLEM,
+    ChannelState.WAITING: Level.ATTENTION,
+    ChannelState.PAUSED: Level.ATTENTION,
+}
+
+
+class DestinationState(Enum):
+    OK = "ok"  # the last attempt succeeded
+    IDLE = "idle"  # nothing was sent yet
+    RETRYING = "retrying"  # attempts fail and are repeated
+    BREAKER_OPEN = "breaker_open"  # too many failed: nothing is sent until the breaker lets a probe through
+    PROBING = "probing"  # one attempt is out to see whether it is back
+    EXPECTED = "expected_downtime"  # attempts fail, in a window in which that is no surprise
+    PAUSED = "paused"  # by a person: no attempt is made
+
+    @property
+    def level(self) -> Level:
+        return _DESTINATION_LEVEL.get(self, Level.OK)
+
+
+_DESTINATION_LEVEL = {
+    DestinationState.BREAKER_OPEN: Level.PROBLEM,
+    DestinationState.RETRYING: Level.ATTENTION,
+    DestinationState.PROBING: Level.ATTENTION,
+    DestinationState.PAUSED: Level.ATTENTION,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """A person has paused a channel, a destination or a lane.
+
+    Attributes:
+        by: the user, empty where it is not known.
+        since: None where it is not known.
+        reason: in that person's words.
+    """
+
+    by: str = ""
+    since: datetime | None = None
+    reason: str = ""
+
+    @property
+    def words(self) -> Phrase:
+        return Phrase("paused by {who}", {"who": self.by}) if self.by else Phrase("paused")
+
+
+def channel_state(
+    *,
+    enabled: bool,
+    paused: bool = False,
+    fault: str,
+    storing: bool = True,
+    connected: bool,
+    connects: bool,
+    last_message_age_s: float | None,
+    usual_gap_s: float | None,
+    up_s: float,
+) -> ChannelState:
+    """Decide what to say about a channel.
+
+    Args:
+        storing: what comes can be kept. Where it cannot, that says more than when something came last.
+        connects: we open the connection (or device); then being unconnected is worth saying even after messages
+            came, while a sender that connects to us may do so for each message only.
+        up_s: how long the daemon has been up: a channel that never received anything is silent since then.
+    """
+    if not enabled:
+        return ChannelState.DISABLED
+    if paused:
+        return ChannelState.PAUSED
+    if fault:
+        return ChannelState.FAULTED
+    if not storing:
+        return ChannelState.REFUSING
+    age_s = up_s if last_message_age_s is None else last_message_age_s
+    # After a start, senders get the time to connect again before anyone is called silent.
+    if usual_gap_s is not None and min(age_s, up_s) > SILENT_AFTER_GAPS * usual_gap_s:
+        return ChannelState.SILENT
+    if not connected and (connects or last_message_age_s is None):
+        return ChannelState.WAITING
+    if last_message_age_s is not None and last_message_age_s <= (usual_gap_s or RECEIVING_S):
+        return ChannelState.RECEIVING
+    return ChannelState.QUIET

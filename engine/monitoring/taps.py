@@ -1,0 +1,248 @@
+"""Taps: following what passes through one channel, live, without ever holding it up.
+
+    raw        a message is durable (and was acknowledged): its bytes, letters as x and digits as 9 unless unmasked
+    parsed     what its format makes of it: segments or records by name, warnings
+    mapped     its verdict: state, reason, mapping, how many documents for whom
+    delivery   an attempt has ended: delivered, postponed, dead, superseded
+
+The parts of the way of a message say one thing each (`Taps.raw`, `mapped`, `ended`, `postponed`); while nobody follows,
+that costs a look at an empty list. A follower has a short queue of its own; what does not fit is not kept, and how much
+that was is told in its place. What a person reads of it is made outside of the way of a message, at most `PER_S` a
+second, of the first `SHOWN_BYTES` of a message. So a terminal that stands still costs a bounded number of references.
+"""
+
+import asyncio
+import re
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from engine.diagnostics.lines import signs
+from engine.model.clock import Clock, from_us
+from engine.model.errors import ContentError, LabRelayError
+from engine.model.message import Delivery, Stored
+from engine.model.packing import unpack
+from engine.model.reasons import Reason
+from engine.model.records import MapOutcome
+from engine.processing.process import ChannelRoutes, Verdict
+
+STAGES = ("raw", "parsed", "mapped", "delivery")
+QUEUED = 256  # events of one follower
+QUEUED_BYTES = 4 * 1024 * 1024  # of the messages that they refer to
+PER_S = 100  # lines a second for one follower; more are counted as lost
+SHOWN_BYTES = 2048
+PARSED_BYTES = 32 * 1024  # a larger message is not parsed for a follower
+FOLLOWERS = 4
+
+# What a sender says in place of a name: three letters, as a segment of HL7 has, and what is no type (``ORU^R01``) and
+# no structure (``ORU_R01``, ``E1394``).
+_FROM_MESSAGE = re.compile(
+    r"[A-Z][A-Z0-9]{2}|(?!(E1394|[A-Z]{3}[_^][A-Z][0-9]{2}(\^[A-Z]{3}_[A-Z][0-9]{2})?)\Z).*[A-Z^_].*", re.DOTALL
+)
+
+Line = dict[str, Any]
+Routes = Callable[[], Mapping[str, ChannelRoutes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """Something happened; ``make`` turns it into a line once somebody reads it."""
+
+    make: Callable[["Tap"], Line]
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Tap:
+    """One follower.
+
+    Attributes:
+        unmask: contents are shown as they are; the caller has seen to the audit trail.
+        queue: events, and in its place how many found no room.
+    """
+
+    channel: str
+    stages: frozenset[str]
+    unmask: bool
+    queue: deque[_Event | int] = field(default_factory=deque)
+    queued_bytes: int = 0
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, event: _Event) -> None:
+        too_much = bool(self.queued_bytes) and self.queued_bytes + event.size > QUEUED_BYTES
+        if len(self.queue) >= QUEUED or too_much:
+            last = self.queue[-1] if self.queue else None
+            if isinstance(last, int):
+                self.queue[-1] = last + 1
+            else:
+                self.queue.append(1)
+        else:
+            self.queue.append(event)
+            self.queued_bytes += event.size
+        self.woken.set()
+
+
+class Taps:
+    """All followers of a running site."""
+
+    def __init__(self, clock: Clock, routes: Routes) -> None:
+        self._clock = clock
+        self._routes = routes
+        self._open: list[Tap] = []
+
+    async def follow(self, channel: str, stages: Collection[str], *, unmask: bool) -> AsyncGenerator[Line, None]:
+        """Lines about a channel from now on, for ever.
+
+        Raises:
+            LabRelayError: there are too many followers.
+        """
+        if len(self._open) >= FOLLOWERS:
+            raise LabRelayError(f"{FOLLOWERS} taps are open already; end one of them first")
+        tap = Tap(channel, frozenset(stages), unmask)
+        self._open.append(tap)
+        try:
+            yield {"stage": "open", "channel": channel, "stages": sorted(stages, key=STAGES.index)}
+            began, said = self._clock.monotonic(), 0
+            while True:
+                if not tap.queue:
+                    await _more(tap)
+                now = self._clock.monotonic()
+                if now - began >= 1.0:
+                    began, said = now, 0
+                elif said >= PER_S:
+                    await asyncio.sleep(1.0 - (now - began))
+                    continue
+                event = tap.queue.popleft()
+                said += 1
+                if isinstance(event, int):
+                    yield {"stage": "lost", "lost": event}
+                else:
+                    tap.queued_bytes -= event.size
+                    yield event.make(tap)
+                await asyncio.sleep(0)  # others first
+        finally:
+            self._open.remove(tap)
+
+    # -- what the way of a message says --------------------------------------------------------------------------
+
+    def raw(self, stored: Stored) -> None:
+        """A message became durable."""
+        for tap in self._open:
+            if tap.channel != stored.channel:
+                continue
+            at_us, size = self._clock.now_us(), len(stored.payload)
+            if "raw" in tap.stages:
+                tap.put(_Event(partial(_raw, stored=stored, at_us=at_us), size))
+            if "parsed" in tap.stages:
+                tap.put(_Event(partial(self._parsed, stored=stored, at_us=at_us), size))
+
+    def mapped(self, stored: Stored, verdict: Verdict, outcome: MapOutcome) -> None:
+        """What became of a message is durable."""
+        for tap in self._open:
+            if tap.channel == stored.channel and "mapped" in tap.stages:
+                size = sum(len(document.body) for document, _ in verdict.documents)
+                make = partial(_mapped, stored=stored, verdict=verdict, outcome=outcome, at_us=self._clock.now_us())
+                tap.put(_Event(make, size))
+
+    def ended(self, delivery: Delivery, reason: Reason | None) -> None:
+        """A delivery was made (None), or is not tried again."""
+        if self._open:
+            calm = (Reason.SUPERSEDED, Reason.OVERTAKEN)
+            words = "delivered" if reason is None else reason.value.lower() if reason in calm else "dead"
+            self._delivery(delivery, words, reason, delivery.attempt + 1)
+
+    def postponed(self, delivery: Delivery, reason: Reason) -> None:
+        """An attempt has failed, and another will follow; ``delivery`` counts it."""
+        if self._open:
+            self._delivery(delivery, "postponed", reason, delivery.attempt)
+
+    def _delivery(self, delivery: Delivery, outcome: str, reason: Reason | None, attempt: int) -> None:
+        for tap in self._open:
+            if tap.channel == delivery.channel and "delivery" in tap.stages:
+                line = {
+                    **_head("delivery", delivery.channel, delivery.message_id, self._clock.now_us()),
+                    "delivery": delivery.id,
+                    "destination": delivery.destination,
+                    "seq": delivery.seq,
+                    "attempt": attempt,
+                    "outcome": outcome,
+                    "reason": reason.value if reason is not None else "",
+                }
+                tap.put(_Event(partial(_as_it_is, line=line), 0))
+
+    def _parsed(self, tap: Tap, *, stored: Stored, at_us: int) -> Line:
+        line = _head("parsed", stored.channel, stored.id, at_us)
+        routes = self._routes().get(stored.channel)
+        if routes is None or len(stored.payload) > PARSED_BYTES:
+            return {**line, "problem": "too large to be parsed here" if routes is not None else "no such channel now"}
+        try:
+            parsed = routes.message_format.parse(stored.payload, routes.options)
+        except ContentError as error:
+            return {**line, "problem": error.reason.value, "place": error.place}
+        except Exception as error:
+            return {**line, "problem": type(error).__name__}
+        return {
+            **line,
+            "structure": _told(parsed.structure or parsed.message_type, tap),
+            "segments": dict(Counter(_told(segment.name, tap) for segment in parsed.segments)),
+            "warnings": [issue.code for issue in parsed.warnings],
+        }
+
+
+def _told(name: str, tap: Tap) -> str:
+    """The name of a segment, type or structure; masked where a broken message has something else in its place, which
+    may name a person: ``RAO`` on a line of its own."""
+    if tap.unmask or not _FROM_MESSAGE.fullmatch(name):
+        return name
+    return signs.text(f"{name}|".encode(), masked=True)[:-1]
+
+
+async def _more(tap: Tap) -> None:
+    """Wait for an event."""
+    tap.woken.clear()
+    await tap.woken.wait()
+
+
+def _as_it_is(_tap: Tap, *, line: Line) -> Line:
+    return line
+
+
+def _head(stage: str, channel: str, message: int, at_us: int) -> Line:
+    return {
+        "stage": stage,
+        "at": from_us(at_us).isoformat(timespec="milliseconds"),
+        "channel": channel,
+        "message": message,
+    }
+
+
+def _raw(tap: Tap, *, stored: Stored, at_us: int) -> Line:
+    return {
+        **_head("raw", stored.channel, stored.id, at_us),
+        "seq": stored.seq,
+        "type": _told(stored.message_type, tap),
+        "bytes": len(stored.payload),
+        "repeat_of": stored.repeat_of,
+        "equal_to": stored.equal_to,
+        "text": signs.text(stored.payload[:SHOWN_BYTES], masked=not tap.unmask),
+        "not_shown": max(0, len(stored.payload) - SHOWN_BYTES),
+    }
+
+
+def _mapped(tap: Tap, *, stored: Stored, verdict: Verdict, outcome: MapOutcome, at_us: int) -> Line:
+    line = {
+        **_head("mapped", stored.channel, stored.id, at_us),
+        "state": outcome.state,
+        "reason": outcome.reason.value if outcome.reason is not None else "",
+        "mapping": verdict.mapping,
+        "documents": len(verdict.documents),
+        "destinations": sorted({name for _, route in verdict.documents for name in route.to}),
+        "held": len(outcome.held),
+        "issues": [issue.code for issue in verdict.issues],
+    }
+    if tap.unmask:
+        bodies = [unpack(document.body) if document.packed else document.body for document, _ in verdict.documents]
+        line["bodies"] = [body[:SHOWN_BYTES].decode("utf-8", "backslashreplace") for body in bodies]
+    return line

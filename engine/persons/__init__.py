@@ -1,6 +1,0 @@
-"""Whether two records under one patient number tell of one person. Pure; nothing here is remembered."""
-
-from engine.persons.comparing import CONFLICT, FLAGGED, NOTHING, SAME, compare
-from engine.persons.record import Person
-
-__all__ = ["CONFLICT", "FLAGGED", "NOTHING", "SAME", "Person", "compare"]

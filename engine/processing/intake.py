@@ -1,0 +1,474 @@
+"""From a stored message to the outbox, in one transaction: what becomes of it says `engine.processing.process`. Runs
+after the durable ACK, so no fault here ever blocks an analyzer.
+
+Messages are taken in journal order, which keeps every channel's order (P3). New ones come straight from the channel
+with their payload; after a start, or when more wait than memory may hold, they are read back from the store by number:
+the same path serves both, so a crash between journal and intake needs no code of its own.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from engine.delivery.lane import Lane
+from engine.delivery.worker import DestinationWorker
+from engine.model.clock import Clock
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.message import ControlRun, Issue, Reagent, Stored, Unmapped
+from engine.model.reasons import Reason
+from engine.model.records import MapOutcome, Routed
+from engine.model.search_keys import Number
+from engine.model.values import value
+from engine.processing.process import ChannelRoutes, Judge, LocalJudge, Outcome, Verdict, routed_by
+from engine.receiving.outcomes import Outcomes
+
+logger = logging.getLogger("labrelay." + __name__)
+
+MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
+MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
+READ_AT_ONCE = 64
+COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
+COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is looked at
+ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are judged aside, before no further message is looked at
+STORE_RETRY_S = 1.0
+# What the database says of a statement, however often it is tried; its other errors are those of a disk or a lock.
+_OF_A_STATEMENT = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
+
+
+@dataclass(slots=True)
+class IntakeCounts:
+    """Since start, by channel: outcomes, dead letters by reason, results without a row in their code table."""
+
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dead: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unmapped: Counter[str] = field(default_factory=Counter)
+    reagents: Counter[str] = field(default_factory=Counter)
+
+
+class Store(Protocol):
+    """What intake needs of the journal."""
+
+    def map_done(
+        self,
+        stored_id: int,
+        *,
+        channel: str,
+        routes: Sequence[Routed],
+        state: Outcome,
+        reason: Reason | None,
+        detail: str,
+        mapping: str,
+        issues: Sequence[Issue],
+        unmapped: Sequence[Unmapped],
+        reagents: Sequence[Reagent],
+        controls: Sequence[ControlRun],
+        numbers: Sequence[Number],
+        after: int,
+        rejected_before: int,
+    ) -> "asyncio.Future[MapOutcome]": ...
+    def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
+    def note_suspect(self, message_id: int) -> "asyncio.Future[None]": ...
+
+
+class Aside(Protocol):
+    """Where large messages are judged, so that no other waits for them (`engine.runtime.worker.large`)."""
+
+    def takes(self, stored: Stored) -> bool: ...
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None: ...
+    def forget(self) -> None: ...
+
+
+@value()
+class _Place:
+    """Where one delivery of a message goes, and whether it has a place in memory there."""
+
+    worker: DestinationWorker
+    lane: Lane
+    size: int
+    reserved: bool
+
+
+class Intake:
+    """Process stored messages, all channels in one order."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        judge: Judge | None = None,
+        outcomes: Outcomes | None = None,
+        mapped: Callable[[Stored, Verdict, MapOutcome], None] | None = None,
+        warily: bool = False,
+        aside: Aside | None = None,
+    ) -> None:
+        """
+        Args:
+            outcomes: hears of every verdict.
+            mapped: hears of every outcome that became durable.
+            aside: judges large messages; without it they are judged like all.
+            warily: the last process was killed, perhaps by the processing of a message
+            (`engine.store.operations.poison_message`).
+        """
+        self._store = store
+        self._warily = warily
+        self._is_careful = False
+        self._outcomes = outcomes
+        self._mapped = mapped
+        self._clock = clock
+        self._judge: Judge = judge or LocalJudge()
+        self._aside = aside
+        # Channel -> its large message that is judged aside, and those of its messages that wait for that.
+        self._behind: dict[str, deque[Stored]] = {}
+        self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
+        self._queue: deque[Stored] = deque()
+        self._asked: deque[Stored] = deque()  # taken out of the queue, without a verdict yet
+        self._committing = 0
+        self._committing_bytes = 0
+        self._all_committed = asyncio.Event()
+        self._all_committed.set()
+        self._before: dict[str, int] = {}  # channel -> the last of its messages whose outcome is being committed
+        self._left: dict[str, int] = {}  # channel that is not configured -> the first of its messages that waits
+        self._held = 0
+        self._resting = False  # the store could not take an outcome; it is asked again a little later
+        self._bytes = 0  # of the payloads in both
+        self._caught_up = False  # False: the store has messages that are not in memory
+        self._last_id = 0  # the last message taken out of the queue
+        self._newest = 0  # the last message put into it
+        self._wake = asyncio.Event()
+        self._channels: Mapping[str, ChannelRoutes] = {}
+        self._workers: Mapping[str, DestinationWorker] = {}
+        self.counts = IntakeCounts()
+
+    def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
+        """Take over channels and destinations, at start and at a reload; between two messages, never within one.
+
+        What was asked and not answered is judged anew, so that every message has one configuration. Messages that
+        waited for their channel to be configured again are read back.
+        """
+        self._recall()
+        self._channels = channels
+        self._workers = workers
+        back = [self._left.pop(channel) for channel in list(self._left) if channel in channels]
+        if back:
+            self._go_back(min(back))
+        self._wake.set()
+
+    @asynccontextmanager
+    async def between_messages(self) -> AsyncIterator[None]:
+        """Inside, no message is being processed: what was decided is durable, and nothing new begins."""
+        self._held += 1
+        try:
+            self._recall()
+            await self._all_committed.wait()
+            yield
+        finally:
+            self._held -= 1
+            self._wake.set()
+
+    def _recall(self) -> None:
+        """Have what was asked and not answered judged anew, in its order."""
+        back = sorted([*self._asked, *self._forget_aside()], key=lambda stored: stored.id)
+        self._judge.forget()
+        self._asked.clear()
+        self._queue.extendleft(reversed(back))
+
+    def _forget_aside(self) -> list[Stored]:
+        """What is judged aside, and what waits behind it, as if it had not been taken."""
+        if self._aside is not None:
+            self._aside.forget()
+        back = [stored for waiting in self._behind.values() for stored in waiting]
+        self._bytes += sum(len(waiting[0].payload) for waiting in self._behind.values())
+        self._behind.clear()
+        self._aside_bytes = self._behind_bytes = 0
+        return back
+
+    @property
+    def waiting(self) -> int:
+        """Stored messages in memory that have no verdict yet."""
+        return len(self._queue) + len(self._asked) + sum(map(len, self._behind.values()))
+
+    def accept(self, stored: Stored) -> None:
+        """A message became durable. Called in journal order, on the event loop."""
+        if stored.repeat_of is not None:  # it has its verdict already
+            self.counts.ended[stored.channel, "repeat"] += 1
+            return
+        if stored.filtered is not None:  # and so has what is for the record only
+            self.counts.ended[stored.channel, "filtered"] += 1
+            return
+        if stored.id <= self._newest:
+            return  # already read back from the store
+        if not self._caught_up or self.waiting >= MEMORY_MESSAGES or self._bytes >= MEMORY_BYTES:
+            self._caught_up = False
+        else:
+            self._queue.append(stored)
+            self._newest = stored.id
+            self._bytes += len(stored.payload)
+        self._wake.set()
+
+    async def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
+        """Process until cancelled. A message whose outcome cannot be stored is tried again, in order."""
+        if self._warily:
+            self._warily = False
+            try:
+                self._is_careful = True  # what is judged elsewhere would not be the one under suspicion
+                await self._run_warily(heartbeat)
+            finally:
+                self._is_careful = False
+        done = 0
+        while True:
+            heartbeat()
+            if not self._queue and not self._caught_up and not self._resting and self._read_back():
+                continue
+            if not self._queue or self._held or not self._judge.has_room() or self._is_busy():
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(5.0):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                continue
+            self._take(self._queue.popleft())
+            done += 1
+            if done >= self._judge.burst:
+                done = 0
+                await asyncio.sleep(0)
+
+    async def _run_warily(self, heartbeat: Callable[[], None]) -> None:
+        """Process what the last process may have had under way one by one, the first of them with a note.
+
+        Each is durable before the next is looked at. So if one ends this process, too, it is the first that the next
+        start finds, and is the one that is noted there.
+        """
+        noted = False
+        for _ in range(COMMITTING + 2):
+            if self._held or self._resting or not (self._queue or self._read_back()):
+                return
+            first = self._queue[0]
+            if not noted and first.channel in self._channels:
+                noted = True
+                with suppress(StoreError):
+                    await self._store.note_suspect(first.id)
+                continue  # much may have changed meanwhile
+            self._take(self._queue.popleft())
+            while self._committing:
+                heartbeat()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(5.0):
+                        await self._all_committed.wait()
+
+    def _is_busy(self) -> bool:
+        return (
+            self._committing >= COMMITTING
+            or self._committing_bytes >= COMMITTING_BYTES
+            or (len(self._behind) > 1 and self._aside_bytes >= ASIDE_BYTES)
+            or self._behind_bytes >= MEMORY_BYTES
+            or sum(map(len, self._behind.values())) >= MEMORY_MESSAGES
+        )
+
+    def _take(self, stored: Stored) -> None:
+        """Have one message judged."""
+        self._last_id = max(self._last_id, stored.id)
+        channel = self._channels.get(stored.channel)
+        if channel is None:
+            # Its channel was taken out of the configuration: it stays stored, and is processed when it is back.
+            self._left.setdefault(stored.channel, stored.id)
+            self._bytes -= len(stored.payload)
+            return
+        if (waiting := self._behind.get(stored.channel)) is not None:
+            waiting.append(stored)
+            self._behind_bytes += len(stored.payload)
+            return
+        if self._aside is not None and self._aside.takes(stored) and not self._is_careful:
+            self._behind[stored.channel] = deque([stored])
+            self._aside_bytes += len(stored.payload)
+            self._bytes -= len(stored.payload)  # others have their room in memory meanwhile
+            self._aside.ask(stored, channel, lambda verdict: self._judged_aside(stored, verdict))
+            return
+        self._asked.append(stored)
+        self._judge.ask(stored, channel, lambda verdict: self._judged(stored, verdict))
+
+    def _judged_aside(self, stored: Stored, verdict: Verdict) -> None:
+        """The verdict on a large message: its channel goes on with those that have waited for it."""
+        waiting = self._behind.pop(stored.channel)
+        self._aside_bytes -= len(waiting.popleft().payload)
+        self._behind_bytes -= sum(len(one.payload) for one in waiting)
+        self._queue.extendleft(reversed(waiting))
+        self._outcome(replace(stored, payload=b""), verdict)  # which is of no use any more, and large
+
+    def _judged(self, stored: Stored, verdict: Verdict) -> None:
+        """The verdict on the oldest message that was asked for."""
+        self._asked.popleft()
+        self._bytes -= len(stored.payload)
+        self._outcome(stored, verdict)
+
+    def _outcome(self, stored: Stored, verdict: Verdict) -> None:
+        """Store what became of a message. Where that cannot be stored it is judged again, in order."""
+        self._wake.set()
+        try:
+            self._commit(stored, verdict)
+        except StoreError as error:
+            if not error.fatal:  # else the process is about to stop
+                logger.error("cannot store an outcome, will try again", extra={"journal_id": stored.id})
+                self._start_over(stored.id)
+        except BaseException:
+            self._start_over(stored.id)
+            raise
+
+    def _read_back(self) -> bool:
+        """Refill the queue from the store; False when nothing is left there."""
+        batch = self._store.unprocessed(self._last_id, READ_AT_ONCE)
+        if not batch:  # and not merely fewer than asked for: large messages, and damaged ones, make short batches
+            self._caught_up = True
+            return False
+        self._queue.extend(batch)
+        self._newest = batch[-1].id
+        self._bytes += sum(len(stored.payload) for stored in batch)
+        return True
+
+    def _commit(self, stored: Stored, verdict: Verdict, *, in_turn: bool = True) -> None:
+        """Hand an outcome to the store.
+
+        Args:
+            in_turn: only after the channel's message before it. Not needed where nothing is to be sent.
+        """
+        routed: list[Routed] = []
+        places: list[_Place] = []
+        try:
+            for document, route in verdict.documents:
+                claimed = []
+                for name in route.to:
+                    worker = self._workers[name]
+                    lane = worker.lane(stored.channel)
+                    place = _Place(worker, lane, len(document.body), worker.reserve(lane, len(document.body)))
+                    places.append(place)
+                    claimed.append(place.reserved)
+                routed.append(routed_by(route, document, claimed=tuple(claimed)))
+            future = self._store.map_done(
+                stored.id,
+                channel=stored.channel,
+                routes=routed,
+                **verdict.noted(),
+                after=self._before.get(stored.channel, 0) if in_turn else 0,
+                rejected_before=stored.rejected_before,
+            )
+        except BaseException:
+            self._give_back(places)
+            raise
+        self._before[stored.channel] = max(stored.id, self._before.get(stored.channel, 0))
+        size = sum(len(document.body) for document, _ in verdict.documents)
+        self._committing += 1
+        self._committing_bytes += size
+        self._all_committed.clear()
+        future.add_done_callback(lambda done: self._committed(stored, verdict, places, size, done))
+
+    def _committed(
+        self,
+        stored: Stored,
+        verdict: Verdict,
+        places: "list[_Place]",
+        size: int,
+        done: "asyncio.Future[MapOutcome]",
+    ) -> None:
+        busy = self._is_busy()
+        self._committing -= 1
+        self._committing_bytes -= size
+        if busy:
+            self._wake.set()
+        if not self._committing:
+            self._all_committed.set()
+        if self._before.get(stored.channel) == stored.id:
+            del self._before[stored.channel]
+        error = done.exception()
+        if error is not None:
+            self._give_back(places)
+            self._not_committed(stored, verdict, error)
+            return
+        outcome = done.result()
+        if not outcome.already:
+            self._count(stored.channel, outcome, len(verdict.unmapped))
+            self.counts.reagents[stored.channel] += len(verdict.reagents)
+            if self._outcomes is not None:
+                deliveries = len(outcome.deliveries) + outcome.waiting
+                self._outcomes.processed(stored.id, deliveries, dead=outcome.state == "dead")
+            if self._mapped is not None:
+                self._mapped(stored, verdict, outcome)
+        if outcome.already or outcome.state != "mapped":
+            self._give_back(places)
+            return
+        claimed = iter(outcome.deliveries)
+        for number, place in enumerate(places):
+            if number in outcome.held:
+                if place.reserved:
+                    place.worker.give_back(place.lane, place.size)
+            elif place.reserved:
+                place.worker.committed(place.lane, next(claimed), place.size)
+            else:
+                place.worker.left_in_store(place.lane)
+
+    def _not_committed(self, stored: Stored, verdict: Verdict, error: BaseException) -> None:
+        if isinstance(error, StoreError) and not _is_lasting(error):
+            if not error.fatal:
+                # The row still has no verdict, and the store lets no newer one of its channel have one before it:
+                # read it again from there.
+                self._start_over(stored.id)
+            return
+        logger.error(
+            "an outcome cannot be written", extra={"channel": stored.channel, "journal_id": stored.id}, exc_info=error
+        )
+        if verdict.reason is Reason.MAPPING_FAULT:
+            return  # not even that: it waits, stored, for the next start
+        try:  # P2 and P7: a fault of ours is a dead letter, and the next message is not affected
+            self._commit(stored, Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__), in_turn=False)
+        except StoreError:
+            self._start_over(stored.id)
+
+    def _start_over(self, stored_id: int) -> None:
+        """Read from the store again, from this message on, a little later and once all others are through."""
+        self._go_back(stored_id)
+        if not self._resting:
+            self._resting = True
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
+
+    def _go_back(self, stored_id: int) -> None:
+        # What is aside, or waits for that, may be older.
+        oldest = min([stored_id, *(one.id for one in (*self._forget_aside(), *self._queue, *self._asked))])
+        self._judge.forget()
+        self._queue.clear()
+        self._asked.clear()
+        self._before.clear()
+        self._bytes = 0
+        self._caught_up = False
+        self._last_id = self._newest = min(self._last_id, oldest - 1)
+
+    def _go_on(self) -> None:
+        if self._committing:  # one of these may fail, too, and must not be overtaken
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
+            return
+        self._resting = False
+        self._wake.set()
+
+    @staticmethod
+    def _give_back(places: "list[_Place]") -> None:
+        for place in places:
+            if place.reserved:
+                place.worker.give_back(place.lane, place.size)
+
+    def _count(self, channel: str, outcome: MapOutcome, unmapped: int) -> None:
+        counts = self.counts
+        repeat = outcome.reason is Reason.REPEAT
+        counts.ended[channel, "repeat" if repeat else outcome.state] += 1
+        if outcome.state == "dead" and outcome.reason is not None:
+            counts.dead[channel, outcome.reason.value] += 1
+        if unmapped:
+            counts.unmapped[channel] += unmapped
+
+
+def _is_lasting(error: StoreError) -> bool:
+    """Whether a message would fail just so again: for damage in a row that it needs, or for what it brings."""
+    return isinstance(error, IntegrityError) or isinstance(error.__cause__, _OF_A_STATEMENT)

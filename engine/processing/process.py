@@ -1,0 +1,340 @@
+"""What is to become of one message: parse -> route -> map. Pure, so that a worker process can do it as well."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypedDict
+
+from engine.mapping.hold_rules.rules import Holding
+from engine.mapping.shipped import refusal
+from engine.model.clock import from_us
+from engine.model.errors import ContentError
+from engine.model.list_form import Form
+from engine.model.message import (
+    ControlRun,
+    Document,
+    FormatOptions,
+    Issue,
+    MapContext,
+    Mapped,
+    Parsed,
+    Reagent,
+    Stored,
+    Unmapped,
+)
+from engine.model.ports import Format
+from engine.model.quality_controls import controls_in
+from engine.model.reagents import reagents_in
+from engine.model.reasons import Reason
+from engine.model.records import Routed
+from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
+from engine.model.values import value
+from engine.processing.formats import MEDIA_TYPES
+
+logger = logging.getLogger("labrelay." + __name__)
+
+YIELD_AFTER = 4  # messages judged here before sockets get their turn: about half a millisecond
+HASH_PIECE = 2047
+HASHED_IN_PIECES = 64 * 1024
+
+Outcome = Literal["mapped", "filtered", "dead"]
+
+
+class Program(Protocol):
+    """A compiled mapping."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def content_hash(self) -> str: ...
+    def apply(self, parsed: Parsed, context: MapContext) -> Mapped: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One compiled route of a channel.
+
+    Attributes:
+        when: the compiled condition; None takes every message.
+        program: None where the destinations take the raw message, or where ``filter`` says it is not wanted.
+        filter: such messages are not wanted, and no later route is looked at.
+        hold: the rules that keep its documents back until a person releases them; None without any.
+        joins: its reports list the results that other messages of the same orders brought, too.
+        of_site: a result of another channel for the same order and test is the same result.
+        form: where its documents have their results, of CSV and JSON; None: these are not compared.
+    """
+
+    when: Callable[[Parsed], bool] | None
+    program: Program | None
+    to: tuple[str, ...] = ()
+    order: str = "channel"
+    newest_first: bool = False
+    hold_on_dead: bool = False
+    filter: bool = False
+    hold: Holding | None = None
+    joins: bool = True
+    of_site: bool = False
+    form: Form | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRoutes:
+    """What intake needs to know of a channel; compiled from its YAML by the composition root.
+
+    Attributes:
+        media_type: of a message that is passed on as it is; empty where that depends on the message.
+    """
+
+    channel: str
+    message_format: Format
+    media_type: str
+    options: FormatOptions
+    routes: tuple[Route, ...]
+    context: MapContext
+
+    @property
+    def notes_controls(self) -> bool:
+        """A rule that holds results back asks how this channel's controls ended."""
+        return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
+
+
+@value()
+class Verdict:
+    """What is to become of one message; the result of the pure part."""
+
+    state: Outcome
+    reason: Reason | None = None
+    detail: str = ""
+    mapping: str = ""
+    documents: tuple[tuple[Document, Route], ...] = ()
+    issues: tuple[Issue, ...] = ()
+    unmapped: tuple[Unmapped, ...] = ()
+    reagents: tuple[Reagent, ...] = ()
+    controls: tuple[ControlRun, ...] = ()
+    numbers: tuple[Number, ...] = ()
+
+    def noted(self) -> "Noted":
+        """What a journal's `map_done` gets of it as it is; ``documents`` go there by their routes."""
+        return Noted(
+            state=self.state,
+            reason=self.reason,
+            detail=self.detail,
+            mapping=self.mapping,
+            issues=self.issues,
+            unmapped=self.unmapped,
+            reagents=self.reagents,
+            controls=self.controls,
+            numbers=self.numbers,
+        )
+
+
+class Noted(TypedDict):
+    """The keywords of `map_done` that say what a verdict says."""
+
+    state: Outcome
+    reason: Reason | None
+    detail: str
+    mapping: str
+    issues: tuple[Issue, ...]
+    unmapped: tuple[Unmapped, ...]
+    reagents: tuple[Reagent, ...]
+    controls: tuple[ControlRun, ...]
+    numbers: tuple[Number, ...]
+
+
+def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
+    """Parse, route and map one message. Pure: the same message and configuration give the same verdict."""
+    if stored.repeat_of is not None:
+        return Verdict("filtered", Reason.REPEAT)
+    if stored.filtered is not None:
+        return Verdict("filtered", stored.filtered)
+    header = channel.message_format.header(stored.payload)
+    numbers = own_number(header.control_id)
+    if header.problem:
+        return Verdict("dead", Reason.UNREADABLE, header.problem, numbers=numbers)
+    reagents: tuple[Reagent, ...] = ()
+    try:
+        parsed = channel.message_format.parse(stored.payload, channel.options)
+        numbers += _numbers(stored, parsed)
+        reagents = _reagents(stored, parsed)
+        return _route(stored, parsed, channel, reagents, numbers)
+    except ContentError as error:
+        detail = f"{error.place}: {error.detail}" if error.place else error.detail
+        return Verdict("dead", error.reason, detail, reagents=reagents, numbers=numbers)
+    except Exception as error:
+        # P2 and P7: a fault of ours is a dead letter with its place, and the next message is not affected.
+        logger.exception(
+            "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
+        )
+        return Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__, numbers=numbers)
+
+
+def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
+    """What the message is looked for by; whatever is wrong with it costs nobody a result, and hides no message."""
+    try:
+        return numbers_in(parsed)
+    except Exception:
+        logger.exception(
+            "reading numbers failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
+        )
+        return (NOT_ALL,)
+
+
+def _reagents(stored: Stored, parsed: Parsed) -> tuple[Reagent, ...]:
+    """The lots that a message names; whatever is wrong with them costs nobody a result."""
+    try:
+        return reagents_in(parsed)
+    except Exception:
+        logger.exception(
+            "reading reagent lots failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
+        )
+        return ()
+
+
+def _route(
+    stored: Stored,
+    parsed: Parsed,
+    channel: ChannelRoutes,
+    reagents: tuple[Reagent, ...],
+    numbers: tuple[Number, ...],
+) -> Verdict:
+    documents: list[tuple[Document, Route]] = []
+    issues: list[Issue] = list(parsed.warnings)
+    unmapped: list[Unmapped] = []
+    names: list[str] = []
+    controls: tuple[ControlRun, ...] = ()
+    taken = False
+    filtered: Reason | None = None
+    context: MapContext | None = None
+    for route in channel.routes:
+        if route.when is not None and not route.when(parsed):
+            continue
+        taken = True
+        if route.filter:
+            filtered = Reason.FILTERED
+            break
+        if route.program is None:
+            media_type = channel.media_type or MEDIA_TYPES[parsed.format]
+            documents.append((Document(body=stored.payload, media_type=media_type), route))
+            continue
+        if context is None:
+            context = context_of(stored, channel.context)
+        mapped = route.program.apply(parsed, context)
+        names.append(f"{route.program.name}@{route.program.content_hash[:12]}")
+        issues += [issue for issue in mapped.issues if issue.severity != "note"]  # notes are for `explain`
+        unmapped += mapped.unmapped
+        if mapped.filtered is not None:
+            filtered = mapped.filtered
+        if mapped.controls and not controls and channel.notes_controls:
+            controls = controls_in(parsed, mapped.controls)
+        if route.hold is None:
+            documents += [(document, route) for document in mapped.documents]
+        else:
+            documents += [
+                (replace(document, facts=route.hold.facts(parsed, document.body)), route)
+                for document in mapped.documents
+            ]
+    mapping = ",".join(names)
+    if not taken:
+        return Verdict("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
+    if not documents:
+        return Verdict(
+            "filtered",
+            filtered or Reason.FILTERED,
+            mapping=mapping,
+            issues=tuple(issues),
+            unmapped=tuple(unmapped),
+            reagents=reagents,
+            controls=controls,
+            numbers=numbers,
+        )
+    return Verdict(
+        "mapped",
+        mapping=mapping,
+        documents=tuple(documents),
+        issues=tuple(issues),
+        unmapped=tuple(unmapped),
+        reagents=reagents,
+        controls=controls,
+        numbers=numbers,
+    )
+
+
+def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = ()) -> Routed:
+    """A document on its way to the destinations of its route, with the rules that may keep it back."""
+    hold = route.hold.about(document.facts) if route.hold is not None else None
+    return Routed(
+        document=document,
+        destinations=route.to,
+        claimed=claimed,
+        hold=hold,
+        joins=route.joins,
+        of_site=route.of_site,
+        form=route.form,
+    )
+
+
+def _hash_of(payload: bytes) -> str:
+    """SHA-256, hexadecimal. In pieces: above 2,047 bytes hashlib gives up the interpreter, and getting it back while
+    the journal's thread works takes ten times as long as the hash."""
+    if len(payload) > HASHED_IN_PIECES:
+        return hashlib.sha256(payload).hexdigest()
+    state = hashlib.sha256()
+    for at in range(0, len(payload), HASH_PIECE):
+        state.update(payload[at : at + HASH_PIECE])
+    return state.hexdigest()
+
+
+def context_of(stored: Stored, base: MapContext) -> MapContext:
+    """What a mapping knows of a stored message beside its bytes; ``base`` is the channel's."""
+    return MapContext(
+        channel=base.channel,
+        key=base.key,
+        timezone=base.timezone,
+        received_at=from_us(stored.received_us),
+        payload_hash=stored.payload_hash.hex() or _hash_of(stored.payload),
+        settings=base.settings,
+        namespaces=base.namespaces,
+        specimen_ids=base.specimen_ids,
+        reuse_days=base.reuse_days,
+        results_of=base.results_of,
+        apart="" if stored.equal_to is None else f"{stored.received_us}.{stored.seq}",
+        patient_numbers=base.patient_numbers,
+        others=base.others,
+    )
+
+
+class Judge(Protocol):
+    """Where messages are judged: in this process (`LocalJudge`), or in another one (`engine.runtime.worker`).
+
+    Attributes:
+        burst: how many messages it may be asked for in one turn of the loop.
+    """
+
+    @property
+    def burst(self) -> int: ...
+
+    def has_room(self) -> bool:
+        """Whether it takes one more message now; where it does not, an answer or `forget` makes room."""
+
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
+        """Judge a message. ``answer`` is called once, in the order of asking: at once, or later on the event loop."""
+
+    def forget(self) -> None:
+        """Answer nothing of what was asked so far."""
+
+
+class LocalJudge:
+    """Judges at once."""
+
+    burst = YIELD_AFTER
+
+    def has_room(self) -> bool:
+        return True
+
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
+        answer(judge(stored, channel))
+
+    def forget(self) -> None:
+        """Nothing waits here."""

@@ -1,0 +1,473 @@
+"""One connection: stream -> link -> journal -> answer. The only place where bytes are acknowledged.
+
+    read bytes, let the link find what they complete, store it, and only then answer.
+
+Invariant (P1): an answer that takes responsibility (AA, CA, a frame's ACK) is written after the journal's future for
+those bytes has resolved, and that future resolves only after commit, sync and anchor. There is no other path to
+``stream.write`` of such an answer in this module.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar, cast
+
+from engine.config.receive_memory import SMALL_BYTES, ReceiveMemory
+from engine.model import overlong
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd
+from engine.model.message import Received, Stored
+from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
+from engine.model.reasons import Reason
+from engine.receiving.channel_parts import Answer, Awaiting, ChannelCounts, ChannelSettings, Connection, Store, Unread
+from engine.receiving.link_words import stranger_words
+from engine.receiving.preparing import prepared
+from engine.receiving.unstored import Evidence, Unkept
+from engine.store.operations.line_trace import LineRecord, LineTrace
+
+logger = logging.getLogger("labrelay." + __name__)
+
+# Nothing came of these bytes: a cable, a speed, a stranger. One now and then is noise; many and no message are not.
+UNREAD_KINDS = frozenset({"noise", "stranger", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
+UNREAD_SAID = 5  # so many without a message between are a warning in the log
+MESSAGES_AT_ONCE = 64  # of one block handed to the journal before waiting: bounds memory for a batch file
+
+T = TypeVar("T")
+
+
+class Channel:
+    """Serve every connection of one channel."""
+
+    def __init__(
+        self,
+        settings: ChannelSettings,
+        *,
+        new_link: Callable[[], Link],
+        message_format: Format,
+        answer: Answer | None,
+        store: Store,
+        stored: Callable[[Stored], None],
+        clock: Clock,
+        outcomes: Awaiting | None = None,
+        memory: ReceiveMemory | None = None,
+    ) -> None:
+        """
+        Args:
+            stored: called on the event loop for every message that became durable, in journal order.
+            outcomes: needed with ``ack_timeout_s``.
+            memory: shared by all channels of a process.
+        """
+        self.settings = settings
+        self._new_link = new_link
+        self._format = message_format
+        self._answer = answer
+        self._store = store
+        self._stored = stored
+        self._clock = clock
+        self._memory = memory if memory is not None else ReceiveMemory()
+        self._outcomes = outcomes if settings.ack_timeout_s is not None else None
+        self.unkept = Unkept(self._kept)
+        self.connections: OrderedDict[int, Connection] = OrderedDict()
+        self.counts = ChannelCounts()
+        self.last_line: LineRecord | None = None  # what passed on a line before it came to rest last
+
+    async def handle(self, stream: Stream) -> None:
+        """Serve one connection until either side ends it. Never raises for what the peer does."""
+        now = self._clock.monotonic()
+        self._admit()
+        connection = Connection(stream, self._new_link(), opened=now, last_byte=now)
+        if getattr(connection.link, "traced", False):
+            connection.trace = LineTrace()
+        self.connections[id(connection)] = connection
+        self.counts.connections += 1
+        theirs = False
+        try:
+            await self.unkept.keep_left(partial(self._store_fault, connection))
+            theirs = await self._serve(connection)
+        except OSError:
+            logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
+        finally:
+            connection.line.ended_us = self._clock.now_us()
+            self.connections.pop(id(connection), None)
+            self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links that have sessions
+            if connection.refused and not theirs:
+                await overlong.throw_away(stream)
+            if not theirs:
+                await stream.close()  # before what may take long: a peer without its answer must see the end
+            await self._put_aside(connection)
+            self._memory.forget(connection)
+
+    async def _put_aside(self, connection: Connection) -> None:
+        """What was left half-way when the stream ended: evidence, or a last message that only the end completes."""
+        for event in connection.link.closed():
+            with contextlib.suppress(OSError):  # nobody may be there any more to hear an answer
+                await self._take(connection, event)
+        if connection.trace is not None:
+            self._keep_line(connection, connection.trace)
+
+    def begin(self) -> None:
+        """Connections may come (again)."""
+        self.unkept.stopping = False
+
+    def stop(self) -> None:
+        """No more waiting for a failing store; open connections are ended by the transport."""
+        self.unkept.stopping = True
+
+    async def _serve(self, connection: Connection) -> bool:
+        """Read, store, answer. True: the peer has ended the stream; False: it is ours to close."""
+        stream, link, trace = connection.stream, connection.link, connection.trace
+        while True:
+            try:
+                data = await stream.read(self._patience(connection))
+            except TimeoutError:
+                now = self._clock.monotonic()
+                events: Sequence[LinkEvent] = link.tick(now)
+                idle = self.settings.idle_timeout_s
+                if not events and idle is not None and now - connection.last_byte >= idle:
+                    return False
+            else:
+                if not data:
+                    return not connection.evicted
+                now = connection.last_byte = self._clock.monotonic()
+                if not connection.heard:
+                    connection.heard = True
+                    if words := stranger_words(data):
+                        self._fault(LinkFault("stranger", words), stream.peer)
+                if trace is not None:
+                    trace.heard(data, self._clock.now_us())
+                events = link.receive(data, now)
+                if (held := link.held) >= SMALL_BYTES or connection.held:
+                    self._memory.note(connection, held, partial(self._cut, connection))
+            while True:
+                for event in events:
+                    goes_on = await self._take(connection, event)
+                    del event  # a large message is not kept until the next one comes
+                    if not goes_on:
+                        return False
+                out = link.outgoing()
+                if out:
+                    await stream.write(out)
+                    if trace is not None:
+                        trace.said(out, self._clock.now_us())
+                if connection.unanswered:
+                    await self._was_answered(connection)
+                if trace is not None and connection.ended is not None:
+                    self._keep_line(connection, trace)
+                if not events:
+                    break
+                events = link.receive(b"", self._clock.monotonic())
+            if trace is not None and cast(TracedLink, link).resting:
+                self._keep_line(connection, trace)
+
+    async def _was_answered(self, connection: Connection) -> None:
+        """All that the sender was to hear is written; where it could not hear it any more, it will send again."""
+        answered, connection.unanswered = connection.unanswered, []
+        if not connection.line.gone() or await cast(EndedStream, connection.stream).took():
+            self._store.answered(self.settings.name, answered)
+
+    def _refused(self, connection: Connection) -> None:
+        """The sender hears that it has to send again what is kept already."""
+        connection.line.ended_us = self._clock.now_us()
+        connection.line = connection.new_line()
+        connection.unanswered = []
+
+    def _patience(self, connection: Connection) -> float | None:
+        """Seconds to wait for bytes before a timer is due."""
+        due = connection.link.deadline()
+        idle = self.settings.idle_timeout_s
+        if idle is not None:
+            idle_at = connection.last_byte + idle
+            due = idle_at if due is None or idle_at < due else due
+        return None if due is None else due - self._clock.monotonic()
+
+    async def _take(self, connection: Connection, event: LinkEvent) -> bool:
+        """Act on one event. False: the connection must be closed now."""
+        if isinstance(event, Block):
+            return await self._take_block(connection, event)
+        if isinstance(event, Frame):
+            return await self._take_frame(connection, event)
+        if isinstance(event, SessionEnd):
+            await self._take_session_end(connection, event)
+            return True
+        if connection.trace is not None:
+            connection.trace.about(
+                f"{event.kind}: {event.detail}" if event.detail else event.kind, self._clock.now_us()
+            )
+        self._fault(event, connection.peer)
+        return not event.fatal
+
+    def _keep_line(self, connection: Connection, trace: LineTrace) -> None:
+        """Keep what passed on the line; called once a session is over, nothing is under way, or the line is gone."""
+        record: LineRecord | None = None
+        link = cast(TracedLink, connection.link)
+        if connection.ended is not None:
+            session, cause = connection.ended
+            connection.ended = None
+            record = trace.session_over(self.settings.name, session, cause)
+        elif not link.traced:  # it has turned out to be another kind of line
+            trace.clear()
+        else:
+            record = trace.at_rest(self.settings.name)
+        if record is not None:
+            self.last_line = record
+            self._store.keep_line(record)
+
+    # -- whole messages (MLLP) ---------------------------------------------------------------------------------
+
+    async def _take_block(self, connection: Connection, block: Block) -> bool:
+        if block.notes:
+            self.counts.notes.update(block.notes)
+        messages = self._split(block.payload)
+        stored = delivered = True
+        awaited: list[asyncio.Future[bool]] = []
+        for start in range(0, len(messages), MESSAGES_AT_ONCE):
+            try:
+                # All are on their way before the first wait: one sync keeps them all.
+                part = messages[start : start + MESSAGES_AT_ONCE]
+                ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
+                for kept in [self._append(connection, received, awaited) for received in ready]:
+                    _raise(await kept)
+            except StoreError as error:
+                # P1: what could not be stored is not answered, and the socket closed, so that the sender sends again.
+                self._store_fault(connection, error)
+                if not self.settings.answer_store_fault or error.fatal:
+                    return False
+                stored = False
+                break
+        if stored:
+            connection.link.committed(self._clock.monotonic())
+        connection.last_message = connection.last_byte
+        if self._answer is not None:
+            if stored and awaited:
+                delivered = await self._all_delivered(awaited)
+            answers = self._answer(block.payload, messages, stored=stored, delivered=delivered)
+            if not (stored and delivered):
+                self._refused(connection)
+            if answers:
+                await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
+        return True
+
+    def _split(self, block: bytes) -> list[bytes]:
+        try:
+            return self._format.split(block)
+        except Exception:  # a fault of ours: the bytes are kept all the same, and will be a dead letter
+            logger.exception("cannot split a block into messages", extra={"channel": self.settings.name})
+            return [block]
+
+    def _append(
+        self, connection: Connection, received: Received, awaited: "list[asyncio.Future[bool]]"
+    ) -> "asyncio.Future[BaseException | None]":
+        future = self._store.append(received, repeat_window_s=self.settings.repeat_window_s)
+        if self._outcomes is None:
+            return self._kept(future, partial(self._note_kept, connection))
+        return self._kept(future, lambda stored: self._note_awaited(connection, stored, awaited))
+
+    def _note_kept(self, connection: Connection, stored: Stored) -> None:
+        connection.unanswered.append(stored.id if stored.repeat_of is None else stored.repeat_of)
+        self._note(stored)
+
+    def _note_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
+        """Ask for the outcome before intake can have it."""
+        assert self._outcomes is not None
+        if stored.repeat_of is None:
+            awaited.append(self._outcomes.expect(stored.id))
+        else:
+            awaited.append(self._outcomes.expect_known(stored.repeat_of))
+        self._note_kept(connection, stored)
+
+    async def _all_delivered(self, awaited: "list[asyncio.Future[bool]]") -> bool:
+        """Whether everything was delivered within the channel's time; `asyncio.wait` leaves the futures as they are."""
+        _, late = await asyncio.wait(awaited, timeout=self.settings.ack_timeout_s)
+        return not late and all(outcome.result() for outcome in awaited)
+
+    def _kept(
+        self, future: "asyncio.Future[T]", hand_on: Callable[[T], None] = lambda result: None
+    ) -> "asyncio.Future[BaseException | None]":
+        """What came of an append: None, or why it failed.
+
+        ``hand_on`` is a callback of the journal's own future: what became durable is processed in journal order, also
+        where the connection is gone. For the same reason it is another future that is waited for: a wait that is cut
+        off cancels what it waits for.
+        """
+        waiter: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+        def resolved(done: "asyncio.Future[T]") -> None:
+            error = done.exception()
+            if not waiter.done():
+                waiter.set_result(error)  # first, so that the answer goes out before the message is processed
+            if error is None:
+                if self.counts.store_fault is not None:
+                    self._stores_again()
+                hand_on(done.result())
+
+        future.add_done_callback(resolved)
+        return waiter
+
+    def _received(self, connection: Connection, payload: bytes, notes: tuple[str, ...] = ()) -> Received:
+        header = self._format.header(payload)
+        return Received(
+            channel=self.settings.name,
+            payload=payload,
+            received_us=self._clock.now_us(),
+            peer=connection.stream.peer,
+            control_id=header.control_id,
+            message_type=header.message_type,
+            notes=notes,
+            sent=header.sent,
+            measured=header.measured,
+            line=connection.line,
+        )
+
+    # -- frames (ASTM) -----------------------------------------------------------------------------------------
+
+    async def _take_frame(self, connection: Connection, frame: Frame) -> bool:
+        if connection.session is None:
+            connection.session = self._store.new_session()
+        now_us = self._clock.now_us()
+        name = self.settings.name
+        try:
+            if frame.completes:
+                messages = [self._received(connection, text) for text in frame.completes]
+                future = self._store.append_frame_completing(
+                    name, connection.session, frame.raw, now_us, messages, self.settings.repeat_window_s
+                )
+                _raise(await self._kept(future, partial(self._note_all, connection)))
+                connection.last_message = connection.last_byte
+            elif frame.durable:
+                # Nothing follows from its being durable but its ACK, so its own future is waited for: a wait that is
+                # cut off takes that future with it, and leaves the frame in the journal.
+                await self._store.append_frame(name, connection.session, frame.raw, now_us)
+                if self.counts.store_fault is not None:
+                    self._stores_again()
+        except StoreError as error:
+            if connection.trace is not None:
+                connection.trace.about("not stored, so refused", self._clock.now_us())
+            self._store_fault(connection, error)
+            connection.link.failed(self._clock.monotonic())
+            return not error.fatal
+        connection.link.committed(self._clock.monotonic())
+        return True
+
+    async def _take_session_end(self, connection: Connection, end: SessionEnd) -> None:
+        """EOT is not acknowledged: nobody will send this again, so it is tried until it is stored or we stop."""
+        session, connection.session = connection.session or 0, None
+        connection.ended = (session, end.cause)
+        window_s = self.settings.repeat_window_s
+        kept = partial(self._note_kept, connection)
+        for text in end.completes:
+            whole = partial(self._store.append, self._received(connection, text), repeat_window_s=window_s)
+            await self._insist(connection, len(text), partial(whole, session=session), kept)
+        if end.too_large:
+            await self._take_overlong(connection, end.incomplete, session)
+        elif end.incomplete:
+            torn = partial(self._store.append_incomplete, self._received(connection, end.incomplete), Reason.INCOMPLETE)
+            await self._insist(connection, len(end.incomplete), partial(torn, session=session))
+
+    async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
+        """Keep the beginning of what outgrew `max_message`, and tell its sender where the format has words for that."""
+        limit = self.settings.max_message
+        head = whole[: overlong.KEPT_BYTES]
+        received = await overlong.beginning(self._received(connection, head), whole, limit)
+        torn = partial(self._store.append_incomplete, received, Reason.TOO_LARGE, session=session)
+        await self._insist(connection, len(head), torn)
+        if self._answer is not None and not self._format.header(head).problem:
+            refused = overlong.refusal(limit)
+            answers = self._answer(head, [head], stored=False, delivered=True, refused=refused)
+            with contextlib.suppress(OSError):  # it may be gone
+                await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
+                connection.refused = True
+
+    async def _insist(
+        self,
+        connection: Connection,
+        size: int,
+        append: "Callable[[], asyncio.Future[Stored]]",
+        hand_on: Callable[[Stored], None] = lambda stored: None,
+    ) -> None:
+        if not await self.unkept.insist(Evidence(size, append, hand_on), partial(self._store_fault, connection)):
+            # A peer that leaves messages half-way while nothing can be kept must not fill the memory. What was
+            # acknowledged of them stands in the journal, frame by frame.
+            self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
+
+    def _note_all(self, connection: Connection, messages: Sequence[Stored]) -> None:
+        for stored in messages:
+            self._note_kept(connection, stored)
+
+    def _note(self, stored: Stored) -> None:
+        self.counts.messages += 1
+        if self.counts.unread.faults:
+            self.counts.unread = Unread()
+        self.counts.last_message_us = stored.received_us
+        self._stored(stored)
+
+    # -- limits and faults -------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Make room for one more connection: the one that has been quiet longest gives way.
+
+        First those that have brought no message yet, from the time when they were opened: so a crowd that says nothing
+        replaces itself, and cannot keep an analyzer out or take the place of one that sends.
+        """
+        if len(self.connections) < self.settings.max_connections:
+            return
+        useless = [c for c in self.connections.values() if c.last_message is None] or list(self.connections.values())
+        quietest = min(useless, key=lambda c: c.opened if c.last_message is None else c.last_byte)
+        self.counts.evicted += 1
+        self._fault(LinkFault("evicted"), quietest.peer)
+        quietest.evicted = True
+        del self.connections[id(quietest)]  # its place is free now, however long it takes to end
+        quietest.stream.end()
+
+    def turned_away(self, fault: LinkFault, peer: str) -> None:
+        """The transport has ended a connection before it was one."""
+        self.counts.refused += 1
+        self._fault(fault, peer)
+
+    def _cut(self, connection: Connection) -> None:
+        """The memory for unfinished messages is used up, and this connection holds most of it."""
+        self._fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.peer)
+        connection.evicted = True
+        connection.stream.end()
+
+    def _fault(self, fault: LinkFault, peer: str) -> None:
+        self.counts.faults[fault.kind] += 1
+        self.counts.last_fault = (fault.kind, self._clock.monotonic())
+        logger.info(
+            "link fault",
+            extra={"channel": self.settings.name, "peer": peer, "fault": fault.kind, "detail": fault.detail},
+        )
+        if fault.kind in UNREAD_KINDS:
+            self._unread(fault, peer)
+
+    def _unread(self, fault: LinkFault, peer: str) -> None:
+        known, now = self.counts.unread, self._clock.monotonic()
+        if known.kind == "stranger" and known.peer == peer:  # what else it says says less of it
+            fault = LinkFault(known.kind, known.detail)
+        self.counts.unread = Unread(known.faults + 1, fault.kind, fault.detail, peer, now)
+        if known.faults + 1 == UNREAD_SAID:
+            logger.warning(
+                "what comes in cannot be read, and no message since",
+                extra={"channel": self.settings.name, "peer": peer, "fault": fault.kind, "detail": fault.detail},
+            )
+
+    def _store_fault(self, connection: Connection, error: StoreError) -> None:
+        self.counts.store_fault = (str(error), self._clock.monotonic())
+        self.counts.faults["not-stored"] += 1
+        self.counts.last_fault = ("not-stored", self._clock.monotonic())
+        logger.error(
+            "cannot store, so nothing is acknowledged",
+            extra={"channel": self.settings.name, "peer": connection.peer, "detail": str(error)},
+        )
+
+    def _stores_again(self) -> None:
+        self.counts.store_fault = None
+        logger.info("storing and acknowledging again", extra={"channel": self.settings.name})
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        raise error

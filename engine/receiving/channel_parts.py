@@ -1,0 +1,128 @@
+"""What a channel works with: what it asks of others, its settings, an open connection, and what it counts."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from engine.model.link_events import Line
+from engine.model.message import Received, Stored
+from engine.model.ports import Link, Stream
+from engine.model.reasons import Reason
+from engine.store.core.unanswered import host_of
+from engine.store.operations.line_trace import LineRecord, LineTrace
+
+
+class Store(Protocol):
+    """What a channel needs of the journal."""
+
+    def append(self, received: Received, *, repeat_window_s: float, session: int = 0) -> "asyncio.Future[Stored]": ...
+    def append_frame(self, channel: str, session: int, raw: bytes, received_us: int) -> "asyncio.Future[int]": ...
+    def append_frame_completing(
+        self,
+        channel: str,
+        session: int,
+        raw: bytes,
+        received_us: int,
+        messages: Sequence[Received],
+        repeat_window_s: float,
+    ) -> "asyncio.Future[list[Stored]]": ...
+    def append_incomplete(
+        self, received: Received, reason: Reason, *, session: int | None = None
+    ) -> "asyncio.Future[Stored]": ...
+    def new_session(self) -> int: ...
+    def answered(self, channel: str, message_ids: Sequence[int]) -> None: ...
+    def keep_line(self, record: LineRecord) -> None: ...
+
+
+class Answer(Protocol):
+    """Build the application's answers to one block.
+
+    ``stored``: all its messages were. ``delivered``: all were, too, where the channel waits for that; else True.
+    ``refused``: why they never will be, in words for the sender.
+    """
+
+    def __call__(
+        self, block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
+    ) -> Sequence[bytes]: ...
+
+
+class Awaiting(Protocol):
+    """What a channel with ``ack: on_delivery`` needs to know (`engine.receiving.outcomes`)."""
+
+    def expect(self, message_id: int) -> "asyncio.Future[bool]": ...
+    def expect_known(self, message_id: int) -> "asyncio.Future[bool]": ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """What a connection needs to know of its channel; made from the channel's YAML by the composition root."""
+
+    name: str
+    repeat_window_s: float
+    idle_timeout_s: float | None
+    max_connections: int
+    answer_store_fault: bool  # on_store_fault: ae
+    max_message: int = 16 * 1024 * 1024
+    ack_timeout_s: float | None = None  # ack: on_delivery; so long the answer waits. None: ack: on_store
+
+
+@dataclass(slots=True)
+class Connection:
+    """One open connection, as the page shows it."""
+
+    stream: Stream
+    link: Link
+    opened: float
+    last_byte: float
+    last_message: float | None = None
+    session: int | None = None
+    evicted: bool = False
+    held: int = 0  # as `ReceiveMemory` counts it
+    trace: LineTrace | None = None  # of links that answer frame by frame
+    heard: bool = False  # whether a byte has come
+    ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
+    refused: bool = False  # it was told that its message is too large, and must get to read that
+    line: Line = field(init=False)
+    unanswered: list[int] = field(default_factory=list)  # messages that are durable, before our answer is written
+
+    def __post_init__(self) -> None:
+        self.line = self.new_line()
+
+    def new_line(self) -> Line:
+        """What the journal is told of where an answer goes."""
+        return Line(host_of(self.stream.peer), partial(getattr, self.stream, "gone", False))
+
+    @property
+    def peer(self) -> str:
+        return self.stream.peer
+
+
+@dataclass(slots=True)
+class Unread:
+    """Faults of `UNREAD_KINDS` since the last message, and the latest of them."""
+
+    faults: int = 0
+    kind: str = ""
+    detail: str = ""
+    peer: str = ""
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class ChannelCounts:
+    """What happened on the link since start; the journal's own counters survive a restart, these do not need to."""
+
+    connections: int = 0
+    messages: int = 0
+    refused: int = 0
+    evicted: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    last_fault: tuple[str, float] | None = None
+    last_message_us: int | None = None
+    stray_bytes: int = 0  # outside of sessions, on connections that are gone
+    unread: Unread = field(default_factory=Unread)
+    store_fault: tuple[str, float] | None = None  # why nothing could be kept, and when last; None once it could

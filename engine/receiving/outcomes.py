@@ -1,0 +1,104 @@
+"""Who waits for the end of a message's deliveries, for ``ack: on_delivery``. Lives on the event loop.
+
+A channel asks before intake sees the message; intake says how many deliveries there are, the destinations' workers say
+how each ended. Nothing of it is durable and nothing need be: whoever gets no answer in time sends again, and what was
+kept is recognised as a repeat, whose outcome is that of the first.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.model.records import DeliveryView, Trace
+
+LATELY = 2_000  # deliveries that ended last: far more than have ended here and not in the journal yet
+CAPACITY = 10_000  # messages waited for; beyond that the oldest one is given up, as if its time were over
+
+_WELL = ("delivered", "superseded", "rejected", "dismissed")
+_OPEN = ("waiting", "sending", "held")
+
+
+@dataclass(slots=True)
+class _Awaited:
+    future: "asyncio.Future[bool]"
+    open: int | None = None  # deliveries that have not ended; None: not processed yet
+    dead: bool = False
+
+
+class Outcomes:
+    """
+    Args:
+        trace: what the journal knows of a message.
+    """
+
+    def __init__(self, trace: Callable[[int], Trace | None]) -> None:
+        self._trace = trace
+        self._awaited: OrderedDict[int, _Awaited] = OrderedDict()
+        self._lately: OrderedDict[int, bool] = OrderedDict()  # delivery -> whether it is dead
+
+    def __len__(self) -> int:
+        return len(self._awaited)
+
+    def expect(self, message_id: int) -> "asyncio.Future[bool]":
+        """What becomes of a message that intake has not seen yet: True once all its deliveries are made (or a rule
+        says that there are none), False once it or one of them is dead. Shared: never cancel it."""
+        return self._await(message_id).future
+
+    def expect_known(self, message_id: int) -> "asyncio.Future[bool]":
+        """As `expect`, for a message that came some time before."""
+        known = self._awaited.get(message_id)
+        if known is not None:
+            return known.future
+        awaited = self._await(message_id)
+        trace = self._trace(message_id)
+        if trace is None or trace.message.state in ("dead", "incomplete"):
+            self.processed(message_id, 0, dead=True)
+        elif trace.message.state != "stored":
+            states = [self._state(delivery) for delivery in trace.deliveries]
+            left = sum(state in _OPEN for state in states)
+            self.processed(message_id, left, dead=any(state not in (*_WELL, *_OPEN) for state in states))
+        return awaited.future
+
+    def processed(self, message_id: int, deliveries: int, *, dead: bool = False) -> None:
+        """Intake has a verdict, and it is durable."""
+        awaited = self._awaited.get(message_id)
+        if awaited is not None:
+            awaited.open = deliveries
+            awaited.dead = awaited.dead or dead
+            self._look(message_id, awaited)
+
+    def ended(self, message_id: int, delivery_id: int, *, dead: bool) -> None:
+        """One of a message's deliveries ended; the journal may not have that yet."""
+        self._lately[delivery_id] = dead
+        self._lately.move_to_end(delivery_id)
+        if len(self._lately) > LATELY:
+            self._lately.popitem(last=False)
+        awaited = self._awaited.get(message_id)
+        if awaited is not None and awaited.open is not None:
+            awaited.open -= 1
+            awaited.dead = awaited.dead or dead
+            self._look(message_id, awaited)
+
+    def _state(self, delivery: DeliveryView) -> str:
+        """How a delivery stands: nobody tells again what has ended here, and is open in the journal still.
+
+        What a person has retried since counts as dead until it ends again: its sender asks once more.
+        """
+        dead = self._lately.get(delivery.id)
+        if delivery.state not in ("waiting", "sending") or dead is None:
+            return delivery.state
+        return "dead" if dead else "delivered"
+
+    def _await(self, message_id: int) -> _Awaited:
+        awaited = _Awaited(asyncio.get_running_loop().create_future())
+        self._awaited[message_id] = awaited
+        while len(self._awaited) > CAPACITY:
+            _, oldest = self._awaited.popitem(last=False)
+            oldest.future.set_result(False)
+        return awaited
+
+    def _look(self, message_id: int, awaited: _Awaited) -> None:
+        if awaited.dead or not awaited.open:
+            del self._awaited[message_id]
+            awaited.future.set_result(not awaited.dead)

@@ -1,0 +1,315 @@
+"""A channel that only listens: what passes a tee is journaled, and what the analyzer said is mapped.
+
+    hear what passed -> listener -> backlog          never waits, so that hearing keeps up with the line
+    backlog -> journal                               one message after the other, tried until it is kept
+
+Nothing is answered here: the middleware has the responsibility (P1), and a message is journaled once it has answered.
+Where the journal cannot keep it, it waits in the backlog; what has no room there is lost to LabRelay, and counted
+(`TeeCounts.not_kept`). The line itself is carried elsewhere (`adapters.transports.tee`), and nothing here can hold it
+up.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import cast
+
+from engine.config.receive_memory import ReceiveMemory
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.model.link_events import Answered, Heard, Line, LinkEvent, LinkFault, TeeEvent, Way
+from engine.model.message import Received, Stored
+from engine.model.ports import Format, Hearing, Stream, TeeLink
+from engine.model.reasons import Reason
+from engine.receiving.channel import Channel
+from engine.receiving.channel_parts import ChannelSettings, Connection, Store
+from engine.receiving.unstored import STORE_RETRY_S
+from engine.store.core.unanswered import host_of
+
+logger = logging.getLogger("labrelay." + __name__)
+
+BACKLOG_BYTES = 32 * 1024 * 1024  # of a channel's messages wait for the journal; more is not kept, and counted
+BACKLOG_MESSAGES = 10_000
+LATELY = 12  # messages that the page shows
+QUERIES = ("QRY", "QBP", "Q")  # MSH-9.1, and what an ASTM header is called that leads a query
+
+
+@dataclass(slots=True)
+class TeeCounts:
+    """Since the start, by who said it.
+
+    Attributes:
+        seen: messages and what never became one.
+        answered: of those, by what the other side answered.
+        not_kept: messages of either side that the journal does not have.
+    """
+
+    seen: Counter[Way] = field(default_factory=Counter)
+    answered: Counter[tuple[Way, Answered]] = field(default_factory=Counter)
+    not_kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One message that passed, as the page shows it."""
+
+    at_us: int
+    way: Way
+    size: int
+    whole: bool
+    answered: Answered
+
+
+class _Mute:
+    """The link of a channel that answers nothing (`engine.model.ports.Link`)."""
+
+    held = 0
+
+    def receive(self, data: bytes, now: float) -> list[LinkEvent]:
+        return []
+
+    def committed(self, now: float) -> None: ...
+
+    def failed(self, now: float) -> None: ...
+
+    def outgoing(self) -> bytes:
+        return b""
+
+    def deadline(self) -> float | None:
+        return None
+
+    def tick(self, now: float) -> list[LinkEvent]:
+        return []
+
+    def closed(self) -> list[LinkEvent]:
+        return []
+
+    def wrap(self, payload: bytes) -> bytes:
+        return b""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One connection, as its listener hears it."""
+
+    connection: Connection
+    listener: TeeLink
+    backlog: deque[tuple[Heard, Received]] = field(default_factory=deque)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+    over: bool = False
+
+
+class TeeChannel(Channel):
+    """Listen to every line of one channel."""
+
+    def __init__(
+        self,
+        settings: ChannelSettings,
+        *,
+        new_listener: Callable[[], TeeLink],
+        message_format: Format,
+        store: Store,
+        stored: Callable[[Stored], None],
+        clock: Clock,
+        memory: ReceiveMemory | None = None,
+    ) -> None:
+        super().__init__(
+            settings,
+            new_link=_Mute,
+            message_format=message_format,
+            answer=None,
+            store=store,
+            stored=stored,
+            clock=clock,
+            memory=memory,
+        )
+        self._new_listener = new_listener
+        self._waiting = 0  # messages in all backlogs ...
+        self._waiting_bytes = 0  # ... and their bytes
+        self._lines: dict[int, _Line] = {}
+        self.tee = TeeCounts()
+        self.lately: deque[Passed] = deque(maxlen=LATELY)
+
+    @property
+    def receiving(self) -> bool:
+        """Whether a message is passing on some line now."""
+        return any(line.listener.receiving for line in self._lines.values())
+
+    async def handle(self, stream: Stream) -> None:
+        """Listen to one line until it is gone. Never raises for what passes."""
+        now = self._clock.monotonic()
+        connection = Connection(stream, _Mute(), opened=now, last_byte=now)
+        line = _Line(connection, self._new_listener())
+        self.connections[id(connection)] = connection
+        self._lines[id(connection)] = line
+        self.counts.connections += 1
+        keeping = asyncio.get_running_loop().create_task(self._keep_all(line))
+        try:
+            await self._listen(line, cast(Hearing, stream))
+            self._note_heard(line, lambda: line.listener.closed())
+            self._gone(line)
+            await asyncio.wait({keeping})
+        finally:
+            self._gone(line)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            self._give_up(line, len(line.backlog))
+
+    def _gone(self, line: _Line) -> None:
+        self.connections.pop(id(line.connection), None)
+        self._lines.pop(id(line.connection), None)
+        self._memory.forget(line.connection)
+        line.over = True
+        line.more.set()
+
+    # -- hearing -----------------------------------------------------------------------------------------------
+
+    async def _listen(self, line: _Line, hearing: Hearing) -> None:
+        while True:
+            due = line.listener.deadline()
+            try:
+                passed = await hearing.hear(None if due is None else due - self._clock.monotonic())
+            except TimeoutError:
+                self._note_heard(line, lambda: line.listener.tick(self._clock.monotonic()))
+                continue
+            if passed is None:
+                return
+            way, data = passed
+            line.connection.last_byte = now = self._clock.monotonic()
+            if data:
+                self._note_heard(line, partial(self._hear, line, way, data, now))
+            else:
+                self._missed(line, "too much at once")
+
+    @staticmethod
+    def _hear(line: _Line, way: Way, data: bytes, now: float) -> list[TeeEvent]:
+        return line.listener.hear(way, data, now)
+
+    def _note_heard(self, line: _Line, listen: Callable[[], list[TeeEvent]]) -> None:
+        """Take what a listener has found. One that fails is replaced: the line is listened to for as long as it is."""
+        try:
+            events = listen()
+        except Exception:
+            logger.exception("listening failed inside LabRelay", extra={"channel": self.settings.name})
+            line.listener = self._new_listener()
+            self._lose(line, "listener-failed", 1)
+            return
+        for event in events:
+            if isinstance(event, Heard):
+                self._put(line, event)
+            else:
+                self._fault(event, line.connection.peer)
+        self._memory.note(line.connection, line.listener.held, partial(self._missed, line, "no memory"))
+
+    def _missed(self, line: _Line, why: str) -> None:
+        """Bytes passed unheard, so what the listener has is no use: it begins anew."""
+        left, line.listener = line.listener, self._new_listener()
+        self._lose(line, "unheard", 1, why)
+        self._memory.forget(line.connection)
+        for event in left.closed():
+            if isinstance(event, Heard):
+                self._put(line, replace(event, whole=False))
+
+    def _put(self, line: _Line, heard: Heard) -> None:
+        self.tee.seen[heard.way] += 1
+        self.tee.answered[heard.way, heard.answered] += 1
+        size = len(heard.payload)
+        self.lately.append(Passed(self._clock.now_us(), heard.way, size, heard.whole, heard.answered))
+        if self._waiting >= BACKLOG_MESSAGES or self._waiting_bytes + size > BACKLOG_BYTES:
+            self._lose(line, "not-kept", 1)
+            return
+        self._waiting += 1
+        self._waiting_bytes += size
+        line.backlog.append((heard, self._record(line.connection, heard)))
+        line.more.set()
+
+    def _record(self, connection: Connection, heard: Heard) -> Received:
+        """What the journal gets. Only what the analyzer said can be a result, and a query is none."""
+        told_by_middleware = heard.way is Way.MIDDLEWARE
+        notes = (*(("from the middleware",) if told_by_middleware else ()), *heard.notes)
+        received = self._received(connection, heard.payload, notes)
+        line = (
+            None
+            if heard.answered is Answered.ACCEPTED
+            else Line(host_of(connection.peer), ended_us=received.received_us)
+        )
+        overheard = told_by_middleware or received.message_type.partition("^")[0] in QUERIES
+        return replace(received, filtered=Reason.OVERHEARD if overheard and heard.whole else None, line=line)
+
+    # -- keeping -----------------------------------------------------------------------------------------------
+
+    async def _keep_all(self, line: _Line) -> None:
+        """Journal what the backlog has, in order, until the line is gone and nothing waits."""
+        while line.backlog or not line.over:
+            if not line.backlog:
+                line.more.clear()
+                await line.more.wait()
+                continue
+            heard, received = line.backlog[0]
+            try:
+                if not await self._keep(line, heard, received):
+                    return
+            except Exception:  # P7: a fault of ours costs this one message
+                logger.exception("keeping failed inside LabRelay", extra={"channel": self.settings.name})
+                self._lose(line, "not-kept", 1)
+            line.backlog.popleft()
+            self._let_go(received)
+
+    async def _keep(self, line: _Line, heard: Heard, received: Received) -> bool:
+        """Try until it is kept; False where there will be no more tries."""
+        if heard.whole:
+            append = partial(self._store.append, received, repeat_window_s=self.settings.repeat_window_s)
+        else:
+            append = partial(self._store.append_incomplete, received, Reason.INCOMPLETE)
+        while (error := await self._try(append, partial(self._kept_one, heard))) is not None:
+            self._store_fault(line.connection, error)
+            if error.fatal or self.unkept.stopping:
+                return False
+            await asyncio.sleep(STORE_RETRY_S)
+        return True
+
+    async def _try(
+        self, append: "Callable[[], asyncio.Future[Stored]]", hand_on: Callable[[Stored], None]
+    ) -> StoreError | None:
+        try:
+            error = await self._kept(append(), hand_on)
+        except StoreError as refused:
+            return refused
+        if error is not None and not isinstance(error, StoreError):
+            raise error
+        return error
+
+    def _kept_one(self, heard: Heard, stored: Stored) -> None:
+        if not heard.whole:
+            return
+        if heard.way is Way.ANALYZER:
+            self._note(stored)
+        else:  # no sign of life from the analyzer
+            self._stored(stored)
+
+    def _store_fault(self, connection: Connection, error: StoreError) -> None:
+        self.counts.store_fault = (str(error), self._clock.monotonic())
+        self.counts.faults["store-failed"] += 1
+        logger.error(
+            "cannot store what passed a tee",
+            extra={"channel": self.settings.name, "peer": connection.peer, "detail": str(error)},
+        )
+
+    def _let_go(self, received: Received) -> None:
+        self._waiting -= 1
+        self._waiting_bytes -= len(received.payload)
+
+    def _give_up(self, line: _Line, count: int) -> None:
+        """LabRelay stops while the journal keeps nothing."""
+        if count:
+            self._lose(line, "not-kept", count)
+        while line.backlog:
+            self._let_go(line.backlog.popleft()[1])
+
+    def _lose(self, line: _Line, kind: str, count: int, detail: str = "") -> None:
+        self.tee.not_kept += count
+        said = f"{count} messages that passed are not in the journal{': ' if detail else ''}{detail}"
+        self._fault(LinkFault(kind, said), line.connection.peer)

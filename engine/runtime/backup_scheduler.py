@@ -1,0 +1,364 @@
+"""Copies at their time: a full one a day, new rows every few minutes, a drill a month; and what to say about them.
+
+Two tasks. One makes full copies and drills, one writes rows; so the time that can be lost stays short while a large
+copy is under way. Copying a journal is the writer's work (`engine.store.recovery.backups.copying`), reading a copy back
+and restoring it for practice that of another process at the lowest priority. Whatever fails costs the copy: it is said,
+and tried again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from engine.config.keeping import BackupConfig
+from engine.config.load import Site
+from engine.model.clock import Clock, from_us
+from engine.model.errors import IntegrityError, LabRelayError, StoreError
+from engine.monitoring.snapshot.store import BackupSnapshot
+from engine.runtime.low_priority import run_gently
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.journal import Journal
+from engine.store.recovery.backups import copying, outlook, pieces, standing
+from engine.store.recovery.backups.outlook import OVERDUE
+from engine.store.recovery.backups.shelf import Copy, Shelf, read_copy
+
+logger = logging.getLogger("labrelay." + __name__)
+
+LOOK_S = 1.0
+AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
+FIRST_S = 30.0  # after a start: results of the night come first
+LONGEST_ERROR = 300
+# Acts after which a journal need not go on from copies that were made before.
+MADE_ANEW = {
+    "salvage": "the journal was salvaged; a new full copy is begun",
+    "restore": "the journal was restored; a new full copy is begun",
+    "rollback": "the data folder was put back to an earlier state; a new full copy is begun",
+}
+
+
+class BackupKeeper:
+    """Keeps the copies of one running site."""
+
+    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
+        """
+        Args:
+            site: the configuration in force; a reload changes it.
+        """
+        self._journal = journal
+        self._site = site
+        self._clock = clock
+        self._wanted = ""  # by a person: "now" or "drill"
+        self._running = ""
+        self._fault = ""
+        self._rows_fault = ""
+        self._left = ""  # the copy that rows could not be put beside
+        self._rows_looked = 0.0  # monotonic, when all rows were last known to be in the folder
+        self._folder: Path | None = None  # of what follows
+        self._copy: Copy | None = None  # the newest whole one
+        self._rows_at: datetime | None = None
+        self._drill_at: datetime | None = None
+        self._drill_s: float | None = None
+        self._drill_fault = ""
+        self._started = clock.monotonic()
+        self._not_before = self._started + FIRST_S
+        self._rows_not_before = self._started
+        self._looked = False
+        self._same_disk = False
+
+    # -- what people see -----------------------------------------------------------------------------------------
+
+    def snapshot(self) -> BackupSnapshot:
+        config = self._config
+        if config.folder is None:
+            return BackupSnapshot()
+        return BackupSnapshot(
+            folder=str(config.folder),
+            verified_at=self._copy.made_at if self._copy is not None else None,
+            rows_at=self._rows_at,
+            drill_at=self._drill_at,
+            drill_s=self._drill_s,
+            running=self._running,
+            fault=self._fault or self._rows_fault or self._drill_fault,
+            same_disk=self._same_disk,
+        )
+
+    def alarms(self) -> list[str]:
+        """What asks for action now."""
+        config = self._config
+        if config.folder is None:
+            return []
+        found = []
+        if self._fault:
+            found.append(f"The last backup failed: {self._fault}")
+        if self._rows_fault:
+            found.append(f"New rows do not reach the backup: {self._rows_fault}")
+        if self._drill_fault:
+            found.append(f"The last backup drill failed: {self._drill_fault}")
+        if self._looked and not found:
+            found += self._overdue(config)
+        return found
+
+    def notes(self) -> list[str]:
+        """What should be known, and is no alarm."""
+        if self._config.folder is None or not self._same_disk:
+            return []
+        return [f"backup: {outlook.SAME_DISK}"]
+
+    def _overdue(self, config: BackupConfig) -> list[str]:
+        up_s = self._clock.monotonic() - self._started
+        if self._copy is None:
+            return ["There is no verified backup yet"] if up_s > OVERDUE * config.every else []
+        age_s = (self._clock.now() - self._copy.made_at).total_seconds()
+        if age_s > OVERDUE * config.every and up_s > AGAIN_S:
+            return [f"The last verified backup is of {self._copy.made_at:%Y-%m-%d %H:%M} UTC"]
+        late = outlook.rows_overdue_s(config)
+        if self._clock.monotonic() - max(self._rows_looked, self._started) > late:
+            return ["New rows have not reached the backup for " + f"{late / 60:.0f} minutes"]
+        return []
+
+    # -- what people ask for -------------------------------------------------------------------------------------
+
+    def ask(self, what: str) -> None:
+        """Begin a copy (``now``) or a ``drill`` as soon as may be.
+
+        Raises:
+            StoreError: no folder is configured, or one is under way.
+        """
+        if self._config.folder is None:
+            raise StoreError("no folder for backups is configured: backup.folder in config/labrelay.yaml")
+        if self._running or self._wanted:
+            raise StoreError(f"one is under way: {self._running or self._wanted}")
+        self._fault = self._drill_fault = ""
+        self._wanted = what
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._running or self._wanted)
+
+    # -- the tasks -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Full copies and drills, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            config = self._config
+            if config.folder is None:
+                self._wanted = ""
+                continue
+            asked = self._wanted
+            try:
+                await asyncio.to_thread(self._look, config)
+                if self._copy_due(config):
+                    await self._full(config)
+                elif self._drill_due(config):
+                    await self._drill(config)
+            except (LabRelayError, OSError) as error:
+                if self._wanted == asked:  # what was asked for meanwhile has not been tried
+                    self._wanted = ""
+                self._failed(str(error), config)
+            finally:
+                self._running = ""
+
+    async def run_rows(self) -> None:
+        """New rows, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            config = self._config
+            if config.folder is None or self._copy is None or self._clock.monotonic() < self._rows_not_before:
+                continue
+            self._rows_not_before = self._clock.monotonic() + config.rows
+            try:
+                anew = await asyncio.to_thread(self._write_rows, self._copy)
+                self._rows_fault = ""
+                if anew:
+                    self._begin_anew(self._copy, anew)
+            except (LabRelayError, OSError) as error:
+                if not self._rows_fault:
+                    logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
+                self._rows_fault = str(error)[:LONGEST_ERROR]
+                # After a restoration of an older copy, say, no row goes on from the newest one: a full copy helps.
+                if isinstance(error, IntegrityError) and self._left != self._copy.name and not self._wanted:
+                    self._left, self._wanted = self._copy.name, "now"  # once, for it does not help a damaged journal
+
+    def _write_rows(self, copy: Copy) -> str:
+        """Why the journal does not go on from the copy, where that is as it should be; else nothing.
+
+        Raises:
+            StoreError, IntegrityError, OSError: as `standing.write`.
+        """
+        began = self._clock.now()
+        path = self._site().config.data / JOURNAL_NAME
+        try:
+            standing.write(copy, path)
+        except pieces.OtherHistoryError:
+            if anew := self._made_anew(copy):
+                return anew
+            raise
+        self._rows_at, self._rows_looked = began, self._clock.monotonic()
+        return ""
+
+    def _made_anew(self, copy: Copy) -> str:
+        """What to say of an act that made the journal anew and is not in the copy or its pieces yet; else nothing."""
+        last, at = pieces.end(copy)[0], copy.rows_at()
+        before: int | None = None
+        while page := self._journal.acts(before_id=before):
+            for act in page:
+                if act.id <= last and from_us(act.at_us) <= at:
+                    return ""
+                if act.verb in MADE_ANEW:
+                    return MADE_ANEW[act.verb]
+            before = page[-1].id
+        return ""
+
+    def _begin_anew(self, copy: Copy, anew: str) -> None:
+        """A full copy, at once; where that failed, again after a while."""
+        first, self._left = self._left != copy.name, copy.name
+        if first:
+            logger.warning(anew)
+        if not self.is_busy and (first or self._clock.monotonic() >= self._not_before):
+            self._wanted = "now"
+
+    # -- full copies ---------------------------------------------------------------------------------------------
+
+    @property
+    def _config(self) -> BackupConfig:
+        return self._site().config.backup
+
+    def _shelf(self, config: BackupConfig) -> Shelf:
+        assert config.folder is not None
+        return Shelf(config.folder, self._journal.journal_id)
+
+    def _look(self, config: BackupConfig) -> None:
+        """What lies in the folder; the disk is asked seldom."""
+        same = self._looked and self._folder == config.folder
+        if same and not self._wanted and self._clock.monotonic() < self._not_before:
+            return
+        shelf = self._shelf(config)
+        shelf.open()
+        self._same_disk = outlook.is_on_one_disk(shelf.root, self._site().config.data)
+        if self._folder != config.folder:  # a reload named another one
+            self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
+        self._copy = shelf.newest(whole=True)
+        if self._copy is not None:
+            self._rows_at = max(self._copy.rows_at(), self._rows_at or self._copy.rows_at())
+        drill = shelf.drill()
+        if drill:
+            self._drill_at = datetime.fromisoformat(drill["at"])
+            self._drill_s = drill.get("seconds")
+        self._looked = True
+
+    def _copy_due(self, config: BackupConfig) -> bool:
+        if self._wanted == "now":
+            return True
+        if self._wanted or self._clock.monotonic() < self._not_before:
+            return False
+        return self._copy is None or not -AGAIN_S <= self._age_s(self._copy.made_at) < config.every
+
+    def _drill_due(self, config: BackupConfig) -> bool:
+        if self._wanted == "drill":
+            return True
+        if config.drill is None or self._copy is None or self._clock.monotonic() < self._not_before:
+            return False
+        last = self._drill_at or self._copy.made_at  # the first one once a copy is that old
+        return not -AGAIN_S <= self._age_s(last) < config.drill
+
+    def _age_s(self, at: datetime) -> float:
+        """Seconds; less than none where the clock was ahead then, and was set right since."""
+        return (self._clock.now() - at).total_seconds()
+
+    async def _full(self, config: BackupConfig) -> None:
+        self._running, self._wanted = "copying", ""
+        began = time.monotonic()
+        site, shelf = self._site(), self._shelf(config)
+        data = site.config.data
+
+        def begin() -> Path:
+            shelf.open()
+            copying.room(shelf, data / JOURNAL_NAME)
+            return shelf.begin()
+
+        making = await asyncio.to_thread(begin)
+        await self._journal.lend(copying.job(making / JOURNAL_NAME, self._said))
+        finish = partial(
+            copying.complete,
+            shelf,
+            making,
+            data=data,
+            site=site.folder,
+            name=site.config.site.name,
+            journal_id=self._journal.journal_id,
+            seal=self._journal.vault.anchor_seal,
+            with_key=config.key,
+        )
+        copy = await asyncio.to_thread(finish)
+        self._running = "reading the copy back"
+        try:
+            await self._command("backup", "verify", str(copy.path))
+        except StoreError as error:
+            raise await asyncio.to_thread(_not_whole, copy.path) or error from error
+        made = await asyncio.to_thread(read_copy, copy.path)
+        if made is None or not made.is_whole:
+            raise await asyncio.to_thread(_not_whole, copy.path) or StoreError(f"{copy.path}: was not read back")
+        self._copy, self._fault = made, ""
+        self._rows_not_before = 0.0
+        self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
+        await asyncio.to_thread(shelf.tidy, config.keep)
+        logger.info("backup made and verified", extra={"count": made.manifest.last_id})
+        await self._journal.verified_to(made.manifest.last_id)
+        await self._journal.act_note(
+            "labrelay",
+            "backup",
+            {"copy": made.name, "last": made.manifest.last_id, "seconds": round(time.monotonic() - began, 1)},
+        )
+
+    def _said(self, done: int, total: int) -> None:
+        self._running = f"copying, {100 * done // max(total, 1)} %"
+
+    async def _drill(self, config: BackupConfig) -> None:
+        self._running, self._wanted = "drill: restoring a copy for practice", ""
+        self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
+        try:
+            await self._command("backup", "drill")
+            self._drill_fault = ""
+        except StoreError as error:
+            self._drill_fault = str(error)
+            logger.error("the backup drill failed", extra={"detail": str(error)})
+            self._drill_at = self._clock.now()  # tried; the next one is due in its time, and the alarm stays
+            return
+        self._looked = False
+        said = await asyncio.to_thread(self._shelf(config).drill)
+        await self._journal.act_note(
+            "labrelay", "drill", {name: said.get(name) for name in ("copy", "rows", "seconds")}
+        )
+
+    async def _command(self, *arguments: str) -> None:
+        """Run a verb of ours beside this process.
+
+        Raises:
+            StoreError: it failed; with its last words.
+        """
+        ended = await run_gently(self._site().folder, *arguments)
+        if ended.code:
+            raise StoreError(ended.words)
+
+    def _failed(self, text: str, config: BackupConfig) -> None:
+        self._not_before = self._clock.monotonic() + min(AGAIN_S, config.every)
+        if text != self._fault:
+            logger.error("the backup failed, tried again later", extra={"detail": text[:LONGEST_ERROR]})
+        self._fault = text[:LONGEST_ERROR]
+
+
+def _not_whole(path: Path) -> StoreError | None:
+    """What is wrong with a copy that was read back; None where nothing was found that is."""
+    made = read_copy(path)
+    found = made.verified.findings if made is not None and made.verified is not None else []
+    if not found:
+        return None
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return StoreError(
+        f"the copy is not whole ({found[0]}{more}): is the journal itself damaged? labrelay verify says so"
+    )

@@ -1,0 +1,369 @@
+"""From configuration to running parts: compile every channel and destination of a site, or say all that is wrong.
+
+Building touches no socket and no row, so a reload can build everything beside the running site and only then swap.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from engine.config import registry
+from engine.config.channel import ChannelConfig, RouteConfig
+from engine.config.destination import DestinationConfig
+from engine.config.load import Site
+from engine.config.source import TcpPart
+from engine.config.source_tee import TeePart
+from engine.delivery.breaker import Breaker
+from engine.delivery.conditional_keys import ConditionalGuard
+from engine.delivery.outbox_port import Outbox
+from engine.delivery.retry import RetryPolicy
+from engine.delivery.worker import DestinationWorker
+from engine.mapping import Program
+from engine.mapping import load as load_mapping
+from engine.mapping.conditions import EITHER, route_condition
+from engine.mapping.hold_rules.rules import Holding, compile_holding
+from engine.mapping.outputs.documents import form_of, setting_problems
+from engine.model.clock import Clock
+from engine.model.errors import ConfigError
+from engine.model.link_events import SessionEnd
+from engine.model.message import Delivery, FormatOptions, MapContext, Received
+from engine.model.packing import Unpacking
+from engine.model.ports import Format, Link, TeeLink
+from engine.model.reasons import Reason
+from engine.model.records import Assembled
+from engine.processing.formats import MEDIA_TYPES, format_of
+from engine.processing.process import ChannelRoutes, Route
+from engine.receiving.channel_parts import Answer, ChannelSettings
+from engine.runtime.worker.destination import Deliverer, RemoteDestination
+
+WHOLE = "whole"  # the link of files: nobody reads an answer there
+TAKES = {"fhir": "fhir", "mllp": "hl7v2"}  # kinds of destinations that take one kind of document only
+CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltChannel:
+    """One channel, ready to be connected to a transport. ``new_listener``: of a tee, which answers nothing."""
+
+    config: ChannelConfig
+    settings: ChannelSettings
+    new_link: Callable[[], Link]
+    new_listener: Callable[[], TeeLink] | None
+    message_format: Format
+    answer: Answer | None
+    routes: ChannelRoutes
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSite:
+    """A whole site, compiled."""
+
+    site: Site
+    channels: Mapping[str, BuiltChannel]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Rows of code tables that contradict themselves, each once."""
+        routes = [route for channel in self.channels.values() for route in channel.routes.routes]
+        return tuple(dict.fromkeys(line for route in routes for line in getattr(route.program, "doubts", ())))
+
+
+def build_site(
+    site: Site, *, identity_key: bytes, clock: Clock, others: Mapping[bytes, int] | None = None
+) -> BuiltSite:
+    """Compile all channels.
+
+    Raises:
+        ConfigError: every problem of every channel, not only the first.
+    """
+    problems: list[str] = []
+    programs = Programs(site.mapping_path())
+    channels: dict[str, BuiltChannel] = {}
+    for name, config in site.channels.items():
+        try:
+            channels[name] = build_channel(
+                site, config, programs, identity_key=identity_key, clock=clock, others=others
+            )
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+    return BuiltSite(site, channels)
+
+
+class Programs:
+    """The compiled mappings of one site; channels that use the same mapping and tables share one."""
+
+    def __init__(self, search: Sequence[Path]) -> None:
+        self._search = search
+        self._made: dict[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], Program] = {}
+
+    def get(self, name: str, tables: Mapping[str, tuple[str, ...]]) -> Program:
+        """Raises ConfigError, each time it is asked for."""
+        key = (name, tuple(sorted(tables.items())))
+        if key not in self._made:
+            self._made[key] = load_mapping(name, self._search, tables=tables)
+        return self._made[key]
+
+
+def build_channel(
+    site: Site,
+    config: ChannelConfig,
+    programs: Programs,
+    *,
+    identity_key: bytes,
+    clock: Clock,
+    others: Mapping[bytes, int] | None = None,
+) -> BuiltChannel:
+    source = config.source
+    message_format = format_of(source, config.dialect)
+    context = MapContext(
+        channel=config.channel,
+        key=identity_key,
+        timezone=config.timezone,
+        settings=config.settings,
+        namespaces=site.config.namespaces,
+        specimen_ids=config.specimen_ids,
+        reuse_days=config.reuse_days,
+        results_of=config.results_of,
+        patient_numbers=site.patient_numbers(config),
+        others={} if others is None else others,
+    )
+    return BuiltChannel(
+        config=config,
+        settings=ChannelSettings(
+            name=config.channel,
+            repeat_window_s=config.repeat_window,
+            idle_timeout_s=source.idle_timeout,
+            max_connections=source.max_connections if isinstance(source, TcpPart | TeePart) else 1,
+            answer_store_fault=config.on_store_fault == "ae",
+            max_message=source.max_message,
+            ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
+        ),
+        new_link=registry.load(registry.LINKS, source.link).links(source),
+        new_listener=registry.load(registry.TEES, source.link).listeners(source)
+        if isinstance(source, TeePart)
+        else None,
+        message_format=message_format,
+        answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) and source.link != WHOLE else None,
+        routes=ChannelRoutes(
+            channel=config.channel,
+            message_format=message_format,
+            media_type=MEDIA_TYPES.get(source.format, ""),
+            options=FormatOptions(charsets=tuple(config.charset), fixes=frozenset(config.fix), spm_obx=config.spm_obx),
+            routes=_routes(site, config, programs),
+            context=context,
+        ),
+    )
+
+
+def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Unpacking:
+    """A destination that takes packed documents, too.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
+    """
+    return Unpacking(registry.load(registry.DESTINATIONS, config.kind).build(name, config, clock))
+
+
+def build_worker(
+    name: str,
+    config: DestinationConfig,
+    outbox: Outbox,
+    clock: Clock,
+    settled: Callable[[Delivery, Reason | None], None],
+    *,
+    expected: Callable[[int], int | None] = lambda now_us: None,
+    spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
+    postponed: Callable[[Delivery, Reason], None] | None = None,
+    process: Deliverer | None = None,
+) -> DestinationWorker:
+    """A worker for one destination; `start` opens it.
+
+    Args:
+        process: where deliveries are made, if that is not here.
+
+    Raises:
+        ConfigError: as `build_destination`.
+    """
+    make = partial(build_destination, name, config, clock)
+    elsewhere = RemoteDestination(name, process, make) if process is not None else None
+    destination = elsewhere or make()
+    worker = DestinationWorker(
+        name,
+        destination,
+        outbox,
+        clock=clock,
+        retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
+        breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
+        guard=ConditionalGuard(CONFIRMED_KEYS),
+        concurrency=getattr(config, "concurrency", 1),
+        settled=settled,
+        expected=expected,
+        spared=spared,
+        rate=config.rate,
+        checks_conflicts=getattr(config, "conflicts", "off") == "check",
+        postponed=postponed,
+        room=elsewhere.room if elsewhere is not None else None,
+    )
+    destination.hear_late(worker.refused_late)
+    return worker
+
+
+def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes], received_us: int) -> Assembled:
+    """What a channel's link makes of the committed frames of a session that a crash cut short.
+
+    They were good when they came, so that only their text counts now, and not what number the first of them has: it
+    may follow a message of the same session. Text without its end is left over as evidence.
+    """
+    if built is None:  # the channel is gone from the configuration: nothing says how to read them
+        return Assembled()
+    module = registry.load(registry.LINKS, built.config.source.link)
+    if not hasattr(module, "assemble"):  # the channel's link has no frames any more
+        return Assembled()
+    end: SessionEnd = module.assemble(frames, max_message=built.config.source.max_message)
+
+    def received(text: bytes) -> Received:
+        header = built.message_format.header(text)
+        return Received(
+            channel=channel,
+            payload=text,
+            received_us=received_us,
+            control_id=header.control_id,
+            message_type=header.message_type,
+            notes=("assembled after a restart",),
+            sent=header.sent,
+            measured=header.measured,
+        )
+
+    return Assembled(tuple(map(received, end.completes)), received(end.incomplete) if end.incomplete else None)
+
+
+def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Route, ...]:
+    problems: list[str] = []
+    routes: list[Route] = []
+    for index, route in enumerate(config.routes):
+        node = site.node(config.channel, "routes", index)
+        place = site.node(config.channel, "routes", index, "when").place
+        try:
+            program = programs.get(route.mapping, config.tables) if route.mapping is not None else None
+            reads = config.source.reads_as
+            if program is not None and reads not in (program.format, EITHER):
+                text = f"mapping {program.name} reads {program.format}, and this channel brings {reads}"
+                problems.append(node.problem(f"routes.{index}.mapping: {text}; use another mapping"))
+            problems += [node.problem(f"routes.{index}.to: {text}") for text in _not_taken(site, route, program)]
+            problems += [node.problem(f"routes.{index}.drain: {text}") for text in _other_orders(config, route)]
+            problems += _setting_problems(site, config, program)
+            routes.append(
+                Route(
+                    when=route_condition(route.when, reads, program.format if program else "", place=place),
+                    program=program,
+                    to=tuple(route.to or ()),
+                    order=route.order,
+                    newest_first=route.drain == "newest-first",
+                    hold_on_dead=route.on_dead == "hold",
+                    filter=route.filter is not None,
+                    hold=holding_of(site, config.channel, index, program) if program and route.hold else None,
+                    joins=config.report_list == "join",
+                    of_site=config.results_of == "site",
+                    form=None if program is None else form_of(program.target, program.columns, config.settings),
+                )
+            )
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(routes)
+
+
+def _setting_problems(site: Site, config: ChannelConfig, program: Program | None) -> Iterator[str]:
+    """Settings of the channel that mean nothing to the documents of a route."""
+    for name, what in setting_problems(program.target, config.settings) if program is not None else ():
+        yield site.node(config.channel, "settings", name).problem(f"settings.{name}: {what}")
+
+
+def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Iterator[str]:
+    """What is wrong with the destinations of a route: those that do not take what its mapping writes."""
+    for name in route.to or ():
+        wanted = TAKES.get(site.config.destinations[name].kind)
+        if program is not None and wanted not in (None, program.target.kind):
+            writes = f"mapping {program.name} writes {program.target}"
+            yield f"{writes}, and {name} takes {wanted} only; name another destination, or another mapping"
+
+
+def _other_orders(config: ChannelConfig, route: RouteConfig) -> Iterator[str]:
+    """Destinations to which another route of the channel sends in order: they share one lane, and so one order."""
+    if route.drain == "newest-first":
+        in_order = {name for other in config.routes if other.drain == "in-order" for name in other.to or ()}
+        for name in sorted(in_order.intersection(route.to or ())):
+            yield f"another route sends to {name} in order, and both share one lane; say drain for both, or for none"
+
+
+_NO_PAST = (
+    "a rule asks for the patient's earlier values, and patient numbers of this channel are counters: each value would "
+    "be unknown, and held; say `patient_numbers: lasting` where they last (docs/identity.md)"
+)
+
+
+def holding_of(site: Site, channel: str, index: int, program: Program) -> Holding | None:
+    """The hold rules of a channel's route, by its position; None where it has none.
+
+    Raises:
+        ConfigError: all that is wrong with them.
+    """
+    rules = site.channels[channel].routes[index].hold
+    if not rules:
+        return None
+    node = site.node(channel, "routes", index, "hold")
+    nodes = node.items if node.kind == "list" else (node,)
+    given = [
+        (one if one.kind == "scalar" else one.get("when") or one, rule.reason)
+        for one, rule in zip(nodes, rules, strict=True)
+    ]
+    holding = compile_holding(given, program.format, str(program.target), site.mapping_path())
+    if holding.asks_the_past and not site.has_lasting_numbers(site.channels[channel]):
+        raise ConfigError(node.problem(_NO_PAST))
+    return holding
+
+
+def _answer(config: ChannelConfig, clock: Clock) -> Answer:
+    """HL7's acknowledgement; ASTM needs none, its link has acknowledged every frame."""
+    module = registry.load(registry.ACKNOWLEDGEMENTS, "hl7v2")
+    either = registry.load(registry.FORMATS, EITHER) if config.source.format == EITHER else None
+    ack_code = "aa" if config.ack_code == "aa" else ""
+    zone = ZoneInfo(config.timezone)
+    prefix = f"LR{clock.now_us():x}-"  # differs for each start, so that no two answers share a control id
+    number = 0
+
+    not_delivered = module.AckError(207, text="the message is kept, but was not delivered in time")
+
+    def answer(
+        block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
+    ) -> Sequence[bytes]:
+        nonlocal number
+        if either is not None and either.format_of(block) != "hl7v2":
+            return ()  # ASTM records in a block: they know no answer
+        number += 1
+        now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
+        error = module.NOT_STORED if not stored else None if delivered else not_delivered
+        if refused:
+            error = module.AckError(104, text=refused, reject=True)
+        first = module.acknowledge_block(
+            block,
+            messages,
+            now_text=now_text,
+            control_id=f"{prefix}{number}",
+            ack_code=ack_code,
+            errors=[error] * len(messages) if error else (),
+        )
+        # A sender that asks for both acknowledgements gets the second as a message of its own.
+        second = None
+        if len(messages) == 1 and first is not None and b"CA" in first:
+            second = module.application_acknowledge(
+                messages[0], now_text=now_text, control_id=f"{prefix}{number}A", error=error
+            )
+        return [part for part in (first, second) if part is not None]
+
+    return answer

@@ -1,0 +1,143 @@
+"""What the line of each channel looks like now, for people: its state, what passed lately, what was wrong. No content.
+
+Frames come from the line's trace (`engine.store.operations.line_trace`), which is looked at again only when something
+has passed. A tee has no trace: there it is whole messages, and what was answered to them.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+from engine.diagnostics.lines.dialogue import Step, dialogue
+from engine.model.clock import from_us
+from engine.model.link_events import Answered, Way
+from engine.model.phrases import Phrase
+from engine.model.ports import TracedLink
+from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
+from engine.receiving.channel import Channel
+from engine.receiving.channel_parts import Connection
+from engine.receiving.link_words import fault_words
+from engine.receiving.tee import Passed, TeeChannel
+from engine.runtime.sources import ChannelSource
+from engine.store.operations.line_trace import LineEntry
+
+STEPS = 12
+ENTRIES = 40  # of a trace are read for so many steps
+_Key = tuple[int, int, int]
+_ANSWERS: dict[Answered, tuple[Phrase, bool | None]] = {
+    Answered.ACCEPTED: (Phrase("accepted"), True),
+    Answered.REFUSED: (Phrase("refused"), False),
+    Answered.NOT: (Phrase("no answer heard"), None),
+}
+
+
+class LinkViews:
+    """Makes the `LinkSnapshot` of every channel."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, tuple[_Key, tuple[LineStep, ...]]] = {}
+
+    def look(self, source: ChannelSource, now: datetime, now_s: float) -> LinkSnapshot:
+        """``now_s``: the same moment on the clock that channels use."""
+        channel = source.channel
+        counts = channel.counts
+        kind, at_s = counts.last_fault or ("", 0.0)
+        return LinkSnapshot(
+            state=_state(source),
+            stray_bytes=counts.stray_bytes + sum(_stray(one) for one in channel.connections.values()),
+            faults=tuple(LinkFaults(kind=kind, n=n) for kind, n in counts.faults.most_common() if n),
+            last_fault=kind,
+            last_fault_at=now - timedelta(seconds=max(0.0, now_s - at_s)) if kind else None,
+            steps=self._lately(channel),
+        )
+
+    def _lately(self, channel: Channel) -> tuple[LineStep, ...]:
+        if isinstance(channel, TeeChannel):
+            return tuple(_passed(one) for one in list(channel.lately)[-STEPS:])
+        entries = _entries(channel)
+        key = (entries[-1].at_us, len(entries), len(entries[-1].data)) if entries else (0, 0, 0)
+        known = self._steps.get(channel.settings.name)
+        if known is None or known[0] != key:
+            steps = list(dialogue(entries))[-STEPS:]
+            known = self._steps[channel.settings.name] = (key, tuple(map(_step, steps)))
+        return known[1]
+
+
+def tee_snapshot(channel: Channel) -> TeeSnapshot | None:
+    if not isinstance(channel, TeeChannel):
+        return None
+    seen, answered = channel.tee.seen, channel.tee.answered
+    return TeeSnapshot(
+        seen=seen[Way.ANALYZER],
+        acknowledged=answered[Way.ANALYZER, Answered.ACCEPTED],
+        refused=answered[Way.ANALYZER, Answered.REFUSED],
+        middleware_seen=seen[Way.MIDDLEWARE],
+        middleware_acknowledged=answered[Way.MIDDLEWARE, Answered.ACCEPTED],
+        not_kept=channel.tee.not_kept,
+    )
+
+
+def _state(source: ChannelSource) -> LinkState:
+    channel, config = source.channel, source.built.config
+    if not config.enabled:
+        return LinkState.OFF
+    if channel.connections:
+        if _is_receiving(channel):
+            return LinkState.RECEIVING
+        waits_for_enq = getattr(config.source, "framing", "") == "e1381" and config.source.link == "e1381"
+        return LinkState.WAITING_ENQ if waits_for_enq else LinkState.CONNECTED
+    if source.fault:
+        return LinkState.DOWN
+    return LinkState.CONNECTED if source.connected else LinkState.UNCONNECTED  # a folder is a line between files, too
+
+
+def _is_receiving(channel: Channel) -> bool:
+    if isinstance(channel, TeeChannel):
+        return channel.receiving
+    return any(_amid(one) for one in channel.connections.values())
+
+
+def _amid(connection: Connection) -> bool:
+    if connection.trace is not None:
+        return not cast(TracedLink, connection.link).resting
+    return connection.link.held > 0
+
+
+def _stray(connection: Connection) -> int:
+    return int(getattr(connection.link, "stray", 0))  # of links that have sessions
+
+
+def _entries(channel: Channel) -> Sequence[LineEntry]:
+    """What passed last: on the connection that is open and has something to tell, else in the last session."""
+    live = [one.trace for one in channel.connections.values() if one.trace is not None and one.trace.entries]
+    before = channel.last_line.entries if channel.last_line is not None else ()
+    newest = max(live, key=lambda trace: trace.entries[-1][1], default=None)  # by its last instant
+    if newest is None:
+        return before[-ENTRIES:]
+    return (*before, *(LineEntry(*entry) for entry in newest.entries[-ENTRIES:]))[-ENTRIES:]
+
+
+def _step(step: Step) -> LineStep:
+    if step.way == "--":
+        kind, _, rest = step.what.partition(":")
+        what = Phrase(fault_words(kind))
+        phrase = Phrase("{what} ({detail})", {"what": what, "detail": rest.strip()}) if rest else what
+        return LineStep(at=from_us(step.at_us), way="about", phrase=phrase)
+    if step.good is not None:
+        number = "?" if step.number is None else step.number
+        phrase = Phrase("frame {n}, {size} bytes", {"n": number, "size": len(step.data)})
+        verdict = Phrase("checksum right") if step.good else Phrase("checksum wrong")
+        return LineStep(at=from_us(step.at_us), way=step.way, phrase=phrase, verdict=verdict, good=step.good)
+    return LineStep(at=from_us(step.at_us), way=step.way, phrase=_said(step.what))
+
+
+def _passed(passed: Passed) -> LineStep:
+    size = {"size": passed.size}
+    phrase = Phrase("message, {size} bytes", size) if passed.whole else Phrase("unfinished message, {size} bytes", size)
+    verdict, good = _ANSWERS[passed.answered]
+    return LineStep(at=from_us(passed.at_us), way=passed.way.value, phrase=phrase, verdict=verdict, good=good)
+
+
+def _said(text: str) -> Phrase:
+    """ENQ, ACK, ... are the same in all languages."""
+    return Phrase("{text}", {"text": text})

@@ -1,0 +1,40 @@
+"""What people are told of documents that a destination does not take, although it takes others."""
+
+from collections.abc import Callable, Iterable
+
+from engine.delivery.worker import DestinationWorker
+from engine.model.records import DeadLetter
+
+ATTEMPTS_SAID = 10  # at one document, while others are taken
+SET_ASIDE_SAID = 5  # corrections that were set aside, each with an alarm of its own
+
+
+def in_words(workers: Iterable[DestinationWorker]) -> list[str]:
+    """A note for each lane that waits for such a document."""
+    return [
+        f"{worker.name} takes others, and has not taken message {failure.message_id} of {lane.channel} in "
+        f"{failure.attempt} attempts; labrelay dlq set-aside {failure.message_id} --destination {worker.name} lets "
+        "those behind it go"
+        for worker in workers
+        for lane in worker.lanes.values()
+        if (failure := lane.failure) is not None
+        and failure.attempt >= ATTEMPTS_SAID
+        and worker.breaker.is_suspect(failure.delivery)
+    ]
+
+
+def set_aside(find: Callable[[int], list[DeadLetter]]) -> list[str]:
+    """An alarm for each correction or withdrawal that its destination does not have, by a person's act.
+
+    Args:
+        find: gives the oldest of them, at most so many.
+    """
+    letters = find(SET_ASIDE_SAID + 1)
+    said = [
+        f"A correction or withdrawal was set aside, and {one.destination} goes on showing what it was to replace: "
+        f"message {one.message_id} of {one.channel}; labrelay dlq show {one.message_id}"
+        for one in letters[:SET_ASIDE_SAID]
+    ]
+    if len(letters) > SET_ASIDE_SAID:
+        said.append("More corrections or withdrawals were set aside: labrelay dlq list --reason CORRECTION_SET_ASIDE")
+    return said

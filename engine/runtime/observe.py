@@ -1,0 +1,612 @@
+"""What the running site looks like now: one `SiteSnapshot`, at most one a second, for page, metrics and status.
+
+The numbers of the day come from the journal's counters, so that they survive a restart; states, ages and queues come
+from the running parts. Nothing here looks into a message.
+"""
+
+import shutil
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from engine.config.destination import DestinationConfig
+from engine.delivery.breaker import BreakerState
+from engine.delivery.lane import Lane
+from engine.delivery.worker import DestinationWorker
+from engine.model.clock import from_us
+from engine.model.errors import StoreError
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
+from engine.model.records import DELIVERIES, ChannelView, Count, Kept, LaneView, Pause, Target
+from engine.model.units import size_words
+from engine.monitoring import metrics
+from engine.monitoring.snapshot.channels import (
+    ChannelSnapshot,
+    DestinationSnapshot,
+    LaneSnapshot,
+    LastError,
+    ReagentSnapshot,
+    Retrying,
+)
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.snapshot.states import DestinationState, Paused, channel_state
+from engine.monitoring.snapshot.store import JournalSnapshot, KeptSnapshot
+from engine.receiving.link_words import fault_words
+from engine.runtime import identity_questions as who_is_who
+from engine.runtime import not_taken
+from engine.runtime.link_view import LinkViews, tee_snapshot
+from engine.runtime.sources import ChannelSource
+from engine.store.core.growth import Growth
+from engine.store.core.vault import KEY_NAME
+
+if TYPE_CHECKING:
+    from engine.runtime.app import App
+
+CLOCK_NOTE_US = 86_400_000_000  # for so long it is said that the clock was moved
+SHEET_AFTER_US = 86_400_000_000  # a new key may be without a confirmed recovery sheet for so long
+REFRESH_S = 1.0
+RATE_WINDOW_S = 60.0
+REAGENTS_SHOWN = 20  # lots of each channel
+GROWTH_EVERY_S = 600.0
+REFUSED_SAID = 5  # so many refused among a destination's last answers: more than the odd bad message
+UNREAD_FAULTS = 5  # so many times nothing could be made of what came, and no message since: said on the page
+UNREAD_S = 900.0  # for so long after the last of them
+AHEAD_US = 600_000_000  # by which a message may be younger than the clock
+STORE_FAULT_S = 60.0  # for so long after the last try a fault of the store is shown, if nobody has tried again
+
+
+class Observer:
+    """Looks at the parts of one `App`."""
+
+    def __init__(self, app: "App") -> None:
+        self._app = app
+        self._started_at = app.clock.now()
+        self._started = app.clock.monotonic()
+        self._snapshot: SiteSnapshot | None = None
+        self._taken = 0.0
+        self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
+        self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; messages are counted by intake
+        self._unreadable = ""
+        self._in_store: dict[tuple[str, str], int] = {}  # lane -> its oldest, where some lane stands
+        self._links = LinkViews()
+        self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
+        self._reagents_seen: dict[str, int] = {}
+        self._growth: Growth | None = None
+        self._kept: Kept | None = None
+        self._growth_due = 0.0
+        self._key_file: Path | None = None  # where the key was at the start, if in a file
+        self.page_fault = ""
+        try:
+            self._version = version("labrelay")
+        except PackageNotFoundError:
+            self._version = "unknown"
+
+    def settled(self, delivery: Delivery, reason: Reason | None) -> None:
+        """A delivery ended (None: delivered); counted by its worker, remembered here by reason only."""
+        if reason is not None and reason not in (Reason.SUPERSEDED, Reason.OVERTAKEN):
+            self._dead[delivery.channel, reason.value] += 1
+
+    def look_again(self) -> None:
+        """Something was ordered: who asks next sees what came of it."""
+        self._snapshot = None
+
+    def status_line(self) -> str:
+        return str(self.snapshot().overall().phrase)
+
+    def obstacles(self) -> list[str]:
+        """What stands in the way of taking messages."""
+        app = self._app
+        found = [] if app.ready else ["starting or stopping"]
+        if app.fatal is not None:
+            found.append("the journal cannot be written")
+        elif app.ready:
+            self.snapshot()  # at most a second old, and notices a journal that cannot be read
+        if self._unreadable:
+            found.append(self._unreadable)
+        found += self._store_faults()
+        found += [f"{name}: {source.fault}" for name, source in app.sources.items() if source.fault]
+        found += [f"task {name} hangs" for name in app.supervisor.stale()]
+        return found
+
+    def _store_faults(self) -> list[str]:
+        """Why something could not be kept lately; a channel or writer that has kept something since is well again."""
+        faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
+        faults.append(self._app.journal.stats.fault)
+        recent = {fault[0] for fault in faults if fault is not None and self._is_recent(fault)}
+        if self._app.journal.full and not recent:  # also where nobody has tried for long
+            recent = {"the disk is full"}
+        return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
+
+    def _is_recent(self, fault: tuple[str, float] | None) -> bool:
+        """Whether something could not be kept lately, and there may be no room for it yet."""
+        since = self._app.clock.monotonic() - STORE_FAULT_S
+        if (full_until := self._app.journal.full_until) is not None:
+            since = max(since, full_until)  # there is room again, and who has not tried since is not at fault
+        return fault is not None and fault[1] > since
+
+    def _is_storing(self, source: ChannelSource) -> bool:
+        """Whether a message of this channel would be kept if it came now."""
+        journal = self._app.journal
+        faults = journal.stats.fault, source.channel.counts.store_fault
+        return not journal.full and not any(self._is_recent(fault) for fault in faults)
+
+    def snapshot(self) -> SiteSnapshot:
+        now = self._app.clock.monotonic()
+        if self._snapshot is None or now - self._taken >= REFRESH_S:
+            self._snapshot = self._look(now)
+            self._taken = now
+            self._count()
+        return self._snapshot
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    def _look(self, now_s: float) -> SiteSnapshot:
+        app = self._app
+        site = app.built.site.config
+        now = app.clock.now()
+        alarms, notes = [*self._standstill(), *app.journal.alarms, *app.backup.alarms()], []
+        alarms += [*app.second_anchor.alarms(), *self._key_alarms(site.data / KEY_NAME)]
+        if self.page_fault:
+            notes.append(self.page_fault)
+        if app.worker is not None and app.worker.note:
+            notes.append(app.worker.note)
+        notes += app.backup.notes()
+        notes += self._key_notes()
+        notes += self._clock_notes()
+        notes += self._refusal_notes()
+        notes += not_taken.in_words(app.workers.values())
+        try:
+            today = _by_lane(app.journal.counters(self._day(now)))
+            channels = {view.name: view for view in app.journal.channels()}
+            lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
+            unmapped = app.journal.unmapped_count()
+            notes += who_is_who.in_words(app.built.site, today, app.journal.seeming_count())
+            stand = app.pauses or any(view.held_by for view in lanes.values())
+            self._in_store = (
+                {(one.channel, one.destination): one.oldest_us for one in app.journal.open_lanes()} if stand else {}
+            )
+            self._look_for_reagents()
+            if any(view.dead for view in lanes.values()):
+                alarms += not_taken.set_aside(app.journal.corrections_set_aside)
+            if app.journal.is_compact_due():
+                notes.append(
+                    "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop "
+                    "LabRelay, then labrelay journal compact"
+                )
+            self._unreadable = ""
+        except StoreError as error:
+            # The page stays up with what is in memory, and says what it cannot see.
+            today, channels, lanes, unmapped = {}, {}, {}, 0
+            self._unreadable = f"the journal cannot be read: {error}"
+            alarms.append(self._unreadable)
+        if not app.journal.full:  # else an alarm has said it
+            alarms += self._store_faults()
+        notes += self._rows_of_tomorrow(channels.values(), now)
+        notes += [
+            f"{view.open} deliveries of {view.channel} wait for {view.destination}, which is not configured"
+            for view in lanes.values()
+            if view.open and view.destination not in app.workers
+        ]
+        notes += [
+            f"{view.stored} messages of channel {view.name} wait, because it is not configured"
+            for view in channels.values()
+            if view.stored and view.name not in app.sources
+        ]
+        channel_rows = tuple(
+            self._channel(name, source, channels.get(name), today, lanes, now, now_s)
+            for name, source in app.sources.items()
+        )
+        destinations = tuple(
+            self._destination(worker, site.destinations[name], today, lanes, now, now_s)
+            for name, worker in app.workers.items()
+        )
+        free = shutil.disk_usage(site.data).free
+        days_left = self._days_left(free, now_s)
+        notes += self._kept_too_much()
+        return SiteSnapshot(
+            site_name=site.site.name,
+            version=self._version,
+            started_at=self._started_at,
+            now=now,
+            timezone=site.site.timezone or "UTC",
+            config_hash=app.built.site.hash[:12],
+            channels=channel_rows,
+            destinations=destinations,
+            dead_total=sum(view.dead for view in channels.values()) + sum(view.dead for view in lanes.values()),
+            incomplete_total=sum(view.incomplete for view in channels.values()),
+            unmapped_total=unmapped,
+            disk_free_bytes=free,
+            disk_days_left=days_left,
+            journal=self._journal(),
+            kept=self._kept_so_far(),
+            backup=app.backup.snapshot(),
+            task_restarts={task.name: task.restarts for task in app.supervisor.report() if task.restarts},
+            held_alarm_s=site.limits.held_alarm,
+            alarms=tuple(alarms),
+            notes=tuple(notes),
+        )
+
+    def _standstill(self) -> list[str]:
+        """That nothing is delivered at all, and why."""
+        pause = self._app.pauses.get(DELIVERIES)
+        if pause is None:
+            return []
+        return [f"Nothing is delivered: {pause.reason or 'paused'}; labrelay resume deliveries lets it go on"]
+
+    def _clock_notes(self) -> list[str]:
+        """For a day: whether times of messages are to be doubted."""
+        moved = self._app.clock_watch.moved
+        if moved is None or abs(self._app.clock.now_us() - moved[1]) > CLOCK_NOTE_US:
+            return []
+        seconds, at_us = moved
+        how = f"{'forward' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s"
+        return [
+            f"the clock of this machine was moved {how}, to {from_us(at_us):%Y-%m-%d %H:%M} UTC: times of messages "
+            "before and after cannot be compared"
+        ]
+
+    def _refusal_notes(self) -> list[str]:
+        """Destinations that refuse much of what they get: a mapping or a server was changed, and somebody must look."""
+        return [
+            f"{name} refuses documents: {refused} of the last {len(worker.counts.refused)}; "
+            f"labrelay dlq list --destination {name} shows why"
+            for name, worker in self._app.workers.items()
+            if (refused := sum(worker.counts.refused)) >= REFUSED_SAID
+        ]
+
+    def _rows_of_tomorrow(self, channels: Iterable[ChannelView], now: datetime) -> list[str]:
+        """Messages that are younger than the clock says it is: it was wrong then, or it is now."""
+        newest = max(channels, key=lambda one: one.last_us, default=None)
+        if newest is None or newest.last_us <= self._app.clock.now_us() + AHEAD_US:
+            return []
+        return [
+            f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, and {newest.name} has a message of "
+            f"{from_us(newest.last_us):%Y-%m-%d %H:%M}: one of the two is wrong. Set the clock, and do not trust the "
+            "times of messages from between"
+        ]
+
+    def _key_alarms(self, file: Path) -> list[str]:
+        """That the file of the key is gone: this process has the key in its memory, the next one needs the file."""
+        if self._key_file is None and file.exists():
+            self._key_file = file
+        if self._key_file is None or self._key_file.exists():
+            return []
+        return [
+            f"{self._key_file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
+            "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: restart)"
+        ]
+
+    def _key_notes(self) -> list[str]:
+        """What a person has to do about the key; a day after it was made, so that set-up comes first."""
+        try:
+            facts = self._app.journal.key_facts()
+        except StoreError:
+            return []  # said elsewhere
+        if facts.sheet_us or self._app.clock.now_us() - facts.made_us < SHEET_AFTER_US:
+            return []
+        return [
+            "Nobody has confirmed to have the recovery sheet of the key: if the key is lost, so is everything stored "
+            "here. labrelay key recovery-sheet"
+        ]
+
+    def _days_left(self, free: int, now_s: float) -> float | None:
+        """The growth is looked up now and then only: it is an average over days."""
+        if self._growth is None or now_s >= self._growth_due:
+            self._growth_due = now_s + GROWTH_EVERY_S
+            with suppress(StoreError):  # said elsewhere
+                self._growth = self._app.journal.growth(self._app.clock.now_us())
+                self._kept = self._app.journal.kept()
+        keep_s = self._app.built.site.config.retention.delivered
+        return None if self._growth is None else self._growth.days_left(free, keep_s)
+
+    def _kept_so_far(self) -> KeptSnapshot:
+        kept, growth, config = self._kept, self._growth, self._app.built.site.config.retention
+        if kept is None or growth is None or not kept.oldest_us:
+            return KeptSnapshot()
+        shortest = min(config.delivered, config.filtered, config.dismissed)
+        return KeptSnapshot(
+            since=from_us(kept.oldest_us),
+            next_at=from_us(kept.oldest_us) + timedelta(seconds=shortest),
+            largest_bytes=growth.largest_bytes(config.delivered),
+            last_at=from_us(kept.last_us) if kept.last_us else None,
+            last_messages=kept.last_messages,
+        )
+
+    def _kept_too_much(self) -> list[str]:
+        """What to say where the journal is over the size that the site allows."""
+        kept, config = self._kept, self._app.built.site.config.retention
+        if kept is None or config.size is None:
+            return []
+        if kept.used_bytes > config.size and self._growth is not None:
+            young = self._app.clock.now_us() - kept.oldest_us < config.least * 1e6
+            what = "nothing may go, for nothing is older than retention.minimum" if young else "the oldest messages go"
+            return [
+                f"The journal takes {size_words(kept.used_bytes)}, more than retention.size "
+                f"({size_words(config.size)}): {what}. Give it more room, or messages less time"
+            ]
+        if kept.last_early:
+            return [
+                f"Retention let {kept.last_early} messages go before their time, because the journal had reached "
+                f"retention.size ({size_words(config.size)})"
+            ]
+        return []
+
+    def _look_for_reagents(self) -> None:
+        """Read again the lots of channels that have named some since the last look."""
+        seen = self._app.intake.counts.reagents
+        for name in self._app.sources:
+            if self._reagents_seen.get(name) != seen[name]:
+                self._reagents_seen[name] = seen[name]
+                self._reagents[name] = tuple(
+                    ReagentSnapshot.of(view) for view in self._app.journal.reagents(name, limit=REAGENTS_SHOWN)
+                )
+
+    def _day(self, now: datetime) -> str:
+        return now.astimezone(ZoneInfo(self._app.built.site.config.site.timezone or "UTC")).strftime("%Y-%m-%d")
+
+    def _journal(self) -> JournalSnapshot:
+        data = self._app.built.site.config.data
+        stats = self._app.journal.stats
+        return JournalSnapshot(
+            last_id=self._app.journal.last_id,
+            size_bytes=_size(data / "journal.db"),
+            wal_bytes=_size(data / "journal.db-wal"),
+            fsync_ms_p50=stats.commit_ms(0.5),
+            fsync_ms_p99=stats.commit_ms(0.99),
+            integrity="; ".join([*([self._unreadable] if self._unreadable else []), *self._app.journal.damage]) or "ok",
+            writable=not self._store_faults(),
+        )
+
+    def _channel(
+        self,
+        name: str,
+        source: ChannelSource,
+        view: ChannelView | None,
+        today: dict[tuple[str, str], dict[str, int]],
+        lanes: dict[tuple[str, str], LaneView],
+        now: datetime,
+        now_s: float,
+    ) -> ChannelSnapshot:
+        config = source.built.config
+        counts = today.get((name, ""), {})
+        last_us = source.channel.counts.last_message_us or (view.last_us if view else 0)
+        last_at = from_us(last_us) if last_us else None
+        age = max(0.0, (now - last_at).total_seconds()) if last_at else None
+        mine = tuple(
+            self._lane(worker, worker.lanes[name], today, lanes, now)
+            for worker in self._app.workers.values()
+            if name in worker.lanes
+        )
+        connections = tuple(connection.peer for connection in source.channel.connections.values())
+        return ChannelSnapshot(
+            name=name,
+            kind=config.source.kind,
+            address=config.source.place,
+            description=config.description,
+            state=channel_state(
+                enabled=config.enabled,
+                paused=source.paused,
+                fault=source.fault,
+                storing=self._is_storing(source),
+                connected=source.connected,
+                connects=not source.listens,
+                last_message_age_s=age,
+                usual_gap_s=config.usual_gap,
+                up_s=now_s - self._started,
+            ),
+            fault=source.fault,
+            notice=source.notice or self._unread_notice(source, now_s),
+            paused=self._paused(Target(channel=name)),
+            connections=connections,
+            last_message_at=last_at,
+            last_message_age_s=age,
+            usual_gap_s=config.usual_gap,
+            today_received=counts.get("received", 0),
+            today_delivered=counts.get("delivered", 0),
+            today_dead=counts.get("dead", 0),
+            today_filtered=counts.get("filtered", 0),
+            today_repeat=counts.get("repeat", 0),
+            today_same_bytes=counts.get("same_bytes", 0),
+            today_incomplete=counts.get("incomplete", 0),
+            stored_waiting=view.stored if view else 0,
+            dead=view.dead if view else 0,
+            incomplete=view.incomplete if view else 0,
+            link_faults=dict(source.channel.counts.faults),
+            link=self._links.look(source, now, now_s),
+            tee=tee_snapshot(source.channel),
+            reagents=self._reagents.get(name, ()),
+            lanes=mine,
+        )
+
+    @staticmethod
+    def _unread_notice(source: ChannelSource, now_s: float) -> str:
+        """That what comes in does not become messages: a cable, a speed, a stranger at the port."""
+        unread = getattr(source.channel.counts, "unread", None)
+        if unread is None or unread.faults < UNREAD_FAULTS or now_s - unread.at > UNREAD_S:
+            return ""
+        what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
+        return f"what comes in cannot be read ({what}{'; ' + unread.detail if unread.kind == 'stranger' else ''})"
+
+    def _lane(
+        self,
+        worker: DestinationWorker,
+        lane: Lane,
+        today: dict[tuple[str, str], dict[str, int]],
+        lanes: dict[tuple[str, str], LaneView],
+        now: datetime,
+    ) -> LaneSnapshot:
+        view = lanes.get((lane.channel, worker.name))
+        oldest_us = self._oldest_us(worker, [lane])
+        return LaneSnapshot(
+            destination=worker.name,
+            waiting=view.open if view else 0,
+            oldest_age_s=max(0.0, (now - from_us(oldest_us)).total_seconds()) if oldest_us else None,
+            retrying=self._retrying(worker, [lane], now),
+            dead=view.dead if view else 0,
+            held=view.held if view else 0,
+            held_age_s=_held_age([view] if view else [], now),
+            held_critical=view.held_critical if view else 0,
+            delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
+            paused=self._paused(Target(channel=lane.channel, destination=worker.name)),
+            expected=lane.failure is not None and self._expected_until(worker) is not None,
+        )
+
+    def _oldest_us(self, worker: DestinationWorker, lanes: Iterable[Lane]) -> int | None:
+        """When the oldest open delivery of these lanes was received; lanes that stand keep theirs in the store only."""
+        ages = [
+            delivery.received_us
+            if (delivery := lane.oldest()) is not None
+            else self._in_store.get((lane.channel, worker.name))
+            for lane in lanes
+        ]
+        return min((age for age in ages if age), default=None)
+
+    def _expected_until(self, worker: DestinationWorker) -> datetime | None:
+        until_us = self._app.expected_until_us(worker.name, self._app.clock.now_us())
+        return None if until_us is None else from_us(until_us)
+
+    def _paused(self, target: Target) -> Paused | None:
+        return _paused(self._app.pauses.get(target))
+
+    def _destination(
+        self,
+        worker: DestinationWorker,
+        config: DestinationConfig,
+        today: dict[tuple[str, str], dict[str, int]],
+        lanes: dict[tuple[str, str], LaneView],
+        now: datetime,
+        now_s: float,
+    ) -> DestinationSnapshot:
+        own = [view for (_, destination), view in lanes.items() if destination == worker.name]
+        oldest = self._oldest_us(worker, worker.lanes.values())
+        counts = worker.counts
+        error = counts.last_error
+        retrying = self._retrying(worker, worker.lanes.values(), now)
+        probe = worker.breaker.next_probe
+        expected_until = self._expected_until(worker)
+        return DestinationSnapshot(
+            name=worker.name,
+            kind=config.kind,
+            address=_address(config),
+            state=_state(worker, retrying, expected=expected_until is not None),
+            paused=self._paused(Target(destination=worker.name)) or self._paused(DELIVERIES),
+            expected_until=expected_until,
+            breaker_until=now + timedelta(seconds=max(0.0, probe - now_s)) if probe is not None else None,
+            waiting=sum(view.open for view in own),
+            oldest_age_s=max(0.0, (now - from_us(oldest)).total_seconds()) if oldest is not None else None,
+            in_flight=worker.in_flight,
+            dead=sum(view.dead for view in own),
+            held=sum(view.held for view in own),
+            held_age_s=_held_age(own, now),
+            held_critical=sum(view.held_critical for view in own),
+            delivered_today=sum(
+                counts.get("delivered", 0) for (_, destination), counts in today.items() if destination == worker.name
+            ),
+            last_delivered_at=from_us(counts.last_delivered_us) if counts.last_delivered_us else None,
+            last_error=LastError(reason=error[0], at=from_us(error[1])) if error else None,
+            retrying=retrying,
+            rate_per_min=self._rate(worker, now_s),
+        )
+
+    def _retrying(self, worker: DestinationWorker, lanes: Iterable[Lane], now: datetime) -> Retrying | None:
+        failures = [(lane.failure, lane.channel) for lane in lanes if lane.failure is not None]
+        if not failures:
+            return None
+        worst, channel = max(failures, key=lambda failed: failed[0].attempt)
+        wait_s = worst.due - self._app.clock.monotonic()
+        return Retrying(
+            attempt=worst.attempt,
+            reason=worst.reason,
+            # An open breaker lets nothing pass, whenever the lane would try: then the destination says when.
+            next_at=now + timedelta(seconds=wait_s) if wait_s > 0 and worker.breaker.next_probe is None else None,
+            channel=channel,
+            message=worst.message_id,
+            others_taken=worker.breaker.is_suspect(worst.delivery),
+        )
+
+    def _rate(self, worker: DestinationWorker, now_s: float) -> float:
+        samples = self._rates[worker.name]
+        samples.append((now_s, worker.counts.delivered))
+        while len(samples) > 2 and now_s - samples[0][0] > RATE_WINDOW_S:
+            samples.popleft()
+        (began, before), (ended, after) = samples[0], samples[-1]
+        return (after - before) * 60.0 / max(ended - began, 1.0) if ended > began else 0.0
+
+    # -- metrics -----------------------------------------------------------------------------------------------
+
+    def _count(self) -> None:
+        """Bring the counters of `/metrics` up to what the parts have counted; the hot path touches none of them."""
+        app, cell = self._app, self._app.counters.cell
+        for name, source in app.sources.items():
+            counts = source.channel.counts
+            cell(metrics.CONNECTIONS_OPENED, name).n = counts.connections
+            cell(metrics.RECEIVED, name).n = counts.messages
+            for kind, n in counts.faults.items():
+                cell(metrics.LINK_FAULTS, name, kind).n = n
+        for (name, outcome), n in app.intake.counts.ended.items():
+            cell(metrics.ENDED, name, outcome).n = n
+        for (name, reason), n in (self._dead + app.intake.counts.dead).items():
+            cell(metrics.DEAD, name, reason).n = n
+        for name, n in app.intake.counts.unmapped.items():
+            cell(metrics.UNMAPPED, name).n = n
+        for name, worker in app.workers.items():
+            cell(metrics.DELIVERED, name).n = worker.counts.delivered
+            cell(metrics.BREAKER_OPENED, name).n = worker.counts.breaker_opened
+            for failed, n in worker.counts.failed.items():
+                cell(metrics.ATTEMPTS_FAILED, name, failed.value).n = n
+            app.counters.adopt(metrics.DELIVERY, worker.counts.seconds, name)
+        app.counters.adopt(metrics.COMMIT, app.journal.stats.commits)
+
+
+def _by_lane(counts: Iterable[Count]) -> dict[tuple[str, str], dict[str, int]]:
+    found: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for count in counts:
+        found[count.channel, count.destination][count.name] = count.n
+    return found
+
+
+def _held_age(views: Iterable[LaneView], now: datetime) -> float | None:
+    """Seconds since the oldest held delivery of these lanes is held."""
+    since = min((view.held_since_us for view in views if view.held_since_us), default=None)
+    return None if since is None else max(0.0, (now - from_us(since)).total_seconds())
+
+
+def _paused(pause: Pause | None) -> Paused | None:
+    if pause is None:
+        return None
+    return Paused(by=pause.actor, since=from_us(pause.since_us) if pause.since_us else None, reason=pause.reason)
+
+
+def _state(worker: DestinationWorker, retrying: Retrying | None, *, expected: bool) -> DestinationState:
+    if worker.paused:
+        return DestinationState.PAUSED
+    if expected and (retrying is not None or worker.breaker.state is not BreakerState.CLOSED):
+        return DestinationState.EXPECTED
+    if worker.breaker.state is BreakerState.OPEN:
+        return DestinationState.BREAKER_OPEN
+    if worker.breaker.state is BreakerState.HALF_OPEN:
+        return DestinationState.PROBING
+    if retrying is not None:
+        return DestinationState.RETRYING
+    return DestinationState.OK if worker.counts.delivered else DestinationState.IDLE
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _address(config: DestinationConfig) -> str:
+    """Where a destination is, without anything secret; user, password and query are refused in URLs."""
+    if config.kind in ("fhir", "http"):
+        return str(config.url)
+    if config.kind == "mllp":
+        return str(config.connect)
+    return str(config.folder if config.kind == "file" else "")

@@ -1,0 +1,113 @@
+"""What is known of a journal outside of its data folder: a second anchor, the copies of the backup, the log.
+
+The second anchor lies in the site's ``anchor:``, best on another disk; where none is given, in a folder beside the data
+folder (``/var/lib/labrelay-anchor``), if the service may write there. It is one file for each journal, of the same
+form as the first, renewed once a second (`engine.runtime.second_anchor`).
+
+The head that was logged last is put at hand by the unit, in its runtime folder, for the service itself may not read the
+system's log.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from engine.config.sitewide import SiteConfig
+from engine.model.errors import StoreError
+from engine.store.core import anchor
+from engine.store.core.anchor import Mark
+from engine.store.core.trail_check import heads_in
+from engine.store.integrity.rollback import Witness
+from engine.store.recovery.backups.shelf import Shelf
+
+HEADS_NAME = "audit-head"  # in the service's runtime folder, see systemd/labrelay.service
+RUNTIME_VARIABLE = "RUNTIME_DIRECTORY"
+ANSWER_WITHIN_S = 10.0  # of a network folder: a start waits no longer
+LONGEST_LOG = 64 * 1024
+
+T = TypeVar("T")
+
+
+def folder(config: SiteConfig) -> Path:
+    """Where the second anchor lies."""
+    if config.anchor is not None:
+        return config.anchor
+    data = config.data.resolve()  # often a link to another disk
+    return data.with_name(data.name + "-anchor")
+
+
+def anchor_path(config: SiteConfig, journal_id: bytes) -> Path:
+    """The second anchor's file."""
+    return folder(config) / f"labrelay-{journal_id.hex()[:8]}.anchor"
+
+
+class Elsewhere:
+    """Asks the places of one site.
+
+    Attributes:
+        silent: places that did not answer, in words.
+    """
+
+    def __init__(self, config: SiteConfig) -> None:
+        self._config = config
+        self.silent: list[str] = []
+
+    def witnesses(self, journal_id: bytes) -> list[Witness]:
+        """All that is known; never fails because of what stands there, or does not."""
+        asked: tuple[Callable[[bytes], list[Witness]], ...] = (self._anchor, self._copies, self._heads)
+        return [witness for ask in asked for witness in self._answer(ask, journal_id)]
+
+    def _answer(self, ask: Callable[[bytes], list[Witness]], journal_id: bytes) -> list[Witness]:
+        """In a thread of its own, which is not waited for where a disk hangs."""
+        found: list[Witness] = []
+
+        def run() -> None:
+            try:
+                found.extend(ask(journal_id))
+            except (OSError, StoreError) as error:
+                self.silent.append(str(error))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(ANSWER_WITHIN_S)
+        if thread.is_alive():
+            self.silent.append(f"{ask.__doc__} no answer within {ANSWER_WITHIN_S:.0f} s")
+            return []
+        return found
+
+    def _anchor(self, journal_id: bytes) -> list[Witness]:
+        """The second anchor:"""
+        path = anchor_path(self._config, journal_id)
+        reading = anchor.read(path)
+        if reading.exists and reading.mark is None:
+            self.silent.append(f"{path}: the second anchor cannot be read: both of its slots are damaged")
+        return [Witness(f"the anchor in {path.parent}", reading.mark, sealed=True)] if reading.mark else []
+
+    def _copies(self, journal_id: bytes) -> list[Witness]:
+        """The folder of copies:"""
+        root = self._config.backup.folder
+        return list(_of_copies(Shelf(root, journal_id), journal_id)) if root is not None else []
+
+    def _heads(self, journal_id: bytes) -> list[Witness]:
+        """The head in the log:"""
+        given = os.environ.get(RUNTIME_VARIABLE, "").split(":")[0]
+        path = Path(given) / HEADS_NAME
+        if not given or not path.is_file():
+            return []
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(LONGEST_LOG)
+        own = [line for line in text.splitlines() if journal_id.hex()[:8] in line]
+        return [Witness("the log", Mark(journal_id, row, bytes.fromhex(head))) for row, head in heads_in(own)]
+
+
+def _of_copies(shelf: Shelf, journal_id: bytes) -> Iterator[Witness]:
+    for copy in shelf.copies():
+        if copy.manifest.journal_id != journal_id.hex():
+            continue
+        yield Witness(
+            f"the copy {copy.path}", Mark(journal_id, copy.manifest.last_id, bytes.fromhex(copy.manifest.chain))
+        )
+        for piece in copy.pieces()[-1:]:
+            yield Witness(f"the copy {copy.path}", Mark(journal_id, piece.last, b""))

@@ -1,0 +1,67 @@
+"""Where no copies of the journal are made, all of it is read through once a day: bit rot is found while analyzers still
+have what was lost.
+
+A start looks at the newest rows only, and a copy is read back as a whole (`engine.runtime.backup_scheduler`). Without a
+folder of copies nobody would read an old page before somebody needs it. It is `labrelay verify` in a process of its
+own, at the lowest priority; what it finds is an alarm until the next look, or the next start, finds otherwise.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from engine.config.load import Site
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.runtime.low_priority import run_gently
+from engine.store.journal import Journal
+
+logger = logging.getLogger("labrelay." + __name__)
+
+FIRST_S = 3600.0  # after a start
+EVERY_S = 24 * 3600.0
+LOOK_S = 60.0
+MOST = 20  # findings that are told; `labrelay verify` names all
+_LOOKED = (0, 6)  # exit codes of `labrelay verify`: nothing is wrong, something is
+
+
+class DailyLook:
+    """Has the journal of one running site read through, day by day."""
+
+    def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
+        """
+        Args:
+            site: the configuration in force; a reload changes it.
+        """
+        self._journal = journal
+        self._site = site
+        self._clock = clock
+        self._next = clock.monotonic() + FIRST_S
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._clock.monotonic() >= self._next and self._site().config.backup.folder is None:
+                self._next = self._clock.monotonic() + EVERY_S  # also where it fails: not again with each restart
+                await self._look()
+
+    async def _look(self) -> None:
+        ended = await run_gently(self._site().folder, "verify", "--output", "json")
+        if ended.code not in _LOOKED:
+            logger.warning("the journal was not looked through", extra={"detail": ended.words})
+            return
+        document = json.loads(ended.output)
+        found = [finding["text"] for finding in document["findings"]]
+        if len(found) > MOST:
+            found[MOST:] = [f"and {len(found) - MOST} more: labrelay verify names them"]
+        if found:
+            logger.error("the journal is damaged", extra={"count": len(document["findings"]), "detail": found[0]})
+        else:
+            logger.info("the journal was looked through, nothing is wrong", extra={"count": document["rows"]})
+        self._journal.looked_through(found)
+        if not found:
+            with suppress(StoreError):  # said elsewhere
+                await self._journal.verified_to(document["rows"])

@@ -1,0 +1,121 @@
+"""Keep the source of one channel open: listening, or connected to an analyzer that is itself the server.
+
+An address in use, a certificate that cannot be read, an interface that is not up yet: the channel says what is wrong
+on the page and tries again; the other channels are not concerned (P7).
+"""
+
+import asyncio
+import errno
+import logging
+
+from engine.config import registry
+from engine.config.source import TcpPart
+from engine.config.source_folder import FolderPart
+from engine.config.source_tee import TeePart
+from engine.model.ports import Transport
+from engine.receiving.channel import Channel
+from engine.runtime.build import BuiltChannel
+
+logger = logging.getLogger("labrelay." + __name__)
+
+# What a person can do about an address; the system's own words for it name a function call.
+ADDRESS_TROUBLE = {
+    errno.EADDRINUSE: "the address is in use by another program; stop it, or take another port (labrelay doctor)",
+    errno.EADDRNOTAVAIL: "this machine has no such address; `ip address` lists those it has",
+}
+REOPEN_FIRST_S = 1.0
+REOPEN_MAX_S = 30.0
+
+
+class ChannelSource:
+    """A channel and the transport that feeds it."""
+
+    def __init__(self, built: BuiltChannel, channel: Channel) -> None:
+        self.built = built
+        self.channel = channel
+        self._fault = ""  # why it cannot begin
+        self.paused = False  # by a person: nothing is opened
+        self.port: int | None = None
+        self._transport: Transport | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def fault(self) -> str:
+        """Why it is not open, or why there is no line just now; for the page."""
+        return self._fault or (self._transport.fault if self._transport is not None else "")
+
+    @property
+    def notice(self) -> str:
+        """What a person has to see to although bytes come, where the transport knows of such: files of a folder."""
+        return str(getattr(self._transport, "notice", ""))
+
+    @property
+    def listens(self) -> bool:
+        """Whether it waits for an analyzer that connects, and is not itself the one that does."""
+        source = self.built.config.source
+        if isinstance(source, TeePart):
+            return source.tee.ends[0].listen is not None
+        return isinstance(source, TcpPart) and source.listen is not None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a line just now; a folder is one for as long as it is watched."""
+        if isinstance(self.built.config.source, FolderPart):
+            return self._transport is not None
+        return bool(self.channel.connections)
+
+    @property
+    def idle(self) -> bool:
+        """Neither open nor trying to open."""
+        return self._transport is None and self._task is None
+
+    async def start(self) -> None:
+        """Open, or begin to try; returns after the first attempt, whatever came of it."""
+        if not self.built.config.enabled or self.paused:
+            return
+        self.channel.begin()
+        if not await self._open():
+            self._task = asyncio.get_running_loop().create_task(self._keep_trying())
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        self.channel.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=1.0)
+            self._task = None
+        if self._transport is not None:
+            await self._transport.stop(grace_s)
+            self._transport = None
+        self._fault = ""
+
+    async def _keep_trying(self) -> None:
+        delay = REOPEN_FIRST_S
+        while not await self._open():
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, REOPEN_MAX_S)
+
+    async def _open(self) -> bool:
+        source = self.built.config.source
+        module = registry.load(registry.TRANSPORTS, source.transport)
+        listens = {"turned_away": self.channel.turned_away} if isinstance(source, TcpPart) else {}
+        transport: Transport = module.build(source, self.channel.handle, **listens)
+        try:
+            self.port = await transport.start()
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a host name that is none, a ValueError
+            fault = why_not_open(error)
+            if fault != self._fault:  # the state changed; the same again is not worth a line
+                logger.error(
+                    "cannot open the source, will keep trying",
+                    extra={"channel": self.built.config.channel, "peer": source.place, "detail": fault},
+                )
+            self._fault = fault
+            return False
+        self._transport = transport
+        self._fault = ""
+        return True
+
+
+def why_not_open(error: OSError | ValueError) -> str:
+    """Why a source cannot begin, in words."""
+    number = getattr(error, "errno", None)
+    return ADDRESS_TROUBLE.get(number or 0) or getattr(error, "strerror", None) or type(error).__name__

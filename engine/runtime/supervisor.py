@@ -1,0 +1,207 @@
+"""Long-lived tasks that must not die unnoticed: listeners, lanes, the writer's watch, the page.
+
+A supervised task that raises *or returns* is started again after a back-off that doubles from `first_s` to `max_s` and
+falls back once it has run for `HEALTHY_S`; each fall is logged and counted. Whatever happens to one task, the others
+run on. Two exceptions to that, both on purpose: a fatal error (a failed sync: the process must stop at once) ends
+everything and is raised by `wait`, and leaving the ``async with`` cancels all tasks and waits for them.
+
+A task that could hang while it looks alive says so itself: it calls `heartbeat` more often than its `stale_after_s`.
+`stale` names those that did not; the systemd watchdog is fed only while it names none.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from engine.model.clock import Clock, SystemClock
+from engine.model.errors import StoreError
+
+logger = logging.getLogger("labrelay." + __name__)
+
+HEALTHY_S = 60.0  # a task that ran this long starts its back-off from the beginning
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """One supervised task, for the page and `doctor`.
+
+    Attributes:
+        running: False while it waits to be started again.
+        restarts: how often it fell.
+        last_error: the type of what it fell over last, or empty.
+    """
+
+    name: str
+    running: bool
+    restarts: int
+    last_error: str
+
+
+class Supervisor:
+    """Starts tasks, starts them again, knows who is stale.
+
+    Args:
+        first_s, max_s: bounds of the back-off.
+        on_restart: told the name of each task that fell.
+        is_fatal: errors after which the process must stop.
+    """
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        first_s: float = 0.5,
+        max_s: float = 30.0,
+        on_restart: Callable[[str], None] = lambda name: None,
+        is_fatal: Callable[[BaseException], bool] = lambda error: isinstance(error, StoreError) and error.fatal,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._first_s = first_s
+        self._max_s = max_s
+        self._on_restart = on_restart
+        self._is_fatal = is_fatal
+        self._tasks: dict[str, _Supervised] = {}
+        self._ended = asyncio.Event()
+        self._fatal: BaseException | None = None
+
+    async def __aenter__(self) -> "Supervisor":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def supervise(
+        self,
+        name: str,
+        factory: Callable[[], Awaitable[None]],
+        *,
+        stale_after_s: float | None = None,
+        healthy_s: float = HEALTHY_S,
+        max_s: float | None = None,
+    ) -> None:
+        """Run what ``factory`` makes, now and again whenever it ends.
+
+        Args:
+            name: unique; also the label of its restart counter, so no ids in it.
+            stale_after_s: without a `heartbeat` for this long it counts as hung; None: it need not beat.
+            healthy_s: once it ran for so long, its back-off starts from the beginning.
+            max_s: its longest back-off, where that is not everybody's.
+        """
+        if name in self._tasks:
+            raise ValueError(f"a task named {name} is supervised already")
+        entry = _Supervised(name, factory, stale_after_s, healthy_s, max_s or self._max_s, self._clock.monotonic())
+        self._tasks[name] = entry
+        entry.task = asyncio.create_task(self._keep(entry), name=name)
+
+    def heartbeat(self, name: str) -> None:
+        """Say that task ``name`` makes progress."""
+        entry = self._tasks.get(name)
+        if entry is not None:
+            entry.beat_at = self._clock.monotonic()
+
+    def stale(self) -> list[str]:
+        """The tasks that should have beaten by now and did not; a task that waits to be restarted is not stale."""
+        now = self._clock.monotonic()
+        return [
+            entry.name
+            for entry in self._tasks.values()
+            if entry.running and entry.stale_after_s is not None and now - entry.beat_at > entry.stale_after_s
+        ]
+
+    def report(self) -> list[TaskReport]:
+        return [
+            TaskReport(entry.name, entry.running, entry.restarts, entry.last_error) for entry in self._tasks.values()
+        ]
+
+    async def release(self, name: str) -> None:
+        """Cancel one task, wait for it, and supervise it no more (reload, pause)."""
+        entry = self._tasks.pop(name, None)
+        if entry is not None:
+            await _cancel([entry])
+
+    async def wait(self) -> None:
+        """Wait until everything is to end.
+
+        Raises:
+            BaseException: the fatal error that ended it; returns after `stop`.
+        """
+        await self._ended.wait()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def stop(self) -> None:
+        """Cancel all tasks and wait for them."""
+        self._ended.set()
+        entries = list(self._tasks.values())
+        self._tasks.clear()
+        await _cancel(entries)
+
+    async def _keep(self, entry: "_Supervised") -> None:
+        back_off_s = self._first_s
+        while True:
+            started_at = entry.beat_at = self._clock.monotonic()
+            entry.running = True
+            error: BaseException | None = None
+            try:
+                await entry.factory()
+            except asyncio.CancelledError as raised:
+                if entry.task is not None and entry.task.cancelling():
+                    raise
+                error = raised  # something inside was cancelled, not we: the task is as dead as by any other error
+            except Exception as raised:
+                error = raised
+            entry.running = False
+            if error is not None and self._is_fatal(error):
+                logger.critical("fatal error, stopping", extra={"task": entry.name}, exc_info=error)
+                self._fatal = error
+                self._ended.set()
+                return
+            entry.restarts += 1
+            entry.last_error = "" if error is None else type(error).__name__
+            self._on_restart(entry.name)
+            if self._clock.monotonic() - started_at >= entry.healthy_s:
+                back_off_s = self._first_s
+            wait_s = back_off_s * random.uniform(0.5, 1.0)
+            back_off_s = min(back_off_s * 2, entry.max_s)
+            logger.error(
+                "task fell over, starting it again" if error else "task ended by itself, starting it again",
+                extra={"task": entry.name, "restarts": entry.restarts, "next_s": round(wait_s, 1)},
+                exc_info=error,
+            )
+            await asyncio.sleep(wait_s)
+
+
+class _Supervised:
+    """One entry; changed in place by its keeper."""
+
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[[], Awaitable[None]],
+        stale_after_s: float | None,
+        healthy_s: float,
+        max_s: float,
+        now: float,
+    ) -> None:
+        self.name = name
+        self.factory = factory
+        self.stale_after_s = stale_after_s
+        self.healthy_s = healthy_s
+        self.max_s = max_s
+        self.beat_at = now
+        self.running = False
+        self.restarts = 0
+        self.last_error = ""
+        self.task: asyncio.Task[None] | None = None
+
+
+async def _cancel(entries: "list[_Supervised]") -> None:
+    tasks = [entry.task for entry in entries if entry.task is not None]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

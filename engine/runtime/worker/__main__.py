@@ -1,0 +1,39 @@
+"""The worker process: ``python -m engine.runtime.worker FD``, started by the main process and by nobody else.
+
+FD is our end of a socket pair. Everything else, keys included, comes over it: nothing secret stands in arguments or the
+environment.
+"""
+
+import asyncio
+import ctypes
+import signal
+import sys
+from socket import socket
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main() -> None:
+    # Ctrl-C in a terminal, and systemd's stop, reach every process of the group: the main process decides for both.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _die_with_parent()
+    from engine.runtime.worker.child import serve
+
+    end = socket(fileno=int(sys.argv[1]))
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(end))
+    else:
+        uvloop.run(serve(end))
+
+
+def _die_with_parent() -> None:
+    """A second safety beside the end of the socket, which a worker that hangs would not notice."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()

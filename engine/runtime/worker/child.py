@@ -1,0 +1,220 @@
+"""The worker's side: judge messages, deliver documents, for the main process at the other end of the pipe.
+
+It opens no database, no journal and no listener. It builds the same site from the same files as the main process and
+says so, or says why not. Frames are handled as they come; messages wait their turn and are judged a few at a time,
+so that neither a delivery nor a ping waits behind them.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+from engine.config.destination import DestinationConfig
+from engine.config.load import load_site
+from engine.config.renewal import Fingerprints, fingerprints
+from engine.model.clock import SystemClock
+from engine.model.errors import ConfigError, DeliveryError, TransientDeliveryError
+from engine.model.message import Delivery, LateRefusal
+from engine.model.packing import Packer
+from engine.model.ports import Destination
+from engine.model.reasons import Reason
+from engine.monitoring.logs import loop_exception_handler, setup_logging
+from engine.monitoring.metrics import Counters
+from engine.processing.process import Verdict, judge
+from engine.runtime import gc_tuning as heap
+from engine.runtime.build import BuiltSite, build_destination, build_site
+from engine.runtime.worker import frames
+from engine.runtime.worker.pipe import Pipe
+from engine.runtime.worker.wire import Frame
+
+logger = logging.getLogger("labrelay." + __name__)
+
+JUDGE_S = 0.002  # messages judged in one turn of the loop, before deliveries get theirs
+CLOSE_S = 1.0
+
+
+class Child:
+    """One worker process, connected."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        """``leave`` ends the process; called when the main process is gone."""
+        self.pipe = Pipe(self._received, leave, self._go_on)
+        self.stopped = asyncio.Event()
+        self._clock = SystemClock()
+        self._site: BuiltSite | None = None
+        self._configs: Mapping[str, DestinationConfig] = {}
+        self._certificates: Fingerprints = {}
+        self._destinations: dict[str, Destination] = {}
+        self._waiting: deque[Frame] = deque()
+        self._judging = False  # a turn of `_judge_some` is due
+        self._pack = Packer().pack
+        self._under_way: dict[int, tuple[Destination, asyncio.Task[None]]] = {}
+        self._configuring = asyncio.Lock()
+        self._background: set[asyncio.Task[None]] = set()
+        self._handlers: dict[str, Callable[[Frame], None]] = {
+            "map": self._map,
+            "deliver": self._deliver,
+            "cancel": self._cancel,
+            "forget": lambda frame: self._waiting.clear(),
+            "ping": lambda frame: self.pipe.send(frames.PONG),
+            "configure": self._configure,
+            "stop": lambda frame: self.stopped.set(),
+        }
+
+    def _received(self, frame: Frame) -> None:
+        self._handlers[frame.kind](frame)
+
+    # -- configuration -----------------------------------------------------------------------------------------
+
+    def _configure(self, frame: Frame) -> None:
+        wanted = frames.read_configure(frame)
+        self._waiting.clear()  # main asks again for what it still wants judged, once we are ready
+        self._in_background(self._take_over(wanted))
+
+    async def _take_over(self, wanted: frames.Configuration) -> None:
+        async with self._configuring:
+            setup_logging(Counters(), level=wanted.log_level, style=wanted.log_style)
+            try:
+                site = load_site(Path(wanted.folder))
+                if site.hash != wanted.config_hash:
+                    raise ConfigError("the files of the configuration are not those that the main process has read")
+                built = build_site(site, identity_key=wanted.identity_key, clock=self._clock)
+                await self._open(site.config.destinations if wanted.delivers else {}, fingerprints(site))
+            except ConfigError as error:
+                self.pipe.send(frames.refused(wanted.epoch, error.problems))
+                return
+            except Exception as error:
+                logger.exception("the configuration cannot be built")
+                self.pipe.send(frames.refused(wanted.epoch, [type(error).__name__]))
+                return
+            self._site = built
+            heap.settle()
+            self.pipe.send(frames.ready(wanted.epoch))
+
+    async def _open(self, configs: Mapping[str, DestinationConfig], certificates: Fingerprints) -> None:
+        """Have exactly these destinations; those that did not change keep their connections.
+
+        What is under way with one that leaves is not cut off: the main process calls back what it waits for no longer.
+        """
+        changed = {
+            name
+            for name in {*self._configs, *configs}
+            if self._configs.get(name) != configs.get(name)
+            or certificates.get(("destination", name)) != self._certificates.get(("destination", name))
+        }
+        made = {name: build_destination(name, configs[name], self._clock) for name in configs if name in changed}
+        for name in changed & self._destinations.keys():
+            self._in_background(self._retire(self._destinations.pop(name)))
+        for name, one in made.items():
+            one.hear_late(partial(self._say_late, name))
+            await one.start()
+            self._destinations[name] = one
+        self._configs = configs
+        self._certificates = certificates
+
+    async def _retire(self, leaving: Destination) -> None:
+        under_way = [task for destination, task in self._under_way.values() if destination is leaving]
+        if under_way:
+            await asyncio.wait(under_way)
+        await leaving.close()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """Leave peers in order, as far as that is quick."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                for one in self._destinations.values():
+                    await one.close()
+
+    # -- judging -----------------------------------------------------------------------------------------------
+
+    def _map(self, frame: Frame) -> None:
+        self._waiting.append(frame)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._judging and self._waiting:
+            self._judging = True
+            asyncio.get_running_loop().call_soon(self._judge_some)
+
+    def _judge_some(self) -> None:
+        self._judging = False
+        until = time.monotonic() + JUDGE_S
+        while self._waiting and not self.pipe.congested:
+            self._judge(self._waiting.popleft())
+            if time.monotonic() >= until:
+                self._go_on()
+                return
+
+    def _judge(self, frame: Frame) -> None:
+        number, stored, others = frames.read_map(frame)
+        assert self._site is not None, "configured first"
+        channel = self._site.channels[stored.channel].routes
+        if others:
+            channel = replace(channel, context=replace(channel.context, others=others))
+        verdict = judge(stored, channel)
+        try:
+            parts = frames.verdict(number, verdict, channel, self._pack)
+        except Exception as error:
+            # P2: whatever is wrong with a verdict, its message must not be stuck here.
+            logger.exception("a verdict cannot be sent", extra={"channel": stored.channel, "journal_id": stored.id})
+            fault = Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__)
+            parts = frames.verdict(number, fault, channel, self._pack)
+        self.pipe.send(parts)
+
+    # -- delivering --------------------------------------------------------------------------------------------
+
+    def _deliver(self, frame: Frame) -> None:
+        request, delivery = frames.read_deliver(frame)
+        destination = self._destinations.get(delivery.destination)
+        if destination is None:  # it has left the configuration, and main has not heard of it yet
+            self.pipe.send(frames.failed(request, TransientDeliveryError(Reason.NO_DESTINATION)))
+            return
+        task = asyncio.get_running_loop().create_task(self._send(request, destination, delivery))
+        self._under_way[request] = (destination, task)
+        task.add_done_callback(lambda _: self._under_way.pop(request))
+
+    async def _send(self, request: int, destination: Destination, delivery: Delivery) -> None:
+        try:
+            versions = await destination.deliver(delivery)
+        except DeliveryError as error:
+            self.pipe.send(frames.failed(request, error))
+        except Exception as error:
+            logger.exception(
+                "delivery failed inside LabRelay",
+                extra={"destination": delivery.destination, "delivery_id": delivery.id},
+            )
+            self.pipe.send(frames.fault(request, error))
+        else:
+            self.pipe.send(frames.delivered(request, versions or ()))
+
+    def _say_late(self, name: str, late: LateRefusal) -> None:
+        self.pipe.send(frames.late(name, late))
+
+    def _cancel(self, frame: Frame) -> None:
+        if (under_way := self._under_way.get(frame.fields[0])) is not None:
+            under_way[1].cancel()
+
+
+async def serve(end: socket) -> None:
+    """Work for the main process at the other end of ``end`` until it says stop."""
+    # Once the main process is gone, nobody would know what became of a delivery: end at once, as a crash would.
+    child = Child(leave=lambda: os._exit(0))
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(loop_exception_handler)
+    await loop.create_unix_connection(lambda: child.pipe, sock=end)
+    await child.stopped.wait()
+    await child.close()

@@ -1,0 +1,97 @@
+"""A destination as the main process sees it: documents go to the worker, which has the connections.
+
+When a worker ends, nobody knows which of the documents it had were taken: each of these deliveries fails with
+`MAYBE_DELIVERED`, which tells nothing about the destination, and is tried again with the same key.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from engine.model.message import Delivery, LateRefusal
+from engine.model.packing import Unpacking
+from engine.model.versions import Versions
+
+
+class Deliverer(Protocol):
+    """What a destination needs of the worker process."""
+
+    @property
+    def here(self) -> bool:
+        """No worker can be had: this process delivers."""
+
+    def has_room(self) -> bool:
+        """Whether a worker is ready and may have one more delivery."""
+
+    async def changed(self) -> None:
+        """Wait until one of these is another than it was."""
+
+    async def deliver(self, delivery: Delivery) -> Versions | None:
+        """Hand a delivery over; as `Destination.deliver`. Cancelling calls it back."""
+
+    def hear_late(self, destination: str, late: Callable[[LateRefusal], None]) -> None:
+        """Call ``late`` for what this destination refuses after it was delivered."""
+
+
+class RemoteDestination:
+    """See `engine.model.ports.Destination`. Takes documents packed or whole.
+
+    Args:
+        make: makes the same destination for this process. It is called once at the beginning, since that shows what
+            is wrong with the configuration, and what it made is opened only while no worker can be had.
+    """
+
+    def __init__(self, name: str, worker: Deliverer, make: Callable[[], Unpacking]) -> None:
+        self._worker = worker
+        self._make = make
+        self._spare: Unpacking | None = make()
+        self._local: Unpacking | None = None
+        self._in_flight_here = 0
+        self._opening = asyncio.Lock()
+        self._name = name
+        self._late: Callable[[LateRefusal], None] = lambda late: None
+
+    def hear_late(self, late: Callable[[LateRefusal], None]) -> None:
+        """See `engine.model.packing.Unpacking`."""
+        self._late = late
+        self._worker.hear_late(self._name, late)
+
+    async def start(self) -> None:
+        """Nothing to open: the worker does, when it is given its configuration."""
+
+    async def room(self) -> None:
+        """Wait until a delivery can be handed over at once: to a worker that is ready, or to this process."""
+        while not (self._worker.has_room() or self._worker.here):
+            await self._worker.changed()
+
+    async def deliver(self, delivery: Delivery) -> Versions | None:
+        await self.room()
+        if self._worker.has_room():
+            return await self._worker.deliver(delivery)
+        return await self._deliver_here(delivery)
+
+    async def probe(self) -> str | None:
+        return await (await self._opened()).probe()
+
+    async def close(self) -> None:
+        if self._local is not None:
+            local, self._local = self._local, None
+            await local.close()
+
+    async def _deliver_here(self, delivery: Delivery) -> Versions | None:
+        self._in_flight_here += 1
+        try:
+            return await (await self._opened()).deliver(delivery)
+        finally:
+            self._in_flight_here -= 1
+            if not self._in_flight_here and not self._worker.here:
+                await self.close()  # a worker is back, and some receivers take one connection only
+
+    async def _opened(self) -> Unpacking:
+        async with self._opening:
+            if self._local is None:
+                made, self._spare = self._spare or self._make(), None
+                await made.start()
+                made.hear_late(self._late)
+                self._local = made
+            return self._local

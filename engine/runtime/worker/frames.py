@@ -1,0 +1,320 @@
+"""What each frame between the main process and its worker says. Pure: values to frames and back.
+
+    main -> worker    configure  epoch, site folder, configuration hash, log style and level | identity key
+                      map        number, what judging looks at | payload
+                      forget     nothing of what waits to be judged is wanted any more
+                      deliver    request, what destinations look at | document
+                      cancel     request
+                      ping, stop
+    worker -> main    ready      epoch                  refused  epoch, why
+                      verdict    number, outcome | for each document: body, conditional keys, reports, facts
+                      delivered  request, versions      failed   request, class, reason, detail ... | answer
+                      late       destination, delivery, channel, detail | answer
+                      pong
+
+Reports and conditional keys travel as the journal stores them. Names of routes do not travel: both sides have built the
+same configuration, so a route is its position in its channel.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.hashes import pack_reports, split_hashes, unpack_reports
+from engine.model.message import (
+    Bearer,
+    ControlRun,
+    Delivery,
+    Document,
+    Issue,
+    LateRefusal,
+    Reagent,
+    Stored,
+    Unmapped,
+    UsedNumber,
+)
+from engine.model.reasons import Reason
+from engine.model.search_keys import Number
+from engine.model.versions import Versions
+from engine.processing.process import ChannelRoutes, Verdict
+from engine.runtime.worker.wire import Frame, encode
+
+Parts = list[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What the worker has to build.
+
+    Attributes:
+        epoch: counts configurations; the answer names it, so that a late one is not taken for that to a later one.
+        config_hash: `Site.hash` as the main process read it. The worker must find the same.
+        delivers: it opens the destinations, too.
+        log_style, log_level: as `engine.monitoring.logs.setup_logging` takes them.
+    """
+
+    epoch: int
+    folder: str
+    config_hash: str
+    identity_key: bytes = field(repr=False)
+    log_style: str = "json"
+    log_level: str = "INFO"
+    delivers: bool = True
+
+
+# -- main -> worker ------------------------------------------------------------------------------------------------
+
+FORGET = encode("forget")
+PING = encode("ping")
+STOP = encode("stop")
+
+
+def configure(wanted: Configuration) -> Parts:
+    return encode(
+        "configure",
+        (wanted.epoch, wanted.folder, wanted.config_hash, wanted.log_style, wanted.log_level, wanted.delivers),
+        (wanted.identity_key,),
+    )
+
+
+def read_configure(frame: Frame) -> Configuration:
+    epoch, folder, config_hash, log_style, log_level, delivers = frame.fields
+    return Configuration(
+        epoch=epoch,
+        folder=folder,
+        config_hash=config_hash,
+        identity_key=frame.blobs[0],
+        log_style=log_style,
+        log_level=log_level,
+        delivers=delivers,
+    )
+
+
+def map_message(number: int, stored: Stored, others: Mapping[bytes, int]) -> Parts:
+    """Judge this message. Its control id and type stay here: judging reads them from the payload.
+
+    Args:
+        others: see `engine.model.message.MapContext`; usually none.
+    """
+    return encode(
+        "map",
+        (
+            number,
+            stored.id,
+            stored.channel,
+            stored.seq,
+            stored.received_us,
+            stored.repeat_of,
+            stored.equal_to,
+            list(others.values()),
+        ),
+        (stored.payload, b"".join(others)),
+    )
+
+
+def read_map(frame: Frame) -> tuple[int, Stored, dict[bytes, int]]:
+    number, row_id, channel, seq, received_us, repeat_of, equal_to, persons = frame.fields
+    stored = Stored(
+        id=row_id,
+        channel=channel,
+        seq=seq,
+        payload=frame.blobs[0],
+        received_us=received_us,
+        repeat_of=repeat_of,
+        equal_to=equal_to,
+    )
+    hashes = split_hashes(frame.blobs[1])
+    numbers = (number + whole for number, whole in zip(hashes[::2], hashes[1::2], strict=True))
+    return number, stored, dict(zip(numbers, persons, strict=True))
+
+
+def deliver(request: int, one: Delivery) -> Parts:
+    return encode(
+        "deliver",
+        (
+            request, one.id, one.message_id, one.channel, one.destination, one.seq, one.key, one.packed, one.media_type,
+            one.received_us, one.attempt, one.maybe_delivered, one.manual, one.entries, one.message_type,
+            one.earlier,
+        ),
+        (one.body,),
+    )  # fmt: skip
+
+
+def read_deliver(frame: Frame) -> tuple[int, Delivery]:
+    """The delivery as a destination may look at it; what orders deliveries among each other stays with main."""
+    (
+        request, row_id, message_id, channel, destination, seq, key, packed, media_type,
+        received_us, attempt, maybe_delivered, manual, entries, message_type, earlier,
+    ) = frame.fields  # fmt: skip
+    return request, Delivery(
+        id=row_id,
+        message_id=message_id,
+        channel=channel,
+        destination=destination,
+        seq=seq,
+        key=key,
+        body=frame.blobs[0],
+        packed=packed,
+        media_type=media_type,
+        received_us=received_us,
+        attempt=attempt,
+        maybe_delivered=maybe_delivered,
+        manual=manual,
+        entries=entries,
+        message_type=message_type,
+        earlier=earlier,
+    )
+
+
+def cancel(request: int) -> Parts:
+    return encode("cancel", (request,))
+
+
+# -- worker -> main ------------------------------------------------------------------------------------------------
+
+PONG = encode("pong")
+
+
+def ready(epoch: int) -> Parts:
+    return encode("ready", (epoch,))
+
+
+def refused(epoch: int, problems: Sequence[str]) -> Parts:
+    return encode("refused", (epoch, list(problems)))
+
+
+def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[[bytes], tuple[bytes, bool]]) -> Parts:
+    """What became of message ``number``, its documents compressed.
+
+    Raises:
+        TypeError: a text in it is none that JSON carries.
+    """
+    positions = {id(route): position for position, route in enumerate(channel.routes)} if found.documents else {}
+    documents: list[Any] = []
+    blobs: list[bytes] = []
+    for document, route in found.documents:
+        body, packed = (document.body, True) if document.packed else pack(document.body)
+        bearers = [(bearer.lasting, bearer.person, bearer.master) for bearer in document.bearers]
+        used = [(one.day, one.within, one.reports) for one in document.used]
+        documents.append((positions[id(route)], document.media_type, packed, document.entries, bearers, used))
+        blobs += (body, b"".join(document.conditional), pack_reports(document.reports), document.facts)
+        for bearer in document.bearers:
+            blobs += (bearer.number + bearer.whole, bearer.record)
+        blobs += (one.key for one in document.used)
+    return encode(
+        "verdict",
+        (
+            number,
+            found.state,
+            found.reason.value if found.reason is not None else None,
+            found.detail,
+            found.mapping,
+            documents,
+            [(issue.code, issue.text, issue.place, issue.rule, issue.severity) for issue in found.issues],
+            [(seen.table, seen.code, seen.unit, seen.display) for seen in found.unmapped],
+            [(one.lot, one.name, one.expires, one.tests, one.left) for one in found.reagents],
+            [(one.code, one.material, one.failed) for one in found.controls],
+            [(one.kind, one.text) for one in found.numbers],
+        ),
+        blobs,
+    )
+
+
+def _bearer(hashes: bytes, record: bytes, lasting: bool, person: int, master: bool) -> Bearer:
+    number, whole = split_hashes(hashes)
+    return Bearer(number=number, whole=whole, record=record, lasting=lasting, person=person, master=master)
+
+
+def number_of(frame: Frame) -> int:
+    """Which message a verdict is about."""
+    number: int = frame.fields[0]
+    return number
+
+
+def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
+    """``channel`` as it was when the message was handed over."""
+    _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers = frame.fields
+    blobs = iter(frame.blobs)
+    made = []
+    for position, media_type, packed, entries, bearers, used in documents:
+        body, conditional, reports, facts = next(blobs), next(blobs), next(blobs), next(blobs)
+        document = Document(
+            body=body,
+            packed=packed,
+            media_type=media_type,
+            conditional=split_hashes(conditional),
+            reports=tuple(unpack_reports(reports)),
+            bearers=tuple(_bearer(next(blobs), next(blobs), *one) for one in bearers),
+            used=tuple(UsedNumber(next(blobs), day, within, tuple(reports)) for day, within, reports in used),
+            entries=entries,
+            facts=facts,
+        )
+        made.append((document, channel.routes[position]))
+    return Verdict(
+        state,
+        None if reason is None else Reason[reason],
+        detail,
+        mapping,
+        tuple(made),
+        tuple(
+            Issue(code=code, text=text, place=place, rule=rule, severity=severity)
+            for code, text, place, rule, severity in issues
+        ),
+        tuple(Unmapped(*seen) for seen in unmapped),
+        tuple(
+            Reagent(lot=lot, name=name, expires=expires, tests=tuple(tests), left=left)
+            for lot, name, expires, tests, left in reagents
+        ),
+        tuple(ControlRun(code=code, material=material, failed=failed) for code, material, failed in controls),
+        tuple(Number(kind, text) for kind, text in numbers),
+    )
+
+
+def delivered(request: int, versions: Versions = ()) -> Parts:
+    return encode("delivered", (request, versions))
+
+
+def read_delivered(frame: Frame) -> Versions:
+    return tuple((resource, version) for resource, version in frame.fields[1])
+
+
+_CLASSES: dict[str, type[DeliveryError]] = {
+    "down": DestinationDownError,
+    "transient": TransientDeliveryError,
+    "refused": RefusedDeliveryError,
+}
+
+
+def failed(request: int, error: DeliveryError) -> Parts:
+    """Why a delivery was not made."""
+    kind = next((kind for kind, family in _CLASSES.items() if isinstance(error, family)), "refused")
+    retry_after, limit = None, None
+    if isinstance(error, TransientDeliveryError):
+        retry_after, limit = error.retry_after, error.limit
+    return encode("failed", (request, kind, error.reason.value, error.detail, retry_after, limit), (error.answer,))
+
+
+def late(destination: str, refusal: LateRefusal) -> Parts:
+    """What was delivered is refused."""
+    return encode("late", (destination, refusal.delivery_id, refusal.channel, refusal.detail), (refusal.answer,))
+
+
+def read_late(frame: Frame) -> tuple[str, LateRefusal]:
+    destination, delivery_id, channel, detail = frame.fields
+    return destination, LateRefusal(delivery_id, channel, detail, frame.blobs[0])
+
+
+def fault(request: int, error: Exception) -> Parts:
+    """An error of ours while delivering: tried again a few times, as in one process."""
+    return failed(request, TransientDeliveryError(Reason.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS))
+
+
+def read_failed(frame: Frame) -> DeliveryError:
+    _, kind, code, detail, retry_after, limit = frame.fields
+    reason, answer = Reason[code], frame.blobs[0]
+    if kind == "refused":
+        return RefusedDeliveryError(reason, detail, answer=answer)
+    family = DestinationDownError if kind == "down" else TransientDeliveryError
+    return family(reason, detail, retry_after=retry_after, limit=limit, answer=answer)

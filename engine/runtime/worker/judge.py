@@ -1,0 +1,163 @@
+"""Messages judged by the worker: in the order of asking, whatever becomes of the worker meanwhile.
+
+Judging is pure, so a message that was asked for twice costs time and nothing else. What is not answered when a worker
+ends is asked of the next one, oldest first, *one at a time*: if a message makes worker after worker end, it is then the
+only one under suspicion, and after `STRIKES` of them it is dead (`MAPPING_FAULT`) and the rest goes on.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.model.message import Stored
+from engine.model.reasons import Reason
+from engine.processing.process import ChannelRoutes, Verdict, judge
+from engine.runtime.worker import frames
+from engine.runtime.worker.wire import Frame
+
+logger = logging.getLogger("labrelay." + __name__)
+
+WINDOW_MESSAGES = 512  # asked and not answered ...
+WINDOW_BYTES = 8 * 1024 * 1024  # ... with payloads of so many bytes together
+STRIKES = 3
+HERE_AT_ONCE = 4  # messages judged by this process in one turn of its loop
+
+Answer = Callable[[Verdict], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    number: int
+    stored: Stored
+    channel: ChannelRoutes
+    answer: Answer
+    sent: bool = False
+    strikes: int = 0
+
+
+class RemoteJudge:
+    """See `engine.processing.process.Judge`. The worker process tells it of frames and of its own coming and going."""
+
+    burst = 64
+
+    def __init__(self, send: Callable[[list[bytes]], None]) -> None:
+        self._send = send
+        self._asked: deque[_Asked] = deque()
+        self._bytes = 0
+        self._next = 1
+        self._ready = False
+        self._here = False
+        self._careful_to = 0  # up to this number, messages are sent one at a time
+        self._turn_due = False
+
+    @property
+    def outstanding(self) -> int:
+        return len(self._asked)
+
+    # -- intake's side -----------------------------------------------------------------------------------------
+
+    def has_room(self) -> bool:
+        return len(self._asked) < WINDOW_MESSAGES and self._bytes < WINDOW_BYTES
+
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Answer) -> None:
+        one = _Asked(self._next, stored, channel, answer)
+        self._next += 1
+        self._asked.append(one)
+        self._bytes += len(stored.payload)
+        if self._here:
+            self._judge_here_soon()
+        elif self._ready and not self._careful_to:
+            self._hand_over(one)
+        else:
+            self._send_some()
+
+    def forget(self) -> None:
+        if self._asked and self._ready:
+            self._send(frames.FORGET)
+        self._asked.clear()
+        self._bytes = 0
+
+    # -- the worker process's side -----------------------------------------------------------------------------
+
+    def ready(self) -> None:
+        """A worker has taken the configuration."""
+        self._ready, self._here = True, False
+        self._send_some()
+
+    def pause(self) -> None:
+        """The worker is given another configuration: it drops what it has and answers nothing until `ready`."""
+        self._ready = False
+        for one in self._asked:
+            one.sent = False
+
+    def lost(self) -> None:
+        """The worker is gone; whatever it had is asked again."""
+        self._ready = False
+        sent = [one for one in self._asked if one.sent]
+        if not sent:
+            return
+        for one in sent:
+            one.sent = False
+        self._careful_to = max(self._careful_to, sent[-1].number)
+        if len(sent) > 1:
+            return
+        (suspect,) = sent
+        suspect.strikes += 1
+        if suspect.strikes >= STRIKES:
+            logger.error(
+                "a message ends the worker process again and again",
+                extra={"channel": suspect.stored.channel, "journal_id": suspect.stored.id},
+            )
+            detail = f"the worker process ended {suspect.strikes} times while it was processed"
+            self._answer(Verdict("dead", Reason.MAPPING_FAULT, detail))
+
+    def judge_here(self) -> None:
+        """No worker can be had: this process judges."""
+        self._ready, self._here = False, True
+        self._judge_here_soon()
+
+    def verdict(self, frame: Frame) -> None:
+        """The worker's verdict on the oldest message; one on a message that was forgotten is dropped."""
+        if self._asked and frames.number_of(frame) == self._asked[0].number:
+            self._answer(frames.read_verdict(frame, self._asked[0].channel))
+            if self._careful_to:
+                self._send_some()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _answer(self, verdict: Verdict) -> None:
+        one = self._asked.popleft()
+        self._bytes -= len(one.stored.payload)
+        one.answer(verdict)
+
+    def _hand_over(self, one: _Asked) -> None:
+        one.sent = True
+        self._send(frames.map_message(one.number, one.stored, one.channel.context.others))
+
+    def _send_some(self) -> None:
+        if not self._ready or not self._asked:
+            return
+        if self._asked[0].number > self._careful_to:
+            self._careful_to = 0
+        if self._careful_to:
+            if not self._asked[0].sent:
+                self._hand_over(self._asked[0])
+            return
+        for one in self._asked:
+            if not one.sent:
+                self._hand_over(one)
+
+    def _judge_here_soon(self) -> None:
+        if not self._turn_due and self._asked:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._judge_here)
+
+    def _judge_here(self) -> None:
+        self._turn_due = False
+        for _ in range(HERE_AT_ONCE):
+            if not self._asked or not self._here:
+                return
+            self._answer(judge(self._asked[0].stored, self._asked[0].channel))
+        self._judge_here_soon()

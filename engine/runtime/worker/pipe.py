@@ -1,0 +1,84 @@
+"""The socket between the main process and its worker: frames out in batches, frames in as they come.
+
+What is sent within one turn of the event loop is written at once, so that a batch of verdicts or deliveries costs one
+system call and wakes the other side once. Nothing here bounds what is sent: the senders count what they have
+outstanding, and the worker stops judging while `congested`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from engine.model.errors import ProtocolError
+from engine.runtime.worker.wire import Decoder, Frame
+
+logger = logging.getLogger("labrelay." + __name__)
+
+CONGESTED_BYTES = 8 * 1024 * 1024
+JOINED_BYTES = 256 * 1024  # of frames that are written in one piece
+
+
+class Pipe(asyncio.Protocol):
+    """One end. ``received`` is called for each frame, ``lost`` once when the other side is gone."""
+
+    def __init__(
+        self,
+        received: Callable[[Frame], None],
+        lost: Callable[[], None],
+        flowing: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``flowing`` is called when a congestion is over."""
+        self.congested = False
+        self._received = received
+        self._lost = lost
+        self._flowing = flowing
+        self._decoder = Decoder()
+        self._out: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send a frame; after the other side is gone, nothing happens."""
+        if not self._out:
+            self._loop.call_soon(self.flush)
+        self._out += parts
+
+    def flush(self) -> None:
+        """Write what waits."""
+        out, self._out = self._out, []
+        if self._transport is None:
+            return
+        if sum(map(len, out)) <= JOINED_BYTES:
+            self._transport.write(b"".join(out))
+        else:  # a copy of a large message takes longer than a write
+            self._transport.writelines(out)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.Protocol --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
+        self._transport.set_write_buffer_limits(high=CONGESTED_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._decoder.feed(data):
+                self._received(frame)
+        except ProtocolError:
+            logger.exception("the other process cannot be understood")
+            self.abort()
+
+    def pause_writing(self) -> None:
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        self.congested = False
+        self._flowing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._lost()

@@ -1,0 +1,327 @@
+"""The main process's side: start a worker, give it the configuration, watch it, replace it.
+
+    down -> starting -> ready             `run` is one life of a worker; its supervisor starts the next one
+    ready -> starting                     another configuration, between two messages
+    starting -> here                      it refused the configuration, or several did not even start
+
+*Here* means that this process maps and delivers itself until a worker is ready: a laboratory's results do not wait for
+a process that cannot be started, or for files that somebody is about to change. The page says so.
+
+When a worker ends, or hangs and is ended, nothing of it is sent any more once `run` goes on: only then its deliveries
+fail and its messages are asked of the next one, so nothing of it can come after what follows.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from engine.config.load import Site
+from engine.model.errors import DeliveryError, TransientDeliveryError, WorkerError
+from engine.model.message import Delivery, LateRefusal
+from engine.model.reasons import Reason
+from engine.model.versions import Versions
+from engine.monitoring.logs import OURS, HumanFormatter
+from engine.runtime.worker import frames
+from engine.runtime.worker.judge import RemoteJudge
+from engine.runtime.worker.pipe import Pipe
+from engine.runtime.worker.wire import Frame
+from engine.store.core.key_encryption_key import VARIABLE
+
+logger = logging.getLogger("labrelay." + __name__)
+
+PING_S = 2.0
+HUNG_S = 15.0  # a ready worker that has not said anything for so long is replaced
+START_S = 60.0  # ... and one that builds its configuration, for so long
+STOP_S = 2.0
+HEALTHY_S = 2.0  # after so long, the back-off of its restarts begins anew
+LONGEST_BACK_OFF_S = 5.0  # results wait for it
+FAILED_STARTS = 3
+NOTED_FOR_S = 3600.0  # the page says so long that workers ended
+ENDS_REMEMBERED = 1000
+WINDOW_DELIVERIES = 512
+WINDOW_BYTES = 8 * 1024 * 1024
+
+
+class WorkerProcess:
+    """One for the whole run of the main process; workers come and go. Lives on the event loop.
+
+    Attributes:
+        judge: for intake.
+        here: no worker can be had: this process maps and delivers.
+    """
+
+    def __init__(self, identity_key: bytes, *, delivers: bool = True) -> None:
+        """``delivers``: the worker makes deliveries, too; else it opens no destination."""
+        self.judge = RemoteJudge(self._send)
+        self.here = False
+        self.pid: int | None = None
+        self._wanted = frames.Configuration(
+            epoch=0, folder="", config_hash="", identity_key=identity_key, delivers=delivers
+        )
+        self._pipe: Pipe | None = None
+        self._broken: asyncio.Future[str] | None = None
+        self._ready = False
+        self._failed_starts = 0
+        self._why_here = ""
+        self._ends: deque[float] = deque(maxlen=ENDS_REMEMBERED)
+        self._silent_s = 0.0
+        self._requests = itertools.count(1)
+        self._under_way: dict[int, tuple[asyncio.Future[Versions], int]] = {}
+        self._bytes = 0
+        self._late: dict[str, Callable[[LateRefusal], None]] = {}
+        self._changed: asyncio.Future[None] | None = None
+
+    def configure(self, site: Site) -> None:
+        """The configuration from now on; the worker is told between two messages."""
+        self._wanted = replace(
+            self._wanted, epoch=self._wanted.epoch + 1, folder=str(site.folder), config_hash=site.hash
+        )
+        self._failed_starts = 0
+        if self._pipe is not None:
+            self._configure()
+
+    @property
+    def ready(self) -> bool:
+        return self._ready
+
+    @property
+    def note(self) -> str:
+        """What the page should say about the worker; empty where all is well."""
+        if self.here:
+            return self._why_here
+        since = asyncio.get_running_loop().time() - NOTED_FOR_S
+        recent = sum(at >= since for at in self._ends)
+        return f"the worker process was replaced in the last hour ({recent} times); the log says why" if recent else ""
+
+    # -- deliveries --------------------------------------------------------------------------------------------
+
+    @property
+    def deliveries(self) -> int:
+        """How many the worker has under way."""
+        return len(self._under_way)
+
+    def has_room(self) -> bool:
+        """See `engine.runtime.worker.destination.Deliverer`."""
+        return self._ready and len(self._under_way) < WINDOW_DELIVERIES and self._bytes < WINDOW_BYTES
+
+    async def changed(self) -> None:
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    async def deliver(self, delivery: Delivery) -> Versions | None:
+        request = next(self._requests)
+        self._send(frames.deliver(request, delivery))
+        future: asyncio.Future[Versions] = asyncio.get_running_loop().create_future()
+        self._under_way[request] = (future, len(delivery.body))
+        self._bytes += len(delivery.body)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._forget(request) is not None:
+                self._send(frames.cancel(request))
+            raise
+
+    def hear_late(self, destination: str, late: Callable[[LateRefusal], None]) -> None:
+        """See `engine.runtime.worker.destination.Deliverer`."""
+        self._late[destination] = late
+
+    def _forget(self, request: int) -> "asyncio.Future[Versions] | None":
+        entry = self._under_way.pop(request, None)
+        if entry is None:
+            return None  # it was called back
+        self._bytes -= entry[1]
+        self._tell()
+        return entry[0]
+
+    def _settle(self, request: int, error: DeliveryError | None, versions: Versions = ()) -> None:
+        future = self._forget(request)
+        if future is None or future.done():
+            return
+        if error is None:
+            future.set_result(versions)
+        else:
+            future.set_exception(error)
+
+    def _tell(self) -> None:
+        """Wake whoever waits for a change."""
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
+
+    # -- one life ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Start a worker and stay with it until it ends; cancelling ends it in order.
+
+        Raises:
+            WorkerError: it ended by itself, or had to be ended.
+        """
+        process, pipe, broken = await self._start()
+        try:
+            why = await self._attend(process, pipe, broken)
+            logger.error("the worker process is replaced", extra={"pid": process.pid, "detail": why})
+            self._ends.append(asyncio.get_running_loop().time())
+        except asyncio.CancelledError:
+            await self._stop(process, pipe)
+            raise
+        finally:
+            await self._end(process, pipe)
+        raise WorkerError(why)
+
+    async def _start(self) -> tuple[Process, Pipe, "asyncio.Future[str]"]:
+        loop = asyncio.get_running_loop()
+        broken: asyncio.Future[str] = loop.create_future()
+
+        def lost() -> None:
+            if not broken.done():
+                broken.set_result("it ended")
+
+        pipe = Pipe(self._received, lost)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                await loop.create_unix_connection(lambda: pipe, sock=ours)
+                process = await asyncio.create_subprocess_exec(
+                    # -P: our own package, never a folder `engine` in the working directory
+                    sys.executable, "-P", "-m", "engine.runtime.worker", str(theirs.fileno()),
+                    stdin=DEVNULL, pass_fds=(theirs.fileno(),), env=_environment(),
+                )  # fmt: skip
+            except BaseException as error:
+                pipe.abort()
+                if not isinstance(error, OSError):
+                    raise
+                self._start_failed()
+                raise WorkerError("the worker process cannot be started") from error
+        self._pipe, self._broken, self.pid = pipe, broken, process.pid
+        self._configure()
+        return process, pipe, broken
+
+    async def _attend(self, process: Process, pipe: Pipe, broken: "asyncio.Future[str]") -> str:
+        """Stay until the worker is of no use any more; why."""
+        self._silent_s = 0.0
+        while True:
+            # Silence is counted in pings, not by the clock: a pause of this process is none of the worker's.
+            done, _ = await asyncio.wait({broken}, timeout=PING_S)
+            if done:
+                why = broken.result()
+                if why == "it ended":
+                    with contextlib.suppress(TimeoutError):
+                        why = f"it ended with status {await asyncio.wait_for(process.wait(), 1.0)}"
+                return why
+            self._silent_s += PING_S
+            if self._silent_s > (HUNG_S if self._ready else START_S):
+                return "it does not answer"
+            pipe.send(frames.PING)
+
+    async def _stop(self, process: Process, pipe: Pipe) -> None:
+        """Let it leave its peers in order; what it has under way is over by now, or will be sent again."""
+        pipe.send(frames.STOP)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_S)
+
+    async def _end(self, process: Process, pipe: Pipe) -> None:
+        if not self._ready:
+            self._start_failed()
+        self._ready = False
+        self._pipe, self._broken, self.pid = None, None, None
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        pipe.abort()
+        self.judge.lost()
+        for request in list(self._under_way):
+            self._settle(
+                request, TransientDeliveryError(Reason.MAYBE_DELIVERED, "the worker process ended before it answered")
+            )
+
+    def _start_failed(self) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= FAILED_STARTS and not self.here:
+            self._work_here("the worker process does not start; the main process maps and delivers until it does")
+
+    def _work_here(self, why: str) -> None:
+        logger.error("the main process maps and delivers itself")
+        self.here, self._why_here = True, why
+        self.judge.judge_here()
+        self._tell()
+
+    # -- frames ------------------------------------------------------------------------------------------------
+
+    def _send(self, parts: list[bytes]) -> None:
+        if self._pipe is not None:
+            self._pipe.send(parts)
+
+    def _configure(self) -> None:
+        self._ready = False
+        self.judge.pause()
+        formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
+        self._send(
+            frames.configure(
+                replace(
+                    self._wanted,
+                    log_style="human" if isinstance(formatter, HumanFormatter) else "json",
+                    log_level=logging.getLevelName(logging.getLogger(OURS).getEffectiveLevel()),
+                )
+            )
+        )
+
+    def _received(self, frame: Frame) -> None:
+        self._silent_s = 0.0
+        try:
+            match frame.kind:
+                case "verdict":
+                    self.judge.verdict(frame)
+                case "delivered":
+                    self._settle(frame.fields[0], None, frames.read_delivered(frame))
+                case "failed":
+                    self._settle(frame.fields[0], frames.read_failed(frame))
+                case "late":
+                    destination, refusal = frames.read_late(frame)
+                    if (hear := self._late.get(destination)) is not None:
+                        hear(refusal)
+                case "ready":
+                    self._is_ready(frame.fields[0])
+                case "refused":
+                    self._is_refused(*frame.fields)
+        except Exception:
+            logger.exception("what the worker process said cannot be used", extra={"kind": frame.kind})
+            self._break("it cannot be understood")
+
+    def _is_ready(self, epoch: int) -> None:
+        if epoch != self._wanted.epoch or self._pipe is None:  # of the latter: said while it was ended as too slow
+            return
+        if self.here:
+            logger.warning("a worker process maps and delivers again", extra={"pid": self.pid})
+        self._ready, self.here, self._failed_starts = True, False, 0
+        self.judge.ready()
+        self._tell()
+
+    def _is_refused(self, epoch: int, problems: list[str]) -> None:
+        if epoch != self._wanted.epoch:
+            return
+        for problem in problems:
+            logger.error("the worker process refuses the configuration", extra={"detail": problem})
+        if not self.here:
+            self._work_here(
+                "the files of the configuration changed since they were read; the main process maps and delivers "
+                "until `labrelay reload`"
+            )
+        self._break("it refused the configuration")
+
+    def _break(self, why: str) -> None:
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_result(why)
+
+
+def _environment() -> dict[str, str]:
+    """What the worker inherits: everything but the journal's key, which it has no use for."""
+    return {name: value for name, value in os.environ.items() if name != VARIABLE}

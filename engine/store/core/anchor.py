@@ -1,0 +1,196 @@
+"""How far the journal was, kept outside of it: the one thing that notices rows which are no longer there.
+
+A database file cannot tell that its tail is missing: a flipped bit in the write-ahead log, a lost log file or a
+restored old copy all open without complaint, only shorter. The anchor is a second, tiny file that is written after
+each commit and before anything is acknowledged::
+
+    slot 0 at byte 0, slot 1 at byte 4096, written in turn; big-endian
+    8  magic "LRANCHOR"      2  version 2            16  journal id
+    8  last row id           32 chain hash there     16  seal: keyed hash of the bytes before (`Vault.anchor_seal`)
+    4  CRC-32 of the bytes before
+
+Two slots, because a write may be torn: the other slot is then one commit behind, which is harmless. An anchor *behind*
+the journal is normal after a crash; an anchor *ahead* proves loss. It is synced once a second only: unsynced it can
+never cause loss, merely fail to notice one that falls together with a power failure.
+
+Version 1, of earlier programs, had no seal. It is read where no program that seals has had the journal
+(`engine.store.core.loss`).
+
+The sum tells a torn write; the seal tells a forged one: who cuts rows off and has not the key can write no anchor for
+what is left. Who puts the whole folder back puts the anchor back with it: against that a second one lies elsewhere
+(`engine.runtime.other_history`).
+
+It speaks of rows of the journal: messages, frames, acts. A verdict or a delivery mark that is lost without them is done
+again at the next start, under the same delivery key.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.model.errors import StoreError
+from engine.store.core.durable import sync_folder
+from engine.store.core.ownership import hand_over
+
+ANCHOR_NAME = "journal.anchor"
+MAGIC = b"LRANCHOR"
+VERSION = 2
+UNSEALED = 1  # the version of earlier programs
+READ_AGAIN = 3  # times, where a slot is not a mark
+SLOT_BYTES = 4096
+
+_OWNED = "it has to be a file of the service's user, as the journal is"
+
+SEAL_BYTES = 16
+
+_RECORD = struct.Struct(">8sH16sQ32s")
+_HEAD = struct.Struct(">8sH")
+_SEALED_BYTES = _RECORD.size + SEAL_BYTES
+_CRC = struct.Struct(">I")
+
+Sealing = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One readable slot.
+
+    Attributes:
+        journal_id: 16 bytes, which journal this anchor belongs to.
+        last_id: the newest row that was committed.
+        chain: the chain hash of that row (zeros before the first).
+        seal: 16 bytes, by the journal's key; empty where a mark comes from something else than an anchor, or from one
+            of version 1.
+    """
+
+    journal_id: bytes
+    last_id: int
+    chain: bytes
+    seal: bytes = b""
+
+    @property
+    def said(self) -> bytes:
+        """The bytes that the seal is of."""
+        return _RECORD.pack(MAGIC, VERSION, self.journal_id, self.last_id, self.chain)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the anchor file says.
+
+    Attributes:
+        mark: the newest readable slot, or None.
+        exists: whether there is a file at all.
+        damaged: slots that hold something which is not a mark (0, 1).
+    """
+
+    mark: Mark | None
+    exists: bool
+    damaged: tuple[int, ...] = ()
+
+
+def encode(mark: Mark) -> bytes:
+    """The bytes of one slot."""
+    record = mark.said + mark.seal
+    return record + _CRC.pack(zlib.crc32(record))
+
+
+def decode(slot: bytes) -> Mark | None:
+    """The mark in ``slot``, or None where it is not one."""
+    for version, length in ((VERSION, _SEALED_BYTES), (UNSEALED, _RECORD.size)):
+        record, crc = slot[:length], slot[length : length + _CRC.size]
+        if slot.startswith(_HEAD.pack(MAGIC, version)) and crc == _CRC.pack(zlib.crc32(record)):
+            _, _, journal_id, last_id, chain = _RECORD.unpack_from(record)
+            return Mark(journal_id, last_id, chain, record[_RECORD.size :])
+    return None
+
+
+def read(path: Path) -> Reading:
+    """Read both slots; never fails because of what stands in them.
+
+    Raises:
+        StoreError: there is a file, and it cannot be read.
+    """
+    reading = _read(path)
+    for _ in range(READ_AGAIN):
+        if not reading.damaged:  # else a daemon may have written the slot just then, and half of it was read
+            break
+        reading = _read(path)
+    return reading
+
+
+def _read(path: Path) -> Reading:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Reading(None, exists=False)
+    except OSError as error:
+        raise StoreError(f"{path}: the journal's anchor cannot be read: {error.strerror}; {_OWNED}") from error
+    slots = [content[at : at + SLOT_BYTES] for at in (0, SLOT_BYTES)]
+    marks = [decode(slot) for slot in slots]
+    damaged = tuple(n for n in (0, 1) if marks[n] is None and slots[n].strip(b"\0"))
+    readable = [mark for mark in marks if mark is not None]
+    return Reading(max(readable, key=lambda mark: mark.last_id, default=None), exists=True, damaged=damaged)
+
+
+class Anchor:
+    """The anchor file, open for writing. Used by the writer thread only."""
+
+    def __init__(
+        self, path: Path, journal_id: bytes, last_id: int, chain: bytes, seal: Sealing, *, disputed: bool = False
+    ) -> None:
+        """Open or make the file, with the journal as it stands in both slots; durable when this returns.
+
+        The caller has compared what was there with the journal before.
+
+        Args:
+            seal: of the journal's vault, `Vault.anchor_seal`.
+            disputed: the two do not agree, and a person is about to say so: what stands there stays until `renew`.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        self._journal_id = journal_id
+        self._seal = seal
+        fresh = not path.exists()
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"{path}: the journal's anchor cannot be written: {error.strerror}; {_OWNED}") from error
+        hand_over(self._descriptor, path.parent)
+        if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
+            os.ftruncate(self._descriptor, 2 * SLOT_BYTES)
+        self._slot = 0
+        self._unsynced = False
+        if not disputed:
+            self.renew(last_id, chain)
+        if fresh:
+            sync_folder(path.parent)
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether a mark was written since the last `sync`."""
+        return self._unsynced
+
+    def write(self, last_id: int, chain: bytes) -> None:
+        """Note how far the journal is. Costs a few microseconds: the bytes go to the page cache."""
+        mark = Mark(self._journal_id, last_id, chain)
+        os.pwrite(self._descriptor, encode(replace(mark, seal=self._seal(mark.said))), self._slot * SLOT_BYTES)
+        self._slot = 1 - self._slot
+        self._unsynced = True
+
+    def renew(self, last_id: int, chain: bytes) -> None:
+        """Put the journal as it stands into both slots, durable."""
+        self.write(last_id, chain)
+        self.write(last_id, chain)
+        self.sync()
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+        self._unsynced = False
+
+    def close(self) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,95 @@
+"""The hash of a journal row and the chain through all rows. Pure.
+
+Both run over the *stored* bytes (sealed payload) and the row's fixed fields, so that a check needs no key, and a
+stolen file confirms no guess about its content.
+
+    hash[n]  = SHA-256(fixed fields of row n, lengths, sealed meta, sealed body)
+    chain[n] = SHA-256(chain[n-1] | hash[n])            chain before the first row: 32 zero bytes
+
+Each row stores both. ``hash`` names every damaged row by itself, also next to missing ones; ``chain`` notices rows
+that were taken out, put in or reordered; the newest chain value stands in the anchor.
+"""
+
+import struct
+from hashlib import sha256
+
+GENESIS = bytes(32)
+
+# id, kind, seq, received_us, session, size, then the lengths of channel, message type, token, meta and body.
+_FIXED = struct.Struct(">QBQqQQHHHIQ")
+
+DIGEST_BYTES = 16
+PRUNED_DIGEST_BYTES = DIGEST_BYTES
+
+_DOCUMENT = struct.Struct(">QQIIHIIQ")
+
+
+def row_hash(
+    row_id: int,
+    kind: int,
+    channel: str,
+    seq: int,
+    received_us: int,
+    session: int,
+    message_type: str,
+    size: int,
+    token: bytes,
+    meta: bytes,
+    body: bytes,
+) -> bytes:
+    """SHA-256 of one row. Lengths are part of it, so that no byte can move from one field to the next unseen."""
+    channel_bytes, type_bytes = channel.encode(), message_type.encode()
+    fixed = _FIXED.pack(
+        row_id, kind, seq, received_us, session, size,
+        len(channel_bytes), len(type_bytes), len(token), len(meta), len(body),
+    )  # fmt: skip
+    digest = sha256(b"".join((fixed, channel_bytes, type_bytes, token, meta)))
+    digest.update(body)
+    return digest.digest()
+
+
+def chain_hash(previous: bytes, own: bytes) -> bytes:
+    """The chain value of a row whose predecessor has chain value ``previous``."""
+    return sha256(previous + own).digest()
+
+
+def document_hash(
+    document_id: int,
+    message_id: int,
+    revision: int,
+    ordinal: int,
+    media_type: str,
+    conditional: bytes,
+    reports: bytes,
+    body: bytes,
+) -> bytes:
+    """SHA-256 of a document's row, in the same manner; documents are not chained (they can be made again)."""
+    fixed = _DOCUMENT.pack(
+        document_id, message_id, revision, ordinal, len(media_type), len(conditional), len(reports), len(body)
+    )
+    digest = sha256(b"".join((fixed, media_type.encode(), conditional, reports)))
+    digest.update(body)
+    return digest.digest()
+
+
+def pruned_digest(what: str, first: int, last: int, chain: bytes) -> bytes:
+    """What the record of a deletion says of one range of numbers (`engine.store.lifecycle.retention`).
+
+    Args:
+        what: which numbers: ``journal``, ``document``, ``lane N``.
+        chain: of the journal's rows, the chain value of the last one, from which the chain goes on.
+    """
+    fixed = b"".join((b"labrelay pruned\0", what.encode(), b"\0", struct.pack(">QQ", first, last), chain))
+    return sha256(fixed).digest()[:PRUNED_DIGEST_BYTES]
+
+
+def erased_digest(what: str, number: int, stored: bytes, now: bytes) -> bytes:
+    """What the record of an erasure says of one row (`engine.store.core.erased_rows`).
+
+    Args:
+        what: which numbers: ``journal``, ``document``.
+        stored: the row's hash, as it was and stays.
+        now: the hash of the row as the erasure leaves it.
+    """
+    fixed = b"".join((b"labrelay erased\0", what.encode(), b"\0", struct.pack(">Q", number), stored, now))
+    return sha256(fixed).digest()[:DIGEST_BYTES]

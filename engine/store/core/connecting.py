@@ -1,0 +1,74 @@
+"""How a journal file is opened to be read: connections that cannot write, beside a running daemon or without one."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from engine.store.core import damage, migrate
+from engine.store.core import key_encryption_key as kek
+from engine.store.core.lock import SiteLock
+from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
+
+JOURNAL_NAME = "journal.db"
+# What reading a damaged file may raise; a damaged schema makes error texts that are no text.
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+
+
+def connect(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """A connection that can only read. Each statement outside a transaction is a short one of its own."""
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA cache_size = -2048")
+    return connection
+
+
+@contextmanager
+def access(path: Path) -> Iterator[bool]:
+    """How a journal file can be read: gives whether as an immutable file, and keeps the lock meanwhile if so.
+
+    A reader needs the files that SQLite shows its readers and writers the log by. In a folder that we cannot write,
+    with no daemon that has made them, the file is read as it is, under the lock, so that no daemon starts meanwhile.
+
+    Raises:
+        StoreError: it cannot be read, or is of another version; DamagedError: it is damaged.
+        LockedError: it can only be read alone, and a daemon has it.
+    """
+    lock: SiteLock | None = None
+    try:
+        try:
+            with closing(connect(path)) as connection:
+                migrate.check(connection)
+        except sqlite3.OperationalError:
+            lock = SiteLock.acquire(path.parent, shared=True)
+            with closing(connect(path, immutable=True)) as connection:
+                migrate.check(connection)
+        yield lock is not None
+    except DAMAGE as error:
+        raise damage.told(f"{path}: cannot be read: {error}", error) from error
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
+    """The journal's data keys, as they are stored."""
+    return [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
+
+
+def read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str], str]:
+    """The unlocked keys where this process may read the key, else None, a note that says so, and what to do."""
+    with closing(connect(path, immutable=immutable)) as connection:
+        connection.execute("BEGIN")
+        (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        keys = data_keys(connection)
+    try:
+        if next(kek.candidates(data), None) is None:
+            note = f"{data / KEY_NAME}: not here; sealed columns stay closed"
+            return None, [note], kek.not_there(data, kek.key_id(expected))
+        return Vault(kek.unlock(data, expected).kek, keys), [], ""
+    except PermissionError as error:
+        note = f"{error.filename}: not readable here; sealed columns stay closed"
+        return None, [note], kek.not_readable(str(error.filename))

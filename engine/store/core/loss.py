@@ -1,0 +1,129 @@
+"""Comparing a journal with its anchor: are all acknowledged rows still there?"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from hmac import compare_digest
+from pathlib import Path
+
+from engine.model.errors import IntegrityError
+from engine.store.core import pruned_ranges as pruned
+from engine.store.core.anchor import Reading
+from engine.store.core.vault import Vault
+
+
+class LossError(IntegrityError):
+    """The anchor proves that rows are missing, or that this is not the journal that it knows.
+
+    Attributes:
+        first, last: the missing row numbers; 0 and 0 where they cannot be told.
+    """
+
+    def __init__(self, message: str, first: int = 0, last: int = 0) -> None:
+        super().__init__(message)
+        self.first = first
+        self.last = last
+
+
+def look(path: Path, reading: Reading) -> LossError | None:
+    """Whether rows are missing from the journal in ``path``, found without changing its files.
+
+    A connection that can write empties the log when it closes: commits that one damaged frame hides would be gone for
+    good, and `engine.store.recovery.salvage` can still read them.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
+        try:
+            return _look(connection, reading)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            return None  # the power went while the file was made and had no log yet: who may write takes that back
+
+
+def _look(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
+    loss = find_total_loss(connection, reading)
+    if loss is not None or not _has(connection, "meta"):
+        return loss
+    row = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+    return find_loss(connection, reading, row[0]) if row is not None else None
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0])
+
+
+def find_total_loss(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
+    """Whether a file that holds no journal stands where the anchor knows one: it must not be taken for a new one."""
+    mark = reading.mark
+    if mark is None or mark.last_id == 0:
+        return None
+    if (
+        _has(connection, "meta")
+        and connection.execute("SELECT count(*) FROM meta WHERE name = 'journal_id'").fetchone()[0]
+    ):
+        return None
+    return LossError(f"rows 1 to {mark.last_id} were acknowledged and there is no journal", 1, mark.last_id)
+
+
+def find_loss(
+    connection: sqlite3.Connection, reading: Reading, journal_id: bytes, vault: Vault | None = None
+) -> LossError | None:
+    """None where journal and anchor agree. An anchor behind the journal is normal: it is written after the commit.
+
+    Args:
+        reading: read *before* this call, for a daemon may be writing meanwhile.
+        vault: where the key is at hand; without it the writer of the anchor cannot be told.
+    """
+    mark = reading.mark
+    last_id = last_number(connection.execute)
+    if mark is None:
+        if last_id == 0:
+            return None
+        what = "cannot be read: both of its slots are damaged" if reading.exists else "is missing"
+        return LossError(f"the journal has rows 1 to {last_id}, but its anchor {what}; loss cannot be ruled out")
+    if mark.journal_id != journal_id:
+        return LossError("the anchor belongs to another journal: this one is a copy of another's, or was made anew")
+    unsealed = not mark.seal and not _has_had_a_seal(connection)
+    if vault is not None and not unsealed and not compare_digest(mark.seal, vault.anchor_seal(mark.said)):
+        return LossError(
+            "the anchor was not written with this journal's key: rows may have been cut off, and it was made to fit"
+        )
+    if mark.last_id > last_id:
+        first, last = last_id + 1, mark.last_id
+        return LossError(f"rows {first} to {last} were acknowledged and are not in the journal", first, last)
+    if mark.last_id == 0:
+        return None
+    row = connection.execute("SELECT chain FROM journal WHERE id = ?", (mark.last_id,)).fetchone()
+    if row is None and _was_let_go(connection, mark.last_id):
+        return None
+    if row is None:
+        return LossError(f"row {mark.last_id} was acknowledged and is not in the journal", mark.last_id, mark.last_id)
+    if row[0] != mark.chain:
+        return LossError(f"row {mark.last_id} is not the one that was acknowledged under this number")
+    return None
+
+
+def _has_had_a_seal(connection: sqlite3.Connection) -> bool:
+    """Whether a program that seals the anchor has had this journal: those before it kept none of these notes. They are
+    made after the first sealed anchor, so that a start that was killed amid the upgrade finds the old one good."""
+    found = connection.execute("SELECT count(*) FROM meta WHERE name IN ('verified', 'history_from')").fetchone()
+    return bool(found[0])
+
+
+def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
+    """Whether retention has deleted the row: an old anchor may still name it."""
+    if not _has(connection, "pruned"):  # an older schema, which is about to be brought up to date
+        return False
+    found = pruned.around(connection.execute, pruned.JOURNAL, row_id)
+    return found is not None and pruned.is_vouched_for(connection.execute, found)
+
+
+def last_number(execute: Callable[..., sqlite3.Cursor]) -> int:
+    """The newest row's number, or the newest one that was given up for lost."""
+    (row,) = execute(
+        "SELECT max(coalesce((SELECT max(id) FROM journal), 0), coalesce((SELECT max(last_id) FROM gap), 0))"
+    ).fetchone()
+    return int(row)

@@ -1,0 +1,90 @@
+"""Why a number of the journal has no message, in one place: what was lost must not look like what never came.
+
+Numbers are given without gaps. So one below the newest that has no row was let go by retention
+(`engine.store.core.pruned_ranges`), or given up by a person (table ``gap``: a salvage, a restoration, an accepted
+loss), or it is missing: a damaged page.
+"""
+
+import orjson
+
+from engine.model.clock import from_us
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_PRUNED
+from engine.store.core import pruned_ranges as pruned
+from engine.store.core.anchor import Mark
+from engine.store.core.pruned_ranges import Execute
+from engine.store.core.vault import Vault
+
+_OTHERS = {
+    KIND_FRAME: "a frame",
+    KIND_ACT: "an entry of the audit trail",
+    KIND_PRUNED: "a note of what was let go",
+    KIND_ERASED: "a note of what was erased",
+}
+
+
+def absence(
+    execute: Execute, kind: str, row_id: int, *, vault: Vault | None = None, mark: Mark | None = None
+) -> StoreError:
+    """Why there is no message (or row) of a number, as the error to raise: an `IntegrityError` where it is missing.
+
+    Args:
+        kind: ``message`` or ``row``, for the text.
+        vault: with it, it is said how a lost number was lost.
+        mark: of the anchor, where it is at hand; read *before* the snapshot was taken, as in `engine.store.core.loss`.
+
+    Raises:
+        sqlite3.Error: not even that can be read.
+    """
+    row = execute("SELECT kind FROM journal WHERE id = ?", (row_id,)).fetchone()
+    if row is not None:
+        return StoreError(f"there is no {kind} {row_id}: this is the number of {_OTHERS.get(row[0], 'something else')}")
+    let_go = pruned.around(execute, pruned.JOURNAL, row_id)
+    if let_go is not None:
+        at = execute("SELECT received_us FROM journal WHERE id = ?", (let_go.record,)).fetchone()
+        on = f" on {from_us(at[0]):%Y-%m-%d}" if at is not None else ""
+        return StoreError(f"{kind} {row_id} is not kept any longer: retention let it go{on}")
+    gap = execute(
+        "SELECT first_id, last_id, act FROM gap WHERE first_id <= ? AND last_id >= ?", (row_id, row_id)
+    ).fetchone()
+    if gap is not None:
+        first, last, act = gap
+        verb, how = _told(execute, vault, act)
+        numbers = f"the number {first}" if first == last else f"the numbers {first} to {last}"
+        listed = f"labrelay audit list{f' --act {verb}' if verb else ''}"
+        return StoreError(
+            f"{kind} {row_id} is not here: what had {numbers} {how}; "
+            f"entry {act} of the audit trail says who noted that, and why ({listed})"
+        )
+    if 0 < row_id <= _newest(execute, mark):
+        return IntegrityError(
+            f"{kind} {row_id} is missing: its number was given, and nothing says that it was let go. "
+            "labrelay verify tells what is damaged"
+        )
+    return StoreError(f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else ""))
+
+
+def _newest(execute: Execute, mark: Mark | None) -> int:
+    """The newest number that was given, as far as the journal and its anchor tell."""
+    newest, journal_id = execute(
+        "SELECT coalesce(max(id), 0), (SELECT value FROM meta WHERE name = 'journal_id') FROM journal"
+    ).fetchone()
+    return max(newest, mark.last_id) if mark is not None and mark.journal_id == journal_id else int(newest)
+
+
+def _told(execute: Execute, vault: Vault | None, act: int) -> tuple[str, str]:
+    """The act behind a gap, and how it says that its numbers were lost; an empty verb where it cannot be opened."""
+    row = execute("SELECT body FROM journal WHERE id = ?", (act,)).fetchone()
+    if vault is None or row is None:
+        return "", "was lost"
+    try:
+        content = orjson.loads(vault.open(row[0], "body", act, ""))
+    except (IntegrityError, ValueError):
+        return "", "was lost"
+    if content["verb"] == "salvage":
+        return "salvage", "was lost with damaged pages"
+    if content["verb"] == "restore" and not content["what"]["known"]:
+        return "restore", "came after the backup that was restored, if it came at all"
+    if content["verb"] == "restore":
+        return "restore", "was lost: it is not in the backup that was restored"
+    return content["verb"], "was lost, and a person has accepted that"

@@ -1,0 +1,73 @@
+"""Numbers that are gone because somebody let them go, not because they were lost: reading the records of deletions.
+
+`engine.store.lifecycle.retention` writes them and says what they mean.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from engine.model.records import KIND_PRUNED
+from engine.store.core.chain import PRUNED_DIGEST_BYTES, pruned_digest
+
+JOURNAL = "journal"
+DOCUMENT = "document"
+
+Execute = Callable[..., sqlite3.Cursor]
+
+_COLUMNS = "what, first, last, chain, record"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers that are gone, of one kind of rows.
+
+    Attributes:
+        what: `JOURNAL`, `DOCUMENT` or what `lane` gives.
+        chain: of the journal, the chain value of the last row; else empty.
+        record: the row of the journal that vouches for it.
+    """
+
+    what: str
+    first: int
+    last: int
+    chain: bytes
+    record: int
+
+    @property
+    def digest(self) -> bytes:
+        return pruned_digest(self.what, self.first, self.last, self.chain)
+
+
+def lane(lane_id: int) -> str:
+    """The deliveries of one lane, by their numbers in it."""
+    return f"lane {lane_id}"
+
+
+def every(execute: Execute) -> list[Range]:
+    return [Range(*row) for row in execute(f"SELECT {_COLUMNS} FROM pruned ORDER BY what, first")]  # noqa: S608 - constant
+
+
+def of_record(execute: Execute, record: int) -> list[Range]:
+    """What one row of the journal vouches for."""
+    return [Range(*row) for row in execute(f"SELECT {_COLUMNS} FROM pruned WHERE record = ?", (record,)).fetchall()]  # noqa: S608 - constant
+
+
+def around(execute: Execute, what: str, number: int) -> Range | None:
+    """The range that a number is in."""
+    row = execute(
+        f"SELECT {_COLUMNS} FROM pruned WHERE what = ? AND first <= ? ORDER BY first DESC LIMIT 1",  # noqa: S608 - constant
+        (what, number),
+    ).fetchone()
+    found = Range(*row) if row is not None else None
+    return found if found is not None and number <= found.last else None
+
+
+def is_vouched_for(execute: Execute, one: Range) -> bool:
+    """Whether a record of the journal says so. That the record is what was stored, its own hash and the chain tell."""
+    row = execute("SELECT token FROM journal WHERE id = ? AND kind = ?", (one.record, KIND_PRUNED)).fetchone()
+    return row is not None and one.digest in _digests(row[0])
+
+
+def _digests(token: bytes) -> Iterator[bytes]:
+    return (token[at : at + PRUNED_DIGEST_BYTES] for at in range(0, len(token), PRUNED_DIGEST_BYTES))

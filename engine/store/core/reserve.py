@@ -1,0 +1,120 @@
+"""A reserve of disk space: given back when the disk is full, so that people can still act, and made again afterwards.
+
+On a full disk nothing new is kept, and so nothing acknowledged. But a verdict on what is here already, an entry of the
+audit trail or a person's decision needs a few pages, too, and they are what helps then. So a file of `RESERVE_BYTES`
+lies beside the journal while LabRelay runs. Where a write fails for lack of space it is cut to nothing, and from then
+on only operations that bring no new payload are let in: they have the room to themselves. Once there is room for the
+reserve again and `MARGIN_BYTES` more, everything is let in, and the file grows back, a step at a time. Of a small disk
+neither is more than a share, since nobody can free more than a disk has.
+
+The file is left behind by a process that was killed: a start on a full disk gives it back first. An orderly stop
+removes it. Where the disk has no room for it, LabRelay works without one.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from pathlib import Path
+
+from engine.store.core.ownership import hand_over
+
+logger = logging.getLogger("labrelay." + __name__)
+
+RESERVE_NAME = "labrelay.reserve"
+RESERVE_BYTES = 64 * 1024 * 1024
+MARGIN_BYTES = 64 * 1024 * 1024  # less than this left over, and the disk counts as full once a write has failed
+SHARE = 8  # neither is more than this part of the disk
+SPENT_BYTES = 256 * 1024  # less than this left, and not even an act is sure to find room
+STEP_BYTES = 8 * 1024 * 1024  # made in one go: nobody's acknowledgement waits long for it
+
+
+class Reserve:
+    """The file in a data folder. Used by the writer thread; `given` may be read anywhere.
+
+    Attributes:
+        given: the disk is full, and the reserve (if there was one) is given back: only what needs little is let in.
+        ended: when that was over last, on the monotonic clock; None where it never was.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._path = data / RESERVE_NAME
+        self.given = False
+        self.ended: float | None = None
+
+    def open(self) -> None:
+        """Before the journal is opened: make room for that on a disk that is full."""
+        _, margin, free = self._disk()
+        if self._path.exists() and free < min(STEP_BYTES, margin):
+            self.give()
+
+    def give(self) -> bool:
+        """A write has failed for lack of space: give the reserve back. False: the disk is not full, so it keeps it."""
+        _, margin, free = self._disk()
+        if free >= margin:
+            return False
+        if not self.given:
+            logger.error("the disk is full: nothing new is kept; the reserve is given back, so that people can act")
+        with contextlib.suppress(OSError):
+            os.truncate(self._path, 0)
+        self.given = True
+        return True
+
+    def look(self) -> None:
+        """Let everything in again once there is room, and bring the file to its size, a step at a time."""
+        try:
+            if self._lacks() > 0:
+                return
+            if self.given:
+                logger.warning("there is room on the disk again: messages are kept as before")
+                self.ended = time.monotonic()
+            self.given = False
+            size, (full_size, _, _) = self._size(), self._disk()
+            if size < full_size:
+                self._grow(size, full_size)
+        except OSError as error:
+            logger.debug("the reserve cannot be made", extra={"cause": error.strerror})
+
+    @property
+    def lacking(self) -> int:
+        """Bytes that must be freed on the disk before everything is let in again."""
+        try:
+            return max(0, self._lacks())
+        except OSError:
+            return RESERVE_BYTES + MARGIN_BYTES
+
+    @property
+    def spent(self) -> bool:
+        """What was given back is used up as well, by us or by others: people's acts find no room any more."""
+        try:
+            return self._disk()[2] < SPENT_BYTES
+        except OSError:
+            return True
+
+    def remove(self) -> None:
+        """An orderly stop: nothing is written any more."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _grow(self, size: int, full_size: int) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            hand_over(descriptor, self._data)
+            # Not written, but the system must have the blocks: a file with a hole would be no reserve.
+            os.posix_fallocate(descriptor, size, min(STEP_BYTES, full_size - size))
+        finally:
+            os.close(descriptor)
+
+    def _lacks(self) -> int:
+        full_size, margin, free = self._disk()
+        return full_size - self._size() + margin - free
+
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0
+
+    def _disk(self) -> tuple[int, int, int]:
+        """Bytes: of a whole reserve and of the margin on this disk, and what this process may still write."""
+        stat = os.statvfs(self._data)
+        share = stat.f_blocks * stat.f_frsize // SHARE
+        return min(RESERVE_BYTES, share), min(MARGIN_BYTES, share), stat.f_bavail * stat.f_frsize

@@ -1,0 +1,31 @@
+"""One transaction as a look into the store needs it: the writer's batch, or a reader's snapshot."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Protocol
+
+from engine.model.packing import unpack
+from engine.store.core.vault import Vault
+
+
+class Rows(Protocol):
+    """Statements of one transaction, and the keys."""
+
+    @property
+    def execute(self) -> Callable[..., sqlite3.Cursor]: ...
+    @property
+    def vault(self) -> Vault: ...
+
+
+def body_of(rows: Rows, document_id: int) -> bytes:
+    """A stored document.
+
+    Raises:
+        IntegrityError, ValueError: it cannot be opened, or not unpacked.
+    """
+    sealed, channel = rows.execute(
+        "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
+    ).fetchone()
+    body, packed = rows.vault.open_packed(sealed, "document", document_id, channel)
+    del sealed  # of a large document each copy counts
+    return unpack(body) if packed else body

@@ -1,0 +1,27 @@
+"""Rows of the short memories that are out of time go, a few hundred at a time."""
+
+from engine.store.core.batch import Batch
+
+SWEEP_ROWS = 500
+
+
+def sweep(batch: Batch, table: str, *key: str) -> bool:
+    """Look at the next few hundred rows of a table and drop those out of time; True once the end was reached.
+
+    Rows that begin with the same part of the key are few: the last such part is looked at again from its first row,
+    unless it alone filled the step. A row whose ``until_us`` is 0 stays.
+
+    Args:
+        table: has a column ``until_us``; its name and those of its key are constants.
+    """
+    position = batch.tail.sweeps.get(table, b"")
+    rows = batch.execute(
+        f"SELECT {', '.join(key)}, until_us FROM {table} WHERE {key[0]} > ? ORDER BY {key[0]} LIMIT ?",  # noqa: S608
+        (position, SWEEP_ROWS),
+    ).fetchall()
+    batch.executemany(
+        f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in key)}",  # noqa: S608
+        [row[:-1] for row in rows if 0 < row[-1] < batch.steady_us],
+    )
+    batch.tail.sweeps[table] = rows[-1][0] if len(rows) == SWEEP_ROWS else b""
+    return len(rows) < SWEEP_ROWS

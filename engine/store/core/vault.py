@@ -1,0 +1,358 @@
+"""Keys and sealed columns: patient data is never in clear on the disk.
+
+Key tree: the site's *key-encryption key* (KEK) wraps *data keys*; a data key seals the columns of one class of rows
+for one month. Rotation re-wraps the data keys (`rewrap`) and rewrites no row; destroying a month's data key destroys
+that month. Two more keys are wrapped alike and never rotate, because what they made lives elsewhere or must be found
+again: ``identity`` (FHIR ids) and ``token`` (repeats, delivery keys, exact search).
+
+A sealed value, and what is inside it::
+
+    1 version 1 | 4 key id | 12 random nonce | AES-256-GCM(1 codec | content) with its 16-byte tag
+    codec: 0 as it is, 1 zstd
+    additional data: column NUL row id NUL channel NUL key id     so that values cannot be moved between rows
+
+A wrapped key is ``12 nonce | AES-256-GCM(32-byte key)`` with ``class NUL month`` as additional data.
+"""
+
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import cast
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
+
+from engine.model.errors import ConfigError, IntegrityError
+from engine.model.packing import Packer, unpack
+from engine.store.core.durable import sync_folder
+from engine.store.core.ownership import hand_over
+
+KEY_NAME = "labrelay.key"
+CREDENTIAL_NAME = "labrelay-kek"
+KEY_BYTES = 32
+MESSAGE_KEYS = "message"  # classes of data keys
+DOCUMENT_KEYS = "document"
+NOTE_KEYS = "note"
+IDENTITY = "identity"
+TOKEN = "token"  # noqa: S105
+
+_VERSION = 1
+_HEAD = struct.Struct(">BI")
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_LARGE_BYTES = 1024 * 1024  # sealed and opened without a further copy
+_BODY_AT = _HEAD.size + _NONCE_BYTES
+_PLAIN = b"\x00"
+_ZSTD = b"\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """One row of ``data_key``. ``month`` is ``2026-03``, or empty for the keys that never rotate."""
+
+    id: int
+    key_class: str
+    month: str
+    wrapped: bytes
+
+
+class Sealer:
+    """Seals values with one data key. Not for two threads at once: the compressor is not."""
+
+    __slots__ = ("_aead", "_head", "_key", "_pack", "key_id")
+
+    def __init__(self, key_id: int, key: bytes) -> None:
+        self.key_id = key_id
+        self._key = key
+        self._aead = AESGCM(key)
+        self._head = _HEAD.pack(_VERSION, key_id)
+        self._pack = Packer().pack
+
+    def seal(self, content: bytes, column: str, row_id: int, channel: str, *, packed: bool = False) -> bytes:
+        """The sealed form of ``content`` for exactly this place. ``packed``: it is compressed already."""
+        if not packed:
+            content, packed = self._pack(content)
+        flag, nonce, place = (
+            _ZSTD if packed else _PLAIN,
+            os.urandom(_NONCE_BYTES),
+            _place(column, row_id, channel, self.key_id),
+        )
+        if len(content) > _LARGE_BYTES:
+            return self._sealed_in_place(flag, content, nonce, place)
+        return self._head + nonce + self._aead.encrypt(nonce, flag + content, place)
+
+    def _sealed_in_place(self, flag: bytes, content: bytes, nonce: bytes, place: bytes) -> bytes:
+        """The same form, of a large content without a further copy of it."""
+        head = self._head + nonce
+        made = bytearray(len(head) + len(flag) + len(content) + _TAG_BYTES)
+        made[: len(head)] = head
+        encryptor = Cipher(AES(self._key), GCM(nonce)).encryptor()
+        encryptor.authenticate_additional_data(place)
+        with memoryview(made) as whole:
+            at = len(head)
+            at += encryptor.update_into(flag, whole[at:])
+            encryptor.update_into(content, whole[at:])
+        encryptor.finalize()
+        made[-_TAG_BYTES:] = encryptor.tag
+        return cast(bytes, made)  # SQLite and hashes read it alike; a bytes of it would be one copy more
+
+
+class Vault:
+    """The unlocked keys of one journal.
+
+    Attributes:
+        identity_key: 32 bytes; FHIR ids are keyed hashes under it. Never rotates.
+    """
+
+    def __init__(self, kek: bytes, keys: Iterable[WrappedKey]) -> None:
+        """Unwrap ``keys``.
+
+        Raises:
+            IntegrityError: a key does not unwrap: another KEK, or a damaged row.
+        """
+        self._kek = AESGCM(kek)
+        self._keks = {check_value(kek): self._kek}
+        self._opening: dict[int, tuple[AESGCM, bytes]] = {}
+        self._sealing: dict[tuple[str, str], Sealer] = {}
+        self._fixed: dict[str, bytes] = {}
+        for wrapped in keys:
+            self.add(wrapped, self._unwrap(wrapped))
+
+    @property
+    def identity_key(self) -> bytes:
+        return self._fixed[IDENTITY]
+
+    # -- data keys -----------------------------------------------------------------------------------------------
+
+    def add(self, wrapped: WrappedKey, key: bytes) -> None:
+        """Take a key into use; the caller has committed (or just read) its row."""
+        if wrapped.month:
+            self._opening[wrapped.id] = AESGCM(key), key
+            self._sealing[wrapped.key_class, wrapped.month] = Sealer(wrapped.id, key)
+        else:
+            self._fixed[wrapped.key_class] = key
+
+    def offer_kek(self, kek: bytes) -> None:
+        """A rotation is about to wrap the data keys by ``kek``; it counts once the journal says so: `use_kek`."""
+        self._keks[check_value(kek)] = AESGCM(kek)
+
+    def use_kek(self, check: bytes) -> None:
+        """Wrap new data keys by the key with this check value, which the journal knows by now.
+
+        Raises:
+            IntegrityError: it is none of those that were offered: another process has rotated the key.
+        """
+        kek = self._keks.get(check)
+        if kek is None:
+            raise IntegrityError("the journal's key was changed by another process; start LabRelay again")
+        self._kek = kek
+
+    def make(self, key_id: int, key_class: str, month: str) -> tuple[WrappedKey, bytes]:
+        """A new random key and its row; `add` it once the row is committed."""
+        key, nonce = os.urandom(KEY_BYTES), os.urandom(_NONCE_BYTES)
+        sealed = nonce + self._kek.encrypt(nonce, key, _key_place(key_class, month))
+        return WrappedKey(key_id, key_class, month, sealed), key
+
+    def has(self, key_class: str, month: str) -> bool:
+        return (key_class, month) in self._sealing if month else key_class in self._fixed
+
+    def sealer(self, key_class: str, month: str) -> Sealer:
+        """The sealer of that class and month; the store makes the keys of a month before its first batch."""
+        return self._sealing[key_class, month]
+
+    def _unwrap(self, wrapped: WrappedKey) -> bytes:
+        try:
+            return self._kek.decrypt(
+                wrapped.wrapped[:_NONCE_BYTES],
+                wrapped.wrapped[_NONCE_BYTES:],
+                _key_place(wrapped.key_class, wrapped.month),
+            )
+        except InvalidTag as error:
+            raise IntegrityError(
+                f"data_key {wrapped.id}: cannot be opened: the row is damaged, or wrapped by another key"
+            ) from error
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def open(self, sealed: bytes, column: str, row_id: int, channel: str) -> bytes:
+        """What was sealed for exactly this place. Any thread may call it.
+
+        Raises:
+            IntegrityError: damaged, moved from another place, or sealed by a key that is gone.
+        """
+        content, packed = self.open_packed(sealed, column, row_id, channel)
+        if not packed:
+            return content
+        try:
+            return unpack(content)
+        except ValueError as error:
+            raise IntegrityError(f"{column} of row {row_id}: {error}") from error
+
+    def open_packed(self, sealed: bytes, column: str, row_id: int, channel: str) -> tuple[bytes, bool]:
+        """As `open`, but what was stored compressed stays so; with whether it is."""
+        if len(sealed) <= _BODY_AT:
+            raise IntegrityError(f"{column} of row {row_id}: cut short")
+        version, key_id = _HEAD.unpack_from(sealed)
+        known = self._opening.get(key_id)
+        if version != _VERSION or known is None:
+            raise IntegrityError(
+                f"{column} of row {row_id}: sealed by an unknown key ({key_id}) or version ({version})"
+            )
+        aead, key = known
+        place = _place(column, row_id, channel, key_id)
+        try:
+            if len(sealed) > _LARGE_BYTES:
+                return _opened_in_place(key, sealed, place)
+            inner = aead.decrypt(sealed[_HEAD.size : _BODY_AT], sealed[_BODY_AT:], place)
+        except InvalidTag as error:
+            raise IntegrityError(f"{column} of row {row_id}: not the bytes that were stored") from error
+        return inner[1:], inner[:1] == _ZSTD
+
+    # -- keyed hashes --------------------------------------------------------------------------------------------
+
+    def message_token(self, channel: str, control_id: str, payload_hash: bytes) -> bytes:
+        """24 bytes: 12 of (channel, control id), then 12 of (channel, payload).
+
+        A message that has the token of an earlier one and may be another result gets 16 more: `apart`.
+        """
+        return self.control_token(channel, control_id) + self._hash(b"payload", 12, channel.encode(), payload_hash)
+
+    def control_token(self, channel: str, control_id: str) -> bytes:
+        """The first 12 bytes of `message_token`: finds a message by its control id."""
+        return self._hash(b"control-id", 12, channel.encode(), control_id.encode())
+
+    def fits(self, token: bytes, channel: str, payload_hash: bytes) -> bool:
+        """Whether the payload half of a message token is that of this payload."""
+        return len(token) in (24, 40) and token[12:24] == self._hash(b"payload", 12, channel.encode(), payload_hash)
+
+    @staticmethod
+    def apart(token: bytes, received_us: int, seq: int) -> bytes:
+        """The token with the time of receipt and the number in the channel: another token, so other delivery keys."""
+        return token + received_us.to_bytes(8, "big") + seq.to_bytes(8, "big")
+
+    def delivery_key(self, token: bytes, revision: int, ordinal: int, destination: str) -> bytes:
+        """16 bytes, the same whenever the same document of a message goes to the same destination."""
+        return self._hash(b"delivery", 16, token, b"%d.%d" % (revision, ordinal), destination.encode())
+
+    def search_token(self, kind: str, number: str) -> bytes:
+        """8 bytes that stand for a number that messages are looked for by (`engine.store.operations.search_index`)."""
+        return self._hash(b"search", 8, kind.encode(), number.encode("utf-8", "surrogatepass"))
+
+    def cause_token(self, channel: str, cause: str) -> bytes:
+        """16 bytes that stand for the cause of a dead letter: 8 of the cause, then `channel_token`."""
+        return self._hash(b"cause", 8, cause.encode("utf-8", "surrogatepass")) + self.channel_token(channel)
+
+    def channel_token(self, channel: str) -> bytes:
+        """The last 8 bytes of the channel's cause tokens: tells whose letters are counted."""
+        return self._hash(b"cause-channel", 8, channel.encode())
+
+    def anchor_seal(self, said: bytes) -> bytes:
+        """16 bytes that only who has the key can make of what an anchor says (`engine.store.core.anchor`)."""
+        return self._hash(b"anchor", 16, said)
+
+    def past_key(self, kind: bytes, *parts: bytes) -> bytes:
+        """16 bytes that stand for something where rules ask for what was earlier
+        (`engine.store.operations.delta_history`)."""
+        return self._hash(kind, 16, *parts)
+
+    def _hash(self, person: bytes, size: int, *parts: bytes) -> bytes:
+        return blake2b(b"\0".join(parts), key=self._fixed[TOKEN], digest_size=size, person=person).digest()
+
+
+def _opened_in_place(key: bytes, sealed: bytes, place: bytes) -> tuple[bytes, bool]:
+    """A large content, and whether it is compressed, without a further copy of it.
+
+    Raises:
+        InvalidTag: it is not that which was sealed.
+    """
+    decryptor = Cipher(AES(key), GCM(sealed[_HEAD.size : _BODY_AT])).decryptor()
+    decryptor.authenticate_additional_data(place)
+    at = _BODY_AT + len(_PLAIN)
+    with memoryview(sealed) as whole:
+        flag = decryptor.update(whole[_BODY_AT:at])
+        content = decryptor.update(whole[at:-_TAG_BYTES])
+    decryptor.finalize_with_tag(bytes(sealed[-_TAG_BYTES:]))
+    return content, flag == _ZSTD
+
+
+def rewrap(old_kek: bytes, new_kek: bytes, keys: Iterable[WrappedKey]) -> list[WrappedKey]:
+    """The same data keys wrapped by ``new_kek``: all that a rotation has to write, with the new `check_value`."""
+    vault, wrapper = Vault(old_kek, ()), AESGCM(new_kek)
+    renewed = []
+    for wrapped in keys:
+        nonce, place = os.urandom(_NONCE_BYTES), _key_place(wrapped.key_class, wrapped.month)
+        sealed = nonce + wrapper.encrypt(nonce, vault._unwrap(wrapped), place)
+        renewed.append(WrappedKey(wrapped.id, wrapped.key_class, wrapped.month, sealed))
+    return renewed
+
+
+# -- the key-encryption key ----------------------------------------------------------------------------------------
+
+
+def check_value(kek: bytes) -> bytes:
+    """Tells one KEK from another without giving anything away; stored in the journal."""
+    return blake2b(b"labrelay key check", key=kek, digest_size=16).digest()
+
+
+def make_kek(data: Path) -> tuple[bytes, str]:
+    """Make a KEK in the data folder, durable when this returns; with the note that its owner must be shown."""
+    path, kek = data / KEY_NAME, os.urandom(KEY_BYTES)
+    write_kek(path, kek)
+    return kek, (
+        f"A new key was made: {path}. If it is lost, so is all that is stored here: print its recovery sheet now, "
+        "labrelay key recovery-sheet"
+    )
+
+
+def write_kek(path: Path, kek: bytes) -> None:
+    """A new key file, for its owner only and durable. The owner is that of the folder, also where root writes it.
+
+    Raises:
+        FileExistsError: a key is never written over.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        hand_over(file.fileno(), path.parent)
+        file.write(kek.hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def read_kek(path: Path) -> bytes:
+    """The key in a file.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    kek = parse_kek(path.read_bytes())
+    if kek is None:
+        raise ConfigError(
+            f"{path}: not a key: 64 hexadecimal digits (or 32 raw bytes) are expected. Put back your copy "
+            "of it, or type it in from its recovery sheet: labrelay key init --from-sheet"
+        )
+    return kek
+
+
+def parse_kek(content: bytes) -> bytes | None:
+    if len(content) == KEY_BYTES:
+        return content
+    try:
+        kek = bytes.fromhex(content.decode("ascii"))
+    except ValueError:
+        return None
+    return kek if len(kek) == KEY_BYTES else None
+
+
+def _place(column: str, row_id: int, channel: str, key_id: int) -> bytes:
+    return f"{column}\0{row_id}\0{channel}\0{key_id}".encode()
+
+
+def _key_place(key_class: str, month: str) -> bytes:
+    return f"{key_class}\0{month}".encode()

@@ -1,0 +1,521 @@
+"""The one thread that writes: group commit.
+
+Whatever waits is taken into one transaction; then, in this order: COMMIT (synced by SQLite), anchor, results. A result
+is what lets somebody acknowledge, so nothing can be acknowledged before it is durable. All results of a batch reach
+the event loop in one call, in the order in which the operations were submitted.
+
+If an operation of a batch fails, the whole batch is rolled back and its operations run again one by one, each in a
+transaction of its own, so that only the guilty one fails. A full disk fails operations and is survived. A failed sync
+is not: what the kernel did with the pages is unknown, so the writer stops for good and says so (``on_fatal``).
+"""
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from engine.model.errors import LabRelayError, StoreError
+from engine.model.timing import Timing
+from engine.store.core import damage
+from engine.store.core.batch import Batch
+
+logger = logging.getLogger("labrelay." + __name__)
+
+BATCH_OPERATIONS = 256
+BATCH_BYTES = 8 * 1024 * 1024
+QUEUE_OPERATIONS = 20_000
+QUEUE_BYTES = 64 * 1024 * 1024
+# Verdicts (settle, bury, ...) are let in above the limits for new work: refusing them would not make room.
+VERDICT_HEADROOM = 4
+IDLE_S = 0.25
+LINGER_S = 0.003  # how long operations that nobody outside waits for may wait for a message to share its sync
+RECENT_COMMITS = 512  # whose times are kept for the page
+
+T = TypeVar("T")
+Operation = Callable[[Batch], T]
+# Work on the writer's connection that takes long, and so lets messages pass: it calls `Pump` between its steps.
+Pump = Callable[[float], None]
+Job = Callable[[sqlite3.Connection, Pump], T]
+
+# Written out and not there: the transaction never happened, and the next one may succeed.
+_RECOVERABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY}
+# What the disk holds is unknown, or not a database any more.
+_FATAL_ANYWHERE = {
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+}
+_PRIMARY = 0xFF
+
+
+class NoRoomError(StoreError):
+    """Not tried, since the disk is full: the room that is left is for what helps."""
+
+
+class Upkeep(Protocol):
+    """What the writer does beside batches, on its own thread and connection."""
+
+    def begin(self) -> Batch:
+        """A batch for the transaction that is about to start."""
+
+    def committed(self, batch: Batch) -> None:
+        """COMMIT succeeded: write the anchor. Must not raise."""
+
+    def after_batch(self) -> None:
+        """Results are out: checkpoint if it is time."""
+
+    def make_room(self) -> bool:
+        """The disk is full: give back what can be given back. True: what needs little room may be tried again."""
+
+    @property
+    def full(self) -> bool:
+        """What brings new payload is not let in: the disk is full, and the room that is left is for people."""
+
+    def idle(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """The last batch is done: leave the files in order."""
+
+
+@dataclass(slots=True)
+class WriterStats:
+    """Counts since the start, for metrics. Written by the writer thread, read by anyone.
+
+    Attributes:
+        fault: why the last batch could not keep all it had, and when (monotonic); None once a batch was kept whole.
+    """
+
+    batches: int = 0
+    operations: int = 0
+    failed: int = 0
+    rollbacks: int = 0
+    last_commit_s: float = 0.0
+    longest_commit_s: float = 0.0
+    fault: tuple[str, float] | None = None
+    recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
+    commits: Timing = field(default_factory=Timing)
+
+    def commit_ms(self, share: float) -> float | None:
+        """How long ``share`` of the recent commits took at most, with their sync; None before the first."""
+        recent = sorted(self.recent_s)
+        return recent[min(len(recent) - 1, int(len(recent) * share))] * 1000 if recent else None
+
+
+class _Item:
+    __slots__ = ("error", "future", "operation", "patient", "result", "size")
+
+    def __init__(
+        self, operation: Operation[Any], future: "asyncio.Future[Any] | None", size: int, patient: bool = False
+    ) -> None:
+        self.patient = patient
+        self.operation = operation
+        self.future = future
+        self.size = size
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class JobStoppedError(LabRelayError):
+    """The writer is asked to stop amid a job: it ends at once."""
+
+
+class Writer:
+    """Runs operations in batches on a thread of its own."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        upkeep: Upkeep,
+        *,
+        on_fatal: Callable[[StoreError], None],
+        queue_operations: int = QUEUE_OPERATIONS,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        self.stats = WriterStats()
+        self._connection = connection
+        self._upkeep = upkeep
+        self._on_fatal = on_fatal
+        self._queue_operations = queue_operations
+        self._queue_bytes = queue_bytes
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job[Any], asyncio.Future[Any]]] = queue.SimpleQueue()
+        # Both are touched on the event loop only: counted up when submitted, down when resolved.
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._failed: StoreError | None = None
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._finished: asyncio.Future[None] | None = None
+
+    # -- on the event loop ---------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Operations submitted and not yet resolved."""
+        return self._waiting
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._waiting_bytes
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._finished = loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, operation: Operation[T], *, size: int = 0, verdict: bool = False, patient: bool = False
+    ) -> "asyncio.Future[T]":
+        """Queue an operation; never blocks.
+
+        Args:
+            size: bytes that it keeps in memory.
+            verdict: it ends work instead of bringing some: let in above the limits.
+            patient: nobody outside waits for it, so it may wait `LINGER_S` for company: a sync costs more than all
+                that a message writes, and under load it then rides along with the next message's.
+
+        Raises:
+            StoreError: the queue is full, or the writer has stopped.
+        """
+        if self._failed is not None:
+            raise StoreError(str(self._failed), fatal=self._failed.fatal)
+        if self._loop is None or self._stopping:
+            raise StoreError("the journal is not open for writing")
+        headroom = VERDICT_HEADROOM if verdict else 1
+        if (
+            self._waiting >= self._queue_operations * headroom
+            or self._waiting_bytes + size > self._queue_bytes * headroom
+        ):
+            raise StoreError("queue full: the journal cannot keep up with what comes in")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._waiting += 1
+        self._waiting_bytes += size
+        self._queue.put(_Item(operation, future, size, patient))
+        return future
+
+    def lend(self, job: Job[T]) -> "asyncio.Future[T]":
+        """Run ``job`` on the writer's thread and connection, outside of any transaction; never blocks.
+
+        It must call the pump between short steps: then what waits is committed and answered, as if there were no job.
+
+        Raises:
+            StoreError: the writer has stopped. The future may raise it, too.
+        """
+        if self._failed is not None:
+            raise StoreError(str(self._failed), fatal=self._failed.fatal)
+        if self._loop is None or self._stopping:
+            raise StoreError("the journal is not open for writing")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put((job, future))
+        return future
+
+    def lend_alone(self, job: Job[T]) -> T:
+        """Run a job in the calling thread, before `start`."""
+        assert self._thread is None, "the writer thread owns the connection"
+        return job(self._connection, lambda pause_s: None)
+
+    @property
+    def started(self) -> bool:
+        return self._thread is not None
+
+    def run_alone(self, operation: Operation[T]) -> T:
+        """Run one operation in the calling thread, before `start`.
+
+        Raises:
+            StoreError, or what the operation raises; nothing was changed then.
+        """
+        assert self._thread is None, "the writer thread owns the connection"
+        item = _Item(operation, None, 0)
+        try:
+            self._attempt([item])
+        except _FatalError as fatal:
+            raise fatal.cause from fatal.__cause__
+        if item.error is not None:
+            raise item.error
+        result: T = item.result
+        return result
+
+    async def stop(self) -> None:
+        """Finish what was submitted, then let `Upkeep.close` leave the files in order."""
+        if self._thread is None or self._finished is None:
+            self._stopping = True
+            return
+        if not self._stopping:
+            self._stopping = True
+            self._queue.put(None)
+        await asyncio.shield(self._finished)
+        self._thread.join()
+
+    def _resolve(self, items: list[_Item]) -> None:
+        for item in items:
+            self._waiting -= 1
+            self._waiting_bytes -= item.size
+            if (
+                item.future is None or item.future.done()
+            ):  # its waiter was cancelled; the operation is done all the same
+                continue
+            if item.error is not None:
+                item.future.set_exception(item.error)
+            else:
+                item.future.set_result(item.result)
+
+    def _end(self, error: StoreError | None) -> None:
+        """The thread is done. From here on `submit` raises, so what is queued now is all there will ever be."""
+        left: list[_Item] = []
+        while not self._queue.empty():
+            if (item := self._queue.get_nowait()) is not None:
+                item.error = StoreError(str(self._failed), fatal=error is not None)
+                left.append(item)
+        self._resolve(left)
+        while not self._jobs.empty():
+            _, future = self._jobs.get_nowait()
+            self._tell(future, None, StoreError(str(self._failed), fatal=error is not None))
+        assert self._finished is not None  # made before the thread was
+        self._finished.set_result(None)
+        if error is not None:
+            self._on_fatal(error)
+
+    # -- on the writer thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        fatal: StoreError | None = None
+        try:
+            while (items := self._take()) is not None:
+                if items:
+                    self._work(items)
+                else:
+                    self._upkeep.idle()
+                if not self._jobs.empty():
+                    self._do_job(*self._jobs.get_nowait())
+            self._upkeep.close()
+        except _FatalError as error:
+            fatal = error.cause
+        except sqlite3.Error as error:  # from upkeep: it lets pass only what the process must not survive
+            fatal = _failure(error)
+        except Exception as error:  # a fault of ours must not leave callers waiting for ever
+            logger.exception("the journal writer failed")
+            fatal = _fault_of_ours(error)
+        self._failed = fatal or StoreError("the journal is closed")
+        self._call(self._end, fatal)
+
+    def _do_job(self, job: Job[Any], future: "asyncio.Future[Any]") -> None:
+        result: Any = None
+        error: Exception | None = None
+        try:
+            result = job(self._connection, self._pump)
+        except _FatalError as fatal:
+            self._call(self._tell, future, None, fatal.cause)
+            raise
+        except Exception as failed:  # its own fault, or that of the disk it writes to: it costs the job alone
+            error = failed
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._call(self._tell, future, result, error)
+
+    def _pump(self, pause_s: float) -> None:
+        """Between two steps of a job: do what waits, and what comes within ``pause_s``.
+
+        Raises:
+            JobStoppedError: it is time to stop.
+        """
+        until = time.monotonic() + pause_s
+        while (left_s := until - time.monotonic()) > 0 or not self._queue.empty():
+            items = self._take(max(0.0, left_s))
+            if items is None:
+                self._queue.put(None)  # the thread's own loop has to see it
+                raise JobStoppedError("LabRelay is stopping")
+            if items:
+                try:
+                    self._work(items)
+                except sqlite3.Error as error:  # from upkeep: what the process must not survive is no matter of the job
+                    raise _FatalError(_failure(error)) from error
+
+    @staticmethod
+    def _tell(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
+        if future.done():  # its waiter was cancelled
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def _take(self, timeout_s: float = IDLE_S) -> list[_Item] | None:
+        """What waits, at most a batch; empty after a quiet while; None when it is time to stop."""
+        try:
+            first = self._next(timeout_s)
+        except queue.Empty:
+            return []
+        if first is None:
+            return None
+        items, size = [first], first.size
+        patient = first.patient
+        until = time.monotonic() + LINGER_S if patient else 0.0
+        while len(items) < BATCH_OPERATIONS and size < BATCH_BYTES:
+            try:
+                item = self._next(max(0.0, until - time.monotonic()) if patient else 0.0)
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)  # nothing is submitted after it, so it is still the last
+                break
+            items.append(item)
+            size += item.size
+            patient = patient and item.patient
+        return items
+
+    def _next(self, timeout_s: float) -> _Item | None:
+        """The next item. Looked for without waiting first: behind items that were there at once, CPython's queue takes
+        a wait that is over before it began for one without an end (its remaining microseconds are below zero).
+
+        Raises:
+            queue.Empty: there is none within this time.
+        """
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            if timeout_s <= 0:
+                raise
+        return self._queue.get(timeout=timeout_s)
+
+    def _work(self, items: list[_Item]) -> None:
+        try:
+            tried = self._let_in(items) if self._upkeep.full else items
+            if tried and not self._attempt(tried):
+                self.stats.rollbacks += 1
+                for item in tried:
+                    self._attempt([item])
+            if any(_is_full(item.error) for item in tried) and self._upkeep.make_room():
+                for item in tried:
+                    if _is_full(item.error) and not item.size:
+                        self._attempt([item])
+        except Exception as error:  # not of _FatalError alone: a fault of ours behind the commit leaves nobody waiting
+            cause = error.cause if isinstance(error, _FatalError) else _fault_of_ours(error)
+            for item in items:
+                item.error = item.error or StoreError(str(cause), fatal=True)
+            self._call(self._resolve, items)
+            raise
+        self.stats.batches += 1
+        self.stats.operations += len(items)
+        self.stats.failed += sum(item.error is not None for item in items)
+        fault = next((item.error for item in items if _is_store_fault(item.error)), None)
+        self.stats.fault = None if fault is None else (str(fault), time.monotonic())
+        self._call(self._resolve, items)
+        self._upkeep.after_batch()
+
+    @staticmethod
+    def _let_in(items: list[_Item]) -> list[_Item]:
+        """Refuse what brings new payload; the rest."""
+        for item in items:
+            if item.size:
+                item.error = NoRoomError("the disk is full: nothing new is kept until there is room")
+        return [item for item in items if not item.size]
+
+    def _attempt(self, items: list[_Item]) -> bool:
+        """Run ``items`` in one transaction; False where it was rolled back. A single item then has its error set."""
+        execute = self._connection.execute
+        try:
+            batch = self._upkeep.begin()
+            execute("BEGIN IMMEDIATE")
+            for item in items:
+                item.result = item.operation(batch)
+            batch.flush()
+        except Exception as error:
+            self._rolled_back(items, error, committing=False)
+            return False
+        began = time.perf_counter()
+        try:
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            self._rolled_back(items, error, committing=True)
+            return False
+        self.stats.last_commit_s = time.perf_counter() - began
+        self.stats.recent_s.append(self.stats.last_commit_s)
+        self.stats.commits.observe(self.stats.last_commit_s)
+        self.stats.longest_commit_s = max(self.stats.longest_commit_s, self.stats.last_commit_s)
+        for item in items:
+            item.error = None
+        batch.committed()
+        self._upkeep.committed(batch)
+        return True
+
+    def _rolled_back(self, items: list[_Item], error: Exception, *, committing: bool) -> None:
+        if is_fatal(error, committing=committing):
+            raise _FatalError(_failure(error)) from error
+        if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error as second:
+                raise _FatalError(_failure(second)) from second
+        if len(items) == 1:
+            items[0].result, items[0].error = None, _translated(error)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            # The loop was closed without `stop`: nobody waits for results any more, and what is durable stays so.
+            logger.debug("the event loop is closed")
+
+
+def _failure(error: Exception) -> StoreError:
+    return damage.told(f"the journal failed: {describe(error)}", error, fatal=True)
+
+
+def _fault_of_ours(error: Exception) -> StoreError:
+    return StoreError(f"the journal writer failed: {type(error).__name__}", fatal=True)
+
+
+class _FatalError(Exception):
+    def __init__(self, cause: StoreError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def is_fatal(error: BaseException, *, committing: bool) -> bool:
+    """Whether the process must stop rather than go on with this journal."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if not isinstance(error, sqlite3.Error) or code is None:
+        return False
+    if code in _FATAL_ANYWHERE or code & _PRIMARY in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return True
+    return committing and code not in _RECOVERABLE and code & _PRIMARY not in _RECOVERABLE
+
+
+def describe(error: BaseException) -> str:
+    """A database error for logs: its name and SQLite's own text, which never holds values."""
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{name}: {error}" if name else f"{type(error).__name__}: {error}"
+
+
+def _is_store_fault(error: BaseException | None) -> bool:
+    """Whether the database failed, and not the operation."""
+    return isinstance(error, NoRoomError) or (
+        isinstance(error, StoreError) and isinstance(error.__cause__, sqlite3.Error)
+    )
+
+
+def _is_full(error: BaseException | None) -> bool:
+    cause = error.__cause__ if error is not None else None
+    return getattr(cause, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+
+
+def _translated(error: Exception) -> Exception:
+    """What the submitter gets to see."""
+    if isinstance(error, LabRelayError):
+        return error
+    if isinstance(error, sqlite3.Error):
+        translated = StoreError(f"the journal cannot keep this: {describe(error)}")
+        translated.__cause__ = error
+        return translated
+    return error

@@ -1,0 +1,129 @@
+"""A copy of the journal from before its schema is changed, so that a new version which turns out to be wrong costs time
+and no results.
+
+Schema steps are transactions, so a step that *fails* needs no copy. This one is for a step that succeeds and does
+harm, which shows later. It lies in ``<data>/before-upgrade/`` with its anchor, as sealed as the journal itself; there
+is never more than one, and after `KEPT_DAYS` it goes by itself, so that no payload outlives its retention or its
+erasure for long.
+"""
+
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from engine.model.clock import Clock
+from engine.model.units import size_text
+from engine.store.core import migrate
+from engine.store.core.durable import sync_file, sync_folder
+from engine.store.core.ownership import hand_over_all
+
+FOLDER = "before-upgrade"
+KEPT_DAYS = 30
+SPARE_BYTES = 64 * 1024 * 1024  # that must stay free beside the copy: results go on coming
+_DAY_S = 86_400
+
+
+def keep(connection: sqlite3.Connection, data: Path, anchor: Path, clock: Clock) -> str:
+    """Copy the journal in ``data`` if the next thing is to change its schema; take an old copy away if not.
+
+    A copy that cannot be made does not keep the journal from opening: results wait, and the steps are transactions.
+
+    Args:
+        connection: the only one that writes, in no transaction.
+        anchor: the journal's anchor file.
+
+    Returns:
+        What the owner should be told, or nothing.
+    """
+    found, newest = migrate.version(connection), migrate.steps()[-1][0]
+    folder = data / FOLDER
+    if found == newest:
+        _tidy(folder, clock)
+        return ""
+    if found == 0 or found > newest:
+        return ""
+    try:
+        copy = _made_before(connection, folder, found) or _copy(connection, folder, found, anchor)
+    except (OSError, sqlite3.Error) as error:
+        _sweep(folder, keep=())
+        return f"No copy was made before the journal's schema went from {found} to {newest}: {error}"
+    return (
+        f"The journal's schema goes from {found} to {newest}; as it was before, it is in {copy} for {KEPT_DAYS} days. "
+        "docs/operations.md says how to go back"
+    )
+
+
+def room_needed(journal: Path) -> int:
+    """Bytes that must be free for the copy."""
+    return sum(_size(journal.with_name(journal.name + suffix)) for suffix in ("", "-wal")) + SPARE_BYTES
+
+
+def _made_before(connection: sqlite3.Connection, folder: Path, schema: int) -> Path | None:
+    """The copy that a start has made which ended amid the steps: no other has come to its end since.
+
+    It is from before the *first* of them, which one that is made now would not be.
+    """
+    state = _state(connection)
+    for path in sorted(folder.glob("journal-*.db")):
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as kept,
+        ):
+            if migrate.version(kept) <= schema and _state(kept) == state:
+                return path
+    return None
+
+
+def _state(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """What each start that comes to its end changes, and each row that is received."""
+    meta = connection.execute("SELECT name, value FROM meta WHERE name IN ('journal_id', 'boot') ORDER BY name")
+    row = connection.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1")
+    return (*meta.fetchall(), row.fetchone())
+
+
+def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Path) -> Path:
+    pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    need, free = pages * page + SPARE_BYTES, shutil.disk_usage(folder.parent).free
+    if free < need:
+        raise OSError(f"it needs {size_text(need)}, and {size_text(free)} are free")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = folder / f"journal-{schema:04}.db"
+    new = made.with_suffix(".new")
+    _sweep(folder, keep=(made.name,))
+    with closing(sqlite3.connect(new, isolation_level=None)) as target:
+        new.chmod(0o600)
+        target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole, below
+        connection.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE")
+    sync_file(new)
+    with suppress(FileNotFoundError):
+        shutil.copyfile(anchor, folder / f"journal-{schema:04}.anchor")
+        sync_file(folder / f"journal-{schema:04}.anchor")
+    hand_over_all(folder, folder.parent)
+    new.replace(made)  # only a whole copy has the name
+    sync_folder(folder)
+    sync_folder(folder.parent)
+    return made
+
+
+def _tidy(folder: Path, clock: Clock) -> None:
+    with suppress(OSError):
+        oldest = clock.now_us() / 1e6 - KEPT_DAYS * _DAY_S
+        if any(path.stat().st_mtime < oldest for path in folder.iterdir()):
+            _sweep(folder, keep=())
+            folder.rmdir()
+
+
+def _sweep(folder: Path, *, keep: tuple[str, ...]) -> None:
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name not in keep:
+                path.unlink()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,160 @@
+"""A data folder that was put back to an earlier state, whole: found by what is known of its journal elsewhere.
+
+A snapshot of a machine, or a copy of the folder, brings journal and anchor back together. Both agree, every hash is
+right, and what was acknowledged since is gone. Only what lies outside tells: a second anchor, the copies of the
+backup, the head of the chain in the log (`engine.runtime.other_history`).
+
+Analyzers go on sending, so such a journal receives and acknowledges. It delivers nothing until a person says so: it
+does not know which corrections, withdrawals and newer results it had sent, and an older one would go over them. One
+transaction notes the loss (act ``rollback``), leaves the lost numbers unused, marks open deliveries as maybe delivered,
+and pauses all deliveries.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hmac import compare_digest
+
+import orjson
+
+from engine.model.records import MAYBE_DELIVERED
+from engine.store.core import pruned_ranges as pruned
+from engine.store.core.anchor import Mark, Sealing
+from engine.store.core.batch import Batch
+from engine.store.core.loss import last_number
+from engine.store.operations import audit, pauses
+
+# Of the table `meta`: the act before which what is known elsewhere says nothing; the newest row that was verified, and
+# its chain value.
+HISTORY_FROM = "history_from"
+VERIFIED = "verified"
+WHAT_TO_DO = (
+    "let the analyzers send again from then on, correct what is known to be newer elsewhere, then let it deliver: "
+    "labrelay resume deliveries --reason TEXT"
+)
+
+Execute = Callable[..., sqlite3.Cursor]
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Something outside of the data folder that knows how far the journal was.
+
+    Attributes:
+        place: what and where, in words: "the anchor in /mnt/other".
+        mark: ``chain`` is empty where only the number is known.
+        sealed: it is an anchor, so its seal has to be the journal's.
+    """
+
+    place: str
+    mark: Mark
+    sealed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Rows that were acknowledged and are not in the journal.
+
+    Attributes:
+        text: what is wrong, with the range and who knows of it.
+        first, last: the missing row numbers; 0 and 0 where they cannot be told.
+    """
+
+    text: str
+    first: int = 0
+    last: int = 0
+
+
+def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal: Sealing | None) -> Rollback | None:
+    """What the witnesses know and the journal does not; the furthest of them tells the range.
+
+    Args:
+        seal: `Vault.anchor_seal`, where the key is at hand: without it the writer of an anchor cannot be told.
+    """
+    last_id, since = last_number(execute), _history_from(execute)
+    furthest: Witness | None = None
+    doubted: Rollback | None = None
+    for one in witnesses:
+        mark = one.mark
+        if mark.journal_id != journal_id or mark.last_id == 0 or mark.last_id < since:
+            continue
+        if one.sealed and seal is not None and not compare_digest(mark.seal, seal(mark.said)):
+            doubted = doubted or Rollback(f"{one.place} was not written with this journal's key")
+        elif mark.last_id > last_id:
+            furthest = one if furthest is None or mark.last_id > furthest.mark.last_id else furthest
+        elif doubted is None and (text := _differs(execute, mark)):
+            doubted = Rollback(f"{text} ({one.place} knows it): this journal goes on from an earlier state of itself")
+    if furthest is None:
+        return doubted
+    first, last = last_id + 1, furthest.mark.last_id
+    rows = f"row {first} was" if first == last else f"rows {first} to {last} were"
+    text = f"{rows} acknowledged and are not in the journal ({furthest.place} knows): its folder was put back, or cut"
+    return Rollback(text.replace("was acknowledged and are", "was acknowledged and is"), first, last)
+
+
+def note(batch: Batch, found: Rollback) -> int:
+    """Note it, and pause all deliveries; the number of the act."""
+    before = batch.last_id
+    batch.last_id = max(before, found.last)
+    what = {"reason": found.text, "first": found.first, "last": found.last, "newest": before}
+    act = audit.note(batch, "labrelay", "rollback", what)
+    if found.last:
+        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (found.first, found.last, act))
+    begin_history(batch, act)
+    pauses.stop_deliveries(batch, act)
+    # What is open was open then, and may have been delivered since.
+    batch.execute(
+        "UPDATE delivery SET flags = flags | ? WHERE state IN ('waiting', 'sending', 'held', 'dead')",
+        (MAYBE_DELIVERED,),
+    )
+    batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (before,))
+    batch.tail.restored_to = before
+    said = orjson.dumps({"act": act, "first": found.first, "last": found.last, "text": found.text})
+    batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (pauses.ROLLED_BACK, said))
+    return act
+
+
+def begin_history(batch: Batch, act: int) -> None:
+    """What is known elsewhere of rows before ``act`` is of an earlier history, and says nothing any more."""
+    batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (HISTORY_FROM, act))
+    batch.execute("DELETE FROM meta WHERE name = ?", (VERIFIED,))
+
+
+def verified(execute: Execute, row_id: int) -> None:
+    """Note that the rows up to ``row_id`` were found to be what was stored: a later start looks at those after it."""
+    row = execute("SELECT id, chain FROM journal WHERE id <= ? ORDER BY id DESC LIMIT 1", (row_id,)).fetchone()
+    said = orjson.dumps([row[0], row[1].hex()] if row is not None else [0, ""])
+    execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (VERIFIED, said))
+
+
+def undecided(execute: Execute) -> Rollback | None:
+    """The rollback that no person has decided about yet: all deliveries are still paused."""
+    row = execute(
+        "SELECT value FROM meta WHERE name = ? AND EXISTS"
+        " (SELECT 1 FROM pause WHERE channel = '' AND destination = '')",
+        (pauses.ROLLED_BACK,),
+    ).fetchone()
+    if row is None:
+        return None
+    said = orjson.loads(row[0])
+    return Rollback(said["text"], said["first"], said["last"])
+
+
+def _history_from(execute: Execute) -> int:
+    row = execute("SELECT value FROM meta WHERE name = ?", (HISTORY_FROM,)).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def _differs(execute: Execute, mark: Mark) -> str:
+    """Why the row of a mark is not the one that was acknowledged under its number, or nothing."""
+    row = execute("SELECT chain FROM journal WHERE id = ?", (mark.last_id,)).fetchone()
+    if row is not None:
+        other = mark.chain and row[0] != mark.chain
+        return f"row {mark.last_id} is not the one that was acknowledged under this number" if other else ""
+    gap = execute("SELECT 1 FROM gap WHERE first_id <= ? AND last_id >= ?", (mark.last_id, mark.last_id)).fetchone()
+    gone = pruned.around(execute, pruned.JOURNAL, mark.last_id)
+    if gone is not None and gone.last == mark.last_id and mark.chain and gone.chain not in (b"", mark.chain):
+        return f"row {mark.last_id} is not the one that was acknowledged under this number"
+    if gap is not None or (gone is not None and pruned.is_vouched_for(execute, gone)):
+        return ""
+    return f"row {mark.last_id} was acknowledged and is not in the journal"

@@ -1,0 +1,213 @@
+"""Rows of the journal, read around damage and checked one after another: numbers, hashes, the chain.
+
+Hashes and chain run over stored bytes, so no key is needed.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from engine.model.records import KIND_MESSAGE
+from engine.store.core import erased_rows as erased
+from engine.store.core.chain import chain_hash, row_hash
+from engine.store.core.connecting import DAMAGE
+from engine.store.core.erased_rows import Vouched
+from engine.store.core.pruned_ranges import Range
+
+CHUNK_ROWS = 500
+ROW_COLUMNS = "id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: ``missing``, ``changed``, ``chain``, ``numbering``, ``reference``, ``tally``, ``anchor``, ``sealed``,
+            ``unreadable``, ``structure`` or ``rollback``.
+        table: where; ``journal`` for rows of the journal.
+        first, last: the row numbers concerned (of that table), equal for a single one; 0 where none can be named.
+        text: for a person, without patient data.
+    """
+
+    kind: str
+    table: str
+    first: int
+    last: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class RowCheck:
+    """Checks rows as they come, in order of their numbers; knows one row's past."""
+
+    def __init__(
+        self,
+        first: int,
+        gaps: Iterable[tuple[int, int]],
+        chain: bytes | None,
+        gone: Iterable[Range] = (),
+        emptied: Vouched | None = None,
+        look_again: Callable[[], Iterable[Range]] = tuple,
+    ) -> None:
+        """
+        Args:
+            first: the number of the first row to come.
+            gaps: (first, last) of numbers that a person has given up for lost.
+            chain: the chain value before the first row, None if it is not known.
+            gone: what was let go, and is vouched for.
+            emptied: what was erased, and is vouched for.
+            look_again: gives ``gone`` as it is now: retention may go on beside a check.
+        """
+        self._look_again = look_again
+        self._emptied = emptied or Vouched()
+        self._expected = first
+        self._gaps = dict(gaps)
+        self._gone = {max(one.first, first): one for one in gone}
+        # What the chain value before the next row may be: as stored, and as computed where the stored one may be
+        # damaged. Only so can it be told which of two neighbours is the bad one. Empty: not known.
+        self._before = [chain] if chain is not None else []
+        self._seqs: dict[str, int] | None = {} if first == 1 else None
+        self._lost = 0  # rows that are not there, or damaged; any of them may have been a message of any channel
+
+    def feed(self, row: "tuple[Any, ...] | Unreadable") -> Iterator[Finding]:
+        if isinstance(row, Unreadable):
+            yield from self._skip_to(row.id)
+            self._expected, self._before = row.id + 1, []
+            self._lost += 1
+            yield Finding("unreadable", "journal", row.id, row.id, f"row {row.id}: on a damaged page, cannot be read")
+            return
+        row_id, kind, channel, seq, *_ = row
+        yield from self._skip_to(row_id)
+        self._expected = row_id + 1
+        findings = list(self._hashes(row))
+        yield from findings
+        if any(finding.kind == "changed" for finding in findings):
+            self._lost += 1  # what it says of itself cannot be believed
+        elif kind == KIND_MESSAGE and self._seqs is not None:
+            expected = self._seqs.get(channel, 0) + 1
+            skipped = seq - expected
+            if 0 <= skipped <= self._lost:  # those are named already, as missing rows
+                self._lost -= skipped
+            else:
+                what = f"message {seq} of channel {channel} comes after {expected - 1}"
+                yield Finding("numbering", "journal", row_id, row_id, f"row {row_id}: {what}")
+            self._seqs[channel] = seq
+
+    def end(self, last_id: int) -> Iterator[Finding]:
+        """No row comes any more; ``last_id`` was the number of the last one that there should be."""
+        yield from self._skip_to(last_id + 1)
+
+    def _skip_to(self, row_id: int) -> Iterator[Finding]:
+        first = self._expected
+        while first < row_id and (first in self._gaps or self._is_gone(first, row_id)):
+            if first in self._gone:  # let go, and the chain goes on from what the record says
+                one = self._gone[first]
+                last, self._before = one.last, [one.chain] if one.chain else []
+            else:  # given up for lost, and the chain goes on over it
+                last = self._gaps[first]
+            self._lost += last + 1 - first
+            first = last + 1
+        if first < row_id:
+            last = row_id - 1
+            rows = f"row {first} is" if first == last else f"rows {first} to {last} are"
+            yield Finding("missing", "journal", first, last, f"{rows} missing")
+            self._before = []
+            self._lost += last - first + 1
+
+    def _is_gone(self, number: int, row_id: int) -> bool:
+        """Whether what is missing from ``number`` on was let go; also if it was since the check began.
+
+        Args:
+            row_id: the next row that is there, or was as it was read.
+        """
+        if number not in self._gone:
+            found = next((one for one in self._look_again() if one.first <= number <= one.last), None)
+            if found is not None:
+                if found.last >= row_id:  # gone, too, since it was read: what the chain was before it, none can say
+                    found = replace(found, last=row_id - 1, chain=b"")
+                self._gone[number] = found
+        return number in self._gone
+
+    def _hashes(self, row: tuple[Any, ...]) -> Iterator[Finding]:
+        row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body = row
+        computed = b""
+        with suppress(Exception):  # a damaged row may hold values of any type and size
+            computed = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
+        if computed != own and self._emptied.covers(erased.JOURNAL, row_id, own, computed):
+            computed = own
+        from_computed = [chain_hash(before, computed) for before in self._before]
+        from_stored = [chain_hash(before, own) for before in self._before]
+        if computed != own:
+            intact = chain in from_computed
+            what = "its hash value is damaged, its content is intact" if intact else "not what was stored"
+            yield Finding("changed", "journal", row_id, row_id, f"row {row_id}: {what}")
+        elif self._before and chain not in from_computed:
+            what = f"its chain value does not follow from row {row_id - 1}"
+            yield Finding("chain", "journal", row_id, row_id, f"row {row_id}: {what}")
+        confirmed = chain in from_computed or chain in from_stored
+        self._before = [chain] if confirmed else [chain, *from_computed, *from_stored]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that is there (an index or a neighbour says so) but lies on a damaged page."""
+
+    id: int
+
+
+def read_rows(
+    connection: sqlite3.Connection,
+    first: int,
+    last: int,
+    columns: str = ROW_COLUMNS,
+    table: str = "journal",
+    key: str = "id",
+) -> Iterator["tuple[Any, ...] | Unreadable"]:
+    """The rows of a table by number, ascending, in short transactions; around what is damaged one by one.
+
+    A damaged page need not look damaged to SQLite: one cell with a wrong number in it ends a range early, or is a row
+    out of its place. So a range with a hole is read from its other end too, and where the two differ, number by
+    number. ``columns`` begins with ``key``, or names it.
+    """
+    select = f"SELECT {columns} FROM {table} WHERE {key}"  # noqa: S608 - constants
+    place = [name.strip() for name in columns.split(",")].index(key)
+    for begin in range(first, last + 1, CHUNK_ROWS):
+        end = min(begin + CHUNK_ROWS - 1, last)
+        between = f"{select} BETWEEN ? AND ? ORDER BY {key}"
+        try:
+            rows = connection.execute(between, (begin, end)).fetchall()
+            numbers = [row[place] for row in rows]
+            if numbers != list(range(begin, end + 1)):
+                backwards = connection.execute(f"{between} DESC", (begin, end)).fetchall()
+                if not _ascend(numbers, begin, end) or backwards[::-1] != rows:
+                    yield from _one_by_one(connection, select, place, begin, end, [*rows, *backwards])
+                    continue
+            yield from rows
+        except DAMAGE:
+            yield from _one_by_one(connection, select, place, begin, end, [])
+
+
+def _ascend(numbers: list[int], begin: int, end: int) -> bool:
+    return all(earlier < later for earlier, later in pairwise([begin - 1, *numbers, end + 1]))
+
+
+def _one_by_one(
+    connection: sqlite3.Connection, select: str, place: int, begin: int, end: int, met: list[tuple[Any, ...]]
+) -> Iterator["tuple[Any, ...] | Unreadable"]:
+    """Each number on its own; ``met`` are rows that a walk came by, which a search may miss."""
+    by_walk = {row[place]: row for row in met}
+    for row_id in range(begin, end + 1):
+        try:
+            rows = connection.execute(f"{select} = ?", (row_id,)).fetchall()
+        except DAMAGE:
+            yield by_walk.get(row_id) or Unreadable(row_id)
+            continue
+        found = next((row for row in rows if row[place] == row_id), None) or by_walk.get(row_id)
+        if found is not None:
+            yield found

@@ -1,0 +1,495 @@
+"""Is the journal still what it was? Names every row that is not.
+
+The short form needs no key: hashes and chain run over stored bytes. It checks that every number from 1 on is there,
+every row's hash and the chain, the numbering of channels and lanes, documents, the kept tallies, the anchor, and
+SQLite's own structures. The deep form also opens every sealed column.
+
+It may run beside the daemon: rows never change, so they are read in short transactions that do not keep the log from
+being emptied, and the anchor is read before the newest row number.
+"""
+
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
+from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
+from engine.store.core import anchor
+from engine.store.core import erased_rows as erased
+from engine.store.core import pruned_ranges as pruned
+from engine.store.core.chain import GENESIS, document_hash, row_hash
+from engine.store.core.connecting import DAMAGE, access, connect
+from engine.store.core.erased_rows import Vouched
+from engine.store.core.key_encryption_key import key_id, unlock
+from engine.store.core.loss import LossError, find_loss, find_total_loss, last_number
+from engine.store.core.pruned_ranges import Range
+from engine.store.core.vault import Vault, WrappedKey
+from engine.store.integrity import rollback
+from engine.store.integrity.rollback import Witness
+from engine.store.integrity.row_check import CHUNK_ROWS, Finding, RowCheck, Unreadable, read_rows
+from engine.store.operations import number_bearers as bearers
+
+Progress = Callable[[int, int], None]
+Elsewhere = Callable[[bytes], Iterable[Witness]]
+
+
+def run(
+    data: Path,
+    *,
+    deep: bool = False,
+    anchor_path: Path | None = None,
+    progress: Progress | None = None,
+    elsewhere: Elsewhere = lambda journal_id: (),
+) -> list[Finding]:
+    """Check the journal in folder ``data``; an empty list means that nothing is wrong.
+
+    Args:
+        deep: also open every sealed column; needs the key.
+        progress: called with (rows checked, rows in all).
+        elsewhere: what is known of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
+
+    Raises:
+        StoreError: there is no journal, or the file cannot be opened for another reason than damage.
+        ConfigError, IntegrityError: ``deep``, and the key is missing or another one.
+    """
+    path = data / "journal.db"
+    reading = anchor.read(anchor_path or data / "journal.anchor")
+    lost = _nothing_left(path, reading)
+    if lost is not None:
+        return [_lost(lost)]
+    if not path.exists():
+        raise StoreError(f"{path}: there is no journal")
+    findings: list[Finding] = []
+    try:
+        with access(path) as immutable, closing(connect(path, immutable=immutable)) as connection:
+            try:
+                vault = _vault(connection, data) if deep else None
+                findings.extend(_elsewhere(connection, reading, data, elsewhere))
+                findings.extend(_findings(connection, reading, vault, progress or (lambda done, total: None)))
+            except DAMAGE as error:  # not one row can be read: the schema itself is damaged
+                findings.append(Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
+    except DamagedError as error:  # nor its header
+        findings.append(Finding("structure", "", 0, 0, error.what))
+    return findings
+
+
+def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None) -> list[Finding]:
+    """The short check of a journal file that nobody writes, as a copy is; leaves nothing beside it.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    reading = anchor.read(anchor_path)
+    with closing(connect(path, immutable=True)) as connection:
+        try:
+            return list(_findings(connection, reading, None, progress or (lambda done, total: None)))
+        except DAMAGE as error:
+            return [Finding("structure", "", 0, 0, f"the journal cannot be read: {error}")]
+
+
+def recent(connection: sqlite3.Connection, last_id: int) -> list[Finding]:
+    """The quick look at the start of the daemon: the newest rows, back to the one that was verified last.
+
+    At least `START_LEAST` rows; at most `START_MOST`, or fewer where they hold more than `START_BYTES`: a start costs
+    what is new, not what is kept.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (rollback.VERIFIED,)).fetchone()
+    known, chain_there = orjson.loads(row[0]) if row is not None else (0, "")
+    there = connection.execute("SELECT chain FROM journal WHERE id = ?", (known,)).fetchone()
+    if there is not None and there[0].hex() != chain_there:
+        text = f"row {known}: not the one that was verified under this number"
+        return [Finding("chain", "journal", known, known, text), *_tail(connection, last_id, START_LEAST)]
+    return _tail(connection, last_id, max(START_LEAST, min(last_id - known + 1, _affordable(connection))))
+
+
+def _affordable(connection: sqlite3.Connection) -> int:
+    """How many of the newest rows a start can look at."""
+    total = count = 0
+    for (size,) in connection.execute("SELECT size FROM journal ORDER BY id DESC LIMIT ?", (START_MOST,)):
+        total, count = total + size, count + 1
+        if total > START_BYTES:
+            break
+    return count
+
+
+def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Finding]:
+    first = max(1, last_id - rows + 1)
+    before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
+    chain = before[0] if before else GENESIS if first == 1 else None
+    gone = [one for one in vouched(connection, pruned.JOURNAL) if one.last >= first]
+    # One that began before it: a restoration leaves a million numbers unused.
+    gaps = [(max(begin, first), end) for begin, end in _gaps(connection) if end >= first]
+    check = RowCheck(first, gaps, chain, gone, erased.vouched(connection.execute))
+    findings = [finding for row in read_rows(connection, first, last_id) for finding in check.feed(row)]
+    return findings + list(check.end(last_id))
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+# What comes of a value of the wrong kind, where a damaged page reads as if it were whole.
+NO_VALUE = (TypeError, ValueError, KeyError, OverflowError)
+ROLLBACK = "rollback"
+START_LEAST = 1000
+START_MOST = 20_000
+START_BYTES = 64 * 1024 * 1024
+
+
+# -- everything ----------------------------------------------------------------------------------------------------
+
+
+def _findings(
+    connection: sqlite3.Connection, reading: anchor.Reading, vault: Vault | None, progress: Progress
+) -> Iterator[Finding]:
+    steps: list[tuple[str, Iterator[Finding]]] = [
+        ("anchor", _anchor(connection, reading)),
+        ("pruned", _records(connection)),
+        ("journal", _journal(connection, vault, progress)),
+        ("document", _documents(connection, vault)),
+        ("delivery", _lanes(connection)),
+        ("tallies", _tallies(connection)),
+        ("notes", _notes(connection, vault)),
+        ("structure", _structure(connection)),
+    ]
+    for name, step in steps:
+        try:
+            yield from step
+        except DAMAGE as error:  # a page that this step cannot do without; the others may do
+            yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: {error}")
+        except NO_VALUE as error:
+            kind = type(error).__name__
+            yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: a value is damaged ({kind})")
+
+
+def _nothing_left(path: Path, reading: anchor.Reading) -> LossError | None:
+    """Whether no journal, or an empty file, stands where the anchor knows one."""
+    with (
+        suppress(*DAMAGE),
+        closing(connect(path) if path.exists() else sqlite3.connect(":memory:")) as connection,
+    ):
+        return find_total_loss(connection, reading)
+    return None
+
+
+def _lost(loss: LossError) -> Finding:
+    return Finding("anchor", "journal", loss.first, loss.last, str(loss))
+
+
+def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator[Finding]:
+    loss = find_total_loss(connection, reading)
+    try:
+        if loss is None:
+            (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+            loss = find_loss(connection, reading, journal_id)
+    except DAMAGE:
+        return  # the row that the anchor names is on a damaged page: the scan names it
+    if loss is not None:
+        yield _lost(loss)
+    for slot in reading.damaged:
+        yield Finding(
+            "anchor", "anchor", slot, slot, f"slot {slot} of the anchor is damaged; the next commit renews it"
+        )
+
+
+def _elsewhere(
+    connection: sqlite3.Connection, reading: anchor.Reading, data: Path, ask: Elsewhere
+) -> Iterator[Finding]:
+    """What is known of the journal outside of its folder; and by whom its anchors were written, where the key is at
+    hand."""
+    with suppress(*DAMAGE, TypeError):  # a journal whose tables cannot be read: the scan names it
+        (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+        vault: Vault | None = None
+        with suppress(ConfigError, IntegrityError, OSError):
+            vault = _vault(connection, data)
+        if vault is not None and reading.mark is not None and reading.mark.journal_id == journal_id:
+            forged = find_loss(connection, reading, journal_id, vault)
+            if forged is not None and find_loss(connection, reading, journal_id) is None:
+                yield _lost(forged)
+        back = rollback.undecided(connection.execute) or rollback.find(
+            connection.execute, ask(journal_id), journal_id, None if vault is None else vault.anchor_seal
+        )
+        if back is not None:
+            yield Finding(ROLLBACK, "journal", back.first, back.last, back.text)
+
+
+def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Ranges that nothing vouches for: their numbers are missing, whatever the table says."""
+    with _at_once(connection):
+        every = pruned.every(connection.execute)
+        wrong = [one for one in every if not pruned.is_vouched_for(connection.execute, one)]
+    for one in wrong:
+        text = f"{one.what} {one.first} to {one.last}: said to be let go, and row {one.record} does not say so"
+        yield Finding("reference", "pruned", one.first, one.last, text)
+
+
+def vouched(connection: sqlite3.Connection, what: str | None = None) -> list[Range]:
+    """What was let go, as far as the journal vouches for it."""
+    with _at_once(connection):
+        every = [one for one in pruned.every(connection.execute) if what is None or one.what == what]
+        return [one for one in every if pruned.is_vouched_for(connection.execute, one)]
+
+
+@contextmanager
+def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
+    """Statements that must see the same: retention may go on beside a check."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
+    last_id = last_number(connection.execute)
+    emptied = erased.vouched(connection.execute)
+    gone = partial(vouched, connection, pruned.JOURNAL)
+    check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
+    for row in read_rows(connection, 1, last_id):
+        yield from check.feed(row)
+        if isinstance(row, Unreadable):
+            continue
+        if vault is not None:
+            yield from _open_row(vault, row, emptied)
+        if row[0] % CHUNK_ROWS == 0:
+            progress(row[0], last_id)
+    yield from check.end(last_id)
+    progress(last_id, last_id)
+
+
+def _open_row(vault: Vault, row: tuple[Any, ...], emptied: Vouched) -> Iterator[Finding]:
+    row_id, kind, channel, _, _, _, _, size, token, own, _, meta, body = row
+    try:
+        vault.open(meta, "meta", row_id, channel)
+        payload = vault.open(body, "body", row_id, channel)
+    except (IntegrityError, TypeError) as error:
+        yield Finding("sealed", "journal", row_id, row_id, str(error))
+        return
+    if not payload and size and emptied.covers(erased.JOURNAL, row_id, own, row_hash(*row[:9], *row[11:])):
+        return
+    if len(payload) != size:
+        yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: {len(payload)} bytes, {size} were stored")
+    if kind == KIND_MESSAGE and not vault.fits(token, channel, sha256(payload).digest()):
+        yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: its token is not that of its content")
+    if kind in (KIND_PRUNED, KIND_ERASED) and not _vouches(payload, token):
+        text = f"row {row_id}: what it vouches for is not what it was written for"
+        yield Finding("sealed", "journal", row_id, row_id, text)
+
+
+def _vouches(payload: bytes, token: bytes) -> bool:
+    """Whether a record still says what it said under its seal; those of the first version did not say it there."""
+    with suppress(ValueError, AttributeError):
+        said = orjson.loads(payload).get("vouches")
+        return said is None or bool(said == sha256(token).hexdigest())
+    return False
+
+
+def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    expected, given_up = 1, document_gaps(connection)
+    given_up.update((one.first, one.last) for one in vouched(connection, pruned.DOCUMENT))
+    emptied = erased.vouched(connection.execute)
+    columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
+    last = _number(connection, "SELECT max(id) FROM document")
+    for row in read_rows(connection, 1, last, columns, "document"):
+        if isinstance(row, Unreadable):
+            expected = row.id + 1
+            yield Finding("unreadable", "document", row.id, row.id, f"document {row.id}: on a damaged page")
+            continue
+        document_id, message_id, *fields, stored = row
+        while expected < document_id:
+            if expected not in given_up:  # it may have been let go since
+                now = vouched(connection, pruned.DOCUMENT)
+                # This row was there as it was read, and may have gone since, in one range with those before it.
+                before = document_id - 1
+                given_up.update((expected, min(one.last, before)) for one in now if one.first <= expected <= one.last)
+            if expected not in given_up:
+                break
+            expected = given_up[expected] + 1
+        if document_id != expected:
+            text = f"documents {expected} to {document_id - 1} are missing"
+            yield Finding("missing", "document", expected, document_id - 1, text)
+        expected = document_id + 1
+        computed = b""
+        with suppress(Exception):
+            computed = document_hash(document_id, message_id, *fields)
+        if computed != stored and not emptied.covers(erased.DOCUMENT, document_id, stored, computed):
+            yield Finding(
+                "changed", "document", document_id, document_id, f"document {document_id}: not what was stored"
+            )
+        elif vault is not None:
+            channel = connection.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
+            if channel or connection.execute("SELECT 1 FROM document WHERE id = ?", (document_id,)).fetchone():
+                yield from _open(vault, fields[-1], "document", "document", document_id, channel[0] if channel else "")
+
+
+def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
+    with _at_once(connection):
+        lanes = connection.execute("SELECT id, channel, destination, last_seq FROM lane ORDER BY id").fetchall()
+        let_go: dict[str, dict[int, int]] = {}
+        for one in vouched(connection):
+            let_go.setdefault(one.what, {})[one.first] = one.last
+        taken = {row[0]: array("q") for row in lanes}
+        for lane_id, seq in connection.execute("SELECT lane, seq FROM delivery ORDER BY id"):
+            if lane_id in taken:  # else it is named below
+                taken[lane_id].append(seq)
+    for lane_id, channel, destination, last_seq in lanes:
+        name, expected = f"lane {channel} to {destination}", 1
+        gone = let_go.get(pruned.lane(lane_id), {})
+        for seq in sorted(taken.pop(lane_id)):
+            while expected < seq and expected in gone:
+                expected = gone[expected] + 1
+            if seq < expected:
+                yield Finding("reference", "delivery", seq, seq, f"{name}: delivery {seq} is there twice")
+                continue
+            if seq != expected:
+                yield Finding(
+                    "missing", "delivery", expected, seq - 1, f"{name}: deliveries {expected} to {seq - 1} are missing"
+                )
+            expected = seq + 1
+        while expected in gone:
+            expected = gone[expected] + 1
+        if expected <= last_seq:
+            yield Finding(
+                "missing", "delivery", expected, last_seq, f"{name}: deliveries {expected} to {last_seq} are missing"
+            )
+    for delivery_id, message_id, document_id, there in connection.execute(
+        "SELECT d.id, d.message_id, d.document_id, o.id IS NOT NULL AND j.id IS NOT NULL FROM delivery d"
+        " LEFT JOIN document o ON o.id = d.document_id LEFT JOIN journal j ON j.id = d.message_id"
+        " LEFT JOIN lane l ON l.id = d.lane"
+        " WHERE o.id IS NULL OR j.id IS NULL OR o.message_id <> d.message_id OR l.channel IS NOT j.channel"
+    ).fetchall():
+        text = f"delivery {delivery_id}: its document {document_id} or message {message_id} is missing"
+        if there:
+            text = f"delivery {delivery_id}: its document {document_id} or lane is not one of message {message_id}"
+        yield Finding("reference", "delivery", delivery_id, delivery_id, text)
+
+
+def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """The kept numbers against a recount, each pair in one snapshot."""
+    for channel, kept, counted in connection.execute(
+        "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete,"
+        # where the newest rows were let go or given up, the highest number is known from the kept one alone
+        " CASE WHEN max((SELECT coalesce(max(last), 0) FROM pruned WHERE what = 'journal'),"
+        "  (SELECT coalesce(max(last_id), 0) FROM gap)) > coalesce(n.newest, 0)"
+        "  THEN c.last_seq ELSE coalesce(n.last, 0) END || ' ' || coalesce(n.stored, 0) || ' '"
+        " || coalesce(n.dead, 0) || ' ' || coalesce(n.incomplete, 0)"
+        " FROM channel c LEFT JOIN (SELECT j.channel, max(j.seq) last, max(j.id) newest, sum(s.id IS NULL) stored,"
+        "  sum(s.state = 'dead') dead, sum(s.state = 'incomplete') incomplete"
+        "  FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+        "  WHERE j.kind = 1 GROUP BY j.channel) n ON n.channel = c.name"
+    ).fetchall():
+        if kept != counted:
+            text = f"channel {channel}: last, stored, dead, incomplete are kept as {kept} and count as {counted}"
+            yield Finding("tally", "channel", 0, 0, text)
+    for lane_id, channel, destination, kept, counted in connection.execute(
+        "SELECT l.id, l.channel, l.destination, l.open || ' ' || l.dead || ' ' || l.held, coalesce(n.counted, '0 0 0')"
+        " FROM lane l LEFT JOIN (SELECT lane, sum(state IN ('waiting', 'sending')) || ' ' || sum(state = 'dead') || ' '"
+        "  || sum(state = 'held') counted FROM delivery GROUP BY lane) n ON n.lane = l.id"
+    ).fetchall():
+        if kept != counted:
+            text = f"lane {channel} to {destination}: open, dead, held are kept as {kept} and count as {counted}"
+            yield Finding("tally", "lane", lane_id, lane_id, text)
+
+
+# Beside the journal, by table: column, row, channel and content of what is sealed, as it was sealed.
+_NOTES = {
+    "message_state": "SELECT 'message_state', s.id, j.channel, s.detail FROM message_state s"
+    " JOIN journal j ON j.id = s.id WHERE s.detail <> x''",
+    "delivery": "SELECT 'delivery', d.id, l.channel, d.detail FROM delivery d JOIN lane l ON l.id = d.lane"
+    " WHERE d.detail <> x''",
+    "attempt": "SELECT 'attempt ' || a.n, a.delivery, l.channel, a.detail FROM attempt a"
+    " JOIN delivery d ON d.id = a.delivery JOIN lane l ON l.id = d.lane WHERE a.detail <> x''",
+    "line_trace": "SELECT 'line_trace', id, channel, content FROM line_trace",
+    "earlier_value": "SELECT 'earlier_value', id, '', value FROM earlier_value",
+    "unmapped_code": "SELECT 'unmapped', id, channel, text FROM unmapped_code",
+    "bearer": "SELECT 'bearer', number, '', record FROM bearer WHERE record <> x''",
+    "bearer_asked": "SELECT 'bearer', number, '', record FROM bearer_asked WHERE record <> x''",
+}
+
+
+def _notes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
+    """Sealed notes beside the journal; they have no hash of their own, opening them is their check."""
+    if vault is None:
+        return
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    for table, select in _NOTES.items():
+        if table in there:  # a copy of an earlier version may lack it
+            for column, row, channel, sealed in connection.execute(select):
+                row_id = row if isinstance(row, int) else bearers.sealed_to(row)
+                yield from _open(vault, sealed, column, table, row_id, channel)
+
+
+def _structure(connection: sqlite3.Connection) -> Iterator[Finding]:
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    for (table,) in tables:
+        for (text,) in connection.execute(f"PRAGMA integrity_check('{table}')").fetchall():
+            if text != "ok":
+                yield Finding("structure", table, 0, 0, f"table {table}: {text}")
+
+
+def _open(vault: Vault, sealed: bytes, column: str, table: str, row_id: int, channel: str) -> Iterator[Finding]:
+    try:
+        vault.open(sealed, column, row_id, channel)
+    except IntegrityError as error:
+        yield Finding("sealed", table, row_id, row_id, str(error))
+
+
+def _gaps(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+    return connection.execute("SELECT first_id, last_id FROM gap").fetchall()
+
+
+def document_gaps(connection: sqlite3.Connection) -> dict[int, int]:
+    """Documents that `engine.store.recovery.salvage` could not bring over: first -> last."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'document_gaps'").fetchone()
+    return dict(orjson.loads(row[0])) if row else {}
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    return int(connection.execute(query).fetchone()[0] or 0)
+
+
+def _vault(connection: sqlite3.Connection, data: Path) -> Vault:
+    (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+    try:
+        kek = unlock(data, expected).kek
+    except (ConfigError, IntegrityError, OSError) as error:
+        raise IntegrityError(
+            f"the key of this journal is not at hand: a deep check needs it ({key_id(expected)})"
+        ) from error
+    return _Keys(kek, connection)
+
+
+class _Keys(Vault):
+    """Those of the journal, and those that a daemon makes beside the check: each month has its own."""
+
+    def __init__(self, kek: bytes, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: set[int] = set()
+        super().__init__(kek, self._fresh())
+
+    def open_packed(self, sealed: bytes, column: str, row_id: int, channel: str) -> tuple[bytes, bool]:
+        try:
+            return super().open_packed(sealed, column, row_id, channel)
+        except IntegrityError:
+            fresh = self._fresh()
+            if not fresh:
+                raise
+            for wrapped in fresh:
+                self.add(wrapped, self._unwrap(wrapped))
+            return super().open_packed(sealed, column, row_id, channel)
+
+    def _fresh(self) -> list[WrappedKey]:
+        """Keys that are not known yet."""
+        rows = self._connection.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
+        fresh = [WrappedKey(*row) for row in rows if row[0] not in self._known]
+        self._known.update(one.id for one in fresh)
+        return fresh

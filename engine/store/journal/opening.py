@@ -1,0 +1,132 @@
+"""Opening the files of a journal, step by step: the writer's connection, the key, a new journal's first rows."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.store.core import damage
+from engine.store.core import key_encryption_key as kek
+from engine.store.core.batch import Batch
+from engine.store.core.connecting import data_keys
+from engine.store.core.durable import sync_folder, sync_way_to
+from engine.store.core.lock import SiteLock
+from engine.store.core.loss import LossError
+from engine.store.core.ownership import hand_over
+from engine.store.core.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
+from engine.store.integrity import rollback
+from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.lifecycle import key_rotation as rotation
+from engine.store.operations import audit
+
+_PRIMARY = 0xFF
+_RIGHTS_OR_ROOM = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL}
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The writer's connection; the file is made (readable by its owner only) and durable where there is none."""
+    sync_way_to(path.parent)
+    fresh = not path.exists()
+    if fresh:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hand_over(descriptor, path.parent)
+        os.close(descriptor)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StoreError(f"{path}: this file system does not carry SQLite's write-ahead log")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA mmap_size = 0")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    if fresh:
+        sync_folder(path.parent)
+    return connection
+
+
+def unlock(
+    connection: sqlite3.Connection, data: Path, clock: Clock, given: bytes | None
+) -> tuple[list[str], Vault, bytes]:
+    """Find or make the key, and the journal's own id; (notes, vault, journal id)."""
+    notes: list[str] = []
+    meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    if given is not None and meta.get("key_check") == check_value(given):
+        return notes, Vault(given, data_keys(connection)), meta["journal_id"]
+    if "key_check" not in meta:
+        found = kek.first(data)
+        if found is None:
+            made, note = make_kek(data)
+            notes.append(note)
+        else:
+            made = found.kek
+            notes.append(
+                f"There was no journal in {data}, and a new one was begun under the key that was there. Where this is "
+                "no new site, stop it and look where the old one is: labrelay restore makes one of a copy"
+            )
+        _found_journal(connection, made, clock)
+        meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    else:
+        rotation.clear_up(data, meta["key_check"])
+    key = kek.unlock(data, meta["key_check"])
+    return notes, Vault(key.kek, data_keys(connection)), meta["journal_id"]
+
+
+def _found_journal(connection: sqlite3.Connection, key: bytes, clock: Clock) -> None:
+    """Write the first rows of a new journal, in one transaction."""
+    maker = Vault(key, ())
+    now_us = clock.now_us()
+    connection.execute("BEGIN IMMEDIATE")
+    for key_id, key_class in enumerate((IDENTITY, TOKEN), start=1):
+        wrapped, _ = maker.make(key_id, key_class, "")
+        connection.execute(
+            "INSERT INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, '', ?, ?)",
+            (wrapped.id, wrapped.key_class, wrapped.wrapped, now_us),
+        )
+    connection.executemany(
+        "INSERT INTO meta (name, value) VALUES (?, ?)",
+        [("journal_id", os.urandom(16)), ("key_check", check_value(key)), ("created_us", now_us), ("boot", 0)],
+    )
+    connection.execute("COMMIT")
+
+
+def count_boot(connection: sqlite3.Connection) -> int:
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'boot'")
+    return int(connection.execute("SELECT value FROM meta WHERE name = 'boot'").fetchone()[0])
+
+
+def wal_of(path: Path) -> Path:
+    """The log of a database; where that is a link to another disk, SQLite has the log beside the file itself."""
+    file = path.resolve()
+    return file.with_name(file.name + "-wal")
+
+
+def unopened(path: Path, error: Exception) -> StoreError:
+    """Why the journal cannot be opened. Rights and room say nothing of what the file holds, and are no reason to doubt
+    it."""
+    if getattr(error, "sqlite_errorcode", 0) & _PRIMARY not in _RIGHTS_OR_ROOM:
+        return damage.told(f"{path}: cannot be opened: {error}", error, fatal=True)
+    return StoreError(
+        f"{path}: cannot be opened for writing: {error}. The data folder and the files in it have to belong to the "
+        "service's user, and the disk needs room"
+    )
+
+
+def abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
+    if connection is not None:
+        connection.close()
+    lock.release()
+
+
+def accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:
+    """Note a loss that a person has accepted; the missing numbers stay unused."""
+    batch.last_id = max(batch.last_id, loss.last)
+    what = {"what": str(loss), "first": loss.first, "last": loss.last, "because": because}
+    act = audit.note(batch, actor, "accept-loss", what)
+    if loss.last:
+        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (loss.first, loss.last, act))
+    rollback.begin_history(batch, act)
+    return act

@@ -1,0 +1,348 @@
+"""What the writer thread does beside batches: keys of a new month, the anchor, checkpoints, sweeps.
+
+Checkpoints run here and nowhere else. SQLite's own automatic one is off: it would run inside somebody's commit, and a
+second connection that checkpoints is what an old fault of SQLite's needs to do harm. PASSIVE ones, between batches,
+keep the log small as long as no reader holds an old snapshot; past the cap the log is emptied by force of waiting for
+readers (who have a deadline), a little at a time.
+"""
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import tzinfo
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.store.core.anchor import Anchor
+from engine.store.core.batch import Batch, Tail, month_of
+from engine.store.core.reserve import Reserve
+from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
+from engine.store.core.writer import describe, is_fatal
+from engine.store.lifecycle import retention
+from engine.store.operations import dedup as memory
+from engine.store.operations import delta_history as earlier
+from engine.store.operations import failure_fingerprint as causes
+from engine.store.operations import incomplete as unfinished
+from engine.store.operations import number_bearers as bearers
+from engine.store.operations import server_versions
+
+logger = logging.getLogger("labrelay." + __name__)
+
+PAGE_BYTES = 8192
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+WAL_CAP_BYTES = 64 * 1024 * 1024
+ANCHOR_SYNC_S = 1.0
+SWEEP_S = 1.0
+SWEEP_ROUND_S = 3600.0
+RETENTION_EVERY_S = 6 * 3600.0  # between two walks ...
+RETENTION_FIRST_S = 60.0  # ... and from the start to the first
+RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long, and so many times what the step took:
+RETENTION_IDLE = 10  # ... while nothing comes
+RETENTION_BUSY = 100  # ... while messages come: less than one in a hundred finds a step under way
+RESERVE_LOOK_S = 1.0
+BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
+
+# How long the log is cannot be asked for without a checkpoint. What a batch adds beside its sealed values (leaves of
+# the tables and indexes it touches) is estimated, and each checkpoint mends the estimate.
+_OVERHEAD_AT_FIRST = 12 * PAGE_BYTES
+
+T = TypeVar("T")
+
+
+class StoreUpkeep:
+    """Owns the writer's connection between batches. Used by the writer thread, and by its opener before that runs."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        wal: Path,
+        tail: Tail,
+        vault: Vault,
+        anchor: Anchor,
+        clock: Clock,
+        zone: tzinfo,
+        boot: int,
+        reserve: Reserve | None = None,
+    ) -> None:
+        """``reserve``: of a daemon; a command that opens a journal for one act keeps none."""
+        self.wal_bytes = 0
+        self.anchor_fault = ""
+        self.over_cap = False
+        self.config_hash = ""
+        self.policy: retention.Policy | None = None  # nothing goes before the owner says what may
+        self._connection = connection
+        self._wal = wal
+        self._tail = tail
+        self._vault = vault
+        self._anchor = anchor
+        self._clock = clock
+        self._zone = zone
+        self._boot = boot
+        self._reserve = reserve
+        self._next_look = 0.0
+        self._batches = 0
+        self._stored_bytes = 0
+        self._overhead = _OVERHEAD_AT_FIRST
+        self._checkpoint_failed = False
+        self._put_off = False
+        self._next_anchor_sync = 0.0
+        self._next_sweep = 0.0
+        self._walk: retention.Run | None = None
+        now_us = clock.now_us()
+        self._steady_from_us = now_us - retention.behind(connection.execute, now_us)
+        self._steady_at = clock.monotonic()
+        self._next_walk = clock.monotonic() + RETENTION_FIRST_S
+        self._next_step = 0.0
+        self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
+            (memory.sweep_repeats, 0.0),
+            (memory.sweep_reports, 0.0),
+            (bearers.sweep_bearers, 0.0),
+            (earlier.sweep_values, 0.0),
+            (earlier.sweep_controls, 0.0),
+            (server_versions.sweep_versions, 0.0),
+            (causes.sweep, 0.0),
+            (unfinished.sweep, 0.0),
+        ]
+
+    # -- around a batch ------------------------------------------------------------------------------------------
+
+    def begin(self) -> Batch:
+        now_us = self._clock.now_us()
+        self._make_keys(month_of(now_us))
+        batch = Batch(
+            self._connection,
+            self._tail,
+            self._vault,
+            now_us=now_us,
+            zone=self._zone,
+            boot=self._boot,
+            steady_us=min(now_us, self._steady_us()),
+        )
+        batch.config_hash = self.config_hash
+        return batch
+
+    def _steady_us(self) -> int:
+        """Wall time as it would be had nobody moved the clock since the last walk of retention, whose own time this is.
+
+        A battery that fails makes it 2099 for a minute; the memory of whose number is whose must not end by that.
+        """
+        return self._steady_from_us + round((self._clock.monotonic() - self._steady_at) * 1e6)
+
+    def committed(self, batch: Batch) -> None:
+        self._write_anchor()
+        self._batches += 1
+        self._stored_bytes += batch.stored_bytes
+        # What has waited for a large message goes before the checkpoint of it, which takes as long; one batch at most.
+        self._put_off = batch.stored_bytes >= CHECKPOINT_BYTES and not self._put_off
+
+    def after_batch(self) -> None:
+        if self._log_estimate() >= CHECKPOINT_BYTES and not self._put_off:
+            self._checkpoint()
+        self._sync_anchor()
+        self._look_at_reserve()
+        if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
+            self._sweep()
+        self._let_go(RETENTION_BUSY)
+
+    def idle(self) -> None:
+        if self._log_estimate() >= CHECKPOINT_BYTES // 4:
+            self._checkpoint()
+        self._sync_anchor()
+        self._look_at_reserve()
+        self._sweep()
+        self._let_go(RETENTION_IDLE)
+
+    def walk_now(self) -> None:
+        """Begin a walk of retention at once, if none is under way. May be called on any thread."""
+        self._next_walk = self._next_step = 0.0
+
+    @property
+    def full(self) -> bool:
+        return self._reserve is not None and self._reserve.given
+
+    @property
+    def lacking(self) -> int:
+        """Bytes to be freed on the disk before new payload is let in again; 0 while it is let in."""
+        return self._reserve.lacking if self._reserve is not None and self._reserve.given else 0
+
+    @property
+    def spent(self) -> bool:
+        """The disk is full, and nothing is left of what was kept for people's acts."""
+        return self._reserve is not None and self._reserve.given and self._reserve.spent
+
+    @property
+    def full_until(self) -> float | None:
+        """When the disk was full last, on the monotonic clock; None where it never was, or is now."""
+        return None if self._reserve is None or self._reserve.given else self._reserve.ended
+
+    def make_room(self) -> bool:
+        """Give the reserve back; fold the log into the database and cut it, so that its space can be used again."""
+        given = self._reserve is not None and self._reserve.give()
+        self._run_checkpoint("TRUNCATE")
+        return given
+
+    def _look_at_reserve(self) -> None:
+        if self._reserve is not None and (now := self._clock.monotonic()) >= self._next_look:
+            self._next_look = now + RESERVE_LOOK_S
+            self._reserve.look()
+
+    def close(self) -> None:
+        if self._walk is not None and self._walk.act:
+            self._in_transaction(partial(_stop_walk, walk=self._walk))
+        self._run_checkpoint("TRUNCATE")
+        self._write_anchor()
+        self._anchor_step(self._anchor.sync)
+        self._anchor.close()
+        self._connection.close()
+        if self._reserve is not None:
+            self._reserve.remove()
+
+    # -- keys ----------------------------------------------------------------------------------------------------
+
+    def _make_keys(self, month: str) -> None:
+        """The data keys of ``month``, durable before the first value is sealed with them."""
+        classes = [name for name in (MESSAGE_KEYS, DOCUMENT_KEYS, NOTE_KEYS) if not self._vault.has(name, month)]
+        if not classes:
+            return
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            first_id = execute("SELECT coalesce(max(id), 0) + 1 FROM data_key").fetchone()[0]
+            self._vault.use_kek(execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0])
+            made = [self._vault.make(first_id + n, name, month) for n, name in enumerate(classes)]
+            self._connection.executemany(
+                "INSERT INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
+                [(k.id, k.key_class, k.month, k.wrapped, self._clock.now_us()) for k, _ in made],
+            )
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+        for wrapped, key in made:
+            self._vault.add(wrapped, key)
+
+    # -- anchor --------------------------------------------------------------------------------------------------
+
+    def _write_anchor(self) -> None:
+        self._anchor_step(lambda: self._anchor.write(self._tail.last_id, self._tail.chain))
+
+    def renew_anchor(self) -> None:
+        """A loss was accepted, durably: from here on the anchor knows the journal as it is."""
+        self._anchor_step(lambda: self._anchor.renew(self._tail.last_id, self._tail.chain))
+
+    def _sync_anchor(self) -> None:
+        if self._anchor.unsynced and (now := self._clock.monotonic()) >= self._next_anchor_sync:
+            self._next_anchor_sync = now + ANCHOR_SYNC_S
+            self._anchor_step(self._anchor.sync)
+
+    def _anchor_step(self, step: Callable[[], None]) -> None:
+        # The rows are durable without it, and an anchor behind the journal is harmless: its disk may be pulled. It
+        # is reported once and tried again with each batch.
+        try:
+            step()
+        except OSError as error:
+            if not self.anchor_fault:
+                logger.error("the anchor cannot be written: loss would go unnoticed", extra={"cause": error.strerror})
+            self.anchor_fault = error.strerror or "unknown"
+        else:
+            self.anchor_fault = ""
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _log_estimate(self) -> int:
+        """About how many bytes the log has grown by since the last checkpoint."""
+        return self._stored_bytes + self._batches * self._overhead
+
+    def _checkpoint(self) -> None:
+        complete, log = self._run_checkpoint("PASSIVE")
+        if complete and self._batches:  # then the log began anew after the one before, and all of it is ours
+            self._overhead = max((log * PAGE_BYTES - self._stored_bytes) // self._batches, PAGE_BYTES)
+        self._batches = self._stored_bytes = 0
+        try:
+            self.wal_bytes = os.stat(self._wal).st_size
+        except FileNotFoundError:
+            self.wal_bytes = 0
+        self.over_cap = self.wal_bytes >= WAL_CAP_BYTES and not self._run_checkpoint("TRUNCATE")[0]
+
+    def _run_checkpoint(self, kind: str) -> tuple[bool, int]:
+        """Whether all of the log is in the database now, and how many pages the log had."""
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            busy, log, done = self._connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
+        except sqlite3.Error as error:
+            if is_fatal(error, committing=False):
+                raise
+            if not self._checkpoint_failed:
+                logger.warning("checkpoint failed, tried again later", extra={"cause": describe(error)})
+            self._checkpoint_failed = True
+            return False, 0
+        self._checkpoint_failed = False
+        return not busy and done == log, log
+
+    # -- short memories ------------------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        now = self._clock.monotonic()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_S
+        for n, (sweep, not_before) in enumerate(self._sweeps):
+            if now >= not_before:
+                again = self._in_transaction(sweep) is False
+                self._sweeps[n] = (sweep, now if again else now + SWEEP_ROUND_S)
+
+    def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
+        """Run upkeep's own operation; a failure that the store survives only puts it off, and gives None."""
+        try:
+            batch = self.begin()
+            self._connection.execute("BEGIN IMMEDIATE")
+            result = operation(batch)
+            batch.flush()
+            self._connection.execute("COMMIT")
+        except Exception as error:  # also a fault of ours: it costs what nobody waits for, and never the daemon
+            if is_fatal(error, committing=True):
+                raise
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            known = isinstance(error, (sqlite3.Error, StoreError))
+            cause = describe(error) if known else type(error).__name__  # whose own words may quote what is stored
+            logger.warning("upkeep failed, tried again later", extra={"cause": cause})
+            return None
+        batch.committed()
+        self.committed(batch)
+        return result
+
+    # -- retention -----------------------------------------------------------------------------------------------
+
+    def _let_go(self, rest: float) -> None:
+        """One step of a walk, if it is time: few rows, and then a pause in which messages come first."""
+        policy, now = self.policy, self._clock.monotonic()
+        if policy is None or now < self._next_step or (self._walk is None and now < self._next_walk):
+            return
+        began = time.perf_counter()
+        if self._walk is None:
+            self._walk = self._in_transaction(partial(retention.start, policy=policy))
+            if self._walk is not None:
+                self._steady_from_us = self._clock.now_us() - self._walk.behind_us
+                self._steady_at = now
+            if self._walk is not None and self._walk.behind_us > retention.DAY_US:
+                days = self._walk.behind_us // retention.DAY_US
+                logger.warning("retention waits: the clock has leapt ahead", extra={"detail": f"by {days} days"})
+        else:
+            walk = self._in_transaction(partial(retention.step, policy=policy, run=self._walk))
+            self._walk = None if walk is None or walk.finished else walk  # after a failure: from the beginning, later
+        if self._walk is None:
+            self._next_walk = now + RETENTION_EVERY_S
+        took = time.perf_counter() - began
+        self._next_step = now + max(RETENTION_PAUSE_S, rest * took)
+
+
+def _stop_walk(batch: Batch, walk: retention.Run) -> None:
+    retention.finish(batch, walk, stopped=True)

@@ -1,0 +1,428 @@
+"""Erasing what is stored of a patient: payloads, documents, notes and memories, so that numbers, order and chain stay.
+
+A message is found by its patient's number (`engine.store.operations.search_index`). Messages that were never read as
+such (unreadable, cut short, repeats, from before there was that search, with more numbers than are noted) are opened
+one by one, and the patient's records in them are looked at; where the number stands anywhere else, a person has to look
+and name the message.
+
+What goes, for each message:
+
+    its row and its frames          content and notes: an empty content is sealed in their place (`erased_rows`)
+    its documents                   content, keyed hashes of reports and of conditional keys        the same
+    state, deliveries, attempts     details and answers of destinations
+    memories                        numbers, repeats, reports, earlier values, what passed on the line
+
+Rows, times, types, sizes, states and reasons stay: they say that something was received and what became of it, and name
+nobody. Everything happens in one transaction, with one row of the audit trail that has keyed tokens for the patient's
+numbers. SQLite overwrites what becomes free; `engine.store.recovery.compact` then leaves nothing of older pages.
+
+What is not touched: the audit trail (reasons that people wrote), backups, what destinations have, files elsewhere.
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.packing import unpack
+from engine.model.records import KIND_FRAME
+from engine.model.results import UnreadableResultsError, results_of
+from engine.model.search_keys import folded
+from engine.store.core.batch import Batch
+from engine.store.core.chain import document_hash, erased_digest
+from engine.store.core.erased_rows import COMPACT_DUE, DOCUMENT
+from engine.store.core.missing_rows import absence
+from engine.store.core.vault import DOCUMENT_KEYS, Vault
+from engine.store.operations import audit, emptying
+from engine.store.operations import dedup as memory
+from engine.store.operations import delta_history as earlier
+from engine.store.operations import number_bearers as bearers
+from engine.store.operations import record_outcome as verdict
+from engine.store.operations import search_index as numbered
+from engine.store.operations.append import set_verdict
+from engine.store.operations.line_trace import unpack as unpack_line
+from engine.store.operations.outbox import decisions
+
+OPENED_AT_ONCE = 100  # messages that are looked into in one short read
+_LEAST_DIGITS = 3  # a shorter number stands everywhere
+
+_PATIENT = re.compile(rb"(?:^|[\r\n\x02\x0b])[0-7]?(PID|MRG|P)([^\w\s])([^\r\n\x03\x17]*)")
+_FIELDS = {b"PID": (2, 3, 4), b"MRG": (1,), b"P": (2, 3, 4)}  # positions after a split: PID-2.., MRG-1, P-3..
+
+Execute = Callable[..., sqlite3.Cursor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message that would be erased.
+
+    Attributes:
+        open: it is not done with: not mapped, dead, or a delivery waits, is under way, held or dead.
+        others: it names other patients, too.
+        settled_us: when the last thing happened to it.
+        gone: it was erased before.
+    """
+
+    id: int
+    channel: str
+    received_us: int
+    state: str
+    open: bool
+    others: bool
+    settled_us: int
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is of a patient.
+
+    Attributes:
+        unsure: messages in which the number stands, but not where a patient's does.
+        unreadable: messages that cannot be opened; nobody can tell.
+        edited: messages that a person has made of these by editing them, or these of them: perhaps because the
+            patient's number was wrong.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    unsure: list[int] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
+    edited: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What was erased; ``act`` is the row of the audit trail."""
+
+    act: int
+    messages: int
+    frames: int
+    documents: int
+    closed: int
+    values: int
+    lines: int
+
+
+# -- finding ---------------------------------------------------------------------------------------------------------
+
+
+Look = Callable[[], AbstractContextManager[Execute]]
+
+
+def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> Found:
+    """What there is of the patient with these numbers, with messages that a person names beside.
+
+    Args:
+        look: begins a short read; a daemon may write between two of them, and what it has let go of is left out.
+
+    Raises:
+        StoreError: a message that was named does not exist.
+    """
+    wanted = frozenset(filter(None, map(folded, numbers)))
+    named = frozenset(also)
+    with look() as execute:
+        ids = dict.fromkeys(numbered.messages(execute, vault, "patient", wanted))
+        never = [one for one in _never_read(execute, vault) if one[0] not in ids]
+    found = Found()
+    for at in range(0, len(never), OPENED_AT_ONCE):
+        with look() as execute:
+            _open(execute, vault, never[at : at + OPENED_AT_ONCE], wanted, ids, found)
+    ids |= dict.fromkeys(named)
+    for message_id in sorted(ids):
+        with look() as execute:
+            try:
+                found.messages.append(_look(execute, vault, message_id, wanted))
+            except StoreError:
+                if message_id in named:
+                    raise
+    with look() as execute:
+        found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
+        found.edited = sorted(_edited(execute, ids) - ids.keys() - set(found.unsure))
+    return found
+
+
+def _open(
+    execute: Execute,
+    vault: Vault,
+    never: Iterable[tuple[int, str]],
+    wanted: frozenset[str],
+    ids: dict[int, None],
+    found: Found,
+) -> None:
+    """Look into messages whose numbers were not noted: the patient's go to ``ids``, the others where they belong."""
+    for message_id, channel in never:
+        try:
+            payload = _payload(execute, vault, message_id, channel)
+        except IntegrityError:
+            found.unreadable.append(message_id)
+            continue
+        if payload is None:
+            continue
+        if wanted & set(_patients(payload)):
+            ids[message_id] = None
+        elif any(_stands_in(number, payload) for number in wanted):
+            found.unsure.append(message_id)
+
+
+def _edited(execute: Execute, ids: Iterable[int]) -> set[int]:
+    """The other versions of these messages that are not erased yet."""
+    return {
+        other
+        for message_id in ids
+        for (other,) in execute(
+            "SELECT other FROM (SELECT original AS other FROM edited WHERE message_id = ?1"
+            " UNION SELECT message_id FROM edited WHERE original = ?1)"
+            " WHERE NOT EXISTS (SELECT 1 FROM erased WHERE what = 'journal' AND number = other)",
+            (message_id,),
+        ).fetchall()
+    }
+
+
+def _never_read(execute: Execute, vault: Vault) -> Iterator[tuple[int, str]]:
+    """Messages whose numbers are not in the search, or may not be."""
+    row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
+    never = execute(
+        "SELECT j.id, j.channel FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND"
+        " (s.state IS NULL OR s.state <> 'mapped' OR j.id < ?) ORDER BY j.id",
+        (row[0] if row else 0,),
+    ).fetchall()
+    for message_id in numbered.not_all_known(execute, vault):
+        never += execute("SELECT id, channel FROM journal WHERE id = ?", (message_id,)).fetchall()
+    yield from sorted(set(never))
+
+
+def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str]) -> Message:
+    row = execute(
+        "SELECT j.channel, j.received_us, s.state, s.at_us, EXISTS (SELECT 1 FROM erased WHERE what = 'journal'"
+        " AND number = j.id) FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
+        (message_id,),
+    ).fetchone()
+    if row is None:
+        raise absence(execute, "message", message_id, vault=vault)
+    channel, received_us, state, at_us, gone = row
+    states, settled_us = set(), 0
+    for delivery, at in execute("SELECT state, settled_us FROM delivery WHERE message_id = ?", (message_id,)):
+        states.add(delivery)
+        settled_us = max(settled_us, at)
+    others = False
+    with suppress(IntegrityError):
+        if not gone:
+            payload = _payload(execute, vault, message_id, channel) or b""
+            others = any(not bearer & wanted for bearer in _bearers(payload))
+    return Message(
+        id=message_id,
+        channel=channel,
+        received_us=received_us,
+        state=state or "stored",
+        open=state in (None, "dead", "incomplete") or bool(states & {"waiting", "sending", "held", "dead"}),
+        others=others,
+        settled_us=max(received_us, at_us or 0, settled_us),
+        gone=bool(gone),
+    )
+
+
+def _payload(execute: Execute, vault: Vault, message_id: int, channel: str) -> bytes | None:
+    """None where its time in the journal has passed since it was found."""
+    row = execute("SELECT body FROM journal WHERE id = ?", (message_id,)).fetchone()
+    return None if row is None else vault.open(row[0], "body", message_id, channel)
+
+
+def _bearers(payload: bytes) -> Iterator[frozenset[str]]:
+    """The numbers of each patient that a text names, by the records of HL7 v2 and E1394 alone, however torn it is."""
+    header = re.search(rb"(?:MSH|H)([^\w\s])([^\w\s]{1,5})", payload)
+    marks = (header[1] + header[2] if header else b"|\\^&~") + b"^~&\\"
+    cut = re.compile(b"[" + re.escape(marks) + b"]")
+    for record in _PATIENT.finditer(payload):
+        if record[1] == b"MRG":
+            continue
+        fields = record[0].lstrip(b"\r\n\x02\x0b01234567").split(record[2])
+        texts = (
+            folded(part.decode("latin-1"))
+            for at in _FIELDS[record[1]]
+            if at < len(fields)
+            for part in cut.split(fields[at])
+        )
+        if bearer := frozenset(filter(None, texts)):
+            yield bearer
+
+
+def _patients(payload: bytes) -> Iterator[str]:
+    for bearer in _bearers(payload):
+        yield from bearer
+
+
+def _stands_in(number: str, content: bytes) -> bool:
+    """Whether a number stands in a text, by itself."""
+    if len(number) < _LEAST_DIGITS:
+        return False
+    text = re.escape(number.encode("utf-8", "surrogatepass"))
+    return re.search(rb"(?<![0-9A-Za-z])" + text + rb"(?![0-9A-Za-z])", content, re.IGNORECASE) is not None
+
+
+# -- erasing ---------------------------------------------------------------------------------------------------------
+
+
+def erase(
+    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+) -> Erased:
+    """Erase these messages and everything made of them, in this transaction.
+
+    Args:
+        numbers: the patient's; the audit trail gets keyed tokens of them.
+        more: what else the row of the audit trail says (the authority, what was forced).
+
+    Raises:
+        StoreError: there is no such message, or an attempt to deliver something of it is under way.
+    """
+    (before,) = batch.execute("PRAGMA secure_delete").fetchone()
+    batch.execute("PRAGMA secure_delete = ON")
+    try:
+        return _erase(batch, messages, numbers, actor=actor, because=because, more=more)
+    finally:
+        batch.execute(f"PRAGMA secure_delete = {('OFF', 'ON', 'FAST')[before]}")
+
+
+def _erase(
+    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+) -> Erased:
+    batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (COMPACT_DUE,))
+    tokens = [batch.vault.search_token("patient", folded(number)).hex() for number in numbers]
+    what = {"messages": list(messages), "patient": tokens, "reason": because, **more}
+    act = audit.note(batch, actor, "erase", what)
+    closed = values = 0
+    lines = _forget_lines(batch, messages, numbers)
+    emptied: list[tuple[str, int, bytes]] = []
+    frames = documents = 0
+    for message_id in messages:
+        closed += _close(batch, message_id)
+        values += _forget(batch, message_id, numbers)
+        one_frames = _empty_message(batch, message_id, act)
+        one_documents = _empty_documents(batch, message_id)
+        _empty_notes(batch, message_id)
+        frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
+        emptied += one_frames + one_documents
+    emptying.vouch(batch, emptied, act)
+    return Erased(
+        act=act, messages=len(messages), frames=frames, documents=documents, closed=closed, values=values, lines=lines
+    )
+
+
+def _close(batch: Batch, message_id: int) -> int:
+    """Whatever is open about a message is dismissed: nothing of it can be sent any more."""
+    row = batch.execute(
+        "SELECT j.channel, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+        " WHERE j.id = ? AND j.kind = 1",
+        (message_id,),
+    ).fetchone()
+    if row is None:
+        raise absence(batch.execute, "message", message_id)
+    channel, state = row
+    states = dict(batch.execute("SELECT id, state FROM delivery WHERE message_id = ?", (message_id,)).fetchall())
+    if "sending" in states.values():
+        raise StoreError(f"an attempt to deliver message {message_id} is under way; nothing was erased, try again")
+    deliveries = [delivery for delivery, one in states.items() if one in ("waiting", "dead", "held")]
+    closed = decisions.dismiss(batch, deliveries, "erased")
+    if state is None:
+        set_verdict(batch, message_id, "dismissed", None)
+        batch.closed.append(message_id)
+        batch.channel(channel).stored -= 1
+        return closed + 1
+    return closed + verdict.dismiss(batch, [message_id], "erased")
+
+
+def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
+    """Take a message out of the memories; how many earlier values went."""
+    patients = {one.patient for one in memory.reports_of(batch, message_id) if one.patient}
+    # Of a message that names several patients it cannot be told here which of them is meant.
+    bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
+    memory.forget_reports(batch, message_id)
+    numbered.forget(batch, message_id)
+    batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
+    batch.execute(
+        "DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,)
+    )
+    (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
+    gone = 0
+    for document_id, sealed in batch.execute(
+        "SELECT id, body FROM document WHERE message_id = ?", (message_id,)
+    ).fetchall():
+        with suppress(IntegrityError, UnreadableResultsError, ValueError):
+            body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+            gone += earlier.forget(batch, results_of(unpack(body) if packed else body))
+    return gone
+
+
+def _forget_lines(batch: Batch, messages: Sequence[int], numbers: Sequence[str]) -> int:
+    """Throw away what passed on the line with these messages, and what else their channels' traces have with these
+    numbers."""
+    sessions: dict[str, set[int]] = {}
+    for message_id in messages:
+        row = batch.execute("SELECT channel, session FROM journal WHERE id = ?", (message_id,)).fetchone()
+        if row is not None:
+            sessions.setdefault(row[0], set()).add(row[1])
+    gone = []
+    for channel, own in sessions.items():
+        for row_id, session, sealed in batch.execute(
+            "SELECT id, session, content FROM line_trace WHERE channel = ?", (channel,)
+        ).fetchall():
+            if session and session in own:
+                gone.append((row_id,))
+                continue
+            with suppress(IntegrityError, ValueError):
+                opened = batch.vault.open(sealed, "line_trace", row_id, channel)
+                content = b"".join(one.data for one in unpack_line(opened))
+                if any(_stands_in(folded(number), content) for number in numbers):
+                    gone.append((row_id,))
+    batch.executemany("DELETE FROM line_trace WHERE id = ?", gone)
+    return len(gone)
+
+
+def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, int, bytes]]:
+    """Empty a message's row and those of its frames; (what, number, digest) of each that was not empty yet."""
+    channel, session, sealed = batch.execute(
+        "SELECT channel, session, meta FROM journal WHERE id = ?", (message_id,)
+    ).fetchone()
+    kept: dict[str, Any] = {"peer": "", "id": "", "erased": act}
+    with suppress(IntegrityError, ValueError):
+        meta = orjson.loads(batch.vault.open(sealed, "meta", message_id, channel))
+        names = ("frames", "repeat_of", "equal_to", "rejected_before", "filtered", "incomplete")
+        kept |= {name: meta[name] for name in names if name in meta}
+    rows = [emptying.empty_row(batch, message_id, orjson.dumps(kept))]
+    if session and "frames" in kept:
+        first, last = kept["frames"]
+        for (frame,) in batch.execute(
+            "SELECT id FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ? AND channel = ? ORDER BY id",
+            (first, last, KIND_FRAME, session, channel),
+        ).fetchall():
+            rows.append(emptying.empty_row(batch, frame, b""))
+    return rows
+
+
+def _empty_documents(batch: Batch, message_id: int) -> list[tuple[str, int, bytes]]:
+    (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
+    rows = []
+    for document_id, revision, ordinal, media_type, stored in batch.execute(
+        "SELECT id, revision, ordinal, media_type, hash FROM document WHERE message_id = ? ORDER BY id", (message_id,)
+    ).fetchall():
+        sealed = batch.seal(DOCUMENT_KEYS, b"", "document", document_id, channel)
+        batch.execute(
+            "UPDATE document SET conditional = x'', reports = x'', body = ? WHERE id = ?", (sealed, document_id)
+        )
+        now = document_hash(document_id, message_id, revision, ordinal, media_type, b"", b"", sealed)
+        rows.append((DOCUMENT, document_id, erased_digest(DOCUMENT, document_id, stored, now)))
+    return rows
+
+
+def _empty_notes(batch: Batch, message_id: int) -> None:
+    """Details, and answers of destinations, which may name the patient."""
+    batch.execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
+    batch.execute(
+        "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
+        (message_id,),
+    )
+    batch.execute("UPDATE delivery SET detail = x'', cause_token = NULL WHERE message_id = ?", (message_id,))

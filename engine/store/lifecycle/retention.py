@@ -1,0 +1,390 @@
+"""What the journal need not keep any longer goes, a little at a time, and leaves a record that proves it was no loss.
+
+A message that has ended may go once it is old enough: with its frames, documents, deliveries, attempts and what is
+remembered only for it. What is open, held, dead or incomplete stays for ever, and so does what somebody still needs:
+
+    message     no verdict, dead, incomplete; a delivery that waits, is being sent, held or dead; a lane of its that is
+                paused or held; a row of the short memories (repeats, reports) that has not run out; what a person has
+                made another of by editing it, while that is there; the newest document and the newest delivery of all,
+                from whose numbers the next ones count on
+    act         under way; the one that a gap, a pause, a replay or an edited message stands on
+    record      of an erasure, while one of the rows that it vouches for is there
+    anything    while a person's act (a replay, a reprocessing) is under way; the newest row
+
+**The record.** Each step deletes rows in a transaction that also appends a row of kind 4 to the journal: numbered,
+chained and anchored like all others. Its ``token`` has 16 bytes for each range that is gone::
+
+    SHA-256("labrelay pruned" | what | first | last | chain value of the last row)[:16]       engine/store/core/chain.py
+
+Table ``pruned`` holds the ranges themselves and the number of that row. So a number that is missing was pruned exactly
+where a range covers it *and* the row that the range names is whole and has its digest; anything else is loss, and no
+key is needed to tell. (Whoever has the key sees more: the token's own sum stands under the row's seal.) The chain goes
+on behind a range from the value that the range keeps. Neighbouring ranges become one, vouched for by the newest record;
+when a record is old enough to go, a new one takes over what it vouched for. What is gone of documents and lanes is
+recorded the same way, since their numbers have no gaps either.
+
+**The clock.** What went cannot come back, so a clock that somebody has moved ahead by years must not make everything
+old at once. Retention has a time of its own, which follows the clock on the wall by `LEAP_US` a walk at most, and by no
+more than `PACE` times what has passed since the last one (`behind`). After a year without power it is some weeks until
+all is let go that may be; a wrong clock is noticed before.
+
+**By bytes.** Where the site sets a size and the journal is over it, the oldest messages that have ended go before their
+time, but never one younger than ``minimum``.
+
+The file does not shrink: space that becomes free is used again (`labrelay journal compact` gives it back).
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from engine.model.errors import IntegrityError
+from engine.model.hashes import unpack_reports
+from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
+from engine.store.core.batch import Batch
+from engine.store.core.moments import DISORDER_US, first_at
+from engine.store.core.vault import Vault
+from engine.store.operations import audit
+from engine.store.operations.pruning import RECORD_RANGES, Found, let_go
+
+if TYPE_CHECKING:
+    from engine.config.keeping import RetentionConfig
+
+SECOND_US = 1_000_000
+STEP_ROWS = 32  # that may go in one transaction ...
+STEP_LOOKS = 400  # ... and that it looks at, so that what stays costs a bounded time too
+DAY_US = 86_400 * SECOND_US
+LEAP_US = 7 * DAY_US
+PACE = 28  # a leap for each walk of a day's four
+
+VERB = "retention"
+ACTOR = "labrelay"
+_SETTLED = frozenset({"delivered", "rejected", "dismissed", "superseded"})
+_DISMISSED = frozenset({"rejected", "dismissed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How old (microseconds) what has ended may become; see `engine.config.keeping`.
+
+    Attributes:
+        least_us: nothing younger goes, whatever the size.
+        size: bytes of the file that may be in use; None: any.
+    """
+
+    delivered_us: int
+    filtered_us: int
+    dismissed_us: int
+    audit_us: int
+    least_us: int
+    size: int | None = None
+
+    @classmethod
+    def of(cls, config: "RetentionConfig") -> "Policy":
+        return cls(
+            delivered_us=round(config.delivered * SECOND_US),
+            filtered_us=round(config.filtered * SECOND_US),
+            dismissed_us=round(config.dismissed * SECOND_US),
+            audit_us=round(config.audit * SECOND_US),
+            least_us=round(config.least * SECOND_US),
+            size=config.size,
+        )
+
+    @property
+    def shortest_us(self) -> int:
+        """The age below which no row can go."""
+        shortest = min(self.delivered_us, self.filtered_us, self.dismissed_us, self.audit_us)
+        return min(shortest, self.least_us) if self.size is not None else shortest
+
+    def later_by(self, behind_us: int) -> "Policy":
+        """The same, where retention's own time is that much behind the clock on the wall."""
+        return replace(
+            self,
+            delivered_us=self.delivered_us + behind_us,
+            filtered_us=self.filtered_us + behind_us,
+            dismissed_us=self.dismissed_us + behind_us,
+            audit_us=self.audit_us + behind_us,
+            least_us=self.least_us + behind_us,
+        )
+
+
+class Rows(Protocol):
+    """What looks need: statements of one transaction, the keys, and its time."""
+
+    @property
+    def execute(self) -> Callable[..., sqlite3.Cursor]: ...
+    @property
+    def vault(self) -> Vault: ...
+    @property
+    def now_us(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Run:
+    """One walk over the journal, from its oldest row to the newest that can be old enough.
+
+    Attributes:
+        position: the row that was looked at last.
+        until: the row at which the walk ends.
+        act: its row in the audit trail; 0 before anything went.
+        gone: ``messages``, ``frames``, ``acts``, ``records``, ``bytes``, and ``early``: messages that went for size.
+        behind_us: how much retention's time is behind the clock on the wall.
+    """
+
+    position: int = 0
+    until: int = 0
+    act: int = 0
+    gone: Counter[str] = field(default_factory=Counter)
+    finished: bool = False
+    behind_us: int = 0
+
+
+# -- one step ------------------------------------------------------------------------------------------------------
+
+
+def start(rows: Rows, *, policy: Policy) -> Run:
+    """A new walk."""
+    behind_us = behind(rows.execute, rows.now_us)
+    # Rows are out of order in time by at most the disorder; each one's own time is compared as well.
+    bound = first_at(rows.execute, rows.now_us - policy.later_by(behind_us).shortest_us + DISORDER_US)
+    return Run(until=bound - 1, behind_us=behind_us)
+
+
+def behind(execute: Callable[..., sqlite3.Cursor], now_us: int) -> int:
+    """By how much retention's own time is behind the clock on the wall, from what the last walk has noted."""
+    row = execute("SELECT value FROM meta WHERE name = 'retention_clock'").fetchone()
+    if row is None:
+        return 0
+    said = orjson.loads(row[0])
+    passed_us = max(now_us - said["at_us"], 0)
+    own_us = min(now_us, said["own_us"] + min(LEAP_US, PACE * passed_us))
+    return now_us - int(own_us)
+
+
+def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> Run:
+    """Let a few rows go; the walk as it stands once the transaction is committed.
+
+    The first step that finds something stores the act, the last one its end.
+    """
+    if _busy(batch.execute, run.act):
+        return run
+    policy = policy.later_by(run.behind_us)
+    if not run.position:
+        own = orjson.dumps({"at_us": batch.now_us, "own_us": batch.now_us - run.behind_us}).decode()
+        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention_clock', ?)", (own,))
+    _forget_lines(batch, policy)
+    found = look(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
+    finished = found.position >= run.until
+    run = Run(found.position, run.until, run.act, run.gone.copy(), finished, run.behind_us)
+    if found.rows:
+        if not run.act:
+            run.act = audit.begin(batch, ACTOR, VERB, {"up_to": run.until})
+        let_go(batch, found)
+        run.gone.update(found.counts)
+    if run.finished:
+        finish(batch, run)
+    return run
+
+
+def finish(batch: Batch, run: Run, *, stopped: bool = False) -> None:
+    """Store the end of a run that let something go."""
+    if run.act:
+        outcome: dict[str, Any] = dict(run.gone)
+        if stopped:
+            outcome["stopped"] = True
+        audit.end(batch, run.act, outcome)
+        last = orjson.dumps({"at_us": batch.now_us, **outcome}).decode()
+        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention', ?)", (last,))
+
+
+def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, limit: int) -> Found:
+    """What may go among the rows behind ``after``: at most ``limit`` of them, and `STEP_LOOKS` looks."""
+    execute = rows.execute
+    found = Found(after)
+    ranges = 0
+    over = over_size(execute, policy)
+    for row_id, kind, channel, received_us, session, size, token, chain in execute(
+        "SELECT id, kind, channel, received_us, session, size, token, chain FROM journal WHERE id > ? AND id <= ?"
+        " ORDER BY id LIMIT ?",
+        (after, min(until, newest - 1), STEP_LOOKS),
+    ).fetchall():
+        found.position, found.looked = row_id, found.looked + 1
+        if kind == KIND_MESSAGE:
+            early = _judge(rows, policy, row_id, received_us, token, over, found.kept)
+            if early is None:
+                continue
+            frames = _frames(rows, row_id, channel, session)
+            if frames is None:
+                found.kept["damaged"] += 1
+                continue
+            found.messages.append(row_id)
+            found.rows.update(frames)
+            found.rows[row_id] = chain
+            found.counts.update(messages=1, early=int(early), frames=len(frames), bytes=size)
+        elif kind in (KIND_ACT, KIND_PRUNED, KIND_ERASED):
+            if received_us >= rows.now_us - policy.audit_us or _needed(execute, row_id):
+                continue
+            found.rows[row_id] = chain
+            found.counts["acts" if kind == KIND_ACT else "records"] += 1
+            if kind == KIND_PRUNED:
+                found.records.append(row_id)
+                ranges += execute("SELECT count(*) FROM pruned WHERE record = ?", (row_id,)).fetchone()[0]
+        if len(found.rows) >= limit or ranges >= RECORD_RANGES:
+            return found
+    if found.looked < STEP_LOOKS:
+        found.position = until
+    return found
+
+
+def survey(rows: Rows, *, policy: Policy, newest: int) -> Found:
+    """What a walk would let go now, and what of that age stays and why; changes nothing.
+
+    Where the journal is over its size, all that may go for that is counted, also what would be left once it is not.
+    """
+    run, found = start(rows, policy=policy), Found(0)
+    policy, found.behind_us = policy.later_by(run.behind_us), run.behind_us
+    while found.position < run.until:
+        part = look(rows, policy, found.position, run.until, newest=newest, limit=STEP_LOOKS)
+        if part.position == found.position:
+            break
+        found.position = part.position
+        found.counts.update(part.counts)
+        found.kept.update(part.kept)
+    return found
+
+
+def over_size(execute: Callable[..., sqlite3.Cursor], policy: Policy) -> bool:
+    """Whether more of the file is in use than the site allows."""
+    return policy.size is not None and used_bytes(execute) > policy.size
+
+
+def used_bytes(execute: Callable[..., sqlite3.Cursor]) -> int:
+    """Bytes of the file that hold something."""
+    pages, free, page_bytes = (
+        int(execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * page_bytes
+
+
+# -- what may go ---------------------------------------------------------------------------------------------------
+
+
+def _busy(execute: Callable[..., sqlite3.Cursor], own: int) -> bool:
+    """Whether an act is under way that may be about any message."""
+    return execute("SELECT 1 FROM open_act WHERE id <> ? LIMIT 1", (own,)).fetchone() is not None
+
+
+def _judge(
+    rows: Rows, policy: Policy, message_id: int, received_us: int, token: bytes, over: bool, kept: Counter[str]
+) -> bool | None:
+    """Whether a message may go: None where it stays, True where it goes before its time."""
+    execute, now_us = rows.execute, rows.now_us
+    if received_us > now_us - policy.shortest_us:
+        return None
+    state = execute("SELECT state, at_us FROM message_state WHERE id = ?", (message_id,)).fetchone()
+    if state is None or state[0] not in ("mapped", "filtered", "dismissed"):
+        kept[state[0] if state else "stored"] += 1
+        return None
+    deliveries = execute(
+        "SELECT d.id, d.state, d.settled_us, l.paused OR l.held_by"
+        " OR EXISTS (SELECT 1 FROM pause p WHERE p.destination = l.destination)"
+        " FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.message_id = ?",
+        (message_id,),
+    ).fetchall()
+    for _, one, _, stopped in deliveries:
+        if one not in _SETTLED or stopped:
+            kept["lane stopped" if one in _SETTLED else one] += 1
+            return None
+    states = {one for _, one, _, _ in deliveries}
+    if state[0] == "filtered":
+        age_us = policy.filtered_us
+    elif state[0] == "dismissed" or states & _DISMISSED:
+        age_us = policy.dismissed_us
+    else:
+        age_us = policy.delivered_us
+    last_us = max(received_us, state[1], *(settled_us for _, _, settled_us, _ in deliveries))
+    early: bool = last_us >= now_us - age_us
+    if early and not (over and last_us < now_us - policy.least_us):
+        return None
+    if (
+        _remembered(execute, message_id, token, now_us)
+        or _counted_from(execute, message_id, deliveries)
+        or execute("SELECT 1 FROM edited WHERE original = ?", (message_id,)).fetchone()
+    ):
+        kept["still needed"] += 1
+        return None
+    return early
+
+
+def _remembered(execute: Callable[..., sqlite3.Cursor], message_id: int, token: bytes, now_us: int) -> bool:
+    """Whether a short memory still names the message: as the first of repeats, or as a report's bearer."""
+    if execute(
+        "SELECT 1 FROM repeat WHERE token = substr(?, 1, 24) AND message_id = ? AND until_us >= ?",
+        (token, message_id, now_us),
+    ).fetchone():
+        return True
+    for (packed,) in execute(
+        "SELECT reports FROM document WHERE message_id = ? AND reports <> x''", (message_id,)
+    ).fetchall():
+        for report in unpack_reports(packed):
+            if execute(
+                "SELECT 1 FROM report WHERE key = ? AND message_id = ? AND until_us >= ? LIMIT 1",
+                (report.key, message_id, now_us),
+            ).fetchone():
+                return True
+    return False
+
+
+def _counted_from(
+    execute: Callable[..., sqlite3.Cursor], message_id: int, deliveries: Sequence[tuple[Any, ...]]
+) -> bool:
+    """Whether the message has the newest document or delivery of all: a number is never given twice."""
+    newest = execute("SELECT max(id) FROM delivery").fetchone()[0]
+    if any(delivery[0] == newest for delivery in deliveries):
+        return True
+    owner = execute("SELECT message_id FROM document ORDER BY id DESC LIMIT 1").fetchone()
+    return owner is not None and owner[0] == message_id
+
+
+def _frames(rows: Rows, message_id: int, channel: str, session: int) -> dict[int, bytes] | None:
+    """The frames that a message was made of, with their chain values; None where the row does not tell."""
+    if not session:
+        return {}
+    sealed = rows.execute("SELECT meta FROM journal WHERE id = ?", (message_id,)).fetchone()[0]
+    try:
+        first, last = orjson.loads(rows.vault.open(sealed, "meta", message_id, channel)).get("frames", (0, -1))
+    except (IntegrityError, ValueError, AttributeError):
+        return None
+    return dict(
+        rows.execute(
+            "SELECT id, chain FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ? AND channel = ?",
+            (first, last, KIND_FRAME, session, channel),
+        ).fetchall()
+    )
+
+
+def _needed(execute: Callable[..., sqlite3.Cursor], row_id: int) -> bool:
+    """Whether something stands on an act."""
+    return any(
+        execute(query, (row_id,)).fetchone()
+        for query in (
+            "SELECT 1 FROM open_act WHERE id = ?",
+            "SELECT 1 FROM gap WHERE act = ? LIMIT 1",
+            "SELECT 1 FROM edited WHERE act = ? LIMIT 1",
+            "SELECT 1 FROM pause WHERE act = ? LIMIT 1",
+            "SELECT 1 FROM replay WHERE number = ?",
+            "SELECT 1 FROM erased WHERE record = ? LIMIT 1",
+        )
+    )
+
+
+def _forget_lines(batch: Batch, policy: Policy) -> None:
+    """What passed on a line long ago: a quiet channel's would otherwise outlive its messages."""
+    batch.execute(
+        "DELETE FROM line_trace WHERE id IN (SELECT id FROM line_trace ORDER BY id LIMIT ?) AND began_us < ?",
+        (STEP_ROWS, batch.now_us - policy.delivered_us),
+    )

@@ -1,0 +1,323 @@
+"""What comes in: the transactions that make a message, a frame or a torn rest durable.
+
+Each function is one operation of a writer's batch: it runs inside the transaction, and its result is released only
+after that is committed and anchored.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from engine.model import repeats
+from engine.model.errors import IntegrityError
+from engine.model.message import Received, Stored
+from engine.model.reasons import Reason
+from engine.model.records import KIND_FRAME, KIND_MESSAGE, Assembled
+from engine.store.core.batch import Batch, ChannelTally
+from engine.store.core.vault import NOTE_KEYS
+from engine.store.operations import dedup as memory
+from engine.store.operations import failure_fingerprint as causes
+from engine.store.operations import incomplete as unfinished
+from engine.store.operations import search_index as numbered
+
+
+def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
+    """Journal one message; a repeat gets its verdict at once and is not processed again, and so does what is for the
+    record only.
+
+    The same bytes that nothing shows to be a repeat are processed under a token of their own, so that what is made of
+    them has other ids and delivery keys than what was made of the first.
+    """
+    if received.filtered is not None:
+        return _store_for_the_record(batch, received, received.filtered, session)
+    payload_hash = received.payload_hash or sha256(received.payload).digest()
+    token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
+    seen = memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
+    tally = batch.channel(received.channel)
+    again = seen.first is not None and (seen.apart or not seen.came_to_nothing)
+    if again and not seen.came_to_nothing and _is_repeat(batch, tally, received, seen, repeat_window_s):
+        stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.first)
+        set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
+        numbered.note_control_id(batch, stored.id, received.control_id)
+        batch.count(received.channel, "", "repeat")
+        if received.line is not None and seen.first is not None:
+            batch.expect_answer(received.channel, seen.first, received.line)
+        return stored
+    own = batch.vault.apart(token, received.received_us, tally.last_seq + 1) if again else token
+    stored = _insert(batch, received, own, seen, session, payload_hash, equal_to=seen.first if again else None)
+    memory.remember(batch, token, stored.id, received.received_us)
+    if again or seen.first is None:  # what came to nothing and is sent again says nothing of how the channel counts
+        _learn(batch, tally, received, stored.id, seen)
+    if received.line is not None:
+        batch.expect_answer(received.channel, stored.id, received.line)
+    tally.stored += 1
+    batch.opened.append(stored.id)
+    if seen.other_bytes:
+        batch.count(received.channel, "", "same_id_other_bytes")
+    if again:
+        batch.count(received.channel, "", "same_bytes")
+    return stored
+
+
+def _is_repeat(
+    batch: Batch, tally: ChannelTally, received: Received, seen: memory.Seen, repeat_window_s: float
+) -> bool:
+    line = received.line
+    unanswered = line is not None and seen.first is not None and batch.is_unanswered(received.channel, seen.first, line)
+    _know(batch, tally)
+    return repeats.is_repeat(
+        tally.habit,
+        received.control_id,
+        received.sent or received.measured,
+        received.received_us,
+        repeats.First(seen.first_us, unanswered),
+        round(repeat_window_s * 1_000_000),
+    )
+
+
+def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: int, seen: memory.Seen) -> None:
+    """Take in what this message says about its channel."""
+    _know(batch, tally)
+    repeats.learn(
+        tally.habit,
+        received.control_id,
+        received.sent,
+        received.measured,
+        received.received_us,
+        other_bytes=seen.other_bytes,
+    )
+    tally.habit.last_message = message_id
+
+
+def _know(batch: Batch, tally: ChannelTally) -> None:
+    """After a start: read the newest control id of the channel back from its row."""
+    habit = tally.habit
+    if habit.known or not habit.last_message:
+        return
+    meta = batch.meta(habit.last_message, tally.name)
+    if meta is not None:
+        habit.control_id, habit.known = meta.get("id", ""), "erased" not in meta
+
+
+def repeat_of(batch: Batch, received: Received) -> int | None:
+    """The message with the bytes of ``received``, if there is one that did not come to nothing; or None."""
+    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    seen = memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
+    return None if seen.came_to_nothing else seen.first
+
+
+def store_edited(batch: Batch, received: Received, original: int) -> Stored:
+    """Journal what a person made of message ``original`` (`engine.store.operations.edit_message`); no repeat, as
+    `repeat_of` says.
+
+    That its control id came before, with other bytes, is the nature of it, and so not flagged.
+    """
+    payload_hash = sha256(received.payload).digest()
+    token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
+    stored = _insert(batch, received, token, memory.Seen(), 0, payload_hash, edited_from=original)
+    memory.remember(batch, token, stored.id, received.received_us)
+    batch.channel(received.channel).stored += 1
+    batch.opened.append(stored.id)
+    return stored
+
+
+def _store_for_the_record(batch: Batch, received: Received, reason: Reason, session: int) -> Stored:
+    """Journal what will never be mapped; no part of the repeat memory, which is about results."""
+    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    stored = _insert(batch, received, token, memory.Seen(), session)
+    set_verdict(batch, stored.id, "filtered", reason)
+    numbered.note_control_id(batch, stored.id, received.control_id)
+    batch.count(received.channel, "", "filtered")
+    return stored
+
+
+def store_incomplete(batch: Batch, received: Received, reason: Reason, *, session: int = 0) -> Stored:
+    """Journal text that never became a message: evidence, never a result, and no part of the repeat memory.
+
+    Of a message over `max_message` that is known already no more is kept than that it came again.
+    """
+    frames = batch.frames(session) if session else ()
+    repeat_token = b""
+    if received.cut is not None:
+        repeat_token = unfinished.token(batch, received)
+        known = unfinished.known(batch, repeat_token)
+        if frames:
+            unfinished.let_frames_go(batch, frames, known)
+            batch.set_frames(session, ())
+            batch.closed.extend(frames)
+            frames = ()
+        if known:
+            unfinished.count_again(batch, known, received.received_us)
+            batch.count(received.channel, "", "incomplete_again")
+            return Stored(
+                id=known,
+                channel=received.channel,
+                seq=0,
+                payload=b"",
+                received_us=received.received_us,
+                repeat_of=known,
+            )
+    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    stored = _insert(batch, received, token, memory.Seen(), session, incomplete=reason)
+    unfinished.note(batch, stored.id, repeat_token, frames, received)
+    set_verdict(batch, stored.id, "incomplete", reason)
+    causes.note_message(batch, stored.id, received.channel, "")
+    numbered.note_control_id(batch, stored.id, received.control_id)
+    batch.channel(received.channel).incomplete += 1
+    batch.count(received.channel, "", "incomplete")
+    return stored
+
+
+def store_frame(batch: Batch, channel: str, session: int, raw: bytes, received_us: int) -> int:
+    """Journal one link frame; it belongs to no message yet."""
+    row_id = batch.record(KIND_FRAME, channel, received_us, session=session, meta=b"", body=raw)
+    batch.set_frames(session, (*batch.frames(session), row_id))
+    batch.opened.append(row_id)
+    return row_id
+
+
+def store_completing_frame(
+    batch: Batch,
+    channel: str,
+    session: int,
+    raw: bytes,
+    received_us: int,
+    messages: Sequence[Received],
+    *,
+    repeat_window_s: float,
+) -> list[Stored]:
+    """Journal a frame together with the messages that it completes."""
+    store_frame(batch, channel, session, raw, received_us)
+    return [store_message(batch, message, repeat_window_s=repeat_window_s, session=session) for message in messages]
+
+
+def assemble(
+    batch: Batch, read: Callable[[str, Sequence[bytes], int], Assembled], *, repeat_window_s: float, before: int
+) -> list[Stored]:
+    """Make messages of the frames that earlier processes left without one; keep the rest as incomplete.
+
+    Args:
+        read: (channel, raw frames, receive time of the last) -> what the link makes of them.
+        before: sessions from this number on belong to this process, and are under way.
+    """
+    made: list[Stored] = []
+    for session in sorted(number for number in batch.tail.sessions if number < before):
+        ids = batch.frames(session)
+        channel, received_us, raws = _frames(batch, ids)
+        # With a frame missing, what is left may look whole.
+        whole = len(raws) == len(ids) and not _has_gap(batch, ids)
+        found = read(channel, raws, received_us) if whole else Assembled()
+        made += [
+            store_message(batch, message, repeat_window_s=repeat_window_s, session=session)
+            for message in found.messages
+        ]
+        rest = found.rest
+        if rest is None and not found.messages:
+            # The link makes nothing of them, yet no byte is left without a row that says what became of it.
+            rest = Received(channel=channel, payload=b"".join(raws), received_us=received_us)
+        if rest is not None:
+            made.append(store_incomplete(batch, rest, Reason.INCOMPLETE, session=session))
+    return made
+
+
+def _has_gap(batch: Batch, ids: Sequence[int]) -> bool:
+    """Whether rows were given up for lost among these frames: one of theirs may be among them."""
+    return bool(batch.execute("SELECT 1 FROM gap WHERE first_id <= ? AND last_id >= ?", (ids[-1], ids[0])).fetchone())
+
+
+def _frames(batch: Batch, ids: Sequence[int]) -> tuple[str, int, list[bytes]]:
+    """(channel, receive time of the last, raw frames); a frame that cannot be opened any more is left out."""
+    channel, received_us, raws = "", 0, []
+    for row_id in ids:
+        channel, received_us, sealed = batch.execute(
+            "SELECT channel, received_us, body FROM journal WHERE id = ?", (row_id,)
+        ).fetchone()
+        with suppress(IntegrityError):  # `labrelay verify` names the row
+            raws.append(batch.vault.open(sealed, "body", row_id, channel))
+    return channel, received_us, raws
+
+
+def set_verdict(
+    batch: Batch, message_id: int, state: str, reason: Reason | None, *, mapping: str = "", detail: bytes = b""
+) -> None:
+    """Write the first verdict on a message."""
+    batch.execute(
+        "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, ?, ?)",
+        (message_id, state, reason.value if reason else "", batch.now_us, mapping, detail),
+    )
+
+
+def seal_note(batch: Batch, column: str, row_id: int, channel: str, note: dict[str, Any]) -> bytes:
+    """A small sealed JSON object; empty where there is nothing to say."""
+    return batch.seal(NOTE_KEYS, orjson.dumps(note), column, row_id, channel) if note else b""
+
+
+def _insert(
+    batch: Batch,
+    received: Received,
+    token: bytes,
+    seen: memory.Seen,
+    session: int,
+    payload_hash: bytes = b"",
+    *,
+    incomplete: Reason | None = None,
+    edited_from: int = 0,
+    repeat_of: int | None = None,
+    equal_to: int | None = None,
+) -> Stored:
+    tally = batch.channel(received.channel)
+    tally.last_seq += 1
+    tally.last_us = received.received_us
+    meta: dict[str, Any] = {"peer": received.peer, "id": received.control_id}
+    if received.notes:
+        meta["notes"] = received.notes
+    if repeat_of is not None:
+        meta["repeat_of"] = repeat_of
+    if equal_to is not None:
+        meta["equal_to"] = equal_to
+    rejected_before = (seen.first or 0) if seen.rejected and repeat_of is None else 0
+    if rejected_before:
+        meta["rejected_before"] = rejected_before
+    if seen.other_bytes:
+        meta["other_bytes"] = True
+    if received.filtered is not None:
+        meta["filtered"] = received.filtered.value
+    if edited_from:
+        meta["edited_from"] = edited_from
+    if incomplete is not None:  # in the row itself too: should its verdict be lost, it must not pass for a message
+        meta["incomplete"] = incomplete.value
+    if session and (frames := batch.frames(session)):
+        meta["frames"] = (frames[0], frames[-1])
+        batch.set_frames(session, ())
+        batch.closed.extend(frames)
+    row_id = batch.record(
+        KIND_MESSAGE,
+        received.channel,
+        received.received_us,
+        seq=tally.last_seq,
+        session=session,
+        message_type=received.message_type,
+        token=token,
+        meta=orjson.dumps(meta),
+        body=received.payload,
+        packed=received.packed.take() if received.packed is not None else None,
+    )
+    batch.count(received.channel, "", "received")
+    return Stored(
+        id=row_id,
+        channel=received.channel,
+        seq=tally.last_seq,
+        payload=received.payload,
+        received_us=received.received_us,
+        control_id=received.control_id,
+        message_type=received.message_type,
+        repeat_of=repeat_of,
+        equal_to=equal_to,
+        rejected_before=rejected_before,
+        same_id_other_bytes=seen.other_bytes,
+        filtered=received.filtered,
+        payload_hash=payload_hash,
+    )

@@ -1,0 +1,156 @@
+"""Dead letters as a person takes them up: in groups of one reason and one cause, each with what will likely help. Pure.
+
+A thousand letters after a server's upgrade are one thing to mend. What tells two causes apart is the detail without
+what differs from letter to letter: which repetition, which message, which resource, which time.
+
+    OBX[3]-3: no row for the code       }   OBX-3: no row for the code
+    OBX[11]-3: no row for the code      }
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from engine.model.reasons import Reason
+
+LONGEST_CAUSE = 160
+
+_REPETITION = re.compile(r"\[\d+\]")
+# What stays as it is: statuses, places, files with their lines; then what goes.
+_PARTS = re.compile(
+    r"(?P<kept>HTTP \d{3}|\b[A-Z][A-Z0-9]{0,2}-\d+(?:\.\d+)*|[\w./-]+\.ya?ml:\d+)"
+    r"|(?P<id>\b[A-Z][A-Za-z]+/[A-Za-z0-9.-]{8,})"
+    r"|(?P<number>\d+)"
+)
+
+_RETRY = "labrelay dlq retry --reason {reason}{channel}"
+_AGAIN = "then: " + _RETRY
+_SEND_AGAIN = "have the analyzer send it again, then: labrelay dlq dismiss --reason {reason}{channel}"
+_MAPPING = "extend the mapping or its tables, `labrelay reload`, " + _AGAIN
+# The usual way out, for those codes that a dead letter has; where none is named, the reason's help says what there is.
+_FIXES: dict[Reason, str] = {
+    Reason.UNREADABLE: "look at the bytes (dlq show --unmask); correct a single one with labrelay dlq edit",
+    Reason.UNKNOWN_CHARSET: "where MSH-18 declares a set, it is the wrong one: set the analyzer right, and correct "
+    "MSH-18 of this one with labrelay dlq edit. Where none is declared: set `charset:` of the channel, `labrelay "
+    "reload`, " + _AGAIN,
+    Reason.NO_ROUTE: "add a route (or one with `filter:`) to the channel, `labrelay reload`, " + _AGAIN,
+    Reason.ACCOUNTS: "add a route with `filter:` to the channel, `labrelay reload`, " + _AGAIN,
+    Reason.TOO_LARGE: "raise `max_message` of the channel if it is legitimate, `labrelay reload`; " + _SEND_AGAIN,
+    Reason.INCOMPLETE: _SEND_AGAIN,
+    Reason.SENDER_ABORTED: _SEND_AGAIN,
+    Reason.UNMAPPED_CODE: "labrelay gaps prints the missing rows: add them to the table, `labrelay reload`, " + _AGAIN,
+    Reason.UNMAPPED_UNIT: "add a row for the unit to the table, `labrelay reload`, " + _AGAIN,
+    Reason.UNMAPPED_STATUS: _MAPPING,
+    Reason.BAD_STATUS: _SEND_AGAIN,
+    Reason.NO_VALUE: _SEND_AGAIN,
+    Reason.BAD_VALUE: "correct it with labrelay dlq edit, or " + _MAPPING,
+    Reason.UNREAD_SEGMENT: _MAPPING,
+    Reason.REQUIRED_ABSENT: _MAPPING,
+    Reason.NO_PATIENT: "correct it with labrelay dlq edit, or have the analyzer send it again with a patient",
+    Reason.NO_SPECIMEN: "correct it with labrelay dlq edit, or have the analyzer send it again with the number",
+    Reason.NO_IDENTITY: "correct it with labrelay dlq edit, or have the analyzer send it again with its numbers",
+    Reason.NOT_PRODUCTION: "labrelay dlq dismiss --reason {reason}{channel}",
+    Reason.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,
+    Reason.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
+    Reason.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq retry "
+    "NUMBER accepts two patients",
+    Reason.REFUSED: "the server's answer (dlq show) says why. Where the mapping is wrong, correct it, `labrelay "
+    "reload`, and labrelay reprocess --refused --channel {name} (shows; --apply sends). Where the server is: have it "
+    "corrected, " + _AGAIN,
+    Reason.REFUSED_LATE: "look at the receiver what it has of the message and why it refused it, " + _AGAIN,
+    Reason.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
+    Reason.DECIDED_IN_PART: (
+        "labrelay audit list says what was decided and why: retry it if another destination needs it, else dismiss it"
+    ),
+    Reason.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
+    Reason.GAVE_UP: "once the destination takes documents again: " + _RETRY,
+    Reason.SET_ASIDE: "have the destination take it, " + _AGAIN,
+    Reason.CORRECTION_SET_ASIDE: "have the destination take it, "
+    + _AGAIN
+    + ". Until then it shows what was wrong: tell "
+    "the wards",
+    Reason.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
+    Reason.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --because TEXT writes ours, labrelay dlq "
+    "dismiss leaves theirs",
+    Reason.NEGATIVE_ACK: "the receiver's answer (dlq show) says why; mend it there, " + _AGAIN,
+    Reason.NO_ANSWER: "labrelay check --online says what is wrong with the destination, " + _AGAIN,
+}
+
+
+@dataclass(slots=True)
+class Group:
+    """Letters of one reason and cause.
+
+    Attributes:
+        example: the newest of their messages.
+    """
+
+    reason: str
+    cause: str
+    count: int = 0
+    oldest_us: int = 0
+    newest_us: int = 0
+    channels: set[str] = field(default_factory=set)
+    destinations: set[str] = field(default_factory=set)
+    example: int = 0
+
+    @property
+    def fix(self) -> str:
+        return likely_fix(self.reason, *self.channels) if len(self.channels) == 1 else likely_fix(self.reason)
+
+
+class Groups:
+    """Letters as they are counted together."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], Group] = {}
+
+    def add(
+        self,
+        reason: str,
+        cause: str,
+        *,
+        count: int,
+        oldest_us: int,
+        newest_us: int,
+        channel: str,
+        destination: str = "",
+        message: int,
+    ) -> None:
+        """Count letters of one reason, cause, channel and destination.
+
+        Args:
+            cause: as `cause_of` says it.
+            message: the newest of their messages.
+        """
+        key = reason, cause
+        group = self._groups.setdefault(key, Group(*key))
+        group.count += count
+        group.oldest_us = min(group.oldest_us or oldest_us, oldest_us)
+        group.newest_us = max(group.newest_us, newest_us)
+        group.channels.add(channel)
+        if destination:
+            group.destinations.add(destination)
+        group.example = max(group.example, message)
+
+    def largest_first(self) -> list[Group]:
+        return sorted(self._groups.values(), key=lambda group: (-group.count, group.reason, group.cause))
+
+
+def cause_of(detail: str) -> str:
+    """What a detail has in common with those of other letters of the same cause."""
+    return _PARTS.sub(_common, _REPETITION.sub("", detail))[:LONGEST_CAUSE]
+
+
+def likely_fix(code: str, channel: str = "") -> str:
+    """What usually helps, with the command; empty for a code that this version does not know."""
+    reason = next((reason for reason in Reason if reason.value == code), None)
+    if reason is None:
+        return ""
+    text = _FIXES.get(reason, _RETRY)
+    return text.format(reason=code, channel=f" --channel {channel}" if channel else "", name=channel or "NAME")
+
+
+def _common(found: re.Match[str]) -> str:
+    if found["kept"]:
+        return found[0]
+    return f"{found[0].partition('/')[0]}/..." if found["id"] else "#"

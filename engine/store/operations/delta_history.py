@@ -1,0 +1,141 @@
+"""What rules that hold results back may ask about the past: earlier values of a patient, and the last controls.
+
+Values are kept under a keyed hash of patient, code and unit, and sealed; controls under a keyed hash of their specimen
+number. Only what was let through is remembered, at once or once a person has released it: a rejected result is nothing
+to compare with. Only channels whose rules ask for earlier values have any kept. Both memories are bounded by time.
+"""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+
+from engine.model.errors import IntegrityError
+from engine.model.message import ControlRun
+from engine.model.results import MEMORY_US, WITHDRAWN, Result
+from engine.store.core.batch import Batch
+from engine.store.core.rows import Rows
+from engine.store.core.vault import NOTE_KEYS
+
+SWEEP_ROWS = 500
+_AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; what claims to be from later is not believed
+_COLUMN = "earlier_value"
+
+
+class Past:
+    """`engine.model.results.Earlier`, as one transaction sees it: with everything that was decided before it.
+
+    Args:
+        received_us: of the message at hand, for results that do not say when they were measured.
+    """
+
+    def __init__(self, rows: Rows, channel: str, received_us: int) -> None:
+        self._rows = rows
+        self._channel = channel
+        self._received_us = received_us
+
+    def value(self, result: Result, within_us: int) -> Decimal | None:
+        at_us, run = _measured(result, self._received_us), _run(self._rows, result)
+        found: list[tuple[int, int, bytes]] = []
+        for key in _keys(self._rows, result):
+            found += self._rows.execute(
+                "SELECT at_us, id, value FROM earlier_value WHERE key = ? AND at_us < ? AND at_us >= ? AND run <> ?"
+                " ORDER BY at_us DESC, id DESC LIMIT 1",
+                (key, at_us, at_us - within_us, run),
+            )
+        if not found:
+            return None
+        _, row_id, sealed = max(found)
+        try:
+            return Decimal(self._rows.vault.open(sealed, _COLUMN, row_id, "").decode())
+        except (IntegrityError, InvalidOperation, UnicodeDecodeError):
+            return None  # a bound, or damaged: what stands further back is not the last value
+
+    def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
+        """Only the last run of a material is known: where that came after the message, nobody knows the one before."""
+        since = self._received_us - within_us
+        marks = ",".join("?" * len(codes))
+        failed, later = self._rows.execute(
+            f"SELECT max(failed AND at_us <= ?), max(at_us > ?) FROM control_result"  # noqa: S608 - question marks
+            f" WHERE channel = ? AND code IN ({marks}) AND at_us >= ?",
+            (self._received_us, self._received_us, self._channel, *codes, since),
+        ).fetchone()
+        if failed is None or (later and not failed):
+            return None
+        return bool(failed)
+
+
+def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
+    """Note values that were let through. A correction takes the place of what it corrects, a withdrawal removes it."""
+    for result in results:
+        run = _run(batch, result)
+        at_us = _measured(result, received_us)
+        # Under whatever code and unit it was: a correction may have others, and a withdrawal has none.
+        batch.execute("DELETE FROM earlier_value WHERE run = ?", (run,))
+        if result.value is None or result.status in WITHDRAWN:
+            continue
+        text = f"{result.comparator}{result.value}"
+        for key in _keys(batch, result):
+            cursor = batch.execute(
+                "INSERT INTO earlier_value (key, run, at_us, kept_us, value) VALUES (?, ?, ?, ?, x'')",
+                (key, run, at_us, batch.now_us),
+            )
+            row_id = int(cursor.lastrowid or 0)  # part of what is sealed
+            sealed = batch.seal(NOTE_KEYS, text.encode(), _COLUMN, row_id, "")
+            batch.execute("UPDATE earlier_value SET value = ? WHERE id = ?", (sealed, row_id))
+
+
+def forget(rows: Rows, results: Iterable[Result]) -> int:
+    """Forget what was noted of these results, and everything under their patient, codes and units; how many values."""
+    gone = 0
+    for result in results:
+        gone += rows.execute("DELETE FROM earlier_value WHERE run = ?", (_run(rows, result),)).rowcount
+        for key in _keys(rows, result):
+            gone += rows.execute("DELETE FROM earlier_value WHERE key = ?", (key,)).rowcount
+    return gone
+
+
+def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlRun]) -> None:
+    """Note how controls ended; of each material the last run of a test counts."""
+    for run in runs:
+        material = batch.vault.past_key(b"control", channel.encode(), run.material.encode())
+        batch.execute(
+            "INSERT INTO control_result (channel, code, material, at_us, failed) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (channel, code, material) DO UPDATE SET at_us = excluded.at_us, failed = excluded.failed"
+            " WHERE excluded.at_us >= control_result.at_us",
+            (channel, run.code, material, received_us, int(run.failed)),
+        )
+
+
+def sweep_values(batch: Batch) -> bool:
+    """Drop a few hundred values out of time, oldest first; True once none is left."""
+    return _sweep(batch, "DELETE FROM earlier_value WHERE id IN (SELECT id FROM earlier_value ORDER BY id LIMIT ?)"
+                         " AND kept_us < ?")  # fmt: skip
+
+
+def sweep_controls(batch: Batch) -> bool:
+    """As `sweep_values`, for controls: few rows, as many as an analyzer has tests and materials."""
+    return _sweep(batch, "DELETE FROM control_result WHERE id IN (SELECT id FROM control_result ORDER BY at_us LIMIT ?)"
+                         " AND at_us < ?")  # fmt: skip
+
+
+def _sweep(batch: Batch, delete: str) -> bool:
+    return batch.execute(delete, (SWEEP_ROWS, batch.steady_us - MEMORY_US)).rowcount < SWEEP_ROWS
+
+
+def _measured(result: Result, received_us: int) -> int:
+    return received_us if result.at_us is None else min(result.at_us, received_us + _AHEAD_US)
+
+
+def _keys(rows: Rows, result: Result) -> list[bytes]:
+    """One for each code, so that a table which gains a term loses no history. None where no patient is named."""
+    if not result.subject:
+        return []
+    unit = result.unit.encode()
+    return [
+        rows.vault.past_key(b"value", result.subject.encode(), system.encode(), code.encode(), unit)
+        for system, code in dict.fromkeys(result.codes)
+    ]
+
+
+def _run(rows: Rows, result: Result) -> bytes:
+    said = result.run or f"{result.at_us} {result.text}"
+    return rows.vault.past_key(b"run", result.subject.encode(), said.encode())

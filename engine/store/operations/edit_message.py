@@ -1,0 +1,94 @@
+"""A message that a person has corrected: the edited bytes become a new message of the channel, and the dead one is
+closed, in one transaction. The original's row is never touched; each of the two says which the other is.
+
+The new message is *stored*, as one that just came in: intake maps it in its turn. So it stands where every other
+message stands, behind those before it, and everything that guards them guards it: repeats, conflicts of identity,
+rules that hold results back, and newer results that have been delivered meanwhile.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from engine.model.message import Received, Stored
+from engine.store.core.batch import Batch
+from engine.store.operations import append as arrival
+from engine.store.operations import audit
+from engine.store.operations import dedup as memory
+from engine.store.operations import record_outcome as verdict
+from engine.store.operations.outbox import decisions
+
+_CLOSED = ("rejected", "dismissed", "superseded")
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What became of a correction.
+
+    Attributes:
+        stored: the new message; None where it was refused, and nothing was changed.
+        refused: why, for the person.
+        lanes: (channel, destination) whose deliveries were closed: one may have held its lane, or wait in memory.
+    """
+
+    stored: Stored | None = None
+    refused: str = ""
+    lanes: frozenset[tuple[str, str]] = frozenset()
+
+
+def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, because: str) -> Corrected:
+    """Journal ``received`` in place of a dead message, or of one with dead deliveries.
+
+    The caller has made sure that no attempt to deliver the original is under way: what is claimed waits in memory only.
+
+    Args:
+        before: the bytes of the original; the act keeps the SHA-256 of both.
+    """
+    row = batch.execute(
+        "SELECT j.channel, s.state FROM journal j JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
+        (original,),
+    ).fetchone()
+    if row is None or row[0] != received.channel:
+        return Corrected(refused=f"message {original} is no message of {received.channel} with a verdict")
+    taken = batch.execute("SELECT message_id FROM edited WHERE original = ?", (original,)).fetchone()
+    if taken is not None:
+        return Corrected(refused=f"message {original} was edited already: it is message {taken[0]} now")
+    left = batch.execute(
+        "SELECT d.id, l.channel, l.destination, d.state FROM delivery d JOIN lane l ON l.id = d.lane"
+        " WHERE d.message_id = ? AND d.state IN ('dead', 'waiting', 'sending', 'held')",
+        (original,),
+    ).fetchall()
+    if row[1] != "dead" and not any(one[3] == "dead" for one in left):
+        return Corrected(refused=f"message {original} is no dead letter any more; somebody has retried or closed it")
+    earlier = arrival.repeat_of(batch, received)
+    if earlier is not None:
+        return Corrected(refused=f"message {earlier} has these very bytes, and was taken; dismiss {original} instead")
+    stored = arrival.store_edited(batch, received, original)
+    act = audit.note(
+        batch,
+        actor,
+        "edit",
+        {
+            "message": original,
+            "edited": stored.id,
+            "reason": because,
+            "before": sha256(before).hexdigest(),
+            "after": sha256(received.payload).hexdigest(),
+        },
+    )
+    batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
+    closing = f"edited by {actor}, and message {stored.id} now: {because}"
+    verdict.dismiss(batch, [original], closing)
+    decisions.withdraw(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
+    _free_numbers(batch, original)
+    return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
+
+
+def _free_numbers(batch: Batch, original: int) -> None:
+    """Where nothing of the original was delivered or can be, its numbers are free: they may be what was corrected."""
+    marks = ",".join("?" * len(_CLOSED))
+    left = batch.execute(
+        f"SELECT 1 FROM delivery WHERE message_id = ? AND state NOT IN ({marks}) LIMIT 1",  # noqa: S608 - constants
+        (original, *_CLOSED),
+    ).fetchone()
+    if left is None:
+        memory.forget_reports(batch, original)

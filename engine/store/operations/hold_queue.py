@@ -1,0 +1,186 @@
+"""Results that wait for a person: kept back by a rule of their route, then released or rejected by name.
+
+    decide     in the transaction that queues deliveries: it sees every value before it, and no crash lies between
+    release    the delivery waits again in its old place; its values become those that later results are compared with
+    reject     it is never delivered, and stays in the journal
+
+Both acts leave a row in the audit trail in the same transaction. Either is done once: a delivery that is not held any
+more is left as it is, so that giving a command twice, or two people giving it at once, does no harm.
+
+Nothing else ends a hold: no time, no restart, no retry, no replay. The one exception is the message itself, mapped
+again by a person's act: what its earlier mapping has left open is then superseded by the new documents, which the rules
+judge anew.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.packing import unpack
+from engine.model.reasons import Reason
+from engine.model.records import CRITICAL, REMEMBER, Held, Routed
+from engine.model.results import UnreadableResultsError, results_of
+from engine.store.core.batch import Batch
+from engine.store.operations import audit, used_numbers
+from engine.store.operations import dedup as memory
+from engine.store.operations import delta_history as earlier
+from engine.store.operations import number_bearers as bearers
+from engine.store.operations.dedup import REPORT_MEMORY_US
+from engine.store.operations.outbox import decisions
+from engine.store.operations.outbox.moving import read_note, tell
+from engine.store.operations.superseding import in_words, overtaken, overtaken_by
+from engine.succession.critical import tells_critical
+
+
+def decide(
+    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], settled: Sequence[Held | None] = ()
+) -> list[Held | None]:
+    """For each document why it is kept back, or None. Values of those that are not are remembered at once.
+
+    Args:
+        settled: why what was accepted before keeps them back (`engine.store.operations.settling.settle`); the rules'
+        reasons stand behind it.
+    """
+    found: list[Held | None] = []
+    for place, routed in enumerate(routes):
+        before = settled[place] if place < len(settled) else None
+        if routed.hold is None or not routed.destinations or routed.echo:
+            found.append(before)
+            continue
+        held = routed.hold.decide(earlier.Past(batch, channel, received_us), received_us)
+        if before is not None:
+            text = f"{before.text}; {held.text}" if held is not None else before.text
+            found.append(replace(before, text=text, remember=bool(routed.hold.results)))
+            continue
+        found.append(held)
+        if held is None:
+            earlier.remember(batch, routed.hold.results, received_us)
+    return found
+
+
+def release(
+    batch: Batch, deliveries: Sequence[int], *, actor: str, because: str, lanes: set[tuple[str, str]]
+) -> dict[str, int]:
+    """A named person lets held deliveries go. The outcome says how many were ``released``; of the others
+
+    superseded    newer messages had all of their results delivered: they are closed, for there is nothing to send
+    overtaken     newer messages had part of them delivered: they stay held (`Reason.OVERTAKEN`)
+    unanswered    whose they are is to be answered first (`engine.store.operations.number_bearers.answer`)
+    too_old       the journal has forgotten which newer messages there are: they stay held
+    skipped       they are not held any more
+
+    Args:
+        lanes: takes the channel and destination of what was released.
+    """
+    done = dict.fromkeys(("released", "superseded", "overtaken", "too_old", "skipped"), 0)
+    for delivery_id in deliveries:
+        became = _release(batch, delivery_id, lanes)
+        done[became] = done.get(became, 0) + 1
+    audit.note(batch, actor, "release", {**_named(batch, deliveries), "reason": because, **done})
+    return done
+
+
+def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str:
+    row = batch.execute(
+        "SELECT d.state, d.flags, d.document_id, j.channel, j.received_us, l.destination, j.id, d.cause FROM delivery d"
+        " JOIN journal j ON j.id = d.message_id JOIN lane l ON l.id = d.lane WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    if row[0] != "held":
+        return "skipped"
+    _, flags, document_id, channel, received_us, destination, message_id, cause = row
+    if cause == Reason.ORDER_MOVED.value or bearers.waits_for_an_answer(batch.execute, delivery_id):
+        return "unanswered"
+    if batch.now_us - received_us >= REPORT_MEMORY_US:
+        return "too_old"
+    match overtaken(batch, delivery_id):
+        case "whole":
+            decisions.supersede(batch, [delivery_id], "released after newer messages had all of its results delivered")
+            return "superseded"
+        case "part":
+            _keep_overtaken(batch, delivery_id, channel)
+            return "overtaken"
+    decisions.release(batch, delivery_id)
+    used_numbers.released(batch, message_id)
+    lanes.add((channel, destination))
+    if flags & REMEMBER:
+        sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]
+        try:
+            body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+            earlier.remember(batch, results_of(unpack(body) if packed else body), received_us)
+        except (IntegrityError, UnreadableResultsError, ValueError):
+            pass  # delivery finds the same damage and says so; nothing is remembered of what nobody can read
+    return "released"
+
+
+def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
+    """What newer messages have overtaken, and is not sent: closed where they have the ``whole`` of it, else held."""
+    detail = in_words(overtaken_by(batch, delivery_id))
+    if whole:
+        return decisions.supersede(batch, [delivery_id], detail)
+    held = decisions.hold(batch, [delivery_id], Reason.OVERTAKEN, detail)
+    with suppress(IntegrityError, ValueError):  # damage, which delivery would have found
+        _note_critical(batch, delivery_id)
+    return held
+
+
+def _note_critical(batch: Batch, delivery_id: int) -> None:
+    document_id, channel, sealed = batch.execute(
+        "SELECT o.id, j.channel, o.body FROM delivery d JOIN document o ON o.id = d.document_id"
+        " JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
+    if tells_critical(unpack(body) if packed else body):
+        batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (CRITICAL, delivery_id))
+
+
+def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
+    """It stays held, for another reason than that of its rule, which is still told behind it.
+
+    What has been said once stays: copies of how messages stand go by state and cause
+    (`engine.store.recovery.backups.standing`), and
+    `held show` looks anew.
+    """
+    cause, sealed = batch.execute("SELECT cause, detail FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if cause == Reason.OVERTAKEN.value:
+        return
+    detail, was = in_words(overtaken_by(batch, delivery_id)), ""
+    with suppress(IntegrityError):  # damage of what is said about it keeps nobody from deciding
+        was, _ = read_note(batch.vault.open(sealed, "delivery", delivery_id, channel)) if sealed else ("", b"")
+    tell(batch, delivery_id, channel, f"{detail}; held before: {was}" if was else detail)
+    batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (Reason.OVERTAKEN.value, delivery_id))
+
+
+def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str) -> dict[str, int]:
+    """A named person decides that held deliveries are never made; ``because`` stays beside what held them."""
+    done = {"rejected": 0, "skipped": 0}
+    for delivery_id in deliveries:
+        if decisions.reject(batch, delivery_id):
+            done["rejected"] += 1
+            _free_numbers(batch, delivery_id)
+        else:
+            done["skipped"] += 1
+    audit.note(batch, actor, "reject", {**_named(batch, deliveries), "reason": because, **done})
+    return done
+
+
+def _named(batch: Batch, deliveries: Sequence[int]) -> dict[str, list[int]]:
+    """What an act is about, as its audit row says it."""
+    return {"messages": sorted(decisions.messages_of(batch, deliveries)), "deliveries": list(deliveries)}
+
+
+def _free_numbers(batch: Batch, delivery_id: int) -> None:
+    """Where nothing of its message can be delivered any more, its order and patient numbers are free: it may have been
+    rejected just because they are somebody else's."""
+    (message_id,) = batch.execute("SELECT message_id FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    left = batch.execute(
+        "SELECT 1 FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.message_id = ?"
+        " AND o.reports <> x'' AND d.state NOT IN ('rejected', 'dismissed') LIMIT 1",
+        (message_id,),
+    ).fetchone()
+    if left is None:
+        memory.forget_reports(batch, message_id)

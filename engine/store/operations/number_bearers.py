@@ -1,0 +1,339 @@
+"""Who bears which patient number: the guard that keeps two people from becoming one.
+
+Under each patient number (`engine.model.message.Bearer`) stand keyed hashes of the records that were seen with it. The
+usual message has a hash that stands there: one look-up. Another one is compared with the references of its number
+(`engine.model.persons`): who is the same person gets a row, and is known from then on; two persons are a conflict.
+
+    REFERENCE   records are compared with it; what it does not say, another record of the same person adds
+    ALIKE       it says too little to be compared with: UNKNOWN, and no birth date
+    FLAGGED     the same person as it seems: no reference before a person has confirmed it
+    ERASED      the person was erased, and only the number's hash is left: the next person to bear it is a conflict
+
+A conflict is a question: the message is held until a person answers (`answer`). *Same*: its record is a further
+reference. *Other*: the number is that of two persons, and the second one's results get a Patient of their own from then
+on, in which the number does not stand. So a number may have several persons, and each reference is one person's.
+
+Who keeps the records of its patients (a message that updates a Patient, as A08 and A40 do) is asked nothing: its record
+takes the place of the references that are another person's.
+
+This is no short memory: a number that lasts is kept for good, a counter (with its order and day) as long as the memory
+of reports. Rejecting, dismissing or erasing a message frees no number that another message bears.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from engine.model.errors import IntegrityError
+from engine.model.message import Bearer
+from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
+from engine.store.core.batch import Batch
+from engine.store.core.sweeping import sweep
+from engine.store.core.vault import NOTE_KEYS
+
+COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
+REFERENCE, ALIKE, SEEMS, ERASED = range(4)
+FOR_GOOD = 0
+
+Execute = Callable[..., sqlite3.Cursor]
+
+_COLUMN = "bearer"
+_NO_RECORD = bytes(16)
+_WORST_LAST = (SAME, NOTHING, FLAGGED, CONFLICT)
+
+
+class _Row(NamedTuple):
+    whole: bytes
+    standing: int
+    message_id: int
+    record: bytes
+    person: int
+    others: int
+
+
+class Compared(NamedTuple):
+    """What the guard says of one bearer.
+
+    Attributes:
+        known: the record stands there already.
+        verdict: same, nothing_to_compare, flagged or conflict.
+        other: the message whose record it was compared with; 0 where none is known.
+        reference: that record.
+        person: whose it is, under this number.
+    """
+
+    bearer: Bearer
+    known: bool
+    verdict: str
+    other: int = 0
+    reference: Person | None = None
+    person: int = 1
+
+
+def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> list[Compared]:
+    """Compare the bearers of a message with those that are known; nothing is written but that a record came again."""
+    return [_compare(batch, message_id, bearer) for bearer in bearers]
+
+
+def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
+    if bearer.master:
+        return Compared(bearer, False, SAME)
+    rows = _rows(batch, bearer.number)
+    for row in rows:
+        if row.whole != bearer.whole:
+            continue
+        if not row.others and row.message_id != message_id:
+            batch.execute(
+                "UPDATE bearer SET others = 1, noted_us = ? WHERE number = ? AND whole = ?",
+                (batch.now_us, bearer.number, bearer.whole),
+            )
+        seen: str = FLAGGED if row.standing == SEEMS else SAME
+        return Compared(
+            bearer, True, seen if row.person == bearer.person else CONFLICT, row.message_id, None, row.person
+        )
+    found = Compared(bearer, False, SAME, person=bearer.person)
+    person = Person.unpacked(bearer.record) if rows else Person()
+    best = len(_WORST_LAST)
+    for one in rows:
+        if one.standing not in (REFERENCE, ERASED):
+            continue
+        reference = _opened(batch, bearer.number, one)
+        verdict = CONFLICT if reference is None else compare(reference, person)
+        if _WORST_LAST.index(verdict) < best:
+            best = _WORST_LAST.index(verdict)
+            found = Compared(bearer, False, verdict, one.message_id, reference, one.person)
+    if found.person != bearer.person:  # its documents were made as another person's
+        return found._replace(verdict=CONFLICT)
+    return found
+
+
+def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: bool = False) -> None:
+    """Note the bearers that were not known.
+
+    Args:
+        accepted: a person has found that those in conflict are the same person: each is a further reference.
+    """
+    for one in found:
+        if one.known:
+            continue
+        bearer = one.bearer
+        if bearer.master:
+            _take_over(batch, message_id, bearer, Person.unpacked(bearer.record))
+            continue
+        standing, record = REFERENCE, bearer.record
+        if one.reference is not None and one.verdict == FLAGGED:
+            standing = SEEMS
+        elif one.reference is not None and one.verdict != CONFLICT:
+            person = Person.unpacked(record)
+            _add_to_references(batch, bearer.number, person)
+            record = person.with_what_it_lacks(one.reference).packed()
+            standing = REFERENCE if one.verdict == SAME else ALIKE
+        assert one.verdict != CONFLICT or accepted
+        until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
+        _put(batch, bearer.number, bearer.whole, standing, message_id, record, until_us, one.person)
+
+
+def _take_over(batch: Batch, message_id: int, bearer: Bearer, person: Person) -> None:
+    """Who keeps the record says who bears the number: that person alone, and those whom a person has told apart."""
+    rows = [row for row in _rows(batch, bearer.number) if row.person == 1]
+    known = next((row for row in rows if row.whole == bearer.whole), None)
+    for row in rows:
+        reference = _opened(batch, bearer.number, row)
+        if row is not known and (reference is None or compare(reference, person) in (FLAGGED, CONFLICT)):
+            batch.execute("DELETE FROM bearer WHERE number = ? AND whole = ?", (bearer.number, row.whole))
+    if known is None or known.standing != REFERENCE:
+        _put(batch, bearer.number, bearer.whole, REFERENCE, message_id, person.packed(), FOR_GOOD)
+
+
+def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
+    """What a reference of this person does not say, this record adds: an unknown man has got a name."""
+    for row in _rows(batch, number):
+        reference = _opened(batch, number, row)
+        if row.standing != REFERENCE or reference is None or compare(reference, person) in (FLAGGED, CONFLICT):
+            continue
+        whole = reference.with_what_it_lacks(person)
+        if whole != reference:
+            batch.execute(
+                "UPDATE bearer SET record = ?, noted_us = ? WHERE number = ? AND whole = ?",
+                (_sealed(batch, number, whole.packed()), batch.now_us, number, row.whole),
+            )
+
+
+def ask(batch: Batch, message_id: int, found: Sequence[Compared]) -> None:
+    """Note that a message is held until a person has answered for these bearers."""
+    for one in found:
+        bearer = one.bearer
+        until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
+        batch.execute(
+            "INSERT OR REPLACE INTO bearer_asked (number, whole, message_id, until_us, record, person)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                bearer.number,
+                bearer.whole,
+                message_id,
+                until_us,
+                _sealed(batch, bearer.number, bearer.record),
+                one.person,
+            ),
+        )
+
+
+def answered(batch: Batch, message_id: int) -> None:
+    """A message is held for no bearer any more."""
+    batch.execute("DELETE FROM bearer_asked WHERE message_id = ?", (message_id,))
+
+
+def asked(execute: Execute, message_id: int) -> list[int]:
+    """The messages that one answer is for, in their order: those with the number and the record of this one."""
+    rows = execute(
+        "SELECT DISTINCT b.message_id FROM bearer_asked a"
+        " JOIN bearer_asked b ON b.number = a.number AND b.whole = a.whole"
+        " WHERE a.message_id = ? ORDER BY b.message_id",
+        (message_id,),
+    ).fetchall()
+    return [number for (number,) in rows]
+
+
+def seems(execute: Execute, message_id: int) -> bool:
+    """Whether a message was let through with a record that seems to be of the person who bore the number before."""
+    return (
+        execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone()
+        is not None
+    )
+
+
+def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
+    """Whether a held delivery is of a message whose question is not answered yet."""
+    return (
+        execute(
+            "SELECT 1 FROM delivery d JOIN bearer_asked a ON a.message_id = d.message_id WHERE d.id = ? LIMIT 1",
+            (delivery_id,),
+        ).fetchone()
+        is not None
+    )
+
+
+def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dict[bytes, int]]:
+    """A person has compared two records: are they of the ``same`` person?
+
+    Of a message that was let through because they seem to be, the answer is for those to come.
+
+    Returns:
+        The messages that are to be processed again, in their order; and what `others` has now.
+    """
+    waiting: set[int] = set()
+    pairs = batch.execute(
+        "SELECT number, whole, until_us, record, person FROM bearer_asked WHERE message_id = ?", (message_id,)
+    ).fetchall()
+    if not pairs:
+        pairs = batch.execute(
+            "SELECT number, whole, until_us, record, person FROM bearer WHERE message_id = ? AND standing = ?",
+            (message_id, SEEMS),
+        ).fetchall()
+    for number, whole, until_us, sealed, person in pairs:
+        record = Person.unpacked(batch.vault.open(sealed, _COLUMN, sealed_to(number), ""))
+        if not same:
+            person = _own_person(batch, number, record)
+        _put(batch, number, whole, REFERENCE, message_id, record.packed(), until_us, person)
+        held = batch.execute(
+            "SELECT DISTINCT message_id FROM bearer_asked WHERE number = ? AND whole = ?", (number, whole)
+        ).fetchall()
+        waiting |= {held_id for (held_id,) in held}
+        if len(held) > 1:
+            batch.execute("UPDATE bearer SET others = 1 WHERE number = ? AND whole = ?", (number, whole))
+    return sorted(waiting), others(batch.execute)
+
+
+def _own_person(batch: Batch, number: bytes, record: Person) -> int:
+    """The person whom a record is of, where it is not the first one's: one told apart before, or a new one."""
+    rows = _rows(batch, number)
+    for row in rows:
+        reference = _opened(batch, number, row) if row.person > 1 and row.standing == REFERENCE else None
+        if reference is not None and compare(reference, record) in (SAME, FLAGGED):
+            return row.person
+    return max((row.person for row in rows), default=1) + 1
+
+
+def others(execute: Execute) -> dict[bytes, int]:
+    """Number and record, one behind the other -> which person of the number it is, of all but the first."""
+    rows = execute("SELECT number, whole, person FROM bearer WHERE person > 1").fetchall()
+    return {number + whole: person for number, whole, person in rows}
+
+
+def forget(batch: Batch, message_id: int) -> None:
+    """A message was rejected or dismissed: a record that came with it alone is forgotten."""
+    answered(batch, message_id)
+    batch.execute("DELETE FROM bearer WHERE message_id = ? AND others = 0", (message_id,))
+
+
+def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bool) -> None:
+    """A message is erased. What stays of a number that no message bears any more is its hash alone.
+
+    Args:
+        numbers: that last, of its patient.
+        person: all that is stored of this patient goes, also where other messages bear the number.
+    """
+    answered(batch, message_id)
+    which = "" if person else " AND others = 0"
+    found = batch.execute(f"SELECT number, person FROM bearer WHERE message_id = ?{which}", (message_id,)).fetchall()  # noqa: S608 - constants
+    if person:
+        found += [(number, 1) for number in numbers if _rows(batch, number)]
+    for number, of in dict.fromkeys(found):
+        if person:
+            batch.execute("DELETE FROM bearer WHERE number = ? AND person = ?", (number, of))
+        else:
+            batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
+        if not any(row.standing == REFERENCE for row in _rows(batch, number)):
+            _put(batch, number, _NO_RECORD, ERASED, message_id, b"", FOR_GOOD)
+
+
+def sweep_bearers(batch: Batch) -> bool:
+    return sweep(batch, "bearer", "number", "whole")
+
+
+def _rows(batch: Batch, number: bytes) -> list[_Row]:
+    return [
+        _Row(*row)
+        for row in batch.execute(
+            "SELECT whole, standing, message_id, record, person, others FROM bearer WHERE number = ?"
+            " AND (until_us = 0 OR until_us >= ?)",
+            (number, batch.steady_us),
+        ).fetchall()
+    ]
+
+
+def _put(
+    batch: Batch,
+    number: bytes,
+    whole: bytes,
+    standing: int,
+    message_id: int,
+    record: bytes,
+    until_us: int,
+    person: int = 1,
+) -> None:
+    sealed = _sealed(batch, number, record) if record else b""
+    batch.execute(
+        "INSERT OR REPLACE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
+        " person) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, whole, standing, message_id, standing == ERASED, until_us, batch.now_us, sealed, person),
+    )
+
+
+def _sealed(batch: Batch, number: bytes, record: bytes) -> bytes:
+    return batch.seal(NOTE_KEYS, record, _COLUMN, sealed_to(number), "")
+
+
+def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
+    """The record of a row; None where it is gone, or damaged: then it cannot be told who it was."""
+    if not row.record:
+        return None
+    try:
+        return Person.unpacked(batch.vault.open(row.record, _COLUMN, sealed_to(number), ""))
+    except IntegrityError:
+        return None
+
+
+def sealed_to(number: bytes) -> int:
+    """Where a record is sealed to: its number, so that it cannot be moved to another one."""
+    return int.from_bytes(number[:7])

@@ -1,0 +1,103 @@
+"""What came of one attempt: delivered, to be made again, dead."""
+
+from engine.model.reasons import Reason
+from engine.model.records import MAYBE_DELIVERED
+from engine.model.versions import Versions
+from engine.store.core.batch import Batch, LaneTally
+from engine.store.operations import failure_fingerprint as causes
+from engine.store.operations import server_versions
+from engine.store.operations.append import seal_note
+from engine.store.operations.outbox import whole_messages as whole
+from engine.store.operations.outbox.moving import move, moved_to, note, note_attempt, note_late
+
+
+def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions = ()) -> None:
+    """It was delivered. A fact, so it holds whatever was decided about the delivery in the meantime.
+
+    Args:
+        versions: that the server has of our resources now, where that is asked for.
+    """
+    moved = moved_to(batch, delivery_id, None, "delivered", settled_us=delivered_us)
+    if moved is not None:
+        lane = moved.lane
+        lane.delivered_us = max(lane.delivered_us, delivered_us)
+        if versions:
+            server_versions.remember(batch, lane.destination, versions)
+        batch.count(lane.channel, lane.destination, "delivered")
+        whole.count(batch, delivery_id, moved)
+
+
+def postpone(
+    batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes
+) -> bool:
+    """An attempt failed; wait for the next one. False: it was closed meanwhile, so there is none.
+
+    A delivery that its process keeps in memory between attempts is waiting already from the second one on.
+    """
+    lane = move(
+        batch,
+        delivery_id,
+        ("sending", "waiting"),
+        "waiting",
+        cause=cause.value,
+        attempt=attempt,
+        not_before_us=not_before_us,
+    )
+    if cause is Reason.MAYBE_DELIVERED:
+        batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MAYBE_DELIVERED, delivery_id))
+    if lane is None:
+        note_late(batch, delivery_id, cause, detail, answer)
+        return False
+    note_attempt(batch, delivery_id, lane.channel, cause, detail, answer)
+    batch.count(lane.channel, lane.destination, "postponed")
+    return True
+
+
+def bury(
+    batch: Batch, delivery_id: int, reason: Reason, detail: str, answer: bytes, *, hold_lane: bool = False
+) -> None:
+    """No further attempt: a dead letter.
+
+    Args:
+        hold_lane: nothing behind it goes out until a person has decided about it (``on_dead: hold``).
+    """
+    lane = move(batch, delivery_id, ("sending", "waiting"), "dead", cause=reason.value, settled_us=batch.now_us)
+    if lane is None:
+        note_late(batch, delivery_id, reason, detail, answer)
+        return
+    _tell_dead(batch, delivery_id, lane, reason, detail, answer, hold_lane=hold_lane)
+
+
+def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, hold_lane: bool = False) -> bool:
+    """What was delivered is refused: a dead letter after all. False: it is not delivered, or erased: nothing changes.
+
+    Args:
+        hold_lane: as for `bury`.
+    """
+    row = batch.execute(
+        "SELECT d.settled_us FROM delivery d WHERE d.id = ? AND d.state = 'delivered' AND NOT EXISTS"
+        " (SELECT 1 FROM erased e WHERE e.what = 'document' AND e.number = d.document_id)",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        return False
+    reason = Reason.REFUSED_LATE
+    moved = moved_to(batch, delivery_id, ("delivered",), "dead", cause=reason.value, settled_us=batch.now_us)
+    assert moved is not None
+    if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # of an earlier day it is told by the dead letter alone
+        batch.count(moved.lane.channel, moved.lane.destination, "delivered", -1)
+        whole.take_back(batch, delivery_id, moved)
+    _tell_dead(batch, delivery_id, moved.lane, reason, detail, answer, hold_lane=hold_lane)
+    return True
+
+
+def _tell_dead(
+    batch: Batch, delivery_id: int, lane: LaneTally, reason: Reason, detail: str, answer: bytes, *, hold_lane: bool
+) -> None:
+    note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
+    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, answer))
+    batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+    causes.note_delivery(batch, delivery_id, lane.channel, detail)
+    if hold_lane and not lane.held_by:
+        lane.held_by = delivery_id
+    batch.count(lane.channel, lane.destination, "dead")

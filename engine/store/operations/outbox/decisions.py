@@ -1,0 +1,144 @@
+"""What ends or begins again by a decision: a person's, or that a newer result went before."""
+
+from collections.abc import Iterable
+
+from engine.model.reasons import Reason
+from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
+from engine.store.core.batch import Batch
+from engine.store.operations import failure_fingerprint as causes
+from engine.store.operations.append import seal_note
+from engine.store.operations.outbox import whole_messages as whole
+from engine.store.operations.outbox.moving import close_all, closed_all, move, note, tell
+
+
+def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, unconditional: bool = False) -> int:
+    """Dead deliveries wait again, in their old place in the lane; how many. What was erased cannot, and what has been
+    decided about meanwhile does not: a newer revision may have been delivered.
+
+    Args:
+        unconditional: a person has decided that they take the place of what the server has.
+    """
+    marks = (MANUAL if manual else 0) | (UNCONDITIONAL if unconditional else 0)
+    changed = 0
+    for delivery_id in delivery_ids:
+        if batch.execute(
+            "SELECT 1 FROM erased e JOIN delivery d ON e.what = 'document' AND e.number = d.document_id WHERE d.id = ?",
+            (delivery_id,),
+        ).fetchone():
+            continue
+        lane = move(batch, delivery_id, ("dead",), "waiting", attempt=0, not_before_us=0, settled_us=0)
+        if lane is not None:
+            changed += 1
+            batch.count(lane.channel, lane.destination, "requeued")
+            if marks:
+                batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (marks, delivery_id))
+    return changed
+
+
+_SUPERSEDED_FROM = ("waiting", "sending", "dead", "held")
+
+
+def set_aside(batch: Batch, delivery_id: int, cause: Reason, detail: str) -> bool:
+    """A person takes one delivery out of its lane's way: a dead letter, until they have it sent or dismissed. False: it
+    did not wait any more. The caller has made sure that no attempt is under way.
+
+    What a process before this one had claimed may have been delivered, and is marked so.
+    """
+    batch.execute(
+        "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
+        (MAYBE_DELIVERED, delivery_id, batch.boot),
+    )
+    lane = move(batch, delivery_id, ("waiting", "sending"), "dead", cause=cause.value, settled_us=batch.now_us)
+    if lane is None:
+        return False
+    tell(batch, delivery_id, lane.channel, detail)
+    causes.note_delivery(batch, delivery_id, lane.channel, "")
+    batch.count(lane.channel, lane.destination, "dead")
+    return True
+
+
+def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> int:
+    """A newer result was delivered; sending these would undo it."""
+    closed = closed_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
+    for delivery_id, moved in closed:
+        whole.count(batch, delivery_id, moved)
+    return len(closed)
+
+
+def replace(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
+    """The same message was processed again, and its new deliveries take the place of these."""
+    return close_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
+
+
+def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
+    """A person decided that these are not to be delivered. One that is being sent is not theirs to stop."""
+    return close_all(batch, delivery_ids, ("waiting", "dead", "held", "superseded"), "dismissed", detail)
+
+
+def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
+    """As `dismiss`, also of what is claimed; the caller has made sure that no attempt is under way.
+
+    What a process before this one had claimed may have been delivered, and is marked so.
+    """
+    ids = list(delivery_ids)
+    batch.executemany(
+        "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
+        [(MAYBE_DELIVERED, one, batch.boot) for one in ids],
+    )
+    return close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail)
+
+
+def hold(batch: Batch, delivery_ids: Iterable[int], cause: Reason, detail: str = "") -> int:
+    """Keep single deliveries back until `release`."""
+    changed = 0
+    for delivery_id in delivery_ids:
+        lane = move(batch, delivery_id, ("waiting", "sending"), "held", cause=cause.value, settled_us=batch.now_us)
+        if lane is not None:
+            changed += 1
+            tell(batch, delivery_id, lane.channel, detail)
+    return changed
+
+
+def keep_back(batch: Batch, delivery_id: int, why: Held) -> None:
+    """A rule holds a delivery that was just queued."""
+    lane = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
+    assert lane is not None
+    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(why.text, b""))
+    batch.execute(
+        "UPDATE delivery SET detail = ?, flags = flags | ? WHERE id = ?",
+        (sealed, REMEMBER if why.remember else 0, delivery_id),
+    )
+    batch.count(lane.channel, lane.destination, "held")
+
+
+def release(batch: Batch, delivery_id: int) -> bool:
+    """A named person lets a held delivery go: it waits, in its old place in the lane. False: it was not held.
+
+    It may have been overtaken meanwhile, so it is marked: the guard of `engine.store.operations.superseding` looks
+    before it is sent.
+    """
+    lane = move(batch, delivery_id, ("held",), "waiting", not_before_us=0, settled_us=0)
+    if lane is None:
+        return False
+    batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MANUAL | RELEASED, delivery_id))
+    batch.count(lane.channel, lane.destination, "released")
+    return True
+
+
+def reject(batch: Batch, delivery_id: int) -> bool:
+    """A named person decides that a held delivery is never made; False: it was not held. Its detail stays."""
+    lane = move(batch, delivery_id, ("held",), "rejected", cause=Reason.REJECTED.value, settled_us=batch.now_us)
+    if lane is not None:
+        batch.count(lane.channel, lane.destination, "rejected")
+    return lane is not None
+
+
+def release_lane(batch: Batch, channel: str, destination: str) -> None:
+    """Let a lane go on although the delivery that holds it is still dead."""
+    batch.lane(channel, destination).held_by = 0
+
+
+def messages_of(batch: Batch, delivery_ids: Iterable[int]) -> set[int]:
+    """The messages that deliveries belong to."""
+    rows = (batch.execute("SELECT message_id FROM delivery WHERE id = ?", (one,)).fetchone() for one in delivery_ids)
+    return {row[0] for row in rows if row is not None}

@@ -1,0 +1,128 @@
+"""A delivery's state changes here, with the gauges of its lane and the note that tells why, in one transaction."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine.model.errors import StoreError
+from engine.model.reasons import Reason
+from engine.store.core.batch import Batch, LaneTally
+from engine.store.operations.append import seal_note
+
+# Which gauge of the lane counts a state; the other states are final and counted by day only.
+_GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
+
+
+class Moved(NamedTuple):
+    """A delivery whose state was changed, with what it was before."""
+
+    lane: LaneTally
+    old: str
+    message_id: int
+    flags: int
+
+
+def move(
+    batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
+) -> LaneTally | None:
+    """Change a delivery's state where it is in one of ``allowed`` (None: any other one).
+
+    Returns:
+        Its lane, or None where it was in another state, and nothing was changed.
+
+    Raises:
+        StoreError: there is no such delivery.
+    """
+    moved = moved_to(batch, delivery_id, allowed, state, **columns)
+    return moved.lane if moved is not None else None
+
+
+def moved_to(
+    batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
+) -> Moved | None:
+    """As `move`, with what the delivery was before."""
+    row = batch.execute("SELECT lane, state, message_id, flags FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    lane_id, old, message_id, flags = row
+    if old == state if allowed is None else old not in allowed:
+        return None
+    names = "".join(f", {name} = ?" for name in columns)
+    batch.execute(
+        f"UPDATE delivery SET state = ?, lease = 0{names} WHERE id = ?",  # noqa: S608 - names are ours, never input
+        (state, *columns.values(), delivery_id),
+    )
+    lane = batch.lane_of(lane_id)
+    if (gauge := _GAUGE.get(old)) is not None:
+        setattr(lane, gauge, getattr(lane, gauge) - 1)
+    if (gauge := _GAUGE.get(state)) is not None:
+        setattr(lane, gauge, getattr(lane, gauge) + 1)
+    if lane.held_by == delivery_id and old == "dead":
+        lane.held_by = 0  # a person has decided about the delivery that held the lane
+    return Moved(lane, old, message_id, flags)
+
+
+def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str) -> int:
+    return len(closed_all(batch, delivery_ids, allowed, state, detail))
+
+
+def closed_all(
+    batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str
+) -> list[tuple[int, Moved]]:
+    """As `close_all`: the numbers of those that were closed, with what they were before."""
+    closed: list[tuple[int, Moved]] = []
+    for delivery_id in delivery_ids:
+        moved = moved_to(batch, delivery_id, allowed, state, settled_us=batch.now_us)
+        if moved is None:
+            continue
+        closed.append((delivery_id, moved))
+        batch.count(moved.lane.channel, moved.lane.destination, state)
+        tell(batch, delivery_id, moved.lane.channel, detail)
+    return closed
+
+
+def tell(batch: Batch, delivery_id: int, channel: str, detail: str) -> None:
+    """Why a delivery is where it is, in the place of what was said before; nothing to say leaves that."""
+    if detail:
+        sealed = seal_note(batch, "delivery", delivery_id, channel, note(detail, b""))
+        batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
+
+
+def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: Reason, detail: str, answer: bytes) -> None:
+    (n,) = batch.execute("SELECT coalesce(max(n), 0) + 1 FROM attempt WHERE delivery = ?", (delivery_id,)).fetchone()
+    sealed = seal_note(batch, f"attempt {n}", delivery_id, channel, note(detail, answer))
+    batch.execute(
+        "INSERT INTO attempt (delivery, n, at_us, cause, detail) VALUES (?, ?, ?, ?, ?)",
+        (delivery_id, n, batch.now_us, cause.value, sealed),
+    )
+
+
+def note_late(batch: Batch, delivery_id: int, cause: Reason, detail: str, answer: bytes) -> None:
+    """An attempt failed whose delivery was closed while it was under way: how it ended is known, and changes nothing.
+    Not of what was erased: the destination's words may name the patient."""
+    row = batch.execute(
+        "SELECT l.channel FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM erased e WHERE e.what = 'document' AND e.number = d.document_id)",
+        (delivery_id,),
+    ).fetchone()
+    if row is not None:
+        note_attempt(batch, delivery_id, row[0], cause, detail, answer)
+
+
+def note(detail: str, answer: bytes) -> dict[str, Any]:
+    note: dict[str, Any] = {}
+    if detail:
+        note["detail"] = detail
+    if answer:
+        # One character a byte: an answer may be anything, and must come back as it was.
+        note["answer"] = answer.decode("latin-1")
+    return note
+
+
+def read_note(opened: bytes) -> tuple[str, bytes]:
+    """(detail, answer) of a note that `bury` or `postpone` stored; both empty where there is none."""
+    if not opened:
+        return "", b""
+    note = orjson.loads(opened)
+    return note.get("detail", ""), note.get("answer", "").encode("latin-1")

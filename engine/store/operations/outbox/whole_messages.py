@@ -1,0 +1,60 @@
+"""Messages of which everything is delivered, counted once each, on the day on which the last of it was.
+
+A message is delivered when each place of it is: a place is one of its documents at one destination. A place is
+delivered when one of its deliveries was, or when its newest one is superseded by a newer result that was. What a person
+sends to another destination later is no place of the message: it takes nothing from what was delivered.
+
+The usual message has one delivery, and nothing is looked up: a flag of the delivery says so.
+"""
+
+from engine.model.records import AGAIN, SHARED
+from engine.store.core.batch import Batch
+from engine.store.operations.outbox.moving import Moved
+
+COUNTER = "delivered"  # of the channel itself; a lane's has the same name under its destination
+
+
+def count(batch: Batch, delivery_id: int, moved: Moved) -> None:
+    """Count the message, if this delivery, which was just delivered or superseded, is the last that was missing."""
+    alone = not moved.flags & (SHARED | AGAIN) and moved.old != "superseded"
+    if alone or _was_the_last(batch, delivery_id, moved):
+        batch.count(moved.lane.channel, "", COUNTER)
+
+
+def take_back(batch: Batch, delivery_id: int, moved: Moved) -> None:
+    """Count the message no more, if it was counted before this delivery was refused after all."""
+    if not moved.flags & (SHARED | AGAIN) or _is_not_any_more(batch, delivery_id, moved):
+        batch.count(moved.lane.channel, "", COUNTER, -1)
+
+
+def _was_the_last(batch: Batch, delivery_id: int, moved: Moved) -> bool:
+    before, now = _all_delivered(batch, delivery_id, moved)
+    return now and not before
+
+
+def _is_not_any_more(batch: Batch, delivery_id: int, moved: Moved) -> bool:
+    before, now = _all_delivered(batch, delivery_id, moved)
+    return before and not now
+
+
+def _all_delivered(batch: Batch, delivery_id: int, moved: Moved) -> tuple[bool, bool]:
+    """Whether each place of the message was delivered before this delivery moved, and whether it is now."""
+    now: dict[tuple[int, int], list[str]] = {}
+    before: dict[tuple[int, int], list[str]] = {}
+    own: set[tuple[int, int]] = set()
+    for number, lane, ordinal, state, flags in batch.execute(
+        "SELECT d.id, d.lane, o.ordinal, d.state, d.flags FROM delivery d JOIN document o ON o.id = d.document_id"
+        " WHERE d.message_id = ? ORDER BY d.id",
+        (moved.message_id,),
+    ):
+        place = lane, ordinal
+        now.setdefault(place, []).append(state)
+        before.setdefault(place, []).append(moved.old if number == delivery_id else state)
+        if not flags & AGAIN:
+            own.add(place)
+    return all(_is_delivered(before[place]) for place in own), all(_is_delivered(now[place]) for place in own)
+
+
+def _is_delivered(states: list[str]) -> bool:
+    """Args: states: of a place's deliveries, oldest first."""
+    return "delivered" in states or states[-1] == "superseded"

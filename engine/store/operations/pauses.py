@@ -1,0 +1,94 @@
+"""What a person has paused: kept in the journal until somebody resumes it. Operations of a writer's batch.
+
+    channel      its source is closed: nothing is received, so nothing is acknowledged, and the sender keeps its results
+    destination  no attempt is made there, for any channel; deliveries are queued and wait
+    lane         as a destination, for one channel
+    deliveries   as a destination, for all of them
+
+The act that says who and why, and the row that makes it so, are one transaction: there is no pause that nobody has
+given, and none that is forgotten. A lane's own row says it too (`lane.paused`), where a claim looks anyway.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from engine.model.errors import IntegrityError
+from engine.model.records import DELIVERIES, Pause, Target
+from engine.store.core.batch import Batch
+from engine.store.core.vault import Vault
+from engine.store.operations import audit
+
+ROLLED_BACK = "rolled_back"  # of the table `meta`: why deliveries are paused, until a person resumes them
+
+
+def pause(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
+    """Pause ``target``; the number of the act, or None where it is paused already and nothing was changed."""
+    if batch.execute(f"SELECT 1 FROM pause WHERE {_HERE}", _place(target)).fetchone() is not None:  # noqa: S608 - constant
+        return None
+    act = audit.note(batch, actor, "pause", {"what": target.kind, "name": target.name, "reason": reason})
+    batch.execute(
+        "INSERT INTO pause (channel, destination, since_us, act) VALUES (?, ?, ?, ?)",
+        (*_place(target), batch.now_us, act),
+    )
+    if target.kind == "lane":
+        batch.lane(target.channel, target.destination).paused = 1
+    return act
+
+
+def stop_deliveries(batch: Batch, act: int) -> None:
+    """Pause all deliveries for the reason that ``act`` gives, where they are not paused already."""
+    batch.execute(
+        "INSERT INTO pause (channel, destination, since_us, act) VALUES ('', '', ?, ?) ON CONFLICT DO NOTHING",
+        (batch.now_us, act),
+    )
+
+
+def resume(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
+    """Let ``target`` go on; the number of the act, or None where it is not paused and nothing was changed."""
+    if not batch.execute(f"DELETE FROM pause WHERE {_HERE}", _place(target)).rowcount:  # noqa: S608 - constant
+        return None
+    if target.kind == "lane":
+        batch.lane(target.channel, target.destination).paused = 0
+    if target == DELIVERIES:
+        batch.execute("DELETE FROM meta WHERE name = ?", (ROLLED_BACK,))
+    return audit.note(batch, actor, "resume", {"what": target.kind, "name": target.name, "reason": reason})
+
+
+def read(execute: Callable[..., sqlite3.Cursor], vault: Vault | None) -> list[Pause]:
+    """Everything that is paused; without the key, or where the act's row is lost, without who and why."""
+    rows = execute(
+        "SELECT p.channel, p.destination, p.since_us, p.act, j.body FROM pause p"
+        " LEFT JOIN journal j ON j.id = p.act AND j.kind = 3 ORDER BY p.channel, p.destination"
+    ).fetchall()
+    found = []
+    for channel, destination, since_us, act, sealed in rows:
+        said = _said(vault, act, sealed)
+        found.append(
+            Pause(
+                target=Target(channel=channel, destination=destination),
+                since_us=since_us,
+                actor=str(said.get("actor", "")),
+                reason=str(said.get("what", {}).get("reason", "")),
+            )
+        )
+    return found
+
+
+def _said(vault: Vault | None, act: int, sealed: bytes | None) -> dict[str, Any]:
+    if vault is None or not sealed:
+        return {}
+    try:
+        content: dict[str, Any] = orjson.loads(vault.open(sealed, "body", act, ""))
+    except IntegrityError:
+        return {}  # it is paused all the same; `labrelay verify` says what is wrong
+    return content
+
+
+_HERE = "channel = ? AND destination = ?"
+
+
+def _place(target: Target) -> tuple[str, str]:
+    return target.channel, target.destination

@@ -1,0 +1,77 @@
+"""Which message ends the process again and again, remembered in the journal from one start to the next.
+
+An exception in a mapping is a dead letter at once. What kills the whole process (memory, a fault of a library) leaves
+no trace but this: the next start finds that the last one did not end in order. From then on intake takes messages one
+at a time, each only once the one before it is durable (`engine.processing.intake`), so that the first message without a
+verdict is the one that a further kill concerns. That one is noted before it is looked at, once at each such start; a
+start that finds it noted for the third time makes it a dead letter. A process that stops in order keeps and writes no
+note.
+
+Rows of the table ``meta``:
+
+    running        there while a daemon runs; a start that finds it was preceded by a kill
+    suspect        the message noted last
+    suspect_times  how many starts in a row have noted it
+"""
+
+from engine.model.reasons import Reason
+from engine.store.core.batch import Batch
+from engine.store.operations import record_outcome as verdict
+
+GIVE_UP_AFTER = 3
+DETAIL = "the process ended three times while processing it"
+_PUT = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+_DROP = "DELETE FROM meta WHERE name = ?"
+
+
+def begin(batch: Batch, *, judges: bool) -> tuple[bool, int]:
+    """A daemon starts: whether the one before it was killed, and the message that is given up for it, or 0.
+
+    Args:
+        judges: messages are processed in this process, and not in a worker that may end alone.
+    """
+    known = dict(batch.execute("SELECT name, value FROM meta WHERE name IN ('running', 'suspect', 'suspect_times')"))
+    killed = "running" in known
+    given_up = 0
+    if judges and killed and known.get("suspect_times", 0) >= GIVE_UP_AFTER:
+        given_up = _give_up(batch, known["suspect"])
+    if given_up or not killed:
+        _forget(batch)
+    batch.execute(_PUT, ("running", batch.boot))
+    return killed, given_up
+
+
+def note(batch: Batch, message_id: int) -> None:
+    """A message is about to be processed, and may be the one."""
+    times = batch.execute(
+        "SELECT n.value FROM meta s JOIN meta n ON n.name = 'suspect_times' WHERE s.name = 'suspect' AND s.value = ?",
+        (message_id,),
+    ).fetchone()
+    batch.executemany(_PUT, [("suspect", message_id), ("suspect_times", times[0] + 1 if times else 1)])
+
+
+def end(batch: Batch) -> None:
+    """The daemon stops in order."""
+    batch.execute(_DROP, ("running",))
+
+
+def _give_up(batch: Batch, message_id: int) -> int:
+    row = batch.execute("SELECT channel FROM journal WHERE id = ? AND kind = 1", (message_id,)).fetchone()
+    if row is None or batch.execute("SELECT 1 FROM message_state WHERE id = ?", (message_id,)).fetchone():
+        return 0
+    verdict.map_done(
+        batch,
+        message_id,
+        routes=(),
+        state="dead",
+        reason=Reason.MAPPING_FAULT,
+        detail=DETAIL,
+        mapping="",
+        issues=(),
+        unmapped=(),
+    )
+    return message_id
+
+
+def _forget(batch: Batch) -> None:
+    batch.executemany(_DROP, [("suspect",), ("suspect_times",)])

@@ -1,0 +1,153 @@
+"""Rows let go: deleted with all that refers to them, and vouched for by a record that tells which, in one transaction.
+
+What may go is decided by `engine.store.lifecycle.retention`; what is gone is known by
+`engine.store.core.pruned_ranges`. A new table that refers to messages must be cleared here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import orjson
+
+from engine.model.records import KIND_PRUNED
+from engine.store.core import pruned_ranges as pruned
+from engine.store.core.batch import Batch
+from engine.store.core.pruned_ranges import Range
+
+# That one record vouches for, and that records which go in one step may hand on: where every other message stays for
+# ever, ranges never join. A row's token has 65,535 bytes at most.
+RECORD_RANGES = 1000
+NUMBER_BLOCK_BITS = 10  # of table message_number
+
+
+@dataclass(slots=True)
+class Found:
+    """What a look found that may go.
+
+    Attributes:
+        rows: number -> chain value, of the journal.
+        messages: numbers of those that are messages.
+        kept: why old messages stay -> how many; for people.
+        behind_us: as in `Run`.
+    """
+
+    position: int
+    looked: int = 0
+    rows: dict[int, bytes] = field(default_factory=dict)
+    messages: list[int] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
+    records: list[int] = field(default_factory=list)
+    behind_us: int = 0
+
+
+def let_go(batch: Batch, found: Found) -> None:
+    """Delete what was found, and append the record of it."""
+    execute = batch.execute
+    ranges = _Recorder(batch)
+    for record in found.records:
+        ranges.take_over(record)
+    ranges.add(pruned.JOURNAL, found.rows)
+    documents: dict[int, bytes] = {}
+    lanes: dict[int, dict[int, bytes]] = {}
+    for message_id in found.messages:
+        documents.update(
+            (row[0], b"") for row in execute("SELECT id FROM document WHERE message_id = ?", (message_id,)).fetchall()
+        )
+        for delivery_id, lane, seq in execute(
+            "SELECT id, lane, seq FROM delivery WHERE message_id = ?", (message_id,)
+        ).fetchall():
+            lanes.setdefault(lane, {})[seq] = b""
+            execute("DELETE FROM attempt WHERE delivery = ?", (delivery_id,))
+    ranges.add(pruned.DOCUMENT, documents)
+    for lane, seqs in lanes.items():
+        ranges.add(pruned.lane(lane), seqs)
+    ids = [(message_id,) for message_id in found.messages]
+    for table in ("delivery", "document", "reagent_use", "edited"):
+        batch.executemany(f"DELETE FROM {table} WHERE message_id = ?", ids)  # noqa: S608 - constants
+    batch.executemany("DELETE FROM message_state WHERE id = ?", ids)
+    batch.executemany("DELETE FROM unfinished WHERE message_id = ?", ids)
+    _forget_numbers(batch, found.messages)
+    erased = [("journal", row_id) for row_id in found.rows] + [("document", document) for document in documents]
+    batch.executemany("DELETE FROM erased WHERE what = ? AND number = ?", erased)
+    batch.executemany("DELETE FROM journal WHERE id = ?", [(row_id,) for row_id in found.rows])
+    ranges.store(dict(found.counts))
+
+
+def _forget_numbers(batch: Batch, messages: Iterable[int]) -> None:
+    """The numbers that the messages were found by; a block of that table is looked through once."""
+    blocks: dict[int, list[int]] = {}
+    for message_id in messages:
+        blocks.setdefault(message_id >> NUMBER_BLOCK_BITS, []).append(message_id)
+    for block, those in blocks.items():
+        marks = ",".join("?" * len(those))
+        batch.execute(
+            f"DELETE FROM message_number WHERE block = ? AND message_id IN ({marks})",  # noqa: S608 - question marks
+            (block, *those),
+        )
+
+
+class _Recorder:
+    """Ranges that one transaction changes; `store` writes them with the record that vouches for them."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._ranges: dict[tuple[str, int], Range] = {}  # by what and first number
+
+    def take_over(self, record: int) -> None:
+        """What a record vouches for that is about to go itself."""
+        for one in pruned.of_record(self._batch.execute, record):
+            self._ranges[one.what, one.first] = one
+
+    def add(self, what: str, gone: dict[int, bytes]) -> None:
+        """Numbers with their chain values; runs of them, joined with the ranges next to them."""
+        for first, last in _runs(sorted(gone)):
+            new = Range(what, first, last, gone[last], 0)
+            if (before := self._around(what, first - 1)) is not None:
+                new = Range(what, before.first, last, new.chain, 0)
+            if (behind := self._around(what, last + 1)) is not None:
+                new = Range(what, new.first, behind.last, behind.chain, 0)
+            for neighbour in (before, behind):
+                if neighbour is not None:
+                    self._ranges.pop((what, neighbour.first), None)
+                    self._batch.execute("DELETE FROM pruned WHERE what = ? AND first = ?", (what, neighbour.first))
+            self._ranges[what, new.first] = new
+
+    def _around(self, what: str, number: int) -> Range | None:
+        """The range that a number is in: one of this transaction, or a stored one."""
+        for one in self._ranges.values():
+            if one.what == what and one.first <= number <= one.last:
+                return one
+        return pruned.around(self._batch.execute, what, number)
+
+    def store(self, counts: dict[str, int]) -> None:
+        vouch(self._batch, [self._ranges[key] for key in sorted(self._ranges)], counts)
+
+
+def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None:
+    """Append the record that these ranges are gone (more than one where they are many), and keep them under its
+    number."""
+    for at in range(0, max(len(ranges), 1), RECORD_RANGES):
+        part = ranges[at : at + RECORD_RANGES]
+        token = b"".join(one.digest for one in part)
+        body = orjson.dumps({**(counts if not at else {}), "vouches": sha256(token).hexdigest()})
+        record = batch.record(KIND_PRUNED, "", batch.now_us, token=token, meta=b"", body=body)
+        batch.executemany(
+            "INSERT OR REPLACE INTO pruned (what, first, last, chain, record) VALUES (?, ?, ?, ?, ?)",
+            [(one.what, one.first, one.last, one.chain, record) for one in part],
+        )
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Neighbouring numbers as (first, last)."""
+    start = previous = None
+    for number in numbers:
+        if previous is None or number != previous + 1:
+            if start is not None and previous is not None:
+                yield start, previous
+            start = number
+        previous = number
+    if start is not None and previous is not None:
+        yield start, previous

@@ -1,0 +1,334 @@
+"""What becomes of a journaled message: its documents, deliveries and state, in one transaction.
+
+stored -> mapped | filtered | dead        by the mapping
+dead, incomplete -> dismissed             by a named person
+any -> mapped | filtered | dead           when it is processed again with today's mapping
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import orjson
+
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.message import Bearer, ControlRun, Issue, Reagent, Report, Unmapped
+from engine.model.persons import CONFLICT
+from engine.model.reasons import Reason
+from engine.model.records import Held, MapOutcome, Routed
+from engine.model.search_keys import Number
+from engine.store.core.batch import Batch
+from engine.store.core.missing_rows import absence
+from engine.store.operations import dedup as memory
+from engine.store.operations import delta_history as earlier
+from engine.store.operations import failure_fingerprint as causes
+from engine.store.operations import hold_queue as holding
+from engine.store.operations import number_bearers as bearers
+from engine.store.operations import reagent_lots as lots
+from engine.store.operations import search_index as numbered
+from engine.store.operations import used_numbers
+from engine.store.operations.append import seal_note, set_verdict
+from engine.store.operations.outbox import decisions, queueing
+from engine.store.operations.settling import accepted
+from engine.store.operations.settling import moved_orders as moving
+from engine.store.operations.settling import settle as settling
+from engine.store.operations.settling.set_apart import Ids
+from engine.succession.decided import NOTHING, Facts
+
+Verdict = Literal["mapped", "filtered", "dead"]
+
+STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
+
+_GAUGE = {"dead": "dead", "incomplete": "incomplete"}
+
+
+def map_done(
+    batch: Batch,
+    message_id: int,
+    *,
+    routes: Sequence[Routed],
+    state: Verdict,
+    reason: Reason | None,
+    detail: str,
+    mapping: str,
+    issues: Sequence[Issue],
+    unmapped: Sequence[Unmapped],
+    reagents: Sequence[Reagent] = (),
+    controls: Sequence[ControlRun] = (),
+    numbers: Sequence[Number] = (),
+    after: int = 0,
+    again: bool = False,
+    while_dead: bool = False,
+    accept_conflict: bool = False,
+    moved: str = "",
+    rejected_before: int = 0,
+) -> MapOutcome:
+    """Write the outcome of a mapping and queue what it made.
+
+    Args:
+        after: the message that must have its verdict first, for the order of the lanes (P3): its transaction may have
+            failed while this one was on its way. 0: none.
+        again: the message is processed anew on a person's order: its open and dead deliveries are superseded by the
+            new ones. Without it, a message that has a verdict keeps it. One that was edited always does, for the
+            edited message has taken its place.
+        while_dead: only if it is a dead letter still: another person may have decided about it meanwhile.
+        accept_conflict: a person has compared both messages: another patient may have this order's number, too.
+        moved: a person's answer where it corrects an order of another patient
+        (`engine.store.operations.settling.moved_orders.ANSWERS`); empty: none.
+        rejected_before: the message with the same bytes that a person has rejected or dismissed: what is made of this
+            one is held. 0: none; with ``again`` the row itself is asked.
+
+    Raises:
+        StoreError: there is no such message, or the one before it has no verdict.
+    """
+    if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
+        raise StoreError(f"message {after} has no verdict yet, and message {message_id} must not overtake it")
+    row = batch.execute(
+        "SELECT j.channel, j.received_us, j.message_type, j.token, s.state, s.reason,"
+        " (SELECT original FROM edited WHERE message_id = j.id) FROM journal j"
+        " LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
+        (message_id,),
+    ).fetchone()
+    if row is None:
+        raise absence(batch.execute, "message", message_id)
+    channel, received_us, message_type, token, old_state, old_reason, edited_from = row
+    if old_state is not None and (not again or (while_dead and old_state != "dead") or _is_edited(batch, message_id)):
+        return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
+
+    late = False
+    before = accepted.Before()
+    settled: settling.Settled | None = None
+    held: Sequence[Held | None] = ()
+    ids: dict[int, Ids] = {}
+    withdrawn: Mapping[int, Facts] = {}
+    if state == "mapped":
+        uses = used_numbers.look(batch, message_id, received_us, routes)
+        routes, ids = used_numbers.set_apart(routes, uses)
+        reports = [report for routed in routes for report in routed.document.reports]
+        is_any_near = accepted.is_any_near(batch, message_id, reports)
+        # Then the guard of `engine.store.operations.superseding` looks before it is sent. What was edited is as old as
+        # its original.
+        late = edited_from is not None or (is_any_near and memory.newer(batch, message_id, reports))
+        found = bearers.compare_all(batch, message_id, _bearers(routes))
+        # A person who has told two persons apart has accepted that both have the order's number, too.
+        told_apart = again and any(one.bearer.person > 1 for one in found)
+        status_only = any(one.code == STATUS_ONLY for one in issues)
+        compared = is_any_near and not accept_conflict and not told_apart
+        takes: list[moving.Moved | None] = []
+        if compared and not status_only and memory.taken(batch, message_id, reports):
+            takes = moving.look(batch, message_id, channel, routes)
+        if any(takes) and not moved:
+            held = moving.why(takes)
+        elif conflict := _conflict(batch, message_id, reports) if compared and not moved else "":
+            routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
+        elif not accept_conflict and status_only and any(one.verdict == CONFLICT for one in found):
+            routes, state, reason = (), "dead", Reason.NO_VALUE
+            detail = "a status change without its value, and whose result it is about must be answered first"
+        elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
+            bearers.ask(batch, message_id, asked)
+            batch.count(channel, "", "asked_person")
+            held = [_two_persons(asked[0].other)] * len(routes)
+        else:
+            memory.claim_reports(batch, message_id, reports)
+            bearers.note(batch, message_id, found, accepted=accept_conflict)
+            used_numbers.note(batch, message_id, uses)
+            if again:
+                bearers.answered(batch, message_id)
+            first = message_id if edited_from is None else edited_from
+            of_site = any(routed.of_site for routed in routes)
+            named = [one.bearer for one in found]
+            if is_any_near:
+                before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
+            if before.messages or again or status_only or settling.may_correct(routes):
+                settled = settling.settle(
+                    batch, message_id, received_us, routes, before, again=again, status_only=status_only
+                )
+                routes, held = settled.routes, settled.held
+                if settled.no_value:
+                    state, reason, detail = "dead", Reason.NO_VALUE, settled.no_value
+                elif settled.echo:
+                    routes, state, reason = (), "filtered", Reason.ECHO
+            if any(takes) and routes and moved == "withdraw":
+                routes, withdrawn = moving.withdraw(routes, takes)
+            if any(one.waits for one in uses):
+                held = used_numbers.why(routes, uses, held)
+
+    note = _note(detail, issues)
+    if settled is not None or ids or withdrawn:
+        facts = dict(settled.facts) if settled is not None else {}
+        facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
+        facts |= {place: moving.joined(facts.get(place), more) for place, more in withdrawn.items()}
+        decided = {str(place): one.as_json() for place, one in facts.items()}
+        if again:
+            decided = _kept_facts(batch, message_id, channel, routes) | decided
+        if decided:
+            note["facts"] = decided
+    sealed = seal_note(batch, "message_state", message_id, channel, note)
+    revision = 1
+    if old_state is None:
+        set_verdict(batch, message_id, state, reason, mapping=mapping, detail=sealed)
+        batch.closed.append(message_id)
+        batch.channel(channel).stored -= 1
+    else:
+        rejected_before = _rejected_before(batch, message_id, channel) if routes else 0
+        revision = _supersede_earlier(batch, message_id)
+        _change(batch, message_id, channel, old_state, state, reason, mapping=mapping, detail=sealed)
+    if state == "dead":
+        causes.note_message(batch, message_id, channel, detail)
+        batch.channel(channel).dead += 1
+    if state != "mapped":  # what was received and is nothing else was mapped: no row for the usual case
+        batch.count(channel, "", state)
+    batch.unmapped.note(channel, unmapped)
+    if reagents or old_state is not None:
+        lots.note(batch, message_id, channel, received_us, reagents)
+    if numbers:
+        numbered.note(batch, message_id, numbers)
+    if controls:
+        earlier.note_controls(batch, channel, received_us, controls)
+    routes = routes if state == "mapped" else ()
+    if rejected_before:
+        held = _once_more(routes, held, rejected_before)
+    queued = queueing.put(
+        batch,
+        message_id=message_id,
+        channel=channel,
+        received_us=received_us,
+        message_type=message_type,
+        token=token,
+        routes=routes,
+        held=holding.decide(batch, channel, received_us, routes, held),
+        revision=revision,
+        manual=again or late,
+        known_order=bool(before.messages),
+    )
+    return MapOutcome(
+        state=state,
+        reason=reason,
+        deliveries=queued.claimed,
+        waiting=queued.waiting,
+        held=queued.held,
+    )
+
+
+def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:
+    """What was decided about documents of a message that are not made anew now."""
+    (sealed,) = batch.execute("SELECT detail FROM message_state WHERE id = ?", (message_id,)).fetchone() or (b"",)
+    try:
+        note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel)) if sealed else {}
+    except IntegrityError:
+        return {}
+    made = {str(place) for place, routed in enumerate(routes, start=1) if routed.destinations}
+    return {place: facts for place, facts in note.get("facts", {}).items() if place not in made}
+
+
+def _is_edited(batch: Batch, message_id: int) -> bool:
+    """Whether another message has taken its place (`engine.store.operations.edit_message`)."""
+    return batch.execute("SELECT 1 FROM edited WHERE original = ?", (message_id,)).fetchone() is not None
+
+
+def _bearers(routes: Sequence[Routed]) -> Iterable[Bearer]:
+    """Who bears the patient numbers of these documents, each once."""
+    found = [bearer for routed in routes for bearer in routed.document.bearers]
+    return {(one.number, one.whole): one for one in found}.values() if len(found) > 1 else found
+
+
+def _two_persons(other: int) -> Held:
+    text = f"message {other} used the same patient number for a person of another name, birth date or sex"
+    return Held(
+        reason=Reason.IDENTITY_CONFLICT,
+        text=text if other else "the person who bore the same patient number was erased",
+    )
+
+
+def _rejected_before(batch: Batch, message_id: int, channel: str) -> int:
+    """The message with the same bytes that a person has rejected or dismissed; 0 where there is none, or where a person
+    has let this one go meanwhile."""
+    sent = "SELECT 1 FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'delivered') LIMIT 1"
+    if batch.execute(sent, (message_id,)).fetchone() is not None:
+        return 0
+    meta = batch.meta(message_id, channel)
+    return 0 if meta is None else int(meta.get("rejected_before", 0))
+
+
+def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int) -> list[Held | None]:
+    """Why documents are held whose bytes a person has rejected; whose they are is to be answered first."""
+    text = f"the same bytes came as message {other}, which a person has rejected or dismissed"
+    found: list[Held | None] = []
+    for place, routed in enumerate(routes):
+        before = held[place] if place < len(held) else None
+        if before is not None:
+            found.append(replace(before, text=f"{before.text}; {text}"))
+        else:
+            found.append(
+                Held(reason=Reason.REJECTED_BEFORE, text=text) if routed.destinations and not routed.echo else None
+            )
+    return found
+
+
+def _conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:
+    """Why an order or specimen number of this message is another patient's, or nothing."""
+    if not memory.taken(batch, message_id, reports):
+        return ""
+    other = memory.conflicting(batch, message_id, reports)
+    return "" if other is None else f"message {other} used the same order or specimen number for another patient"
+
+
+def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:
+    """A person decided that these dead or incomplete messages need nothing more; how many were changed."""
+    changed = 0
+    for message_id in message_ids:
+        row = batch.execute(
+            "SELECT s.state, s.reason, s.mapping, j.channel FROM message_state s JOIN journal j ON j.id = s.id"
+            " WHERE s.id = ?",
+            (message_id,),
+        ).fetchone()
+        if row is None or row[0] not in ("dead", "incomplete"):
+            continue
+        state, reason, mapping, channel = row
+        sealed = seal_note(batch, "message_state", message_id, channel, {"detail": detail})
+        _change(batch, message_id, channel, state, "dismissed", Reason[reason], mapping=mapping, detail=sealed)
+        memory.forget_reports(batch, message_id)
+        batch.count(channel, "", "dismissed")
+        changed += 1
+    return changed
+
+
+def _change(
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    old: str,
+    state: str,
+    reason: Reason | None,
+    *,
+    mapping: str,
+    detail: bytes,
+) -> None:
+    batch.execute(
+        "UPDATE message_state SET state = ?, reason = ?, at_us = ?, mapping = ?, detail = ? WHERE id = ?",
+        (state, reason.value if reason else "", batch.now_us, mapping, detail, message_id),
+    )
+    if (gauge := _GAUGE.get(old)) is not None:
+        tally = batch.channel(channel)
+        setattr(tally, gauge, getattr(tally, gauge) - 1)
+
+
+def _supersede_earlier(batch: Batch, message_id: int) -> int:
+    """Close what an earlier mapping of the message left open; the revision that the new documents have."""
+    rows = batch.execute(
+        "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
+    ).fetchall()
+    decisions.replace(batch, [row[0] for row in rows], "the message was processed again")
+    (last,) = batch.execute(
+        "SELECT coalesce(max(revision), 0) FROM document WHERE message_id = ?", (message_id,)
+    ).fetchone()
+    return int(last) + 1
+
+
+def _note(detail: str, issues: Sequence[Issue]) -> dict[str, Any]:
+    note: dict[str, Any] = {}
+    if detail:
+        note["detail"] = detail
+    if issues:
+        note["issues"] = [asdict(issue) for issue in issues]
+    return note

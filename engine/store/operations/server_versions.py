@@ -1,0 +1,51 @@
+"""Which version of each of our resources a server had when we wrote it last; for destinations with `conflicts: check`.
+
+Noted in the transaction that settles the delivery, and read by the next delivery that writes the same resource; what
+is not committed by then, the destination's worker still has in memory. Rows are few bytes under a keyed hash, kept for
+90 days and swept in steps; a resource that is corrected later than that is written without a condition.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+
+from engine.model.versions import worth_keeping
+from engine.store.core.batch import Batch
+from engine.store.core.sweeping import sweep
+from engine.store.core.vault import Vault
+from engine.store.operations.dedup import REPORT_MEMORY_US
+
+_KIND = b"server-version"
+
+
+def remember(batch: Batch, destination: str, versions: Iterable[tuple[str, str]]) -> None:
+    """Note what the server answered."""
+    until_us = batch.now_us + REPORT_MEMORY_US
+    batch.executemany(
+        "INSERT OR REPLACE INTO server_version (resource, version, until_us) VALUES (?, ?, ?)",
+        [
+            (_key(batch.vault, destination, resource), version, until_us)
+            for resource, version in worth_keeping(versions)
+        ],
+    )
+
+
+def look_up(
+    execute: Callable[..., sqlite3.Cursor], vault: Vault, destination: str, resources: Sequence[str]
+) -> dict[str, str]:
+    """The versions that are known, by resource."""
+    found = {}
+    for resource in resources:
+        row = execute(
+            "SELECT version FROM server_version WHERE resource = ?", (_key(vault, destination, resource),)
+        ).fetchone()
+        if row is not None:
+            found[resource] = row[0]
+    return found
+
+
+def sweep_versions(batch: Batch) -> bool:
+    return sweep(batch, "server_version", "resource")
+
+
+def _key(vault: Vault, destination: str, resource: str) -> bytes:
+    return vault.past_key(_KIND, destination.encode(), resource.encode())

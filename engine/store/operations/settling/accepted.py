@@ -1,0 +1,490 @@
+"""What was accepted before for the orders of a message: the documents of older messages, and what they tell.
+
+An order may come test by test, in hundreds of messages. A document of it is opened once; the names of what its message
+tells are kept in memory (`engine.store.core.batch.Tail`), and by these it is told which documents concern a new
+message.
+
+Where a document cannot be opened, or does not read as one that a mapping wrote, `NotComparedError` says so: it never
+looks as if nothing had been accepted.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+
+from engine.model.errors import IntegrityError
+from engine.model.hashes import neighbours, unpack_reports
+from engine.model.list_form import Form
+from engine.model.message import Bearer, Report
+from engine.model.persons import Person
+from engine.model.records import Routed
+from engine.store.core.batch import Batch
+from engine.store.core.rows import body_of
+from engine.succession import kinds
+from engine.succession.statements import Json, Resource, loads, said_in, written_anew
+from engine.succession.steps import RANK, UNFINISHED, Version
+
+MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
+MOST_LOOKS = 1_000_000  # at accepted results, for one document: about 2 s, in which nothing is acknowledged
+NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
+_OPENED, _NAMED = 15, 16  # looks that it costs to read a result, and to learn one name that a message tells
+_ENVELOPE_BYTES = 4096  # of a stored document: its seal, and what stands around its entries
+_MOST_OPENED = 4  # documents whose bytes are compared, before any is parsed
+ACCEPTED = ("waiting", "sending", "delivered", "held")
+
+
+class Known(NamedTuple):
+    """A message that has one of the orders at hand.
+
+    Attributes:
+        same_day: its order has the same day of measurement, too; else one of the days beside it.
+        same_person: it says of the patient just what the one at hand says, and that is one person.
+    """
+
+    message_id: int
+    same_day: bool
+    same_person: bool = False
+
+
+class Before(NamedTuple):
+    """The older messages that carry the orders of a message.
+
+    Attributes:
+        messages: the oldest first.
+        all: there are no more of them.
+    """
+
+    messages: Sequence[Known] = ()
+    all: bool = True
+
+
+class NotComparedError(IntegrityError):
+    """What was accepted before cannot be compared.
+
+    Attributes:
+        message_id: whose document it is; 0 where it is not one message's.
+    """
+
+    def __init__(self, words: str, message_id: int = 0) -> None:
+        super().__init__(words)
+        self.message_id = message_id
+
+
+def is_any_near(batch: Batch, message_id: int, reports: Iterable[Report]) -> bool:
+    """Whether another message carries the number of one of these orders, on its day or on one near it. One look for the
+    usual message, of whose orders nothing is known."""
+    return any(
+        batch.execute(
+            "SELECT 1 FROM report WHERE key BETWEEN ? AND ? AND message_id <> ? LIMIT 1",
+            (*neighbours(report.key, NEAR_DAYS), message_id),
+        ).fetchone()
+        for report in reports
+    )
+
+
+def known_orders(
+    batch: Batch,
+    message_id: int,
+    channel: str,
+    reports: Iterable[Report],
+    *,
+    of_site: bool,
+    bearers: Sequence[Bearer] = (),
+) -> Before:
+    """The older messages that carry one of these orders for the same patient, or without a patient.
+
+    Args:
+        of_site: those of other channels, too.
+        bearers: who bears the patient numbers of the message at hand.
+    """
+    found: dict[int, tuple[bool, bool]] = {}
+    all_of_them = True
+    for report in reports:
+        first, last = neighbours(report.key, NEAR_DAYS)
+        rows = batch.execute(
+            "SELECT r.key, r.message_id, r.person, r.patient FROM report r JOIN journal j ON j.id = r.message_id"
+            " WHERE r.key BETWEEN ? AND ? AND r.message_id < ? AND (r.patient IN (?, x'') OR r.key = ?)"
+            " AND r.until_us >= ? AND (? OR j.channel = ?) ORDER BY r.message_id DESC LIMIT ?",
+            (first, last, message_id, report.patient, report.key, batch.steady_us, of_site, channel, MOST_MESSAGES + 1),
+        ).fetchall()
+        all_of_them = all_of_them and len(rows) <= MOST_MESSAGES
+        for key, other, person, patient in rows:
+            if patient not in (report.patient, b"") and not _tells_of(batch, other, report):
+                continue
+            same_day, same_person = found.get(other, (False, False))
+            if key == report.key:
+                same_day = True
+            elif person and person == report.person:
+                same_person = same_person or _is_one(person, bearers)
+            found[other] = same_day, same_person
+    return Before([Known(one, *same) for one, same in sorted(found.items())], all_of_them)
+
+
+def _tells_of(batch: Batch, message_id: int, report: Report) -> bool:
+    """Whether a message of another patient tells of this one, too: it has withdrawn a result
+    (`engine.store.operations.settling.moved_orders`)."""
+    rows = batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
+    found = (one for (packed,) in rows for one in unpack_reports(packed))
+    return any((one.key, one.patient) == (report.key, report.patient) for one in found)
+
+
+def _is_one(whole: bytes, bearers: Iterable[Bearer]) -> bool:
+    """Whether a record with this hash says enough of a person."""
+    return any(one.whole == whole and Person.unpacked(one.record).is_one for one in bearers)
+
+
+@dataclass(slots=True)
+class Accepted:
+    """A document that was accepted for one of the destinations at hand.
+
+    Attributes:
+        same_day, same_person: of its message (`Known`).
+        waits: for a person; else it was sent, or will be.
+        refused: a delivery of it to another of the destinations is dead.
+    """
+
+    document_id: int
+    same_day: bool
+    waits: bool
+    resources: list[Resource]
+    same_person: bool = False
+    refused: bool = False
+    _subjects: Counter[str] | None = None
+    _named: dict[str, Resource] | None = None
+    _listing: dict[str, list[Resource]] | None = None
+
+    @property
+    def subjects(self) -> Counter[str]:
+        """Whom its results are about, and how many each."""
+        if self._subjects is None:
+            self._subjects = Counter(one.subject for one in self.resources if one.kind == "Observation")
+        return self._subjects
+
+    def is_of(self, subject: str) -> bool:
+        """Whether all of it is about one patient, who is the one at hand under another day of a counter."""
+        return self.same_person and self.subjects.keys() == {subject}
+
+    def named(self, name: str) -> Resource | None:
+        if self._named is None:
+            self._named = {one.name: one for one in self.resources}
+        return self._named.get(name)
+
+    def listing(self, result: str) -> Sequence[Resource]:
+        """The reports that list the result with this id, the last first."""
+        if self._listing is None:
+            self._listing = {}
+            for one in reversed(self.resources):
+                if one.kind == "DiagnosticReport":
+                    for listed in dict.fromkeys(one.lists):
+                        self._listing.setdefault(listed, []).append(one)
+        return self._listing.get(result, ())
+
+
+class Past:
+    """What the destinations of a document have accepted for the orders at hand, the oldest first.
+
+    Attributes:
+        documents: those that tell one of the results or tests that were asked for. One may have ten thousand results.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        known: Sequence[Known],
+        routed: Routed,
+        names: Iterable[str] | None,
+        states: tuple[str, ...] = ACCEPTED,
+    ) -> None:
+        """Look at what is ``known``.
+
+        Args:
+            names: what the new document tells (`names_in`); None: all is looked at.
+
+        Raises:
+            NotComparedError: a document cannot be read that may tell one of them.
+        """
+        self._batch, self._states, self._destinations = batch, states, routed.destinations
+        self._media_type, self._form = routed.document.media_type, routed.form
+        # A receiver of HL7 v2 goes by the order's number, and no day stands in the names of results.
+        self._looks = 0
+        self._names: dict[int, frozenset[int] | None] = {}  # message -> hashes of what it tells
+        self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
+        self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were looked at
+        self.documents: list[Accepted] = []
+        self._versions: dict[str, list[Version]] = {}
+        self._by_code: dict[str, list[tuple[Accepted, Resource]]] = {}
+        self._by_time: dict[tuple[str, str], list[tuple[Accepted, Resource]]] = {}
+        self._unfinished: dict[str, list[tuple[Accepted, Resource]]] = {}
+        self._taken: set[int] = set()
+        self.take(names)
+
+    def look(self, results: int = 1) -> None:
+        """Count looks at accepted results.
+
+        Raises:
+            NotComparedError: there were `MOST_LOOKS`.
+        """
+        self._looks += results
+        if self._looks > MOST_LOOKS:
+            raise NotComparedError("there are too many results of the same orders")
+
+    def take(self, names: Iterable[str] | None) -> None:
+        """Take in the documents that tell one of these, too."""
+        wanted = None if names is None else frozenset(map(hash, names))
+        more = {one.message_id for one in self._known if self._may_tell(one, wanted)} - self._taken
+        if not more:
+            return
+        self._taken |= more
+        self.documents = [
+            document for one in self._known if one.message_id in self._taken for document in self._accepted_of(one)
+        ]
+        self.look(sum(len(one.resources) for one in self.documents))
+        self._versions, self._by_code, self._by_time, self._unfinished = {}, {}, {}, {}
+        for accepted in self.documents:
+            for one in accepted.resources:
+                self._versions.setdefault(one.name, []).append(version_of(one, accepted.waits, accepted.refused))
+                if one.kind == "Observation":
+                    for code in one.codes:
+                        self._by_code.setdefault(code, []).append((accepted, one))
+                        self._by_time.setdefault((code, one.time), []).append((accepted, one))
+                        if one.said in UNFINISHED:
+                            self._unfinished.setdefault(code, []).append((accepted, one))
+
+    def versions(self, name: str) -> list[Version]:
+        """Of a result, or of another resource whose name was asked for."""
+        return self._versions.get(name, [])
+
+    def has(self, name: str) -> bool:
+        return name in self._versions or any(one.named(name) is not None for one in self._telling(name))
+
+    def of_test(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
+        """The results of a test, by any of its codes."""
+        for code in codes:
+            for found in self._by_code.get(code, ()):
+                self.look()
+                yield found
+
+    def measured_at(self, codes: Iterable[str], time: str) -> Iterator[tuple[Accepted, Resource]]:
+        """As `of_test`, those of this time of measurement."""
+        for code in codes:
+            yield from self._by_time.get((code, time), ())
+
+    def unfinished(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
+        """As `of_test`, those that were accepted unfinished."""
+        for code in codes:
+            yield from self._unfinished.get(code, ())
+
+    def last(self, name: str) -> tuple[Accepted, Resource] | None:
+        """The last version of a resource that does not wait for a person, and where it stands."""
+        for accepted in self._telling(name):
+            if not accepted.waits and (found := accepted.named(name)) is not None:
+                return accepted, found
+        return None
+
+    def last_of(self, name: str) -> Resource | None:
+        found = self.last(name)
+        return None if found is None else found[1]
+
+    def listing(self, name: str) -> Iterator[Resource]:
+        """The reports that list a result, each as it was last."""
+        identity, seen = name.partition("/")[2], set()
+        for accepted in self._telling(name):
+            for one in () if accepted.waits else accepted.listing(identity):
+                if one.name not in seen:
+                    seen.add(one.name)
+                    if (last := self.last(one.name)) is not None and last[1] in last[0].listing(identity):
+                        yield last[1]
+
+    def has_results(self, name: str) -> bool:
+        """Whether a report was accepted that lists results and was not cancelled."""
+        found = (accepted.named(name) for accepted in self._telling(name))
+        return any(one is not None and one.lists and one.said in RANK for one in found)
+
+    def has_said(self, new: Resource, *, listed: bool) -> bool:
+        """Whether a resource was accepted just so; with ``listed`` also what a report lists."""
+        return any(
+            (one := accepted.named(new.name)) is not None
+            and (one.whole, one.said) == (new.whole, new.said)
+            and (not listed or set(one.lists) == set(new.lists))
+            for accepted in self._telling(new.name)
+        )
+
+    def written_anew(self, statuses: Mapping[str, str], *, by_sender: bool = False) -> tuple[str, ...]:
+        """The entries that write resources of other messages anew: name -> status. Each document is opened once.
+
+        Args:
+            by_sender: the statuses are the sender's own.
+
+        Raises:
+            NotComparedError: a document cannot be opened.
+        """
+        found: dict[int, dict[str, str]] = {}
+        for name, status in statuses.items():
+            if (last := self.last(name)) is not None:
+                found.setdefault(last[0].document_id, {})[name] = status
+        made: dict[str, str] = {}
+        for document_id, some in found.items():
+            made |= written_anew(bundle_of(self._batch, document_id), some, by_sender=by_sender)
+        return tuple(made[name] for name in statuses if name in made)
+
+    def _telling(self, name: str) -> Iterator[Accepted]:
+        """The documents that may tell a resource of this name, the newest first."""
+        wanted = frozenset((hash(name),))
+        for known in reversed(self._known):
+            if self._may_tell(known, wanted):
+                yield from reversed(self._accepted_of(known))
+
+    def _may_tell(self, known: Known, wanted: frozenset[int] | None) -> bool:
+        if wanted is None or self._form is not None:  # a list is read by its form, which names know nothing of
+            return True
+        if known.message_id not in self._names:
+            found = self._names[known.message_id] = _told_by(self._batch, known.message_id)
+            self.look(_NAMED * len(found or ()))
+        names = self._names[known.message_id]
+        return names is None or not wanted.isdisjoint(names)
+
+    def _accepted_of(self, known: Known) -> list[Accepted]:
+        found = self._accepted.get(known.message_id)
+        if found is None:
+            marks, asked = ",".join("?" * len(self._destinations)), ",".join("?" * len(self._states))
+            rows = self._batch.execute(
+                f"SELECT d.document_id, max(d.state IN ({asked})), max(d.state IN ({asked}) AND d.state <> 'held'),"  # noqa: S608 - question marks
+                " max(d.state = 'dead') FROM delivery d JOIN lane l ON l.id = d.lane"
+                f" JOIN document o ON o.id = d.document_id WHERE d.message_id = ? AND l.destination IN ({marks})"
+                " AND o.media_type = ? AND o.reports <> x'' GROUP BY d.document_id ORDER BY d.document_id",
+                (*self._states, *self._states, known.message_id, *self._destinations, self._media_type),
+            ).fetchall()
+            found = self._accepted[known.message_id] = [
+                Accepted(
+                    document_id,
+                    known.same_day,
+                    not sent,
+                    told(self._batch, document_id, self._form),
+                    known.same_person,
+                    bool(dead),
+                )
+                for document_id, accepted, sent, dead in rows
+                if accepted
+            ]
+            self.look(_OPENED * sum(len(one.resources) for one in found))
+        return found
+
+
+def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: bytes) -> bool:
+    """Whether a transaction with these very entries was accepted. False says nothing: it is to be compared.
+
+    It is what an analyzer sends that sends its memory, hundreds of messages in a row; so nothing is parsed for it. What
+    is stored larger than this one, and compressed at that, has other entries: a report with a PDF is not even opened.
+    """
+    messages = [one.message_id for one in known if one.same_day]
+    if not messages or routed.document.media_type != kinds.FHIR or (said := said_in(body)) is None:
+        return False
+    asked = ",".join("?" * len(messages)), ",".join("?" * len(routed.destinations)), ",".join("?" * len(ACCEPTED))
+    rows = batch.execute(  # what another of the destinations has refused is to go there
+        "SELECT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
+        f" JOIN document o ON o.id = d.document_id WHERE d.message_id IN ({asked[0]}) AND l.destination IN ({asked[1]})"
+        " AND o.media_type = ? AND o.reports <> x'' AND length(o.body) <= ? GROUP BY d.document_id"
+        f" HAVING max(d.state IN ({asked[2]})) AND NOT max(d.state = 'dead') ORDER BY d.document_id LIMIT ?",
+        (*messages, *routed.destinations, kinds.FHIR, len(body) + _ENVELOPE_BYTES, *ACCEPTED, _MOST_OPENED),
+    ).fetchall()
+    try:
+        return any(said_in(body_of(batch, document_id)) == said for (document_id,) in rows)
+    except (IntegrityError, ValueError):
+        return False
+
+
+def names_in(resources: Iterable[Resource]) -> set[str]:
+    """What a new document may be compared by: its results and their tests, and the document itself where it is one;
+    without these, its reports."""
+    mine = list(resources)
+    results = {name for one in mine if one.kind in ("Observation", "Composition") for name in (one.name, *one.codes)}
+    return results or {one.name for one in mine if one.kind == "DiagnosticReport"}
+
+
+def _told_by(batch: Batch, message_id: int) -> frozenset[int] | None:
+    """Hashes of all that the documents of a message tell: names, tests, and the results that reports list. None: a
+    document cannot be read."""
+    known = batch.tail.names.get(message_id)
+    if known is not None:
+        return known
+    rows = batch.execute(
+        "SELECT id FROM document WHERE message_id = ? AND reports <> x'' ORDER BY id", (message_id,)
+    ).fetchall()
+    names: set[int] = set()
+    try:
+        for (document_id,) in rows:
+            for one in told(batch, document_id):
+                names.add(hash(one.name))
+                names.update(map(hash, one.codes))
+                names.update(hash(f"Observation/{result}") for result in one.lists)
+    except NotComparedError:
+        return None
+    found = frozenset(names)
+    batch.tail.keep_names(message_id, found, newest=rows[-1][0] if rows else 0)
+    return found
+
+
+def told(batch: Batch, document_id: int, form: Form | None = None) -> list[Resource]:
+    """What a stored document tells; nothing where it is of no kind that is compared.
+
+    Args:
+        form: of CSV and JSON, where the results are.
+
+    Raises:
+        NotComparedError: it cannot be opened, or is none that a mapping wrote.
+    """
+    known = batch.tail.told.get(document_id)
+    if known is not None:
+        return known
+    found: list[Resource] | None
+    try:
+        found = _told(batch, document_id, form)
+    except (IntegrityError, ValueError) as error:  # `labrelay verify` says what is wrong
+        raise _not_read(batch, document_id) from error
+    if found is None:
+        return []  # and not remembered: it may be asked with a form
+    batch.tail.keep_told(document_id, found)
+    return found
+
+
+def _not_read(batch: Batch, document_id: int) -> NotComparedError:
+    (message_id,) = batch.execute("SELECT message_id FROM document WHERE id = ?", (document_id,)).fetchone()
+    return NotComparedError(f"the document of message {message_id} cannot be read", message_id)
+
+
+def _told(batch: Batch, document_id: int, form: Form | None) -> list[Resource] | None:
+    media_type, ordinal, message_id, channel, sealed = batch.execute(
+        "SELECT o.media_type, o.ordinal, j.id, j.channel, s.detail FROM document o"
+        " JOIN journal j ON j.id = o.message_id JOIN message_state s ON s.id = j.id WHERE o.id = ?",
+        (document_id,),
+    ).fetchone()
+    document = kinds.opened(body_of(batch, document_id), media_type, form, batch.zone)
+    if document is None:
+        return None
+    if kinds.has_ids(media_type) or not sealed:
+        return list(document.resources)
+    # It has no field for the status as the sender gave it: what we changed is told with the facts beside the outcome.
+    note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel))
+    changed = note.get("facts", {}).get(str(ordinal), {}).get("statuses", {})
+    return [one._replace(said="final") if one.name in changed else one for one in document.resources]
+
+
+def bundle_of(batch: Batch, document_id: int) -> Json:
+    """A stored document.
+
+    Raises:
+        NotComparedError: it cannot be opened, or is no Bundle.
+    """
+    try:
+        return loads(body_of(batch, document_id))
+    except (IntegrityError, ValueError) as error:
+        raise _not_read(batch, document_id) from error
+
+
+def version_of(one: Resource, waits: bool, refused: bool = False) -> Version:
+    return Version(
+        one.status, one.said, one.whole, one.time, one.has_value, waits, one.repeats, refused, one.content, one.issued
+    )

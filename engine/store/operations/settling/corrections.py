@@ -1,0 +1,236 @@
+"""Which accepted result a new one is about, where the two have different ids. Pure.
+
+The id of a result takes in its order's place in the message, the day, the specimen and, without a patient, the time. A
+correction that is told alone or on another day gets another id, and still means one result that was accepted before.
+Where patient numbers are counters, the day is part of its Patient, too: then it is the same patient where all that is
+said of the person is the same.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
+
+from engine.model.reasons import Reason
+from engine.store.operations.settling.accepted import Accepted, NotComparedError, Past
+from engine.succession.statements import Resource, id_of
+from engine.succession.steps import CANCELLED, CHANGES, MINUTE, UNFINISHED
+
+NEAR = timedelta(hours=36)
+NEAR_WITHOUT_PATIENT = timedelta(hours=24)
+MOST_RUNS = 100  # of one test at one time, or unfinished, that a result is compared with
+SEVERAL = 2
+
+_Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its report, and when it was measured
+
+
+def find_meant(
+    mine: Sequence[Resource], past: Past, settled: Collection[str] = ()
+) -> tuple[dict[str, str], list[tuple[Reason, str]]]:
+    """Which result each one is about, where that has another id: id -> id; and what cannot be told.
+
+    Args:
+        settled: names of those that are not asked about.
+    """
+    reports = {result: one.name for one in mine if one.kind == "DiagnosticReport" for result in one.lists}
+    told = {one.name: (reports.get(one.identity, ""), one.time) for one in mine}
+    subjects = {one.subject for one in mine if one.kind == "Observation"}
+    found: dict[str, str] = {}
+    patients: dict[str, str] = {}
+    problems: list[tuple[Reason, str]] = []
+    for one in mine:
+        if one.kind != "Observation" or one.name in settled:
+            continue
+        if past.has(one.name):
+            if (run := _other_run(one, told, past)) is not None:
+                found[one.identity] = run
+            continue
+        candidates = _candidates(one, told, past, alone=len(subjects) == 1)
+        if len(candidates) == 1:
+            ((found[one.identity], subject),) = candidates.items()
+            if subject != one.subject:
+                patients[id_of(one.subject)] = id_of(subject)
+        elif candidates:
+            problems.append((Reason.CORRECTS_UNKNOWN, f"several results may be meant ({one.called})"))
+        elif one.said in CHANGES and one.subject and (nameless := _nameless(one, past)):
+            if len(nameless) == 1 and len(subjects) == 1 and nameless[0][1]:
+                found[one.identity] = nameless[0][0]
+            else:
+                text = (
+                    f"several results without a patient may be meant, or one that stands beside others ({one.called})"
+                )
+                problems.append((Reason.CORRECTS_UNKNOWN, text))
+        elif one.said in CHANGES and (not one.subject or _is_anothers(one, past)):
+            problems.append((Reason.CORRECTS_UNKNOWN, f"no result is known that it corrects ({one.called})"))
+    if len(set(found.values())) < len(found):
+        return {}, [*problems, (Reason.CORRECTS_UNKNOWN, "two corrections are about one result")]
+    if (lacking := _give_free_ids(mine, found, past)) is not None:
+        return {}, [*problems, (Reason.CORRECTS_UNKNOWN, f"its runs are told in other places ({lacking.called})")]
+    if found:
+        found |= _around(mine, found, past) | patients
+    return found, problems
+
+
+def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Past) -> Resource | None:
+    """Give each result whose id another one of its message gets, for that was measured when the accepted one was, the
+    id that is free for it; the first one for which there is none."""
+    taken = set(found.values())
+    moved = [one for one in mine if one.identity in taken and one.identity not in found and one.kind == "Observation"]
+    free: dict[tuple[str, frozenset[str]], list[str]] = {}
+    for one in mine if moved else ():
+        if one.identity in found and one.identity not in taken and not past.has(one.name):
+            free.setdefault((one.subject, one.codes), []).append(one.identity)
+    for one in moved:
+        if not (left := free.get((one.subject, one.codes))):
+            return one
+        found[one.identity] = left.pop(0)
+    return None
+
+
+def find_beside(
+    mine: Sequence[Resource], past: Past, corrects: Mapping[str, str], settled: Collection[str]
+) -> list[tuple[Reason, str]]:
+    """What holds a document that tells a correction, and beside it the result that it may correct.
+
+    Args:
+        corrects: id -> id, as `find_meant` gives it.
+        settled: names of those that say again what was accepted, or belong to a culture.
+    """
+    results = [one for one in mine if one.kind == "Observation"]
+    changes = [one for one in results if one.said in CHANGES and one.name not in settled]
+    if not changes:
+        return []
+    unknown = {one.name for one in results if not past.has(f"Observation/{corrects.get(one.identity, one.identity)}")}
+    stay = {(one.subject, code) for one in results if one.name in settled for code in one.codes}
+    found = [one for one in changes if one.name in unknown and any((one.subject, code) in stay for code in one.codes)]
+    changed = {
+        (version.whole, version.said)
+        for one in changes
+        for version in past.versions(f"Observation/{corrects.get(one.identity, one.identity)}")
+    }
+    found += [one for one in results if one.name in unknown and (one.whole, one.said) in changed]
+    return [
+        (Reason.CORRECTS_UNKNOWN, f"a correction and the result that it may correct are told together ({one.called})")
+        for one in found
+    ]
+
+
+def _is_anothers(new: Resource, past: Past) -> bool:
+    """Whether the test has a result of another patient under the same order number: a counter tells no person."""
+    return any(one.subject != new.subject for _, one in past.of_test(new.codes))
+
+
+def _other_run(new: Resource, told: _Told, past: Past) -> str | None:
+    """The run of a test that has another place in the message than before: of several that were told together the first
+    has the id of one that is told alone, and another one was measured when it was. None: it has its place, or it cannot
+    be told.
+
+    Args:
+        told: what its own message tells.
+    """
+    if len(new.time) < MINUTE or any(one.time == new.time for one in past.versions(new.name)):
+        return None
+    meant = {
+        one.identity
+        for accepted, one in _bounded(new, past.measured_at(new.codes, new.time))
+        if accepted.same_day and one.subject == new.subject and not _is_told(one, new, told)
+    }
+    return meant.pop() if len(meant) == 1 else None
+
+
+def _candidates(new: Resource, told: _Told, past: Past, *, alone: bool) -> dict[str, str]:
+    """The accepted results that one under another id may be about, each with its subject; two, where there are more.
+
+    Args:
+        told: what its own message tells: these are other results.
+        alone: its message is about one patient only.
+    """
+    changes = new.said in CHANGES
+    if not changes and not new.subject:
+        return {}
+    same: dict[str, str] = {}
+    near: dict[str, str] = {}
+    window = NEAR if new.subject else NEAR_WITHOUT_PATIENT
+    for accepted, one in past.of_test(new.codes) if changes else _bounded(new, _comparable(new, past)):
+        if _is_told(one, new, told) or not is_near(new.time, one.time, window):
+            continue
+        if one.subject != new.subject and not (alone and new.subject and accepted.is_of(one.subject)):
+            continue
+        if accepted.same_day and new.subject:
+            if changes or new.said in UNFINISHED or _ends(new, one) or _says_the_same(new, one):
+                same[one.identity] = one.subject
+        elif len(near) < SEVERAL and (changes or _ends(new, one)):
+            near[one.identity] = one.subject
+        if len(same) == SEVERAL:
+            break
+    return same or near
+
+
+def _is_told(old: Resource, new: Resource, told: _Told) -> bool:
+    """Whether the message of ``new`` tells an accepted result under its id: not where that is the id of another run in
+    the same report, and ``new`` was measured when the accepted one was."""
+    if old.name not in told:
+        return False
+    report, time = told[old.name]
+    return len(new.time) < MINUTE or new.time != old.time or time == old.time or report != told[new.name][0]
+
+
+def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
+    """The accepted results without a patient that a correction with one may be about: each id, and whether it stands
+    alone in its document, so that its report becomes this patient's with it."""
+    found: dict[str, bool] = {}
+    for accepted, one in past.of_test(new.codes):
+        if not one.subject and is_near(new.time, one.time, NEAR_WITHOUT_PATIENT):
+            found[one.identity] = accepted.subjects.total() == 1
+    return list(found.items())
+
+
+def _comparable(new: Resource, past: Past) -> Iterator[tuple[Accepted, Resource]]:
+    """The accepted results of its test that one may be about which does not say that it changes another."""
+    if new.said in UNFINISHED or new.said == CANCELLED:
+        return past.of_test(new.codes)
+    return chain(past.measured_at(new.codes, new.time), past.unfinished(new.codes))
+
+
+def _bounded(new: Resource, found: Iterable[tuple[Accepted, Resource]]) -> Iterator[tuple[Accepted, Resource]]:
+    """At most `MOST_RUNS`: a message may have thousands of one test, each of which would be compared with each.
+
+    Raises:
+        NotComparedError: there are more.
+    """
+    for count, one in enumerate(found):
+        if count == MOST_RUNS:
+            raise NotComparedError(f"there are more than {MOST_RUNS} results that may be meant ({new.called})")
+        yield one
+
+
+def _says_the_same(new: Resource, old: Resource) -> bool:
+    """Whether two results of one order, patient and test are one that is told again."""
+    return len(new.time) >= MINUTE and (new.time, new.said, new.meaning) == (old.time, old.said, old.meaning)
+
+
+def _ends(new: Resource, old: Resource) -> bool:
+    """Whether one result is what comes after an unfinished one, or cancels it."""
+    return new.said == CANCELLED or (new.said == "final" and old.said in UNFINISHED)
+
+
+def is_near(new: str, old: str, window: timedelta) -> bool:
+    """Whether two times of measurement, as FHIR writes them, are no further apart than ``window``."""
+    try:
+        return abs(datetime.fromisoformat(new) - datetime.fromisoformat(old)) <= window
+    except (ValueError, TypeError):
+        return True  # a day, or nothing: the days of the orders are beside each other
+
+
+def _around(mine: Sequence[Resource], found: Mapping[str, str], past: Past) -> dict[str, str]:
+    """The report, specimen and order that stand around results which got the id of an older one."""
+    olds = set(found.values())
+    more: dict[str, str] = {}
+    for accepted in past.documents:
+        if not any(one.identity in olds for one in accepted.resources):
+            continue
+        for kind in ("DiagnosticReport", "Specimen", "ServiceRequest"):
+            new = [one for one in mine if one.kind == kind]
+            old = [one for one in accepted.resources if one.kind == kind]
+            if len(new) == len(old) == 1 and not past.has(new[0].name):
+                more[new[0].identity] = old[0].identity
+    return more

@@ -1,0 +1,175 @@
+"""A correction that moves an order to another patient: the first patient's result must not stand beside it.
+
+The tube was labelled with the wrong name, and the sender corrects the result under the right one. The number of the
+order is the same, the patient is not. A person is asked (`Reason.ORDER_MOVED`), for two patients may have one number:
+
+    withdraw   the order was the first patient's by mistake: that result is withdrawn, and the new one sent, at once
+    both       two patients have the number: the new one is sent, and the first stays
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from engine.model.message import Report
+from engine.model.packing import unpack
+from engine.model.reasons import Reason
+from engine.model.records import Held, Routed
+from engine.store.core.batch import Batch
+from engine.store.operations.settling.accepted import Known, NotComparedError, Past, names_in
+from engine.succession.decided import NOTHING, Facts
+from engine.succession.kinds import FHIR
+from engine.succession.statements import Resource, loads, resources_in, settled
+from engine.succession.steps import CHANGES, WITHDRAWN
+
+Execute = Callable[..., sqlite3.Cursor]
+ANSWERS = ("withdraw", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a document takes from another patient.
+
+    Attributes:
+        message_id: the newest message that told it.
+        results: names of the Observations.
+        reports: of that patient, under which the journal knows the order.
+        past: what was accepted for the order, whosever it was.
+    """
+
+    message_id: int
+    results: tuple[str, ...]
+    reports: tuple[Report, ...]
+    past: Past
+
+
+def look(batch: Batch, message_id: int, channel: str, routes: Iterable[Routed]) -> list[Moved | None]:
+    """What each document takes from another patient."""
+    return [_look(batch, message_id, channel, routed) for routed in routes]
+
+
+def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved | None:
+    document = routed.document
+    if document.media_type != FHIR or not routed.destinations:
+        return None
+    try:
+        body = unpack(document.body) if document.packed else document.body
+        if not any(f'"status":"{status}"'.encode() in body for status in CHANGES):
+            return None
+        mine = resources_in(loads(body))
+    except ValueError:
+        return None
+    messages: dict[int, Known] = {}
+    theirs: dict[int, list[Report]] = {}
+    for report in document.reports:
+        rows = batch.execute(
+            "SELECT r.message_id, r.patient, r.person FROM report r JOIN journal j ON j.id = r.message_id"
+            " WHERE r.key = ? AND r.message_id < ? AND r.patient <> x'' AND r.until_us >= ? AND (? OR j.channel = ?)",
+            (report.key, message_id, batch.steady_us, routed.of_site, channel),
+        ).fetchall()
+        for other, patient, person in rows:
+            messages[other] = Known(other, True)
+            if patient != report.patient and report.patient:
+                theirs.setdefault(other, []).append(Report(report.key, patient, person))
+    if not theirs:
+        return None
+    try:
+        past = Past(batch, [messages[one] for one in sorted(messages)], routed, names_in(mine))
+        results = _taken(mine, past)
+    except NotComparedError:  # then it is two patients with one number, which a person is to look into
+        return None
+    if not results:
+        return None
+    reports = {(one.key, one.patient): one for found in theirs.values() for one in found}
+    return Moved(max(theirs), tuple(results), tuple(reports.values()), past)
+
+
+def _taken(mine: Sequence[Resource], past: Past) -> dict[str, None]:
+    """Names of the results of another patient that stand, and that corrections are about."""
+    results: dict[str, None] = {}
+    for one in mine:
+        if one.kind != "Observation" or one.said not in CHANGES or not one.subject:
+            continue
+        live = [old.name for accepted, old in past.of_test(one.codes)
+                if not accepted.waits and old.subject not in ("", one.subject)]  # fmt: skip
+        known = past.last_of(one.name)
+        if known is None or known.subject != one.subject:
+            results |= dict.fromkeys(name for name in live if _stands(past, name))
+    return results
+
+
+def _stands(past: Past, name: str) -> bool:
+    last = past.last_of(name)
+    return last is not None and last.status != WITHDRAWN
+
+
+def why(moved: Sequence[Moved | None]) -> list[Held | None]:
+    """Why each document is held."""
+    return [None if one is None else _why(one) for one in moved]
+
+
+def _why(moved: Moved) -> Held:
+    text = f"it corrects an order that message {moved.message_id} told of another patient"
+    return Held(reason=Reason.ORDER_MOVED, text=text, remember=True)
+
+
+def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[list[Routed], Mapping[int, Facts]]:
+    """The documents, with the other patient's results withdrawn in them; and what was decided, by place from 1."""
+    made: list[Routed] = []
+    facts: dict[int, Facts] = {}
+    for place, (routed, one) in enumerate(zip(routes, moved, strict=True), start=1):
+        if one is None or routed.echo:
+            made.append(routed)
+            continue
+        document = routed.document
+        bundle = loads(unpack(document.body) if document.packed else document.body)
+        written = {resource.name for resource in resources_in(bundle)}
+        gone = [name for name in one.results if name not in written]  # a unique number: the id itself is the new one's
+        facts[place] = Facts(
+            # Its sender means it so: what comes later is compared with a withdrawal.
+            withdrawn=one.past.written_anew(dict.fromkeys(gone, WITHDRAWN), by_sender=True),
+            reports=one.past.written_anew(
+                {report: status for report, status in _reports(one.past, gone).items() if report not in written}
+            ),
+        )
+        body = settled(bundle, facts[place]) if facts[place] else document.body
+        reports = (*document.reports, *one.reports)
+        made.append(
+            replace(
+                routed,
+                document=replace(
+                    document, body=body, packed=document.packed and body is document.body, reports=reports, entries=0
+                ),
+            )
+        )
+    return made, facts
+
+
+def _reports(past: Past, gone: Sequence[str]) -> dict[str, str]:
+    """The reports that list what is withdrawn -> their status then."""
+    found: dict[str, str] = {}
+    ids = {name.partition("/")[2] for name in gone}
+    for name in gone:
+        for report in past.listing(name):
+            if report.name in found:
+                continue
+            left = any(one not in ids and _stands(past, f"Observation/{one}") for one in report.lists)
+            found[report.name] = "corrected" if left else WITHDRAWN
+    return found
+
+
+def joined(first: Facts | None, second: Facts) -> Facts:
+    """What was decided about one document, twice."""
+    one = first or NOTHING
+    return replace(one, withdrawn=(*one.withdrawn, *second.withdrawn), reports=(*one.reports, *second.reports))
+
+
+def waits(execute: Execute, message_id: int) -> bool:
+    """Whether a message is held since it moves an order to another patient."""
+    return (
+        execute(
+            "SELECT 1 FROM delivery WHERE message_id = ? AND state = 'held' AND cause = ? LIMIT 1",
+            (message_id, Reason.ORDER_MOVED.value),
+        ).fetchone()
+        is not None
+    )

@@ -1,0 +1,56 @@
+"""Ids of their own for the resources of a number that was given to another specimen. Pure.
+
+The ids of a unique number take in neither patient nor day (`engine.mapping.key_scope`). Under a number that was given
+again the same ids would mean the first specimen's results, so all that hangs on its reports gets others, which follow
+from the first ones and from the use of the number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
+
+from engine.model.message import Document
+from engine.model.packing import unpack
+from engine.succession.statements import Json, loads, references, rename, resources_in
+
+Ids = dict[str, str]  # as the mapping makes them -> as they go out
+
+_URN = "urn:uuid:"
+
+
+def apart(document: Document, reports: Mapping[str, int]) -> tuple[Document, Ids]:
+    """A document under ids of its own, and these; as it is where it is no transaction.
+
+    Args:
+        reports: id of a DiagnosticReport -> the use of its number.
+    """
+    if not reports:
+        return document, {}
+    try:
+        bundle = loads(unpack(document.body) if document.packed else document.body)
+        own = {one.identity for one in resources_in(bundle)}
+    except ValueError:
+        return document, {}
+    by_url = {entry["fullUrl"]: entry["resource"] for entry in bundle["entry"]}
+    ids: Ids = {}
+    for report, use in reports.items():
+        for identity in _around(report, own, by_url):
+            ids.setdefault(identity, _id(identity, use))
+    return replace(document, body=rename(bundle, ids), packed=False), ids
+
+
+def _around(report: str, own: set[str], by_url: Mapping[str, Json]) -> set[str]:
+    """The resources of ours that a report leads to, and itself."""
+    found: set[str] = set()
+    waiting = [report]
+    while waiting:
+        identity = waiting.pop()
+        if identity in own and identity not in found:
+            found.add(identity)
+            waiting += [url.removeprefix(_URN) for url in references(by_url[f"{_URN}{identity}"])]
+    return found
+
+
+def _id(identity: str, use: int) -> str:
+    digits = blake2b(f"{identity}\x1f{use}".encode(), digest_size=16).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

@@ -1,0 +1,357 @@
+"""An older result never takes the place of a newer one that was delivered (P3).
+
+A lane keeps its order, so this concerns what a person retries or replays and routes without order. Both messages carry
+the same report (channel, order or specimen number, day, patient), and the older one is not sent where newer messages
+had all of its results delivered. Where they had some of them, or nobody can tell, it is kept back for a person: sending
+it would undo what is newer, and closing it would lose the others (one test of a panel is run again, and that comes
+first). Where the two have nothing in common it goes out: analyzers send the tests of one specimen in several sessions,
+and a late one is no older version, although the report that lists them is the same. Unless it would take that report
+back (from final to preliminary, say): then a person decides, too.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.hashes import unpack_reports
+from engine.model.message import Report
+from engine.model.records import JOINS, RELEASED
+from engine.model.results import conditional_updates, report_statuses, told_in
+from engine.store.core.batch import Batch
+from engine.store.core.rows import Rows, body_of
+from engine.store.operations import search_index as numbered
+from engine.store.operations.dedup import REPORT_MEMORY_US
+from engine.store.operations.settling.accepted import told
+from engine.succession import hl7_statements as told_hl7
+from engine.succession.list_statements import LISTS
+
+# What a transaction Bundle writes under our own ids, by the type that says something about a result.
+_WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
+_RESULT = b"Observation/"
+# How far on a report is, by DiagnosticReport.status and OBR-25 (table 0123); any other has just begun.
+_WITHDRAWN = 5
+_STAGE = {
+    "partial": 1, "A": 1, "R": 1,
+    "preliminary": 2, "M": 2, "P": 2,
+    "final": 3, "F": 3,
+    "amended": 4, "appended": 4, "corrected": 4, "C": 4,
+    "cancelled": _WITHDRAWN, "entered-in-error": _WITHDRAWN, "X": _WITHDRAWN,
+}  # fmt: skip
+_NAMED = 5  # messages, where it is said what has overtaken one
+_SLACK_US = 86_400_000_000  # clocks are corrected, and what is forgotten goes in steps
+
+
+Overtaken = Literal["", "part", "whole"]
+
+
+def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
+    """How much of a delivery that is about to be sent newer messages' documents for the same reports have had delivered
+    in its lane. ``whole``: it is an older version and nothing else. ``part``: a person has to look. That is so, too,
+    where they have none of its results, but the same report, and have brought that further.
+
+    A report of another patient under the same number, which a person has accepted, is another report. What was held
+    back and released is judged more strictly: see `overtaken`. Of a document that the destination has had, which a
+    person sends again, nothing can be lost: with one result in common it is an older version.
+    """
+    row = batch.execute(
+        "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags, o.media_type, EXISTS (SELECT 1 FROM delivery e"
+        " WHERE e.message_id = d.message_id AND e.lane = d.lane AND e.document_id = d.document_id"
+        " AND e.state = 'delivered') FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    lane_id, message_id, document_id, packed, flags, media_type, had = row
+    if flags & RELEASED:
+        return overtaken(batch, delivery_id)
+    newer = list(_newer(batch, lane_id, message_id, unpack_reports(packed)))
+    if not newer:
+        return ""
+    mine = _told(batch, document_id)
+    if mine is None and not had:
+        return "part"
+    if mine is None and media_type in LISTS:  # no form is at hand, and what is newer goes along with what is sent again
+        return ""
+    if had and media_type == told_hl7.MEDIA_TYPE:
+        others = (_told(batch, other) for other in newer)
+        return "whole" if any(theirs is None or not theirs.isdisjoint(mine or ()) for theirs in others) else ""
+    if had or not mine:  # or one that only says who somebody is
+        written = written_in(batch, document_id)
+        return "whole" if any(_have_in_common(written, written_in(batch, other)) for other in newer) else ""
+    theirs = [_told(batch, other_id) for other_id in newer]
+    if mine <= frozenset[Told]().union(*(told for told in theirs if told)):
+        return "whole"
+    if not _are_unlike(mine, theirs):
+        return "part"
+    if flags & JOINS and _has_reports(batch, document_id):
+        return ""  # `engine.store.operations.settling.report_lists` keeps what the receiver has of the report
+    stages = _stages(batch, document_id)
+    return "part" if any(_takes_back(stages, _stages(batch, other_id)) for other_id in newer) else ""
+
+
+def _has_reports(batch: Batch, document_id: int) -> bool:
+    """Whether a document is one with reports, whose lists are joined with those of other messages."""
+    return any(one.kind == "DiagnosticReport" for one in told(batch, document_id))
+
+
+def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:
+    """Whether a delivery tells results that one of ``others`` tells, too, as far as a receiver could take the one for
+    the other; also where nobody can tell."""
+    asked = "SELECT document_id FROM delivery WHERE id = ? AND (id = ? OR state IN ('waiting', 'sending'))"
+    rows = [batch.execute(asked, (one, delivery_id)).fetchone() for one in (delivery_id, *others)]
+    mine, *theirs = (_told(batch, row[0]) for row in rows if row is not None)  # what was closed meanwhile is not sent
+    return bool(theirs) and not (mine and _are_unlike(mine, theirs))
+
+
+def _are_unlike(mine: frozenset["Told"], others: Iterable[frozenset["Told"] | None]) -> bool:
+    """Whether each of ``others`` tells results, and none of a test that ``mine`` has."""
+    tests = {one.test for one in mine}
+    return all(told and tests.isdisjoint(one.test for one in told) for told in others)
+
+
+def _takes_back(mine: dict[str, int], theirs: dict[str, int]) -> bool:
+    """Whether a report of ours is further on in a newer document, or ours withdraws it and the newer one does not."""
+    return any(
+        stage > mine[report] or mine[report] == _WITHDRAWN != stage
+        for report, stage in theirs.items()
+        if report in mine
+    )
+
+
+def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
+    """How much of a held delivery newer messages of the same reports have had delivered in its lane.
+
+    While it was held, others went on. ``whole``: each of its results came in a newer document, so that it is nothing
+    but an older version. ``part``: some did, or it would replace what a newer message has updated; sending it would
+    undo these, and leaving it would lose the others. Tests of one order that came in another session are no version of
+    its results, whatever report they share: they take nothing from it, and a person has seen that report.
+    """
+    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
+    newer = list(_newer(rows, lane_id, message_id, unpack_reports(packed)))
+    if not newer:
+        return ""
+    try:
+        body = body_of(rows, document_id)
+        mine, updates = _told_by(body), conditional_updates(body)
+        theirs: set[Told] = set()
+        for other in (body_of(rows, other_id) for other_id in newer):
+            theirs |= _told_by(other)
+            if not updates.isdisjoint(conditional_updates(other)):
+                return "part"
+    except (IntegrityError, ValueError):  # nobody can tell
+        return "part"
+    if not mine:  # nor here
+        return "part"
+    if mine <= theirs:
+        return "whole"
+    return "part" if {one.test for one in mine} & {one.test for one in theirs} else ""
+
+
+class Newer(NamedTuple):
+    """A newer message that was delivered before an older one.
+
+    Attributes:
+        in_common: what stands for those results of the older one that it has, too; None where nobody can tell.
+        report: whether it has brought a report further that the older one would take back.
+    """
+
+    message_id: int
+    in_common: frozenset[str] | None = frozenset()
+    report: bool = False
+
+
+def overtaken_by(rows: Rows, delivery_id: int) -> list[Newer]:
+    """The newer messages that keep a delivery from being sent; where none of them does, all that there are."""
+    lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
+    mine = _told(rows, document_id)
+    found: dict[int, Newer] = {}
+    for other_id in dict.fromkeys(_newer(rows, lane_id, message_id, unpack_reports(packed))):
+        (number,) = rows.execute("SELECT message_id FROM document WHERE id = ?", (other_id,)).fetchone()
+        theirs = _told(rows, other_id)
+        if not mine or not theirs:
+            found[number] = Newer(number, None)
+            continue
+        common = {one.test for one in mine} & {one.test for one in theirs}
+        report = not common and _takes_back(_stages(rows, document_id), _stages(rows, other_id))
+        found[number] = Newer(number, frozenset(common), report)
+    return [one for one in found.values() if one.in_common or one.in_common is None or one.report] or [*found.values()]
+
+
+def in_words(newer: list[Newer]) -> str:
+    """What keeps a delivery from being sent; it names no patient."""
+    if not newer:  # forgotten between the look and this
+        return "overtaken by newer messages"
+    numbers = [str(one.message_id) for one in newer[:_NAMED]]
+    if len(newer) > _NAMED:
+        numbers.append(f"{len(newer) - _NAMED} more")
+    *first, last = numbers
+    text = f"overtaken by message{'s' * bool(first)} {', '.join(first)}{' and ' * bool(first)}{last}"
+    return f"{text} (the report, not its results)" if all(one.report for one in newer) else text
+
+
+def _delivery(rows: Rows, delivery_id: int) -> tuple[int, int, int, bytes]:
+    """Its lane, message and document, and the reports of that.
+
+    Raises:
+        StoreError: there is none of that number.
+    """
+    row: tuple[int, int, int, bytes] | None = rows.execute(
+        "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
+        " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        raise StoreError(f"there is no delivery {delivery_id}")
+    return row
+
+
+def newer_delivered(
+    rows: Rows,
+    lane_id: int,
+    message_id: int,
+    reports: Iterable[Report],
+    written: Callable[[], frozenset[bytes]],
+) -> bool:
+    """Whether a newer message's document for one of ``reports`` was delivered in a lane, and writes the same results.
+
+    Args:
+        written: what the document at hand writes; asked for once it matters.
+    """
+    mine: frozenset[bytes] | None = None
+    for other_id in _newer(rows, lane_id, message_id, reports):
+        if mine is None:
+            mine = written()
+        theirs = written_in(rows, other_id)
+        if _have_in_common(mine, theirs):
+            return True
+    return False
+
+
+def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
+    """Whether two documents write the same results. Of one without any its reports are compared, and where nothing
+    tells what it writes, it is taken for the same."""
+    results = [{one for one in written if one.startswith(_RESULT)} for written in (mine, theirs)]
+    if all(results):
+        return not results[0].isdisjoint(results[1])
+    return not mine or not theirs or not mine.isdisjoint(theirs)
+
+
+def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report]) -> Iterator[int]:
+    """Documents of newer messages for one of ``reports`` that were delivered in a lane.
+
+    The memory of reports is short; a message that is older than it is looked for by its numbers, too, which are kept
+    as long as messages are. A person may send it again after years, and its correction is no younger for that.
+    """
+    reports = list(reports)
+    own = age(rows, message_id)
+    # An edited message is as old as its original, but bears numbers that may have been what was wrong there.
+    look = reports and is_forgotten(rows, own[0])
+    by_number = numbered.newer(rows.execute, message_id, than=own[0]) if look else set[int]()
+    for report in reports:
+        named = rows.execute(
+            "SELECT message_id FROM report WHERE key = ? AND message_id > ?", (report.key, own[0])
+        ).fetchall()
+        whose = report.key, report.patient  # a person's name may have been corrected since
+        for other_message in sorted(({one for (one,) in named} | by_number) - {message_id}):
+            for other_id, others in rows.execute(
+                "SELECT d.document_id, o.reports FROM delivery d JOIN document o ON o.id = d.document_id"
+                " WHERE d.message_id = ? AND d.lane = ? AND d.state = 'delivered'",
+                (other_message, lane_id),
+            ).fetchall():
+                same = any(whose == (other.key, other.patient) for other in unpack_reports(others))
+                if same and age(rows, other_message) > own:
+                    yield other_id
+
+
+def is_forgotten(rows: Rows, message_id: int) -> bool:
+    """Whether reports of messages after this one may have been forgotten. Whoever sends it again has just left a row,
+    so that the newest one tells the time."""
+    row = rows.execute(
+        "SELECT received_us, (SELECT received_us FROM journal ORDER BY id DESC LIMIT 1) FROM journal WHERE id = ?",
+        (message_id,),
+    ).fetchone()
+    return row is not None and bool(row[1] - row[0] >= REPORT_MEMORY_US - _SLACK_US)
+
+
+def age(rows: Rows, message_id: int) -> tuple[int, int]:
+    """What messages are compared by: what a person has edited is as old as its original, and comes after that."""
+    first = message_id
+    while (row := rows.execute("SELECT original FROM edited WHERE message_id = ?", (first,)).fetchone()) is not None:
+        first = row[0]
+    return first, message_id
+
+
+class Told(NamedTuple):
+    """A result that a document tells.
+
+    Attributes:
+        test: what the results of two documents are the same by, as far as a receiver can tell.
+        within: of which order; an HL7 message may have several.
+    """
+
+    test: str
+    within: str = ""
+
+
+def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
+    """The results that a document tells; None where nobody can tell them."""
+    try:
+        return _told_by(body_of(rows, document_id))
+    except (IntegrityError, ValueError):
+        return None
+
+
+def _told_by(body: bytes) -> frozenset[Told]:
+    """The results that these bytes tell. Raises ValueError: nobody can tell them."""
+    return _told_in_message(body) if body.startswith(b"MSH") else frozenset(map(Told, told_in(body)))
+
+
+def _told_in_message(body: bytes) -> frozenset[Told]:
+    """The results of an HL7 v2 message that our mapping wrote: its OBX segments by their code and sub-id, each within
+    its order (OBR-2, OBR-3). A test is its code (OBX-3.1)."""
+    field, component = body[3:4], body[4:5]
+    found, order = set(), b""
+    for segment in body.split(b"\r"):
+        name, *fields = segment.split(field)
+        if name == b"OBR":
+            order = field.join(fields[1:3])
+        elif name == b"OBX" and len(fields) > 2:
+            sub_id = fields[3] if len(fields) > 3 else b""
+            code = fields[2].split(component)[0]
+            found.add(Told(code.decode("latin-1"), field.join((order, fields[2], sub_id)).decode("latin-1")))
+    return frozenset(found)
+
+
+def _stages(rows: Rows, document_id: int) -> dict[str, int]:
+    """How far on each report of a document is whose results can be told."""
+    body = body_of(rows, document_id)
+    statuses = _order_statuses(body) if body.startswith(b"MSH") else report_statuses(body)
+    stages: dict[str, int] = {}
+    for report, status in statuses:
+        stages[report] = max(_STAGE.get(status, 0), stages.get(report, 0))
+    return stages
+
+
+def _order_statuses(body: bytes) -> Iterator[tuple[str, str]]:
+    """The orders of an HL7 v2 message by number and code (OBR-2, OBR-3, OBR-4.1), each with its status (OBR-25)."""
+    field, component = body[3:4], body[4:5]
+    for segment in body.split(b"\r"):
+        name, *fields = segment.split(field)
+        if name == b"OBR":
+            numbers, code, status = fields[1:3], fields[3:4], fields[24:25]
+            order = field.join((*numbers, *(one.split(component)[0] for one in code)))
+            yield order.decode("latin-1"), b"".join(status).decode("latin-1")
+
+
+def results_written(body: bytes) -> frozenset[bytes]:
+    """The results and reports that a document writes; empty where it does not say so."""
+    return frozenset(_WRITES.findall(body))
+
+
+def written_in(rows: Rows, document_id: int) -> frozenset[bytes]:
+    """The results and reports that a document writes; empty where it does not say so, or cannot be opened."""
+    try:
+        return results_written(body_of(rows, document_id))
+    except (IntegrityError, ValueError):
+        return frozenset()

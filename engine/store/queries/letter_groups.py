@@ -1,0 +1,144 @@
+"""Dead letters in groups of one reason and cause, counted by the index on their causes
+(`engine.store.operations.failure_fingerprint`).
+
+One letter of each cause is opened, for its words; which channel's letters were counted the token tells. Letters whose
+cause was not noted yet are opened each.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import orjson
+
+from engine.model.errors import IntegrityError
+from engine.model.records import Filter
+from engine.store.operations.dead_letters import Group, Groups, cause_of
+from engine.store.queries.listing import letter_terms
+
+if TYPE_CHECKING:
+    from engine.store.core.vault import Vault
+
+Execute = Callable[..., sqlite3.Cursor]
+
+# As the indexes say it, word for word, or SQLite does not see that one fits.
+_MESSAGES = "message_state s INDEXED BY message_cause"
+_DEAD_MESSAGES = "s.state IN ('dead', 'incomplete')"
+_DELIVERIES = "delivery d INDEXED BY delivery_cause"
+_DEAD_DELIVERIES = "d.state = 'dead'"
+
+_CAUSE_BYTES = 8  # the first half of a token
+
+
+def find(execute: Execute, vault: "Vault | None", wanted: Filter) -> list[Group]:
+    """All dead letters that fit, in groups, the largest first.
+
+    Args:
+        vault: None where the keys are not at hand: then causes stay unknown, and letters are grouped by reason.
+    """
+    search = _Search(execute, vault, wanted)
+    if wanted.destination is None:
+        search.messages()
+    search.deliveries()
+    return search.groups.largest_first()
+
+
+class _Search:
+    def __init__(self, execute: Execute, vault: "Vault | None", wanted: Filter) -> None:
+        self.groups = Groups()
+        self._execute = execute
+        self._vault = vault
+        self._wanted = wanted
+        self._anywhere = replace(wanted, channel=None)  # the token tells the channel, so that no other row is read
+        self._causes: dict[bytes, str] = {}
+        names = [name for (name,) in execute("SELECT name FROM channel")]
+        self._channels = {vault.channel_token(name): name for name in names} if vault is not None else {}
+
+    def messages(self) -> None:
+        by_token, values = self._terms(self._anywhere, "s.id", "s.state", "s.reason")
+        rows = self._execute(
+            "SELECT s.cause_token, s.reason, count(*), min(s.at_us), max(s.at_us), max(s.id)"  # noqa: S608 - constants
+            f" FROM {_MESSAGES}{self._joined('s.id')} WHERE {_DEAD_MESSAGES} AND s.cause_token IS NOT NULL"
+            f" AND {by_token} GROUP BY s.cause_token, s.reason",
+            values,
+        ).fetchall()
+        each, values = self._terms(self._wanted, "s.id", "s.state", "s.reason")
+        rows += self._execute(
+            "SELECT NULL, s.reason, 1, s.at_us, s.at_us, s.id"  # noqa: S608 - constants
+            f" FROM {_MESSAGES} CROSS JOIN journal j ON j.id = s.id"
+            f" WHERE {_DEAD_MESSAGES} AND s.cause_token IS NULL AND {each}",
+            values,
+        ).fetchall()
+        for token, reason, count, oldest_us, newest_us, message in rows:
+            channel = self._channels.get(token[_CAUSE_BYTES:]) if token is not None else None
+            if channel is None:
+                (channel,) = self._execute("SELECT channel FROM journal WHERE id = ?", (message,)).fetchone()
+            if self._wanted.channel in (None, channel):
+                self.groups.add(
+                    reason,
+                    self._cause(token, "message_state", message, channel),
+                    count=count,
+                    oldest_us=oldest_us,
+                    newest_us=newest_us,
+                    channel=channel,
+                    message=message,
+                )
+
+    def deliveries(self) -> None:
+        lanes = {
+            lane: (channel, destination)
+            for lane, channel, destination in self._execute("SELECT id, channel, destination FROM lane")
+            if self._wanted.channel in (None, channel) and self._wanted.destination in (None, destination)
+        }
+        where, values = self._terms(self._anywhere, "d.message_id", "d.state", "d.cause")
+        source = f"FROM {_DELIVERIES}{self._joined('d.message_id')} WHERE {_DEAD_DELIVERIES} AND {where}"
+        rows = self._execute(
+            "SELECT d.cause_token, d.cause, d.lane, count(*), min(d.settled_us), max(d.settled_us), max(d.message_id),"
+            f" max(d.id) {source} AND d.cause_token IS NOT NULL GROUP BY d.cause_token, d.cause, d.lane",
+            values,
+        ).fetchall()
+        rows += self._execute(
+            "SELECT NULL, d.cause, d.lane, 1, d.settled_us, d.settled_us, d.message_id, d.id"
+            f" {source} AND d.cause_token IS NULL",
+            values,
+        ).fetchall()
+        for token, reason, lane, count, oldest_us, newest_us, message, delivery in rows:
+            if lane in lanes:
+                channel, destination = lanes[lane]
+                self.groups.add(
+                    reason,
+                    self._cause(token, "delivery", delivery, channel),
+                    count=count,
+                    oldest_us=oldest_us,
+                    newest_us=newest_us,
+                    channel=channel,
+                    destination=destination,
+                    message=message,
+                )
+
+    def _cause(self, token: bytes | None, table: str, row_id: int, channel: str) -> str:
+        """The cause of a letter, in words; each is opened once."""
+        if token is None:
+            return cause_of(self._detail(table, row_id, channel))
+        own = token[:_CAUSE_BYTES]
+        if own not in self._causes:
+            self._causes[own] = cause_of(self._detail(table, row_id, channel))
+        return self._causes[own]
+
+    def _detail(self, table: str, row_id: int, channel: str) -> str:
+        """Empty where there is none, or it cannot be opened: `labrelay verify` says what is wrong."""
+        (sealed,) = self._execute(f"SELECT detail FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 - ours
+        if self._vault is not None and sealed:
+            with suppress(IntegrityError):
+                return str(orjson.loads(self._vault.open(sealed, table, row_id, channel)).get("detail", ""))
+        return ""
+
+    def _terms(self, wanted: Filter, number: str, state: str, reason: str) -> tuple[str, list[object]]:
+        return letter_terms(self._execute, wanted, None, number=number, state=state, reason=reason)
+
+    def _joined(self, number: str) -> str:
+        """The journal is looked at only where times or a type are asked for: the index knows all else."""
+        asked = (self._wanted.after_us, self._wanted.before_us, self._wanted.message_type)
+        return "" if asked == (None, None, None) else f" CROSS JOIN journal j ON j.id = {number}"

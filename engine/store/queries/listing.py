@@ -1,0 +1,232 @@
+"""Which statement lists messages or dead letters, so that each walks a narrow index in the page's own order. Pure SQL.
+
+    what leads                               walked, newest first
+    numbers, control id, lot                 the messages that bear them
+    --reason                                 message_reason   rows with a reason only: what went well is not in it
+    --state dead, incomplete                 message_dead
+    --state filtered, dismissed              message_ended    rows that are not mapped only
+    --state stored                           above the watermark
+    --state waiting                          the deliveries that wait or are under way, while they are few
+    --type                                   journal_type
+    --channel                                journal_channel, block by block
+    nothing of these, --state mapped or delivered
+                                             the journal itself: nearly every row fits
+
+The rest of a filter is looked at row by row. A channel with few messages leads, whatever type is asked for. Times
+become numbers by halving (`first_at`), for numbers follow time. What still is too much ends at the reader's deadline,
+which says so: a common type that a large channel has never sent.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from engine.model.errors import StoreError
+from engine.model.records import Filter
+from engine.store.core.moments import DISORDER_US, first_at
+
+if TYPE_CHECKING:
+    from engine.model.search_keys import NumberKind
+    from engine.store.core.vault import Vault
+
+Execute = Callable[..., sqlite3.Cursor]
+
+NO_LIMIT = 2**62  # above every number: a walk has a bound always, and so is a search and no scan
+FEW_WAITING = 50_000  # deliveries; their messages are found in some 50 ms
+SMALL_CHANNEL = 20_000  # messages; walking through so many takes some 20 ms
+
+# Of the index journal_channel; its rows of one block are neighbours in the journal, and lie on few pages.
+BLOCK_BITS = 10
+BLOCKS_AT_ONCE = 512  # looked at by one statement
+
+COLUMNS = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
+BY_JOURNAL = "journal j LEFT JOIN message_state s ON s.id = j.id"
+BY_CHANNEL = "journal j INDEXED BY journal_channel LEFT JOIN message_state s ON s.id = j.id"
+BY_STATE = "message_state s CROSS JOIN journal j ON j.id = s.id"
+
+
+@dataclass(slots=True)
+class _Terms:
+    """Conditions, and their values in the same order."""
+
+    where: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+    def add(self, term: str, *values: Any) -> None:
+        self.where.append(term)
+        self.values.extend(values)
+
+
+def rows(
+    execute: Execute, vault: "Callable[[], Vault]", wanted: Filter, before_id: int | None, limit: int
+) -> list[tuple[Any, ...]]:
+    """A page of messages, newest first: `COLUMNS` of each.
+
+    Args:
+        vault: asked where a number must be hashed only; raises ConfigError where the keys are not at hand.
+        before_id: the last id of the page before.
+    """
+    lead = _lead(execute, wanted)
+    by_state = lead in ("reason", "dead", "ended")
+    number, terms = "s.id" if by_state else "j.id", _Terms(["j.kind = 1"])
+    terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
+    oldest = 0
+    if wanted.after_us is not None:
+        oldest = first_at(execute, wanted.after_us - DISORDER_US)
+        terms.add(f"{number} >= ?", oldest)
+        terms.add("j.received_us >= ?", wanted.after_us)
+    if wanted.before_us is not None:
+        terms.add(f"{number} < ?", first_at(execute, wanted.before_us + DISORDER_US))
+        terms.add("j.received_us < ?", wanted.before_us)
+    _state(execute, terms, wanted, lead)
+    if wanted.reason is not None:
+        terms.add("s.reason <> '' AND s.reason = ?" if lead == "reason" else "s.reason = ?", wanted.reason)
+    if wanted.message_type is not None:
+        terms.add("j.message_type = ?" if lead == "type" else "+j.message_type = ?", wanted.message_type)
+    if wanted.channel is not None:
+        terms.add("j.channel = ?" if lead == "channel" else "+j.channel = ?", wanted.channel)
+    for kind, text in numbers_of(wanted):
+        from engine.store.operations import (
+            search_index as numbered,  # which stands on what writes; most lists ask for no number
+        )
+
+        term, those = numbered.term(execute, vault(), kind, text)
+        terms.add(term, *those)
+    if wanted.control_id is not None:
+        ids = _with_control_id(execute, vault(), wanted)
+        terms.add(f"j.id IN ({','.join('?' * len(ids)) or '0'})", *ids)
+    if wanted.lot is not None:
+        from engine.model.reagents import lot_key
+
+        terms.add(
+            "j.id IN (SELECT u.message_id FROM reagent r CROSS JOIN reagent_use u ON u.reagent = r.id"
+            " WHERE r.lot_key = ?)",
+            lot_key(wanted.lot),
+        )
+    where = " AND ".join(terms.where)
+    if lead != "channel":
+        source = BY_STATE if by_state else BY_JOURNAL
+        text = f"SELECT {COLUMNS} FROM {source} WHERE {where} ORDER BY {number} DESC LIMIT ?"  # noqa: S608 - constants
+        return execute(text, [*terms.values, limit]).fetchall()
+    text = (
+        f"SELECT {COLUMNS} FROM {BY_CHANNEL} WHERE (j.id >> {BLOCK_BITS}) = ? AND {where}"  # noqa: S608 - constants
+        " ORDER BY j.seq DESC LIMIT ?"
+    )
+    found: list[tuple[Any, ...]] = []
+    for block in _blocks(execute, wanted.channel or "", oldest, before_id):
+        found += execute(text, [block, *terms.values, limit - len(found)])
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _blocks(execute: Execute, channel: str, oldest: int, before_id: int | None) -> Iterator[int]:
+    """The blocks that hold messages of a channel, newest first, from the row ``oldest`` on to before ``before_id``."""
+    first, last = execute(  # one at a time: together they are a walk through the whole table
+        "SELECT (SELECT min(id) FROM journal), (SELECT max(id) FROM journal)"
+    ).fetchone()
+    first = max(oldest, first or 0) >> BLOCK_BITS
+    last = (last or 0 if before_id is None else min(before_id - 1, last or 0)) >> BLOCK_BITS
+    for newest in range(last, first - 1, -BLOCKS_AT_ONCE):
+        found = execute(
+            "WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block - 1 FROM every WHERE block > ?)"  # noqa: S608 - a constant
+            " SELECT block FROM every WHERE EXISTS (SELECT 1 FROM journal j INDEXED BY journal_channel"
+            f" WHERE (j.id >> {BLOCK_BITS}) = block AND j.channel = ? AND j.kind = 1)",
+            (newest, max(first, newest - BLOCKS_AT_ONCE + 1), channel),
+        ).fetchall()
+        yield from sorted((block for (block,) in found), reverse=True)
+
+
+def _lead(execute: Execute, wanted: Filter) -> str:
+    """What is walked."""
+    if wanted.control_id is not None or wanted.lot is not None or numbers_of(wanted):
+        return "numbers"
+    if wanted.state == "stored":
+        return "stored"
+    if wanted.reason is not None:
+        return "reason"
+    if wanted.state in ("dead", "incomplete"):
+        return "dead"
+    if wanted.state in ("filtered", "dismissed"):
+        return "ended"
+    if wanted.channel is not None:
+        row = execute("SELECT last_seq FROM channel WHERE name = ?", (wanted.channel,)).fetchone()
+        if wanted.message_type is None or row is None or row[0] <= SMALL_CHANNEL:
+            return "channel"
+    return "type" if wanted.message_type is not None else "journal"
+
+
+def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
+    state = wanted.state
+    if state == "stored":
+        watermark = execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
+        terms.add("s.state IS NULL")
+        terms.add("j.id > ?", watermark[0] if watermark else 0)
+    elif state == "held":  # of its deliveries; the message itself is mapped
+        terms.add("j.id IN (SELECT message_id FROM delivery WHERE state IN ('dead', 'held') AND state = 'held')")
+    elif state == "waiting":
+        open_ones = "SELECT message_id FROM delivery WHERE state = 'waiting'"
+        open_ones += " UNION ALL SELECT message_id FROM delivery WHERE state = 'sending'"
+        (count,) = execute("SELECT coalesce(sum(open), 0) FROM lane").fetchone()
+        if count <= FEW_WAITING:
+            terms.add(f"j.id IN ({open_ones})")
+        else:  # most of the newest do, and a page of them is soon found
+            terms.add(
+                "EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.state IN ('waiting', 'sending'))"
+            )
+    elif state == "delivered":
+        terms.add(
+            "EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.state IN ('delivered', 'superseded'))"
+        )
+        terms.add(
+            "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id"
+            " AND d.state NOT IN ('delivered', 'superseded'))"
+        )
+    elif lead == "dead":
+        # As the index says it, word for word, or SQLite does not see that it fits.
+        terms.add("s.state IN ('dead', 'incomplete') AND +s.state = ?", state)
+    elif lead == "ended":
+        terms.add("s.state <> 'mapped' AND s.state = ?", state)
+    elif state is not None:
+        terms.add("+s.state = ?", state)
+
+
+def numbers_of(wanted: Filter) -> "list[tuple[NumberKind, str]]":
+    """The numbers that a filter asks for."""
+    asked: tuple[tuple[NumberKind, str | None], ...] = (
+        ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
+    )  # fmt: skip
+    return [(kind, text) for kind, text in asked if text is not None]
+
+
+def _with_control_id(execute: Execute, vault: "Vault", wanted: Filter) -> list[int]:
+    """The messages remembered with this control id, that is, within the channel's repeat window."""
+    if wanted.channel is None:
+        raise StoreError("a search for a control id needs the channel")
+    control = vault.control_token(wanted.channel, wanted.control_id or "")
+    rows = execute(
+        "SELECT message_id FROM repeat WHERE token BETWEEN ? AND ? LIMIT 100", (control, control + b"\xff" * 12)
+    )
+    return [row[0] for row in rows]
+
+
+def letter_terms(
+    execute: Execute, wanted: Filter, before_id: int | None, *, number: str, state: str, reason: str
+) -> tuple[str, list[Any]]:
+    """The conditions for dead letters, where ``number``, ``state`` and ``reason`` are the columns that have them."""
+    terms = _Terms()
+    terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
+    if wanted.after_us is not None:
+        terms.add(f"{number} >= ?", first_at(execute, wanted.after_us - DISORDER_US))
+    for term, value in (
+        ("+j.channel = ?", wanted.channel),
+        (f"+{state} = ?", wanted.state),
+        (f"+{reason} = ?", wanted.reason),
+        ("+j.message_type = ?", wanted.message_type),
+        ("j.received_us >= ?", wanted.after_us),
+        ("j.received_us < ?", wanted.before_us),
+    ):
+        if value is not None:
+            terms.add(term, value)
+    return " AND ".join(terms.where), terms.values

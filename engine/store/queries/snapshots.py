@@ -1,0 +1,142 @@
+"""Short read transactions on one journal file, each with a deadline, and the keys to what is sealed in it.
+
+What every reading stands on (`engine.store.queries`).
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from engine.model.errors import ConfigError, StoreError
+from engine.store.core import damage
+from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, access, connect, read_vault
+from engine.store.core.vault import Vault
+
+DEADLINE_S = 2.0
+_STEPS_BETWEEN_LOOKS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One snapshot, for looks that others share."""
+
+    execute: Callable[..., sqlite3.Cursor]
+    vault: Vault
+
+
+class Snapshots:
+    """Read access to one journal file.
+
+    Attributes:
+        deadline_s: how long a query may take.
+        notes: what a person must be told once, loudly.
+    """
+
+    def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
+        """
+        Args:
+            vault: None where the key is not at hand: everything but sealed columns can be read.
+            immutable: the file cannot change while it is open (read-only folder, lock held).
+        """
+        self.deadline_s = DEADLINE_S
+        self._path = path
+        self._vault = vault
+        self._immutable = immutable
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self.notes: list[str] = []
+        self._why_closed = "the key of this journal is not at hand here"
+        self._held = ExitStack()
+
+    @classmethod
+    def beside(cls, data: Path) -> Self:
+        """Open the journal in folder ``data`` to read it, beside a running daemon or without one; changes nothing.
+
+        Raises:
+            ConfigError: the key file is malformed or readable by others.
+            IntegrityError: the key is another one.
+            StoreError: there is no journal yet, or it cannot be read, or is of another version.
+            LockedError: it can only be read alone, and a daemon has it.
+        """
+        path = data / JOURNAL_NAME
+        if not path.exists():
+            raise StoreError(f"{path}: there is no journal yet; the first labrelay run makes it")
+        with ExitStack() as held:
+            immutable = held.enter_context(access(path))
+            vault, notes, why_closed = read_vault(path, data, immutable=immutable)
+            reader = cls(path, vault, immutable=immutable)
+            reader.notes += notes
+            reader._why_closed = why_closed
+            reader._held = held.pop_all()
+        return reader
+
+    def close(self) -> None:
+        """Close what is open, and give back the lock if there is one."""
+        self._close_idle()
+        self._held.close()
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @property
+    def vault(self) -> Vault:
+        """The unlocked keys.
+
+        Raises:
+            ConfigError: they are not at hand in this process.
+        """
+        if self._vault is None:
+            raise ConfigError(self._why_closed)
+        return self._vault
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """One short read transaction; gives the ``execute`` of its connection.
+
+        Raises:
+            StoreError: the deadline passed, or the file cannot be read.
+        """
+        try:
+            connection = self._take()
+            deadline = time.monotonic() + self.deadline_s
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+            connection.execute("BEGIN")
+        except DAMAGE as error:
+            raise damage.told(f"{self._path}: cannot be read: {error}", error) from error
+        try:
+            yield connection.execute
+        except DAMAGE as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                raise StoreError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
+            raise damage.told(f"{self._path}: cannot be read: {error}", error) from error
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return connect(self._path, immutable=self._immutable)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        connection.set_progress_handler(None, 0)
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        with self._lock:
+            if len(self._idle) < 4:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _note(self, sealed: bytes | None, column: str, row_id: int, channel: str) -> bytes:
+        if not sealed or self._vault is None:
+            return b""
+        return self._vault.open(sealed, column, row_id, channel)

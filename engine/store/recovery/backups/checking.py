@@ -1,0 +1,65 @@
+"""Reading a copy back: is what lies in the folder what the journal was? Needs no key.
+
+Run in a process of its own, at the lowest priority (`labrelay backup verify`): hashing a million rows beside the
+daemon's own loop would make every answer wait.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import file_digest
+
+from engine.model.errors import IntegrityError
+from engine.store.core.anchor import ANCHOR_NAME
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.integrity import verify
+from engine.store.recovery.backups import pieces, standing
+from engine.store.recovery.backups.shelf import VERIFIED_NAME, Copy, Verified, write_json
+
+Progress = Callable[[int, int], None]
+
+
+def run(copy: Copy, *, progress: Progress | None = None) -> Verified:
+    """Read a full copy back and note the outcome beside it."""
+    began = time.monotonic()
+    path = copy.path / JOURNAL_NAME
+    with open(path, "rb") as file:
+        found = file_digest(file, "sha256").hexdigest()
+    findings = [str(one) for one in verify.run_file(path, copy.path / ANCHOR_NAME, progress=progress)]
+    before = copy.verified.sha256 if copy.verified is not None else found
+    if found != before:
+        findings.append(f"{path.name}: not the bytes that were verified at {copy.verified.at if copy.verified else ''}")
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
+    verified = Verified(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        sha256=before,
+        rows=rows,
+        seconds=round(time.monotonic() - began, 3),
+        findings=tuple(findings),
+    )
+    write_json(copy.path / VERIFIED_NAME, asdict(verified))
+    return verified
+
+
+def broken_pieces(copy: Copy) -> list[str]:
+    """What is wrong with the files beside a copy: damaged ones, and holes between them."""
+    wrong: list[str] = []
+    chain = bytes.fromhex(copy.manifest.chain)
+    for piece in copy.pieces():
+        try:
+            content = pieces.read(piece.path)
+        except (IntegrityError, OSError) as error:
+            return [*wrong, str(error)]
+        if content.before != chain:
+            return [*wrong, f"{piece.path.name}: does not go on from what is before it"]
+        chain = content.after
+    try:
+        for _ in standing.whole(copy):
+            pass
+    except (IntegrityError, OSError) as error:
+        wrong.append(str(error))
+    return wrong

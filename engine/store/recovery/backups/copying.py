@@ -1,0 +1,178 @@
+"""A full copy of the journal while it is being written, and of the configuration beside it.
+
+SQLite's backup interface copies pages in steps. On a connection of its own it would begin anew whenever somebody
+commits, and so never end while results come. Therefore the steps run on the writer's own connection between commits
+(`engine.store.core.writer.Writer.lend`): what that connection writes meanwhile goes into the copy as well. After each
+step all that waits is committed and answered, so that a message waits for `STEP_PAGES` pages at most.
+
+What may wait for the target's disk is done by another thread (`engine.store.recovery.backups.far_file`), and so is the
+sync at the end. Only then the copy gets its manifest and its name. Trouble with the target costs the copy and nothing
+else.
+"""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from engine.model.errors import StoreError
+from engine.store.core import key_encryption_key as kek
+from engine.store.core import migrate
+from engine.store.core.anchor import ANCHOR_NAME, Anchor, Sealing
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.durable import sync_file, sync_folder
+from engine.store.core.key_encryption_key import Source
+from engine.store.core.vault import KEY_NAME
+from engine.store.core.writer import Job, Pump
+from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.recovery.backups.far_file import FarFile
+from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
+
+STEP_PAGES = 16  # 128 KiB
+REST = 3.0  # after each step, so many times what it took: three quarters of the time are for results
+LEAST_REST_S = 0.001
+SPARE_BYTES = 64 * 1024 * 1024
+
+CONFIGURATION = ("config", "channels", "mappings", "layouts", "tables", "analyzers", "samples")  # folders of a site
+LARGEST_FILE = 32 * 1024 * 1024
+_FILES = frozenset({Source.FILE, Source.NEW_FILE, Source.OLD_FILE})
+_PRIVATE = b"PRIVATE KEY-----"
+
+Progress = Callable[[int, int], None]
+
+
+def job(target: Path, progress: Progress = lambda done, total: None) -> Job[None]:
+    """The work for the writer: copy its journal into the file ``target``, which is new.
+
+    Raises, when it runs:
+        StoreError: the target cannot be written, or does not answer.
+    """
+
+    def run(connection: sqlite3.Connection, pump: Pump) -> None:
+        began = time.perf_counter()
+        file = FarFile(target, pump)
+
+        def step(status: int, remaining: int, total: int) -> None:
+            nonlocal began
+            took = time.perf_counter() - began
+            progress(total - remaining, total)
+            if remaining:
+                file.wrote(STEP_PAGES * PAGE_BYTES)
+                pump(max(LEAST_REST_S, REST * took))
+            began = time.perf_counter()
+
+        try:
+            file.open()
+            connection.backup(file.connection, pages=STEP_PAGES, progress=step, sleep=0.01)
+            file.close()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{target.parent.parent}: the copy could not be made: {error}") from error
+        finally:
+            file.leave()
+
+    return run
+
+
+def room(shelf: Shelf, journal: Path) -> None:
+    """Look whether a copy has room.
+
+    Raises:
+        StoreError: it has not.
+    """
+    need, free = journal.stat().st_size + SPARE_BYTES, shutil.disk_usage(shelf.path).free
+    if free < need:
+        raise StoreError(f"{shelf.root}: no room for a copy: {need >> 20} MiB are needed, {free >> 20} MiB are free")
+
+
+def complete(
+    shelf: Shelf,
+    making: Path,
+    *,
+    data: Path,
+    site: Path,
+    name: str,
+    journal_id: bytes,
+    seal: Sealing,
+    with_key: bool = False,
+) -> Copy:
+    """What comes after `job`, beside everything else: anchor, configuration, syncs, manifest, name.
+
+    Args:
+        making: the folder with the copied journal in it.
+        data, site: the site's folders.
+        name: of the site.
+        seal: of the journal's vault, `Vault.anchor_seal`.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    try:
+        path = making / JOURNAL_NAME
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
+            schema = migrate.version(copy)
+            row = copy.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+            (check,) = copy.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        made_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)  # when its last page was written
+        last_id, chain = row if row is not None else (0, bytes(32))
+        Anchor(making / ANCHOR_NAME, journal_id, last_id, chain, seal).close()
+        files: dict[str, str] = {}
+        left_out: list[str] = []
+        for relative in _configuration(site):
+            content = (site / relative).read_bytes()
+            if _PRIVATE in content:
+                left_out.append(str(relative))
+                continue
+            target = making / SITE_FOLDER / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            sync_file(target)
+            files[str(relative)] = sha256(content).hexdigest()
+        if with_key and (key := _key_file(data, check)) is not None:
+            _copy_key(key, making / KEY_NAME)
+        sync_file(path)
+        for folder in {making, *(making / SITE_FOLDER / relative for relative in files)}:
+            sync_folder(folder if folder.is_dir() else folder.parent)
+        manifest = Manifest(
+            journal_id=journal_id.hex(),
+            site=name,
+            made_at=made_at.isoformat(timespec="milliseconds"),
+            last_id=last_id,
+            chain=chain.hex(),
+            schema=schema,
+            bytes=path.stat().st_size,
+            files=files,
+            left_out=tuple(left_out),
+            key=(making / KEY_NAME).exists(),
+        )
+        copy_made = shelf.finish(making, manifest)
+    except (sqlite3.Error, OSError) as error:
+        shutil.rmtree(making, ignore_errors=True)  # it may be what has filled the disk
+        raise StoreError(f"{shelf.path}: the copy could not be made: {error}") from error
+    return copy_made
+
+
+def _configuration(site: Path) -> Iterator[Path]:
+    """The files of a site's configuration, relative to its folder."""
+    for folder in CONFIGURATION:
+        for path in sorted((site / folder).rglob("*")):
+            if path.is_file() and not path.name.startswith(".") and path.stat().st_size <= LARGEST_FILE:
+                yield path.relative_to(site)
+
+
+def _key_file(data: Path, check: bytes) -> Path | None:
+    """The file with the key of the copied journal: a rotation since its last page has given it another name."""
+    files = (found for found in kek.candidates(data) if found.source in _FILES)
+    return next((Path(found.place) for found in files if found.check == check), None)
+
+
+def _copy_key(key: Path, target: Path) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(key.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,130 @@
+"""What people decided after the last file that says how messages stood (`engine.store.recovery.backups.standing`), from
+the rows of the audit trail alone. The daemon writes such a file with each round of pieces, so there is something of
+this only where a crash came between the two, or where the copies are older than these files.
+
+    dismiss, reject    what was closed is not sent; where a single delivery was, and is not known, its message is a dead
+                       letter: a person decides about all of it
+    edit               the original is closed, and the two messages know of each other
+    pause, resume      what somebody has stopped stays stopped
+
+What was released is held again, what was retried is a dead letter again, what was replayed is not replayed again:
+each needs a person once more, and sends nothing meanwhile. What was set aside is tried again.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from engine.model.errors import IntegrityError
+from engine.model.records import KIND_ACT
+from engine.store.core.vault import Vault
+
+VERBS = ("dismiss", "reject", "edit", "pause", "resume")
+_TROUBLE = (IntegrityError, ValueError, AttributeError, TypeError, KeyError)
+
+Act = tuple[int, int, str, dict[str, Any]]  # row, when, verb, what
+
+
+def acts(connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[Act]:
+    """The decisions from row ``first`` on, in their order."""
+    for row_id, at_us, body in connection.execute(
+        "SELECT id, received_us, body FROM journal WHERE id >= ? AND kind = ? ORDER BY id", (first, KIND_ACT)
+    ).fetchall():
+        with suppress(*_TROUBLE):
+            act = orjson.loads(vault.open(body, "body", row_id, ""))
+            if act.get("verb") in VERBS:
+                yield row_id, at_us, act["verb"], act["what"]
+
+
+def closed(act: Act) -> list[int]:
+    """The messages that a decision has closed as a whole; empty where it is about something else."""
+    _, _, verb, what = act
+    with suppress(*_TROUBLE):
+        if verb == "edit":
+            return [int(what["message"])]
+        if verb == "dismiss":
+            return [int(message) for message in (what["whole"] if "whole" in what else what["messages"])]
+    return []
+
+
+def in_part(act: Act) -> list[int]:
+    """The messages of which a decision has closed single deliveries, and others may have to be made."""
+    return sorted(_concerned(act) - set(closed(act)))
+
+
+def _concerned(act: Act) -> set[int]:
+    _, _, verb, what = act
+    with suppress(*_TROUBLE):
+        if verb in ("dismiss", "reject"):
+            return {int(message) for message in what.get("messages", ())}
+    return set(closed(act))
+
+
+def apply(connection: sqlite3.Connection, act: Act) -> list[int]:
+    """Do once more what a decision did to messages and deliveries that are known; the messages that it changed."""
+    row_id, at_us, verb, what = act
+    with suppress(*_TROUBLE):
+        if verb in ("pause", "resume"):
+            _switch(connection, row_id, at_us, verb, what)
+            return []
+        changed = {message for message in _concerned(act) if _close(connection, message, verb, what)}
+        if verb == "edit":
+            connection.execute(
+                "INSERT OR IGNORE INTO edited (message_id, original, act) VALUES (?, ?, ?)",
+                (int(what["edited"]), int(what["message"]), row_id),
+            )
+        return sorted(changed)
+    return []
+
+
+def _close(connection: sqlite3.Connection, message: int, verb: str, what: dict[str, Any]) -> bool:
+    execute = connection.execute
+    old = {"reject": ("held",), "dismiss": ("dead",), "edit": ("dead", "waiting", "sending", "held")}[verb]
+    new = "rejected" if verb == "reject" else "dismissed"
+    named = {int(one) for one in what.get("deliveries", ())}
+    marks = ", ".join("?" * len(old))
+    found = execute(
+        f"SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ({marks})",  # noqa: S608 - question marks
+        (message, *old),
+    ).fetchall()
+    if named:  # numbers of deliveries that were made after what is known are nobody's here
+        found = [one for one in found if one[0] in named]
+    for delivery, lane, state in found:
+        execute("UPDATE delivery SET state = ? WHERE id = ?", (new, delivery))
+        tally = "open" if state in ("waiting", "sending") else state
+        execute(f"UPDATE lane SET {tally} = {tally} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of three words
+        execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
+    row = execute(
+        "SELECT s.state, j.channel FROM message_state s JOIN journal j ON j.id = s.id WHERE s.id = ?", (message,)
+    ).fetchone()
+    if verb == "reject" or row is None or row[0] not in ("dead", "incomplete"):
+        return bool(found)
+    execute("UPDATE message_state SET state = 'dismissed' WHERE id = ?", (message,))
+    execute(f"UPDATE channel SET {row[0]} = {row[0]} - 1 WHERE name = ?", (row[1],))  # noqa: S608 - one of two words
+    return True
+
+
+def _switch(connection: sqlite3.Connection, row_id: int, at_us: int, verb: str, what: dict[str, Any]) -> None:
+    kind, name = what["what"], str(what["name"])
+    channel, _, destination = (
+        name.partition("/") if kind == "lane" else ((name, "", "") if kind == "channel" else ("", "", name))
+    )
+    paused = verb == "pause"
+    connection.execute("DELETE FROM pause WHERE channel = ? AND destination = ?", (channel, destination))
+    if paused:
+        connection.execute(
+            "INSERT INTO pause (channel, destination, since_us, act) VALUES (?, ?, ?, ?)",
+            (channel, destination, at_us, row_id),
+        )
+    if kind == "lane":
+        connection.execute(
+            "INSERT OR IGNORE INTO lane (channel, destination, last_seq, open, dead, held, delivered_us, paused,"
+            " held_by) VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0)",
+            (channel, destination),
+        )
+        connection.execute(
+            "UPDATE lane SET paused = ? WHERE channel = ? AND destination = ?", (int(paused), channel, destination)
+        )

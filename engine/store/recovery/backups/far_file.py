@@ -1,0 +1,128 @@
+"""The file that a full copy is written to. A thread of its own does all that may wait for the disk beneath it.
+
+The folder of copies is often a share, which may be slow, or not answer at all for a while. What SQLite writes there
+goes into the system's memory and costs the journal's writer nothing, as long as not too much of it is unwritten: past
+that the system holds up whoever writes. Opening and closing wait for the share in any case (a close on NFS until all
+is written). So a thread opens, syncs and closes; whoever asks goes on with other work, and gives up in the end.
+"""
+
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from engine.model.errors import StoreError
+from engine.store.core.writer import Pump
+
+UNWRITTEN_BYTES = 32 * 1024 * 1024  # that the system may hold for the share
+STALLED_S = 600.0  # without a single answer, and the copy is given up
+_LOOK_S = 0.02
+
+T = TypeVar("T")
+
+
+class FarFile:
+    """A new database file, at a place that may not answer. Used by one thread.
+
+    Attributes:
+        connection: to write it through, once `open` is done.
+    """
+
+    connection: sqlite3.Connection
+
+    def __init__(self, path: Path, pump: Pump) -> None:
+        """``pump``: called while this waits, so that other work goes on."""
+        self._path = path
+        self._pump = pump
+        self._unwritten = 0
+        self._whole = False
+        self._descriptor = -1
+        self._steps: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="backup-file", daemon=True).start()
+
+    def open(self) -> None:
+        """Make the file, for its owner only.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be made.
+            StoreError: its disk does not answer. So do the others.
+        """
+        self._wait_for(self._open)
+
+    def wrote(self, size: int) -> None:
+        """So many bytes were written; waits until not too much is unwritten."""
+        self._unwritten += size
+        if self._unwritten >= UNWRITTEN_BYTES:
+            self._wait_for(lambda: sync(self._descriptor))
+            self._unwritten = 0
+
+    def close(self) -> None:
+        """All is written."""
+        self._wait_for(self._close)
+        self._whole = True
+
+    def leave(self) -> None:
+        """Nobody waits for it any more: as soon as its disk answers it is closed, and taken away if it is not whole. It
+        may well be what has filled the disk."""
+        if not self._whole:
+            self._steps.put(self._take_away)
+        self._steps.put(self._close)
+        self._steps.put(None)
+
+    # -- on the thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (step := self._steps.get()) is not None:
+            with suppress(Exception):  # who waits has heard of it
+                step()
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self.connection.execute("PRAGMA journal_mode = OFF")
+        self.connection.execute("PRAGMA synchronous = OFF")
+
+    def _take_away(self) -> None:
+        # Only the file that was made here: by now another copy may be under way under the same name.
+        if self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+            self._path.unlink()
+
+    def _close(self) -> None:
+        if hasattr(self, "connection"):
+            self.connection.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _wait_for(self, step: Callable[[], T]) -> None:
+        done, trouble = threading.Event(), list[Exception]()
+
+        def run() -> None:
+            try:
+                step()
+            except Exception as error:
+                trouble.append(error)
+            done.set()
+
+        self._steps.put(run)
+        until = time.monotonic() + STALLED_S
+        while not done.is_set():
+            looked = time.monotonic()
+            if looked > until:
+                raise StoreError(f"{self._path.parent.parent}: does not answer")
+            self._pump(_LOOK_S)
+            if time.monotonic() - looked < _LOOK_S:  # nobody else has work
+                done.wait(_LOOK_S)
+        if trouble:
+            raise trouble[0]
+
+
+def sync(descriptor: int) -> None:
+    os.fdatasync(descriptor)

@@ -1,0 +1,289 @@
+r"""Rows of the journal since a full copy, in files that are written once: what makes the time that can be lost short.
+
+    8    "LRROWS1\n"
+    4    length of the head, big-endian            head: JSON, below
+    ...  rows: fixed fields, then their bytes
+    32   SHA-256 of all before
+
+    head {"journal_id", "first", "last", "rows", "before": chain value before the first row, "after": ... of the last,
+          "keys": [[id, class, month, wrapped, created_us]], "gaps": [[first, last]], "at": ISO 8601,
+          "erased": [[what, number, record, act]], "emptied": {"journal": [row], "document": [row]}}
+
+A piece says where in the chain it belongs: rows are taken over only where the chain value before them is the one that
+is there. Each row is checked by its hash and the chain when it is written, and once more when it is restored. Rows
+never change but by an erasure, so they are read beside the running daemon, in short transactions. Data keys go with
+them, wrapped, for a month may have begun since the full copy.
+
+What was erased since goes with them as well: the rows as they are now, ``emptied`` in the head
+(`engine.store.lifecycle.erasure`), so that a restoration brings nothing back.
+
+What became of messages is not in a piece but in a file of its own (`engine.store.recovery.backups.standing`). A
+restored message whose verdict is in none is processed again, and what that makes has the keys that it had before.
+"""
+
+import os
+import sqlite3
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.model.errors import IntegrityError, StoreError
+from engine.store.core import erased_rows as erased
+from engine.store.core.chain import chain_hash, row_hash
+from engine.store.core.connecting import connect
+from engine.store.core.durable import sync_folder
+from engine.store.integrity.row_check import ROW_COLUMNS, Unreadable, read_rows
+from engine.store.recovery.backups.shelf import Copy, Piece
+
+MAGIC = b"LRROWS1\n"
+MAKING = "making.rows"
+DOCUMENT_COLUMNS = "id, message_id, revision, ordinal, media_type, hash, conditional, reports, body"
+PIECE_ROWS = 20_000  # and
+PIECE_BYTES = 64 * 1024 * 1024  # of one file, so that writing and reading it takes a bounded memory
+
+_LENGTH = struct.Struct(">I")
+# id, kind, seq, received_us, session, size; lengths of channel, message type, token, hash, chain, meta, body
+_ROW = struct.Struct(">QBQqQQHHIHHII")
+_DIGEST_BYTES = 32
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A piece that was read and is whole in itself."""
+
+    journal_id: bytes
+    first: int
+    last: int
+    before: bytes
+    after: bytes
+    keys: list[tuple[int, str, str, bytes, int]]
+    gaps: list[tuple[int, int]]
+    rows: list[Row]
+    erased: list[tuple[str, int, int, int]]
+    emptied_rows: list[Row]
+    emptied_documents: list[Row]
+
+
+class OtherHistoryError(IntegrityError):
+    """The journal's rows are whole and linked to each other, but do not go on from what the backup has: some of that
+    was lost, or the journal was made anew."""
+
+
+def write(copy: Copy, journal: Path) -> Piece | None:
+    """Write the next piece beside a full copy; None where there is no row since the last one.
+
+    Raises:
+        StoreError: it cannot be written, or the journal not read.
+        IntegrityError: a row of the journal is not what was stored, or what is there does not go on from the copy.
+    """
+    try:
+        with closing(connect(journal)) as connection:
+            content = _collect(connection, copy, *end(copy))
+        return None if content is None else store(copy, content)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{copy.path}: new rows could not be written there: {error}") from error
+
+
+def rest(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes) -> Iterator[Content]:
+    """What would be written next, piece by piece until there is no more, in the transaction of a connection.
+
+    Args:
+        last, chain: where the pieces `end`.
+
+    Raises:
+        IntegrityError: as `write`.
+        sqlite3.Error: the journal cannot be read.
+    """
+    while (content := _collect(connection, copy, last, chain)) is not None:
+        yield content
+        last, chain = content.last, content.after
+
+
+def end(copy: Copy) -> tuple[int, bytes]:
+    """The newest row that copy and pieces have, and its chain value.
+
+    Raises:
+        IntegrityError, OSError: the last piece is not what was written.
+    """
+    pieces = copy.pieces()
+    if not pieces:
+        return copy.manifest.last_id, bytes.fromhex(copy.manifest.chain)
+    return pieces[-1].last, read(pieces[-1].path).after
+
+
+def read(path: Path) -> Content:
+    """A piece, checked by its own sum.
+
+    Raises:
+        IntegrityError: it is not what was written.
+        OSError: it cannot be read.
+    """
+    raw = path.read_bytes()
+    body, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
+    if not raw.startswith(MAGIC) or sha256(body).digest() != digest:
+        raise IntegrityError(f"{path}: not what was written")
+    (length,) = _LENGTH.unpack_from(body, len(MAGIC))
+    at = len(MAGIC) + _LENGTH.size
+    head = orjson.loads(body[at : at + length])
+    return Content(
+        journal_id=bytes.fromhex(head["journal_id"]),
+        first=head["first"],
+        last=head["last"],
+        before=bytes.fromhex(head["before"]),
+        after=bytes.fromhex(head["after"]),
+        keys=[(key[0], key[1], key[2], b64decode(key[3]), key[4]) for key in head["keys"]],
+        gaps=[(gap[0], gap[1]) for gap in head["gaps"]],
+        rows=list(_unpacked(body, at + length)),
+        erased=[(one[0], one[1], one[2], one[3]) for one in head["erased"]],
+        emptied_rows=[row for one in head["emptied"]["journal"] for row in _unpacked(b64decode(one), 0)],
+        emptied_documents=[(*one[:5], *map(b64decode, one[5:])) for one in head["emptied"]["document"]],
+    )
+
+
+def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes) -> Content | None:
+    execute = connection.execute
+    (journal_id,) = execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+    if journal_id.hex() != copy.manifest.journal_id:
+        raise IntegrityError(f"{copy.path}: a copy of another journal")
+    newest = execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
+    gaps = execute("SELECT first_id, last_id FROM gap WHERE first_id > ?", (last,)).fetchall()
+    gone = erased.vouched(execute)
+    rows: list[Row] = []
+    size, expected, before = 0, last + 1, chain
+    given_up = dict(gaps)
+    for row in read_rows(connection, last + 1, newest, ROW_COLUMNS):
+        if isinstance(row, Unreadable):
+            raise IntegrityError(f"row {row.id} of the journal cannot be read; labrelay verify says more")
+        while expected < row[0] and expected in given_up:
+            expected = given_up[expected] + 1
+        computed = _hash_of(row)
+        intact = computed == row[9] or gone.covers(erased.JOURNAL, row[0], row[9], computed)
+        if row[0] != expected or not intact or row[10] != chain_hash(chain, row[9]):
+            kind = OtherHistoryError if not rows and intact and _is_linked(execute, row) else IntegrityError
+            raise kind(f"row {row[0]} of the journal is not what was stored; labrelay verify says more")
+        rows.append(row)
+        chain, expected = row[10], row[0] + 1
+        size += len(row[11]) + len(row[12])
+        if len(rows) >= PIECE_ROWS or size >= PIECE_BYTES:
+            break
+    if not rows:
+        return None
+    keys = execute("SELECT id, class, month, wrapped, created_us FROM data_key").fetchall()
+    end = rows[-1][0]
+    emptied, content = _emptied(execute, last, end)
+    return Content(
+        journal_id,
+        rows[0][0],
+        end,
+        before,
+        chain,
+        keys,
+        [gap for gap in gaps if gap[1] < end],
+        rows,
+        emptied,
+        [row for what in content if what[0] == erased.JOURNAL for row in what[1:]],
+        [row for what in content if what[0] == erased.DOCUMENT for row in what[1:]],
+    )
+
+
+def _is_linked(execute: erased.Execute, row: Row) -> bool:
+    """Whether the row goes on from the one that the journal has before it."""
+    before = execute("SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (row[0],)).fetchone()
+    return before is not None and bool(row[10] == chain_hash(before[0], row[9]))
+
+
+def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[str, int, int, int]], list[Row]]:
+    """What records between two rows vouch for, and those rows as they are; and which of the rows between were erased,
+    though their record may come in the next piece."""
+    if not execute("SELECT 1 FROM sqlite_schema WHERE name = 'erased'").fetchone():
+        return [], []
+    emptied = execute(
+        "SELECT what, number, record, act FROM erased WHERE record > ?1 AND record <= ?2"
+        " OR what = 'journal' AND number > ?1 AND number <= ?2",
+        (last, end),
+    ).fetchall()
+    selects = {
+        erased.JOURNAL: f"SELECT {ROW_COLUMNS} FROM journal WHERE id = ?",  # noqa: S608 - constant
+        erased.DOCUMENT: f"SELECT {DOCUMENT_COLUMNS} FROM document WHERE id = ?",  # noqa: S608 - constant
+    }
+    return emptied, [
+        (what, *execute(selects[what], (number,)).fetchall())
+        for what, number, _, _ in emptied
+        if what == erased.DOCUMENT or number <= last
+    ]
+
+
+def store(copy: Copy, content: Content) -> Piece:
+    """Write a piece, durable."""
+    head = orjson.dumps(
+        {
+            "journal_id": content.journal_id.hex(),
+            "first": content.first,
+            "last": content.last,
+            "rows": len(content.rows),
+            "before": content.before.hex(),
+            "after": content.after.hex(),
+            "keys": [[*key[:3], b64encode(key[3]).decode(), key[4]] for key in content.keys],
+            "gaps": content.gaps,
+            "erased": content.erased,
+            "emptied": {
+                "journal": [b64encode(_packed(row)).decode() for row in content.emptied_rows],
+                "document": [
+                    [*row[:5], *(b64encode(value).decode() for value in row[5:])] for row in content.emptied_documents
+                ],
+            },
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    path = copy.path / f"{content.first:012}-{content.last:012}.rows"
+    new = copy.path / MAKING  # the same name each time, so that nothing gathers there
+    digest = sha256()
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            for part in (MAGIC, _LENGTH.pack(len(head)), head, *map(_packed, content.rows)):
+                digest.update(part)
+                file.write(part)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()  # what was written of it may be what has filled the disk
+        raise
+    sync_folder(copy.path)
+    return Piece(path, content.first, content.last)
+
+
+def _packed(row: Row) -> bytes:
+    row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body = row
+    texts = (channel.encode(), message_type.encode(), token, own, chain, meta, body)
+    return _ROW.pack(row_id, kind, seq, received_us, session, size, *map(len, texts)) + b"".join(texts)
+
+
+def _unpacked(body: bytes, at: int) -> Iterator[Row]:
+    while at < len(body):
+        row_id, kind, seq, received_us, session, size, *lengths = _ROW.unpack_from(body, at)
+        at += _ROW.size
+        texts = []
+        for length in lengths:
+            texts.append(body[at : at + length])
+            at += length
+        channel, message_type, token, own, chain, meta, content = texts
+        yield (row_id, kind, channel.decode(), seq, received_us, session, message_type.decode(), size, token, own,
+               chain, meta, content)  # fmt: skip
+
+
+def _hash_of(row: Row) -> bytes:
+    return row_hash(*row[:9], *row[11:])

@@ -1,0 +1,583 @@
+"""A site of a copy and its pieces, in a new folder. What is there is never written over.
+
+    1  the copy's journal and configuration, checked by their sums
+    2  rows of the pieces, as far as they go on in the chain; the first that does not ends it
+    3  how messages stood after them: verdicts, documents, deliveries and their ends, pauses, all that people decided
+       (`engine.store.recovery.backups.standing`); of rows after the last such file, what they and the audit trail tell
+       by themselves: repeats, filtered and torn messages, what a person decided. The others are processed again
+    4  deliveries that were open then, and all that come of messages that are processed again, are marked as maybe
+       delivered: they go out under the keys that they had, so a server that has them knows them again
+    5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor is
+       still there and tells how far the journal was; else a million
+    6  an act says who restored what, when and why; where rows are missing it pauses all deliveries, for a correction or
+       a withdrawal may be among these, and what is here would go over it
+
+The new journal is whole in itself: `labrelay verify` has nothing to say about it. What is missing is said by range.
+"""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from hashlib import file_digest, sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+
+from engine.model.clock import Clock, from_us
+from engine.model.errors import ConfigError, IntegrityError, StoreError
+from engine.model.reasons import Reason
+from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
+from engine.model.results import UnreadableResultsError, results_of
+from engine.store.core import anchor, migrate
+from engine.store.core import erased_rows as erased
+from engine.store.core import key_encryption_key as kek
+from engine.store.core.anchor import ANCHOR_NAME, Anchor
+from engine.store.core.batch import Batch
+from engine.store.core.chain import chain_hash, row_hash
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.durable import sync_file, sync_folder, sync_way_to
+from engine.store.core.new_folder import RESTORING, raise_if_in_use
+from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
+from engine.store.integrity import row_check, verify
+from engine.store.journal import Journal
+from engine.store.lifecycle import key_rotation as rotation
+from engine.store.operations import audit, pauses
+from engine.store.operations import dedup as memory
+from engine.store.operations import delta_history as earlier
+from engine.store.operations import incomplete as unfinished
+from engine.store.recovery.backups import decided, pieces, standing
+from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy
+
+DATA_FOLDER = "var"
+RESERVED = 1_000_000  # numbers that lost rows may have had, where nobody knows how far the journal was
+BOOTS = 1_000  # starts that may have been since the copy: leases and sessions are numbered by them
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was made.
+
+    Attributes:
+        copy: name of the full copy.
+        rows: of the journal, of which ``from_pieces`` came from pieces.
+        last_id: the newest restored row; ``received`` when it was received, ISO 8601.
+        lost: (first, last) of rows that were acknowledged later and are missing, where the old anchor tells.
+        complete: the old anchor tells that there are none.
+        stands_to: the row up to which it is known what became of messages; ``last_id`` but for a crash or damage.
+        again: messages that are processed again.
+        maybe: deliveries that were open then, and may have been made since.
+        decided: messages after that which a person had dismissed, rejected or edited: that stays so.
+        paused: what is paused.
+        stands_still: nothing is delivered until a person says so, for rows are missing.
+        check_seconds: what the check of the new journal took.
+        wrong: pieces that could not be used, and why.
+        findings: what `labrelay verify` says about the new journal; empty where nothing is wrong.
+    """
+
+    copy: str
+    rows: int = 0
+    from_pieces: int = 0
+    last_id: int = 0
+    received: str = ""
+    lost: tuple[int, int] | None = None
+    complete: bool = False
+    stands_to: int = 0
+    again: int = 0
+    maybe: int = 0
+    decided: list[int] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
+    stands_still: bool = False
+    check_seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run(
+    copy: Copy,
+    target: Path,
+    *,
+    clock: Clock,
+    actor: str,
+    because: str,
+    keys: Path | None = None,
+    old_anchor: Path | None = None,
+    progress: Progress | None = None,
+    leave_key: bool = True,
+) -> Restored:
+    """Make a site in folder ``target``, which is new or empty.
+
+    Args:
+        actor, because: who does it, and why; kept in the audit trail.
+        keys: a folder in which the key is looked for, beside the usual places: the old data folder.
+        old_anchor: the anchor of the journal that was lost, where there is one.
+        progress: called with (rows, rows in all).
+        leave_key: put the key beside the new journal, where it was a file.
+
+    Raises:
+        StoreError: ``target`` is in use or cannot be written; the copy cannot be read.
+        IntegrityError: the copy is not what was verified.
+        ConfigError: the key is not at hand.
+    """
+    try:
+        raise_if_in_use(target)
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
+            said = progress or (lambda done, total: None)
+            made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key=leave_key)
+            restored = made.run(actor, because)
+            # The data folder last, and the journal last in it: without it no daemon starts on what a crash here leaves.
+            for entry in sorted(Path(scratch).iterdir(), key=lambda entry: entry.name == DATA_FOLDER):
+                entry.rename(target / entry.name)
+            sync_folder(target)
+            sync_way_to(target)
+            return restored
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be restored there: {error.strerror or error}") from error
+    except sqlite3.Error as error:
+        raise StoreError(f"{target}: cannot be restored there: {error}") from error
+
+
+class _Restoration:
+    """One restoration, step by step."""
+
+    def __init__(
+        self,
+        copy: Copy,
+        folder: Path,
+        clock: Clock,
+        keys: Path | None,
+        old_anchor: Path | None,
+        progress: Progress,
+        *,
+        leave_key: bool,
+    ) -> None:
+        self._copy = copy
+        self._folder = folder
+        self._data = folder / DATA_FOLDER
+        self._clock = clock
+        self._keys = keys
+        self._old_anchor = old_anchor
+        self._progress = progress
+        self._leave_key = leave_key
+        self._restored = Restored(copy.name)
+        self._erasures: list[pieces.Content] = []  # without their rows
+
+    def run(self, actor: str, because: str) -> Restored:
+        self._data.mkdir(mode=0o700)
+        path = self._data / JOURNAL_NAME
+        self._copy_files(path)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")  # no log: it would hold everything once more
+            connection.execute("PRAGMA synchronous = OFF")  # one sync at the end: until then this is no journal
+            connection.execute("PRAGMA cache_size = -65536")
+            migrate.upgrade(connection)
+            meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+            self._unlock(connection, meta["key_check"])
+            connection.execute("PRAGMA secure_delete = ON")  # nothing that was erased since stays in a free page
+            connection.execute("BEGIN")
+            last_id, chain = self._take_pieces(connection)
+            connection.execute("COMMIT")
+            first = self._take_standings(connection, meta["journal_id"], last_id) + 1
+            connection.execute("BEGIN")
+            for content in self._erasures:
+                self._empty_again(connection, content, first)
+            if first <= last_id:
+                self._count(connection, first)
+            self._mark_open(connection)
+            unfinished.take_stock(connection.execute)
+            connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
+            connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))
+            connection.execute("COMMIT")
+            (self._restored.rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
+            (self._restored.again,) = connection.execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
+            self._restored.last_id = last_id
+            newest = connection.execute("SELECT received_us FROM journal WHERE id = ?", (last_id,)).fetchone()
+            self._restored.received = _instant(newest)
+            self._restored.paused = [
+                "/".join(filter(None, row)) or "deliveries"
+                for row in connection.execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
+            ]
+            keys = [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
+            seal = Vault(self._kek, keys).anchor_seal
+        sync_file(path)
+        Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain, seal).close()
+        self._note(meta["journal_id"], actor, because)
+        began = time.monotonic()
+        self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
+        self._restored.check_seconds = round(time.monotonic() - began, 2)
+        return self._restored
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def _copy_files(self, path: Path) -> None:
+        source = self._copy.path
+        shutil.copyfile(source / JOURNAL_NAME, path)
+        path.chmod(0o600)
+        if self._copy.verified is not None:
+            with open(path, "rb") as file:
+                if file_digest(file, "sha256").hexdigest() != self._copy.verified.sha256:
+                    raise IntegrityError(
+                        f"{source}: its journal is not what was verified; take an older copy (labrelay backup list)"
+                    )
+        for relative, expected in self._copy.manifest.files.items():
+            content = (source / SITE_FOLDER / relative).read_bytes()
+            if sha256(content).hexdigest() != expected:
+                self._restored.wrong.append(f"{relative}: not what was copied; look at it before you start LabRelay")
+            place = self._folder / relative
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+
+    def _unlock(self, connection: sqlite3.Connection, check: bytes) -> None:
+        """The key, from where one can be; a file of it goes with the new journal."""
+        places = [place for place in (self._keys, self._copy.path) if place is not None]
+        self._places = places or [self._data]
+        found: kek.Found | None = None
+        trouble: ConfigError | IntegrityError | None = None
+        for place in places or [self._data]:
+            try:
+                found = kek.unlock(place, check)
+                break
+            except (ConfigError, IntegrityError) as error:
+                trouble = trouble or error
+        if found is None:
+            raise ConfigError(
+                f"the key of this journal ({kek.key_id(check)}) is not at hand, and without it nothing can be read: "
+                "name its folder with --keys, or type it in from its recovery sheet (labrelay key init --from-sheet)"
+            ) from trouble
+        if self._leave_key and found.source not in (kek.Source.CREDENTIAL, kek.Source.ENVIRONMENT):
+            descriptor = os.open(self._data / KEY_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as file:
+                file.write(Path(found.place).read_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+        self._kek = found.kek
+
+    # -- pieces --------------------------------------------------------------------------------------------------
+
+    def _take_pieces(self, connection: sqlite3.Connection) -> tuple[int, bytes]:
+        """Append the rows of the pieces; the newest row and its chain value."""
+        execute = connection.execute
+        row = execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+        last_id, chain = row if row is not None else (0, bytes(32))
+        total = self._copy.last_id()
+        for piece in self._copy.pieces():
+            try:
+                content = pieces.read(piece.path)
+                if content.before != chain or content.journal_id.hex() != self._copy.manifest.journal_id:
+                    raise IntegrityError(f"{piece.path}: does not go on from what is before it")
+                emptied = {number for what, number, _, _ in content.erased if what == erased.JOURNAL}
+                after = chain
+                for one in content.rows:
+                    after = _checked(piece.path, one, after, emptied)
+                keys = self._keys_of(connection, content.keys)
+            except (IntegrityError, OSError) as error:
+                self._restored.wrong.append(f"{error}; rows from {last_id + 1} on are not restored")
+                break
+            connection.executemany(
+                "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)", keys
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
+                [(*gap, gap[1] + 1) for gap in content.gaps],
+            )
+            columns = row_check.ROW_COLUMNS
+            marks = ", ".join("?" * 13)
+            connection.executemany(f"INSERT INTO journal ({columns}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
+            if content.erased:
+                self._erasures.append(replace(content, rows=[]))
+            last_id, chain = content.last, after
+            self._restored.from_pieces += len(content.rows)
+            self._progress(last_id, total)
+        return last_id, chain
+
+    def _take_standings(self, connection: sqlite3.Connection, journal_id: bytes, last_id: int) -> int:
+        """Put how messages stood over the copy, file by file; the row up to which that is known then."""
+        known = self._copy.manifest.last_id
+        try:
+            for one in standing.whole(self._copy):
+                if one.last > last_id:
+                    break  # of rows that could not be restored: what is wrong with these was said
+                fresh = self._keys_of(connection, standing.keys(one))
+                connection.executemany(
+                    "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
+                    fresh,
+                )
+                standing.apply(connection, one, journal_id)
+                known = one.last
+        except (IntegrityError, OSError) as error:
+            self._restored.wrong.append(f"{error}; what became of messages from {known + 1} on is not restored")
+        self._restored.stands_to = known
+        return known
+
+    def _empty_again(self, connection: sqlite3.Connection, content: pieces.Content, first: int) -> None:
+        """What was erased after the copy must not come back with it: not its content, nor what stands beside it.
+
+        Args:
+            first: the first row of which it is not known how it stood; those have no verdict and no deliveries yet.
+        """
+        execute = connection.execute
+        keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
+        rows = _Rows(execute, Vault(self._kek, keys))
+        channels: set[str] = set()
+        for what, number, _, _ in content.erased:
+            if what != erased.JOURNAL:
+                continue
+            row = execute("SELECT kind, channel FROM journal WHERE id = ?", (number,)).fetchone()
+            if row is None:
+                continue
+            kind, channel = row
+            channels.add(channel)
+            if kind == KIND_MESSAGE:
+                _forget(rows, number, channel)
+                if number < first:
+                    _close(connection, number, channel)
+        # Whose numbers stand in what passed on a line, nobody can tell here.
+        connection.executemany("DELETE FROM line_trace WHERE channel = ?", [(channel,) for channel in sorted(channels)])
+        _put_emptied(connection, content)
+
+    def _keys_of(
+        self, connection: sqlite3.Connection, keys: list[tuple[int, str, str, bytes, int]]
+    ) -> list[tuple[Any, ...]]:
+        """Those of data keys that are not known yet, wrapped by the copy's key.
+
+        Raises:
+            IntegrityError: the site's key was rotated since, and the newer one is not at hand.
+        """
+        known = {row[0] for row in connection.execute("SELECT id FROM data_key")}
+        created = {row[0]: row[4] for row in keys}
+        fresh = [WrappedKey(*row[:4]) for row in keys if row[0] not in known]
+        others = [found.kek for place in self._places for found in kek.candidates(place)] if fresh else []
+        return [
+            (one.id, one.key_class, one.month, one.wrapped, created[one.id])
+            for one in rotation.wrapped_again(fresh, self._kek, others)
+        ]
+
+    def _count(self, connection: sqlite3.Connection, first: int) -> None:
+        """Numbers and states of rows of which it is not known how they stood, as far as they tell them themselves."""
+        execute = connection.execute
+        keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
+        vault = Vault(self._kek, keys)
+        rows = execute(
+            "SELECT id, channel, seq, received_us, token, meta FROM journal WHERE id >= ? AND kind = ? ORDER BY id",
+            (first, KIND_MESSAGE),
+        ).fetchall()
+        closed: set[int] = set()
+        in_part: set[int] = set()
+        for act in decided.acts(connection, vault, first):
+            self._restored.decided += decided.apply(connection, act)
+            closed.update(decided.closed(act))
+            in_part.update(decided.in_part(act))
+        for row_id, channel, seq, received_us, token, meta in rows:
+            execute(
+                "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, 0, 0, 0, 0, 0)"
+                " ON CONFLICT DO NOTHING",
+                (channel,),
+            )
+            known = orjson.loads(vault.open(meta, "meta", row_id, channel))
+            state, reason = _state_of(known)
+            if row_id in closed and state in ("", "incomplete"):
+                if not state:  # evidence is sent nowhere, whoever has decided about it
+                    self._restored.decided.append(row_id)
+                state = "dismissed"
+            elif row_id in in_part and not state:
+                self._restored.decided.append(row_id)
+                state, reason = "dead", Reason.DECIDED_IN_PART.value
+            if state:
+                execute(
+                    "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
+                    " VALUES (?, ?, ?, ?, '', x'')",
+                    (row_id, state, reason, received_us),
+                )
+            else:
+                execute(
+                    "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
+                    (token[: memory.TOKEN_BYTES], row_id, received_us + memory.EQUAL_MEMORY_US),
+                )
+            execute(
+                "UPDATE channel SET last_seq = ?, last_us = ?, stored = stored + ?, dead = dead + ?,"
+                " incomplete = incomplete + ? WHERE name = ?",
+                (seq, received_us, int(not state), int(state == "dead"), int(state == "incomplete"), channel),
+            )
+
+    def _mark_open(self, connection: sqlite3.Connection) -> None:
+        """Deliveries that were open may have been made since."""
+        cursor = connection.execute(
+            "UPDATE delivery SET flags = flags | ?, state = CASE state WHEN 'sending' THEN 'waiting' ELSE state END,"
+            " lease = 0 WHERE state IN ('waiting', 'sending', 'held', 'dead')",
+            (MAYBE_DELIVERED,),
+        )
+        self._restored.maybe = cursor.rowcount
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _note(self, journal_id: bytes, actor: str, because: str) -> None:
+        """The act, and the numbers that it leaves out."""
+        known = False
+        if self._old_anchor is not None:
+            mark = anchor.read(self._old_anchor).mark
+            if mark is not None and mark.journal_id == journal_id:
+                known = True
+                if mark.last_id > self._restored.last_id:
+                    self._restored.lost = (self._restored.last_id + 1, mark.last_id)
+                else:
+                    self._restored.complete = True
+        last_id = self._restored.last_id
+        skipped = self._restored.lost if known else (last_id + 1, last_id + RESERVED)
+        what = {
+            "copy": self._copy.name,
+            "rows": self._restored.rows,
+            "last": last_id,
+            "stands_to": self._restored.stands_to,
+            "missing": skipped,
+            "known": known,
+            "because": because,
+        }
+        if skipped is not None:
+            self._restored.stands_still = True
+            what["reason"] = "a copy was restored, and rows that were acknowledged after it are missing"
+        journal = Journal.open(self._data, clock=self._clock, key=self._kek)
+        try:
+            journal.run_alone(partial(_note_gap, what, skipped, actor))
+        finally:
+            journal.close()
+
+
+def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, batch: Batch) -> int:
+    if skipped is not None:
+        batch.last_id = skipped[1]
+    act = audit.note(batch, actor, "restore", what)
+    if skipped is not None:
+        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (*skipped, act))
+        pauses.stop_deliveries(batch, act)
+    return act
+
+
+def _state_of(known: dict[str, Any]) -> tuple[str, str]:
+    """The verdict that a message's own row tells, if it does; and its reason."""
+    if "erased" in known:  # there is nothing in it to process
+        return "dismissed", ""
+    if reason := known.get("incomplete"):
+        return "incomplete", reason
+    if "repeat_of" in known:
+        return "filtered", Reason.REPEAT.value
+    if reason := known.get("filtered"):
+        return "filtered", reason
+    return "", ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The journal that is being made, and its keys."""
+
+    execute: Callable[..., sqlite3.Cursor]
+    vault: Vault
+
+
+def _forget(rows: _Rows, message_id: int, channel: str) -> None:
+    """Take a message that was erased out of the memories, and what was noted of it; before its documents are empty."""
+    execute = rows.execute
+    for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
+        with suppress(IntegrityError, UnreadableResultsError, ValueError):
+            earlier.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
+    execute("DELETE FROM message_number WHERE block = ? >> 10 AND message_id = ?", (message_id, message_id))
+    execute("DELETE FROM report WHERE message_id = ?", (message_id,))
+    execute("DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,))
+    execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
+    execute(
+        "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
+        (message_id,),
+    )
+    execute("UPDATE delivery SET detail = x'', cause_token = NULL WHERE message_id = ?", (message_id,))
+
+
+def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:
+    """Nothing of a message that was erased may be sent, or processed, any more: its documents are empty."""
+    execute = connection.execute
+    for delivery, lane, state in execute(
+        "SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'dead', 'held')",
+        (message_id,),
+    ).fetchall():
+        execute("UPDATE delivery SET state = 'dismissed', lease = 0 WHERE id = ?", (delivery,))
+        tally = state if state in ("dead", "held") else "open"
+        execute(f"UPDATE lane SET {tally} = {tally} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of three words
+        execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
+    row = execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
+    state = row[0] if row is not None else "stored"
+    if state in ("stored", "dead", "incomplete"):
+        execute(
+            "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
+            " SELECT id, 'dismissed', '', received_us, '', x'' FROM journal WHERE id = ?"
+            " ON CONFLICT (id) DO UPDATE SET state = 'dismissed'",
+            (message_id,),
+        )
+        execute(f"UPDATE channel SET {state} = {state} - 1 WHERE name = ?", (channel,))  # noqa: S608 - as above
+
+
+def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> None:
+    columns = row_check.ROW_COLUMNS.split(", ")
+    sets = ", ".join(f"{name} = ?" for name in columns[1:])
+    connection.executemany(
+        f"UPDATE journal SET {sets} WHERE id = ?",  # noqa: S608 - constants
+        [(*row[1:], row[0]) for row in content.emptied_rows],
+    )
+    columns = pieces.DOCUMENT_COLUMNS.split(", ")
+    sets = ", ".join(f"{name} = ?" for name in columns[1:])
+    connection.executemany(
+        f"UPDATE document SET {sets} WHERE id = ?",  # noqa: S608 - constants
+        [(*row[1:], row[0]) for row in content.emptied_documents],
+    )
+    connection.executemany(
+        "INSERT OR IGNORE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)", content.erased
+    )
+
+
+def _checked(path: Path, row: pieces.Row, chain: bytes, emptied: set[int]) -> bytes:
+    """The chain value behind a row that goes on from ``chain``."""
+    changed = row_hash(*row[:9], *row[11:]) != row[9] and row[0] not in emptied
+    if row[10] != chain_hash(chain, row[9]) or changed:
+        raise IntegrityError(f"{path}: row {row[0]} is not what was stored")
+    return bytes(row[10])
+
+
+def _instant(row: tuple[int] | None) -> str:
+    return from_us(row[0]).isoformat(timespec="seconds") if row is not None else ""
+
+
+def sentences(restored: Restored, target: Path) -> Iterator[str]:
+    """The same for people."""
+    yield f"{target}: {restored.rows} rows of {restored.copy}, {restored.from_pieces} of them from pieces"
+    yield f"  the newest is row {restored.last_id}, received {restored.received or 'never'}"
+    if restored.lost is not None:
+        first, last = restored.lost
+        yield f"  rows {first} to {last} were acknowledged and are missing: let the analyzers send again from then on"
+    elif restored.complete:
+        yield "  nothing that was acknowledged is missing: the old anchor tells of no later row"
+    else:
+        yield "  what was received after it is missing: let the analyzers send again from then on"
+    if restored.stands_to < restored.last_id:
+        yield f"  what became of messages is known up to row {restored.stands_to}"
+    if restored.again:
+        yield f"  {restored.again} messages are processed again; what they make goes out under the same keys as before"
+    if restored.maybe:
+        yield f"  {restored.maybe} deliveries were open, may have been made since, and are marked so"
+    if restored.decided:
+        numbers = ", ".join(map(str, restored.decided[:20]))
+        yield f"  decided by a person after that, and so not sent: messages {numbers}"
+    if restored.paused:
+        yield f"  paused, as before: {', '.join(restored.paused)}; labrelay resume lets it go on"
+    if restored.stands_still:
+        yield "  nothing is delivered until a person says so: what is missing may have corrected what is here. Let the"
+        yield "  analyzers send again, then: labrelay resume deliveries --reason TEXT"
+    yield from (f"  {text}" for text in (*restored.wrong, *restored.findings))

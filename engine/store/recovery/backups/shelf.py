@@ -1,0 +1,276 @@
+"""The folder of copies: what lies in it, by name and manifest, and what may be taken away."""
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.model.errors import StoreError
+from engine.store.core.durable import sync_folder, sync_way_to
+
+MANIFEST_NAME = "manifest.json"
+VERIFIED_NAME = "verified.json"
+DRILL_NAME = "drill.json"
+SITE_FOLDER = "site"
+VERSION = 1
+AHEAD = timedelta(hours=1)  # by so much clocks of two machines may differ
+
+_FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
+_PIECE = re.compile(r"(\d{12})-(\d{12})\.rows")
+_STANDING = re.compile(r"(\d{6})-(\d{12})-([0-9a-f]{64})\.state")
+_MAKING = "making-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a full copy says of itself.
+
+    Attributes:
+        journal_id: of the journal, in hexadecimal digits.
+        made_at: ISO 8601, when the copy was whole: what was received later is not in it.
+        last_id, chain: the newest row in it, and its chain value.
+        schema: of the journal.
+        files: of the configuration -> SHA-256.
+        left_out: files that hold a private key and are not in it.
+        key: whether the key lies beside it.
+    """
+
+    journal_id: str
+    site: str
+    made_at: str
+    last_id: int
+    chain: str
+    schema: int
+    bytes: int
+    files: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    key: bool = False
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """That a copy was read back.
+
+    Attributes:
+        sha256: of its journal.db.
+        findings: what is wrong with it; empty where it is whole.
+    """
+
+    at: str
+    sha256: str
+    rows: int
+    seconds: float
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows ``first`` to ``last``, by the name of their file."""
+
+    path: Path
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How messages stood when row ``last`` was the newest; the ``number``-th since the copy, by its file's name."""
+
+    path: Path
+    number: int
+    last: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A full copy that was made to its end."""
+
+    path: Path
+    manifest: Manifest
+    verified: Verified | None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def is_whole(self) -> bool:
+        return self.verified is not None and not self.verified.findings
+
+    @property
+    def made_at(self) -> datetime:
+        return datetime.fromisoformat(self.manifest.made_at)
+
+    def pieces(self) -> list[Piece]:
+        """The pieces that lie beside it, in order."""
+        found = [
+            Piece(path, int(match[1]), int(match[2]))
+            for path in self.path.iterdir()
+            if (match := _PIECE.fullmatch(path.name))
+        ]
+        return sorted(found, key=lambda piece: piece.first)
+
+    def standings(self) -> list[Standing]:
+        """The files beside it that say how messages stood later, in order."""
+        found = [
+            Standing(path, int(match[1]), int(match[2]), match[3])
+            for path in self.path.iterdir()
+            if (match := _STANDING.fullmatch(path.name))
+        ]
+        return sorted(found, key=lambda standing: standing.number)
+
+    def last_id(self) -> int:
+        """The newest row that copy and pieces have."""
+        return max([self.manifest.last_id, *(piece.last for piece in self.pieces())])
+
+    def rows_at(self) -> datetime:
+        """Up to when rows are in it: when its newest piece was written, or the copy itself."""
+        times = [datetime.fromtimestamp(piece.path.stat().st_mtime, UTC) for piece in self.pieces()]
+        return max([self.made_at, *times])
+
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
+
+class Shelf:
+    """The copies of one journal."""
+
+    def __init__(self, folder: Path, journal_id: bytes) -> None:
+        """
+        Args:
+            folder: as configured; it must be there.
+        """
+        self.root = folder
+        self.path = folder / f"labrelay-{journal_id.hex()[:8]}"
+
+    def open(self) -> None:
+        """Make the journal's own folder.
+
+        Raises:
+            StoreError: the configured folder is not there, or cannot be written.
+        """
+        if not self.root.is_dir():
+            raise StoreError(f"{self.root}: the folder for copies is not there; mount it, or make it")
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be made: {error.strerror}") from error
+
+    def copies(self) -> list[Copy]:
+        """Every copy that was made to its end, newest first."""
+        return copies(self.path)
+
+    def newest(self, *, whole: bool = False) -> Copy | None:
+        return next((copy for copy in self.copies() if copy.is_whole or not whole), None)
+
+    def begin(self) -> Path:
+        """A folder to make a copy in; what a crash has left is taken away."""
+        for left in self.path.glob(_MAKING + "*"):
+            shutil.rmtree(left, ignore_errors=True)
+        making = self.path / f"{_MAKING}{os.getpid()}"
+        making.mkdir(mode=0o700)
+        return making
+
+    def finish(self, making: Path, manifest: Manifest) -> Copy:
+        """Give a copy its name, durable."""
+        write_json(making / MANIFEST_NAME, asdict(manifest))
+        sync_folder(making)
+        at = datetime.fromisoformat(manifest.made_at)
+        path = self.path / f"full-{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03}Z-{manifest.last_id:012}"
+        making.rename(path)
+        sync_folder(self.path)
+        sync_way_to(self.path)
+        return Copy(path, manifest, None)
+
+    def tidy(self, keep: int) -> list[str]:
+        """Take away what is older than the newest ``keep`` whole copies; their names. The only whole one stays."""
+        gone: list[str] = []
+        every = self.copies()
+        whole = [at for at, copy in enumerate(every) if copy.is_whole]
+        if whole:
+            for copy in every[whole[: max(keep, 1)][-1] + 1 :]:
+                (copy.path / MANIFEST_NAME).unlink(missing_ok=True)  # from here on it is none
+                shutil.rmtree(copy.path, ignore_errors=True)
+                gone.append(copy.name)
+        return gone
+
+    def drill(self) -> dict[str, Any]:
+        """What the last drill noted; empty where there was none, or the disk has changed what it noted."""
+        said = read_json(self.path / DRILL_NAME)
+        try:
+            _instant(said["at"])
+        except (KeyError, TypeError, ValueError):
+            return {}
+        return said
+
+
+def copies(path: Path) -> list[Copy]:
+    """The copies in a journal's folder, newest first."""
+    found = []
+    with suppress(OSError):
+        for entry in path.iterdir():
+            if _FULL.fullmatch(entry.name) and (copy := read_copy(entry)) is not None:
+                found.append(copy)
+    # Of a time to come is what was made while the clock was wrong: it must not be the newest for years.
+    soon = datetime.now(UTC) + AHEAD
+    return sorted(found, key=lambda copy: (copy.made_at <= soon, copy.made_at, copy.manifest.last_id), reverse=True)
+
+
+def read_copy(path: Path) -> Copy | None:
+    """A full copy by its folder; None where it is none, or was not made to its end.
+
+    What cannot be read of its manifest makes it none, and of the note that it was read back, one that was not.
+    """
+    said = read_json(path / MANIFEST_NAME)
+    try:
+        manifest = Manifest(**{**said, "left_out": tuple(said["left_out"])})
+        _instant(manifest.made_at)
+        bytes.fromhex(manifest.chain)
+        if not all(isinstance(number, int) for number in (manifest.last_id, manifest.bytes, manifest.schema)):
+            return None
+    except (KeyError, TypeError, ValueError):
+        return None
+    checked = read_json(path / VERIFIED_NAME)
+    verified = None
+    with suppress(KeyError, TypeError):
+        verified = Verified(**{**checked, "findings": tuple(checked["findings"])})
+    return Copy(path, manifest, verified)
+
+
+def _instant(text: str) -> datetime:
+    """An instant as it is written here.
+
+    Raises:
+        ValueError, TypeError: it is none, or does not say in which zone.
+    """
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(text)
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        said = orjson.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a small file, durable."""
+    new = path.with_name(path.name + ".new")
+    with open(new, "wb") as file:
+        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_folder(path.parent)

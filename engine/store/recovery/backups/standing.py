@@ -1,0 +1,460 @@
+"""How messages stood at a moment, in files beside a full copy that are written once: what pieces of rows do not tell.
+
+A piece has what was received and what people did (`engine.store.recovery.backups.pieces`). What came of it (verdicts,
+documents, deliveries and their ends, what is paused, held, released, rejected, dismissed) changes in the journal's
+other tables, and a restoration that did not know it would send what a person has stopped. So each round of pieces ends
+with a file of
+these: a database of the rows that are new or have changed since the file before it, read in the very transaction that
+reads the last rows of the journal. File and rows are of one moment.
+
+    000003-000000123500-<SHA-256>.state     the third file; the journal's newest row then; the sum of the whole file
+    000003-<SHA-256>.known                  what the next one is compared with; only the newest is kept, or none
+
+Files are applied in their order, each over the one before. Where one is missing or damaged, those behind it are of no
+use: what came in since is processed again, as after a piece without such a file.
+
+What has changed is found without a mark on any row. New rows have higher numbers; of the older ones only those that
+were open then can have changed, for an end is final. ``.known`` lists these; where it is not whole, or of an earlier
+file, all that was open then or stands in a file since is written once more, for it may have changed there and back.
+
+All of it is collected on the journal's own disk and brought to the copies afterwards: a share that does not answer
+must not keep a transaction open, for that would keep the journal's log from being emptied.
+
+Not in it: traces of the line, which are a help and no evidence, and what retention let go, which it lets go again.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from engine.model.errors import IntegrityError, StoreError
+from engine.model.hashes import unpack_reports
+from engine.store.core.connecting import JOURNAL_NAME, connect
+from engine.store.core.durable import sync_folder
+from engine.store.operations.dedup import REPORT_MEMORY_US
+from engine.store.operations.search_index import BLOCK_BITS
+from engine.store.recovery.backups import pieces
+from engine.store.recovery.backups.shelf import Copy, Standing
+
+MAKING = "making.state"
+LOCAL = ".standing-"
+SPARE_BYTES = 64 * 1024 * 1024  # that stay free on the journal's disk
+
+# Small, and taken as they are each time ...
+_WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act", "bearer_asked")
+# ... and what of the others. Memories under keyed hashes say themselves when they were noted; the writer's clock and
+# ours are the same, but a transaction may be a while under way.
+_AMID_US = 600_000_000
+_DAY_US = 86_400_000_000
+_CHANGED = {
+    "message_state": "SELECT s.* FROM state.touched t JOIN main.message_state s ON s.id = t.id",
+    "document": "SELECT * FROM main.document WHERE id > :document",
+    "attempt": "SELECT a.* FROM state.delivery d JOIN main.attempt a ON a.delivery = d.id",
+    "repeat": "SELECT r.* FROM main.journal j JOIN main.repeat r ON r.token = substr(j.token, 1, 24)"
+    " WHERE j.id > :last AND j.kind = 1",
+    "edited": "SELECT * FROM main.edited WHERE message_id > :last",
+    "message_number": "SELECT n.* FROM (SELECT DISTINCT id >> :bits AS block FROM state.touched) b"
+    " JOIN main.message_number n ON n.block = b.block WHERE n.message_id IN (SELECT id FROM state.touched)",
+    "reagent_use": "SELECT u.* FROM state.touched t JOIN main.reagent_use u ON u.message_id = t.id",
+    "reagent": "SELECT * FROM main.reagent WHERE id IN (SELECT reagent FROM state.reagent_use)",
+    "earlier_value": "SELECT * FROM main.earlier_value WHERE id > :value OR kept_us >= :since",
+    "control_result": "SELECT * FROM main.control_result WHERE at_us >= :since - :day",
+    "server_version": "SELECT * FROM main.server_version WHERE until_us >= :since + :memory",
+    "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
+    "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
+}
+# Table -> that of the numbers whose rows are taken: whose a number is, all its rows say together.
+_BY_NUMBER = {"bearer": "bearer_number", "used_number": "used_key"}
+# A claim changes nothing that anybody has to know: what is claimed waits.
+_STANDS = "CASE {0}.state WHEN 'sending' THEN 'waiting' ELSE {0}.state END"
+
+Execute = Callable[..., sqlite3.Cursor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """How far a file reached.
+
+    Attributes:
+        last: the journal's newest row; ``clear`` the row up to which every message had its verdict.
+        delivery, document, value: the highest numbers of these tables.
+        at_us: when that row was received, by the journal's own clock.
+    """
+
+    last: int
+    clear: int
+    delivery: int
+    document: int
+    value: int
+    at_us: int
+
+
+def write(copy: Copy, journal: Path) -> Standing | None:
+    """Write the rows that are not in a piece yet, and then how all stands; None where nothing has changed.
+
+    Raises:
+        StoreError: it cannot be written, or the journal not read.
+        IntegrityError: a row of the journal is not what was stored, or what is there does not go on from the copy.
+    """
+    while pieces.write(copy, journal) is not None:  # each in a short transaction; few rows are left after it
+        pass
+    try:
+        _tidy(copy, journal.parent)
+        with TemporaryDirectory(prefix=LOCAL, dir=journal.parent) as folder:
+            local = Path(folder)
+            known, number, since = _known(copy, local)
+            reached = pieces.end(copy)
+            with closing(connect(journal)) as connection:
+                connection.execute("PRAGMA query_only = 0")  # of what is attached; the journal itself is opened to read
+                _attach(connection, known, "known", "ro&immutable=1")
+                _attach(connection, local / "state", "state", "rwc")
+                _attach(connection, local / "fresh", "fresh", "rwc")
+                connection.execute("BEGIN")
+                _room(connection.execute, journal.parent)
+                rows = list(pieces.rest(connection, copy, *reached))
+                last, chain = (rows[-1].last, rows[-1].after) if rows else reached
+                mark, changed = _collect(connection, copy, number, since, last, chain)
+                _list_open(connection, "fresh", "main")
+                _put_mark(connection, "fresh", mark)
+                connection.execute("COMMIT")
+            if not changed:
+                return None
+            for content in rows:
+                pieces.store(copy, content)
+            older = list(copy.path.glob("*.known"))
+            written, digest = _named(copy, local / "state", f"{number:06}-{mark.last:012}-", ".state")
+            _named(copy, local / "fresh", f"{number:06}-", ".known")  # a crash before it costs the next file some bytes
+            _remove(*older)
+            return Standing(written, number, mark.last, digest)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{copy.path}: how messages stand could not be written there: {error}") from error
+
+
+def check(standing: Standing) -> None:
+    """Look whether a file is what was written.
+
+    Raises:
+        IntegrityError: it is not.
+        OSError: it cannot be read.
+    """
+    if _digest(standing.path) != standing.sha256:
+        raise IntegrityError(f"{standing.path}: not what was written")
+
+
+def whole(copy: Copy) -> Iterator[Standing]:
+    """The files beside a copy in their order, as far as they are whole.
+
+    Raises:
+        IntegrityError, OSError: the next one is missing or damaged.
+    """
+    for number, standing in enumerate(copy.standings(), start=1):
+        if standing.number != number:
+            raise IntegrityError(f"{copy.path}: the file before {standing.path.name} is missing")
+        check(standing)
+        yield standing
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def _collect(
+    connection: sqlite3.Connection, copy: Copy, number: int, since: list[Standing] | None, end: int, end_chain: bytes
+) -> tuple[_Mark, bool]:
+    """Fill the attached file; how far it reaches, and whether anything is new in it.
+
+    Args:
+        end, end_chain: the last row that the pieces have, and its chain value.
+        since: the files after the one that is compared with, where that is not the last; else None.
+    """
+    execute = connection.execute
+    before = _mark(execute)
+    last, chain = execute("SELECT id, chain FROM main.journal ORDER BY id DESC LIMIT 1").fetchone() or (0, bytes(32))
+    if (end, end_chain) != (last, chain):  # it was restored, or saved, from something else since
+        raise IntegrityError(f"{copy.path}: its pieces do not end where the journal does, at row {last}")
+    execute("CREATE TABLE state.delivery AS SELECT * FROM main.delivery WHERE id > ?", (before.delivery,))
+    execute(
+        "INSERT INTO state.delivery SELECT d.* FROM known.delivery k JOIN main.delivery d ON d.id = k.id"  # noqa: S608 - constant
+        f" WHERE {_STANDS.format('d')} <> k.state OR d.flags <> k.flags OR d.cause <> k.cause"
+        " OR d.attempt <> k.attempt OR ?",
+        (since is not None,),
+    )
+    execute("CREATE TABLE state.touched (id INTEGER PRIMARY KEY)")
+    if since is not None:
+        execute("INSERT INTO state.touched SELECT id FROM known.message")
+        for deliveries, messages in map(_named_in, since):
+            connection.executemany(
+                "INSERT INTO state.delivery SELECT * FROM main.delivery WHERE id = ? AND id <= ?"
+                " AND id NOT IN (SELECT id FROM known.delivery)",
+                [(one, before.delivery) for one in deliveries],
+            )
+            connection.executemany("INSERT OR IGNORE INTO state.touched VALUES (?)", messages)
+    for touched in (
+        "SELECT id FROM main.message_state WHERE id > :clear",
+        "SELECT k.id FROM known.message k JOIN main.message_state s ON s.id = k.id WHERE s.state <> k.state",
+        "SELECT id FROM main.message_state WHERE state IN ('dead', 'incomplete')"
+        " AND id NOT IN (SELECT id FROM known.message)",
+        "SELECT message_id FROM main.document WHERE id > :document",
+        "SELECT message_id FROM state.delivery",
+    ):
+        values = {"clear": before.clear, "document": before.document}
+        execute(f"INSERT OR IGNORE INTO state.touched {touched}", values)
+    values = {
+        "document": before.document, "last": before.last, "bits": BLOCK_BITS, "value": before.value,
+        "since": before.at_us - _AMID_US, "day": _DAY_US, "memory": REPORT_MEMORY_US,
+    }  # fmt: skip
+    for table, select in _CHANGED.items():
+        execute(f"CREATE TABLE state.{table} AS {select}", values)
+    for table in _WHOLE:
+        execute(f"CREATE TABLE state.{table} AS SELECT * FROM main.{table}")  # noqa: S608 - constants
+    _collect_reports(connection)
+    for table, keys in _BY_NUMBER.items():
+        _collect_numbers(connection, table, keys, before.at_us - _AMID_US)
+    mark = _Mark(
+        last=last,
+        clear=_clear_to(execute, last),
+        delivery=_highest(execute, "delivery"),
+        document=_highest(execute, "document"),
+        value=_highest(execute, "earlier_value"),
+        at_us=execute("SELECT received_us FROM main.journal WHERE id = ?", (last,)).fetchone()[0] if last else 0,
+    )
+    execute("CREATE TABLE state.meta (name TEXT PRIMARY KEY, value)")
+    meta = {"journal_id": bytes.fromhex(copy.manifest.journal_id), "number": number, "last": last, "chain": chain}
+    connection.executemany("INSERT INTO state.meta (name, value) VALUES (?, ?)", meta.items())
+    new = last != before.last or execute("SELECT EXISTS (SELECT 1 FROM state.touched)").fetchone()[0]
+    return mark, bool(new)
+
+
+def _collect_reports(connection: sqlite3.Connection) -> None:
+    """Whose the numbers of these messages are now; and which may be nobody's any more."""
+    execute = connection.execute
+    execute("CREATE TABLE state.report_key (key BLOB, message_id INTEGER, PRIMARY KEY (key, message_id))")
+    rows = execute("SELECT o.message_id, o.reports FROM state.touched t JOIN main.document o ON o.message_id = t.id")
+    for message_id, packed in rows.fetchall():
+        connection.executemany(
+            "INSERT OR IGNORE INTO state.report_key (key, message_id) VALUES (?, ?)",
+            [(key, message_id) for one in unpack_reports(packed) for key in (one.key, one.patient) if key],
+        )
+    execute(
+        "CREATE TABLE state.report AS SELECT r.* FROM state.report_key k"
+        " JOIN main.report r ON r.key = k.key AND r.message_id = k.message_id"
+    )
+
+
+def _collect_numbers(connection: sqlite3.Connection, table: str, keys: str, since_us: int) -> None:
+    """All rows of the numbers of which something is new, for a row that is gone tells nothing."""
+    execute = connection.execute
+    execute(f"CREATE TABLE state.{keys} (number BLOB PRIMARY KEY)")
+    execute(
+        f"INSERT OR IGNORE INTO state.{keys} SELECT number FROM main.{table} WHERE noted_us >= ?"  # noqa: S608 - constants
+        " UNION SELECT key FROM state.report_key",
+        (since_us,),
+    )
+    execute(
+        f"CREATE TABLE state.{table} AS SELECT t.* FROM state.{keys} n JOIN main.{table} t ON t.number = n.number"  # noqa: S608
+    )
+
+
+def _clear_to(execute: Execute, last: int) -> int:
+    row = execute("SELECT value FROM main.meta WHERE name = 'watermark'").fetchone()
+    (first,) = execute(
+        "SELECT min(j.id) FROM main.journal j LEFT JOIN main.message_state s ON s.id = j.id"
+        " WHERE j.id > ? AND j.kind = 1 AND s.id IS NULL",
+        (row[0] if row else 0,),
+    ).fetchone()
+    return last if first is None else int(first) - 1
+
+
+def _highest(execute: Execute, table: str) -> int:
+    return int(execute(f"SELECT coalesce(max(id), 0) FROM main.{table}").fetchone()[0])  # noqa: S608 - constants
+
+
+# -- what the next one is compared with ----------------------------------------------------------------------------
+
+
+def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
+    """A file on this disk to compare with; the number of the next one; and the files since, where it is older."""
+    standings = copy.standings()
+    number = max([0, *(standing.number for standing in standings)]) + 1
+    for path in sorted(copy.path.glob("*.known"), reverse=True):
+        at, _, digest = path.stem.partition("-")
+        if at.isdigit() and int(at) < number and _digest(path) == digest:
+            since = [standing for standing in standings if standing.number > int(at)]
+            return Path(shutil.copyfile(path, local / "known")), number, since or None
+    making = local / "known"
+    with closing(sqlite3.connect(making, uri=True, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        _attach(connection, copy.path / JOURNAL_NAME, "copy", "ro&immutable=1")
+        execute = connection.execute
+        _list_open(connection, "main", "copy")
+        (document,) = execute("SELECT coalesce(max(id), 0) FROM copy.document").fetchone()
+        (delivery,) = execute("SELECT coalesce(max(id), 0) FROM copy.delivery").fetchone()
+        value = 0
+        if _columns(execute, "copy", "earlier_value"):  # a version before did not have it
+            (value,) = execute("SELECT coalesce(max(id), 0) FROM copy.earlier_value").fetchone()
+        (clear,) = execute(
+            "SELECT min(j.id) FROM copy.journal j LEFT JOIN copy.message_state s ON s.id = j.id"
+            " WHERE j.kind = 1 AND s.id IS NULL AND j.id > coalesce((SELECT value FROM copy.meta"
+            " WHERE name = 'watermark'), 0)"
+        ).fetchone()
+        last = copy.manifest.last_id
+        row = execute("SELECT received_us FROM copy.journal WHERE id = ?", (last,)).fetchone()
+        at_us = row[0] if row else 0
+        clear = last if clear is None else clear - 1
+        _put_mark(connection, "main", _Mark(last, clear, delivery, document, value, at_us))
+    return making, number, standings or None
+
+
+def _named_in(standing: Standing) -> tuple[list[int], list[tuple[int]]]:
+    """The deliveries and the messages that a file is about; none where it cannot be read, and so not be applied."""
+    try:
+        with closing(_opened(standing)) as connection:
+            deliveries = connection.execute("SELECT id FROM delivery").fetchall()
+            return [row[0] for row in deliveries], connection.execute("SELECT id FROM touched").fetchall()
+    except sqlite3.Error:
+        return [], []
+
+
+def _list_open(connection: sqlite3.Connection, into: str, of: str) -> None:
+    # State by state, for each has its own small index.
+    parts = " UNION ALL ".join(
+        f"SELECT d.id, {_STANDS.format('d')} AS state, d.flags, d.cause, d.attempt"  # noqa: S608 - constants
+        f" FROM {of}.delivery d WHERE d.state {which}"
+        for which in ("= 'waiting'", "= 'sending'", "IN ('dead', 'held')")
+    )
+    connection.execute(f"CREATE TABLE {into}.delivery AS {parts}")
+    connection.execute(
+        f"CREATE TABLE {into}.message AS SELECT id, state FROM {of}.message_state WHERE state IN ('dead', 'incomplete')"  # noqa: S608 - constants
+    )
+    connection.execute(f"CREATE UNIQUE INDEX {into}.message_id ON message (id)")
+
+
+def _put_mark(connection: sqlite3.Connection, into: str, mark: _Mark) -> None:
+    connection.execute(f"CREATE TABLE {into}.mark (last, clear, delivery, document, value, at_us)")
+    connection.execute(
+        f"INSERT INTO {into}.mark VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+        (mark.last, mark.clear, mark.delivery, mark.document, mark.value, mark.at_us),
+    )
+
+
+def _mark(execute: Execute) -> _Mark:
+    return _Mark(*execute("SELECT last, clear, delivery, document, value, at_us FROM known.mark").fetchone())
+
+
+# -- restoring -----------------------------------------------------------------------------------------------------
+
+
+def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes) -> None:
+    """Put the rows of a file into the journal that is being made; its own rows must be there. No transaction is open.
+
+    Raises:
+        IntegrityError: it belongs to another journal, or not to these rows.
+    """
+    execute = connection.execute
+    _attach(connection, standing.path, "state", "ro&immutable=1")
+    try:
+        meta = dict(execute("SELECT name, value FROM state.meta").fetchall())
+        row = execute("SELECT chain FROM main.journal WHERE id = ?", (meta["last"],)).fetchone()
+        chain = row[0] if row is not None else bytes(32)
+        if meta["journal_id"] != journal_id or meta["chain"] != chain or (row is None) is not (meta["last"] == 0):
+            raise IntegrityError(f"{standing.path}: does not fit the rows that are there")
+        execute("BEGIN")
+        for table in ("channel", "lane", "pause", "replay", "open_act", "bearer_asked"):
+            execute(f"DELETE FROM main.{table}")  # noqa: S608 - constants
+        execute("DELETE FROM main.reagent_use WHERE message_id IN (SELECT id FROM state.touched)")
+        execute("DELETE FROM main.earlier_value WHERE run IN (SELECT run FROM state.earlier_value)")
+        connection.executemany(
+            "DELETE FROM main.report WHERE key = ? AND message_id = ?",
+            execute("SELECT key, message_id FROM state.report_key").fetchall(),
+        )
+        for table, keys in _BY_NUMBER.items():
+            if _columns(execute, "state", table):  # a version before did not have it
+                execute(f"DELETE FROM main.{table} WHERE number IN (SELECT number FROM state.{keys})")  # noqa: S608
+        whole = (name for name in _WHOLE if name != "data_key")
+        for table in ("delivery", *_CHANGED, "report", *_BY_NUMBER, *whole):
+            names = ", ".join(sorted(_columns(execute, "state", table) & _columns(execute, "main", table)))
+            if not names:  # of another version, which did not have it
+                continue
+            execute(f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM state.{table}")  # noqa: S608 - names of our own schema
+        execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            execute("ROLLBACK")
+        execute("DETACH state")
+
+
+def keys(standing: Standing) -> list[tuple[int, str, str, bytes, int]]:
+    """The data keys that the journal had then, wrapped."""
+    with closing(_opened(standing)) as connection:
+        return connection.execute("SELECT id, class, month, wrapped, created_us FROM data_key").fetchall()
+
+
+def _opened(standing: Standing) -> sqlite3.Connection:
+    return sqlite3.connect(f"{standing.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+
+
+def _columns(execute: Execute, schema: str, table: str) -> set[str]:
+    return {row[1] for row in execute(f"PRAGMA {schema}.table_info({table})")}
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def _attach(connection: sqlite3.Connection, path: Path, name: str, mode: str) -> None:
+    if mode == "rwc":
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection.execute(f"ATTACH ? AS {name}", (f"{path.absolute().as_uri()}?mode={mode}",))
+    if mode == "rwc":  # no log and no sync: until it has its name, it is nothing
+        connection.execute(f"PRAGMA {name}.journal_mode = OFF")
+        connection.execute(f"PRAGMA {name}.synchronous = OFF")
+
+
+def _named(copy: Copy, local: Path, prefix: str, suffix: str) -> tuple[Path, str]:
+    """Bring a file that is done into the folder of copies and give it its name there, durable; with its sum."""
+    digest = _digest(local)
+    making = copy.path / MAKING
+    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(local, "rb") as source, open(descriptor, "wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+        target.flush()
+        os.fsync(target.fileno())
+    path = copy.path / f"{prefix}{digest}{suffix}"
+    making.rename(path)
+    sync_folder(copy.path)
+    return path, digest
+
+
+def _room(execute: Execute, data: Path) -> None:
+    """Look whether the journal's disk has room for what is collected on it.
+
+    Raises:
+        StoreError: it has not.
+    """
+    (new,) = execute(
+        "SELECT coalesce(sum(length(body)), 0) FROM main.document WHERE id > (SELECT document FROM known.mark)"
+    ).fetchone()
+    if shutil.disk_usage(data).free < 2 * new + SPARE_BYTES:
+        raise StoreError(f"{data}: no room there to collect how messages stand, for the backup; new rows are written")
+
+
+def _tidy(copy: Copy, data: Path) -> None:
+    """Take away what a crash has left."""
+    _remove(copy.path / MAKING)
+    for left in data.glob(f"{LOCAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

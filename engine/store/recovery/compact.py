@@ -1,0 +1,111 @@
+"""Write the journal's file anew without the space in it that nothing uses. Without the daemon.
+
+The new file is made beside the old one and takes its name in one step: a crash leaves the one or the other, whole.
+"""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.model.errors import StoreError
+from engine.store.core import anchor
+from engine.store.core.anchor import ANCHOR_NAME
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.durable import sync_file, sync_folder
+from engine.store.core.erased_rows import COMPACT_DUE
+from engine.store.core.lock import SiteLock
+from engine.store.core.loss import last_number, look
+from engine.store.core.ownership import hand_over
+from engine.store.journal import COMPACTED_NAME
+
+SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """Bytes of the file, before and after."""
+
+    before: int
+    after: int
+
+
+def run(data: Path) -> Compacted:
+    """Compact the journal in folder ``data``.
+
+    Raises:
+        LockedError: a daemon has it.
+        LossError: rows are missing from it, or loss cannot be ruled out.
+        StoreError: there is none, it cannot be read whole, or there is no room for the new file. The old one stays as
+            it was.
+    """
+    path = (data / JOURNAL_NAME).resolve()  # a link to another disk stays one
+    new = path.with_name(COMPACTED_NAME)
+    if not path.exists():
+        raise StoreError(f"{path}: there is no journal")
+    lock = SiteLock.acquire(data)
+    try:
+        _refuse_loss(path, data)
+        before = path.stat().st_size
+        free = shutil.disk_usage(path.parent).free
+        if free < before + SPARE_BYTES:
+            need = (before + SPARE_BYTES - free) >> 20
+            raise StoreError(f"{path.parent}: no room for a second copy of the journal; make {need + 1} MiB free")
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        hand_over(descriptor, path.parent)
+        os.close(descriptor)
+        try:
+            _copy(path, new)
+            new.replace(path)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        return Compacted(before, path.stat().st_size)
+    finally:
+        lock.release()
+
+
+def _refuse_loss(path: Path, data: Path) -> None:
+    """What the log hides behind a damaged frame would be gone afterwards."""
+    try:
+        loss = look(path, anchor.read(data / ANCHOR_NAME))
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
+    if loss is not None:
+        raise loss
+
+
+def _copy(path: Path, new: Path) -> None:
+    """All of ``path`` into ``new``, durable, with nothing left in the old file's log."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreError(f"{path}: somebody is reading it; try again")
+        connection.execute("VACUUM INTO ?", (str(new),))
+        kept = _identity(connection)
+    with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta WHERE name = ?", (COMPACT_DUE,))
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok" or _identity(connection) != kept:
+            raise StoreError(f"{path}: the new file is not the same; it was thrown away")
+    sync_file(new)
+    # The old file's log is empty and went with its last connection; one that is left would be taken for the new one's.
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _identity(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """What must be the same afterwards."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    last = last_number(connection.execute)
+    chain = connection.execute("SELECT chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
+    counts = tuple(
+        connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - constants
+        for table in ("journal", "document", "delivery", "message_state")
+    )
+    return version, last, chain, counts

@@ -1,0 +1,252 @@
+"""The journal's own rows: one is taken if its content is proven, chained anew, and the missing ones are named."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.model.clock import Clock, from_us
+from engine.model.errors import ConfigError, IntegrityError
+from engine.model.records import KIND_MESSAGE
+from engine.store.core import anchor
+from engine.store.core import erased_rows as erased
+from engine.store.core import pruned_ranges as pruned
+from engine.store.core.chain import GENESIS, chain_hash, row_hash
+from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
+from engine.store.core.key_encryption_key import unlock
+from engine.store.core.pruned_ranges import Range
+from engine.store.core.vault import Vault, WrappedKey
+from engine.store.integrity import row_check
+from engine.store.integrity.row_check import Unreadable
+from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.recovery.salvage.found import Missing, Salvage
+from engine.store.recovery.salvage.leaves import stray_rows
+from engine.store.recovery.salvage.tables import CHUNK_ROWS, Tables, new_journal
+
+Progress = Callable[[int, int], None]
+
+
+class Proven(Tables):
+    """The rows of the journal, and what they say."""
+
+    def __init__(
+        self,
+        source: sqlite3.Connection,
+        data: Path,
+        target: Path,
+        reading: anchor.Reading,
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self._source = source
+        self._data = data
+        self._folder = target
+        self._reading = reading
+        self._clock = clock
+        self._progress = progress
+        keys = source.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
+        self._vault = Vault(self._find_kek(), [WrappedKey(*row) for row in keys])
+        self._damaged: set[str] = set()
+        self._decided: set[int] = set()  # messages that a person has dismissed, or rejected a delivery of
+        self.salvage = Salvage()
+        self._gone = self._let_go()
+        self._emptied = erased.Vouched()
+        with suppress(*DAMAGE):
+            self._emptied = erased.vouched(source.execute)
+        self._new = new_journal(target / JOURNAL_NAME)
+
+    def _find_kek(self) -> bytes:
+        expected = self._source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+        if expected is None:
+            raise sqlite3.DatabaseError("what its key is checked against is not there")
+        try:
+            found = unlock(self._data, expected[0])
+        except (ConfigError, IntegrityError, OSError) as error:
+            raise IntegrityError(
+                "the key of this journal is not at hand: put it back first, for without it nothing is proven"
+            ) from error
+        self._key = found
+        return found.kek
+
+    def _take_meta(self) -> None:
+        self._new.execute("DELETE FROM meta")  # what a new journal is born with
+        for table in ("meta", "data_key"):
+            columns = self._columns(table)
+            rows = self._source.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608 - of the schema
+            for row in rows:
+                self._insert(table, columns, row)
+        # The scan for open work begins anew: what it would skip may be open again.
+        self._new.execute("DELETE FROM meta WHERE name = 'watermark'")
+
+    def _let_go(self) -> list[Range]:
+        """Ranges that retention has deleted, where the record of it is whole."""
+        with suppress(*DAMAGE):  # an older schema has no such table; a damaged one proves nothing
+            select = f"SELECT {row_check.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
+            found: list[Range] = []
+            for one in pruned.every(self._source.execute):
+                row = self._source.execute(select, (one.record,)).fetchone()
+                if row is not None and pruned.is_vouched_for(self._source.execute, one) and not self._is_changed(row):
+                    found.append(one)
+            return found
+        return []
+
+    def _ranges_now(self) -> list[Range]:
+        """The same for the new journal, whose chain goes on over what is gone."""
+        ranges = []
+        for one in self._gone:
+            if one.what == pruned.JOURNAL:  # documents are known as gaps, and lanes are numbered anew
+                before = self._new.execute(
+                    "SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,)
+                ).fetchone()
+                ranges.append(Range(one.what, one.first, one.last, before[0] if before else GENESIS, 0))
+        return ranges
+
+    def _take_journal(self) -> tuple[int, bytes]:
+        """Every row that is proven, chained anew; the newest one's number and chain value."""
+        salvage = self.salvage
+        self._take("gap")
+        given_up = dict(self._new.execute("SELECT first_id, last_id FROM gap ORDER BY first_id").fetchall())
+        given_up.update((one.first, one.last) for one in self._gone if one.what == pruned.JOURNAL)
+        mark = self._reading.mark
+        newest = max(self._largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
+        chain, expected, last_row = GENESIS, 1, 0
+        columns = row_check.ROW_COLUMNS.split(", ")
+        for row in self._rows_of_the_journal(newest, given_up):
+            row_id = row.id if isinstance(row, Unreadable) else row[0]
+            expected = self._miss(expected, row_id, given_up)
+            expected = row_id + 1
+            if row_id % CHUNK_ROWS == 0:
+                self._progress(row_id, newest)
+            if isinstance(row, Unreadable):
+                self._miss(row_id, row_id + 1, given_up, "unreadable")
+                continue
+            if self._is_changed(row):
+                self._miss(row_id, row_id + 1, given_up, "changed")
+                continue
+            own = _hash_of(row)
+            if self._emptied.covers(erased.JOURNAL, row_id, row[9], own):
+                own = row[9]  # as it was before its content was erased
+            if own != row[9]:
+                salvage.mended.append(row_id)
+            chain, last_row = chain_hash(chain, own), row_id
+            self._insert("journal", columns, (*row[:9], own, chain, *row[11:]))
+            salvage.rows += 1
+        self._miss(expected, newest + 1, given_up)
+        self._progress(newest, newest)
+        self._tell_surroundings()
+        salvage.lost = sum(one.last - one.first + 1 for one in salvage.missing)
+        return last_row, chain
+
+    def _rows_of_the_journal(self, newest: int, given_up: dict[int, int]) -> Iterator[tuple[Any, ...] | Unreadable]:
+        """The rows in order, as found by their numbers; and in the place of one that is not there, cannot be read or is
+        not what was stored, the one with this number on a page that no way leads to, where its hash proves it."""
+        stray = self._stray_rows(newest, given_up)
+        expected = 1
+        for row in row_check.read_rows(self._source, 1, newest):
+            row_id = row.id if isinstance(row, Unreadable) else row[0]
+            yield from (stray.pop(number) for number in sorted(stray) if expected <= number < row_id)
+            expected = row_id + 1
+            yield stray.pop(row_id, row)
+        yield from (stray[number] for number in sorted(stray) if number >= expected)
+
+    def _stray_rows(self, newest: int, given_up: dict[int, int]) -> dict[int, tuple[Any, ...]]:
+        there = bytearray(newest // 8 + 1)  # a bit for each number that needs no second look
+        for first, last in given_up.items():
+            for number in range(first, min(last, newest) + 1):
+                there[number >> 3] |= 1 << (number & 7)
+        for row in row_check.read_rows(self._source, 1, newest):
+            if not isinstance(row, Unreadable):
+                own = b""
+                with suppress(Exception):  # a damaged row may hold values of any type and size
+                    own = _hash_of(row)
+                if own == row[9] or self._emptied.covers(erased.JOURNAL, row[0], row[9], own):
+                    there[row[0] >> 3] |= 1 << (row[0] & 7)
+
+        def is_wanted(number: int) -> bool:
+            return 1 <= number <= newest and not there[number >> 3] & 1 << (number & 7)
+
+        if not any(is_wanted(number) for number in range(1, newest + 1)):
+            return {}
+        names = [row[1] for row in self._source.execute("PRAGMA table_info(journal)")]
+        places = [names.index(name) for name in row_check.ROW_COLUMNS.split(", ")]
+        (path,) = (row[2] for row in self._source.execute("PRAGMA database_list") if row[1] == "main")
+        found: dict[int, tuple[Any, ...]] = {}
+        for values in stray_rows(Path(path), PAGE_BYTES, len(names), is_wanted):
+            row = tuple(values[place] for place in places)
+            with suppress(Exception):  # noise may be of any type
+                if _hash_of(row) == row[9]:
+                    found[int(row[0])] = row
+        return found
+
+    def _is_changed(self, row: tuple[Any, ...]) -> bool:
+        """Whether a row's content is not proven, neither by its hash nor by the seals of its columns."""
+        with suppress(Exception):  # a damaged row may hold values of any type and size
+            own = _hash_of(row)
+            if own == row[9] or self._emptied.covers(erased.JOURNAL, row[0], row[9], own):
+                return False
+            row_id, kind, channel, size, token, meta, body = *row[:3], row[7], row[8], row[11], row[12]
+            self._vault.open(meta, "meta", row_id, channel)
+            payload = self._vault.open(body, "body", row_id, channel)
+            # The other columns are under no seal: that number, times and type are right, the hash alone could tell.
+            # A message's place among the others is sure where its number is free.
+            fits = kind != KIND_MESSAGE or self._vault.fits(token, channel, sha256(payload).digest())
+            return not (len(payload) == size and fits and self._only_hash_is_hit(row))
+        return True
+
+    def _only_hash_is_hit(self, row: tuple[Any, ...]) -> bool:
+        """Whether the row's stored chain value follows from its content: then its hash value alone was damaged."""
+        before = self._source.execute("SELECT chain FROM journal WHERE id = ?", (row[0] - 1,)).fetchone()
+        previous = before[0] if before else GENESIS if row[0] == 1 else b""
+        return bool(chain_hash(previous, _hash_of(row)) == row[10])
+
+    def _miss(self, expected: int, row_id: int, given_up: dict[int, int], why: str = "missing") -> int:
+        """Note the rows from ``expected`` to before ``row_id`` as missing, but for those given up before."""
+        while expected < row_id and expected in given_up:
+            expected = given_up[expected] + 1
+        if expected < row_id:
+            missing = self.salvage.missing
+            if missing and missing[-1].last == expected - 1 and missing[-1].why == why:
+                missing[-1].last = row_id - 1
+            else:
+                missing.append(Missing(expected, row_id - 1, why))
+        return max(expected, row_id)
+
+    def _tell_surroundings(self) -> None:
+        """When the missing rows were received, and which messages of which channels are among them."""
+        execute = self._new.execute
+        channels = [name for (name,) in execute("SELECT DISTINCT channel FROM journal WHERE kind = 1 ORDER BY 1")]
+        for one in self.salvage.missing:
+            before = execute("SELECT received_us FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,))
+            one.after = _instant(before.fetchone())
+            after = execute("SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (one.last,))
+            one.before = _instant(after.fetchone())
+            for channel in channels:
+                (low,) = execute(
+                    "SELECT coalesce(max(seq), 0) FROM journal WHERE kind = 1 AND channel = ? AND id < ?",
+                    (channel, one.first),
+                ).fetchone()
+                (high,) = execute(
+                    "SELECT min(seq) FROM journal WHERE kind = 1 AND channel = ? AND id > ?", (channel, one.last)
+                ).fetchone()
+                if high is not None and high > low + 1:
+                    one.channels[channel] = (low + 1, high - 1)
+
+    def _read_decisions(self) -> None:
+        """Messages about which the audit trail says that nothing more is to be sent: also where their rows are lost."""
+        for row_id, body in self._new.execute("SELECT id, body FROM journal WHERE kind = 3").fetchall():
+            with suppress(IntegrityError, ValueError, AttributeError, TypeError):
+                act = orjson.loads(self._vault.open(body, "body", row_id, ""))
+                if act.get("verb") in ("dismiss", "reject"):
+                    self._decided.update(act["what"].get("messages", ()))
+
+
+def _hash_of(row: tuple[Any, ...]) -> bytes:
+    return row_hash(*row[:9], *row[11:])
+
+
+def _instant(row: tuple[int] | None) -> str:
+    return from_us(row[0]).isoformat(timespec="seconds") if row is not None else ""

@@ -1,0 +1,215 @@
+"""A salvage from beginning to end: the ways to read the damaged files, the steps, and the act that tells of it."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+
+from engine.model.clock import Clock
+from engine.model.errors import DamagedError, StoreError
+from engine.store.core import anchor, migrate, wal_repair
+from engine.store.core.anchor import ANCHOR_NAME, Anchor
+from engine.store.core.batch import Batch
+from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect
+from engine.store.core.durable import sync_folder, sync_way_to
+from engine.store.core.key_encryption_key import Source
+from engine.store.core.lock import SiteLock
+from engine.store.core.new_folder import SALVAGING, raise_if_in_use
+from engine.store.core.pruned_ranges import Range
+from engine.store.core.vault import KEY_NAME, write_kek
+from engine.store.integrity import rollback, verify
+from engine.store.journal import Journal
+from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.operations import audit
+from engine.store.operations import pruning as letting_go
+from engine.store.recovery.salvage.found import Salvage
+from engine.store.recovery.salvage.proven import Progress
+from engine.store.recovery.salvage.tables import without_own_indexes
+from engine.store.recovery.salvage.tallies import Tallies
+
+REPORT_NAME = "salvage.json"
+_VERDICT = (  # that can be believed
+    "?2 IN ('mapped', 'filtered', 'dead', 'incomplete', 'dismissed')"
+    " AND EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 1)"
+)
+
+
+def run(
+    data: Path,
+    target: Path,
+    *,
+    clock: Clock,
+    actor: str,
+    because: str,
+    anchor_path: Path | None = None,
+    progress: Progress | None = None,
+) -> Salvage:
+    """Make a new journal in folder ``target`` of what can be read in ``data``. The daemon must not be running.
+
+    Args:
+        actor, because: who does it, and why; kept in the audit trail.
+        anchor_path: where the old anchor is, if not beside the journal.
+        progress: called with (rows looked at, rows in all).
+
+    Raises:
+        LockedError: a daemon has the journal.
+        StoreError: there is none, ``target`` is in use, or has no room.
+        DamagedError: not even its tables or its keys can be read.
+        ConfigError, IntegrityError: its key is missing or another one.
+    """
+    try:
+        return _run(data, target, clock, actor, because, anchor_path, progress or (lambda done, total: None))
+    except OSError as error:
+        raise StoreError(f"{target}: the journal cannot be saved there: {error.strerror}") from error
+
+
+def _run(
+    data: Path, target: Path, clock: Clock, actor: str, because: str, anchor_path: Path | None, progress: Progress
+) -> Salvage:
+    path = (data / JOURNAL_NAME).resolve()  # of a link to another disk the log is beside the file itself
+    if not path.exists():
+        raise StoreError(f"{path}: there is no journal")
+    raise_if_in_use(target)
+    lock = SiteLock.acquire(data)
+    try:
+        reading = anchor.read(anchor_path or data / ANCHOR_NAME)
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        trouble: Exception | None = None
+        with TemporaryDirectory(prefix=SALVAGING, dir=target) as scratch:
+            for number, (whole, hidden) in enumerate(_readings(path, Path(scratch))):
+                made = Path(scratch) / f"new{number}"
+                made.mkdir(mode=0o700)
+                try:
+                    with closing(connect(whole)) as source:
+                        if migrate.version(source) > migrate.steps()[-1][0]:
+                            migrate.check(source)  # says which version can read it
+                        copy = _Copy(source, data, made, reading, clock, progress)
+                        copy.salvage.hidden = hidden
+                        saved = copy.run(actor, because)
+                except DAMAGE as error:
+                    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                        raise StoreError(
+                            f"{target}: no room there for a copy of the journal; nothing was made"
+                        ) from error
+                    trouble = error
+                else:
+                    # The journal last: without it no daemon starts on what a crash here leaves.
+                    for file in sorted(made.iterdir(), key=lambda file: file.name == JOURNAL_NAME):
+                        file.rename(target / file.name)
+                    sync_folder(target)
+                    sync_way_to(target)
+                    return saved
+        raise DamagedError(
+            f"{path}: its tables or its keys cannot be read ({trouble}), and nothing was made of it",
+            "labrelay restore brings back a backup; without one, docs/runbook.md says how to begin anew",
+        )
+    finally:
+        lock.release()
+
+
+def _readings(path: Path, scratch: Path) -> Iterator[tuple[Path, int]]:
+    """The journal in ways to read it, the most promising first, and how many frames of its log each wins back.
+
+    A log with a damaged frame is mended: with that frame, for most often a row is hit that the others do not need; and
+    without it, for its page may have gone astray onto one that is needed.
+    """
+    log = path.with_name(path.name + "-wal")
+    if log.exists():
+        content, pages = log.read_bytes(), path.stat().st_size // PAGE_BYTES
+        for number, keep in enumerate((True, False)):
+            repaired = wal_repair.repair(content, pages, keep_damaged=keep)
+            if repaired is not None:
+                folder = scratch / f"mended{number}"
+                folder.mkdir(mode=0o700)
+                shutil.copyfile(path, folder / path.name)
+                (folder / log.name).write_bytes(repaired.log)
+                yield folder / path.name, repaired.hidden
+                shutil.rmtree(folder)
+    yield path, 0
+
+
+class _Copy(Tallies):
+    """One salvage, step by step; the order matters, for later steps ask what earlier ones have found."""
+
+    def run(self, actor: str, because: str) -> Salvage:
+        with closing(self._new):
+            execute = self._new.execute
+            execute("BEGIN IMMEDIATE")
+            self._take_meta()
+            last_id, chain = self._take_journal()
+            self._read_decisions()
+            for table in self._memories():
+                self._take(table)
+            self._take("message_state", _VERDICT)
+            self._take_documents()
+            self._take("lane")
+            self._pause_lanes()
+            self._take_deliveries()
+            self._restore_verdicts()
+            self._process_again()
+            self._claim_reports()
+            self._number_lanes()
+            self._count_channels()
+            self._take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
+            without_own_indexes(self._new)
+            execute("COMMIT")
+            (journal_id,) = execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+            gone = self._ranges_now()
+        self._copy_key()
+        Anchor(self._folder / ANCHOR_NAME, journal_id, last_id, chain, self._vault.anchor_seal).close()
+        self.salvage.damaged = sorted(self._damaged)
+        self._note(actor, because, gone)
+        self.salvage.findings = [str(found) for found in verify.run(self._folder, deep=True)]
+        (self._folder / REPORT_NAME).write_bytes(orjson.dumps(self.salvage.as_json(), option=orjson.OPT_INDENT_2))
+        return self.salvage
+
+    def _copy_key(self) -> None:
+        """The key goes with the journal, where it is a file beside it."""
+        if self._key.source in (Source.FILE, Source.NEW_FILE, Source.OLD_FILE):
+            write_kek(self._folder / KEY_NAME, self._key.kek)
+
+    def _note(self, actor: str, because: str, gone: list[Range]) -> None:
+        """The act, and the gaps that it stands for; and the record of what was let go."""
+        journal = Journal.open(self._folder, clock=self._clock)
+        try:
+            journal.run_alone(partial(_note_gaps, self.salvage, self._reading, actor, because, gone))
+        finally:
+            journal.close()
+
+
+def _note_gaps(
+    salvage: Salvage, reading: anchor.Reading, actor: str, because: str, gone: list[Range], batch: Batch
+) -> int:
+    newest = max((one.last for one in salvage.missing), default=0)
+    batch.last_id = max(batch.last_id, newest)
+    ranges = [(one.first, one.last) for one in salvage.missing]
+    what = {
+        "rows": salvage.rows,
+        "missing": ranges,
+        "mended": salvage.mended,
+        "chain_before": reading.mark.chain.hex() if reading.mark else "",
+        "because": because,
+    }
+    act = audit.note(batch, actor, "salvage", what)
+    for first, last in _joined(ranges):
+        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (first, last, act))
+    rollback.begin_history(batch, act)
+    if gone:
+        letting_go.vouch(batch, gone, {"salvaged": len(gone)})
+    return act
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbours as one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if joined and joined[-1][1] == first - 1:
+            joined[-1] = (joined[-1][0], last)
+        else:
+            joined.append((first, last))
+    return joined

@@ -1,0 +1,81 @@
+"""What the journal knew of a message's orders when its outcome was decided, and what follows for its documents.
+
+A mapping sees one message alone. Whether a result was sent before, changes one that was final, or corrects one under
+another id is known only in the order of the journal, so it is decided in the transaction that records the outcome
+(`engine.store.operations.settling.settle`). What was decided is kept beside the outcome, sealed: the code that makes
+the document again from the message (`explain`, `reprocess`) applies the same facts and gets the same ids and statuses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What follows for one document.
+
+    Attributes:
+        echoes: ``Type/id`` of resources that were accepted before just so, and are left out.
+        statuses: ``Type/id`` -> the status that goes out in place of the sender's.
+        apart: id as the mapping makes it -> id under a number that was given to another specimen
+        (`engine.store.operations.settling.set_apart`).
+        corrects: id as the mapping makes it, or under ``apart`` -> id of the resource that it corrects.
+        reports: of other messages, written anew since they list a result that changes: entries as JSON.
+        finished: preliminary results of other messages that are final now: entries as JSON.
+        withdrawn: results of other messages that are gone from a report which is told as a whole: entries as JSON.
+        not_sent: it says nothing else than what was accepted before.
+        version: of a FHIR document (``Bundle.meta.versionId``), where the sender's does not rise; else 0.
+        not_compared: why it could not be compared with what was accepted before, in words; empty where it was.
+    """
+
+    echoes: frozenset[str] = frozenset()
+    statuses: Mapping[str, str] = field(default_factory=dict)
+    apart: Mapping[str, str] = field(default_factory=dict)
+    corrects: Mapping[str, str] = field(default_factory=dict)
+    reports: tuple[str, ...] = ()
+    finished: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    not_sent: bool = False
+    version: int = 0
+    not_compared: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.as_json())
+
+    def as_json(self) -> Json:
+        """For the note that is sealed beside the outcome; without what is empty."""
+        said = {
+            "echoes": sorted(self.echoes),
+            "statuses": dict(self.statuses),
+            "apart": dict(self.apart),
+            "corrects": dict(self.corrects),
+            "reports": list(self.reports),
+            "finished": list(self.finished),
+            "withdrawn": list(self.withdrawn),
+            "not_sent": self.not_sent,
+            "version": self.version,
+            "not_compared": self.not_compared,
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+def facts_from(said: Json) -> Facts:
+    """What `Facts.as_json` wrote."""
+    return Facts(
+        echoes=frozenset(said.get("echoes", ())),
+        statuses=said.get("statuses", {}),
+        apart=said.get("apart", {}),
+        corrects=said.get("corrects", {}),
+        reports=tuple(said.get("reports", ())),
+        finished=tuple(said.get("finished", ())),
+        withdrawn=tuple(said.get("withdrawn", ())),
+        not_sent=said.get("not_sent", False),
+        version=said.get("version", 0),
+        not_compared=said.get("not_compared", ""),
+    )
+
+
+NOTHING = Facts()

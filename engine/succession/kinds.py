@@ -1,0 +1,84 @@
+"""The kinds of document whose results are compared with those of other messages: how each is read, and changed. Pure.
+
+    kind                 a result is                 its status stands in                 what says again
+    FHIR transaction     an Observation, by its id   status, the sender's own in a tag    is left out
+    FHIR document        an Observation, by its id   the same, and Composition.status     stays: it is replaced whole
+    HL7 v2               an OBX                      OBX-11, OBR-25                       is left out
+    CSV, JSON            where ``results:`` of the mapping says                           is left out
+
+What has no entry here is not compared: what passes through, and documents whose results nothing says how to read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+
+from engine.model.list_form import Form
+from engine.succession import document_statements as told_document
+from engine.succession import hl7_statements as told_hl7
+from engine.succession import statements as told
+from engine.succession.decided import Facts
+from engine.succession.list_statements import LISTS, List
+from engine.succession.statements import Resource
+
+FHIR = "application/fhir+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A document whose results were read.
+
+    Attributes:
+        resources: what is compared, in its order.
+        write: the document as it goes out under facts; asked once.
+        by_id: a correction takes the id of the result that it corrects.
+        whole: it takes the place of the one before as a whole, so that nothing is left out of it.
+    """
+
+    resources: Sequence[Resource]
+    write: Callable[[Facts], bytes]
+    by_id: bool = False
+    whole: bool = False
+
+
+def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) -> Opened | None:
+    """A document that a mapping wrote; None where its results are not compared.
+
+    Args:
+        form: of CSV and JSON, where the results are.
+        zone: of times without an offset.
+
+    Raises:
+        ValueError: it is not what its type says.
+    """
+    if media_type == told_hl7.MEDIA_TYPE:
+        return Opened(told_hl7.results_in(body, zone), lambda facts: told_hl7.settled(body, facts))
+    if media_type != FHIR:
+        if form is None or media_type not in LISTS:
+            return None
+        found = List(body, form, zone)
+        return Opened(found.resources, found.write)
+    bundle = told.loads(body)
+    if bundle.get("type") == "document":
+        results = told_document.results_in(bundle)
+        return Opened(results, lambda facts: told_document.settled(bundle, facts), whole=True)
+    return Opened(told.resources_in(bundle), lambda facts: told.settled(bundle, facts), by_id=True)
+
+
+def has_ids(media_type: str) -> bool:
+    """Whether results of such documents bear ids of ours, in which the day stands, and tags for the sender's status.
+    Receivers of all others go by the numbers and codes that are sent."""
+    return media_type == FHIR
+
+
+def under(body: bytes, media_type: str, form: Form | None, facts: Facts | None) -> bytes | None:
+    """A document as it goes out under ``facts``; None where it does not. What is not compared stays as it is."""
+    if not facts:
+        return body
+    if facts.not_sent:
+        return None
+    try:
+        document = opened(body, media_type, form)
+    except ValueError:
+        return body
+    return body if document is None else document.write(facts)

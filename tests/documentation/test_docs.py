@@ -1,0 +1,166 @@
+"""Documents that cannot lie: what they say of keys, verbs, codes and packages is what the code has.
+
+Each generated part is compared with what `tools/generate_docs.py` makes now; each example of configuration is read by
+the code that reads real ones; each link leads somewhere.
+"""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from engine.__main__ import verbs
+from engine.commands.shared.output import EXIT_WORDS, ExitCode
+from engine.config.load import load_site
+from engine.model.errors import ConfigError
+from engine.model.reasons import Reason
+from tests.support.sites import make_site
+
+CHECKOUT = Path(__file__).parents[2]
+DOCS = CHECKOUT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+EXAMPLE = re.compile(r"^```yaml\n# ((?:config|channels)/\S+)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_docs", CHECKOUT / "tools" / "generate_docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generated_parts_are_what_the_code_has() -> None:
+    files = [path.name for path in generator().outdated(DOCS)]
+
+    assert files == [], "out of date; renew them with: python tools/generate_docs.py"
+
+
+def test_every_generated_part_stands_somewhere() -> None:
+    known = set(generator().PARTS)
+    used = {name for path in PAGES for name in re.findall(r"<!-- generated: ([a-z-]+) -->", path.read_text("utf-8"))}
+
+    assert used == known
+
+
+@pytest.mark.parametrize("verb", sorted(verbs()))
+def test_every_verb_is_documented(verb: str) -> None:
+    assert f"## labrelay {verb}\n" in read("cli.md")
+
+
+def test_no_page_names_a_verb_that_does_not_exist() -> None:
+    known = set(verbs())
+    named = {
+        (path.name, verb)
+        for path in PAGES
+        for verb in re.findall(r"`labrelay(?: --site \S+)? ([a-z][a-z-]+)\b", path.read_text("utf-8"))
+    }
+
+    assert {(page, verb) for page, verb in named if verb not in known} == set()
+
+
+def test_every_reason_and_exit_code_is_documented() -> None:
+    reasons = re.findall(r"^\| `([A-Z_]+)` \|", read("reason-codes.md"), re.MULTILINE)
+    assert reasons == [reason.value for reason in Reason]
+    codes = re.findall(r"^\| (\d+) \|", read("cli.md"), re.MULTILINE)
+    assert codes == [str(code.value) for code in ExitCode]
+    assert set(EXIT_WORDS) == set(ExitCode)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """One line each, no more and no less, in both tables."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    run, develop = read("dependencies.md").split("## What building and testing needs")
+
+    def listed(text: str) -> list[str]:
+        rows = re.findall(r"^\| ([A-Za-z0-9_.-]+) \| (.+) \|$", text, re.MULTILINE)
+        return [name for name, reason in rows if name != "package" and len(reason) > 10]
+
+    assert listed(run) == [re.split(r"[><=;\s]", line)[0] for line in project["dependencies"]]
+    for_tests = (CHECKOUT / "requirements" / "dev.in").read_text(encoding="utf-8").splitlines()
+    assert listed(develop) == [line for line in for_tests if line and not line.startswith("#")]
+
+
+# -- examples ----------------------------------------------------------------------------------------------------
+
+EXAMPLES = {path.relative_to(CHECKOUT).as_posix(): EXAMPLE.findall(path.read_text("utf-8")) for path in PAGES}
+
+
+@pytest.mark.parametrize("page", [page for page, found in EXAMPLES.items() if found])
+def test_the_sites_in_the_documents_are_sound(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FHIR_TOKEN", "x")
+    monkeypatch.setenv("FHIR_PASSWORD", "x")
+    files = dict(EXAMPLES[page])
+    channels = {Path(name).name: text for name, text in files.items() if name.startswith("channels/")}
+    site = files.get("config/labrelay.yaml", (CHECKOUT / "config" / "labrelay.yaml").read_text(encoding="utf-8"))
+    try:
+        loaded = load_site(make_site(tmp_path, site=site, channels=channels))
+    except ConfigError as error:
+        pytest.fail(f"{page}: {error}")
+    assert len(loaded.channels) == len(channels)
+
+
+def test_every_piece_of_yaml_is_yaml() -> None:
+    for path in PAGES:
+        for text in re.findall(r"^```yaml\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            list(yaml.parse(text, Loader=yaml.SafeLoader))
+
+
+# -- links -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in LINK.findall(re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (path.parent / name).resolve() if name else path
+        assert there.exists(), f"{path.name}: {target}"
+        if anchor and there.suffix == ".md":
+            assert anchor in _anchors(there), f"{path.name}: {target}"
+
+
+def _anchors(path: Path) -> set[str]:
+    """As the usual renderers make them of headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_paths_named_in_backticks_exist(path: Path) -> None:
+    """`engine/x.py`, `tests/y`, `docs/z.md`: whoever looks must find them."""
+    rooms = "engine|adapters|tests|docs|tools|requirements|systemd"
+    for name in re.findall(rf"`((?:{rooms})/[\w./-]+)`", path.read_text("utf-8")):
+        assert (CHECKOUT / name).exists(), f"{path.name} names {name}"
+
+
+SHOWN_BY = re.compile(r"^\| .+ \| `([^`:]+)(?:::|: )([^`]+)` \|$", re.MULTILINE)
+
+
+def test_every_test_that_a_danger_names_exists() -> None:
+    page = read("quality.md")
+    section = page[page.index("## What can hurt a patient") : page.index("## The same bytes everywhere")]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and not line.endswith(" | |")][1:]
+    named = SHOWN_BY.findall(section)
+
+    assert len(named) == len(rows) > 40, "a row that names no test"
+    assert [one for one in named if one[1] not in _tests_in(CHECKOUT / one[0])] == []
+
+
+def _tests_in(path: Path) -> set[str]:
+    """Names of the tests of a module, or titles of those of a mapping."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        return {one["test"] for one in yaml.safe_load(text)}
+    return set(re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE))

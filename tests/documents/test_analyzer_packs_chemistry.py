@@ -1,0 +1,517 @@
+"""Chemistry, molecular tests and point of care: every corpus file of these packs, through its pack and over the line,
+yields what the index of the corpus says of it; every code that is mapped is the one of the evidence.
+"""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+
+from engine.config.pack import find_pack
+from engine.diagnostics.packs import codes_of, recognise
+from engine.mapping.inputs import Mapper, messages_in
+from engine.mapping.tables import LOINC
+from tests.support.corpus import needs_corpus
+from tests.support.fhir_check import faults
+from tests.support.packs import REFERENCE, Told, channel_of, corpus_file, evidence, judged, payloads_of, received
+
+pytestmark = [pytest.mark.corpus, needs_corpus]
+Json = dict[str, Any]
+QC, NO_ROUTE = "QUALITY_CONTROL", "NO_ROUTE"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one file must yield.
+
+    Attributes:
+        outcome: of its message, or of each where it has several.
+        results: R records or OBX segments; ``left_out`` of them are no results.
+        specimens: every number that a Specimen has.
+        samples: (code as sent, LOINC or "", the number or the words, the unit of a number).
+    """
+
+    outcome: str = "mapped"
+    results: int = 0
+    left_out: int = 0
+    specimens: tuple[str, ...] = ()
+    samples: tuple[tuple[str, str, str, str], ...] = ()
+    patients: tuple[str, ...] = ()
+
+
+E411 = Facts(
+    results=2,
+    specimens=("xxxxxx",),
+    samples=(("5/1/not", "", "0.325", "COI"), ("4/1/not", "", "0.318", "COI")),
+)
+FRENCH = Facts(
+    results=1,
+    specimens=("116 XXXXXXX XX 2026",),
+    samples=(("EV", "20447-9", "NON DÉTECTÉ", ""),),
+    patients=("116 XXXXXXX XX 2026",),
+)
+ARCHITECT = Facts(
+    results=2,
+    specimens=("FILLER012",),
+    samples=(("HIV", "56888-1", "NEGATIVE", ""), ("HBSAG", "5196-1", "POSITIVE", "")),
+    patients=("PAT003",),
+)
+CT_NG = Facts(
+    results=23,
+    specimens=("sidOBM",),
+    samples=(
+        ("CTNG/CT", "", "NOT DETECTED", ""),
+        ("CTNG/NG", "", "DETECTED", ""),
+        ("CTNG/NG/NG2/Ct", "", "31.1", ""),
+    ),
+    patients=("pidOBM",),
+)
+MODELLED_GENEXPERT = Facts(
+    results=2,
+    specimens=("GX-FILLER-001",),
+    samples=(("94500-6", "94500-6", "Not detected", ""), ("94745-7", "94745-7", "28.5", "Ct")),
+    patients=("PAT-GX001",),
+)
+
+FACTS: dict[tuple[str, str], Facts] = {
+    ("roche-cobas-c111", "astm/roche-c111.astm"): Facts(
+        results=1, specimens=("T20 10134GA D28",), samples=(("413", "1751-7", "40.13", "g/L"),)
+    ),
+    ("roche-cobas-c311", "astm/roche-c311.astm"): Facts(
+        results=7,
+        specimens=("11625", "CL-PL-24-0370"),
+        samples=(("685/", "", "22.4", "U/l"), ("717/", "", "5.85", "mmol/l"), ("690/", "", "34", "umol/l")),
+    ),
+    ("roche-cobas-e411", "astm/roche-e411-multiframe.astm"): Facts(
+        results=7,
+        specimens=("000002327",),
+        samples=(
+            ("8/1/not", "", "1.95", "uIU/ml"),
+            ("5/1/not", "", "0.282", "COI"),
+            ("3/1/not", "", "<3.00", "ng/ml"),
+            ("1/1/not", "", "141.3", "pg/ml"),
+        ),
+    ),
+    ("roche-cobas-e411", "astm/roche-e411-results.astm"): E411,
+    ("roche-cobas-e411", "astm/roche-e411-results-wire.astm"): E411,
+    ("roche-cobas-e411", "astm/roche-e411-dribble.astm"): Facts(
+        results=1, specimens=("000009680",), samples=(("1/1/not", "", "223.1", "pg/ml"),)
+    ),
+    ("roche-cobas-e411", "astm/roche-e411-query.astm"): Facts(NO_ROUTE),
+    ("roche-cobas-e411", "astm/roche-e411-query-wire.astm"): Facts(NO_ROUTE),
+    ("roche-cobas-e411", "astm/roche-e411-query-unknown.astm"): Facts(NO_ROUTE),
+    ("roche-cobas-pro", "hl7-analyzers/roche-cobas-pro-c503-oul.hl7"): Facts(
+        results=6, left_out=5, specimens=("022",), samples=(("20490", "", "32.2", "mg/L"),)
+    ),
+    ("roche-cobas-pro", "hl7-analyzers/roche-cobas-pro-e801-oul.hl7"): Facts(
+        results=3, left_out=2, specimens=("140799",), samples=(("10020", "", "112", "ng/dL"),)
+    ),
+    ("roche-cobas-pro", "hl7-analyzers/roche-cobas-pro-qbp.hl7"): Facts(NO_ROUTE),
+    ("roche-cobas-6800", "hl7-analyzers/roche-cobas6800-hiv.hl7"): Facts(
+        results=4,
+        left_out=1,
+        specimens=("BP23-04444",),
+        samples=(("HIV", "", "unknown", ""), ("70241-5", "70241-5", "< Titer min", "")),
+    ),
+    ("abbott-m2000", "astm/abbott-m2000-session.astm"): Facts(
+        results=3,
+        left_out=1,
+        specimens=("DBS23-02212",),
+        samples=(("HIV1mlDBS/F", "", "Not detected", ""), ("HIV1mlDBS/I", "", "Target not detected", "")),
+    ),
+    ("abbott-m2000", "astm/abbott-m2000-below-limit.astm"): Facts(
+        results=3,
+        left_out=1,
+        specimens=("DBS19-002994",),
+        samples=(("HIV1mlDBS/F", "", "<839", "Copies / mL"), ("HIV1mlDBS/I", "", "Detected", "")),
+    ),
+    ("abbott-m2000", "astm/abbott-m2000-escape.astm"): Facts(
+        results=3, left_out=1, specimens=("DB&23-33E22",), samples=(("HIV1mlDBS/F", "", "Not detected", ""),)
+    ),
+    ("abbott-architect", "hl7-analyzers/oe-abbott-architect.hl7"): ARCHITECT,
+    ("abbott-architect", "hl7/openelis__abbott-architect-result.hl7"): ARCHITECT,
+    ("siemens-clinitek", "hl7-analyzers/siemens-clinitek.mllp"): Facts(
+        results=12,
+        specimens=("143",),
+        samples=(
+            ("GLU", "25428-4", "Negative", ""),
+            ("SG", "5811-5", "<=1.005", ""),
+            ("pH", "5803-2", "6.0", ""),
+            ("URO", "", "3.2", "umol/L"),
+            ("COL", "5778-6", "Yellow", ""),
+        ),
+        patients=("010820187",),
+    ),
+    ("siemens-clinitek", "hl7-analyzers/siemens-clinitek-qc.hl7"): Facts(QC, results=10),
+    ("siemens-dca-vantage", "astm/siemens-dca-vantage.astm"): Facts(
+        results=3,
+        specimens=("660",),
+        samples=(
+            ("Alb", "14957-5", "63.7", "mg/L"),
+            ("Crt", "2161-8", "230.8", "mg/dL"),
+            ("Ratio", "9318-7", "27.6", "mg/g"),
+        ),
+        patients=("BU24R554",),
+    ),
+    ("cepheid-genexpert", "astm/cepheid-genexpert-mtb.astm"): Facts(
+        results=84,
+        specimens=("PR25A137",),
+        samples=(
+            ("MTB-RIF/Xpert", "", "NOT DETECTED", ""),
+            ("MTB-RIF/Trace", "", "unknown", ""),
+            ("MTB-RIF/Xpert/rpoB1", "", "error", ""),
+            ("MTB-RIF/Xpert/SPC/Ct", "", "24.7", ""),
+        ),
+    ),
+    ("cepheid-genexpert", "astm/cepheid-genexpert-hbv.astm"): Facts(
+        results=12,
+        specimens=("5928D",),
+        samples=(
+            ("hbv_test", "42595-9", "3078.31", "IU/mL"),
+            ("hbv_test/LOG", "48398-2", "3.49", "log IU/mL"),
+            ("hbv_test/HBV/Ct", "", "27.9", ""),
+        ),
+        patients=("CQE UK NEQAS 20-11-2025",),
+    ),
+    ("cepheid-genexpert", "astm/cepheid-genexpert-french-latin1.astm"): FRENCH,
+    ("cepheid-genexpert", "astm/cepheid-genexpert-french-utf8.astm"): FRENCH,
+    ("cepheid-genexpert", "astm/cepheid-guidance-hivvl-below40.astm"): Facts(
+        results=14,
+        specimens=("HIV-1 30cp",),
+        samples=(
+            ("HIVVL", "20447-9", "DETECTED", ""),
+            ("HIVVL/LOG", "29541-0", "unknown", ""),
+            ("HIVVL/HIV-1/Ct", "", "38.4", ""),
+        ),
+    ),
+    ("cepheid-genexpert", "astm/cepheid-guidance-hivvl-error.astm"): Facts(
+        results=14,
+        specimens=("Error",),
+        samples=(
+            ("HIVVL", "20447-9", "error", ""),
+            ("HIVVL/LOG", "29541-0", "unknown", ""),
+            ("HIVVL/HIV-1", "", "error", ""),
+        ),
+    ),
+    ("cepheid-genexpert", "astm/cepheid-guidance-cov2flursv.astm"): Facts(
+        results=31,
+        specimens=("1_CoV2_c",),
+        samples=(
+            ("COVFLURSVPLUS/SARSCOV2", "94500-6", "POSITIVE", ""),
+            ("COVFLURSVPLUS/FLUA", "92142-9", "NEGATIVE", ""),
+            ("COVFLURSVPLUS/FLUB", "92141-1", "NEGATIVE", ""),
+            ("COVFLURSVPLUS/RSV", "92131-2", "NEGATIVE", ""),
+            ("COVFLURSVPLUS/SARSCOV2/SARS-CoV-2", "", "POS", ""),
+            ("COVFLURSVPLUS/SARSCOV2/SARS-CoV-2/Ct", "", "31.2", ""),
+        ),
+    ),
+    ("cepheid-genexpert", "astm/cepheid-genexpert-queryall.astm"): Facts(NO_ROUTE),
+    ("cepheid-genexpert-hl7", "hl7-analyzers/cepheid-genexpert-oru-r32.hl7"): CT_NG,
+    ("cepheid-genexpert-hl7", "hl7/oeplug__ORU_R30.txt"): CT_NG,
+    ("cepheid-genexpert-hl7", "hl7-analyzers/oe-genexpert.hl7"): MODELLED_GENEXPERT,
+    ("cepheid-genexpert-hl7", "hl7/openelis__genexpert-result.hl7"): MODELLED_GENEXPERT,
+    ("cepheid-genexpert-hl7", "hl7-analyzers/cepheid-manual-oru-reject.hl7"): Facts(
+        specimens=("SpecimenID-888",), patients=("PatientID-1234",)
+    ),
+    ("cepheid-genexpert-hl7", "hl7-analyzers/cepheid-genexpert-qbp-z03.hl7"): Facts(NO_ROUTE),
+    ("cepheid-genexpert-hl7", "hl7-analyzers/cepheid-manual-qbp-z03-s1.hl7"): Facts(NO_ROUTE),
+    ("cepheid-genexpert-hl7", "hl7-analyzers/cepheid-genexpert-qcn-j01.hl7"): Facts(NO_ROUTE),
+    ("cepheid-genexpert-hl7", "hl7-analyzers/cepheid-manual-ssu-u03.hl7"): Facts(NO_ROUTE),
+    ("cepheid-genexpert-hl7", "hl7/oeplug__QBP_Z03.txt"): Facts(NO_ROUTE),
+    ("cepheid-genexpert-hl7", "hl7/oeplug__QCN_J01.txt"): Facts(NO_ROUTE),
+    ("hologic-panther", "astm/hologic-panther-hpv.astm"): Facts(
+        results=7,
+        left_out=4,
+        specimens=("CS23-22443",),
+        samples=(
+            ("HPV/OverallInterpretation", "", "POSITIVE", ""),
+            ("HPV/ICInterpretation", "", "Valid", ""),
+            ("HPV/AnalyteSCO", "", "20.07", ""),
+        ),
+    ),
+    ("abbott-afinion-2", "astm/abbott-afinion2.astm"): Facts(
+        results=1, specimens=("5",), samples=(("HbA1c", "4548-4", "5.9", "%"),), patients=("3643",)
+    ),
+}
+NAMES = tuple(dict.fromkeys(name for name, _ in FACTS))
+each_file = pytest.mark.parametrize(("name", "file"), list(FACTS), ids=lambda value: value.rpartition("/")[2])
+each_pack = pytest.mark.parametrize("name", NAMES)
+
+
+@cache
+def told(name: str, file: str) -> list[Told]:
+    built = channel_of(name)
+    return [judged(built, payload) for payload in payloads_of(built, corpus_file(file).path.read_bytes())]
+
+
+def everything(name: str, file: str, kind: str) -> list[Json]:
+    return [resource for one in told(name, file) for resource in one.all(kind)]
+
+
+def sent(observation: Json) -> str:
+    """The code as it was sent: the last coding, also where a table's stands before it."""
+    return str(observation["code"]["coding"][-1]["code"])
+
+
+def loinc(observation: Json) -> str:
+    return next((one["code"] for one in observation["code"]["coding"] if one.get("system") == LOINC), "")
+
+
+def shown(observation: Json) -> tuple[str, str]:
+    """The value as a person reads it, and the unit of a number: a reason where there is no value."""
+    if quantity := observation.get("valueQuantity"):
+        return f"{quantity.get('comparator', '')}{quantity['value']}", quantity.get("unit", "")
+    if reason := observation.get("dataAbsentReason"):
+        return reason["coding"][0]["code"], ""
+    concept = observation.get("valueCodeableConcept", {})
+    return observation.get("valueString") or concept.get("text", ""), ""
+
+
+@each_pack
+def test_every_file_that_is_evidence_of_a_pack_is_tested_here(name: str) -> None:
+    assert {seen.file for seen in find_pack(name).config.seen} == {file for pack, file in FACTS if pack == name}
+
+
+@each_file
+def test_each_message_ends_as_it_should(name: str, file: str) -> None:
+    assert {one.outcome for one in told(name, file)} == {FACTS[name, file].outcome}
+    for one in told(name, file):
+        assert [faults(document.body) for document, _ in one.verdict.documents] == [[]] * len(one.verdict.documents)
+
+
+@each_file
+def test_the_dialect_keeps_every_record_that_the_index_counts(name: str, file: str) -> None:
+    built = channel_of(name)
+    counted: Counter[str] = Counter()
+    for payload in payloads_of(built, corpus_file(file).path.read_bytes()):
+        parsed = built.message_format.parse(payload, built.routes.options)
+        counted.update(segment.name for segment in parsed.segments)
+    index = corpus_file(file)
+    for kind in ("H", "P", "O", "R", "Q", "C", "M", "PID", "OBR", "OBX"):
+        assert counted[kind] == index.number(kind) or index.folder == "hl7", kind
+
+
+@each_file
+def test_as_many_results_as_the_index_counts_and_none_lost(name: str, file: str) -> None:
+    facts, index = FACTS[name, file], corpus_file(file)
+    assert facts.results == index.number("R") + index.number("OBX") + index.number("obx")
+    assert sum(one.results_in for one in told(name, file)) == facts.results
+    filtered = facts.results if facts.outcome == QC else 0
+    assert len(everything(name, file, "Observation")) + facts.left_out + filtered == facts.results
+
+
+@each_file
+def test_specimens_and_patients_are_those_that_were_sent(name: str, file: str) -> None:
+    for kind, wanted in (("Specimen", FACTS[name, file].specimens), ("Patient", FACTS[name, file].patients)):
+        found = {number["value"] for one in everything(name, file, kind) for number in one["identifier"]}
+        assert found == set(wanted), kind
+
+
+@each_file
+def test_values_and_units_are_those_that_were_sent_under_the_codes_of_the_table(name: str, file: str) -> None:
+    observations = everything(name, file, "Observation")
+    for code, term, value, unit in FACTS[name, file].samples:
+        found = [(loinc(one), *shown(one)) for one in observations if sent(one) == code]
+        assert (term, value, unit) in found, code
+
+
+@each_file
+def test_only_the_main_result_of_a_test_has_its_loinc_code(name: str, file: str) -> None:
+    """A cycle threshold, an analyte, a raw signal: never under the code of the test."""
+    named = {sent(one) for one in everything(name, file, "Observation") if loinc(one)}
+    assert named <= {code for code, term, _, _ in FACTS[name, file].samples if term} | {
+        row.cells["code"] for row in codes_of(find_pack(name)) if row.code
+    }
+    assert not any(code.endswith(("/Ct", "/EndPt", "/Delta Ct", "/P")) for code in named)
+
+
+@each_file
+def test_a_capture_is_recognised_as_its_pack_and_no_other(name: str, file: str) -> None:
+    mapper = Mapper(())
+    for found in messages_in(corpus_file(file).path.read_bytes()):
+        assert [pack.name for pack, _ in recognise(mapper.read(found))] == [name]
+
+
+# -- from the line -------------------------------------------------------------------------------------------------
+
+FRAMED = [
+    (name, file)
+    for name, file in FACTS
+    if corpus_file(file).facts.get("framing") in ("e1381", "mllp") and corpus_file(file).number("cs_bad") == 0
+]
+
+
+def chunks(file: str) -> list[bytes]:
+    """As the bytes came, where that was kept; else in pieces of seven, with the ENQ that some captures lack."""
+    path = corpus_file(file).path
+    data = path.read_bytes()
+    kept = path.with_name(path.name + ".chunks.json")
+    if kept.is_file():
+        came = [bytes(one) for one in json.loads(kept.read_text(encoding="utf-8"))]
+        assert b"".join(came) == data
+        return came
+    if b"\x02" in data and b"\x05" not in data:
+        data = data.replace(b"\x02", b"\x05\x02", 1)
+    return [data[at : at + 7] for at in range(0, len(data), 7)]
+
+
+@pytest.mark.parametrize(("name", "file"), FRAMED, ids=lambda value: value.rpartition("/")[2])
+def test_what_comes_over_the_line_gives_the_same_as_the_file(name: str, file: str) -> None:
+    built = channel_of(name)
+    messages, noticed = received(built, [*chunks(file), b"\x04" if file.startswith("astm/") else b"\r"])
+    assert "bad-checksum" not in {fault.kind for fault in noticed}
+    over_the_line = [judged(built, payload) for payload in messages]
+    assert [one.outcome for one in over_the_line] == [one.outcome for one in told(name, file)]
+    ours = [(sent(one), *shown(one)) for came in over_the_line for one in came.all("Observation")]
+    assert ours == [(sent(one), *shown(one)) for one in everything(name, file, "Observation")]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "damage"),
+    [
+        ("roche-cobas-c111", "astm/roche-c111.astm", (b"40.13", b"60.13")),
+        ("roche-cobas-e411", "astm/roche-e411-multiframe.astm", (b"132.1", b"732.1")),
+        ("abbott-m2000", "astm/abbott-m2000-session.astm", (b"Not detected", b"Now detected")),
+    ],
+)
+def test_a_frame_with_a_changed_byte_is_no_result(name: str, file: str, damage: tuple[bytes, bytes]) -> None:
+    data = b"".join(chunks(file))
+    assert damage[0] in data
+    messages, noticed = received(channel_of(name), [data.replace(*damage, 1), b"\x04"])
+    assert "bad-checksum" in {fault.kind for fault in noticed}
+    assert not any(damage[1] in payload for payload in messages)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "damage", "reason"),
+    [
+        ("roche-cobas-c111", "astm/roche-c111.astm", (b"N||F||$SYS$", b"N||Z||$SYS$"), "UNMAPPED_STATUS"),
+        ("abbott-m2000", "astm/abbott-m2000-below-limit.astm", (b"||||R||", b"||||Y||"), "UNMAPPED_STATUS"),
+        ("siemens-dca-vantage", "astm/siemens-dca-vantage.astm", (b"mg/L||||F|", b"mg/L||||5.0|"), "UNMAPPED_STATUS"),
+        (
+            "siemens-clinitek",
+            "hl7-analyzers/siemens-clinitek.mllp",
+            (b"Negative||||||F", b"Negative||||||?"),
+            "UNMAPPED_STATUS",
+        ),
+        (
+            "roche-cobas-pro",
+            "hl7-analyzers/roche-cobas-pro-c503-oul.hl7",
+            (b"N^^HL70078|||F", b"N^^HL70078|||U"),
+            "mapped",
+        ),
+        (
+            "roche-cobas-pro",
+            "hl7-analyzers/roche-cobas-pro-c503-oul.hl7",
+            (b"|1|32.2|mg/L^^99ROC||N^^HL70078|||F", b"|1||mg/L^^99ROC||N^^HL70078|||U"),
+            "mapped",  # it has the value that was sent before; dead where the journal knows none
+        ),
+        (
+            "cepheid-genexpert",
+            "astm/cepheid-guidance-hivvl-error.astm",
+            (b"^^^HIVVL^Xpert HIV-1 Viral Load XC^3^^|", b"|"),
+            "NO_IDENTITY",
+        ),
+        ("abbott-afinion-2", "astm/abbott-afinion2.astm", (b"|P|1|2024", b"|Q|1|2024"), QC),
+        ("siemens-dca-vantage", "astm/siemens-dca-vantage.astm", (b"|P||2024", b"|D||2024"), "NOT_PRODUCTION"),
+        ("cepheid-genexpert", "astm/cepheid-guidance-hivvl-below40.astm", (b"L|1|N", b"L|1|E"), "SENDER_ABORTED"),
+    ],
+)
+def test_what_is_wrong_in_a_message_is_its_reason(
+    name: str, file: str, damage: tuple[bytes, bytes], reason: str
+) -> None:
+    built = channel_of(name)
+    for payload in payloads_of(built, corpus_file(file).path.read_bytes()):
+        assert damage[0] in payload
+        assert judged(built, payload.replace(*damage)).outcome == reason
+
+
+def test_a_viral_load_of_another_roche_system_goes_through_the_pack_of_the_6800() -> None:
+    """Which model it is does not say; its layout is the same."""
+    built = channel_of("roche-cobas-6800")
+    (payload,) = payloads_of(built, corpus_file("hl7-analyzers/vlsm-cobas-hivvl.hl7").path.read_bytes())
+    (observation,) = judged(built, payload).all("Observation")
+    assert (sent(observation), *shown(observation)) == ("HIVVL", "1250", "copies/mL")
+
+
+# -- codes ---------------------------------------------------------------------------------------------------------
+
+# Pack -> the model in the reference that says which analyzer sends which code.
+MODELS = {
+    "roche-cobas-c111": "Roche cobas c111",
+    "roche-cobas-c311": "Roche cobas c311",
+    "roche-cobas-e411": "Roche cobas e411",
+    "roche-cobas-pro": "Roche cobas pro",
+    "roche-cobas-6800": "Roche cobas 6800/8800",
+    "abbott-m2000": "Abbott m2000 RealTime",
+    "abbott-architect": "Abbott Architect",
+    "siemens-clinitek": "Siemens Clinitek",
+    "siemens-dca-vantage": "Siemens DCA Vantage",
+    "cepheid-genexpert": "Cepheid GeneXpert (ASTM)",
+    "hologic-panther": "Hologic Panther",
+    "abbott-afinion-2": "Abbott Afinion 2",
+}
+# The row of a code table -> how the reference writes that code, where it is not the same.
+WRITTEN = {
+    "HBSAG": "HBsAg",
+    "Xpert HIV-1 Viral Load XC": "HIVVL",
+    "Xpert HIV-1 Viral Load XC/LOG": "HIVVL ... LOG",
+    "Xpert HBV Viral Load": "hbv_test",
+    "Xpert HBV Viral Load/LOG": "hbv_test ... LOG",
+    "Xpress SARS-CoV-2_Flu_RSV plus/SARS-CoV-2": "COVFLURSVPLUS / SARSCOV2",
+    "Xpress SARS-CoV-2_Flu_RSV plus/Flu A": "COVFLURSVPLUS / FLUA",
+    "Xpress SARS-CoV-2_Flu_RSV plus/Flu B": "COVFLURSVPLUS / FLUB",
+    "Xpress SARS-CoV-2_Flu_RSV plus/RSV": "COVFLURSVPLUS / RSV",
+}
+# Rows of the reference with a LOINC code that no table of these packs takes up, and why.
+NOT_TAKEN = {
+    "Roche cobas e411": "application numbers are given at each site",
+    "Cepheid GeneXpert (ASTM)": "host test codes are given at each site; MTB and RIF: the specimen decides, or no name",
+    "Abbott m2000 RealTime": "a dried blood spot has another term",
+    "Siemens Clinitek": "URO comes as a number, the term is present or not",
+    "Roche cobas 6800/8800": "it sends LOINC itself",
+}
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not beside the repository")
+@pytest.mark.parametrize("name", MODELS)
+def test_every_mapped_code_is_that_of_the_evidence_and_no_evidence_is_overlooked(name: str) -> None:
+    known = {
+        (row["transmitted_code"], row["loinc"]) for row in evidence() if row["maker_model"].startswith(MODELS[name])
+    }
+    mapped = {
+        (WRITTEN.get(row.cells["code"], row.cells["code"]), row.code)
+        for row in codes_of(find_pack(name))
+        if row.code is not None
+    }
+    assert mapped <= known
+    left = {row for row in known - mapped if row[1]}
+    assert not left or MODELS[name] in NOT_TAKEN, left
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference tables are not beside the repository")
+@each_pack
+def test_each_term_was_checked_and_fits_the_unit_and_scale_of_its_row(name: str) -> None:
+    lines = (REFERENCE / "loinc-lab.tsv").read_text(encoding="utf-8").splitlines()
+    header = lines[0].split("\t")
+    terms = {cells["loinc"]: cells for cells in (dict(zip(header, line.split("\t"), strict=False)) for line in lines)}
+    for row in codes_of(find_pack(name)):
+        if row.code is None:
+            continue
+        term = terms[row.code]
+        assert row.cells["display"] == term["long_common_name"]
+        assert (row.cells.get("scale") == "Ord") == (term["scale"] == "Ord")
+        if term["scale"] in ("Ord", "Nom"):
+            assert row.ucum is None
+            assert row.cells.get("type") != "NM"
+        elif row.ucum is not None:
+            same = {term["ucum_unit"], *re.findall(r"([^;= ]+)=", term["alt_units"])}
+            assert row.ucum in same | EQUAL_UNITS.get(row.code, set()), row.name
+
+
+# Units in which a term may be reported beside those of the reference: the same kind of quantity.
+EQUAL_UNITS = {"1751-7": {"g/L"}, "14957-5": {"mg/L"}, "20447-9": {"{copies}/mL"}}

@@ -1,0 +1,296 @@
+"""Retry, dismiss and replay: what changes, what stays, and what the journal says about it afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.actions import hold_decisions as deciding
+from engine.actions.actions import Acts
+from engine.actions.control import RefusedError
+from engine.actions.selection import Selection, letters, messages
+from engine.model.clock import SystemClock
+from engine.model.errors import LabRelayError, StoreError
+from engine.model.message import FormatOptions, MapContext, Received
+from engine.model.reasons import Reason
+from engine.processing.process import ChannelRoutes, Route
+from engine.store.journal import Journal
+from tests.support.filled_journal import (
+    CHANNEL,
+    DELIVERED,
+    DESTINATION,
+    INCOMPLETE,
+    REFUSED,
+    UNMAPPED,
+    WAITING,
+    fill_journal,
+)
+from tests.support.waiting import until
+
+ROUTES = ChannelRoutes(
+    channel=CHANNEL,
+    message_format=hl7v2,
+    media_type="x-application/hl7-v2+er7",
+    options=FormatOptions(),
+    routes=(Route(when=None, program=None, to=(DESTINATION,)),),
+    context=MapContext(channel=CHANNEL),
+)
+
+
+class Site:
+    """A journal, acts on it, and the lanes that were woken."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.woken: list[tuple[str, str, int]] = []
+        self.routes = {CHANNEL: ROUTES}
+        self.acts = Acts(journal, channels=lambda: self.routes, look_again=lambda *lane: self.woken.append(lane))
+
+    def state(self, message: int) -> str:
+        trace = self.journal.message(message)
+        assert trace is not None
+        return trace.message.state
+
+    def deliveries(self, message: int) -> list[str]:
+        trace = self.journal.message(message)
+        assert trace is not None
+        return [delivery.state for delivery in trace.deliveries]
+
+
+@pytest_asyncio.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    await asyncio.to_thread(fill_journal, tmp_path)
+    journal = Journal.open(tmp_path, clock=SystemClock())
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    site = Site(journal)
+    yield site
+    await site.acts.stop()
+    await journal.stop()
+
+
+async def test_a_selection_means_numbers_or_a_filter_or_all(site: Site) -> None:
+    found = letters(site.journal, Selection(all=True))
+    assert [(letter.message_id, bool(letter.delivery_id)) for letter in found] == [
+        (REFUSED, True),
+        (UNMAPPED, False),
+        (INCOMPLETE, False),
+    ]
+    assert [letter.message_id for letter in letters(site.journal, Selection(ids=(REFUSED, DELIVERED)))] == [REFUSED]
+    assert [letter.message_id for letter in letters(site.journal, Selection(reason="UNMAPPED_CODE"))] == [UNMAPPED]
+    assert letters(site.journal, Selection(destination="other")) == []
+    assert messages(site.journal, Selection(channel=CHANNEL)) == [DELIVERED, REFUSED, WAITING]
+    assert messages(site.journal, Selection(ids=(WAITING, UNMAPPED))) == [WAITING]
+
+
+async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(site: Site) -> None:
+    answer = await site.acts.retry(Selection(reason="REFUSED"), actor="anita")
+
+    assert answer["count"] == 1
+    assert answer["done"]["requeued"] == 1
+    assert site.deliveries(REFUSED) == ["waiting"]
+    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+    claimed = await site.journal.claim(CHANNEL, DESTINATION, 10)
+    assert [delivery.message_id for delivery in claimed] == [REFUSED, WAITING]
+    assert claimed[0].manual
+
+
+async def test_a_retried_message_is_processed_again_with_what_is_in_force(site: Site) -> None:
+    answer = await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita")
+
+    assert answer["done"]["processed"] == 1
+    assert site.state(UNMAPPED) == "mapped"
+    assert site.deliveries(UNMAPPED) == ["waiting"]
+    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+
+
+async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
+    site.routes = {}
+    assert (await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["skipped"] == 1
+
+    never = ChannelRoutes(**{**{name: getattr(ROUTES, name) for name in ROUTES.__slots__}, "routes": ()})
+    site.routes = {CHANNEL: never}
+    assert (await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["still_dead"] == 1
+    trace = site.journal.message(UNMAPPED)
+    assert trace is not None
+    assert (trace.message.state, trace.message.reason) == ("dead", Reason.NO_ROUTE.value)
+
+
+@pytest.mark.parametrize("verb", ["dismiss", "retry"])
+async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """What the first transaction has changed is durable, and nobody else tells the lane."""
+    monkeypatch.setattr(deciding, "AT_ONCE", 1)
+    await site.journal.claim(CHANNEL, DESTINATION, 10)
+    (waiting,) = site.journal.deliveries([WAITING])
+    await site.journal.bury(waiting.id, reason=Reason.CONFLICT)
+    asked = 0
+
+    def failing(act: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **more: object) -> object:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                raise StoreError("the queue is full")
+            return act(*args, **more)
+
+        return wrapped
+
+    for name in ("dismiss", "requeue"):
+        monkeypatch.setattr(site.journal, name, failing(getattr(site.journal, name)))
+    act = site.acts.dismiss if verb == "dismiss" else site.acts.retry
+    with pytest.raises(StoreError):
+        await act(Selection(ids=(REFUSED, WAITING)), actor="anita", because="ours is right")
+
+    changed = {"dismiss": ["dismissed", "dead"], "retry": ["waiting", "dead"]}[verb]
+    assert site.deliveries(REFUSED) + site.deliveries(WAITING) == changed
+    assert [lane[:2] for lane in site.woken] == [(CHANNEL, DESTINATION)]
+
+
+async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
+    answer = await site.acts.retry(Selection(ids=(INCOMPLETE,)), actor="anita")
+
+    assert answer["done"]["skipped"] == 1
+    assert site.state(INCOMPLETE) == "incomplete"
+
+
+@pytest.mark.parametrize("verb", ["dismiss", "retry"])
+async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, verb: str) -> None:
+    act = site.acts.dismiss if verb == "dismiss" else site.acts.retry
+    counted = await act(Selection(all=True), actor="anita", because="known", dry_run=True)
+    later = await site.journal.append(Received(channel=CHANNEL, payload=b"later", received_us=0), repeat_window_s=1.0)
+    await site.journal.map_done(later.id, channel=CHANNEL, routes=[], state="dead", reason=Reason.UNREADABLE)
+    assert len(letters(site.journal, Selection(all=True))) == counted["count"] + 1
+
+    done = await act(
+        Selection(all=True, counted_us=counted["counted_us"]), actor="anita", because="known", dry_run=False
+    )
+    assert done["count"] == counted["count"] == 3
+    assert site.state(later.id) == "dead"
+    assert Selection(counted_us=1).is_empty
+
+
+async def test_a_clock_that_was_set_back_hides_no_dead_letter(site: Site) -> None:
+    site.acts._now_us = lambda: 1
+    counted = await site.acts.dismiss(Selection(all=True), actor="anita", because="known", dry_run=True)
+    chosen = Selection(all=True, counted_us=counted["counted_us"])
+    assert (await site.acts.dismiss(chosen, actor="anita", because="known"))["done"] == {"dismissed": 3}
+
+
+async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
+    with pytest.raises(RefusedError, match="reason"):
+        await site.acts.dismiss(Selection(all=True), actor="anita", because="  ")
+    answer = await site.acts.dismiss(Selection(all=True), actor="anita", because="duplicate order")
+
+    assert answer["done"] == {"dismissed": 3}
+    assert (site.state(UNMAPPED), site.state(INCOMPLETE), site.deliveries(REFUSED)) == (
+        "dismissed",
+        "dismissed",
+        ["dismissed"],
+    )
+    newest = site.journal.acts(limit=1)[0]
+    assert (newest.actor, newest.verb, newest.what["reason"]) == ("anita", "dismiss", "duplicate order")
+
+
+async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: Site) -> None:
+    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", rate=1000)
+
+    assert answer["done"] == {"messages": 1, "deliveries": 1}
+    trace = site.journal.message(DELIVERED)
+    assert trace is not None
+    assert [delivery.state for delivery in trace.deliveries] == ["delivered", "waiting"]
+    assert len({delivery.key for delivery in trace.deliveries}) == 1
+    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+
+
+async def test_a_replay_is_of_what_went_to_a_destination(site: Site) -> None:
+    elsewhere = Selection(ids=(DELIVERED,), destination="other")
+    assert (await site.acts.replay(elsewhere, actor="anita", rate=1000))["count"] == 0
+    with pytest.raises(LabRelayError, match="dlq retry"):
+        await site.acts.replay(Selection(state="dead"), actor="anita")
+
+
+async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_the_same(site: Site) -> None:
+    chosen = Selection(ids=(DELIVERED, REFUSED))
+    dry = await site.acts.replay(chosen, actor="anita", to="other", dry_run=True)
+    assert (dry["count"], dry["new"]) == (1, 1)
+    for again in range(2):
+        answer = await site.acts.replay(chosen, actor="anita", to="other", rate=1000)
+        assert answer["done"] == {"messages": 1, "deliveries": 1}
+        for delivery in await site.journal.claim(CHANNEL, "other", 9):
+            await site.journal.settle(delivery.id, delivered_us=1 + again)
+    trace = site.journal.message(DELIVERED)
+    assert trace is not None
+    there = [delivery for delivery in trace.deliveries if delivery.destination == "other"]
+    assert [delivery.state for delivery in there] == ["delivered"] * 2
+    assert len({delivery.key for delivery in there}) == 1
+    assert there[0].key != trace.deliveries[0].key
+    assert site.woken[-1] == (CHANNEL, "other", 1)
+
+
+async def test_a_replay_to_another_destination_sends_only_what_it_takes(site: Site) -> None:
+    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", to="other", takes="x-application/hl7")
+    assert answer["done"] == {"messages": 1, "deliveries": 0}
+
+
+async def test_what_was_dismissed_is_sent_again_only_where_somebody_says_so(site: Site) -> None:
+    await site.acts.dismiss(Selection(ids=(REFUSED,)), actor="anita", because="seen")
+    assert (await site.acts.replay(Selection(ids=(REFUSED,)), actor="anita"))["count"] == 0
+    asked = Selection(ids=(REFUSED,), state="dismissed")
+    assert (await site.acts.replay(asked, actor="anita"))["done"] == {"messages": 1, "deliveries": 1}
+    assert site.deliveries(REFUSED) == ["dismissed", "waiting"]
+
+
+def test_the_act_of_a_replay_has_no_number_of_a_specimen_in_it() -> None:
+    by_number = Selection(specimen="26-4711", destination="fhir")
+    assert by_number.without_numbers([3, 5]) == Selection(ids=(3, 5), destination="fhir")
+    assert Selection(channel="a").without_numbers([3]) == Selection(channel="a")
+
+
+async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
+    before = site.journal.acts()
+    everything = Selection(all=True)
+    assert (await site.acts.retry(everything, actor="anita", dry_run=True))["count"] == 3
+    assert (await site.acts.dismiss(everything, actor="anita", because="x", dry_run=True))["count"] == 3
+    assert (await site.acts.replay(everything, actor="anita", dry_run=True))["count"] == 1
+
+    assert site.journal.acts() == before
+    assert len(letters(site.journal, everything)) == 3
+
+
+async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Site) -> None:
+    answer = await site.acts.retry(Selection(reason="REFUSED"), actor="anita")
+    end, begin = site.journal.acts(limit=2)
+
+    assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
+    assert begin.what["selection"] == {"reason": "REFUSED"}
+    assert (end.ended, end.what["requeued"]) == (begin.id, 1)
+    assert site.journal.open_acts() == []
+
+
+async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Site) -> None:
+    site.acts.replays._waits = lambda channel, destination: "live messages go first"
+    await site.acts.replay(Selection(all=True), actor="anita", within_s=0)
+    await until(lambda: bool(site.journal.open_acts()))
+    await site.acts.stop()
+    cut = site.journal.open_acts()
+    assert [act.verb for act in cut] == ["replay"]
+
+    await site.acts.give_up(act.id for act in cut)
+
+    assert site.journal.open_acts() == []
+    assert site.journal.acts(limit=1)[0].what == {"interrupted": True}
+    assert [one.number for one in site.journal.unfinished_replays()] == [cut[0].id], "it can be taken up again"
+
+
+def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:
+    chosen = Selection(ids=(1, 2), channel="a", reason="REFUSED", after_us=5)
+    assert Selection.from_json(chosen.to_json()) == chosen
+    assert Selection().is_empty
+    for junk in (None, [], {"colour": "red"}, {"ids": "1"}, {"ids": ["x"]}, {"channel": 5}, {"all": "yes"}):
+        with pytest.raises(LabRelayError):
+            Selection.from_json(junk)

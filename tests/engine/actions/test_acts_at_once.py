@@ -1,0 +1,274 @@
+"""Several people at once, and what takes its time: what an act has chosen may be another's by the time it is done."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.actions.actions import Acts
+from engine.actions.selection import Selection
+from engine.model.clock import SystemClock
+from engine.model.errors import LabRelayError
+from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
+from engine.model.reasons import Reason
+from engine.model.records import Routed
+from engine.processing.process import ChannelRoutes, Route
+from engine.store.journal import Journal
+from tests.support.channels import MemoryStream, block, channel, hl7
+from tests.support.filled_journal import (
+    CHANNEL,
+    DELIVERED,
+    DESTINATION,
+    REFUSED,
+    UNMAPPED,
+    WAITING,
+    WINDOW_S,
+    fill_journal,
+    payload,
+)
+from tests.support.journals import received
+from tests.support.plant import LineProgram
+from tests.support.waiting import until
+
+ROUTES = ChannelRoutes(
+    channel=CHANNEL,
+    message_format=hl7v2,
+    media_type="x-application/hl7-v2+er7",
+    options=FormatOptions(),
+    routes=(Route(when=None, program=None, to=(DESTINATION,)),),
+    context=MapContext(channel=CHANNEL),
+)
+HGB = Report(key=b"order-1-today---", patient=b"ann-------------")
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    await asyncio.to_thread(fill_journal, tmp_path)
+    journal = Journal.open(tmp_path, clock=SystemClock())
+    journal.recover()
+    journal.start(asyncio.get_running_loop())
+    yield journal
+    await journal.stop()
+
+
+@pytest_asyncio.fixture
+async def acts(journal: Journal) -> AsyncIterator[Acts]:
+    acts = Acts(journal, channels=lambda: {CHANNEL: ROUTES})
+    yield acts
+    await acts.stop()
+
+
+def states(journal: Journal, message: int) -> tuple[str, list[str]]:
+    trace = journal.message(message)
+    assert trace is not None
+    return trace.message.state, [delivery.state for delivery in trace.deliveries]
+
+
+def between(journal: Journal, monkeypatch: pytest.MonkeyPatch, what: Callable[[], Any]) -> None:
+    """Let ``what`` happen once: after a retry has chosen, as the row of its act is stored."""
+    act = journal.act
+    happened: list[int] = []
+
+    async def first(*args: Any, **more: Any) -> int:
+        number = await act(*args, **more)
+        if not happened:
+            happened.append(number)
+            await what()
+        return number
+
+    monkeypatch.setattr(journal, "act", first)
+
+
+async def edit(acts: Acts, message: int, before: bytes, after: bytes) -> int:
+    answer = await acts.edit(message, payload(message).replace(before, after), actor="bela", because="wrong tube")
+    return int(answer["message"])
+
+
+async def test_what_was_corrected_meanwhile_is_not_processed_again(
+    journal: Journal, acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between(journal, monkeypatch, lambda: edit(acts, UNMAPPED, b"F3", b"F33"))
+    answer = await acts.retry(Selection(ids=(UNMAPPED,)), actor="anita")
+
+    assert states(journal, UNMAPPED) == ("dismissed", []), "the corrected message has taken its place"
+    assert answer["done"]["skipped"] == 1
+    assert answer["done"]["processed"] == 0
+
+
+async def test_what_was_dismissed_meanwhile_stays_so(
+    journal: Journal, acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between(
+        journal, monkeypatch, lambda: acts.dismiss(Selection(ids=(UNMAPPED,)), actor="bela", because="another patient")
+    )
+    answer = await acts.retry(Selection(ids=(UNMAPPED,)), actor="anita")
+
+    assert states(journal, UNMAPPED) == ("dismissed", [])
+    assert answer["done"]["skipped"] == 1
+
+
+async def test_two_who_retry_the_same_message_have_it_sent_once(journal: Journal, acts: Acts) -> None:
+    first, second = await asyncio.gather(
+        acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"), acts.retry(Selection(ids=(UNMAPPED,)), actor="bela")
+    )
+
+    assert first["done"]["processed"] + second["done"]["processed"] == 1
+    assert states(journal, UNMAPPED) == ("mapped", ["waiting"])
+
+
+async def test_a_dead_delivery_that_was_replaced_meanwhile_is_not_sent(
+    journal: Journal, acts: Acts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def reprocessed() -> None:
+        """As `labrelay reprocess --apply` stores it: a newer revision, which is delivered."""
+        route = Routed(document=Document(body=b'{"newer": true}'), destinations=(DESTINATION,))
+        await journal.map_done(REFUSED, routes=[route], state="mapped", again=True)
+        for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
+            await journal.settle(delivery.id, delivered_us=1)
+
+    between(journal, monkeypatch, reprocessed)
+    answer = await acts.retry(Selection(ids=(REFUSED,)), actor="anita")
+
+    assert states(journal, REFUSED) == ("mapped", ["superseded", "delivered"])
+    assert answer["done"]["skipped"] == 1
+
+
+async def test_what_was_corrected_is_not_mapped_again_in_its_old_words(journal: Journal, acts: Acts) -> None:
+    """Its dead delivery was closed by the correction, and what of it was delivered stands as it is."""
+    new = await edit(acts, REFUSED, b"F2", b"F22")
+    before = states(journal, REFUSED)
+    route = Routed(document=Document(body=b'{"newer": true}'), destinations=(DESTINATION,))
+    outcome = await journal.map_done(REFUSED, routes=[route], state="mapped", again=True)
+
+    assert outcome.already
+    assert states(journal, REFUSED) == before
+    assert states(journal, new)[0] == "stored"
+
+
+async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Journal, acts: Acts) -> None:
+    """Refused by one destination, on its way to another that is down: there, too, it would be what was wrong."""
+    stored = await journal.append(received(payload(9), channel=CHANNEL, control_id="C9"), repeat_window_s=WINDOW_S)
+    route = Routed(document=Document(body=b"{}"), destinations=(DESTINATION, "down"))
+    await journal.map_done(stored.id, routes=[route], state="mapped")
+    for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
+        if delivery.message_id == stored.id:
+            await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    looked: list[tuple[str, str, int]] = []
+    acts._look_again = lambda *lane: looked.append(lane)
+
+    answer = await acts.edit(stored.id, payload(9).replace(b"F9", b"F99"), actor="bela", because="wrong tube")
+    assert states(journal, stored.id) == ("mapped", ["dismissed", "dismissed"])
+    assert states(journal, int(answer["message"])) == ("stored", [])
+    assert (CHANNEL, "down", 0) in looked, "what waits in memory is given back, and not found again"
+    assert await journal.claim(CHANNEL, "down", 10) == []
+
+
+async def _deliver(journal: Journal, message: int) -> None:
+    """Deliver what waits of a message."""
+    claimed = await journal.claim(CHANNEL, DESTINATION, 10)
+    for delivery in claimed:
+        if delivery.message_id == message:
+            await journal.settle(delivery.id, delivered_us=1)
+    await journal.unclaim([delivery.id for delivery in claimed if delivery.message_id != message])
+
+
+async def _map(journal: Journal, message: int) -> None:
+    route = Routed(document=Document(body=b"%d" % message, reports=(HGB,)), destinations=(DESTINATION,))
+    await journal.map_done(message, routes=[route], state="mapped")
+
+
+async def _newer(journal: Journal) -> int:
+    stored = await journal.append(received(b"MSH|newer", channel=CHANNEL, control_id="N"), repeat_window_s=WINDOW_S)
+    await _map(journal, stored.id)
+    return stored.id
+
+
+async def test_a_correction_of_an_older_result_does_not_replace_a_newer_one(journal: Journal, acts: Acts) -> None:
+    newer = await _newer(journal)
+    await _deliver(journal, newer)
+    corrected = await edit(acts, UNMAPPED, b"14.3", b"13.3")
+    await _map(journal, corrected)
+
+    (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == corrected]
+    assert delivery.manual, "the guard is asked before it is sent"
+    assert await journal.overtaken_before_sent(delivery)
+
+
+async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journal: Journal, acts: Acts) -> None:
+    newer = await _newer(journal)
+    for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
+        if delivery.message_id == newer:
+            await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    corrected = await edit(acts, UNMAPPED, b"14.3", b"13.3")
+    await _map(journal, corrected)
+    await _deliver(journal, corrected)
+
+    await acts.retry(Selection(ids=(newer,)), actor="anita")
+    (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == newer]
+    assert not await journal.overtaken_before_sent(delivery), "the corrected message is as old as what it was made of"
+
+
+async def test_a_correction_replaces_what_came_before_its_original(journal: Journal, acts: Acts) -> None:
+    """And a correction of a correction stands where the first of them stood."""
+    first = await edit(acts, UNMAPPED, b"14.3", b"13.3")
+    await journal.map_done(first, state="dead", reason=Reason.UNMAPPED_CODE)
+    newer = await _newer(journal)
+    await _deliver(journal, newer)
+    content = payload(UNMAPPED).replace(b"14.3", b"12.3")
+    second = int((await acts.edit(first, content, actor="bela", because="again"))["message"])
+    await _map(journal, second)
+    (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == second]
+    assert await journal.overtaken_before_sent(delivery)
+    await journal.unclaim([delivery.id])
+
+
+async def test_two_who_take_up_a_replay_have_one(journal: Journal, acts: Acts) -> None:
+    number = await journal.replay_begin(
+        actor="anita", what={"selection": {"all": True}, "to": "", "takes": "", "rate": 50.0}, total=1, last=WAITING
+    )
+    answers = await asyncio.gather(
+        *(acts.resume(number, actor=who) for who in ("anita", "bela")), return_exceptions=True
+    )
+
+    assert {type(one) for one in answers} == {dict, LabRelayError}, answers
+    assert [act.what for act in journal.acts(limit=9) if "resumed" in act.what] == [{"resumed": number, "behind": 0}]
+    assert states(journal, DELIVERED) == ("mapped", ["delivered", "waiting"])
+    assert journal.unfinished_replay(number) is None
+
+
+class HeldUp(LineProgram):
+    """A mapping that takes until the test lets it go on; so does one of ten thousand messages, for whoever waits."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.was_let_go = False
+
+    def apply(self, parsed: Parsed, context: MapContext) -> Mapped:
+        self.begun.set()
+        self.was_let_go = self.go_on.wait(60.0)
+        return Mapped(documents=(Document(body=b"mapped"),))
+
+
+async def test_analyzers_are_answered_while_dead_messages_are_mapped_again(journal: Journal) -> None:
+    mapping = HeldUp()
+    routes = replace(ROUTES, routes=(Route(when=None, program=mapping, to=(DESTINATION,)),))
+    acts = Acts(journal, channels=lambda: {CHANNEL: routes})
+    stream, listening = MemoryStream(), channel(journal)
+    serving = asyncio.create_task(listening.handle(stream))
+    retrying = asyncio.create_task(acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))
+    await until(mapping.begun.is_set)
+    stream.feed(block(hl7("4711")))
+    await until(lambda: stream.codes == ["AA"])
+    assert not retrying.done()
+    mapping.go_on.set()
+    assert (await retrying)["done"]["processed"] == 1
+    assert mapping.was_let_go, "nothing else could be done while it mapped"
+    stream.end()
+    await serving
+    await acts.stop()

@@ -1,0 +1,107 @@
+"""Messages are found by the numbers that they bear, also by the worker's verdict, and the numbers stand nowhere."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from adapters.codecs.astm import records as astm_records
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.message import FormatOptions
+from engine.model.records import Filter
+from engine.model.search_keys import MOST, NOT_ALL, Number, numbers_in, own_number
+from engine.store.operations import search_index as numbered
+from tests.support.journals import WINDOW_S, received, running, store
+from tests.support.running import hl7_channel, running_site
+from tests.support.senders import send_blocks
+
+
+def from_hl7(*segments: str) -> set[tuple[str, str]]:
+    text = "\r".join(["MSH|^~\\&|A|L|H|L|20260301101530||ORU^R01|M1|P|2.5.1", *segments, ""])
+    return {(one.kind, one.text) for one in numbers_in(hl7v2.parse(text.encode(), FormatOptions()))}
+
+
+def from_astm(*records: str) -> set[tuple[str, str]]:
+    text = "\r".join(["H|\\^&|||A|||||||P|1|20260301101530", *records, "L|1|N", ""])
+    return {(one.kind, one.text) for one in numbers_in(astm_records.parse(text.encode(), FormatOptions()))}
+
+
+def test_each_number_of_a_patient_counts_by_itself() -> None:
+    assert from_hl7("PID|1|old-1|P77^^^HOSP^MR~9988^^^GOV^NI|alt^x||Rao^Anil") == {
+        ("patient", "OLD-1"), ("patient", "P77"), ("patient", "9988"), ("patient", "ALT"),
+    }  # fmt: skip
+    assert from_astm("P|1|prac-1|LAB-2|3^x||Rao^Anil") == {
+        ("patient", "PRAC-1"), ("patient", "LAB-2"), ("patient", "3"),
+    }  # fmt: skip
+
+
+def test_specimens_and_orders() -> None:
+    found = from_hl7("SPM|1|s1&lis^s2&ana", "ORC|RE|o1^his|f1|g1", "OBR|1|o2^his|f2^lis|GLU", "SAC|||c1^x")
+    assert {text for kind, text in found if kind == "specimen"} == {"S1", "S2", "O1", "F1", "G1", "O2", "F2", "C1", "X"}
+    assert from_astm("P|1", "O|1|26-4711^rack^5|ana-9|^^^GLU") == {("specimen", "26-4711"), ("specimen", "ANA-9")}
+
+
+def test_an_escaped_sign_is_the_sign_that_a_label_shows() -> None:
+    assert from_hl7("PID|1||A\\T\\B\\S\\1") == {("patient", "A&B^1")}
+
+
+@pytest.mark.parametrize("text", ["", '""', "  ", "x" * 101, "1\x7f2"])
+def test_what_nobody_can_type_is_no_number(text: str) -> None:
+    assert from_hl7(f"PID|1||{text}") == set()
+    assert own_number(text) in ((), (Number("control", '""'),))
+
+
+def test_a_message_with_more_numbers_than_are_kept() -> None:
+    records = [f"O|{n}|S{n}||^^^GLU" for n in range(1, MOST + 50)]
+    numbers = from_astm("P|1", *records)
+    assert (len(numbers), NOT_ALL in numbers) == (MOST + 1, True)
+    assert NOT_ALL not in from_astm("P|1", *records[:MOST])
+
+
+async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        payloads = [b"%d" % n for n in range(1, 2100)]
+        stored = await asyncio.gather(*[journal.append(received(one), repeat_window_s=WINDOW_S) for one in payloads])
+        wanted = (stored[0], stored[1030], stored[2098])
+        for one in wanted:
+            numbers = (Number("patient", "P77"), Number("specimen", "S1"), Number("control", "M1"))
+            await journal.map_done(one.id, state="filtered", numbers=numbers)
+        await journal.map_done(stored[5].id, state="filtered", numbers=(Number("specimen", "P77"),))
+        ids = [one.id for one in reversed(wanted)]
+        assert [view.id for view in journal.messages(Filter(patient=" p77 "))] == ids
+        assert [view.id for view in journal.messages(Filter(specimen="s1", channel="chem"))] == ids
+        assert [view.id for view in journal.messages(Filter(number="M1", patient="P77"), before_id=ids[0])] == ids[1:]
+        assert [view.id for view in journal.messages(Filter(specimen="P77"))] == [stored[5].id]
+        assert journal.messages(Filter(patient="S1")) == []
+        with journal.snapshot() as execute:
+            assert numbered.messages(execute, journal.vault, "patient", ["P77", "P77"]) == sorted(ids)
+        journal_bytes = (tmp_path / "journal.db").read_bytes() + (tmp_path / "journal.db-wal").read_bytes()
+        assert b"P77" not in journal_bytes
+        await journal._submit(lambda batch: numbered.forget(batch, stored[1030].id))
+        assert [view.id for view in journal.messages(Filter(patient="P77"))] == [ids[0], ids[2]]
+
+
+async def test_what_is_never_parsed_is_found_by_its_own_number(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        for known in ("M7", "M8"):  # the control id is known to change
+            await store(journal, known.encode(), control_id=known)
+        first, again = await store(journal, b"same", b"same", control_id="M9")
+        assert again.repeat_of == first.id
+        assert [view.id for view in journal.messages(Filter(number="m9"))] == [again.id]
+
+
+async def test_people_find_messages_by_number(tmp_path: Path) -> None:
+    channels = {"chem": hl7_channel()}
+    async with running_site(tmp_path, channels) as site:
+        text = (
+            "MSH|^~\\&|A|L|H|L|20260301101530||ORU^R01|M1|P|2.5.1\rPID|1||P77^^^H^MR||Rao^A\rOBR|1|O1|F1|GLU\r"
+            "OBX|1|NM|GLU||5|mmol/L|||||F\r"
+        )
+        await send_blocks(site.port("chem"), [text.encode(), text.replace("M1", "M2").replace("P77", "P78").encode()])
+        await site.settled()
+        for option, number, count in (
+            ("--patient", "p77", 1), ("--specimen", "F1", 2), ("--control-id", "M2", 1), ("--patient", "F1", 0),
+        ):  # fmt: skip
+            ran = await site.labrelay("messages", "list", option, number, "-o", "json")
+            assert len(ran.json["messages"]) == count, option
+            assert "before" not in ran.err

@@ -1,0 +1,105 @@
+"""Documents stay compressed from where they are made to where they go."""
+
+import asyncio
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.model.errors import RefusedDeliveryError
+from engine.model.message import Delivery, Document
+from engine.model.packing import Packer, Unpacking, unpack
+from engine.model.reasons import Reason
+from engine.model.records import Routed
+from tests.support.journals import WINDOW_S, opened, received
+
+BUNDLE = b'{"resourceType":"Bundle","entry":[' + b'{"resource":{"resourceType":"Observation"}},' * 50 + b"{}]}"
+
+
+def delivery(body: bytes, *, packed: bool) -> Delivery:
+    return Delivery(
+        id=1, message_id=1, channel="chem", destination="a", seq=1, key="00" * 16, body=body, packed=packed,
+        media_type="application/fhir+json", received_us=0,
+    )  # fmt: skip
+
+
+def test_a_delivery_with_another_body_is_the_same_but_for_that() -> None:
+    """Every attribute is another than its default here: one that was forgotten would show."""
+    one = Delivery(
+        id=1, message_id=2, channel="chem", destination="a", seq=3, key="00" * 16, body=b"packed", packed=True,
+        media_type="application/fhir+json", received_us=4, attempt=5, not_before_us=6, maybe_delivered=True,
+        manual=True, conditional=(b"c",), reports=(b"r",), entries=7, unconditional=True, message_type="ORU^R01",
+        joins=True, known_order=True, earlier=8,
+    )  # fmt: skip
+    assert all(getattr(one, field.name) != field.default for field in fields(Delivery))
+    assert one.with_body(b"whole") == replace(one, body=b"whole", packed=False)
+
+
+class Kept:
+    """A destination that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.taken: list[Delivery] = []
+
+    async def start(self) -> None: ...
+
+    async def deliver(self, delivery: Delivery) -> None:
+        self.taken.append(delivery)
+
+    async def probe(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@given(st.binary(max_size=2000))
+def test_what_was_packed_comes_back_and_never_grows(content: bytes) -> None:
+    smaller, packed = Packer().pack(content)
+    assert len(smaller) <= len(content)
+    assert (unpack(smaller) if packed else smaller) == content
+
+
+def test_a_bundle_shrinks_to_less_than_a_fifth() -> None:
+    smaller, packed = Packer().pack(BUNDLE)
+    assert packed
+    assert len(smaller) * 5 < len(BUNDLE)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", BUNDLE])
+async def test_a_destination_sees_documents_whole(content: bytes) -> None:
+    kept = Kept()
+    body, packed = Packer().pack(content)
+    await Unpacking(kept).deliver(delivery(body, packed=packed))
+    assert [(one.body, one.packed) for one in kept.taken] == [(content, False)]
+
+
+async def test_a_damaged_document_is_dead_and_not_sent() -> None:
+    kept = Kept()
+    body, _ = Packer().pack(BUNDLE)
+    with pytest.raises(RefusedDeliveryError) as caught:
+        await Unpacking(kept).deliver(delivery(body[:-9], packed=True))
+    assert caught.value.reason is Reason.DAMAGED
+    assert kept.taken == []
+
+
+async def test_the_journal_keeps_a_packed_document_as_it_is_and_reads_it_whole(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.start(asyncio.get_running_loop())
+    body, packed = Packer().pack(BUNDLE)
+    assert packed
+    stored = await journal.append(received(), repeat_window_s=WINDOW_S)
+    routes = [
+        Routed(document=Document(body=body, packed=True), destinations=("a", "b"), claimed=(True,)),
+        Routed(document=Document(body=BUNDLE), destinations=("b",)),
+    ]
+    outcome = await journal.map_done(stored.id, routes=routes, state="mapped")
+    (born_claimed,) = outcome.deliveries
+    assert (born_claimed.body, born_claimed.packed) == (body, True)
+    claimed = await journal.claim("chem", "b", 10)
+    assert [unpack(one.body) if one.packed else one.body for one in claimed] == [BUNDLE, BUNDLE]
+    assert [one.packed for one in claimed] == [True, True]
+    trace = journal.message(stored.id)
+    assert trace is not None
+    assert [journal.document(one.id) for one in trace.documents] == [BUNDLE, BUNDLE]
+    await journal.stop()

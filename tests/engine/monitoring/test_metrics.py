@@ -1,0 +1,173 @@
+"""Metrics: cheap to count, bounded, consistent with the snapshot, and documented."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.model.reasons import Reason
+from engine.monitoring import metrics
+from engine.monitoring.metrics import (
+    ATTEMPTS_FAILED,
+    COMMIT,
+    DELIVERY,
+    LINK_FAULTS,
+    METRICS,
+    RECEIVED,
+    TIMING_BUCKETS,
+    Counters,
+    Kind,
+    Timing,
+    new_registry,
+)
+from engine.monitoring.snapshot.site import SiteSnapshot
+from tests.support.status_sites import NOW, large_site, quiet_site, troubled_site
+
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+
+
+def scraped(registry: CollectorRegistry) -> dict[str, float]:
+    """``name{label="value"}`` -> value, read back by Prometheus's own parser."""
+    samples = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
+
+
+def test_counters_are_exported_with_their_labels() -> None:
+    counters = Counters()
+    received = counters.cell(RECEIVED, "chemistry")
+    received.n += 1
+    received.n += 1
+    counters.add(ATTEMPTS_FAILED, "lab-fhir", Reason.NO_ANSWER.value, n=3)
+    samples = scraped(new_registry(counters, quiet_site))
+    assert samples["labrelay_messages_received_total{channel=chemistry}"] == 2
+    assert samples["labrelay_delivery_failures_total{destination=lab-fhir,reason=NO_ANSWER}"] == 3
+
+
+def test_the_same_labels_give_the_same_cell() -> None:
+    counters = Counters()
+    assert counters.cell(RECEIVED, "a") is counters.cell(RECEIVED, "a")
+    assert counters.cell(RECEIVED, "a") is not counters.cell(RECEIVED, "b")
+    with pytest.raises(ValueError, match="takes the labels"):
+        counters.cell(RECEIVED, "a", "b")
+
+
+def test_a_peer_cannot_grow_the_labels_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MAX_LABEL_SETS", 10)
+    counters = Counters()
+    for number in range(1000):
+        counters.add(LINK_FAULTS, "chemistry", f"kind-{number}")
+    counters.add(LINK_FAULTS, "chemistry", "kind-3")
+    samples = scraped(new_registry(counters, quiet_site))
+    mine = {name: value for name, value in samples.items() if name.startswith("labrelay_link_faults")}
+    assert len(mine) == 11
+    assert mine["labrelay_link_faults_total{channel=other,kind=other}"] == 990
+    assert mine["labrelay_link_faults_total{channel=chemistry,kind=kind-3}"] == 2
+
+
+def test_timings_are_histograms() -> None:
+    counters = Counters()
+    timing = counters.timing(COMMIT)
+    for seconds in (0.0004, 0.002, 0.002, 100.0):
+        timing.observe(seconds)
+    counters.timing(DELIVERY, "lab-fhir").observe(0.2)
+    samples = scraped(new_registry(counters, quiet_site))
+    assert samples["labrelay_commit_seconds_bucket{le=0.0005}"] == 1
+    assert samples["labrelay_commit_seconds_bucket{le=0.0025}"] == 3
+    assert samples["labrelay_commit_seconds_bucket{le=60.0}"] == 3
+    assert samples["labrelay_commit_seconds_bucket{le=+Inf}"] == 4
+    assert samples["labrelay_commit_seconds_count"] == 4
+    assert samples["labrelay_commit_seconds_sum"] == pytest.approx(100.0044)
+    assert samples["labrelay_delivery_seconds_count{destination=lab-fhir}"] == 1
+
+
+def test_quantiles_of_a_timing() -> None:
+    timing = Timing()
+    assert timing.quantile(0.5) is None
+    for _ in range(99):
+        timing.observe(0.002)
+    timing.observe(1000)
+    assert timing.quantile(0.5) == 0.0025
+    assert timing.quantile(0.99) == 0.0025
+    assert timing.quantile(1.0) == TIMING_BUCKETS[-1]
+
+
+def test_the_snapshot_is_exported_as_the_page_shows_it() -> None:
+    samples = scraped(new_registry(Counters(), troubled_site))
+    assert samples["labrelay_level"] == 2
+    assert samples["labrelay_channel_state{channel=haematology-1,state=silent}"] == 1
+    assert samples["labrelay_channel_state{channel=haematology-1,state=receiving}"] == 0
+    assert samples["labrelay_channel_connections{channel=chemistry}"] == 2
+    assert samples["labrelay_channel_last_message_time_seconds{channel=chemistry}"] == NOW.timestamp() - 12
+    assert "labrelay_channel_last_message_time_seconds{channel=urinalysis}" not in samples
+    assert samples["labrelay_lane_waiting{channel=chemistry,destination=lab-fhir}"] == 38
+    assert samples["labrelay_lane_oldest_seconds{channel=chemistry,destination=lab-fhir}"] == 1204
+    assert samples["labrelay_destination_state{destination=lab-fhir,state=breaker_open}"] == 1
+    assert samples["labrelay_dead_letters_open"] == 3
+    assert samples["labrelay_incomplete_open"] == 2
+    assert samples["labrelay_task_restarts_total{task=channel coagulation}"] == 14
+    assert samples["labrelay_journal_intact"] == 1
+    assert samples["labrelay_info{config=3f9ac1d2,version=0.1.0}"] == 1
+
+
+def test_the_process_is_measured_without_proc_stat() -> None:
+    """A hardened service sees only /proc/self (ProcSubset=pid)."""
+    samples = scraped(new_registry(Counters(), quiet_site))
+    assert 10 << 20 < samples["process_resident_memory_bytes"] <= samples["process_max_resident_memory_bytes"] * 1.1
+    assert samples["process_virtual_memory_bytes"] > samples["process_resident_memory_bytes"]
+    assert samples["process_cpu_seconds_total"] > 0
+    before = samples["process_open_fds"]
+    with open("/dev/null", "rb"):
+        assert scraped(new_registry(Counters(), quiet_site))["process_open_fds"] == before + 1
+    assert samples["process_max_fds"] > before
+
+
+def test_no_metric_is_exported_twice() -> None:
+    """Prometheus refuses the whole scrape if one is."""
+    counters = Counters()
+    for spec in METRICS:
+        if spec.kind is Kind.COUNTER:
+            counters.add(spec, *spec.labels)
+        elif spec.kind is Kind.HISTOGRAM:
+            counters.timing(spec, *spec.labels)
+    families = [family.name for family in new_registry(counters, troubled_site).collect()]
+    assert len(families) == len(set(families))
+
+
+def test_nothing_is_collected_before_there_is_a_snapshot() -> None:
+    def not_yet() -> SiteSnapshot:
+        raise AssertionError("asked too early")
+
+    new_registry(Counters(), not_yet)
+
+
+def test_a_large_network_can_be_scraped() -> None:
+    assert len(scraped(new_registry(Counters(), large_site))) > 9_000
+
+
+def test_names_follow_prometheus_and_are_unique() -> None:
+    names = [spec.name for spec in METRICS]
+    assert len(names) == len(set(names))
+    for spec in METRICS:
+        assert re.fullmatch(r"labrelay_[a-z_]+", spec.name)
+        assert not spec.name.endswith("_total")
+        assert spec.help.endswith(".")
+        assert set(spec.labels) <= {
+            *("channel", "destination", "reason", "kind", "state", "outcome", "code", "task", "level"),
+            *("version", "config"),
+        }
+        if spec.kind is Kind.HISTOGRAM:
+            assert spec.name.endswith("_seconds")
+
+
+def test_the_operations_guide_names_exactly_these_metrics() -> None:
+    rows = re.findall(
+        r"^\| `(labrelay_\w+)` \| ([a-z]+) \| ([^|]*) \| ([^|]*) \|$", OPERATIONS.read_text("utf-8"), re.M
+    )
+    documented = {name: (kind, labels.replace("`", "").strip(), text.strip()) for name, kind, labels, text in rows}
+    assert documented == {spec.exposed_name: (spec.kind.value, ", ".join(spec.labels), spec.help) for spec in METRICS}

@@ -1,0 +1,55 @@
+"""From configuration to running parts."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.config.load import load_site
+from engine.model.clock import ManualClock
+from engine.runtime.build import BuiltChannel, build_site, reassemble
+from tests.support.astm_peer import one_record_a_frame, wire_frames
+from tests.support.sites import make_site
+
+CHANNELS = {
+    "chem.yaml": """\
+channel: chem
+source: {kind: astm, listen: "127.0.0.1:0"%s}
+routes:
+  - to: archive
+"""
+}
+FIRST = b"H|\\^&|1||XN\rP|1\rO|1|S1\rR|1|^^^WBC|5.1\rL|1|N\r"
+SECOND = b"H|\\^&|2||XN\rP|1\rO|1|S2\rR|1|^^^WBC|6.1\rL|1|N\r"
+
+
+def built(folder: Path, options: str = "") -> BuiltChannel:
+    channels = {name: text % options for name, text in CHANNELS.items()}
+    site = load_site(make_site(folder, channels=channels))
+    return build_site(site, identity_key=bytes(32), clock=ManualClock()).channels["chem"]
+
+
+def test_frames_of_a_cut_session_become_the_message_that_they_hold(tmp_path: Path) -> None:
+    found = reassemble(built(tmp_path), "chem", one_record_a_frame(FIRST), 17)
+    assert [(message.payload, message.control_id, message.received_us) for message in found.messages] == [
+        (FIRST, "1", 17)
+    ]
+    assert found.rest is None
+
+
+@pytest.mark.parametrize("first", [1, 4, 6], ids=lambda n: f"begins with frame {n}")
+def test_frames_that_follow_a_message_of_the_same_session_are_read_whatever_their_numbers(
+    tmp_path: Path, first: int
+) -> None:
+    """The message before them took the low numbers; what is left over is evidence as text, not as frames."""
+    records = [(record + b"\r", "ETX") for record in SECOND.split(b"\r") if record]
+    whole = reassemble(built(tmp_path), "chem", wire_frames(records, first), 17)
+    assert [message.payload for message in whole.messages] == [SECOND]
+    torn = reassemble(built(tmp_path / "2"), "chem", wire_frames(records[:3], first), 17)
+    assert torn.messages == ()
+    assert torn.rest is not None
+    assert torn.rest.payload == b"H|\\^&|2||XN\rP|1\rO|1|S2\r"
+
+
+def test_frames_of_a_channel_that_has_gone_are_left_to_the_journal(tmp_path: Path) -> None:
+    found = reassemble(None, "chem", one_record_a_frame(FIRST), 17)
+    assert (found.messages, found.rest) == ((), None)

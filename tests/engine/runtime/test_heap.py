@@ -1,0 +1,49 @@
+"""After a build, what stays is left alone and what is gone is given back."""
+
+import gc
+import os
+import weakref
+from pathlib import Path
+
+from engine.model.message import Received
+from engine.receiving.preparing import LARGE_BYTES, prepared
+from engine.runtime import gc_tuning as heap
+
+MiB = 1024 * 1024
+
+
+class Node:
+    """Part of a configuration that refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_was_built_is_not_walked_again_and_what_an_earlier_build_left_is_collected() -> None:
+    try:
+        earlier = Node()
+        heap.settle()
+        assert gc.get_freeze_count() > 0
+        gone = weakref.ref(earlier)
+        del earlier
+        gc.collect()
+        assert gone() is not None  # frozen: out of the collector's sight
+        heap.settle()
+        assert gone() is None
+    finally:
+        gc.unfreeze()
+
+
+async def test_holes_in_the_heap_are_given_back_before_a_large_message_is_stored() -> None:
+    """Python leaves such holes where it compiles a mapping; the piece at the end keeps the heap from shrinking."""
+    holes = [bytes(100_000) for _ in range(400)]
+    end = bytes(100_000)
+    before = _resident_bytes()
+    del holes
+    await prepared(Received(channel="big", payload=os.urandom(LARGE_BYTES + 1), received_us=0))
+    assert _resident_bytes() < before - 20 * MiB
+    assert len(end) == 100_000
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,188 @@
+"""Large messages are judged elsewhere: their channel waits for them, no other does, and nothing is lost or doubled."""
+
+import base64
+import os
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.model.errors import StoreError
+from engine.model.message import Stored
+from engine.processing import intake as intake_module
+from engine.processing.process import ChannelRoutes, Verdict, judge
+from engine.runtime.worker import large
+from engine.store.operations.settling import accepted
+from tests.engine.processing.test_intake import FULL, Flaky
+from tests.support.channels import hl7
+from tests.support.plant import Plant, numbers, plant
+from tests.support.running import hl7_channel, running_site
+from tests.support.senders import lines, send_blocks
+from tests.support.waiting import until
+
+
+class Later:
+    """Judges what the test says is large, when the test says so, in any order."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Stored, ChannelRoutes, Callable[[Verdict], None]]] = []
+        self.taken = 0
+
+    def takes(self, stored: Stored) -> bool:
+        return stored.payload.endswith(b"L")
+
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
+        self.taken += 1
+        self.asked.append((stored, channel, answer))
+
+    def forget(self) -> None:
+        self.asked.clear()
+
+    def release(self, number: int = 0) -> None:
+        stored, channel, answer = self.asked.pop(number)
+        answer(judge(stored, channel))
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "STORE_RETRY_S", 0.01)
+
+
+def of(made: Plant, channel: str) -> list[str]:
+    return made.destinations["server"].of(channel)
+
+
+async def test_the_channels_next_ones_wait_for_it_and_no_other_channel_does(tmp_path: Path) -> None:
+    later = Later()
+    async with plant(tmp_path, aside=later) as made:
+        await made.destination("server")
+        for channel in "ab":
+            made.channel(channel, "server")
+        await made.send("a", "00001", "00002L", "00003", "00004L", "00005")
+        await made.send("b", *numbers(50))
+        await until(lambda: of(made, "b") == numbers(50))
+        assert of(made, "a") == ["00001"]
+        assert made.intake.waiting == 4
+        later.release()
+        await until(lambda: of(made, "a") == ["00001", "00002L", "00003"])
+        later.release()
+        await made.drain()
+        assert of(made, "a") == ["00001", "00002L", "00003", "00004L", "00005"]
+        assert made.intake.waiting == made.intake._bytes == made.intake._aside_bytes == made.intake._behind_bytes == 0
+
+
+@pytest.mark.parametrize("limit", ["", "MEMORY_MESSAGES", "MEMORY_BYTES", "ASIDE_BYTES"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_every_order_of_answers_faults_and_reloads_keeps_each_channels_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, limit: str
+) -> None:
+    """Oracle: what a channel was sent is what its destination gets, once each, in that order."""
+    if limit:
+        monkeypatch.setattr(intake_module, limit, 40)
+    rng, later, left = random.Random(f"{seed} {limit}"), Later(), 12
+
+    def fault(number: int) -> Exception | None:
+        nonlocal left
+        if left and rng.random() < 0.1:
+            left -= 1
+            return StoreError(FULL)
+        return None
+
+    sent: dict[str, list[str]] = {channel: [] for channel in "abc"}
+    async with plant(tmp_path, store=lambda journal: Flaky(journal, fault), aside=later) as made:
+        server = await made.destination("server")
+        for channel in sent:
+            made.channel(channel, "server")
+        for number in range(1, 81):
+            channel = rng.choice("abc")
+            text = f"{number:05d}" + ("L" if rng.random() < 0.3 else "")
+            sent[channel].append(text)
+            await made.send(channel, text)
+            if rng.random() < 0.4 and later.asked:
+                later.release(rng.randrange(len(later.asked)))
+            if rng.random() < 0.05:
+                made.channel(rng.choice("abc"), "server")  # as a reload: what is under way is judged anew
+            if rng.random() < 0.05:
+                async with made.intake.between_messages():
+                    assert not later.asked
+
+        def is_over() -> bool:
+            while later.asked:
+                later.release(rng.randrange(len(later.asked)))
+            return {channel: of(made, channel) for channel in sent} == sent
+
+        await until(is_over, 60.0)
+        await made.drain(within_s=60.0)
+        assert len(server.taken) == 80  # each once
+        assert later.taken > 10
+        assert made.intake.waiting == made.intake._aside_bytes == made.intake._behind_bytes == 0
+
+
+async def test_the_process_is_there_while_it_is_needed_and_one_that_is_killed_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "LARGE_BYTES", 200)
+    big = "a comment of some length " * 20
+    async with running_site(tmp_path, {"big": hl7_channel(), "other": hl7_channel()}) as site:
+        process = site.app.large.process
+        assert process.pid is None
+        answers = await send_blocks(site.port("big"), [hl7(str(n), big if n != 3 else "short") for n in range(1, 7)])
+        assert [lines(answer)["MSA"][1] for answer in answers] == ["AA"] * 6
+        await until(lambda: process.pid is not None, 60.0)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        await send_blocks(site.port("other"), [hl7("1", "short")])
+        await site.settled()
+        assert {view.state for view in site.messages()} <= {"mapped", "dead"}
+        assert len({site.trace(view.id).mapping for view in site.messages("big")}) == 1
+        assert process.judge.outstanding == 0
+        monkeypatch.setattr(large, "IDLE_S", 0.05)
+        await send_blocks(site.port("big"), [hl7("9", big)])
+        await site.settled()
+        await until(lambda: process.pid is None, 60.0)
+
+
+async def test_a_large_message_is_kept_as_every_other(tmp_path: Path) -> None:
+    """Hashed and compressed before the writer has it: the bytes and the hash are the same."""
+    payload = hl7("4711", "".join(random.Random(1).choices("abcdefgh ", k=2_500_000)))
+    async with running_site(tmp_path, {"big": hl7_channel()}) as site:
+        (answer,) = await send_blocks(site.port("big"), [payload])
+        assert lines(answer)["MSA"][1:3] == ["AA", "4711"]
+        await site.settled()
+        (kept,) = site.messages("big")
+        assert site.journal.payload(kept.id) == payload
+        assert kept.size == len(payload)
+        ran = await site.labrelay("verify")
+        assert ran.code == 0, ran.out
+
+
+async def test_a_result_is_not_compared_byte_by_byte_with_a_large_report_of_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That would open the report, in the thread that every acknowledgement waits for."""
+    said_in, compared = accepted.said_in, []
+
+    def noted(body: bytes) -> bytes | None:
+        compared.append(len(body))
+        return said_in(body)
+
+    pdf = base64.b64encode(random.Random(1).randbytes(100_000)).decode()
+    async with running_site(tmp_path, {"chem": hl7_channel()}) as site:
+        await send_blocks(site.port("chem"), [_of_one_order("1", f"ED|PDF^Report^L||^application^pdf^Base64^{pdf}|")])
+        await site.settled()
+        monkeypatch.setattr(accepted, "said_in", noted)
+        for number, value in (("2", "5.5"), ("3", "5.5")):
+            await send_blocks(site.port("chem"), [_of_one_order(number, f"NM|GLU^Glucose^L||{value}|mmol/L")])
+            await site.settled()
+    assert len(compared) > 2  # with each other they are
+    assert max(compared) < 100_000
+
+
+def _of_one_order(number: str, result: str) -> bytes:
+    return (
+        f"MSH|^~\\&|AN|LAB|LIS|H|20260301120{number}00||ORU^R01|M{number}|P|2.5.1\rPID|1||4711||Iyer^Meena||19550101|F\r"
+        f"OBR|1||F1|CHEM^Panel^L|||20260301100000|||||||||||||||20260301101000||LAB|F\r"
+        f"OBX|1|{result}|||||F|||20260301100500\r"
+    ).encode()

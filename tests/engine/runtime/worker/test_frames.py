@@ -1,0 +1,173 @@
+"""What the two processes say to each other means the same on both sides."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
+from engine.model.message import (
+    Bearer,
+    ControlRun,
+    Delivery,
+    Document,
+    FormatOptions,
+    Issue,
+    MapContext,
+    Reagent,
+    Report,
+    Stored,
+    Unmapped,
+)
+from engine.model.packing import Packer, unpack
+from engine.model.reasons import Reason
+from engine.processing.process import ChannelRoutes, Route, Verdict
+from engine.runtime.worker import frames
+from engine.runtime.worker.wire import Decoder, Frame
+
+pack = Packer().pack
+ROUTES = tuple(Route(when=None, program=None, to=(name,)) for name in ("a", "b", "c"))
+CHANNEL = ChannelRoutes(
+    channel="chem",
+    message_format=hl7v2,
+    media_type="x",
+    options=FormatOptions(),
+    routes=ROUTES,
+    context=MapContext(),
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+hashes = st.binary(min_size=16, max_size=16)
+reports = st.builds(Report, hashes, st.just(b"") | hashes.filter(any), st.just(b"") | hashes.filter(any))
+documents = st.builds(
+    Document,
+    body=st.binary(max_size=600),
+    media_type=texts,
+    conditional=st.lists(hashes, max_size=3).map(tuple),
+    reports=st.lists(reports, max_size=3).map(tuple),
+    bearers=st.lists(
+        st.builds(
+            Bearer,
+            number=hashes,
+            whole=hashes,
+            record=st.binary(max_size=30),
+            lasting=st.booleans(),
+            person=st.integers(1, 9),
+            master=st.booleans(),
+        ),
+        max_size=3,
+    ).map(tuple),
+    facts=st.binary(max_size=100),
+)
+issues = st.builds(Issue, code=texts, text=texts, place=texts, rule=texts, severity=texts)
+unmapped = st.builds(Unmapped, texts, texts, texts, texts)
+reagents = st.builds(
+    Reagent, lot=texts, name=texts, expires=texts, tests=st.lists(texts, max_size=3).map(tuple), left=texts
+)
+verdicts = st.builds(
+    Verdict,
+    st.sampled_from(["mapped", "filtered", "dead"]),
+    st.none() | st.sampled_from(list(Reason)),
+    texts,
+    texts,
+    st.lists(st.tuples(documents, st.sampled_from(ROUTES)), max_size=3).map(tuple),
+    st.lists(issues, max_size=3).map(tuple),
+    st.lists(unmapped, max_size=3).map(tuple),
+    st.lists(reagents, max_size=3).map(tuple),
+    st.lists(st.builds(ControlRun, code=texts, material=texts, failed=st.booleans()), max_size=3).map(tuple),
+)
+deliveries = st.builds(
+    Delivery,
+    id=st.integers(1, 2**62),
+    message_id=st.integers(1, 2**62),
+    channel=texts,
+    destination=texts,
+    seq=st.integers(1, 2**62),
+    key=texts,
+    body=st.binary(max_size=100),
+    media_type=texts,
+    received_us=st.integers(0, 2**52),
+    attempt=st.integers(0, 1000),
+    maybe_delivered=st.booleans(),
+    earlier=st.integers(0, 2**31),
+    manual=st.booleans(),
+    packed=st.booleans(),
+    message_type=texts,
+)
+
+
+def over_the_wire(parts: list[bytes]) -> Frame:
+    (frame,) = Decoder().feed(b"".join(parts))
+    return frame
+
+
+@given(verdicts)
+def test_a_verdict_is_the_same_on_both_sides_but_for_its_compressed_documents(verdict: Verdict) -> None:
+    frame = over_the_wire(frames.verdict(7, verdict, CHANNEL, pack))
+    read = frames.read_verdict(frame, CHANNEL)
+    whole = tuple(
+        (replace(document, body=unpack(document.body), packed=False) if document.packed else document, route)
+        for document, route in read.documents
+    )
+    assert replace(read, documents=whole) == verdict
+    assert all(mine is theirs for (_, mine), (_, theirs) in zip(whole, verdict.documents, strict=True))
+    assert frames.number_of(frame) == 7
+
+
+def test_a_route_is_known_by_its_place_and_not_by_what_it_says() -> None:
+    """Two routes of a channel may say the same; a verdict names the one that took the message."""
+    twins = replace(CHANNEL, routes=(replace(ROUTES[0]), replace(ROUTES[0])))
+    verdict = Verdict("mapped", documents=((Document(body=b"{}"), twins.routes[1]),))
+    read = frames.read_verdict(over_the_wire(frames.verdict(1, verdict, twins, pack)), twins)
+    assert read.documents[0][1] is twins.routes[1]
+
+
+@given(deliveries)
+def test_a_delivery_arrives_with_all_that_a_destination_may_look_at(delivery: Delivery) -> None:
+    assert frames.read_deliver(over_the_wire(frames.deliver(3, delivery))) == (3, delivery)
+
+
+OTHERS = st.dictionaries(st.binary(min_size=32, max_size=32), st.integers(2, 9), max_size=3)
+
+
+@given(st.binary(max_size=300), st.none() | st.integers(1, 2**62), OTHERS)
+def test_a_message_arrives_with_all_that_judging_looks_at(
+    payload: bytes, repeat_of: int | None, others: dict[bytes, int]
+) -> None:
+    stored = Stored(id=5, channel="chem", seq=4, payload=payload, received_us=10**15, repeat_of=repeat_of)
+    assert frames.read_map(over_the_wire(frames.map_message(9, stored, others))) == (9, stored, others)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientDeliveryError(Reason.BUSY, "HTTP 503", retry_after=2.5, answer=b"\x00later"),
+        TransientDeliveryError(Reason.CONFLICT, limit=5),
+        DestinationDownError(Reason.NOT_AUTHORIZED, "HTTP 401"),
+        RefusedDeliveryError(Reason.REFUSED, "HTTP 422", answer=b"{}" * 1000),
+        DeliveryError(Reason.REFUSED),
+    ],
+)
+def test_a_failure_keeps_its_class_and_all_its_attributes(error: DeliveryError) -> None:
+    read = frames.read_failed(over_the_wire(frames.failed(3, error)))
+    expected = type(error) if type(error) is not DeliveryError else RefusedDeliveryError
+    assert type(read) is expected
+    assert vars(read) == vars(error)
+
+
+def test_a_fault_of_ours_is_tried_again_a_few_times_and_names_only_its_type() -> None:
+    read = frames.read_failed(over_the_wire(frames.fault(3, ValueError("Asha Sharma"))))
+    assert isinstance(read, TransientDeliveryError)
+    assert (read.reason, read.detail, read.answer) == (Reason.NO_ANSWER, "ValueError", b"")
+    assert read.limit is not None
+
+
+def test_the_configuration_arrives_with_its_key() -> None:
+    wanted = frames.Configuration(
+        epoch=3, folder="/srv/site", config_hash="ab", identity_key=bytes(range(32)), log_style="human"
+    )
+    assert frames.read_configure(over_the_wire(frames.configure(wanted))) == wanted
+    assert wanted.identity_key.hex() not in repr(wanted)
+    assert repr(wanted.identity_key) not in repr(wanted)

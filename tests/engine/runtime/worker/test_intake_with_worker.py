@@ -1,0 +1,183 @@
+"""Intake whose messages are judged elsewhere: late, in batches, by workers that end. Journal and lanes are real.
+
+What holds with one process holds here: no message is lost, overtaken, or judged by two configurations.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.model.errors import StoreError
+from engine.model.packing import Packer
+from engine.model.records import MapOutcome
+from engine.processing import intake as intake_module
+from engine.processing.process import ChannelRoutes, judge
+from engine.runtime.worker import frames
+from engine.runtime.worker import judge as judge_module
+from engine.runtime.worker.judge import RemoteJudge
+from engine.runtime.worker.wire import Decoder, Frame
+from engine.store.journal import Journal
+from tests.support.plant import Plant, numbers, plant
+
+pack = Packer().pack
+
+
+class Elsewhere:
+    """A worker in this process: reads frames, judges some of them now and then, and may end at any moment."""
+
+    def __init__(self, seed: int, *, ends: float = 0.0) -> None:
+        self.remote = RemoteJudge(self._sent)
+        self.channels: Callable[[], dict[str, ChannelRoutes]] = dict
+        self.lives = 0
+        self.stopped = False
+        self._rng = random.Random(seed)
+        self._ends = ends
+        self._decoder = Decoder()
+        self._waiting: list[Frame] = []
+        self._known: dict[str, ChannelRoutes] = {}
+
+    def _sent(self, parts: list[bytes]) -> None:
+        for frame in self._decoder.feed(b"".join(parts)):
+            if frame.kind == "forget":
+                self._waiting.clear()
+            else:
+                self._waiting.append(frame)
+
+    def start(self) -> None:
+        """Take the configuration that holds now."""
+        self.lives += 1
+        self._waiting.clear()
+        self._known = dict(self.channels())
+        self.remote.ready()
+
+    async def run(self) -> None:
+        while True:
+            for _ in range(self._rng.randrange(4)):
+                await asyncio.sleep(0)
+            if self._rng.random() < self._ends:
+                self._waiting.clear()
+                self.remote.lost()
+                await asyncio.sleep(0.001)
+                self.start()
+                continue
+            for _ in range(self._rng.randrange(1, 8)):
+                if not self._waiting or self.stopped:
+                    await asyncio.sleep(0.001)
+                    break
+                number, stored, _ = frames.read_map(self._waiting.pop(0))
+                channel = self._known[stored.channel]
+                parts = frames.verdict(number, judge(stored, channel), channel, pack)
+                (frame,) = Decoder().feed(b"".join(parts))
+                self.remote.verdict(frame)
+
+
+class Flaky:
+    """A journal that cannot take some outcomes."""
+
+    def __init__(self, journal: Journal, rng: random.Random, times: int) -> None:
+        self._journal = journal
+        self._rng = rng
+        self.left = times
+        self.unprocessed = journal.unprocessed
+
+    def map_done(self, stored_id: int, **more: Any) -> "asyncio.Future[MapOutcome]":
+        if self.left and self._rng.random() < 0.1:
+            self.left -= 1
+            raise StoreError("queue full")
+        return self._journal.map_done(stored_id, **more)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "STORE_RETRY_S", 0.01)
+
+
+def connect(made: Plant, elsewhere: Elsewhere) -> "asyncio.Task[None]":
+    elsewhere.channels = lambda: made.channels
+    elsewhere.start()
+    return asyncio.create_task(elsewhere.run())
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    rng = random.Random(seed)
+    monkeypatch.setattr(judge_module, "WINDOW_MESSAGES", rng.choice([1, 7, 512]))
+    monkeypatch.setattr(judge_module, "STRIKES", 10_000)  # these workers end by chance, whatever they judge
+    monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", rng.choice([10, 2048]))
+    elsewhere = Elsewhere(seed, ends=0.1)
+    flaky: list[Flaky] = []
+
+    def between(journal: Journal) -> Flaky:
+        flaky.append(Flaky(journal, rng, 8 if seed % 2 else 0))
+        return flaky[0]
+
+    async with plant(tmp_path, store=between, judge=elsewhere.remote) as made:
+        server = await made.destination("server", memory_deliveries=rng.choice([3, 256]))
+        for channel in "ab":
+            made.channel(channel, "server")
+        task = connect(made, elsewhere)
+        for start in range(1, 121, 30):
+            for channel in "ab":
+                await made.send(channel, *numbers(30, start=start))
+        await made.drain(within_s=60.0)
+        task.cancel()
+        assert server.of("a") == server.of("b") == numbers(120)
+        assert len(server.taken) == 240  # each once
+        assert elsewhere.lives > 3
+        assert elsewhere.remote.outstanding == 0
+        assert made.intake.counts.ended == {("a", "mapped"): 120, ("b", "mapped"): 120}
+        assert made.workers["server"].in_memory == 0
+
+
+async def test_every_message_is_judged_wholly_by_one_configuration(tmp_path: Path) -> None:
+    elsewhere = Elsewhere(1)
+    async with plant(tmp_path, judge=elsewhere.remote) as made:
+        for name in ("one", "two"):
+            await made.destination(name)
+        made.channel("a", "one")
+        task = connect(made, elsewhere)
+        to = "one"
+        for turn in range(8):
+            sending = asyncio.create_task(made.send("a", *numbers(40, start=1 + 40 * turn)))
+            await asyncio.sleep(0.003)
+            to = "two" if to == "one" else "one"
+            async with made.intake.between_messages():
+                elsewhere.remote.pause()
+                made.channel("a", to)
+            await asyncio.sleep(0.001)  # what is asked meanwhile waits for the new configuration
+            elsewhere.start()
+            await sending
+        await made.drain()
+        task.cancel()
+        one, two = made.destinations["one"].of("a"), made.destinations["two"].of("a")
+        assert one == sorted(one)
+        assert two == sorted(two)
+        assert sorted(one + two) == numbers(320)
+        assert one
+        assert two
+
+
+async def test_while_nothing_is_answered_no_more_is_kept_than_the_limits_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_module, "WINDOW_MESSAGES", 16)
+    monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", 50)
+    elsewhere = Elsewhere(1)
+    async with plant(tmp_path, judge=elsewhere.remote) as made:
+        server = await made.destination("server")
+        made.channel("a", "server")
+        elsewhere.stopped = True
+        task = connect(made, elsewhere)
+        await made.send("a", *numbers(300))
+        assert elsewhere.remote.outstanding == 16
+        assert made.intake.waiting <= 51
+        elsewhere.stopped = False
+        await made.drain()
+        task.cancel()
+        assert server.of("a") == numbers(300)

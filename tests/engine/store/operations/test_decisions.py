@@ -1,0 +1,268 @@
+"""What people and destinations decide about deliveries: counted, kept over a restart, and refused where it makes no
+sense."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from engine.model.clock import ManualClock, from_us
+from engine.model.reasons import Reason
+from engine.model.records import Held
+from engine.model.results import Earlier, Result
+from engine.store.core.batch import Batch
+from engine.store.core.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
+from engine.store.journal import Journal
+from engine.store.operations.outbox import decisions
+from tests.support.journals import DAY_S, NOW_US, queue, received, routed, running, started, store
+
+LATER_US = NOW_US + 60_000_000
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with running(tmp_path) as journal:
+        yield journal
+
+
+def counted(journal: Journal) -> dict[str, int]:
+    """What was counted of deliveries today."""
+    found: Counter[str] = Counter()
+    for one in journal.counters(from_us(NOW_US).date().isoformat()):
+        found[one.name] += one.n if one.destination else 0
+    return found
+
+
+async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_path: Path) -> None:
+    journal = await started(tmp_path)
+    await queue(journal, b"1", b"2")
+    first, second = await journal.claim("chem", "fhir", 9)
+    await journal.postpone(first.id, attempt=1, not_before_us=LATER_US, cause=Reason.MAYBE_DELIVERED, detail="")
+    await journal.postpone(second.id, attempt=1, not_before_us=LATER_US, cause=Reason.BUSY, detail="503")
+    await journal.stop()
+    async with running(tmp_path) as journal:
+        again = await journal.claim("chem", "fhir", 9)
+        assert [(one.id, one.maybe_delivered, one.attempt) for one in again] == [
+            (first.id, True, 1),
+            (second.id, False, 1),
+        ]
+
+
+async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person(journal: Journal) -> None:
+    await queue(journal, b"1", b"2")
+    for one in await journal.claim("chem", "fhir", 9):
+        await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    assert await journal.requeue([1], manual=False) == 1
+    assert await journal.requeue([1], manual=False) == 0  # it waits already
+    assert await journal.requeue([2]) == 1
+    first, second = await journal.claim("chem", "fhir", 9)
+    assert (first.manual, second.manual) == (False, True)
+    assert (first.unconditional, second.unconditional) == (False, False)  # which takes more than a retry
+
+
+async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_once(journal: Journal) -> None:
+    (message,) = await store(journal, b"m")
+    await journal.map_done(message.id, routes=[routed(b"1"), routed(b"2"), routed(b"3")], state="mapped")
+    claimed = await journal.claim("chem", "fhir", 1)
+    await journal.hold([2, 3], cause=Reason.LANE_HELD)
+    who = {"actor": "ann", "because": "seen"}
+    await journal.release([claimed[0].id], **who)  # under way
+    await journal.settle(claimed[0].id, delivered_us=7)
+    await journal.release([1], **who)  # delivered
+    (lane,) = journal.lanes()
+    assert (lane.open, lane.held, lane.delivered_us) == (0, 2, 7)
+    found = counted(journal)
+    assert found["delivered"] == 1
+    assert "released" not in found
+
+
+async def test_the_newest_can_be_claimed_first(journal: Journal) -> None:
+    await queue(journal, b"1", b"2", b"3", b"4")
+    first = await journal.claim_newest("chem", "fhir", 2, without=[])
+    assert [one.id for one in first] == [4, 3]
+    await journal.unclaim([3])
+    assert [one.id for one in await journal.claim_newest("chem", "fhir", 9, without=[3])] == [2, 1]
+    assert [one.id for one in await journal.claim_newest("chem", "fhir", 9, without=[])] == [3]
+    assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []
+    assert await journal.claim_newest("chem", "elsewhere", 9, without=[]) == []
+    await journal.bury(4, reason=Reason.REFUSED, detail="422", answer=b"", hold_lane=True)
+    await journal.unclaim([1, 2, 3])
+    assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []  # held by its dead letter
+
+
+async def test_a_document_that_cannot_be_opened_is_passed_over_from_either_end(journal: Journal) -> None:
+    await queue(journal, b"1", b"2", b"3")
+
+    def damage(batch: Batch) -> None:
+        batch.execute("UPDATE document SET body = x'00' WHERE id IN (1, 3)")
+
+    assert journal._writer is not None
+    await journal._writer.submit(damage)
+    assert [one.id for one in await journal.claim_newest("chem", "fhir", 1, without=[])] == [2]
+    assert await journal.claim("chem", "fhir", 1) == []
+    assert {one.delivery_id for one in journal.dead()} == {1, 3}
+
+
+async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(journal: Journal) -> None:
+    (message,) = await queue(journal, b"1")
+
+    async def replay(*states: str) -> int:
+        number = await journal.replay_begin(actor="ann", what={}, total=1, last=message)
+        step = await journal.replay_step(
+            number, [message], destinations=frozenset({"fhir"}), to="other", takes="", states=frozenset(states)
+        )
+        return len(step.deliveries)
+
+    assert await replay("waiting") == 1
+    (one,) = await journal.claim("chem", "other", 9)
+    await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    assert await replay("waiting") == 0  # there it is dead, and dead letters were not asked for
+
+
+async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journal) -> None:
+    await queue(journal, b"1")
+    (one,) = await journal.claim("chem", "fhir", 9)
+    await journal.settle(one.id, delivered_us=1, versions=(("Patient/p", "3"), ("Observation/o", "")))
+    assert journal.versions("fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
+    assert journal.versions("elsewhere", ["Patient/p"]) == {}
+
+
+async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal: Journal) -> None:
+    await queue(journal, b"1", b"2")
+    await journal.settle(1, delivered_us=NOW_US)
+    assert not await journal.set_aside(1, correction=True, actor="ann", because="never digested")
+    assert (journal.acts(), journal.dead()) == ([], [])
+    assert await journal.set_aside(2, correction=False, actor="ann", because="never digested")
+    (act,) = journal.acts()
+    assert (act.actor, act.verb, act.what["messages"]) == ("ann", "set-aside", [2])
+    assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, Reason.SET_ASIDE.value)]
+    assert await journal.dismiss(deliveries=[1, 2], actor="ann", reason="by hand") == 1  # not what was delivered
+
+
+async def test_only_what_was_delivered_is_refused_late_and_a_day_that_has_ended_keeps_its_count(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        await queue(journal, b"1", b"2", b"3")
+        assert not await journal.refuse_late(3, detail="AE after CA")  # it still waits
+        for delivery in (1, 2):
+            await journal.settle(delivery, delivered_us=clock.now_us())
+        assert counted(journal)["delivered"] == 2
+        assert await journal.refuse_late(1, detail="AE after CA")
+        assert not await journal.refuse_late(1, detail="AE after CA")  # once
+        assert (counted(journal)["delivered"], counted(journal)["dead"]) == (1, 1)
+        clock.advance(2 * DAY_S)
+        assert await journal.refuse_late(2, detail="AE after CA")
+        assert counted(journal)["delivered"] == 1
+        assert [one.reason for one in journal.dead()] == [Reason.REFUSED_LATE.value] * 2
+
+
+async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
+    await queue(journal, b"1", b"2")
+    for one in await journal.claim("chem", "fhir", 9):
+        await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+
+    def erase(batch: Batch) -> None:
+        batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
+
+    assert journal._writer is not None
+    await journal._writer.submit(erase)
+    assert await journal.requeue([1, 2]) == 1
+    assert [one.id for one in await journal.claim("chem", "fhir", 9)] == [2]
+
+
+async def test_what_a_row_notes_beside_its_bytes_is_unknown_where_it_is_gone_or_damaged(journal: Journal) -> None:
+    first, second = await store(journal, b"1", b"2")
+
+    def damaged(batch: Batch) -> list[bool]:
+        batch.execute("UPDATE journal SET meta = zeroblob(length(meta)) WHERE id = ?", (second.id,))
+        return [batch.meta(number, "chem") is None for number in (first.id, second.id, 99)]
+
+    assert await journal._submit(damaged) == [False, True, True]
+
+
+async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
+    (message,) = await store(journal, b"m")
+    kept = replace(routed(b"2"), hold=Always())
+    await journal.map_done(message.id, routes=[routed(b"1"), kept], state="mapped")
+    number = await journal.replay_begin(actor="ann", what={}, total=1, last=message.id)
+    step = await journal.replay_step(
+        number, [message.id], destinations=None, to="other", takes="", states=frozenset({"waiting", "held"})
+    )
+    assert len(step.deliveries) == 1
+    assert [one.body for one in await journal.claim("chem", "other", 9)] == [b"1"]
+    await journal.replay_forget(number, actor="ann")
+
+    def release(batch: Batch) -> bool:
+        return decisions.release(batch, 1)
+
+    assert journal._writer is not None
+    assert await journal._writer.submit(release) is False  # it was never held
+
+
+async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
+    (message,) = await store(journal, b"wrong")
+    await journal.map_done(message.id, state="dead", reason=Reason.BAD_VALUE)
+    who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "because": "a digit"}
+    made = await journal.correct(message.id, received(b"right"), **who)
+    assert made.refused == ""
+    assert [one.payload for one in journal.unprocessed()] == [b"right"]
+    assert "was edited already" in (await journal.correct(message.id, received(b"other"), **who)).refused
+
+
+class Always:
+    """Rules that hold every result."""
+
+    results: Sequence[Result] = ()
+
+    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
+        return Held(reason=Reason.HELD_BY_RULE, text="a rule")
+
+
+async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_counted(journal: Journal) -> None:
+    (message,) = await store(journal, b"m")
+    kept = replace(routed(b"2", "a", "b"), hold=Always())
+    made = await journal.map_done(message.id, routes=[routed(b"1"), kept, routed(b"3")], state="mapped")
+    assert (made.held, made.waiting) == (frozenset({1, 2}), 2)
+    assert {one.delivery_id for one in journal.held()} == {2, 3}
+    await journal.release([2], actor="ann", because="seen")
+    await journal.reject([3], actor="ann", because="clotted")
+    await journal.supersede([1])
+    await journal.hold([4])
+    found = counted(journal)
+    assert {name: found[name] for name in ("released", "rejected", "superseded")} == {
+        "released": 1,
+        "rejected": 1,
+        "superseded": 1,
+    }
+    assert found["held"] == 2
+    assert [(lane.destination, lane.open, lane.held) for lane in journal.lanes()] == [
+        ("a", 1, 0),  # released, it waits
+        ("b", 0, 0),
+        ("fhir", 0, 1),
+    ]
+
+
+async def test_a_lane_begins_empty(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        await queue(journal, b"1", to=("a", "b"))
+        assert [(lane.destination, lane.open, lane.dead, lane.held, lane.last_seq) for lane in journal.lanes()] == [
+            ("a", 1, 0, 0, 1),
+            ("b", 1, 0, 0, 1),
+        ]
+    async with running(tmp_path) as journal:  # and is read back as it was
+        await queue(journal, b"2", to=("a",))
+        assert [(lane.destination, lane.open, lane.last_seq) for lane in journal.lanes()] == [("a", 2, 2), ("b", 1, 1)]
+
+
+def test_hashes_of_rows_never_change() -> None:
+    """Made once, by this program: another value would make damaged rows of all that was ever stored."""
+    row = row_hash(7, 1, "chem", 3, 1_772_353_800_000_000, 5, "ORU^R01", 11, b"t" * 16, b"meta", b"body")
+    assert row.hex() == "8f577a7d13b8d7f9c18b3df96b3e9f9409dd77e45174b0f526079b87af95fe0e"
+    assert chain_hash(GENESIS, row).hex() == "4dde3e08825b6b524c0fa04ae757e0f581aca19192a8b27b5e5c11a3a08fdc40"
+    document = document_hash(9, 7, 1, 2, "application/fhir+json", b"c", b"r", b"body")
+    assert document.hex() == "273e985c17c312e7b659dcffe4b2d45ad95ffb905630073b45f8c363c5400879"
+    assert pruned_digest("journal", 1, 5, GENESIS).hex() == "84e7fe008845097a77cd057bee445e9c"
+    assert erased_digest("journal", 7, row, GENESIS).hex() == "b80be093902d2e6e14ff765ba8d11e3f"

@@ -1,0 +1,329 @@
+"""The outbox as a state machine: whatever is asked in whatever order, no delivery is dropped and the tallies hold."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.model.errors import StoreError
+from engine.model.reasons import Reason
+from engine.model.records import DeliveryView, Filter, Target
+from engine.store.core.batch import Batch
+from engine.store.integrity import verify
+from engine.store.journal import Journal
+from tests.support.journals import queue, routed, running, store
+
+VERBS = [
+    "claim",
+    "unclaim",
+    "settle",
+    "postpone",
+    "bury",
+    "requeue",
+    "supersede",
+    "hold",
+    "release",
+    "reject",
+    "dismiss",
+    "set_aside",
+    "refuse_late",
+]
+# verb -> (states it applies to, the state it leads to); in any other state it changes nothing
+TABLE: dict[str, tuple[set[str], str]] = {
+    "unclaim": ({"sending"}, "waiting"),
+    "settle": ({"waiting", "sending", "dead", "held", "rejected", "superseded", "dismissed"}, "delivered"),
+    "postpone": ({"sending"}, "waiting"),
+    "bury": ({"waiting", "sending"}, "dead"),
+    "requeue": ({"dead"}, "waiting"),
+    "supersede": ({"waiting", "sending", "dead", "held"}, "superseded"),
+    "hold": ({"waiting", "sending"}, "held"),
+    "release": ({"held"}, "waiting"),
+    "reject": ({"held"}, "rejected"),
+    "dismiss": ({"waiting", "dead", "held", "superseded"}, "dismissed"),
+    "set_aside": ({"waiting", "sending"}, "dead"),
+    "refuse_late": ({"delivered"}, "dead"),
+}
+# state -> the verbs that lead to it from ``waiting``
+WAYS = {
+    "waiting": [],
+    "sending": ["claim"],
+    "delivered": ["settle"],
+    "dead": ["bury"],
+    "held": ["hold"],
+    "rejected": ["hold", "reject"],
+    "superseded": ["supersede"],
+    "dismissed": ["dismiss"],
+}
+
+
+@pytest_asyncio.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    async with running(tmp_path) as journal:
+        yield journal
+
+
+async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
+    match verb:
+        case "unclaim":
+            await journal.unclaim([delivery_id])
+        case "settle":
+            await journal.settle(delivery_id, delivered_us=1)
+        case "postpone":
+            await journal.postpone(delivery_id, attempt=1, not_before_us=9, cause=Reason.BUSY, detail="503")
+        case "bury":
+            await journal.bury(delivery_id, reason=Reason.REFUSED, detail="422", answer=b"{}")
+        case "requeue":
+            await journal.requeue([delivery_id])
+        case "supersede":
+            await journal.supersede([delivery_id])
+        case "hold":
+            await journal.hold([delivery_id])
+        case "release":
+            await journal.release([delivery_id], actor="ann", because="seen")
+        case "reject":
+            await journal.reject([delivery_id], actor="ann", because="seen")
+        case "dismiss":
+            await journal.dismiss(deliveries=[delivery_id], actor="ann", reason="by hand")
+        case "set_aside":
+            await journal.set_aside(delivery_id, correction=False, actor="ann", because="never digested")
+        case "refuse_late":
+            await journal.refuse_late(delivery_id, detail="AE after CA", answer=b"AE")
+
+
+def deliveries(journal: Journal) -> dict[int, DeliveryView]:
+    found = {}
+    for message in journal.messages(limit=1000):
+        trace = journal.message(message.id)
+        assert trace is not None
+        found |= {delivery.id: delivery for delivery in trace.deliveries}
+    return found
+
+
+async def walk(data: Path, asked: Iterable[tuple[str, int]], count: int) -> None:
+    """Asks each verb of a delivery, of ``count``; all is then as the table says. ``claim`` takes its number of them."""
+    async with running(data) as journal:
+        await queue(journal, *(b"%d" % n for n in range(count)))
+        expected = dict.fromkeys(range(1, count + 1), "waiting")
+        for verb, delivery_id in asked:
+            if verb == "claim":
+                claimed = await journal.claim("chem", "fhir", delivery_id)
+                waiting = [n for n in range(1, count + 1) if expected[n] == "waiting"]
+                assert [delivery.id for delivery in claimed] == waiting[:delivery_id]
+                expected |= {delivery.id: "sending" for delivery in claimed}
+            else:
+                await ask(journal, verb, delivery_id)
+                applies, leads_to = TABLE[verb]
+                if expected[delivery_id] in applies:
+                    expected[delivery_id] = leads_to
+        found = deliveries(journal)
+        assert {n: delivery.state for n, delivery in found.items()} == expected
+        states = Counter(expected.values())
+        (lane,) = journal.lanes()
+        assert lane.open == states["waiting"] + states["sending"]
+        assert (lane.dead, lane.held, lane.last_seq) == (states["dead"], states["held"], count)
+        for state, letters in (
+            ("dead", journal.dead()),
+            ("held", journal.held()),
+            ("rejected", journal.held(Filter(state="rejected"))),
+        ):
+            assert {letter.delivery_id for letter in letters} == {n for n in expected if expected[n] == state}
+    assert verify.run(data, deep=True) == []
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from(VERBS), st.integers(1, 5)), max_size=40))
+def test_every_verb_in_every_state_after_a_random_history(
+    tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[str, int]]
+) -> None:
+    asyncio.run(walk(tmp_path_factory.mktemp("walk"), asked, 5))
+
+
+@pytest.mark.parametrize("state", WAYS)
+async def test_every_verb_in_every_state(state: str, tmp_path: Path) -> None:
+    numbered = list(enumerate(TABLE, 1))
+    there = [(verb, n) for verb in WAYS[state] for n, _ in numbered]
+    await walk(tmp_path, [*there, *((verb, n) for n, verb in numbered)], len(TABLE))
+
+
+async def test_an_unknown_delivery_is_refused(journal: Journal) -> None:
+    for verb in VERBS[1:-1]:
+        with pytest.raises(StoreError, match="no delivery 77"):
+            await ask(journal, verb, 77)
+    assert not await journal.refuse_late(77, detail="AE after CA")  # retention may have let it go since
+
+
+async def test_a_paused_lane_gives_no_claims_also_after_a_restart(journal: Journal, tmp_path: Path) -> None:
+    await queue(journal, b"1", to=("a", "b"))
+    lane = Target(channel="chem", destination="a")
+    await journal.pause(lane, actor="anita", reason="test")
+    await journal.stop()
+    async with running(tmp_path) as again:
+        assert await again.claim("chem", "a", 5) == []
+        assert len(await again.claim("chem", "b", 5)) == 1
+        assert [(lane.destination, lane.paused) for lane in again.lanes()] == [("a", True), ("b", False)]
+        await again.resume(lane, actor="anita", reason="test")
+        assert len(await again.claim("chem", "a", 5)) == 1
+
+
+async def test_a_retried_delivery_frees_the_lane_that_it_held_and_goes_first(journal: Journal) -> None:
+    await queue(journal, b"1", b"2", b"3")
+    (first,) = await journal.claim("chem", "fhir", 1)
+    await journal.bury(first.id, reason=Reason.REFUSED, hold_lane=True)
+    (lane,) = journal.lanes()
+    assert lane.held_by == first.id
+    assert await journal.claim("chem", "fhir", 9) == []
+    await journal.requeue([first.id])
+    assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [1, 2, 3]
+
+
+async def test_another_dead_delivery_does_not_let_go_the_lane(journal: Journal) -> None:
+    await queue(journal, b"1", b"2", b"3")
+    first, second = await journal.claim("chem", "fhir", 2)
+    for delivery in (first, second):
+        await journal.bury(delivery.id, reason=Reason.REFUSED, hold_lane=True)
+    await journal.dismiss(deliveries=[second.id], actor="ann", reason="by hand")
+    (lane,) = journal.lanes()
+    assert lane.held_by == first.id
+    assert await journal.claim("chem", "fhir", 9) == []
+
+
+async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
+    await queue(journal, b"1")
+    await journal.claim("chem", "fhir", 1)
+    await journal.postpone(1, attempt=7, not_before_us=2**60, cause=Reason.BUSY, detail="503")
+    await journal.claim("chem", "fhir", 1)
+    await journal.bury(1, reason=Reason.REFUSED)
+    await journal.requeue([1])
+    view = deliveries(journal)[1]
+    assert (view.state, view.attempt, view.not_before_us, view.settled_us) == ("waiting", 0, 0, 0)
+    counts = {one.name: one.n for one in journal.counters("2026-03-01") if one.destination}
+    assert (counts["dead"], counts["requeued"]) == (1, 1)
+
+
+async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_own(journal: Journal) -> None:
+    """Also of what a person has retried or replayed: a server may drop what has the id of an earlier request."""
+    await queue(journal, b"1", b"2", to=("a", "b"))
+
+    async def next_id() -> str:
+        (delivery,) = await journal.claim("chem", "a", 1)
+        return delivery.request_id
+
+    key = deliveries(journal)[1].key[:32]
+    assert await next_id() == f"{key}.0"
+    await journal.postpone(1, attempt=1, not_before_us=0, cause=Reason.BUSY, detail="503")
+    assert await next_id() == f"{key}.1"
+    await journal.unclaim([1])  # it was not made
+    assert await next_id() == f"{key}.1"
+    for made in (2, 3):
+        await journal.bury(1, reason=Reason.REFUSED, detail="422")
+        await journal.requeue([1])
+        assert await next_id() == f"{key}.{made}"
+    await journal.postpone(1, attempt=1, not_before_us=0, cause=Reason.BUSY, detail="503")
+    assert await next_id() == f"{key}.4"
+    await journal.unclaim([1], maybe_delivered=True)  # cut off: how it ended is not known, nor that it was made
+    assert await next_id() == f"{key}.4"
+    await journal.settle(1, delivered_us=1)
+    (other,) = await journal.claim("chem", "a", 9)
+    assert other.request_id == f"{other.key[:32]}.0"
+    await journal.settle(other.id, delivered_us=1)
+    for made in (5, 6):
+        (row,) = await journal.replay([1], destinations=["a"])
+        assert await next_id() == f"{key}.{made}"
+        await journal.settle(row, delivered_us=2)
+    assert {one.request_id.rpartition(".")[2] for one in await journal.claim("chem", "b", 9)} == {"0"}
+
+
+async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Journal) -> None:
+    await queue(journal, b"1", b"2")
+    (first,) = await journal.claim("chem", "fhir", 1)
+    await journal.bury(first.id, reason=Reason.REFUSED, hold_lane=True)
+    await journal.release_lane("chem", "fhir")
+    assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [2]
+
+
+async def test_a_claim_is_bounded_by_bytes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    from engine.store.operations.outbox import claims
+
+    monkeypatch.setattr(claims, "CLAIM_BYTES", 25_000)
+    await queue(journal, *(os.urandom(10_000) for _ in range(5)))
+    assert [len(await journal.claim("chem", "fhir", 9)) for _ in range(3)] == [2, 2, 1]
+    await queue(journal, os.urandom(90_000))
+    assert len(await journal.claim("chem", "fhir", 9)) == 1  # a single one is never too large
+
+
+async def test_of_what_was_erased_while_it_was_sent_nothing_that_the_server_said_is_kept(journal: Journal) -> None:
+    def erase(batch: Batch) -> None:
+        batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
+
+    await queue(journal, b"1", b"2")
+    for delivery in await journal.claim("chem", "fhir", 2):
+        await journal.supersede([delivery.id])
+    await journal._submit(erase, verdict=True)
+    for number in (1, 2):
+        await journal.bury(number, reason=Reason.REFUSED, detail="422", answer=b"no Smith, Anna here")
+    assert {number: len(one.attempts) for number, one in deliveries(journal).items()} == {1: 0, 2: 1}
+
+
+async def test_a_replay_has_the_old_keys_and_new_places(journal: Journal) -> None:
+    (first, second) = await queue(journal, b"1", b"2", to=("a", "b"))
+    old = deliveries(journal)
+    for destination in ("a", "b"):
+        for delivery in await journal.claim("chem", destination, 9):
+            await journal.settle(delivery.id, delivered_us=1)
+    made = await journal.replay([second, first], destinations=["a"])
+    again = await journal.claim("chem", "a", 9)
+    assert [(one.id, one.message_id, one.seq, one.manual) for one in again] == [
+        (made[0], second, 3, True),
+        (made[1], first, 4, True),
+    ]
+    keys = {(one.message_id, one.destination): one.key for one in old.values()}
+    assert {one.key for one in again} == {keys[first, "a"], keys[second, "a"]}
+    assert await journal.replay([first]) != made  # all destinations, and only its own documents
+    assert len(deliveries(journal)) == 4 + 2 + 2
+
+
+async def test_processing_again_supersedes_what_the_first_time_left_open(journal: Journal) -> None:
+    (message,) = await queue(journal, b"1", to=("a", "b"))
+    (sent,) = await journal.claim("chem", "a", 1)
+    await journal.settle(sent.id, delivered_us=1)
+    outcome = await journal.map_done(message, routes=[routed(b"better", "a", "b")], state="mapped", again=True)
+    assert (outcome.already, outcome.waiting) == (False, 2)
+    states = [(one.destination, one.state, one.manual) for one in deliveries(journal).values()]
+    assert states == [
+        ("a", "delivered", False),
+        ("b", "superseded", False),
+        ("a", "waiting", True),
+        ("b", "waiting", True),
+    ]
+    assert len({one.key for one in deliveries(journal).values()}) == 4  # another content, another key
+    await journal.replay([message])
+    assert {one.body if not one.packed else b"" for one in await journal.claim("chem", "a", 9)} == {b"better"}
+
+
+async def test_processing_a_dead_message_again_clears_it(journal: Journal) -> None:
+    (stored,) = await store(journal, b"1")
+    await journal.map_done(stored.id, state="dead", reason=Reason.UNMAPPED_CODE, detail="OBX[1]")
+    assert [letter.reason for letter in journal.dead()] == ["UNMAPPED_CODE"]
+    outcome = await journal.map_done(stored.id, state="dead", reason=Reason.NO_ROUTE, again=True)
+    assert (outcome.state, outcome.reason) == ("dead", Reason.NO_ROUTE)
+    (channel,) = journal.channels()
+    assert channel.dead == 1
+    await journal.map_done(stored.id, routes=[routed()], state="mapped", again=True)
+    assert journal.dead() == []
+    (channel,) = journal.channels()
+    assert (channel.dead, channel.stored) == (0, 0)
+
+
+async def test_a_verdict_on_a_message_that_is_not_there_is_refused(journal: Journal) -> None:
+    with pytest.raises(StoreError, match="no message 1"):
+        await journal.map_done(1, state="filtered")
+    frame = await journal.append_frame("line", journal.new_session(), b"1H", 1)
+    with pytest.raises(StoreError, match=f"no message {frame}"):
+        await journal.map_done(frame, state="filtered")

@@ -1,0 +1,329 @@
+"""Lists of messages and dead letters: what they give, page by page, and that none of them walks through the journal."""
+
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.model.clock import ManualClock
+from engine.model.message import Document, Received
+from engine.model.reasons import Reason
+from engine.model.records import DeadLetter, Filter, MessageView
+from engine.model.search_keys import Number
+from engine.store.core import moments
+from engine.store.core.batch import Batch
+from engine.store.journal import Journal, Routed
+from engine.store.operations import append as arrival
+from engine.store.operations import record_outcome as verdict
+from engine.store.operations.outbox import attempts, decisions
+from engine.store.queries import listing
+from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened
+
+CHANNELS = ("chem", "haema", "urine")
+TYPES = ("ORU^R01", "ORU^R01", "ORU^R01", "QRY^A19")
+HOUR_US = 3_600_000_000
+# What may be walked: indexes that hold only what is rare, tables that stay small, and what is no table at all.
+NARROW = (
+    "message_dead", "message_cause", "message_ended", "message_reason",
+    "delivery_stuck", "delivery_cause", "delivery_rejected", "delivery_held",
+    "delivery_waiting", "delivery_sending",
+    "SCAN channel", "SCAN lane", "SCAN l ", "SCAN p", "SCAN every", "SCAN CONSTANT ROW", "SCAN a", "SCAN unmapped",
+)  # fmt: skip
+
+
+def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
+    """Messages an hour apart, in all states."""
+    for number in numbers:
+        received = Received(
+            channel=rng.choice(CHANNELS),
+            payload=b"%d" % number,
+            received_us=NOW_US + number * HOUR_US,
+            control_id=f"C{number}",
+            message_type=rng.choice(TYPES),
+        )
+        stored = arrival.store_message(batch, received, repeat_window_s=WINDOW_S)
+        done = partial(
+            verdict.map_done, batch, stored.id, detail="", mapping="", issues=(), unmapped=(),
+            numbers=(Number("specimen", f"S{number % 50}"), Number("control", f"C{number}")),
+        )  # fmt: skip
+        chance = rng.random()
+        if chance < 0.1:
+            done(routes=(), state="dead", reason=rng.choice((Reason.NO_ROUTE, Reason.UNMAPPED_CODE)))
+        elif chance < 0.2:
+            done(routes=(), state="filtered", reason=Reason.QUALITY_CONTROL)
+        elif chance < 0.95:
+            routed = Routed(document=Document(body=b"{}"), destinations=("a", "b"), claimed=(True, True))
+            made = done(routes=(routed,), state="mapped", reason=None).deliveries
+            for delivery in made:
+                if chance < 0.25:
+                    attempts.bury(batch, delivery.id, Reason.REFUSED, "", b"")
+                elif chance < 0.3:
+                    decisions.hold(batch, (delivery.id,), Reason.LANE_HELD)
+                elif chance < 0.35 and delivery is made[-1]:
+                    attempts.postpone(
+                        batch, delivery.id, attempt=1, not_before_us=0, cause=Reason.NO_ANSWER, detail="", answer=b""
+                    )
+                else:
+                    attempts.settle(batch, delivery.id, NOW_US)
+        if chance < 0.02:
+            verdict.dismiss(batch, (stored.id,), "test")
+
+
+def fill(data: Path, count: int, seed: int = 1) -> Journal:
+    journal = opened(data, clock=ManualClock())
+    journal.run_alone(partial(store, numbers=range(count), rng=random.Random(seed)))
+    return journal
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
+    made = fill(tmp_path_factory.mktemp("listed"), 1500)
+    yield made
+    made.close()
+
+
+FILTERS = {
+    "all": Filter(),
+    "channel": Filter(channel="haema"),
+    "no such channel": Filter(channel="nowhere"),
+    "state mapped": Filter(state="mapped"),
+    "state dead": Filter(state="dead"),
+    "state filtered": Filter(state="filtered"),
+    "state dismissed": Filter(state="dismissed"),
+    "state stored": Filter(state="stored"),
+    "state held": Filter(state="held"),
+    "state waiting": Filter(state="waiting"),
+    "state delivered": Filter(state="delivered"),
+    "state waiting of a channel": Filter(state="waiting", channel="chem"),
+    "state delivered of a type": Filter(state="delivered", message_type="QRY^A19"),
+    "reason": Filter(reason="NO_ROUTE"),
+    "no such reason": Filter(reason="DAMAGED"),
+    "reason and state": Filter(reason="NO_ROUTE", state="dead"),
+    "reason of another state": Filter(reason="NO_ROUTE", state="filtered"),
+    "type": Filter(message_type="QRY^A19"),
+    "no such type": Filter(message_type="ADT^A01"),
+    "type and channel": Filter(message_type="QRY^A19", channel="chem"),
+    "type and state": Filter(message_type="QRY^A19", state="filtered"),
+    "channel and state": Filter(channel="chem", state="dead"),
+    "since": Filter(after_us=NOW_US + 1000 * HOUR_US),
+    "until": Filter(before_us=NOW_US + 300 * HOUR_US),
+    "a while": Filter(after_us=NOW_US + 400 * HOUR_US, before_us=NOW_US + 500 * HOUR_US, state="filtered"),
+    "a while of a channel": Filter(after_us=NOW_US + 400 * HOUR_US, before_us=NOW_US + 500 * HOUR_US, channel="chem"),
+    "specimen": Filter(specimen="s7"),
+    "specimen and channel": Filter(specimen="S7", channel="chem"),
+    "message's own number": Filter(number="C77"),
+}
+
+
+def stands(view: MessageView, wanted: Filter, states: set[str]) -> bool:
+    """Whether a message is in the state that is asked for, by its own and its deliveries' states."""
+    if wanted.state == "held":
+        return "held" in states
+    if wanted.state == "waiting":
+        return bool(states & {"waiting", "sending"})
+    if wanted.state == "delivered":
+        return bool(states) and states <= {"delivered", "superseded"}
+    return wanted.state in (None, view.state)
+
+
+def fits(view: MessageView, wanted: Filter, states: set[str]) -> bool:
+    """What a filter means, without any index."""
+    own = int(view.control_id[1:])
+    return (
+        wanted.channel in (None, view.channel)
+        and stands(view, wanted, states)
+        and wanted.reason in (None, view.reason)
+        and wanted.message_type in (None, view.message_type)
+        and (wanted.after_us is None or view.received_us >= wanted.after_us)
+        and (wanted.before_us is None or view.received_us < wanted.before_us)
+        and (wanted.number is None or view.control_id == wanted.number)
+        and (wanted.specimen is None or (own % 50 == 7 and view.state != "stored"))
+    )
+
+
+def pages(read: Callable[[int | None], list[Any]], key: Callable[[Any], int]) -> list[Any]:
+    found: list[Any] = []
+    before: int | None = None
+    while page := read(before):
+        found += page
+        before = key(page[-1])
+    return found
+
+
+@pytest.mark.parametrize("small_channel", [10_000, 10], ids=["small channels", "large channels"])
+@pytest.mark.parametrize("few_waiting", [10_000, 10], ids=["few wait", "many wait"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_pages_hold_what_fits_newest_first_and_once(
+    journal: Journal, name: str, small_channel: int, few_waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "SMALL_CHANNEL", small_channel)
+    monkeypatch.setattr(listing, "FEW_WAITING", few_waiting)
+    monkeypatch.setattr(listing, "BLOCKS_AT_ONCE", 1)
+    wanted = FILTERS[name]
+    everything = journal.messages(limit=10_000)
+    states: dict[int, set[str]] = {view.id: set() for view in everything}
+    for at in range(0, len(everything), 300):
+        for delivery in journal.deliveries([view.id for view in everything[at : at + 300]]):
+            states[delivery.message_id].add(delivery.state)
+    expected = [view for view in everything if fits(view, wanted, states[view.id])]
+    assert len(everything) == 1500
+    assert pages(lambda before: journal.messages(wanted, before_id=before, limit=7), lambda view: view.id) == expected
+    assert bool(expected) is ("no such" not in name and "another" not in name)
+
+
+LETTERS = {
+    "all": Filter(),
+    "channel": Filter(channel="haema"),
+    "destination": Filter(destination="b"),
+    "reason": Filter(reason="REFUSED"),
+    "type": Filter(message_type="QRY^A19"),
+    "a while": Filter(after_us=NOW_US + 400 * HOUR_US, before_us=NOW_US + 700 * HOUR_US),
+}
+
+
+@pytest.mark.parametrize("name", LETTERS)
+def test_pages_of_dead_letters_hold_what_fits(journal: Journal, name: str) -> None:
+    def letter_fits(letter: DeadLetter) -> bool:
+        at_us = received[letter.message_id]
+        return (
+            wanted.channel in (None, letter.channel)
+            and wanted.destination in (None, letter.destination)
+            and wanted.reason in (None, letter.reason)
+            and wanted.message_type in (None, letter.message_type)
+            and (wanted.after_us is None or at_us >= wanted.after_us)
+            and (wanted.before_us is None or at_us < wanted.before_us)
+        )
+
+    wanted = LETTERS[name]
+    received = {view.id: view.received_us for view in journal.messages(limit=10_000)}
+    everything = journal.dead(limit=10_000)
+    expected = [letter for letter in everything if letter_fits(letter)]
+    assert expected
+    found = pages(lambda before: journal.dead(wanted, before_id=before, limit=7), lambda letter: letter.message_id)
+    assert found == expected
+    assert journal.count_dead(wanted) == len(expected)
+    middle = expected[len(expected) // 2].message_id
+    assert journal.count_dead(wanted, before_id=middle) == sum(one.message_id < middle for one in expected)
+
+
+# -- how they are found --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def explained(journal: Journal) -> Iterator[list[str]]:
+    """The query plans of all that is asked meanwhile."""
+    said: list[str] = []
+    snapshot = journal.snapshot
+
+    @contextmanager
+    def explaining() -> Iterator[Callable[..., Any]]:
+        with snapshot() as execute:
+
+            def run(text: str, *values: Any) -> Any:
+                said.extend(row[3] for row in execute(f"EXPLAIN QUERY PLAN {text}", *values))
+                return execute(text, *values)
+
+            yield run
+
+    journal.snapshot = explaining  # type: ignore[method-assign]  # every statement of the reader goes through it
+    try:
+        yield said
+    finally:
+        journal.snapshot = snapshot  # type: ignore[method-assign]  # as before
+
+
+LISTS: dict[str, Callable[[Journal], object]] = {
+    **{f"messages: {name}": partial(lambda wanted, journal: journal.messages(wanted), wanted)
+       for name, wanted in FILTERS.items()},
+    **{f"next messages: {name}": partial(lambda wanted, journal: journal.messages(wanted, before_id=700), wanted)
+       for name, wanted in FILTERS.items()},
+    **{f"letters: {name}": partial(lambda wanted, journal: journal.dead(wanted), wanted)
+       for name, wanted in LETTERS.items()},
+    **{f"groups: {name}": partial(lambda wanted, journal: journal.letter_groups(wanted), wanted)
+       for name, wanted in LETTERS.items()},
+    **{f"held: {name}": partial(lambda wanted, journal: journal.held(wanted), wanted)
+       for name, wanted in LETTERS.items()},
+    "rejected": lambda journal: journal.held(Filter(state="rejected")),
+    "reagent lot": lambda journal: journal.messages(Filter(lot="A1")),
+    "control id": lambda journal: journal.messages(Filter(channel="chem", control_id="C7")),
+    "acts": lambda journal: journal.acts(),
+    "one message": lambda journal: journal.message(7),
+    "lanes": lambda journal: journal.lanes(),
+    "open lanes": lambda journal: journal.open_lanes(),
+    "pauses": lambda journal: journal.pauses(),
+    "line": lambda journal: journal.line("chem"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("small_channel", [10_000, 10], ids=["small channels", "large channels"])
+@pytest.mark.parametrize("name", LISTS)
+def test_no_list_walks_through_a_table(
+    journal: Journal, name: str, small_channel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "SMALL_CHANNEL", small_channel)
+    with explained(journal) as plan:
+        LISTS[name](journal)
+    walked = [step for step in plan if step.startswith("SCAN") and not any(narrow in step for narrow in NARROW)]
+    assert walked == [], plan
+    # In the index's order, not sorted.
+    assert not any("TEMP B-TREE FOR ORDER BY" in step or "FOR GROUP BY" in step for step in plan), plan
+
+
+RARE = {
+    name: ask
+    for name, ask in LISTS.items()
+    if name in {
+        "messages: all", "messages: channel", "messages: no such reason",
+        "messages: no such type", "messages: no such channel", "messages: message's own number", "control id", "acts",
+        "one message",
+    }
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_the_work_does_not_grow_with_the_journal(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in steps of SQLite's machine, so that no clock is needed."""
+
+    def steps(count: int) -> int:
+        made = fill(tmp_path / str(count), count)
+        taken = [0]
+
+        def more() -> int:
+            taken[0] += 1
+            return 0
+
+        class Counting:
+            """A connection whose progress handler is ours."""
+
+            def __init__(self, connection: sqlite3.Connection) -> None:
+                connection.set_progress_handler(more, 10)
+                self.execute = connection.execute
+                self.close = connection.close
+
+            @property
+            def in_transaction(self) -> bool:
+                return True
+
+            def set_progress_handler(self, *_: object) -> None: ...
+
+        take = made._take
+        monkeypatch.setattr(made, "_take", lambda: Counting(take()))
+        RARE[name](made)
+        made.close()
+        return taken[0]
+
+    small, large = steps(300), steps(3000)
+    assert large <= 2 * small + 60, (small, large)
+
+
+def test_days_are_found_by_halving(journal: Journal) -> None:
+    with journal.snapshot() as execute:
+        for hour in (0, 1, 700, 1499, 1500, 9000):
+            first = moments.first_at(execute, NOW_US + hour * HOUR_US)
+            assert first == min(hour, 1500) + 1
+    assert moments.DISORDER_US == DAY_S * 1e6

@@ -1,0 +1,145 @@
+"""`labrelay demo` on a copy of the repository's own site, as processes of their own: it tells the truth, either way."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine.devtools.demo.show import PLAYED
+from tests.support.ports import quiet_ports
+
+CHECKOUT = Path(__file__).parents[2]
+ENDS_WITHIN_S = 90.0
+# Of the shipped site: page, sandbox, and one for each channel.
+ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
+
+
+@dataclass
+class Site:
+    """A copy of the shipped site on ports that are free."""
+
+    folder: Path
+    ports: dict[int, int]
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "var" / "demo"
+
+    def said(self) -> str:
+        """The last lines of its parts' logs, for whoever has to find out why a test failed."""
+        return "\n".join(log.read_text(errors="replace")[-2000:] for log in sorted(self.logs.glob("*.log")))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    files = [CHECKOUT / "config" / "labrelay.yaml", *sorted((CHECKOUT / "channels").glob("*.yaml"))]
+    shipped = sorted({int(port) for file in files for port in ADDRESS.findall(file.read_text())})
+    ports = dict(zip(shipped, quiet_ports(len(shipped)), strict=True))
+    for file in files:
+        copy = tmp_path / file.parent.name / file.name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(ADDRESS.sub(lambda found: f"127.0.0.1:{ports[int(found[1])]}", file.read_text()))
+    shutil.copytree(CHECKOUT / "mappings", tmp_path / "mappings")
+    return Site(tmp_path, ports)
+
+
+@contextlib.asynccontextmanager
+async def demo(site: Site, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The demo as a user starts it; ended with its parts, whatever happens."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine", "--site", str(site.folder), "demo", *arguments,
+        cwd=CHECKOUT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)  # the demo stops its parts, each by its own handle
+            await asyncio.wait_for(process.wait(), 60.0)
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    """(exit code, all output)."""
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+async def test_thirty_messages_arrive_and_the_summary_says_so(site: Site) -> None:
+    async with demo(site, "--messages", "30", "--exit") as process:
+        code, output = await ended(process)
+
+    assert code == 0, output + site.said()
+    assert "30 messages acknowledged, 30 on the FHIR server, 0 dead" in output
+    assert "nothing lost" in output
+    for name, (model, _, _) in PLAYED.items():
+        row = next(line for line in output.splitlines() if line.startswith(model))
+        assert row.removeprefix(model).split() == [name, "10", "10", "0"]
+    for log in ("sandbox.log", "daemon.log"):
+        assert "Traceback" not in (site.logs / log).read_text()
+
+
+async def test_a_second_demo_on_the_same_site_is_new_work(site: Site) -> None:
+    """Its numbers are its own, so nothing is taken for a repeat of the first."""
+    for _ in range(2):
+        async with demo(site, "--messages", "6", "--exit") as process:
+            code, output = await ended(process)
+        assert code == 0, output + site.said()
+        assert "6 messages acknowledged, 6 on the FHIR server, 0 dead" in output
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("Starting LabRelay", id="before the first message"),
+        pytest.param("  sent and acknowledged", id="while the analyzers play"),
+    ],
+)
+async def test_without_its_server_the_demo_fails_and_says_so(site: Site, moment: str) -> None:
+    async with demo(site, "--messages", "600", "--exit") as process:
+        said = await _until_said(process, moment)
+        os.kill(_part(process.pid, "sandbox"), signal.SIGKILL)
+        code, output = await ended(process)
+
+    assert code == 1, said + output
+    assert "nothing lost" not in output
+    assert "the sandbox" in output or "MISSING" in output
+    assert "report" not in output  # it is no fault of the program
+
+
+async def test_a_port_that_is_taken_is_named(site: Site) -> None:
+    taken = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", site.ports[2575])
+    async with taken, demo(site, "--messages", "3", "--exit") as process:
+        code, output = await ended(process)
+
+    assert code not in {0, None}
+    assert f"haematology (127.0.0.1:{site.ports[2575]})" in output
+    assert not site.logs.exists()
+
+
+async def _until_said(process: asyncio.subprocess.Process, beginning: str) -> str:
+    """Everything that the demo has said when it says a line with this beginning."""
+    assert process.stdout is not None
+    said = ""
+    async with asyncio.timeout(60.0):
+        while line := (await process.stdout.readline()).decode():
+            said += line
+            if line.startswith(beginning):
+                return said
+    raise AssertionError(said)
+
+
+def _part(parent: int, verb: str) -> int:
+    """The process of the demo that runs this verb."""
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if verb.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return int(pid)
+    raise AssertionError(f"no process runs {verb}")

@@ -1,0 +1,103 @@
+"""What users and other programs see of the command line stays as it is: the help of every verb, and the names in JSON.
+
+`golden/help.txt` holds the help, `golden/json_names.txt` the names and kinds of values that verbs print of a site with
+one message in each state. A change that is meant: LABRELAY_UPDATE_SAMPLES=1, and a line in the changelog.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from engine.__main__ import labrelay as root
+from engine.model.message import Unmapped
+from tests.support.command_line import labrelay
+from tests.support.expected import UPDATE
+from tests.support.filled_journal import DELIVERED, REFUSED, UNMAPPED, fill_journal
+from tests.support.sites import make_site
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+KINDS = {str: "text", int: "number", float: "number", bool: "flag", type(None): "nothing"}
+
+READ: tuple[tuple[str, ...], ...] = (
+    ("version",),
+    ("check",),
+    ("analyzers",),
+    ("analyzers", "show", "sysmex-xn"),
+    ("dlq", "list"),
+    ("dlq", "show", str(REFUSED)),
+    ("dlq", "show", str(UNMAPPED)),
+    ("gaps",),
+    ("held", "list"),
+    ("held", "persons"),
+    ("key", "status"),
+    ("messages", "list"),
+    ("messages", "show", str(DELIVERED)),
+    ("messages", "show", str(UNMAPPED)),
+    ("reagents",),
+    ("status",),
+    ("journal", "stats"),
+    ("verify",),
+    ("messages", "show", str(DELIVERED), "--unmask"),
+    ("audit", "list"),
+    ("audit", "verify"),
+)
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, (*path, name))
+
+
+def compare(name: str, found: str) -> None:
+    golden = GOLDEN / name
+    if UPDATE:
+        golden.write_text(found)
+    assert found == golden.read_text()
+
+
+def names(value: Any, path: str = "") -> Iterator[str]:
+    """Each name in a JSON value with the kind of what it names; elements of a list together."""
+    if isinstance(value, dict):
+        yield f"{path} object"
+        for name, inner in value.items():
+            yield from names(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        yield f"{path} list"
+        for inner in value:
+            yield from names(inner, f"{path}[]")
+    else:
+        yield f"{path} {KINDS[type(value)]}"
+
+
+def test_the_help_of_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = []
+    for path in commands(root):
+        ran = labrelay(*path, "--help")
+        assert ran.code == 0
+        told.append(f"== labrelay {' '.join(path)}\n{ran.out}")
+    compare("help.txt", "\n".join(told))
+
+
+def test_the_names_in_json(tmp_path: Path) -> None:
+    site = make_site(tmp_path)
+    fill_journal(site / "var", gaps=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")])
+    told = []
+    for verb in READ:
+        ran = labrelay(*verb, "-o", "json", site=site)
+        try:
+            told += [f"{' '.join(verb)}: {one}" for one in sorted(set(names(json.loads(ran.out), "$")))]
+        except ValueError:
+            raise AssertionError(
+                f"{verb} ends with {ran.code} and prints no JSON: {ran.out[:200]} {ran.err[:300]}"
+            ) from None
+    compare("json_names.txt", "\n".join(told) + "\n")
