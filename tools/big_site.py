@@ -44,8 +44,7 @@ from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal, Routed
-from engine.store.operations import append as arrival
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 
 DAY_US = 86_400_000_000
@@ -112,16 +111,18 @@ class _Maker:
             control_id=control_id(channel, own),
             message_type="ORU^R01" if rng.random() < 0.999 else "ORU^R30",
         )
-        stored = arrival.store_message(batch, received, repeat_window_s=WINDOW_S)
+        stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
         numbers = (Number("patient", f"P{number % 200_000}"), Number("specimen", f"S{number}"))
         chance = rng.random()
-        done = partial(verdict.map_done, batch, stored.id, mapping="results@0123456789ab", issues=(), unmapped=(),
-                       numbers=numbers)  # fmt: skip
+        done = partial(
+            record_outcome.map_done, batch, stored.id, mapping="results@0123456789ab", issues=(), unmapped=(),
+            numbers=numbers,
+        )  # fmt: skip
         if chance < 0.005:
             reason = rng.choice((Reason.NO_ROUTE, Reason.UNMAPPED_CODE, Reason.UNREADABLE))
             done(routes=(), state="dead", reason=reason, detail=rng.choice(DETAILS).format(n=number % 60))
             if chance < 0.001:
-                verdict.dismiss(batch, (stored.id,), "made up")
+                record_outcome.dismiss(batch, (stored.id,), "made up")
             return
         if chance < 0.02:
             done(routes=(), state="filtered", reason=Reason.QUALITY_CONTROL, detail="")

@@ -10,10 +10,10 @@ from engine.actions.selection import Selection
 from engine.actions.underway import UnderWay
 from engine.model.errors import IntegrityError
 from engine.processing.process import judge, routed_by
-from engine.store.operations import number_bearers as bearers
-from engine.store.operations.settling import moved_orders as moving
+from engine.store.operations import number_bearers
+from engine.store.operations.settling import moved_orders
 
-ANSWERS = ("same", "other", *moving.ANSWERS)
+ANSWERS = ("same", "other", *moved_orders.ANSWERS)
 
 
 class TellingApart(UnderWay):
@@ -38,7 +38,7 @@ class TellingApart(UnderWay):
             raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
         if not because.strip():
             raise RefusedError("an answer needs a reason")
-        if said in moving.ANSWERS:
+        if said in moved_orders.ANSWERS:
             return await self._answer_moved(message, said, actor=actor, because=because, dry_run=dry_run)
         waiting, seems = await asyncio.to_thread(self._asked, message)
         if not waiting and not seems:
@@ -76,7 +76,7 @@ class TellingApart(UnderWay):
 
     def _moves(self, message: int) -> bool:
         with self._journal.snapshot() as execute:
-            return moving.waits(execute, message)
+            return moved_orders.waits(execute, message)
 
     def _is_unique(self, message: int) -> bool:
         channel = self._channels().get(self._journal.stored(message).channel)
@@ -84,7 +84,7 @@ class TellingApart(UnderWay):
 
     def _asked(self, message: int) -> tuple[list[int], bool]:
         with self._journal.snapshot() as execute:
-            return bearers.asked(execute, message), bearers.seems(execute, message)
+            return number_bearers.asked(execute, message), number_bearers.seems(execute, message)
 
     async def _tell_apart(self, message: int, same: bool) -> dict[str, int]:
         waiting, others = await self._journal.tell_apart(message, same=same)

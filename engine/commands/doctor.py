@@ -73,7 +73,7 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
     """Whether deliveries stand still, and whether a data folder that is put back would be noticed."""
     from engine.model.errors import StoreError
     from engine.model.records import DELIVERIES
-    from engine.runtime import other_history as elsewhere
+    from engine.runtime import other_history
 
     try:
         with session.reader() as reader:
@@ -83,7 +83,7 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
     if DELIVERIES in pauses:
         text = f"nothing is delivered: {pauses[DELIVERIES].reason or 'paused'}"
         yield Line(Health.FAIL, "deliveries", text, "labrelay resume deliveries --reason TEXT, once that is mended")
-    folder = elsewhere.folder(site.config)
+    folder = other_history.folder(site.config)
     if any(folder.glob("*.anchor")):
         yield Line(Health.OK, "second anchor", f"in {folder}")
     else:
@@ -114,17 +114,17 @@ def _key(data: Path) -> Iterator[Line]:
 
     from engine.config.secrets import CREDENTIALS_VARIABLE
     from engine.model.errors import IntegrityError
-    from engine.store.core import key_encryption_key as kek
+    from engine.store.core import key_encryption_key
     from engine.store.core.connecting import JOURNAL_NAME, connect
     from engine.store.core.vault import KEY_NAME
-    from engine.store.lifecycle import key_rotation as rotation
+    from engine.store.lifecycle import key_rotation
 
     if not (data / JOURNAL_NAME).exists():
         return
     try:
         with closing(connect(data / JOURNAL_NAME)) as connection:
-            facts = rotation.facts(connection.execute)
-        found = kek.unlock(data, facts.check)
+            facts = key_rotation.facts(connection.execute)
+        found = key_encryption_key.unlock(data, facts.check)
     except (sqlite3.Error, KeyError, PermissionError):
         return  # the line on the file says so, or `labrelay verify`
     except (ConfigError, IntegrityError) as error:
@@ -134,7 +134,7 @@ def _key(data: Path) -> Iterator[Line]:
             advice = "nothing, where the service gets it as a credential; else labrelay key init --from-sheet"
             yield Line(Health.WARN, "key", f"key {facts.id} is not at hand in this shell", advice)
         return
-    if found.source is kek.Source.NEW_FILE:
+    if found.source is key_encryption_key.Source.NEW_FILE:
         text = f"key {found.id} is still in {found.place}"
         yield Line(Health.WARN, "key", text, "bring it to where the old key was, then remove the file")
     if not facts.sheet_us:

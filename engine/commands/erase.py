@@ -116,10 +116,10 @@ class Plan:
 
 
 def _plan(reader: "Reader", wanted: Wanted) -> Plan:
-    from engine.store.lifecycle import erasure as erasing
+    from engine.store.lifecycle import erasure
 
     reader.deadline_s = SEARCH_S
-    found = erasing.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)
+    found = erasure.find(reader.snapshot, reader.vault, wanted.numbers, wanted.also)
     chosen = [one for one in found.messages if not one.gone]
     obstacles = _obstacles(chosen, wanted.site.config.retention.least, SystemClock().now_us())
     document = {
@@ -161,9 +161,9 @@ def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
     Raises:
         LockedError: a daemon has it.
     """
-    from engine.store.core import erased_rows as erased
+    from engine.store.core import erased_rows
     from engine.store.journal import Journal
-    from engine.store.lifecycle import erasure as erasing
+    from engine.store.lifecycle import erasure
 
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
@@ -171,7 +171,7 @@ def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
         _assemble(journal, wanted.site)
         plan = _plan(journal, wanted)
         with journal.snapshot() as execute:
-            due = erased.is_compact_due(execute)
+            due = erased_rows.is_compact_due(execute)
         if not _agreed(plan, wanted):
             if not wanted.dry_run and compacts and due:  # the last time was cut short, or there was no room
                 journal.close()
@@ -180,7 +180,7 @@ def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
         journal.under(wanted.site.hash[:12])
         done = journal.run_alone(
             partial(
-                erasing.erase,
+                erasure.erase,
                 messages=plan.ids,
                 numbers=wanted.numbers,
                 actor=of_this_process(),

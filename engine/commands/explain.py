@@ -162,7 +162,7 @@ class _Journaled:
 
 def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
     from engine.commands.shared.selecting import ROW
-    from engine.store.operations import number_bearers as bearers
+    from engine.store.operations import number_bearers
 
     number = ROW.convert(what, None, None)
     if show_values:
@@ -175,7 +175,7 @@ def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
             absent = journal.absent("message", number)
             raise absent if isinstance(absent, IntegrityError) else click.UsageError(str(absent))
         with journal.snapshot() as execute:
-            others = bearers.others(execute)
+            others = number_bearers.others(execute)
         key = journal.vault.identity_key
         return _Journaled(journal.stored(number), trace.message.state != "incomplete", key, others, trace.facts)
 

@@ -66,9 +66,9 @@ def status(session: Session, form: Form) -> ExitCode:
 
 
 def _status_without_journal(session: Session, form: Form) -> ExitCode:
-    from engine.store.core import key_encryption_key as kek
+    from engine.store.core import key_encryption_key
 
-    found = kek.first(session.data)
+    found = key_encryption_key.first(session.data)
     document: dict[str, Any] = {
         "key": found.id if found else None,
         "at_hand": found is not None,
@@ -82,14 +82,14 @@ def _status_without_journal(session: Session, form: Form) -> ExitCode:
 
 
 def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
-    from engine.store.core import key_encryption_key as kek
+    from engine.store.core import key_encryption_key
 
     if found["at_hand"]:
         yield f"key {found['key']}: {found['place']} ({found['source']})"
     else:
         yield f"key {found['key']} is needed, and not at hand here"
         if not found["others"]:
-            yield f"  {kek.not_there(session.data, found['key'])}"
+            yield f"  {key_encryption_key.not_there(session.data, found['key'])}"
     yield f"in use since {found['made'][:10]} ({found['age_days']:.0f} days)"
     if found["sheet_confirmed"]:
         yield f"recovery sheet: confirmed on {found['sheet_confirmed'][:10]}"
@@ -118,7 +118,7 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
     Without --from-sheet: for a site that has no journal yet. The first start does the same by itself; this is for who
     wants to print the sheet, or to seal the key as a credential, before anything is stored.
     """
-    from engine.store.core import key_encryption_key as kek
+    from engine.store.core import key_encryption_key
     from engine.store.core.vault import KEY_NAME, make_kek
 
     path = session.data / KEY_NAME
@@ -127,7 +127,7 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
         return _restore(session, path)
     if _has_journal(session):
         raise RefusedError("there is a journal, and no other key than its own opens it: labrelay key status")
-    if (found := kek.first(session.data)) is not None:
+    if (found := key_encryption_key.first(session.data)) is not None:
         raise RefusedError(f"there is a key already: {found.id} in {found.place}")
     _, note = make_kek(session.data)
     say(note)
@@ -135,12 +135,11 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
 
 
 def _restore(session: Session, path: Path) -> ExitCode:
-    from engine.store.core import key_encryption_key as kek
-    from engine.store.core import key_sheet
+    from engine.store.core import key_encryption_key, key_sheet
     from engine.store.core.vault import check_value, write_kek
 
     key = _typed(list(range(1, key_sheet.LINES + 1)))
-    typed = kek.key_id(check_value(key))
+    typed = key_encryption_key.key_id(check_value(key))
     if _has_journal(session):
         expected = _facts(session).id
         if typed != expected:
@@ -214,8 +213,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     Keep the sheet where a stranger does not come, away from this machine. Whoever has it and a copy of the journal or a
     backup can read everything. Then say so: labrelay key recovery-sheet --confirm
     """
-    from engine.store.core import key_encryption_key as kek
-    from engine.store.core import key_sheet
+    from engine.store.core import key_encryption_key, key_sheet
     from engine.store.core.vault import KEY_BYTES
 
     found, others = _look(session)
@@ -224,8 +222,8 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     if found is None:
         facts = _facts(session)
         if others:
-            kek.unlock(session.data, facts.check)  # says which keys lie there, and which is needed
-        raise ConfigError(kek.not_there(session.data, facts.id))
+            key_encryption_key.unlock(session.data, facts.check)  # says which keys lie there, and which is needed
+        raise ConfigError(key_encryption_key.not_there(session.data, facts.id))
     if confirm:
         numbers = [1 + secrets.randbelow(key_sheet.LINES)] if on_terminal() else list(range(1, key_sheet.LINES + 1))
         size = KEY_BYTES // key_sheet.LINES
@@ -377,15 +375,15 @@ def _facts(session: Session) -> "KeyFacts":
 
 def _look(session: Session) -> tuple["Found | None", list["Found"]]:
     """The key in use, if it is at hand, and all others that are."""
-    from engine.store.core import key_encryption_key as kek
+    from engine.store.core import key_encryption_key
 
     if not _has_journal(session):
-        return kek.first(session.data), []
+        return key_encryption_key.first(session.data), []
     check = _facts(session).check
     try:
-        every = list(kek.candidates(session.data))
+        every = list(key_encryption_key.candidates(session.data))
     except PermissionError as error:
-        raise ConfigError(kek.not_readable(str(error.filename))) from error
+        raise ConfigError(key_encryption_key.not_readable(str(error.filename))) from error
     right = next((found for found in every if found.check == check), None)
     return right, [found for found in every if found is not right]
 

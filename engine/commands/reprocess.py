@@ -179,7 +179,7 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
     from engine.model.clock import SystemClock
     from engine.processing.reprocessing import with_mapping
     from engine.runtime.build import Programs, build_channel
-    from engine.store.operations import number_bearers as bearers
+    from engine.store.operations import number_bearers
 
     site = session.load(require_secrets=False)
     name = selection.channel or ""
@@ -188,7 +188,7 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
     programs = Programs(site.mapping_path())
     key = journal.vault.identity_key
     with journal.snapshot() as execute:
-        others = bearers.others(execute)
+        others = number_bearers.others(execute)
     built = build_channel(site, site.channels[name], programs, identity_key=key, clock=SystemClock(), others=others)
     if mapping is None:
         return Wanted(site, selection, built.routes)

@@ -88,12 +88,12 @@ def _data(session: Session) -> Path | None:
 
 def _newest_anchor(session: Session, data: Path | None) -> Path | None:
     """The anchor that knows most of those that the site has."""
-    from engine.runtime import other_history as elsewhere
+    from engine.runtime import other_history
     from engine.store.core.anchor import read
 
     places = [] if data is None else [data / "journal.anchor"]
     with suppress(ConfigError):
-        places += elsewhere.folder(session.load(require_secrets=False).config).glob("*.anchor")
+        places += other_history.folder(session.load(require_secrets=False).config).glob("*.anchor")
     known = {place: mark for place in places if (mark := read(place).mark) is not None}
     own = known.get(places[0]) if places else None
     if own is not None:  # those of other journals that were here fit none any more

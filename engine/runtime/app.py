@@ -40,7 +40,7 @@ from engine.processing.intake import Intake
 from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
-from engine.runtime import gc_tuning as heap
+from engine.runtime import gc_tuning
 from engine.runtime.backup_scheduler import BackupKeeper
 from engine.runtime.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.runtime.clock_watch import ClockWatch
@@ -215,7 +215,7 @@ class App:
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
-        heap.settle()
+        gc_tuning.settle()
         for source in self.sources.values():
             await source.start()
         warm_up = WarmUp(site.config.data / JOURNAL_NAME)
@@ -320,7 +320,7 @@ class App:
                     build_site, site, identity_key=key, clock=self.clock, others=self.journal.others
                 )
                 await self._swap(built)
-                heap.settle()
+                gc_tuning.settle()
             finally:
                 self._notifier.ready("receiving")
             self._say(built.doubts)

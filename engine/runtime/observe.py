@@ -37,8 +37,7 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState, Paused, channel_state
 from engine.monitoring.snapshot.store import JournalSnapshot, KeptSnapshot
 from engine.receiving.link_words import fault_words
-from engine.runtime import identity_questions as who_is_who
-from engine.runtime import not_taken
+from engine.runtime import identity_questions, not_taken
 from engine.runtime.link_view import LinkViews, tee_snapshot
 from engine.runtime.sources import ChannelSource
 from engine.store.core.growth import Growth
@@ -165,7 +164,7 @@ class Observer:
             channels = {view.name: view for view in app.journal.channels()}
             lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
             unmapped = app.journal.unmapped_count()
-            notes += who_is_who.in_words(app.built.site, today, app.journal.seeming_count())
+            notes += identity_questions.in_words(app.built.site, today, app.journal.seeming_count())
             stand = app.pauses or any(view.held_by for view in lanes.values())
             self._in_store = (
                 {(one.channel, one.destination): one.oldest_us for one in app.journal.open_lanes()} if stand else {}

@@ -10,7 +10,7 @@ import logging
 
 from engine.config.load import Site
 from engine.model.errors import StoreError
-from engine.runtime import other_history as elsewhere
+from engine.runtime import other_history
 from engine.store.core.anchor import Anchor
 from engine.store.journal import Journal
 
@@ -29,7 +29,7 @@ class SecondAnchor:
             site: the configuration of the start; another place takes effect at the next one.
         """
         self._journal = journal
-        self._path = elsewhere.anchor_path(site.config, journal.journal_id)
+        self._path = other_history.anchor_path(site.config, journal.journal_id)
         self._asked = site.config.anchor is not None
         self._written = -1
         self._lock = asyncio.Lock()

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 from engine.model.list_form import Form
-from engine.succession import document_statements as told_document
-from engine.succession import hl7_statements as told_hl7
-from engine.succession import statements as told
+from engine.succession import document_statements, hl7_statements, statements
 from engine.succession.decided import Facts
 from engine.succession.list_statements import LISTS, List
 from engine.succession.statements import Resource
@@ -51,18 +49,18 @@ def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) 
     Raises:
         ValueError: it is not what its type says.
     """
-    if media_type == told_hl7.MEDIA_TYPE:
-        return Opened(told_hl7.results_in(body, zone), lambda facts: told_hl7.settled(body, facts))
+    if media_type == hl7_statements.MEDIA_TYPE:
+        return Opened(hl7_statements.results_in(body, zone), lambda facts: hl7_statements.settled(body, facts))
     if media_type != FHIR:
         if form is None or media_type not in LISTS:
             return None
         found = List(body, form, zone)
         return Opened(found.resources, found.write)
-    bundle = told.loads(body)
+    bundle = statements.loads(body)
     if bundle.get("type") == "document":
-        results = told_document.results_in(bundle)
-        return Opened(results, lambda facts: told_document.settled(bundle, facts), whole=True)
-    return Opened(told.resources_in(bundle), lambda facts: told.settled(bundle, facts), by_id=True)
+        results = document_statements.results_in(bundle)
+        return Opened(results, lambda facts: document_statements.settled(bundle, facts), whole=True)
+    return Opened(statements.resources_in(bundle), lambda facts: statements.settled(bundle, facts), by_id=True)
 
 
 def has_ids(media_type: str) -> bool:

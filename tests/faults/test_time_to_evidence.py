@@ -15,8 +15,7 @@ from engine.model.packing import Packer
 from engine.store.core.batch import Batch
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal, Routed
-from engine.store.operations import append as arrival
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 from tests.faults.harness.trial import Trial
 
@@ -46,10 +45,10 @@ class Maker:
             control_id=f"B{number}",
             message_type="ORU^R01",
         )
-        stored = arrival.store_message(batch, received, repeat_window_s=86_400.0)
+        stored = append.store_message(batch, received, repeat_window_s=86_400.0)
         document = Document(body=self._body, packed=self._packed)
         routed = Routed(document=document, destinations=("server",), claimed=(True,))
-        outcome = verdict.map_done(
+        outcome = record_outcome.map_done(
             batch, stored.id, routes=(routed,), state="mapped", reason=None, detail="", mapping="results@0123456789ab",
             issues=(), unmapped=(),
         )  # fmt: skip

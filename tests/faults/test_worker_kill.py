@@ -16,7 +16,7 @@ import pytest
 
 from engine.processing.intake import MEMORY_MESSAGES
 from engine.runtime.app import App
-from engine.runtime.worker import process as worker_process
+from engine.runtime.worker import process
 from engine.runtime.worker.judge import WINDOW_MESSAGES
 from engine.store.integrity.verify import run as verify
 from tests.support.command_line import labrelay
@@ -187,7 +187,7 @@ async def running(folder: Path) -> AsyncIterator[App]:
 async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_process, "HUNG_S", 3600.0)
+    monkeypatch.setattr(process, "HUNG_S", 3600.0)
     messages = MEMORY_MESSAGES + 2 * WINDOW_MESSAGES
     server = Server()
     await server.start()

@@ -90,10 +90,10 @@ class OAuth2:
         )
         self._signed = auth.client_secret is None
         if self._signed:
-            from adapters.destinations.http import jwt as jwt_assertion  # brings joserfc along, which takes its time
+            from adapters.destinations.http import jwt  # brings joserfc along, which takes its time
 
-            self._sign = jwt_assertion.sign
-            self._assertion_type = jwt_assertion.ASSERTION_TYPE
+            self._sign = jwt.sign
+            self._assertion_type = jwt.ASSERTION_TYPE
         self._token: _Token | None = None
         self._renewing: asyncio.Task[_Token] | None = None
         self._not_before = 0.0

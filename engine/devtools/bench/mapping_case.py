@@ -30,7 +30,7 @@ from engine.devtools.bench.box import measure
 from engine.devtools.bench.messages import astm, oru
 from engine.mapping import Program, load
 from engine.model.message import FormatOptions, MapContext
-from engine.runtime import gc_tuning as heap
+from engine.runtime import gc_tuning
 
 NOISY = 0.2
 BATCH = 100  # messages between two looks at the clock
@@ -106,7 +106,7 @@ def run(folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]
     measured: dict[str, list[tuple[float, float, float, int]]] = {feed.name: [] for feed in FEEDS}
     for index in range(-1, rounds):
         if index == 0:
-            heap.settle()  # as the daemon does once its mappings are compiled
+            gc_tuning.settle()  # as the daemon does once its mappings are compiled
         for feed in FEEDS:
             say("warm-up" if index < 0 else f"round {index + 1} of {rounds}: {feed.name}")
             found = _round(feed, programs[feed.mapping], numbers, seconds if index >= 0 else 0.0)

@@ -30,7 +30,7 @@ from engine.model.reasons import Reason
 from engine.monitoring.logs import loop_exception_handler, setup_logging
 from engine.monitoring.metrics import Counters
 from engine.processing.process import Verdict, judge
-from engine.runtime import gc_tuning as heap
+from engine.runtime import gc_tuning
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.worker import frames
 from engine.runtime.worker.pipe import Pipe
@@ -97,7 +97,7 @@ class Child:
                 self.pipe.send(frames.refused(wanted.epoch, [type(error).__name__]))
                 return
             self._site = built
-            heap.settle()
+            gc_tuning.settle()
             self.pipe.send(frames.ready(wanted.epoch))
 
     async def _open(self, configs: Mapping[str, DestinationConfig], certificates: Fingerprints) -> None:

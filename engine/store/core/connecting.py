@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from engine.store.core import damage, migrate
-from engine.store.core import key_encryption_key as kek
+from engine.store.core import damage, key_encryption_key, migrate
 from engine.store.core.lock import SiteLock
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
 
@@ -65,10 +64,10 @@ def read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None
         (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         keys = data_keys(connection)
     try:
-        if next(kek.candidates(data), None) is None:
+        if next(key_encryption_key.candidates(data), None) is None:
             note = f"{data / KEY_NAME}: not here; sealed columns stay closed"
-            return None, [note], kek.not_there(data, kek.key_id(expected))
-        return Vault(kek.unlock(data, expected).kek, keys), [], ""
+            return None, [note], key_encryption_key.not_there(data, key_encryption_key.key_id(expected))
+        return Vault(key_encryption_key.unlock(data, expected).kek, keys), [], ""
     except PermissionError as error:
         note = f"{error.filename}: not readable here; sealed columns stay closed"
-        return None, [note], kek.not_readable(str(error.filename))
+        return None, [note], key_encryption_key.not_readable(str(error.filename))

@@ -7,7 +7,7 @@ from hmac import compare_digest
 from pathlib import Path
 
 from engine.model.errors import IntegrityError
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Reading
 from engine.store.core.vault import Vault
 
@@ -117,8 +117,8 @@ def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
     """Whether retention has deleted the row: an old anchor may still name it."""
     if not _has(connection, "pruned"):  # an older schema, which is about to be brought up to date
         return False
-    found = pruned.around(connection.execute, pruned.JOURNAL, row_id)
-    return found is not None and pruned.is_vouched_for(connection.execute, found)
+    found = pruned_ranges.around(connection.execute, pruned_ranges.JOURNAL, row_id)
+    return found is not None and pruned_ranges.is_vouched_for(connection.execute, found)
 
 
 def last_number(execute: Callable[..., sqlite3.Cursor]) -> int:

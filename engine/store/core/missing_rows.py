@@ -10,7 +10,7 @@ import orjson
 from engine.model.clock import from_us
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_PRUNED
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark
 from engine.store.core.pruned_ranges import Execute
 from engine.store.core.vault import Vault
@@ -39,7 +39,7 @@ def absence(
     row = execute("SELECT kind FROM journal WHERE id = ?", (row_id,)).fetchone()
     if row is not None:
         return StoreError(f"there is no {kind} {row_id}: this is the number of {_OTHERS.get(row[0], 'something else')}")
-    let_go = pruned.around(execute, pruned.JOURNAL, row_id)
+    let_go = pruned_ranges.around(execute, pruned_ranges.JOURNAL, row_id)
     if let_go is not None:
         at = execute("SELECT received_us FROM journal WHERE id = ?", (let_go.record,)).fetchone()
         on = f" on {from_us(at[0]):%Y-%m-%d}" if at is not None else ""

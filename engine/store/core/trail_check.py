@@ -21,7 +21,7 @@ import orjson
 
 from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import pruned_ranges
 from engine.store.core.chain import GENESIS
 from engine.store.core.vault import Vault
 
@@ -88,7 +88,7 @@ def before(execute: Execute, row_id: int) -> bytes | None:
         row = execute("SELECT chain FROM journal WHERE id = ?", (at,)).fetchone()
         if row is not None:
             return bytes(row[0])
-        gone = pruned.around(execute, pruned.JOURNAL, at)
+        gone = pruned_ranges.around(execute, pruned_ranges.JOURNAL, at)
         if gone is not None:
             return gone.chain
         gap = execute("SELECT first_id FROM gap WHERE first_id <= ? AND last_id >= ?", (at, at)).fetchone()
@@ -118,7 +118,7 @@ def compare(execute: Execute, heads: Iterable[tuple[int, str]], anew: int) -> tu
     for row_id, head in heads:
         row = execute("SELECT chain FROM journal WHERE id = ?", (row_id,)).fetchone()
         stored = row[0] if row is not None else GENESIS if row_id == 0 else None
-        gone = pruned.around(execute, pruned.JOURNAL, row_id) if stored is None else None
+        gone = pruned_ranges.around(execute, pruned_ranges.JOURNAL, row_id) if stored is None else None
         if gone is not None and gone.last == row_id:
             stored = gone.chain
         if stored is not None and stored.hex() == head:

@@ -18,7 +18,7 @@ from hmac import compare_digest
 import orjson
 
 from engine.model.records import MAYBE_DELIVERED
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark, Sealing
 from engine.store.core.batch import Batch
 from engine.store.core.loss import last_number
@@ -152,9 +152,9 @@ def _differs(execute: Execute, mark: Mark) -> str:
         other = mark.chain and row[0] != mark.chain
         return f"row {mark.last_id} is not the one that was acknowledged under this number" if other else ""
     gap = execute("SELECT 1 FROM gap WHERE first_id <= ? AND last_id >= ?", (mark.last_id, mark.last_id)).fetchone()
-    gone = pruned.around(execute, pruned.JOURNAL, mark.last_id)
+    gone = pruned_ranges.around(execute, pruned_ranges.JOURNAL, mark.last_id)
     if gone is not None and gone.last == mark.last_id and mark.chain and gone.chain not in (b"", mark.chain):
         return f"row {mark.last_id} is not the one that was acknowledged under this number"
-    if gap is not None or (gone is not None and pruned.is_vouched_for(execute, gone)):
+    if gap is not None or (gone is not None and pruned_ranges.is_vouched_for(execute, gone)):
         return ""
     return f"row {mark.last_id} was acknowledged and is not in the journal"

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from engine.model.records import KIND_MESSAGE
-from engine.store.core import erased_rows as erased
+from engine.store.core import erased_rows
 from engine.store.core.chain import chain_hash, row_hash
 from engine.store.core.connecting import DAMAGE
 from engine.store.core.erased_rows import Vouched
@@ -139,7 +139,7 @@ class RowCheck:
         computed = b""
         with suppress(Exception):  # a damaged row may hold values of any type and size
             computed = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
-        if computed != own and self._emptied.covers(erased.JOURNAL, row_id, own, computed):
+        if computed != own and self._emptied.covers(erased_rows.JOURNAL, row_id, own, computed):
             computed = own
         from_computed = [chain_hash(before, computed) for before in self._before]
         from_stored = [chain_hash(before, own) for before in self._before]

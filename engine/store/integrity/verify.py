@@ -21,9 +21,7 @@ import orjson
 
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
-from engine.store.core import anchor
-from engine.store.core import erased_rows as erased
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import anchor, erased_rows, pruned_ranges
 from engine.store.core.chain import GENESIS, document_hash, row_hash
 from engine.store.core.connecting import DAMAGE, access, connect
 from engine.store.core.erased_rows import Vouched
@@ -34,7 +32,7 @@ from engine.store.core.vault import Vault, WrappedKey
 from engine.store.integrity import rollback
 from engine.store.integrity.rollback import Witness
 from engine.store.integrity.row_check import CHUNK_ROWS, Finding, RowCheck, Unreadable, read_rows
-from engine.store.operations import number_bearers as bearers
+from engine.store.operations import number_bearers
 
 Progress = Callable[[int, int], None]
 Elsewhere = Callable[[bytes], Iterable[Witness]]
@@ -123,10 +121,10 @@ def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Findi
     first = max(1, last_id - rows + 1)
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
     chain = before[0] if before else GENESIS if first == 1 else None
-    gone = [one for one in vouched(connection, pruned.JOURNAL) if one.last >= first]
+    gone = [one for one in vouched(connection, pruned_ranges.JOURNAL) if one.last >= first]
     # One that began before it: a restoration leaves a million numbers unused.
     gaps = [(max(begin, first), end) for begin, end in _gaps(connection) if end >= first]
-    check = RowCheck(first, gaps, chain, gone, erased.vouched(connection.execute))
+    check = RowCheck(first, gaps, chain, gone, erased_rows.vouched(connection.execute))
     findings = [finding for row in read_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
@@ -222,8 +220,8 @@ def _elsewhere(
 def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
     """Ranges that nothing vouches for: their numbers are missing, whatever the table says."""
     with _at_once(connection):
-        every = pruned.every(connection.execute)
-        wrong = [one for one in every if not pruned.is_vouched_for(connection.execute, one)]
+        every = pruned_ranges.every(connection.execute)
+        wrong = [one for one in every if not pruned_ranges.is_vouched_for(connection.execute, one)]
     for one in wrong:
         text = f"{one.what} {one.first} to {one.last}: said to be let go, and row {one.record} does not say so"
         yield Finding("reference", "pruned", one.first, one.last, text)
@@ -232,8 +230,8 @@ def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
 def vouched(connection: sqlite3.Connection, what: str | None = None) -> list[Range]:
     """What was let go, as far as the journal vouches for it."""
     with _at_once(connection):
-        every = [one for one in pruned.every(connection.execute) if what is None or one.what == what]
-        return [one for one in every if pruned.is_vouched_for(connection.execute, one)]
+        every = [one for one in pruned_ranges.every(connection.execute) if what is None or one.what == what]
+        return [one for one in every if pruned_ranges.is_vouched_for(connection.execute, one)]
 
 
 @contextmanager
@@ -251,8 +249,8 @@ def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
     last_id = last_number(connection.execute)
-    emptied = erased.vouched(connection.execute)
-    gone = partial(vouched, connection, pruned.JOURNAL)
+    emptied = erased_rows.vouched(connection.execute)
+    gone = partial(vouched, connection, pruned_ranges.JOURNAL)
     check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
     for row in read_rows(connection, 1, last_id):
         yield from check.feed(row)
@@ -274,7 +272,7 @@ def _open_row(vault: Vault, row: tuple[Any, ...], emptied: Vouched) -> Iterator[
     except (IntegrityError, TypeError) as error:
         yield Finding("sealed", "journal", row_id, row_id, str(error))
         return
-    if not payload and size and emptied.covers(erased.JOURNAL, row_id, own, row_hash(*row[:9], *row[11:])):
+    if not payload and size and emptied.covers(erased_rows.JOURNAL, row_id, own, row_hash(*row[:9], *row[11:])):
         return
     if len(payload) != size:
         yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: {len(payload)} bytes, {size} were stored")
@@ -295,8 +293,8 @@ def _vouches(payload: bytes, token: bytes) -> bool:
 
 def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
     expected, given_up = 1, document_gaps(connection)
-    given_up.update((one.first, one.last) for one in vouched(connection, pruned.DOCUMENT))
-    emptied = erased.vouched(connection.execute)
+    given_up.update((one.first, one.last) for one in vouched(connection, pruned_ranges.DOCUMENT))
+    emptied = erased_rows.vouched(connection.execute)
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
     for row in read_rows(connection, 1, last, columns, "document"):
@@ -307,7 +305,7 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
         document_id, message_id, *fields, stored = row
         while expected < document_id:
             if expected not in given_up:  # it may have been let go since
-                now = vouched(connection, pruned.DOCUMENT)
+                now = vouched(connection, pruned_ranges.DOCUMENT)
                 # This row was there as it was read, and may have gone since, in one range with those before it.
                 before = document_id - 1
                 given_up.update((expected, min(one.last, before)) for one in now if one.first <= expected <= one.last)
@@ -321,7 +319,7 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
         computed = b""
         with suppress(Exception):
             computed = document_hash(document_id, message_id, *fields)
-        if computed != stored and not emptied.covers(erased.DOCUMENT, document_id, stored, computed):
+        if computed != stored and not emptied.covers(erased_rows.DOCUMENT, document_id, stored, computed):
             yield Finding(
                 "changed", "document", document_id, document_id, f"document {document_id}: not what was stored"
             )
@@ -343,7 +341,7 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
                 taken[lane_id].append(seq)
     for lane_id, channel, destination, last_seq in lanes:
         name, expected = f"lane {channel} to {destination}", 1
-        gone = let_go.get(pruned.lane(lane_id), {})
+        gone = let_go.get(pruned_ranges.lane(lane_id), {})
         for seq in sorted(taken.pop(lane_id)):
             while expected < seq and expected in gone:
                 expected = gone[expected] + 1
@@ -424,7 +422,7 @@ def _notes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Find
     for table, select in _NOTES.items():
         if table in there:  # a copy of an earlier version may lack it
             for column, row, channel, sealed in connection.execute(select):
-                row_id = row if isinstance(row, int) else bearers.sealed_to(row)
+                row_id = row if isinstance(row, int) else number_bearers.sealed_to(row)
                 yield from _open(vault, sealed, column, table, row_id, channel)
 
 

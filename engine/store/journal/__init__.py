@@ -29,9 +29,7 @@ from engine.model.clock import Clock
 from engine.model.errors import ConfigError, StoreError
 from engine.model.records import Assembled, MapOutcome, Recovery, Routed
 from engine.store.core import anchor as anchor_file
-from engine.store.core import key_encryption_key as kek
-from engine.store.core import migrate
-from engine.store.core import unanswered as answers
+from engine.store.core import key_encryption_key, migrate, unanswered
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
@@ -48,8 +46,7 @@ from engine.store.journal.opening import abandon, accept_loss, connect, count_bo
 from engine.store.journal.outgoing import Outgoing
 from engine.store.journal.upkeep import StoreUpkeep
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import number_bearers as bearers
-from engine.store.operations import poison_message as suspect
+from engine.store.operations import number_bearers, poison_message
 from engine.store.operations.outbox import claims
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -139,7 +136,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             try:
                 notes, vault, journal_id = unlock(connection, data, clock, key)
             except PermissionError as error:
-                raise ConfigError(kek.not_readable(str(error.filename))) from error
+                raise ConfigError(key_encryption_key.not_readable(str(error.filename))) from error
             journal = cls(data / JOURNAL_NAME, vault)
             journal.notes, journal.journal_id = [copied, *notes] if copied else notes, journal_id
             loss = loss or find_loss(connection, reading, journal_id, vault)
@@ -182,7 +179,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         self._tail = tail = Tail(connection)
         tail.answers.begin(clock.now_us())
         self.boot = count_boot(connection)
-        self.others.update(bearers.others(connection.execute))
+        self.others.update(number_bearers.others(connection.execute))
         self._upkeep = StoreUpkeep(
             connection,
             wal=wal_of(self._path),
@@ -227,8 +224,8 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             self._lines.write()
             if self._recovered:
                 with suppress(StoreError):  # it has failed for good: then it did not stop in order
-                    writer.submit(answers.note_all)
-                    writer.submit(suspect.end)
+                    writer.submit(unanswered.note_all)
+                    writer.submit(poison_message.end)
             self._writer = None
             self._close_idle()  # so that the writer is the last one, and the log is folded in and removed
             try:
@@ -258,7 +255,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         """
         assert self._tail is not None, "opened read-only"
         maybe_delivered = self._now(claims.void_leases)
-        killed, given_up = self._now(partial(suspect.begin, judges=judges))
+        killed, given_up = self._now(partial(poison_message.begin, judges=judges))
         self._recovered = True
         with self.snapshot() as execute:
             acts = tuple(row[0] for row in execute("SELECT id FROM open_act ORDER BY id"))

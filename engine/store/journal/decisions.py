@@ -10,11 +10,8 @@ from engine.model.reasons import Reason
 from engine.model.records import Target
 from engine.store.core.batch import Batch
 from engine.store.journal.submitting import Submitting
-from engine.store.lifecycle import erasure as erasing
-from engine.store.operations import audit, pauses, replays
-from engine.store.operations import hold_queue as holding
-from engine.store.operations import number_bearers as bearers
-from engine.store.operations import record_outcome as verdict
+from engine.store.lifecycle import erasure
+from engine.store.operations import audit, hold_queue, number_bearers, pauses, record_outcome, replays
 from engine.store.operations.outbox import decisions, queueing
 
 
@@ -33,11 +30,11 @@ class Decisions(Submitting):
     def tell_apart(self, message: int, *, same: bool) -> "asyncio.Future[tuple[list[int], dict[bytes, int]]]":
         """A person says whose a message is that is held for its patient number
         (`engine.store.operations.number_bearers.answer`)."""
-        return self._submit(partial(bearers.answer, message_id=message, same=same), verdict=True)
+        return self._submit(partial(number_bearers.answer, message_id=message, same=same), verdict=True)
 
     def reject(self, deliveries: Iterable[int], *, actor: str, because: str) -> "asyncio.Future[dict[str, int]]":
         """A named person decides that held deliveries are never made. Recorded in the same transaction."""
-        operation = partial(holding.reject, deliveries=tuple(deliveries), actor=actor, because=because)
+        operation = partial(hold_queue.reject, deliveries=tuple(deliveries), actor=actor, because=because)
         return self._submit(operation, verdict=True)
 
     def requeue(
@@ -75,11 +72,11 @@ class Decisions(Submitting):
 
     def erase(
         self, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
-    ) -> "asyncio.Future[erasing.Erased]":
+    ) -> "asyncio.Future[erasure.Erased]":
         """Erase what is stored of these messages. Recorded in the same transaction; see
         `engine.store.lifecycle.erasure.erase`."""
         operation = partial(
-            erasing.erase, messages=tuple(messages), numbers=tuple(numbers), actor=actor, because=because, more=more
+            erasure.erase, messages=tuple(messages), numbers=tuple(numbers), actor=actor, because=because, more=more
         )
         return self._submit(operation, verdict=True)
 
@@ -160,7 +157,7 @@ def _release(
     batch: Batch, *, deliveries: tuple[int, ...], actor: str, because: str
 ) -> tuple[dict[str, int], set[tuple[str, str]]]:
     lanes: set[tuple[str, str]] = set()
-    return holding.release(batch, deliveries, actor=actor, because=because, lanes=lanes), lanes
+    return hold_queue.release(batch, deliveries, actor=actor, because=because, lanes=lanes), lanes
 
 
 def _replay_end(batch: Batch, *, number: int, act: int, outcome: dict[str, Any]) -> None:
@@ -184,7 +181,7 @@ def _set_aside(batch: Batch, *, delivery: int, correction: bool, actor: str, bec
 
 
 def _dismiss(batch: Batch, *, messages: tuple[int, ...], deliveries: tuple[int, ...], actor: str, reason: str) -> int:
-    changed = verdict.dismiss(batch, messages, reason) + decisions.dismiss(batch, deliveries, reason)
+    changed = record_outcome.dismiss(batch, messages, reason) + decisions.dismiss(batch, deliveries, reason)
     concerned = sorted({*messages, *decisions.messages_of(batch, deliveries)})
     what = {
         "messages": concerned, "whole": messages, "deliveries": deliveries, "reason": reason, "changed": changed,

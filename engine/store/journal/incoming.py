@@ -11,10 +11,7 @@ from engine.model.records import Assembled, MapOutcome, Routed
 from engine.model.search_keys import Number
 from engine.store.core.writer import Operation
 from engine.store.journal.submitting import Submitting
-from engine.store.operations import append as arrival
-from engine.store.operations import edit_message as correcting
-from engine.store.operations import poison_message as suspect
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, edit_message, poison_message, record_outcome
 from engine.store.operations.edit_message import Corrected
 from engine.store.operations.line_trace import LineRecord
 
@@ -36,12 +33,12 @@ class Incoming(Submitting):
         Raises:
             StoreError: the queue is full, or the writer has stopped. The future may raise it, too.
         """
-        operation = partial(arrival.store_message, received=received, repeat_window_s=repeat_window_s, session=session)
+        operation = partial(append.store_message, received=received, repeat_window_s=repeat_window_s, session=session)
         return self._submit(operation, size=len(received.payload))
 
     def append_frame(self, channel: str, session: int, raw: bytes, received_us: int) -> "asyncio.Future[int]":
         """Journal a link frame that completes nothing yet; its row number."""
-        operation = partial(arrival.store_frame, channel=channel, session=session, raw=raw, received_us=received_us)
+        operation = partial(append.store_frame, channel=channel, session=session, raw=raw, received_us=received_us)
         return self._submit(operation, size=len(raw))
 
     def append_frame_completing(
@@ -55,7 +52,7 @@ class Incoming(Submitting):
     ) -> "asyncio.Future[list[Stored]]":
         """Journal a frame and the messages that it completes, all or none."""
         operation = partial(
-            arrival.store_completing_frame,
+            append.store_completing_frame,
             channel=channel,
             session=session,
             raw=raw,
@@ -69,7 +66,7 @@ class Incoming(Submitting):
         self, received: Received, reason: Reason, *, session: int | None = None
     ) -> "asyncio.Future[Stored]":
         """Journal text that never became a message, as evidence."""
-        operation = partial(arrival.store_incomplete, received=received, reason=reason, session=session or 0)
+        operation = partial(append.store_incomplete, received=received, reason=reason, session=session or 0)
         return self._submit(operation, size=len(received.payload))
 
     def correct(
@@ -80,7 +77,7 @@ class Incoming(Submitting):
         The new message has no verdict yet; see `engine.store.operations.edit_message.correct`.
         """
         operation = partial(
-            correcting.correct,
+            edit_message.correct,
             original=original,
             received=received,
             before=before,
@@ -109,7 +106,7 @@ class Incoming(Submitting):
         *,
         channel: str = "",
         routes: Sequence[Routed] = (),
-        state: verdict.Verdict,
+        state: record_outcome.Verdict,
         reason: Reason | None = None,
         detail: str = "",
         mapping: str = "",
@@ -138,7 +135,7 @@ class Incoming(Submitting):
             rejected_before: as in `engine.model.message.Stored`.
         """
         operation = partial(
-            verdict.map_done,
+            record_outcome.map_done,
             message_id=stored_id,
             routes=routes,
             state=state,
@@ -217,7 +214,7 @@ class Incoming(Submitting):
     def _assembling(
         self, read: Callable[[str, Sequence[bytes], int], Assembled], repeat_window_s: float
     ) -> Operation[list[Stored]]:
-        return partial(arrival.assemble, read=read, repeat_window_s=repeat_window_s, before=self.boot << _SESSION_BITS)
+        return partial(append.assemble, read=read, repeat_window_s=repeat_window_s, before=self.boot << _SESSION_BITS)
 
     @property
     def cut_short(self) -> int:
@@ -227,4 +224,4 @@ class Incoming(Submitting):
 
     def note_suspect(self, message_id: int) -> "asyncio.Future[None]":
         """Note that a message is about to be processed, after a process that did not end in order (`suspect`)."""
-        return self._submit(partial(suspect.note, message_id=message_id), verdict=True)
+        return self._submit(partial(poison_message.note, message_id=message_id), verdict=True)

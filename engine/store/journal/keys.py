@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from engine.model.errors import StoreError
-from engine.store.core import key_encryption_key as kek
+from engine.store.core import key_encryption_key
 from engine.store.core.vault import check_value
 from engine.store.journal.submitting import Submitting
-from engine.store.lifecycle import key_rotation as rotation
+from engine.store.lifecycle import key_rotation
 
 
 class Keys(Submitting):
@@ -18,7 +18,7 @@ class Keys(Submitting):
 
     async def rotate_key(
         self, data: Path, *, actor: str, discard_old: bool = False, step: Callable[[str], None] = lambda name: None
-    ) -> rotation.Rotated:
+    ) -> key_rotation.Rotated:
         """Make a new key-encryption key and wrap all data keys by it; see `engine.store.lifecycle.key_rotation`.
 
         Args:
@@ -39,31 +39,31 @@ class Keys(Submitting):
 
     async def _rotate_key(
         self, data: Path, *, actor: str, discard_old: bool, step: Callable[[str], None]
-    ) -> rotation.Rotated:
+    ) -> key_rotation.Rotated:
         with self.snapshot() as execute:
             (expected,) = execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-        old = await asyncio.to_thread(rotation.begin, data, expected)
-        new = await asyncio.to_thread(rotation.write_new, data, step)
+        old = await asyncio.to_thread(key_rotation.begin, data, expected)
+        new = await asyncio.to_thread(key_rotation.write_new, data, step)
         self.vault.offer_kek(new)
-        keys = await self._submit(partial(rotation.take, old=old.kek, new=new, actor=actor), verdict=True)
+        keys = await self._submit(partial(key_rotation.take, old=old.kek, new=new, actor=actor), verdict=True)
         step("committed")
-        await asyncio.to_thread(rotation.prove, self._path, data, new)
+        await asyncio.to_thread(key_rotation.prove, self._path, data, new)
         step("proven")
-        place, kept = await asyncio.to_thread(rotation.settle, data, old, discard_old=discard_old, step=step)
-        return rotation.Rotated(
+        place, kept = await asyncio.to_thread(key_rotation.settle, data, old, discard_old=discard_old, step=step)
+        return key_rotation.Rotated(
             before=old.id,
-            after=kek.key_id(check_value(new)),
+            after=key_encryption_key.key_id(check_value(new)),
             keys=keys,
             place=place,
-            to_move=old.source in (kek.Source.CREDENTIAL, kek.Source.ENVIRONMENT),
+            to_move=old.source in (key_encryption_key.Source.CREDENTIAL, key_encryption_key.Source.ENVIRONMENT),
             kept=kept,
         )
 
-    def key_facts(self) -> rotation.KeyFacts:
+    def key_facts(self) -> key_rotation.KeyFacts:
         """What the journal says of its keys."""
         with self.snapshot() as execute:
-            return rotation.facts(execute)
+            return key_rotation.facts(execute)
 
     def confirm_sheet(self, *, actor: str) -> "asyncio.Future[None]":
         """A named person has the recovery sheet of the key in use, and has typed from it."""
-        return self._submit(partial(rotation.confirm_sheet, actor=actor), verdict=True)
+        return self._submit(partial(key_rotation.confirm_sheet, actor=actor), verdict=True)

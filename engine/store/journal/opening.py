@@ -6,8 +6,7 @@ from pathlib import Path
 
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
-from engine.store.core import damage
-from engine.store.core import key_encryption_key as kek
+from engine.store.core import damage, key_encryption_key
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import data_keys
 from engine.store.core.durable import sync_folder, sync_way_to
@@ -17,7 +16,7 @@ from engine.store.core.ownership import hand_over
 from engine.store.core.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
 from engine.store.integrity import rollback
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.lifecycle import key_rotation as rotation
+from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
 
 _PRIMARY = 0xFF
@@ -57,7 +56,7 @@ def unlock(
     if given is not None and meta.get("key_check") == check_value(given):
         return notes, Vault(given, data_keys(connection)), meta["journal_id"]
     if "key_check" not in meta:
-        found = kek.first(data)
+        found = key_encryption_key.first(data)
         if found is None:
             made, note = make_kek(data)
             notes.append(note)
@@ -70,8 +69,8 @@ def unlock(
         _found_journal(connection, made, clock)
         meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     else:
-        rotation.clear_up(data, meta["key_check"])
-    key = kek.unlock(data, meta["key_check"])
+        key_rotation.clear_up(data, meta["key_check"])
+    key = key_encryption_key.unlock(data, meta["key_check"])
     return notes, Vault(key.kek, data_keys(connection)), meta["journal_id"]
 
 

@@ -9,10 +9,9 @@ from engine.model.message import Delivery
 from engine.model.reasons import Reason
 from engine.model.versions import Versions
 from engine.store.journal.submitting import Submitting
-from engine.store.operations import hold_queue as holding
-from engine.store.operations import superseding
+from engine.store.operations import hold_queue, superseding
 from engine.store.operations.outbox import attempts, claims, decisions
-from engine.store.operations.settling import report_lists as joining
+from engine.store.operations.settling import report_lists
 
 
 class Outgoing(Submitting):
@@ -100,7 +99,7 @@ class Outgoing(Submitting):
     def joined(self, delivery: Delivery) -> "asyncio.Future[bytes | None]":
         """A delivery's document with the lists of its reports joined (`engine.store.operations.settling.report_lists`);
         None: as it is stored."""
-        return self._submit(partial(joining.join, delivery_id=delivery.id), verdict=True)
+        return self._submit(partial(report_lists.join, delivery_id=delivery.id), verdict=True)
 
     def have_in_common(self, delivery: Delivery, others: Sequence[int]) -> "asyncio.Future[bool]":
         """Whether a delivery tells results that one of ``others`` tells, too; also where nobody can tell."""
@@ -113,7 +112,7 @@ class Outgoing(Submitting):
 
     def close_overtaken(self, delivery_id: int, *, whole: bool) -> "asyncio.Future[int]":
         """Close what newer messages have overtaken, or (not ``whole``) keep it for a person; how many."""
-        return self._submit(partial(holding.close_overtaken, delivery_id=delivery_id, whole=whole), verdict=True)
+        return self._submit(partial(hold_queue.close_overtaken, delivery_id=delivery_id, whole=whole), verdict=True)
 
     def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
         """Keep single deliveries back until a person decides; how many."""

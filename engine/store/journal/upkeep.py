@@ -24,12 +24,14 @@ from engine.store.core.reserve import Reserve
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.writer import describe, is_fatal
 from engine.store.lifecycle import retention
-from engine.store.operations import dedup as memory
-from engine.store.operations import delta_history as earlier
-from engine.store.operations import failure_fingerprint as causes
-from engine.store.operations import incomplete as unfinished
-from engine.store.operations import number_bearers as bearers
-from engine.store.operations import server_versions
+from engine.store.operations import (
+    dedup,
+    delta_history,
+    failure_fingerprint,
+    incomplete,
+    number_bearers,
+    server_versions,
+)
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -100,14 +102,14 @@ class StoreUpkeep:
         self._next_walk = clock.monotonic() + RETENTION_FIRST_S
         self._next_step = 0.0
         self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
-            (memory.sweep_repeats, 0.0),
-            (memory.sweep_reports, 0.0),
-            (bearers.sweep_bearers, 0.0),
-            (earlier.sweep_values, 0.0),
-            (earlier.sweep_controls, 0.0),
+            (dedup.sweep_repeats, 0.0),
+            (dedup.sweep_reports, 0.0),
+            (number_bearers.sweep_bearers, 0.0),
+            (delta_history.sweep_values, 0.0),
+            (delta_history.sweep_controls, 0.0),
             (server_versions.sweep_versions, 0.0),
-            (causes.sweep, 0.0),
-            (unfinished.sweep, 0.0),
+            (failure_fingerprint.sweep, 0.0),
+            (incomplete.sweep, 0.0),
         ]
 
     # -- around a batch ------------------------------------------------------------------------------------------

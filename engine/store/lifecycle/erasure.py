@@ -38,12 +38,7 @@ from engine.store.core.chain import document_hash, erased_digest
 from engine.store.core.erased_rows import COMPACT_DUE, DOCUMENT
 from engine.store.core.missing_rows import absence
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
-from engine.store.operations import audit, emptying
-from engine.store.operations import dedup as memory
-from engine.store.operations import delta_history as earlier
-from engine.store.operations import number_bearers as bearers
-from engine.store.operations import record_outcome as verdict
-from engine.store.operations import search_index as numbered
+from engine.store.operations import audit, dedup, delta_history, emptying, number_bearers, record_outcome, search_index
 from engine.store.operations.append import set_verdict
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
@@ -126,7 +121,7 @@ def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] =
     wanted = frozenset(filter(None, map(folded, numbers)))
     named = frozenset(also)
     with look() as execute:
-        ids = dict.fromkeys(numbered.messages(execute, vault, "patient", wanted))
+        ids = dict.fromkeys(search_index.messages(execute, vault, "patient", wanted))
         never = [one for one in _never_read(execute, vault) if one[0] not in ids]
     found = Found()
     for at in range(0, len(never), OPENED_AT_ONCE):
@@ -191,7 +186,7 @@ def _never_read(execute: Execute, vault: Vault) -> Iterator[tuple[int, str]]:
         " (s.state IS NULL OR s.state <> 'mapped' OR j.id < ?) ORDER BY j.id",
         (row[0] if row else 0,),
     ).fetchall()
-    for message_id in numbered.not_all_known(execute, vault):
+    for message_id in search_index.not_all_known(execute, vault):
         never += execute("SELECT id, channel FROM journal WHERE id = ?", (message_id,)).fetchall()
     yield from sorted(set(never))
 
@@ -332,16 +327,16 @@ def _close(batch: Batch, message_id: int) -> int:
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
         return closed + 1
-    return closed + verdict.dismiss(batch, [message_id], "erased")
+    return closed + record_outcome.dismiss(batch, [message_id], "erased")
 
 
 def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
     """Take a message out of the memories; how many earlier values went."""
-    patients = {one.patient for one in memory.reports_of(batch, message_id) if one.patient}
+    patients = {one.patient for one in dedup.reports_of(batch, message_id) if one.patient}
     # Of a message that names several patients it cannot be told here which of them is meant.
-    bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
-    memory.forget_reports(batch, message_id)
-    numbered.forget(batch, message_id)
+    number_bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
+    dedup.forget_reports(batch, message_id)
+    search_index.forget(batch, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
     batch.execute(
         "DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,)
@@ -353,7 +348,7 @@ def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
     ).fetchall():
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
             body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-            gone += earlier.forget(batch, results_of(unpack(body) if packed else body))
+            gone += delta_history.forget(batch, results_of(unpack(body) if packed else body))
     return gone
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.model.errors import IntegrityError, StoreError
-from engine.store.core import key_encryption_key as kek
+from engine.store.core import key_encryption_key
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import connect
 from engine.store.core.durable import sync_folder
@@ -96,7 +96,7 @@ def begin(data: Path, expected: bytes) -> Found:
         StoreError: it is in ``labrelay.key.new``, and waits for somebody to move it.
     """
     clear_up(data, expected)
-    found = kek.unlock(data, expected)
+    found = key_encryption_key.unlock(data, expected)
     if found.source is Source.NEW_FILE:
         raise StoreError(
             f"{found.place}: the key was changed before, and its new one still lies there: bring it to where the old "
@@ -202,7 +202,7 @@ def settle(data: Path, old: Found, *, discard_old: bool = False, step: Step = la
         kept = str(name)
         step("moved")
     elif place.exists():  # it opened nothing here: another journal's, put here by mistake
-        stray = kek.key_id(check_value(read_kek(place)))
+        stray = key_encryption_key.key_id(check_value(read_kek(place)))
         place.rename(data / f"{OLD_NAME}{stray}")
     new.rename(place)
     sync_folder(data)
@@ -221,9 +221,9 @@ def clear_up(data: Path, expected: bytes) -> None:
     """
     new = data / NEW_NAME
     with suppress(OSError, StoreError):
-        found = kek.unlock(data, expected)
+        found = key_encryption_key.unlock(data, expected)
         if found.source is Source.NEW_FILE and any(
-            other.source in (Source.FILE, Source.OLD_FILE) for other in kek.candidates(data)
+            other.source in (Source.FILE, Source.OLD_FILE) for other in key_encryption_key.candidates(data)
         ):
             place = data / KEY_NAME
             if place.exists():

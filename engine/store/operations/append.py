@@ -18,10 +18,8 @@ from engine.model.reasons import Reason
 from engine.model.records import KIND_FRAME, KIND_MESSAGE, Assembled
 from engine.store.core.batch import Batch, ChannelTally
 from engine.store.core.vault import NOTE_KEYS
-from engine.store.operations import dedup as memory
-from engine.store.operations import failure_fingerprint as causes
+from engine.store.operations import dedup, failure_fingerprint, search_index
 from engine.store.operations import incomplete as unfinished
-from engine.store.operations import search_index as numbered
 
 
 def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
@@ -35,20 +33,20 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
         return _store_for_the_record(batch, received, received.filtered, session)
     payload_hash = received.payload_hash or sha256(received.payload).digest()
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
-    seen = memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
+    seen = dedup.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
     tally = batch.channel(received.channel)
     again = seen.first is not None and (seen.apart or not seen.came_to_nothing)
     if again and not seen.came_to_nothing and _is_repeat(batch, tally, received, seen, repeat_window_s):
         stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.first)
         set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
-        numbered.note_control_id(batch, stored.id, received.control_id)
+        search_index.note_control_id(batch, stored.id, received.control_id)
         batch.count(received.channel, "", "repeat")
         if received.line is not None and seen.first is not None:
             batch.expect_answer(received.channel, seen.first, received.line)
         return stored
     own = batch.vault.apart(token, received.received_us, tally.last_seq + 1) if again else token
     stored = _insert(batch, received, own, seen, session, payload_hash, equal_to=seen.first if again else None)
-    memory.remember(batch, token, stored.id, received.received_us)
+    dedup.remember(batch, token, stored.id, received.received_us)
     if again or seen.first is None:  # what came to nothing and is sent again says nothing of how the channel counts
         _learn(batch, tally, received, stored.id, seen)
     if received.line is not None:
@@ -62,9 +60,7 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     return stored
 
 
-def _is_repeat(
-    batch: Batch, tally: ChannelTally, received: Received, seen: memory.Seen, repeat_window_s: float
-) -> bool:
+def _is_repeat(batch: Batch, tally: ChannelTally, received: Received, seen: dedup.Seen, repeat_window_s: float) -> bool:
     line = received.line
     unanswered = line is not None and seen.first is not None and batch.is_unanswered(received.channel, seen.first, line)
     _know(batch, tally)
@@ -78,7 +74,7 @@ def _is_repeat(
     )
 
 
-def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: int, seen: memory.Seen) -> None:
+def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: int, seen: dedup.Seen) -> None:
     """Take in what this message says about its channel."""
     _know(batch, tally)
     repeats.learn(
@@ -105,7 +101,7 @@ def _know(batch: Batch, tally: ChannelTally) -> None:
 def repeat_of(batch: Batch, received: Received) -> int | None:
     """The message with the bytes of ``received``, if there is one that did not come to nothing; or None."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    seen = memory.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
+    seen = dedup.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
     return None if seen.came_to_nothing else seen.first
 
 
@@ -117,8 +113,8 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
     """
     payload_hash = sha256(received.payload).digest()
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
-    stored = _insert(batch, received, token, memory.Seen(), 0, payload_hash, edited_from=original)
-    memory.remember(batch, token, stored.id, received.received_us)
+    stored = _insert(batch, received, token, dedup.Seen(), 0, payload_hash, edited_from=original)
+    dedup.remember(batch, token, stored.id, received.received_us)
     batch.channel(received.channel).stored += 1
     batch.opened.append(stored.id)
     return stored
@@ -127,9 +123,9 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
 def _store_for_the_record(batch: Batch, received: Received, reason: Reason, session: int) -> Stored:
     """Journal what will never be mapped; no part of the repeat memory, which is about results."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    stored = _insert(batch, received, token, memory.Seen(), session)
+    stored = _insert(batch, received, token, dedup.Seen(), session)
     set_verdict(batch, stored.id, "filtered", reason)
-    numbered.note_control_id(batch, stored.id, received.control_id)
+    search_index.note_control_id(batch, stored.id, received.control_id)
     batch.count(received.channel, "", "filtered")
     return stored
 
@@ -161,11 +157,11 @@ def store_incomplete(batch: Batch, received: Received, reason: Reason, *, sessio
                 repeat_of=known,
             )
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    stored = _insert(batch, received, token, memory.Seen(), session, incomplete=reason)
+    stored = _insert(batch, received, token, dedup.Seen(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
     set_verdict(batch, stored.id, "incomplete", reason)
-    causes.note_message(batch, stored.id, received.channel, "")
-    numbered.note_control_id(batch, stored.id, received.control_id)
+    failure_fingerprint.note_message(batch, stored.id, received.channel, "")
+    search_index.note_control_id(batch, stored.id, received.control_id)
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")
     return stored
@@ -259,7 +255,7 @@ def _insert(
     batch: Batch,
     received: Received,
     token: bytes,
-    seen: memory.Seen,
+    seen: dedup.Seen,
     session: int,
     payload_hash: bytes = b"",
     *,

@@ -13,8 +13,7 @@ from engine.model.message import Report
 from engine.model.values import value
 from engine.store.core.batch import Batch
 from engine.store.core.sweeping import sweep
-from engine.store.operations import number_bearers as bearers
-from engine.store.operations import used_numbers
+from engine.store.operations import number_bearers, used_numbers
 
 HOUR_US = 3_600_000_000
 EQUAL_MEMORY_US = 30 * 24 * HOUR_US
@@ -147,7 +146,7 @@ def forget_reports(batch: Batch, message_id: int) -> None:
     """A message that was dismissed or rejected owns no report number any more, and no patient number by itself."""
     for report in reports_of(batch, message_id):
         batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
-    bearers.forget(batch, message_id)
+    number_bearers.forget(batch, message_id)
     used_numbers.forget(batch, message_id)
 
 

@@ -11,10 +11,7 @@ from hashlib import sha256
 
 from engine.model.message import Received, Stored
 from engine.store.core.batch import Batch
-from engine.store.operations import append as arrival
-from engine.store.operations import audit
-from engine.store.operations import dedup as memory
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, audit, dedup, record_outcome
 from engine.store.operations.outbox import decisions
 
 _CLOSED = ("rejected", "dismissed", "superseded")
@@ -59,10 +56,10 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
     ).fetchall()
     if row[1] != "dead" and not any(one[3] == "dead" for one in left):
         return Corrected(refused=f"message {original} is no dead letter any more; somebody has retried or closed it")
-    earlier = arrival.repeat_of(batch, received)
+    earlier = append.repeat_of(batch, received)
     if earlier is not None:
         return Corrected(refused=f"message {earlier} has these very bytes, and was taken; dismiss {original} instead")
-    stored = arrival.store_edited(batch, received, original)
+    stored = append.store_edited(batch, received, original)
     act = audit.note(
         batch,
         actor,
@@ -77,7 +74,7 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
     )
     batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
     closing = f"edited by {actor}, and message {stored.id} now: {because}"
-    verdict.dismiss(batch, [original], closing)
+    record_outcome.dismiss(batch, [original], closing)
     decisions.withdraw(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
     _free_numbers(batch, original)
     return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
@@ -91,4 +88,4 @@ def _free_numbers(batch: Batch, original: int) -> None:
         (original, *_CLOSED),
     ).fetchone()
     if left is None:
-        memory.forget_reports(batch, original)
+        dedup.forget_reports(batch, original)

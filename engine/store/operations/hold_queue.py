@@ -22,10 +22,7 @@ from engine.model.reasons import Reason
 from engine.model.records import CRITICAL, REMEMBER, Held, Routed
 from engine.model.results import UnreadableResultsError, results_of
 from engine.store.core.batch import Batch
-from engine.store.operations import audit, used_numbers
-from engine.store.operations import dedup as memory
-from engine.store.operations import delta_history as earlier
-from engine.store.operations import number_bearers as bearers
+from engine.store.operations import audit, dedup, delta_history, number_bearers, used_numbers
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
 from engine.store.operations.outbox.moving import read_note, tell
@@ -48,14 +45,14 @@ def decide(
         if routed.hold is None or not routed.destinations or routed.echo:
             found.append(before)
             continue
-        held = routed.hold.decide(earlier.Past(batch, channel, received_us), received_us)
+        held = routed.hold.decide(delta_history.Past(batch, channel, received_us), received_us)
         if before is not None:
             text = f"{before.text}; {held.text}" if held is not None else before.text
             found.append(replace(before, text=text, remember=bool(routed.hold.results)))
             continue
         found.append(held)
         if held is None:
-            earlier.remember(batch, routed.hold.results, received_us)
+            delta_history.remember(batch, routed.hold.results, received_us)
     return found
 
 
@@ -92,7 +89,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
     if row[0] != "held":
         return "skipped"
     _, flags, document_id, channel, received_us, destination, message_id, cause = row
-    if cause == Reason.ORDER_MOVED.value or bearers.waits_for_an_answer(batch.execute, delivery_id):
+    if cause == Reason.ORDER_MOVED.value or number_bearers.waits_for_an_answer(batch.execute, delivery_id):
         return "unanswered"
     if batch.now_us - received_us >= REPORT_MEMORY_US:
         return "too_old"
@@ -110,7 +107,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
         sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]
         try:
             body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-            earlier.remember(batch, results_of(unpack(body) if packed else body), received_us)
+            delta_history.remember(batch, results_of(unpack(body) if packed else body), received_us)
         except (IntegrityError, UnreadableResultsError, ValueError):
             pass  # delivery finds the same damage and says so; nothing is remembered of what nobody can read
     return "released"
@@ -183,4 +180,4 @@ def _free_numbers(batch: Batch, delivery_id: int) -> None:
         (message_id,),
     ).fetchone()
     if left is None:
-        memory.forget_reports(batch, message_id)
+        dedup.forget_reports(batch, message_id)

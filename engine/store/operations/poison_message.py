@@ -16,7 +16,7 @@ Rows of the table ``meta``:
 
 from engine.model.reasons import Reason
 from engine.store.core.batch import Batch
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import record_outcome
 
 GIVE_UP_AFTER = 3
 DETAIL = "the process ended three times while processing it"
@@ -59,7 +59,7 @@ def _give_up(batch: Batch, message_id: int) -> int:
     row = batch.execute("SELECT channel FROM journal WHERE id = ? AND kind = 1", (message_id,)).fetchone()
     if row is None or batch.execute("SELECT 1 FROM message_state WHERE id = ?", (message_id,)).fetchone():
         return 0
-    verdict.map_done(
+    record_outcome.map_done(
         batch,
         message_id,
         routes=(),

@@ -12,7 +12,7 @@ from hashlib import sha256
 import orjson
 
 from engine.model.records import KIND_PRUNED
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.pruned_ranges import Range
 
@@ -49,7 +49,7 @@ def let_go(batch: Batch, found: Found) -> None:
     ranges = _Recorder(batch)
     for record in found.records:
         ranges.take_over(record)
-    ranges.add(pruned.JOURNAL, found.rows)
+    ranges.add(pruned_ranges.JOURNAL, found.rows)
     documents: dict[int, bytes] = {}
     lanes: dict[int, dict[int, bytes]] = {}
     for message_id in found.messages:
@@ -61,9 +61,9 @@ def let_go(batch: Batch, found: Found) -> None:
         ).fetchall():
             lanes.setdefault(lane, {})[seq] = b""
             execute("DELETE FROM attempt WHERE delivery = ?", (delivery_id,))
-    ranges.add(pruned.DOCUMENT, documents)
+    ranges.add(pruned_ranges.DOCUMENT, documents)
     for lane, seqs in lanes.items():
-        ranges.add(pruned.lane(lane), seqs)
+        ranges.add(pruned_ranges.lane(lane), seqs)
     ids = [(message_id,) for message_id in found.messages]
     for table in ("delivery", "document", "reagent_use", "edited"):
         batch.executemany(f"DELETE FROM {table} WHERE message_id = ?", ids)  # noqa: S608 - constants
@@ -98,7 +98,7 @@ class _Recorder:
 
     def take_over(self, record: int) -> None:
         """What a record vouches for that is about to go itself."""
-        for one in pruned.of_record(self._batch.execute, record):
+        for one in pruned_ranges.of_record(self._batch.execute, record):
             self._ranges[one.what, one.first] = one
 
     def add(self, what: str, gone: dict[int, bytes]) -> None:
@@ -120,7 +120,7 @@ class _Recorder:
         for one in self._ranges.values():
             if one.what == what and one.first <= number <= one.last:
                 return one
-        return pruned.around(self._batch.execute, what, number)
+        return pruned_ranges.around(self._batch.execute, what, number)
 
     def store(self, counts: dict[str, int]) -> None:
         vouch(self._batch, [self._ranges[key] for key in sorted(self._ranges)], counts)

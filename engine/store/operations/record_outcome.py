@@ -19,19 +19,19 @@ from engine.model.records import Held, MapOutcome, Routed
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
-from engine.store.operations import dedup as memory
-from engine.store.operations import delta_history as earlier
-from engine.store.operations import failure_fingerprint as causes
-from engine.store.operations import hold_queue as holding
-from engine.store.operations import number_bearers as bearers
-from engine.store.operations import reagent_lots as lots
-from engine.store.operations import search_index as numbered
-from engine.store.operations import used_numbers
+from engine.store.operations import (
+    dedup,
+    delta_history,
+    failure_fingerprint,
+    hold_queue,
+    number_bearers,
+    reagent_lots,
+    search_index,
+    used_numbers,
+)
 from engine.store.operations.append import seal_note, set_verdict
 from engine.store.operations.outbox import decisions, queueing
-from engine.store.operations.settling import accepted
-from engine.store.operations.settling import moved_orders as moving
-from engine.store.operations.settling import settle as settling
+from engine.store.operations.settling import accepted, moved_orders, settle
 from engine.store.operations.settling.set_apart import Ids
 from engine.succession.decided import NOTHING, Facts
 
@@ -97,7 +97,7 @@ def map_done(
 
     late = False
     before = accepted.Before()
-    settled: settling.Settled | None = None
+    settled: settle.Settled | None = None
     held: Sequence[Held | None] = ()
     ids: dict[int, Ids] = {}
     withdrawn: Mapping[int, Facts] = {}
@@ -108,39 +108,39 @@ def map_done(
         is_any_near = accepted.is_any_near(batch, message_id, reports)
         # Then the guard of `engine.store.operations.superseding` looks before it is sent. What was edited is as old as
         # its original.
-        late = edited_from is not None or (is_any_near and memory.newer(batch, message_id, reports))
-        found = bearers.compare_all(batch, message_id, _bearers(routes))
+        late = edited_from is not None or (is_any_near and dedup.newer(batch, message_id, reports))
+        found = number_bearers.compare_all(batch, message_id, _bearers(routes))
         # A person who has told two persons apart has accepted that both have the order's number, too.
         told_apart = again and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in issues)
         compared = is_any_near and not accept_conflict and not told_apart
-        takes: list[moving.Moved | None] = []
-        if compared and not status_only and memory.taken(batch, message_id, reports):
-            takes = moving.look(batch, message_id, channel, routes)
+        takes: list[moved_orders.Moved | None] = []
+        if compared and not status_only and dedup.taken(batch, message_id, reports):
+            takes = moved_orders.look(batch, message_id, channel, routes)
         if any(takes) and not moved:
-            held = moving.why(takes)
+            held = moved_orders.why(takes)
         elif conflict := _conflict(batch, message_id, reports) if compared and not moved else "":
             routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
         elif not accept_conflict and status_only and any(one.verdict == CONFLICT for one in found):
             routes, state, reason = (), "dead", Reason.NO_VALUE
             detail = "a status change without its value, and whose result it is about must be answered first"
         elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
-            bearers.ask(batch, message_id, asked)
+            number_bearers.ask(batch, message_id, asked)
             batch.count(channel, "", "asked_person")
             held = [_two_persons(asked[0].other)] * len(routes)
         else:
-            memory.claim_reports(batch, message_id, reports)
-            bearers.note(batch, message_id, found, accepted=accept_conflict)
+            dedup.claim_reports(batch, message_id, reports)
+            number_bearers.note(batch, message_id, found, accepted=accept_conflict)
             used_numbers.note(batch, message_id, uses)
             if again:
-                bearers.answered(batch, message_id)
+                number_bearers.answered(batch, message_id)
             first = message_id if edited_from is None else edited_from
             of_site = any(routed.of_site for routed in routes)
             named = [one.bearer for one in found]
             if is_any_near:
                 before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
-            if before.messages or again or status_only or settling.may_correct(routes):
-                settled = settling.settle(
+            if before.messages or again or status_only or settle.may_correct(routes):
+                settled = settle.settle(
                     batch, message_id, received_us, routes, before, again=again, status_only=status_only
                 )
                 routes, held = settled.routes, settled.held
@@ -149,7 +149,7 @@ def map_done(
                 elif settled.echo:
                     routes, state, reason = (), "filtered", Reason.ECHO
             if any(takes) and routes and moved == "withdraw":
-                routes, withdrawn = moving.withdraw(routes, takes)
+                routes, withdrawn = moved_orders.withdraw(routes, takes)
             if any(one.waits for one in uses):
                 held = used_numbers.why(routes, uses, held)
 
@@ -157,7 +157,7 @@ def map_done(
     if settled is not None or ids or withdrawn:
         facts = dict(settled.facts) if settled is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
-        facts |= {place: moving.joined(facts.get(place), more) for place, more in withdrawn.items()}
+        facts |= {place: moved_orders.joined(facts.get(place), more) for place, more in withdrawn.items()}
         decided = {str(place): one.as_json() for place, one in facts.items()}
         if again:
             decided = _kept_facts(batch, message_id, channel, routes) | decided
@@ -174,17 +174,17 @@ def map_done(
         revision = _supersede_earlier(batch, message_id)
         _change(batch, message_id, channel, old_state, state, reason, mapping=mapping, detail=sealed)
     if state == "dead":
-        causes.note_message(batch, message_id, channel, detail)
+        failure_fingerprint.note_message(batch, message_id, channel, detail)
         batch.channel(channel).dead += 1
     if state != "mapped":  # what was received and is nothing else was mapped: no row for the usual case
         batch.count(channel, "", state)
     batch.unmapped.note(channel, unmapped)
     if reagents or old_state is not None:
-        lots.note(batch, message_id, channel, received_us, reagents)
+        reagent_lots.note(batch, message_id, channel, received_us, reagents)
     if numbers:
-        numbered.note(batch, message_id, numbers)
+        search_index.note(batch, message_id, numbers)
     if controls:
-        earlier.note_controls(batch, channel, received_us, controls)
+        delta_history.note_controls(batch, channel, received_us, controls)
     routes = routes if state == "mapped" else ()
     if rejected_before:
         held = _once_more(routes, held, rejected_before)
@@ -196,7 +196,7 @@ def map_done(
         message_type=message_type,
         token=token,
         routes=routes,
-        held=holding.decide(batch, channel, received_us, routes, held),
+        held=hold_queue.decide(batch, channel, received_us, routes, held),
         revision=revision,
         manual=again or late,
         known_order=bool(before.messages),
@@ -267,9 +267,9 @@ def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int
 
 def _conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:
     """Why an order or specimen number of this message is another patient's, or nothing."""
-    if not memory.taken(batch, message_id, reports):
+    if not dedup.taken(batch, message_id, reports):
         return ""
-    other = memory.conflicting(batch, message_id, reports)
+    other = dedup.conflicting(batch, message_id, reports)
     return "" if other is None else f"message {other} used the same order or specimen number for another patient"
 
 
@@ -287,7 +287,7 @@ def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:
         state, reason, mapping, channel = row
         sealed = seal_note(batch, "message_state", message_id, channel, {"detail": detail})
         _change(batch, message_id, channel, state, "dismissed", Reason[reason], mapping=mapping, detail=sealed)
-        memory.forget_reports(batch, message_id)
+        dedup.forget_reports(batch, message_id)
         batch.count(channel, "", "dismissed")
         changed += 1
     return changed

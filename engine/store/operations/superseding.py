@@ -20,10 +20,10 @@ from engine.model.records import JOINS, RELEASED
 from engine.model.results import conditional_updates, report_statuses, told_in
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Rows, body_of
-from engine.store.operations import search_index as numbered
+from engine.store.operations import search_index
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.settling.accepted import told
-from engine.succession import hl7_statements as told_hl7
+from engine.succession import hl7_statements
 from engine.succession.list_statements import LISTS
 
 # What a transaction Bundle writes under our own ids, by the type that says something about a result.
@@ -73,7 +73,7 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
         return "part"
     if mine is None and media_type in LISTS:  # no form is at hand, and what is newer goes along with what is sent again
         return ""
-    if had and media_type == told_hl7.MEDIA_TYPE:
+    if had and media_type == hl7_statements.MEDIA_TYPE:
         others = (_told(batch, other) for other in newer)
         return "whole" if any(theirs is None or not theirs.isdisjoint(mine or ()) for theirs in others) else ""
     if had or not mine:  # or one that only says who somebody is
@@ -247,7 +247,7 @@ def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report])
     own = age(rows, message_id)
     # An edited message is as old as its original, but bears numbers that may have been what was wrong there.
     look = reports and is_forgotten(rows, own[0])
-    by_number = numbered.newer(rows.execute, message_id, than=own[0]) if look else set[int]()
+    by_number = search_index.newer(rows.execute, message_id, than=own[0]) if look else set[int]()
     for report in reports:
         named = rows.execute(
             "SELECT message_id FROM report WHERE key = ? AND message_id > ?", (report.key, own[0])

@@ -7,7 +7,7 @@ import orjson
 
 from engine.model.errors import ErasedError, IntegrityError, StoreError
 from engine.model.reasons import Reason
-from engine.store.core import erased_rows as erased
+from engine.store.core import erased_rows
 from engine.store.queries.snapshots import Rows, Snapshots
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Contents(Snapshots):
             raise self.absent("row", row_id)
         content = self.vault.open(row[0], "body", row_id, row[1])
         if not content:
-            self._refuse_erased("row", erased.JOURNAL, row_id)
+            self._refuse_erased("row", erased_rows.JOURNAL, row_id)
         return content
 
     def document(self, document_id: int) -> bytes:
@@ -44,7 +44,7 @@ class Contents(Snapshots):
             raise StoreError(f"there is no document {document_id}")
         content = self.vault.open(row[0], "document", document_id, row[1])
         if not content:
-            self._refuse_erased("document", erased.DOCUMENT, document_id)
+            self._refuse_erased("document", erased_rows.DOCUMENT, document_id)
         return content
 
     def stored(self, message_id: int) -> "Stored":
@@ -58,7 +58,7 @@ class Contents(Snapshots):
             raise self.absent("message", message_id)
         stored = self._stored(row)
         if not stored.payload:
-            self._refuse_erased("message", erased.JOURNAL, message_id)
+            self._refuse_erased("message", erased_rows.JOURNAL, message_id)
         return stored
 
     def reports(self, document_id: int) -> "frozenset[Report]":
@@ -151,6 +151,6 @@ class Contents(Snapshots):
             ErasedError: an empty content is one that was erased.
         """
         with self.snapshot() as execute:
-            act = erased.act_of(execute, what, number)
+            act = erased_rows.act_of(execute, what, number)
         if act:
             raise ErasedError(f"{kind} {number} was erased (act {act})")

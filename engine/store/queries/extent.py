@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from engine.model.records import Kept
-from engine.store.core import erased_rows as erased
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.connecting import connect
 from engine.store.core.growth import DAY_US, DAYS, Growth
 from engine.store.core.moments import first_at
@@ -40,7 +39,7 @@ class Extent(Snapshots):
     def is_compact_due(self) -> bool:
         """Whether something was erased since the file was last written anew."""
         with self.snapshot() as execute:
-            return erased.is_compact_due(execute)
+            return erased_rows.is_compact_due(execute)
 
     def growth(self, now_us: int) -> Growth:
         """How many rows there are, and how many of the last days."""
@@ -140,5 +139,5 @@ def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:
     return int(oldest)
 
 
-def _let_go(execute: Callable[..., sqlite3.Cursor]) -> list[pruned.Range]:
-    return [one for one in pruned.every(execute) if one.what == pruned.JOURNAL]
+def _let_go(execute: Callable[..., sqlite3.Cursor]) -> list[pruned_ranges.Range]:
+    return [one for one in pruned_ranges.every(execute) if one.what == pruned_ranges.JOURNAL]

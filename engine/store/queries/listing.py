@@ -88,10 +88,10 @@ def rows(
         terms.add("j.channel = ?" if lead == "channel" else "+j.channel = ?", wanted.channel)
     for kind, text in numbers_of(wanted):
         from engine.store.operations import (
-            search_index as numbered,  # which stands on what writes; most lists ask for no number
+            search_index,  # which stands on what writes; most lists ask for no number
         )
 
-        term, those = numbered.term(execute, vault(), kind, text)
+        term, those = search_index.term(execute, vault(), kind, text)
         terms.add(term, *those)
     if wanted.control_id is not None:
         ids = _with_control_id(execute, vault(), wanted)

@@ -146,10 +146,10 @@ class Messages(Snapshots):
 
     def not_all_numbers(self) -> int:
         """How many messages bear numbers by which they are not found."""
-        from engine.store.operations import search_index as numbered
+        from engine.store.operations import search_index
 
         with self.snapshot() as execute:
-            return len(numbered.not_all_known(execute, self.vault))
+            return len(search_index.not_all_known(execute, self.vault))
 
     def message(self, message_id: int) -> Trace | None:
         """Everything about one message but its payload; None where there is no such message.

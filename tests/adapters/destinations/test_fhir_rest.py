@@ -18,7 +18,7 @@ import pytest
 
 from adapters.destinations import fhir_rest
 from adapters.destinations.fhir_rest import FhirRest
-from adapters.destinations.http import exchange as http_exchange
+from adapters.destinations.http import exchange
 from engine.model.clock import ManualClock
 from engine.model.errors import (
     ConfigError,
@@ -194,7 +194,7 @@ async def test_another_2xx_or_a_redirect_means_that_something_stands_in_between(
 
 
 async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_exchange, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(exchange, "MAX_ANSWER_BYTES", 100_000)
     long = b"x" * 300_000
     for answer in (
         http(200, long),
@@ -204,7 +204,7 @@ async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         error = await outcome(answer, gzip=True)
         assert isinstance(error, DestinationDownError)
         assert error.reason is Reason.NOT_FHIR
-        assert len(error.answer) == http_exchange.MAX_KEPT_ANSWER_BYTES
+        assert len(error.answer) == exchange.MAX_KEPT_ANSWER_BYTES
 
 
 # -- statuses ------------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ async def test_retry_after_is_passed_on(status: int, header: str, seconds: float
 async def test_a_long_refusal_is_kept_in_part() -> None:
     error = await outcome(http(422, OUTCOME + b" " * 200_000))
     assert error is not None
-    assert len(error.answer) == http_exchange.MAX_KEPT_ANSWER_BYTES
+    assert len(error.answer) == exchange.MAX_KEPT_ANSWER_BYTES
     assert error.answer.startswith(OUTCOME)
 
 
@@ -353,7 +353,7 @@ async def test_gzip_packs_the_body() -> None:
     assert packed.headers["content-encoding"] == "gzip"
     assert len(packed.body) < len(body) / 2
     assert packed.content == body
-    assert "content-encoding" in small.headers or len(small.body) < http_exchange.SMALLEST_GZIP_BYTES
+    assert "content-encoding" in small.headers or len(small.body) < exchange.SMALLEST_GZIP_BYTES
 
 
 async def test_a_body_of_several_megabytes_goes_out_whole() -> None:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.actions import hold_decisions as deciding
+from engine.actions import hold_decisions
 from engine.actions.actions import Acts
 from engine.actions.control import RefusedError
 from engine.actions.selection import Selection, letters, messages
@@ -124,7 +124,7 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
     site: Site, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     """What the first transaction has changed is durable, and nobody else tells the lane."""
-    monkeypatch.setattr(deciding, "AT_ONCE", 1)
+    monkeypatch.setattr(hold_decisions, "AT_ONCE", 1)
     await site.journal.claim(CHANNEL, DESTINATION, 10)
     (waiting,) = site.journal.deliveries([WAITING])
     await site.journal.bury(waiting.id, reason=Reason.CONFLICT)

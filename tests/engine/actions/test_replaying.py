@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.actions import replay_messages as replaying
+from engine.actions import replay_messages
 from engine.actions.actions import Acts
 from engine.actions.replay_messages import LIVE_FIRST, Run
 from engine.actions.selection import Selection
@@ -153,8 +153,8 @@ async def test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_
     journal: Journal, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """One at a time: the next only once the last has been delivered."""
-    monkeypatch.setattr(replaying, "YIELDS_S", 0.01)
-    monkeypatch.setattr(replaying, "LOOK_S", 0.002)
+    monkeypatch.setattr(replay_messages, "YIELDS_S", 0.01)
+    monkeypatch.setattr(replay_messages, "LOOK_S", 0.002)
     ids = await delivered(journal)
     acts = Acts(journal, channels=dict, waits=lambda channel, destination: why)
     begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)

@@ -13,7 +13,7 @@ from engine.commands.shared.output import ExitCode
 from engine.model.message import Parsed
 from engine.model.records import KIND_FRAME
 from engine.model.search_keys import MOST, Number, numbers_in
-from engine.processing import process as judging
+from engine.processing import process
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from tests.support.command_line import Ran, labrelay
@@ -249,7 +249,7 @@ def test_a_message_whose_numbers_are_not_all_known_is_opened(tmp_path: Path, mon
             raise RuntimeError("a fault of ours")
         return numbers_in(parsed)
 
-    monkeypatch.setattr(judging, "numbers_in", fails)
+    monkeypatch.setattr(process, "numbers_in", fails)
 
     async def more(site: RunningSite) -> None:
         blocks = [hl7("7", name="UNLUCKY"), hl7("8", patient="PX-7704", name="UNLUCKY")]

@@ -9,8 +9,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.runtime.worker import process
-from engine.store.core import key_encryption_key as kek
-from engine.store.core import key_sheet
+from engine.store.core import key_encryption_key, key_sheet
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
 from tests.support.command_line import Ran, labrelay
@@ -45,7 +44,7 @@ def test_status_says_everything_but_the_key(site: Path) -> None:
     ran = labrelay("key", "status", "-o", "json", site=site)
     key = key_of(site)
     assert ran.code == ExitCode.OK
-    assert ran.json["key"] == kek.key_id(check_value(key))
+    assert ran.json["key"] == key_encryption_key.key_id(check_value(key))
     assert (ran.json["source"], ran.json["place"]) == ("file", str(site / "var" / KEY_NAME))
     assert {one["class"] for one in ran.json["data_keys"]} == {"identity", "token", "message", "document", "note"}
     assert ran.json["sheet_confirmed"] is None
@@ -187,8 +186,8 @@ async def test_a_day_later_the_page_reminds_of_the_sheet_until_it_is_confirmed(t
 
 
 def test_the_worker_does_not_inherit_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(kek.VARIABLE, "00" * 32)
+    monkeypatch.setenv(key_encryption_key.VARIABLE, "00" * 32)
     monkeypatch.setenv("OTHER", "x")
     inherited = process._environment()
-    assert kek.VARIABLE not in inherited
+    assert key_encryption_key.VARIABLE not in inherited
     assert inherited["OTHER"] == "x"

@@ -10,7 +10,7 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions
 from engine.model.records import Filter
 from engine.model.search_keys import MOST, NOT_ALL, Number, numbers_in, own_number
-from engine.store.operations import search_index as numbered
+from engine.store.operations import search_index
 from tests.support.journals import WINDOW_S, received, running, store
 from tests.support.running import hl7_channel, running_site
 from tests.support.senders import send_blocks
@@ -74,10 +74,10 @@ async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> Non
         assert [view.id for view in journal.messages(Filter(specimen="P77"))] == [stored[5].id]
         assert journal.messages(Filter(patient="S1")) == []
         with journal.snapshot() as execute:
-            assert numbered.messages(execute, journal.vault, "patient", ["P77", "P77"]) == sorted(ids)
+            assert search_index.messages(execute, journal.vault, "patient", ["P77", "P77"]) == sorted(ids)
         journal_bytes = (tmp_path / "journal.db").read_bytes() + (tmp_path / "journal.db-wal").read_bytes()
         assert b"P77" not in journal_bytes
-        await journal._submit(lambda batch: numbered.forget(batch, stored[1030].id))
+        await journal._submit(lambda batch: search_index.forget(batch, stored[1030].id))
         assert [view.id for view in journal.messages(Filter(patient="P77"))] == [ids[0], ids[2]]
 
 

@@ -10,7 +10,7 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions, Reagent
 from engine.model.reagents import lot_key, reagents_in
 from engine.model.records import Filter
-from engine.store.operations import reagent_lots as lots
+from engine.store.operations import reagent_lots
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.waiting import until
 
@@ -138,7 +138,7 @@ async def test_a_message_that_is_processed_again_names_its_lots_once(tmp_path: P
 
 
 async def test_no_more_lots_are_kept_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lots, "REAGENT_ROWS", 2)
+    monkeypatch.setattr(reagent_lots, "REAGENT_ROWS", 2)
     async with running_site(tmp_path, CHANNEL) as site:
         await send(site, *(result(number, f"L-{number}") for number in range(1, 5)), result(5, "L-1"))
         assert {one.lot: one.messages for one in site.journal.reagents()} == {"L-1": 2, "L-2": 1}

@@ -18,7 +18,7 @@ from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Sto
 from engine.model.reasons import Reason
 from engine.model.records import Filter
 from engine.processing import intake as intake_module
-from engine.processing import process as judging
+from engine.processing import process
 from engine.processing.process import ChannelRoutes, Route, judge
 from engine.store.journal import Journal
 from tests.support.plant import LineFormat, LineProgram, Plant, numbers, plant
@@ -80,7 +80,7 @@ def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch
     def fails(parsed: Parsed) -> tuple[Reagent, ...]:
         raise ValueError("empty separator")
 
-    monkeypatch.setattr(judging, "reagents_in", fails)
+    monkeypatch.setattr(process, "reagents_in", fails)
     verdict = judge(stored("1|r"), routes(Route(when=None, program=LineProgram(), to=("a",))))
     assert (verdict.state, verdict.reagents) == ("mapped", ())
 

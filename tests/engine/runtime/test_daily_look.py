@@ -11,7 +11,7 @@ import yaml
 
 from engine.config.load import Site, load_site
 from engine.model.clock import SystemClock
-from engine.runtime import scrub as daily_look
+from engine.runtime import scrub
 from engine.runtime.scrub import MOST, DailyLook
 from engine.store.core.batch import Batch
 from tests.support.journals import opened
@@ -24,9 +24,9 @@ LOOKED_WITHIN_S = 300.0  # each look is a process, at the lowest priority
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daily_look, "FIRST_S", 0.0)
-    monkeypatch.setattr(daily_look, "EVERY_S", 0.0)
-    monkeypatch.setattr(daily_look, "LOOK_S", 0.01)
+    monkeypatch.setattr(scrub, "FIRST_S", 0.0)
+    monkeypatch.setattr(scrub, "EVERY_S", 0.0)
+    monkeypatch.setattr(scrub, "LOOK_S", 0.01)
 
 
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -132,7 +132,7 @@ async def test_a_look_under_way_ends_with_the_daemon(tmp_path: Path, monkeypatch
 async def test_a_look_that_fails_is_not_made_again_before_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daily_look, "EVERY_S", 3600.0)
+    monkeypatch.setattr(scrub, "EVERY_S", 3600.0)
     stand_in(tmp_path, monkeypatch, f"echo . >> {tmp_path}/looks; echo 'no JSON'")
     site, journal, asked = site_of(tmp_path / "site"), opened(tmp_path / "var"), 0
 

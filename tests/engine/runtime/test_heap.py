@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.model.message import Received
 from engine.receiving.preparing import LARGE_BYTES, prepared
-from engine.runtime import gc_tuning as heap
+from engine.runtime import gc_tuning
 
 MiB = 1024 * 1024
 
@@ -22,13 +22,13 @@ class Node:
 def test_what_was_built_is_not_walked_again_and_what_an_earlier_build_left_is_collected() -> None:
     try:
         earlier = Node()
-        heap.settle()
+        gc_tuning.settle()
         assert gc.get_freeze_count() > 0
         gone = weakref.ref(earlier)
         del earlier
         gc.collect()
         assert gone() is not None  # frozen: out of the collector's sight
-        heap.settle()
+        gc_tuning.settle()
         assert gone() is None
     finally:
         gc.unfreeze()

@@ -16,7 +16,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.config.load import load_site
 from engine.model.records import DELIVERIES
-from engine.runtime import other_history as elsewhere
+from engine.runtime import other_history
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.recovery.backups import standing
@@ -111,12 +111,12 @@ async def rolled_back(
         head = [record for record in caplog.records if record.message == "audit head"][-1]
         said = vars(head)
         said["text"] = '{"msg":"audit head","journal_id":%(journal_id)d,"head":"%(head)s","detail":"%(detail)s"}'
-        (runtime / elsewhere.HEADS_NAME).write_text(said["text"] % said)
-        monkeypatch.setenv(elsewhere.RUNTIME_VARIABLE, str(runtime))
+        (runtime / other_history.HEADS_NAME).write_text(said["text"] % said)
+        monkeypatch.setenv(other_history.RUNTIME_VARIABLE, str(runtime))
         last = said["journal_id"]
     put_back(folder, kept)
     if place not in ("beside", "configured"):
-        shutil.rmtree(elsewhere.folder(load_site(folder).config))
+        shutil.rmtree(other_history.folder(load_site(folder).config))
     return folder, first, last
 
 
@@ -184,7 +184,7 @@ async def test_a_folder_that_was_not_put_back_is_left_in_peace(tmp_path: Path) -
     """Also where the place elsewhere is behind: a kill amid all, a start without it, another journal's anchor."""
     folder = site(tmp_path)
     await run_and_send(folder, 1, 2)
-    place = elsewhere.folder(load_site(folder).config)
+    place = other_history.folder(load_site(folder).config)
     assert place == folder / "var-anchor"
     (file,) = place.glob("*.anchor")
     behind = file.read_bytes()

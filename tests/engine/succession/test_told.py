@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.succession import statements as told
+from engine.succession import statements
 from engine.succession.statements import loads, resources_in, said_in
 from engine.succession.steps import MINUTE
 from tests.support.shipped import verdict_of
@@ -135,7 +135,7 @@ def test_the_pdf_of_a_report_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> 
     (report,) = (one["resource"] for one in bundle["entry"] if one["resource"]["resourceType"] == "DiagnosticReport")
     (before,) = (one for one in resources_in(bundle) if one.kind == "DiagnosticReport")
     report["presentedForm"] = [{"contentType": "application/pdf", "data": "A" * 1_000_000}]
-    monkeypatch.setattr(told, "blake2b", counted)
+    monkeypatch.setattr(statements, "blake2b", counted)
     (after,) = (one for one in resources_in(bundle) if one.kind == "DiagnosticReport")
     assert before.whole != after.whole
     assert before.own != after.own

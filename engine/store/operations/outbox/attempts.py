@@ -4,10 +4,9 @@ from engine.model.reasons import Reason
 from engine.model.records import MAYBE_DELIVERED
 from engine.model.versions import Versions
 from engine.store.core.batch import Batch, LaneTally
-from engine.store.operations import failure_fingerprint as causes
-from engine.store.operations import server_versions
+from engine.store.operations import failure_fingerprint, server_versions
 from engine.store.operations.append import seal_note
-from engine.store.operations.outbox import whole_messages as whole
+from engine.store.operations.outbox import whole_messages
 from engine.store.operations.outbox.moving import move, moved_to, note, note_attempt, note_late
 
 
@@ -24,7 +23,7 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
         if versions:
             server_versions.remember(batch, lane.destination, versions)
         batch.count(lane.channel, lane.destination, "delivered")
-        whole.count(batch, delivery_id, moved)
+        whole_messages.count(batch, delivery_id, moved)
 
 
 def postpone(
@@ -86,7 +85,7 @@ def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, h
     assert moved is not None
     if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # of an earlier day it is told by the dead letter alone
         batch.count(moved.lane.channel, moved.lane.destination, "delivered", -1)
-        whole.take_back(batch, delivery_id, moved)
+        whole_messages.take_back(batch, delivery_id, moved)
     _tell_dead(batch, delivery_id, moved.lane, reason, detail, answer, hold_lane=hold_lane)
     return True
 
@@ -97,7 +96,7 @@ def _tell_dead(
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, answer))
     batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
-    causes.note_delivery(batch, delivery_id, lane.channel, detail)
+    failure_fingerprint.note_delivery(batch, delivery_id, lane.channel, detail)
     if hold_lane and not lane.held_by:
         lane.held_by = delivery_id
     batch.count(lane.channel, lane.destination, "dead")

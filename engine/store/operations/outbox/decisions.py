@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from engine.model.reasons import Reason
 from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
 from engine.store.core.batch import Batch
-from engine.store.operations import failure_fingerprint as causes
+from engine.store.operations import failure_fingerprint
 from engine.store.operations.append import seal_note
-from engine.store.operations.outbox import whole_messages as whole
+from engine.store.operations.outbox import whole_messages
 from engine.store.operations.outbox.moving import close_all, closed_all, move, note, tell
 
 
@@ -52,7 +52,7 @@ def set_aside(batch: Batch, delivery_id: int, cause: Reason, detail: str) -> boo
     if lane is None:
         return False
     tell(batch, delivery_id, lane.channel, detail)
-    causes.note_delivery(batch, delivery_id, lane.channel, "")
+    failure_fingerprint.note_delivery(batch, delivery_id, lane.channel, "")
     batch.count(lane.channel, lane.destination, "dead")
     return True
 
@@ -61,7 +61,7 @@ def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> in
     """A newer result was delivered; sending these would undo it."""
     closed = closed_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
     for delivery_id, moved in closed:
-        whole.count(batch, delivery_id, moved)
+        whole_messages.count(batch, delivery_id, moved)
     return len(closed)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from engine.model.hashes import neighbours, unpack_reports
 from engine.store.core.rows import Rows
-from engine.store.operations import search_index as numbered
+from engine.store.operations import search_index
 from engine.store.operations.settling.accepted import NEAR_DAYS
 from engine.store.operations.superseding import age, is_forgotten, written_in
 
@@ -49,7 +49,7 @@ def _newer_of(rows: Rows, message_id: int, known: Collection[int], found: set[in
     if is_forgotten(rows, first):
         same |= {
             other
-            for other in numbered.newer(rows.execute, message_id, than=first) - same
+            for other in search_index.newer(rows.execute, message_id, than=first) - same
             if _carries(rows, other, channel, whose)
         }
     near = {one for one in near - same - found if one != message_id and one not in known}

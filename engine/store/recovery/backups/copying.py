@@ -21,8 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from engine.model.errors import StoreError
-from engine.store.core import key_encryption_key as kek
-from engine.store.core import migrate
+from engine.store.core import key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor, Sealing
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.durable import sync_file, sync_folder
@@ -166,7 +165,7 @@ def _configuration(site: Path) -> Iterator[Path]:
 
 def _key_file(data: Path, check: bytes) -> Path | None:
     """The file with the key of the copied journal: a rotation since its last page has given it another name."""
-    files = (found for found in kek.candidates(data) if found.source in _FILES)
+    files = (found for found in key_encryption_key.candidates(data) if found.source in _FILES)
     return next((Path(found.place) for found in files if found.check == check), None)
 
 

@@ -35,9 +35,7 @@ from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.reasons import Reason
 from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
 from engine.model.results import UnreadableResultsError, results_of
-from engine.store.core import anchor, migrate
-from engine.store.core import erased_rows as erased
-from engine.store.core import key_encryption_key as kek
+from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.chain import chain_hash, row_hash
@@ -47,11 +45,8 @@ from engine.store.core.new_folder import RESTORING, raise_if_in_use
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
-from engine.store.lifecycle import key_rotation as rotation
-from engine.store.operations import audit, pauses
-from engine.store.operations import dedup as memory
-from engine.store.operations import delta_history as earlier
-from engine.store.operations import incomplete as unfinished
+from engine.store.lifecycle import key_rotation
+from engine.store.operations import audit, dedup, delta_history, incomplete, pauses
 from engine.store.recovery.backups import decided, pieces, standing
 from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy
 
@@ -196,7 +191,7 @@ class _Restoration:
             if first <= last_id:
                 self._count(connection, first)
             self._mark_open(connection)
-            unfinished.take_stock(connection.execute)
+            incomplete.take_stock(connection.execute)
             connection.execute("UPDATE meta SET value = value + ? WHERE name = 'boot'", (BOOTS,))
             connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('restored_to', ?)", (last_id,))
             connection.execute("COMMIT")
@@ -243,20 +238,24 @@ class _Restoration:
         """The key, from where one can be; a file of it goes with the new journal."""
         places = [place for place in (self._keys, self._copy.path) if place is not None]
         self._places = places or [self._data]
-        found: kek.Found | None = None
+        found: key_encryption_key.Found | None = None
         trouble: ConfigError | IntegrityError | None = None
         for place in places or [self._data]:
             try:
-                found = kek.unlock(place, check)
+                found = key_encryption_key.unlock(place, check)
                 break
             except (ConfigError, IntegrityError) as error:
                 trouble = trouble or error
         if found is None:
             raise ConfigError(
-                f"the key of this journal ({kek.key_id(check)}) is not at hand, and without it nothing can be read: "
-                "name its folder with --keys, or type it in from its recovery sheet (labrelay key init --from-sheet)"
+                f"the key of this journal ({key_encryption_key.key_id(check)}) is not at hand, and without it nothing "
+                "can be read: name its folder with --keys, or type it in from its recovery sheet (labrelay key init "
+                "--from-sheet)"
             ) from trouble
-        if self._leave_key and found.source not in (kek.Source.CREDENTIAL, kek.Source.ENVIRONMENT):
+        if self._leave_key and found.source not in (
+            key_encryption_key.Source.CREDENTIAL,
+            key_encryption_key.Source.ENVIRONMENT,
+        ):
             descriptor = os.open(self._data / KEY_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(Path(found.place).read_bytes())
@@ -277,7 +276,7 @@ class _Restoration:
                 content = pieces.read(piece.path)
                 if content.before != chain or content.journal_id.hex() != self._copy.manifest.journal_id:
                     raise IntegrityError(f"{piece.path}: does not go on from what is before it")
-                emptied = {number for what, number, _, _ in content.erased if what == erased.JOURNAL}
+                emptied = {number for what, number, _, _ in content.erased if what == erased_rows.JOURNAL}
                 after = chain
                 for one in content.rows:
                     after = _checked(piece.path, one, after, emptied)
@@ -332,7 +331,7 @@ class _Restoration:
         rows = _Rows(execute, Vault(self._kek, keys))
         channels: set[str] = set()
         for what, number, _, _ in content.erased:
-            if what != erased.JOURNAL:
+            if what != erased_rows.JOURNAL:
                 continue
             row = execute("SELECT kind, channel FROM journal WHERE id = ?", (number,)).fetchone()
             if row is None:
@@ -358,10 +357,12 @@ class _Restoration:
         known = {row[0] for row in connection.execute("SELECT id FROM data_key")}
         created = {row[0]: row[4] for row in keys}
         fresh = [WrappedKey(*row[:4]) for row in keys if row[0] not in known]
-        others = [found.kek for place in self._places for found in kek.candidates(place)] if fresh else []
+        others = (
+            [found.kek for place in self._places for found in key_encryption_key.candidates(place)] if fresh else []
+        )
         return [
             (one.id, one.key_class, one.month, one.wrapped, created[one.id])
-            for one in rotation.wrapped_again(fresh, self._kek, others)
+            for one in key_rotation.wrapped_again(fresh, self._kek, others)
         ]
 
     def _count(self, connection: sqlite3.Connection, first: int) -> None:
@@ -403,7 +404,7 @@ class _Restoration:
             else:
                 execute(
                     "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
-                    (token[: memory.TOKEN_BYTES], row_id, received_us + memory.EQUAL_MEMORY_US),
+                    (token[: dedup.TOKEN_BYTES], row_id, received_us + dedup.EQUAL_MEMORY_US),
                 )
             execute(
                 "UPDATE channel SET last_seq = ?, last_us = ?, stored = stored + ?, dead = dead + ?,"
@@ -490,7 +491,7 @@ def _forget(rows: _Rows, message_id: int, channel: str) -> None:
     execute = rows.execute
     for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
-            earlier.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
+            delta_history.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
     execute("DELETE FROM message_number WHERE block = ? >> 10 AND message_id = ?", (message_id, message_id))
     execute("DELETE FROM report WHERE message_id = ?", (message_id,))
     execute("DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,))

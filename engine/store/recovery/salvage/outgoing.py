@@ -8,11 +8,10 @@ import orjson
 from engine.model.clock import from_us
 from engine.model.hashes import unpack_reports
 from engine.model.reasons import Reason
-from engine.store.core import erased_rows as erased
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.chain import document_hash
 from engine.store.integrity import verify
-from engine.store.operations import number_bearers as bearers
+from engine.store.operations import number_bearers
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.recovery.salvage.proven import Proven
 
@@ -32,7 +31,7 @@ class Outgoing(Proven):
             intact = False
             with suppress(Exception):  # a damaged row may hold values of any type
                 own, stored = document_hash(*(fields[name] for name in _DOCUMENT_FIELDS)), fields["hash"]
-                intact = own == stored or self._emptied.covers(erased.DOCUMENT, fields["id"], stored, own)
+                intact = own == stored or self._emptied.covers(erased_rows.DOCUMENT, fields["id"], stored, own)
             if intact and self._has("journal", fields["message_id"]):
                 self._insert("document", columns, row)
                 if fields["id"] > expected:
@@ -92,9 +91,9 @@ class Outgoing(Proven):
                 "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
                 " person) VALUES (?, ?, ?, ?, 1, ?, ?, x'', 1)",
                 [
-                    (number, whole, bearers.REFERENCE, message_id, until, received_us)
+                    (number, whole, number_bearers.REFERENCE, message_id, until, received_us)
                     for key, _, patient, whole, _ in rows
-                    for number, until in ((patient, bearers.FOR_GOOD), (key, until_us))
+                    for number, until in ((patient, number_bearers.FOR_GOOD), (key, until_us))
                     if patient and whole
                 ],
             )
@@ -117,7 +116,7 @@ class Outgoing(Proven):
         for lane_id, channel, last_seq in execute("SELECT id, channel, last_seq FROM lane").fetchall():
             again |= self._skipped(lane_id, channel, last_seq)
         for message in sorted(again):
-            if erased.act_of(execute, erased.JOURNAL, message):
+            if erased_rows.act_of(execute, erased_rows.JOURNAL, message):
                 continue
             (decided,) = execute(
                 "SELECT count(*) FROM delivery WHERE message_id = ?"
@@ -137,7 +136,7 @@ class Outgoing(Proven):
         seq, message = 0, 0
         end = [(last_seq + 1, 1 << 62)]
         rows = execute("SELECT seq, message_id FROM delivery WHERE lane = ? ORDER BY seq", (lane_id,)).fetchall()
-        gone = {one.first: one.last for one in self._gone if one.what == pruned.lane(lane_id)}
+        gone = {one.first: one.last for one in self._gone if one.what == pruned_ranges.lane(lane_id)}
         for next_seq, next_message in rows + end:
             expected = seq + 1
             while expected in gone:

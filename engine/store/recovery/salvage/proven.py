@@ -12,9 +12,7 @@ import orjson
 from engine.model.clock import Clock, from_us
 from engine.model.errors import ConfigError, IntegrityError
 from engine.model.records import KIND_MESSAGE
-from engine.store.core import anchor
-from engine.store.core import erased_rows as erased
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import anchor, erased_rows, pruned_ranges
 from engine.store.core.chain import GENESIS, chain_hash, row_hash
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
 from engine.store.core.key_encryption_key import unlock
@@ -54,9 +52,9 @@ class Proven(Tables):
         self._decided: set[int] = set()  # messages that a person has dismissed, or rejected a delivery of
         self.salvage = Salvage()
         self._gone = self._let_go()
-        self._emptied = erased.Vouched()
+        self._emptied = erased_rows.Vouched()
         with suppress(*DAMAGE):
-            self._emptied = erased.vouched(source.execute)
+            self._emptied = erased_rows.vouched(source.execute)
         self._new = new_journal(target / JOURNAL_NAME)
 
     def _find_kek(self) -> bytes:
@@ -87,9 +85,13 @@ class Proven(Tables):
         with suppress(*DAMAGE):  # an older schema has no such table; a damaged one proves nothing
             select = f"SELECT {row_check.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
             found: list[Range] = []
-            for one in pruned.every(self._source.execute):
+            for one in pruned_ranges.every(self._source.execute):
                 row = self._source.execute(select, (one.record,)).fetchone()
-                if row is not None and pruned.is_vouched_for(self._source.execute, one) and not self._is_changed(row):
+                if (
+                    row is not None
+                    and pruned_ranges.is_vouched_for(self._source.execute, one)
+                    and not self._is_changed(row)
+                ):
                     found.append(one)
             return found
         return []
@@ -98,7 +100,7 @@ class Proven(Tables):
         """The same for the new journal, whose chain goes on over what is gone."""
         ranges = []
         for one in self._gone:
-            if one.what == pruned.JOURNAL:  # documents are known as gaps, and lanes are numbered anew
+            if one.what == pruned_ranges.JOURNAL:  # documents are known as gaps, and lanes are numbered anew
                 before = self._new.execute(
                     "SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,)
                 ).fetchone()
@@ -110,7 +112,7 @@ class Proven(Tables):
         salvage = self.salvage
         self._take("gap")
         given_up = dict(self._new.execute("SELECT first_id, last_id FROM gap ORDER BY first_id").fetchall())
-        given_up.update((one.first, one.last) for one in self._gone if one.what == pruned.JOURNAL)
+        given_up.update((one.first, one.last) for one in self._gone if one.what == pruned_ranges.JOURNAL)
         mark = self._reading.mark
         newest = max(self._largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
         chain, expected, last_row = GENESIS, 1, 0
@@ -128,7 +130,7 @@ class Proven(Tables):
                 self._miss(row_id, row_id + 1, given_up, "changed")
                 continue
             own = _hash_of(row)
-            if self._emptied.covers(erased.JOURNAL, row_id, row[9], own):
+            if self._emptied.covers(erased_rows.JOURNAL, row_id, row[9], own):
                 own = row[9]  # as it was before its content was erased
             if own != row[9]:
                 salvage.mended.append(row_id)
@@ -163,7 +165,7 @@ class Proven(Tables):
                 own = b""
                 with suppress(Exception):  # a damaged row may hold values of any type and size
                     own = _hash_of(row)
-                if own == row[9] or self._emptied.covers(erased.JOURNAL, row[0], row[9], own):
+                if own == row[9] or self._emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
                     there[row[0] >> 3] |= 1 << (row[0] & 7)
 
         def is_wanted(number: int) -> bool:
@@ -186,7 +188,7 @@ class Proven(Tables):
         """Whether a row's content is not proven, neither by its hash nor by the seals of its columns."""
         with suppress(Exception):  # a damaged row may hold values of any type and size
             own = _hash_of(row)
-            if own == row[9] or self._emptied.covers(erased.JOURNAL, row[0], row[9], own):
+            if own == row[9] or self._emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
                 return False
             row_id, kind, channel, size, token, meta, body = *row[:3], row[7], row[8], row[11], row[12]
             self._vault.open(meta, "meta", row_id, channel)

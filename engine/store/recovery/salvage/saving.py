@@ -25,8 +25,7 @@ from engine.store.core.vault import KEY_NAME, write_kek
 from engine.store.integrity import rollback, verify
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.operations import audit
-from engine.store.operations import pruning as letting_go
+from engine.store.operations import audit, pruning
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import Progress
 from engine.store.recovery.salvage.tables import without_own_indexes
@@ -200,7 +199,7 @@ def _note_gaps(
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (first, last, act))
     rollback.begin_history(batch, act)
     if gone:
-        letting_go.vouch(batch, gone, {"salvaged": len(gone)})
+        pruning.vouch(batch, gone, {"salvaged": len(gone)})
     return act
 
 

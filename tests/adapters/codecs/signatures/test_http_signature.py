@@ -11,7 +11,7 @@ import pytest
 
 from adapters.codecs.signatures.http import canonical, sign
 from adapters.destinations import http_out
-from adapters.destinations.http import exchange as http_exchange
+from adapters.destinations.http import exchange
 from adapters.destinations.http.log_in import LARGE_BODY_BYTES
 from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError
@@ -70,7 +70,7 @@ async def test_a_compressed_body_is_signed_as_it_went_out() -> None:
     [request] = (await sent(http(201), body=b"r" * 5000, gzip=True)).requests
     assert gzip.decompress(request.body) == b"r" * 5000
     assert verified(request, NOW)
-    assert len(request.body) < http_exchange.SMALLEST_GZIP_BYTES
+    assert len(request.body) < exchange.SMALLEST_GZIP_BYTES
 
 
 @pytest.mark.parametrize(

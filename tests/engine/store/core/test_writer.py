@@ -25,7 +25,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.writer import Writer, is_fatal
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import CHECKPOINT_BYTES, StoreUpkeep
-from engine.store.operations import append as arrival
+from engine.store.operations import append
 from tests.support.journals import WINDOW_S, opened, received, running, started, store
 from tests.support.waiting import until
 
@@ -49,7 +49,7 @@ def appending(payload: bytes, *, fails: str = "") -> writer.Operation[int]:
     """An operation that appends, and then perhaps fails."""
 
     def operation(batch: Batch) -> int:
-        stored = arrival.store_message(batch, received(payload), repeat_window_s=WINDOW_S)
+        stored = append.store_message(batch, received(payload), repeat_window_s=WINDOW_S)
         if fails == "bug":
             raise BlotError
         if fails == "sql":

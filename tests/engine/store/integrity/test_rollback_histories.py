@@ -21,7 +21,7 @@ from engine.config.load import load_site
 from engine.config.sitewide import SiteConfig
 from engine.model.clock import ManualClock
 from engine.model.records import DELIVERIES
-from engine.runtime import other_history as elsewhere
+from engine.runtime import other_history
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.loss import LossError
@@ -75,7 +75,7 @@ class Life:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Journal]:
         missing, top = self._missing(), self._newest()
-        asked = elsewhere.Elsewhere(self.config)
+        asked = other_history.Elsewhere(self.config)
         found = verify.run(self.data, elsewhere=asked.witnesses) if (self.data / JOURNAL_NAME).exists() else []
         told = [one for one in found if one.kind == verify.ROLLBACK]
         journal = Journal.open(self.data, clock=self.clock, on_fatal=unexpected, elsewhere=asked.witnesses)
@@ -144,7 +144,7 @@ class Life:
                 self.ids[content] = stored.id
             if renew if renew is not None else self.chance.random() < 0.7:
                 last_id, chain = await journal.head()
-                path = elsewhere.anchor_path(self.config, journal.journal_id)
+                path = other_history.anchor_path(self.config, journal.journal_id)
                 Anchor(path, journal.journal_id, last_id, bytes.fromhex(chain), journal.vault.anchor_seal).close()
                 self.seen["anchor"] = set(self.now.rows.values())
                 self.clock.advance(60)

@@ -15,8 +15,7 @@ from engine.model.reasons import Reason
 from engine.model.results import Result
 from engine.store.core.chain import chain_hash, row_hash
 from engine.store.integrity import verify
-from engine.store.operations import delta_history as earlier
-from engine.store.operations import line_trace
+from engine.store.operations import delta_history, line_trace
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from tests.engine.store.operations.test_bearers import IYER, KHAN, ends
 from tests.support.journals import opened, queue, running, store
@@ -163,7 +162,7 @@ async def noted(tmp_path: Path) -> Path:
         await ends(journal, IYER, KHAN)
         (stored,) = await store(journal, b"GLU")
         await journal.map_done(stored.id, state="mapped", unmapped=(Unmapped("analytes", "GLU"),))
-        await journal._submit(lambda batch: earlier.remember(batch, [value], batch.now_us))
+        await journal._submit(lambda batch: delta_history.remember(batch, [value], batch.now_us))
         await journal._submit(lambda batch: line_trace.store(batch, [line]))
     return data
 

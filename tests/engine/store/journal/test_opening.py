@@ -15,7 +15,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, DamagedError, LockedError, StoreError
 from engine.model.reasons import Reason
 from engine.store import journal as journal_module
-from engine.store.core import key_encryption_key as kek
+from engine.store.core import key_encryption_key
 from engine.store.core.anchor import ANCHOR_NAME, read
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.loss import LossError
@@ -46,7 +46,7 @@ def test_a_key_that_was_made_is_told_once(tmp_path: Path) -> None:
 async def test_with_the_key_at_hand_none_has_to_lie_beside_the_journal(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await store(journal, b"1")
-    key = kek.first(tmp_path)
+    key = key_encryption_key.first(tmp_path)
     assert key is not None
     (tmp_path / KEY_NAME).unlink()
     journal = Journal.open(tmp_path, clock=ManualClock(), on_fatal=unexpected, key=key.kek)
@@ -241,7 +241,7 @@ def test_a_key_that_may_not_be_read_leaves_the_sealed_columns_closed(
     def unlock(data: Path, expected: bytes) -> None:
         raise PermissionError(13, "Permission denied", str(data / "labrelay.key"))
 
-    monkeypatch.setattr(kek, "unlock", unlock)
+    monkeypatch.setattr(key_encryption_key, "unlock", unlock)
     journal = opened(tmp_path, read_only=True)
     assert [note.partition("labrelay.key: ")[2] for note in journal.notes] == [
         "not readable here; sealed columns stay closed"

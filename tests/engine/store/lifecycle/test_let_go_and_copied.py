@@ -18,8 +18,7 @@ from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.results import results_of
 from engine.model.search_keys import Number
-from engine.store.core import migrate
-from engine.store.core import pruned_ranges as pruned
+from engine.store.core import migrate, pruned_ranges
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.chain import chain_hash, pruned_digest, row_hash
@@ -27,10 +26,8 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import before_upgrade, verify
 from engine.store.journal import Journal
-from engine.store.lifecycle import erasure as erasing
-from engine.store.operations import delta_history as earlier
-from engine.store.operations import pruning as letting_go
-from engine.store.operations import search_index as numbered
+from engine.store.lifecycle import erasure
+from engine.store.operations import delta_history, pruning, search_index
 from engine.store.recovery.backups import checking, copying, drill, far_file, pieces
 from engine.store.recovery.backups.shelf import Copy, read_copy
 from engine.store.recovery.salvage import saving
@@ -64,7 +61,7 @@ class Place(copies.Place):
         journal = opened(self.data)
         try:
             journal.run_alone(
-                partial(erasing.erase, messages=list(messages), numbers=["4711"], actor="a", because="asked", more={})
+                partial(erasure.erase, messages=list(messages), numbers=["4711"], actor="a", because="asked", more={})
             )
         finally:
             journal.close()
@@ -110,7 +107,7 @@ def test_traces_and_earlier_values_of_what_was_erased_do_not_come_back(place: Pl
         batch.execute(
             "INSERT INTO line_trace (channel, session, began_us, size, content) VALUES ('chem', 7, 0, 1, x'00')"
         )
-        numbered.note(batch, 1, [Number("patient", "4711")])
+        search_index.note(batch, 1, [Number("patient", "4711")])
 
     journal.run_alone(note)
     copy = place.copy_alone(journal)
@@ -225,8 +222,8 @@ def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place:
     place.fill(b"one", b"two", b"three")
     journal = opened(place.data)
     if kind == "let go":
-        one = pruned.Range(pruned.JOURNAL, 100, 100, b"c" * 32, 0)
-        journal.run_alone(partial(letting_go.vouch, ranges=[one], counts={}))
+        one = pruned_ranges.Range(pruned_ranges.JOURNAL, 100, 100, b"c" * 32, 0)
+        journal.run_alone(partial(pruning.vouch, ranges=[one], counts={}))
         journal.run_alone(lambda batch: batch.execute("DELETE FROM pruned"))
     journal_id = journal.journal_id
     journal.close()
@@ -239,7 +236,7 @@ def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place:
         (row,) = connection.execute(f"SELECT {columns} FROM journal WHERE kind IN (4, 5)").fetchall()
         (before,) = connection.execute("SELECT chain FROM journal WHERE id = ?", (row[0] - 1,)).fetchone()
         (gone,) = connection.execute("SELECT chain FROM journal WHERE id = 2").fetchone()
-        token = row[8] + pruned_digest(pruned.JOURNAL, 2, 2, gone)
+        token = row[8] + pruned_digest(pruned_ranges.JOURNAL, 2, 2, gone)
         changed = (*row[:8], token, *row[9:])
         own = row_hash(*changed)
         chain = chain_hash(before, own)
@@ -284,7 +281,7 @@ def test_earlier_values_of_what_was_erased_do_not_come_back(place: Place, tmp_pa
     document = json.dumps(bundle, separators=(",", ":")).encode()  # as mappings write it
     place.fill(document)
     journal = opened(place.data)
-    journal.run_alone(lambda batch: earlier.remember(batch, results_of(document), batch.now_us))
+    journal.run_alone(lambda batch: delta_history.remember(batch, results_of(document), batch.now_us))
     copy = place.copy_alone(journal)
     journal.close()
     values = "SELECT count(*) FROM earlier_value"

@@ -26,14 +26,9 @@ from engine.store.core.batch import Batch
 from engine.store.core.loss import LossError
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
-from engine.store.lifecycle import erasure as erasing
-from engine.store.lifecycle import retention
+from engine.store.lifecycle import erasure, retention
 from engine.store.lifecycle.retention import Policy, Run
-from engine.store.operations import append as arrival
-from engine.store.operations import audit, pauses
-from engine.store.operations import dedup as memory
-from engine.store.operations import pruning as letting_go
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, audit, dedup, pauses, pruning, record_outcome
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving
@@ -115,15 +110,15 @@ class Site:
         made = Made(end, [], self.clock.now_us())
         self.made.append(made)
         if end == "incomplete":
-            made.rows.append(self.do(arrival.store_incomplete, received=one, reason=Reason.INCOMPLETE).id)
+            made.rows.append(self.do(append.store_incomplete, received=one, reason=Reason.INCOMPLETE).id)
             return made
         session = 0
         if end == "framed":
             session = self.journal.new_session()
             for raw in (b"1", b"2"):
                 frame = {"channel": channel, "session": session, "raw": raw, "received_us": made.at_us}
-                made.rows.append(self.do(arrival.store_frame, **frame))
-        stored = self.do(arrival.store_message, received=one, repeat_window_s=30 * 86_400.0, session=session)
+                made.rows.append(self.do(append.store_frame, **frame))
+        stored = self.do(append.store_message, received=one, repeat_window_s=30 * 86_400.0, session=session)
         made.rows.append(stored.id)
         if end not in ("stored", "repeat"):
             self._map(stored.id, end)
@@ -137,7 +132,7 @@ class Site:
         report = Report(key=b"%016d" % number, patient=b"p%015d" % number)
         routes = [routed(b"{}", *to, claimed=end == "sending", reports=(report,))] if state == "mapped" else []
         self.do(
-            verdict.map_done, message_id=number, routes=[] if end == "no document" else routes, state=state,
+            record_outcome.map_done, message_id=number, routes=[] if end == "no document" else routes, state=state,
             reason=Reason.MAPPING_FAULT if state == "dead" else None, detail="", mapping="", issues=(), unmapped=(),
         )  # fmt: skip
         execute = self._execute
@@ -151,7 +146,7 @@ class Site:
             case "superseded":
                 self.do(decisions.supersede, delivery_ids=ids)
             case "dismissed":
-                self.do(verdict.dismiss, message_ids=[number], detail="seen")
+                self.do(record_outcome.dismiss, message_ids=[number], detail="seen")
             case "rejected":
                 self.do(decisions.hold, delivery_ids=ids, cause=Reason.LANE_HELD)
                 self.do(decisions.reject, delivery_id=ids[0])
@@ -401,7 +396,7 @@ def test_nothing_goes_while_an_act_of_a_person_is_under_way(site: Site) -> None:
 def test_what_was_erased_goes_in_its_time_and_then_its_record(site: Site) -> None:
     erased = site.message("framed")
     site.message("delivered")
-    site.do(erasing.erase, messages=[erased.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
+    site.do(erasure.erase, messages=[erased.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
     (record,) = site._execute("SELECT DISTINCT record FROM erased").fetchone()
     assert site.findings() == []
     site.wait(401)
@@ -421,9 +416,9 @@ def test_what_was_erased_goes_in_its_time_and_then_its_record(site: Site) -> Non
 
 
 def test_what_the_memory_of_equal_bytes_still_names_stays(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "EQUAL_MEMORY_US", 700 * 86_400_000_000)
+    monkeypatch.setattr(dedup, "EQUAL_MEMORY_US", 700 * 86_400_000_000)
     one = received(b"MSH|long", control_id="L", at_us=site.clock.now_us())
-    stored = site.do(arrival.store_message, received=one, repeat_window_s=86_400.0)
+    stored = site.do(append.store_message, received=one, repeat_window_s=86_400.0)
     site._map(stored.id, "delivered")
     site.wait(500)
     site.message("delivered")
@@ -478,7 +473,7 @@ def test_ranges_that_never_join_are_handed_on_a_bounded_number_at_a_time(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where every other message stays for ever. A row's token has room for some thousand ranges, and no more."""
-    for module in (retention, letting_go):
+    for module in (retention, pruning):
         monkeypatch.setattr(module, "RECORD_RANGES", 5)
     monkeypatch.setattr(retention, "STEP_ROWS", 4)
     for _ in range(30):
@@ -504,7 +499,7 @@ def test_by_size_the_oldest_goes_first_and_only_as_much_as_needed(site: Site) ->
         )
         site._number += 1
         stored = site.do(
-            arrival.store_message, received=replace(one, payload=_noise(site._number)), repeat_window_s=60.0
+            append.store_message, received=replace(one, payload=_noise(site._number)), repeat_window_s=60.0
         )
         site._map(stored.id, "delivered")
         site.made.append(Made("delivered", [stored.id], site.clock.now_us()))
@@ -720,7 +715,7 @@ def test_what_is_erased_while_the_journal_is_checked_is_no_damage(
     first, second, _ = (site.message("delivered") for _ in range(3))
 
     def erase(one: Made) -> None:
-        site.do(erasing.erase, messages=[one.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
+        site.do(erasure.erase, messages=[one.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
 
     if before:
         erase(first)

@@ -10,10 +10,10 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, IntegrityError, StoreError
-from engine.store.core import key_encryption_key as kek
+from engine.store.core import key_encryption_key
 from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
 from engine.store.integrity import verify
-from engine.store.lifecycle import key_rotation as rotation
+from engine.store.lifecycle import key_rotation
 from tests.support.journals import opened, running, store
 
 STEPS = ("written", "committed", "proven", "moved", "named")
@@ -59,12 +59,14 @@ async def test_a_kill_at_any_step_leaves_a_site_that_opens(tmp_path: Path, step:
         assert await process.wait() == -signal.SIGKILL
     after = checked(tmp_path)
     assert (after == before) == (step == "written")
-    assert kek.key_id(check_value(read_kek(tmp_path / KEY_NAME))) == after  # what was half done is finished
+    assert (
+        key_encryption_key.key_id(check_value(read_kek(tmp_path / KEY_NAME))) == after
+    )  # what was half done is finished
     async with running(tmp_path) as journal:
         again = await journal.rotate_key(tmp_path, actor="ann")
     assert again.before == after
     assert checked(tmp_path) == again.after
-    assert not (tmp_path / kek.NEW_NAME).exists()
+    assert not (tmp_path / key_encryption_key.NEW_NAME).exists()
 
 
 async def test_the_old_key_is_kept_for_old_backups_or_thrown_away(tmp_path: Path) -> None:
@@ -72,18 +74,20 @@ async def test_the_old_key_is_kept_for_old_backups_or_thrown_away(tmp_path: Path
     old = read_kek(tmp_path / KEY_NAME)
     async with running(tmp_path) as journal:
         first = await journal.rotate_key(tmp_path, actor="ann")
-        assert first.kept == str(tmp_path / f"{kek.OLD_NAME}{first.before}")
+        assert first.kept == str(tmp_path / f"{key_encryption_key.OLD_NAME}{first.before}")
         assert read_kek(Path(first.kept)) == old
         second = await journal.rotate_key(tmp_path, actor="ann", discard_old=True)
         assert second.kept == ""
         acts = [(act.actor, act.verb, act.what) for act in journal.acts()]
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith(KEY_NAME)) == [
         KEY_NAME,
-        f"{kek.OLD_NAME}{first.before}",
+        f"{key_encryption_key.OLD_NAME}{first.before}",
     ]
     assert ("ann", "key-rotate", {"before": second.before, "after": second.after, "keys": 5}) in acts
     assert (tmp_path / KEY_NAME).stat().st_mode & 0o777 == 0o600
-    assert kek.unlock(tmp_path, check_value(old)).source is kek.Source.OLD_FILE  # as for a backup from before
+    assert (
+        key_encryption_key.unlock(tmp_path, check_value(old)).source is key_encryption_key.Source.OLD_FILE
+    )  # as for a backup from before
     checked(tmp_path)
 
 
@@ -107,17 +111,17 @@ async def test_a_new_key_of_a_credential_waits_to_be_moved(tmp_path: Path, monke
     await filled(data)
     async with running(data) as journal:
         done = await journal.rotate_key(data, actor="ann")
-    assert (done.to_move, done.place, done.kept) == (True, str(data / kek.NEW_NAME), "")
+    assert (done.to_move, done.place, done.kept) == (True, str(data / key_encryption_key.NEW_NAME), "")
     assert checked(data) == done.after  # found where it lies
     async with running(data) as journal:
         with pytest.raises(StoreError, match="bring it to where the old one is"):
             await journal.rotate_key(data, actor="ann")
-    new = read_kek(data / kek.NEW_NAME)
+    new = read_kek(data / key_encryption_key.NEW_NAME)
     (credentials / "labrelay-kek").write_text(new.hex())
-    (data / kek.NEW_NAME).unlink()
+    (data / key_encryption_key.NEW_NAME).unlink()
     assert checked(data) == done.after
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    monkeypatch.setenv(kek.VARIABLE, new.hex())
+    monkeypatch.setenv(key_encryption_key.VARIABLE, new.hex())
     assert checked(data) == done.after
 
 
@@ -126,7 +130,7 @@ async def test_a_new_key_that_is_not_what_was_written_is_never_used(
 ) -> None:
     await filled(tmp_path)
     before = checked(tmp_path)
-    monkeypatch.setattr(rotation, "read_kek", lambda path: bytes(32))
+    monkeypatch.setattr(key_rotation, "read_kek", lambda path: bytes(32))
     async with running(tmp_path) as journal:
         with pytest.raises(StoreError, match="does not hold what was written"):
             await journal.rotate_key(tmp_path, actor="ann")
@@ -159,7 +163,7 @@ def test_a_key_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatch: 
     def refused(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(kek, "read_kek", refused)
+    monkeypatch.setattr(key_encryption_key, "read_kek", refused)
     with pytest.raises(ConfigError, match="run this as the service's user"):
         opened(tmp_path)
     reader = opened(tmp_path, read_only=True)
@@ -173,7 +177,7 @@ async def test_two_people_who_rotate_at_once_leave_a_site_that_opens(tmp_path: P
         said = await asyncio.gather(
             *(journal.rotate_key(tmp_path, actor=actor) for actor in ("ann", "ben")), return_exceptions=True
         )
-    done = [one for one in said if isinstance(one, rotation.Rotated)]
+    done = [one for one in said if isinstance(one, key_rotation.Rotated)]
     refused = [one for one in said if isinstance(one, BaseException)]
     assert len(done) == len(refused) == 1
     assert isinstance(refused[0], StoreError)

@@ -12,7 +12,7 @@ from engine.model.persons import Person
 from engine.model.reasons import Reason
 from engine.model.records import Filter, Routed
 from engine.store.journal import Journal
-from engine.store.operations import number_bearers as bearers
+from engine.store.operations import number_bearers
 from tests.support.journals import DAY_S, routed, running, store
 
 NUMBER = b"n" * 16
@@ -158,7 +158,7 @@ async def test_another_person_is_one_of_their_own_from_then_on(tmp_path: Path) -
         assert (await answers(journal, 6, third, same=False))[1] == [OK]
         assert sorted(journal.others.values()) == [2]
         with journal.snapshot() as execute:
-            assert sorted(bearers.others(execute).values()) == [2, 3]
+            assert sorted(number_bearers.others(execute).values()) == [2, 3]
 
 
 async def test_what_is_asked_is_not_released_and_may_be_rejected(tmp_path: Path) -> None:

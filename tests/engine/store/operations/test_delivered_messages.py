@@ -14,8 +14,7 @@ from engine.model.reasons import Reason
 from engine.model.records import Routed
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import append as arrival
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions, queueing
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, routed
 
@@ -31,8 +30,8 @@ def arrives(number: int, routes: list[Routed], *, again: bool = False) -> Step:
     def step(batch: Batch) -> None:
         if not again:
             one = received(b"%d" % number, control_id=f"C{number}", at_us=NOW_US + number)
-            arrival.store_message(batch, one, repeat_window_s=WINDOW_S)
-        verdict.map_done(
+            append.store_message(batch, one, repeat_window_s=WINDOW_S)
+        record_outcome.map_done(
             batch, number, routes=routes, state="mapped", reason=None, detail="", mapping="", issues=(), unmapped=(),
             again=again,
         )  # fmt: skip

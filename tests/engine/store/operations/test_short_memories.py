@@ -19,7 +19,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import dedup as memory
+from engine.store.operations import dedup
 from engine.store.queries import Reader
 from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
 from tests.support.waiting import until
@@ -275,7 +275,7 @@ async def test_a_fault_of_ours_in_upkeep_costs_upkeep_and_nothing_else(
         batch.execute("DELETE FROM report")
         raise ValueError("quotes SHARMA^ANITA")
 
-    monkeypatch.setattr(memory, "sweep_reports", faulty)
+    monkeypatch.setattr(dedup, "sweep_reports", faulty)
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
         assert await mapped(journal, b"1", ANN) == "mapped"

@@ -14,9 +14,7 @@ from engine.model.records import Filter
 from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME, Vault
 from engine.store.journal import Journal
-from engine.store.operations import append as arrival
-from engine.store.operations import failure_fingerprint as causes
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, failure_fingerprint, record_outcome
 from engine.store.operations.dead_letters import cause_of
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries import Reader
@@ -40,10 +38,10 @@ def store(batch: Batch, *, count: int, rng: random.Random) -> None:
         )
         batch.now_us = received.received_us + 1000
         if rng.random() < 0.1:
-            arrival.store_incomplete(batch, received, Reason.INCOMPLETE)
+            append.store_incomplete(batch, received, Reason.INCOMPLETE)
             continue
-        stored = arrival.store_message(batch, received, repeat_window_s=WINDOW_S)
-        done = partial(verdict.map_done, batch, stored.id, mapping="", issues=(), unmapped=())
+        stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
+        done = partial(record_outcome.map_done, batch, stored.id, mapping="", issues=(), unmapped=())
         if rng.random() < 0.4:
             reason = rng.choice((Reason.UNMAPPED_CODE, Reason.BAD_VALUE))
             done(routes=(), state="dead", reason=reason, detail=rng.choice(DETAILS).format(n=number))
@@ -153,10 +151,10 @@ async def test_causes_are_noted_in_steps_where_there_is_none(journal: Journal, m
     journal.run_alone(forget_causes)
     assert set(tokens(journal).values()) == {None}
 
-    monkeypatch.setattr(causes, "SWEEP_ROWS", 10)
-    assert not journal.run_alone(causes.sweep)
+    monkeypatch.setattr(failure_fingerprint, "SWEEP_ROWS", 10)
+    assert not journal.run_alone(failure_fingerprint.sweep)
     assert summary(journal) == expected
-    while not journal.run_alone(causes.sweep):
+    while not journal.run_alone(failure_fingerprint.sweep):
         pass
     assert tokens(journal) == noted
     assert summary(journal) == expected
@@ -178,7 +176,7 @@ def test_a_damaged_detail_is_no_cause_and_stops_nothing(journal: Journal) -> Non
     journal.run_alone(damage)
     causes_found = {cause for reason, cause in summary(journal) if reason != "REFUSED"}
     assert causes_found == {""}
-    journal.run_alone(causes.sweep)
+    journal.run_alone(failure_fingerprint.sweep)
     assert {cause for reason, cause in summary(journal) if reason != "REFUSED"} == {""}
 
 

@@ -18,8 +18,7 @@ from engine.model.search_keys import Number
 from engine.store.core import moments
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal, Routed
-from engine.store.operations import append as arrival
-from engine.store.operations import record_outcome as verdict
+from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries import listing
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened
@@ -46,9 +45,9 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
             control_id=f"C{number}",
             message_type=rng.choice(TYPES),
         )
-        stored = arrival.store_message(batch, received, repeat_window_s=WINDOW_S)
+        stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
         done = partial(
-            verdict.map_done, batch, stored.id, detail="", mapping="", issues=(), unmapped=(),
+            record_outcome.map_done, batch, stored.id, detail="", mapping="", issues=(), unmapped=(),
             numbers=(Number("specimen", f"S{number % 50}"), Number("control", f"C{number}")),
         )  # fmt: skip
         chance = rng.random()
@@ -71,7 +70,7 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
                 else:
                     attempts.settle(batch, delivery.id, NOW_US)
         if chance < 0.02:
-            verdict.dismiss(batch, (stored.id,), "test")
+            record_outcome.dismiss(batch, (stored.id,), "test")
 
 
 def fill(data: Path, count: int, seed: int = 1) -> Journal:

@@ -17,7 +17,7 @@ from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
-from engine.store.lifecycle import erasure as erasing
+from engine.store.lifecycle import erasure
 from engine.store.operations import audit
 from engine.store.recovery.backups import checking, copying, drill, restoring
 from engine.store.recovery.backups.restoring import RESERVED
@@ -487,7 +487,7 @@ def test_what_was_erased_since_the_copy_does_not_come_back(place: Place, tmp_pat
     asyncio.run(rows(copy))
     journal = opened(place.data)
     journal.run_alone(
-        partial(erasing.erase, messages=[old, 2], numbers=["4711"], actor="anna", because="asked", more={})
+        partial(erasure.erase, messages=[old, 2], numbers=["4711"], actor="anna", because="asked", more={})
     )
     journal.close()
     place.rows(copy)

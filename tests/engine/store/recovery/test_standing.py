@@ -24,7 +24,7 @@ from engine.model.search_keys import Number
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal
-from engine.store.lifecycle import erasure as erasing
+from engine.store.lifecycle import erasure
 from engine.store.recovery.backups import checking, standing
 from engine.store.recovery.backups.shelf import Copy
 from tests.support.copies import Place
@@ -373,7 +373,7 @@ def test_what_was_erased_does_not_come_back_with_a_file_from_before(place: Place
         try:
             journal.recover()  # what was under way waits again
             journal.run_alone(
-                lambda batch: erasing.erase(batch, [gone], ["4711"], actor="anna", because="asked", more={})
+                lambda batch: erasure.erase(batch, [gone], ["4711"], actor="anna", because="asked", more={})
             )
         finally:
             journal.close()
