@@ -21,7 +21,7 @@ VERSIONS = (PREFERRED, "2.5.1", "2.6", "2.7", "2.8", "2.8.1", "2.8.2", "2.4", "2
 # v2.9 (chapter 7), which hl7apy does not have.
 LATER_FIELDS = {"OBX": {31: "ID", 32: "CWE", 33: "EIP"}}
 VARIES = "*"
-TARGET = Path(__file__).parents[1] / "adapters" / "codecs" / "hl7v2_fields.py"
+TARGET = Path(__file__).parents[1] / "adapters" / "codecs" / "hl7v2" / "fields.py"
 
 Table = dict[str, dict[int, str]]
 

@@ -24,7 +24,11 @@ def said_in_code() -> set[str]:
     found = set()
     for template in (ENGINE / "web" / "templates").glob("*.html"):
         found |= {text for _, text in re.findall(r"""_\((["'])(.*?)\1\)""", template.read_text(encoding="utf-8"))}
-    for path in (*(ENGINE / "snapshot").glob("*.py"), ENGINE / "link_view.py", ENGINE / "web" / "teller.py"):
+    for path in (
+        *(ENGINE / "monitoring" / "snapshot").glob("*.py"),
+        ENGINE / "runtime" / "link_view.py",
+        ENGINE / "web" / "teller.py",
+    ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")

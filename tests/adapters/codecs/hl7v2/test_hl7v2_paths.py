@@ -70,7 +70,7 @@ def test_every_segment_of_the_grammars_is_in_the_table() -> None:
 def test_the_committed_table_is_what_the_tool_writes() -> None:
     script = "import sys; sys.path.insert(0, 'tools'); import generate_hl7_tables as g; sys.stdout.write(g.module())"
     made = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True, timeout=60)
-    assert made.stdout.decode() == (ROOT / "adapters" / "codecs" / "hl7v2_fields.py").read_text(encoding="utf-8")
+    assert made.stdout.decode() == (ROOT / "adapters" / "codecs" / "hl7v2" / "fields.py").read_text(encoding="utf-8")
 
 
 def test_reading_a_message_does_not_load_the_table() -> None:
