@@ -8,9 +8,11 @@ that there is twice, or not at all, is taken so that the window is the longer on
 maintenance means it by the same clock, and a calm hour too many does less harm than an alarm in the night.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from engine.model.clock import from_us
 
 DAY_MINUTES = 24 * 60
 # Windows that follow on each other are one; a week of them is as long as one can be told apart.
@@ -27,6 +29,28 @@ class Window:
     days: frozenset[int]
     start: int
     end: int
+
+
+class DowntimeCalendar:
+    """A destination's windows, asked with wall time in microseconds.
+
+    Args:
+        windows: gives those of the configuration as it is now, and the zone of their clock.
+    """
+
+    def __init__(self, windows: Callable[[], tuple[Sequence[Window], tzinfo]] = lambda: ((), UTC)) -> None:
+        self._windows = windows
+
+    def until_us(self, now_us: int) -> int | None:
+        """When the window ends that is open, or None."""
+        windows, zone = self._windows()
+        until = open_until(windows, zone, from_us(now_us)) if windows else None
+        return None if until is None else round(until.timestamp() * 1e6)
+
+    def spared_us(self, since_us: int, until_us: int) -> int:
+        """How much of the time between two instants lay within windows."""
+        windows, zone = self._windows()
+        return spared(windows, zone, from_us(since_us), from_us(until_us)) // timedelta(microseconds=1)
 
 
 def open_until(windows: Sequence[Window], zone: tzinfo, now: datetime) -> datetime | None:

@@ -16,10 +16,17 @@ Invariant: memory always holds the oldest of a lane's open deliveries, in order.
 store (``spilled``) takes no new place in memory until a claim has found nothing more, and where a person's act brings
 older rows back, what waits in memory is given back to the store and all is claimed anew.
 
-outbox     what it needs of the journal
-standing   what a worker knows: its lanes, what is in memory and under way
-storing    writing outcomes and claiming rows, also while the store fails
-places     places in memory, which intake asks for
-attempts   one delivery, from its turn to its outcome
-worker     when what is started: `DestinationWorker`
+The parts of a worker, each with one duty; `DestinationWorker` makes them and gives each the others that it needs:
+
+outbox_port      what it needs of the journal
+events           the log, the counts, and who is called when a delivery ends
+lane             one lane: which of its deliveries may go next
+lane_memory      the lanes, and what of them is in memory
+outcome_writer   outcomes are written without waiting, also while the store fails
+claims           rows are claimed, and given back
+conditions       what was written before goes out on condition that it is still there as it was
+outage           whether the destination as a whole is down
+settlement       what follows from an attempt: settled, postponed, buried
+attempts         one delivery: guard, attempt, settle
+worker           when what is started, places for intake, people's orders
 """

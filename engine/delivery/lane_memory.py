@@ -1,28 +1,11 @@
-"""What a worker knows of its destination: the lanes, what is in memory and under way, and what came of it so far."""
+"""What of a destination's lanes is in memory, how much more may be, and which lanes are to be looked at."""
 
-import asyncio
-import logging
-import random
-from abc import ABC, abstractmethod
-from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from engine.delivery.breaker import Breaker
-from engine.delivery.conditional_keys import ConditionalGuard
 from engine.delivery.lane import Lane
-from engine.delivery.outbox_port import Outbox
-from engine.delivery.retry import RetryPolicy
-from engine.model.clock import Clock
 from engine.model.message import Delivery
-from engine.model.ports import Destination
-from engine.model.rate_limit import Pace
-from engine.model.reasons import Reason
-from engine.model.timing import Timing
-
-# One name for all of delivery: it is what operators filter by.
-logger = logging.getLogger("labrelay.engine.delivery")
 
 MEMORY_DELIVERIES = 256  # documents per destination that wait in memory ...
 MEMORY_BYTES = 32 * 1024 * 1024  # ... and their bytes together; the rest are read back from the store
@@ -30,134 +13,88 @@ LANE_SHARE = 4  # one lane takes no more than a fourth of them
 CLAIM_AT_ONCE = 16
 
 
-LAST_ANSWERS = 20  # documents taken or refused, looked at together: whether a destination refuses what it took before
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of a destination's may be under way or in memory at once.
+
+    Attributes:
+        concurrency: attempts under way.
+        rate: attempts per second over all lanes; None: as many as the peer takes.
+        deliveries, bytes: in memory.
+    """
+
+    concurrency: int
+    rate: float | None = None
+    deliveries: int = MEMORY_DELIVERIES
+    bytes: int = MEMORY_BYTES
 
 
-@dataclass(slots=True)
-class DestinationCounts:
-    """Since start, for rates and metrics; the journal keeps the day's counts."""
+class LaneMemory:
+    """The lanes of one destination.
 
-    delivered: int = 0
-    failed: Counter[Reason] = field(default_factory=Counter)
-    breaker_opened: int = 0
-    dead: int = 0
-    superseded: int = 0
-    seconds: Timing = field(default_factory=Timing)  # of successful attempts
-    last_delivered_us: int | None = None
-    last_error: tuple[Reason, int] | None = None
-    refused: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST_ANSWERS))  # of the last answers, newest last
+    Args:
+        pump: starts what may be started now.
 
+    Attributes:
+        deliveries: in memory or under way, with the places that are reserved and the rows that are being claimed.
+        bytes: of their documents.
+        ready: lanes to look at.
+    """
 
-async def _at_once() -> None:
-    """Nothing to wait for."""
+    def __init__(self, pump: Callable[[], None], limits: Limits) -> None:
+        self.pump = pump
+        self.lanes: dict[str, Lane] = {}
+        self.ready: deque[Lane] = deque()
+        self.deliveries = 0
+        self.bytes = 0
+        self._most = limits.deliveries
+        self._most_bytes = limits.bytes
+        self._most_of_a_lane = max(CLAIM_AT_ONCE, limits.deliveries // LANE_SHARE)
 
+    @property
+    def full(self) -> bool:
+        return self.deliveries >= self._most or self.bytes >= self._most_bytes
 
-class Standing(ABC):
-    """What stands in memory for one destination, and the little that all parts of its worker do with it."""
+    @property
+    def room(self) -> int:
+        """How many deliveries more may come, as far as their number goes."""
+        return self._most - self.deliveries
 
-    _loop: asyncio.AbstractEventLoop
+    def lane(self, channel: str) -> Lane:
+        """The lane of a channel, made on first use; what the store has for it is looked up before anything new."""
+        lane = self.lanes.get(channel)
+        if lane is None:
+            lane = self.lanes[channel] = Lane(channel, spilled=True)
+            self.make_ready(lane)
+        return lane
 
-    def __init__(
-        self,
-        name: str,
-        destination: Destination,
-        outbox: Outbox,
-        *,
-        clock: Clock,
-        retry: RetryPolicy,
-        breaker: Breaker,
-        guard: ConditionalGuard,
-        concurrency: int,
-        settled: Callable[[Delivery, Reason | None], None] | None = None,
-        postponed: Callable[[Delivery, Reason], None] | None = None,
-        expected: Callable[[int], int | None] = lambda now_us: None,
-        spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
-        jitter: Callable[[], float] = random.random,
-        rate: float | None = None,
-        checks_conflicts: bool = False,
-        memory_deliveries: int = MEMORY_DELIVERIES,
-        memory_bytes: int = MEMORY_BYTES,
-        room: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """
-        Args:
-            settled: hears of every delivery that ended: None where delivered, else why it is dead (or superseded).
-            rate: attempts per second over all lanes, at most; None: as many as the peer takes.
-            checks_conflicts: what was written before goes out on condition that the server still has it as it was.
-            postponed: hears of every attempt that failed and will be made again.
-            room: waits until an attempt can be made at once; where that is always so, None.
-            expected: wall time in microseconds -> when the window of expected downtime ends that is open then, or None.
-            spared: two wall times in microseconds -> how much between them lay within such windows: that much later is
-                something given up.
-        """
-        self.name = name
-        self.destination = destination
-        self.breaker = breaker
-        self.counts = DestinationCounts()
-        self.lanes: OrderedDict[str, Lane] = OrderedDict()
-        self.in_memory = 0
-        self.bytes_in_memory = 0
-        self.in_flight = 0
-        self._memory_deliveries = memory_deliveries
-        self._memory_bytes = memory_bytes
-        self._lane_deliveries = max(CLAIM_AT_ONCE, memory_deliveries // LANE_SHARE)
-        self._outbox = outbox
-        self._clock = clock
-        self._retry = retry
-        self._patient = replace(retry, give_up_after=None)
-        self._expected = expected
-        self._spared = spared
-        self._guard = guard
-        self._concurrency = concurrency
-        self._settled = settled
-        self._postponed = postponed
-        self._jitter = jitter
-        self._room = room or _at_once
-        self._pace = Pace(rate) if rate is not None else None
-        self._checks_conflicts = checks_conflicts
-        self._versions: dict[str, str] = {}  # of resources written lately, the oldest first
-        self._ready: deque[Lane] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
-        self._running = False
-        self._opening: asyncio.TimerHandle | None = None
-        self._claims: set[asyncio.Future[Any]] = set()
-        self._cut_off: list[int] = []  # their attempts were cut off by the stop
-        self._store_fails = False
-        self._down_since: float | None = None  # when the breaker left its closed state ...
-        self._down_said = False  # ... and whether that was worth a warning: not in a window of expected downtime
-        self._calm_until: int | None = None  # the window of expected downtime in which failures were last noted
-        self._paused = False
-
-    @abstractmethod
-    def _pump(self) -> None:
-        """Start what may be started now; whatever ends, or a timer, comes back here."""
-
-    def _make_ready(self, lane: Lane) -> None:
+    def make_ready(self, lane: Lane) -> None:
+        """Have the next pump look at the lane."""
         if not lane.queued:
             lane.queued = True
-            self._ready.append(lane)
+            self.ready.append(lane)
 
-    def _again(self, lane: Lane) -> None:
-        self._make_ready(lane)
-        self._pump()
+    def look_at(self, lane: Lane) -> None:
+        """Look at the lane now, behind those that are ready."""
+        self.make_ready(lane)
+        self.pump()
 
-    def _full(self) -> bool:
-        return self.in_memory >= self._memory_deliveries or self.bytes_in_memory >= self._memory_bytes
+    def reserve(self, lane: Lane, size: int) -> bool:
+        """Take a place for a delivery of ``size`` bytes. False: the lane or the memory is full."""
+        if lane.spilled or self.full or lane.in_memory >= self._most_of_a_lane:
+            return False
+        lane.reserved += 1
+        self.deliveries += 1
+        self.bytes += size
+        return True
 
-    def _leave_memory(self, delivery: Delivery) -> None:
-        self.in_memory -= 1
-        self.bytes_in_memory -= len(delivery.body)
+    def release(self, lane: Lane, size: int) -> None:
+        """Give up a place that was taken."""
+        lane.reserved -= 1
+        self.deliveries -= 1
+        self.bytes -= size
 
-    def _names(self, lane: Lane, delivery: Delivery, reason: str = "") -> dict[str, object]:
-        names: dict[str, object] = {
-            "destination": self.name,
-            "channel": lane.channel,
-            "delivery_id": delivery.id,
-            "journal_id": delivery.message_id,
-            "attempt": delivery.attempt + 1,
-        }
-        if reason:
-            names["reason"] = reason
-        return names
+    def leave(self, delivery: Delivery) -> None:
+        """The delivery is in memory no more."""
+        self.deliveries -= 1
+        self.bytes -= len(delivery.body)

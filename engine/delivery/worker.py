@@ -2,41 +2,129 @@
 
 import asyncio
 import contextlib
+import random
+from collections.abc import Awaitable, Callable
 
-from engine.delivery.attempts import Attempts
-from engine.delivery.lane_memory import logger
+from engine.config.downtime_windows import DowntimeCalendar
+from engine.delivery.attempts import AttemptRunner
+from engine.delivery.breaker import Breaker
+from engine.delivery.claims import ClaimReader
+from engine.delivery.conditional_keys import ConditionalGuard
+from engine.delivery.conditions import Conditions
+from engine.delivery.events import DeliveryEvents, DestinationCounts, logger
+from engine.delivery.lane import Lane
+from engine.delivery.lane_memory import LaneMemory, Limits
+from engine.delivery.outbox_port import Outbox
+from engine.delivery.outcome_writer import OutcomeWriter
+from engine.delivery.retry import RetryPolicy
+from engine.delivery.settlement import Settlement
+from engine.model.clock import Clock
 from engine.model.errors import StoreError
+from engine.model.message import Delivery
+from engine.model.ports import Destination
+from engine.model.rate_limit import Pace
 
 REOPEN_S = 5.0
 CLOSE_S = 1.0  # a destination may take so long to close
 CLAIMS_S = 1.0  # ... and the journal to answer our last claims
 
 
-class DestinationWorker(Attempts):
-    """Deliver what all channels have for one destination. Lives on the event loop; owns no thread and no row."""
+class DestinationWorker:
+    """Deliver what all channels have for one destination. Lives on the event loop; owns no thread and no row.
+
+    Args:
+        conditions: what was written before goes out on condition that the server still has it as it was; None: not so.
+        room: waits until an attempt can be made at once; None where that is always so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        destination: Destination,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        limits: Limits,
+        retry: RetryPolicy,
+        breaker: Breaker,
+        guard: ConditionalGuard,
+        conditions: Conditions | None = None,
+        downtime: DowntimeCalendar | None = None,
+        events: DeliveryEvents | None = None,
+        jitter: Callable[[], float] = random.random,
+        room: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.name = name
+        self.destination = destination
+        self.breaker = breaker
+        self.downtime = downtime or DowntimeCalendar()
+        self.counts = DestinationCounts()
+        self.memory = LaneMemory(self._pump, limits)
+        outcomes = OutcomeWriter(name, self.memory)
+        self._claims = ClaimReader(
+            destination=name,
+            outbox=outbox,
+            clock=clock,
+            memory=self.memory,
+            outcomes=outcomes,
+            downtime=self.downtime,
+            longest_wait=retry.max,
+        )
+        self.settlement = Settlement(
+            destination=name,
+            outbox=outbox,
+            clock=clock,
+            retry=retry,
+            breaker=breaker,
+            downtime=self.downtime,
+            jitter=jitter,
+            events=events or DeliveryEvents(),
+            counts=self.counts,
+            memory=self.memory,
+            outcomes=outcomes,
+            claims=self._claims,
+        )
+        self.attempts = AttemptRunner(
+            name=name,
+            destination=destination,
+            outbox=outbox,
+            clock=clock,
+            breaker=breaker,
+            guard=guard,
+            conditions=conditions,
+            room=room,
+            memory=self.memory,
+            claims=self._claims,
+            settlement=self.settlement,
+        )
+        self._outbox = outbox
+        self._clock = clock
+        self._guard = guard
+        self._concurrency = limits.concurrency
+        self._pace = Pace(limits.rate) if limits.rate is not None else None
+        self._conditions = conditions
+        self._running = False
+        self._opening: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
 
     async def start(self) -> None:
         """Open the destination and begin. Where it cannot be opened, it is tried again, and deliveries wait."""
-        self._loop = asyncio.get_running_loop()
         self._opening = None
         try:
             await self.destination.start()
         except Exception:  # only a fault of ours or of the system gets here: a peer that is down is none
             logger.exception("the destination cannot be opened, will try again", extra={"destination": self.name})
-            self._opening = self._loop.call_later(REOPEN_S, self._start_again)
+            self._opening = asyncio.get_running_loop().call_later(REOPEN_S, self._start_again)
             return
-        if self._checks_conflicts:
+        if self._conditions is not None:
             with contextlib.suppress(StoreError):  # behind what a worker before this one has settled
                 await self._outbox.unclaim(())
         self._running = True
-        for lane in self.lanes.values():
-            self._make_ready(lane)
-        self._pump()
+        self.wake()
 
     def _start_again(self) -> None:
-        task = self._loop.create_task(self.start())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.attempts.run(self.start())
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Start nothing new, give what is in flight ``grace_s``, and give back what was not settled.
@@ -47,20 +135,15 @@ class DestinationWorker(Attempts):
         for handle in (self._timer, self._opening):
             if handle is not None:
                 handle.cancel()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=1.0)
-        if self._claims:  # what they bring is ours to give back, too
-            await asyncio.wait(self._claims, timeout=CLAIMS_S)
-        waiting = [delivery.id for lane in self.lanes.values() for delivery in lane.take_all()]
+        await self.attempts.stop(grace_s)
+        if self._claims.pending:  # what they bring is ours to give back, too
+            await asyncio.wait(self._claims.pending, timeout=CLAIMS_S)
+        waiting = [delivery.id for lane in self.memory.lanes.values() for delivery in lane.take_all()]
         with contextlib.suppress(StoreError):  # the next start voids our leases as well
             if waiting:
                 await self._outbox.unclaim(waiting)
-            if self._cut_off:
-                await self._outbox.unclaim(self._cut_off, maybe_delivered=True)
+            if self.attempts.cut_off:
+                await self._outbox.unclaim(self.attempts.cut_off, maybe_delivered=True)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self.destination.close()
@@ -72,22 +155,78 @@ class DestinationWorker(Attempts):
 
     def attempts_of(self, message_id: int) -> int:
         """How many attempts to deliver something of a message are under way."""
-        return sum(one.message_id == message_id for lane in self.lanes.values() for one in lane.in_flight.values())
+        lanes = self.memory.lanes.values()
+        return sum(one.message_id == message_id for lane in lanes for one in lane.in_flight.values())
+
+    # -- places in memory: intake asks for one before it commits a delivery, and says what became of it -------------
+
+    def lane(self, channel: str) -> Lane:
+        """The lane of a channel, made on first use."""
+        return self.memory.lane(channel)
+
+    def reserve(self, lane: Lane, size: int) -> bool:
+        """Ask for a place in memory for a delivery about to be committed. False: let it be born waiting.
+
+        Args:
+            size: bytes of its document.
+        """
+        if self._running and not self.paused and not lane.held and self.memory.reserve(lane, size):
+            return True
+        lane.spilled = True
+        lane.refused += 1
+        return False
+
+    def committed(self, lane: Lane, delivery: Delivery, size: int) -> None:
+        """A delivery with a place in memory is durable. Called in journal order.
+
+        Args:
+            size: as it was reserved; the document may have changed since (`engine.store.operations.settling.settle`).
+        """
+        lane.reserved -= 1
+        self.memory.bytes += len(delivery.body) - size
+        lane.queue.append(delivery)
+        if lane.recalled:  # older ones are about to be read from the store, and go first
+            self._claims.give_up(lane)
+        else:
+            lane.newest = delivery.seq
+        self.memory.look_at(lane)
+
+    def left_in_store(self, lane: Lane) -> None:
+        """A delivery without a place in memory is durable: a claim will find it."""
+        lane.spilled = True
+        self.memory.look_at(lane)
+
+    def give_back(self, lane: Lane, size: int) -> None:
+        """The reserved place is not needed: the message came to nothing, or could not be stored."""
+        self.memory.release(lane, size)
+        self.memory.look_at(lane)
+
+    def look_again(self, channel: str) -> None:
+        """Rows of a lane became waiting by another way (a retry, a replay, recovery): read them from the store.
+
+        They may be older than what waits in memory, and then go first: so that is given back, and all claimed anew.
+        """
+        lane = self.lane(channel)
+        self._claims.give_up(lane)
+        lane.failure = None  # what failed is claimed anew, unless a person has closed it
+        self.memory.look_at(lane)
+
+    # -- what a person orders ----------------------------------------------------------------------------------------
 
     @property
     def paused(self) -> bool:
         """A person has paused the destination: no attempt begins until they let it go on."""
-        return self._paused
+        return self.attempts.paused
 
     def pause(self) -> None:
         """Begin no attempt from now on, those that were about to begin included; what waits here goes to the store."""
-        self._paused = True
-        for lane in self.lanes.values():
-            self._give_up(lane)
+        self.attempts.paused = True
+        for lane in self.memory.lanes.values():
+            self._claims.give_up(lane)
 
     def resume(self) -> None:
         """Go on where `pause` ended."""
-        self._paused = False
+        self.attempts.paused = False
         self.wake()
 
     def try_now(self, channel: str | None = None) -> None:
@@ -96,24 +235,27 @@ class DestinationWorker(Attempts):
         Args:
             channel: in this lane only.
         """
-        for lane in self.lanes.values():
+        for lane in self.memory.lanes.values():
             if channel in (None, lane.channel):
                 lane.hasty = True
-                self._give_up(lane)
+                self._claims.give_up(lane)
         self.wake()
+
+    # -- what starts when ----------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Look at every lane again: a timer is due (or a test moved its clock)."""
         self._timer = None
         self._timer_at = float("inf")
-        for lane in self.lanes.values():
-            self._make_ready(lane)
-        self._pump()
+        for lane in self.memory.lanes.values():
+            self.memory.make_ready(lane)
+        self.memory.pump()
 
     def _pump(self) -> None:
         """Start what may be started now; whatever ends, or a timer, comes back here."""
-        while self._ready and self._running and not self._paused and self.in_flight < self._concurrency:
-            lane = self._ready.popleft()
+        memory, attempts = self.memory, self.attempts
+        while memory.ready and self._running and not attempts.paused and attempts.in_flight < self._concurrency:
+            lane = memory.ready.popleft()
             lane.queued = False
             if lane.held or (lane.newest_first and lane.failing):
                 continue  # of the latter: what would be asked about may not be written yet
@@ -123,32 +265,28 @@ class DestinationWorker(Attempts):
                 self._wake_at(due)
             delivery = lane.next()
             if delivery is None:
-                self._claim(lane)
+                self._claims.claim(lane)
                 continue
             if not self._guard.try_enter(delivery.conditional, now=now, waiter=lane):
-                lane.put_back(delivery)  # `leave` of whoever holds the key names this lane
+                lane.put_back(delivery)  # `leave_keys` of the one that holds the key names this lane
                 continue
-            if self._pace is not None and (free_at := self._pace.next_at(now)) > now:
-                self._leave(delivery, confirmed=False)
+            if (free_at := self._not_before(now)) is not None:
+                attempts.leave_keys(delivery, confirmed=False)
                 lane.put_back(delivery)
-                self._make_ready(lane)
+                memory.make_ready(lane)
                 self._wake_at(free_at)
-                return
-            if not self.breaker.allow(now):
-                self._leave(delivery, confirmed=False)
-                lane.put_back(delivery)
-                self._make_ready(lane)
-                self._wake_at(self.breaker.next_probe or now + 1.0)
                 return
             if self._pace is not None:
                 self._pace.take(now)
-            lane.in_flight[delivery.id] = delivery
-            self.in_flight += 1
-            task = self._loop.create_task(self._deliver(lane, delivery))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            attempts.begin(lane, delivery)
             if lane.order != "channel":
-                self._make_ready(lane)
+                memory.make_ready(lane)
+
+    def _not_before(self, now: float) -> float | None:
+        """When the next attempt may begin, where the rate or the breaker does not allow it now."""
+        if self._pace is not None and (free_at := self._pace.next_at(now)) > now:
+            return free_at
+        return None if self.breaker.allow(now) else self.breaker.next_probe or now + 1.0
 
     def _wake_at(self, at: float) -> None:
         """Come back to the pump at ``at`` (monotonic), or earlier."""
@@ -157,4 +295,5 @@ class DestinationWorker(Attempts):
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        self._timer = self._loop.call_later(max(0.0, at - self._clock.monotonic()), self.wake)
+        delay = max(0.0, at - self._clock.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self.wake)

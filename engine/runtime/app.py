@@ -12,7 +12,6 @@ import logging
 import resource
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +22,14 @@ from engine.actions.control import SOCKET_NAME, ControlServer
 from engine.actions.pause_resume import Switches, concerns
 from engine.actions.replay_messages import LIVE_FIRST, Replays
 from engine.config.destination import DestinationConfig
-from engine.config.downtime_windows import Window, open_until, spared
+from engine.config.downtime_windows import DowntimeCalendar, Window
 from engine.config.load import Site, load_site
 from engine.config.receive_memory import ReceiveMemory
 from engine.config.renewal import fingerprints
 from engine.delivery.breaker import BreakerState
+from engine.delivery.events import DeliveryEvents
 from engine.delivery.worker import DestinationWorker
-from engine.model.clock import Clock, SystemClock, from_us
+from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError, StoreError
 from engine.model.message import Delivery, Stored
 from engine.model.reasons import Reason
@@ -485,7 +485,7 @@ class App:
         return sum(
             len(lane.in_flight)
             for name, worker in self.workers.items()
-            for lane in worker.lanes.values()
+            for lane in worker.memory.lanes.values()
             if concerns(target, lane.channel, name)
         )
 
@@ -530,11 +530,9 @@ class App:
             config,
             self.journal,
             self.clock,
-            self._settled,
+            DeliveryEvents(settled=self._settled, postponed=self.taps.postponed),
+            downtime=DowntimeCalendar(partial(self._downtime, name)),
             process=self.worker,
-            expected=partial(self.expected_until_us, name),
-            spared=partial(self.spared_us, name),
-            postponed=self.taps.postponed,
         )
         if self._is_paused(name):
             made.pause()
@@ -551,17 +549,6 @@ class App:
 
     def _is_paused(self, destination: str) -> bool:
         return Target(destination=destination) in self.pauses or DELIVERIES in self.pauses
-
-    def expected_until_us(self, destination: str, now_us: int) -> int | None:
-        """When the window of expected downtime ends that is open at ``now_us`` for a destination, or None."""
-        windows, zone = self._downtime(destination)
-        until = open_until(windows, zone, from_us(now_us)) if windows else None
-        return None if until is None else round(until.timestamp() * 1e6)
-
-    def spared_us(self, destination: str, since_us: int, until_us: int) -> int:
-        """How much of the time between two instants lay within a destination's windows of expected downtime."""
-        windows, zone = self._downtime(destination)
-        return spared(windows, zone, from_us(since_us), from_us(until_us)) // timedelta(microseconds=1)
 
     def _downtime(self, destination: str) -> tuple[list[Window], ZoneInfo]:
         site = self.built.site.config

@@ -12,11 +12,15 @@ from zoneinfo import ZoneInfo
 from engine.config import registry
 from engine.config.channel import ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
+from engine.config.downtime_windows import DowntimeCalendar
 from engine.config.load import Site
 from engine.config.source import TcpPart
 from engine.config.source_tee import TeePart
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard
+from engine.delivery.conditions import Conditions
+from engine.delivery.events import DeliveryEvents
+from engine.delivery.lane_memory import Limits
 from engine.delivery.outbox_port import Outbox
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.worker import DestinationWorker
@@ -28,10 +32,9 @@ from engine.mapping.outputs.documents import form_of, setting_problems
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError
 from engine.model.link_events import SessionEnd
-from engine.model.message import Delivery, FormatOptions, MapContext, Received
+from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.packing import Unpacking
 from engine.model.ports import Format, Link, TeeLink
-from engine.model.reasons import Reason
 from engine.model.records import Assembled
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
@@ -173,11 +176,9 @@ def build_worker(
     config: DestinationConfig,
     outbox: Outbox,
     clock: Clock,
-    settled: Callable[[Delivery, Reason | None], None],
+    events: DeliveryEvents,
     *,
-    expected: Callable[[int], int | None] = lambda now_us: None,
-    spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
-    postponed: Callable[[Delivery, Reason], None] | None = None,
+    downtime: DowntimeCalendar,
     process: Deliverer | None = None,
 ) -> DestinationWorker:
     """A worker for one destination; `start` opens it.
@@ -196,19 +197,16 @@ def build_worker(
         destination,
         outbox,
         clock=clock,
+        limits=Limits(concurrency=getattr(config, "concurrency", 1), rate=config.rate),
         retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
         breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
         guard=ConditionalGuard(CONFIRMED_KEYS),
-        concurrency=getattr(config, "concurrency", 1),
-        settled=settled,
-        expected=expected,
-        spared=spared,
-        rate=config.rate,
-        checks_conflicts=getattr(config, "conflicts", "off") == "check",
-        postponed=postponed,
+        conditions=Conditions(name, outbox) if getattr(config, "conflicts", "off") == "check" else None,
+        downtime=downtime,
+        events=events,
         room=elsewhere.room if elsewhere is not None else None,
     )
-    destination.hear_late(worker.refused_late)
+    destination.hear_late(worker.settlement.refused_late)
     return worker
 
 

@@ -16,7 +16,7 @@ def in_words(workers: Iterable[DestinationWorker]) -> list[str]:
         f"{failure.attempt} attempts; labrelay dlq set-aside {failure.message_id} --destination {worker.name} lets "
         "those behind it go"
         for worker in workers
-        for lane in worker.lanes.values()
+        for lane in worker.memory.lanes.values()
         if (failure := lane.failure) is not None
         and failure.attempt >= ATTEMPTS_SAID
         and worker.breaker.is_suspect(failure.delivery)

@@ -377,9 +377,9 @@ class Observer:
         last_at = from_us(last_us) if last_us else None
         age = max(0.0, (now - last_at).total_seconds()) if last_at else None
         mine = tuple(
-            self._lane(worker, worker.lanes[name], today, lanes, now)
+            self._lane(worker, worker.memory.lanes[name], today, lanes, now)
             for worker in self._app.workers.values()
-            if name in worker.lanes
+            if name in worker.memory.lanes
         )
         connections = tuple(connection.peer for connection in source.channel.connections.values())
         return ChannelSnapshot(
@@ -466,7 +466,7 @@ class Observer:
         return min((age for age in ages if age), default=None)
 
     def _expected_until(self, worker: DestinationWorker) -> datetime | None:
-        until_us = self._app.expected_until_us(worker.name, self._app.clock.now_us())
+        until_us = worker.downtime.until_us(self._app.clock.now_us())
         return None if until_us is None else from_us(until_us)
 
     def _paused(self, target: Target) -> Paused | None:
@@ -482,10 +482,10 @@ class Observer:
         now_s: float,
     ) -> DestinationSnapshot:
         own = [view for (_, destination), view in lanes.items() if destination == worker.name]
-        oldest = self._oldest_us(worker, worker.lanes.values())
+        oldest = self._oldest_us(worker, worker.memory.lanes.values())
         counts = worker.counts
         error = counts.last_error
-        retrying = self._retrying(worker, worker.lanes.values(), now)
+        retrying = self._retrying(worker, worker.memory.lanes.values(), now)
         probe = worker.breaker.next_probe
         expected_until = self._expected_until(worker)
         return DestinationSnapshot(
@@ -498,7 +498,7 @@ class Observer:
             breaker_until=now + timedelta(seconds=max(0.0, probe - now_s)) if probe is not None else None,
             waiting=sum(view.open for view in own),
             oldest_age_s=max(0.0, (now - from_us(oldest)).total_seconds()) if oldest is not None else None,
-            in_flight=worker.in_flight,
+            in_flight=worker.attempts.in_flight,
             dead=sum(view.dead for view in own),
             held=sum(view.held for view in own),
             held_age_s=_held_age(own, now),

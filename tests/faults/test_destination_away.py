@@ -172,8 +172,8 @@ async def test_a_day_without_the_destination_costs_nothing_and_is_drained_in_ord
                 clock.advance(BURST)
                 worker.wake()
                 await sender.send(BURST)
-                await until(lambda: not worker.in_flight)
-                most_in_memory = max(most_in_memory, worker.in_memory)
+                await until(lambda: not worker.attempts.in_flight)
+                most_in_memory = max(most_in_memory, worker.memory.deliveries)
             sent = span_s = sender.sent
         await until(lambda: not site.stored and site.open("server") == sent, 60.0)
 
@@ -195,8 +195,8 @@ async def test_a_day_without_the_destination_costs_nothing_and_is_drained_in_ord
             clock.advance(30.0)
             worker.wake()
             await asyncio.sleep(0.02)  # what can be done in half a minute: nearly nothing of it is waiting
-            assert worker.in_flight <= 1  # one lane, one at a time: the rate is what the server takes
-            assert worker.in_memory <= 256
+            assert worker.attempts.in_flight <= 1  # one lane, one at a time: the rate is what the server takes
+            assert worker.memory.deliveries <= 256
         drained_s = time.perf_counter() - began
         assert server.arrived[0] == list(range(1, sent + 1))
         assert [len(set(keys)) for keys in server.keys.values()] == [1] * sent
@@ -236,8 +236,8 @@ async def test_a_slow_destination_is_nobody_elses_business(tmp_path: Path, trial
             await until(lambda: not site.open("fast"), 60.0)
             assert fast.arrived[0] == fast.arrived[2] == list(range(1, 2 * count + 1))
             assert slow.arrived[1] == slow.arrived[2] == list(range(1, count + 1))
-            assert worker.in_flight <= 2  # one of each lane
-            assert worker.in_memory <= 256
+            assert worker.attempts.in_flight <= 2  # one of each lane
+            assert worker.memory.deliveries <= 256
             assert (await site.status("fast"))["state"] == "ok"
             clock.advance(1.0)
             shown = await site.status("slow")

@@ -105,7 +105,7 @@ async def test_a_held_result_waits_for_a_person_and_nobody_waits_for_it(site: Ru
     await send(site, message(1, "5.1"), message(2, "14.8"))
 
     assert states(site, 1) == {"archive": "delivered", "lab-fhir": "held"}  # the raw route has no rules
-    assert site.app.workers["lab-fhir"].in_memory == 0
+    assert site.app.workers["lab-fhir"].memory.deliveries == 0
     assert states(site, 2) == {"archive": "delivered", "lab-fhir": "delivered"}
     assert (hemoglobins(site.sandbox), archived(site)) == (["14.8"], 2)
     (row,) = (await held(site, "list"))["held"]

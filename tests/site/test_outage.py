@@ -112,7 +112,7 @@ class Laboratory:
         self.clock.advance(seconds)
         for worker in self.app.workers.values():
             worker.wake()
-        await until(lambda: not any(worker.in_flight for worker in self.app.workers.values()))
+        await until(lambda: not any(worker.attempts.in_flight for worker in self.app.workers.values()))
 
     async def recover(self) -> None:
         """Let time pass until nothing waits any more."""
@@ -247,7 +247,7 @@ async def test_more_than_memory_holds_waits_and_arrives_in_order(laboratory: Lab
     await laboratory.measure(160)
     worker = laboratory.app.workers["lab-fhir"]
     await until(lambda: sum(view.open for view in laboratory.site.journal.lanes()) >= 320)
-    assert worker.in_memory <= 256
+    assert worker.memory.deliveries <= 256
 
     await sandbox.start()
     await laboratory.recover()

@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
 from engine.delivery.conditional_keys import ConditionalGuard
+from engine.delivery.conditions import Conditions
+from engine.delivery.events import DeliveryEvents
+from engine.delivery.lane_memory import Limits
 from engine.delivery.outbox_port import Outbox
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.worker import DestinationWorker
@@ -183,8 +187,9 @@ class Plant:
         memory_deliveries: int = 256,
         memory_bytes: int = 1 << 25,
         start: bool = True,
-        expected: Callable[[int], int | None] = lambda now_us: None,
-        spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
+        downtime: DowntimeCalendar | None = None,
+        conditions: Conditions | None = None,
+        events: DeliveryEvents | None = None,
     ) -> ScriptedDestination:
         made = ScriptedDestination()
         self.destinations[name] = made
@@ -196,12 +201,11 @@ class Plant:
             retry=retry or RetryPolicy(first=1.0, max=60.0),
             breaker=breaker or Breaker(threshold=5, first_open=5.0),
             guard=ConditionalGuard(100),
-            concurrency=concurrency,
+            limits=Limits(concurrency=concurrency, deliveries=memory_deliveries, bytes=memory_bytes),
             jitter=lambda: 0.5,
-            expected=expected,
-            spared=spared,
-            memory_deliveries=memory_deliveries,
-            memory_bytes=memory_bytes,
+            downtime=downtime,
+            conditions=conditions,
+            events=events,
         )
         self.look_for_open(name)
         if start:

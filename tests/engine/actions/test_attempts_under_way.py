@@ -161,6 +161,6 @@ async def test_a_delivery_that_is_closed_while_its_attempt_is_under_way_is_not_t
     assert server.attempts[("a", "00001")] == 2
     ended = delivery(made, stored.id, "server")
     assert (ended.state, len(ended.attempts)) == ("dismissed", 2), "how the last one ended is known"
-    assert made.workers["server"].in_memory == 0
+    assert made.workers["server"].memory.deliveries == 0
     (lane,) = made.journal.lanes()
     assert lane.open == 0

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from engine.delivery.breaker import Breaker, BreakerState
+from engine.delivery.conditions import Conditions
 from engine.delivery.retry import RetryPolicy
 from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
@@ -55,7 +56,7 @@ async def test_a_destination_paused_amid_a_storm_of_retries_makes_not_one_more_a
     await made.send("a", *numbers(3, start=6))  # and new ones are queued
     await made.settle()
     assert tries(server) == before
-    assert made.workers["server"].in_memory == 0
+    assert made.workers["server"].memory.deliveries == 0
     assert sum(view.open for view in made.journal.lanes()) == 23
 
     server.script = lambda *_: None
@@ -71,42 +72,42 @@ async def test_an_attempt_that_was_about_to_begin_is_not_made(made: Plant) -> No
     server = await made.destination("server")
     made.channel("a", "server")
     worker = made.workers["server"]
-    pump = worker._pump
+    pump = worker.memory.pump
 
     def pump_then_pause() -> None:
         pump()
         worker.pause()
 
-    worker._pump = pump_then_pause  # type: ignore[method-assign]  # the seam between the two
+    worker.memory.pump = pump_then_pause  # the seam between the two
     await made.send("a", *numbers(3))
     await until(lambda: worker.paused)
     await made.settle()
     assert tries(server) == 0
-    worker._pump = pump  # type: ignore[method-assign]  # as before
+    worker.memory.pump = pump  # as before
     worker.resume()
     await made.drain()
     assert server.of("a") == numbers(3)
-    assert worker.in_memory == worker.bytes_in_memory == 0
+    assert worker.memory.deliveries == worker.memory.bytes == 0
 
 
 async def test_an_attempt_that_is_being_given_its_conditions_is_not_made(made: Plant) -> None:
     """The order comes while the versions that the server has are looked up."""
-    server = await made.destination("server")
+    pausing = True
+
+    class WhilePaused(Conditions):
+        async def put_on(self, delivery: Delivery) -> Delivery:
+            if pausing:
+                made.workers["server"].pause()
+            return await super().put_on(delivery)
+
+    server = await made.destination("server", conditions=WhilePaused("server", made.journal))
     made.channel("a", "server")
-    worker = made.workers["server"]
-    worker._checks_conflicts = True
-    conditioned = worker._conditioned
-
-    async def while_paused(delivery: Delivery) -> Delivery:
-        worker.pause()
-        return await conditioned(delivery)
-
-    worker._conditioned = while_paused  # type: ignore[method-assign]  # the seam
     await made.send("a", *numbers(3))
     await made.settle()
+    assert made.workers["server"].paused
     assert tries(server) == 0
-    worker._conditioned = conditioned  # type: ignore[method-assign]
-    worker.resume()
+    pausing = False
+    made.workers["server"].resume()
     await made.drain()
     assert server.of("a") == numbers(3)
 
@@ -187,4 +188,4 @@ async def test_what_waits_for_a_retry_is_tried_at_once_when_a_person_says_so(mad
     made.workers["server"].try_now()
     await made.settle()
     assert server.of("b") == numbers(2)
-    assert not any(lane.hasty for lane in made.workers["server"].lanes.values())
+    assert not any(lane.hasty for lane in made.workers["server"].memory.lanes.values())

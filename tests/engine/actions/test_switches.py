@@ -385,7 +385,9 @@ async def test_a_destination_that_is_down_when_it_is_expected_to_be_is_shown_cal
             assert shown.expected_until is not None
             assert (shown.level, look(app).channels[0].level) == (Level.OK, Level.OK)
             begun_us = round((now.replace(second=0, microsecond=0) - timedelta(hours=2)).timestamp() * 1e6)
-            assert app.spared_us("server", begun_us - 3_600_000_000, begun_us + 60_000_000) == 60_000_000
+            assert (
+                app.workers["server"].downtime.spared_us(begun_us - 3_600_000_000, begun_us + 60_000_000) == 60_000_000
+            )
             assert [finding.subject for finding in look(app).findings()] == ["c1"]  # which has no analyzer yet
             # A reload that takes the window out makes an alarm of it at once.
             lab.write("config/labrelay", {**site, "destinations": {"server": destination}})

@@ -75,7 +75,7 @@ async def test_each_lane_keeps_its_order_whatever_fails(made: Plant, seed: int) 
     assert server.of("c") == numbers(30)
     assert server.of("b") == [body for body in numbers(30) if not body.endswith("7")]
     assert all(len(keys) == 1 for keys in server.keys.values())
-    assert made.workers["server"].in_memory == made.workers["server"].bytes_in_memory == 0
+    assert made.workers["server"].memory.deliveries == made.workers["server"].memory.bytes == 0
     assert sorted(set(made.states("server"))) == ["dead", "delivered"]
 
 
@@ -225,7 +225,7 @@ async def test_a_lane_names_the_delivery_that_was_tried_most_often(made: Plant) 
     server.script = lambda channel, body, attempt: busy() if body in fails else None
     made.channel("a", "server", order="specimen")
     first, second = await made.send("a", "00001|s1", "00002|s2")
-    lane = made.workers["server"].lanes["a"]
+    lane = made.workers["server"].memory.lanes["a"]
 
     def named() -> tuple[int, int] | None:
         return None if lane.failure is None else (lane.failure.message_id, lane.failure.attempt)
@@ -317,7 +317,7 @@ async def test_after_a_long_outage_everything_comes_in_order_and_few_attempts_we
             await made.advance(10.0)
     assert server.taken == []
     assert sum(server.attempts.values()) < 100
-    assert made.workers["server"].in_memory <= 16 + 4
+    assert made.workers["server"].memory.deliveries <= 16 + 4
     down = False
     await made.drain()
     for channel in "abcd":
@@ -412,7 +412,7 @@ async def test_a_dead_destination_never_delays_another(made: Plant) -> None:
     await all_taken(alive, 100)
     assert alive.of("a") == alive.of("b") == numbers(50)
     assert dead.taken == []
-    assert made.workers["dead"].in_memory <= 4 + 2
+    assert made.workers["dead"].memory.deliveries <= 4 + 2
     dead.gate.set()
     await made.drain()
     assert dead.of("a") == dead.of("b") == numbers(50)
@@ -459,7 +459,7 @@ async def test_what_has_no_place_in_memory_waits_in_the_store_in_order(made: Pla
     most = [0, 0]
 
     def watch(_: Delivery) -> None:
-        most[:] = [max(most[0], worker.in_memory), max(most[1], worker.bytes_in_memory)]
+        most[:] = [max(most[0], worker.memory.deliveries), max(most[1], worker.memory.bytes)]
 
     server.seen = watch
     server.gate.clear()
@@ -695,7 +695,7 @@ async def test_a_retry_is_found_whenever_it_comes(made: Plant, order: str, when:
     assert sorted(server.of("a")) == [f"{number:05d}|r{number}" for number in range(1, 40)]
     assert len(server.taken) == 39
     assert set(made.states("server")) == {"delivered"}
-    assert made.workers["server"].in_memory == made.workers["server"].bytes_in_memory == 0
+    assert made.workers["server"].memory.deliveries == made.workers["server"].memory.bytes == 0
 
 
 class Gated:
@@ -737,15 +737,15 @@ async def test_a_held_lane_keeps_no_memory_from_the_others(made: Plant) -> None:
     made.channel("free", "server")
     await made.send("held", *numbers(100))
     await made.settle()
-    assert made.workers["server"].in_memory <= 64 // 4 + 1
+    assert made.workers["server"].memory.deliveries <= 64 // 4 + 1
     server.gate.set()
     await made.settle()
-    assert made.workers["server"].in_memory == 0
+    assert made.workers["server"].memory.deliveries == 0
     await made.send("held", *numbers(10, start=101))
     await made.send("free", *numbers(100))
     await all_taken(server, 100)
     await made.settle()  # a last claim finds nothing
-    assert made.workers["server"].in_memory == 0
+    assert made.workers["server"].memory.deliveries == 0
     assert server.of("free") == numbers(100)
 
 
@@ -873,7 +873,7 @@ async def test_nothing_is_lost_or_out_of_order_where_the_store_fails_now_and_the
     assert len(server.taken) == 60  # none twice
     assert set(made.states("server")) == {"delivered"}
     # The last claim may be under way, or be made again after a failure: it holds places until it has found nothing.
-    await until(lambda: made.workers["server"].in_memory == made.workers["server"].bytes_in_memory == 0)
+    await until(lambda: made.workers["server"].memory.deliveries == made.workers["server"].memory.bytes == 0)
 
 
 async def test_while_the_guard_cannot_be_asked_nothing_is_sent(made: Plant) -> None:

@@ -1,12 +1,13 @@
 """A destination in a window of expected downtime: nothing is lost, nothing is given up, and nobody is called for it."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
 from engine.delivery.retry import RetryPolicy
 from engine.model.errors import DestinationDownError, TransientDeliveryError
@@ -26,11 +27,18 @@ def down(*_: object) -> Exception:
     return TransientDeliveryError(Reason.NO_ANSWER, "refused")
 
 
-def hours(made: Plant, first: float, last: float) -> Callable[[int], int | None]:
+class Hours(DowntimeCalendar):
     """One window, in hours from now."""
-    begin = made.clock.now_us()
-    start, end = begin + int(first * HOUR_US), begin + int(last * HOUR_US)
-    return lambda now_us: end if start <= now_us < end else None
+
+    def __init__(self, made: Plant, first: float, last: float) -> None:
+        begin = made.clock.now_us()
+        self.start, self.end = begin + int(first * HOUR_US), begin + int(last * HOUR_US)
+
+    def until_us(self, now_us: int) -> int | None:
+        return self.end if self.start <= now_us < self.end else None
+
+    def spared_us(self, since_us: int, until_us: int) -> int:
+        return max(0, min(until_us, self.end) - max(since_us, self.start))
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -39,16 +47,14 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 async def failing(
     made: Plant,
-    expected: Callable[[int], int | None],
-    spared: Callable[[int, int], int] = lambda since_us, until_us: 0,
+    downtime: DowntimeCalendar,
     **retry: float,
 ) -> ScriptedDestination:
     server = await made.destination(
         "server",
         retry=RetryPolicy(**{"first": 1.0, "max": 300.0, **retry}),
         breaker=Breaker(threshold=2, first_open=10.0),
-        expected=expected,
-        spared=spared,
+        downtime=downtime,
     )
     server.script = down
     for channel in "ab":
@@ -60,7 +66,7 @@ async def failing(
 
 async def test_a_whole_window_is_one_calm_line(made: Plant, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "labrelay")
-    server = await failing(made, hours(made, 0, 2))
+    server = await failing(made, Hours(made, 0, 2))
     for _ in range(100):
         await made.advance(60.0)
     server.script = lambda *_: None
@@ -73,7 +79,7 @@ async def test_a_whole_window_is_one_calm_line(made: Plant, caplog: pytest.LogCa
 
 async def test_what_is_still_down_after_the_window_is_told_then(made: Plant, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "labrelay")
-    server = await failing(made, hours(made, 0, 1))
+    server = await failing(made, Hours(made, 0, 1))
     for _ in range(70):
         await made.advance(60.0)
     assert sorted(set(said(caplog)[1:])) == [
@@ -87,7 +93,7 @@ async def test_what_is_still_down_after_the_window_is_told_then(made: Plant, cap
 
 async def test_what_was_down_before_the_window_stays_told(made: Plant, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "labrelay")
-    server = await failing(made, hours(made, 0.5, 1))
+    server = await failing(made, Hours(made, 0.5, 1))
     for _ in range(45):
         await made.advance(60.0)
     server.script = lambda *_: None
@@ -101,13 +107,7 @@ async def test_what_was_down_before_the_window_stays_told(made: Plant, caplog: p
 
 
 async def test_nothing_is_given_up_within_a_window(made: Plant) -> None:
-    end = made.clock.now_us() + 2 * HOUR_US
-    server = await failing(
-        made,
-        hours(made, 0, 2),
-        lambda since_us, until_us: max(0, min(until_us, end) - since_us),
-        give_up_after=600.0,
-    )
+    server = await failing(made, Hours(made, 0, 2), give_up_after=600.0)
     for _ in range(129):  # it has been over for 9 minutes, and the destination has had only these
         await made.advance(60.0)
     assert "dead" not in made.states("server")
@@ -123,7 +123,7 @@ async def test_negative_acknowledgements_count_from_the_end_of_the_window_on(mad
         "server",
         retry=RetryPolicy(first=1.0, max=60.0),
         breaker=Breaker(threshold=1_000_000),
-        expected=hours(made, 0, 2),
+        downtime=Hours(made, 0, 2),
     )
     server.script = lambda *_: TransientDeliveryError(Reason.NEGATIVE_ACK, "answered AE", limit=5)
     made.channel("a", "server")
@@ -146,7 +146,7 @@ async def test_negative_acknowledgements_count_from_the_end_of_the_window_on(mad
 
 async def test_what_the_receiver_says_it_did_not_take_is_waited_for_in_no_window(made: Plant) -> None:
     """With `order: none` an older result waits for a newer one that the server may have; this one it does not."""
-    server = await made.destination("server", breaker=Breaker(threshold=1_000_000), expected=hours(made, 0, 2))
+    server = await made.destination("server", breaker=Breaker(threshold=1_000_000), downtime=Hours(made, 0, 2))
     refusal = TransientDeliveryError(Reason.NEGATIVE_ACK, "answered AE", limit=5)
     server.script = lambda _, body, attempt: refusal if body.startswith("2") or not attempt else None
     made.channel("a", "server", order="none")
@@ -162,7 +162,7 @@ async def test_what_waits_goes_out_soon_after_the_window(made: Plant) -> None:
         "server",
         retry=RetryPolicy(first=2.0, max=3600.0),
         breaker=Breaker(threshold=1_000_000),
-        expected=hours(made, 0, 2),
+        downtime=Hours(made, 0, 2),
     )
     server.script = down
     made.channel("a", "server")
@@ -177,7 +177,7 @@ async def test_what_waits_goes_out_soon_after_the_window(made: Plant) -> None:
 
 
 async def test_a_destination_that_answers_when_to_come_back_is_obeyed(made: Plant) -> None:
-    server = await made.destination("server", breaker=Breaker(threshold=1_000_000), expected=hours(made, 0, 0.1))
+    server = await made.destination("server", breaker=Breaker(threshold=1_000_000), downtime=Hours(made, 0, 0.1))
     server.script = lambda *_: TransientDeliveryError(Reason.BUSY, "503", retry_after=1800.0)
     made.channel("a", "server")
     await made.send("a", "00001")
@@ -188,7 +188,7 @@ async def test_a_destination_that_answers_when_to_come_back_is_obeyed(made: Plan
 
 async def test_a_refused_login_is_no_less_expected(made: Plant, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "labrelay")
-    server = await made.destination("server", expected=hours(made, 0, 1))
+    server = await made.destination("server", downtime=Hours(made, 0, 1))
     server.script = lambda *_: DestinationDownError(Reason.NOT_AUTHORIZED, "401")
     made.channel("a", "server")
     await made.send("a", *numbers(2))

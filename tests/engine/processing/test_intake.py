@@ -195,7 +195,7 @@ async def test_a_number_used_for_another_patient_is_dead_and_the_first_is_not_to
     await made.drain()
     assert made.destinations["server"].of("a") == ["00001|report|ann", "00003|report|ann", "00004|other|bob"]
     assert outcomes(made)[2] == ("dead", "IDENTITY_CONFLICT")
-    assert made.workers["server"].in_memory == 0
+    assert made.workers["server"].memory.deliveries == 0
 
 
 async def test_a_dead_message_can_be_processed_again(made: Plant) -> None:
@@ -273,7 +273,7 @@ async def test_a_message_whose_outcome_cannot_be_stored_is_not_overtaken(
         assert left < 20
         assert server.of("a") == server.of("b") == numbers(60)
         assert len(server.taken) == 120  # each once
-        assert made.workers["server"].in_memory == made.workers["server"].bytes_in_memory == 0
+        assert made.workers["server"].memory.deliveries == made.workers["server"].memory.bytes == 0
         assert made.intake.counts.ended == {("a", "mapped"): 60, ("b", "mapped"): 60}
 
 
@@ -318,7 +318,7 @@ async def test_an_outcome_that_can_never_be_written_makes_a_dead_letter(tmp_path
         await made.drain()
         assert server.of("a") == ["00001", "00003", "00004", "00005"]
         assert outcomes(made)[2] == ("dead", "MAPPING_FAULT")
-        assert made.workers["server"].in_memory == 0
+        assert made.workers["server"].memory.deliveries == 0
 
 
 # -- configuration -------------------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ async def test_between_messages_nothing_is_half_way(made: Plant) -> None:
     for _ in range(5):
         async with made.intake.between_messages():
             held = len(made.journal.messages(Filter(state="mapped"), limit=10_000))
-            assert all(lane.reserved == 0 for lane in worker.lanes.values())
+            assert all(lane.reserved == 0 for lane in worker.memory.lanes.values())
             await asyncio.sleep(0.005)
             assert len(made.journal.messages(Filter(state="mapped"), limit=10_000)) == held
         await asyncio.sleep(0.002)

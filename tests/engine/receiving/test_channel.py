@@ -20,6 +20,7 @@ from adapters.codecs.text.framing import Framing
 from adapters.codecs.text.link import TextLink
 from adapters.codecs.text.whole_link import WholeLink
 from engine.config.receive_memory import ReceiveMemory
+from engine.delivery.events import DeliveryEvents
 from engine.model.clock import ManualClock
 from engine.model.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.link_events import Block
@@ -656,12 +657,11 @@ async def test_whatever_a_header_holds_the_journal_keeps_it(tmp_path: Path) -> N
 async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestination, MemoryStream, Channel]]:
     """A channel that answers once all is delivered, to two destinations."""
     async with plant(tmp_path) as made:
-        server, other = [await made.destination(name) for name in ("server", "other")]
         outcomes = Outcomes(made.journal.message)
-        for worker in made.workers.values():
-            worker._settled = lambda delivery, reason: outcomes.ended(
-                delivery.message_id, delivery.id, dead=reason is not None
-            )
+        events = DeliveryEvents(
+            settled=lambda delivery, reason: outcomes.ended(delivery.message_id, delivery.id, dead=reason is not None)
+        )
+        server, other = [await made.destination(name, events=events) for name in ("server", "other")]
         made.intake._outcomes = outcomes
         made.channel("chemistry", "server", "other", raw=True)
         stream = MemoryStream()

@@ -254,7 +254,7 @@ async def test_a_stop_does_not_wait_for_a_destination_that_does_not_answer(folde
         folder.write({"server": dead}, {"c0": {}})
         async with running_app(folder.path) as app:
             await exchange(folder.ports["c0"])
-            await until(lambda: app.workers["server"].in_flight == 1)
+            await until(lambda: app.workers["server"].attempts.in_flight == 1)
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path) as app:

@@ -132,7 +132,7 @@ async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_or
         assert elsewhere.lives > 3
         assert elsewhere.remote.outstanding == 0
         assert made.intake.counts.ended == {("a", "mapped"): 120, ("b", "mapped"): 120}
-        assert made.workers["server"].in_memory == 0
+        assert made.workers["server"].memory.deliveries == 0
 
 
 async def test_every_message_is_judged_wholly_by_one_configuration(tmp_path: Path) -> None:

@@ -47,14 +47,14 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
             try:
                 await app.reload()  # the worker is given the configuration anew, and does not answer
                 await switch(app, paused=False)
-                await until(lambda: server.in_flight == 1)
+                await until(lambda: server.attempts.in_flight == 1)
                 await switch(app, paused=True)
             finally:
                 os.kill(process.pid, signal.SIGCONT)
             await until(lambda: process.ready, 60.0)
-            await until(lambda: not server.in_flight)
+            await until(lambda: not server.attempts.in_flight)
             assert not sandbox.accepted
-            assert server.in_memory == 0
+            assert server.memory.deliveries == 0
             await switch(app, paused=False)
             await site.settled()
             assert site.ends() == ["delivered", "delivered"]

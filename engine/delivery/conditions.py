@@ -1,0 +1,50 @@
+"""Conditions of what was written before: the server still has it as it was; see `engine.model.versions`."""
+
+import asyncio
+
+from engine.delivery.outbox_port import Outbox
+from engine.model.message import Delivery
+from engine.model.packing import unpack
+from engine.model.versions import Versions, conditioned, worth_keeping, written
+
+MEMORY_VERSIONS = 20_000  # of resources whose version may not be committed yet; far more than can be under way
+
+
+class Conditions:
+    """The versions that one destination has of our resources, for ``conflicts: check``."""
+
+    def __init__(self, destination: str, outbox: Outbox) -> None:
+        self._destination = destination
+        self._outbox = outbox
+        self._versions: dict[str, str] = {}  # of resources written lately, the oldest first
+
+    async def put_on(self, delivery: Delivery) -> Delivery:
+        """The delivery under the condition that the server has what we wrote last.
+
+        Where a person has decided that ours takes the place of what the server has: under the condition that it has
+        what they were shown. What was written there since, no person has decided about.
+        """
+        shown: dict[str, str] = {}
+        if delivery.unconditional:
+            shown = await asyncio.to_thread(self._outbox.shown_versions, delivery.id)
+            if not shown:
+                return delivery
+        try:
+            body = unpack(delivery.body) if delivery.packed else delivery.body
+        except ValueError:
+            return delivery  # the destination finds the same damage, and says so
+        resources = written(body)
+        known = {one: self._versions[one] for one in resources if one in self._versions}
+        if unknown := [one for one in resources if one not in known]:
+            # What is not committed yet is known here; so a look into what is will do, and nothing waits for the writer.
+            known |= await asyncio.to_thread(self._outbox.versions, self._destination, unknown)
+        known = {one: version for one, version in (known | shown).items() if version}
+        return delivery.with_body(conditioned(body, known)) if known else delivery
+
+    def remember(self, versions: Versions) -> None:
+        """The server has these now."""
+        for resource, version in worth_keeping(versions):
+            self._versions.pop(resource, None)
+            self._versions[resource] = version
+        while len(self._versions) > MEMORY_VERSIONS:
+            del self._versions[next(iter(self._versions))]

@@ -1,0 +1,58 @@
+"""Where a destination's events go: the log, its counts, and those parts of the site that follow its deliveries."""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from engine.delivery.lane import Lane
+from engine.model.message import Delivery
+from engine.model.reasons import Reason
+from engine.model.timing import Timing
+
+# One name for all of delivery: it is what operators filter by.
+logger = logging.getLogger("labrelay.engine.delivery")
+
+LAST_ANSWERS = 20  # documents taken or refused, looked at together: whether a destination refuses what it took before
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEvents:
+    """Calls to make when the state of a delivery changes.
+
+    Attributes:
+        settled: a delivery ended: delivered (None), or dead or closed for this reason.
+        postponed: an attempt failed for this reason and will be made again.
+    """
+
+    settled: Callable[[Delivery, Reason | None], None] = lambda delivery, reason: None
+    postponed: Callable[[Delivery, Reason], None] = lambda delivery, reason: None
+
+
+@dataclass(slots=True)
+class DestinationCounts:
+    """Since start, for rates and metrics; the journal keeps the day's counts."""
+
+    delivered: int = 0
+    failed: Counter[Reason] = field(default_factory=Counter)
+    breaker_opened: int = 0
+    dead: int = 0
+    superseded: int = 0
+    seconds: Timing = field(default_factory=Timing)  # of successful attempts
+    last_delivered_us: int | None = None
+    last_error: tuple[Reason, int] | None = None
+    refused: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST_ANSWERS))  # of the last answers, newest last
+
+
+def names(destination: str, lane: Lane, delivery: Delivery, reason: Reason | None = None) -> dict[str, object]:
+    """What a line of the log says of a delivery."""
+    found: dict[str, object] = {
+        "destination": destination,
+        "channel": lane.channel,
+        "delivery_id": delivery.id,
+        "journal_id": delivery.message_id,
+        "attempt": delivery.attempt + 1,
+    }
+    if reason is not None:
+        found["reason"] = reason.value
+    return found

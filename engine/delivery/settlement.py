@@ -1,0 +1,222 @@
+"""What follows from an attempt: its outcome is counted, logged and written, and the next attempt has its time."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from engine.config.downtime_windows import DowntimeCalendar
+from engine.delivery.breaker import Breaker
+from engine.delivery.claims import ClaimReader
+from engine.delivery.events import DeliveryEvents, DestinationCounts, logger, names
+from engine.delivery.lane import Lane
+from engine.delivery.lane_memory import LaneMemory
+from engine.delivery.outage import Outage
+from engine.delivery.outbox_port import Outbox
+from engine.delivery.outcome_writer import OutcomeWriter
+from engine.delivery.retry import Bury, RetryPolicy, decide
+from engine.model.clock import Clock
+from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
+from engine.model.message import Delivery, LateRefusal
+from engine.model.reasons import Reason
+from engine.model.versions import Versions
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Settlement:
+    """Settle, postpone or bury the deliveries of one destination."""
+
+    destination: str
+    outbox: Outbox
+    clock: Clock
+    retry: RetryPolicy
+    breaker: Breaker
+    downtime: DowntimeCalendar
+    jitter: Callable[[], float]
+    events: DeliveryEvents
+    counts: DestinationCounts
+    memory: LaneMemory
+    outcomes: OutcomeWriter
+    claims: ClaimReader
+    outage: Outage = field(init=False)
+    patient: RetryPolicy = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outage = Outage(self.destination, self.breaker, self.counts, self._claim_the_newest)
+        self.patient = replace(self.retry, give_up_after=None)
+
+    def delivered(self, lane: Lane, delivery: Delivery, versions: Versions, began: float) -> None:
+        """The destination has it.
+
+        Args:
+            began: monotonic, when the attempt did.
+        """
+        now, now_us = self.clock.monotonic(), self.clock.now_us()
+        self.breaker.succeeded(now, delivery=delivery.id)
+        self.outage.answered(now)
+        self.counts.seconds.observe(now - began)
+        self.counts.delivered += 1
+        self.counts.refused.append(False)
+        self.counts.last_delivered_us = now_us
+        self.outcomes.write(
+            lane, lambda: self.outbox.settle(delivery.id, delivered_us=now_us, versions=tuple(versions))
+        )
+        self._ended(lane, delivery, None)
+
+    def refused(self, lane: Lane, delivery: Delivery, error: RefusedDeliveryError) -> None:
+        """The destination will not have it, whenever it is sent."""
+        now = self.clock.monotonic()
+        self.breaker.heard(now, error, delivery=delivery.id)
+        self.outage.answered(now)
+        self._bury(lane, delivery, error.reason, error.detail, error.answer)
+
+    def overtaken(self, lane: Lane, delivery: Delivery, *, whole: bool) -> None:
+        """Newer messages had it delivered, or part of it: then its other results are nowhere, and a person decides."""
+        reason = Reason.SUPERSEDED if whole else Reason.OVERTAKEN
+        said = names(self.destination, lane, delivery, reason)
+        if whole:
+            self.counts.superseded += 1
+            logger.info("delivery is closed, newer messages have overtaken it", extra=said)
+        else:
+            logger.warning("delivery is held for a person, newer messages have overtaken it", extra=said)
+        self.outcomes.write(lane, lambda: self.outbox.close_overtaken(delivery.id, whole=whole))
+        self._ended(lane, delivery, reason)
+
+    def failed(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError, *, ours: bool = False) -> bool:
+        """Note a failed attempt. True: it stays in memory for the next one; False: it is dead.
+
+        Args:
+            ours: the fault is in LabRelay and says nothing about the destination.
+        """
+        now, now_us = self.clock.monotonic(), self.clock.now_us()
+        maybe_delivered = error.reason is Reason.MAYBE_DELIVERED
+        if ours or maybe_delivered:
+            self.breaker.abandoned(now)
+        else:
+            self.breaker.heard(now, error, delivery=delivery.id)
+        self.counts.failed[error.reason] += 1
+        until_us = self.downtime.until_us(now_us)
+        self.outage.attempt_failed(now, error.reason, until_us)
+        self.counts.last_error = (error.reason, now_us)
+        attempt = delivery.attempt + 1
+        reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
+        in_a_row = in_a_row + 1 if reason is error.reason else 1
+        if until_us is not None and error.reason is Reason.NEGATIVE_ACK:
+            in_a_row = 0  # a receiver whose database is away: in its window that says nothing about the document
+        verdict = decide(
+            error,
+            self.retry if until_us is None else self.patient,
+            attempt=attempt,
+            age=self._age(delivery, now_us),
+            jitter=self.jitter(),
+            in_a_row=in_a_row,
+        )
+        if isinstance(verdict, Bury):
+            self._bury(lane, delivery, verdict.reason, error.detail, error.answer)
+            return False
+        delay = verdict.delay
+        if until_us is not None and error.retry_after is None:
+            # Over with the window: what waits is not to wait for the rest of a long back-off.
+            delay = min(delay, (until_us - now_us) / 1e6 + self.jitter() * self.retry.first)
+        again = replace(
+            delivery,
+            attempt=attempt,
+            not_before_us=now_us + int(delay * 1e6),
+            maybe_delivered=delivery.maybe_delivered or maybe_delivered,
+        )
+        lane.delayed.append((now + delay, again))
+        self.events.postponed(again, error.reason)
+        lane.failed(delivery, error.reason, in_a_row)
+        # The state changed; repeats are counted and shown, not logged.
+        if until_us is None and (lane.failure is None or lane.failure.expected):
+            logger.warning("delivery postponed", extra=names(self.destination, lane, delivery, error.reason))
+        lane.failure = lane.trouble(expected=until_us is not None)
+        self._write_postponed(lane, again, error)
+        return True
+
+    def refused_late(self, late: LateRefusal) -> None:
+        """The destination refuses what it has accepted: the delivery is a dead letter after all."""
+        lane = self.memory.lane(late.channel)
+        hold = self._note_dead(lane, Reason.REFUSED_LATE)
+        logger.warning(
+            "delivery was accepted and is refused now",
+            extra={"channel": late.channel, "destination": self.destination, "delivery_id": late.delivery_id,
+                   "reason": Reason.REFUSED_LATE.value},
+        )  # fmt: skip
+        self.outcomes.write(
+            lane,
+            lambda: self.outbox.refuse_late(late.delivery_id, detail=late.detail, answer=late.answer, hold_lane=hold),
+        )
+
+    def _age(self, delivery: Delivery, now_us: int) -> float:
+        """How long the destination has had for a delivery, in seconds: its expected downtime does not count."""
+        age = max(0.0, (now_us - delivery.received_us) / 1e6)
+        if self.retry.give_up_after is None or age < self.retry.give_up_after:
+            return age  # nothing depends on it yet, and the windows of years would be looked through
+        return age - self.downtime.spared_us(delivery.received_us, now_us) / 1e6
+
+    def _write_postponed(self, lane: Lane, again: Delivery, error: TransientDeliveryError) -> None:
+        def write() -> "asyncio.Future[Any]":
+            written = self.outbox.postpone(
+                again.id,
+                attempt=again.attempt,
+                not_before_us=again.not_before_us,
+                cause=error.reason,
+                detail=error.detail,
+                answer=error.answer,
+            )
+            written.add_done_callback(lambda done: self._unless_closed(lane, again.id, done))
+            return written
+
+        self.outcomes.write(lane, write)
+
+    def _unless_closed(self, lane: Lane, delivery_id: int, done: "asyncio.Future[bool]") -> None:
+        """A person may have closed it while its attempt was under way: then there is no next one."""
+        if done.cancelled() or done.exception() is not None or done.result() is not False:
+            return
+        for closed in lane.take(delivery_id):
+            self.memory.leave(closed)
+        self._forget(lane, delivery_id)
+        self.memory.look_at(lane)
+
+    def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
+        if reason is Reason.REFUSED:
+            self.counts.refused.append(True)
+        hold = self._note_dead(lane, reason)
+        logger.warning("delivery is dead", extra=names(self.destination, lane, delivery, reason))
+
+        def write() -> "asyncio.Future[Any]":
+            written = self.outbox.bury(delivery.id, reason=reason, detail=detail, answer=answer, hold_lane=hold)
+            if hold:  # an act that looked at the lane's row meanwhile did not find it held yet
+                written.add_done_callback(lambda done: setattr(lane, "held", lane.held or done.exception() is None))
+            return written
+
+        self.outcomes.write(lane, write)
+        self._ended(lane, delivery, reason)
+
+    def _note_dead(self, lane: Lane, reason: Reason) -> bool:
+        """A dead letter; whether it holds its lane."""
+        self.counts.dead += 1
+        self.counts.last_error = (reason, self.clock.now_us())
+        if lane.hold_on_dead:
+            lane.held = True
+            self.claims.give_up(lane)  # a lane that waits for a person keeps no memory from the others
+        return lane.hold_on_dead
+
+    def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
+        self._forget(lane, delivery.id)
+        self.events.settled(delivery, reason)
+
+    def _forget(self, lane: Lane, delivery_id: int) -> None:
+        """There is no next attempt of a delivery."""
+        lane.forget(delivery_id)
+        self.breaker.ended(delivery_id)
+        if lane.failure is not None:
+            lane.failure = lane.trouble(expected=lane.failure.expected)
+
+    def _claim_the_newest(self) -> None:
+        """The destination is back: what waits in memory of lanes that send the newest first is not the newest."""
+        for lane in self.memory.lanes.values():
+            if lane.newest_first and lane.spilled:
+                self.claims.give_up(lane)
+                self.memory.make_ready(lane)
