@@ -18,9 +18,7 @@ so that a crash amid a replay of thousands is known.
     reprocess messages are mapped again, and what differs from what was delivered goes out, at a bounded rate
 
 selection      which messages or dead letters an act is about
-underway       what all acts stand on: the row before, the work, the row after
-retrying, deciding, setting_aside, erasing, editing, replaying, reprocessing, noting
+underway       `Acts`: the row before, the work, the row after; every act is a function that is given it
+retry, hold_decisions, set_aside, erase, edit, replay, reprocess, tell_apart, noting
                one kind of act each
-acts           all of them together: `Acts`
-answering      the same on the control socket of the running site
 """

@@ -1,10 +1,11 @@
 """A person corrects a dead message: what they made of it is checked as intake would, and journaled as a new message."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from engine.actions.control import RefusedError
-from engine.actions.underway import UnderWay, answer
+from engine.actions.underway import Acts, answer
 from engine.model.errors import LabRelayError
 from engine.model.message import Received, Stored
 from engine.model.records import Trace
@@ -12,71 +13,69 @@ from engine.processing.process import ChannelRoutes, judge
 from engine.store.operations.edit_message import Corrected
 
 
-class Editing(UnderWay):
-    """A dead message is corrected."""
+async def edit_message(
+    acts: Acts, message: int, content: bytes, *, actor: str, because: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Journal a person's correction of a dead letter as a new message, and close the dead letter.
 
-    async def edit(
-        self, message: int, content: bytes, *, actor: str, because: str, dry_run: bool = False
-    ) -> dict[str, Any]:
-        """Journal a person's correction of a dead letter as a new message, and close the dead letter.
+    What would be a dead letter again is not taken: the one there is stays as it is. An attempt that is under way
+    with what was wrong cannot be called back: it is waited for (``awaited``: to which destinations), so that how it
+    ended is known, and nothing of the corrected message can go out before it.
 
-        What would be a dead letter again is not taken: the one there is stays as it is. An attempt that is under way
-        with what was wrong cannot be called back: it is waited for (``awaited``: to which destinations), so that how it
-        ended is known, and nothing of the corrected message can go out before it.
+    Args:
+        content: the whole corrected message.
 
-        Args:
-            content: the whole corrected message.
+    Raises:
+        LabRelayError: nothing was changed; its text says why.
+    """
+    if not dry_run and not because.strip():
+        raise RefusedError("an edit needs a reason")
+    trace = await asyncio.to_thread(acts.journal.message, message)
+    channel = acts.channels().get(trace.message.channel) if trace is not None else None
+    if trace is None:
+        raise await asyncio.to_thread(acts.journal.absent, "message", message)
+    raise_if_not_editable(trace)
+    if channel is None:
+        raise LabRelayError(f"its channel {trace.message.channel} is not configured any more")
+    before = await asyncio.to_thread(acts.journal.payload, message)
+    if content == before:
+        raise LabRelayError("nothing was changed, so nothing is done")
+    _raise_if_not_one(content, channel)
+    header = channel.message_format.header(content)
+    received = Received(
+        channel=channel.channel,
+        payload=content,
+        received_us=acts.now_us(),
+        control_id=header.control_id,
+        message_type=header.message_type,
+        notes=("edited by a person",),
+    )
+    # In a thread: analyzers are answered meanwhile.
+    verdict = await asyncio.to_thread(judge, _as_stored(message, received), channel)
+    reason = verdict.reason.value if verdict.reason is not None else ""
+    if verdict.state == "dead":
+        detail = f": {verdict.detail}" if verdict.detail else ""
+        raise LabRelayError(f"the edited message would be a dead letter again: {reason}{detail}")
+    to = sorted({name for _, route in verdict.documents for name in route.to})
+    told = {"verdict": verdict.state, "reason": reason, "to": to}
+    if dry_run:
+        return {**answer(1, None, {}), "message": None, "awaited": [], **told}
+    awaited = await acts.let_attempts_end(message)
+    for lane in {(one.channel, one.destination) for one in trace.deliveries}:
+        acts.look_again(*lane, 0)  # what waits in memory is closed with its row, and from here on nothing begins
+    future = acts.journal.correct(message, received, before=before, actor=actor, because=because)
+    future.add_done_callback(partial(_corrected, acts))  # in journal order, also where nobody waits any more
+    corrected = await asyncio.shield(future)
+    if corrected.stored is None:
+        raise LabRelayError(corrected.refused)
+    for lane in corrected.lanes:
+        acts.look_again(*lane, 0)  # a dead letter may have held its lane
+    return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **told}
 
-        Raises:
-            LabRelayError: nothing was changed; its text says why.
-        """
-        if not dry_run and not because.strip():
-            raise RefusedError("an edit needs a reason")
-        trace = await asyncio.to_thread(self._journal.message, message)
-        channel = self._channels().get(trace.message.channel) if trace is not None else None
-        if trace is None:
-            raise await asyncio.to_thread(self._journal.absent, "message", message)
-        raise_if_not_editable(trace)
-        if channel is None:
-            raise LabRelayError(f"its channel {trace.message.channel} is not configured any more")
-        before = await asyncio.to_thread(self._journal.payload, message)
-        if content == before:
-            raise LabRelayError("nothing was changed, so nothing is done")
-        _raise_if_not_one(content, channel)
-        header = channel.message_format.header(content)
-        received = Received(
-            channel=channel.channel,
-            payload=content,
-            received_us=self._now_us(),
-            control_id=header.control_id,
-            message_type=header.message_type,
-            notes=("edited by a person",),
-        )
-        # In a thread: analyzers are answered meanwhile.
-        verdict = await asyncio.to_thread(judge, _as_stored(message, received), channel)
-        reason = verdict.reason.value if verdict.reason is not None else ""
-        if verdict.state == "dead":
-            detail = f": {verdict.detail}" if verdict.detail else ""
-            raise LabRelayError(f"the edited message would be a dead letter again: {reason}{detail}")
-        to = sorted({name for _, route in verdict.documents for name in route.to})
-        told = {"verdict": verdict.state, "reason": reason, "to": to}
-        if dry_run:
-            return {**answer(1, None, {}), "message": None, "awaited": [], **told}
-        awaited = await self._let_attempts_end(message)
-        for lane in {(one.channel, one.destination) for one in trace.deliveries}:
-            self._look_again(*lane, 0)  # what waits in memory is closed with its row, and from here on nothing begins
-        future = self._journal.correct(message, received, before=before, actor=actor, because=because)
-        future.add_done_callback(self._corrected)  # in journal order, also where nobody waits any more
-        corrected = await asyncio.shield(future)
-        if corrected.stored is None:
-            raise LabRelayError(corrected.refused)
-        for lane in corrected.lanes:
-            self._look_again(*lane, 0)  # a dead letter may have held its lane
-        return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **told}
 
-    def _corrected(self, done: "asyncio.Future[Corrected]") -> None:
-        if not done.cancelled() and done.exception() is None and (stored := done.result().stored) is not None:
-            self._accept(stored)
+def _corrected(acts: Acts, done: "asyncio.Future[Corrected]") -> None:
+    if not done.cancelled() and done.exception() is None and (stored := done.result().stored) is not None:
+        acts.accept(stored)
 
 
 def raise_if_not_editable(trace: Trace) -> None:

@@ -6,49 +6,46 @@ from typing import Any
 
 from engine.actions.control import RefusedError
 from engine.actions.selection import chunks
-from engine.actions.underway import UnderWay
+from engine.actions.underway import Acts
 from engine.model.errors import StoreError
 
 ERASED_AT_ONCE = 25  # messages in one transaction, so that no sender waits long for an acknowledgement
 
 
-class Erasing(UnderWay):
-    """What is stored of a patient goes."""
+async def erase_messages(
+    acts: Acts, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+) -> dict[str, Any]:
+    """Erase these messages, a few in each transaction. Each step has its own row of the audit trail; cut short, the
+    same command does the rest.
 
-    async def erase(
-        self, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Erase these messages, a few in each transaction. Each step has its own row of the audit trail; cut short, the
-        same command does the rest.
+    Args:
+        numbers: the patient's, for traces of lines and the audit trail's tokens.
+        more: what else the audit trail says.
 
-        Args:
-            numbers: the patient's, for traces of lines and the audit trail's tokens.
-            more: what else the audit trail says.
-
-        Raises:
-            LabRelayError: the step was not made; its text says why. Those before it were.
-        """
-        if not because.strip():
-            raise RefusedError("erasing needs a reason")
-        if not messages or not any(number.strip() for number in numbers):
-            raise RefusedError("whose messages are erased?")
-        done = {"messages": 0, "frames": 0, "documents": 0, "closed": 0, "values": 0, "lines": 0}
-        act = 0
-        for part in chunks(messages, ERASED_AT_ONCE):
-            lanes: set[tuple[str, str]] = set()
-            for message in part:
-                lanes |= await asyncio.to_thread(self._journal.lanes_of, message)
-            await self._let_attempts_end(*part)
+    Raises:
+        LabRelayError: the step was not made; its text says why. Those before it were.
+    """
+    if not because.strip():
+        raise RefusedError("erasing needs a reason")
+    if not messages or not any(number.strip() for number in numbers):
+        raise RefusedError("whose messages are erased?")
+    done = {"messages": 0, "frames": 0, "documents": 0, "closed": 0, "values": 0, "lines": 0}
+    act = 0
+    for part in chunks(messages, ERASED_AT_ONCE):
+        lanes: set[tuple[str, str]] = set()
+        for message in part:
+            lanes |= await asyncio.to_thread(acts.journal.lanes_of, message)
+        await acts.let_attempts_end(*part)
+        for lane in lanes:
+            acts.look_again(*lane, 0)  # from here on nothing begins: what waits in memory is given back
+        try:
+            erased = await acts.journal.erase(part, numbers, actor=actor, because=because, more=more)
+        except StoreError as error:
+            raise StoreError(f"{error}; {done['messages']} messages are erased, give the command again") from error
+        finally:
             for lane in lanes:
-                self._look_again(*lane, 0)  # from here on nothing begins: what waits in memory is given back
-            try:
-                erased = await self._journal.erase(part, numbers, actor=actor, because=because, more=more)
-            except StoreError as error:
-                raise StoreError(f"{error}; {done['messages']} messages are erased, give the command again") from error
-            finally:
-                for lane in lanes:
-                    self._look_again(*lane, 0)
-            act = erased.act
-            for name in done:
-                done[name] += getattr(erased, name)
-        return {"act": act, **done}
+                acts.look_again(*lane, 0)
+        act = erased.act
+        for name in done:
+            done[name] += getattr(erased, name)
+    return {"act": act, **done}

@@ -6,61 +6,66 @@ from typing import Any
 
 from engine.actions.control import RefusedError
 from engine.actions.selection import Selection, chunks, held_results, letters
-from engine.actions.underway import AT_ONCE, UnderWay, answer
+from engine.actions.underway import AT_ONCE, Acts, answer, counted
 
 
-class Deciding(UnderWay):
-    """A named person decides, with a reason that the journal keeps."""
+async def dismiss_letters(
+    acts: Acts, selection: Selection, *, actor: str, because: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Close dead letters; the journal keeps who, when and ``because``."""
+    if not because.strip():
+        raise RefusedError("a dismissal needs a reason")
+    now_us = acts.now_us()
+    chosen = await asyncio.to_thread(letters, acts.journal, selection)
+    if dry_run:
+        return counted(now_us, chosen)
+    changed = 0
+    for part in chunks(chosen, AT_ONCE):
+        changed += await acts.journal.dismiss(
+            messages=[letter.message_id for letter in part if not letter.delivery_id],
+            deliveries=[letter.delivery_id for letter in part if letter.delivery_id],
+            actor=actor,
+            reason=because,
+        )
+        # At once, for the next part may fail: a dead letter may have held its lane.
+        for lane in {(letter.channel, letter.destination) for letter in part if letter.delivery_id}:
+            acts.look_again(*lane, 0)
+    return answer(len(chosen), None, {"dismissed": changed})
 
-    async def dismiss(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
-        """Close dead letters; the journal keeps who, when and ``because``."""
-        if not because.strip():
-            raise RefusedError("a dismissal needs a reason")
-        now_us = self._now_us()
-        chosen = await asyncio.to_thread(letters, self._journal, selection)
-        if dry_run:
-            return self._counted(now_us, chosen)
-        changed = 0
-        for part in chunks(chosen, AT_ONCE):
-            changed += await self._journal.dismiss(
-                messages=[letter.message_id for letter in part if not letter.delivery_id],
-                deliveries=[letter.delivery_id for letter in part if letter.delivery_id],
-                actor=actor,
-                reason=because,
-            )
-            # At once, for the next part may fail: a dead letter may have held its lane.
-            for lane in {(letter.channel, letter.destination) for letter in part if letter.delivery_id}:
-                self._look_again(*lane, 0)
-        return answer(len(chosen), None, {"dismissed": changed})
 
-    async def release(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
-        """Let held results go; the journal keeps who, when and ``because``. ``done``: see
-        `engine.store.operations.hold_queue.release`."""
-        if not because.strip():
-            raise RefusedError("a release needs a reason")
-        now_us = self._now_us()
-        chosen = await asyncio.to_thread(held_results, self._journal, selection)
-        if dry_run:
-            return self._counted(now_us, chosen)
-        done: Counter[str] = Counter()
-        for part in chunks(chosen, AT_ONCE):
-            ids = [letter.delivery_id for letter in part]
-            ended, lanes = await self._journal.release(ids, actor=actor, because=because)
-            done.update(ended)
-            for channel, destination in lanes:
-                self._look_again(channel, destination, 1)
-        return answer(len(chosen), None, done)
+async def release_held(
+    acts: Acts, selection: Selection, *, actor: str, because: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Let held results go; the journal keeps who, when and ``because``. ``done``: see
+    `engine.store.operations.hold_queue.release`."""
+    if not because.strip():
+        raise RefusedError("a release needs a reason")
+    now_us = acts.now_us()
+    chosen = await asyncio.to_thread(held_results, acts.journal, selection)
+    if dry_run:
+        return counted(now_us, chosen)
+    done: Counter[str] = Counter()
+    for part in chunks(chosen, AT_ONCE):
+        ids = [letter.delivery_id for letter in part]
+        ended, lanes = await acts.journal.release(ids, actor=actor, because=because)
+        done.update(ended)
+        for channel, destination in lanes:
+            acts.look_again(channel, destination, 1)
+    return answer(len(chosen), None, done)
 
-    async def reject(self, selection: Selection, *, actor: str, because: str, dry_run: bool = False) -> dict[str, Any]:
-        """Decide that held results are never delivered; the journal keeps them, with who, when and ``because``."""
-        if not because.strip():
-            raise RefusedError("a rejection needs a reason")
-        now_us = self._now_us()
-        chosen = await asyncio.to_thread(held_results, self._journal, selection)
-        if dry_run:
-            return self._counted(now_us, chosen)
-        done: Counter[str] = Counter()
-        for part in chunks(chosen, AT_ONCE):
-            ids = [letter.delivery_id for letter in part]
-            done.update(await self._journal.reject(ids, actor=actor, because=because))
-        return answer(len(chosen), None, done)
+
+async def reject_held(
+    acts: Acts, selection: Selection, *, actor: str, because: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Decide that held results are never delivered; the journal keeps them, with who, when and ``because``."""
+    if not because.strip():
+        raise RefusedError("a rejection needs a reason")
+    now_us = acts.now_us()
+    chosen = await asyncio.to_thread(held_results, acts.journal, selection)
+    if dry_run:
+        return counted(now_us, chosen)
+    done: Counter[str] = Counter()
+    for part in chunks(chosen, AT_ONCE):
+        ids = [letter.delivery_id for letter in part]
+        done.update(await acts.journal.reject(ids, actor=actor, because=because))
+    return answer(len(chosen), None, done)

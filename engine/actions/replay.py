@@ -6,7 +6,7 @@ from typing import Any
 from engine.actions.control import RefusedError
 from engine.actions.replay_messages import Order
 from engine.actions.selection import PAGE, REPLAY_STATES, Replayable, Selection, chunks, replay_states, replayable
-from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, UnderWay, answer
+from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, answer
 from engine.config.load import Site
 from engine.model.errors import LabRelayError
 from engine.processing.formats import MEDIA_TYPES
@@ -15,89 +15,89 @@ MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its
 FHIR = "application/fhir+json"
 
 
-class Replaying(UnderWay):
-    """Stored documents go out again."""
+async def replay_documents(
+    acts: Acts,
+    selection: Selection,
+    *,
+    actor: str,
+    because: str = "",
+    to: str = "",
+    takes: str = "",
+    rate: float = DEFAULT_RATE,
+    dry_run: bool = False,
+    within_s: float = ANSWER_WITHIN_S,
+) -> dict[str, Any]:
+    """Send stored documents of messages again, and with them the newer messages of the same reports.
 
-    async def replay(
-        self,
-        selection: Selection,
-        *,
-        actor: str,
-        because: str = "",
-        to: str = "",
-        takes: str = "",
-        rate: float = DEFAULT_RATE,
-        dry_run: bool = False,
-        within_s: float = ANSWER_WITHIN_S,
-    ) -> dict[str, Any]:
-        """Send stored documents of messages again, and with them the newer messages of the same reports.
+    ``count`` is the number of messages that were selected, ``newer`` of those that go along, ``act`` the replay's
+    own.
 
-        ``count`` is the number of messages that were selected, ``newer`` of those that go along, ``act`` the replay's
-        own.
+    Args:
+        selection: its destination is one that they went to, its state how they stand there.
+        because: why; wanted where the newer ones at least double it.
+        to: another destination for them; empty: where they went.
+        takes: the media type that ``to`` takes, or empty.
+        within_s: wait so long for its end; after that it goes on.
 
-        Args:
-            selection: its destination is one that they went to, its state how they stand there.
-            because: why; wanted where the newer ones at least double it.
-            to: another destination for them; empty: where they went.
-            takes: the media type that ``to`` takes, or empty.
-            within_s: wait so long for its end; after that it goes on.
+    Raises:
+        RefusedError: no reason is given where one is wanted.
+    """
+    found = await asyncio.to_thread(replayable, acts.journal, selection)
+    chosen, count = found.all, len(found.selected)
+    told = {"newer": len(found.newer)}
+    if to:
+        sent = [len(await asyncio.to_thread(acts.journal.sent, part, REPLAY_STATES, to))
+                for part in chunks(chosen, PAGE)]  # fmt: skip
+        told["new"] = len(chosen) - sum(sent)
+    if dry_run or not chosen:
+        return {**answer(count, None, {}), **told, "needs_reason": found.needs_reason}
+    if found.needs_reason and not because.strip():
+        raise RefusedError(
+            f"{len(found.newer)} newer messages of the same reports go along; a reason is needed, for they at "
+            "least double what was selected"
+        )
+    kept = selection.without_numbers(found.selected)
+    if len(kept.ids) > max(MOST_BY_NUMBER, len(selection.ids)):
+        raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time or channel")
+    order = _order(selection, found, to, takes, rate)
+    what = {"selection": kept.to_json(), "count": count, "to": to, "takes": takes, "rate": rate}
+    what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", because.strip())) if said}
+    number = await acts.replays.start(chosen, order, actor=actor, what=what)
+    return {**await _so_far(acts, number, count, within_s), **told}
 
-        Raises:
-            RefusedError: no reason is given where one is wanted.
-        """
-        found = await asyncio.to_thread(replayable, self._journal, selection)
-        chosen, count = found.all, len(found.selected)
-        told = {"newer": len(found.newer)}
-        if to:
-            sent = [len(await asyncio.to_thread(self._journal.sent, part, REPLAY_STATES, to))
-                    for part in chunks(chosen, PAGE)]  # fmt: skip
-            told["new"] = len(chosen) - sum(sent)
-        if dry_run or not chosen:
-            return {**answer(count, None, {}), **told, "needs_reason": found.needs_reason}
-        if found.needs_reason and not because.strip():
-            raise RefusedError(
-                f"{len(found.newer)} newer messages of the same reports go along; a reason is needed, for they at "
-                "least double what was selected"
-            )
-        kept = selection.without_numbers(found.selected)
-        if len(kept.ids) > max(MOST_BY_NUMBER, len(selection.ids)):
-            raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time or channel")
-        order = _order(selection, found, to, takes, rate)
-        what = {"selection": kept.to_json(), "count": count, "to": to, "takes": takes, "rate": rate}
-        what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", because.strip())) if said}
-        number = await self.replays.start(chosen, order, actor=actor, what=what)
-        return {**await self._so_far(number, count, within_s), **told}
 
-    async def resume(
-        self, number: int, *, actor: str, rate: float | None = None, within_s: float = ANSWER_WITHIN_S
-    ) -> dict[str, Any]:
-        """Take up a replay again where it was; one that is under way is only waited for."""
-        if self.replays.is_running(number):
-            return await self._so_far(number, self.replays.progress(number)["total"], within_s)
-        found = await asyncio.to_thread(self._journal.unfinished_replay, number)
-        if found is None:
-            raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
-        selection = Selection.from_json(found.what.get("selection"))
-        about = await asyncio.to_thread(replayable, self._journal, selection)
-        chosen = [message for message in about.all if found.position < message <= found.last]
-        what = found.what
-        order = _order(selection, about, what["to"], what["takes"], rate or what["rate"])
-        await self.replays.resume(number, chosen, order, actor=actor)
-        return await self._so_far(number, found.total, within_s)
+async def resume_replay(
+    acts: Acts, number: int, *, actor: str, rate: float | None = None, within_s: float = ANSWER_WITHIN_S
+) -> dict[str, Any]:
+    """Take up a replay again where it was; one that is under way is only waited for."""
+    if acts.replays.is_running(number):
+        return await _so_far(acts, number, acts.replays.progress(number)["total"], within_s)
+    found = await asyncio.to_thread(acts.journal.unfinished_replay, number)
+    if found is None:
+        raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
+    selection = Selection.from_json(found.what.get("selection"))
+    about = await asyncio.to_thread(replayable, acts.journal, selection)
+    chosen = [message for message in about.all if found.position < message <= found.last]
+    what = found.what
+    order = _order(selection, about, what["to"], what["takes"], rate or what["rate"])
+    await acts.replays.resume(number, chosen, order, actor=actor)
+    return await _so_far(acts, number, found.total, within_s)
 
-    async def forget_replay(self, number: int, *, actor: str) -> dict[str, Any]:
-        """Nobody takes it up again."""
-        if self.replays.is_running(number):
-            await self.replays.halt(number)
-        if await asyncio.to_thread(self._journal.unfinished_replay, number) is None:
-            raise LabRelayError(f"replay {number} is not unfinished")
-        await self._journal.replay_forget(number, actor=actor)
-        return {}
 
-    async def _so_far(self, number: int, count: int, within_s: float) -> dict[str, Any]:
-        ended = await self.replays.wait(number, within_s)
-        progress = self.replays.progress(number)
-        return answer(count, number, progress["outcome"] if ended else {}, going_on=not ended)
+async def forget_replay(acts: Acts, number: int, *, actor: str) -> dict[str, Any]:
+    """Nobody takes it up again."""
+    if acts.replays.is_running(number):
+        await acts.replays.halt(number)
+    if await asyncio.to_thread(acts.journal.unfinished_replay, number) is None:
+        raise LabRelayError(f"replay {number} is not unfinished")
+    await acts.journal.replay_forget(number, actor=actor)
+    return {}
+
+
+async def _so_far(acts: Acts, number: int, count: int, within_s: float) -> dict[str, Any]:
+    ended = await acts.replays.wait(number, within_s)
+    progress = acts.replays.progress(number)
+    return answer(count, number, progress["outcome"] if ended else {}, going_on=not ended)
 
 
 def media_type_of(site: Site, destination: str) -> str:

@@ -7,112 +7,111 @@ from typing import Any
 
 from engine.actions.control import RefusedError
 from engine.actions.selection import Selection, messages
-from engine.actions.underway import DEFAULT_RATE, UnderWay
+from engine.actions.underway import DEFAULT_RATE, Acts
 from engine.processing.process import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
 
 
-class Reprocessing(UnderWay):
-    """Messages are mapped again."""
+async def reprocess_messages(
+    acts: Acts,
+    selection: Selection,
+    *,
+    routes: ChannelRoutes,
+    actor: str,
+    because: str,
+    mapping: str = "",
+    rate: float = DEFAULT_RATE,
+) -> dict[str, Any]:
+    """Map the messages of a channel again and send what differs; ``count`` is the number of messages looked at.
 
-    async def reprocess(
-        self,
-        selection: Selection,
-        *,
-        routes: ChannelRoutes,
-        actor: str,
-        because: str,
-        mapping: str = "",
-        rate: float = DEFAULT_RATE,
-    ) -> dict[str, Any]:
-        """Map the messages of a channel again and send what differs; ``count`` is the number of messages looked at.
+    Given again, it goes on where it was cut short: what was sent differs no more.
 
-        Given again, it goes on where it was cut short: what was sent differs no more.
+    Args:
+        routes: what to map with.
+        mapping: its name and digest, for the audit trail, where it is not the channel's own.
+    """
+    if not because.strip():
+        raise RefusedError("reprocessing needs a reason")
+    channel = routes.channel
+    if selection.channel != channel:
+        raise RefusedError("reprocessing is for one channel")
+    if channel in acts.reprocessing:
+        # Both would find the same differences, and send them twice.
+        raise RefusedError(f"messages of {channel} are being reprocessed already; try again when that has ended")
+    acts.reprocessing.add(channel)
+    begun: list[None] = []
 
-        Args:
-            routes: what to map with.
-            mapping: its name and digest, for the audit trail, where it is not the channel's own.
-        """
-        if not because.strip():
-            raise RefusedError("reprocessing needs a reason")
-        channel = routes.channel
-        if selection.channel != channel:
-            raise RefusedError("reprocessing is for one channel")
-        if channel in self._reprocessing:
-            # Both would find the same differences, and send them twice.
-            raise RefusedError(f"messages of {channel} are being reprocessed already; try again when that has ended")
-        self._reprocessing.add(channel)
-        begun: list[None] = []
-
-        async def work() -> dict[str, int]:
-            begun.append(None)
-            try:
-                return await self._reprocess(sorted(chosen), routes, rate)
-            finally:
-                self._reprocessing.discard(channel)
-
+    async def work() -> dict[str, int]:
+        begun.append(None)
         try:
-            chosen: list[int] = []
-            for state in ("mapped", "filtered"):
-                chosen += await asyncio.to_thread(messages, self._journal, replace(selection, state=state))
-            return await self._act(
-                actor,
-                "reprocess",
-                selection,
-                len(chosen),
-                False,
-                work,
-                reason=because,
-                mapping=mapping,
-                rate=rate,
-            )
+            return await _reprocess(acts, sorted(chosen), routes, rate)
         finally:
-            if not begun:  # it may go on in the background, else
-                self._reprocessing.discard(channel)
+            acts.reprocessing.discard(channel)
 
-    async def _reprocess(self, chosen: Sequence[int], routes: ChannelRoutes, rate: float) -> dict[str, int]:
-        outcome: dict[str, int] = {"messages": 0, "deliveries": 0}
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        for message_id in chosen:
-            # Waited for first: what is found must not have changed when it is sent.
-            await asyncio.sleep(max(0.0, begin + outcome["messages"] / rate - loop.time()))
-            # In a thread: analyzers are answered meanwhile.
-            finding = await asyncio.to_thread(examine, self._journal, message_id, routes)
-            if finding.outcome != "changed":
-                outcome[finding.outcome] = outcome.get(finding.outcome, 0) + 1
-                continue
-            queued = await self._send_again(finding, routes.channel)
-            if queued is None:
-                outcome["conflicts"] = outcome.get("conflicts", 0) + 1
-                continue
-            outcome["messages"] += 1
-            outcome["deliveries"] += queued
-            trace = await asyncio.to_thread(self._journal.message, message_id)
-            if held := sum(one.state == "held" for one in trace.deliveries) if trace is not None else 0:
-                outcome["held"] = outcome.get("held", 0) + held
-        return outcome
-
-    async def _send_again(self, finding: Finding, channel: str) -> int | None:
-        """Store a message's new documents and queue them where they differ; how many deliveries.
-
-        None where a number in them has meanwhile become somebody else's: the message is a dead letter then, and shown.
-        """
-        verdict = finding.verdict
-        assert verdict is not None
-        outcome = await self._journal.map_done(
-            finding.message_id,
-            channel=channel,
-            routes=finding.send,
-            **verdict.noted(),
-            again=True,
-            accept_conflict=finding.same_reports,
+    try:
+        chosen: list[int] = []
+        for state in ("mapped", "filtered"):
+            chosen += await asyncio.to_thread(messages, acts.journal, replace(selection, state=state))
+        return await acts.act(
+            actor,
+            "reprocess",
+            selection,
+            len(chosen),
+            False,
+            work,
+            reason=because,
+            mapping=mapping,
+            rate=rate,
         )
-        if outcome.already:
-            return 0  # it was edited meanwhile
-        if outcome.state != "mapped":
-            return None
-        for routed in finding.send:
-            for destination in routed.destinations:
-                self._look_again(channel, destination, 1)
-        return outcome.waiting
+    finally:
+        if not begun:  # it may go on in the background, else
+            acts.reprocessing.discard(channel)
+
+
+async def _reprocess(acts: Acts, chosen: Sequence[int], routes: ChannelRoutes, rate: float) -> dict[str, int]:
+    outcome: dict[str, int] = {"messages": 0, "deliveries": 0}
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    for message_id in chosen:
+        # Waited for first: what is found must not have changed when it is sent.
+        await asyncio.sleep(max(0.0, begin + outcome["messages"] / rate - loop.time()))
+        # In a thread: analyzers are answered meanwhile.
+        finding = await asyncio.to_thread(examine, acts.journal, message_id, routes)
+        if finding.outcome != "changed":
+            outcome[finding.outcome] = outcome.get(finding.outcome, 0) + 1
+            continue
+        queued = await _send_again(acts, finding, routes.channel)
+        if queued is None:
+            outcome["conflicts"] = outcome.get("conflicts", 0) + 1
+            continue
+        outcome["messages"] += 1
+        outcome["deliveries"] += queued
+        trace = await asyncio.to_thread(acts.journal.message, message_id)
+        if held := sum(one.state == "held" for one in trace.deliveries) if trace is not None else 0:
+            outcome["held"] = outcome.get("held", 0) + held
+    return outcome
+
+
+async def _send_again(acts: Acts, finding: Finding, channel: str) -> int | None:
+    """Store a message's new documents and queue them where they differ; how many deliveries.
+
+    None where a number in them has meanwhile become somebody else's: the message is a dead letter then, and shown.
+    """
+    verdict = finding.verdict
+    assert verdict is not None
+    outcome = await acts.journal.map_done(
+        finding.message_id,
+        channel=channel,
+        routes=finding.send,
+        **verdict.noted(),
+        again=True,
+        accept_conflict=finding.same_reports,
+    )
+    if outcome.already:
+        return 0  # it was edited meanwhile
+    if outcome.state != "mapped":
+        return None
+    for routed in finding.send:
+        for destination in routed.destinations:
+            acts.look_again(channel, destination, 1)
+    return outcome.waiting

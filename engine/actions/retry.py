@@ -5,94 +5,93 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.actions.selection import Selection, letters
-from engine.actions.underway import UnderWay
+from engine.actions.underway import Acts, counted
 from engine.model.errors import IntegrityError
 from engine.model.reasons import Reason
 from engine.model.records import DeadLetter
 from engine.processing.process import judge, routed_by
 
 
-class Retrying(UnderWay):
-    """Dead letters are tried again."""
+async def retry_letters(
+    acts: Acts, selection: Selection, *, actor: str, because: str = "", dry_run: bool = False
+) -> dict[str, Any]:
+    """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them.
 
-    async def retry(
-        self, selection: Selection, *, actor: str, because: str = "", dry_run: bool = False
-    ) -> dict[str, Any]:
-        """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them.
+    Args:
+        because: why ours takes the place of what the server has, where that is another version (CONFLICT). Without
+            it such deliveries stay dead.
+    """
+    now_us = acts.now_us()
+    chosen = await asyncio.to_thread(letters, acts.journal, selection)
+    if dry_run:
+        return counted(now_us, chosen)
+    # Accepting that one number belongs to two patients takes a person who named these very letters.
+    accept_conflict = bool(selection.ids) or selection.reason == Reason.IDENTITY_CONFLICT.value
+    return await acts.act(
+        actor,
+        "retry",
+        selection,
+        len(chosen),
+        False,
+        lambda: _retry(acts, chosen, accept_conflict, overwrite=bool(because.strip())),
+        **({"reason": because} if because else {}),
+    )
 
-        Args:
-            because: why ours takes the place of what the server has, where that is another version (CONFLICT). Without
-                it such deliveries stay dead.
-        """
-        now_us = self._now_us()
-        chosen = await asyncio.to_thread(letters, self._journal, selection)
-        if dry_run:
-            return self._counted(now_us, chosen)
-        # Accepting that one number belongs to two patients takes a person who named these very letters.
-        accept_conflict = bool(selection.ids) or selection.reason == Reason.IDENTITY_CONFLICT.value
-        return await self._act(
-            actor,
-            "retry",
-            selection,
-            len(chosen),
-            False,
-            lambda: self._retry(chosen, accept_conflict, overwrite=bool(because.strip())),
-            **({"reason": because} if because else {}),
-        )
 
-    async def _retry(self, chosen: Sequence[DeadLetter], accept_conflict: bool, *, overwrite: bool) -> dict[str, int]:
-        outcome = {"requeued": 0, "processed": 0, "still_dead": 0, "skipped": 0}
-        lanes: dict[tuple[str, str], list[int]] = {}
-        conflicts = {letter.delivery_id for letter in chosen if letter.reason == Reason.CONFLICT.value}
-        for letter in chosen:
-            if letter.delivery_id in conflicts and not overwrite:
-                outcome["conflicts"] = outcome.get("conflicts", 0) + 1
-            elif letter.delivery_id:
-                lanes.setdefault((letter.channel, letter.destination), []).append(letter.delivery_id)
-            elif letter.state == "dead":
-                outcome[await self._process(letter, accept_conflict)] += 1
-            else:
-                outcome["skipped"] += 1
-        for (channel, destination), ids in lanes.items():
-            changed = 0
-            try:
-                for unconditional in (False, True):
-                    part = [one for one in ids if (one in conflicts) is unconditional]
-                    if part:
-                        changed += await self._journal.requeue(part, unconditional=unconditional)
-            finally:  # what waits again is durable, also where the rest could not be stored
-                if changed:
-                    self._look_again(channel, destination, changed)
-            outcome["requeued"] += changed
-            outcome["skipped"] += len(ids) - changed
-        return outcome
-
-    async def _process(self, letter: DeadLetter, accept_conflict: bool) -> str:
-        """Map a dead message again; the counter that it belongs to."""
-        channel = self._channels().get(letter.channel)
-        if channel is None:
-            return "skipped"  # its channel is not configured any more
+async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool, *, overwrite: bool) -> dict[str, int]:
+    outcome = {"requeued": 0, "processed": 0, "still_dead": 0, "skipped": 0}
+    lanes: dict[tuple[str, str], list[int]] = {}
+    conflicts = {letter.delivery_id for letter in chosen if letter.reason == Reason.CONFLICT.value}
+    for letter in chosen:
+        if letter.delivery_id in conflicts and not overwrite:
+            outcome["conflicts"] = outcome.get("conflicts", 0) + 1
+        elif letter.delivery_id:
+            lanes.setdefault((letter.channel, letter.destination), []).append(letter.delivery_id)
+        elif letter.state == "dead":
+            outcome[await _process(acts, letter, accept_conflict)] += 1
+        else:
+            outcome["skipped"] += 1
+    for (channel, destination), ids in lanes.items():
+        changed = 0
         try:
-            stored = await asyncio.to_thread(self._journal.stored, letter.message_id)
-        except IntegrityError:
-            return "skipped"  # damaged; `labrelay verify` says what is wrong
-        # In a thread: analyzers are answered meanwhile.
-        verdict = await asyncio.to_thread(judge, stored, channel)
-        routed = [routed_by(route, document) for document, route in verdict.documents]
-        outcome = await self._journal.map_done(
-            stored.id,
-            channel=stored.channel,
-            routes=routed,
-            **verdict.noted(),
-            again=True,
-            while_dead=True,
-            # Under a number that is never used twice the ids are the same, so one result would take the other's place.
-            accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
-        )
-        if outcome.already:
-            return "skipped"  # somebody was quicker
-        if outcome.state == "mapped":
-            for document in routed:
-                for destination in document.destinations:
-                    self._look_again(stored.channel, destination, 1)
-        return "still_dead" if outcome.state == "dead" else "processed"
+            for unconditional in (False, True):
+                part = [one for one in ids if (one in conflicts) is unconditional]
+                if part:
+                    changed += await acts.journal.requeue(part, unconditional=unconditional)
+        finally:  # what waits again is durable, also where the rest could not be stored
+            if changed:
+                acts.look_again(channel, destination, changed)
+        outcome["requeued"] += changed
+        outcome["skipped"] += len(ids) - changed
+    return outcome
+
+
+async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str:
+    """Map a dead message again; the counter that it belongs to."""
+    channel = acts.channels().get(letter.channel)
+    if channel is None:
+        return "skipped"  # its channel is not configured any more
+    try:
+        stored = await asyncio.to_thread(acts.journal.stored, letter.message_id)
+    except IntegrityError:
+        return "skipped"  # damaged; `labrelay verify` says what is wrong
+    # In a thread: analyzers are answered meanwhile.
+    verdict = await asyncio.to_thread(judge, stored, channel)
+    routed = [routed_by(route, document) for document, route in verdict.documents]
+    outcome = await acts.journal.map_done(
+        stored.id,
+        channel=stored.channel,
+        routes=routed,
+        **verdict.noted(),
+        again=True,
+        while_dead=True,
+        # Under a number that is never used twice the ids are the same, so one result would take the other's place.
+        accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
+    )
+    if outcome.already:
+        return "skipped"  # somebody was quicker
+    if outcome.state == "mapped":
+        for document in routed:
+            for destination in document.destinations:
+                acts.look_again(stored.channel, destination, 1)
+    return "still_dead" if outcome.state == "dead" else "processed"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.actions.control import RefusedError
-from engine.actions.underway import UnderWay, answer
+from engine.actions.underway import Acts, answer
 from engine.model.errors import ErasedError, IntegrityError, LabRelayError
 from engine.model.reasons import Reason
 from engine.model.records import DeliveryView, Trace
@@ -14,53 +14,51 @@ from engine.model.tested_results import corrects
 OPEN = ("waiting", "sending")
 
 
-class SettingAside(UnderWay):
-    """One waiting delivery becomes a dead letter by a person's act."""
+async def set_aside_delivery(
+    acts: Acts, message: int, destination: str = "", *, actor: str, because: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Set aside the delivery of a message that has failed and waits for its next attempt.
 
-    async def set_aside(
-        self, message: int, destination: str = "", *, actor: str, because: str, dry_run: bool = False
-    ) -> dict[str, Any]:
-        """Set aside the delivery of a message that has failed and waits for its next attempt.
+    An attempt that is under way cannot be called back, and is waited for. What is set aside is a dead letter:
+    retried, it goes out in its old place, and newer results that were delivered meanwhile keep it back as ever.
 
-        An attempt that is under way cannot be called back, and is waited for. What is set aside is a dead letter:
-        retried, it goes out in its old place, and newer results that were delivered meanwhile keep it back as ever.
+    Args:
+        destination: of the delivery; empty where the message waits for one destination only.
 
-        Args:
-            destination: of the delivery; empty where the message waits for one destination only.
+    Raises:
+        LabRelayError: nothing was changed; its text says why.
+    """
+    if not dry_run and not because.strip():
+        raise RefusedError("setting a delivery aside needs a reason")
+    trace = await asyncio.to_thread(acts.journal.message, message)
+    if trace is None:
+        raise await asyncio.to_thread(acts.journal.absent, "message", message)
+    chosen = which(trace, destination)
+    correction = await asyncio.to_thread(_corrects, acts, trace, chosen)
+    reason = Reason.CORRECTION_SET_ASIDE if correction else Reason.SET_ASIDE
+    told = {"message": message, "destination": chosen.destination, "reason": reason.value}
+    if dry_run:
+        return {**answer(1, None, {}), **told}
+    await acts.let_attempts_end(message)
+    acts.look_again(chosen.channel, chosen.destination, 0)  # gives back what waits in memory
+    done = await acts.journal.set_aside(chosen.id, correction=correction, actor=actor, because=because)
+    acts.look_again(chosen.channel, chosen.destination, 0)
+    if not done:
+        raise LabRelayError(
+            f"message {message} waits for {chosen.destination} no more: labrelay messages show {message}"
+        )
+    return {**answer(1, None, {"set_aside": 1}), **told}
 
-        Raises:
-            LabRelayError: nothing was changed; its text says why.
-        """
-        if not dry_run and not because.strip():
-            raise RefusedError("setting a delivery aside needs a reason")
-        trace = await asyncio.to_thread(self._journal.message, message)
-        if trace is None:
-            raise await asyncio.to_thread(self._journal.absent, "message", message)
-        chosen = which(trace, destination)
-        correction = await asyncio.to_thread(self._corrects, trace, chosen)
-        reason = Reason.CORRECTION_SET_ASIDE if correction else Reason.SET_ASIDE
-        told = {"message": message, "destination": chosen.destination, "reason": reason.value}
-        if dry_run:
-            return {**answer(1, None, {}), **told}
-        await self._let_attempts_end(message)
-        self._look_again(chosen.channel, chosen.destination, 0)  # gives back what waits in memory
-        done = await self._journal.set_aside(chosen.id, correction=correction, actor=actor, because=because)
-        self._look_again(chosen.channel, chosen.destination, 0)
-        if not done:
-            raise LabRelayError(
-                f"message {message} waits for {chosen.destination} no more: labrelay messages show {message}"
-            )
-        return {**answer(1, None, {"set_aside": 1}), **told}
 
-    def _corrects(self, trace: Trace, delivery: DeliveryView) -> bool:
-        """Whether the document corrects or withdraws results, or nothing tells whether it does."""
-        try:
-            known = corrects(self._journal.document(delivery.document_id))
-            if known is None:  # no document with results that can be read; the message may tell
-                known = corrects(self._journal.payload(trace.message.id))
-        except (ErasedError, IntegrityError):
-            return True
-        return known is not False
+def _corrects(acts: Acts, trace: Trace, delivery: DeliveryView) -> bool:
+    """Whether the document corrects or withdraws results, or nothing tells whether it does."""
+    try:
+        known = corrects(acts.journal.document(delivery.document_id))
+        if known is None:  # no document with results that can be read; the message may tell
+            known = corrects(acts.journal.payload(trace.message.id))
+    except (ErasedError, IntegrityError):
+        return True
+    return known is not False
 
 
 def which(trace: Trace, destination: str) -> DeliveryView:

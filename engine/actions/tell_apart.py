@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.actions.control import RefusedError
 from engine.actions.selection import Selection
-from engine.actions.underway import UnderWay
+from engine.actions.underway import Acts
 from engine.model.errors import IntegrityError
 from engine.processing.process import judge, routed_by
 from engine.store.operations import number_bearers
@@ -16,106 +16,110 @@ from engine.store.operations.settling import moved_orders
 ANSWERS = ("same", "other", *moved_orders.ANSWERS)
 
 
-class TellingApart(UnderWay):
-    """Messages that are held for their patient number go on, once it is known whose they are."""
+async def tell_patients_apart(
+    acts: Acts, message: int, said: str, *, actor: str, because: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Answer for all messages with the number and the record of this one; they are processed again in their order.
 
-    async def tell_apart(
-        self, message: int, said: str, *, actor: str, because: str, dry_run: bool = False
-    ) -> dict[str, Any]:
-        """Answer for all messages with the number and the record of this one; they are processed again in their order.
+    One that was let through because it seems to be the same person is not: the answer is for those to come.
 
-        One that was let through because it seems to be the same person is not: the answer is for those to come.
+    Args:
+        said: ``same``: the record is of the person who bears the number. ``other``: it is not, and that person's
+            results get a Patient of their own. ``withdraw``, ``both``: of an order that goes to another patient
+            (`engine.store.operations.settling.moved_orders`).
 
-        Args:
-            said: ``same``: the record is of the person who bears the number. ``other``: it is not, and that person's
-                results get a Patient of their own. ``withdraw``, ``both``: of an order that goes to another patient
-                (`engine.store.operations.settling.moved_orders`).
+    Raises:
+        RefusedError: the message is not held for its patient number, or no reason is given.
+    """
+    if said not in ANSWERS:
+        raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
+    if not because.strip():
+        raise RefusedError("an answer needs a reason")
+    if said in moved_orders.ANSWERS:
+        return await _answer_moved(acts, message, said, actor=actor, because=because, dry_run=dry_run)
+    waiting, seems = await asyncio.to_thread(_asked, acts, message)
+    if not waiting and not seems:
+        await asyncio.to_thread(acts.journal.stored, message)  # there may be no such message
+        raise RefusedError(f"message {message} is not held for its patient number")
+    return await acts.act(
+        actor,
+        "tell_apart",
+        Selection(ids=(message,)),
+        max(1, len(waiting)),
+        dry_run,
+        lambda: _tell_apart(acts, message, said == "same"),
+        answer=said,
+        reason=because,
+    )
 
-        Raises:
-            RefusedError: the message is not held for its patient number, or no reason is given.
-        """
-        if said not in ANSWERS:
-            raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
-        if not because.strip():
-            raise RefusedError("an answer needs a reason")
-        if said in moved_orders.ANSWERS:
-            return await self._answer_moved(message, said, actor=actor, because=because, dry_run=dry_run)
-        waiting, seems = await asyncio.to_thread(self._asked, message)
-        if not waiting and not seems:
-            await asyncio.to_thread(self._journal.stored, message)  # there may be no such message
-            raise RefusedError(f"message {message} is not held for its patient number")
-        return await self._act(
-            actor,
-            "tell_apart",
-            Selection(ids=(message,)),
-            max(1, len(waiting)),
-            dry_run,
-            lambda: self._tell_apart(message, said == "same"),
-            answer=said,
-            reason=because,
-        )
 
-    async def _answer_moved(
-        self, message: int, said: str, *, actor: str, because: str, dry_run: bool
-    ) -> dict[str, Any]:
-        if not await asyncio.to_thread(self._moves, message):
-            await asyncio.to_thread(self._journal.stored, message)  # there may be no such message
-            raise RefusedError(f"message {message} is not held for an order that goes to another patient")
-        if said == "both" and await asyncio.to_thread(self._is_unique, message):
-            raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
-        return await self._act(
-            actor,
-            "tell_apart",
-            Selection(ids=(message,)),
-            1,
-            dry_run,
-            lambda: self._process_all([message], moved=said),
-            answer=said,
-            reason=because,
-        )
+async def _answer_moved(
+    acts: Acts, message: int, said: str, *, actor: str, because: str, dry_run: bool
+) -> dict[str, Any]:
+    if not await asyncio.to_thread(_moves, acts, message):
+        await asyncio.to_thread(acts.journal.stored, message)  # there may be no such message
+        raise RefusedError(f"message {message} is not held for an order that goes to another patient")
+    if said == "both" and await asyncio.to_thread(_is_unique, acts, message):
+        raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
+    return await acts.act(
+        actor,
+        "tell_apart",
+        Selection(ids=(message,)),
+        1,
+        dry_run,
+        lambda: _process_all(acts, [message], moved=said),
+        answer=said,
+        reason=because,
+    )
 
-    def _moves(self, message: int) -> bool:
-        with self._journal.snapshot() as execute:
-            return moved_orders.waits(execute, message)
 
-    def _is_unique(self, message: int) -> bool:
-        channel = self._channels().get(self._journal.stored(message).channel)
-        return channel is not None and channel.context.specimen_ids == "unique"
+def _moves(acts: Acts, message: int) -> bool:
+    with acts.journal.snapshot() as execute:
+        return moved_orders.waits(execute, message)
 
-    def _asked(self, message: int) -> tuple[list[int], bool]:
-        with self._journal.snapshot() as execute:
-            return number_bearers.asked(execute, message), number_bearers.seems(execute, message)
 
-    async def _tell_apart(self, message: int, same: bool) -> dict[str, int]:
-        waiting, others = await self._journal.tell_apart(message, same=same)
-        self._journal.others.update(others)
-        return await self._process_all(waiting)
+def _is_unique(acts: Acts, message: int) -> bool:
+    channel = acts.channels().get(acts.journal.stored(message).channel)
+    return channel is not None and channel.context.specimen_ids == "unique"
 
-    async def _process_all(self, messages: Sequence[int], moved: str = "") -> dict[str, int]:
-        done = {"processed": 0, "held": 0, "still_dead": 0, "skipped": 0}
-        for message in messages:
-            done[await self._process_held(message, moved)] += 1
-        return done
 
-    async def _process_held(self, message: int, moved: str) -> str:
-        """Map a held message again, by what is known now; the counter that it belongs to."""
-        try:
-            stored = await asyncio.to_thread(self._journal.stored, message)
-        except IntegrityError:
-            return "skipped"  # damaged; `labrelay verify` says what is wrong
-        channel = self._channels().get(stored.channel)
-        if channel is None:
-            return "skipped"  # its channel is not configured any more
-        verdict = await asyncio.to_thread(judge, stored, channel)
-        routed = [routed_by(route, document) for document, route in verdict.documents]
-        outcome = await self._journal.map_done(
-            stored.id, channel=stored.channel, routes=routed, **verdict.noted(), again=True, moved=moved
-        )
-        if outcome.already:
-            return "skipped"
-        if outcome.state == "mapped":
-            for destination in {name for document in routed for name in document.destinations}:
-                self._look_again(stored.channel, destination, 1)
-        if outcome.state == "dead":
-            return "still_dead"
-        return "held" if outcome.held else "processed"
+def _asked(acts: Acts, message: int) -> tuple[list[int], bool]:
+    with acts.journal.snapshot() as execute:
+        return number_bearers.asked(execute, message), number_bearers.seems(execute, message)
+
+
+async def _tell_apart(acts: Acts, message: int, same: bool) -> dict[str, int]:
+    waiting, others = await acts.journal.tell_apart(message, same=same)
+    acts.journal.others.update(others)
+    return await _process_all(acts, waiting)
+
+
+async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> dict[str, int]:
+    done = {"processed": 0, "held": 0, "still_dead": 0, "skipped": 0}
+    for message in messages:
+        done[await _process_held(acts, message, moved)] += 1
+    return done
+
+
+async def _process_held(acts: Acts, message: int, moved: str) -> str:
+    """Map a held message again, by what is known now; the counter that it belongs to."""
+    try:
+        stored = await asyncio.to_thread(acts.journal.stored, message)
+    except IntegrityError:
+        return "skipped"  # damaged; `labrelay verify` says what is wrong
+    channel = acts.channels().get(stored.channel)
+    if channel is None:
+        return "skipped"  # its channel is not configured any more
+    verdict = await asyncio.to_thread(judge, stored, channel)
+    routed = [routed_by(route, document) for document, route in verdict.documents]
+    outcome = await acts.journal.map_done(
+        stored.id, channel=stored.channel, routes=routed, **verdict.noted(), again=True, moved=moved
+    )
+    if outcome.already:
+        return "skipped"
+    if outcome.state == "mapped":
+        for destination in {name for document in routed for name in document.destinations}:
+            acts.look_again(stored.channel, destination, 1)
+    if outcome.state == "dead":
+        return "still_dead"
+    return "held" if outcome.held else "processed"

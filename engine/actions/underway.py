@@ -24,8 +24,8 @@ LOOK_AGAIN_S = 0.02
 ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
 
 
-class UnderWay:
-    """Carries acts out.
+class Acts:
+    """What every act is given: the journal, the site as far as it runs, and the acts that are under way.
 
     Args:
         channels: the compiled routes in force, by channel; asked for at each use, since a reload replaces them.
@@ -47,20 +47,20 @@ class UnderWay:
         attempts: Callable[[int], Sequence[str]] = lambda message: (),
         waits: Waits | None = None,
     ) -> None:
-        self._attempts = attempts
-        self._journal = journal
-        self._channels = channels
-        self._look_again = look_again
-        self._accept = accept
-        self._now_us = (clock or SystemClock()).now_us
+        self.attempts = attempts
+        self.journal = journal
+        self.channels = channels
+        self.look_again = look_again
+        self.accept = accept
+        self.now_us = (clock or SystemClock()).now_us
         self.replays = Replays(journal, waits=waits, look_again=look_again)
         self._running: set[asyncio.Task[dict[str, int]]] = set()
-        self._reprocessing: set[str] = set()  # channels
+        self.reprocessing: set[str] = set()  # channels
 
     async def give_up(self, acts: Iterable[int]) -> None:
         """Note the end of acts that a crash cut short. Nobody knows how far they came: a person must repeat them."""
         for act in acts:
-            await self._journal.act_done(act, {"interrupted": True})
+            await self.journal.act_done(act, {"interrupted": True})
             logger.warning("an act was cut short by the last stop; give its command again", extra={"act": act})
 
     async def stop(self) -> None:
@@ -70,7 +70,7 @@ class UnderWay:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _act(
+    async def act(
         self,
         actor: str,
         verb: str,
@@ -82,14 +82,14 @@ class UnderWay:
     ) -> dict[str, Any]:
         if dry_run or not count:
             return answer(count, None, {})
-        act = await self._journal.act(actor, verb, {"selection": selection.to_json(), "count": count, **more})
+        act = await self.journal.act(actor, verb, {"selection": selection.to_json(), "count": count, **more})
         task = asyncio.create_task(self._finish(act, work))
         self._running.add(task)
         task.add_done_callback(lambda ended: self._ended(act, ended))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN_S)
         return answer(count, act, task.result() if done else {}, going_on=not done)
 
-    async def _let_attempts_end(self, *messages: int) -> list[str]:
+    async def let_attempts_end(self, *messages: int) -> list[str]:
         """Wait until no attempt to deliver one of these messages is under way; to which destinations there were some.
 
         Raises:
@@ -98,7 +98,7 @@ class UnderWay:
         loop = asyncio.get_running_loop()
         until = loop.time() + ATTEMPT_ENDS_WITHIN_S
         awaited: set[str] = set()
-        while under_way := {message: to for message in messages if (to := self._attempts(message))}:
+        while under_way := {message: to for message in messages if (to := self.attempts(message))}:
             awaited.update(*under_way.values())
             if loop.time() > until:
                 message, to = next(iter(under_way.items()))
@@ -110,11 +110,6 @@ class UnderWay:
             await asyncio.sleep(LOOK_AGAIN_S)
         return sorted(awaited)
 
-    @staticmethod
-    def _counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
-        """The answer of a dry run: how many, and when that was counted, for the selection of the act that follows."""
-        return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}
-
     def _ended(self, act: int, task: asyncio.Task[dict[str, int]]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -123,9 +118,14 @@ class UnderWay:
 
     async def _finish(self, act: int, work: Callable[[], Any]) -> dict[str, int]:
         outcome: dict[str, int] = await work()
-        await self._journal.act_done(act, outcome)
+        await self.journal.act_done(act, outcome)
         return outcome
 
 
 def answer(count: int, act: int | None, done: Mapping[str, int], *, going_on: bool = False) -> dict[str, Any]:
     return {"count": count, "act": act, "done": dict(done), "going_on": going_on}
+
+
+def counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
+    """The answer of a dry run: how many, and when that was counted, for the selection of the act that follows."""
+    return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}

@@ -4,7 +4,7 @@ Select by message number or by filter; `retry` and `dismiss` count and ask first
 old place; a dead message is processed again with today's configuration and mapping.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -36,6 +36,7 @@ from engine.model.clock import from_us
 from engine.model.records import DeadLetter, Filter
 
 if TYPE_CHECKING:
+    from engine.actions.underway import Acts
     from engine.store.queries import Reader
 
 COLUMNS = (
@@ -317,14 +318,12 @@ def set_aside(
 
 
 def _set_aside(session: Session, args: dict[str, Any]) -> dict[str, Any]:
-    return ask(
-        session,
-        "set_aside",
-        args,
-        lambda acts, actor: acts.set_aside(
-            args["message"], args["destination"], actor=actor, because=args["because"], dry_run=args["dry_run"]
-        ),
-    )
+    def here(acts: "Acts", actor: str) -> Awaitable[dict[str, Any]]:
+        from engine.actions.set_aside import set_aside_delivery
+
+        return set_aside_delivery(acts, **args, actor=actor)
+
+    return ask(session, "set_aside", args, here)
 
 
 @command.command("edit", help=EDIT_HELP)

@@ -6,9 +6,9 @@ released or rejected what, and the reason, stays in the audit trail; a rejected 
 delivered.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,6 +38,9 @@ from engine.commands.shared.selecting import (
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.reasons import Reason
+
+if TYPE_CHECKING:
+    from engine.actions.underway import Acts
 from engine.model.records import DeadLetter, Filter
 from engine.model.results import MEMORY_US, Result, UnreadableResultsError, results_of
 from engine.store.queries import Reader
@@ -233,12 +236,12 @@ def answer(
     args = {"message": message, "answer": said, "because": because}
 
     def tell(dry: bool) -> dict[str, Any]:
-        return ask(
-            session,
-            "tell_apart",
-            {**args, "dry_run": dry},
-            lambda acts, actor: acts.tell_apart(message, said, actor=actor, because=because, dry_run=dry),
-        )
+        def here(acts: "Acts", actor: str) -> Awaitable[dict[str, Any]]:
+            from engine.actions.tell_apart import tell_patients_apart
+
+            return tell_patients_apart(acts, message, said, actor=actor, because=because, dry_run=dry)
+
+        return ask(session, "tell_apart", {**args, "dry_run": dry}, here)
 
     found = tell(True)
     if dry_run:

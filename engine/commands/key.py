@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.actions.control import RefusedError, UnreachableError
-from engine.actions.noting import KEY_ACTS
+from engine.actions.noting import KEY_ACTS, rotate_key
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document
 from engine.commands.shared.selecting import without_daemon
 from engine.commands.shared.session import Session, consent, pass_session
@@ -345,12 +345,11 @@ def _ask(session: Session, args: dict[str, Any]) -> dict[str, Any]:
 
         async def work(acts: Any, actor: str) -> dict[str, Any]:
             if args["step"] == "rotate":
-                done: dict[str, Any] = await acts.rotate_key(session.data, actor=actor, discard_old=args["discard_old"])
-                return done
+                return await rotate_key(acts.journal, session.data, actor=actor, discard_old=args["discard_old"])
             if args["step"] == "confirm":
-                await acts.confirm_sheet(actor=actor)
+                await acts.journal.confirm_sheet(actor=actor)
             else:
-                await acts.note(actor, KEY_ACTS[args["step"]], {"key": args["key"]})
+                await acts.journal.act_note(actor, KEY_ACTS[args["step"]], {"key": args["key"]})
             return {}
 
         return without_daemon(session, work)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.actions.control import UnreachableError
-from engine.actions.replay import media_type_of
+from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
 from engine.actions.selection import REPLAY_STATES, Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.commands.shared.output import (
@@ -51,7 +51,7 @@ from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 
 if TYPE_CHECKING:
-    from engine.actions.actions import Acts
+    from engine.actions.underway import Acts
 
 LOOKS_S = (0.05, 0.1, 0.2, 0.5)  # between two looks at a replay: short at first, then the last
 LINE_EVERY_S = 10.0  # where there is no terminal for a bar
@@ -139,7 +139,9 @@ def command(
         return _list(session, form)
     if give_up is not None:
         consent(f"Give up replay {give_up}? What it has not sent again by now, it never will.", yes=yes)
-        ask(session, "replay_forget", {"number": give_up}, lambda acts, actor: acts.forget_replay(give_up, actor=actor))
+        ask(
+            session, "replay_forget", {"number": give_up}, lambda acts, actor: forget_replay(acts, give_up, actor=actor)
+        )
         show_document(form, {"verb": "replay", "given_up": give_up}, [f"replay {give_up} is given up"])
         return ExitCode.OK
     if resume is not None:
@@ -148,7 +150,7 @@ def command(
             session,
             "replay_resume",
             args,
-            lambda acts, actor: acts.resume(resume, actor=actor, rate=rate, within_s=OFFLINE_S),
+            lambda acts, actor: resume_replay(acts, resume, actor=actor, rate=rate, within_s=OFFLINE_S),
         )
         return _watched(session, begun, form)
     chosen = selection(session, ids, everything=everything, specimen=specimen, number=control_id, **given)
@@ -184,7 +186,8 @@ def _offline(
 ) -> "Callable[[Acts, str], Any]":
     async def act(acts: "Acts", actor: str) -> dict[str, Any]:
         takes = media_type_of(session.load(require_secrets=False), to) if to else ""
-        return await acts.replay(
+        return await replay_documents(
+            acts,
             chosen,
             actor=actor,
             because=because,

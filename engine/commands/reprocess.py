@@ -20,7 +20,7 @@ any more stays at its destination: LabRelay deletes nothing there.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from engine.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
+    from engine.actions.underway import Acts
     from engine.commands.shared.affected_list import AffectedList
     from engine.config.load import Site
     from engine.processing.process import ChannelRoutes
@@ -251,19 +252,21 @@ def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[s
         "mapping": wanted.mapping,
         "mapping_hash": wanted.mapping_hash,
     }
-    return ask(
-        session,
-        "reprocess",
-        args,
-        lambda acts, actor: acts.reprocess(
+
+    def here(acts: "Acts", actor: str) -> Awaitable[dict[str, Any]]:
+        from engine.actions.reprocess import reprocess_messages
+
+        return reprocess_messages(
+            acts,
             wanted.selection,
             routes=wanted.routes,
             actor=actor,
             because=because,
             mapping=wanted.named,
             rate=100_000.0,  # nothing is sent from here, so nothing needs pacing
-        ),
-    )
+        )
+
+    return ask(session, "reprocess", args, here)
 
 
 def _document(tally: "Tally", *, unmask: bool) -> dict[str, Any]:

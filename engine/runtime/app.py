@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from engine.actions.actions import Acts
 from engine.actions.control import SOCKET_NAME, ControlServer
 from engine.actions.pause_resume import Switches, concerns
 from engine.actions.replay_messages import LIVE_FIRST, Replays
+from engine.actions.underway import Acts
 from engine.config.destination import DestinationConfig
 from engine.config.downtime_windows import DowntimeCalendar, Window
 from engine.config.load import Site, load_site

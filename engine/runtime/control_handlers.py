@@ -5,13 +5,19 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from engine.actions.actions import Acts
 from engine.actions.control import Follower, Handler, RefusedError, Request
-from engine.actions.noting import KEY_ACTS
+from engine.actions.edit import edit_message
+from engine.actions.erase import erase_messages
+from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
+from engine.actions.noting import KEY_ACTS, note_exported, note_shown, rotate_key
 from engine.actions.pause_resume import VERBS, Switches, SwitchOrder, target_of
-from engine.actions.replay import media_type_of
+from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
+from engine.actions.reprocess import reprocess_messages
+from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
-from engine.actions.underway import DEFAULT_RATE
+from engine.actions.set_aside import set_aside_delivery
+from engine.actions.tell_apart import tell_patients_apart
+from engine.actions.underway import DEFAULT_RATE, Acts
 from engine.model.errors import LabRelayError
 from engine.monitoring.taps import STAGES
 from engine.processing.reprocessing import with_mapping
@@ -49,29 +55,40 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
 
     async def retry(request: Request) -> dict[str, Any]:
         because = str(request.args.get("because") or "")
-        return await acts.retry(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
+        return await retry_letters(
+            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
+        )
 
     async def dismiss(request: Request) -> dict[str, Any]:
         because = str(request.args.get("because", ""))
-        return await acts.dismiss(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
+        return await dismiss_letters(
+            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
+        )
 
     async def release(request: Request) -> dict[str, Any]:
         because = str(request.args.get("because", ""))
-        return await acts.release(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
+        return await release_held(
+            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
+        )
 
     async def reject(request: Request) -> dict[str, Any]:
         because = str(request.args.get("because", ""))
-        return await acts.reject(_selection(request), actor=request.actor, because=because, dry_run=_dry_run(request))
+        return await reject_held(
+            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
+        )
 
     async def tell_apart(request: Request) -> dict[str, Any]:
         message, said = int(request.args.get("message", 0)), str(request.args.get("answer", ""))
         because = str(request.args.get("because", ""))
-        return await acts.tell_apart(message, said, actor=request.actor, because=because, dry_run=_dry_run(request))
+        return await tell_patients_apart(
+            acts, message, said, actor=request.actor, because=because, dry_run=_dry_run(request)
+        )
 
     async def replay(request: Request) -> dict[str, Any]:
         to, rate = request.args.get("to") or "", request.args.get("rate", DEFAULT_RATE)
         takes = media_type_of(app.built.site, to) if to else ""
-        return await acts.replay(
+        return await replay_documents(
+            acts,
             _selection(request),
             actor=request.actor,
             because=str(request.args.get("because") or ""),
@@ -84,7 +101,8 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
 
     async def replay_resume(request: Request) -> dict[str, Any]:
         rate = request.args.get("rate")
-        return await acts.resume(
+        return await resume_replay(
+            acts,
             _number(request),
             actor=request.actor,
             rate=None if rate is None else _rate(rate),
@@ -98,7 +116,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         return await acts.replays.halt(_number(request))
 
     async def replay_forget(request: Request) -> dict[str, Any]:
-        return await acts.forget_replay(_number(request), actor=request.actor)
+        return await forget_replay(acts, _number(request), actor=request.actor)
 
     async def reprocess(request: Request) -> dict[str, Any]:
         args, selection = request.args, _selection(request)
@@ -119,8 +137,8 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
                 raise RefusedError(f"{mapping} has changed since the differences were made; look at them again")
             named = f"{program.name}@{program.content_hash[:12]}"
         because = str(args.get("because", ""))
-        return await acts.reprocess(
-            selection, routes=routes, actor=request.actor, because=because, mapping=named, rate=float(rate)
+        return await reprocess_messages(
+            acts, selection, routes=routes, actor=request.actor, because=because, mapping=named, rate=float(rate)
         )
 
     async def edit(request: Request) -> dict[str, Any]:
@@ -128,8 +146,8 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         if not isinstance(message, int):
             raise LabRelayError("which message is edited?")
         because = str(request.args.get("because", ""))
-        return await acts.edit(
-            message, request.content, actor=request.actor, because=because, dry_run=_dry_run(request)
+        return await edit_message(
+            acts, message, request.content, actor=request.actor, because=because, dry_run=_dry_run(request)
         )
 
     async def set_aside(request: Request) -> dict[str, Any]:
@@ -137,8 +155,8 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         if not isinstance(message, int):
             raise LabRelayError("the delivery of which message is set aside?")
         destination, because = str(request.args.get("destination") or ""), str(request.args.get("because") or "")
-        return await acts.set_aside(
-            message, destination, actor=request.actor, because=because, dry_run=_dry_run(request)
+        return await set_aside_delivery(
+            acts, message, destination, actor=request.actor, because=because, dry_run=_dry_run(request)
         )
 
     async def erase(request: Request) -> dict[str, Any]:
@@ -148,7 +166,8 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         if not isinstance(numbers, list) or not all(isinstance(one, str) for one in numbers):
             raise LabRelayError("whose messages are erased?")
         because = str(request.args.get("because") or "")
-        return await acts.erase(
+        return await erase_messages(
+            acts,
             messages,
             numbers,
             actor=request.actor,
@@ -173,25 +192,25 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
         message = request.args.get("message")
         if not isinstance(message, int):
             raise LabRelayError("which message is shown?")
-        await acts.note_shown(request.actor, message)
+        await note_shown(acts.journal, request.actor, message)
         return {}
 
     async def exported(request: Request) -> dict[str, Any]:
         what = request.args.get("what")
         if not isinstance(what, dict):
             raise LabRelayError("which messages are exported?")
-        await acts.note_exported(request.actor, what)
+        await note_exported(acts.journal, request.actor, what)
         return {}
 
     async def key(request: Request) -> dict[str, Any]:
         step = request.args.get("step")
         if step == "rotate":
             discard = request.args.get("discard_old") is True
-            return await acts.rotate_key(app.built.site.config.data, actor=request.actor, discard_old=discard)
+            return await rotate_key(acts.journal, app.built.site.config.data, actor=request.actor, discard_old=discard)
         if step == "confirm":
-            await acts.confirm_sheet(actor=request.actor)
+            await acts.journal.confirm_sheet(actor=request.actor)
         elif step in KEY_ACTS:
-            await acts.note(request.actor, KEY_ACTS[step], {"key": str(request.args.get("key", ""))})
+            await acts.journal.act_note(request.actor, KEY_ACTS[step], {"key": str(request.args.get("key", ""))})
         else:
             raise LabRelayError("what about the key?")
         return {}

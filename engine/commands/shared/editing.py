@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from engine.actions.control import MAX_CONTENT_BYTES, RefusedError, UnreachableError
-from engine.actions.edit import raise_if_not_editable
+from engine.actions.edit import edit_message, raise_if_not_editable
 from engine.actions.edit_text import CR, HEAD, EditedTextError, Shape, read, shown
 from engine.commands.shared.noting import note_shown
 from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show_document
@@ -29,7 +29,7 @@ from engine.commands.shared.session import Session, consent
 from engine.model.errors import LabRelayError
 
 if TYPE_CHECKING:
-    from engine.actions.actions import Acts
+    from engine.actions.underway import Acts
     from engine.store.queries import Reader
 
 FOLDER = "labrelay-edit-"  # + number of the process + "-" ...
@@ -93,7 +93,7 @@ def _asking(session: Session, message: int, because: str) -> Ask:
         except UnreachableError:
 
             async def act(acts: "Acts", actor: str) -> dict[str, Any]:
-                return await acts.edit(message, content, actor=actor, because=because, dry_run=dry_run)
+                return await edit_message(acts, message, content, actor=actor, because=because, dry_run=dry_run)
 
             return {**without_daemon(session, act), "running": False}
 

@@ -3,23 +3,24 @@
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from engine.actions import noting
 from engine.commands.shared.selecting import ask
 from engine.commands.shared.session import Session
 
 if TYPE_CHECKING:
-    from engine.actions.actions import Acts
+    from engine.actions.underway import Acts
 
 NOTED_WITHIN_S = 10.0
 
 
 def note_shown(session: Session, message: int) -> None:
     """The audit row comes first: contents that cannot be accounted for are not shown."""
-    _note(session, "shown", {"message": message}, lambda acts, actor: acts.note_shown(actor, message))
+    _note(session, "shown", {"message": message}, lambda acts, actor: noting.note_shown(acts.journal, actor, message))
 
 
 def note_exported(session: Session, what: dict[str, Any]) -> None:
     """As `note_shown`, for all messages that fit."""
-    _note(session, "exported", {"what": what}, lambda acts, actor: acts.note_exported(actor, what))
+    _note(session, "exported", {"what": what}, lambda acts, actor: noting.note_exported(acts.journal, actor, what))
 
 
 def _note(

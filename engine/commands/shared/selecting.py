@@ -18,8 +18,8 @@ from engine.model.reasons import Reason
 from engine.model.records import LETTER_STATES, MessageState
 
 if TYPE_CHECKING:
-    from engine.actions.actions import Acts
     from engine.actions.selection import Selection
+    from engine.actions.underway import Acts
     from engine.processing.process import ChannelRoutes
     from engine.store.journal import Journal
 
@@ -251,13 +251,11 @@ def _ask(session: Session, verb: str, chosen: "Selection", *, dry_run: bool, **m
 def _do(
     acts: "Acts", verb: str, chosen: "Selection", actor: str, dry_run: bool, more: Mapping[str, Any]
 ) -> Awaitable[dict[str, Any]]:
-    if verb == "retry":
-        return acts.retry(chosen, actor=actor, because=more.get("because") or "", dry_run=dry_run)
-    if verb == "dismiss":
-        return acts.dismiss(chosen, actor=actor, because=more["because"], dry_run=dry_run)
-    if verb == "release":
-        return acts.release(chosen, actor=actor, because=more["because"], dry_run=dry_run)
-    return acts.reject(chosen, actor=actor, because=more["because"], dry_run=dry_run)
+    from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
+    from engine.actions.retry import retry_letters
+
+    acting = {"retry": retry_letters, "dismiss": dismiss_letters, "release": release_held, "reject": reject_held}
+    return acting[verb](acts, chosen, actor=actor, because=more.get("because") or "", dry_run=dry_run)
 
 
 def ask(
@@ -285,7 +283,7 @@ def without_daemon(session: Session, work: "Callable[[Acts, str], Awaitable[dict
         ConfigError: the channels are needed and cannot be read.
     """
 
-    from engine.actions.actions import Acts
+    from engine.actions.underway import Acts
 
     def act(journal: "Journal", actor: str) -> Awaitable[dict[str, Any]]:
         return work(

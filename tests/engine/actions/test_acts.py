@@ -9,9 +9,12 @@ import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions import hold_decisions
-from engine.actions.actions import Acts
 from engine.actions.control import RefusedError
+from engine.actions.hold_decisions import dismiss_letters
+from engine.actions.replay import replay_documents
+from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection, letters, messages
+from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
@@ -87,7 +90,7 @@ async def test_a_selection_means_numbers_or_a_filter_or_all(site: Site) -> None:
 
 
 async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(site: Site) -> None:
-    answer = await site.acts.retry(Selection(reason="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
 
     assert answer["count"] == 1
     assert answer["done"]["requeued"] == 1
@@ -99,7 +102,7 @@ async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(s
 
 
 async def test_a_retried_message_is_processed_again_with_what_is_in_force(site: Site) -> None:
-    answer = await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita")
+    answer = await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita")
 
     assert answer["done"]["processed"] == 1
     assert site.state(UNMAPPED) == "mapped"
@@ -109,11 +112,11 @@ async def test_a_retried_message_is_processed_again_with_what_is_in_force(site: 
 
 async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
     site.routes = {}
-    assert (await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["skipped"] == 1
+    assert (await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["skipped"] == 1
 
     never = ChannelRoutes(**{**{name: getattr(ROUTES, name) for name in ROUTES.__slots__}, "routes": ()})
     site.routes = {CHANNEL: never}
-    assert (await site.acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["still_dead"] == 1
+    assert (await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["still_dead"] == 1
     trace = site.journal.message(UNMAPPED)
     assert trace is not None
     assert (trace.message.state, trace.message.reason) == ("dead", Reason.NO_ROUTE.value)
@@ -142,9 +145,9 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
 
     for name in ("dismiss", "requeue"):
         monkeypatch.setattr(site.journal, name, failing(getattr(site.journal, name)))
-    act = site.acts.dismiss if verb == "dismiss" else site.acts.retry
+    act = dismiss_letters if verb == "dismiss" else retry_letters
     with pytest.raises(StoreError):
-        await act(Selection(ids=(REFUSED, WAITING)), actor="anita", because="ours is right")
+        await act(site.acts, Selection(ids=(REFUSED, WAITING)), actor="anita", because="ours is right")
 
     changed = {"dismiss": ["dismissed", "dead"], "retry": ["waiting", "dead"]}[verb]
     assert site.deliveries(REFUSED) + site.deliveries(WAITING) == changed
@@ -152,7 +155,7 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
 
 
 async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
-    answer = await site.acts.retry(Selection(ids=(INCOMPLETE,)), actor="anita")
+    answer = await retry_letters(site.acts, Selection(ids=(INCOMPLETE,)), actor="anita")
 
     assert answer["done"]["skipped"] == 1
     assert site.state(INCOMPLETE) == "incomplete"
@@ -160,14 +163,14 @@ async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
 
 @pytest.mark.parametrize("verb", ["dismiss", "retry"])
 async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, verb: str) -> None:
-    act = site.acts.dismiss if verb == "dismiss" else site.acts.retry
-    counted = await act(Selection(all=True), actor="anita", because="known", dry_run=True)
+    act = dismiss_letters if verb == "dismiss" else retry_letters
+    counted = await act(site.acts, Selection(all=True), actor="anita", because="known", dry_run=True)
     later = await site.journal.append(Received(channel=CHANNEL, payload=b"later", received_us=0), repeat_window_s=1.0)
     await site.journal.map_done(later.id, channel=CHANNEL, routes=[], state="dead", reason=Reason.UNREADABLE)
     assert len(letters(site.journal, Selection(all=True))) == counted["count"] + 1
 
     done = await act(
-        Selection(all=True, counted_us=counted["counted_us"]), actor="anita", because="known", dry_run=False
+        site.acts, Selection(all=True, counted_us=counted["counted_us"]), actor="anita", because="known", dry_run=False
     )
     assert done["count"] == counted["count"] == 3
     assert site.state(later.id) == "dead"
@@ -175,16 +178,16 @@ async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, ver
 
 
 async def test_a_clock_that_was_set_back_hides_no_dead_letter(site: Site) -> None:
-    site.acts._now_us = lambda: 1
-    counted = await site.acts.dismiss(Selection(all=True), actor="anita", because="known", dry_run=True)
+    site.acts.now_us = lambda: 1
+    counted = await dismiss_letters(site.acts, Selection(all=True), actor="anita", because="known", dry_run=True)
     chosen = Selection(all=True, counted_us=counted["counted_us"])
-    assert (await site.acts.dismiss(chosen, actor="anita", because="known"))["done"] == {"dismissed": 3}
+    assert (await dismiss_letters(site.acts, chosen, actor="anita", because="known"))["done"] == {"dismissed": 3}
 
 
 async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
     with pytest.raises(RefusedError, match="reason"):
-        await site.acts.dismiss(Selection(all=True), actor="anita", because="  ")
-    answer = await site.acts.dismiss(Selection(all=True), actor="anita", because="duplicate order")
+        await dismiss_letters(site.acts, Selection(all=True), actor="anita", because="  ")
+    answer = await dismiss_letters(site.acts, Selection(all=True), actor="anita", because="duplicate order")
 
     assert answer["done"] == {"dismissed": 3}
     assert (site.state(UNMAPPED), site.state(INCOMPLETE), site.deliveries(REFUSED)) == (
@@ -197,7 +200,7 @@ async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
 
 
 async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: Site) -> None:
-    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", rate=1000)
+    answer = await replay_documents(site.acts, Selection(ids=(DELIVERED,)), actor="anita", rate=1000)
 
     assert answer["done"] == {"messages": 1, "deliveries": 1}
     trace = site.journal.message(DELIVERED)
@@ -209,17 +212,17 @@ async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: 
 
 async def test_a_replay_is_of_what_went_to_a_destination(site: Site) -> None:
     elsewhere = Selection(ids=(DELIVERED,), destination="other")
-    assert (await site.acts.replay(elsewhere, actor="anita", rate=1000))["count"] == 0
+    assert (await replay_documents(site.acts, elsewhere, actor="anita", rate=1000))["count"] == 0
     with pytest.raises(LabRelayError, match="dlq retry"):
-        await site.acts.replay(Selection(state="dead"), actor="anita")
+        await replay_documents(site.acts, Selection(state="dead"), actor="anita")
 
 
 async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_the_same(site: Site) -> None:
     chosen = Selection(ids=(DELIVERED, REFUSED))
-    dry = await site.acts.replay(chosen, actor="anita", to="other", dry_run=True)
+    dry = await replay_documents(site.acts, chosen, actor="anita", to="other", dry_run=True)
     assert (dry["count"], dry["new"]) == (1, 1)
     for again in range(2):
-        answer = await site.acts.replay(chosen, actor="anita", to="other", rate=1000)
+        answer = await replay_documents(site.acts, chosen, actor="anita", to="other", rate=1000)
         assert answer["done"] == {"messages": 1, "deliveries": 1}
         for delivery in await site.journal.claim(CHANNEL, "other", 9):
             await site.journal.settle(delivery.id, delivered_us=1 + again)
@@ -233,15 +236,17 @@ async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_th
 
 
 async def test_a_replay_to_another_destination_sends_only_what_it_takes(site: Site) -> None:
-    answer = await site.acts.replay(Selection(ids=(DELIVERED,)), actor="anita", to="other", takes="x-application/hl7")
+    answer = await replay_documents(
+        site.acts, Selection(ids=(DELIVERED,)), actor="anita", to="other", takes="x-application/hl7"
+    )
     assert answer["done"] == {"messages": 1, "deliveries": 0}
 
 
 async def test_what_was_dismissed_is_sent_again_only_where_somebody_says_so(site: Site) -> None:
-    await site.acts.dismiss(Selection(ids=(REFUSED,)), actor="anita", because="seen")
-    assert (await site.acts.replay(Selection(ids=(REFUSED,)), actor="anita"))["count"] == 0
+    await dismiss_letters(site.acts, Selection(ids=(REFUSED,)), actor="anita", because="seen")
+    assert (await replay_documents(site.acts, Selection(ids=(REFUSED,)), actor="anita"))["count"] == 0
     asked = Selection(ids=(REFUSED,), state="dismissed")
-    assert (await site.acts.replay(asked, actor="anita"))["done"] == {"messages": 1, "deliveries": 1}
+    assert (await replay_documents(site.acts, asked, actor="anita"))["done"] == {"messages": 1, "deliveries": 1}
     assert site.deliveries(REFUSED) == ["dismissed", "waiting"]
 
 
@@ -254,16 +259,16 @@ def test_the_act_of_a_replay_has_no_number_of_a_specimen_in_it() -> None:
 async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
     before = site.journal.acts()
     everything = Selection(all=True)
-    assert (await site.acts.retry(everything, actor="anita", dry_run=True))["count"] == 3
-    assert (await site.acts.dismiss(everything, actor="anita", because="x", dry_run=True))["count"] == 3
-    assert (await site.acts.replay(everything, actor="anita", dry_run=True))["count"] == 1
+    assert (await retry_letters(site.acts, everything, actor="anita", dry_run=True))["count"] == 3
+    assert (await dismiss_letters(site.acts, everything, actor="anita", because="x", dry_run=True))["count"] == 3
+    assert (await replay_documents(site.acts, everything, actor="anita", dry_run=True))["count"] == 1
 
     assert site.journal.acts() == before
     assert len(letters(site.journal, everything)) == 3
 
 
 async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Site) -> None:
-    answer = await site.acts.retry(Selection(reason="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
     end, begin = site.journal.acts(limit=2)
 
     assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
@@ -274,7 +279,7 @@ async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Sit
 
 async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Site) -> None:
     site.acts.replays._waits = lambda channel, destination: "live messages go first"
-    await site.acts.replay(Selection(all=True), actor="anita", within_s=0)
+    await replay_documents(site.acts, Selection(all=True), actor="anita", within_s=0)
     await until(lambda: bool(site.journal.open_acts()))
     await site.acts.stop()
     cut = site.journal.open_acts()

@@ -11,8 +11,12 @@ import pytest
 import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
-from engine.actions.actions import Acts
+from engine.actions.edit import edit_message
+from engine.actions.hold_decisions import dismiss_letters
+from engine.actions.replay import resume_replay
+from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
+from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
@@ -86,7 +90,9 @@ def between(journal: Journal, monkeypatch: pytest.MonkeyPatch, what: Callable[[]
 
 
 async def edit(acts: Acts, message: int, before: bytes, after: bytes) -> int:
-    answer = await acts.edit(message, payload(message).replace(before, after), actor="bela", because="wrong tube")
+    answer = await edit_message(
+        acts, message, payload(message).replace(before, after), actor="bela", because="wrong tube"
+    )
     return int(answer["message"])
 
 
@@ -94,7 +100,7 @@ async def test_what_was_corrected_meanwhile_is_not_processed_again(
     journal: Journal, acts: Acts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     between(journal, monkeypatch, lambda: edit(acts, UNMAPPED, b"F3", b"F33"))
-    answer = await acts.retry(Selection(ids=(UNMAPPED,)), actor="anita")
+    answer = await retry_letters(acts, Selection(ids=(UNMAPPED,)), actor="anita")
 
     assert states(journal, UNMAPPED) == ("dismissed", []), "the corrected message has taken its place"
     assert answer["done"]["skipped"] == 1
@@ -105,9 +111,11 @@ async def test_what_was_dismissed_meanwhile_stays_so(
     journal: Journal, acts: Acts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     between(
-        journal, monkeypatch, lambda: acts.dismiss(Selection(ids=(UNMAPPED,)), actor="bela", because="another patient")
+        journal,
+        monkeypatch,
+        lambda: dismiss_letters(acts, Selection(ids=(UNMAPPED,)), actor="bela", because="another patient"),
     )
-    answer = await acts.retry(Selection(ids=(UNMAPPED,)), actor="anita")
+    answer = await retry_letters(acts, Selection(ids=(UNMAPPED,)), actor="anita")
 
     assert states(journal, UNMAPPED) == ("dismissed", [])
     assert answer["done"]["skipped"] == 1
@@ -115,7 +123,8 @@ async def test_what_was_dismissed_meanwhile_stays_so(
 
 async def test_two_who_retry_the_same_message_have_it_sent_once(journal: Journal, acts: Acts) -> None:
     first, second = await asyncio.gather(
-        acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"), acts.retry(Selection(ids=(UNMAPPED,)), actor="bela")
+        retry_letters(acts, Selection(ids=(UNMAPPED,)), actor="anita"),
+        retry_letters(acts, Selection(ids=(UNMAPPED,)), actor="bela"),
     )
 
     assert first["done"]["processed"] + second["done"]["processed"] == 1
@@ -133,7 +142,7 @@ async def test_a_dead_delivery_that_was_replaced_meanwhile_is_not_sent(
             await journal.settle(delivery.id, delivered_us=1)
 
     between(journal, monkeypatch, reprocessed)
-    answer = await acts.retry(Selection(ids=(REFUSED,)), actor="anita")
+    answer = await retry_letters(acts, Selection(ids=(REFUSED,)), actor="anita")
 
     assert states(journal, REFUSED) == ("mapped", ["superseded", "delivered"])
     assert answer["done"]["skipped"] == 1
@@ -160,9 +169,9 @@ async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Jour
         if delivery.message_id == stored.id:
             await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"")
     looked: list[tuple[str, str, int]] = []
-    acts._look_again = lambda *lane: looked.append(lane)
+    acts.look_again = lambda *lane: looked.append(lane)
 
-    answer = await acts.edit(stored.id, payload(9).replace(b"F9", b"F99"), actor="bela", because="wrong tube")
+    answer = await edit_message(acts, stored.id, payload(9).replace(b"F9", b"F99"), actor="bela", because="wrong tube")
     assert states(journal, stored.id) == ("mapped", ["dismissed", "dismissed"])
     assert states(journal, int(answer["message"])) == ("stored", [])
     assert (CHANNEL, "down", 0) in looked, "what waits in memory is given back, and not found again"
@@ -209,7 +218,7 @@ async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journ
     await _map(journal, corrected)
     await _deliver(journal, corrected)
 
-    await acts.retry(Selection(ids=(newer,)), actor="anita")
+    await retry_letters(acts, Selection(ids=(newer,)), actor="anita")
     (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == newer]
     assert not await journal.overtaken_before_sent(delivery), "the corrected message is as old as what it was made of"
 
@@ -221,7 +230,7 @@ async def test_a_correction_replaces_what_came_before_its_original(journal: Jour
     newer = await _newer(journal)
     await _deliver(journal, newer)
     content = payload(UNMAPPED).replace(b"14.3", b"12.3")
-    second = int((await acts.edit(first, content, actor="bela", because="again"))["message"])
+    second = int((await edit_message(acts, first, content, actor="bela", because="again"))["message"])
     await _map(journal, second)
     (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == second]
     assert await journal.overtaken_before_sent(delivery)
@@ -233,7 +242,7 @@ async def test_two_who_take_up_a_replay_have_one(journal: Journal, acts: Acts) -
         actor="anita", what={"selection": {"all": True}, "to": "", "takes": "", "rate": 50.0}, total=1, last=WAITING
     )
     answers = await asyncio.gather(
-        *(acts.resume(number, actor=who) for who in ("anita", "bela")), return_exceptions=True
+        *(resume_replay(acts, number, actor=who) for who in ("anita", "bela")), return_exceptions=True
     )
 
     assert {type(one) for one in answers} == {dict, LabRelayError}, answers
@@ -261,7 +270,7 @@ async def test_analyzers_are_answered_while_dead_messages_are_mapped_again(journ
     acts = Acts(journal, channels=lambda: {CHANNEL: routes})
     stream, listening = MemoryStream(), channel(journal)
     serving = asyncio.create_task(listening.handle(stream))
-    retrying = asyncio.create_task(acts.retry(Selection(ids=(UNMAPPED,)), actor="anita"))
+    retrying = asyncio.create_task(retry_letters(acts, Selection(ids=(UNMAPPED,)), actor="anita"))
     await until(mapping.begun.is_set)
     stream.feed(block(hl7("4711")))
     await until(lambda: stream.codes == ["AA"])

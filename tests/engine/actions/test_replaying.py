@@ -11,9 +11,10 @@ import pytest
 import pytest_asyncio
 
 from engine.actions import replay_messages
-from engine.actions.actions import Acts
+from engine.actions.replay import forget_replay, replay_documents, resume_replay
 from engine.actions.replay_messages import LIVE_FIRST, Run
 from engine.actions.selection import Selection
+from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.reasons import Reason
 from engine.store.journal import Journal
@@ -79,7 +80,7 @@ def acts_on(journal: Journal, lanes: Lanes | None = None) -> Acts:
 async def test_it_goes_out_oldest_first_and_ends_with_its_outcome(journal: Journal) -> None:
     ids = await delivered(journal)
     acts = acts_on(journal)
-    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
     assert (begun["count"], begun["going_on"]) == (COUNT, True)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
     assert await deliver(journal, acts) == ids
@@ -94,7 +95,7 @@ async def test_each_end_of_a_delivery_is_counted_for_what_it_is(journal: Journal
     """A person is told what was kept back, and what was no failure."""
     await delivered(journal, 5)
     acts = acts_on(journal)
-    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == 5)
     ends = [None, Reason.SUPERSEDED, Reason.OVERTAKEN, Reason.OVERTAKEN, Reason.REFUSED]
     for delivery, end in zip(await journal.claim("chem", "fhir", 5), ends, strict=True):
@@ -120,10 +121,10 @@ async def test_one_that_fails_says_so_and_can_be_taken_up_again(
 
     with monkeypatch.context() as full:
         full.setattr(journal, "replay_step", fails)
-        begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+        begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
         await until(lambda: acts.replays.progress(begun["act"])["state"] == "failed")
     assert ("a replay failed", "StoreError") in [(one.message, getattr(one, "detail", "")) for one in caplog.records]
-    await acts.resume(begun["act"], actor="anita", rate=100_000, within_s=0)
+    await resume_replay(acts, begun["act"], actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
     assert await deliver(journal, acts) == ids
     assert await acts.replays.wait(begun["act"], 60.0)
@@ -135,7 +136,7 @@ async def test_it_queues_nothing_while_something_live_waits(journal: Journal) ->
     lanes = Lanes()
     lanes.left = 5
     acts = acts_on(journal, lanes)
-    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["waits"] == "live messages go first")
     assert len(await journal.claim("chem", "fhir", 99)) == 5
     lanes.left = 10**9
@@ -157,7 +158,7 @@ async def test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_
     monkeypatch.setattr(replay_messages, "LOOK_S", 0.002)
     ids = await delivered(journal)
     acts = Acts(journal, channels=dict, waits=lambda channel, destination: why)
-    begun = await acts.replay(Selection(all=True), actor="anita", rate=100_000, within_s=0)
+    begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["waits"] == why)
     sent: list[int] = []
     if why == LIVE_FIRST:
@@ -175,7 +176,7 @@ async def test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_
 async def test_its_rate_is_a_limit_and_no_wait_is_caught_up_on(journal: Journal) -> None:
     await delivered(journal, 4)
     acts = acts_on(journal)
-    begun = await acts.replay(Selection(all=True), actor="anita", rate=0.01, within_s=0)
+    begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=0.01, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == 1)
     assert (await acts.replays.halt(begun["act"]))["state"] == "stopped", "also amid a wait of minutes"
     assert len(await journal.claim("chem", "fhir", 99)) == 1
@@ -197,9 +198,9 @@ async def test_whatever_ends_it_nothing_is_left_out_and_nothing_is_queued_twice(
         lanes.left = rng.randrange(1, 12)
         acts = acts_on(journal, lanes)
         if not number:
-            number = (await acts.replay(Selection(all=True), actor="a", rate=1e5, within_s=0))["act"]
+            number = (await replay_documents(acts, Selection(all=True), actor="a", rate=1e5, within_s=0))["act"]
         else:
-            await acts.resume(number, actor="b", rate=1e5, within_s=0)
+            await resume_replay(acts, number, actor="b", rate=1e5, within_s=0)
         await until(partial(_rests, acts, lanes, number))
         match rng.choice(["person", "stop", "kill"]):
             case "person":
@@ -224,14 +225,14 @@ async def test_a_replay_that_ended_cannot_be_taken_up_and_one_may_be_given_up(jo
     lanes = Lanes()
     lanes.left = 1
     acts = acts_on(journal, lanes)
-    number = (await acts.replay(Selection(all=True), actor="anita", rate=1e5, within_s=0))["act"]
+    number = (await replay_documents(acts, Selection(all=True), actor="anita", rate=1e5, within_s=0))["act"]
     await until(lambda: lanes.left == 0)
     await acts.replays.halt(number)
     assert [one.number for one in journal.unfinished_replays()] == [number]
-    await acts.forget_replay(number, actor="anita")
+    await forget_replay(acts, number, actor="anita")
     assert journal.acts(limit=1)[0].what == {"given_up": number}
     with pytest.raises(LabRelayError, match="not unfinished"):
-        await acts.resume(number, actor="anita")
+        await resume_replay(acts, number, actor="anita")
 
 
 async def test_what_came_after_it_began_is_no_part_of_it(journal: Journal) -> None:
@@ -239,13 +240,13 @@ async def test_what_came_after_it_began_is_no_part_of_it(journal: Journal) -> No
     lanes = Lanes()
     lanes.left = 1
     acts = acts_on(journal, lanes)
-    number = (await acts.replay(Selection(channel="chem"), actor="anita", rate=1e5, within_s=0))["act"]
+    number = (await replay_documents(acts, Selection(channel="chem"), actor="anita", rate=1e5, within_s=0))["act"]
     await until(lambda: lanes.left == 0)
     await acts.replays.halt(number)
     await deliver(journal)
     await delivered(journal, 2)
     lanes.left = 10**9
-    await acts.resume(number, actor="anita", rate=1e5, within_s=0)
+    await resume_replay(acts, number, actor="anita", rate=1e5, within_s=0)
     await until(lambda: acts.replays.progress(number)["done"] == 3)
     assert len(await deliver(journal, acts)) == 2
     await acts.stop()

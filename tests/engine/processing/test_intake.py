@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine.actions.actions import Acts
+from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
+from engine.actions.underway import Acts
 from engine.model.errors import StoreError
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored
 from engine.model.reasons import Reason
@@ -209,7 +210,7 @@ async def test_a_dead_message_can_be_processed_again(made: Plant) -> None:
         channels=lambda: made.channels,
         look_again=lambda channel, destination, added: made.look_for_open(destination),
     )
-    done = await acts.retry(Selection(ids=(2,)), actor="ann")
+    done = await retry_letters(acts, Selection(ids=(2,)), actor="ann")
     assert done["done"]["processed"] == 1
     await made.drain()
     assert made.destinations["server"].of("a") == ["00001", "00003", "~00002"]

@@ -15,8 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.actions.actions import Acts
+from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
+from engine.actions.replay import replay_documents
+from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection
+from engine.actions.underway import Acts
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Bearer, ControlRun, Document, Report
@@ -104,7 +107,7 @@ def state(journal: Journal, message: int) -> str:
 
 async def release(journal: Journal, *messages: int) -> dict[str, int]:
     acts = Acts(journal, channels=dict)
-    done: dict[str, int] = (await acts.release(Selection(ids=messages), actor="ann", because="seen"))["done"]
+    done: dict[str, int] = (await release_held(acts, Selection(ids=messages), actor="ann", because="seen"))["done"]
     return {name: n for name, n in done.items() if n}
 
 
@@ -144,20 +147,20 @@ def test_delivered_exactly_when_released(
             acts, one = Acts(journal, channels=dict), Selection(ids=(ids[number],))
             match verb:
                 case "release":
-                    await acts.release(one, actor="ann", because="seen")
+                    await release_held(acts, one, actor="ann", because="seen")
                     released.update({ids[number]} & kept - rejected)
                 case "release all":
-                    await acts.release(Selection(all=True), actor="ann", because="seen")
+                    await release_held(acts, Selection(all=True), actor="ann", because="seen")
                     released.update(kept - rejected)
                 case "reject":
-                    await acts.reject(one, actor="ann", because="clot")
+                    await reject_held(acts, one, actor="ann", because="clot")
                     rejected.update({ids[number]} & kept - released)
                 case "retry":
-                    await acts.retry(Selection(all=True), actor="ann")
+                    await retry_letters(acts, Selection(all=True), actor="ann")
                 case "dismiss":
-                    await acts.dismiss(Selection(all=True), actor="ann", because="x")
+                    await dismiss_letters(acts, Selection(all=True), actor="ann", because="x")
                 case "replay":
-                    await acts.replay(one, actor="ann", rate=1e6)
+                    await replay_documents(acts, one, actor="ann", rate=1e6)
                 case "deliver" | "fail":
                     await drain(journal, fails=verb == "fail")
                 case "kill":
@@ -171,7 +174,7 @@ def test_delivered_exactly_when_released(
             still = kept - released - rejected
             assert {one.message_id for one in journal.held()} == still
             assert {one.message_id for one in journal.held(Filter(state="rejected"))} == rejected
-        await Acts(journal, channels=dict).retry(Selection(all=True), actor="ann")
+        await retry_letters(Acts(journal, channels=dict), Selection(all=True), actor="ann")
         dismissed = {message for message in released if state(journal, message) == "dismissed"}
         await drain(journal)
         assert released - dismissed <= set(sent)
@@ -264,7 +267,7 @@ async def test_a_rejection_frees_a_patient_number_only_where_nobody_else_of_that
         first = await arrive(journal, b"1", made(b"1", doe, held=True))
         if meanwhile:
             await arrive(journal, b"2", made(b"2", doe, held=False))
-        await Acts(journal, channels=dict).reject(Selection(ids=(first,)), actor="ann", because="clotted")
+        await reject_held(Acts(journal, channels=dict), Selection(ids=(first,)), actor="ann", because="clotted")
         (stored,) = await store(journal, b"3")
         outcome = await journal.map_done(stored.id, routes=[made(b"3", roe, held=False)], state="mapped")
         assert bool(outcome.held) is meanwhile
