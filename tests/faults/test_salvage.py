@@ -26,7 +26,7 @@ from engine.store.core.loss import LossError
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.recovery import compact
-from engine.store.recovery.salvage import proven, saving, tables
+from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences
 from tests.support.journals import opened, queue, received, routed, running, store
 
@@ -115,14 +115,14 @@ def test_no_table_is_walked_once_for_each_row_of_another(
 ) -> None:
     """Of a year's journal that would take days, and nobody receives anything meanwhile."""
     seen: list[str] = []
-    made = proven.new_journal
+    made = tables.new_journal
 
     def watched(path: Path) -> sqlite3.Connection:
         connection = made(path)
         connection.set_trace_callback(seen.append)
         return connection
 
-    monkeypatch.setattr(proven, "new_journal", watched)
+    monkeypatch.setattr(tables, "new_journal", watched)
     saved(copied(whole, tmp_path / "old"), tmp_path / "new")
     monkeypatch.undo()
     asked = {text for text in seen if text.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))}
@@ -478,7 +478,7 @@ def test_a_full_disk_is_no_damage_and_leaves_nothing_that_passes_for_a_journal(
         connection.execute("PRAGMA max_page_count = 60")  # SQLite then says the same as on a full disk
         return connection
 
-    monkeypatch.setattr(proven, "new_journal", small)
+    monkeypatch.setattr(tables, "new_journal", small)
     old = copied(whole, tmp_path / "old")
     with pytest.raises(StoreError, match="no room"):
         saved(old, tmp_path / "new")

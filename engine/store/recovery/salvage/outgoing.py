@@ -1,5 +1,7 @@
 """Documents, deliveries and verdicts: taken where they are what was stored; what may be lost is processed again."""
 
+import sqlite3
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,176 +12,181 @@ from engine.model.hashes import unpack_reports
 from engine.model.reasons import Reason
 from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.chain import document_hash
+from engine.store.core.pruned_ranges import Range
+from engine.store.core.vault import Vault
 from engine.store.integrity import verify
 from engine.store.operations import number_bearers
 from engine.store.operations.dedup import REPORT_MEMORY_US
-from engine.store.recovery.salvage.proven import Proven
+from engine.store.recovery.salvage.tables import Tables
 
 _DELIVERY_STATES = ("waiting", "sending", "delivered", "dead", "held", "rejected", "dismissed", "superseded")
 _DOCUMENT_FIELDS = ("id", "message_id", "revision", "ordinal", "media_type", "conditional", "reports", "body")
 
 
-class Outgoing(Proven):
-    """What was made of the messages, and where it went."""
+def take_documents(tables: Tables, emptied: erased_rows.Vouched) -> None:
+    """Those that are what was stored. Their numbers are gapless too: `labrelay verify` must know of the lost."""
+    expected, gaps = 1, list(verify.document_gaps(tables.new).items())
+    columns = tables.columns("document")
+    for row in tables.rows("document", columns):
+        fields = dict(zip(columns, row, strict=True))
+        intact = False
+        with suppress(Exception):  # a damaged row may hold values of any type
+            own, stored = document_hash(*(fields[name] for name in _DOCUMENT_FIELDS)), fields["hash"]
+            intact = own == stored or emptied.covers(erased_rows.DOCUMENT, fields["id"], stored, own)
+        if intact and tables.has("journal", fields["message_id"]):
+            tables.insert("document", columns, row)
+            if fields["id"] > expected:
+                gaps.append((expected, fields["id"] - 1))
+            expected = fields["id"] + 1
+        else:
+            tables.damaged.add("document")
+    lost = orjson.dumps(gaps).decode()
+    tables.new.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('document_gaps', ?)", (lost,))
 
-    def _take_documents(self) -> None:
-        """Those that are what was stored. Their numbers are gapless too: `labrelay verify` must know of the lost."""
-        expected, gaps = 1, list(verify.document_gaps(self._new).items())
-        columns = self._columns("document")
-        for row in self._rows("document", columns):
-            fields = dict(zip(columns, row, strict=True))
-            intact = False
-            with suppress(Exception):  # a damaged row may hold values of any type
-                own, stored = document_hash(*(fields[name] for name in _DOCUMENT_FIELDS)), fields["hash"]
-                intact = own == stored or self._emptied.covers(erased_rows.DOCUMENT, fields["id"], stored, own)
-            if intact and self._has("journal", fields["message_id"]):
-                self._insert("document", columns, row)
-                if fields["id"] > expected:
-                    gaps.append((expected, fields["id"] - 1))
-                expected = fields["id"] + 1
-            else:
-                self._damaged.add("document")
-        lost = orjson.dumps(gaps).decode()
-        self._new.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('document_gaps', ?)", (lost,))
 
-    def _take_deliveries(self) -> None:
-        """Deliveries of their message's own document, which their key proves; each other one is as good as lost."""
-        columns = self._columns("delivery")
-        for row in self._rows("delivery", columns):
-            fields = dict(zip(columns, row, strict=True))
-            if self._is_what_was_queued(fields):
-                self._insert("delivery", columns, row)
-            else:
-                self._damaged.add("delivery")
-        self._take("attempt", "EXISTS (SELECT 1 FROM delivery WHERE id = ?1)")
+def take_deliveries(tables: Tables, vault: Vault) -> None:
+    """Deliveries of their message's own document, which their key proves; each other one is as good as lost."""
+    columns = tables.columns("delivery")
+    for row in tables.rows("delivery", columns):
+        fields = dict(zip(columns, row, strict=True))
+        if _is_what_was_queued(tables.new, vault, fields):
+            tables.insert("delivery", columns, row)
+        else:
+            tables.damaged.add("delivery")
+    tables.take("attempt", "EXISTS (SELECT 1 FROM delivery WHERE id = ?1)")
 
-    def _is_what_was_queued(self, delivery: dict[str, Any]) -> bool:
-        """Only its key protects this row: a flipped bit in it must not send one patient's result as another's."""
-        if delivery["state"] not in _DELIVERY_STATES:
-            return False
-        found = self._new.execute(
-            "SELECT j.token, o.revision, o.ordinal, l.destination FROM document o JOIN journal j ON j.id = o.message_id"
-            " JOIN lane l ON l.channel = j.channel WHERE o.id = ? AND o.message_id = ? AND l.id = ?",
-            (delivery["document_id"], delivery["message_id"], delivery["lane"]),
-        ).fetchone()
-        return found is not None and self._vault.delivery_key(*found) == delivery["key"]
 
-    def _claim_reports(self) -> None:
-        """Who has which order and patient numbers, from the documents: without it an older result that is processed
-        again could not be told from a newer one."""
-        execute = self._new.execute
-        for message_id, received_us, packed in execute(
-            "SELECT o.message_id, j.received_us, o.reports FROM document o JOIN journal j ON j.id = o.message_id"
-            " WHERE o.reports <> x'' AND j.received_us > ? AND EXISTS (SELECT 1 FROM delivery d"
-            # by its message, which has an index: else it were all deliveries for each document
-            " WHERE d.message_id = o.message_id AND d.document_id = o.id AND d.state NOT IN ('rejected', 'dismissed'))",
-            (self._clock.now_us() - REPORT_MEMORY_US,),
-        ).fetchall():
-            until_us = received_us + REPORT_MEMORY_US
-            rows = [(one.key, message_id, one.patient, one.person, until_us) for one in unpack_reports(packed)]
-            self._new.executemany(
-                "INSERT OR IGNORE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)", rows
-            )
-            day = from_us(received_us).toordinal()
-            self._new.executemany(
-                "INSERT INTO used_number (number, message_id, first_day, last_day, use, waits, noted_us)"
-                " SELECT ?1, ?2, ?3, ?3, 0, 0, ?4 WHERE NOT EXISTS (SELECT 1 FROM used_number WHERE number = ?1)",
-                [(key, message_id, day, received_us) for key, *_ in rows if not any(key[12:])],
-            )
-            # Of patients whose row is lost, the hash: they are known, and another person with the number is a conflict.
-            self._new.executemany(
-                "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
-                " person) VALUES (?, ?, ?, ?, 1, ?, ?, x'', 1)",
-                [
-                    (number, whole, number_bearers.REFERENCE, message_id, until, received_us)
-                    for key, _, patient, whole, _ in rows
-                    for number, until in ((patient, number_bearers.FOR_GOOD), (key, until_us))
-                    if patient and whole
-                ],
-            )
+def _is_what_was_queued(new: sqlite3.Connection, vault: Vault, delivery: dict[str, Any]) -> bool:
+    """Only its key protects this row: a flipped bit in it must not send one patient's result as another's."""
+    if delivery["state"] not in _DELIVERY_STATES:
+        return False
+    found = new.execute(
+        "SELECT j.token, o.revision, o.ordinal, l.destination FROM document o JOIN journal j ON j.id = o.message_id"
+        " JOIN lane l ON l.channel = j.channel WHERE o.id = ? AND o.message_id = ? AND l.id = ?",
+        (delivery["document_id"], delivery["message_id"], delivery["lane"]),
+    ).fetchone()
+    return found is not None and vault.delivery_key(*found) == delivery["key"]
 
-    def _process_again(self) -> None:
-        """Take the verdict from messages that may have lost a document or a delivery.
 
-        Which those are, the places in the lanes tell: between two deliveries of a lane that are not neighbours stood
-        messages of that channel. Where a person has decided about a message, nothing is done again: it is named.
-        """
-        execute = self._new.execute
-        again: set[int] = set()
-        again.update(
-            message
-            for (message,) in execute(
-                "SELECT s.id FROM message_state s WHERE s.state = 'mapped'"
-                " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = s.id)"
-            )
+def claim_reports(new: sqlite3.Connection, now_us: int) -> None:
+    """Who has which order and patient numbers, from the documents: without it an older result that is processed
+    again could not be told from a newer one."""
+    execute = new.execute
+    for message_id, received_us, packed in execute(
+        "SELECT o.message_id, j.received_us, o.reports FROM document o JOIN journal j ON j.id = o.message_id"
+        " WHERE o.reports <> x'' AND j.received_us > ? AND EXISTS (SELECT 1 FROM delivery d"
+        # by its message, which has an index: else it were all deliveries for each document
+        " WHERE d.message_id = o.message_id AND d.document_id = o.id AND d.state NOT IN ('rejected', 'dismissed'))",
+        (now_us - REPORT_MEMORY_US,),
+    ).fetchall():
+        until_us = received_us + REPORT_MEMORY_US
+        rows = [(one.key, message_id, one.patient, one.person, until_us) for one in unpack_reports(packed)]
+        new.executemany(
+            "INSERT OR IGNORE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)", rows
         )
-        for lane_id, channel, last_seq in execute("SELECT id, channel, last_seq FROM lane").fetchall():
-            again |= self._skipped(lane_id, channel, last_seq)
-        for message in sorted(again):
-            if erased_rows.act_of(execute, erased_rows.JOURNAL, message):
-                continue
-            (decided,) = execute(
-                "SELECT count(*) FROM delivery WHERE message_id = ?"
-                " AND state IN ('held', 'rejected', 'dismissed', 'superseded')",
-                (message,),
-            ).fetchone()
-            if decided or message in self._decided:
-                self.salvage.unsure.append(message)
-            else:
-                execute("DELETE FROM message_state WHERE id = ?", (message,))
-                self.salvage.again.append(message)
+        day = from_us(received_us).toordinal()
+        new.executemany(
+            "INSERT INTO used_number (number, message_id, first_day, last_day, use, waits, noted_us)"
+            " SELECT ?1, ?2, ?3, ?3, 0, 0, ?4 WHERE NOT EXISTS (SELECT 1 FROM used_number WHERE number = ?1)",
+            [(key, message_id, day, received_us) for key, *_ in rows if not any(key[12:])],
+        )
+        # Of patients whose row is lost, the hash: they are known, and another person with the number is a conflict.
+        new.executemany(
+            "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
+            " person) VALUES (?, ?, ?, ?, 1, ?, ?, x'', 1)",
+            [
+                (number, whole, number_bearers.REFERENCE, message_id, until, received_us)
+                for key, _, patient, whole, _ in rows
+                for number, until in ((patient, number_bearers.FOR_GOOD), (key, until_us))
+                if patient and whole
+            ],
+        )
 
-    def _skipped(self, lane_id: int, channel: str, last_seq: int) -> set[int]:
-        """Messages that may have had one of the deliveries which are missing in a lane."""
-        execute = self._new.execute
-        found: set[int] = set()
-        seq, message = 0, 0
-        end = [(last_seq + 1, 1 << 62)]
-        rows = execute("SELECT seq, message_id FROM delivery WHERE lane = ? ORDER BY seq", (lane_id,)).fetchall()
-        gone = {one.first: one.last for one in self._gone if one.what == pruned_ranges.lane(lane_id)}
-        for next_seq, next_message in rows + end:
-            expected = seq + 1
-            while expected in gone:
-                expected = gone[expected] + 1
-            if next_seq > expected:
-                found.update(
-                    one
-                    for (one,) in execute(
-                        "SELECT j.id FROM journal j JOIN message_state s ON s.id = j.id AND s.state = 'mapped'"
-                        " WHERE j.kind = 1 AND j.channel = ? AND j.id BETWEEN ? AND ? AND NOT EXISTS"
-                        " (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.lane = ?)",
-                        (channel, message, next_message, lane_id),
-                    )
+
+def process_again(tables: Tables, gone: Sequence[Range], decided: Collection[int]) -> None:
+    """Take the verdict from messages that may have lost a document or a delivery.
+
+    Which those are, the places in the lanes tell: between two deliveries of a lane that are not neighbours stood
+    messages of that channel. Where a person has decided about a message, nothing is done again: it is named.
+    """
+    execute = tables.new.execute
+    again: set[int] = set()
+    again.update(
+        message
+        for (message,) in execute(
+            "SELECT s.id FROM message_state s WHERE s.state = 'mapped'"
+            " AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = s.id)"
+        )
+    )
+    for lane_id, channel, last_seq in execute("SELECT id, channel, last_seq FROM lane").fetchall():
+        again |= _skipped(tables.new, gone, lane_id, channel, last_seq)
+    for message in sorted(again):
+        if erased_rows.act_of(execute, erased_rows.JOURNAL, message):
+            continue
+        (stand,) = execute(
+            "SELECT count(*) FROM delivery WHERE message_id = ?"
+            " AND state IN ('held', 'rejected', 'dismissed', 'superseded')",
+            (message,),
+        ).fetchone()
+        if stand or message in decided:
+            tables.salvage.unsure.append(message)
+        else:
+            execute("DELETE FROM message_state WHERE id = ?", (message,))
+            tables.salvage.again.append(message)
+
+
+def _skipped(new: sqlite3.Connection, gone: Sequence[Range], lane_id: int, channel: str, last_seq: int) -> set[int]:
+    """Messages that may have had one of the deliveries which are missing in a lane."""
+    execute = new.execute
+    found: set[int] = set()
+    seq, message = 0, 0
+    end = [(last_seq + 1, 1 << 62)]
+    rows = execute("SELECT seq, message_id FROM delivery WHERE lane = ? ORDER BY seq", (lane_id,)).fetchall()
+    let_go = {one.first: one.last for one in gone if one.what == pruned_ranges.lane(lane_id)}
+    for next_seq, next_message in rows + end:
+        expected = seq + 1
+        while expected in let_go:
+            expected = let_go[expected] + 1
+        if next_seq > expected:
+            found.update(
+                one
+                for (one,) in execute(
+                    "SELECT j.id FROM journal j JOIN message_state s ON s.id = j.id AND s.state = 'mapped'"
+                    " WHERE j.kind = 1 AND j.channel = ? AND j.id BETWEEN ? AND ? AND NOT EXISTS"
+                    " (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.lane = ?)",
+                    (channel, message, next_message, lane_id),
                 )
-            seq, message = next_seq, max(message, next_message)
-        return found
-
-    def _restore_verdicts(self) -> None:
-        """Verdicts that are lost and stand elsewhere too. Text that never became a message must not become one now.
-
-        Never left out: a page of an earlier time, as a damaged log leaves it, can be read and lacks rows all the same.
-        """
-        execute = self._new.execute
-        for row_id, channel, meta, received_us, delivered in execute(
-            "SELECT j.id, j.channel, j.meta, j.received_us, EXISTS (SELECT 1 FROM delivery WHERE message_id = j.id)"
-            " FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND s.id IS NULL"
-        ).fetchall():
-            known = orjson.loads(self._vault.open(meta, "meta", row_id, channel))
-            repeat = Reason.REPEAT.value if "repeat_of" in known else ""
-            if reason := known.get("incomplete"):
-                state = "incomplete"
-            elif reason := known.get("filtered") or repeat:
-                state = "filtered"
-            elif "erased" in known:  # there is nothing in it to process
-                state, reason = "mapped" if delivered else "dismissed", ""
-            elif delivered:
-                state, reason = "mapped", ""
-            elif row_id in self._decided:
-                state, reason = "dismissed", ""
-                self.salvage.unsure.append(row_id)
-            else:
-                continue  # processed anew
-            execute(
-                "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, '', x'')",
-                (row_id, state, reason, received_us),
             )
+        seq, message = next_seq, max(message, next_message)
+    return found
+
+
+def restore_verdicts(tables: Tables, vault: Vault, decided: Collection[int]) -> None:
+    """Verdicts that are lost and stand elsewhere too. Text that never became a message must not become one now.
+
+    Never left out: a page of an earlier time, as a damaged log leaves it, can be read and lacks rows all the same.
+    """
+    execute = tables.new.execute
+    for row_id, channel, meta, received_us, delivered in execute(
+        "SELECT j.id, j.channel, j.meta, j.received_us, EXISTS (SELECT 1 FROM delivery WHERE message_id = j.id)"
+        " FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND s.id IS NULL"
+    ).fetchall():
+        known = orjson.loads(vault.open(meta, "meta", row_id, channel))
+        repeat = Reason.REPEAT.value if "repeat_of" in known else ""
+        if reason := known.get("incomplete"):
+            state = "incomplete"
+        elif reason := known.get("filtered") or repeat:
+            state = "filtered"
+        elif "erased" in known:  # there is nothing in it to process
+            state, reason = "mapped" if delivered else "dismissed", ""
+        elif delivered:
+            state, reason = "mapped", ""
+        elif row_id in decided:
+            state, reason = "dismissed", ""
+            tables.salvage.unsure.append(row_id)
+        else:
+            continue  # processed anew
+        execute(
+            "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, '', x'')",
+            (row_id, state, reason, received_us),
+        )

@@ -9,112 +9,63 @@ from typing import Any
 
 import orjson
 
-from engine.model.clock import Clock, from_us
-from engine.model.errors import ConfigError, IntegrityError
+from engine.model.clock import from_us
+from engine.model.errors import IntegrityError
 from engine.model.records import KIND_MESSAGE
-from engine.store.core import anchor, erased_rows, pruned_ranges
+from engine.store.core import erased_rows, pruned_ranges
+from engine.store.core.anchor import Mark
 from engine.store.core.chain import GENESIS, chain_hash, row_hash
-from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
-from engine.store.core.key_encryption_key import unlock
+from engine.store.core.connecting import DAMAGE
 from engine.store.core.pruned_ranges import Range
-from engine.store.core.vault import Vault, WrappedKey
+from engine.store.core.vault import Vault
 from engine.store.integrity import row_check
 from engine.store.integrity.row_check import Unreadable
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.recovery.salvage.found import Missing, Salvage
+from engine.store.recovery.salvage.found import Missing
 from engine.store.recovery.salvage.leaves import stray_rows
-from engine.store.recovery.salvage.tables import CHUNK_ROWS, Tables, new_journal
+from engine.store.recovery.salvage.tables import CHUNK_ROWS, Tables
 
 Progress = Callable[[int, int], None]
 
 
-class Proven(Tables):
-    """The rows of the journal, and what they say."""
+class JournalRows:
+    """The rows of the damaged journal, and what they say.
 
-    def __init__(
-        self,
-        source: sqlite3.Connection,
-        data: Path,
-        target: Path,
-        reading: anchor.Reading,
-        clock: Clock,
-        progress: Progress,
-    ) -> None:
-        self._source = source
-        self._data = data
-        self._folder = target
-        self._reading = reading
-        self._clock = clock
+    Attributes:
+        gone: ranges that retention has deleted, where the record of it is whole.
+        emptied: rows whose content was erased, where the record of that is whole.
+    """
+
+    def __init__(self, tables: Tables, vault: Vault, mark: Mark | None, progress: Progress) -> None:
+        self._tables = tables
+        self._source = tables.source
+        self._vault = vault
+        self._mark = mark
         self._progress = progress
-        keys = source.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
-        self._vault = Vault(self._find_kek(), [WrappedKey(*row) for row in keys])
-        self._damaged: set[str] = set()
-        self._decided: set[int] = set()  # messages that a person has dismissed, or rejected a delivery of
-        self.salvage = Salvage()
-        self._gone = self._let_go()
-        self._emptied = erased_rows.Vouched()
+        self.gone = _let_go(tables.source)
+        self.emptied = erased_rows.Vouched()
         with suppress(*DAMAGE):
-            self._emptied = erased_rows.vouched(source.execute)
-        self._new = new_journal(target / JOURNAL_NAME)
+            self.emptied = erased_rows.vouched(tables.source.execute)
 
-    def _find_kek(self) -> bytes:
-        expected = self._source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
-        if expected is None:
-            raise sqlite3.DatabaseError("what its key is checked against is not there")
-        try:
-            found = unlock(self._data, expected[0])
-        except (ConfigError, IntegrityError, OSError) as error:
-            raise IntegrityError(
-                "the key of this journal is not at hand: put it back first, for without it nothing is proven"
-            ) from error
-        self._key = found
-        return found.kek
-
-    def _take_meta(self) -> None:
-        self._new.execute("DELETE FROM meta")  # what a new journal is born with
-        for table in ("meta", "data_key"):
-            columns = self._columns(table)
-            rows = self._source.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608 - of the schema
-            for row in rows:
-                self._insert(table, columns, row)
-        # The scan for open work begins anew: what it would skip may be open again.
-        self._new.execute("DELETE FROM meta WHERE name = 'watermark'")
-
-    def _let_go(self) -> list[Range]:
-        """Ranges that retention has deleted, where the record of it is whole."""
-        with suppress(*DAMAGE):  # an older schema has no such table; a damaged one proves nothing
-            select = f"SELECT {row_check.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
-            found: list[Range] = []
-            for one in pruned_ranges.every(self._source.execute):
-                row = self._source.execute(select, (one.record,)).fetchone()
-                if (
-                    row is not None
-                    and pruned_ranges.is_vouched_for(self._source.execute, one)
-                    and not self._is_changed(row)
-                ):
-                    found.append(one)
-            return found
-        return []
-
-    def _ranges_now(self) -> list[Range]:
-        """The same for the new journal, whose chain goes on over what is gone."""
+    def ranges_now(self) -> list[Range]:
+        """The ranges that are gone, for the new journal, whose chain goes on over them."""
         ranges = []
-        for one in self._gone:
+        for one in self.gone:
             if one.what == pruned_ranges.JOURNAL:  # documents are known as gaps, and lanes are numbered anew
-                before = self._new.execute(
+                before = self._tables.new.execute(
                     "SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,)
                 ).fetchone()
                 ranges.append(Range(one.what, one.first, one.last, before[0] if before else GENESIS, 0))
         return ranges
 
-    def _take_journal(self) -> tuple[int, bytes]:
+    def take(self) -> tuple[int, bytes]:
         """Every row that is proven, chained anew; the newest one's number and chain value."""
-        salvage = self.salvage
-        self._take("gap")
-        given_up = dict(self._new.execute("SELECT first_id, last_id FROM gap ORDER BY first_id").fetchall())
-        given_up.update((one.first, one.last) for one in self._gone if one.what == pruned_ranges.JOURNAL)
-        mark = self._reading.mark
-        newest = max(self._largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
+        salvage = self._tables.salvage
+        self._tables.take("gap")
+        given_up = dict(self._tables.new.execute("SELECT first_id, last_id FROM gap ORDER BY first_id").fetchall())
+        given_up.update((one.first, one.last) for one in self.gone if one.what == pruned_ranges.JOURNAL)
+        mark = self._mark
+        newest = max(self._tables.largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
         chain, expected, last_row = GENESIS, 1, 0
         columns = row_check.ROW_COLUMNS.split(", ")
         for row in self._rows_of_the_journal(newest, given_up):
@@ -130,16 +81,16 @@ class Proven(Tables):
                 self._miss(row_id, row_id + 1, given_up, "changed")
                 continue
             own = _hash_of(row)
-            if self._emptied.covers(erased_rows.JOURNAL, row_id, row[9], own):
+            if self.emptied.covers(erased_rows.JOURNAL, row_id, row[9], own):
                 own = row[9]  # as it was before its content was erased
             if own != row[9]:
                 salvage.mended.append(row_id)
             chain, last_row = chain_hash(chain, own), row_id
-            self._insert("journal", columns, (*row[:9], own, chain, *row[11:]))
+            self._tables.insert("journal", columns, (*row[:9], own, chain, *row[11:]))
             salvage.rows += 1
         self._miss(expected, newest + 1, given_up)
         self._progress(newest, newest)
-        self._tell_surroundings()
+        _tell_surroundings(self._tables.new, salvage.missing)
         salvage.lost = sum(one.last - one.first + 1 for one in salvage.missing)
         return last_row, chain
 
@@ -165,7 +116,7 @@ class Proven(Tables):
                 own = b""
                 with suppress(Exception):  # a damaged row may hold values of any type and size
                     own = _hash_of(row)
-                if own == row[9] or self._emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
+                if own == row[9] or self.emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
                     there[row[0] >> 3] |= 1 << (row[0] & 7)
 
         def is_wanted(number: int) -> bool:
@@ -188,7 +139,7 @@ class Proven(Tables):
         """Whether a row's content is not proven, neither by its hash nor by the seals of its columns."""
         with suppress(Exception):  # a damaged row may hold values of any type and size
             own = _hash_of(row)
-            if own == row[9] or self._emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
+            if own == row[9] or self.emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
                 return False
             row_id, kind, channel, size, token, meta, body = *row[:3], row[7], row[8], row[11], row[12]
             self._vault.open(meta, "meta", row_id, channel)
@@ -210,40 +161,63 @@ class Proven(Tables):
         while expected < row_id and expected in given_up:
             expected = given_up[expected] + 1
         if expected < row_id:
-            missing = self.salvage.missing
+            missing = self._tables.salvage.missing
             if missing and missing[-1].last == expected - 1 and missing[-1].why == why:
                 missing[-1].last = row_id - 1
             else:
                 missing.append(Missing(expected, row_id - 1, why))
         return max(expected, row_id)
 
-    def _tell_surroundings(self) -> None:
-        """When the missing rows were received, and which messages of which channels are among them."""
-        execute = self._new.execute
-        channels = [name for (name,) in execute("SELECT DISTINCT channel FROM journal WHERE kind = 1 ORDER BY 1")]
-        for one in self.salvage.missing:
-            before = execute("SELECT received_us FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,))
-            one.after = _instant(before.fetchone())
-            after = execute("SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (one.last,))
-            one.before = _instant(after.fetchone())
-            for channel in channels:
-                (low,) = execute(
-                    "SELECT coalesce(max(seq), 0) FROM journal WHERE kind = 1 AND channel = ? AND id < ?",
-                    (channel, one.first),
-                ).fetchone()
-                (high,) = execute(
-                    "SELECT min(seq) FROM journal WHERE kind = 1 AND channel = ? AND id > ?", (channel, one.last)
-                ).fetchone()
-                if high is not None and high > low + 1:
-                    one.channels[channel] = (low + 1, high - 1)
 
-    def _read_decisions(self) -> None:
-        """Messages about which the audit trail says that nothing more is to be sent: also where their rows are lost."""
-        for row_id, body in self._new.execute("SELECT id, body FROM journal WHERE kind = 3").fetchall():
-            with suppress(IntegrityError, ValueError, AttributeError, TypeError):
-                act = orjson.loads(self._vault.open(body, "body", row_id, ""))
-                if act.get("verb") in ("dismiss", "reject"):
-                    self._decided.update(act["what"].get("messages", ()))
+def _tell_surroundings(new: sqlite3.Connection, rows: list[Missing]) -> None:
+    """When the missing rows were received, and which messages of which channels are among them."""
+    execute = new.execute
+    channels = [name for (name,) in execute("SELECT DISTINCT channel FROM journal WHERE kind = 1 ORDER BY 1")]
+    for one in rows:
+        before = execute("SELECT received_us FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,))
+        one.after = _instant(before.fetchone())
+        after = execute("SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (one.last,))
+        one.before = _instant(after.fetchone())
+        for channel in channels:
+            (low,) = execute(
+                "SELECT coalesce(max(seq), 0) FROM journal WHERE kind = 1 AND channel = ? AND id < ?",
+                (channel, one.first),
+            ).fetchone()
+            (high,) = execute(
+                "SELECT min(seq) FROM journal WHERE kind = 1 AND channel = ? AND id > ?", (channel, one.last)
+            ).fetchone()
+            if high is not None and high > low + 1:
+                one.channels[channel] = (low + 1, high - 1)
+
+
+def decided(new: sqlite3.Connection, vault: Vault) -> set[int]:
+    """Messages about which the audit trail says that nothing more is to be sent: also where their rows are lost."""
+    found: set[int] = set()
+    for row_id, body in new.execute("SELECT id, body FROM journal WHERE kind = 3").fetchall():
+        with suppress(IntegrityError, ValueError, AttributeError, TypeError):
+            act = orjson.loads(vault.open(body, "body", row_id, ""))
+            if act.get("verb") in ("dismiss", "reject"):
+                found.update(act["what"].get("messages", ()))
+    return found
+
+
+def _let_go(source: sqlite3.Connection) -> list[Range]:
+    """Ranges that retention has deleted, where the record of it is whole."""
+    with suppress(*DAMAGE):  # an older schema has no such table; a damaged one proves nothing
+        select = f"SELECT {row_check.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
+        found: list[Range] = []
+        for one in pruned_ranges.every(source.execute):
+            row = source.execute(select, (one.record,)).fetchone()
+            if row is not None and pruned_ranges.is_vouched_for(source.execute, one) and _is_as_stored(row):
+                found.append(one)
+        return found
+    return []
+
+
+def _is_as_stored(row: tuple[Any, ...]) -> bool:
+    with suppress(Exception):  # a damaged row may hold values of any type and size
+        return bool(_hash_of(row) == row[9])
+    return False
 
 
 def _hash_of(row: tuple[Any, ...]) -> bytes:

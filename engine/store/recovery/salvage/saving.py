@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,31 +12,40 @@ from tempfile import TemporaryDirectory
 import orjson
 
 from engine.model.clock import Clock
-from engine.model.errors import DamagedError, StoreError
+from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.store.core import anchor, migrate, wal_repair
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect
 from engine.store.core.durable import sync_folder, sync_way_to
-from engine.store.core.key_encryption_key import Source
+from engine.store.core.key_encryption_key import Found, Source, unlock
 from engine.store.core.lock import SiteLock
 from engine.store.core.new_folder import SALVAGING, raise_if_in_use
 from engine.store.core.pruned_ranges import Range
-from engine.store.core.vault import KEY_NAME, write_kek
+from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.integrity import rollback, verify
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit, pruning
+from engine.store.recovery.salvage import outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
-from engine.store.recovery.salvage.proven import Progress
-from engine.store.recovery.salvage.tables import without_own_indexes
-from engine.store.recovery.salvage.tallies import Tallies
+from engine.store.recovery.salvage.proven import JournalRows, Progress
+from engine.store.recovery.salvage.tables import Tables, without_own_indexes
 
 REPORT_NAME = "salvage.json"
 _VERDICT = (  # that can be believed
     "?2 IN ('mapped', 'filtered', 'dead', 'incomplete', 'dismissed')"
     " AND EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 1)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    reading: anchor.Reading  # the old anchor
+    clock: Clock
+    actor: str
+    because: str
+    progress: Progress
 
 
 def run(
@@ -76,7 +86,7 @@ def _run(
     raise_if_in_use(target)
     lock = SiteLock.acquire(data)
     try:
-        reading = anchor.read(anchor_path or data / ANCHOR_NAME)
+        order = _Order(anchor.read(anchor_path or data / ANCHOR_NAME), clock, actor, because, progress)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         trouble: Exception | None = None
         with TemporaryDirectory(prefix=SALVAGING, dir=target) as scratch:
@@ -87,9 +97,7 @@ def _run(
                     with closing(connect(whole)) as source:
                         if migrate.version(source) > migrate.steps()[-1][0]:
                             migrate.check(source)  # says which version can read it
-                        copy = _Copy(source, data, made, reading, clock, progress)
-                        copy.salvage.hidden = hidden
-                        saved = copy.run(actor, because)
+                        saved = _copy(source, data, made, order, hidden)
                 except DAMAGE as error:
                     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
                         raise StoreError(
@@ -132,58 +140,64 @@ def _readings(path: Path, scratch: Path) -> Iterator[tuple[Path, int]]:
     yield path, 0
 
 
-class _Copy(Tallies):
-    """One salvage, step by step; the order matters, for later steps ask what earlier ones have found."""
-
-    def run(self, actor: str, because: str) -> Salvage:
-        with closing(self._new):
-            execute = self._new.execute
-            execute("BEGIN IMMEDIATE")
-            self._take_meta()
-            last_id, chain = self._take_journal()
-            self._read_decisions()
-            for table in self._memories():
-                self._take(table)
-            self._take("message_state", _VERDICT)
-            self._take_documents()
-            self._take("lane")
-            self._pause_lanes()
-            self._take_deliveries()
-            self._restore_verdicts()
-            self._process_again()
-            self._claim_reports()
-            self._number_lanes()
-            self._count_channels()
-            self._take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
-            without_own_indexes(self._new)
-            execute("COMMIT")
-            (journal_id,) = execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
-            gone = self._ranges_now()
-        self._copy_key()
-        Anchor(self._folder / ANCHOR_NAME, journal_id, last_id, chain, self._vault.anchor_seal).close()
-        self.salvage.damaged = sorted(self._damaged)
-        self._note(actor, because, gone)
-        self.salvage.findings = [str(found) for found in verify.run(self._folder, deep=True)]
-        (self._folder / REPORT_NAME).write_bytes(orjson.dumps(self.salvage.as_json(), option=orjson.OPT_INDENT_2))
-        return self.salvage
-
-    def _copy_key(self) -> None:
-        """The key goes with the journal, where it is a file beside it."""
-        if self._key.source in (Source.FILE, Source.NEW_FILE, Source.OLD_FILE):
-            write_kek(self._folder / KEY_NAME, self._key.kek)
-
-    def _note(self, actor: str, because: str, gone: list[Range]) -> None:
-        """The act, and the gaps that it stands for; and the record of what was let go."""
-        journal = Journal.open(self._folder, clock=self._clock)
-        try:
-            journal.run_alone(partial(_note_gaps, self.salvage, self._reading, actor, because, gone))
-        finally:
-            journal.close()
+def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, hidden: int) -> Salvage:
+    """Make the new journal in ``folder``, step by step; later steps ask what earlier ones have found."""
+    wrapped = source.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
+    key = _key(source, data)
+    vault = Vault(key.kek, [WrappedKey(*row) for row in wrapped])
+    salvage = Salvage(hidden=hidden)
+    tables = Tables(source, folder / JOURNAL_NAME, salvage)
+    with closing(tables.new) as new:
+        rows = JournalRows(tables, vault, order.reading.mark, order.progress)
+        new.execute("BEGIN IMMEDIATE")
+        tables.take_meta()
+        last_id, chain = rows.take()
+        decided = proven.decided(new, vault)
+        for table in tables.memories():
+            tables.take(table)
+        tables.take("message_state", _VERDICT)
+        outgoing.take_documents(tables, rows.emptied)
+        tables.take("lane")
+        tallies.pause_lanes(new)
+        outgoing.take_deliveries(tables, vault)
+        outgoing.restore_verdicts(tables, vault, decided)
+        outgoing.process_again(tables, rows.gone, decided)
+        outgoing.claim_reports(new, order.clock.now_us())
+        tallies.number_lanes(new)
+        tallies.count_channels(tables, all_may_be_gone=bool(rows.gone))
+        tables.take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
+        without_own_indexes(new)
+        new.execute("COMMIT")
+        (journal_id,) = new.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
+        gone = rows.ranges_now()
+    if key.source in (Source.FILE, Source.NEW_FILE, Source.OLD_FILE):  # a file beside the journal goes with it
+        write_kek(folder / KEY_NAME, key.kek)
+    Anchor(folder / ANCHOR_NAME, journal_id, last_id, chain, vault.anchor_seal).close()
+    salvage.damaged = sorted(tables.damaged)
+    journal = Journal.open(folder, clock=order.clock)
+    try:
+        journal.run_alone(partial(_note_gaps, salvage, order, gone))
+    finally:
+        journal.close()
+    salvage.findings = [str(found) for found in verify.run(folder, deep=True)]
+    (folder / REPORT_NAME).write_bytes(orjson.dumps(salvage.as_json(), option=orjson.OPT_INDENT_2))
+    return salvage
 
 
-def _note_gaps(
-    salvage: Salvage, reading: anchor.Reading, actor: str, because: str, gone: list[Range], batch: Batch
-) -> int:
+def _key(source: sqlite3.Connection, data: Path) -> Found:
+    expected = source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
+    if expected is None:
+        raise sqlite3.DatabaseError("what its key is checked against is not there")
+    try:
+        return unlock(data, expected[0])
+    except (ConfigError, IntegrityError, OSError) as error:
+        raise IntegrityError(
+            "the key of this journal is not at hand: put it back first, for without it nothing is proven"
+        ) from error
+
+
+def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch) -> int:
+    """The act, and the gaps that it stands for; and the record of what was let go."""
     newest = max((one.last for one in salvage.missing), default=0)
     batch.last_id = max(batch.last_id, newest)
     ranges = [(one.first, one.last) for one in salvage.missing]
@@ -191,10 +205,10 @@ def _note_gaps(
         "rows": salvage.rows,
         "missing": ranges,
         "mended": salvage.mended,
-        "chain_before": reading.mark.chain.hex() if reading.mark else "",
-        "because": because,
+        "chain_before": order.reading.mark.chain.hex() if order.reading.mark else "",
+        "because": order.because,
     }
-    act = audit.note(batch, actor, "salvage", what)
+    act = audit.note(batch, order.actor, "salvage", what)
     for first, last in _joined(ranges):
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (first, last, act))
     rollback.begin_history(batch, act)

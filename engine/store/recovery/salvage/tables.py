@@ -29,44 +29,60 @@ _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "chan
 
 
 class Tables:
-    """Rows of the damaged journal, and the new one that takes them."""
+    """Rows of the damaged journal, and the new one that takes them.
 
-    salvage: Salvage
-    _source: sqlite3.Connection
-    _new: sqlite3.Connection
-    _damaged: set[str]  # tables of which some rows could not be read
+    Attributes:
+        damaged: tables of which some rows could not be read.
+    """
 
-    def _memories(self) -> list[str]:
+    def __init__(self, source: sqlite3.Connection, target: Path, salvage: Salvage) -> None:
+        self.source = source
+        self.salvage = salvage
+        self.damaged: set[str] = set()
+        self.new = new_journal(target)
+
+    def memories(self) -> list[str]:
         """Tables that are copied as they are. One that this module does not know must not be forgotten."""
-        names = [name for (name,) in self._new.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        names = [name for (name,) in self.new.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         unknown = sorted(set(names) - set(_OWN) - set(_MEMORIES))
         if unknown:
             raise StoreError(f"nothing says how to salvage the tables {', '.join(unknown)}: a fault of this version")
         return [name for name in _MEMORIES if name in names]
 
-    def _take(self, table: str, where: str = "1") -> None:
+    def take(self, table: str, where: str = "1") -> None:
         """Copy the readable rows for which ``where`` holds; ``?1`` and ``?2`` are the row's first columns."""
-        columns = self._columns(table)
-        for row in self._rows(table, columns) if columns else ():
-            if where == "1" or self._new.execute(f"SELECT {where}", row[: 2 if "?2" in where else 1]).fetchone()[0]:
-                self._insert(table, columns, row)
+        columns = self.columns(table)
+        for row in self.rows(table, columns) if columns else ():
+            if where == "1" or self.new.execute(f"SELECT {where}", row[: 2 if "?2" in where else 1]).fetchone()[0]:
+                self.insert(table, columns, row)
             else:
-                self._damaged.add(table)
+                self.damaged.add(table)
 
-    def _rows(self, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    def rows(self, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
         """The readable rows of a table; that some are not is noted."""
         self.salvage.tables.setdefault(table, 0)
-        info = self._new.execute(f"PRAGMA table_info({table})").fetchall()
+        info = self.new.execute(f"PRAGMA table_info({table})").fetchall()
         key = [row[1] for row in sorted(info, key=lambda row: row[5]) if row[5]]
         if len(key) == 1 and any(row[1] == key[0] and row[2] == "INTEGER" for row in info):
-            last = self._largest(table, key[0])
-            for row in row_check.read_rows(self._source, 1, last, ", ".join(columns), table, key[0]):
+            last = self.largest(table, key[0])
+            for row in row_check.read_rows(self.source, 1, last, ", ".join(columns), table, key[0]):
                 if isinstance(row, Unreadable):
-                    self._damaged.add(table)
+                    self.damaged.add(table)
                 else:
                     yield row
         else:
             yield from self._from_both_ends(table, columns, key)
+
+    def take_meta(self) -> None:
+        """Copy what the journal says of itself, and its wrapped keys; unlike a row of a table, none may be missing."""
+        self.new.execute("DELETE FROM meta")  # what a new journal is born with
+        for table in ("meta", "data_key"):
+            columns = self.columns(table)
+            rows = self.source.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608 - of the schema
+            for row in rows:
+                self.insert(table, columns, row)
+        # The scan for open work begins anew: what it would skip may be open again.
+        self.new.execute("DELETE FROM meta WHERE name = 'watermark'")
 
     def _from_both_ends(self, table: str, columns: list[str], key: list[str]) -> Iterator[tuple[Any, ...]]:
         """A table without numbers: forwards to the damaged page, and backwards to it."""
@@ -75,46 +91,46 @@ class Tables:
             by = ", ".join(f"{name} {order}" for name in key)
             query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY {by}"  # noqa: S608 - of the schema
             try:
-                for row in self._source.execute(query):
+                for row in self.source.execute(query):
                     names = row[: len(key)]
                     if names not in found:
                         found.add(names)
                         yield row
             except DAMAGE:
-                self._damaged.add(table)
+                self.damaged.add(table)
             else:
                 return
 
-    def _largest(self, table: str, key: str = "id") -> int:
+    def largest(self, table: str, key: str = "id") -> int:
         """A table's largest number, also where the way to it is damaged: then what the rows before it say."""
         with suppress(*DAMAGE):
-            return int(self._source.execute(f"SELECT coalesce(max({key}), 0) FROM {table}").fetchone()[0])  # noqa: S608 - of the schema
-        self._damaged.add(table)
+            return int(self.source.execute(f"SELECT coalesce(max({key}), 0) FROM {table}").fetchone()[0])  # noqa: S608 - of the schema
+        self.damaged.add(table)
         empty, last, first = 0, 0, 1
         while empty < BLIND_CHUNKS:
-            rows = row_check.read_rows(self._source, first, first + CHUNK_ROWS - 1, key, table, key)
+            rows = row_check.read_rows(self.source, first, first + CHUNK_ROWS - 1, key, table, key)
             newest = max((row[0] for row in rows if not isinstance(row, Unreadable)), default=0)
             empty = 0 if newest else empty + 1
             last = max(last, newest)
             first += CHUNK_ROWS
         return last
 
-    def _has(self, table: str, row_id: Any) -> bool:
-        return self._new.execute(f"SELECT 1 FROM {table} WHERE id = ?", (row_id,)).fetchone() is not None  # noqa: S608 - of the schema
+    def has(self, table: str, row_id: Any) -> bool:
+        return self.new.execute(f"SELECT 1 FROM {table} WHERE id = ?", (row_id,)).fetchone() is not None  # noqa: S608 - of the schema
 
-    def _columns(self, table: str) -> list[str]:
+    def columns(self, table: str) -> list[str]:
         """Those that both journals have: the damaged one may be of an earlier version."""
-        theirs = {row[1] for row in self._source.execute(f"PRAGMA table_info({table})")}
-        return [row[1] for row in self._new.execute(f"PRAGMA table_info({table})") if row[1] in theirs]
+        theirs = {row[1] for row in self.source.execute(f"PRAGMA table_info({table})")}
+        return [row[1] for row in self.new.execute(f"PRAGMA table_info({table})") if row[1] in theirs]
 
-    def _insert(self, table: str, columns: list[str], row: tuple[Any, ...]) -> None:
+    def insert(self, table: str, columns: list[str], row: tuple[Any, ...]) -> None:
         try:
-            self._new.execute(
+            self.new.execute(
                 f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(row))})",  # noqa: S608 - of the schema
                 row,
             )
         except sqlite3.IntegrityError:  # a value that its column or a unique index does not allow: a damaged row
-            self._damaged.add(table)
+            self.damaged.add(table)
         else:
             self.salvage.tables[table] = self.salvage.tables.get(table, 0) + 1
 
