@@ -36,6 +36,11 @@ APART = (("engine.mapping", "engine.store"),)
 # A mapping knows no configuration of a site, but the reader of YAML and the table of adapters.
 OF_CONFIG_IN_MAPPING = {"engine.config.yaml_nodes", "engine.config.registry"}
 
+# Each is one class cut into files by inheritance, still.
+CUT_BY_INHERITANCE = ("engine.mapping.compiler.", "engine.store.journal", "engine.store.queries")
+# A kind of error, or of settings, is a kind of another one: these classes have no work to share out.
+KINDS_OF = {("engine.model.errors", "LabRelayError"), ("engine.config.values", "Model")}
+
 IMPURE_MODULES = names(
     "asyncio concurrent ctypes fcntl glob http io logging multiprocessing os pathlib pickle random requests secrets "
     "select selectors shutil signal socket socketserver sqlite3 ssl subprocess tempfile threading time urllib"
@@ -230,6 +235,59 @@ def test_no_module_is_named_for_nothing() -> None:
     assert [
         name for name in {**ENGINE, **ADAPTERS} if name.rsplit(".", 1)[-1] in ("utils", "helpers", "common", "misc")
     ] == []
+
+
+def test_no_class_is_cut_into_files_by_inheritance() -> None:
+    """A class has at most two levels of our own bases, and at most two of them side by side: what it needs, it is
+    given, and so its file says it."""
+    found = classes()
+    cut = [
+        f"{module}.{name}"
+        for module, name in found
+        if not module.startswith(CUT_BY_INHERITANCE)
+        and not KINDS_OF & set(bases_of((module, name)))
+        and (len(found[module, name]) > 2 or levels((module, name)) > 2)
+    ]
+    assert cut == []
+
+
+Class = tuple[str, str]  # module, name
+
+
+@cache
+def classes() -> dict[Class, list[Class]]:
+    """Every class of the product, with its bases among them."""
+    found: dict[Class, list[Class]] = {}
+    for module, path in {**ENGINE, **ADAPTERS}.items():
+        known = {
+            alias.asname or alias.name: (node.module or "", alias.name)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                found[module, node.name] = [_class_named(base, module, known) for base in node.bases]
+    return {one: [base for base in bases if base in found] for one, bases in found.items()}
+
+
+def _class_named(base: ast.expr, module: str, known: dict[str, Class]) -> Class:
+    if isinstance(base, ast.Subscript):
+        return _class_named(base.value, module, known)
+    if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
+        return ".".join(known.get(base.value.id, ("", base.value.id))), base.attr
+    return known.get(base.id, (module, base.id)) if isinstance(base, ast.Name) else ("", "")
+
+
+def bases_of(one: Class) -> Iterator[Class]:
+    """All of them, with those of its bases."""
+    for base in classes()[one]:
+        yield base
+        yield from bases_of(base)
+
+
+def levels(one: Class) -> int:
+    return max((1 + levels(base) for base in classes()[one]), default=0)
 
 
 def _for_types_only(path: Path, module: str) -> bool:
