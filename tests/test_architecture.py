@@ -19,7 +19,7 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CONTRACT = {f"engine.model.{name}" for name in ("link_events", "message", "errors", "reasons", "values")}
+CONTRACT = {f"engine.model.{name}" for name in ("link_events", "message", "errors", "reasons", "values", "tables")}
 CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock"}
 
 # The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.
@@ -58,6 +58,7 @@ DATA_FOLDERS = (
     "requirements",
     "samples",
     "systemd",
+    "engine/mapping/data",
     "engine/store/schema",
 )
 

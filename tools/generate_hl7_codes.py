@@ -1,4 +1,4 @@
-"""Write engine/mapping/hl7_codes.py: the codes of the HL7 v2 tables that FHIR R4 publishes as code systems.
+"""Write engine/mapping/data/hl7_codes.txt: the codes of the HL7 v2 tables that FHIR R4 publishes as code systems.
 
     python tools/generate_hl7_codes.py DEFINITIONS_FOLDER
 
@@ -11,32 +11,15 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-OUTPUT = Path(__file__).parents[1] / "engine" / "mapping" / "hl7_codes.py"
+OUTPUT = Path(__file__).parents[1] / "engine" / "mapping" / "data" / "hl7_codes.txt"
 SEPARATOR = "|"
 
-HEAD = '''"""Codes of HL7 v2 tables. Made by tools/generate_hl7_codes.py; do not edit.
-
-Source: the code systems of HL7 v2 tables as published with FHIR R4 (HL7, CC0). Many tables are the user's own to
-extend; a code that a site added is none of the published system all the same.
-
-A line is a table and its codes.
+HEAD = """\
+# Codes of HL7 v2 tables. Made by tools/generate_hl7_codes.py; do not edit.
+# Source: the code systems of HL7 v2 tables as published with FHIR R4 (HL7, CC0). Many tables are the user's own to
+# extend; a code that a site added is none of the published system all the same.
+# `engine/mapping/hl7_codes.py` reads it. A line is a table and its codes.
 """
-
-from functools import cache
-
-_TABLES = r"""
-'''
-FOOT = '''"""  # noqa: E501  (one table a line)
-
-_CODES = {line.partition("|")[0]: line for line in _TABLES.split("\\n") if line}
-
-
-@cache
-def codes_of(table: str) -> frozenset[str] | None:
-    """The codes of a table, as `v2-0203`; None where FHIR publishes none."""
-    line = _CODES.get(table)
-    return frozenset(line.split("|")[1:]) if line is not None else None
-'''
 
 
 def lines(folder: Path) -> Iterator[str]:
@@ -56,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    OUTPUT.write_text(HEAD + "\n".join(sorted(lines(folder))) + "\n" + FOOT, encoding="utf-8")
+    OUTPUT.write_text(HEAD + "\n".join(sorted(lines(folder))) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

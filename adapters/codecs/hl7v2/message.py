@@ -4,8 +4,8 @@ Pure.
     message  = segment { CR segment }        LF and CRLF are read as CR; empty lines and a byte order mark are skipped
     segment  = name { | field }              split here; repetitions, components and escapes when they are read
 
-Its parts: `hl7v2_header` (MSH from the bytes), `hl7v2_batch` (several messages in one block), `hl7v2_charset`,
-`hl7v2_grammar` (who belongs to whom), `hl7v2_text` (components, escapes), `hl7v2_ack`. Source: HL7 v2.5 chapter 2.
+Its parts: `header` (MSH from the bytes), `batch` (several messages in one block), `charset`, `grammar` and `binding`
+(who belongs to whom), `text` (components, escapes), `acknowledgement`. Source: HL7 v2.5 chapter 2.
 """
 
 import re
@@ -19,8 +19,9 @@ from adapters.codecs.hl7v2.acknowledgement import (
     read_ack,
 )
 from adapters.codecs.hl7v2.batch import batch_warnings, split
+from adapters.codecs.hl7v2.binding import bind
 from adapters.codecs.hl7v2.charset import decode
-from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, bind, structure_for, structure_without_event
+from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, structure_for, structure_without_event
 from adapters.codecs.hl7v2.header import BAD_DELIMITERS, NO_MSH, Msh, header, message_type, read_msh
 from adapters.codecs.hl7v2.text import components, escape, repetitions, subcomponents, unescape
 from adapters.codecs.hl7v2.types import event_code, structure_code, type_code
@@ -40,10 +41,8 @@ __all__ = [
     "escape",
     "header",
     "parse",
-    "path_problem",
     "read_ack",
     "repetitions",
-    "segment_fields",
     "split",
     "structure_for",
     "subcomponents",
@@ -104,22 +103,6 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
         warnings=warnings + misplaced if misplaced else warnings,
         repeats=bool(delimiters.repetition) and text.count(delimiters.repetition) > 1,  # one is in MSH-2
     )
-
-
-def path_problem(segment: str, field: int = 0, component: int = 0, subcomponent: int = 0) -> str:
-    """For the linter: why a path cannot be right, or empty. See `hl7v2_paths`."""
-    from adapters.codecs.hl7v2 import (
-        paths as hl7v2_paths,  # the table is of no use to a daemon that only reads messages
-    )
-
-    return hl7v2_paths.path_problem(segment, field, component, subcomponent)
-
-
-def segment_fields() -> dict[str, int]:
-    """For the linter: every segment of the standard, and how many fields it has."""
-    from adapters.codecs.hl7v2 import paths as hl7v2_paths
-
-    return {name: len(hl7v2_paths.field_types(name)) for name in hl7v2_paths.segment_names()}
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ a field that holds plain text by the standard may well be divided by an analyzer
 
 from functools import cache
 
-from adapters.codecs.hl7v2 import fields as hl7v2_fields
+from engine.model.tables import table_lines
 
 VARIES = "*"
 WITHDRAWN = "-"
@@ -15,17 +15,12 @@ WITHDRAWN = "-"
 
 @cache
 def _segments() -> dict[str, tuple[str, ...]]:
-    return _table(hl7v2_fields.SEGMENTS)
+    return _table("segments.txt")
 
 
 @cache
 def _data_types() -> dict[str, tuple[str, ...]]:
-    return _table(hl7v2_fields.DATA_TYPES)
-
-
-def segment_names() -> frozenset[str]:
-    """Every segment that a version of the standard knows."""
-    return frozenset(_segments())
+    return _table("data_types.txt")
 
 
 def field_types(segment: str) -> tuple[str, ...]:
@@ -56,5 +51,6 @@ def path_problem(segment: str, field: int = 0, component: int = 0, subcomponent:
     return ""
 
 
-def _table(text: str) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(types.split()) for name, _, types in (line.partition(": ") for line in text.splitlines())}
+def _table(name: str) -> dict[str, tuple[str, ...]]:
+    lines = table_lines(__file__, name)
+    return {name: tuple(types.split()) for name, _, types in (line.partition(": ") for line in lines)}

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from adapters.codecs.hl7v2.binding import bind
 from adapters.codecs.hl7v2.charset import codec_for
-from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, bind, structure_for
+from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, structure_for
 from adapters.codecs.hl7v2.paths import component_types, field_types, path_problem
 from adapters.codecs.hl7v2.text import LINE_BREAK, escape
 from engine.model.errors import ContentError

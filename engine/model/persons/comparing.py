@@ -20,10 +20,10 @@ birth date does not help.
 
 from enum import IntEnum
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from engine.model.persons.record import Name, Person
+from engine.model.tables import table_lines
 
 Verdict = Literal["same", "nothing_to_compare", "flagged", "conflict"]
 SAME: Verdict = "same"
@@ -31,7 +31,6 @@ NOTHING: Verdict = "nothing_to_compare"
 FLAGGED: Verdict = "flagged"
 CONFLICT: Verdict = "conflict"
 
-SPELLINGS = Path(__file__).with_name("spellings.txt")
 EDITED_FROM = 5  # letters: one edit makes another name of a shorter one (ANIL, SUNIL; RITA, GITA)
 CUT_FROM = 4  # letters that are left of a name cut short
 
@@ -146,5 +145,5 @@ def _one_edit(one: str, other: str) -> bool:
 @cache
 def _spellings() -> dict[str, str]:
     """Word -> the first of its line in the table of spellings."""
-    lines = SPELLINGS.read_text(encoding="utf-8").splitlines()
-    return {word: words[0] for line in lines if not line.startswith("#") for words in [line.split()] for word in words}
+    lines = table_lines(__file__, "spellings.txt")
+    return {word: words[0] for words in map(str.split, lines) for word in words}

@@ -11,6 +11,7 @@ from hatchling.build import build_wheel
 from engine.config import site
 
 CHECKOUT = Path(__file__).parents[3]
+PACKAGES = ("adapters", "engine")
 
 
 def test_the_checkout_comes_before_an_installed_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,4 +48,6 @@ def test_the_wheel_carries_code_and_data(tmp_path: Path) -> None:
         assert any(entry.startswith(f"labrelay_data/{folder}/") for entry in names), folder
     assert {"engine/__main__.py", "engine/config/load.py", "adapters/codecs/hl7v2/mllp.py"} <= names
     assert any(entry.startswith("engine/store/schema/") and entry.endswith(".sql") for entry in names)
+    tables = {str(path.relative_to(CHECKOUT)) for room in PACKAGES for path in (CHECKOUT / room).rglob("*.txt")}
+    assert {"engine/mapping/data/r4.txt", "adapters/codecs/hl7v2/grammar.txt"} <= tables <= names
     assert not any(entry.startswith(("tests/", "tools/", "var/")) for entry in names)

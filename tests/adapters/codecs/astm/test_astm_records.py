@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.codecs.astm import fields
 from adapters.codecs.astm import records as astm_records
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Parsed
 from engine.model.reasons import Reason
+from engine.model.tables import table_lines
 
 H = "H|\\^&|77||Demo^1.0|||||||P|LIS2-A2|20260301101530"
 
@@ -382,6 +384,15 @@ def test_unescape_never_raises_and_ignores_plain_text(text: str) -> None:
 def test_the_field_table_counts_the_type_letter_as_field_one(record: str, number: int, name: str) -> None:
     assert astm_records.FIELDS[record][number] == name
     assert astm_records.FIELDS[record][1] == "record type"
+
+
+def test_the_lines_of_the_field_table_are_numbered_in_sequence() -> None:
+    lines = [
+        f"{record}-{number} {name}" if number else f"{record} {name}"
+        for record, names in astm_records.FIELDS.items()
+        for number, name in enumerate(names)
+    ]
+    assert table_lines(fields.__file__, "fields.txt") == lines
 
 
 @pytest.mark.parametrize(
