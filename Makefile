@@ -12,13 +12,14 @@ BUNDLE ?=
 FAULTS ?=
 SESSIONS ?= 10000
 HISTORIES ?=
+SIZE ?=
 FUZZ ?=
 VALIDATION := .validation
 E2E := .e2e
 E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
-.PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants coverage sessions histories fuzz faults soak check format lock bundle image-check install uninstall clean
+.PHONY: help setup setup-dev demo test validate validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -118,6 +119,9 @@ $(VENV)/.fuzz: requirements/fuzz.lock $(VENV)/.dev
 
 fuzz: $(VENV)/.fuzz  ## parsers under a coverage-guided fuzzer, a minute each; FUZZ="--seconds 600 --target hl7 --keep"
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
+size: | $(BIN)/python  ## lines of code by folder, and figures of the shape; SIZE="--against COMMIT" compares
+	@$(BIN)/python tools/size.py $(SIZE)
 
 format: setup-dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
