@@ -10,8 +10,9 @@ people. A test runs the check, so a page cannot come to say what is no longer tr
 import argparse
 import re
 import sys
-import typing
+import textwrap
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from engine.commands.shared.output import EXIT_WORDS  # noqa: E402
 from engine.config import (  # noqa: E402
     channel,
     destination,
+    destination_auth,
+    destination_base,
     downtime,
     keeping,
     later,
@@ -40,13 +43,13 @@ from engine.config import (  # noqa: E402
     source_tee,
     source_text,
 )
-from engine.config.problems import words  # noqa: E402
+from engine.config.problems import alternatives, words  # noqa: E402
 from engine.diagnostics.packs import packs  # noqa: E402
 from engine.mapping.hold_rules import names  # noqa: E402
 from engine.model.reasons import Reason  # noqa: E402
 from engine.model.units import HostPort, duration_text, size_text  # noqa: E402
 
-PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 # -- configuration -------------------------------------------------------------------------------------------------
@@ -63,25 +66,21 @@ def site_keys() -> Iterator[str]:
 
 
 def destination_keys() -> Iterator[str]:
-    yield from block("Every destination", destination.DestinationBase, intro=False)
-    for model in (
-        destination.FhirDestination,
-        destination.HttpDestination,
-        destination.MllpDestination,
-        destination.FileDestination,
-        destination.MqttDestination,
-        destination.S3Destination,
-    ):
-        kind = typing.get_args(model.model_fields["kind"].annotation)[0]
-        yield from block(f"`kind: {kind}`", model, skip=destination.DestinationBase.model_fields)
-    yield from block("`retry:`", destination.RetryConfig)
-    yield from block("`breaker:`", destination.BreakerConfig)
+    yield from block("Every destination", destination_base.DestinationBase, intro=False)
+    for kind, model in destination.KINDS.items():
+        yield from block(f"`kind: {kind}`", model, skip=destination_base.DestinationBase.model_fields)
+    yield from block("`retry:`", destination_base.RetryConfig)
+    yield from block("`breaker:`", destination_base.BreakerConfig)
     yield from block("An entry of `expected_downtime:`", downtime.DowntimeWindow)
-    yield from block("`auth: {basic: ...}`", destination.BasicAuth)
-    yield from block("`auth: {bearer: ...}`", destination.BearerAuth)
-    yield from block("`auth: {oauth2: ...}`", destination.OAuth2Auth)
-    yield from block("`auth: {hmac: ...}`", destination.HmacAuth)
+    for way, field in destination_auth.AuthConfig.model_fields.items():
+        yield from block(f"`auth: {{{way}: ...}}`", alternatives(field.annotation)[""])
     yield from block("`tls:` of a destination", source.ConnectTls)
+
+
+def destination_example(kind: str) -> Iterator[str]:
+    yield from ("```yaml", "destinations:")
+    yield textwrap.indent(destination.KINDS[kind].example, "  ").rstrip()
+    yield "```"
 
 
 def channel_keys() -> Iterator[str]:
@@ -269,6 +268,7 @@ def cell(text: str) -> str:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "site-keys": site_keys,
     "destination-keys": destination_keys,
+    **{f"destination-{kind}": partial(destination_example, kind) for kind in destination.KINDS},
     "channel-keys": channel_keys,
     "source-keys": source_keys,
     "pack-keys": pack_keys,

@@ -8,11 +8,10 @@ from engine.actions.replay_messages import Order
 from engine.actions.selection import PAGE, REPLAY_STATES, Replayable, Selection, chunks, replay_states, replayable
 from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, answer
 from engine.config.load import Site
+from engine.mapping.targets import MEDIA_TYPES
 from engine.model.errors import LabRelayError
-from engine.processing.formats import MEDIA_TYPES
 
 MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its act lists them
-FHIR = "application/fhir+json"
 
 
 async def replay_documents(
@@ -109,7 +108,7 @@ def media_type_of(site: Site, destination: str) -> str:
     config = site.config.destinations.get(destination)
     if config is None:
         raise LabRelayError(f"there is no destination {destination}; known: {', '.join(site.config.destinations)}")
-    return {"fhir": FHIR, "mllp": MEDIA_TYPES["hl7v2"]}.get(config.kind, "")
+    return MEDIA_TYPES.get(config.takes, "")
 
 
 def _order(selection: Selection, found: Replayable, to: str, takes: str, rate: float) -> Order:

@@ -341,12 +341,11 @@ def _of_trial(name: str, tried: "Tried") -> Remark | None:
 
 
 async def _probe(site: Site) -> list[Remark]:
-    from engine.config import registry
     from engine.model.clock import SystemClock
 
     async def one(name: str) -> Remark | None:
         config = site.config.destinations[name]
-        destination = registry.load(registry.DESTINATIONS, config.kind).build(name, config, SystemClock())
+        destination = config.build(name, SystemClock())
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await destination.start()

@@ -200,7 +200,7 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
         name=path.stem,
         place=place,
         line=line,
-        destinations={name: one.kind for name, one in site.config.destinations.items()},
+        destinations={name: one.takes for name, one in site.config.destinations.items()},
         taken={one.listen.port for one in sources if isinstance(one, TcpPart) and one.listen is not None},
     )
     try:

@@ -234,18 +234,9 @@ def _told(session: Session, wanted: Wanted, plan: Plan, done: Mapping[str, int],
 
 def _folders(site: "Site", channels: set[str]) -> list[str]:
     """Folders on this machine that have files of what was erased: nothing in them is LabRelay's to delete."""
-    from engine.config.destination import FileDestination
-    from engine.config.source_folder import FolderPart
-
-    found: dict[str, None] = {}
-    for name in sorted(channels & site.channels.keys()):
-        source = site.channels[name].source
-        if isinstance(source, FolderPart):
-            found |= dict.fromkeys(map(str, (source.folder, source.finished_folder, source.failed_folder)))
-    for destination in site.config.destinations.values():
-        if isinstance(destination, FileDestination):
-            found[str(destination.folder)] = None
-    return list(found)
+    sources = [site.channels[name].source for name in sorted(channels & site.channels.keys())]
+    ends = (*sources, *site.config.destinations.values())
+    return list(dict.fromkeys(str(folder) for end in ends for folder in end.folders))
 
 
 def _void_leases(batch: Any) -> None:

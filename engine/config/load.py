@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 from pydantic import ValidationError
 
 from engine.config.channel import ChannelConfig
+from engine.config.destination import KINDS
 from engine.config.exposed import exposed, open_to_all
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
@@ -264,6 +265,8 @@ class _Loader:
     def _check_names(self, site: Node, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         block = site.get("destinations")
         destinations = list(block.keys()) if block is not None and block.kind == "map" else []
+        kinds = {name: KINDS.get(_value(block, name, "kind")) for name in destinations}
+        takes_fhir = {name for name, kind in kinds.items() if kind is not None and kind.takes == "fhir"}
         mappings = _mapping_names(search_path(self._folder, "mappings"))
         for name, channel in channels.items():
             for at, route in enumerate(channel.routes):
@@ -274,7 +277,7 @@ class _Loader:
                             f"; known: {', '.join(destinations)}" if destinations else "; add it to the site's file"
                         )
                         self._add(walk(nodes[name], path), path[:3], f"unknown destination '{destination}'{hint}")
-                    elif route.mapping is None and _value(block, destination, "kind") == "fhir":
+                    elif route.mapping is None and destination in takes_fhir:
                         path = ("routes", at, "to", position)
                         text = f"'{destination}' takes FHIR, and this route has no mapping; give it one"
                         self._add(walk(nodes[name], path), path[:3], text)

@@ -12,7 +12,6 @@ What such a module offers, by its table:
     TEES          ``listeners(source)``: what makes a new `engine.model.ports.TeeLink` for each connection
     TRANSPORTS    ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
                   ``ports()`` and ``look(device)``
-    DESTINATIONS  ``build(name, config, clock)``: an `engine.model.ports.Destination`
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
     DIALECTS      ``adapt(parsed)``, see `adapters.dialects`
 
@@ -66,14 +65,6 @@ DIALECTS: dict[str, str] = {
     "siemens-clinitek": "adapters.dialects.siemens_clinitek",
     "siemens-dca-vantage": "adapters.dialects.siemens_dca_vantage",
     "sysmex": "adapters.dialects.sysmex",
-}
-DESTINATIONS = {
-    "fhir": "adapters.destinations.fhir_rest",
-    "http": "adapters.destinations.http_out",
-    "mllp": "adapters.destinations.mllp_out",
-    "mqtt": "adapters.destinations.mqtt_out",
-    "s3": "adapters.destinations.s3_out",
-    "file": "adapters.destinations.file_out",
 }
 LOG_INS = {
     "jwt": "adapters.destinations.http.jwt",

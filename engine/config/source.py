@@ -17,6 +17,7 @@ are, so there is one model per link.
 A model is put together of a transport's part and a link's part.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -125,6 +126,11 @@ class Source(Model):
     def place(self) -> str:
         """Where it listens, what it connects to, or which device or folder it reads: for people and logs."""
         return ""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of this machine that it reads files from, or puts them into."""
+        return ()
 
     @property
     def reads_as(self) -> str:

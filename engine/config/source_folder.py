@@ -73,6 +73,10 @@ class FolderPart(Model):
         return self.failed or self.folder / "failed"
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.folder, self.finished_folder, self.failed_folder)
+
+    @property
     def reads_as(self) -> str:
         return READS_AS if self.format == "text" else self.format
 
@@ -96,7 +100,6 @@ class FolderPart(Model):
             raise PydanticCustomError("folder", "layout is for format: text; take one of them out")
         if "/" in self.marker or (self.marker and not self.marker.startswith((".", "-", "_"))):
             raise PydanticCustomError("folder", "marker is an ending, as .ok")
-        folders = {self.folder, self.finished_folder, self.failed_folder}
-        if len(folders) < 3:
+        if len(set(self.folders)) < 3:
             raise PydanticCustomError("folder", "folder, finished and failed are three folders; give each its own")
         return self

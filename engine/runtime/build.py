@@ -42,7 +42,6 @@ from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.runtime.worker.destination import Deliverer, RemoteDestination
 
 WHOLE = "whole"  # the link of files: nobody reads an answer there
-TAKES = {"fhir": "fhir", "mllp": "hl7v2"}  # kinds of destinations that take one kind of document only
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 
 
@@ -168,7 +167,7 @@ def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Unp
     Raises:
         ConfigError: a certificate or key file cannot be used.
     """
-    return Unpacking(registry.load(registry.DESTINATIONS, config.kind).build(name, config, clock))
+    return Unpacking(config.build(name, clock))
 
 
 def build_worker(
@@ -285,8 +284,8 @@ def _setting_problems(site: Site, config: ChannelConfig, program: Program | None
 def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Iterator[str]:
     """What is wrong with the destinations of a route: those that do not take what its mapping writes."""
     for name in route.to or ():
-        wanted = TAKES.get(site.config.destinations[name].kind)
-        if program is not None and wanted not in (None, program.target.kind):
+        wanted = site.config.destinations[name].takes
+        if program is not None and wanted not in ("", program.target.kind):
             writes = f"mapping {program.name} writes {program.target}"
             yield f"{writes}, and {name} takes {wanted} only; name another destination, or another mapping"
 

@@ -491,7 +491,7 @@ class Observer:
         return DestinationSnapshot(
             name=worker.name,
             kind=config.kind,
-            address=_address(config),
+            address=config.place,
             state=_state(worker, retrying, expected=expected_until is not None),
             paused=self._paused(Target(destination=worker.name)) or self._paused(DELIVERIES),
             expected_until=expected_until,
@@ -600,12 +600,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _address(config: DestinationConfig) -> str:
-    """Where a destination is, without anything secret; user, password and query are refused in URLs."""
-    if config.kind in ("fhir", "http"):
-        return str(config.url)
-    if config.kind == "mllp":
-        return str(config.connect)
-    return str(config.folder if config.kind == "file" else "")

@@ -48,7 +48,7 @@ def test_the_generated_parts_are_what_the_code_has() -> None:
 
 def test_every_generated_part_stands_somewhere() -> None:
     known = set(generator().PARTS)
-    used = {name for path in PAGES for name in re.findall(r"<!-- generated: ([a-z-]+) -->", path.read_text("utf-8"))}
+    used = {name for path in PAGES for name in re.findall(r"<!-- generated: ([a-z0-9-]+) -->", path.read_text("utf-8"))}
 
     assert used == known
 

@@ -25,7 +25,6 @@ MAPPINGS = {
     "ADT": "hl7-patients",
     "MDM": "hl7-documents",
 }
-ANYTHING = ("file", "http")  # kinds of destinations that take whatever comes
 FIRST_PORT = 5000  # where nobody said
 DEVICE = "/dev/serial/by-id/usb-NAME-OF-THE-ADAPTER"
 WIDTH = 118
@@ -46,7 +45,7 @@ def channel_text(
     Args:
         place: ``("listen" | "connect" | "device", where)``; None where nobody said.
         line: settings of the serial line that the person gave, ``{"baud": "4800"}``.
-        destinations: of the site, each with its kind.
+        destinations: of the site, each with the kind of document that it takes; empty for any.
         taken: ports that its other channels listen on.
     """
     options = {**line, **made.options}
@@ -130,8 +129,8 @@ def _with_destinations(text: str, known: Mapping[str, str]) -> str:
     The FHIR that a mapping makes goes to a server for it where there is one; what comes without a mapping only to what
     takes anything.
     """
-    unmapped = [name for name, kind in known.items() if kind in ANYTHING]
-    mapped = [name for name, kind in known.items() if kind == "fhir"] + unmapped
+    unmapped = [name for name, takes in known.items() if not takes]
+    mapped = [name for name, takes in known.items() if takes == "fhir"] + unmapped
 
     def chosen(found: re.Match[str]) -> str:
         wanted = [one.strip() for one in found[2].strip("[]").split(",")]

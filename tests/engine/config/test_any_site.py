@@ -8,7 +8,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.config import channel, destination, sitewide, source
+from engine.config import channel, destination, destination_auth, destination_base, sitewide, source
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
@@ -26,8 +26,8 @@ KEYS = sorted(
             source.AstmSource,
             source.ServerTls,
             destination.FhirDestination,
-            destination.RetryConfig,
-            destination.AuthConfig,
+            destination_base.RetryConfig,
+            destination_auth.AuthConfig,
         )
         for name in model.model_fields
     }
