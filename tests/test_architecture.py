@@ -211,10 +211,17 @@ def test_the_product_does_not_import_its_tests_or_tools() -> None:
         assert {other for other in imports(path) if other.split(".")[0] in ("tests", "tools", "pytest")} == set(), name
 
 
-def test_the_registry_names_modules_that_exist() -> None:
-    for node in ast.walk(tree(CHECKOUT / "engine" / "config" / "registry.py")):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("adapters."):
-            assert node.value in ADAPTERS
+def test_adapters_are_named_by_modules_that_exist() -> None:
+    named = {
+        node.value
+        for path in ENGINE.values()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"adapters(\.\w+)+", node.value)
+    }
+    assert named <= ADAPTERS.keys()
+    assert {"adapters.codecs.hl7v2.mllp", "adapters.destinations.mllp_out"} <= named
 
 
 def test_data_folders_hold_data() -> None:

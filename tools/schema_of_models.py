@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from engine.config import destination, source
 from engine.config.problems import INHERITED, alternatives, plain_type
-from engine.config.registry import DIALECTS
+from engine.config.registry import dialects
 from engine.config.values import NAME_PATTERN, Words
 
 Schema = dict[str, Any]
@@ -43,7 +43,7 @@ _OF_WORDS: dict[str, Schema] = {
     "device": {"type": "string"},
     "name of a layout": SCALAR,
     "name": {"type": ["string", "number", "boolean"], "pattern": f"{NAME_PATTERN}|{VARIABLE}"},
-    "name of a dialect": _or_variable({"enum": sorted(DIALECTS)}),
+    "name of a dialect": _or_variable({"enum": list(dialects())}),
     "duration": text_like(r"^([0-9]+(\.[0-9]+)?(ms|[smhdw]))+$"),
     "time of day": text_like(r"^([01]?[0-9]|2[0-4]):[0-5][0-9]$"),
     "size": text_like(r"^[0-9]+(\.[0-9]+)? ?([kMG]B|[KMG]iB|B)$"),

@@ -30,7 +30,7 @@ fields); captures cepheid-genexpert-mtb, -hbv, -french-latin1, -french-utf8; the
 import re
 from collections.abc import Iterator
 
-from adapters.dialects.fields import components, get, groups, is_blank, put
+from adapters.dialects.shared.fields import components, get, groups, is_blank, put
 from engine.model.message import Delimiters, Issue, Parsed, Segment
 
 NAME = 6  # P-6

@@ -23,7 +23,7 @@ examples show.
 import re
 
 from adapters.dialects.cepheid_genexpert import outweighs, sentence
-from adapters.dialects.fields import components, get, is_blank, put, repetitions
+from adapters.dialects.shared.fields import components, get, is_blank, put, repetitions
 from engine.model.message import Delimiters, Parsed, Segment
 
 KIND, VALUE, RANGE, FLAGS = 2, 5, 7, 8  # OBX-2, OBX-5, OBX-7, OBX-8

@@ -8,7 +8,7 @@ nothing is not 8.5 thousand in a microlitre. Which units the analyzer is set to,
 Source: capture horiba-pentra-xlr.
 """
 
-from adapters.dialects.fields import get, put
+from adapters.dialects.shared.fields import get, put
 from engine.model.message import Parsed
 
 UNIT = 5  # R-5

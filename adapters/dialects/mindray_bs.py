@@ -18,7 +18,7 @@ Sources: Mindray Host Interface Manual (P/N BA20-20-75337) for the BS series, as
 it with its examples; no capture of one was seen.
 """
 
-from adapters.dialects.fields import components, get, put
+from adapters.dialects.shared.fields import components, get, put
 from engine.model.message import Parsed, Segment
 
 PROCESSING, KIND = 11, 16  # MSH-11, MSH-16

@@ -11,7 +11,7 @@ pass in words. Cycle thresholds (S_OTHER) are supplemental and left out by the m
 Source: capture roche-cobas6800-hiv.
 """
 
-from adapters.dialects.fields import get, put
+from adapters.dialects.shared.fields import get, put
 from engine.model.message import Parsed
 
 VALUE = 5  # OBX-5

@@ -11,8 +11,8 @@ is joined to ``20.0-30.0``; comments that are alarm numbers say so; Q among the 
 Sources: cobas c 111 Host Interface Manual 2.1, 9.4.04, 9.4.12 and 10.1.04-09; capture roche-c111.
 """
 
-from adapters.dialects.fields import components, get, groups, put
-from adapters.dialects.roche_cobas import adapt_results, mark_control
+from adapters.dialects.shared.fields import components, get, groups, put
+from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
 from engine.model.message import Parsed
 
 SENDER = 5  # H-5

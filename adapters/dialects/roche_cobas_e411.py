@@ -22,8 +22,8 @@ captures roche-e411-results, -multiframe, -dribble, -query, -query-unknown.
 
 import re
 
-from adapters.dialects.fields import components, get, groups, put
-from adapters.dialects.roche_cobas import adapt_results, mark_control
+from adapters.dialects.shared.fields import components, get, groups, put
+from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
 from engine.model.message import Delimiters, Parsed, Segment
 
 VALUE, UNIT, FLAGS = 4, 5, 7

@@ -10,7 +10,7 @@ stays.
 Sources: captures siemens-clinitek and siemens-clinitek-qc.
 """
 
-from adapters.dialects.fields import components, get, put
+from adapters.dialects.shared.fields import components, get, put
 from engine.model.message import Parsed
 
 IDS, NAME = 3, 5  # PID-3, PID-5

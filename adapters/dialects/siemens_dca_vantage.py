@@ -13,7 +13,7 @@ describes its comments); capture siemens-dca-vantage.
 
 import re
 
-from adapters.dialects.fields import components, get, groups, put
+from adapters.dialects.shared.fields import components, get, groups, put
 from engine.model.message import Parsed
 
 TEXT = 4  # C-4

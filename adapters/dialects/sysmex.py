@@ -9,7 +9,7 @@ may never become a patient's result because somebody switched the other off.
 Sources: captures sysmex-xn550-qc and sysmex-xn350-background (O-4, component 3; on other models O-3).
 """
 
-from adapters.dialects.fields import components, get, groups, put
+from adapters.dialects.shared.fields import components, get, groups, put
 from engine.model.message import Parsed
 
 NUMBER, INSTRUMENT_NUMBER, ACTION = 3, 4, 12  # O-3, O-4, O-12

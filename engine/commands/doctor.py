@@ -175,7 +175,7 @@ def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     lines = [(name, line) for name, channel in enabled for _, line in serial_lines(channel)]
     if not lines:
         return
-    serial = registry.load(registry.TRANSPORTS, "serial")
+    serial = registry.transport("serial")
     for name, line in lines:
         owner = f"channel {name}"
         if line.is_remote:

@@ -58,7 +58,7 @@ def _lines(session: Session) -> "list[tuple[str, SerialPart]]":
 
 
 def _rows(lines: "Iterable[tuple[str, SerialPart]]") -> Iterator[dict[str, Any]]:
-    serial = registry.load(registry.TRANSPORTS, "serial")
+    serial = registry.transport("serial")
     listed = serial.ports()
     used: dict[str, list[str]] = {}
     others, absent = {}, []

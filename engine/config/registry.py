@@ -1,24 +1,24 @@
-"""YAML name -> module, imported on first use. The only place where LabRelay plugs things together.
+"""YAML name -> module, imported on first use: a site without a serial line never imports one, and starts fast.
 
-A new destination is one module and one line here. ``engine`` reaches ``adapters`` through this table only, so a
-site that needs no serial port never imports one, and the daemon starts fast.
-
-What such a module offers, by its table:
+``engine`` imports no adapter by a statement. Codecs stand in the tables below. A transport and a dialect are found by
+their file; a destination is named by its model (`engine.config.destination_base`). What such a module offers:
 
     FORMATS       the functions of `engine.model.ports.Format`, or ``build(source)`` that returns such a thing
     WRITERS       what makes messages of a format, as `adapters.codecs.hl7v2.writer`
     LINKS         ``links(source)``: what makes a new `engine.model.ports.Link` for each connection;
                   ``assemble(frames, max_message=...)`` where the link has frames of its own
     TEES          ``listeners(source)``: what makes a new `engine.model.ports.TeeLink` for each connection
-    TRANSPORTS    ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
-                  ``ports()`` and ``look(device)``
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
-    DIALECTS      ``adapt(parsed)``, see `adapters.dialects`
+    `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
+                  ``ports()`` and ``look(device)``
+    `dialect`     ``adapt(parsed)``, see `adapters.dialects`
 
 ``source`` is the ``source:`` block of a channel (`engine.config.source`); adapters know it as a Protocol of their own.
 """
 
+from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 
 FORMATS = {
@@ -47,25 +47,6 @@ TEES = {
 SENDERS = {
     "e1381": "adapters.codecs.astm.sender",
 }
-TRANSPORTS = {
-    "tcp": "adapters.transports.tcp",
-    "folder": "adapters.transports.folder",
-    "serial": "adapters.transports.serial",
-    "tee": "adapters.transports.tee",
-}
-DIALECTS: dict[str, str] = {
-    "cepheid-genexpert": "adapters.dialects.cepheid_genexpert",
-    "cepheid-genexpert-hl7": "adapters.dialects.cepheid_genexpert_hl7",
-    "horiba-pentra": "adapters.dialects.horiba_pentra",
-    "mindray-bs": "adapters.dialects.mindray_bs",
-    "roche-cobas-6800": "adapters.dialects.roche_cobas_6800",
-    "roche-cobas-c111": "adapters.dialects.roche_cobas_c111",
-    "roche-cobas-c311": "adapters.dialects.roche_cobas_c311",
-    "roche-cobas-e411": "adapters.dialects.roche_cobas_e411",
-    "siemens-clinitek": "adapters.dialects.siemens_clinitek",
-    "siemens-dca-vantage": "adapters.dialects.siemens_dca_vantage",
-    "sysmex": "adapters.dialects.sysmex",
-}
 LOG_INS = {
     "jwt": "adapters.destinations.http.jwt",
 }
@@ -78,3 +59,20 @@ def load(table: dict[str, str], name: str) -> ModuleType:
         KeyError: no such name; configuration is checked before, so this is a fault of ours.
     """
     return import_module(table[name])
+
+
+def transport(name: str) -> ModuleType:
+    """Import ``adapters/transports/<name>.py``."""
+    return import_module(f"adapters.transports.{name}")
+
+
+def dialect(name: str) -> ModuleType:
+    """Import the module of a dialect, one of `dialects`."""
+    return import_module(f"adapters.dialects.{name.replace('-', '_')}")
+
+
+@cache
+def dialects() -> tuple[str, ...]:
+    """The names of the dialects, sorted: each module of ``adapters/dialects/`` is one."""
+    found = iter_modules(import_module("adapters.dialects").__path__)
+    return tuple(one.name.replace("_", "-") for one in found if not one.ispkg)

@@ -18,7 +18,7 @@ A model is put together of a transport's part and a link's part.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -29,21 +29,6 @@ from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
 from engine.config.values import Address, CertificateNames, Duration, FilePath, Flag, Model, Networks, Size, Whole
 from engine.model.units import HostPort
-
-PRESETS = {
-    "mllp": ("tcp", "mllp", "hl7v2"),
-    "astm": ("tcp", "e1381", "astm"),
-    "hl7-serial": ("serial", "mllp", "hl7v2"),
-    "astm-serial": ("serial", "e1381", "astm"),
-    "auto": ("tcp", "auto", "auto"),
-    "auto-serial": ("serial", "auto", "auto"),
-    "text": ("tcp", "text", "text"),
-    "text-serial": ("serial", "text", "text"),
-    "folder": ("folder", "whole", "text"),
-}
-KINDS = tuple(PRESETS)
-LINKS = ("mllp", "e1381", "auto", "text", "whole")
-TRANSPORTS = ("tcp", "serial", "tee", "folder")
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -100,7 +85,12 @@ class Source(Model):
     """What every source has, whatever its transport and link.
 
     The fields `transport`, `link` and `format` are of the models below; `kind` fills them in.
+
+    Attributes:
+        preset: the `kind` that means the transport, link and format of this model; empty where they must be named.
     """
+
+    preset: ClassVar[str] = ""
 
     kind: str = Field(
         default="mllp",
@@ -288,25 +278,37 @@ class AutoPart(MllpOptions, E1381Options):
 class MllpSource(MllpPart, TcpPart):
     """HL7 v2 in MLLP blocks over TCP."""
 
+    preset = "mllp"
+
 
 class AstmSource(E1381Part, TcpPart):
     """ASTM E1394 records in E1381 frames over TCP."""
+
+    preset = "astm"
 
 
 class MllpSerialSource(MllpPart, SerialPart, Source):
     """HL7 v2 in MLLP blocks on a serial line."""
 
+    preset = "hl7-serial"
+
 
 class AstmSerialSource(E1381Part, SerialPart, Source):
     """ASTM E1394 records in E1381 frames on a serial line."""
+
+    preset = "astm-serial"
 
 
 class AutoSource(AutoPart, TcpPart):
     """HL7 v2 or ASTM over TCP, as it comes."""
 
+    preset = "auto"
+
 
 class AutoSerialSource(AutoPart, SerialPart, Source):
     """HL7 v2 or ASTM on a serial line, as it comes."""
+
+    preset = "auto-serial"
 
 
 class MllpTeeSource(MllpPart, TeePart, Source):
@@ -320,13 +322,19 @@ class AstmTeeSource(E1381Part, TeePart, Source):
 class TextSource(TextPart, TcpPart):
     """Texts that a layout describes, over TCP."""
 
+    preset = "text"
+
 
 class TextSerialSource(TextPart, SerialPart, Source):
     """Texts that a layout describes, on a serial line."""
 
+    preset = "text-serial"
+
 
 class FolderSource(FolderPart, Source):
     """Files in a folder."""
+
+    preset = "folder"
 
 
 def _parts(value: Any) -> str | None:
@@ -346,17 +354,34 @@ def _parts(value: Any) -> str | None:
     return f"{value.get('transport', transport)}/{link}" if link is not None else None
 
 
-SourceConfig = Annotated[
-    Annotated[MllpSource, Tag("tcp/mllp")]
-    | Annotated[AstmSource, Tag("tcp/e1381")]
-    | Annotated[MllpSerialSource, Tag("serial/mllp")]
-    | Annotated[AstmSerialSource, Tag("serial/e1381")]
-    | Annotated[AutoSource, Tag("tcp/auto")]
-    | Annotated[AutoSerialSource, Tag("serial/auto")]
-    | Annotated[MllpTeeSource, Tag("tee/mllp")]
-    | Annotated[AstmTeeSource, Tag("tee/e1381")]
-    | Annotated[TextSource, Tag("tcp/text")]
-    | Annotated[TextSerialSource, Tag("serial/text")]
-    | Annotated[FolderSource, Tag("folder/whole")],
-    Discriminator(_parts),
-]
+def _parts_of(model: type[Source]) -> tuple[str, str, str]:
+    """Its transport, link and format, where the YAML names none."""
+    transport, link, content = (model.model_fields[name].default for name in ("transport", "link", "format"))
+    return transport, link, content
+
+
+AnySource = (
+    MllpSource
+    | AstmSource
+    | MllpSerialSource
+    | AstmSerialSource
+    | AutoSource
+    | AutoSerialSource
+    | MllpTeeSource
+    | AstmTeeSource
+    | TextSource
+    | TextSerialSource
+    | FolderSource
+)
+MODELS: dict[str, type[Source]] = {"/".join(_parts_of(model)[:2]): model for model in get_args(AnySource)}
+PRESETS = {model.preset: _parts_of(model) for model in MODELS.values() if model.preset}
+KINDS = tuple(PRESETS)
+TRANSPORTS, LINKS = (tuple(dict.fromkeys(names)) for names in zip(*(tag.split("/") for tag in MODELS), strict=True))
+
+if TYPE_CHECKING:
+    SourceConfig = AnySource
+else:
+    SourceConfig = Annotated[
+        Union[tuple(Annotated[model, Tag(tag)] for tag, model in MODELS.items())],  # noqa: UP007 - made of a list
+        Discriminator(_parts),
+    ]

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationInfo
 
-from engine.config.registry import DIALECTS
+from engine.config.registry import dialects
 from engine.config.secrets import Secret, parse_secret
 from engine.model.spelling import did_you_mean
 from engine.model.units import HostPort, parse_duration, parse_host_port, parse_size
@@ -71,8 +71,8 @@ def _charset(name: str) -> str:
 
 
 def _dialect(name: str) -> str:
-    if name not in DIALECTS:
-        hint = did_you_mean(name, DIALECTS) or f"there are {', '.join(sorted(DIALECTS)) or 'none'}"
+    if name not in dialects():
+        hint = did_you_mean(name, dialects()) or f"there are {', '.join(dialects())}"
         raise ValueError(f"no dialect has this name; {hint}")
     return name
 

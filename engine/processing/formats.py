@@ -41,4 +41,4 @@ def format_of(source: Any, dialect: str | None) -> Format:
     """
     module: Any = registry.load(registry.FORMATS, source.format)
     made: Format = module.build(source) if hasattr(module, "build") else module
-    return made if dialect is None else InDialect(made, registry.load(registry.DIALECTS, dialect))
+    return made if dialect is None else InDialect(made, registry.dialect(dialect))

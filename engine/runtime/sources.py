@@ -96,7 +96,7 @@ class ChannelSource:
 
     async def _open(self) -> bool:
         source = self.built.config.source
-        module = registry.load(registry.TRANSPORTS, source.transport)
+        module = registry.transport(source.transport)
         listens = {"turned_away": self.channel.turned_away} if isinstance(source, TcpPart) else {}
         transport: Transport = module.build(source, self.channel.handle, **listens)
         try:

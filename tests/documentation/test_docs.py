@@ -15,6 +15,7 @@ import yaml
 
 from engine.__main__ import verbs
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
+from engine.config import source
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
 from engine.model.reasons import Reason
@@ -51,6 +52,13 @@ def test_every_generated_part_stands_somewhere() -> None:
     used = {name for path in PAGES for name in re.findall(r"<!-- generated: ([a-z0-9-]+) -->", path.read_text("utf-8"))}
 
     assert used == known
+
+
+def test_every_key_of_a_source_is_documented() -> None:
+    part = read("configuration.md").partition("<!-- generated: source-keys -->")[2].partition("<!-- end -->")[0]
+    keys = {name for model in source.MODELS.values() for name in model.model_fields}
+
+    assert {name for name in keys if f"| `{name}` |" not in part} == set()
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))

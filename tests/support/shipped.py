@@ -106,7 +106,7 @@ def verdict_of(
     module: Any = registry.load(registry.FORMATS, message_format)
     message_format_read: Format = module if layout is None else module.TextFormat(_layout(layout))
     if dialect is not None:
-        message_format_read = InDialect(message_format_read, registry.load(registry.DIALECTS, dialect))
+        message_format_read = InDialect(message_format_read, registry.dialect(dialect))
     channel_routes = ChannelRoutes(
         channel=channel,
         message_format=message_format_read,

@@ -44,7 +44,7 @@ class LineAt:
         return not self.is_serial and self.source.listen is not None
 
     def transport(self, handler: StreamHandler) -> Transport:
-        made: Transport = registry.load(registry.TRANSPORTS, self.source.transport).build(self.source, handler)
+        made: Transport = registry.transport(self.source.transport).build(self.source, handler)
         return made
 
     async def open(self, handler: StreamHandler) -> tuple[Transport, int]:

@@ -47,7 +47,7 @@ def _samples() -> dict[str, list[Path]]:
 
 
 MESSAGES = _samples()
-each_dialect = pytest.mark.parametrize("name", registry.DIALECTS)
+each_dialect = pytest.mark.parametrize("name", registry.dialects())
 
 
 def _in_tree(group: Group) -> list[Segment]:
@@ -74,13 +74,13 @@ def _damaged(text: str, random: Random) -> str:
 @each_dialect
 def test_it_belongs_to_a_pack_that_has_samples_and_names_its_sources(name: str) -> None:
     assert MESSAGES.get(name)
-    text = registry.load(registry.DIALECTS, name).__doc__ or ""
+    text = registry.dialect(name).__doc__ or ""
     assert re.search(r"^Sources?: ", text, re.MULTILINE), "the docstring says what it follows"
 
 
 @each_dialect
 def test_whatever_stands_in_the_fields_no_record_is_lost(name: str) -> None:
-    dialect, random = registry.load(registry.DIALECTS, name), Random(7)
+    dialect, random = registry.dialect(name), Random(7)
     for path in MESSAGES[name]:
         codec = registry.load(registry.FORMATS, FORMATS[path.suffix])
         for _ in range(120):
@@ -98,7 +98,7 @@ def test_whatever_stands_in_the_fields_no_record_is_lost(name: str) -> None:
 @each_dialect
 def test_adapting_twice_changes_no_more_numbers(name: str) -> None:
     """A value that was put right is right: what is read of R-4 or OBX-5 stays the same the second time."""
-    dialect = registry.load(registry.DIALECTS, name)
+    dialect = registry.dialect(name)
     for path in MESSAGES[name]:
         codec = registry.load(registry.FORMATS, FORMATS[path.suffix])
         once: Parsed = dialect.adapt(codec.parse(path.read_bytes(), OPTIONS))

@@ -5,7 +5,7 @@ import pytest
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects import roche_cobas_6800, roche_cobas_c111, roche_cobas_c311, roche_cobas_e411
-from adapters.dialects.fields import get
+from adapters.dialects.shared.fields import get
 from engine.model.message import FormatOptions, Parsed, Segment
 
 OPTIONS = FormatOptions()

@@ -5,7 +5,7 @@ import pytest
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.dialects import siemens_clinitek, siemens_dca_vantage
-from adapters.dialects.fields import get
+from adapters.dialects.shared.fields import get
 from engine.model.message import FormatOptions
 
 OPTIONS = FormatOptions()

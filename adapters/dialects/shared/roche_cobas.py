@@ -11,7 +11,7 @@ roche-c111, roche-c311 (which sends 0 for no alarm, where the manual leaves the 
 
 import re
 
-from adapters.dialects.fields import components, get, groups, put, repetitions
+from adapters.dialects.shared.fields import components, get, groups, put, repetitions
 from engine.model.message import Delimiters, Group, Parsed, Segment
 
 COMMENT_TEXT = 4  # C-4

@@ -1,0 +1,19 @@
+"""Names of the YAML, and the adapters behind them."""
+
+import subprocess
+import sys
+
+from engine.config import registry, source
+
+
+def test_every_transport_and_every_link_of_a_source_has_its_adapter() -> None:
+    assert all(callable(registry.transport(name).build) for name in source.TRANSPORTS)
+    assert set(source.LINKS) == registry.LINKS.keys()
+
+
+def test_reading_a_configuration_loads_no_adapter() -> None:
+    code = (
+        "import sys, engine.config.load; print([name for name in sys.modules if name.startswith(('adapters', 'aio'))])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.strip() == "[]"
