@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from adapters.destinations import mqtt_out
 from adapters.destinations.mqtt_out import MqttOut, topic_of
-from engine.config.destination import DestinationConfig, MqttDestination
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.reasons import Reason
@@ -402,27 +400,6 @@ async def test_a_broker_that_we_do_not_trust_gets_nothing(tmp_path: Path, truste
 
 
 # -- configuration -----------------------------------------------------------------------------------------------
-
-
-async def test_it_is_built_from_the_models_that_read_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAB_MQTT", "secret")
-    async with mqtt_peer(ACK) as peer:
-        config = TypeAdapter(DestinationConfig).validate_python(
-            {
-                "kind": "mqtt",
-                "connect": f"127.0.0.1:{peer.port}",
-                "client_id": "labrelay-main",
-                "topic": "lab/{destination}",
-                "auth": {"basic": {"user": "lab", "password": "${LAB_MQTT}"}},
-            }
-        )
-        assert isinstance(config, MqttDestination)
-        out = mqtt_out.build("feed", config, ManualClock())
-        await out.start()
-        await out.deliver(delivery(FHIR))
-        await out.close()
-    assert (peer.connects[0].user, peer.connects[0].password) == ("lab", "secret")
-    assert peer.published[0].topic == "lab/lab-fhir"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,18 @@ def test_without_a_place_for_anything_only_what_is_mapped_has_a_route(tmp_path: 
     starts(site, "found")
 
 
+def test_a_broker_takes_what_has_no_mapping(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    fhir = {"kind": "fhir", "url": "http://127.0.0.1:1/fhir"}
+    feed = {"kind": "mqtt", "connect": "127.0.0.1:1", "client_id": "lab", "topic": "lab/{channel}"}
+    make_running_site(site, {}, {"server": fhir, "feed": feed})
+    path = site / "channels" / "found.yaml"
+    assert labrelay("detect", capture(tmp_path, RECORDS), "--write", str(path), site=site).code == 0
+    assert "\n    to: server\n" in path.read_text()
+    assert "\n  - to: feed" in path.read_text()
+    starts(site, "found")
+
+
 def test_a_parity_becomes_the_setting_of_a_serial_line(tmp_path: Path, site: Path) -> None:
     path = site / "channels" / "found.yaml"
     data = with_parity(session(*one_record_a_frame(XN)), "even")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import destination
 from engine.config.destination import FhirDestination, FileDestination
 from engine.config.load import load_site
 from engine.config.secrets import Secret
@@ -307,8 +308,8 @@ SITE_MISTAKES = {
     ),
     "destination of a later version": (
         SITE_YAML + "  b: {kind: abdm, url: x}\n",
-        "config/labrelay.yaml:4:13: destinations.b.kind: 'abdm' is not in this version of LabRelay; use fhir, http, "
-        "mllp, file, mqtt or s3",
+        "config/labrelay.yaml:4:13: destinations.b.kind: 'abdm' is not in this version of LabRelay; use "
+        f"{either(tuple(destination.KINDS))}",
     ),
     "not an url": (
         SITE_YAML + "  b: {kind: fhir, url: fhir.example.org}\n",

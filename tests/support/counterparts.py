@@ -1,0 +1,238 @@
+"""The other side of each kind of destination, real and on this machine, for what holds for all kinds.
+
+A kind joins by a function here with `counterpart`: what it does with the first document is said by `First`, and every
+later one it takes.
+"""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from adapters.destinations.file_out import file_name
+from engine.model.message import Delivery
+from tests.support.deliveries import delivery, put, transaction, transaction_response
+from tests.support.mllp_peer import CLOSE as HANG_UP
+from tests.support.mllp_peer import SILENCE as SAY_NOTHING
+from tests.support.mllp_peer import ack, mllp_peer
+from tests.support.mqtt_peer import ACK, CLOSE, DROP, mqtt_peer
+from tests.support.scripted_http import RESET, SILENCE, Script, http, scripted
+
+PATIENT = ("Zebedee", "QUAINT")
+SECRET = "hunter2"
+IN_ANSWERS = f"no patient {' '.join(PATIENT)} here"
+
+
+class First(Enum):
+    """What becomes of the first document."""
+
+    TAKEN = auto()
+    CUT = auto()  # the connection ends in the middle of the answer
+    SILENCE = auto()  # no answer, and the connection stays
+    STALL = auto()  # an answer that begins and does not end
+    ECHO = auto()  # a refusal for now, in words that name the patient
+
+
+def _nothing() -> None:
+    """The script goes on by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counterpart:
+    """One that is there.
+
+    Attributes:
+        keys: of its entry in ``destinations:``, beside ``kind``; a secret is ``${SECRET}``.
+        where: what a person must see of them.
+        sent: a document that it takes, with the name of a `PATIENT`.
+        arrived: how many documents have come, those that were not taken too. A folder counts none: 1.
+        check: raises unless the first document came as the keys say.
+        go_on: ends what became of the first document.
+    """
+
+    keys: dict[str, Any]
+    where: str
+    sent: Delivery
+    arrived: Callable[[], int]
+    check: Callable[[], None]
+    go_on: Callable[[], None] = field(default=_nothing)
+
+
+Made = Callable[[First, Path], AbstractAsyncContextManager[Counterpart]]
+COUNTERPARTS: dict[str, Made] = {}
+
+
+def counterpart(kind: str) -> Callable[[Callable[[First, Path], AsyncIterator[Counterpart]]], None]:
+    def kept(made: Callable[[First, Path], AsyncIterator[Counterpart]]) -> None:
+        COUNTERPARTS[kind] = asynccontextmanager(made)
+
+    return kept
+
+
+def _http_script(first: First, taken: bytes) -> list[Script]:
+    steps: dict[First, list[Script]] = {
+        First.TAKEN: [],
+        First.CUT: [(http(200, b"never whole")[:-1], RESET)],
+        First.SILENCE: [SILENCE],
+        First.STALL: [(http(200, b"never whole")[:-1], SILENCE)],
+        First.ECHO: [http(503, IN_ANSWERS.encode())],
+    }
+    return [*steps[first], taken]
+
+
+@counterpart("fhir")
+async def _fhir(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+    sent = transaction(put("Patient", "p", name=[{"given": [PATIENT[0]], "family": PATIENT[1]}]))
+    async with scripted(*_http_script(first, http(200, transaction_response("201")))) as server:
+
+        def check() -> None:
+            request = server.requests[0]
+            assert (request.line, request.content) == ("POST /fhir HTTP/1.1", sent)
+            assert request.headers["authorization"] == "Basic bGFiOmh1bnRlcjI="
+
+        yield Counterpart(
+            keys={
+                "url": f"{server.url}/",
+                "auth": {"basic": {"user": "lab", "password": "${SECRET}"}},
+                "gzip": "true",
+            },
+            where=server.url,
+            sent=delivery(sent),
+            arrived=lambda: len(server.requests),
+            check=check,
+        )
+
+
+@counterpart("http")
+async def _http(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+    async with scripted(*_http_script(first, http(204))) as server:
+
+        def check() -> None:
+            assert server.requests[0].line == "POST /fhir HTTP/1.1"
+            assert server.requests[0].headers["authorization"] == f"Bearer {SECRET}"
+
+        yield Counterpart(
+            keys={"url": server.url, "method": "POST", "auth": {"bearer": {"token": "${SECRET}"}}},
+            where=server.url,
+            sent=delivery(" ".join(PATIENT).encode()),
+            arrived=lambda: len(server.requests),
+            check=check,
+        )
+
+
+@counterpart("mllp")
+async def _mllp(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+    message = f"MSH|^~\\&|LAB|LAB|LIS|HOSP|20260301||ORU^R01|1|P|2.5\rPID|1||7||{PATIENT[1]}^{PATIENT[0]}\r".encode()
+    steps = {
+        First.TAKEN: ack(),
+        First.CUT: (ack()[:30], HANG_UP),
+        First.SILENCE: SAY_NOTHING,
+        First.STALL: (ack()[:30], SAY_NOTHING),
+        First.ECHO: ack("AE", "{id}", f"ERR||PID^1^5|204|E||||{IN_ANSWERS}"),
+    }
+    async with mllp_peer(steps[first], ack()) as peer:
+
+        def check() -> None:
+            assert peer.messages[0] == message
+
+        yield Counterpart(
+            keys={"connect": f"127.0.0.1:{peer.port}"},
+            where=f"127.0.0.1:{peer.port}",
+            sent=delivery(message, media_type="x-application/hl7-v2+er7"),
+            arrived=lambda: len(peer.messages),
+            check=check,
+        )
+
+
+@counterpart("mqtt")
+async def _mqtt(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+    reason = b"\x1f" + len(IN_ANSWERS).to_bytes(2, "big") + IN_ANSWERS.encode()  # the reason string of a PUBACK
+    refusal = b"\x00\x01\x80" + bytes((len(reason),)) + reason  # of packet 1, for an unspecified error
+    steps = {
+        First.TAKEN: ACK,
+        First.CUT: CLOSE,
+        First.SILENCE: DROP,
+        First.STALL: b"\x40\x03\x00",
+        First.ECHO: b"\x40" + bytes((len(refusal),)) + refusal,
+    }
+    async with mqtt_peer(steps[first], ACK) as peer:
+
+        def check() -> None:
+            assert (peer.connects[0].user, peer.connects[0].password) == ("lab", SECRET)
+            assert peer.published[0].topic == "lab/lab-fhir"
+
+        yield Counterpart(
+            keys={
+                "connect": f"127.0.0.1:{peer.port}",
+                "client_id": "labrelay-main",
+                "topic": "lab/{destination}",
+                "auth": {"basic": {"user": "lab", "password": "${SECRET}"}},
+            },
+            where=f"127.0.0.1:{peer.port}",
+            sent=delivery(" ".join(PATIENT).encode()),
+            arrived=lambda: len(peer.published),
+            check=check,
+        )
+
+
+@counterpart("s3")
+async def _s3(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+    sent = " ".join(PATIENT).encode()
+    async with scripted(*_http_script(first, http(200, b"", f'ETag: "{hashlib.md5(sent).hexdigest()}"'))) as server:
+        endpoint = server.url.removesuffix("/fhir")
+
+        def check() -> None:
+            assert server.requests[0].line.startswith("PUT /lab-archive/results/2026/03/01/chemistry/0000004711-")
+            assert f"Credential={SECRET}/" in server.requests[0].headers["authorization"]
+
+        yield Counterpart(
+            keys={
+                "endpoint": endpoint,
+                "bucket": "lab-archive",
+                "prefix": "results/",
+                "access_key": "${SECRET}",
+                "secret_key": "${SECRET}",
+            },
+            where=f"{endpoint}/lab-archive/results/",
+            sent=delivery(sent),
+            arrived=lambda: len(server.requests),
+            check=check,
+        )
+
+
+@counterpart("file")
+async def _file(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+    """A pipe that nothing reads is a drive that hangs; a folder in the way of the file breaks the writing of it."""
+    out = folder / "drive" / "out"
+    sent = delivery(" ".join(PATIENT).encode())
+    hidden = out / f".{file_name(sent)}.part"
+    out.mkdir(parents=True)
+    if first in (First.SILENCE, First.STALL):
+        os.mkfifo(hidden)
+    elif first is not First.TAKEN:
+        hidden.mkdir()
+
+    def check() -> None:
+        assert [path.read_bytes() for path in out.iterdir()] == [sent.body]
+
+    def go_on() -> None:
+        if hidden.is_fifo():
+            reader = os.open(hidden, os.O_RDONLY | os.O_NONBLOCK)
+            hidden.unlink(missing_ok=True)  # the writer may have taken it away
+            os.close(reader)
+        elif hidden.is_dir():
+            hidden.rmdir()
+
+    try:
+        yield Counterpart(
+            keys={"folder": str(out)}, where=str(out), sent=sent, arrived=lambda: 1, check=check, go_on=go_on
+        )
+    finally:
+        go_on()
+    out.rename(folder / "unplugged")
+    out.parent.rmdir()
+    out.parent.write_text("no drive here any more")
