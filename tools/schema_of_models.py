@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from engine.config import destination, source
+from engine.config import source
 from engine.config.problems import INHERITED, alternatives, plain_type
 from engine.config.registry import dialects
 from engine.config.values import NAME_PATTERN, Words
@@ -133,13 +133,13 @@ class Models:
             return self.of(members[0], marks) if len(members) == 1 else self.of(inner)
         if any("/" in tag for tag in choices):
             return self._sources(choices)
-        return self._by_kind({tag: self._reference(model) for tag, model in choices.items()}, destination.KINDS)
+        return self._by_kind({tag: self._reference(model) for tag, model in choices.items()})
 
-    def _by_kind(self, choices: dict[str, Schema], kinds: Iterable[str]) -> Schema:
+    def _by_kind(self, choices: dict[str, Schema]) -> Schema:
         """Blocks told apart by their ``kind``: one `if` each, so that an editor speaks of the one that is meant."""
         return {
             "type": "object",
-            "properties": {"kind": {"enum": list(kinds)}},
+            "properties": {"kind": {"enum": list(choices)}},
             "required": ["kind"],
             "allOf": [{"if": _kind(tag), "then": schema} for tag, schema in choices.items()],
         }

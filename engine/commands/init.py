@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.config.pack import Pack
 
-# A device instead of an address, and the other way round: the same link and content over another transport.
-SERIAL = {"astm": "astm-serial", "mllp": "hl7-serial", "text": "text-serial"}
 OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
 BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, flow: as in the analyzer's menu"
 # What editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by.
@@ -182,6 +180,8 @@ def _read(folder: Path) -> "Site":
 
 def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") -> str:
     """The pack's channel file with this name, this address or device, and destinations that the site has."""
+    from engine.diagnostics.lines.channel import kind_at
+
     text = re.sub(r"(?m)^channel: .*$", lambda _: f"channel: {name}", pack.template)
     for key, value in places.items():
         text = re.sub(r"(?m)^  (?:listen|connect|device): .*$", lambda _: f'  {key}: "{value}"', text)  # noqa: B023
@@ -189,8 +189,7 @@ def channel_text(pack: "Pack", name: str, places: dict[str, str], site: "Site") 
             text = re.sub(OF_A_LINE, "", text)
         elif not value.startswith("socket://") and not re.search(r"(?m)^  baud: ", text):
             text = re.sub(r"(?m)^  device: .*$", lambda found: f"{found[0]}\n{BAUD}", text)
-        kinds = SERIAL if key == "device" else {serial: tcp for tcp, serial in SERIAL.items()}
-        text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {kinds.get(found[1], found[1])}", text)  # noqa: B023
+        text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {kind_at(found[1], key)}", text)  # noqa: B023
     known = site.config.destinations
 
     def destinations(found: re.Match[str]) -> str:

@@ -1,20 +1,7 @@
 """The ``source:`` block of a channel: transport, link and format of one analyzer or system.
 
-``kind`` is a preset of all three; each can be given beside it or instead of it. The link decides which options there
-are, so there is one model per link.
-
-    kind         transport  link   format
-    mllp         tcp        mllp   hl7v2
-    astm         tcp        e1381  astm
-    hl7-serial   serial     mllp   hl7v2
-    astm-serial  serial     e1381  astm
-    auto         tcp        auto   auto
-    auto-serial  serial     auto   auto
-    text         tcp        text   text
-    text-serial  serial     text   text
-    folder       folder     whole  text
-
-A model is put together of a transport's part and a link's part.
+``kind`` is a preset of all three, as ``mllp`` of ``tcp``, ``mllp`` and ``hl7v2``; each can be given beside it or in its
+place. A model is put together of a transport's part and a link's part, and names its preset; `AnySource` lists them.
 """
 
 from pathlib import Path
@@ -377,6 +364,12 @@ MODELS: dict[str, type[Source]] = {"/".join(_parts_of(model)[:2]): model for mod
 PRESETS = {model.preset: _parts_of(model) for model in MODELS.values() if model.preset}
 KINDS = tuple(PRESETS)
 TRANSPORTS, LINKS = (tuple(dict.fromkeys(names)) for names in zip(*(tag.split("/") for tag in MODELS), strict=True))
+
+
+def kind_over(transport: str, link: str) -> str | None:
+    """The kind that means this link over this transport."""
+    return next((kind for kind, parts in PRESETS.items() if parts[:2] == (transport, link)), None)
+
 
 if TYPE_CHECKING:
     SourceConfig = AnySource

@@ -3,17 +3,9 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
+from engine.config.source import PRESETS, kind_over
 from engine.diagnostics.lines.guess import ASTM, Guess, Sure
 
-# The kind of a source, by its link and whether it is a serial line.
-KINDS = {
-    ("e1381", False): "astm",
-    ("e1381", True): "astm-serial",
-    ("mllp", False): "mllp",
-    ("mllp", True): "hl7-serial",
-    ("text", False): "text",
-    ("text", True): "text-serial",
-}
 # MSH-9.1 -> the shipped mapping; of a kind that is not here, results are the likeliest thing to come.
 MAPPINGS = {
     "ORU": "hl7-results",
@@ -73,7 +65,7 @@ def _of_pack(made: Guess, place: tuple[str, str] | None, options: dict[str, str]
     if place is not None:
         key, where = place
         text = re.sub(r"(?m)^  (?:listen|connect|device): .*$", lambda _: f'  {key}: "{where}"', text)
-        text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {_kind_at(found[1], key)}", text)
+        text = re.sub(r"(?m)^  kind: (\S+)", lambda found: f"  kind: {kind_at(found[1], key)}", text)
     if "\n  kind:" in text:
         body = text.split("\n  kind:", 1)[1]
         added = "".join(f"\n  {key}: {value}" for key, value in options.items() if f"\n  {key}:" not in body)
@@ -81,18 +73,19 @@ def _of_pack(made: Guess, place: tuple[str, str] | None, options: dict[str, str]
     return text
 
 
-def _kind_at(kind: str, key: str) -> str:
-    """The same kind, at a serial line or not."""
-    serial = {"astm": "astm-serial", "mllp": "hl7-serial", "text": "text-serial"}
-    if key == "device":
-        return serial.get(kind, kind)
-    return next((tcp for tcp, other in serial.items() if other == kind), kind)
+def kind_at(kind: str, key: str) -> str:
+    """The same kind of source, at a serial line (``key`` is ``device``) or on TCP."""
+    return (kind_over(_transport(key), PRESETS[kind][1]) if kind in PRESETS else None) or kind
+
+
+def _transport(key: str) -> str:
+    return "serial" if key == "device" else "tcp"
 
 
 def _plain(made: Guess, name: str, place: tuple[str, str] | None, options: dict[str, str], port: int) -> str:
     """A channel without a pack: its codes are the analyzer's own until a table names them."""
     key, where = place or ("listen", f"0.0.0.0:{port}")
-    kind = KINDS.get((made.link.value, key == "device"), "auto-serial" if key == "device" else "auto")
+    kind = kind_over(_transport(key), made.link.value) or kind_at("auto", key)
     lines = ["channel: analyzer", "description: a sender without a pack", "source:", f"  kind: {kind}"]
     lines.append(f'  {key}: "{where}"' + ("" if place else "    # set it to where the analyzer is"))
     lines += [f"  {option}: {value}" for option, value in options.items()]
