@@ -112,11 +112,11 @@ async def _http(first: First, folder: Path) -> AsyncIterator[Counterpart]:
     async with scripted(*_http_script(first, http(204))) as server:
 
         def check() -> None:
-            assert server.requests[0].line == "POST /fhir HTTP/1.1"
+            assert server.requests[0].line == "PUT /fhir HTTP/1.1"
             assert server.requests[0].headers["authorization"] == f"Bearer {SECRET}"
 
         yield Counterpart(
-            keys={"url": server.url, "method": "POST", "auth": {"bearer": {"token": "${SECRET}"}}},
+            keys={"url": server.url, "method": "PUT", "auth": {"bearer": {"token": "${SECRET}"}}},
             where=server.url,
             sent=delivery(" ".join(PATIENT).encode()),
             arrived=lambda: len(server.requests),
