@@ -42,6 +42,7 @@ from engine.config import (  # noqa: E402
     source_serial,
     source_tee,
     source_text,
+    tls,
 )
 from engine.config.problems import alternatives, words  # noqa: E402
 from engine.diagnostics.packs import packs  # noqa: E402
@@ -74,7 +75,7 @@ def destination_keys() -> Iterator[str]:
     yield from block("An entry of `expected_downtime:`", downtime.DowntimeWindow)
     for way, field in destination_auth.AuthConfig.model_fields.items():
         yield from block(f"`auth: {{{way}: ...}}`", alternatives(field.annotation)[""])
-    yield from block("`tls:` of a destination", source.ConnectTls)
+    yield from block("`tls:` of a destination", tls.ConnectTls)
 
 
 def destination_example(kind: str) -> Iterator[str]:
@@ -103,7 +104,7 @@ def source_keys() -> Iterator[str]:
     yield from block("Either of the two (`kind: auto`)", source.AutoPart, skip=either)
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
     yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
-    yield from block("`tls:` of a source", source.ServerTls)
+    yield from block("`tls:` of a source", tls.ServerTls)
 
 
 def pack_keys() -> Iterator[str]:

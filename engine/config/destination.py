@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from engine.config.destination_auth import USE_HTTPS, AuthConfig, PasswordAuth, host_in_clear
 from engine.config.destination_base import DestinationBase
-from engine.config.source import ConnectTls
+from engine.config.tls import ConnectTls
 from engine.config.values import (
     Address,
     Bucket,

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from engine.config.source import ConnectTls
+from engine.config.tls import ConnectTls
 from engine.config.values import FilePath, Model, Name, SecretName, Text, WebAddress
 from engine.config.yaml_nodes import KeyPath
 from engine.model.units import HostPort

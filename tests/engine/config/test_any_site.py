@@ -8,7 +8,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.config import channel, destination, destination_auth, destination_base, sitewide, source
+from engine.config import channel, destination, destination_auth, destination_base, sitewide, source, tls
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
@@ -24,7 +24,7 @@ KEYS = sorted(
             channel.ChannelConfig,
             channel.RouteConfig,
             source.AstmSource,
-            source.ServerTls,
+            tls.ServerTls,
             destination.FhirDestination,
             destination_base.RetryConfig,
             destination_auth.AuthConfig,
