@@ -4,10 +4,8 @@ Reasons are in people's own words: whoever wrote a patient's name there is read 
 """
 
 import csv
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +28,7 @@ from engine.commands.shared.output import (
 )
 from engine.commands.shared.selecting import ROW, instant_us
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import IntegrityError
 from engine.model.records import Act, Filter
 
 if TYPE_CHECKING:
@@ -351,18 +349,11 @@ def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 def _write(path: Path, lines: Iterator[str]) -> int:
     """Whole or not at all, readable by its owner only; how many lines after the heading."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    from engine.commands.shared.exporting import new_file
+
     count = 0
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            for line in lines:
-                file.write(line)
-                count += 1
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        for line in lines:
+            file.write(line)
+            count += 1
     return max(0, count - {".csv": 1, ".json": 2}.get(path.suffix, 0))

@@ -34,10 +34,10 @@ STEPS: dict[str, tuple[Any, str, int]] = {
     "what was found is kept": (checking, "write_json", 1),
     "older copies go": (shelf.Shelf, "tidy", 1),
     "a piece is written": (pieces, "store", 1),
-    "a piece gets its name": (Path, "rename", 2),
+    "a piece gets its name": (Path, "replace", 3),
     "how messages stand is read": (standing, "_collect", 1),
-    "how messages stand gets its name": (Path, "rename", 3),
-    "what the next is compared with gets its name": (Path, "rename", 4),
+    "how messages stand gets its name": (Path, "replace", 4),
+    "what the next is compared with gets its name": (Path, "replace", 5),
     "what the last was compared with goes": (standing, "_remove", 2),
 }
 

@@ -11,10 +11,9 @@ time. Without ``contents`` nothing in it comes from inside a message, and no pee
 """
 
 import csv
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -22,6 +21,7 @@ from engine.commands.shared.output import SCHEMA_VERSION, harmless, to_json
 from engine.model.clock import from_us
 from engine.model.errors import ErasedError, StoreError
 from engine.model.records import AttemptView, DeliveryView, Filter, MessageView
+from engine.store.core.durable import write_atomically
 
 if TYPE_CHECKING:
     from engine.store.queries import Reader
@@ -77,17 +77,12 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: it cannot be written, or the journal not be read; then there is no new file.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        yield part
-        part.replace(path)
+        with write_atomically(path) as part:
+            yield part
     except (OSError, sqlite3.Error) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise StoreError(f"{path}: cannot be written: {text}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------

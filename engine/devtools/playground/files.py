@@ -7,9 +7,7 @@ is never overwritten.
 
 import contextlib
 import hashlib
-import os
 import shutil
-import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from engine.config import yaml_nodes
 from engine.model.errors import ConfigError, LabRelayError
+from engine.store.core.durable import write_atomically
 
 MAX_FILE_BYTES = 1024 * 1024  # of a file that is edited on the page; larger tables are used, not shown
 _SUFFIXES = (".yaml", ".yml", ".csv")
@@ -182,17 +181,9 @@ def _named(text: str, file: str) -> Iterable[str]:
 def _replace(target: Path, text: str, *, like: Path, marked: bool) -> None:
     """Write a file beside its place and move it there: whoever reads it sees the old one or the new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8-sig" if marked else "utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(like, temporary)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with write_atomically(target) as new:
+        new.write_bytes(text.encode("utf-8-sig" if marked else "utf-8"))
+        shutil.copymode(like, new)
 
 
 def overlay(folder: Path, texts: Mapping[str, str], folders: Folders) -> None:

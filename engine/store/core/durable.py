@@ -1,8 +1,37 @@
 """Files and names that outlast a power failure: a file's content needs a sync of its own, and so does its name."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+@contextmanager
+def write_atomically(path: Path, part: Path | None = None) -> Iterator[Path]:
+    """Give the block a new empty file, which takes the name of ``path`` when the block ends: whole and durable.
+
+    Only its owner can read it. If anything fails, ``path`` is as it was, and the new file is removed.
+
+    Args:
+        part: the name until then, in the same folder. A file that a crash left under it is replaced. The default is a
+            hidden name with the number of this process.
+    """
+    part = part or path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            yield part
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()  # it may be what has filled the disk
+        raise
+    with suppress(PermissionError):  # a folder that one may write to, and not read
+        sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

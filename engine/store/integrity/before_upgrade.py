@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.model.clock import Clock
 from engine.model.units import size_text
 from engine.store.core import migrate
-from engine.store.core.durable import sync_file, sync_folder
+from engine.store.core.durable import sync_file, sync_folder, write_atomically
 from engine.store.core.ownership import hand_over_all
 
 FOLDER = "before-upgrade"
@@ -89,20 +89,16 @@ def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Pat
         raise OSError(f"it needs {size_text(need)}, and {size_text(free)} are free")
     folder.mkdir(mode=0o700, exist_ok=True)
     made = folder / f"journal-{schema:04}.db"
-    new = made.with_suffix(".new")
     _sweep(folder, keep=(made.name,))
-    with closing(sqlite3.connect(new, isolation_level=None)) as target:
-        new.chmod(0o600)
-        target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole, below
-        connection.backup(target)
-        target.execute("PRAGMA journal_mode = DELETE")
-    sync_file(new)
-    with suppress(FileNotFoundError):
-        shutil.copyfile(anchor, folder / f"journal-{schema:04}.anchor")
-        sync_file(folder / f"journal-{schema:04}.anchor")
-    hand_over_all(folder, folder.parent)
-    new.replace(made)  # only a whole copy has the name
-    sync_folder(folder)
+    with write_atomically(made, made.with_suffix(".new")) as new:
+        with closing(sqlite3.connect(new, isolation_level=None)) as target:
+            target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole, below
+            connection.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")
+        with suppress(FileNotFoundError):
+            shutil.copyfile(anchor, folder / f"journal-{schema:04}.anchor")
+            sync_file(folder / f"journal-{schema:04}.anchor")
+        hand_over_all(folder, folder.parent)
     sync_folder(folder.parent)
     return made
 

@@ -3,7 +3,6 @@
 The new file is made beside the old one and takes its name in one step: a crash leaves the one or the other, whole.
 """
 
-import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -14,11 +13,11 @@ from engine.model.errors import StoreError
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.durable import sync_file, sync_folder
+from engine.store.core.durable import write_atomically
 from engine.store.core.erased_rows import COMPACT_DUE
 from engine.store.core.lock import SiteLock
 from engine.store.core.loss import last_number, look
-from engine.store.core.ownership import hand_over
+from engine.store.core.ownership import hand_over_path
 from engine.store.journal import COMPACTED_NAME
 
 SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
@@ -42,7 +41,6 @@ def run(data: Path) -> Compacted:
             it was.
     """
     path = (data / JOURNAL_NAME).resolve()  # a link to another disk stays one
-    new = path.with_name(COMPACTED_NAME)
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     lock = SiteLock.acquire(data)
@@ -53,18 +51,12 @@ def run(data: Path) -> Compacted:
         if free < before + SPARE_BYTES:
             need = (before + SPARE_BYTES - free) >> 20
             raise StoreError(f"{path.parent}: no room for a second copy of the journal; make {need + 1} MiB free")
-        new.unlink(missing_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        hand_over(descriptor, path.parent)
-        os.close(descriptor)
         try:
-            _copy(path, new)
-            new.replace(path)
+            with write_atomically(path, path.with_name(COMPACTED_NAME)) as new:
+                hand_over_path(new, path.parent)
+                _copy(path, new)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
-        finally:
-            new.unlink(missing_ok=True)
-        sync_folder(path.parent)
         return Compacted(before, path.stat().st_size)
     finally:
         lock.release()
@@ -81,7 +73,7 @@ def _refuse_loss(path: Path, data: Path) -> None:
 
 
 def _copy(path: Path, new: Path) -> None:
-    """All of ``path`` into ``new``, durable, with nothing left in the old file's log."""
+    """Write all of ``path`` into ``new``, with nothing left in the old file's log."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -93,7 +85,6 @@ def _copy(path: Path, new: Path) -> None:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok" or _identity(connection) != kept:
             raise StoreError(f"{path}: the new file is not the same; it was thrown away")
-    sync_file(new)
     # The old file's log is empty and went with its last connection; one that is left would be taken for the new one's.
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

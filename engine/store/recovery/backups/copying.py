@@ -10,7 +10,6 @@ sync at the end. Only then the copy gets its manifest and its name. Trouble with
 else.
 """
 
-import os
 import shutil
 import sqlite3
 import time
@@ -26,7 +25,7 @@ from engine.store.core.anchor import ANCHOR_NAME, Anchor, Sealing
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.durable import sync_file, sync_folder
 from engine.store.core.key_encryption_key import Source
-from engine.store.core.vault import KEY_NAME
+from engine.store.core.vault import KEY_NAME, read_kek, write_kek
 from engine.store.core.writer import Job, Pump
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.backups.far_file import FarFile
@@ -132,7 +131,7 @@ def complete(
             sync_file(target)
             files[str(relative)] = sha256(content).hexdigest()
         if with_key and (key := _key_file(data, check)) is not None:
-            _copy_key(key, making / KEY_NAME)
+            write_kek(making / KEY_NAME, read_kek(key))
         sync_file(path)
         for folder in {making, *(making / SITE_FOLDER / relative for relative in files)}:
             sync_folder(folder if folder.is_dir() else folder.parent)
@@ -167,11 +166,3 @@ def _key_file(data: Path, check: bytes) -> Path | None:
     """The file with the key of the copied journal: a rotation since its last page has given it another name."""
     files = (found for found in key_encryption_key.candidates(data) if found.source in _FILES)
     return next((Path(found.place) for found in files if found.check == check), None)
-
-
-def _copy_key(key: Path, target: Path) -> None:
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(key.read_bytes())
-        file.flush()
-        os.fsync(file.fileno())

@@ -21,12 +21,11 @@ What became of messages is not in a piece but in a file of its own (`engine.stor
 restored message whose verdict is in none is processed again, and what that makes has the keys that it had before.
 """
 
-import os
 import sqlite3
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -39,7 +38,7 @@ from engine.model.errors import IntegrityError, StoreError
 from engine.store.core import erased_rows as erased
 from engine.store.core.chain import chain_hash, row_hash
 from engine.store.core.connecting import connect
-from engine.store.core.durable import sync_folder
+from engine.store.core.durable import write_atomically
 from engine.store.integrity.row_check import ROW_COLUMNS, Unreadable, read_rows
 from engine.store.recovery.backups.shelf import Copy, Piece
 
@@ -246,23 +245,13 @@ def store(copy: Copy, content: Content) -> Piece:
         }
     )
     path = copy.path / f"{content.first:012}-{content.last:012}.rows"
-    new = copy.path / MAKING  # the same name each time, so that nothing gathers there
     digest = sha256()
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            for part in (MAGIC, _LENGTH.pack(len(head)), head, *map(_packed, content.rows)):
-                digest.update(part)
-                file.write(part)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        new.rename(path)
-    except OSError:
-        with suppress(OSError):
-            new.unlink()  # what was written of it may be what has filled the disk
-        raise
-    sync_folder(copy.path)
+    # The same name each time, so that nothing gathers there.
+    with write_atomically(path, copy.path / MAKING) as new, new.open("wb") as file:
+        for part in (MAGIC, _LENGTH.pack(len(head)), head, *map(_packed, content.rows)):
+            digest.update(part)
+            file.write(part)
+        file.write(digest.digest())
     return Piece(path, content.first, content.last)
 
 

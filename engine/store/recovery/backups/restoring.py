@@ -15,7 +15,6 @@
 The new journal is whole in itself: `labrelay verify` has nothing to say about it. What is missing is said by range.
 """
 
-import os
 import shutil
 import sqlite3
 import time
@@ -42,7 +41,7 @@ from engine.store.core.chain import chain_hash, row_hash
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.durable import sync_file, sync_folder, sync_way_to
 from engine.store.core.new_folder import RESTORING, raise_if_in_use
-from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
+from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
@@ -256,11 +255,7 @@ class _Restoration:
             key_encryption_key.Source.CREDENTIAL,
             key_encryption_key.Source.ENVIRONMENT,
         ):
-            descriptor = os.open(self._data / KEY_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(Path(found.place).read_bytes())
-                file.flush()
-                os.fsync(file.fileno())
+            write_kek(self._data / KEY_NAME, found.kek)
         self._kek = found.kek
 
     # -- pieces --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from engine.model.errors import StoreError
-from engine.store.core.durable import sync_folder, sync_way_to
+from engine.store.core.durable import sync_folder, sync_way_to, write_atomically
 
 MANIFEST_NAME = "manifest.json"
 VERIFIED_NAME = "verified.json"
@@ -267,10 +267,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replace a small file, durable."""
-    new = path.with_name(path.name + ".new")
-    with open(new, "wb") as file:
-        file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_folder(path.parent)
+    with write_atomically(path, path.with_name(path.name + ".new")) as new:
+        new.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

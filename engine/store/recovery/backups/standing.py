@@ -36,7 +36,7 @@ from tempfile import TemporaryDirectory
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.hashes import unpack_reports
 from engine.store.core.connecting import JOURNAL_NAME, connect
-from engine.store.core.durable import sync_folder
+from engine.store.core.durable import write_atomically
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.search_index import BLOCK_BITS
 from engine.store.recovery.backups import pieces
@@ -418,15 +418,9 @@ def _attach(connection: sqlite3.Connection, path: Path, name: str, mode: str) ->
 def _named(copy: Copy, local: Path, prefix: str, suffix: str) -> tuple[Path, str]:
     """Bring a file that is done into the folder of copies and give it its name there, durable; with its sum."""
     digest = _digest(local)
-    making = copy.path / MAKING
-    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(local, "rb") as source, open(descriptor, "wb") as target:
-        shutil.copyfileobj(source, target, 1 << 20)
-        target.flush()
-        os.fsync(target.fileno())
     path = copy.path / f"{prefix}{digest}{suffix}"
-    making.rename(path)
-    sync_folder(copy.path)
+    with write_atomically(path, copy.path / MAKING) as new, local.open("rb") as source, new.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
     return path, digest
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store.core.durable import sync_file, sync_folder, sync_way_to
+from engine.store.core.durable import sync_file, sync_folder, sync_way_to, write_atomically
 
 
 @pytest.fixture
@@ -31,6 +31,43 @@ def test_a_file_and_its_folder_are_two_things(tmp_path: Path, synced: list[Path]
 
     assert synced == [tmp_path / "a", tmp_path]
     assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_a_file_gets_its_name_once_its_content_is_durable(tmp_path: Path, synced: list[Path]) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    opened = len(os.listdir("/proc/self/fd"))
+
+    with write_atomically(path) as new:
+        new.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+
+    assert synced == [new, tmp_path]
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"a": b"new"}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_of_a_file_that_was_not_written_whole_nothing_is_left(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    with pytest.raises(type(error)), write_atomically(path) as new:
+        new.write_bytes(b"ne")
+        raise error
+
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_the_part_that_a_crash_has_left_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "part").symlink_to(tmp_path / "other")
+
+    with write_atomically(tmp_path / "a", tmp_path / "part") as new:
+        new.write_bytes(b"new")
+
+    assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"a": b"new", "other": b"other"}
 
 
 def test_a_new_folders_name_stands_in_those_above_it(tmp_path: Path, synced: list[Path]) -> None:

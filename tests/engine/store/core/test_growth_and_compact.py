@@ -13,6 +13,7 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.errors import LockedError, StoreError
+from engine.store.core import durable
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.growth import DAY_US, Growth
 from engine.store.core.lock import SiteLock
@@ -131,7 +132,7 @@ def _dies(*_: object) -> None:
 def test_killed_at_any_step_the_one_or_the_other_file_is_there_whole(loose: Path, at: str) -> None:
     child = os.fork()
     if not child:
-        setattr(Path if at == "replace" else compact, at, _dies)
+        setattr({"replace": Path, "sync_folder": durable}.get(at, compact), at, _dies)
         with contextlib.suppress(BaseException):
             compact.run(loose)
         os._exit(0)
