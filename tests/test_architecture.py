@@ -20,7 +20,7 @@ def names(text: str) -> frozenset[str]:
 
 
 CONTRACT = {f"engine.model.{name}" for name in ("link_events", "message", "errors", "reasons", "values", "tables")}
-CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock"}
+CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engine.model.back_off"}
 
 # The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.
 ORDER = (

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from adapters.transports.folder_files import Files, FolderError, Found
+from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
 
 logger = logging.getLogger("labrelay." + __name__)
 
 ACK, NAK = b"\x06", b"\x15"  # of `adapters.codecs.text.whole_link`
 ANSWER_WITHIN_S = 30.0  # of a call to the file system; then the folder is said to hang
-RETRY_FIRST_S = 1.0
-RETRY_MAX_S = 30.0
 MAX_UNMOVED = 100  # finished files that cannot be put away; with so many, no further file is taken
 REST = 20  # a look that took a while is followed by so many times that long, so that it costs at most 5 % of a core
 
@@ -144,7 +143,8 @@ class WatchedFolder:
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._trouble = _Trouble()
-        self._failures = 0
+        self._failures = 0  # files in a row that could not be kept
+        self._pause_s = every_s
         self._said = ""
 
     @property
@@ -177,23 +177,26 @@ class WatchedFolder:
     # -- watching ----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        while not self._stopping.is_set():
-            pause = self._every_s
-            try:
-                pause = max(pause, await self._round() * REST)
-                self._trouble.folder = ""
-            except FolderError as error:
-                self._trouble.folder = str(error)
-            except Exception:
-                logger.exception("looking at the folder failed", extra={"peer": self._place})
-                self._trouble.folder = "looking at the folder failed; the log says why"
-            self._say()
-            if self._failures:
-                pause = max(pause, min(RETRY_FIRST_S * 2 ** (self._failures - 1), RETRY_MAX_S))
-            try:
-                await asyncio.wait_for(self._stopping.wait(), min(pause, RETRY_MAX_S))
-            except TimeoutError:
-                continue
+        async for attempt in back_off.trying(back_off.ALWAYS, sleep=self._pause):
+            if self._stopping.is_set():
+                return
+            with attempt:
+                self._pause_s = self._every_s
+                try:
+                    self._pause_s = max(self._every_s, await self._round() * REST)
+                    self._trouble.folder = ""
+                except FolderError as error:
+                    self._trouble.folder = str(error)
+                except Exception:
+                    logger.exception("looking at the folder failed", extra={"peer": self._place})
+                    self._trouble.folder = "looking at the folder failed; the log says why"
+                self._say()
+            back_off.begin_anew(attempt, self._failures)
+
+    async def _pause(self, back_off_s: float) -> None:
+        pause_s = max(self._pause_s, back_off_s) if self._failures else self._pause_s
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), min(pause_s, back_off.MAX_S))
 
     async def _round(self) -> float:
         """One look, and every file that is ready; returns how long the look took."""

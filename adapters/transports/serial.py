@@ -14,7 +14,6 @@ that could not be opened, so that one that opens and fails, opens and fails, nev
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
@@ -24,6 +23,7 @@ from adapters.transports.serial_device import DeviceStream, open_device
 from adapters.transports.serial_opening import LineError
 from adapters.transports.serial_ports import look, ports
 from adapters.transports.serial_server import ServerStream
+from engine.model import back_off
 
 __all__ = ["SerialLine", "build", "look", "ports"]
 
@@ -97,24 +97,30 @@ class SerialLine:
             await asyncio.wait(late, timeout=1.0)
 
     async def _keep_open(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._stopping:
-            late = loop.call_later(LATE_S, self._down, "the port does not open, its driver hangs; plug it in anew")
-            try:
-                stream = await self._opener()
-            except LineError as error:
-                self._failures += 1
-                self._down(str(error))
-            except Exception:  # a fault of ours; the next try is as ever
-                self._failures += 1
-                logger.exception("opening a serial line failed", extra={"peer": self._device})
-            else:
-                late.cancel()
-                await self._serve(stream)
-            finally:
-                late.cancel()
-            if not self._stopping:
-                await asyncio.sleep(reopen_after(self._failures, self._reopen_max_s, random.random()))
+        async for attempt in back_off.trying(back_off.ALWAYS, first_s=REOPEN_FIRST_S, max_s=self._reopen_max_s):
+            with attempt:
+                await self._open()
+            if self._stopping:
+                return
+            back_off.begin_anew(attempt, self._failures)
+
+    async def _open(self) -> None:
+        """Try once, and serve the line that there is then."""
+        hangs = "the port does not open, its driver hangs; plug it in anew"
+        late = asyncio.get_running_loop().call_later(LATE_S, self._down, hangs)
+        try:
+            stream = await self._opener()
+        except LineError as error:
+            self._failures += 1
+            self._down(str(error))
+        except Exception:  # a fault of ours; the next try is as ever
+            self._failures += 1
+            logger.exception("opening a serial line failed", extra={"peer": self._device})
+        else:
+            late.cancel()
+            await self._serve(stream)
+        finally:
+            late.cancel()
 
     async def _serve(self, stream: LineStream) -> None:
         """Run the handler on an open line, to its end."""
@@ -166,14 +172,3 @@ class SerialLine:
             logger.warning("serial line does not work", extra={"peer": self._device, "detail": fault})
         self._said.add(change or fault)
         self.fault = fault
-
-
-def reopen_after(failures: int, longest_s: float, chance: float) -> float:
-    """Seconds until the next try.
-
-    Args:
-        failures: tries in a row that gave no line, from 0.
-        chance: a number in [0, 1); takes up to a fifth off, so that the lines of one server do not all come at once.
-    """
-    doublings = min(max(failures - 1, 0), 16)
-    return min(REOPEN_FIRST_S * (1 << doublings), longest_s) * (1 - chance / 5)

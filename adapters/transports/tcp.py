@@ -7,18 +7,17 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-import tenacity
+from tenacity import RetryCallState
 
 from adapters.transports.accepting import Acceptor, leaves_files, peer_of
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tls import TlsFiles, names_of
+from engine.model import back_off
 from engine.model.link_events import LinkFault
 
 logger = logging.getLogger("labrelay." + __name__)
 
-RECONNECT_FIRST_S = 1.0
-RECONNECT_MAX_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
 
 Handler = Callable[[TcpStream], Awaitable[None]]
@@ -245,16 +244,12 @@ class TcpConnector:
                 if stream is not None:
                     await stream.close()
             # A peer that accepts and hangs up at once must not make us spin.
-            if not self._stopping and loop.time() - began < RECONNECT_FIRST_S:
-                await asyncio.sleep(RECONNECT_FIRST_S)
+            if not self._stopping and loop.time() - began < back_off.FIRST_S:
+                await asyncio.sleep(back_off.FIRST_S)
 
     async def _connect(self) -> TcpStream:
         loop = asyncio.get_running_loop()
-        async for attempt in tenacity.AsyncRetrying(
-            wait=tenacity.wait_random_exponential(multiplier=RECONNECT_FIRST_S, max=RECONNECT_MAX_S),
-            retry=tenacity.retry_if_exception_type((OSError, TimeoutError)),
-            before_sleep=self._say_waiting,
-        ):
+        async for attempt in back_off.trying(back_off.UNREACHABLE, before_sleep=self._say_waiting):
             with attempt:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     _, stream = await loop.create_connection(
@@ -265,7 +260,7 @@ class TcpConnector:
         assert self._stream is not None
         return self._stream
 
-    def _say_waiting(self, state: tenacity.RetryCallState) -> None:
+    def _say_waiting(self, state: RetryCallState) -> None:
         self.attempts = state.attempt_number
         if state.attempt_number == 1:  # the state changed; repeats are counted, not logged
             logger.warning("cannot connect, will keep trying", extra={"peer": f"{self._host}:{self._port}"})

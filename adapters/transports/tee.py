@@ -153,7 +153,7 @@ async def reach(address: HostPort) -> TcpStream:
     return stream
 
 
-def unreachable(who: Way, address: HostPort, error: Exception) -> str:
+def unreachable(who: Way, address: HostPort, error: BaseException | None) -> str:
     """Why the far end cannot be reached, for the page."""
     why = getattr(error, "strerror", None) or "no answer"
     return f"the {who.value} at {address.host}:{address.port} cannot be reached: {why}"

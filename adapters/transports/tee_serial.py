@@ -14,18 +14,18 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 
+from tenacity import RetryCallState
+
 from adapters.transports.serial import LineStream, SerialLine
 from adapters.transports.serial_device import open_device
 from adapters.transports.tcp import HostPort, TcpListener
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee import End, Hearing, listen, reach, unreachable
+from engine.model import back_off
 from engine.model.link_events import Way
 from engine.model.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay." + __name__)
-
-REACH_FIRST_S = 1.0
-REACH_MAX_S = 30.0
 
 PassingStream = LineStream | TcpStream
 
@@ -105,20 +105,15 @@ class SerialTee:
             await stream.close()
 
     async def _keep_reaching(self, way: Way, far: HostPort) -> None:
-        delay = REACH_FIRST_S
+        note = partial(self._note_unreachable, way, far)
         while not self._stopping:
-            try:
-                stream = await reach(far)
-            except (OSError, TimeoutError) as error:
-                self._note_unreachable(unreachable(way, far, error))
-            else:
-                self._unreachable = ""
-                delay = REACH_FIRST_S
-                await self._tcp(way, stream)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, REACH_MAX_S)
+            stream: TcpStream = await back_off.trying(back_off.UNREACHABLE, before_sleep=note)(reach, far)
+            self._unreachable = ""
+            await self._tcp(way, stream)
+            await asyncio.sleep(back_off.FIRST_S)
 
-    def _note_unreachable(self, text: str) -> None:
+    def _note_unreachable(self, way: Way, far: HostPort, state: RetryCallState) -> None:
+        text = unreachable(way, far, back_off.error_of(state))
         if text != self._unreachable:  # the state changed; the same again is not worth a line
             logger.warning("the far end of a tee cannot be reached, will keep trying", extra={"detail": text})
         self._unreachable = text

@@ -12,6 +12,7 @@ from engine.config import registry
 from engine.config.source import TcpPart
 from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
+from engine.model import back_off
 from engine.model.ports import Transport
 from engine.receiving.channel import Channel
 from engine.runtime.build import BuiltChannel
@@ -23,8 +24,6 @@ ADDRESS_TROUBLE = {
     errno.EADDRINUSE: "the address is in use by another program; stop it, or take another port (labrelay doctor)",
     errno.EADDRNOTAVAIL: "this machine has no such address; `ip address` lists those it has",
 }
-REOPEN_FIRST_S = 1.0
-REOPEN_MAX_S = 30.0
 
 
 class ChannelSource:
@@ -89,10 +88,7 @@ class ChannelSource:
         self._fault = ""
 
     async def _keep_trying(self) -> None:
-        delay = REOPEN_FIRST_S
-        while not await self._open():
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, REOPEN_MAX_S)
+        await back_off.trying(back_off.NOT_YET)(self._open)
 
     async def _open(self) -> bool:
         source = self.built.config.source

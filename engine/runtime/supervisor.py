@@ -11,11 +11,14 @@ A task that could hang while it looks alive says so itself: it calls `heartbeat`
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
+from tenacity import RetryCallState
+
+from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 
@@ -47,6 +50,7 @@ class Supervisor:
         first_s, max_s: bounds of the back-off.
         on_restart: told the name of each task that fell.
         is_fatal: errors after which the process must stop.
+        sleep: waits for the seconds that it gets.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class Supervisor:
         max_s: float = 30.0,
         on_restart: Callable[[str], None] = lambda name: None,
         is_fatal: Callable[[BaseException], bool] = lambda error: isinstance(error, StoreError) and error.fatal,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._clock = clock or SystemClock()
         self._first_s = first_s
         self._max_s = max_s
         self._on_restart = on_restart
         self._is_fatal = is_fatal
+        self._sleep = sleep
         self._tasks: dict[str, _Supervised] = {}
         self._ended = asyncio.Event()
         self._fatal: BaseException | None = None
@@ -142,38 +148,43 @@ class Supervisor:
         await _cancel(entries)
 
     async def _keep(self, entry: "_Supervised") -> None:
-        back_off_s = self._first_s
-        while True:
-            started_at = entry.beat_at = self._clock.monotonic()
-            entry.running = True
-            error: BaseException | None = None
-            try:
-                await entry.factory()
-            except asyncio.CancelledError as raised:
-                if entry.task is not None and entry.task.cancelling():
-                    raise
-                error = raised  # something inside was cancelled, not we: the task is as dead as by any other error
-            except Exception as raised:
-                error = raised
-            entry.running = False
-            if error is not None and self._is_fatal(error):
-                logger.critical("fatal error, stopping", extra={"task": entry.name}, exc_info=error)
-                self._fatal = error
-                self._ended.set()
-                return
-            entry.restarts += 1
-            entry.last_error = "" if error is None else type(error).__name__
-            self._on_restart(entry.name)
-            if self._clock.monotonic() - started_at >= entry.healthy_s:
-                back_off_s = self._first_s
-            wait_s = back_off_s * random.uniform(0.5, 1.0)
-            back_off_s = min(back_off_s * 2, entry.max_s)
-            logger.error(
-                "task fell over, starting it again" if error else "task ended by itself, starting it again",
-                extra={"task": entry.name, "restarts": entry.restarts, "next_s": round(wait_s, 1)},
-                exc_info=error,
-            )
-            await asyncio.sleep(wait_s)
+        try:
+            async for attempt in back_off.trying(
+                partial(self._starts_again, entry),
+                first_s=self._first_s,
+                max_s=entry.max_s,
+                before_sleep=partial(self._note_fall, entry),
+                sleep=self._sleep,
+            ):
+                started_at = entry.beat_at = self._clock.monotonic()
+                entry.running = True
+                with attempt:
+                    await entry.factory()
+                entry.running = False
+                if self._clock.monotonic() - started_at >= entry.healthy_s:
+                    back_off.begin_anew(attempt)
+        except Exception as error:
+            logger.critical("fatal error, stopping", extra={"task": entry.name}, exc_info=error)
+            self._fatal = error
+            self._ended.set()
+
+    def _starts_again(self, entry: "_Supervised", state: RetryCallState) -> bool:
+        error = back_off.error_of(state)
+        if isinstance(error, asyncio.CancelledError):
+            # If something inside was cancelled, and not we, the task is as dead as by any other error.
+            return entry.task is None or not entry.task.cancelling()
+        return error is None or (isinstance(error, Exception) and not self._is_fatal(error))
+
+    def _note_fall(self, entry: "_Supervised", state: RetryCallState) -> None:
+        error = back_off.error_of(state)
+        entry.restarts += 1
+        entry.last_error = "" if error is None else type(error).__name__
+        self._on_restart(entry.name)
+        logger.error(
+            "task fell over, starting it again" if error else "task ended by itself, starting it again",
+            extra={"task": entry.name, "restarts": entry.restarts, "next_s": round(state.upcoming_sleep, 1)},
+            exc_info=error,
+        )
 
 
 class _Supervised:

@@ -17,7 +17,7 @@ import pytest
 
 from adapters.transports import serial as serial_module
 from adapters.transports import serial_device, serial_opening
-from adapters.transports.serial import LineStream, SerialLine, build, reopen_after
+from adapters.transports.serial import LineStream, SerialLine, build
 from adapters.transports.serial_device import DeviceStream, open_device
 from adapters.transports.serial_health import LineHealth, counters
 from adapters.transports.serial_opening import LineError, not_as_asked, open_port, why_not
@@ -491,12 +491,6 @@ async def test_a_descriptor_that_lies_is_left_alone_for_a_while(cable: Cable) ->
             await asyncio.sleep(0)
         assert stream.wakeups - looks <= 2 * ((loop.time() - began) / stream._rest_s + 2)
     os.close(thief)
-
-
-def test_back_off_grows_to_its_bound_and_begins_anew() -> None:
-    assert [reopen_after(failures, 5.0, 0.0) for failures in range(7)] == [0.5, 0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
-    assert reopen_after(10**9, 30.0, 0.0) == 30.0
-    assert reopen_after(10**9, 30.0, 0.999) > 24.0
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------

@@ -432,8 +432,8 @@ async def test_a_certificate_that_cannot_be_read_is_an_error_of_the_caller(tmp_p
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off in hundredths of a second."""
-    monkeypatch.setattr(tcp, "RECONNECT_FIRST_S", 0.02)
-    monkeypatch.setattr(tcp, "RECONNECT_MAX_S", 0.1)
+    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.02)
+    monkeypatch.setattr("engine.model.back_off.MAX_S", 0.1)
 
 
 @pytest.mark.usefixtures("soon")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.transports import serial, tee_serial
+from adapters.transports import serial
 from adapters.transports.tee_serial import SerialTee
 from engine.config.source_tee import TeeEnd
 from engine.model.link_events import Way
@@ -24,8 +24,8 @@ from tests.support.waiting import until
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serial, "REOPEN_FIRST_S", 0.02)
     monkeypatch.setattr(serial, "REOPEN_MAX_S", 0.02)
-    monkeypatch.setattr(tee_serial, "REACH_FIRST_S", 0.02)
-    monkeypatch.setattr(tee_serial, "REACH_MAX_S", 0.02)
+    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.02)
+    monkeypatch.setattr("engine.model.back_off.MAX_S", 0.02)
 
 
 @dataclass

@@ -101,7 +101,16 @@ def test_version_imports_nothing_heavy() -> None:
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout
     loaded = set(ast.literal_eval(out.splitlines()[-1]))
 
-    assert not loaded & {"asyncio", "aiohttp", "pydantic", "yaml", "jinja2", "cryptography", "engine.config.load"}
+    assert not loaded & {
+        "asyncio",
+        "aiohttp",
+        "pydantic",
+        "yaml",
+        "jinja2",
+        "cryptography",
+        "tenacity",
+        "engine.config.load",
+    }
 
 
 @pytest.mark.parametrize("verb", ["messages", "dlq"])
@@ -121,6 +130,7 @@ def test_lists_import_what_they_read_with_and_nothing_that_writes_or_checks(verb
         "engine.store.core.writer",
         "engine.store.core.batch",
         "asyncio",
+        "tenacity",
     }
 
 

@@ -26,7 +26,6 @@ from engine.model.records import Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.runtime import app as app_module
-from engine.runtime import sources as sources_module
 from engine.runtime.app import App
 from engine.store.core.vault import KEY_NAME, make_kek
 from tests.support.certificates import Authority
@@ -150,7 +149,7 @@ async def test_a_second_daemon_on_the_same_data_is_refused(folder: Folder) -> No
 async def test_a_port_in_use_costs_its_channel_and_is_opened_once_it_is_free(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources_module, "REOPEN_FIRST_S", 0.02)
+    monkeypatch.setattr("engine.model.back_off.FIRST_S", 0.02)
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}, "c1": {}})
         with socket.create_server(("127.0.0.1", folder.ports["c0"])):

@@ -159,18 +159,13 @@ async def test_a_healthy_run_takes_the_back_off_to_its_beginning(own: dict[str, 
             done.set()
         raise OSError
 
-    real_sleep = asyncio.sleep
-
     async def noted(seconds: float) -> None:
         waits.append(seconds)
-        await real_sleep(0)
+        await asyncio.sleep(0)
 
-    supervisor = Supervisor(clock, first_s=1, max_s=100)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.runtime.supervisor.asyncio.sleep", noted)
-        async with supervisor:
-            supervisor.supervise("falls", falls, **own)
-            await asyncio.wait_for(done.wait(), 60.0)
+    async with Supervisor(clock, first_s=1, max_s=100, sleep=noted) as supervisor:
+        supervisor.supervise("falls", falls, **own)
+        await asyncio.wait_for(done.wait(), 60.0)
     for wait, most in zip(waits, most_s, strict=False):
         assert most / 2 <= wait <= most
 
