@@ -33,6 +33,13 @@ ORDER = (
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("engine.mapping", "engine.store"),)
+# How a statement of SQL begins, as the engine writes them.
+SQL = re.compile(
+    r"\s*((SELECT|INSERT|REPLACE|UPDATE|DELETE|WITH|CREATE|DROP|ALTER|PRAGMA|ATTACH|DETACH|SAVEPOINT|RELEASE)\s"
+    r"|(BEGIN|COMMIT|ROLLBACK|VACUUM)(\s|$))"
+)
+# The sandbox is a server of its own, with a database of its own.
+OTHERS_WITH_SQL = "engine.devtools.sandbox"
 # A mapping knows no configuration of a site, but the reader of YAML and the table of adapters.
 OF_CONFIG_IN_MAPPING = {"engine.config.yaml_nodes", "engine.config.registry"}
 
@@ -204,6 +211,20 @@ def test_only_commands_and_tests_run_commands() -> None:
     for name, path in ENGINE.items():
         if not name.startswith(("engine.commands", "engine.__main__")):
             assert not any(other.startswith("engine.commands") for other in imports(path)), name
+
+
+def test_only_the_store_has_sql() -> None:
+    found = {name: list(_statements(path)) for name, path in {**ENGINE, **ADAPTERS}.items()}
+    assert [name for name in found if name.startswith("engine.store") and found[name]] != []
+    assert [name for name in found if name.startswith(OTHERS_WITH_SQL) and found[name]] != []
+    others = {name: lines for name, lines in found.items() if not name.startswith(("engine.store", OTHERS_WITH_SQL))}
+    assert {name: lines for name, lines in others.items() if lines} == {}
+
+
+def _statements(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
+            yield f"{node.lineno}: {node.value[:40]}"
 
 
 def test_the_product_does_not_import_its_tests_or_tools() -> None:

@@ -21,7 +21,7 @@ from engine.commands.shared.output import SCHEMA_VERSION, harmless, to_json
 from engine.model.clock import from_us
 from engine.model.errors import ErasedError, StoreError
 from engine.model.records import AttemptView, DeliveryView, Filter, MessageView
-from engine.store.core.durable import write_atomically
+from engine.store.core.durable import write_atomically, write_without_log
 
 if TYPE_CHECKING:
     from engine.store.queries import Reader
@@ -176,9 +176,7 @@ class _Database:
         from sqlite_utils import Database
 
         self._connection = sqlite3.connect(path)
-        # Nobody reads the file before it is whole, and a half-written one is thrown away: nothing to roll back.
-        self._connection.execute("PRAGMA journal_mode = OFF")
-        self._connection.execute("PRAGMA synchronous = OFF")
+        write_without_log(self._connection)
         self._tables = Database(self._connection, execute_plugins=False)
         notes = NOTES if contents else {}
         self._tables.table("messages").create(

@@ -1,6 +1,7 @@
 """Files and names that outlast a power failure: a file's content needs a sync of its own, and so does its name."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,3 +65,9 @@ def sync_way_to(folder: Path) -> None:
             return
         with suppress(PermissionError):
             sync_folder(above)
+
+
+def write_without_log(connection: sqlite3.Connection, schema: str = "main") -> None:
+    """No rollback journal and no sync: for a database that nothing reads before it is whole."""
+    connection.execute(f"PRAGMA {schema}.journal_mode = OFF")
+    connection.execute(f"PRAGMA {schema}.synchronous = OFF")

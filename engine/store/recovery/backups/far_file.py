@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.model.errors import StoreError
+from engine.store.core.durable import write_without_log
 from engine.store.core.writer import Pump
 
 UNWRITTEN_BYTES = 32 * 1024 * 1024  # that the system may hold for the share
@@ -84,8 +85,7 @@ class FarFile:
     def _open(self) -> None:
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self.connection.execute("PRAGMA journal_mode = OFF")
-        self.connection.execute("PRAGMA synchronous = OFF")
+        write_without_log(self.connection)
 
     def _take_away(self) -> None:
         # Only the file that was made here: by now another copy may be under way under the same name.

@@ -36,7 +36,7 @@ from tempfile import TemporaryDirectory
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.hashes import unpack_reports
 from engine.store.core.connecting import JOURNAL_NAME, connect
-from engine.store.core.durable import write_atomically
+from engine.store.core.durable import write_atomically, write_without_log
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.search_index import BLOCK_BITS
 from engine.store.recovery.backups import pieces
@@ -288,8 +288,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
             return Path(shutil.copyfile(path, local / "known")), number, since or None
     making = local / "known"
     with closing(sqlite3.connect(making, uri=True, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("PRAGMA synchronous = OFF")
+        write_without_log(connection)
         _attach(connection, copy.path / JOURNAL_NAME, "copy", "ro&immutable=1")
         execute = connection.execute
         _list_open(connection, "main", "copy")
@@ -410,9 +409,8 @@ def _attach(connection: sqlite3.Connection, path: Path, name: str, mode: str) ->
     if mode == "rwc":
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection.execute(f"ATTACH ? AS {name}", (f"{path.absolute().as_uri()}?mode={mode}",))
-    if mode == "rwc":  # no log and no sync: until it has its name, it is nothing
-        connection.execute(f"PRAGMA {name}.journal_mode = OFF")
-        connection.execute(f"PRAGMA {name}.synchronous = OFF")
+    if mode == "rwc":  # until it has its name, it is nothing
+        write_without_log(connection, name)
 
 
 def _named(copy: Copy, local: Path, prefix: str, suffix: str) -> tuple[Path, str]:
