@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from engine.actions.control import SOCKET_NAME, ControlServer
+from engine.actions.control import SOCKET_NAME
+from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches, concerns
 from engine.actions.replay_messages import LIVE_FIRST, Replays
 from engine.actions.underway import Acts

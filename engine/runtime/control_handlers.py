@@ -1,11 +1,14 @@
-"""Acts as the running site answers them on its control socket, and what can be followed there."""
+"""What the running site answers on its control socket: each verb, what it takes, and the function that does it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.actions.control import Follower, Handler, RefusedError, Request
+from engine.actions.control import RefusedError
+from engine.actions.control_server import Follower, Handler, Request
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
 from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
@@ -14,281 +17,269 @@ from engine.actions.pause_resume import VERBS, Switches, SwitchOrder, target_of
 from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
 from engine.actions.reprocess import reprocess_messages
 from engine.actions.retry import retry_letters
-from engine.actions.selection import Selection
 from engine.actions.set_aside import set_aside_delivery
 from engine.actions.tell_apart import tell_patients_apart
-from engine.actions.underway import DEFAULT_RATE, Acts
+from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError
 from engine.monitoring.taps import STAGES
 from engine.processing.reprocessing import with_mapping
+from engine.runtime.control_requests import (
+    A,
+    ActOnMessage,
+    ActOnSelection,
+    Backup,
+    Erase,
+    Exported,
+    Key,
+    Nothing,
+    OneReplay,
+    Replay,
+    Reprocess,
+    ResumedReplay,
+    SetAside,
+    Shown,
+    Switch,
+    Tap,
+    Target,
+    TellApart,
+    read,
+)
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
 
-
 REPLAY_ANSWER_S = 0.2  # who asked for a replay asks again for its progress
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What the handlers work on."""
+
+    app: "App"
+    acts: Acts
+    switches: Switches
+
+
+async def _status(site: Running, request: Request, asked: Nothing) -> Result:
+    return site.app.observer.snapshot().to_json()
+
+
+async def _reload(site: Running, request: Request, asked: Nothing) -> Result:
+    before = site.app.built.site.hash
+    loaded = await site.app.reload()
+    await site.app.journal.act_note(request.actor, "reload", {"from": before, "to": loaded.hash})
+    return {"config_hash": loaded.hash, "changed": loaded.hash != before, "warnings": list(loaded.warnings)}
+
+
+def _on_selection(
+    act: Callable[..., Awaitable[Result]],
+) -> Callable[[Running, Request, ActOnSelection], Awaitable[Result]]:
+    async def work(site: Running, request: Request, asked: ActOnSelection) -> Result:
+        return await act(site.acts, asked.selection, actor=request.actor, because=asked.why, dry_run=asked.dry_run)
+
+    return work
+
+
+async def _tell_apart(site: Running, request: Request, asked: TellApart) -> Result:
+    return await tell_patients_apart(
+        site.acts, asked.message, asked.answer, actor=request.actor, because=asked.why, dry_run=asked.dry_run
+    )
+
+
+async def _edit(site: Running, request: Request, asked: ActOnMessage) -> Result:
+    return await edit_message(
+        site.acts, asked.message, request.content, actor=request.actor, because=asked.why, dry_run=asked.dry_run
+    )
+
+
+async def _set_aside(site: Running, request: Request, asked: SetAside) -> Result:
+    return await set_aside_delivery(
+        site.acts, asked.message, asked.destination or "", actor=request.actor, because=asked.why, dry_run=asked.dry_run
+    )
+
+
+async def _erase(site: Running, request: Request, asked: Erase) -> Result:
+    return await erase_messages(
+        site.acts, asked.messages, asked.numbers, actor=request.actor, because=asked.because, more=asked.more
+    )
+
+
+async def _replay(site: Running, request: Request, asked: Replay) -> Result:
+    return await replay_documents(
+        site.acts,
+        asked.selection,
+        actor=request.actor,
+        because=asked.why,
+        to=asked.to or "",
+        takes=media_type_of(site.app.built.site, asked.to) if asked.to else "",
+        rate=asked.rate,
+        dry_run=asked.dry_run,
+        within_s=REPLAY_ANSWER_S,
+    )
+
+
+async def _replay_resume(site: Running, request: Request, asked: ResumedReplay) -> Result:
+    return await resume_replay(site.acts, asked.number, actor=request.actor, rate=asked.rate, within_s=REPLAY_ANSWER_S)
+
+
+async def _replay_status(site: Running, request: Request, asked: OneReplay) -> Result:
+    return site.acts.replays.progress(asked.number)
+
+
+async def _replay_stop(site: Running, request: Request, asked: OneReplay) -> Result:
+    return await site.acts.replays.halt(asked.number)
+
+
+async def _replay_forget(site: Running, request: Request, asked: OneReplay) -> Result:
+    return await forget_replay(site.acts, asked.number, actor=request.actor)
+
+
+async def _reprocess(site: Running, request: Request, asked: Reprocess) -> Result:
+    built = site.app.built
+    channel = _known(built.channels, asked.selection.channel)
+    if asked.config_hash != built.site.hash:
+        raise RefusedError(
+            "the daemon runs another configuration than the one that the differences were made with: give "
+            "`labrelay reload`, and look at them again"
+        )
+    routes, named = channel.routes, ""
+    if asked.mapping is not None:
+        routes, program = await asyncio.to_thread(with_mapping, built.site, routes, asked.mapping)
+        if program.content_hash != asked.mapping_hash:
+            raise RefusedError(f"{asked.mapping} has changed since the differences were made; look at them again")
+        named = f"{program.name}@{program.content_hash[:12]}"
+    return await reprocess_messages(
+        site.acts,
+        asked.selection,
+        routes=routes,
+        actor=request.actor,
+        because=asked.why,
+        mapping=named,
+        rate=asked.rate,
+    )
+
+
+async def _backup(site: Running, request: Request, asked: Backup) -> Result:
+    keeper = site.app.backup
+    if asked.do != "state":
+        keeper.ask(asked.do)
+    said = keeper.snapshot()
+    return {"busy": keeper.is_busy, "running": said.running, "fault": said.fault}
+
+
+async def _prune(site: Running, request: Request, asked: Nothing) -> Result:
+    site.app.journal.let_go_now()
+    return {}
+
+
+async def _shown(site: Running, request: Request, asked: Shown) -> Result:
+    await note_shown(site.app.journal, request.actor, asked.message)
+    return {}
+
+
+async def _exported(site: Running, request: Request, asked: Exported) -> Result:
+    await note_exported(site.app.journal, request.actor, asked.what)
+    return {}
+
+
+async def _key(site: Running, request: Request, asked: Key) -> Result:
+    if asked.step == "rotate":
+        data = site.app.built.site.config.data
+        return await rotate_key(site.app.journal, data, actor=request.actor, discard_old=asked.discard_old)
+    if asked.step == "confirm":
+        await site.app.journal.confirm_sheet(actor=request.actor)
+    else:
+        await site.app.journal.act_note(request.actor, KEY_ACTS[asked.step], {"key": asked.key})
+    return {}
+
+
+async def _switch(site: Running, request: Request, asked: Switch) -> Result:
+    order = SwitchOrder(request.verb, target_of(asked.kind, asked.name), request.actor, asked.reason)
+    return await site.switches.carry_out(order, site.app.built.site, dry_run=asked.dry_run)
+
+
+async def _underway(site: Running, request: Request, asked: Target) -> Result:
+    return await asyncio.to_thread(site.switches.look, target_of(asked.kind, asked.name))
+
+
+Work = Callable[[Running, Request], Awaitable[Result]]
+
+
+def _verb(model: type[A], work: Callable[[Running, Request, A], Awaitable[Result]]) -> Work:
+    """A verb: its arguments, and its work."""
+
+    async def handle(site: Running, request: Request) -> Result:
+        return await work(site, request, read(model, request))
+
+    return handle
+
+
+HANDLERS: dict[str, Work] = {
+    "status": _verb(Nothing, _status),
+    "reload": _verb(Nothing, _reload),
+    "retry": _verb(ActOnSelection, _on_selection(retry_letters)),
+    "dismiss": _verb(ActOnSelection, _on_selection(dismiss_letters)),
+    "release": _verb(ActOnSelection, _on_selection(release_held)),
+    "reject": _verb(ActOnSelection, _on_selection(reject_held)),
+    "tell_apart": _verb(TellApart, _tell_apart),
+    "edit": _verb(ActOnMessage, _edit),
+    "set_aside": _verb(SetAside, _set_aside),
+    "erase": _verb(Erase, _erase),
+    "replay": _verb(Replay, _replay),
+    "replay_resume": _verb(ResumedReplay, _replay_resume),
+    "replay_status": _verb(OneReplay, _replay_status),
+    "replay_stop": _verb(OneReplay, _replay_stop),
+    "replay_forget": _verb(OneReplay, _replay_forget),
+    "reprocess": _verb(Reprocess, _reprocess),
+    "prune": _verb(Nothing, _prune),
+    "backup": _verb(Backup, _backup),
+    "shown": _verb(Shown, _shown),
+    "exported": _verb(Exported, _exported),
+    "key": _verb(Key, _key),
+    **{verb: _verb(Switch, _switch) for verb in VERBS},
+    "underway": _verb(Target, _underway),
+}
 
 
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """What the running site answers on its control socket."""
-
-    def switch(verb: str) -> Handler:
-        async def ordered(request: Request) -> dict[str, Any]:
-            target = target_of(request.args.get("kind"), request.args.get("name"))
-            order = SwitchOrder(verb, target, request.actor, str(request.args.get("reason", "")))
-            return await switches.carry_out(order, app.built.site, dry_run=_dry_run(request))
-
-        return ordered
-
-    async def underway(request: Request) -> dict[str, Any]:
-        target = target_of(request.args.get("kind"), request.args.get("name"))
-        return await asyncio.to_thread(switches.look, target)
-
-    async def status(_: Request) -> dict[str, Any]:
-        return app.observer.snapshot().to_json()
-
-    async def reload(request: Request) -> dict[str, Any]:
-        before = app.built.site.hash
-        site = await app.reload()
-        await app.journal.act_note(request.actor, "reload", {"from": before, "to": site.hash})
-        return {"config_hash": site.hash, "changed": site.hash != before, "warnings": list(site.warnings)}
-
-    async def retry(request: Request) -> dict[str, Any]:
-        because = str(request.args.get("because") or "")
-        return await retry_letters(
-            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
-        )
-
-    async def dismiss(request: Request) -> dict[str, Any]:
-        because = str(request.args.get("because", ""))
-        return await dismiss_letters(
-            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
-        )
-
-    async def release(request: Request) -> dict[str, Any]:
-        because = str(request.args.get("because", ""))
-        return await release_held(
-            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
-        )
-
-    async def reject(request: Request) -> dict[str, Any]:
-        because = str(request.args.get("because", ""))
-        return await reject_held(
-            acts, _selection(request), actor=request.actor, because=because, dry_run=_dry_run(request)
-        )
-
-    async def tell_apart(request: Request) -> dict[str, Any]:
-        message, said = int(request.args.get("message", 0)), str(request.args.get("answer", ""))
-        because = str(request.args.get("because", ""))
-        return await tell_patients_apart(
-            acts, message, said, actor=request.actor, because=because, dry_run=_dry_run(request)
-        )
-
-    async def replay(request: Request) -> dict[str, Any]:
-        to, rate = request.args.get("to") or "", request.args.get("rate", DEFAULT_RATE)
-        takes = media_type_of(app.built.site, to) if to else ""
-        return await replay_documents(
-            acts,
-            _selection(request),
-            actor=request.actor,
-            because=str(request.args.get("because") or ""),
-            to=to,
-            takes=takes,
-            rate=_rate(rate),
-            dry_run=_dry_run(request),
-            within_s=REPLAY_ANSWER_S,
-        )
-
-    async def replay_resume(request: Request) -> dict[str, Any]:
-        rate = request.args.get("rate")
-        return await resume_replay(
-            acts,
-            _number(request),
-            actor=request.actor,
-            rate=None if rate is None else _rate(rate),
-            within_s=REPLAY_ANSWER_S,
-        )
-
-    async def replay_status(request: Request) -> dict[str, Any]:
-        return acts.replays.progress(_number(request))
-
-    async def replay_stop(request: Request) -> dict[str, Any]:
-        return await acts.replays.halt(_number(request))
-
-    async def replay_forget(request: Request) -> dict[str, Any]:
-        return await forget_replay(acts, _number(request), actor=request.actor)
-
-    async def reprocess(request: Request) -> dict[str, Any]:
-        args, selection = request.args, _selection(request)
-        channel, mapping, rate = app.built.channels.get(selection.channel or ""), args.get("mapping"), args.get("rate")
-        if channel is None:
-            raise LabRelayError(f"there is no channel {selection.channel}; known: {', '.join(app.built.channels)}")
-        if not isinstance(rate, int | float) or not 0 < rate <= 100_000:
-            raise LabRelayError("rate must be a number of messages per second above 0")
-        if args.get("config_hash") != app.built.site.hash:
-            raise RefusedError(
-                "the daemon runs another configuration than the one that the differences were made with: give "
-                "`labrelay reload`, and look at them again"
-            )
-        routes, named = channel.routes, ""
-        if mapping is not None:
-            routes, program = await asyncio.to_thread(with_mapping, app.built.site, routes, str(mapping))
-            if program.content_hash != args.get("mapping_hash"):
-                raise RefusedError(f"{mapping} has changed since the differences were made; look at them again")
-            named = f"{program.name}@{program.content_hash[:12]}"
-        because = str(args.get("because", ""))
-        return await reprocess_messages(
-            acts, selection, routes=routes, actor=request.actor, because=because, mapping=named, rate=float(rate)
-        )
-
-    async def edit(request: Request) -> dict[str, Any]:
-        message = request.args.get("message")
-        if not isinstance(message, int):
-            raise LabRelayError("which message is edited?")
-        because = str(request.args.get("because", ""))
-        return await edit_message(
-            acts, message, request.content, actor=request.actor, because=because, dry_run=_dry_run(request)
-        )
-
-    async def set_aside(request: Request) -> dict[str, Any]:
-        message = request.args.get("message")
-        if not isinstance(message, int):
-            raise LabRelayError("the delivery of which message is set aside?")
-        destination, because = str(request.args.get("destination") or ""), str(request.args.get("because") or "")
-        return await set_aside_delivery(
-            acts, message, destination, actor=request.actor, because=because, dry_run=_dry_run(request)
-        )
-
-    async def erase(request: Request) -> dict[str, Any]:
-        messages, numbers, more = (request.args.get(name) for name in ("messages", "numbers", "more"))
-        if not isinstance(messages, list) or not all(isinstance(one, int) for one in messages):
-            raise LabRelayError("which messages are erased?")
-        if not isinstance(numbers, list) or not all(isinstance(one, str) for one in numbers):
-            raise LabRelayError("whose messages are erased?")
-        because = str(request.args.get("because") or "")
-        return await erase_messages(
-            acts,
-            messages,
-            numbers,
-            actor=request.actor,
-            because=because,
-            more=more if isinstance(more, dict) else {},
-        )
-
-    async def backup(request: Request) -> dict[str, Any]:
-        do = request.args.get("do")
-        if do in ("now", "drill"):
-            app.backup.ask(do)
-        elif do != "state":
-            raise LabRelayError("backup: now, drill or state?")
-        said = app.backup.snapshot()
-        return {"busy": app.backup.is_busy, "running": said.running, "fault": said.fault}
-
-    async def prune(request: Request) -> dict[str, Any]:
-        app.journal.let_go_now()
-        return {}
-
-    async def shown(request: Request) -> dict[str, Any]:
-        message = request.args.get("message")
-        if not isinstance(message, int):
-            raise LabRelayError("which message is shown?")
-        await note_shown(acts.journal, request.actor, message)
-        return {}
-
-    async def exported(request: Request) -> dict[str, Any]:
-        what = request.args.get("what")
-        if not isinstance(what, dict):
-            raise LabRelayError("which messages are exported?")
-        await note_exported(acts.journal, request.actor, what)
-        return {}
-
-    async def key(request: Request) -> dict[str, Any]:
-        step = request.args.get("step")
-        if step == "rotate":
-            discard = request.args.get("discard_old") is True
-            return await rotate_key(acts.journal, app.built.site.config.data, actor=request.actor, discard_old=discard)
-        if step == "confirm":
-            await acts.journal.confirm_sheet(actor=request.actor)
-        elif step in KEY_ACTS:
-            await acts.journal.act_note(request.actor, KEY_ACTS[step], {"key": str(request.args.get("key", ""))})
-        else:
-            raise LabRelayError("what about the key?")
-        return {}
-
-    return {
-        "status": status,
-        "key": key,
-        "reload": reload,
-        "retry": retry,
-        "dismiss": dismiss,
-        "edit": edit,
-        "set_aside": set_aside,
-        "erase": erase,
-        "release": release,
-        "reject": reject,
-        "tell_apart": tell_apart,
-        "replay": replay,
-        "replay_resume": replay_resume,
-        "replay_status": replay_status,
-        "replay_stop": replay_stop,
-        "replay_forget": replay_forget,
-        "reprocess": reprocess,
-        "prune": prune,
-        "backup": backup,
-        "shown": shown,
-        "exported": exported,
-        "underway": underway,
-        **{verb: switch(verb) for verb in VERBS},
-    }
+    site = Running(app, acts, switches)
+    return {verb: partial(work, site) for verb, work in HANDLERS.items()}
 
 
 def followers(app: "App") -> dict[str, Follower]:
     """What can be followed on the control socket of the running site."""
-
-    async def tap(request: Request) -> AsyncGenerator[dict[str, Any], None]:
-        channel, stages = request.args.get("channel"), request.args.get("stages")
-        if channel not in app.built.channels:
-            raise LabRelayError(f"there is no channel {channel}; known: {', '.join(app.built.channels)}")
-        if not isinstance(stages, list) or not stages or not set(stages) <= set(STAGES):
-            raise LabRelayError(f"stages are some of {', '.join(STAGES)}")
-        if request.args.get("unmask") is not True:
-            async with aclosing(app.taps.follow(str(channel), stages, unmask=False)) as lines:
-                async for line in lines:
-                    yield line
-            return
-        act = await app.journal.act(request.actor, "unmask", {"export": {"tap": channel, "stages": stages}})
-        shown: set[int] = set()
-        try:
-            async with aclosing(app.taps.follow(str(channel), stages, unmask=True)) as lines:
-                async for line in lines:
-                    if "message" in line:
-                        shown = {min(shown | {line["message"]}), max(shown | {line["message"]})}
-                    yield line
-        finally:
-            await app.journal.act_done(act, {"first": min(shown, default=None), "last": max(shown, default=None)})
-
-    return {"tap": tap}
+    return {"tap": partial(_tap, app)}
 
 
-def _selection(request: Request) -> Selection:
-    selection = Selection.from_json(request.args.get("selection"))
-    if selection.is_empty:
-        raise RefusedError("nothing was selected; name messages or a filter, or say all")
-    return selection
+async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], None]:
+    asked = read(Tap, request)
+    _known(app.built.channels, asked.channel)
+    if not set(asked.stages) <= set(STAGES):
+        raise LabRelayError(f"stages are some of {', '.join(STAGES)}")
+    if not asked.unmask:
+        async with aclosing(app.taps.follow(asked.channel, asked.stages, unmask=False)) as lines:
+            async for line in lines:
+                yield line
+        return
+    act = await app.journal.act(request.actor, "unmask", {"export": {"tap": asked.channel, "stages": asked.stages}})
+    shown: set[int] = set()
+    try:
+        async with aclosing(app.taps.follow(asked.channel, asked.stages, unmask=True)) as lines:
+            async for line in lines:
+                if "message" in line:
+                    shown = {min(shown | {line["message"]}), max(shown | {line["message"]})}
+                yield line
+    finally:
+        await app.journal.act_done(act, {"first": min(shown, default=None), "last": max(shown, default=None)})
 
 
-def _rate(given: Any) -> float:
-    if not isinstance(given, int | float) or not 0 < given <= 100_000:
-        raise LabRelayError("rate must be a number of messages per second above 0")
-    return float(given)
+C = TypeVar("C")
 
 
-def _number(request: Request) -> int:
-    number = request.args.get("number")
-    if not isinstance(number, int):
-        raise LabRelayError("which replay?")
-    return number
-
-
-def _dry_run(request: Request) -> bool:
-    return request.args.get("dry_run") is True
+def _known(channels: Mapping[str, C], name: str | None) -> C:
+    if name is None or name not in channels:
+        raise LabRelayError(f"there is no channel {name}; known: {', '.join(channels)}")
+    return channels[name]

@@ -5,18 +5,21 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
-from engine.actions import control
-from engine.actions.control import ControlServer, RefusedError, Request, UnreachableError, call
+from engine.actions import control, control_server
+from engine.actions.control import RefusedError, UnreachableError, call
+from engine.actions.control_server import ControlServer, Request
 from engine.model.actor import user_name
 from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError, StoreError
+from tests.support.waiting import until
 
 
 async def _echo(request: Request) -> dict[str, Any]:
@@ -37,17 +40,23 @@ async def ask(path: Path, verb: str = "echo", args: dict[str, Any] | None = None
     return await asyncio.to_thread(call, path, verb, args, timeout=within)
 
 
-async def say(path: Path, line: bytes) -> Any:
-    """Send raw bytes and return the answer."""
+async def say(path: Path, request: bytes) -> tuple[bytes, bytes]:
+    """Send raw bytes; the head and the body of the answer, once the server has closed."""
 
     def talk() -> bytes:
         with socket.socket(socket.AF_UNIX) as peer:
             peer.settimeout(60)
             peer.connect(str(path))
-            peer.sendall(line)
-            return control._read_line(peer)
+            peer.sendall(request)
+            return b"".join(iter(partial(peer.recv, 65536), b""))
 
-    return json.loads(await asyncio.to_thread(talk))
+    head, _, body = (await asyncio.to_thread(talk)).partition(b"\r\n\r\n")
+    return head, body
+
+
+def posted(body: bytes, target: str = "/v1/echo", method: str = "POST", length: int | None = None) -> bytes:
+    head = f"{method} {target} HTTP/1.1\r\nHost: labrelay\r\nContent-Length: {len(body) if length is None else length}"
+    return head.encode() + b"\r\n\r\n" + body
 
 
 async def test_a_request_reaches_its_handler_with_the_user_the_kernel_names(tmp_path: Path) -> None:
@@ -73,7 +82,7 @@ async def test_only_the_owner_can_open_the_socket_and_it_is_gone_after_stop(tmp_
 
 
 async def test_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_peer", lambda _writer: (65_533, 1))
+    monkeypatch.setattr(control_server, "_peer", lambda _transport: (65_533, 1))
     async with serving(tmp_path / "s.sock") as path:
         with pytest.raises(RefusedError, match="sudo"):
             await ask(path)
@@ -130,25 +139,80 @@ async def test_a_fault_in_a_handler_costs_the_request_only_and_its_words_stay_in
 
 
 @pytest.mark.parametrize(
-    "line",
-    [b"\n", b"[]\n", b"{}\n", b"nonsense\n", b'{"v":1,"verb":5}\n', b'{"v":9,"verb":"echo"}\n', b"[" * 5000 + b"\n"],
+    "request_",
+    [
+        *map(posted, (b"", b"[]", b"5", b"nonsense", b'{"n":', b"[" * 5000)),
+        posted(b"{}", "/v9/echo"),
+        posted(b"{}", "/echo"),
+        posted(b"{}", "/"),
+        posted(b"{}", method="GET"),
+    ],
 )
-async def test_what_is_no_request_is_answered_as_such(tmp_path: Path, line: bytes) -> None:
+async def test_what_is_no_request_is_answered_as_such(tmp_path: Path, request_: bytes) -> None:
     async with serving(tmp_path / "s.sock") as path:
-        assert (await say(path, line))["error"] == "failed"
+        head, body = await say(path, request_)
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(body)["error"] == "failed"
+        assert "not a request of version 1" in json.loads(body)["message"]
         assert (await ask(path))["verb"] == "echo"
+
+
+@pytest.mark.parametrize("line", [b"\r\n\r\n!\r\n\r\n", b'{"v":1,"verb":"echo","args":{}}\n', b"nonsense\r\n\r\n"])
+async def test_what_is_not_even_http_costs_nothing(tmp_path: Path, line: bytes) -> None:
+    async with serving(tmp_path / "s.sock") as path:
+        assert (await say(path, line))[0].startswith(b"HTTP/1.0 400 ")
+        assert (await ask(path))["verb"] == "echo"
+
+
+@pytest.mark.parametrize("whole", [65536, 1], ids=["answers", "breaks off"])
+async def test_another_server_at_the_socket_is_said(tmp_path: Path, whole: int) -> None:
+    """A daemon of another version answers otherwise, or breaks off."""
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(whole)
+        writer.write(b'{"v":1,"error":"failed","message":"not a request"}\n')
+        writer.close()
+
+    async with await asyncio.start_unix_server(other, tmp_path / "s.sock"):
+        with pytest.raises(UnreachableError, match="the command and the daemon may differ"):
+            await ask(tmp_path / "s.sock")
 
 
 async def test_a_request_without_end_is_cut_off(tmp_path: Path) -> None:
     async with serving(tmp_path / "s.sock") as path:
-        said = await say(path, b"x" * (control.MAX_REQUEST_BYTES + 1))
-    assert "larger than" in said["message"]
+        _, body = await say(path, posted(b"x" * (control.MAX_REQUEST_BYTES + 1)))
+    assert "larger than" in json.loads(body)["message"]
 
 
 async def test_a_client_that_dawdles_is_cut_off(tmp_path: Path) -> None:
     async with serving(tmp_path / "s.sock", request_timeout=0.05) as path:
-        said = await say(path, b'{"v":1')
-    assert "no whole request" in said["message"]
+        _, body = await say(path, posted(b'{"n":1', length=7))
+        assert "no whole request" in json.loads(body)["message"]
+        assert await say(path, b"POST /v1/ec") == (b"", b"")
+        assert await say(path, b"") == (b"", b"")
+
+
+async def test_only_so_many_are_served_at_once(tmp_path: Path) -> None:
+    go_on, begun = asyncio.Event(), 0
+
+    async def slow(_request: Request) -> dict[str, Any]:
+        nonlocal begun
+        begun += 1
+        await go_on.wait()
+        return {}
+
+    async with serving(tmp_path / "s.sock", slow) as path:
+        asking = [await asyncio.open_unix_connection(path) for _ in range(control_server.MAX_CLIENTS)]
+        for _, writer in asking:
+            writer.write(posted(b"{}"))
+        await until(lambda: begun == control_server.MAX_CLIENTS)
+        with pytest.raises(LabRelayError, match="too many requests at once"):
+            await ask(path)
+        go_on.set()
+        for reader, writer in asking:
+            assert (await asyncio.wait_for(reader.read(), 60.0)).endswith(b"{}")
+            writer.close()
+        assert await ask(path) == {}
 
 
 async def test_a_handler_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -197,6 +261,32 @@ async def test_what_goes_on_without_anybody_ends_with_the_server(tmp_path: Path)
     assert ended.is_set()
 
 
+async def test_a_client_that_does_not_read_cannot_hold_the_daemon(tmp_path: Path) -> None:
+    begun = ended = 0
+
+    async def flood(_request: Request) -> AsyncGenerator[dict[str, Any], None]:
+        nonlocal begun, ended
+        try:
+            while True:
+                begun += 1
+                yield {"item": "x" * 65_536}
+        finally:
+            ended += 1
+
+    server = ControlServer(tmp_path / "s.sock", {"echo": _echo}, followers={"flood": flood})
+    await server.start()
+    stuck = [await asyncio.open_unix_connection(tmp_path / "s.sock", limit=1024) for _ in range(2)]
+    for _, writer in stuck:
+        writer.write(posted(b"{}", "/v1/flood"))
+    await until(lambda: begun > 2)
+    assert (await ask(tmp_path / "s.sock"))["verb"] == "echo"
+    stuck[0][1].transport.abort()  # one goes, and frees its place
+    await until(lambda: ended == 1)
+    await asyncio.wait_for(server.stop(), 60.0)
+    assert ended == 2
+    stuck[1][1].transport.abort()
+
+
 def test_without_a_daemon_it_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="labrelay run"):
         call(tmp_path / "none.sock", "status")
@@ -214,8 +304,8 @@ async def _weigh(request: Request) -> dict[str, Any]:
     return {"bytes": len(request.content), "args": dict(request.args)}
 
 
-async def test_content_follows_the_line_for_the_verbs_that_take_it(tmp_path: Path) -> None:
-    message = b"MSH|\n\x00" * 100_000  # beyond what a line may have
+async def test_content_goes_with_the_verbs_that_take_it(tmp_path: Path) -> None:
+    message = b"MSH|\n\x00" * 100_000  # beyond what other requests may have
     server = ControlServer(tmp_path / "s.sock", {"edit": _weigh, "echo": _weigh})
     await server.start()
     try:
@@ -227,11 +317,12 @@ async def test_content_follows_the_line_for_the_verbs_that_take_it(tmp_path: Pat
         await server.stop()
 
 
-async def test_content_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
-    server = ControlServer(tmp_path / "s.sock", {"edit": _weigh}, request_timeout=0.1)
+@pytest.mark.parametrize("content", ["=", "ab c", 5, None])
+async def test_content_that_is_no_base_64_is_refused(tmp_path: Path, content: object) -> None:
+    server = ControlServer(tmp_path / "s.sock", {"edit": _weigh})
     await server.start()
     try:
-        said = await say(tmp_path / "s.sock", b'{"v":1,"verb":"edit","args":{},"content":5}\nab')
+        _, body = await say(tmp_path / "s.sock", posted(json.dumps({"content": content}).encode(), "/v1/edit"))
     finally:
         await server.stop()
-    assert "no whole request" in said["message"]
+    assert "not a request" in json.loads(body)["message"]

@@ -1,0 +1,248 @@
+"""The daemon's local socket, as the daemon serves it; `engine.actions.control` says what goes over it.
+
+The kernel says who is at the other end (SO_PEERCRED). One request a connection. A client that asks for nothing, or does
+not send what it began, is cut off; one that does not read what it follows holds up only itself.
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from engine.actions.control import (
+    ERRORS,
+    MAX_CONTENT_BYTES,
+    MAX_REQUEST_BYTES,
+    VERSION,
+    WITH_CONTENT,
+    RefusedError,
+    short,
+)
+from engine.model.actor import of_process
+from engine.model.errors import ConfigError, LabRelayError
+
+logger = logging.getLogger("labrelay." + __name__)
+
+REQUEST_TIMEOUT_S = 5.0  # for the head of a request, and again for the rest of it
+HANDLER_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 2.0
+MAX_CLIENTS = 16
+NDJSON = "application/x-ndjson"
+
+_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_NOT_A_REQUEST = f"not a request of version {VERSION}; the command and the daemon may differ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a handler gets.
+
+    Attributes:
+        actor: the user at the other end, by the kernel's word; goes into the audit row.
+        content: a message, where the verb takes one; never to be logged.
+    """
+
+    verb: str
+    actor: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+
+
+Handler = Callable[[Request], Awaitable[dict[str, Any]]]
+Follower = Callable[[Request], AsyncGenerator[dict[str, Any], None]]
+
+
+class ControlServer:
+    """Serve the handlers on one socket. The caller holds the data folder's lock, so an old socket file is stale."""
+
+    def __init__(
+        self,
+        path: Path,
+        handlers: Mapping[str, Handler],
+        *,
+        followers: Mapping[str, Follower] | None = None,
+        request_timeout: float = REQUEST_TIMEOUT_S,
+        handler_timeout: float = HANDLER_TIMEOUT_S,
+    ) -> None:
+        self._path = path
+        self._handlers = handlers
+        self._followers = followers or {}
+        self._request_timeout = request_timeout
+        self._handler_timeout = handler_timeout
+        self._http = web.Server(self._serve, handler_cancellation=True, access_log=None, lingering_time=request_timeout)
+        self._runner = web.ServerRunner(self._http, handle_signals=False, shutdown_timeout=STOP_TIMEOUT_S)
+        self._server: asyncio.Server | None = None
+        self._silent: dict[
+            asyncio.BaseProtocol, asyncio.TimerHandle
+        ] = {}  # connections that have asked for nothing yet
+        self._under_way: set[asyncio.Future[Any]] = set()
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        await self._runner.setup()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with short(self._path) as address:
+                self._path.unlink(missing_ok=True)
+                listener.bind(address)
+            # Nobody can connect between bind and listen, so the socket is never open to others.
+            self._path.chmod(0o600)
+            self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
+        except BaseException:
+            listener.close()
+            raise
+
+    async def stop(self) -> None:
+        """Stop listening, end what is under way and remove the socket."""
+        if self._server is None:
+            return
+        self._server.close()
+        for timer in self._silent.values():
+            timer.cancel()
+        under_way = list(self._under_way)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        await self._runner.cleanup()
+        self._path.unlink(missing_ok=True)
+        self._server = None
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        connection = self._http()
+        self._silent[connection] = asyncio.get_running_loop().call_later(self._request_timeout, self._cut, connection)
+        return connection
+
+    def _cut(self, connection: web.RequestHandler) -> None:
+        del self._silent[connection]
+        connection.force_close()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if (timer := self._silent.pop(request.protocol, None)) is not None:
+            timer.cancel()
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        status = 400
+        try:
+            asked = await self._read(request)
+            if asked.verb in self._followers:
+                return await self._follow(asked, request)
+            answer, status = await self._run(asked), 200
+        except LabRelayError as error:
+            answer = _error(error)
+        except Exception as error:  # a fault of ours costs this request, never the daemon
+            logger.exception("control handler failed", extra={"verb": request.path.rpartition("/")[2]})
+            answer, status = _error(_inside(error)), 500
+        finally:
+            self._under_way.discard(task)
+        response = web.json_response(answer, status=status)
+        response.force_close()
+        return response
+
+    async def _read(self, request: web.BaseRequest) -> Request:
+        uid, pid = _peer(request.transport)
+        if uid not in (0, os.geteuid()):
+            logger.warning("control request refused", extra={"uid": uid})
+            raise RefusedError("only the service's own user and root may ask; use sudo")
+        if len(self._http.connections) > MAX_CLIENTS:
+            raise LabRelayError("too many requests at once; try again")
+        version, _, verb = request.path.removeprefix("/").partition("/")
+        if request.method != "POST" or version != f"v{VERSION}":
+            raise LabRelayError(_NOT_A_REQUEST)
+        if verb not in self._handlers and verb not in self._followers:
+            raise LabRelayError(f"the daemon does not know '{verb}'; restart it after an upgrade")
+        most = MAX_REQUEST_BYTES + (MAX_CONTENT_BYTES * 4 // 3 + 4 if verb in WITH_CONTENT else 0)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    if len(body) > most:
+                        raise LabRelayError(f"the request is larger than {most} bytes")
+        except TimeoutError:
+            raise LabRelayError(f"no whole request within {self._request_timeout:g} s") from None
+        try:
+            args = json.loads(body)
+            content = base64.b64decode(args.pop("content", ""), validate=True)
+            if content and verb not in WITH_CONTENT:
+                raise ValueError
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            raise LabRelayError(_NOT_A_REQUEST) from None
+        return Request(verb=verb, args=args, actor=of_process(uid, pid), content=content)
+
+    async def _run(self, asked: Request) -> dict[str, Any]:
+        # What was begun is brought to its end, also where nobody waits any more: half a reload is worse than none.
+        task = asyncio.ensure_future(self._handlers[asked.verb](asked))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            async with asyncio.timeout(self._handler_timeout):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise LabRelayError(f"not done within {self._handler_timeout:g} s; it may still be going on") from None
+
+    def _ended(self, task: asyncio.Future[dict[str, Any]]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # who waits is told; else it has been said that it may go on, and its act tells the rest
+
+    async def _follow(self, asked: Request, request: web.BaseRequest) -> web.StreamResponse:
+        """Send items until the client is gone. While it does not read, they wait elsewhere."""
+        stream = web.StreamResponse(headers={"Content-Type": NDJSON})
+        stream.force_close()
+        try:
+            async with aclosing(self._followers[asked.verb](asked)) as items:
+                async for item in items:
+                    if not stream.prepared:
+                        await stream.prepare(request)
+                    await stream.write(_line({"item": item}))
+        except OSError:
+            logger.debug("control client went away")
+        except Exception as error:
+            if not stream.prepared:
+                raise
+            if not isinstance(error, LabRelayError):
+                logger.exception("control handler failed", extra={"verb": asked.verb})
+                error = _inside(error)
+            await stream.write(_line(_error(error)))
+        return stream
+
+
+def _line(said: Mapping[str, Any]) -> bytes:
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+
+
+def _inside(error: Exception) -> LabRelayError:
+    return LabRelayError(f"the daemon failed inside ({type(error).__name__}); its log says where")
+
+
+def _error(error: LabRelayError) -> dict[str, Any]:
+    if isinstance(error, ConfigError):
+        return {"error": "config", "problems": list(error.problems)}
+    return {"error": next(name for name, known in ERRORS.items() if isinstance(error, known)), "message": str(error)}
+
+
+def _peer(transport: asyncio.BaseTransport | None) -> tuple[int, int]:
+    """User and process at the other end, by the kernel's word."""
+    if transport is None:
+        raise LabRelayError("the client is gone")
+    # A duplicate: event loops differ in what their transport's socket object can do.
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
+        pid, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return int(uid), int(pid)

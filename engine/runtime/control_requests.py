@@ -1,0 +1,137 @@
+"""What each verb of the control socket takes. A field that is missing, unknown or of the wrong kind is named."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+
+from engine.actions.control import RefusedError
+from engine.actions.control_server import Request
+from engine.actions.selection import Selection
+from engine.actions.underway import DEFAULT_RATE
+from engine.model.errors import LabRelayError
+
+
+def _selection(given: Any) -> Selection:
+    selection = Selection.from_json(given)
+    if selection.is_empty:
+        raise RefusedError("nothing was selected; name messages or a filter, or say all")
+    return selection
+
+
+Selected = Annotated[Selection, PlainValidator(_selection)]
+Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
+
+
+class Nothing(BaseModel):
+    """No arguments; the base of those that there are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Act(Nothing):
+    because: str | None = None
+    dry_run: bool = False
+
+    @property
+    def why(self) -> str:
+        return self.because or ""
+
+
+class ActOnSelection(Act):
+    selection: Selected
+
+
+class Replay(Act):
+    selection: Selected
+    to: str | None = None
+    rate: Rate = DEFAULT_RATE
+
+
+class Reprocess(Act):
+    selection: Selected
+    rate: Rate
+    config_hash: str
+    mapping: str | None = None
+    mapping_hash: str | None = None
+
+
+class ActOnMessage(Act):
+    message: int
+
+
+class TellApart(Act):
+    message: int
+    answer: str
+
+
+class SetAside(Act):
+    message: int
+    destination: str | None = None
+
+
+class Erase(Nothing):
+    messages: list[int]
+    numbers: list[str]
+    because: str
+    more: dict[str, Any] = {}
+
+
+class OneReplay(Nothing):
+    number: int
+
+
+class ResumedReplay(OneReplay):
+    rate: Rate | None = None
+
+
+class Backup(Nothing):
+    do: Literal["now", "drill", "state"]
+
+
+class Shown(Nothing):
+    message: int
+
+
+class Exported(Nothing):
+    what: dict[str, Any]
+
+
+class Key(Nothing):
+    step: Literal["rotate", "confirm", "show", "restored"]
+    key: str = ""
+    discard_old: bool = False
+
+
+class Target(Nothing):
+    kind: str
+    name: str | None = None
+
+
+class Switch(Target):
+    reason: str = ""
+    dry_run: bool = False
+
+
+class Tap(Nothing):
+    channel: str
+    stages: Annotated[list[str], Field(min_length=1)]
+    unmask: bool = False
+
+
+A = TypeVar("A", bound=Nothing)
+
+
+def read(model: type[A], request: Request) -> A:
+    """The arguments of a request.
+
+    Raises:
+        LabRelayError: they are not what the verb takes; names each field, and no value.
+    """
+    try:
+        return model.model_validate(request.args)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+        )
+        text = f"{request.verb}: {wrong}; the command and the daemon may differ in version"
+        raise LabRelayError(text) from None  # the other error has values in its text

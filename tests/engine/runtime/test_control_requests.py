@@ -1,0 +1,64 @@
+"""What a command may ask for: each field is checked, and one that is wrong is named without its value."""
+
+from typing import Any
+
+import pytest
+
+from engine.actions.control import RefusedError
+from engine.actions.control_server import Request
+from engine.actions.selection import Selection
+from engine.model.errors import LabRelayError
+from engine.runtime.control_requests import (
+    ActOnSelection,
+    Backup,
+    Erase,
+    Nothing,
+    OneReplay,
+    Replay,
+    ResumedReplay,
+    Shown,
+    Tap,
+    read,
+)
+
+CHOSEN = {"selection": {"ids": [5]}}
+
+
+@pytest.mark.parametrize(
+    ("model", "args", "named"),
+    [
+        (Shown, {}, "message: "),
+        (Shown, {"message": "SHARMA"}, "message: "),
+        (Shown, {"message": True}, "message: "),
+        (ActOnSelection, {**CHOSEN, "dry_run": "SHARMA"}, "dry_run: "),
+        (ActOnSelection, {**CHOSEN, "becuase": "SHARMA"}, "becuase: "),
+        (ActOnSelection, {**CHOSEN, "because": ["SHARMA"]}, "because: "),
+        (ActOnSelection, {}, "selection: "),
+        (Replay, {**CHOSEN, "rate": 0}, "rate: "),
+        (Replay, {**CHOSEN, "rate": None}, "rate: "),
+        (Replay, {**CHOSEN, "rate": 100_001}, "rate: "),
+        (ResumedReplay, {"number": 1, "rate": "SHARMA"}, "rate: "),
+        (OneReplay, {"number": "SHARMA"}, "number: "),
+        (Erase, {"messages": [1, "SHARMA"], "numbers": [], "because": "asked"}, "messages.1: "),
+        (Backup, {"do": "SHARMA"}, "do: "),
+        (Tap, {"channel": "a", "stages": []}, "stages: "),
+        (Nothing, {"all": "SHARMA"}, "all: "),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_and_its_value_is_not(
+    model: type[Nothing], args: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(LabRelayError) as caught:
+        read(model, Request(verb="verb", actor="", args=args))
+    assert str(caught.value).startswith(f"verb: {named}")
+    assert "SHARMA" not in str(caught.value)
+
+
+def test_nothing_selected_is_never_everything() -> None:
+    with pytest.raises(RefusedError, match="nothing was selected"):
+        read(ActOnSelection, Request(verb="dismiss", actor="", args={"selection": {}}))
+
+
+def test_what_a_command_sends_is_taken() -> None:
+    asked = read(Replay, Request(verb="replay", actor="", args={**CHOSEN, "because": None, "to": None, "rate": 5}))
+    assert (asked.selection, asked.why, asked.rate, asked.dry_run) == (Selection(ids=(5,)), "", 5.0, False)
