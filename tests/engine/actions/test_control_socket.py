@@ -244,6 +244,27 @@ async def test_what_was_begun_is_brought_to_its_end_though_nobody_waits_any_more
         await asyncio.wait_for(ended.wait(), 60.0)
 
 
+async def test_what_was_begun_is_brought_to_its_end_though_the_client_is_gone(tmp_path: Path) -> None:
+    begun, go_on, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: Request) -> dict[str, Any]:
+        begun.set()
+        await go_on.wait()
+        ended.set()
+        return {}
+
+    server = ControlServer(tmp_path / "s.sock", {"echo": slow})
+    await server.start()
+    _, writer = await asyncio.open_unix_connection(tmp_path / "s.sock")
+    writer.write(posted(b"{}"))
+    await asyncio.wait_for(begun.wait(), 60.0)
+    writer.transport.abort()
+    await until(lambda: not server._http.connections)
+    go_on.set()
+    await asyncio.wait_for(ended.wait(), 60.0)
+    await server.stop()
+
+
 async def test_what_goes_on_without_anybody_ends_with_the_server(tmp_path: Path) -> None:
     ended = asyncio.Event()
 

@@ -13,6 +13,7 @@ import orjson
 
 from engine.model.errors import StoreError
 from engine.store.core.durable import sync_folder, sync_way_to, write_atomically
+from engine.store.core.ownership import hand_over_path
 
 MANIFEST_NAME = "manifest.json"
 VERIFIED_NAME = "verified.json"
@@ -269,3 +270,4 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replace a small file, durable."""
     with write_atomically(path, path.with_name(path.name + ".new")) as new:
         new.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        hand_over_path(new, path.parent)  # the service reads what root has noted

@@ -67,5 +67,9 @@ def test_what_root_copies_restores_and_saves_is_the_services(tmp_path: Path) -> 
     ):
         ran = labrelay(*act, site=site)
         assert ran.code == ExitCode.OK, ran.err
+    (copy,) = copies.glob("*/full-*")
+    for act in (("backup", "verify", str(copy)), ("backup", "drill")):
+        ran = labrelay(*act, site=site)
+        assert ran.code == ExitCode.OK, ran.err
     for folder in (site / "var", copies, tmp_path / "restored", tmp_path / "saved"):
         assert strangers(folder) == []
