@@ -38,7 +38,7 @@ from engine.devtools.bench.messages import control_id, oru
 from engine.model.clock import SystemClock
 from engine.model.message import Document, Received, Report
 from engine.model.packing import Packer
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
@@ -119,13 +119,13 @@ class _Maker:
             numbers=numbers,
         )  # fmt: skip
         if chance < 0.005:
-            reason = rng.choice((Reason.NO_ROUTE, Reason.UNMAPPED_CODE, Reason.UNREADABLE))
+            reason = rng.choice((ReasonCode.NO_ROUTE, ReasonCode.UNMAPPED_CODE, ReasonCode.UNREADABLE))
             done(routes=(), state="dead", reason=reason, detail=rng.choice(DETAILS).format(n=number % 60))
             if chance < 0.001:
                 record_outcome.dismiss(batch, (stored.id,), "made up")
             return
         if chance < 0.02:
-            done(routes=(), state="filtered", reason=Reason.QUALITY_CONTROL, detail="")
+            done(routes=(), state="filtered", reason=ReasonCode.QUALITY_CONTROL, detail="")
             return
         report = Report(rng.randbytes(16), rng.randbytes(16))
         document = Document(body=self._body, packed=self._packed, reports=(report,), conditional=(rng.randbytes(16),))
@@ -134,7 +134,7 @@ class _Maker:
         for delivery in outcome.deliveries:
             if chance < 0.023:
                 attempts.bury(
-                    batch, delivery.id, Reason.REFUSED, rng.choice(ANSWERS).format(n=number), b"unknown patient"
+                    batch, delivery.id, ReasonCode.REFUSED, rng.choice(ANSWERS).format(n=number), b"unknown patient"
                 )
             else:
                 attempts.settle(batch, delivery.id, received.received_us + 100_000)

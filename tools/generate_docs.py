@@ -47,7 +47,7 @@ from engine.config import (  # noqa: E402
 from engine.config.problems import alternatives, words  # noqa: E402
 from engine.diagnostics.packs import packs  # noqa: E402
 from engine.mapping.hold_rules import names  # noqa: E402
-from engine.model.reasons import Reason  # noqa: E402
+from engine.model.reasons import ReasonCode  # noqa: E402
 from engine.model.units import HostPort, duration_text, size_text  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -246,7 +246,7 @@ def exit_codes() -> Iterator[str]:
 def reason_codes() -> Iterator[str]:
     yield "| code | what happened, and what to do |"
     yield "|---|---|"
-    for reason in Reason:
+    for reason in ReasonCode:
         yield f"| `{reason.value}` | {cell(reason.help)} |"
 
 

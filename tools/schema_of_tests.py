@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.mapping import testing
 from engine.mapping.hold_rules import expecting
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tools.schema_of_models import SCALAR
 
 Schema = dict[str, Any]
@@ -29,7 +29,7 @@ def _test() -> Schema:
     cause = {"enum": list(expecting.CAUSES)}
     held = _block({"cause": cause, "why": SCALAR})
     issue = _block(dict.fromkeys(("code", "place", "text", "rule", "severity"), SCALAR))
-    reason = {"enum": [one.value for one in Reason]}
+    reason = {"enum": [one.value for one in ReasonCode]}
     part = _block({"find": SCALAR, "has": {"type": "object"}}, "find")
     known: dict[str, Schema] = {
         "counts": {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},

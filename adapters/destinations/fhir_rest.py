@@ -39,7 +39,7 @@ from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.ports import Tried
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 MEDIA_TYPE = "application/fhir+json"
 HEADERS: Mapping[str, str] = {"Prefer": "return=minimal"}
@@ -73,8 +73,8 @@ class FhirRest:
             config,
             clock,
             accept=MEDIA_TYPE,
-            redirected=Reason.NOT_FHIR,
-            refusals={412: Reason.AMBIGUOUS_ON_SERVER},
+            redirected=ReasonCode.NOT_FHIR,
+            refusals={412: ReasonCode.AMBIGUOUS_ON_SERVER},
             reasons=reasons,
         )
         self._server_ids = config.ids == "server"
@@ -91,7 +91,7 @@ class FhirRest:
         try:
             answer = await self._send(delivery, body)
         except DeliveryError as error:
-            if not wanted or error.reason not in (Reason.AMBIGUOUS_ON_SERVER, Reason.CONFLICT):
+            if not wanted or error.reason not in (ReasonCode.AMBIGUOUS_ON_SERVER, ReasonCode.CONFLICT):
                 raise
             wanted = await self._not_ours(body, wanted, error)
             body = renewed(body, wanted)
@@ -107,7 +107,7 @@ class FhirRest:
         problem = shortfall(answer, body, delivery.entries)
         if problem:
             raise DestinationDownError(
-                Reason.NOT_FHIR, f"HTTP {answer.status}, {problem}", answer=answer.body[:MAX_KEPT_ANSWER_BYTES]
+                ReasonCode.NOT_FHIR, f"HTTP {answer.status}, {problem}", answer=answer.body[:MAX_KEPT_ANSWER_BYTES]
             )
         return answer
 
@@ -130,7 +130,7 @@ class FhirRest:
         }
         if foreign:
             raise RefusedDeliveryError(
-                Reason.CONFLICT,
+                ReasonCode.CONFLICT,
                 "; ".join(f"{one}: we wrote version {wanted[one]}, {_has(foreign[one])}" for one in foreign),
                 answer=_both(foreign, wanted),
             )
@@ -174,10 +174,10 @@ class FhirRest:
         try:
             return await self._send(delivery, body)
         except DeliveryError as error:
-            if error.reason is not Reason.AMBIGUOUS_ON_SERVER:
+            if error.reason is not ReasonCode.AMBIGUOUS_ON_SERVER:
                 raise
             raise TransientDeliveryError(
-                Reason.CONFLICT, "another write came in between", limit=MAX_CONFLICTS, answer=error.answer
+                ReasonCode.CONFLICT, "another write came in between", limit=MAX_CONFLICTS, answer=error.answer
             ) from error
 
     async def _read_back(self, resource: str) -> Theirs:
@@ -224,7 +224,7 @@ class FhirRest:
         ]
         if over:
             raise RefusedDeliveryError(
-                Reason.CONFLICT,
+                ReasonCode.CONFLICT,
                 f"{'; '.join(over)}: it does not look at ifMatch, and what was between is in its history only",
                 answer=_both({}, wanted),
             )
@@ -236,7 +236,7 @@ class FhirRest:
         if not 200 <= answer.status < 300:
             raise _about_the_destination(self._http.failure(answer))
         if _read(answer.body).get("resourceType") != "CapabilityStatement":
-            raise DestinationDownError(Reason.NOT_FHIR, f"HTTP {answer.status}, no CapabilityStatement")
+            raise DestinationDownError(ReasonCode.NOT_FHIR, f"HTTP {answer.status}, no CapabilityStatement")
 
     async def try_conditions(self) -> Tried:
         """Whether the server looks at what ``conflicts: check`` asks of it; writes a resource and removes it.
@@ -277,7 +277,7 @@ def _matches(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 def _not_read_back(answer: Answer) -> TransientDeliveryError:
     return TransientDeliveryError(
-        Reason.CONFLICT, f"what the server has cannot be read back (HTTP {answer.status})", limit=MAX_CONFLICTS
+        ReasonCode.CONFLICT, f"what the server has cannot be read back (HTTP {answer.status})", limit=MAX_CONFLICTS
     )
 
 
@@ -344,5 +344,5 @@ def _read(body: bytes) -> dict[str, Any]:
 def _about_the_destination(error: DeliveryError) -> DeliveryError:
     """A probe carries no document: whatever is refused, the destination is at fault."""
     if isinstance(error, RefusedDeliveryError):
-        return DestinationDownError(Reason.WRONG_ADDRESS, error.detail, answer=error.answer)
+        return DestinationDownError(ReasonCode.WRONG_ADDRESS, error.detail, answer=error.answer)
     return error

@@ -25,7 +25,7 @@ from typing import Protocol
 from engine.model.clock import Clock, from_us
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 MAX_BATCH = 64  # also the most files open at once
 FILE_MODE = 0o640
@@ -67,7 +67,7 @@ class FileOut:
             async with asyncio.timeout(self._timeout_s):
                 await written
         except TimeoutError as error:
-            raise TransientDeliveryError(Reason.STORAGE, f"not written within {self._timeout_s:g} s") from error
+            raise TransientDeliveryError(ReasonCode.STORAGE, f"not written within {self._timeout_s:g} s") from error
 
     async def probe(self) -> None:
         try:
@@ -218,7 +218,7 @@ def _suffix(media_type: str) -> str:
 def _storage_error(error: OSError) -> TransientDeliveryError:
     detail = os.strerror(error.errno).lower() if error.errno else type(error).__name__
     kind = DestinationDownError if error.errno in FOLDER_FAULTS else TransientDeliveryError
-    failure = kind(Reason.STORAGE, detail)
+    failure = kind(ReasonCode.STORAGE, detail)
     failure.__cause__ = error
     return failure
 

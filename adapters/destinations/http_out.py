@@ -10,7 +10,7 @@ from typing import Protocol
 from adapters.destinations.http.exchange import HttpConfig, HttpExchange
 from engine.model.clock import Clock
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 
 class HttpOutConfig(HttpConfig, Protocol):
@@ -22,7 +22,7 @@ class HttpOut:
     """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: HttpOutConfig, clock: Clock) -> None:
-        self._http = HttpExchange(name, config, clock, accept="*/*", redirected=Reason.WRONG_ADDRESS)
+        self._http = HttpExchange(name, config, clock, accept="*/*", redirected=ReasonCode.WRONG_ADDRESS)
         self._method = config.method
 
     async def start(self) -> None:

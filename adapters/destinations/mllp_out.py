@@ -39,7 +39,7 @@ from engine.model.clock import Clock
 from engine.model.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.link_events import Block, LinkEvent
 from engine.model.message import Delivery, LateRefusal
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -135,9 +135,11 @@ class MllpOut:
         body = delivery.body
         head = header(body)
         if head.problem:
-            raise RefusedDeliveryError(Reason.REFUSED, f"this is no HL7 v2 message that can be sent: {head.problem}")
+            raise RefusedDeliveryError(
+                ReasonCode.REFUSED, f"this is no HL7 v2 message that can be sent: {head.problem}"
+            )
         if END in body:
-            raise RefusedDeliveryError(Reason.REFUSED, "the message holds the bytes that end an MLLP block")
+            raise RefusedDeliveryError(ReasonCode.REFUSED, "the message holds the bytes that end an MLLP block")
         control_id = head.control_id
         async with self._turn:
             await self._stop_listening()
@@ -154,9 +156,9 @@ class MllpOut:
                 return
             if ack.code in ("AE", "CE"):
                 raise TransientDeliveryError(
-                    Reason.NEGATIVE_ACK, f"answered {ack.code}", limit=MAX_NEGATIVE_ACKS, answer=answer
+                    ReasonCode.NEGATIVE_ACK, f"answered {ack.code}", limit=MAX_NEGATIVE_ACKS, answer=answer
                 )
-            raise RefusedDeliveryError(Reason.REFUSED, f"answered {ack.code}", answer=answer)
+            raise RefusedDeliveryError(ReasonCode.REFUSED, f"answered {ack.code}", answer=answer)
 
     async def probe(self) -> str | None:
         """Connect, with the TLS handshake, and ask how messages are acknowledged (`mllp_query`)."""
@@ -196,25 +198,25 @@ class MllpOut:
             event = await self._next(connection)
             if not isinstance(event, Block):
                 # No frame at all, or a torn one: nothing that this peer says can be told from an answer.
-                raise TransientDeliveryError(Reason.WRONG_ACK, "the answer is not an MLLP block")
+                raise TransientDeliveryError(ReasonCode.WRONG_ACK, "the answer is not an MLLP block")
             try:
                 ack = read_ack(event.payload)
             except ContentError as error:
                 raise TransientDeliveryError(
-                    Reason.WRONG_ACK, f"the answer is no acknowledgement: {error.detail}", answer=event.payload
+                    ReasonCode.WRONG_ACK, f"the answer is no acknowledgement: {error.detail}", answer=event.payload
                 ) from None
             if ack.control_id != control_id:
                 if self._heed(ack, event.payload):
                     continue
                 raise TransientDeliveryError(
-                    Reason.WRONG_ACK, "the answer names another message in MSA-2", answer=event.payload
+                    ReasonCode.WRONG_ACK, "the answer names another message in MSA-2", answer=event.payload
                 )
             if ack.code == "CA" and self._ack != "commit":
                 committed = True
                 continue
             if ack.code == "AA" and self._ack == "both" and not committed:
                 raise TransientDeliveryError(
-                    Reason.WRONG_ACK, "answered AA without a CA before it; `ack: both` asks for both"
+                    ReasonCode.WRONG_ACK, "answered AA without a CA before it; `ack: both` asks for both"
                 )
             return event.payload, ack
 
@@ -291,7 +293,7 @@ class MllpOut:
         events = [event for event in connection.link.closed() if isinstance(event, Block)]
         if events:
             return list(events)
-        raise TransientDeliveryError(Reason.NO_ANSWER, "the receiver closed the connection without an answer")
+        raise TransientDeliveryError(ReasonCode.NO_ANSWER, "the receiver closed the connection without an answer")
 
     # -- the connection ----------------------------------------------------------------------------------------
 
@@ -317,15 +319,15 @@ class MllpOut:
         except TimeoutError as error:
             self._drop()
             seconds = f"{self._timeout_s:g} s"
-            raise TransientDeliveryError(Reason.NO_ANSWER, f"no acknowledgement within {seconds}") from error
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, f"no acknowledgement within {seconds}") from error
         except ssl.SSLCertVerificationError as error:
             self._drop()
             detail = f"the receiver's certificate is not trusted: {error.verify_message}"
-            raise DestinationDownError(Reason.NO_ANSWER, detail) from error
+            raise DestinationDownError(ReasonCode.NO_ANSWER, detail) from error
         except OSError as error:
             self._drop()
             detail = error.strerror or type(error).__name__
-            raise TransientDeliveryError(Reason.NO_ANSWER, f"connection failed: {detail}") from error
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, f"connection failed: {detail}") from error
         except BaseException:
             self._drop()
             raise

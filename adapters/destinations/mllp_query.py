@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from engine.model.errors import RefusedDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 SILENT = "it is there, and did not answer a query (NMQ^N01): how it acknowledges is not known"
 
@@ -34,7 +34,7 @@ def advice(ack: str, codes: Sequence[str]) -> str | None:
     modes = {code[:1] for code in codes}
     said = " and then ".join(codes)
     if ack == "both" and "C" not in modes:
-        raise RefusedDeliveryError(Reason.WRONG_ACK, f"it answers {said}, and no CA: set `ack: application`")
+        raise RefusedDeliveryError(ReasonCode.WRONG_ACK, f"it answers {said}, and no CA: set `ack: application`")
     if ack == "commit" and modes == {"A", "C"}:
         return f"it answers {said}: with `ack: application` a message counts as delivered once it was processed"
     if ack != "commit" and "A" not in modes:

@@ -36,7 +36,7 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.reasoncodes import ReasonCode as MqttReasonCode
 
 from adapters.destinations.http.settings import Address, BasicAuth, Tls
 from engine.model.clock import Clock
@@ -48,7 +48,7 @@ from engine.model.errors import (
     TransientDeliveryError,
 )
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 LONGEST_CONNECT_S = 10.0
 MOST_UNDER_WAY = 20  # the most that `concurrency` can be
@@ -128,7 +128,7 @@ class MqttOut:
                     raise
         except TimeoutError as error:
             seconds = f"{self._config.timeout:g} s"
-            raise TransientDeliveryError(Reason.NO_ANSWER, f"no acknowledgement within {seconds}") from error
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, f"no acknowledgement within {seconds}") from error
         if code == NO_MATCHING_SUBSCRIBERS and self._config.no_subscriber == "deliver":
             return
         if code != MQTT_ERR_SUCCESS:
@@ -141,7 +141,9 @@ class MqttOut:
                 client = await self._open(PROBE_SUFFIX)
                 await client.leave()
         except TimeoutError as error:
-            raise TransientDeliveryError(Reason.NO_ANSWER, f"no answer within {self._config.timeout:g} s") from error
+            raise TransientDeliveryError(
+                ReasonCode.NO_ANSWER, f"no answer within {self._config.timeout:g} s"
+            ) from error
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -181,7 +183,7 @@ class MqttOut:
             try:
                 user, password = config.auth.basic.user, config.auth.basic.password.reveal()
             except ConfigError as error:
-                raise DestinationDownError(Reason.NOT_AUTHORIZED, str(error)) from error
+                raise DestinationDownError(ReasonCode.NOT_AUTHORIZED, str(error)) from error
         client = _Client(
             config.connect.host,
             config.connect.port,
@@ -263,14 +265,14 @@ class _Client(aiomqtt.Client):
 
     async def leave(self) -> None:
         """Say good-bye in order."""
-        self._end(TransientDeliveryError(Reason.NO_ANSWER, "the connection was closed"))
+        self._end(TransientDeliveryError(ReasonCode.NO_ANSWER, "the connection was closed"))
         with contextlib.suppress(aiomqtt.MqttError):
             await self.__aexit__(None, None, None)
 
     def drop(self) -> None:
         """Close the connection without a word; what waits on it fails."""
         self._end(
-            TransientDeliveryError(Reason.NO_ANSWER, "the connection was closed after a fault of another message")
+            TransientDeliveryError(ReasonCode.NO_ANSWER, "the connection was closed after a fault of another message")
         )
         self._client._sock_close()
         if self._misc_task is not None:
@@ -284,7 +286,7 @@ class _Client(aiomqtt.Client):
             TransientDeliveryError: the connection ended first.
         """
         if self.largest_packet is not None and len(payload) + len(topic) + OVERHEAD_BYTES > self.largest_packet:
-            raise RefusedDeliveryError(Reason.REFUSED, f"the broker takes {self.largest_packet} bytes at most")
+            raise RefusedDeliveryError(ReasonCode.REFUSED, f"the broker takes {self.largest_packet} bytes at most")
         async with self._room:
             return await self._published(topic, payload, properties)
 
@@ -295,7 +297,7 @@ class _Client(aiomqtt.Client):
         sent = self._client.publish(topic, payload, qos=1, retain=False, properties=properties)
         if sent.rc != MQTT_ERR_SUCCESS:
             self.drop()
-            raise TransientDeliveryError(Reason.NO_ANSWER, "the connection is lost")
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, "the connection is lost")
         self._acknowledgements[sent.mid] = acknowledged
         try:
             return await acknowledged
@@ -321,7 +323,7 @@ class _Client(aiomqtt.Client):
         self._room = asyncio.Semaphore(said.get("ReceiveMaximum", MOST_UNDER_WAY))
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
-    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any) -> None:
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: MqttReasonCode, properties: Any) -> None:
         acknowledged = self._acknowledgements.get(mid)
         if acknowledged is not None and not acknowledged.done():
             acknowledged.set_result(_code(reason_code))
@@ -348,7 +350,7 @@ class _Client(aiomqtt.Client):
         if self._said == PACKET_TOO_LARGE and len(self._acknowledgements) == 1:
             [acknowledged] = self._acknowledgements.values()  # the only one that can be meant
             if not acknowledged.done():
-                why = RefusedDeliveryError(Reason.REFUSED, "the broker takes no packet of this size")
+                why = RefusedDeliveryError(ReasonCode.REFUSED, "the broker takes no packet of this size")
                 acknowledged.set_exception(why)
         self._end(_disconnection(self._said))
 
@@ -402,41 +404,43 @@ def refused_by(code: int, what: str = "the message") -> DeliveryError:
     """What a reason code of a CONNACK or PUBACK means for the delivery."""
     told = f"the broker answered {what} with 0x{code:02X}"
     if code == NO_MATCHING_SUBSCRIBERS:
-        return TransientDeliveryError(Reason.NO_SUBSCRIBER, "nobody has subscribed to the topic")
+        return TransientDeliveryError(ReasonCode.NO_SUBSCRIBER, "nobody has subscribed to the topic")
     if code in OUR_LOG_IN:
-        return DestinationDownError(Reason.NOT_AUTHORIZED, f"{told}; check auth, client_id and the rights to the topic")
+        return DestinationDownError(
+            ReasonCode.NOT_AUTHORIZED, f"{told}; check auth, client_id and the rights to the topic"
+        )
     if code in OUR_ADDRESS:
-        return DestinationDownError(Reason.WRONG_ADDRESS, f"{told}; check connect, version and topic")
+        return DestinationDownError(ReasonCode.WRONG_ADDRESS, f"{told}; check connect, version and topic")
     if code < FAILED:
-        return TransientDeliveryError(Reason.NO_ANSWER, f"the broker ended {what} before it answered")
+        return TransientDeliveryError(ReasonCode.NO_ANSWER, f"the broker ended {what} before it answered")
     if code in OUR_DOCUMENT:
-        return RefusedDeliveryError(Reason.REFUSED, told)
-    return TransientDeliveryError(Reason.BUSY, told)
+        return RefusedDeliveryError(ReasonCode.REFUSED, told)
+    return TransientDeliveryError(ReasonCode.BUSY, told)
 
 
 def _disconnection(code: int) -> TransientDeliveryError:
     """Why the broker ended the connection, for all who had or wanted it."""
     if code == SESSION_TAKEN_OVER:
         return DestinationDownError(
-            Reason.NO_ANSWER, "another client has taken our client_id over; give each client its own"
+            ReasonCode.NO_ANSWER, "another client has taken our client_id over; give each client its own"
         )
     told = f" with 0x{code:02X}" if code >= FAILED else ""
-    return TransientDeliveryError(Reason.NO_ANSWER, f"the broker ended the connection{told}")
+    return TransientDeliveryError(ReasonCode.NO_ANSWER, f"the broker ended the connection{told}")
 
 
 def _connection_fault(fault: OSError | None) -> TransientDeliveryError:
     """Why there is no connection; in the operating system's words, or OpenSSL's."""
     if fault is None:
-        return TransientDeliveryError(Reason.NO_ANSWER, "the broker did not accept the connection in time")
+        return TransientDeliveryError(ReasonCode.NO_ANSWER, "the broker did not accept the connection in time")
     if isinstance(fault, ssl.SSLCertVerificationError):
         return DestinationDownError(
-            Reason.NO_ANSWER, f"the broker's certificate is not trusted: {fault.verify_message}"
+            ReasonCode.NO_ANSWER, f"the broker's certificate is not trusted: {fault.verify_message}"
         )
     if isinstance(fault, ssl.SSLError):
         reason = (fault.reason or "unknown reason").replace("_", " ").lower()
-        return DestinationDownError(Reason.NO_ANSWER, f"TLS failed: {reason}")
+        return DestinationDownError(ReasonCode.NO_ANSWER, f"TLS failed: {reason}")
     words = os.strerror(fault.errno).lower() if fault.errno and fault.errno > 0 else type(fault).__name__
-    return TransientDeliveryError(Reason.NO_ANSWER, f"connection failed: {words}")
+    return TransientDeliveryError(ReasonCode.NO_ANSWER, f"connection failed: {words}")
 
 
 def _code(said: Any) -> int:

@@ -43,7 +43,7 @@ from adapters.destinations.http.settings import Secret, Tls
 from engine.model.clock import Clock, from_us
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 _T = TypeVar("_T")
 _OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._-]")
@@ -115,7 +115,7 @@ class S3Out:
             ),
             clock,
             accept="application/xml",
-            redirected=Reason.WRONG_ADDRESS,
+            redirected=ReasonCode.WRONG_ADDRESS,
             log_in=_Signature(config, clock),
         )
 
@@ -160,7 +160,7 @@ class S3Out:
             raise self._failure(answer)
         if not await _beside(content, lambda: confirmed(content, answer.headers)):
             raise DestinationDownError(
-                Reason.WRONG_ADDRESS,
+                ReasonCode.WRONG_ADDRESS,
                 "HTTP 200 without the checksum of what was sent: no object storage answers there",
                 answer=answer.body[:MAX_KEPT_ANSWER_BYTES],
             )
@@ -171,17 +171,21 @@ class S3Out:
         told = f"HTTP {answer.status}{f' {code}' if code else ''}"
         kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
         if code in OUR_KEYS:
-            return DestinationDownError(Reason.NOT_AUTHORIZED, f"{told}; check access_key and secret_key", answer=kept)
+            return DestinationDownError(
+                ReasonCode.NOT_AUTHORIZED, f"{told}; check access_key and secret_key", answer=kept
+            )
         if code in ON_THE_WAY:
-            return TransientDeliveryError(Reason.BUSY, told, answer=kept)
+            return TransientDeliveryError(ReasonCode.BUSY, told, answer=kept)
         if answer.status == 413 or code == "EntityTooLarge":
-            return RefusedDeliveryError(Reason.REFUSED, told, answer=kept)
+            return RefusedDeliveryError(ReasonCode.REFUSED, told, answer=kept)
         if answer.status in (401, 403):
-            return DestinationDownError(Reason.NOT_AUTHORIZED, f"{told}; check the rights of access_key", answer=kept)
+            return DestinationDownError(
+                ReasonCode.NOT_AUTHORIZED, f"{told}; check the rights of access_key", answer=kept
+            )
         if answer.status in (408, 409, 425, 429) or answer.status >= 500:
             return self._http.failure(answer)
         return DestinationDownError(
-            Reason.WRONG_ADDRESS, f"{told}; check endpoint, bucket, region and address", answer=kept
+            ReasonCode.WRONG_ADDRESS, f"{told}; check endpoint, bucket, region and address", answer=kept
         )
 
 

@@ -23,7 +23,7 @@ from itertools import groupby
 from typing import Any
 
 from engine.model.errors import LabRelayError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay." + __name__)
@@ -184,15 +184,15 @@ class Replays:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def settled(self, delivery: int, reason: Reason | None) -> None:
+    def settled(self, delivery: int, reason: ReasonCode | None) -> None:
         """A delivery has ended: one of ours perhaps, and certainly one lane has less to do."""
         self._moved.set()
         for run in self._runs.values():
             if delivery in run.outstanding:
                 run.outstanding.discard(delivery)
-                if reason is Reason.SUPERSEDED:
+                if reason is ReasonCode.SUPERSEDED:
                     run.superseded += 1
-                elif reason is Reason.OVERTAKEN:
+                elif reason is ReasonCode.OVERTAKEN:
                     run.overtaken += 1
                 elif reason is not None:
                     run.failed += 1

@@ -7,7 +7,7 @@ from typing import Any
 from engine.actions.selection import Selection, letters
 from engine.actions.underway import Acts, counted
 from engine.model.errors import IntegrityError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter
 from engine.processing.process import judge, routed_by
 
@@ -26,7 +26,7 @@ async def retry_letters(
     if dry_run:
         return counted(now_us, chosen)
     # Accepting that one number belongs to two patients takes a person who named these very letters.
-    accept_conflict = bool(selection.ids) or selection.reason == Reason.IDENTITY_CONFLICT.value
+    accept_conflict = bool(selection.ids) or selection.reason == ReasonCode.IDENTITY_CONFLICT.value
     return await acts.act(
         actor,
         "retry",
@@ -41,7 +41,7 @@ async def retry_letters(
 async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool, *, overwrite: bool) -> dict[str, int]:
     outcome = {"requeued": 0, "processed": 0, "still_dead": 0, "skipped": 0}
     lanes: dict[tuple[str, str], list[int]] = {}
-    conflicts = {letter.delivery_id for letter in chosen if letter.reason == Reason.CONFLICT.value}
+    conflicts = {letter.delivery_id for letter in chosen if letter.reason == ReasonCode.CONFLICT.value}
     for letter in chosen:
         if letter.delivery_id in conflicts and not overwrite:
             outcome["conflicts"] = outcome.get("conflicts", 0) + 1

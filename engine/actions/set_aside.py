@@ -7,7 +7,7 @@ from typing import Any
 from engine.actions.control import RefusedError
 from engine.actions.underway import Acts, answer
 from engine.model.errors import ErasedError, IntegrityError, LabRelayError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Trace
 from engine.model.tested_results import corrects
 
@@ -35,7 +35,7 @@ async def set_aside_delivery(
         raise await asyncio.to_thread(acts.journal.absent, "message", message)
     chosen = which(trace, destination)
     correction = await asyncio.to_thread(_corrects, acts, trace, chosen)
-    reason = Reason.CORRECTION_SET_ASIDE if correction else Reason.SET_ASIDE
+    reason = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
     told = {"message": message, "destination": chosen.destination, "reason": reason.value}
     if dry_run:
         return {**answer(1, None, {}), **told}

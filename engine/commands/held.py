@@ -37,7 +37,7 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from engine.actions.underway import Acts
@@ -46,23 +46,23 @@ from engine.model.results import MEMORY_US, Result, UnreadableResultsError, resu
 from engine.store.queries import Reader
 
 CAUSES = (
-    Reason.IDENTITY_CONFLICT,
-    Reason.HELD_BY_RULE,
-    Reason.HOLD_UNDECIDED,
-    Reason.HOLD_FAULT,
-    Reason.STATUS_BACK,
-    Reason.OLDER_RESULT,
-    Reason.VALUE_GONE,
-    Reason.WITHDRAWN_BEFORE,
-    Reason.RESULTS_GONE,
-    Reason.REJECTED_BEFORE,
-    Reason.CORRECTS_UNKNOWN,
-    Reason.CHANGE_UNSAID,
-    Reason.NUMBER_AGAIN,
-    Reason.ORDER_MOVED,
-    Reason.NOT_COMPARED,
-    Reason.OVERTAKEN,
-    Reason.REJECTED,
+    ReasonCode.IDENTITY_CONFLICT,
+    ReasonCode.HELD_BY_RULE,
+    ReasonCode.HOLD_UNDECIDED,
+    ReasonCode.HOLD_FAULT,
+    ReasonCode.STATUS_BACK,
+    ReasonCode.OLDER_RESULT,
+    ReasonCode.VALUE_GONE,
+    ReasonCode.WITHDRAWN_BEFORE,
+    ReasonCode.RESULTS_GONE,
+    ReasonCode.REJECTED_BEFORE,
+    ReasonCode.CORRECTS_UNKNOWN,
+    ReasonCode.CHANGE_UNSAID,
+    ReasonCode.NUMBER_AGAIN,
+    ReasonCode.ORDER_MOVED,
+    ReasonCode.NOT_COMPARED,
+    ReasonCode.OVERTAKEN,
+    ReasonCode.REJECTED,
 )
 PERSON_COLUMNS = (
     Column("message", "MESSAGE", right=True),
@@ -289,7 +289,7 @@ def _row(session: Session, one: DeadLetter) -> dict[str, Any]:
 
 
 def _help(code: str) -> str:
-    return next((reason.help for reason in Reason if reason.value == code), "")
+    return next((reason.help for reason in ReasonCode if reason.value == code), "")
 
 
 def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any]]:

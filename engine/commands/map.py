@@ -42,7 +42,7 @@ from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
 from engine.model.errors import ContentError
 from engine.model.message import Issue, Mapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 TRAINING = (
     "NOT_PRODUCTION: marked as training or debugging; a channel refuses it, unless its settings have processing_ids"
@@ -95,7 +95,7 @@ def command(
             mapped = program.apply(parsed, mapper.context_for(parsed, one.found.payload))
         except ContentError as error:
             row["outcome"] = error.reason.value
-            if error.reason is Reason.FILTERED:
+            if error.reason is ReasonCode.FILTERED:
                 say(f"{one.where}: filtered: {error.reason.value}: {error.detail}")
                 continue
             failed = True

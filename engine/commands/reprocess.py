@@ -235,9 +235,9 @@ def _numbers(journal: "Reader", selection: "Selection") -> Iterator[int]:
 def _refused(journal: "Reader", selection: "Selection") -> "Selection":
     """The same, of messages with a document that its destination has refused."""
     from engine.actions.selection import letters
-    from engine.model.reasons import Reason
+    from engine.model.reasons import ReasonCode
 
-    found = letters(journal, replace(selection, reason=Reason.REFUSED.value))
+    found = letters(journal, replace(selection, reason=ReasonCode.REFUSED.value))
     # A selection without numbers would mean every message.
     return replace(selection, ids=tuple(sorted({letter.message_id for letter in found})) or (NOBODY,))
 

@@ -19,7 +19,7 @@ from engine.model.clock import Clock
 from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.ports import Destination
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 OUR_FAULT_ATTEMPTS = 5  # an exception of ours while delivering is tried this often before the delivery is dead
 
@@ -110,7 +110,7 @@ class AttemptRunner:
             self._wait(lane, delivery)
         except Exception as error:
             logger.exception("delivery failed inside LabRelay", extra=names(self.name, lane, delivery))
-            fault = TransientDeliveryError(Reason.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS)
+            fault = TransientDeliveryError(ReasonCode.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS)
             back = self.settlement.failed(lane, delivery, fault, ours=True)
         else:
             confirmed = True

@@ -19,14 +19,14 @@ the breaker opened closes it, and a late failure while it is open changes nothin
 from enum import Enum
 
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 PROBE_PATIENCE_S = 300.0  # longer than any sensible `timeout`: a probe that is silent for so long is not coming back
 # The peer answered, but not well: it may be this one document that it cannot digest.
-ANSWERED = frozenset({Reason.BUSY, Reason.NEGATIVE_ACK})
+ANSWERED = frozenset({ReasonCode.BUSY, ReasonCode.NEGATIVE_ACK})
 MAX_FAILING = 1000  # deliveries that are remembered as failing; the oldest goes first
 # The peer works: two writes met, and the other one won.
-ALIVE = frozenset({Reason.CONFLICT})
+ALIVE = frozenset({ReasonCode.CONFLICT})
 
 
 class BreakerState(Enum):

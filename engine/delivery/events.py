@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.delivery.lane import Lane
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.timing import Timing
 
 # One name for all of delivery: it is what operators filter by.
@@ -25,8 +25,8 @@ class DeliveryEvents:
         postponed: an attempt failed for this reason and will be made again.
     """
 
-    settled: Callable[[Delivery, Reason | None], None] = lambda delivery, reason: None
-    postponed: Callable[[Delivery, Reason], None] = lambda delivery, reason: None
+    settled: Callable[[Delivery, ReasonCode | None], None] = lambda delivery, reason: None
+    postponed: Callable[[Delivery, ReasonCode], None] = lambda delivery, reason: None
 
 
 @dataclass(slots=True)
@@ -34,17 +34,17 @@ class DestinationCounts:
     """Since start, for rates and metrics; the journal keeps the day's counts."""
 
     delivered: int = 0
-    failed: Counter[Reason] = field(default_factory=Counter)
+    failed: Counter[ReasonCode] = field(default_factory=Counter)
     breaker_opened: int = 0
     dead: int = 0
     superseded: int = 0
     seconds: Timing = field(default_factory=Timing)  # of successful attempts
     last_delivered_us: int | None = None
-    last_error: tuple[Reason, int] | None = None
+    last_error: tuple[ReasonCode, int] | None = None
     refused: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST_ANSWERS))  # of the last answers, newest last
 
 
-def names(destination: str, lane: Lane, delivery: Delivery, reason: Reason | None = None) -> dict[str, object]:
+def names(destination: str, lane: Lane, delivery: Delivery, reason: ReasonCode | None = None) -> dict[str, object]:
     """What a line of the log says of a delivery."""
     found: dict[str, object] = {
         "destination": destination,

@@ -20,10 +20,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 # The destination itself has said that it did not take it, or was never asked.
-HEARD = frozenset({Reason.NEGATIVE_ACK, Reason.CONFLICT, Reason.NOT_AUTHORIZED, Reason.NO_TOKEN, Reason.WRONG_ADDRESS})
+HEARD = frozenset(
+    {
+        ReasonCode.NEGATIVE_ACK,
+        ReasonCode.CONFLICT,
+        ReasonCode.NOT_AUTHORIZED,
+        ReasonCode.NO_TOKEN,
+        ReasonCode.WRONG_ADDRESS,
+    }
+)
 AWAITED_ATTEMPTS = 5  # of a newer delivery, before it is asked whether an older one has to wait for it at all
 LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the order allows several under way
 
@@ -33,7 +41,7 @@ class Failure:
     """Which delivery waits for its next attempt, and why: of several the one that was tried most often."""
 
     attempt: int
-    reason: Reason
+    reason: ReasonCode
     due: float  # monotonic
     message_id: int
     delivery: int = 0
@@ -84,7 +92,7 @@ class Lane:
     hasty: bool = False
     queued: bool = False
     failure: Failure | None = None
-    row: dict[int, tuple[Reason, int]] = field(default_factory=dict)
+    row: dict[int, tuple[ReasonCode, int]] = field(default_factory=dict)
     heard: dict[int, int] = field(default_factory=dict)
     newest_first: bool = False
     highest: int = 0
@@ -200,7 +208,7 @@ class Lane:
             if self._may_be_there(one) and (one.message_id, one.seq) > age and not reports.isdisjoint(one.reports)
         }
 
-    def failed(self, delivery: Delivery, reason: Reason, in_a_row: int) -> None:
+    def failed(self, delivery: Delivery, reason: ReasonCode, in_a_row: int) -> None:
         """An attempt to make it has failed, and another will follow."""
         self.row[delivery.id] = (reason, in_a_row)
         if reason in HEARD:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.events import DestinationCounts, logger
 from engine.model.clock import from_us
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 
 class Outage:
@@ -24,7 +24,7 @@ class Outage:
         self._down_said = False  # ... and whether that was worth a warning: not in a window of expected downtime
         self._calm_until: int | None = None  # the window of expected downtime in which failures were last noted
 
-    def attempt_failed(self, now: float, reason: Reason, until_us: int | None) -> None:
+    def attempt_failed(self, now: float, reason: ReasonCode, until_us: int | None) -> None:
         """Say so once if the destination as a whole is down. The breaker has heard of the attempt.
 
         Args:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
 
 
@@ -16,10 +16,10 @@ class Outbox(Protocol):
     def versions(self, destination: str, resources: Sequence[str]) -> dict[str, str]: ...
     def shown_versions(self, delivery_id: int) -> dict[str, str]: ...
     def postpone(
-        self, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes = b""
+        self, delivery_id: int, *, attempt: int, not_before_us: int, cause: ReasonCode, detail: str, answer: bytes = b""
     ) -> "asyncio.Future[bool]": ...
     def bury(
-        self, delivery_id: int, *, reason: Reason, detail: str, answer: bytes = b"", hold_lane: bool = False
+        self, delivery_id: int, *, reason: ReasonCode, detail: str, answer: bytes = b"", hold_lane: bool = False
     ) -> "asyncio.Future[None]": ...
     def refuse_late(
         self, delivery_id: int, *, detail: str, answer: bytes = b"", hold_lane: bool = False

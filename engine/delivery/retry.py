@@ -11,7 +11,7 @@ site says ``give_up_after``; without that setting it is tried for ever, since no
 from dataclasses import dataclass
 
 from engine.model.errors import DeliveryError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 LONGEST_RETRY_AFTER_S = 3600.0
 SHORTEST_DELAY_S = 0.05  # full jitter may draw nearly 0; a lane must not spin while its peer refuses connections
@@ -81,7 +81,7 @@ class Again:
 class Bury:
     """The delivery is dead for this reason."""
 
-    reason: Reason
+    reason: ReasonCode
 
 
 def decide(
@@ -101,4 +101,4 @@ def decide(
     if delay is not None:
         return Again(delay)
     gave_up = policy.give_up_after is not None and age >= policy.give_up_after
-    return Bury(Reason.GAVE_UP if gave_up else error.reason)
+    return Bury(ReasonCode.GAVE_UP if gave_up else error.reason)

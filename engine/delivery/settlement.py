@@ -18,7 +18,7 @@ from engine.delivery.retry import Bury, RetryPolicy, decide
 from engine.model.clock import Clock
 from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
 
 
@@ -72,7 +72,7 @@ class Settlement:
 
     def overtaken(self, lane: Lane, delivery: Delivery, *, whole: bool) -> None:
         """Newer messages had it delivered, or part of it: then its other results are nowhere, and a person decides."""
-        reason = Reason.SUPERSEDED if whole else Reason.OVERTAKEN
+        reason = ReasonCode.SUPERSEDED if whole else ReasonCode.OVERTAKEN
         said = names(self.destination, lane, delivery, reason)
         if whole:
             self.counts.superseded += 1
@@ -89,7 +89,7 @@ class Settlement:
             ours: the fault is in LabRelay and says nothing about the destination.
         """
         now, now_us = self.clock.monotonic(), self.clock.now_us()
-        maybe_delivered = error.reason is Reason.MAYBE_DELIVERED
+        maybe_delivered = error.reason is ReasonCode.MAYBE_DELIVERED
         if ours or maybe_delivered:
             self.breaker.abandoned(now)
         else:
@@ -101,7 +101,7 @@ class Settlement:
         attempt = delivery.attempt + 1
         reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
         in_a_row = in_a_row + 1 if reason is error.reason else 1
-        if until_us is not None and error.reason is Reason.NEGATIVE_ACK:
+        if until_us is not None and error.reason is ReasonCode.NEGATIVE_ACK:
             in_a_row = 0  # a receiver whose database is away: in its window that says nothing about the document
         verdict = decide(
             error,
@@ -137,11 +137,11 @@ class Settlement:
     def refused_late(self, late: LateRefusal) -> None:
         """The destination refuses what it has accepted: the delivery is a dead letter after all."""
         lane = self.memory.lane(late.channel)
-        hold = self._note_dead(lane, Reason.REFUSED_LATE)
+        hold = self._note_dead(lane, ReasonCode.REFUSED_LATE)
         logger.warning(
             "delivery was accepted and is refused now",
             extra={"channel": late.channel, "destination": self.destination, "delivery_id": late.delivery_id,
-                   "reason": Reason.REFUSED_LATE.value},
+                   "reason": ReasonCode.REFUSED_LATE.value},
         )  # fmt: skip
         self.outcomes.write(
             lane,
@@ -179,8 +179,8 @@ class Settlement:
         self._forget(lane, delivery_id)
         self.memory.look_at(lane)
 
-    def _bury(self, lane: Lane, delivery: Delivery, reason: Reason, detail: str, answer: bytes) -> None:
-        if reason is Reason.REFUSED:
+    def _bury(self, lane: Lane, delivery: Delivery, reason: ReasonCode, detail: str, answer: bytes) -> None:
+        if reason is ReasonCode.REFUSED:
             self.counts.refused.append(True)
         hold = self._note_dead(lane, reason)
         logger.warning("delivery is dead", extra=names(self.destination, lane, delivery, reason))
@@ -194,7 +194,7 @@ class Settlement:
         self.outcomes.write(lane, write)
         self._ended(lane, delivery, reason)
 
-    def _note_dead(self, lane: Lane, reason: Reason) -> bool:
+    def _note_dead(self, lane: Lane, reason: ReasonCode) -> bool:
         """A dead letter; whether it holds its lane."""
         self.counts.dead += 1
         self.counts.last_error = (reason, self.clock.now_us())
@@ -203,7 +203,7 @@ class Settlement:
             self.claims.give_up(lane)  # a lane that waits for a person keeps no memory from the others
         return lane.hold_on_dead
 
-    def _ended(self, lane: Lane, delivery: Delivery, reason: Reason | None) -> None:
+    def _ended(self, lane: Lane, delivery: Delivery, reason: ReasonCode | None) -> None:
         self._forget(lane, delivery.id)
         self.events.settled(delivery, reason)
 

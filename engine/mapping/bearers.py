@@ -14,7 +14,7 @@ from engine.mapping.key_scope import SEPARATOR, KeyScope
 from engine.mapping.run import Run
 from engine.model.message import Bearer, Group
 from engine.model.persons import CONFLICT, Person, compare
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
 
@@ -121,7 +121,7 @@ class Bearers:
             others = self._persons.setdefault(number, [])
             if others and any(compare(person, other) == CONFLICT for other in others):
                 text = "one patient number stands for two persons in this message"
-                raise self._run.dead(Reason.IDENTITY_CONFLICT, text)
+                raise self._run.dead(ReasonCode.IDENTITY_CONFLICT, text)
             others.append(person)
             of = self.person(number, fields)
             self.found[number, whole] = Bearer(

@@ -21,7 +21,7 @@ from engine.mapping.identity import Making
 from engine.mapping.message_header import message_header
 from engine.mapping.run import Run
 from engine.mapping.uris import quoted
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
 
@@ -166,7 +166,7 @@ def _composition_first(run: Run, entries: list[Json]) -> None:
         if entry["resource"]["resourceType"] == "Composition":
             entries.insert(0, entries.pop(at))
             return
-    raise run.dead(Reason.REQUIRED_ABSENT, "a document begins with a Composition, and no step made one")
+    raise run.dead(ReasonCode.REQUIRED_ABSENT, "a document begins with a Composition, and no step made one")
 
 
 def _without_controls(run: Run, body: bytes) -> bytes:

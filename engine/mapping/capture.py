@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 NDJSON = ".ndjson"
 
@@ -71,4 +71,4 @@ def _piece(line: bytes, number: int) -> Piece:
         return Piece(bytes.fromhex(given["hex"]), Way(given["from"]), round(at.timestamp() * 1_000_000))
     except (ValueError, KeyError, TypeError) as error:
         detail = 'not a line of a capture: {"at": ..., "from": "them" or "us", "hex": ...}'
-        raise ContentError(Reason.UNREADABLE, detail, place=f"line {number}") from error
+        raise ContentError(ReasonCode.UNREADABLE, detail, place=f"line {number}") from error

@@ -13,7 +13,7 @@ from engine.config.yaml_nodes import Node
 from engine.mapping.expectations import ABSENT, ANY, MATCH
 from engine.mapping.r4 import ELEMENTS, PRIMITIVES, RESOURCES
 from engine.mapping.rules import suggestion
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind of document calls it
 EXPECT_KEYS = ("counts", *PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")
@@ -192,7 +192,7 @@ def _list(name: str, example: str) -> Callable[[Node], Iterator[str]]:
 
 
 def _reason(node: Node) -> Iterator[str]:
-    known: Sequence[str] = [reason.value for reason in Reason]
+    known: Sequence[str] = [reason.value for reason in ReasonCode]
     if node.kind != "scalar" or node.value not in known:
         yield node.problem(f"no reason is called '{node.value}'{suggestion(node.value, known)}")
 

@@ -25,7 +25,7 @@ from engine.mapping.run import Run
 from engine.model.errors import ContentError
 from engine.model.hashes import ordinal, report_key
 from engine.model.message import Group, Report, UsedNumber
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.succession.statements import OWN_SYSTEM
 
 Json = dict[str, Any]
@@ -213,7 +213,7 @@ class Making:
             text = (
                 "a patient's record is updated by a number that lasts, and nothing says so (patient_numbers: lasting)"
             )
-            raise self._run.dead(Reason.NO_IDENTITY, text)
+            raise self._run.dead(ReasonCode.NO_IDENTITY, text)
         if identity in self.made:
             self._join("urn:uuid:" + identity, resource)
             return self.made[identity]
@@ -303,7 +303,7 @@ class Making:
         who = b"" if patient is None else self._bearer(key, number, patient, token, person)
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
         if self.scope.unique and known.patient != token:  # their specimens and reports would become one
-            raise self._run.dead(Reason.IDENTITY_CONFLICT, "one number stands for two patients in this message")
+            raise self._run.dead(ReasonCode.IDENTITY_CONFLICT, "one number stands for two patients in this message")
         if self.scope.unique and number != NO_NUMBER:
             self._use(key, time)
 
@@ -325,7 +325,9 @@ class Making:
         if self._orders.get(patient) in ("", number):  # known by its message, or compared with its Patient
             return self.bearers.whole(person)
         if self._orders and self.bearers.person(key, person) > 1:
-            raise self._run.dead(Reason.IDENTITY_CONFLICT, "one order of two persons, and not the first of its message")
+            raise self._run.dead(
+                ReasonCode.IDENTITY_CONFLICT, "one order of two persons, and not the first of its message"
+            )
         return self.bearers.note(key, person, lasts=False)
 
     def whose(self, identifier: Json, group: Group, person: list[str], master: bool = False) -> str:
@@ -378,7 +380,7 @@ class Making:
         return identifier
 
     def no_identity(self, kind: str) -> ContentError:
-        return self._run.dead(Reason.NO_IDENTITY, f"the key of {kind} is absent")
+        return self._run.dead(ReasonCode.NO_IDENTITY, f"the key of {kind} is absent")
 
     # -- results that are dropped ----------------------------------------------------------------------------------
 
@@ -410,7 +412,7 @@ class Making:
             return
         since = self.entries[before[0] :]
         if not any(entry["resource"]["resourceType"] == "Observation" for entry in since):
-            raise self._run.dead(Reason.UNMAPPED_CODE, "every result of this report would be dropped")
+            raise self._run.dead(ReasonCode.UNMAPPED_CODE, "every result of this report would be dropped")
 
 
 def _base(key: bytes, kind: str) -> Any:

@@ -21,7 +21,7 @@ from engine.mapping.shipped import mapping_for, refusal
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Parsed
 from engine.model.ports import Format
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 HL7, ASTM = "hl7v2", "astm"
 _MLLP_START, _MLLP_END = b"\x0b", b"\x1c"
@@ -130,11 +130,11 @@ class Mapper:
     def read(self, found: Found) -> Parsed:
         """Parse a message. Raises ContentError."""
         if not found.format and self.message_format is None:
-            raise ContentError(Reason.UNREADABLE, "neither HL7 v2 nor ASTM E1394")
+            raise ContentError(ReasonCode.UNREADABLE, "neither HL7 v2 nor ASTM E1394")
         codec: Any = self.message_format or _codec(found.format)
         header = codec.header(found.payload)
         if header.problem:
-            raise ContentError(Reason.UNREADABLE, header.problem)
+            raise ContentError(ReasonCode.UNREADABLE, header.problem)
         parsed: Parsed = codec.parse(found.payload, self.options)
         return parsed
 

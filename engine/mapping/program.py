@@ -21,7 +21,7 @@ from engine.mapping.targets import FHIR, Target
 from engine.mapping.trace import Trace, Tracer
 from engine.model.errors import ContentError
 from engine.model.message import Document, MapContext, Mapped, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 # Segments that frame a message or describe it, and are read by the engine if by anyone.
 _FRAMING = frozenset({"MSH", "SFT", "UAC", "EVN", "DSC", "H", "L"})
@@ -214,7 +214,7 @@ class Program:
             controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
             counts = {"results_in": controls, "observations": 0, "qc": controls}
             places = tuple(one.position for one in parsed.segments if one.name == RESULT_SEGMENT[self.format])
-            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=places)
+            return Mapped(filtered=ReasonCode.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=places)
         if tracer is not None:
             run.trace = tracer
             tracer.making = making
@@ -226,7 +226,9 @@ class Program:
         except ContentError:
             raise
         except Dropped:
-            raise run.dead(Reason.UNMAPPED_CODE, "a code that is not in its table stands outside the results") from None
+            raise run.dead(
+                ReasonCode.UNMAPPED_CODE, "a code that is not in its table stands outside the results"
+            ) from None
         except Exception as error:
             raise _fault(run, generated, error) from error
         if parsed.repeats:
@@ -265,7 +267,7 @@ class Program:
             allowed = run.settings.get("processing_ids") or ()
             if processing not in ([allowed] if isinstance(allowed, str) else allowed):
                 place = "MSH-11" if run.hl7 else "H-12"
-                raise ContentError(Reason.NOT_PRODUCTION, f"processing id {processing}", place=place)
+                raise ContentError(ReasonCode.NOT_PRODUCTION, f"processing id {processing}", place=place)
         if unread:
             self._unread(run, unread)
         return results
@@ -273,7 +275,7 @@ class Program:
     def _unread(self, run: Run, names: list[str]) -> None:
         policy = run.policy("unread_segment") or "warn"
         if policy == "dead":
-            raise ContentError(Reason.UNREAD_SEGMENT, f"no rule reads {', '.join(names)}", place=names[0])
+            raise ContentError(ReasonCode.UNREAD_SEGMENT, f"no rule reads {', '.join(names)}", place=names[0])
         if policy == "warn":
             for name in names:
                 run.warn("UNREAD_SEGMENT", f"no rule reads {name}")
@@ -291,21 +293,26 @@ class Program:
         if len(run.accounted) != results:
             missing = results - len(run.accounted)
             raise ContentError(
-                Reason.COUNT_MISMATCH, f"{results} results came in, and for {missing} of them no rule says what to do"
+                ReasonCode.COUNT_MISMATCH,
+                f"{results} results came in, and for {missing} of them no rule says what to do",
             )
         controls = tuple(run.controls)
         if run.filtered and filtered == results and not making.observations:
-            return Mapped(filtered=Reason.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=controls)
+            return Mapped(
+                filtered=ReasonCode.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=controls
+            )
         if not (making.something if isinstance(making, Collected) else making.entries):
-            return Mapped(filtered=Reason.FILTERED, issues=tuple(run.issues), counts=counts)
+            return Mapped(filtered=ReasonCode.FILTERED, issues=tuple(run.issues), counts=counts)
         if run.policy("no_patient") == "dead" and not making.has("Patient"):
-            raise ContentError(Reason.NO_PATIENT, "no rule found a patient in the message")
+            raise ContentError(ReasonCode.NO_PATIENT, "no rule found a patient in the message")
         try:
             made = self._document(run, making)
         except ContentError:
             raise
         except Exception as error:
-            raise ContentError(Reason.MAPPING_FAULT, f"{type(error).__name__} while writing the document") from error
+            raise ContentError(
+                ReasonCode.MAPPING_FAULT, f"{type(error).__name__} while writing the document"
+            ) from error
         return Mapped(
             documents=(made,),
             issues=tuple(run.issues),
@@ -337,4 +344,4 @@ def _fault(run: Run, generated: Generated, error: Exception) -> ContentError:
             rule = generated.rule_of(traceback.tb_lineno)
         traceback = traceback.tb_next
     where = f" in rule {rule}" if rule else ""
-    return ContentError(Reason.MAPPING_FAULT, f"{type(error).__name__}{where}", place=run.place)
+    return ContentError(ReasonCode.MAPPING_FAULT, f"{type(error).__name__}{where}", place=run.place)

@@ -17,7 +17,7 @@ from engine.mapping.reading import Reading
 from engine.mapping.uris import quoted
 from engine.model.errors import ContentError
 from engine.model.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 GENERATED = "<mapping>"  # file name of generated code; a frame with it knows its rule by its line number
 NEVER = "\ud800"  # stands for a delimiter that a message does not have: strict decoding cannot produce it
@@ -349,7 +349,7 @@ class Run:
         if self.trace is not None:
             self.warn(code, text, severity="note")
 
-    def dead(self, reason: Reason, text: str, field: int | str = 0) -> ContentError:
+    def dead(self, reason: ReasonCode, text: str, field: int | str = 0) -> ContentError:
         """The error that makes this message a dead letter, to be raised. ``field`` is the one it is about: its number
         in the segment at hand, or as a rule reads it (``PV1-2``)."""
         place = self.place_of(field) if isinstance(field, str) else self.place
@@ -361,12 +361,12 @@ class Run:
     def bad_value(self, text: str) -> None:
         """A value that cannot be converted: left out with a warning, or dead where the policy says so."""
         if self.policy("bad_value") == "dead":
-            raise self.dead(Reason.BAD_VALUE, text)
+            raise self.dead(ReasonCode.BAD_VALUE, text)
         self.warn("BAD_VALUE", text)
 
     def required(self, element: str) -> None:
         """A required element has no value: the message is dead, never a broken resource."""
-        raise self.dead(Reason.REQUIRED_ABSENT, f"{element} has no value")
+        raise self.dead(ReasonCode.REQUIRED_ABSENT, f"{element} has no value")
 
     def only(self, values: list[Any], element: str) -> Any:
         """The first of several values for an element that takes one."""

@@ -11,7 +11,7 @@ from engine.mapping.functions.numbers import number
 from engine.mapping.run import Run
 from engine.mapping.tables import Row, Table
 from engine.model.message import Group, Segment, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 NO_FIELDS: list[str] = []
 
@@ -33,12 +33,12 @@ def find_row(run: Run, table: Table, given: tuple[str | None, ...]) -> Row | Non
             return known.without_unit()  # words may pass, a number may not
         _note_unmapped(run, table, key, unit_at)
         if policy == "dead":
-            raise run.dead(Reason.UNMAPPED_UNIT, f"table {table.name} has the code, and not with this unit")
+            raise run.dead(ReasonCode.UNMAPPED_UNIT, f"table {table.name} has the code, and not with this unit")
         return None
     _note_unmapped(run, table, key, unit_at)
     policy = run.settings.get("on_missing") or table.on_missing or run.policy("on_missing") or "local"
     if policy == "dead":
-        raise run.dead(Reason.UNMAPPED_CODE, f"table {table.name} does not have the code")
+        raise run.dead(ReasonCode.UNMAPPED_CODE, f"table {table.name} does not have the code")
     if policy == "drop":
         raise Dropped
     return None

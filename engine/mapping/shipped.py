@@ -6,7 +6,7 @@ records that the laboratory is not the master of, and that is for the site to de
 """
 
 from engine.model.message import Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 HL7, ASTM = "hl7v2", "astm"
 
@@ -36,11 +36,14 @@ def mapping_for(parsed: Parsed) -> str:
     return ""
 
 
-def refusal(parsed: Parsed) -> tuple[Reason, str]:
+def refusal(parsed: Parsed) -> tuple[ReasonCode, str]:
     """Why a message that no route takes, or whose mapping reads something else, becomes nothing, and what to do."""
     kind = parsed.message_type[:40] or "this kind of message"
     if parsed.message_type.partition("^")[0] in _ACCOUNTS:
-        return Reason.ACCOUNTS, f"{kind}: nothing is made of charges; stop them at the sender, or filter them"
+        return ReasonCode.ACCOUNTS, f"{kind}: nothing is made of charges; stop them at the sender, or filter them"
     if name := mapping_for(parsed):
-        return Reason.NO_ROUTE, f"{kind}: add a route with mapping: {name}"
-    return Reason.NO_ROUTE, f"{kind}: no shipped mapping takes it; add a route with filter:, or a mapping of your own"
+        return ReasonCode.NO_ROUTE, f"{kind}: add a route with mapping: {name}"
+    return (
+        ReasonCode.NO_ROUTE,
+        f"{kind}: no shipped mapping takes it; add a route with filter:, or a mapping of your own",
+    )

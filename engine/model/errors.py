@@ -3,7 +3,7 @@
 A message names the place and the value wanted, and never carries patient data: it goes to logs and pages.
 """
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 
 class LabRelayError(Exception):
@@ -31,7 +31,7 @@ class ContentError(LabRelayError):
         detail: what was wrong there, without patient data.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", *, place: str = "") -> None:
+    def __init__(self, reason: ReasonCode, detail: str = "", *, place: str = "") -> None:
         super().__init__(f"{reason.value}{f' at {place}' if place else ''}{f': {detail}' if detail else ''}")
         self.reason = reason
         self.place = place
@@ -93,7 +93,7 @@ class DeliveryError(LabRelayError):
         answer: the destination's own words (an OperationOutcome); sealed in the journal, never logged.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", *, answer: bytes = b"") -> None:
+    def __init__(self, reason: ReasonCode, detail: str = "", *, answer: bytes = b"") -> None:
         super().__init__(f"{reason.value}{f': {detail}' if detail else ''}")
         self.reason = reason
         self.detail = detail
@@ -110,7 +110,7 @@ class TransientDeliveryError(DeliveryError):
 
     def __init__(
         self,
-        reason: Reason,
+        reason: ReasonCode,
         detail: str = "",
         *,
         retry_after: float | None = None,

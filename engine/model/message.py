@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from engine.model.link_events import Line
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.values import value
 
 # -- parsed messages ---------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Issue:
     """Something the mapping or the parser wants seen. Never carries patient data.
 
     Attributes:
-        code: a `Reason` code, or a short constant of its own for warnings.
+        code: a `ReasonCode` code, or a short constant of its own for warnings.
         place: the source place, ``OBX[3]-5``.
         rule: ``lab.yaml:31``, where a rule is concerned.
         severity: ``warning`` or ``dead``.
@@ -326,7 +326,7 @@ class Mapped:
     """
 
     documents: tuple[Document, ...] = ()
-    filtered: Reason | None = None
+    filtered: ReasonCode | None = None
     issues: tuple[Issue, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
@@ -385,7 +385,7 @@ class Received:
     control_id: str = ""
     message_type: str = ""
     notes: tuple[str, ...] = ()
-    filtered: Reason | None = None
+    filtered: ReasonCode | None = None
     cut: Cut | None = None
     sent: str = ""
     measured: str = ""
@@ -421,7 +421,7 @@ class Stored:
     equal_to: int | None = None
     rejected_before: int = 0
     same_id_other_bytes: bool = False
-    filtered: Reason | None = None
+    filtered: ReasonCode | None = None
     payload_hash: bytes = field(default=b"", compare=False)
 
 

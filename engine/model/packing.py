@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from engine.model.errors import RefusedDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,5 +78,5 @@ class Unpacking:
                     whole = await asyncio.to_thread(unpack, delivery.body)
                 delivery = delivery.with_body(whole)
             except ValueError as error:
-                raise RefusedDeliveryError(Reason.DAMAGED, "the stored document cannot be unpacked") from error
+                raise RefusedDeliveryError(ReasonCode.DAMAGED, "the stored document cannot be unpacked") from error
         return await self._destination.deliver(delivery)

@@ -8,12 +8,12 @@ Codes are never renamed or reused: rows of past years carry them. Adding one mea
 from enum import Enum
 
 
-class Reason(Enum):
+class ReasonCode(Enum):
     """A reason code. ``value`` is the code as stored; ``help`` says what happened and what to do."""
 
     help: str
 
-    def __new__(cls, code: str, help_text: str) -> "Reason":
+    def __new__(cls, code: str, help_text: str) -> "ReasonCode":
         member = object.__new__(cls)
         member._value_ = code
         member.help = help_text

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from engine.model.list_form import Form
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.values import value
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Held:
         remember: its values are to be remembered for later rules, once a person has released it.
     """
 
-    reason: Reason
+    reason: ReasonCode
     text: str = ""
     remember: bool = False
 
@@ -110,7 +110,7 @@ class MapOutcome:
     """
 
     state: MessageState
-    reason: Reason | None = None
+    reason: ReasonCode | None = None
     deliveries: "tuple[Delivery, ...]" = ()
     waiting: int = 0
     held: frozenset[int] = frozenset()

@@ -24,7 +24,7 @@ from engine.model.clock import Clock, from_us
 from engine.model.errors import ContentError, LabRelayError
 from engine.model.message import Delivery, Stored
 from engine.model.packing import unpack
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import MapOutcome
 from engine.processing.process import ChannelRoutes, Verdict
 
@@ -146,19 +146,19 @@ class Taps:
                 make = partial(_mapped, stored=stored, verdict=verdict, outcome=outcome, at_us=self._clock.now_us())
                 tap.put(_Event(make, size))
 
-    def ended(self, delivery: Delivery, reason: Reason | None) -> None:
+    def ended(self, delivery: Delivery, reason: ReasonCode | None) -> None:
         """A delivery was made (None), or is not tried again."""
         if self._open:
-            calm = (Reason.SUPERSEDED, Reason.OVERTAKEN)
+            calm = (ReasonCode.SUPERSEDED, ReasonCode.OVERTAKEN)
             words = "delivered" if reason is None else reason.value.lower() if reason in calm else "dead"
             self._delivery(delivery, words, reason, delivery.attempt + 1)
 
-    def postponed(self, delivery: Delivery, reason: Reason) -> None:
+    def postponed(self, delivery: Delivery, reason: ReasonCode) -> None:
         """An attempt has failed, and another will follow; ``delivery`` counts it."""
         if self._open:
             self._delivery(delivery, "postponed", reason, delivery.attempt)
 
-    def _delivery(self, delivery: Delivery, outcome: str, reason: Reason | None, attempt: int) -> None:
+    def _delivery(self, delivery: Delivery, outcome: str, reason: ReasonCode | None, attempt: int) -> None:
         for tap in self._open:
             if tap.channel == delivery.channel and "delivery" in tap.stages:
                 line = {

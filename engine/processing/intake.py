@@ -20,7 +20,7 @@ from engine.delivery.worker import DestinationWorker
 from engine.model.clock import Clock
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import ControlRun, Issue, Reagent, Stored, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import MapOutcome, Routed
 from engine.model.search_keys import Number
 from engine.model.values import value
@@ -60,7 +60,7 @@ class Store(Protocol):
         channel: str,
         routes: Sequence[Routed],
         state: Outcome,
-        reason: Reason | None,
+        reason: ReasonCode | None,
         detail: str,
         mapping: str,
         issues: Sequence[Issue],
@@ -421,10 +421,10 @@ class Intake:
         logger.error(
             "an outcome cannot be written", extra={"channel": stored.channel, "journal_id": stored.id}, exc_info=error
         )
-        if verdict.reason is Reason.MAPPING_FAULT:
+        if verdict.reason is ReasonCode.MAPPING_FAULT:
             return  # not even that: it waits, stored, for the next start
         try:  # P2 and P7: a fault of ours is a dead letter, and the next message is not affected
-            self._commit(stored, Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__), in_turn=False)
+            self._commit(stored, Verdict("dead", ReasonCode.MAPPING_FAULT, type(error).__name__), in_turn=False)
         except StoreError:
             self._start_over(stored.id)
 
@@ -461,7 +461,7 @@ class Intake:
 
     def _count(self, channel: str, outcome: MapOutcome, unmapped: int) -> None:
         counts = self.counts
-        repeat = outcome.reason is Reason.REPEAT
+        repeat = outcome.reason is ReasonCode.REPEAT
         counts.ended[channel, "repeat" if repeat else outcome.state] += 1
         if outcome.state == "dead" and outcome.reason is not None:
             counts.dead[channel, outcome.reason.value] += 1

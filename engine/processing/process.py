@@ -26,7 +26,7 @@ from engine.model.message import (
 from engine.model.ports import Format
 from engine.model.quality_controls import controls_in
 from engine.model.reagents import reagents_in
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.model.values import value
@@ -104,7 +104,7 @@ class Verdict:
     """What is to become of one message; the result of the pure part."""
 
     state: Outcome
-    reason: Reason | None = None
+    reason: ReasonCode | None = None
     detail: str = ""
     mapping: str = ""
     documents: tuple[tuple[Document, Route], ...] = ()
@@ -133,7 +133,7 @@ class Noted(TypedDict):
     """The keywords of `map_done` that say what a verdict says."""
 
     state: Outcome
-    reason: Reason | None
+    reason: ReasonCode | None
     detail: str
     mapping: str
     issues: tuple[Issue, ...]
@@ -146,13 +146,13 @@ class Noted(TypedDict):
 def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
     """Parse, route and map one message. Pure: the same message and configuration give the same verdict."""
     if stored.repeat_of is not None:
-        return Verdict("filtered", Reason.REPEAT)
+        return Verdict("filtered", ReasonCode.REPEAT)
     if stored.filtered is not None:
         return Verdict("filtered", stored.filtered)
     header = channel.message_format.header(stored.payload)
     numbers = own_number(header.control_id)
     if header.problem:
-        return Verdict("dead", Reason.UNREADABLE, header.problem, numbers=numbers)
+        return Verdict("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
@@ -167,7 +167,7 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
         logger.exception(
             "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
         )
-        return Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__, numbers=numbers)
+        return Verdict("dead", ReasonCode.MAPPING_FAULT, type(error).__name__, numbers=numbers)
 
 
 def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
@@ -205,14 +205,14 @@ def _route(
     names: list[str] = []
     controls: tuple[ControlRun, ...] = ()
     taken = False
-    filtered: Reason | None = None
+    filtered: ReasonCode | None = None
     context: MapContext | None = None
     for route in channel.routes:
         if route.when is not None and not route.when(parsed):
             continue
         taken = True
         if route.filter:
-            filtered = Reason.FILTERED
+            filtered = ReasonCode.FILTERED
             break
         if route.program is None:
             media_type = channel.media_type or MEDIA_TYPES[parsed.format]
@@ -241,7 +241,7 @@ def _route(
     if not documents:
         return Verdict(
             "filtered",
-            filtered or Reason.FILTERED,
+            filtered or ReasonCode.FILTERED,
             mapping=mapping,
             issues=tuple(issues),
             unmapped=tuple(unmapped),

@@ -28,7 +28,7 @@ from engine.mapping.conditions import EITHER
 from engine.mapping.differences import DOCUMENT, Change, differences
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.model.message import Report
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Routed, Trace
 from engine.processing.process import ChannelRoutes, Verdict, judge, routed_by
 from engine.store.queries import Reader
@@ -183,7 +183,7 @@ def _made_no_more(outcome: Outcome, delivered: dict[tuple[str, int], int]) -> tu
 
 def _is_refused(delivery: DeliveryView) -> bool:
     """Whether its destination has refused the document: another one may do."""
-    return delivery.state == "dead" and delivery.cause == Reason.REFUSED.value
+    return delivery.state == "dead" and delivery.cause == ReasonCode.REFUSED.value
 
 
 def _is_delivered(delivery: DeliveryView) -> bool:

@@ -22,7 +22,7 @@ from engine.model.errors import StoreError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, SessionEnd
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.receiving.channel_parts import Answer, Awaiting, ChannelCounts, ChannelSettings, Connection, Store, Unread
 from engine.receiving.link_words import stranger_words
 from engine.receiving.preparing import prepared
@@ -364,7 +364,9 @@ class Channel:
         if end.too_large:
             await self._take_overlong(connection, end.incomplete, session)
         elif end.incomplete:
-            torn = partial(self._store.append_incomplete, self._received(connection, end.incomplete), Reason.INCOMPLETE)
+            torn = partial(
+                self._store.append_incomplete, self._received(connection, end.incomplete), ReasonCode.INCOMPLETE
+            )
             await self._insist(connection, len(end.incomplete), partial(torn, session=session))
 
     async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
@@ -372,7 +374,7 @@ class Channel:
         limit = self.settings.max_message
         head = whole[: overlong.KEPT_BYTES]
         received = await overlong.beginning(self._received(connection, head), whole, limit)
-        torn = partial(self._store.append_incomplete, received, Reason.TOO_LARGE, session=session)
+        torn = partial(self._store.append_incomplete, received, ReasonCode.TOO_LARGE, session=session)
         await self._insist(connection, len(head), torn)
         if self._answer is not None and not self._format.header(head).problem:
             refused = overlong.refusal(limit)

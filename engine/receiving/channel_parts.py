@@ -10,7 +10,7 @@ from typing import Protocol
 from engine.model.link_events import Line
 from engine.model.message import Received, Stored
 from engine.model.ports import Link, Stream
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core.unanswered import host_of
 from engine.store.operations.line_trace import LineRecord, LineTrace
 
@@ -30,7 +30,7 @@ class Store(Protocol):
         repeat_window_s: float,
     ) -> "asyncio.Future[list[Stored]]": ...
     def append_incomplete(
-        self, received: Received, reason: Reason, *, session: int | None = None
+        self, received: Received, reason: ReasonCode, *, session: int | None = None
     ) -> "asyncio.Future[Stored]": ...
     def new_session(self) -> int: ...
     def answered(self, channel: str, message_ids: Sequence[int]) -> None: ...

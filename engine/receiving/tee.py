@@ -23,7 +23,7 @@ from engine.model.errors import StoreError
 from engine.model.link_events import Answered, Heard, Line, LinkEvent, LinkFault, TeeEvent, Way
 from engine.model.message import Received, Stored
 from engine.model.ports import Format, Hearing, Stream, TeeLink
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings, Connection, Store
 from engine.receiving.unstored import STORE_RETRY_S
@@ -237,7 +237,7 @@ class TeeChannel(Channel):
             else Line(host_of(connection.peer), ended_us=received.received_us)
         )
         overheard = told_by_middleware or received.message_type.partition("^")[0] in QUERIES
-        return replace(received, filtered=Reason.OVERHEARD if overheard and heard.whole else None, line=line)
+        return replace(received, filtered=ReasonCode.OVERHEARD if overheard and heard.whole else None, line=line)
 
     # -- keeping -----------------------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class TeeChannel(Channel):
         if heard.whole:
             append = partial(self._store.append, received, repeat_window_s=self.settings.repeat_window_s)
         else:
-            append = partial(self._store.append_incomplete, received, Reason.INCOMPLETE)
+            append = partial(self._store.append_incomplete, received, ReasonCode.INCOMPLETE)
         while (error := await self._try(append, partial(self._kept_one, heard))) is not None:
             self._store_fault(line.connection, error)
             if error.fatal or self.unkept.stopping:

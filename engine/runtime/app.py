@@ -33,7 +33,7 @@ from engine.delivery.worker import DestinationWorker
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError, StoreError
 from engine.model.message import Delivery, Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Pause, Recovery, Target
 from engine.monitoring.metrics import Counters, new_registry
 from engine.monitoring.taps import Taps
@@ -648,13 +648,13 @@ class App:
         self.intake.accept(stored)
         self.taps.raw(stored)
 
-    def _settled(self, delivery: Delivery, reason: Reason | None) -> None:
+    def _settled(self, delivery: Delivery, reason: ReasonCode | None) -> None:
         if self._replays is not None:
             self._replays.settled(delivery.id, reason)
         self.taps.ended(delivery, reason)
         self.observer.settled(delivery, reason)
-        if reason is not Reason.OVERTAKEN:  # held: a person decides, and until then it is open
-            self.outcomes.ended(delivery.message_id, delivery.id, dead=reason not in (None, Reason.SUPERSEDED))
+        if reason is not ReasonCode.OVERTAKEN:  # held: a person decides, and until then it is open
+            self.outcomes.ended(delivery.message_id, delivery.id, dead=reason not in (None, ReasonCode.SUPERSEDED))
 
     async def _clock_moved(self, seconds: float) -> None:
         logger.warning(

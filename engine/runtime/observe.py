@@ -21,7 +21,7 @@ from engine.delivery.worker import DestinationWorker
 from engine.model.clock import from_us
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, ChannelView, Count, Kept, LaneView, Pause, Target
 from engine.model.units import size_words
 from engine.monitoring import metrics
@@ -85,9 +85,9 @@ class Observer:
         except PackageNotFoundError:
             self._version = "unknown"
 
-    def settled(self, delivery: Delivery, reason: Reason | None) -> None:
+    def settled(self, delivery: Delivery, reason: ReasonCode | None) -> None:
         """A delivery ended (None: delivered); counted by its worker, remembered here by reason only."""
-        if reason is not None and reason not in (Reason.SUPERSEDED, Reason.OVERTAKEN):
+        if reason is not None and reason not in (ReasonCode.SUPERSEDED, ReasonCode.OVERTAKEN):
             self._dead[delivery.channel, reason.value] += 1
 
     def look_again(self) -> None:

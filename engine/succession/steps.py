@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 RANK = {
     "registered": 0,
@@ -75,7 +75,7 @@ class Step(NamedTuple):
 
     kind: Literal["echo", "again", "plain", "amended", "held"]
     status: str
-    reason: Reason | None = None
+    reason: ReasonCode | None = None
     words: str = ""
 
 
@@ -111,7 +111,7 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
         if last not in same and _is_issued_later(new, last, received):
             if same[-1].waits:
                 return Step("again", new.said)
-            return _held(Reason.STATUS_BACK, "an earlier result again, issued after the one that was accepted")
+            return _held(ReasonCode.STATUS_BACK, "an earlier result again, issued after the one that was accepted")
         if not (all(one.refused or one.waits for one in same) and last in same):
             return Step("echo", new.said)
     return _compared(new, accepted, received)
@@ -136,18 +136,18 @@ def _compared(new: Version, accepted: Sequence[Version], received: datetime) -> 
     if new.said == WITHDRAWN:
         return Step("plain", new.said)
     if new.repeats and all(one.whole != new.whole for one in accepted):
-        return _held(Reason.STATUS_BACK, "called sent before, and another result was accepted")
+        return _held(ReasonCode.STATUS_BACK, "called sent before, and another result was accepted")
     sent = [one for one in accepted if not one.waits]
     held = [one for one in accepted if one.waits]
     current = sent[-1] if sent else None
     if any(one.said == WITHDRAWN for one in (*sent[-1:], *held)):
-        return _held(Reason.WITHDRAWN_BEFORE, "the result was withdrawn before")
+        return _held(ReasonCode.WITHDRAWN_BEFORE, "the result was withdrawn before")
     if any(one.has_value for one in (*sent[-1:], *held)) and (new.said == CANCELLED or not new.has_value):
-        return _held(Reason.VALUE_GONE, "a result without a value would take the place of one with a value")
+        return _held(ReasonCode.VALUE_GONE, "a result without a value would take the place of one with a value")
     if current is not None and (why := _goes_back(new, current, received)):
         return why
     if any(RANK.get(new.said, 2) < RANK.get(one.said, 2) for one in held):
-        return _held(Reason.STATUS_BACK, f"{new.said} after a held result of a higher status")
+        return _held(ReasonCode.STATUS_BACK, f"{new.said} after a held result of a higher status")
     if current is None or new.said != "final":
         return Step("plain", new.said)
     if current.said in RANK and current.status in CHANGES:
@@ -178,15 +178,15 @@ def _goes_back(new: Version, current: Version, received: datetime) -> Step | Non
     if current.said in RANK:
         mine, theirs = RANK.get(new.said, 2), RANK[current.said]
         if mine < theirs:
-            return _held(Reason.STATUS_BACK, f"{new.said} after {current.said}")
+            return _held(ReasonCode.STATUS_BACK, f"{new.said} after {current.said}")
         if mine > theirs:
             return None
     if new.said not in CHANGES and is_older(new.time, current.time, received):
-        return _held(Reason.OLDER_RESULT, "measured earlier than the result that was accepted")
+        return _held(ReasonCode.OLDER_RESULT, "measured earlier than the result that was accepted")
     return None
 
 
-def _held(reason: Reason, words: str) -> Step:
+def _held(reason: ReasonCode, words: str) -> Step:
     return Step("held", "", reason, words)
 
 

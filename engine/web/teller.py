@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from engine.model.clock import from_us
 from engine.model.phrases import Catalogue, Phrase, Span
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
@@ -354,7 +354,7 @@ class Teller:
         seconds = (at - self._site.now).total_seconds()
         return self._say("next try in {age}", age=Span(seconds)) if seconds >= 1 else self._say("next try now")
 
-    def _meaning(self, reason: Reason) -> str:
+    def _meaning(self, reason: ReasonCode) -> str:
         return self._say(meaning(reason))
 
     def _line(self, channel: ChannelSnapshot) -> str:
@@ -455,7 +455,7 @@ class Teller:
         return Phrase(text, values).say(self._catalogue)
 
 
-def meaning(reason: Reason) -> str:
+def meaning(reason: ReasonCode) -> str:
     """The first sentence of the help text; the rest (what to do) is in docs/reason-codes.md."""
     return reason.help.partition(". ")[0].rstrip(".") + "."
 

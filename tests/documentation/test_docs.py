@@ -18,7 +18,7 @@ from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.config import source
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.sites import make_site
 
 CHECKOUT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def test_no_page_names_a_verb_that_does_not_exist() -> None:
 
 def test_every_reason_and_exit_code_is_documented() -> None:
     reasons = re.findall(r"^\| `([A-Z_]+)` \|", read("reason-codes.md"), re.MULTILINE)
-    assert reasons == [reason.value for reason in Reason]
+    assert reasons == [reason.value for reason in ReasonCode]
     codes = re.findall(r"^\| (\d+) \|", read("cli.md"), re.MULTILINE)
     assert codes == [str(code.value) for code in ExitCode]
     assert set(EXIT_WORDS) == set(ExitCode)

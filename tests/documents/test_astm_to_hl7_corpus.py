@@ -19,7 +19,7 @@ from engine.commands.shared import hl7_structures
 from engine.config.pack import find_pack
 from engine.mapping.json_text import as_text
 from engine.model.message import Document
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import Verdict
 from engine.succession.statements import OWN_SYSTEM
 from tests.documents.test_corpus_mapping import SETTINGS
@@ -176,7 +176,7 @@ def _repeated(one: Json, number: str) -> Iterator[str]:
 def compare(fhir: Verdict, written: Verdict) -> None:
     bundle = as_text(fhir.documents[0][0].body) if fhir.documents else {"entry": ()}
     if fhir.documents and not fhir_results(bundle):  # patients without results: nothing for an ORU
-        assert written.reason is Reason.FILTERED
+        assert written.reason is ReasonCode.FILTERED
         return
     assert (written.state, written.reason) == (fhir.state, fhir.reason)
     if not fhir.documents:

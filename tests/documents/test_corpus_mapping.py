@@ -20,7 +20,7 @@ from engine.mapping.inputs import Found, Mapper
 from engine.mapping.shipped import mapping_for
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import Verdict
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
@@ -403,7 +403,7 @@ def test_the_first_specimen_of_the_index_is_there(name: str) -> None:
 def test_training_messages_are_dead_unless_the_channel_takes_them(name: str) -> None:
     file = facts_of[name]
     reasons = {verdict_of(payload, file.format)[0].reason for payload in payloads(file)}
-    assert Reason.NOT_PRODUCTION in reasons
+    assert ReasonCode.NOT_PRODUCTION in reasons
 
 
 # -- every value ---------------------------------------------------------------------------------------------------
@@ -559,6 +559,6 @@ def test_a_damaged_message_gives_a_verdict_and_never_a_broken_bundle(seed: int) 
         damaged = _damaged(payload, random)
         verdict, _ = verdict_of(damaged, file.format, SETTINGS.get(file.name, {}))
         told = f"{file.name}: {verdict.reason} {verdict.detail}"
-        assert verdict.reason not in {Reason.MAPPING_FAULT, Reason.COUNT_MISMATCH}, told
+        assert verdict.reason not in {ReasonCode.MAPPING_FAULT, ReasonCode.COUNT_MISMATCH}, told
         for document, _route in verdict.documents:
             assert faults(document.body) == [], told

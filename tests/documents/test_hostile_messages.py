@@ -24,7 +24,7 @@ from engine.mapping.identity import Making
 from engine.mapping.run import Run
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Mapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.shipped import KEY, RECEIVED, program
 
 OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
@@ -38,14 +38,14 @@ H = "H|\\^&|||A^1|||||||P|1|20260301101530\rP|1||7\r"
 R = "R|{}|^^^{}|1.2|g/L|1 to 2|N||F\r"
 
 
-def outcome(mapping: str, payload: bytes, **given: Any) -> Mapped | Reason:
+def outcome(mapping: str, payload: bytes, **given: Any) -> Mapped | ReasonCode:
     context = MapContext(channel="analyzer", key=KEY, timezone="Asia/Kolkata", received_at=RECEIVED, **given)
     codec = registry.load(registry.FORMATS, FORMATS[mapping])
     try:
         return program(mapping).apply(codec.parse(payload, OPTIONS), context)
     except ContentError as error:
         reason = error.reason
-    assert reason is not Reason.MAPPING_FAULT
+    assert reason is not ReasonCode.MAPPING_FAULT
     return reason
 
 
@@ -124,7 +124,7 @@ def test_work_and_memory_grow_with_the_message(what: str) -> None:
     small, large = make(400), make(1600)
     assert len(large) > 2 * len(small)
     once = outcome(mapping, large)  # what is computed once for all messages
-    assert not isinstance(once, Reason) or once in (Reason.NO_IDENTITY, Reason.UNREADABLE), once
+    assert not isinstance(once, ReasonCode) or once in (ReasonCode.NO_IDENTITY, ReasonCode.UNREADABLE), once
     of_small, of_large = partial(outcome, mapping, small), partial(outcome, mapping, large)
     assert calls(of_large) <= 4.4 * calls(of_small)
     assert peak(of_large) <= 4.6 * peak(of_small)
@@ -151,7 +151,7 @@ def test_a_field_of_ten_megabytes_is_mapped_whole() -> None:
     long = "x" * 10_000_000
     payload = oru(f"OBX|1|ST|HGB^Hb^L||{long}|g/dL|13-17|N|||F\r")
     del long
-    found: list[Mapped | Reason] = []
+    found: list[Mapped | ReasonCode] = []
     used = peak(lambda: found.append(outcome(RESULTS, payload)))
     assert isinstance(found[0], Mapped)
     assert len(found[0].documents[0].body) > 10_000_000
@@ -169,13 +169,13 @@ def test_a_field_of_ten_megabytes_is_mapped_whole() -> None:
 )
 def test_what_is_too_much_is_refused_before_it_is_taken_apart(payload: bytes) -> None:
     assert calls(lambda: outcome(RESULTS, payload)) < 500
-    assert outcome(RESULTS, payload) is Reason.TOO_LARGE
+    assert outcome(RESULTS, payload) is ReasonCode.TOO_LARGE
 
 
 def test_what_is_too_much_of_astm_is_refused_as_well() -> None:
     payload = (H + "C|1|I|x\r" * (astm_records.MAX_RECORDS + 1)).encode()
     assert calls(lambda: outcome(ASTM, payload)) < 500
-    assert outcome(ASTM, payload) is Reason.TOO_LARGE
+    assert outcome(ASTM, payload) is ReasonCode.TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -285,6 +285,6 @@ def test_a_fault_of_our_own_names_its_reason_rule_place_and_type_and_no_value(
             codec.parse(oru(OBX.format(1, PLANTED)), OPTIONS), MapContext(channel="analyzer", key=KEY)
         )
     error = caught.value
-    assert error.reason is Reason.MAPPING_FAULT
+    assert error.reason is ReasonCode.MAPPING_FAULT
     assert re.fullmatch(r"MAPPING_FAULT at (OBR|OBX)\[1\]: ValueError in rule [a-z0-9-]+\.yaml:\d+", str(error))
     assert PLANTED not in caplog.text

@@ -20,7 +20,7 @@ from engine.mapping.shipped import SHIPPED
 from engine.mapping.testing import Runner, read_tests
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route, Verdict, judge
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
@@ -149,7 +149,7 @@ def test_a_channel_for_results_takes_no_others(file: CorpusFile) -> None:
     for payload in payloads(file):
         if "results" not in BY_TYPE.get(_message_type(payload), "results"):
             verdict, _ = verdict_of(payload, "hl7v2")
-            assert verdict.reason in {Reason.NO_ROUTE, Reason.UNREADABLE, Reason.UNKNOWN_CHARSET}
+            assert verdict.reason in {ReasonCode.NO_ROUTE, ReasonCode.UNREADABLE, ReasonCode.UNKNOWN_CHARSET}
 
 
 # -- routes --------------------------------------------------------------------------------------------------------
@@ -219,17 +219,17 @@ def test_each_type_finds_its_mapping_by_the_route(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["BAR^P01", "DFT^P03", "DFT"])
 def test_bills_are_refused_with_a_reason(kind: str) -> None:
     """By a filter where the site says so; else they are dead letters and not lost; and no mapping takes them."""
-    assert judged(message(kind)).reason is Reason.FILTERED
+    assert judged(message(kind)).reason is ReasonCode.FILTERED
     refused = verdict_of(message(kind), "hl7v2")[0]
-    assert refused.reason is Reason.ACCOUNTS
+    assert refused.reason is ReasonCode.ACCOUNTS
     assert refused.detail.startswith(f"{kind}: ")
     for name in NAMES:
         verdict, _ = verdict_of(message(kind), "hl7v2", mapping=name)
-        assert verdict.reason is Reason.ACCOUNTS
+        assert verdict.reason is ReasonCode.ACCOUNTS
         assert kind.replace("^", "_") in verdict.detail
     with pytest.raises(ContentError) as raised:
         _bare(message(kind))
-    assert raised.value.reason is Reason.ACCOUNTS
+    assert raised.value.reason is ReasonCode.ACCOUNTS
 
 
 def _bare(payload: bytes) -> str:
@@ -246,15 +246,15 @@ def test_files_are_mapped_by_type_and_a_channel_is_told_its_mapping(kind: str, n
     assert _bare(message(kind)) == name
     if "results" not in name:  # for which the channel of `verdict_of` has routes
         verdict, _ = verdict_of(message(kind), "hl7v2")
-        assert (verdict.reason, verdict.detail) == (Reason.NO_ROUTE, f"{kind}: add a route with mapping: {name}")
+        assert (verdict.reason, verdict.detail) == (ReasonCode.NO_ROUTE, f"{kind}: add a route with mapping: {name}")
     verdict, _ = verdict_of(message(kind), "hl7v2", mapping="abdm-report" if name != "hl7-results" else "hl7-orders")
-    assert verdict.reason is Reason.NO_ROUTE
+    assert verdict.reason is ReasonCode.NO_ROUTE
     assert verdict.detail.endswith(f"; {kind}: add a route with mapping: {name}")
 
 
 def test_a_type_that_no_mapping_takes_is_told_as_such() -> None:
     verdict, _ = verdict_of(message("QBP^Q11"), "hl7v2")
-    assert verdict.reason is Reason.NO_ROUTE
+    assert verdict.reason is ReasonCode.NO_ROUTE
     assert verdict.detail.startswith("QBP^Q11: no shipped mapping takes it; add a route with filter:")
 
 
@@ -450,6 +450,6 @@ def test_a_damaged_message_gives_a_verdict_and_never_a_broken_bundle(name: str) 
         given = {"tasks": "yes", "private_ids": "yes", "processing_ids": ["T", "D"]}
         verdict, _ = verdict_of(damaged, "hl7v2", given, mapping=name)
         told = f"{verdict.reason} {verdict.detail}"
-        assert verdict.reason not in {Reason.MAPPING_FAULT, Reason.COUNT_MISMATCH}, told
+        assert verdict.reason not in {ReasonCode.MAPPING_FAULT, ReasonCode.COUNT_MISMATCH}, told
         for document, _route in verdict.documents:
             assert faults(document.body) == [], told

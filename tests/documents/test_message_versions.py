@@ -10,7 +10,7 @@ import pytest
 
 from engine.mapping.inputs import Mapper, messages_in
 from engine.model.message import MapContext
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import MAPPINGS, verdict_of
 
@@ -120,5 +120,5 @@ def test_msh_9_may_leave_out_what_the_message_shows(msh9: str, body: str, made: 
 def test_nothing_is_guessed_of_what_happened_to_a_patient(msh9: str, told: str) -> None:
     """An ADT message that names no event, in MSH-9 or EVN-1, and a message that names nothing at all."""
     verdict, _ = verdict_of(f"MSH|^~\\&|A|B|||20260301||{msh9}|1|P|2.3\r{PID}\r".encode(), "hl7v2")
-    assert verdict.reason is Reason.NO_ROUTE
+    assert verdict.reason is ReasonCode.NO_ROUTE
     assert verdict.detail.startswith(told)

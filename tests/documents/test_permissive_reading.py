@@ -19,14 +19,14 @@ from engine.mapping.testing import read_tests
 from engine.mapping.validity import faults, load
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Group, Parsed, Segment
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import resources
 from tests.support.shipped import MAPPINGS, verdict_of
 
 OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
 GIVEN = {"processing_ids": ["T", "D"], "tasks": "yes", "charset": OPTIONS.charsets}
-OUR_FAULT = {Reason.MAPPING_FAULT, Reason.COUNT_MISMATCH}
+OUR_FAULT = {ReasonCode.MAPPING_FAULT, ReasonCode.COUNT_MISMATCH}
 
 # Segments as senders put them anywhere: of every structure, of no structure that we read, of a site's own.
 STRAY = (

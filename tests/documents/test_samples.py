@@ -14,7 +14,7 @@ import yaml
 
 from engine.config.pack import find_pack
 from engine.model.message import Mapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import Verdict
 from tests.support.expected import UPDATE, outcome_text
 from tests.support.fhir_check import check_bundle, resources
@@ -148,7 +148,7 @@ def test_one_number_for_two_patients_on_a_day_is_one_report_key_with_two_owners(
 )
 def test_controls_are_filtered_and_counted(name: str, controls: int) -> None:
     verdict, mapped = run(name)
-    assert (verdict.state, verdict.reason) == ("filtered", Reason.QUALITY_CONTROL)
+    assert (verdict.state, verdict.reason) == ("filtered", ReasonCode.QUALITY_CONTROL)
     assert mapped is not None
     assert mapped.counts == {"results_in": controls, "observations": 0, "qc": controls}
 

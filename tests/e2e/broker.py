@@ -18,7 +18,7 @@ from adapters.destinations.mqtt_out import MqttOut
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.units import HostPort
 from tests.adapters.destinations.test_mqtt_out import Settings
 from tests.e2e.counterparts import free_port, mosquitto
@@ -91,7 +91,7 @@ async def test_a_restarted_broker_loses_nothing_that_was_delivered(tmp_path: Pat
             broker.wait()
             with pytest.raises(TransientDeliveryError) as caught:
                 await out.deliver(delivery(b"50", id=50))
-            assert caught.value.reason is Reason.NO_ANSWER
+            assert caught.value.reason is ReasonCode.NO_ANSWER
             with mosquitto(tmp_path, port, settings):
                 async with subscriber(port) as again:
                     for number in range(50, 100):
@@ -121,7 +121,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
                 await out.deliver(delivery(BODY))
         async with destination(port, no_subscriber="deliver") as out:
             await out.deliver(delivery(BODY))
-    assert caught.value.reason is Reason.NO_SUBSCRIBER
+    assert caught.value.reason is ReasonCode.NO_SUBSCRIBER
 
 
 async def test_user_password_and_rights(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_user_password_and_rights(tmp_path: Path) -> None:
         old = await outcome("wrong", "lab/x", version="3.1.1")
     for error in (wrong_password, wrong_topic, old):
         assert isinstance(error, DestinationDownError)
-        assert error.reason is Reason.NOT_AUTHORIZED
+        assert error.reason is ReasonCode.NOT_AUTHORIZED
 
 
 async def test_tls_with_client_certificates(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
         async with destination(port, tls=Tls(ca=authority.ca), timeout=3.0) as out:
             with pytest.raises(TransientDeliveryError) as caught:
                 await out.deliver(delivery(BODY))
-    assert caught.value.reason is Reason.NO_ANSWER
+    assert caught.value.reason is ReasonCode.NO_ANSWER
 
 
 async def test_another_client_with_our_name_is_told(tmp_path: Path) -> None:

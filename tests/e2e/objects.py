@@ -11,7 +11,7 @@ import pytest
 from adapters.destinations import s3_out
 from engine.model.clock import SystemClock
 from engine.model.errors import DestinationDownError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.adapters.destinations.test_s3_out import BODY, PDF, WITH_PDF, Settings
 from tests.e2e.counterparts import node
 from tests.support.deliveries import Secret, delivery
@@ -63,13 +63,13 @@ async def test_objects_arrive_whole_and_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"secret_key": Secret("wrong")}, Reason.NOT_AUTHORIZED),
-        ({"access_key": Secret("nobody")}, Reason.NOT_AUTHORIZED),
-        ({"bucket": "another"}, Reason.WRONG_ADDRESS),
+        ({"secret_key": Secret("wrong")}, ReasonCode.NOT_AUTHORIZED),
+        ({"access_key": Secret("nobody")}, ReasonCode.NOT_AUTHORIZED),
+        ({"bucket": "another"}, ReasonCode.WRONG_ADDRESS),
     ],
 )
 async def test_wrong_keys_and_buckets_are_told(
-    tmp_path: Path, changes: dict[str, Any], reason: Reason, probe: bool
+    tmp_path: Path, changes: dict[str, Any], reason: ReasonCode, probe: bool
 ) -> None:
     with server(tmp_path) as endpoint, pytest.raises(DestinationDownError) as caught:
         await put(endpoint, *([] if probe else [BODY]), probe=probe, **changes)

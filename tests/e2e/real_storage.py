@@ -23,7 +23,7 @@ from adapters.codecs.signatures.aws import authorization
 from adapters.destinations import s3_out
 from engine.model.clock import SystemClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.adapters.destinations.test_s3_out import BODY, PDF, WITH_PDF, Settings
 from tests.e2e.counterparts import STARTS_WITHIN_S, free_port
 from tests.support.certificates import Authority
@@ -148,14 +148,14 @@ def test_objects_arrive_whole_and_a_repeat_takes_its_own_place(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"secret_key": Secret("wrong")}, Reason.NOT_AUTHORIZED),
-        ({"access_key": Secret("nobody")}, Reason.NOT_AUTHORIZED),
-        ({"bucket": "another"}, Reason.WRONG_ADDRESS),
-        ({"region": "eu-central-1"}, Reason.WRONG_ADDRESS),
+        ({"secret_key": Secret("wrong")}, ReasonCode.NOT_AUTHORIZED),
+        ({"access_key": Secret("nobody")}, ReasonCode.NOT_AUTHORIZED),
+        ({"bucket": "another"}, ReasonCode.WRONG_ADDRESS),
+        ({"region": "eu-central-1"}, ReasonCode.WRONG_ADDRESS),
     ],
 )
 def test_wrong_keys_buckets_and_regions_are_told(
-    tmp_path: Path, changes: dict[str, Any], reason: Reason, probe: bool
+    tmp_path: Path, changes: dict[str, Any], reason: ReasonCode, probe: bool
 ) -> None:
     async def run(storage: Storage) -> DestinationDownError:
         await storage.make()
@@ -199,7 +199,10 @@ def test_over_tls_the_certificate_decides(tmp_path: Path) -> None:
         assert len(await storage.names()) == 1
         with pytest.raises(DeliveryError) as caught:
             await put(storage, BODY)
-        assert (caught.value.reason, "certificate is not trusted" in caught.value.detail) == (Reason.NO_ANSWER, True)
+        assert (caught.value.reason, "certificate is not trusted" in caught.value.detail) == (
+            ReasonCode.NO_ANSWER,
+            True,
+        )
 
     with minio(tmp_path / "data", certificates=certificates) as storage:
         asyncio.run(run(storage))
@@ -212,7 +215,7 @@ def test_a_storage_that_is_away_or_comes_back_with_its_data_is_waited_for(tmp_pa
         asyncio.run(put(storage, BODY))
     with pytest.raises(TransientDeliveryError) as caught:
         asyncio.run(put(storage, BODY))
-    assert caught.value.reason is Reason.NO_ANSWER
+    assert caught.value.reason is ReasonCode.NO_ANSWER
     with minio(tmp_path / "data", port=port) as storage:
         asyncio.run(put(storage, BODY))
         assert len(asyncio.run(storage.names())) == 1

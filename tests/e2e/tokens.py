@@ -15,7 +15,7 @@ from adapters.destinations.http.jwt import key_set
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import DestinationDownError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.e2e.counterparts import fetched, node
 from tests.support.command_line import labrelay
 from tests.support.deliveries import Auth, OAuth2, Secret, Settings, delivery
@@ -107,7 +107,7 @@ async def test_a_wrong_client_is_told_in_words(changes: dict[str, Any], told: st
         pytest.raises(DestinationDownError) as caught,
     ):
         await delivered(base, **{"client_id": "lab", "client_secret": Secret(SECRET), **changes})
-    assert caught.value.reason is Reason.NOT_AUTHORIZED
+    assert caught.value.reason is ReasonCode.NOT_AUTHORIZED
     assert told in caught.value.detail
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from engine.devtools.bench.messages import oru
 from engine.model.clock import SystemClock
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations.poison_message import DETAIL, GIVE_UP_AFTER
 from tests.support.journals import WINDOW_S, received, running
@@ -111,7 +111,7 @@ async def test_a_message_that_ends_the_process_is_put_aside_and_no_other(tmp_pat
     states = {view.id: (view.state, view.reason) for view in reader.messages()}
     trace = reader.message(ids[4])
     reader.close()
-    assert states.pop(ids[4]) == ("dead", Reason.MAPPING_FAULT.value)
+    assert states.pop(ids[4]) == ("dead", ReasonCode.MAPPING_FAULT.value)
     assert set(states.values()) == {("mapped", "")}
     assert trace is not None
     assert trace.detail == DETAIL

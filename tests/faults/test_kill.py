@@ -12,7 +12,7 @@ import pytest
 
 from engine.devtools.bench.sink import CONTROL_ID
 from engine.model.clock import SystemClock
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.journal import Journal
 from tests.faults.harness.ledger import Ledger
@@ -45,7 +45,7 @@ def refused_letters(data: Path) -> set[tuple[int, int]]:
     """(channel, number) of the messages whose delivery is dead because the server refused it."""
     journal = Journal.open(data, clock=SystemClock(), read_only=True)
     try:
-        letters = journal.dead(Filter(reason=Reason.REFUSED.value), limit=100_000)
+        letters = journal.dead(Filter(reason=ReasonCode.REFUSED.value), limit=100_000)
         found = (CONTROL_ID.search(journal.payload(letter.message_id)) for letter in letters)
         return {(int(match[1]), int(match[2])) for match in found if match}
     finally:

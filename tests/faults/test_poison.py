@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.devtools.bench.messages import oru
 from engine.model.errors import RefusedDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.faults.harness.trial import Trial
 from tests.support.plant import plant
 from tests.support.running import hl7_channel, running_site
@@ -26,7 +26,7 @@ POISON = {
     "a number of a megabyte": HEADER % b"P7" + b"OBX|1|NM|C^N^L||" + b"9" * 1_000_000 + b"|mg/dL|||||F\r",
 }
 
-ENDS = {reason.value for reason in Reason} | {"filtered", "delivered"}
+ENDS = {reason.value for reason in ReasonCode} | {"filtered", "delivered"}
 
 
 async def test_what_cannot_be_mapped_is_dead_and_the_next_message_is_delivered(tmp_path: Path, trial: Trial) -> None:
@@ -47,7 +47,7 @@ async def test_what_cannot_be_mapped_is_dead_and_the_next_message_is_delivered(t
                 assert ends[-1] == "delivered", (what, ends)
                 # Kept and accounted for, whatever could be made of it.
                 assert all(end in ENDS for end in ends[:-1]), (what, ends)
-                dead += sum(end not in ("delivered", "filtered", Reason.REPEAT.value) for end in ends[:-1])
+                dead += sum(end not in ("delivered", "filtered", ReasonCode.REPEAT.value) for end in ends[:-1])
     assert dead >= 3
     trial.figures(slowest_ms=round(slowest_ms), dead=dead)
 
@@ -57,7 +57,7 @@ async def test_a_fault_of_ours_a_refusal_and_a_dead_end_cost_one_message_each(tm
     async with plant(tmp_path) as site:
         taker = await site.destination("fhir")
         taker.script = lambda channel, body, attempt: (
-            RefusedDeliveryError(Reason.REFUSED, "422") if body.startswith("refused") else None
+            RefusedDeliveryError(ReasonCode.REFUSED, "422") if body.startswith("refused") else None
         )
         site.channel("chem", "fhir")
         await site.send("chem", "1", "!falls over", "2", "~gives up", "3", "refused", "4")

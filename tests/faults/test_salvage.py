@@ -17,7 +17,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.errors import DamagedError, IntegrityError, LockedError, StoreError
 from engine.model.message import Report
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
@@ -45,9 +45,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             session = journal.new_session()
             for n in range(5):
                 await journal.append_frame("line", session, b"%dH" % n, 1)
-            await journal.append_incomplete(received(b"H|half", channel="line"), Reason.INCOMPLETE)
+            await journal.append_incomplete(received(b"H|half", channel="line"), ReasonCode.INCOMPLETE)
             for delivery in await journal.claim("chem", "a", 10):
-                await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"{}")
+                await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
             await journal.act_note("ann", "unmask", {"message": 1})
 
     asyncio.run(fill())
@@ -302,9 +302,9 @@ def test_what_a_person_has_rejected_or_dismissed_is_not_sent_although_its_rows_a
         async with running(data) as journal:
             rejected, dismissed, _ = await queue(journal, b"1", b"2", b"3")
             (one, two, _) = await journal.claim("chem", "fhir", 3)
-            await journal.hold([one.id], cause=Reason.HELD_BY_RULE)
+            await journal.hold([one.id], cause=ReasonCode.HELD_BY_RULE)
             await journal.reject([one.id], actor="ann", because="clotted")
-            await journal.bury(two.id, reason=Reason.REFUSED, detail="422")
+            await journal.bury(two.id, reason=ReasonCode.REFUSED, detail="422")
             await journal.dismiss(deliveries=[two.id], actor="ann", reason="entered by hand")
             assert (rejected, dismissed) == (1, 2)
 

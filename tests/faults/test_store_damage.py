@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import DamagedError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME, SLOT_BYTES
 from engine.store.core.loss import LossError
@@ -39,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n in range(5):
                 await journal.append_frame("line", session, b"%dH" % n, 1)
             for delivery in await journal.claim("chem", "a", 10):
-                await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"{}")
+                await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
             await journal.act_note("ann", "unmask", {"message": 1})
 
     asyncio.run(fill())

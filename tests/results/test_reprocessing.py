@@ -13,7 +13,7 @@ from engine.commands import reprocess as reprocess_command
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
 from engine.mapping.differences import Change
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.reprocessing import Finding, Tally
 from engine.store.queries import Reader
 from tests.support.command_line import Ran, labrelay
@@ -297,7 +297,7 @@ async def test_what_was_refused_goes_out_as_the_corrected_mapping_makes_it(site:
     refused = [one for one in site.deliveries(2) if one.destination == "lab-fhir"]
     assert [(one.state, one.cause) for one in refused] == [("dead", "REFUSED")]
     assert list(site.app.workers["lab-fhir"].counts.refused) == [False, True, True]
-    assert (site.app.workers["lab-fhir"].counts.last_error or (None,))[0] is Reason.REFUSED
+    assert (site.app.workers["lab-fhir"].counts.last_error or (None,))[0] is ReasonCode.REFUSED
     same = await site.labrelay("reprocess", "--channel", "lab", "--refused", "-o", "json")
     assert same.json["outcomes"] == {"unsettled": 2}  # as it was refused: labrelay dlq retry is for that
 

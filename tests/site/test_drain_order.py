@@ -17,7 +17,7 @@ from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.rate_limit import Pace
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.monitoring import metrics
 from engine.runtime.build import build_site
 from tests.support.filled_journal import payload
@@ -133,7 +133,7 @@ async def test_what_a_server_cannot_digest_keeps_back_no_other_session_of_the_sp
         async def fails(delivery: Delivery) -> Any:
             tried[delivery.message_id] += 1
             if delivery.message_id == 2 or tried[2] == 0:
-                raise TransientDeliveryError(Reason.BUSY, "HTTP 500")
+                raise TransientDeliveryError(ReasonCode.BUSY, "HTTP 500")
             return await deliver(delivery)
 
         monkeypatch.setattr(destination, "deliver", fails)

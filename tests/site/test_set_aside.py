@@ -9,7 +9,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.tested_results import corrects
 from engine.monitoring.snapshot.channels import DestinationSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -105,7 +105,7 @@ async def test_one_is_set_aside_and_those_behind_it_go_out(site: RunningSite) ->
 
     assert (ran.code, ran.out) == (ExitCode.OK, "message 2 for lab-fhir: SET_ASIDE\n"), ran.err
     await until(lambda: site.end_of(3) == "delivered")
-    assert site.end_of(2) == Reason.SET_ASIDE.value
+    assert site.end_of(2) == ReasonCode.SET_ASIDE.value
     (act,) = site.journal.acts()
     assert (act.verb, act.what["messages"], act.what["reason"]) == (
         "set-aside",
@@ -174,7 +174,7 @@ async def test_it_is_set_aside_without_a_daemon_too(tmp_path: Path, sandbox: San
 
     async with running(tmp_path, sandbox) as site:
         await until(lambda: site.end_of(3) == "delivered")
-        assert site.end_of(2) == Reason.CORRECTION_SET_ASIDE.value
+        assert site.end_of(2) == ReasonCode.CORRECTION_SET_ASIDE.value
         assert len(look(site).alarms) == 1
 
 

@@ -19,7 +19,7 @@ from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 from engine.model.message import Received, Stored
 from engine.model.ports import Format, Link
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Awaiting, ChannelSettings, Store
 from engine.store.operations.line_trace import LineRecord
@@ -137,10 +137,10 @@ class ScriptedStore:
         self.lines.append(record)
 
     def append_incomplete(
-        self, received: Received, reason: Reason, *, session: int | None = None
+        self, received: Received, reason: ReasonCode, *, session: int | None = None
     ) -> "asyncio.Future[Stored]":
         def store() -> Stored:
-            assert reason is (Reason.INCOMPLETE if received.cut is None else Reason.TOO_LARGE)
+            assert reason is (ReasonCode.INCOMPLETE if received.cut is None else ReasonCode.TOO_LARGE)
             self.incomplete.append(received)
             self.sessions.append(session or 0)
             return self._stored(received)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.model.clock import Clock, SystemClock
 from engine.model.message import Document, Issue, Received, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal, Routed
 
 CANARY = "SHARMA"  # a patient's name; may be seen where a person unmasks, and nowhere else
@@ -50,7 +50,7 @@ async def _fill(data: Path, clock: Clock, gaps: Sequence[Unmapped]) -> None:
     ]
     for one in received[:3]:
         await journal.append(one, repeat_window_s=WINDOW_S)
-    await journal.append_incomplete(received[3], Reason.INCOMPLETE)
+    await journal.append_incomplete(received[3], ReasonCode.INCOMPLETE)
     await journal.append(received[4], repeat_window_s=WINDOW_S)
     for number in (DELIVERED, REFUSED, WAITING):
         body = f'{{"patient": "{CANARY}", "message": {number}}}'.encode()
@@ -66,8 +66,11 @@ async def _fill(data: Path, clock: Clock, gaps: Sequence[Unmapped]) -> None:
             await journal.settle(outcome.deliveries[0].id, delivered_us=clock.now_us())
         elif number == REFUSED:
             await journal.bury(
-                outcome.deliveries[0].id, reason=Reason.REFUSED, detail="HTTP 422", answer=f"{CANARY} unknown".encode()
+                outcome.deliveries[0].id,
+                reason=ReasonCode.REFUSED,
+                detail="HTTP 422",
+                answer=f"{CANARY} unknown".encode(),
             )
     issue = Issue(code="UNMAPPED_CODE", text="no row", place="OBX[1]-3", rule="lab.yaml:31", severity="dead")
-    await journal.map_done(UNMAPPED, state="dead", reason=Reason.UNMAPPED_CODE, detail="OBX[1]-3", issues=[issue])
+    await journal.map_done(UNMAPPED, state="dead", reason=ReasonCode.UNMAPPED_CODE, detail="OBX[1]-3", issues=[issue])
     await journal.stop()

@@ -40,7 +40,7 @@ from engine.model.message import (
     Segment,
     Stored,
 )
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.processing.intake import Aside, Intake, Store
 from engine.processing.process import ChannelRoutes, Judge, Route
@@ -78,9 +78,9 @@ class LineProgram:
         if number.startswith("!"):
             raise ZeroDivisionError(number)
         if number.startswith("~"):
-            raise ContentError(Reason.UNMAPPED_CODE, "told to", place="LIN-1")
+            raise ContentError(ReasonCode.UNMAPPED_CODE, "told to", place="LIN-1")
         if number.startswith("-"):
-            return Mapped(filtered=Reason.QUALITY_CONTROL)
+            return Mapped(filtered=ReasonCode.QUALITY_CONTROL)
         document = Document(
             media_type="text/plain",  # no form in which results could be compared
             body="|".join(parsed.segments[0].fields[1:]).encode(),

@@ -32,7 +32,7 @@ from engine.devtools.simulator.wires import Connecting, Serial, SerialLine, Wire
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.message import Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.model.units import HostPort
 from engine.processing.process import judge
@@ -277,7 +277,7 @@ class Count:
                         numbers = tubes.get(one.get("specimen", {}).get("reference"), [])
                         tests[ident] = [(number["value"], str(one["code"])) for number in numbers]
             nameless = not any(report.patient for document, _ in verdict.documents for report in document.reports)
-            if nameless and any(one.cause == Reason.CORRECTS_UNKNOWN.value for one in trace.deliveries):
+            if nameless and any(one.cause == ReasonCode.CORRECTS_UNKNOWN.value for one in trace.deliveries):
                 self.looked_at["held, for its tube has several such results"] += 1  # a person says which is meant
                 if not any(len(standing[test]) > 1 for some in tests.values() for test in some):
                     self.wrong.append(f"{name}: message {view.id} is held, and its tube has no two results of a test")

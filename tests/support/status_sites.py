@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from engine.model.phrases import Phrase
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
@@ -148,7 +148,7 @@ def troubled_site() -> SiteSnapshot:
                     destination="lab-fhir",
                     waiting=38,
                     oldest_age_s=1204,
-                    retrying=Retrying(attempt=7, reason=Reason.NO_ANSWER, channel="chemistry", message=458),
+                    retrying=Retrying(attempt=7, reason=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
                     delivered_today=338,
                 ),
                 LaneSnapshot(destination="archive", delivered_today=376),
@@ -241,8 +241,8 @@ def troubled_site() -> SiteSnapshot:
             held=2,
             delivered_today=642,
             last_delivered_at=ago(1230),
-            last_error=LastError(reason=Reason.NO_ANSWER, at=ago(31)),
-            retrying=Retrying(attempt=7, reason=Reason.NO_ANSWER, channel="chemistry", message=458),
+            last_error=LastError(reason=ReasonCode.NO_ANSWER, at=ago(31)),
+            retrying=Retrying(attempt=7, reason=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
         ),
         DestinationSnapshot(
             name="archive",

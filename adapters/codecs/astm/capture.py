@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from adapters.codecs.astm.frames import ENQ, EOT, ETB, NAK, STX, checksum
 from adapters.codecs.astm.messages import holds_header, split
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 _FRAME = re.compile(rb"\x02([^\x02\x03\x17]*[\x03\x17])([0-9A-Fa-f]{2})?")
 _LINE_CONTROL = re.compile(rb"[\x04\x05\x06\x15]+")
@@ -59,7 +59,7 @@ def read_capture(data: bytes) -> Capture:
     texts = _sessions(data, frames, capture) if frames else [_LINE_CONTROL.sub(b"", data)]
     capture.messages = [part for text in texts for part in split(text) if part.strip(_BLANKS)]
     if not any(map(holds_header, capture.messages)):
-        raise ContentError(Reason.UNREADABLE, "neither ASTM frames nor records: there is no H record")
+        raise ContentError(ReasonCode.UNREADABLE, "neither ASTM frames nor records: there is no H record")
     return capture
 
 

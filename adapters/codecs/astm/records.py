@@ -36,7 +36,7 @@ from adapters.codecs.astm.text import (
 from adapters.codecs.minutes import to_the_minute
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed, Segment
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 __all__ = [
     "FIELDS",
@@ -187,13 +187,13 @@ def _records(text: str, warnings: list[Issue]) -> tuple[list[str], Delimiters]:
             records.append(record)
         elif certain or len(records) == 1:  # nobody types into an H record
             if _is_damaged(record, delimiters):
-                raise ContentError(Reason.UNREADABLE, "no record type where one belongs", place=f"after {place}")
+                raise ContentError(ReasonCode.UNREADABLE, "no record type where one belongs", place=f"after {place}")
             warnings.append(Issue(code="garbage", text="a line that is no record was left out", place=f"after {place}"))
         else:
             typed.append(line)
             warnings.append(Issue(code="line-feed", text="a line feed inside a record was kept", place=place))
     if not records:
-        raise ContentError(Reason.UNREADABLE, "there is no record in the text")
+        raise ContentError(ReasonCode.UNREADABLE, "there is no record in the text")
     _take_in(records, typed)
     if comments:
         warnings.append(Issue(code="comment-line", text=f"{comments} lines beginning with # were left out"))
@@ -208,7 +208,7 @@ def _take_in(records: list[str], typed: list[str]) -> None:
 
 
 def _too_large() -> ContentError:
-    return ContentError(Reason.TOO_LARGE, f"more than {MAX_RECORDS} records or {MAX_DELIMITERS} delimiters")
+    return ContentError(ReasonCode.TOO_LARGE, f"more than {MAX_RECORDS} records or {MAX_DELIMITERS} delimiters")
 
 
 def _separators(delimiters: Delimiters) -> tuple[str, ...]:
@@ -245,7 +245,9 @@ def _begins_record(record: str, delimiters: Delimiters) -> bool:
         except ContentError:
             again = delimiters  # H with an empty definition: the first one stands
         if again != delimiters:
-            raise ContentError(Reason.UNREADABLE, "H records of one message declare different delimiters", place="H-2")
+            raise ContentError(
+                ReasonCode.UNREADABLE, "H records of one message declare different delimiters", place="H-2"
+            )
         return True
     name, found, _ = record.partition(delimiters.field)
     return bool(_RECORD_NAME.fullmatch(name.rstrip(BLANKS))) and (bool(found) or len(record.rstrip(BLANKS)) == 1)
@@ -331,7 +333,7 @@ class _Tree:
         self._terminated = True
         code = terminator.fields[3].strip(BLANKS).upper() if len(terminator.fields) > 3 else ""
         if code in ABORTED:
-            raise ContentError(Reason.SENDER_ABORTED, f"{code}: {ABORTED[code]}", place=f"{place}-3")
+            raise ContentError(ReasonCode.SENDER_ABORTED, f"{code}: {ABORTED[code]}", place=f"{place}-3")
 
     def _warn(self, code: str, text: str, place: str) -> None:
         self._warnings.append(Issue(code=code, text=text, place=place))

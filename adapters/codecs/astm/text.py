@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 BLANKS = "\0\n\r\t "  # what may stand before a record without meaning anything
 CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # what no FHIR string may hold
@@ -29,13 +29,13 @@ def delimiters_of(record: str) -> Delimiters:
         ContentError: UNREADABLE, the record is no H record or its delimiters cannot be told apart.
     """
     if record[:1] not in ("H", "h") or len(record) < 2 or not _may_delimit(record[1]):
-        raise ContentError(Reason.UNREADABLE, "the text does not begin with an H record", place="H")
+        raise ContentError(ReasonCode.UNREADABLE, "the text does not begin with an H record", place="H")
     definition = record[2:].split(record[1], 1)[0].strip()
     if len(definition) > 2 and definition[0] == definition[1]:
         definition = definition[1:]
     declared = record[1] + definition[:3]
     if len(declared) < 3 or len(set(declared)) != len(declared) or not all(map(_may_delimit, declared)):
-        raise ContentError(Reason.UNREADABLE, "the H record declares no usable delimiters", place="H-2")
+        raise ContentError(ReasonCode.UNREADABLE, "the H record declares no usable delimiters", place="H-2")
     return Delimiters(
         field=declared[0], repetition=declared[1], component=declared[2], escape=declared[3:], subcomponent=""
     )
@@ -56,7 +56,7 @@ def decode(data: bytes, charsets: tuple[str, ...]) -> tuple[str, str]:
         except UnicodeDecodeError:
             continue
         except (LookupError, ValueError) as error:
-            raise ContentError(Reason.UNKNOWN_CHARSET, f"no character set is called {name!r}") from error
+            raise ContentError(ReasonCode.UNKNOWN_CHARSET, f"no character set is called {name!r}") from error
     raise AssertionError("latin-1 reads any bytes")
 
 

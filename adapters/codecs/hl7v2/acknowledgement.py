@@ -29,7 +29,7 @@ from adapters.codecs.hl7v2.header import (
 from adapters.codecs.hl7v2.text import escape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 MAX_ECHO = 1000  # characters of one field that are sent back; no name of an application is longer
 
@@ -202,7 +202,7 @@ def read_ack(payload: bytes) -> Ack:
     """
     msh = read_msh(payload)
     if msh.problem in (NO_MSH, BAD_DELIMITERS):
-        raise ContentError(Reason.UNREADABLE, msh.problem)
+        raise ContentError(ReasonCode.UNREADABLE, msh.problem)
     text = payload.decode(msh.wide or "latin-1", "replace").replace("\n", "\r")
     segments = {}
     for line in reversed(text.split("\r")):  # the first of each name wins
@@ -210,10 +210,10 @@ def read_ack(payload: bytes) -> Ack:
         segments[fields[0]] = fields + [""] * 9
     msa = segments.get("MSA")
     if msa is None:
-        raise ContentError(Reason.UNREADABLE, "no MSA segment")
+        raise ContentError(ReasonCode.UNREADABLE, "no MSA segment")
     code = msa[1].strip().upper()
     if code not in ("AA", "AE", "AR", "CA", "CE", "CR"):
-        raise ContentError(Reason.UNREADABLE, "not a code of table 0008", place="MSA-1")
+        raise ContentError(ReasonCode.UNREADABLE, "not a code of table 0008", place="MSA-1")
     error = segments.get("ERR", [""] * 9)
     words = next((value.strip() for value in (msa[3], error[8], error[7], error[3], error[1]) if value.strip()), "")
     control_id, words = msa[2].strip(), words[:MAX_ECHO]

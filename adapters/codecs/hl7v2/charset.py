@@ -7,7 +7,7 @@ ignored, because a wrong letter in a name is worse than a message that waits for
 
 from engine.model.errors import ContentError
 from engine.model.message import Issue
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 UNDECLARED = ""  # MSH-18 says nothing: the channel's list decides
 
@@ -87,7 +87,7 @@ def decode(payload: bytes, declared: str, charsets: tuple[str, ...]) -> tuple[st
     if codec == UNDECLARED:
         return _first_of(payload, charsets)
     if codec is None:
-        raise ContentError(Reason.UNKNOWN_CHARSET, "the declared character set is not supported", place="MSH-18")
+        raise ContentError(ReasonCode.UNKNOWN_CHARSET, "the declared character set is not supported", place="MSH-18")
     warnings = []
     if codec in ("utf-16", "utf-32"):
         # The MSH segment is plainly not UTF-16. Analyzers declare UNICODE and send UTF-8.
@@ -104,11 +104,11 @@ def _first_of(payload: bytes, charsets: tuple[str, ...]) -> tuple[str, str, list
         except UnicodeError:
             continue
         except LookupError as error:
-            raise ContentError(Reason.UNKNOWN_CHARSET, "the channel's charset is not a codec") from error
+            raise ContentError(ReasonCode.UNKNOWN_CHARSET, "the channel's charset is not a codec") from error
         warnings = [Issue(code="CHARSET_FALLBACK", text=f"read as {codec}", place="MSH-18")] if number else []
         return text.removeprefix("\ufeff"), codec, warnings
     raise ContentError(
-        Reason.UNKNOWN_CHARSET, f"none declared, and the bytes are not {' or '.join(charsets)}", place="MSH-18"
+        ReasonCode.UNKNOWN_CHARSET, f"none declared, and the bytes are not {' or '.join(charsets)}", place="MSH-18"
     )
 
 
@@ -117,7 +117,7 @@ def _strict(payload: bytes, codec: str) -> str:
         return payload.decode(codec)
     except UnicodeDecodeError as error:
         raise ContentError(
-            Reason.UNKNOWN_CHARSET, f"byte {error.start} is not {codec}, which was declared", place="MSH-18"
+            ReasonCode.UNKNOWN_CHARSET, f"byte {error.start} is not {codec}, which was declared", place="MSH-18"
         ) from None
 
 

@@ -27,7 +27,7 @@ from adapters.codecs.hl7v2.text import components, escape, repetitions, subcompo
 from adapters.codecs.hl7v2.types import event_code, structure_code, type_code
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Issue, Parsed, Segment
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 __all__ = [
     "GRAMMARS",
@@ -75,7 +75,7 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     msh = read_msh(payload)
     if msh.problem:
         place = "" if msh.problem == NO_MSH else "MSH-2" if msh.problem == BAD_DELIMITERS else "MSH-10"
-        raise ContentError(Reason.UNREADABLE, msh.problem, place=place)
+        raise ContentError(ReasonCode.UNREADABLE, msh.problem, place=place)
     delimiters = msh.delimiters
     declared = msh.field(18)
     if declared and delimiters.repetition:
@@ -116,12 +116,12 @@ def _segments(text: str, msh: Msh, join_lines: bool, warnings: list[Issue]) -> l
     if not text.startswith("MSH"):
         text = text.lstrip("\ufeff\ufffd \t\r\n")
         if not text.startswith("MSH"):
-            raise ContentError(Reason.UNKNOWN_CHARSET, "decoded as the channel says, it does not begin with MSH")
+            raise ContentError(ReasonCode.UNKNOWN_CHARSET, "decoded as the channel says, it does not begin with MSH")
     if "\n" in text:
         text = text.replace("\r\n", "\r").replace("\n", "\r")
     if text.count("\r") > MAX_SEGMENTS or (len(text) > MAX_DELIMITERS < _count_delimiters(text, msh.delimiters)):
         raise ContentError(
-            Reason.TOO_LARGE, f"more than {MAX_SEGMENTS} segments or {MAX_DELIMITERS} delimiters and escapes"
+            ReasonCode.TOO_LARGE, f"more than {MAX_SEGMENTS} segments or {MAX_DELIMITERS} delimiters and escapes"
         )
     lines = text.split("\r")
     if join_lines:
@@ -147,9 +147,9 @@ def _odd_name(fields: list[str], line: int, warnings: list[Issue]) -> str:
     """The segment name of a line that does not begin with one that we know."""
     name = fields[0].strip(_BLANK) if len(fields) == 1 else fields[0].lstrip(_BLANK)
     if name == "MSH":
-        raise ContentError(Reason.UNREADABLE, f"line {line} begins another message; a batch must be split first")
+        raise ContentError(ReasonCode.UNREADABLE, f"line {line} begins another message; a batch must be split first")
     if not _NAME(name):
-        raise ContentError(Reason.UNREADABLE, f"line {line} does not start with a segment name")
+        raise ContentError(ReasonCode.UNREADABLE, f"line {line} does not start with a segment name")
     if name != fields[0]:
         warnings.append(Issue(code="LEADING_BLANKS", text="blanks around a segment name", place=name))
     return name

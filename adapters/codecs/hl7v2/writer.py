@@ -23,7 +23,7 @@ from adapters.codecs.hl7v2.paths import component_types, field_types, path_probl
 from adapters.codecs.hl7v2.text import LINE_BREAK, escape
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, Group, Issue, Segment
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 __all__ = ["component_types", "field_types", "path_problem"]  # for the check of mappings, beside what is here
 
@@ -150,7 +150,7 @@ def encode(text: str, declared: str) -> bytes:
     """
     codec = codec_for(declared)
     if codec is None or codec.startswith(_WIDE):
-        raise ContentError(Reason.UNKNOWN_CHARSET, "a character set that cannot be written", place="MSH-18")
+        raise ContentError(ReasonCode.UNKNOWN_CHARSET, "a character set that cannot be written", place="MSH-18")
     try:
         return text.encode(codec or "ascii")
     except UnicodeEncodeError as error:
@@ -158,7 +158,7 @@ def encode(text: str, declared: str) -> bytes:
         name = before[-1][:3] if len(before[-1]) >= 3 else ""
         ordinal = sum(line[:3] == name for line in before)
         what = f"the character set {declared or 'ASCII'} has no sign for a character; declare {UTF_8}"
-        raise ContentError(Reason.UNKNOWN_CHARSET, what, place=f"{name}[{ordinal}]") from None
+        raise ContentError(ReasonCode.UNKNOWN_CHARSET, what, place=f"{name}[{ordinal}]") from None
 
 
 # -- set IDs -----------------------------------------------------------------------------------------------------

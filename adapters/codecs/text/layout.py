@@ -22,7 +22,7 @@ from adapters.codecs.text.reading import Reading
 from engine.model.errors import ContentError
 from engine.model.link_events import Block, Frame, LinkFault, SessionEnd
 from engine.model.message import FormatOptions, Header, Issue, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 __all__ = ["TextFormat", "build", "read_layout"]
 
@@ -126,4 +126,4 @@ class TextFormat:
                 detail = (
                     f"{shown(mark)} without its counterpart, or with a wrong checksum: nothing of this file is used"
                 )
-                raise ContentError(Reason.INCOMPLETE, detail)
+                raise ContentError(ReasonCode.INCOMPLETE, detail)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from adapters.codecs.text.layout_language import Fields, Lines, Rows
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 # Of one text. Analyzers send some hundred pieces; a regular expression's time grows faster than the line it looks at.
 MAX_PIECES = 10_000
@@ -55,10 +55,10 @@ def pieces(text: str, how: Lines | Fields | Rows, columns: tuple[str, ...]) -> l
         return sorted(rows, key=lambda row: first.setdefault(_key(row.cells, how), len(first))) if how.key else rows
     found = list(_lines(text, how) if isinstance(how, Lines) else _fields(text, how))
     if len(found) > MAX_PIECES:
-        raise ContentError(Reason.TOO_LARGE, f"more than {MAX_PIECES} lines or fields")
+        raise ContentError(ReasonCode.TOO_LARGE, f"more than {MAX_PIECES} lines or fields")
     for piece in found:
         if len(piece.text) > MAX_PIECE:
-            raise ContentError(Reason.TOO_LARGE, f"more than {MAX_PIECE} characters", place=piece.place)
+            raise ContentError(ReasonCode.TOO_LARGE, f"more than {MAX_PIECE} characters", place=piece.place)
     return found
 
 
@@ -100,15 +100,15 @@ def _rows(text: str, how: Rows, columns: tuple[str, ...]) -> list[Piece]:
             cells = cells[:-1]
         if len(cells) != len(names):
             detail = f"{len(cells)} cells, and the header names {len(names)} columns"
-            raise ContentError(Reason.UNREADABLE, detail, place=place)
+            raise ContentError(ReasonCode.UNREADABLE, detail, place=place)
         if missing := [name for name in columns if name not in names]:
-            raise ContentError(Reason.UNREADABLE, f"there is no column {missing[0]}", place=place)
+            raise ContentError(ReasonCode.UNREADABLE, f"there is no column {missing[0]}", place=place)
         cells_seen += len(cells)
         if len(found) >= MAX_PIECES or cells_seen > MAX_CELLS:
-            raise ContentError(Reason.TOO_LARGE, f"more than {MAX_PIECES} rows or {MAX_CELLS} cells")
+            raise ContentError(ReasonCode.TOO_LARGE, f"more than {MAX_PIECES} rows or {MAX_CELLS} cells")
         found.append(Piece(place, cells=dict(zip(names, (cell.strip() for cell in cells), strict=True))))
     if how.header and not names:
-        raise ContentError(Reason.UNREADABLE, "there is no row with the names of the columns")
+        raise ContentError(ReasonCode.UNREADABLE, "there is no row with the names of the columns")
     return found
 
 
@@ -122,9 +122,9 @@ def _header(cells: list[str], place: str, columns: tuple[str, ...]) -> list[str]
         names.pop()
     if missing := [name for name in columns if name not in names]:
         wanted = ", ".join(missing[:5])
-        raise ContentError(Reason.UNREADABLE, f"the header has no column {wanted}", place=place)
+        raise ContentError(ReasonCode.UNREADABLE, f"the header has no column {wanted}", place=place)
     if len(set(names)) != len(names):
-        raise ContentError(Reason.UNREADABLE, "the header names a column twice", place=place)
+        raise ContentError(ReasonCode.UNREADABLE, "the header names a column twice", place=place)
     return names
 
 
@@ -165,7 +165,7 @@ def _read(text: str, how: Rows) -> Iterator[_Raw]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise ContentError(Reason.UNREADABLE, f"no readable CSV: {error}", place=f"row {begins + 1}") from error
+            raise ContentError(ReasonCode.UNREADABLE, f"no readable CSV: {error}", place=f"row {begins + 1}") from error
         if cells is None:
             return
         if any(cell.strip() for cell in cells):

@@ -14,7 +14,7 @@ from adapters.codecs.text.pieces import Piece
 from adapters.codecs.text.tree import Record, Tree
 from engine.model.errors import ContentError
 from engine.model.message import Issue
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 _COMMA_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[+-]?[0-9]+,[0-9]+")
 _POINT_NUMBER = re.compile(r"[<>=~+-]{0,2} ?[0-9]{1,3}\.[0-9]{3}")  # 1.025 or one thousand and twenty-five
@@ -229,19 +229,19 @@ class Reading:
         for field, rule in self._layout.required:
             records = self.tree.all_of(field.letter)
             if not records:
-                raise ContentError(Reason.UNREADABLE, f"there is no {field.letter} record (required in {rule})")
+                raise ContentError(ReasonCode.UNREADABLE, f"there is no {field.letter} record (required in {rule})")
             for number, record in enumerate(records, 1):
                 if not record.get(field):
                     where = f"{field.letter}[{number}]-{field.field}" + (
                         f".{field.component}" if field.component else ""
                     )
                     detail = f"{where} is missing (required in {rule})"
-                    raise ContentError(Reason.UNREADABLE, detail, place=record.place)
+                    raise ContentError(ReasonCode.UNREADABLE, detail, place=record.place)
 
     def _unread(self, place: str, text: str) -> None:
         if self._layout.unread == "refuse":
             raise ContentError(
-                Reason.UNREADABLE, "no rule of the layout takes this, and it says unread: refuse", place=place
+                ReasonCode.UNREADABLE, "no rule of the layout takes this, and it says unread: refuse", place=place
             )
         self.tree.keep_unread(place, CONTROL_CHARACTER.sub("\ufffd", text.strip()))
         self.warn("unread", "no rule of the layout takes this; it was kept in an M record", place)
@@ -312,4 +312,6 @@ def _time(text: str, formats: tuple[str, ...]) -> str:
 
 
 def _unreadable(rule: Rule, place: str, what: str, remedy: str = "") -> ContentError:
-    return ContentError(Reason.UNREADABLE, f"{what} (rule {rule.at})" + (f": {remedy}" if remedy else ""), place=place)
+    return ContentError(
+        ReasonCode.UNREADABLE, f"{what} (rule {rule.at})" + (f": {remedy}" if remedy else ""), place=place
+    )

@@ -44,7 +44,7 @@ from engine.model.errors import (
     TransientDeliveryError,
 )
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.values import value
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
@@ -62,7 +62,7 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientPayloadError, "the connection broke in the middle of the answer"),
     (aiohttp.ClientResponseError, "what came is not an HTTP answer"),
 )
-_NONE: Mapping[int, Reason] = MappingProxyType({})
+_NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 
 
 class HttpConfig(Protocol):
@@ -127,8 +127,8 @@ class HttpExchange:
         clock: Clock,
         *,
         accept: str,
-        redirected: Reason,
-        refusals: Mapping[int, Reason] = _NONE,
+        redirected: ReasonCode,
+        refusals: Mapping[int, ReasonCode] = _NONE,
         reasons: Callable[[bytes], str] = lambda answer: "",
         log_in: LogIn | None = None,
     ) -> None:
@@ -223,17 +223,21 @@ class HttpExchange:
                 content, whole = await _read(response)
                 return Answer(response.status, content, whole, response.headers)
         except TimeoutError as error:
-            raise TransientDeliveryError(Reason.NO_ANSWER, f"no answer within {self._config.timeout:g} s") from error
+            raise TransientDeliveryError(
+                ReasonCode.NO_ANSWER, f"no answer within {self._config.timeout:g} s"
+            ) from error
         except aiohttp.ClientConnectorCertificateError as error:
             why = getattr(error.certificate_error, "verify_message", "") or "does not match the address"
-            raise DestinationDownError(Reason.NO_ANSWER, f"the server's certificate is not trusted: {why}") from error
+            raise DestinationDownError(
+                ReasonCode.NO_ANSWER, f"the server's certificate is not trusted: {why}"
+            ) from error
         except aiohttp.ClientSSLError as error:
-            raise DestinationDownError(Reason.NO_ANSWER, f"TLS failed: {_cause(error)}") from error
+            raise DestinationDownError(ReasonCode.NO_ANSWER, f"TLS failed: {_cause(error)}") from error
         except OSError as error:
-            raise TransientDeliveryError(Reason.NO_ANSWER, _cause(error)) from error
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, _cause(error)) from error
         except aiohttp.ClientError as error:
             # The library's text quotes what the peer sent, so that it is not passed on, not even as the cause.
-            raise TransientDeliveryError(Reason.NO_ANSWER, _cause(error)) from None
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, _cause(error)) from None
 
     def failure(self, answer: Answer) -> DeliveryError:
         """What an answer outside 2xx means for the delivery."""
@@ -242,21 +246,21 @@ class HttpExchange:
         detail = f"HTTP {status}, {said}" if said else f"HTTP {status}"
         kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
         if status in (401, 403):
-            return DestinationDownError(Reason.NOT_AUTHORIZED, detail, answer=kept)
+            return DestinationDownError(ReasonCode.NOT_AUTHORIZED, detail, answer=kept)
         if status in (404, 405):
-            return DestinationDownError(Reason.WRONG_ADDRESS, detail, answer=kept)
+            return DestinationDownError(ReasonCode.WRONG_ADDRESS, detail, answer=kept)
         if 300 <= status < 400:
             return DestinationDownError(self._redirected, f"{detail}, a redirect; none is followed", answer=kept)
         if status in (408, 409, 425, 429) or status >= 500:
             conflict = status == 409
             return TransientDeliveryError(
-                Reason.CONFLICT if conflict else Reason.BUSY,
+                ReasonCode.CONFLICT if conflict else ReasonCode.BUSY,
                 detail,
                 retry_after=retry_after_seconds(answer.retry_after, self._clock.now()),
                 limit=MAX_CONFLICTS if conflict else None,
                 answer=kept,
             )
-        return RefusedDeliveryError(self._refusals.get(status, Reason.REFUSED), detail, answer=kept)
+        return RefusedDeliveryError(self._refusals.get(status, ReasonCode.REFUSED), detail, answer=kept)
 
 
 def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:

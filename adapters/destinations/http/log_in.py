@@ -18,7 +18,7 @@ from adapters.destinations.http.server_time import ServerTime
 from adapters.destinations.http.settings import BasicAuth, Secret, Tls
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError, DestinationDownError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 LARGE_BODY_BYTES = 1024 * 1024  # above it, a digest is made beside the event loop
 
@@ -203,4 +203,4 @@ def revealed(reveal: Callable[[], str]) -> str:
     try:
         return reveal()
     except ConfigError as error:
-        raise DestinationDownError(Reason.NOT_AUTHORIZED, str(error)) from error
+        raise DestinationDownError(ReasonCode.NOT_AUTHORIZED, str(error)) from error

@@ -31,7 +31,7 @@ from adapters.destinations.http.settings import Tls
 from adapters.destinations.http.smart_discovery import token_endpoint
 from engine.model.clock import Clock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -86,7 +86,7 @@ class OAuth2:
             _Server(url=auth.token_url or base, tls=tls if wants_tls else None, timeout=timeout_s),
             clock,
             accept="application/json",
-            redirected=Reason.NO_TOKEN,
+            redirected=ReasonCode.NO_TOKEN,
         )
         self._signed = auth.client_secret is None
         if self._signed:
@@ -127,7 +127,7 @@ class OAuth2:
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(self._renewal())
         except TimeoutError as error:
-            raise TransientDeliveryError(Reason.NO_TOKEN, "the token server did not answer in time") from error
+            raise TransientDeliveryError(ReasonCode.NO_TOKEN, "the token server did not answer in time") from error
 
     def _renewal(self) -> "asyncio.Task[_Token]":
         """The request that is under way, or a new one."""
@@ -169,7 +169,7 @@ class OAuth2:
                 return _Token(found.value, asked_at + found.life_s - early_s, asked_at + found.life_s)
             if self._auth.token_url is None and isinstance(found, DestinationDownError):
                 self._url = None  # it may have moved
-            refused = found.reason is Reason.NOT_AUTHORIZED
+            refused = found.reason is ReasonCode.NOT_AUTHORIZED
             if corrected or not (refused and self._signed and self._time.heard(answer.date)):
                 raise found
             logger.warning(
@@ -215,4 +215,4 @@ def _about_tokens() -> Iterator[None]:
         yield
     except TransientDeliveryError as error:
         kind = DestinationDownError if isinstance(error, DestinationDownError) else TransientDeliveryError
-        raise kind(Reason.NO_TOKEN, f"the token server: {error.detail}") from error.__cause__
+        raise kind(ReasonCode.NO_TOKEN, f"the token server: {error.detail}") from error.__cause__

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 # Where the server does not say how long a token lives (RFC 6749 only recommends that it does).
 UNSAID_LIFE_S = 300.0
@@ -74,12 +74,12 @@ def read_answer(
     code = error if isinstance(error, str) and _CODE.fullmatch(error) else ""
     told = f"HTTP {status}{f' {code}' if code else ''}"
     if status in (408, 425, 429) or status >= 500 or code in LATER:
-        return TransientDeliveryError(Reason.NO_TOKEN, f"the token server: {told}", retry_after=retry_after)
+        return TransientDeliveryError(ReasonCode.NO_TOKEN, f"the token server: {told}", retry_after=retry_after)
     if (code and 400 <= status < 500) or status in (401, 403):
         why = WRONG.get(code, "it refuses this client; check {proof}").format(proof=proof)
         words = _description(said.get("error_description"), secrets)
         return DestinationDownError(
-            Reason.NOT_AUTHORIZED, f"the token server: {told}: {why}{f' (it says: {words})' if words else ''}"
+            ReasonCode.NOT_AUTHORIZED, f"the token server: {told}: {why}{f' (it says: {words})' if words else ''}"
         )
     if 300 <= status < 400:
         return _none(f"{told}, a redirect; none is followed")
@@ -87,7 +87,7 @@ def read_answer(
 
 
 def _none(what: str) -> DestinationDownError:
-    return DestinationDownError(Reason.NO_TOKEN, f"the token server: {what}; check token_url")
+    return DestinationDownError(ReasonCode.NO_TOKEN, f"the token server: {what}; check token_url")
 
 
 def _object(body: bytes) -> dict[str, Any]:

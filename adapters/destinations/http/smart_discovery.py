@@ -13,7 +13,7 @@ from yarl import URL
 from adapters.destinations.http.exchange import HttpExchange, retry_after_seconds
 from engine.model.clock import Clock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 PATH = ".well-known/smart-configuration"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -30,7 +30,7 @@ async def token_endpoint(http: HttpExchange, base: str, token_host: str | None, 
     answer = await http.exchange("GET", where, {"Accept": "application/json"})
     if answer.status in (408, 425, 429) or answer.status >= 500:
         raise TransientDeliveryError(
-            Reason.NO_TOKEN,
+            ReasonCode.NO_TOKEN,
             f"{PATH}: HTTP {answer.status}",
             retry_after=retry_after_seconds(answer.retry_after, clock.now()),
         )
@@ -70,4 +70,4 @@ def believed(document: bytes, base: URL, token_host: str | None) -> URL:
 
 
 def _none(what: str) -> DestinationDownError:
-    return DestinationDownError(Reason.NO_TOKEN, f"{PATH}: {what}; or write token_url: yourself")
+    return DestinationDownError(ReasonCode.NO_TOKEN, f"{PATH}: {what}; or write token_url: yourself")

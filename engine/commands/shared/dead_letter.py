@@ -23,7 +23,7 @@ from engine.mapping.r4 import RESOURCES
 from engine.model import technology
 from engine.model.clock import from_us
 from engine.model.errors import LabRelayError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter, DeliveryView, Trace
 from engine.store.operations.dead_letters import likely_fix
 
@@ -84,7 +84,7 @@ def _letter(
     *,
     unmask: bool,
 ) -> dict[str, Any]:
-    reason = next((reason for reason in Reason if reason.value == letter.reason), None)
+    reason = next((reason for reason in ReasonCode if reason.value == letter.reason), None)
     shown: dict[str, Any] = {
         **letter_row(session, letter),
         "detail": delivery.detail if delivery is not None else trace.detail,
@@ -220,7 +220,7 @@ def _plain(said: str, shape: "re.Pattern[str]", *, masked: bool) -> str:
 
 def conflicts(reader: "Reader", delivery: DeliveryView, known: frozenset[str], *, masked: bool) -> list[dict[str, Any]]:
     """What a server had instead of what we wrote last, beside what we would write now, element by element."""
-    if delivery.cause != Reason.CONFLICT.value or not delivery.answer.startswith(b'{"conflicts":'):
+    if delivery.cause != ReasonCode.CONFLICT.value or not delivery.answer.startswith(b'{"conflicts":'):
         return []
     entries = json.loads(reader.document(delivery.document_id)).get("entry", [])
     ours = {entry["request"]["url"]: entry.get("resource", {}) for entry in entries}

@@ -10,20 +10,20 @@ import orjson
 from engine.commands.shared.output import plural
 from engine.model.list_form import Form
 from engine.model.message import Document
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.succession.decided import Facts
 from engine.succession.kinds import opened
 from engine.succession.statements import Resource, resources_in
 
 Json = dict[str, Any]
 
-ECHO = f"accepted before just so ({Reason.ECHO.value})"
+ECHO = f"accepted before just so ({ReasonCode.ECHO.value})"
 CORRECTS = "the id of what it corrects"
 APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
 FINISHED = "a preliminary result of another message, final now: its value was not sent again"
 GONE = "a result of another message, withdrawn: its report is told as a whole and has it no longer"
-_NOTHING_NEW = f"it says nothing that was not accepted before ({Reason.ECHO.value})"
+_NOTHING_NEW = f"it says nothing that was not accepted before ({ReasonCode.ECHO.value})"
 
 _WHAT = {"DiagnosticReport": "report", "Composition": "document"}
 
@@ -73,7 +73,7 @@ def lines(said: Json) -> Iterator[str]:
     if said["not_sent"]:
         yield f"not sent: {said['not_sent']}"
     if said["not_compared"]:
-        yield f"held, not compared: {said['not_compared']} ({Reason.NOT_COMPARED.value})"
+        yield f"held, not compared: {said['not_compared']} ({ReasonCode.NOT_COMPARED.value})"
     for one in said["left_out"]:
         yield f"left out: {_called(one)}: {one['why']}"
     for one in said["statuses"]:
@@ -94,7 +94,7 @@ def counted(said: Json) -> Iterator[str]:
     if said["not_sent"]:
         yield f"not sent: {said['not_sent']}"
     if said["not_compared"]:
-        yield f"held, not compared: {said['not_compared']} ({Reason.NOT_COMPARED.value})"
+        yield f"held, not compared: {said['not_compared']} ({ReasonCode.NOT_COMPARED.value})"
     if said["left_out"]:
         yield f"{plural(len(said['left_out']), 'result')} left out: {ECHO}"
     out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])

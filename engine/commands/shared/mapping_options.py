@@ -224,9 +224,9 @@ class ChannelMapper(Mapper):
             when = route.when
             if when is None or when(parsed):
                 if route.filtered:
-                    from engine.model.reasons import Reason
+                    from engine.model.reasons import ReasonCode
 
-                    raise ContentError(Reason.FILTERED, "a route says that such messages are not wanted")
+                    raise ContentError(ReasonCode.FILTERED, "a route says that such messages are not wanted")
                 if route.mapping is not None:
                     return self.program(route.mapping)
         raise ContentError(*refusal(parsed))

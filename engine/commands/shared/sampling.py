@@ -23,7 +23,7 @@ from engine.mapping.targets import FHIR
 from engine.mapping.trace import Trace
 from engine.model.errors import ContentError
 from engine.model.message import Issue, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -82,7 +82,7 @@ class Sample:
         """Whether it would not arrive as a sound document."""
         return self.outcome == "dead" or bool(self.invalid or self.hl7_errors)
 
-    def end(self, outcome: str, reason: Reason | None = None, place: str = "", detail: str = "") -> None:
+    def end(self, outcome: str, reason: ReasonCode | None = None, place: str = "", detail: str = "") -> None:
         self.outcome, self.reason = outcome, reason.value if reason is not None else ""
         self.place, self.detail = place, detail
 
@@ -257,18 +257,18 @@ class Sampler:
                 raise ContentError(*refusal(parsed))
             self._map(sample, found, parsed, mapper)
         except ContentError as error:
-            filtered = error.reason is Reason.FILTERED
+            filtered = error.reason is ReasonCode.FILTERED
             sample.end("filtered" if filtered else "dead", error.reason, error.place, error.detail)
             return None if filtered else error
         except Exception as error:
             # As in the daemon: a fault of ours is a dead letter. Its kind is told; its text may quote the message.
-            sample.end("dead", Reason.MAPPING_FAULT, detail=type(error).__name__)
-            return ContentError(Reason.MAPPING_FAULT, type(error).__name__)
+            sample.end("dead", ReasonCode.MAPPING_FAULT, detail=type(error).__name__)
+            return ContentError(ReasonCode.MAPPING_FAULT, type(error).__name__)
         return None
 
     def _map(self, sample: Sample, found: Found, parsed: Parsed, mapper: ChannelMapper) -> None:
         context = mapper.context_for(parsed, found.payload)
-        filtered = Reason.FILTERED
+        filtered = ReasonCode.FILTERED
         passed_on = False
         traces: list[tuple[Program, Trace]] = []
         for program in self._programs(parsed, mapper):

@@ -14,7 +14,7 @@ import click
 
 from engine.commands.shared.output import ExitCode, Form, say, show_document
 from engine.commands.shared.session import Session, consent
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, MessageState
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def filter_options(*names: str) -> Callable[[F], F]:
         "destination": click.option("--destination", metavar="NAME", help="For this destination."),
         "reason": click.option(
             "--reason",
-            type=word([reason.value for reason in Reason], "docs/reason-codes.md"),
+            type=word([reason.value for reason in ReasonCode], "docs/reason-codes.md"),
             metavar="CODE",
             help="With this reason code (docs/reason-codes.md).",
         ),

@@ -27,7 +27,7 @@ from engine.mapping.compiler.scopes import (
 from engine.mapping.rules import Formula, Let, Step, Text, suggestion
 from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.structures import Group
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
 SCOPED = frozenset({"Composition", "DiagnosticReport", "Media", "Observation", "ServiceRequest", "Specimen", "Task"})
@@ -136,7 +136,7 @@ class Steps(Bodies):
 
     def _dead(self, step: Step) -> None:
         assert step.dead is not None
-        reasons = {reason.value: reason for reason in Reason}
+        reasons = {reason.value: reason for reason in ReasonCode}
         name, _, words = step.dead.text.partition(":")
         if name.strip() not in reasons:
             self.problems.error(step.dead.node, f"no reason is called {name}{suggestion(name, reasons)}")

@@ -15,7 +15,7 @@ from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
 from engine.mapping.run import Run
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
 
@@ -54,7 +54,7 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
         kind = type_of(one)
         if kind == "ABHA":
             if not _ABHA_ADDRESS.fullmatch(one["value"]):
-                raise run.dead(Reason.BAD_VALUE, "an id of type ABHA is no ABHA address; write it as name@domain")
+                raise run.dead(ReasonCode.BAD_VALUE, "an id of type ABHA is no ABHA address; write it as name@domain")
             _lasts(run, one)
             # Guide 2.0.1 has no code for it.
             address = {"text": "ABHA address"} if old else _ndhm("ABHA", "ABHA")
@@ -62,7 +62,7 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
         elif kind == "HIN" or one.get("system") == system:
             found = _ABHA_NUMBER.fullmatch(one["value"])
             if found is None:
-                raise run.dead(Reason.BAD_VALUE, "an ABHA number has 14 digits, this one has not")
+                raise run.dead(ReasonCode.BAD_VALUE, "an ABHA number has 14 digits, this one has not")
             _lasts(run, one)
             number = "-".join(found.groups())
             made.append({"type": _type("MR"), "system": system, "value": number})
@@ -145,9 +145,9 @@ def embedded(run: Run, documents: list[Json]) -> list[Json]:
     """Documents that are carried whole; one by address or without its type makes the message dead."""
     for one in documents:
         if "data" not in one:
-            raise run.dead(Reason.BAD_VALUE, "a document by address (RP); send it inside the message (ED)")
+            raise run.dead(ReasonCode.BAD_VALUE, "a document by address (RP); send it inside the message (ED)")
         if "contentType" not in one:
-            raise run.dead(Reason.REQUIRED_ABSENT, "a document without its type; OBX-5.2 and OBX-5.3 say it")
+            raise run.dead(ReasonCode.REQUIRED_ABSENT, "a document without its type; OBX-5.2 and OBX-5.3 say it")
     return documents
 
 

@@ -18,7 +18,7 @@ from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import TERMINOLOGY
 from engine.mapping.run import Run
 from engine.model.message import Segment
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
 
@@ -318,7 +318,7 @@ def astm_streams(run: Run, record: Segment) -> list[Json] | None:
     if not made and not any(":base64" in raw for raw in record.fields):
         policy = run.policy("unread_segment") or "warn"
         if policy == "dead":
-            raise run.dead(Reason.UNREAD_SEGMENT, f"no rule reads {record.name}")
+            raise run.dead(ReasonCode.UNREAD_SEGMENT, f"no rule reads {record.name}")
         if policy == "warn":
             run.warn("UNREAD_SEGMENT", f"no rule reads {record.name}")
     return made or None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.mapping.functions.systems import TERMINOLOGY, is_of
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 _INTERPRETATION = TERMINOLOGY + "v3-ObservationInterpretation"
 _ACT_CODE = TERMINOLOGY + "v3-ActCode"
@@ -38,7 +38,7 @@ class CodeMap:
     values: Mapping[str, Any]
     doc: str
     otherwise: str | None = None
-    dead: Mapping[str, Reason] = field(default_factory=dict)
+    dead: Mapping[str, ReasonCode] = field(default_factory=dict)
     case: bool = True
     concept_system: str | None = None
     without: frozenset[str] = frozenset()
@@ -119,7 +119,7 @@ CODE_MAPS: dict[str, CodeMap] = {
             "P preliminary R preliminary S preliminary U final V final W entered-in-error X cancelled"
         ),
         "result status (OBX-11) to Observation.status; any other makes the message dead",
-        dead={"*": Reason.UNMAPPED_STATUS},
+        dead={"*": ReasonCode.UNMAPPED_STATUS},
     ),
     "0119": CodeMap(
         "code",
@@ -148,7 +148,7 @@ CODE_MAPS: dict[str, CodeMap] = {
             "R partial S registered X cancelled"
         ),
         "report status (OBR-25) to DiagnosticReport.status; Y, Z and any other make the message dead",
-        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+        dead={"Y": ReasonCode.BAD_STATUS, "Z": ReasonCode.BAD_STATUS, "*": ReasonCode.UNMAPPED_STATUS},
     ),
     "0123-observation": CodeMap(
         "code",
@@ -157,7 +157,7 @@ CODE_MAPS: dict[str, CodeMap] = {
             "R preliminary S registered X cancelled"
         ),
         "report status (OBR-25) to Observation.status, for results that name no status of their own",
-        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+        dead={"Y": ReasonCode.BAD_STATUS, "Z": ReasonCode.BAD_STATUS, "*": ReasonCode.UNMAPPED_STATUS},
     ),
     "0136": CodeMap("code", _pairs("Y available N unavailable"), "specimen availability (SPM-20) to Specimen.status"),
     "0190": CodeMap(
@@ -224,7 +224,7 @@ CODE_MAPS: dict[str, CodeMap] = {
         "code",
         _pairs("F final P preliminary C corrected X cancelled I registered O registered"),
         "report type (O-26) to DiagnosticReport.status; Y, Z and Q are answers without results",
-        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+        dead={"Y": ReasonCode.BAD_STATUS, "Z": ReasonCode.BAD_STATUS, "*": ReasonCode.UNMAPPED_STATUS},
     ),
     "astm-status": CodeMap(
         "code",
@@ -232,19 +232,19 @@ CODE_MAPS: dict[str, CodeMap] = {
             "F final V final R final W final P preliminary S preliminary C corrected I registered X cancelled M final"
         ),
         "result status (R-9) to Observation.status; N and Q are no results",
-        dead={"*": Reason.UNMAPPED_STATUS},
+        dead={"*": ReasonCode.UNMAPPED_STATUS},
     ),
     "astm-0085": CodeMap(
         "text",
         _pairs("F F V F R F W F M F P P S S C C I I X X"),
         "result status (R-9) to OBX-11; W is a questionable result there, and a wrong one in table 0085",
-        dead={"*": Reason.UNMAPPED_STATUS},
+        dead={"*": ReasonCode.UNMAPPED_STATUS},
     ),
     "astm-0123": CodeMap(
         "text",
         _pairs("F F P P C C X X I I O O"),
         "report type (O-26) to OBR-25; Y, Z and Q are answers without results",
-        dead={"Y": Reason.BAD_STATUS, "Z": Reason.BAD_STATUS, "*": Reason.UNMAPPED_STATUS},
+        dead={"Y": ReasonCode.BAD_STATUS, "Z": ReasonCode.BAD_STATUS, "*": ReasonCode.UNMAPPED_STATUS},
     ),
 }
 

@@ -16,7 +16,7 @@ from engine.mapping import decimals
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
 from engine.mapping.tables import VALUE_TYPES, Row, quantity_unit
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
 
@@ -223,7 +223,9 @@ def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> 
     """What a Quantity has besides its value, as the rest of a JSON object."""
     if row is not None:
         if row.unit_missing:
-            raise run.dead(Reason.UNMAPPED_UNIT, f"the code is in the table ({row.name}) and the result has no unit")
+            raise run.dead(
+                ReasonCode.UNMAPPED_UNIT, f"the code is in the table ({row.name}) and the result has no unit"
+            )
         if row.quantity is not None and (row.quantity_unit is None or row.quantity_unit == unit):
             return row.quantity
     key = (row, unit, units)

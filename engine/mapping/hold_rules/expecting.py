@@ -21,12 +21,12 @@ from engine.mapping.program import Program
 from engine.mapping.rules import suggestion
 from engine.model.errors import ConfigError
 from engine.model.message import Document, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held
 
 KEYS = ("hold", "channel", "earlier", "controls")
 NOT_HELD = "no"
-CAUSES = tuple(reason.value for reason in (Reason.HELD_BY_RULE, Reason.HOLD_UNDECIDED, Reason.HOLD_FAULT))
+CAUSES = tuple(reason.value for reason in (ReasonCode.HELD_BY_RULE, ReasonCode.HOLD_UNDECIDED, ReasonCode.HOLD_FAULT))
 
 
 def check(test: Node) -> Iterator[str]:

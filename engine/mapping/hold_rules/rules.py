@@ -20,7 +20,7 @@ from engine.mapping.hold_rules.terms import Compiled, compile_rule
 from engine.mapping.rules import Formula
 from engine.model.errors import ConfigError
 from engine.model.message import Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held
 from engine.model.results import Earlier, Result, UnreadableResultsError, from_json, results_of, to_json
 
@@ -100,39 +100,39 @@ class About:
         """See `engine.model.records.Rules`."""
         remember = self._holding.asks_the_past
         if self._fault:
-            return Held(reason=Reason.HOLD_FAULT, text=self._fault, remember=remember)
+            return Held(reason=ReasonCode.HOLD_FAULT, text=self._fault, remember=remember)
         if len(self._results) > MAX_RESULTS:
             text = f"the document has {len(self._results)} results, and rules are asked for {MAX_RESULTS} at most"
-            return Held(reason=Reason.HOLD_UNDECIDED, text=text, remember=remember)
-        found: list[tuple[Reason, str]] = []
+            return Held(reason=ReasonCode.HOLD_UNDECIDED, text=text, remember=remember)
+        found: list[tuple[ReasonCode, str]] = []
         for rule, tests in zip(self._holding.rules, self._tests, strict=True):
             found += self._ask(rule, tests, earlier, now_us)
         if not found:
             return None
-        order = (Reason.HELD_BY_RULE, Reason.HOLD_UNDECIDED, Reason.HOLD_FAULT)
+        order = (ReasonCode.HELD_BY_RULE, ReasonCode.HOLD_UNDECIDED, ReasonCode.HOLD_FAULT)
         reason = min((reason for reason, _ in found), key=order.index)
         return Held(reason=reason, text="; ".join(text for _, text in found), remember=remember)
 
-    def _ask(self, rule: Rule, tests: list[bool], earlier: Earlier, now_us: int) -> list[tuple[Reason, str]]:
+    def _ask(self, rule: Rule, tests: list[bool], earlier: Earlier, now_us: int) -> list[tuple[ReasonCode, str]]:
         holds: list[str] = []
         undecided: dict[str, list[str]] = {}
-        found: list[tuple[Reason, str]] = []
+        found: list[tuple[ReasonCode, str]] = []
         for result in self._results if rule.compiled.about_results else [Result()]:
             name = result.name if rule.compiled.about_results else ""
             asked = Asked(result, earlier, tests, now_us)
             try:
                 answer = rule.compiled.test(asked)
             except Exception as error:  # P7: a fault of ours holds this result, and costs nobody else one
-                found.append((Reason.HOLD_FAULT, f"{type(error).__name__} in the rule {rule.place}"))
+                found.append((ReasonCode.HOLD_FAULT, f"{type(error).__name__} in the rule {rule.place}"))
                 break
             if answer is True:
                 holds.append(name)
             elif answer is None:
                 undecided.setdefault("; ".join(asked.unknown) or "not known", []).append(name)
         if holds:
-            found.append((Reason.HELD_BY_RULE, rule.reason + _named(holds)))
+            found.append((ReasonCode.HELD_BY_RULE, rule.reason + _named(holds)))
         for what, names in undecided.items():
-            found.append((Reason.HOLD_UNDECIDED, f"{rule.reason}: cannot be decided, {what}{_named(names)}"))
+            found.append((ReasonCode.HOLD_UNDECIDED, f"{rule.reason}: cannot be decided, {what}{_named(names)}"))
         return found
 
 

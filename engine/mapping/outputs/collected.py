@@ -14,7 +14,7 @@ from engine.mapping.identity import NO_NUMBER, Making
 from engine.mapping.key_scope import SEPARATOR
 from engine.mapping.run import Run
 from engine.model.message import Group
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 
 @dataclass(slots=True)
@@ -160,10 +160,10 @@ class Collected(Making):
                 order = part.order
             if patient is not None and part.patient is not None and part.patient is not patient:
                 text = f"{part.name} of a patient without PID would stand behind the PID of another one"
-                raise self._run.dead(Reason.NO_PATIENT, f"{text}; write a PID for each patient")
+                raise self._run.dead(ReasonCode.NO_PATIENT, f"{text}; write a PID for each patient")
             if part.name == "OBX" and order is not None and part.order is not None and part.order is not order:
                 text = "OBX of an order without OBR would stand behind the OBR of another one"
-                raise self._run.dead(Reason.NO_IDENTITY, f"{text}; write an OBR for each order")
+                raise self._run.dead(ReasonCode.NO_IDENTITY, f"{text}; write an OBR for each order")
 
     @property
     def something(self) -> bool:
@@ -187,7 +187,7 @@ class Collected(Making):
     def check_drops(self, before: tuple[int, int]) -> None:
         """The last result of a report is never dropped."""
         if self.dropped != before[1] and self.results == before[0]:
-            raise self._run.dead(Reason.UNMAPPED_CODE, "every result of this report would be dropped")
+            raise self._run.dead(ReasonCode.UNMAPPED_CODE, "every result of this report would be dropped")
 
 
 def _first(content: Any) -> Any:

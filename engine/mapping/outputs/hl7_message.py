@@ -25,7 +25,7 @@ from engine.mapping.outputs.collected import Collected
 from engine.mapping.outputs.hl7_values import time_text
 from engine.mapping.run import Run
 from engine.mapping.targets import Target
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 DEFAULT_VERSION = "2.5.1"
 DEFAULT_CHARSET = "UNICODE UTF-8"
@@ -114,7 +114,9 @@ def _check(run: Run, segment: Any) -> None:
     for number in codec.REQUIRED.get(segment.name, ()):
         if number not in segment.fields:
             run.at = None
-            raise run.dead(Reason.REQUIRED_ABSENT, f"{segment.place}-{number} of the message that is written is empty")
+            raise run.dead(
+                ReasonCode.REQUIRED_ABSENT, f"{segment.place}-{number} of the message that is written is empty"
+            )
     for number in codec.EXPECTED.get(segment.name, ()):
         if number not in segment.fields:
             run.at = None
@@ -124,7 +126,7 @@ def _check(run: Run, segment: Any) -> None:
     kind, value = segment.fields.get(2), segment.fields[5]
     run.at = None
     if kind is None:
-        raise run.dead(Reason.REQUIRED_ABSENT, f"{segment.place}-2 names the type of OBX-5, and is empty")
+        raise run.dead(ReasonCode.REQUIRED_ABSENT, f"{segment.place}-2 names the type of OBX-5, and is empty")
     numbers = value if isinstance(value, list) else [value]
     if kind == "NM" and not all(isinstance(one, str) and _NUMBER.fullmatch(one) for one in numbers):
         run.warn("NOT_A_NUMBER", f"{segment.place}-5 of the message that is written is no number, and OBX-2 says NM")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase, Span
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.links import LinkSnapshot, TeeSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
@@ -25,7 +25,7 @@ class Retrying:
     """
 
     attempt: int
-    reason: Reason
+    reason: ReasonCode
     next_at: datetime | None = None
     channel: str = ""
     message: int | None = None
@@ -36,7 +36,7 @@ class Retrying:
 class LastError:
     """Why a destination last refused or failed, and when."""
 
-    reason: Reason
+    reason: ReasonCode
     at: datetime
 
 

@@ -26,7 +26,7 @@ from engine.model.errors import ConfigError, DeliveryError, TransientDeliveryErr
 from engine.model.message import Delivery, LateRefusal
 from engine.model.packing import Packer
 from engine.model.ports import Destination
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.monitoring.logs import loop_exception_handler, setup_logging
 from engine.monitoring.metrics import Counters
 from engine.processing.process import Verdict, judge
@@ -171,7 +171,7 @@ class Child:
         except Exception as error:
             # P2: whatever is wrong with a verdict, its message must not be stuck here.
             logger.exception("a verdict cannot be sent", extra={"channel": stored.channel, "journal_id": stored.id})
-            fault = Verdict("dead", Reason.MAPPING_FAULT, type(error).__name__)
+            fault = Verdict("dead", ReasonCode.MAPPING_FAULT, type(error).__name__)
             parts = frames.verdict(number, fault, channel, self._pack)
         self.pipe.send(parts)
 
@@ -181,7 +181,7 @@ class Child:
         request, delivery = frames.read_deliver(frame)
         destination = self._destinations.get(delivery.destination)
         if destination is None:  # it has left the configuration, and main has not heard of it yet
-            self.pipe.send(frames.failed(request, TransientDeliveryError(Reason.NO_DESTINATION)))
+            self.pipe.send(frames.failed(request, TransientDeliveryError(ReasonCode.NO_DESTINATION)))
             return
         task = asyncio.get_running_loop().create_task(self._send(request, destination, delivery))
         self._under_way[request] = (destination, task)

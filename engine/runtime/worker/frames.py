@@ -35,7 +35,7 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.model.versions import Versions
 from engine.processing.process import ChannelRoutes, Verdict
@@ -254,7 +254,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
         made.append((document, channel.routes[position]))
     return Verdict(
         state,
-        None if reason is None else Reason[reason],
+        None if reason is None else ReasonCode[reason],
         detail,
         mapping,
         tuple(made),
@@ -308,12 +308,12 @@ def read_late(frame: Frame) -> tuple[str, LateRefusal]:
 
 def fault(request: int, error: Exception) -> Parts:
     """An error of ours while delivering: tried again a few times, as in one process."""
-    return failed(request, TransientDeliveryError(Reason.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS))
+    return failed(request, TransientDeliveryError(ReasonCode.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS))
 
 
 def read_failed(frame: Frame) -> DeliveryError:
     _, kind, code, detail, retry_after, limit = frame.fields
-    reason, answer = Reason[code], frame.blobs[0]
+    reason, answer = ReasonCode[code], frame.blobs[0]
     if kind == "refused":
         return RefusedDeliveryError(reason, detail, answer=answer)
     family = DestinationDownError if kind == "down" else TransientDeliveryError

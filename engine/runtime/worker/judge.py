@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.model.message import Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Verdict, judge
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Frame
@@ -111,7 +111,7 @@ class RemoteJudge:
                 extra={"channel": suspect.stored.channel, "journal_id": suspect.stored.id},
             )
             detail = f"the worker process ended {suspect.strikes} times while it was processed"
-            self._answer(Verdict("dead", Reason.MAPPING_FAULT, detail))
+            self._answer(Verdict("dead", ReasonCode.MAPPING_FAULT, detail))
 
     def judge_here(self) -> None:
         """No worker can be had: this process judges."""

@@ -26,7 +26,7 @@ from dataclasses import replace
 from engine.config.load import Site
 from engine.model.errors import DeliveryError, TransientDeliveryError, WorkerError
 from engine.model.message import Delivery, LateRefusal
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.monitoring.logs import OURS, HumanFormatter
 from engine.runtime.worker import frames
@@ -240,7 +240,8 @@ class WorkerProcess:
         self.judge.lost()
         for request in list(self._under_way):
             self._settle(
-                request, TransientDeliveryError(Reason.MAYBE_DELIVERED, "the worker process ended before it answered")
+                request,
+                TransientDeliveryError(ReasonCode.MAYBE_DELIVERED, "the worker process ended before it answered"),
             )
 
     def _start_failed(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core.batch import Batch
 from engine.store.journal.submitting import Submitting
@@ -171,7 +171,7 @@ def _replay_forget(batch: Batch, *, number: int, actor: str) -> None:
 
 
 def _set_aside(batch: Batch, *, delivery: int, correction: bool, actor: str, because: str) -> bool:
-    cause = Reason.CORRECTION_SET_ASIDE if correction else Reason.SET_ASIDE
+    cause = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
     done = decisions.set_aside(batch, delivery, cause, f"set aside by {actor}: {because}")
     if done:
         concerned = sorted(decisions.messages_of(batch, [delivery]))

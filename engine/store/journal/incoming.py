@@ -6,7 +6,7 @@ from functools import partial
 
 from engine.model.errors import IntegrityError
 from engine.model.message import ControlRun, Issue, Reagent, Received, Stored, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Assembled, MapOutcome, Routed
 from engine.model.search_keys import Number
 from engine.store.core.writer import Operation
@@ -63,7 +63,7 @@ class Incoming(Submitting):
         return self._submit(operation, size=len(raw) + sum(len(message.payload) for message in messages))
 
     def append_incomplete(
-        self, received: Received, reason: Reason, *, session: int | None = None
+        self, received: Received, reason: ReasonCode, *, session: int | None = None
     ) -> "asyncio.Future[Stored]":
         """Journal text that never became a message, as evidence."""
         operation = partial(append.store_incomplete, received=received, reason=reason, session=session or 0)
@@ -107,7 +107,7 @@ class Incoming(Submitting):
         channel: str = "",
         routes: Sequence[Routed] = (),
         state: record_outcome.Verdict,
-        reason: Reason | None = None,
+        reason: ReasonCode | None = None,
         detail: str = "",
         mapping: str = "",
         issues: Sequence[Issue] = (),
@@ -184,7 +184,7 @@ class Incoming(Submitting):
                 try:
                     found.append(self._stored(row))
                 except IntegrityError as error:
-                    self.map_done(row[0], state="dead", reason=Reason.DAMAGED, detail=str(error))
+                    self.map_done(row[0], state="dead", reason=ReasonCode.DAMAGED, detail=str(error))
                 if len(found) >= limit:
                     break
             rows.close()  # a cursor half-way keeps the log from being emptied

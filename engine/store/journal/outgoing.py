@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.store.journal.submitting import Submitting
 from engine.store.operations import hold_queue, superseding
@@ -28,7 +28,7 @@ class Outgoing(Submitting):
         *,
         attempt: int,
         not_before_us: int,
-        cause: Reason,
+        cause: ReasonCode,
         detail: str = "",
         answer: bytes = b"",
     ) -> "asyncio.Future[bool]":
@@ -50,7 +50,7 @@ class Outgoing(Submitting):
         return self._submit(operation, verdict=True)
 
     def bury(
-        self, delivery_id: int, *, reason: Reason, detail: str = "", answer: bytes = b"", hold_lane: bool = False
+        self, delivery_id: int, *, reason: ReasonCode, detail: str = "", answer: bytes = b"", hold_lane: bool = False
     ) -> "asyncio.Future[None]":
         """No further attempt: a dead letter. ``hold_lane``: nothing behind it goes out until it is decided about."""
         operation = partial(
@@ -114,6 +114,6 @@ class Outgoing(Submitting):
         """Close what newer messages have overtaken, or (not ``whole``) keep it for a person; how many."""
         return self._submit(partial(hold_queue.close_overtaken, delivery_id=delivery_id, whole=whole), verdict=True)
 
-    def hold(self, delivery_ids: Iterable[int], *, cause: Reason = Reason.LANE_HELD) -> "asyncio.Future[int]":
+    def hold(self, delivery_ids: Iterable[int], *, cause: ReasonCode = ReasonCode.LANE_HELD) -> "asyncio.Future[int]":
         """Keep single deliveries back until a person decides; how many."""
         return self._submit(partial(decisions.hold, delivery_ids=tuple(delivery_ids), cause=cause), verdict=True)

@@ -14,7 +14,7 @@ import orjson
 from engine.model import repeats
 from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_FRAME, KIND_MESSAGE, Assembled
 from engine.store.core.batch import Batch, ChannelTally
 from engine.store.core.vault import NOTE_KEYS
@@ -38,7 +38,7 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     again = seen.first is not None and (seen.apart or not seen.came_to_nothing)
     if again and not seen.came_to_nothing and _is_repeat(batch, tally, received, seen, repeat_window_s):
         stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.first)
-        set_verdict(batch, stored.id, "filtered", Reason.REPEAT)
+        set_verdict(batch, stored.id, "filtered", ReasonCode.REPEAT)
         search_index.note_control_id(batch, stored.id, received.control_id)
         batch.count(received.channel, "", "repeat")
         if received.line is not None and seen.first is not None:
@@ -120,7 +120,7 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
     return stored
 
 
-def _store_for_the_record(batch: Batch, received: Received, reason: Reason, session: int) -> Stored:
+def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, session: int) -> Stored:
     """Journal what will never be mapped; no part of the repeat memory, which is about results."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     stored = _insert(batch, received, token, dedup.Seen(), session)
@@ -130,7 +130,7 @@ def _store_for_the_record(batch: Batch, received: Received, reason: Reason, sess
     return stored
 
 
-def store_incomplete(batch: Batch, received: Received, reason: Reason, *, session: int = 0) -> Stored:
+def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, session: int = 0) -> Stored:
     """Journal text that never became a message: evidence, never a result, and no part of the repeat memory.
 
     Of a message over `max_message` that is known already no more is kept than that it came again.
@@ -215,7 +215,7 @@ def assemble(
             # The link makes nothing of them, yet no byte is left without a row that says what became of it.
             rest = Received(channel=channel, payload=b"".join(raws), received_us=received_us)
         if rest is not None:
-            made.append(store_incomplete(batch, rest, Reason.INCOMPLETE, session=session))
+            made.append(store_incomplete(batch, rest, ReasonCode.INCOMPLETE, session=session))
     return made
 
 
@@ -237,7 +237,7 @@ def _frames(batch: Batch, ids: Sequence[int]) -> tuple[str, int, list[bytes]]:
 
 
 def set_verdict(
-    batch: Batch, message_id: int, state: str, reason: Reason | None, *, mapping: str = "", detail: bytes = b""
+    batch: Batch, message_id: int, state: str, reason: ReasonCode | None, *, mapping: str = "", detail: bytes = b""
 ) -> None:
     """Write the first verdict on a message."""
     batch.execute(
@@ -259,7 +259,7 @@ def _insert(
     session: int,
     payload_hash: bytes = b"",
     *,
-    incomplete: Reason | None = None,
+    incomplete: ReasonCode | None = None,
     edited_from: int = 0,
     repeat_of: int | None = None,
     equal_to: int | None = None,

@@ -10,7 +10,7 @@ what differs from letter to letter: which repetition, which message, which resou
 import re
 from dataclasses import dataclass, field
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 LONGEST_CAUSE = 160
 
@@ -27,52 +27,53 @@ _AGAIN = "then: " + _RETRY
 _SEND_AGAIN = "have the analyzer send it again, then: labrelay dlq dismiss --reason {reason}{channel}"
 _MAPPING = "extend the mapping or its tables, `labrelay reload`, " + _AGAIN
 # The usual way out, for those codes that a dead letter has; where none is named, the reason's help says what there is.
-_FIXES: dict[Reason, str] = {
-    Reason.UNREADABLE: "look at the bytes (dlq show --unmask); correct a single one with labrelay dlq edit",
-    Reason.UNKNOWN_CHARSET: "where MSH-18 declares a set, it is the wrong one: set the analyzer right, and correct "
+_FIXES: dict[ReasonCode, str] = {
+    ReasonCode.UNREADABLE: "look at the bytes (dlq show --unmask); correct a single one with labrelay dlq edit",
+    ReasonCode.UNKNOWN_CHARSET: "where MSH-18 declares a set, it is the wrong one: set the analyzer right, and correct "
     "MSH-18 of this one with labrelay dlq edit. Where none is declared: set `charset:` of the channel, `labrelay "
     "reload`, " + _AGAIN,
-    Reason.NO_ROUTE: "add a route (or one with `filter:`) to the channel, `labrelay reload`, " + _AGAIN,
-    Reason.ACCOUNTS: "add a route with `filter:` to the channel, `labrelay reload`, " + _AGAIN,
-    Reason.TOO_LARGE: "raise `max_message` of the channel if it is legitimate, `labrelay reload`; " + _SEND_AGAIN,
-    Reason.INCOMPLETE: _SEND_AGAIN,
-    Reason.SENDER_ABORTED: _SEND_AGAIN,
-    Reason.UNMAPPED_CODE: "labrelay gaps prints the missing rows: add them to the table, `labrelay reload`, " + _AGAIN,
-    Reason.UNMAPPED_UNIT: "add a row for the unit to the table, `labrelay reload`, " + _AGAIN,
-    Reason.UNMAPPED_STATUS: _MAPPING,
-    Reason.BAD_STATUS: _SEND_AGAIN,
-    Reason.NO_VALUE: _SEND_AGAIN,
-    Reason.BAD_VALUE: "correct it with labrelay dlq edit, or " + _MAPPING,
-    Reason.UNREAD_SEGMENT: _MAPPING,
-    Reason.REQUIRED_ABSENT: _MAPPING,
-    Reason.NO_PATIENT: "correct it with labrelay dlq edit, or have the analyzer send it again with a patient",
-    Reason.NO_SPECIMEN: "correct it with labrelay dlq edit, or have the analyzer send it again with the number",
-    Reason.NO_IDENTITY: "correct it with labrelay dlq edit, or have the analyzer send it again with its numbers",
-    Reason.NOT_PRODUCTION: "labrelay dlq dismiss --reason {reason}{channel}",
-    Reason.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,
-    Reason.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
-    Reason.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq retry "
-    "NUMBER accepts two patients",
-    Reason.REFUSED: "the server's answer (dlq show) says why. Where the mapping is wrong, correct it, `labrelay "
+    ReasonCode.NO_ROUTE: "add a route (or one with `filter:`) to the channel, `labrelay reload`, " + _AGAIN,
+    ReasonCode.ACCOUNTS: "add a route with `filter:` to the channel, `labrelay reload`, " + _AGAIN,
+    ReasonCode.TOO_LARGE: "raise `max_message` of the channel if it is legitimate, `labrelay reload`; " + _SEND_AGAIN,
+    ReasonCode.INCOMPLETE: _SEND_AGAIN,
+    ReasonCode.SENDER_ABORTED: _SEND_AGAIN,
+    ReasonCode.UNMAPPED_CODE: "labrelay gaps prints the missing rows: add them to the table, `labrelay reload`, "
+    + _AGAIN,
+    ReasonCode.UNMAPPED_UNIT: "add a row for the unit to the table, `labrelay reload`, " + _AGAIN,
+    ReasonCode.UNMAPPED_STATUS: _MAPPING,
+    ReasonCode.BAD_STATUS: _SEND_AGAIN,
+    ReasonCode.NO_VALUE: _SEND_AGAIN,
+    ReasonCode.BAD_VALUE: "correct it with labrelay dlq edit, or " + _MAPPING,
+    ReasonCode.UNREAD_SEGMENT: _MAPPING,
+    ReasonCode.REQUIRED_ABSENT: _MAPPING,
+    ReasonCode.NO_PATIENT: "correct it with labrelay dlq edit, or have the analyzer send it again with a patient",
+    ReasonCode.NO_SPECIMEN: "correct it with labrelay dlq edit, or have the analyzer send it again with the number",
+    ReasonCode.NO_IDENTITY: "correct it with labrelay dlq edit, or have the analyzer send it again with its numbers",
+    ReasonCode.NOT_PRODUCTION: "labrelay dlq dismiss --reason {reason}{channel}",
+    ReasonCode.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,
+    ReasonCode.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
+    ReasonCode.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq "
+    "retry NUMBER accepts two patients",
+    ReasonCode.REFUSED: "the server's answer (dlq show) says why. Where the mapping is wrong, correct it, `labrelay "
     "reload`, and labrelay reprocess --refused --channel {name} (shows; --apply sends). Where the server is: have it "
     "corrected, " + _AGAIN,
-    Reason.REFUSED_LATE: "look at the receiver what it has of the message and why it refused it, " + _AGAIN,
-    Reason.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
-    Reason.DECIDED_IN_PART: (
+    ReasonCode.REFUSED_LATE: "look at the receiver what it has of the message and why it refused it, " + _AGAIN,
+    ReasonCode.AMBIGUOUS_ON_SERVER: "merge the resources on the server, " + _AGAIN,
+    ReasonCode.DECIDED_IN_PART: (
         "labrelay audit list says what was decided and why: retry it if another destination needs it, else dismiss it"
     ),
-    Reason.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
-    Reason.GAVE_UP: "once the destination takes documents again: " + _RETRY,
-    Reason.SET_ASIDE: "have the destination take it, " + _AGAIN,
-    Reason.CORRECTION_SET_ASIDE: "have the destination take it, "
+    ReasonCode.DAMAGED: "labrelay verify names the rows; " + _SEND_AGAIN,
+    ReasonCode.GAVE_UP: "once the destination takes documents again: " + _RETRY,
+    ReasonCode.SET_ASIDE: "have the destination take it, " + _AGAIN,
+    ReasonCode.CORRECTION_SET_ASIDE: "have the destination take it, "
     + _AGAIN
     + ". Until then it shows what was wrong: tell "
     "the wards",
-    Reason.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
-    Reason.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --because TEXT writes ours, labrelay dlq "
+    ReasonCode.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
+    ReasonCode.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --because TEXT writes ours, labrelay dlq "
     "dismiss leaves theirs",
-    Reason.NEGATIVE_ACK: "the receiver's answer (dlq show) says why; mend it there, " + _AGAIN,
-    Reason.NO_ANSWER: "labrelay check --online says what is wrong with the destination, " + _AGAIN,
+    ReasonCode.NEGATIVE_ACK: "the receiver's answer (dlq show) says why; mend it there, " + _AGAIN,
+    ReasonCode.NO_ANSWER: "labrelay check --online says what is wrong with the destination, " + _AGAIN,
 }
 
 
@@ -143,7 +144,7 @@ def cause_of(detail: str) -> str:
 
 def likely_fix(code: str, channel: str = "") -> str:
     """What usually helps, with the command; empty for a code that this version does not know."""
-    reason = next((reason for reason in Reason if reason.value == code), None)
+    reason = next((reason for reason in ReasonCode if reason.value == code), None)
     if reason is None:
         return ""
     text = _FIXES.get(reason, _RETRY)

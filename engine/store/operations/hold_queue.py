@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.packing import unpack
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import CRITICAL, REMEMBER, Held, Routed
 from engine.model.results import UnreadableResultsError, results_of
 from engine.store.core.batch import Batch
@@ -62,7 +62,7 @@ def release(
     """A named person lets held deliveries go. The outcome says how many were ``released``; of the others
 
     superseded    newer messages had all of their results delivered: they are closed, for there is nothing to send
-    overtaken     newer messages had part of them delivered: they stay held (`Reason.OVERTAKEN`)
+    overtaken     newer messages had part of them delivered: they stay held (`ReasonCode.OVERTAKEN`)
     unanswered    whose they are is to be answered first (`engine.store.operations.number_bearers.answer`)
     too_old       the journal has forgotten which newer messages there are: they stay held
     skipped       they are not held any more
@@ -89,7 +89,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
     if row[0] != "held":
         return "skipped"
     _, flags, document_id, channel, received_us, destination, message_id, cause = row
-    if cause == Reason.ORDER_MOVED.value or number_bearers.waits_for_an_answer(batch.execute, delivery_id):
+    if cause == ReasonCode.ORDER_MOVED.value or number_bearers.waits_for_an_answer(batch.execute, delivery_id):
         return "unanswered"
     if batch.now_us - received_us >= REPORT_MEMORY_US:
         return "too_old"
@@ -118,7 +118,7 @@ def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
     detail = in_words(overtaken_by(batch, delivery_id))
     if whole:
         return decisions.supersede(batch, [delivery_id], detail)
-    held = decisions.hold(batch, [delivery_id], Reason.OVERTAKEN, detail)
+    held = decisions.hold(batch, [delivery_id], ReasonCode.OVERTAKEN, detail)
     with suppress(IntegrityError, ValueError):  # damage, which delivery would have found
         _note_critical(batch, delivery_id)
     return held
@@ -143,13 +143,13 @@ def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
     `held show` looks anew.
     """
     cause, sealed = batch.execute("SELECT cause, detail FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
-    if cause == Reason.OVERTAKEN.value:
+    if cause == ReasonCode.OVERTAKEN.value:
         return
     detail, was = in_words(overtaken_by(batch, delivery_id)), ""
     with suppress(IntegrityError):  # damage of what is said about it keeps nobody from deciding
         was, _ = read_note(batch.vault.open(sealed, "delivery", delivery_id, channel)) if sealed else ("", b"")
     tell(batch, delivery_id, channel, f"{detail}; held before: {was}" if was else detail)
-    batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (Reason.OVERTAKEN.value, delivery_id))
+    batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (ReasonCode.OVERTAKEN.value, delivery_id))
 
 
 def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str) -> dict[str, int]:

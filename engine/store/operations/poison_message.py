@@ -14,7 +14,7 @@ Rows of the table ``meta``:
     suspect_times  how many starts in a row have noted it
 """
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
 from engine.store.operations import record_outcome
 
@@ -64,7 +64,7 @@ def _give_up(batch: Batch, message_id: int) -> int:
         message_id,
         routes=(),
         state="dead",
-        reason=Reason.MAPPING_FAULT,
+        reason=ReasonCode.MAPPING_FAULT,
         detail=DETAIL,
         mapping="",
         issues=(),

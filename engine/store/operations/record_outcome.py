@@ -14,7 +14,7 @@ import orjson
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Bearer, ControlRun, Issue, Reagent, Report, Unmapped
 from engine.model.persons import CONFLICT
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held, MapOutcome, Routed
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
@@ -48,7 +48,7 @@ def map_done(
     *,
     routes: Sequence[Routed],
     state: Verdict,
-    reason: Reason | None,
+    reason: ReasonCode | None,
     detail: str,
     mapping: str,
     issues: Sequence[Issue],
@@ -93,7 +93,7 @@ def map_done(
         raise absence(batch.execute, "message", message_id)
     channel, received_us, message_type, token, old_state, old_reason, edited_from = row
     if old_state is not None and (not again or (while_dead and old_state != "dead") or _is_edited(batch, message_id)):
-        return MapOutcome(state=old_state, reason=Reason[old_reason] if old_reason else None, already=True)
+        return MapOutcome(state=old_state, reason=ReasonCode[old_reason] if old_reason else None, already=True)
 
     late = False
     before = accepted.Before()
@@ -120,9 +120,9 @@ def map_done(
         if any(takes) and not moved:
             held = moved_orders.why(takes)
         elif conflict := _conflict(batch, message_id, reports) if compared and not moved else "":
-            routes, state, reason, detail = (), "dead", Reason.IDENTITY_CONFLICT, conflict
+            routes, state, reason, detail = (), "dead", ReasonCode.IDENTITY_CONFLICT, conflict
         elif not accept_conflict and status_only and any(one.verdict == CONFLICT for one in found):
-            routes, state, reason = (), "dead", Reason.NO_VALUE
+            routes, state, reason = (), "dead", ReasonCode.NO_VALUE
             detail = "a status change without its value, and whose result it is about must be answered first"
         elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
             number_bearers.ask(batch, message_id, asked)
@@ -145,9 +145,9 @@ def map_done(
                 )
                 routes, held = settled.routes, settled.held
                 if settled.no_value:
-                    state, reason, detail = "dead", Reason.NO_VALUE, settled.no_value
+                    state, reason, detail = "dead", ReasonCode.NO_VALUE, settled.no_value
                 elif settled.echo:
-                    routes, state, reason = (), "filtered", Reason.ECHO
+                    routes, state, reason = (), "filtered", ReasonCode.ECHO
             if any(takes) and routes and moved == "withdraw":
                 routes, withdrawn = moved_orders.withdraw(routes, takes)
             if any(one.waits for one in uses):
@@ -235,7 +235,7 @@ def _bearers(routes: Sequence[Routed]) -> Iterable[Bearer]:
 def _two_persons(other: int) -> Held:
     text = f"message {other} used the same patient number for a person of another name, birth date or sex"
     return Held(
-        reason=Reason.IDENTITY_CONFLICT,
+        reason=ReasonCode.IDENTITY_CONFLICT,
         text=text if other else "the person who bore the same patient number was erased",
     )
 
@@ -260,7 +260,7 @@ def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int
             found.append(replace(before, text=f"{before.text}; {text}"))
         else:
             found.append(
-                Held(reason=Reason.REJECTED_BEFORE, text=text) if routed.destinations and not routed.echo else None
+                Held(reason=ReasonCode.REJECTED_BEFORE, text=text) if routed.destinations and not routed.echo else None
             )
     return found
 
@@ -286,7 +286,7 @@ def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:
             continue
         state, reason, mapping, channel = row
         sealed = seal_note(batch, "message_state", message_id, channel, {"detail": detail})
-        _change(batch, message_id, channel, state, "dismissed", Reason[reason], mapping=mapping, detail=sealed)
+        _change(batch, message_id, channel, state, "dismissed", ReasonCode[reason], mapping=mapping, detail=sealed)
         dedup.forget_reports(batch, message_id)
         batch.count(channel, "", "dismissed")
         changed += 1
@@ -299,7 +299,7 @@ def _change(
     channel: str,
     old: str,
     state: str,
-    reason: Reason | None,
+    reason: ReasonCode | None,
     *,
     mapping: str,
     detail: bytes,

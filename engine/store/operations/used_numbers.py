@@ -3,7 +3,7 @@
 A number that is given again must not put one specimen's results over those of another. Nothing in a message tells the
 two apart but the time of collection or measurement. So each number has its days: from the first to the last
 measurement that was accepted under it. What is measured within the channel's `reuse_after` of them is of the same
-specimen. What is measured earlier or later is held (`Reason.NUMBER_AGAIN`), and made with ids of its own
+specimen. What is measured earlier or later is held (`ReasonCode.NUMBER_AGAIN`), and made with ids of its own
 (`engine.store.operations.settling.set_apart`):
 
     a person releases it   it is another specimen's: it stands beside the first one's, and what follows it does, too
@@ -19,7 +19,7 @@ from hashlib import blake2b
 from engine.model.clock import from_us
 from engine.model.hashes import report_key
 from engine.model.message import Document, UsedNumber
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held, Routed
 from engine.store.core.batch import Batch
 from engine.store.operations.settling.set_apart import Ids, apart
@@ -139,6 +139,8 @@ def why(routes: Sequence[Routed], uses: Sequence[Use], held: Sequence[Held | Non
         if routed.destinations and any(one.key in asked for one in routed.document.used):
             text = "the order or specimen number was used before, and another time of measurement is far from it"
             more = f"; {before.text}" if before is not None and before.text else ""
-            before = Held(reason=Reason.NUMBER_AGAIN, text=text + more, remember=before is not None and before.remember)
+            before = Held(
+                reason=ReasonCode.NUMBER_AGAIN, text=text + more, remember=before is not None and before.remember
+            )
         found.append(before)
     return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from engine.model.errors import ErasedError, IntegrityError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core import erased_rows
 from engine.store.queries.snapshots import Rows, Snapshots
 
@@ -142,7 +142,7 @@ class Contents(Snapshots):
             equal_to=meta.get("equal_to"),
             rejected_before=meta.get("rejected_before", 0),
             same_id_other_bytes=meta.get("other_bytes", False),
-            filtered=Reason[meta["filtered"]] if "filtered" in meta else None,
+            filtered=ReasonCode[meta["filtered"]] if "filtered" in meta else None,
         )
 
     def _refuse_erased(self, kind: str, what: str, number: int) -> None:

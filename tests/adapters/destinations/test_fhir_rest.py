@@ -28,7 +28,7 @@ from engine.model.errors import (
     TransientDeliveryError,
 )
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import (
     Auth,
@@ -89,19 +89,19 @@ CONDITIONAL = transaction(GLUCOSE).replace(b'"url":"Observation/00', b'"ifMatch"
 @pytest.mark.parametrize(
     ("answer", "reason", "kind"),
     [
-        (http(503), Reason.BUSY, TransientDeliveryError),
-        (http(429), Reason.BUSY, TransientDeliveryError),
-        (http(403), Reason.CONFLICT, TransientDeliveryError),
+        (http(503), ReasonCode.BUSY, TransientDeliveryError),
+        (http(429), ReasonCode.BUSY, TransientDeliveryError),
+        (http(403), ReasonCode.CONFLICT, TransientDeliveryError),
         (
             http(200, b'{"resourceType":"Observation","meta":{"versionId":"2\\""}}'),
-            Reason.CONFLICT,
+            ReasonCode.CONFLICT,
             TransientDeliveryError,
         ),
-        (http(404), Reason.CONFLICT, RefusedDeliveryError),
+        (http(404), ReasonCode.CONFLICT, RefusedDeliveryError),
     ],
 )
 async def test_what_cannot_be_read_back_is_no_conflict_yet(
-    answer: bytes, reason: Reason, kind: type[DeliveryError]
+    answer: bytes, reason: ReasonCode, kind: type[DeliveryError]
 ) -> None:
     async with scripted(http(412), answer) as server, destination(server.url, conflicts="check") as lab:
         error = await attempt(lab, delivery(CONDITIONAL))
@@ -190,7 +190,7 @@ async def test_an_answer_in_chunks_is_read() -> None:
 async def test_another_2xx_or_a_redirect_means_that_something_stands_in_between(answer: bytes) -> None:
     error = await outcome(answer)
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NOT_FHIR
+    assert error.reason is ReasonCode.NOT_FHIR
 
 
 async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
     ):
         error = await outcome(answer, gzip=True)
         assert isinstance(error, DestinationDownError)
-        assert error.reason is Reason.NOT_FHIR
+        assert error.reason is ReasonCode.NOT_FHIR
         assert len(error.answer) == exchange.MAX_KEPT_ANSWER_BYTES
 
 
@@ -213,28 +213,28 @@ async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [
-        (400, RefusedDeliveryError, Reason.REFUSED),
-        (401, DestinationDownError, Reason.NOT_AUTHORIZED),
-        (403, DestinationDownError, Reason.NOT_AUTHORIZED),
-        (404, DestinationDownError, Reason.WRONG_ADDRESS),
-        (405, DestinationDownError, Reason.WRONG_ADDRESS),
-        (408, TransientDeliveryError, Reason.BUSY),
-        (409, TransientDeliveryError, Reason.CONFLICT),
-        (410, RefusedDeliveryError, Reason.REFUSED),
-        (412, RefusedDeliveryError, Reason.AMBIGUOUS_ON_SERVER),
-        (413, RefusedDeliveryError, Reason.REFUSED),
-        (415, RefusedDeliveryError, Reason.REFUSED),
-        (422, RefusedDeliveryError, Reason.REFUSED),
-        (425, TransientDeliveryError, Reason.BUSY),
-        (429, TransientDeliveryError, Reason.BUSY),
-        (500, TransientDeliveryError, Reason.BUSY),
-        (501, TransientDeliveryError, Reason.BUSY),
-        (502, TransientDeliveryError, Reason.BUSY),
-        (503, TransientDeliveryError, Reason.BUSY),
-        (504, TransientDeliveryError, Reason.BUSY),
+        (400, RefusedDeliveryError, ReasonCode.REFUSED),
+        (401, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        (403, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        (404, DestinationDownError, ReasonCode.WRONG_ADDRESS),
+        (405, DestinationDownError, ReasonCode.WRONG_ADDRESS),
+        (408, TransientDeliveryError, ReasonCode.BUSY),
+        (409, TransientDeliveryError, ReasonCode.CONFLICT),
+        (410, RefusedDeliveryError, ReasonCode.REFUSED),
+        (412, RefusedDeliveryError, ReasonCode.AMBIGUOUS_ON_SERVER),
+        (413, RefusedDeliveryError, ReasonCode.REFUSED),
+        (415, RefusedDeliveryError, ReasonCode.REFUSED),
+        (422, RefusedDeliveryError, ReasonCode.REFUSED),
+        (425, TransientDeliveryError, ReasonCode.BUSY),
+        (429, TransientDeliveryError, ReasonCode.BUSY),
+        (500, TransientDeliveryError, ReasonCode.BUSY),
+        (501, TransientDeliveryError, ReasonCode.BUSY),
+        (502, TransientDeliveryError, ReasonCode.BUSY),
+        (503, TransientDeliveryError, ReasonCode.BUSY),
+        (504, TransientDeliveryError, ReasonCode.BUSY),
     ],
 )
-async def test_each_status_has_its_meaning(status: int, kind: type[DeliveryError], reason: Reason) -> None:
+async def test_each_status_has_its_meaning(status: int, kind: type[DeliveryError], reason: ReasonCode) -> None:
     error = await outcome(http(status, OUTCOME))
     assert type(error) is kind
     assert error.reason is reason
@@ -300,7 +300,7 @@ async def test_a_redirect_is_not_followed() -> None:
 async def test_a_broken_or_missing_answer_is_no_answer(script: Script, words: str) -> None:
     error = await outcome(script, timeout=0.3)
     assert type(error) is TransientDeliveryError
-    assert error.reason is Reason.NO_ANSWER
+    assert error.reason is ReasonCode.NO_ANSWER
     assert error.detail in words.split("|")  # a reset may take back what was sent before it
     assert b"PAT-4242" not in "".join(traceback.format_exception(error)).encode()
 
@@ -311,14 +311,14 @@ async def test_nobody_listens() -> None:
         async with destination(f"http://127.0.0.1:{unused.getsockname()[1]}/fhir") as lab:
             with pytest.raises(TransientDeliveryError, match="connection refused") as caught:
                 await lab.deliver(delivery(BODY))
-    assert caught.value.reason is Reason.NO_ANSWER
+    assert caught.value.reason is ReasonCode.NO_ANSWER
 
 
 async def test_a_name_that_does_not_exist() -> None:
     async with destination("http://nowhere.invalid/fhir") as lab:
         with pytest.raises(TransientDeliveryError, match="the host name cannot be resolved") as caught:
             await lab.deliver(delivery(BODY))
-    assert caught.value.reason is Reason.NO_ANSWER
+    assert caught.value.reason is ReasonCode.NO_ANSWER
 
 
 async def test_after_a_reset_the_next_delivery_works() -> None:
@@ -403,7 +403,7 @@ async def test_a_secret_that_is_not_set_is_the_destinations_fault() -> None:
     async with scripted(GOOD) as server, destination(server.url, auth=Auth(bearer=Bearer(Unset("")))) as lab:
         with pytest.raises(DestinationDownError) as caught:
             await lab.deliver(delivery(BODY))
-    assert caught.value.reason is Reason.NOT_AUTHORIZED
+    assert caught.value.reason is ReasonCode.NOT_AUTHORIZED
     assert not server.requests
 
 
@@ -413,7 +413,7 @@ async def test_a_token_that_no_header_can_have_is_the_destinations_fault_not_the
     async with scripted(GOOD) as server, destination(server.url, auth=auth) as lab:
         error = await attempt(lab, delivery(BODY))
     assert isinstance(error, DestinationDownError)  # five attempts of a fault of ours would make a dead letter
-    assert error.reason is Reason.NOT_AUTHORIZED
+    assert error.reason is ReasonCode.NOT_AUTHORIZED
     assert "auth.bearer.token" in error.detail
     assert "tok-tok" not in error.detail
     assert not server.requests
@@ -486,7 +486,7 @@ async def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
 async def test_without_a_client_certificate_nothing_passes(tmp_path: Path) -> None:
     error, requests = await tls_outcome(lambda ours: (True, Tls(ca=ours.ca)), tmp_path)
     assert isinstance(error, TransientDeliveryError)
-    assert error.reason is Reason.NO_ANSWER
+    assert error.reason is ReasonCode.NO_ANSWER
     assert requests == 0
 
 
@@ -495,7 +495,7 @@ async def test_an_authority_that_we_do_not_trust_gets_nothing(tmp_path: Path, tr
     other = Tls(ca=Authority(tmp_path / "other").ca) if trusted == "other" else None
     error, requests = await tls_outcome(lambda ours: (False, other), tmp_path)
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NO_ANSWER
+    assert error.reason is ReasonCode.NO_ANSWER
     assert "certificate is not trusted" in error.detail
     assert requests == 0
 
@@ -510,7 +510,7 @@ async def test_a_server_that_speaks_no_tls() -> None:
     async with server, destination(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/fhir") as lab:
         with pytest.raises(DestinationDownError, match="TLS failed") as caught:
             await lab.deliver(delivery(BODY))
-    assert caught.value.reason is Reason.NO_ANSWER
+    assert caught.value.reason is ReasonCode.NO_ANSWER
 
 
 async def test_tls_before_1_2_is_not_spoken(tmp_path: Path) -> None:
@@ -523,7 +523,7 @@ async def test_tls_before_1_2_is_not_spoken(tmp_path: Path) -> None:
     async with scripted(GOOD, tls=old) as server, destination(server.url, tls=Tls(ca=ours.ca)) as lab:
         error = await attempt(lab, delivery(BODY))
     assert isinstance(error, TransientDeliveryError)
-    assert error.reason is Reason.NO_ANSWER
+    assert error.reason is ReasonCode.NO_ANSWER
     assert not server.requests
 
 
@@ -563,15 +563,15 @@ async def test_a_probe_asks_for_the_capability_statement() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (http(200, b"<html>"), Reason.NOT_FHIR),
-        (http(401), Reason.NOT_AUTHORIZED),
-        (http(404), Reason.WRONG_ADDRESS),
-        (http(400), Reason.WRONG_ADDRESS),
-        (http(503), Reason.BUSY),
-        (RESET, Reason.NO_ANSWER),
+        (http(200, b"<html>"), ReasonCode.NOT_FHIR),
+        (http(401), ReasonCode.NOT_AUTHORIZED),
+        (http(404), ReasonCode.WRONG_ADDRESS),
+        (http(400), ReasonCode.WRONG_ADDRESS),
+        (http(503), ReasonCode.BUSY),
+        (RESET, ReasonCode.NO_ANSWER),
     ],
 )
-async def test_a_failed_probe_says_why(answer: Script, reason: Reason) -> None:
+async def test_a_failed_probe_says_why(answer: Script, reason: ReasonCode) -> None:
     async with scripted(answer) as server, destination(server.url) as lab:
         with pytest.raises(TransientDeliveryError) as caught:
             await lab.probe()

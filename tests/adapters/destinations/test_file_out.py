@@ -20,7 +20,7 @@ from adapters.destinations.file_out import FileOut, file_name, write_batch
 from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.deliveries import Settings, delivery
 
 
@@ -158,7 +158,7 @@ async def test_what_does_not_fit_leaves_no_trace_and_can_come_again(tmp_path: Pa
                 return_exceptions=True,
             )
         assert isinstance(outcomes[0], TransientDeliveryError)
-        assert outcomes[0].reason is Reason.STORAGE
+        assert outcomes[0].reason is ReasonCode.STORAGE
         assert outcomes[1] is None
         assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"fits"]
         await out.deliver(delivery(b"x" * 50_000, message_id=1))
@@ -252,7 +252,7 @@ async def test_a_folder_that_cannot_be_used_is_the_destinations_fault(tmp_path: 
     async with archive(tmp_path / "file" / "archive") as out:
         with pytest.raises(DestinationDownError) as caught:
             await out.deliver(delivery(b"x"))
-        assert caught.value.reason is Reason.STORAGE
+        assert caught.value.reason is ReasonCode.STORAGE
         with pytest.raises(DestinationDownError):
             await out.probe()
 

@@ -6,7 +6,7 @@ from adapters.destinations import http_out
 from adapters.destinations.http_out import HttpOut
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.deliveries import Settings, delivery
 from tests.support.scripted_http import RESET, Script, http, scripted
 
@@ -36,17 +36,17 @@ async def test_any_2xx_is_delivered(method: str, answer: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "reason"),
     [
-        (http(302, b"", "Location: /x"), DestinationDownError, Reason.WRONG_ADDRESS),
-        (http(400), RefusedDeliveryError, Reason.REFUSED),
-        (http(401), DestinationDownError, Reason.NOT_AUTHORIZED),
-        (http(404), DestinationDownError, Reason.WRONG_ADDRESS),
-        (http(409), TransientDeliveryError, Reason.CONFLICT),
-        (http(412), RefusedDeliveryError, Reason.REFUSED),
-        (http(503), TransientDeliveryError, Reason.BUSY),
-        (RESET, TransientDeliveryError, Reason.NO_ANSWER),
+        (http(302, b"", "Location: /x"), DestinationDownError, ReasonCode.WRONG_ADDRESS),
+        (http(400), RefusedDeliveryError, ReasonCode.REFUSED),
+        (http(401), DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        (http(404), DestinationDownError, ReasonCode.WRONG_ADDRESS),
+        (http(409), TransientDeliveryError, ReasonCode.CONFLICT),
+        (http(412), RefusedDeliveryError, ReasonCode.REFUSED),
+        (http(503), TransientDeliveryError, ReasonCode.BUSY),
+        (RESET, TransientDeliveryError, ReasonCode.NO_ANSWER),
     ],
 )
-async def test_everything_else_has_its_meaning(answer: Script, kind: type[DeliveryError], reason: Reason) -> None:
+async def test_everything_else_has_its_meaning(answer: Script, kind: type[DeliveryError], reason: ReasonCode) -> None:
     async with scripted(answer) as server:
         out = await started(Settings(url=server.url))
         with pytest.raises(DeliveryError) as caught:

@@ -12,7 +12,7 @@ from adapters.destinations.mllp_out import MAX_NEGATIVE_ACKS, MllpOut
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import Tls, delivery
 from tests.support.mllp_peer import CLOSE, PAUSE, SILENCE, Answer, MllpPeer, ack, mllp_peer
@@ -65,24 +65,24 @@ async def test_a_matching_acknowledgement_is_delivered_on_one_connection(code: s
 @pytest.mark.parametrize(
     ("answer", "kind", "reason", "limit"),
     [
-        (ack("AE"), TransientDeliveryError, Reason.NEGATIVE_ACK, MAX_NEGATIVE_ACKS),
-        (ack("CE"), TransientDeliveryError, Reason.NEGATIVE_ACK, MAX_NEGATIVE_ACKS),
-        (ack("AR"), RefusedDeliveryError, Reason.REFUSED, None),
-        (ack("CR"), RefusedDeliveryError, Reason.REFUSED, None),
-        (ack("AA", "2"), TransientDeliveryError, Reason.WRONG_ACK, None),
-        (ack("AA", ""), TransientDeliveryError, Reason.WRONG_ACK, None),
-        (ack("AR", "2"), TransientDeliveryError, Reason.WRONG_ACK, None),
-        (ack("OK"), TransientDeliveryError, Reason.WRONG_ACK, None),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", TransientDeliveryError, Reason.WRONG_ACK, None),
-        (b"\x0bgarbage\x1c\r", TransientDeliveryError, Reason.WRONG_ACK, None),
-        (b"\x06", TransientDeliveryError, Reason.WRONG_ACK, None),
-        (b"\x0b\x1c\r", TransientDeliveryError, Reason.WRONG_ACK, None),
-        (CLOSE, TransientDeliveryError, Reason.NO_ANSWER, None),
-        ((ack()[:30], CLOSE), TransientDeliveryError, Reason.NO_ANSWER, None),
+        (ack("AE"), TransientDeliveryError, ReasonCode.NEGATIVE_ACK, MAX_NEGATIVE_ACKS),
+        (ack("CE"), TransientDeliveryError, ReasonCode.NEGATIVE_ACK, MAX_NEGATIVE_ACKS),
+        (ack("AR"), RefusedDeliveryError, ReasonCode.REFUSED, None),
+        (ack("CR"), RefusedDeliveryError, ReasonCode.REFUSED, None),
+        (ack("AA", "2"), TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (ack("AA", ""), TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (ack("AR", "2"), TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (ack("OK"), TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (b"\x0bgarbage\x1c\r", TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (b"\x06", TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (b"\x0b\x1c\r", TransientDeliveryError, ReasonCode.WRONG_ACK, None),
+        (CLOSE, TransientDeliveryError, ReasonCode.NO_ANSWER, None),
+        ((ack()[:30], CLOSE), TransientDeliveryError, ReasonCode.NO_ANSWER, None),
     ],
 )
 async def test_everything_else_has_its_meaning(
-    answer: Answer, kind: type[DeliveryError], reason: Reason, limit: int | None
+    answer: Answer, kind: type[DeliveryError], reason: ReasonCode, limit: int | None
 ) -> None:
     async with mllp_peer(answer, ack()) as peer:
         out = to(peer)
@@ -92,7 +92,7 @@ async def test_everything_else_has_its_meaning(
         assert getattr(error, "limit", None) == limit
         await out.deliver(message("7"))  # and the next message is not harmed
         await out.close()
-    kept = error.reason in (Reason.NEGATIVE_ACK, Reason.REFUSED)
+    kept = error.reason in (ReasonCode.NEGATIVE_ACK, ReasonCode.REFUSED)
     assert peer.connections == (1 if kept else 2)
 
 
@@ -110,12 +110,12 @@ async def test_a_late_answer_is_never_credited_to_the_next_message() -> None:
     async with mllp_peer((PAUSE, ack()), ack("AR")) as peer:
         out = to(peer, timeout=0.1)
         error = await failure(out, message("1"))
-        assert (type(error), error.reason) == (TransientDeliveryError, Reason.NO_ANSWER)
+        assert (type(error), error.reason) == (TransientDeliveryError, ReasonCode.NO_ANSWER)
         peer.go_on.set()  # AA for 1 is written now, to a connection that is gone
         await until(lambda: peer.closed == 1)
         out._timeout_s = 60.0
         error = await failure(out, message("2"))
-        assert error.reason is Reason.REFUSED
+        assert error.reason is ReasonCode.REFUSED
         await out.close()
     assert peer.connections == 2
 
@@ -126,7 +126,7 @@ async def test_a_second_answer_to_the_message_before_is_not_credited() -> None:
         await out.deliver(message("1"))
         peer.go_on.set()
         error = await failure(out, message("2"))
-        assert error.reason is Reason.WRONG_ACK
+        assert error.reason is ReasonCode.WRONG_ACK
         await out.close()
 
 
@@ -136,7 +136,7 @@ async def test_a_second_answer_is_not_credited_to_a_message_with_the_same_contro
         await out.deliver(message("1", "first"))
         peer.go_on.set()
         error = await failure(out, message("1", "second"))  # the counter started again: another message
-        assert error.reason is Reason.REFUSED
+        assert error.reason is ReasonCode.REFUSED
         await out.close()
     assert peer.connections == 2
 
@@ -145,7 +145,7 @@ async def test_crossed_answers_are_not_credited() -> None:
     async with mllp_peer(ack("AA", "2"), ack("AA", "1")) as peer:
         out = to(peer)
         for control_id in ("1", "2"):
-            assert (await failure(out, message(control_id))).reason is Reason.WRONG_ACK
+            assert (await failure(out, message(control_id))).reason is ReasonCode.WRONG_ACK
         await out.close()
 
 
@@ -155,7 +155,7 @@ async def test_a_commit_and_then_an_application_acknowledgement() -> None:
         await out.deliver(message("1"))
         peer.go_on.set()
         await out.deliver(message("2"))
-        assert (await failure(out, message("3"))).reason is Reason.REFUSED
+        assert (await failure(out, message("3"))).reason is ReasonCode.REFUSED
         await out.close()
     assert peer.connections == 1
 
@@ -183,7 +183,7 @@ async def test_an_answer_without_its_last_cr() -> None:
 async def test_half_an_answer_is_no_answer() -> None:
     async with mllp_peer((ack()[:30], SILENCE)) as peer:
         out = to(peer, timeout=0.1)
-        assert (await failure(out, message())).reason is Reason.NO_ANSWER
+        assert (await failure(out, message())).reason is ReasonCode.NO_ANSWER
         await until(lambda: peer.closed == 1)
         await out.close()
 
@@ -191,7 +191,7 @@ async def test_half_an_answer_is_no_answer() -> None:
 async def test_an_endless_answer_takes_bounded_memory() -> None:
     async with mllp_peer((b"\x0b", b"x" * (mllp_out.MAX_ANSWER_BYTES + 100), SILENCE)) as peer:
         out = to(peer)
-        assert (await failure(out, message())).reason is Reason.WRONG_ACK
+        assert (await failure(out, message())).reason is ReasonCode.WRONG_ACK
         await out.close()
 
 
@@ -239,7 +239,7 @@ async def test_a_receiver_that_is_not_there() -> None:
     async with mllp_peer(ack()) as peer:
         out = to(peer)
     error = await failure(out, message())
-    assert (type(error), error.reason) == (TransientDeliveryError, Reason.NO_ANSWER)
+    assert (type(error), error.reason) == (TransientDeliveryError, ReasonCode.NO_ANSWER)
     with pytest.raises(TransientDeliveryError):
         await out.probe()
     await out.close()
@@ -256,26 +256,26 @@ ACKS = [
     ("commit", ("CA", "AE"), LATE),
     ("commit", ("CA", "AR"), LATE),
     ("commit", ("AA", "AE"), LATE),
-    ("commit", ("CE",), Reason.NEGATIVE_ACK),
+    ("commit", ("CE",), ReasonCode.NEGATIVE_ACK),
     ("application", ("AA",), DELIVERED),
     ("application", ("CA", "AA"), DELIVERED),
-    ("application", ("CA", "AE"), Reason.NEGATIVE_ACK),
-    ("application", ("CA", "AR"), Reason.REFUSED),
-    ("application", ("CR",), Reason.REFUSED),
-    ("application", ("CA",), Reason.NO_ANSWER),
+    ("application", ("CA", "AE"), ReasonCode.NEGATIVE_ACK),
+    ("application", ("CA", "AR"), ReasonCode.REFUSED),
+    ("application", ("CR",), ReasonCode.REFUSED),
+    ("application", ("CA",), ReasonCode.NO_ANSWER),
     ("application", ("CA", "AA", "AE"), LATE),
     ("both", ("CA", "AA"), DELIVERED),
-    ("both", ("CA", "AE"), Reason.NEGATIVE_ACK),
-    ("both", ("CA",), Reason.NO_ANSWER),
-    ("both", ("AA",), Reason.WRONG_ACK),
-    ("both", ("AE",), Reason.NEGATIVE_ACK),
+    ("both", ("CA", "AE"), ReasonCode.NEGATIVE_ACK),
+    ("both", ("CA",), ReasonCode.NO_ANSWER),
+    ("both", ("AA",), ReasonCode.WRONG_ACK),
+    ("both", ("AE",), ReasonCode.NEGATIVE_ACK),
 ]
 
 
 @pytest.mark.parametrize("when", ["at once", "idle", "next message"])
 @pytest.mark.parametrize(("setting", "answers", "end"), ACKS)
 async def test_which_answer_counts_is_a_setting_and_a_late_refusal_is_told(
-    setting: str, answers: tuple[str, ...], end: str | Reason, when: str
+    setting: str, answers: tuple[str, ...], end: str | ReasonCode, when: str
 ) -> None:
     first, rest = ack(answers[0]), b"".join(map(ack, answers[1:]))
     waits = end == LATE and when != "at once"
@@ -285,10 +285,10 @@ async def test_which_answer_counts_is_a_setting_and_a_late_refusal_is_told(
         script = (first, rest)
     told: list[LateRefusal] = []
     async with mllp_peer(script, (ack("CA"), ack("AA"))) as peer:
-        out = to(peer, timeout=0.3 if end is Reason.NO_ANSWER else 60.0, ack=setting)
+        out = to(peer, timeout=0.3 if end is ReasonCode.NO_ANSWER else 60.0, ack=setting)
         out.late = told.append
         sent = message("1")
-        if isinstance(end, Reason):
+        if isinstance(end, ReasonCode):
             assert (await failure(out, sent)).reason is end
             out._timeout_s = 60.0
         else:

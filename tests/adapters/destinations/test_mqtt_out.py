@@ -15,7 +15,7 @@ from adapters.destinations import mqtt_out
 from adapters.destinations.mqtt_out import MqttOut, topic_of
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.units import HostPort
 from tests.support.certificates import Authority
 from tests.support.deliveries import Auth, Basic, Secret, Tls, delivery
@@ -120,7 +120,7 @@ async def test_a_large_document_arrives_whole() -> None:
 async def test_without_its_own_puback_nothing_is_delivered(step: Script, version: str) -> None:
     error, peer = await outcome(step, timeout=1.0, version=version)
     assert type(error) is TransientDeliveryError
-    assert (error.reason, error.detail) == (Reason.NO_ANSWER, "no acknowledgement within 1 s")
+    assert (error.reason, error.detail) == (ReasonCode.NO_ANSWER, "no acknowledgement within 1 s")
     assert len(peer.published) == 1
 
 
@@ -146,7 +146,7 @@ async def test_a_broken_connection_fails_what_was_under_way_and_nothing_else() -
             out.deliver(delivery(b"2", id=2)), out.deliver(delivery(b"3", id=3)), return_exceptions=True
         )
         assert [type(error) for error in ended] == [TransientDeliveryError] * 2
-        assert {error.reason for error in ended if isinstance(error, DeliveryError)} == {Reason.NO_ANSWER}
+        assert {error.reason for error in ended if isinstance(error, DeliveryError)} == {ReasonCode.NO_ANSWER}
         await out.deliver(delivery(b"2", id=2, attempt=1))
         await out.deliver(delivery(b"3", id=3, attempt=1))
     assert [sent.payload for sent in peer.acknowledged] == [b"1", b"2", b"3"]
@@ -172,7 +172,7 @@ async def test_a_broker_that_comes_back_is_found_again() -> None:
 async def test_nobody_listens_is_not_delivered() -> None:
     error, _ = await outcome(0x10)
     assert type(error) is TransientDeliveryError
-    assert error.reason is Reason.NO_SUBSCRIBER
+    assert error.reason is ReasonCode.NO_SUBSCRIBER
 
 
 async def test_nobody_listens_is_delivered_where_the_site_says_so() -> None:
@@ -184,15 +184,15 @@ async def test_nobody_listens_is_delivered_where_the_site_says_so() -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "reason"),
     [
-        (0x80, TransientDeliveryError, Reason.BUSY),
-        (0x83, TransientDeliveryError, Reason.BUSY),
-        (0x97, TransientDeliveryError, Reason.BUSY),
-        (0x87, DestinationDownError, Reason.NOT_AUTHORIZED),
-        (0x90, DestinationDownError, Reason.WRONG_ADDRESS),
-        (0x99, RefusedDeliveryError, Reason.REFUSED),
+        (0x80, TransientDeliveryError, ReasonCode.BUSY),
+        (0x83, TransientDeliveryError, ReasonCode.BUSY),
+        (0x97, TransientDeliveryError, ReasonCode.BUSY),
+        (0x87, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        (0x90, DestinationDownError, ReasonCode.WRONG_ADDRESS),
+        (0x99, RefusedDeliveryError, ReasonCode.REFUSED),
     ],
 )
-async def test_reason_codes_of_a_puback(code: int, kind: type[DeliveryError], reason: Reason) -> None:
+async def test_reason_codes_of_a_puback(code: int, kind: type[DeliveryError], reason: ReasonCode) -> None:
     error, peer = await outcome(code)
     assert type(error) is kind
     assert error.reason is reason
@@ -203,13 +203,13 @@ async def test_reason_codes_of_a_puback(code: int, kind: type[DeliveryError], re
 @pytest.mark.parametrize(
     ("code", "kind", "reason"),
     [
-        (0x8E, DestinationDownError, Reason.NO_ANSWER),
-        (0x95, RefusedDeliveryError, Reason.REFUSED),
-        (0x8B, TransientDeliveryError, Reason.NO_ANSWER),
-        (0x00, TransientDeliveryError, Reason.NO_ANSWER),
+        (0x8E, DestinationDownError, ReasonCode.NO_ANSWER),
+        (0x95, RefusedDeliveryError, ReasonCode.REFUSED),
+        (0x8B, TransientDeliveryError, ReasonCode.NO_ANSWER),
+        (0x00, TransientDeliveryError, ReasonCode.NO_ANSWER),
     ],
 )
-async def test_reason_codes_of_a_disconnect(code: int, kind: type[DeliveryError], reason: Reason) -> None:
+async def test_reason_codes_of_a_disconnect(code: int, kind: type[DeliveryError], reason: ReasonCode) -> None:
     error, _ = await outcome(Disconnect(code))
     assert type(error) is kind
     assert error.reason is reason
@@ -218,19 +218,19 @@ async def test_reason_codes_of_a_disconnect(code: int, kind: type[DeliveryError]
 @pytest.mark.parametrize(
     ("version", "code", "kind", "reason"),
     [
-        ("5", 0x86, DestinationDownError, Reason.NOT_AUTHORIZED),
-        ("5", 0x87, DestinationDownError, Reason.NOT_AUTHORIZED),
-        ("5", 0x84, DestinationDownError, Reason.WRONG_ADDRESS),
-        ("5", 0x88, TransientDeliveryError, Reason.BUSY),
-        ("3.1.1", 1, DestinationDownError, Reason.WRONG_ADDRESS),
-        ("3.1.1", 2, DestinationDownError, Reason.NOT_AUTHORIZED),
-        ("3.1.1", 3, TransientDeliveryError, Reason.BUSY),
-        ("3.1.1", 4, DestinationDownError, Reason.NOT_AUTHORIZED),
-        ("3.1.1", 5, DestinationDownError, Reason.NOT_AUTHORIZED),
+        ("5", 0x86, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        ("5", 0x87, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        ("5", 0x84, DestinationDownError, ReasonCode.WRONG_ADDRESS),
+        ("5", 0x88, TransientDeliveryError, ReasonCode.BUSY),
+        ("3.1.1", 1, DestinationDownError, ReasonCode.WRONG_ADDRESS),
+        ("3.1.1", 2, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        ("3.1.1", 3, TransientDeliveryError, ReasonCode.BUSY),
+        ("3.1.1", 4, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
+        ("3.1.1", 5, DestinationDownError, ReasonCode.NOT_AUTHORIZED),
     ],
 )
 async def test_a_broker_that_does_not_accept_us(
-    version: str, code: int, kind: type[DeliveryError], reason: Reason
+    version: str, code: int, kind: type[DeliveryError], reason: ReasonCode
 ) -> None:
     error, peer = await outcome(
         ACK, version=version, broker_connack=code, auth=Auth(basic=Basic("lab", Secret("hunter2")))
@@ -301,13 +301,13 @@ async def test_a_broker_that_is_not_there(unused_tcp_port: int) -> None:
         with pytest.raises(TransientDeliveryError) as caught:
             await out.deliver(delivery(FHIR))
     assert type(caught.value) is TransientDeliveryError
-    assert (caught.value.reason, caught.value.detail) == (Reason.NO_ANSWER, "connection failed: connection refused")
+    assert (caught.value.reason, caught.value.detail) == (ReasonCode.NO_ANSWER, "connection failed: connection refused")
 
 
 async def test_a_broker_that_says_nothing_is_given_up_in_time() -> None:
     error, peer = await outcome(ACK, broker_silent=True, timeout=0.3)
     assert type(error) is TransientDeliveryError
-    assert error.reason is Reason.NO_ANSWER
+    assert error.reason is ReasonCode.NO_ANSWER
     assert len(peer.connects) == 1
 
 
@@ -318,7 +318,7 @@ async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.
     auth = Auth(basic=Basic("lab", ByName("LR_MQTT_PASSWORD")))  # type: ignore[arg-type]  # as in production
     error, peer = await outcome(ACK, auth=auth)
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NOT_AUTHORIZED
+    assert error.reason is ReasonCode.NOT_AUTHORIZED
     assert "${LR_MQTT_PASSWORD} is not set" in error.detail
     assert peer.connects == []
 
@@ -363,7 +363,7 @@ async def test_a_failed_probe_says_why() -> None:
     async with mqtt_peer(ACK, connack=0x86) as peer, destination(peer.port) as out:
         with pytest.raises(DestinationDownError) as caught:
             await out.probe()
-    assert caught.value.reason is Reason.NOT_AUTHORIZED
+    assert caught.value.reason is ReasonCode.NOT_AUTHORIZED
     assert caught.value.detail == (
         "the broker answered the connection with 0x86; check auth, client_id and the rights to the topic"
     )
@@ -394,7 +394,7 @@ async def test_a_broker_that_we_do_not_trust_gets_nothing(tmp_path: Path, truste
         ACK, broker_tls=ours.server_context(), tls=tls, auth=Auth(basic=Basic("lab", Secret("hunter2")))
     )
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NO_ANSWER
+    assert error.reason is ReasonCode.NO_ANSWER
     assert error.detail.startswith("the broker's certificate is not trusted: ")
     assert peer.connects == []
 

@@ -22,7 +22,7 @@ from adapters.destinations.s3_out import S3Out, bucket_address, object_name
 from engine.config.destination import DestinationConfig, S3Destination
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import Secret, Tls, delivery
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Request, Script, http, scripted
@@ -150,7 +150,7 @@ async def test_a_confirmed_put_is_delivered(answer: bytes) -> None:
 async def test_a_200_that_confirms_nothing_is_not(answer: bytes) -> None:
     error = await outcome(answer)
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.WRONG_ADDRESS
+    assert error.reason is ReasonCode.WRONG_ADDRESS
     assert "without the checksum" in error.detail
 
 
@@ -234,27 +234,37 @@ async def test_without_the_setting_a_document_is_one_object() -> None:
 @pytest.mark.parametrize(
     ("script", "kind", "reason", "told"),
     [
-        (refusal(403, "InvalidAccessKeyId"), DestinationDownError, Reason.NOT_AUTHORIZED, "check access_key"),
-        (refusal(403, "SignatureDoesNotMatch"), DestinationDownError, Reason.NOT_AUTHORIZED, "and secret_key"),
-        (refusal(403, "AccessDenied"), DestinationDownError, Reason.NOT_AUTHORIZED, "HTTP 403 AccessDenied; check the"),
-        (refusal(400, "ExpiredToken"), DestinationDownError, Reason.NOT_AUTHORIZED, "ExpiredToken"),
-        (refusal(404, "NoSuchBucket"), DestinationDownError, Reason.WRONG_ADDRESS, "HTTP 404 NoSuchBucket; check endp"),
-        (refusal(301, "PermanentRedirect"), DestinationDownError, Reason.WRONG_ADDRESS, "region"),
-        (refusal(400, "AuthorizationHeaderMalformed"), DestinationDownError, Reason.WRONG_ADDRESS, "region"),
-        (http(405), DestinationDownError, Reason.WRONG_ADDRESS, "HTTP 405; check"),
-        (http(201), DestinationDownError, Reason.WRONG_ADDRESS, "HTTP 201"),
-        (refusal(400, "EntityTooLarge"), RefusedDeliveryError, Reason.REFUSED, "EntityTooLarge"),
-        (http(413), RefusedDeliveryError, Reason.REFUSED, "HTTP 413"),
-        (refusal(400, "BadDigest"), TransientDeliveryError, Reason.BUSY, "BadDigest"),
-        (refusal(400, "RequestTimeout"), TransientDeliveryError, Reason.BUSY, "RequestTimeout"),
-        (refusal(503, "SlowDown", "Retry-After: 7"), TransientDeliveryError, Reason.BUSY, "HTTP 503"),
-        (refusal(409, "OperationAborted"), TransientDeliveryError, Reason.CONFLICT, "HTTP 409"),
-        (RESET, TransientDeliveryError, Reason.NO_ANSWER, ""),
-        (CLOSE, TransientDeliveryError, Reason.NO_ANSWER, ""),
+        (refusal(403, "InvalidAccessKeyId"), DestinationDownError, ReasonCode.NOT_AUTHORIZED, "check access_key"),
+        (refusal(403, "SignatureDoesNotMatch"), DestinationDownError, ReasonCode.NOT_AUTHORIZED, "and secret_key"),
+        (
+            refusal(403, "AccessDenied"),
+            DestinationDownError,
+            ReasonCode.NOT_AUTHORIZED,
+            "HTTP 403 AccessDenied; check the",
+        ),
+        (refusal(400, "ExpiredToken"), DestinationDownError, ReasonCode.NOT_AUTHORIZED, "ExpiredToken"),
+        (
+            refusal(404, "NoSuchBucket"),
+            DestinationDownError,
+            ReasonCode.WRONG_ADDRESS,
+            "HTTP 404 NoSuchBucket; check endp",
+        ),
+        (refusal(301, "PermanentRedirect"), DestinationDownError, ReasonCode.WRONG_ADDRESS, "region"),
+        (refusal(400, "AuthorizationHeaderMalformed"), DestinationDownError, ReasonCode.WRONG_ADDRESS, "region"),
+        (http(405), DestinationDownError, ReasonCode.WRONG_ADDRESS, "HTTP 405; check"),
+        (http(201), DestinationDownError, ReasonCode.WRONG_ADDRESS, "HTTP 201"),
+        (refusal(400, "EntityTooLarge"), RefusedDeliveryError, ReasonCode.REFUSED, "EntityTooLarge"),
+        (http(413), RefusedDeliveryError, ReasonCode.REFUSED, "HTTP 413"),
+        (refusal(400, "BadDigest"), TransientDeliveryError, ReasonCode.BUSY, "BadDigest"),
+        (refusal(400, "RequestTimeout"), TransientDeliveryError, ReasonCode.BUSY, "RequestTimeout"),
+        (refusal(503, "SlowDown", "Retry-After: 7"), TransientDeliveryError, ReasonCode.BUSY, "HTTP 503"),
+        (refusal(409, "OperationAborted"), TransientDeliveryError, ReasonCode.CONFLICT, "HTTP 409"),
+        (RESET, TransientDeliveryError, ReasonCode.NO_ANSWER, ""),
+        (CLOSE, TransientDeliveryError, ReasonCode.NO_ANSWER, ""),
     ],
 )
 async def test_refusals_have_their_meaning(
-    script: Script, kind: type[DeliveryError], reason: Reason, told: str
+    script: Script, kind: type[DeliveryError], reason: ReasonCode, told: str
 ) -> None:
     error = await outcome(script)
     assert type(error) is kind
@@ -265,7 +275,7 @@ async def test_refusals_have_their_meaning(
 async def test_silence_is_no_answer() -> None:
     error = await outcome(SILENCE, timeout=0.2)
     assert type(error) is TransientDeliveryError
-    assert error.reason is Reason.NO_ANSWER
+    assert error.reason is ReasonCode.NO_ANSWER
 
 
 async def test_the_storages_clock_counts() -> None:
@@ -284,14 +294,14 @@ async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.
     monkeypatch.delenv("LR_S3_KEY", raising=False)
     error = await outcome(stored(), secret_key=ByName("LR_S3_KEY"))
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NOT_AUTHORIZED
+    assert error.reason is ReasonCode.NOT_AUTHORIZED
     assert "${LR_S3_KEY} is not set" in error.detail
 
 
 async def test_an_id_of_a_key_that_no_header_can_have_is_the_destinations_fault() -> None:
     error = await outcome(stored(), access_key=Secret("AKIA-OURS\r"))
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NOT_AUTHORIZED
+    assert error.reason is ReasonCode.NOT_AUTHORIZED
     assert "access_key" in error.detail
     assert "AKIA" not in error.detail
 
@@ -322,13 +332,13 @@ async def test_a_probe_puts_nothing(script: list[Script]) -> None:
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ([http(404)], Reason.WRONG_ADDRESS),
-        ([http(301)], Reason.WRONG_ADDRESS),
-        ([http(503)], Reason.BUSY),
-        ([http(403), refusal(403, "SignatureDoesNotMatch")], Reason.NOT_AUTHORIZED),
+        ([http(404)], ReasonCode.WRONG_ADDRESS),
+        ([http(301)], ReasonCode.WRONG_ADDRESS),
+        ([http(503)], ReasonCode.BUSY),
+        ([http(403), refusal(403, "SignatureDoesNotMatch")], ReasonCode.NOT_AUTHORIZED),
     ],
 )
-async def test_a_failed_probe_says_why(script: list[Script], reason: Reason) -> None:
+async def test_a_failed_probe_says_why(script: list[Script], reason: ReasonCode) -> None:
     async with scripted(*script) as server, destination(server.url) as out:
         with pytest.raises(TransientDeliveryError) as caught:
             await out.probe()

@@ -18,7 +18,7 @@ from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from tests.support.filled_journal import (
@@ -119,7 +119,7 @@ async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
     assert (await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["still_dead"] == 1
     trace = site.journal.message(UNMAPPED)
     assert trace is not None
-    assert (trace.message.state, trace.message.reason) == ("dead", Reason.NO_ROUTE.value)
+    assert (trace.message.state, trace.message.reason) == ("dead", ReasonCode.NO_ROUTE.value)
 
 
 @pytest.mark.parametrize("verb", ["dismiss", "retry"])
@@ -130,7 +130,7 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
     monkeypatch.setattr(hold_decisions, "AT_ONCE", 1)
     await site.journal.claim(CHANNEL, DESTINATION, 10)
     (waiting,) = site.journal.deliveries([WAITING])
-    await site.journal.bury(waiting.id, reason=Reason.CONFLICT)
+    await site.journal.bury(waiting.id, reason=ReasonCode.CONFLICT)
     asked = 0
 
     def failing(act: Callable[..., object]) -> Callable[..., object]:
@@ -166,7 +166,7 @@ async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, ver
     act = dismiss_letters if verb == "dismiss" else retry_letters
     counted = await act(site.acts, Selection(all=True), actor="anita", because="known", dry_run=True)
     later = await site.journal.append(Received(channel=CHANNEL, payload=b"later", received_us=0), repeat_window_s=1.0)
-    await site.journal.map_done(later.id, channel=CHANNEL, routes=[], state="dead", reason=Reason.UNREADABLE)
+    await site.journal.map_done(later.id, channel=CHANNEL, routes=[], state="dead", reason=ReasonCode.UNREADABLE)
     assert len(letters(site.journal, Selection(all=True))) == counted["count"] + 1
 
     done = await act(

@@ -20,7 +20,7 @@ from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
@@ -167,7 +167,7 @@ async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Jour
     await journal.map_done(stored.id, routes=[route], state="mapped")
     for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
         if delivery.message_id == stored.id:
-            await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"")
+            await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     looked: list[tuple[str, str, int]] = []
     acts.look_again = lambda *lane: looked.append(lane)
 
@@ -213,7 +213,7 @@ async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journ
     newer = await _newer(journal)
     for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
         if delivery.message_id == newer:
-            await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422", answer=b"")
+            await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     corrected = await edit(acts, UNMAPPED, b"14.3", b"13.3")
     await _map(journal, corrected)
     await _deliver(journal, corrected)
@@ -226,7 +226,7 @@ async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journ
 async def test_a_correction_replaces_what_came_before_its_original(journal: Journal, acts: Acts) -> None:
     """And a correction of a correction stands where the first of them stood."""
     first = await edit(acts, UNMAPPED, b"14.3", b"13.3")
-    await journal.map_done(first, state="dead", reason=Reason.UNMAPPED_CODE)
+    await journal.map_done(first, state="dead", reason=ReasonCode.UNMAPPED_CODE)
     newer = await _newer(journal)
     await _deliver(journal, newer)
     content = payload(UNMAPPED).replace(b"14.3", b"12.3")

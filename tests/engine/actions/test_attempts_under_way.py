@@ -12,7 +12,7 @@ from engine.actions import underway
 from engine.actions.edit import edit_message
 from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from tests.support.plant import Plant, ScriptedDestination, plant
 from tests.support.waiting import until
@@ -27,11 +27,11 @@ async def made(tmp_path: Path) -> AsyncIterator[Plant]:
 
 
 def refused(channel: str, body: str, attempt: int) -> Exception | None:
-    return RefusedDeliveryError(Reason.REFUSED, "422") if body == WRONG else None
+    return RefusedDeliveryError(ReasonCode.REFUSED, "422") if body == WRONG else None
 
 
 def busy(channel: str, body: str, attempt: int) -> Exception | None:
-    return TransientDeliveryError(Reason.BUSY, "503")
+    return TransientDeliveryError(ReasonCode.BUSY, "503")
 
 
 async def one_dead_one_under_way(made: Plant, order: str = "none") -> tuple[Acts, int, ScriptedDestination]:

@@ -11,7 +11,7 @@ from engine.delivery.conditions import Conditions
 from engine.delivery.retry import RetryPolicy
 from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from tests.support.plant import Plant, ScriptedDestination, numbers, plant
 from tests.support.waiting import until
@@ -24,7 +24,7 @@ async def made(tmp_path: Path) -> AsyncIterator[Plant]:
 
 
 def busy(*_: object) -> TransientDeliveryError:
-    return TransientDeliveryError(Reason.BUSY, "503")
+    return TransientDeliveryError(ReasonCode.BUSY, "503")
 
 
 def tries(server: ScriptedDestination) -> int:

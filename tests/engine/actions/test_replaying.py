@@ -16,7 +16,7 @@ from engine.actions.replay_messages import LIVE_FIRST, Run
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from tests.support.journals import queue, running, started
 from tests.support.waiting import until
@@ -97,7 +97,7 @@ async def test_each_end_of_a_delivery_is_counted_for_what_it_is(journal: Journal
     acts = acts_on(journal)
     begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == 5)
-    ends = [None, Reason.SUPERSEDED, Reason.OVERTAKEN, Reason.OVERTAKEN, Reason.REFUSED]
+    ends = [None, ReasonCode.SUPERSEDED, ReasonCode.OVERTAKEN, ReasonCode.OVERTAKEN, ReasonCode.REFUSED]
     for delivery, end in zip(await journal.claim("chem", "fhir", 5), ends, strict=True):
         acts.replays.settled(delivery.id, end)
     assert await acts.replays.wait(begun["act"], 60.0)

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 
 from engine.delivery.breaker import Breaker, BreakerState
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
-NO_ANSWER = TransientDeliveryError(Reason.NO_ANSWER)
-BUSY = TransientDeliveryError(Reason.BUSY)
-CONFLICT = TransientDeliveryError(Reason.CONFLICT, limit=5)
-REFUSED = RefusedDeliveryError(Reason.REFUSED)
-LOGIN = DestinationDownError(Reason.NOT_AUTHORIZED)
+NO_ANSWER = TransientDeliveryError(ReasonCode.NO_ANSWER)
+BUSY = TransientDeliveryError(ReasonCode.BUSY)
+CONFLICT = TransientDeliveryError(ReasonCode.CONFLICT, limit=5)
+REFUSED = RefusedDeliveryError(ReasonCode.REFUSED)
+LOGIN = DestinationDownError(ReasonCode.NOT_AUTHORIZED)
 
 
 def opened(now: float = 100.0) -> Breaker:

@@ -17,7 +17,7 @@ from engine.delivery.breaker import Breaker, BreakerState
 from engine.delivery.retry import RetryPolicy
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations.outbox import claims
@@ -26,15 +26,15 @@ from tests.support.waiting import until
 
 
 def busy() -> TransientDeliveryError:
-    return TransientDeliveryError(Reason.BUSY, "503")
+    return TransientDeliveryError(ReasonCode.BUSY, "503")
 
 
 def silent() -> TransientDeliveryError:
-    return TransientDeliveryError(Reason.NO_ANSWER, "refused")
+    return TransientDeliveryError(ReasonCode.NO_ANSWER, "refused")
 
 
 def refused() -> RefusedDeliveryError:
-    return RefusedDeliveryError(Reason.REFUSED, "422")
+    return RefusedDeliveryError(ReasonCode.REFUSED, "422")
 
 
 @pytest.fixture(autouse=True)
@@ -248,7 +248,7 @@ async def test_a_lane_names_the_delivery_that_was_tried_most_often(made: Plant) 
 
 async def test_what_the_destination_asked_for_is_waited_for(made: Plant) -> None:
     server = await made.destination("server")
-    late = TransientDeliveryError(Reason.BUSY, "429", retry_after=30.0)
+    late = TransientDeliveryError(ReasonCode.BUSY, "429", retry_after=30.0)
     server.script = lambda channel, body, attempt: late if attempt == 0 else None
     made.channel("a", "server")
     await made.send("a", "00001")
@@ -261,7 +261,7 @@ async def test_what_the_destination_asked_for_is_waited_for(made: Plant) -> None
 
 async def test_five_conflicts_in_a_row_are_enough_and_other_failures_do_not_count(made: Plant) -> None:
     server = await made.destination("server", breaker=Breaker(threshold=1000))
-    conflict = TransientDeliveryError(Reason.CONFLICT, "409", limit=5)
+    conflict = TransientDeliveryError(ReasonCode.CONFLICT, "409", limit=5)
     answers: list[Exception] = [conflict, conflict, conflict, busy(), *[conflict] * 5]
     server.script = lambda channel, body, attempt: answers[attempt] if body == "00001" else None
     made.channel("a", "server")
@@ -386,7 +386,7 @@ async def test_a_probe_that_turns_out_to_be_overtaken_is_not_an_answer(made: Pla
     await made.settle()
     (dead, _) = made.views("server")
     assert dead.state == "dead"
-    server.script = lambda channel, body, attempt: DestinationDownError(Reason.NOT_AUTHORIZED, "401")
+    server.script = lambda channel, body, attempt: DestinationDownError(ReasonCode.NOT_AUTHORIZED, "401")
     await made.send("a", "00003|other")
     await made.settle()
     breaker = made.workers["server"].breaker

@@ -11,7 +11,7 @@ from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
 from engine.delivery.retry import RetryPolicy
 from engine.model.errors import DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.plant import Plant, ScriptedDestination, numbers, plant
 
 HOUR_US = 3_600_000_000
@@ -24,7 +24,7 @@ async def made(tmp_path: Path) -> AsyncIterator[Plant]:
 
 
 def down(*_: object) -> Exception:
-    return TransientDeliveryError(Reason.NO_ANSWER, "refused")
+    return TransientDeliveryError(ReasonCode.NO_ANSWER, "refused")
 
 
 class Hours(DowntimeCalendar):
@@ -125,7 +125,7 @@ async def test_negative_acknowledgements_count_from_the_end_of_the_window_on(mad
         breaker=Breaker(threshold=1_000_000),
         downtime=Hours(made, 0, 2),
     )
-    server.script = lambda *_: TransientDeliveryError(Reason.NEGATIVE_ACK, "answered AE", limit=5)
+    server.script = lambda *_: TransientDeliveryError(ReasonCode.NEGATIVE_ACK, "answered AE", limit=5)
     made.channel("a", "server")
     await made.send("a", *numbers(3))
     await made.settle()
@@ -147,7 +147,7 @@ async def test_negative_acknowledgements_count_from_the_end_of_the_window_on(mad
 async def test_what_the_receiver_says_it_did_not_take_is_waited_for_in_no_window(made: Plant) -> None:
     """With `order: none` an older result waits for a newer one that the server may have; this one it does not."""
     server = await made.destination("server", breaker=Breaker(threshold=1_000_000), downtime=Hours(made, 0, 2))
-    refusal = TransientDeliveryError(Reason.NEGATIVE_ACK, "answered AE", limit=5)
+    refusal = TransientDeliveryError(ReasonCode.NEGATIVE_ACK, "answered AE", limit=5)
     server.script = lambda _, body, attempt: refusal if body.startswith("2") or not attempt else None
     made.channel("a", "server", order="none")
     await made.send("a", "1|report", "2|report")
@@ -178,7 +178,7 @@ async def test_what_waits_goes_out_soon_after_the_window(made: Plant) -> None:
 
 async def test_a_destination_that_answers_when_to_come_back_is_obeyed(made: Plant) -> None:
     server = await made.destination("server", breaker=Breaker(threshold=1_000_000), downtime=Hours(made, 0, 0.1))
-    server.script = lambda *_: TransientDeliveryError(Reason.BUSY, "503", retry_after=1800.0)
+    server.script = lambda *_: TransientDeliveryError(ReasonCode.BUSY, "503", retry_after=1800.0)
     made.channel("a", "server")
     await made.send("a", "00001")
     await made.settle()
@@ -189,7 +189,7 @@ async def test_a_destination_that_answers_when_to_come_back_is_obeyed(made: Plan
 async def test_a_refused_login_is_no_less_expected(made: Plant, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "labrelay")
     server = await made.destination("server", downtime=Hours(made, 0, 1))
-    server.script = lambda *_: DestinationDownError(Reason.NOT_AUTHORIZED, "401")
+    server.script = lambda *_: DestinationDownError(ReasonCode.NOT_AUTHORIZED, "401")
     made.channel("a", "server")
     await made.send("a", *numbers(2))
     await made.advance(600.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.delivery.lane import AWAITED_ATTEMPTS, LOOK_AHEAD, Lane
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
 
@@ -214,16 +214,16 @@ def test_what_was_tried_once_may_come_too_late_only_where_others_overtake() -> N
     ("tried", "heard", "waits"),
     [
         ({"maybe_delivered": True}, [], True),
-        ({"attempt": 1}, [Reason.NO_ANSWER], True),  # the server may have taken it before the line broke
-        ({"attempt": 2}, [Reason.BUSY, Reason.CONFLICT], True),
-        ({"attempt": 2}, [Reason.CONFLICT, Reason.NEGATIVE_ACK], False),
-        ({"attempt": 1}, [Reason.NOT_AUTHORIZED], False),
+        ({"attempt": 1}, [ReasonCode.NO_ANSWER], True),  # the server may have taken it before the line broke
+        ({"attempt": 2}, [ReasonCode.BUSY, ReasonCode.CONFLICT], True),
+        ({"attempt": 2}, [ReasonCode.CONFLICT, ReasonCode.NEGATIVE_ACK], False),
+        ({"attempt": 1}, [ReasonCode.NOT_AUTHORIZED], False),
         ({"attempt": 1}, [], True),  # by an earlier process
         ({}, [], False),
     ],
 )
 def test_an_older_result_waits_for_a_newer_one_that_the_server_may_have(
-    newest_first: bool, tried: dict[str, Any], heard: list[Reason], waits: bool
+    newest_first: bool, tried: dict[str, Any], heard: list[ReasonCode], waits: bool
 ) -> None:
     """The answer to the newer one was lost. Sent now, the older one would take its place until the next attempt."""
     older, other, newer = delivery(1, A), delivery(2, B), delivery(3, A, **tried)
@@ -255,7 +255,7 @@ def test_after_many_attempts_it_is_asked_whether_an_older_one_has_to_wait(newest
     made.take_due(9.0)
     assert made.may_be_there_before(delivery(1, A)) == {3: 0.0}
     for _ in range(AWAITED_ATTEMPTS):
-        made.failed(newer, Reason.NEGATIVE_ACK, 1)
+        made.failed(newer, ReasonCode.NEGATIVE_ACK, 1)
     assert made.may_be_there_before(delivery(1, A)) == {}
     made.forget(3)
     assert (made.row, made.heard) == ({}, {})

@@ -10,7 +10,7 @@ import pytest
 from engine.mapping import Program
 from engine.mapping.functions import FUNCTIONS
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
 OBSERVATIONS = """
@@ -152,7 +152,7 @@ def test_every_result_is_accounted_for(program: Program) -> None:
     dropped = apply(program, HL7.replace("COL^Color", "SKIP^Color"))
     assert dropped.mapped.counts == {"results_in": 2, "observations": 1, "dropped": 1}
     fault = dead(program, HL7.replace("|ST|COL", "|CE|COL"))
-    assert fault.reason is Reason.COUNT_MISMATCH
+    assert fault.reason is ReasonCode.COUNT_MISMATCH
     assert "for 1 of them" in fault.detail
 
 
@@ -161,29 +161,29 @@ def test_controls_are_counted_and_no_result(program: Program) -> None:
     mixed = apply(program, HL7 + control)
     assert mixed.mapped.counts == {"results_in": 3, "observations": 2, "qc": 1}
     only = apply(program, HL7.replace("CBC^Blood count", "QC^Control"))
-    assert (only.mapped.filtered, only.mapped.documents) == (Reason.QUALITY_CONTROL, ())
+    assert (only.mapped.filtered, only.mapped.documents) == (ReasonCode.QUALITY_CONTROL, ())
     assert only.mapped.counts["qc"] == 2
 
 
 def test_a_message_of_training_or_debugging_does_not_pass(program: Program) -> None:
     training = HL7.replace("|M1|P|", "|M1|T|")
     fault = dead(program, training)
-    assert (fault.reason, fault.place) == (Reason.NOT_PRODUCTION, "MSH-11")
+    assert (fault.reason, fault.place) == (ReasonCode.NOT_PRODUCTION, "MSH-11")
     assert apply(program, training, {"processing_ids": ["T"]}).mapped.documents
     control = apply(program, HL7.replace("|M1|P|", "|M1|Q|"))
-    assert control.mapped.filtered is Reason.QUALITY_CONTROL
+    assert control.mapped.filtered is ReasonCode.QUALITY_CONTROL
 
 
 def test_rules_may_warn_and_make_a_message_dead(program: Program) -> None:
     assert apply(program, HL7.replace("yellow", "ODD")).warnings == ["ODD"]
     fault = dead(program, HL7.replace("yellow", "BAD"))
-    assert (fault.reason, fault.place) == (Reason.BAD_VALUE, "OBX[2]")
+    assert (fault.reason, fault.place) == (ReasonCode.BAD_VALUE, "OBX[2]")
     assert fault.detail.startswith("an old analyzer's fault (m.yaml:")
 
 
 def test_a_required_element_without_a_value_is_dead_and_never_a_broken_resource(program: Program) -> None:
     fault = dead(program, HL7.replace("||||||F\nNTE", "||||||\nNTE"))
-    assert (fault.reason, fault.place) == (Reason.REQUIRED_ABSENT, "OBX[2]")
+    assert (fault.reason, fault.place) == (ReasonCode.REQUIRED_ABSENT, "OBX[2]")
     assert "Observation.status" in fault.detail
 
 
@@ -191,19 +191,19 @@ def test_segments_that_no_rule_reads_are_told_once(program: Program, workshop: W
     message = HL7 + "SPM|1|S1\nZXX|1\n"
     assert apply(program, message).warnings == ["UNREAD_SEGMENT"]
     assert apply(program, message, {"unread_segment": "ignore"}).warnings == []
-    assert dead(program, message, settings={"unread_segment": "dead"}).reason is Reason.UNREAD_SEGMENT
+    assert dead(program, message, settings={"unread_segment": "dead"}).reason is ReasonCode.UNREAD_SEGMENT
 
 
 def test_no_patient_is_allowed_unless_the_channel_says_otherwise(program: Program) -> None:
     nobody = HL7.replace("4711^^^HOSP^MR", "")
     assert apply(program, nobody).mapped.documents
-    assert dead(program, nobody, settings={"no_patient": "dead"}).reason is Reason.NO_PATIENT
+    assert dead(program, nobody, settings={"no_patient": "dead"}).reason is ReasonCode.NO_PATIENT
 
 
 def test_a_structure_that_the_mapping_does_not_read_is_no_route(program: Program) -> None:
     fault = dead(program, HL7.replace("ORU^R01", "ORM^O01"))
-    assert fault.reason is Reason.NO_ROUTE
-    assert dead(program, ASTM).reason is Reason.NO_ROUTE
+    assert fault.reason is ReasonCode.NO_ROUTE
+    assert dead(program, ASTM).reason is ReasonCode.NO_ROUTE
 
 
 def test_control_characters_never_reach_the_json(program: Program) -> None:
@@ -246,7 +246,7 @@ def test_a_fault_of_ours_names_the_rule_and_no_content(workshop: Workshop, monke
     program = workshop.steps(OBSERVATIONS)
     with pytest.raises(ContentError) as caught:
         program.apply(parse(HL7), context())
-    assert caught.value.reason is Reason.MAPPING_FAULT
+    assert caught.value.reason is ReasonCode.MAPPING_FAULT
     lines = (workshop.folder / "m.yaml").read_text().splitlines()
     rule = next(number for number, line in enumerate(lines, 1) if "xpn(" in line)
     assert caught.value.detail == f"ZeroDivisionError in rule m.yaml:{rule}"

@@ -10,7 +10,7 @@ from engine.mapping.tables import Table
 from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds, ucum_problem
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Parsed, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import HL7, Workshop, apply, context, parse
 
 HEAD = "code,unit_in,device,loinc,display,type,unit,ucum,factor,offset,digits\n"
@@ -139,7 +139,7 @@ def test_another_units_factor_is_never_applied(workshop: Workshop) -> None:
     message = HL7.replace("|g/dL|", "|mmol/L|")
     with pytest.raises(ContentError) as caught:
         program.apply(*parse_and_context(message))
-    assert (caught.value.reason, caught.value.place) == (Reason.UNMAPPED_UNIT, "OBX[1]")
+    assert (caught.value.reason, caught.value.place) == (ReasonCode.UNMAPPED_UNIT, "OBX[1]")
     made = apply(program, message, {"on_missing_unit": "local"})
     assert made.all("Observation")[0]["valueQuantity"] == {"value": "14.8", "unit": "mmol/L"}
     assert made.mapped.unmapped == (Unmapped("analytes", "HGB", "mmol/L", "Hemoglobin"),)
@@ -149,7 +149,7 @@ def test_a_number_without_its_unit_does_not_pass_and_a_word_does(workshop: Works
     program = workshop.steps(STEPS, tables=use())
     with pytest.raises(ContentError) as caught:
         program.apply(*parse_and_context(HL7.replace("|g/dL|", "||")))
-    assert caught.value.reason is Reason.UNMAPPED_UNIT
+    assert caught.value.reason is ReasonCode.UNMAPPED_UNIT
     made = apply(program, HL7.replace("|g/dL|", "||").replace("|14.8|", "|-----|"))
     assert [coding["code"] for coding in made.all("Observation")[0]["code"]["coding"]] == ["718-7", "HGB"]
 
@@ -162,7 +162,7 @@ def test_a_code_that_is_missing_passes_is_dead_or_is_dropped(workshop: Workshop)
 
     with pytest.raises(ContentError) as caught:
         workshop.steps(STEPS, tables=use(", on_missing: dead")).apply(*parse_and_context(message))
-    assert caught.value.reason is Reason.UNMAPPED_CODE
+    assert caught.value.reason is ReasonCode.UNMAPPED_CODE
 
     program = workshop.steps(STEPS, tables=use(", on_missing: drop"))
     made = apply(program, message)
@@ -170,7 +170,7 @@ def test_a_code_that_is_missing_passes_is_dead_or_is_dropped(workshop: Workshop)
     assert made.mapped.counts == {"results_in": 2, "observations": 1, "dropped": 1}
     with pytest.raises(ContentError) as caught:  # never the last one of a report
         program.apply(*parse_and_context(message.replace("COL^", "ABC^")))
-    assert caught.value.reason is Reason.UNMAPPED_CODE
+    assert caught.value.reason is ReasonCode.UNMAPPED_CODE
 
 
 def test_a_channel_brings_its_own_table(workshop: Workshop) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import HEAD, HL7, Workshop, apply, context, parse
 
 COMPOSITION = """\
@@ -86,7 +86,7 @@ def test_a_document_without_its_time_has_that_of_receipt_or_is_dead(workshop: Wo
     assert apply(program, untimed).document["timestamp"] == "2026-03-01T04:50:00.000+00:00"
     with pytest.raises(ContentError) as caught:
         program.apply(parse(untimed), context(received_at=None))
-    assert caught.value.reason is Reason.REQUIRED_ABSENT
+    assert caught.value.reason is ReasonCode.REQUIRED_ABSENT
     assert "Bundle.timestamp" in str(caught.value)
 
 
@@ -96,7 +96,7 @@ def test_a_document_without_a_composition_is_dead(workshop: Workshop) -> None:
     )
     with pytest.raises(ContentError) as caught:
         program.apply(parse(HL7), context())
-    assert caught.value.reason is Reason.REQUIRED_ABSENT
+    assert caught.value.reason is ReasonCode.REQUIRED_ABSENT
 
 
 def test_an_envelope_of_anything_else_and_profiles_that_are_none_are_refused(workshop: Workshop) -> None:

@@ -14,7 +14,7 @@ from engine.mapping import Program, load
 from engine.mapping.inputs import Mapper, messages_in
 from engine.model.errors import ContentError
 from engine.model.message import Mapped, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
 MESSAGES = 250
@@ -88,7 +88,7 @@ def outcome(programs: list[Program], message: str, results: int) -> str:
     program = next(one for one in programs if parsed.structure in one.structures)
     mapped = applied(program, parsed)
     if isinstance(mapped, ContentError):
-        assert mapped.reason not in (Reason.MAPPING_FAULT, Reason.COUNT_MISMATCH), f"{mapped}\n{message}"
+        assert mapped.reason not in (ReasonCode.MAPPING_FAULT, ReasonCode.COUNT_MISMATCH), f"{mapped}\n{message}"
         return "dead"
     counts = dict(mapped.counts)
     assert counts.pop("results_in") == results, message
@@ -154,7 +154,7 @@ def test_a_mapping_that_forgets_a_result_makes_the_message_dead(tmp_path: Path, 
     program = Workshop(tmp_path).steps(ORDERS + rest)
     with pytest.raises(ContentError) as caught:
         program.apply(parse(HL7), context())
-    assert caught.value.reason is Reason.COUNT_MISMATCH
+    assert caught.value.reason is ReasonCode.COUNT_MISMATCH
 
 
 def test_results_that_a_loop_over_records_skips_make_the_message_dead(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_results_that_a_loop_over_records_skips_make_the_message_dead(tmp_path: 
     program = Workshop(tmp_path).steps(steps, message_format="astm/E1394")
     with pytest.raises(ContentError) as caught:
         program.apply(parse(ASTM), context())
-    assert caught.value.reason is Reason.COUNT_MISMATCH
+    assert caught.value.reason is ReasonCode.COUNT_MISMATCH
 
 
 @pytest.mark.parametrize("name", ["results_in", "observations", "dropped", "attached"])

@@ -16,7 +16,7 @@ from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES
 from engine.mapping.run import Run
 from engine.mapping.tables import Row
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HL7, run_of
 
 V2 = "http://terminology.hl7.org/CodeSystem/v2-"
@@ -559,7 +559,7 @@ def test_quantity_with_a_row_is_converted_and_named() -> None:
     }
     with pytest.raises(ContentError) as caught:
         quantity("14.8", row.without_unit())
-    assert caught.value.reason is Reason.UNMAPPED_UNIT
+    assert caught.value.reason is ReasonCode.UNMAPPED_UNIT
 
 
 def test_a_row_adds_its_offset_after_its_factor() -> None:
@@ -820,7 +820,7 @@ def test_an_abha_number_is_known_by_its_system_too_and_whoever_has_none_has_none
 def test_an_abha_number_or_address_that_is_none_goes_nowhere(raw: str) -> None:
     with pytest.raises(ContentError) as caught:
         call("abha_ids", [call("cx", raw)], ABHA)
-    assert caught.value.reason is Reason.BAD_VALUE
+    assert caught.value.reason is ReasonCode.BAD_VALUE
 
 
 def test_codes_of_two_systems_have_their_own_versions_and_words() -> None:
@@ -1011,10 +1011,10 @@ def test_codes_outside_a_table() -> None:
     assert miss("0078", CODE_MAPS["0078"], "*", run) == {"text": "*"}
     assert miss("0203", CODE_MAPS["0203"], "PT", run)["coding"][0]["code"] == "PT"
     for table, code, reason in (
-        ("0085", "Q", Reason.UNMAPPED_STATUS),
-        ("0123", "Y", Reason.BAD_STATUS),
-        ("0123", "Q", Reason.UNMAPPED_STATUS),
-        ("astm-status", "N", Reason.UNMAPPED_STATUS),
+        ("0085", "Q", ReasonCode.UNMAPPED_STATUS),
+        ("0123", "Y", ReasonCode.BAD_STATUS),
+        ("0123", "Q", ReasonCode.UNMAPPED_STATUS),
+        ("astm-status", "N", ReasonCode.UNMAPPED_STATUS),
     ):
         with pytest.raises(ContentError) as caught:
             miss(table, CODE_MAPS[table], code, run)

@@ -12,7 +12,7 @@ from engine.mapping.functions import people
 from engine.mapping.functions.code_maps import CODE_MAPS, miss
 from engine.mapping.functions.systems import hd
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import run_of
 
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
@@ -144,18 +144,18 @@ def test_an_unknown_code_is_told_and_never_guessed(table: str, code: str, value:
 @pytest.mark.parametrize(
     ("table", "code", "reason"),
     [
-        ("0085", "Q", Reason.UNMAPPED_STATUS),
-        ("0123", "Q", Reason.UNMAPPED_STATUS),
-        ("0123", "Y", Reason.BAD_STATUS),
-        ("0123", "Z", Reason.BAD_STATUS),
-        ("0123-observation", "Y", Reason.BAD_STATUS),
-        ("astm-status", "N", Reason.UNMAPPED_STATUS),
-        ("astm-status", "Q", Reason.UNMAPPED_STATUS),
-        ("astm-report-status", "Y", Reason.BAD_STATUS),
-        ("astm-report-status", "?", Reason.UNMAPPED_STATUS),
+        ("0085", "Q", ReasonCode.UNMAPPED_STATUS),
+        ("0123", "Q", ReasonCode.UNMAPPED_STATUS),
+        ("0123", "Y", ReasonCode.BAD_STATUS),
+        ("0123", "Z", ReasonCode.BAD_STATUS),
+        ("0123-observation", "Y", ReasonCode.BAD_STATUS),
+        ("astm-status", "N", ReasonCode.UNMAPPED_STATUS),
+        ("astm-status", "Q", ReasonCode.UNMAPPED_STATUS),
+        ("astm-report-status", "Y", ReasonCode.BAD_STATUS),
+        ("astm-report-status", "?", ReasonCode.UNMAPPED_STATUS),
     ],
 )
-def test_an_unknown_status_keeps_the_message_back(table: str, code: str, reason: Reason) -> None:
+def test_an_unknown_status_keeps_the_message_back(table: str, code: str, reason: ReasonCode) -> None:
     with pytest.raises(ContentError) as caught:
         of(table, code)
     assert caught.value.reason is reason

@@ -16,7 +16,7 @@ from engine.mapping.hold_rules.rules import Holding, compile_holding
 from engine.mapping.hold_rules.values import Bound, arithmetic, both, compare, either, negated
 from engine.model.errors import ConfigError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held
 from engine.model.results import Result, from_json, results_of, to_json
 from tests.support.mapping_texts import HL7
@@ -89,7 +89,7 @@ def outcome(text: str, *observations: dict[str, Any], **more: Any) -> str:
     found = ask(text, *observations, **more)
     if found is None:
         return "no"
-    return {Reason.HELD_BY_RULE: "held", Reason.HOLD_UNDECIDED: "undecided"}[found.reason]
+    return {ReasonCode.HELD_BY_RULE: "held", ReasonCode.HOLD_UNDECIDED: "undecided"}[found.reason]
 
 
 WORDS = observation(None, valueString="clotted")
@@ -187,7 +187,7 @@ def test_a_rule_about_the_message_alone_holds_a_document_without_results() -> No
     holding = rules("=PID-8 == 'F'", "=value > 1")
     found = holding.about(holding.facts(MESSAGE, bundle())).decide(Known(), 0)
 
-    assert found == Held(reason=Reason.HELD_BY_RULE, text="PID-8 == 'F'")
+    assert found == Held(reason=ReasonCode.HELD_BY_RULE, text="PID-8 == 'F'")
 
 
 def test_panels_are_no_results_and_components_are() -> None:
@@ -216,7 +216,7 @@ def test_a_change_against_the_earlier_value() -> None:
 def test_without_an_earlier_value_nothing_is_fine_by_itself() -> None:
     found = ask("=code == '718-7' and abs(delta('7d')) > 2")
     assert found is not None
-    assert found.reason is Reason.HOLD_UNDECIDED
+    assert found.reason is ReasonCode.HOLD_UNDECIDED
     assert (
         "delta('7d'): no earlier value of this patient with this code and unit in that time (718-7, HGB)" in found.text
     )
@@ -386,11 +386,11 @@ def test_what_cannot_be_read_is_held() -> None:
     for body in (b"MSH|no bundle", b"[]", b'{"resourceType":"Bundle","entry":[{}]}', b"\xff"):
         found = holding.about(holding.facts(MESSAGE, body)).decide(Known(), 0)
         assert found is not None
-        assert found.reason is Reason.HOLD_FAULT
+        assert found.reason is ReasonCode.HOLD_FAULT
     for facts in (b"", b"{", b'{"results": [[1]]}'):
         found = holding.about(facts).decide(Known(), 0)
         assert found is not None
-        assert found.reason is Reason.HOLD_FAULT
+        assert found.reason is ReasonCode.HOLD_FAULT
 
 
 def test_a_rule_that_fails_holds_and_says_where_and_never_what() -> None:
@@ -399,13 +399,15 @@ def test_a_rule_that_fails_holds_and_says_where_and_never_what() -> None:
             raise RuntimeError("Canary")
 
     found = ask("=delta('1d') > 1", past=Broken())
-    assert found == Held(reason=Reason.HOLD_FAULT, text="RuntimeError in the rule channels/lab.yaml:7", remember=True)
+    assert found == Held(
+        reason=ReasonCode.HOLD_FAULT, text="RuntimeError in the rule channels/lab.yaml:7", remember=True
+    )
 
 
 def test_a_document_of_very_many_results_is_for_a_person() -> None:
     found = ask("=value > 100", *[observation()] * 5001)
     assert found is not None
-    assert found.reason is Reason.HOLD_UNDECIDED
+    assert found.reason is ReasonCode.HOLD_UNDECIDED
 
 
 # -- values ----------------------------------------------------------------------------------------------------------

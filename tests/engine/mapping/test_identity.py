@@ -8,7 +8,7 @@ import pytest
 
 from engine.model.errors import ContentError
 from engine.model.persons.record import Name, Person
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import HL7, Made, Workshop, apply, context, parse
 
 STEPS = """
@@ -272,7 +272,7 @@ def test_reports_of_the_journals_memory(made: Maker) -> None:
 def test_a_key_that_is_absent_is_dead(made: Maker) -> None:
     with pytest.raises(ContentError) as caught:
         made.program.apply(parse(HL7.replace("HGB^Hemoglobin^L", "^Hemoglobin^L")), context())
-    assert (caught.value.reason, caught.value.place) == (Reason.NO_IDENTITY, "OBX[1]")
+    assert (caught.value.reason, caught.value.place) == (ReasonCode.NO_IDENTITY, "OBX[1]")
 
 
 def test_no_identifier_of_a_patient_stands_in_clear_text_in_an_id(made: Maker) -> None:
@@ -322,5 +322,5 @@ def test_one_patient_number_for_two_persons_in_one_message_is_dead(made: Maker) 
     _, other = HL7.replace("Doe^Jane^Q||19800412", "Roe^Ann||19910530").replace("F1", "F2").split("\n", 1)
     with pytest.raises(ContentError) as caught:
         made(HL7 + other)
-    assert caught.value.reason is Reason.IDENTITY_CONFLICT
+    assert caught.value.reason is ReasonCode.IDENTITY_CONFLICT
     assert len(made(HL7 + other.replace("Roe^Ann||19910530", "Roe^Jane||19800412")).all("DiagnosticReport")) == 2

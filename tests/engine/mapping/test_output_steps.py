@@ -23,7 +23,7 @@ from engine.mapping.outputs.csv_lines import lines
 from engine.mapping.targets import CsvForm
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Mapped, Report
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HL7, Workshop, context, parse, run_of
 
 
@@ -211,14 +211,14 @@ def test_a_result_that_becomes_nothing_makes_the_message_dead(workshop: Workshop
     )
     with pytest.raises(ContentError) as caught:
         made.apply(parse(ASTM), context())
-    assert caught.value.reason is Reason.COUNT_MISMATCH
+    assert caught.value.reason is ReasonCode.COUNT_MISMATCH
 
 
 def test_a_field_that_the_standard_requires_and_that_is_empty_makes_the_message_dead(workshop: Workshop) -> None:
     made = program(workshop, "hl7v2/ORU_R01", results("{2: NM, 3: {1: =R-3.9}, 5: =R-4, 11: F}"))
     with pytest.raises(ContentError) as caught:
         made.apply(parse(ASTM), context())
-    assert caught.value.reason is Reason.REQUIRED_ABSENT
+    assert caught.value.reason is ReasonCode.REQUIRED_ABSENT
     assert "OBX[1]-3" in caught.value.detail
 
 
@@ -277,7 +277,7 @@ def test_a_group_may_be_dropped_or_filtered_as_with_fhir(workshop: Workshop) -> 
     """
     made = program(workshop, "csv", steps)
     assert mapped(made).counts == {"results_in": 2, "observations": 1, "dropped": 1}
-    assert mapped(made, ASTM.replace("|S77|", "|QC|")).filtered is Reason.QUALITY_CONTROL
+    assert mapped(made, ASTM.replace("|S77|", "|QC|")).filtered is ReasonCode.QUALITY_CONTROL
 
 
 def test_cases_fragments_and_lets_work_in_fields(workshop: Workshop) -> None:
@@ -445,7 +445,7 @@ def test_a_code_that_the_table_lacks_drops_its_result_and_never_the_last_one(wor
     assert [one.code for one in found.unmapped] == ["RBC"]
     with pytest.raises(ContentError) as caught:
         made.apply(parse(ASTM.replace("WBC", "XXX")), context())
-    assert caught.value.reason is Reason.UNMAPPED_CODE
+    assert caught.value.reason is ReasonCode.UNMAPPED_CODE
 
 
 def test_policies_hold_for_every_output(workshop: Workshop) -> None:
@@ -461,10 +461,10 @@ def test_policies_hold_for_every_output(workshop: Workshop) -> None:
     made = program(workshop, "hl7v2/ORU_R01", steps, head=head)
     with pytest.raises(ContentError) as caught:
         made.apply(parse(ASTM.replace("C|1|I|clots|G\n", "")), context())
-    assert caught.value.reason is Reason.NO_PATIENT
+    assert caught.value.reason is ReasonCode.NO_PATIENT
     with pytest.raises(ContentError) as caught:
         made.apply(parse(ASTM.replace("L|1|N", "M|1|x\nL|1|N")), context())
-    assert caught.value.reason is Reason.UNREAD_SEGMENT
+    assert caught.value.reason is ReasonCode.UNREAD_SEGMENT
 
 
 def test_nobodys_result_is_never_written_behind_the_pid_of_another_patient(workshop: Workshop) -> None:
@@ -486,7 +486,7 @@ def test_nobodys_result_is_never_written_behind_the_pid_of_another_patient(works
     nobody = "P|2\nO|1|S78\nR|1|^^^^WBC|1\n"
     with pytest.raises(ContentError) as caught:
         made.apply(parse(ASTM.replace("L|1|N", nobody + "L|1|N")), context())
-    assert caught.value.reason is Reason.NO_PATIENT
+    assert caught.value.reason is ReasonCode.NO_PATIENT
     first = ASTM.replace("P|1||4711", f"{nobody}P|1||4711")  # before it, nothing can be taken for another's
     assert [line[:6] for line in segments(made, first)][:3] == ["OBR|1|", "OBX|1|", "PID|1|"]
 
@@ -499,7 +499,7 @@ def test_a_result_is_never_written_behind_the_obr_of_another_order(workshop: Wor
     assert len(segments(made)) == 3
     with pytest.raises(ContentError) as caught:
         made.apply(parse(ASTM.replace("L|1|N", "O|2|S78\nR|1|^^^^WBC|1\nL|1|N")), context())
-    assert caught.value.reason is Reason.NO_IDENTITY
+    assert caught.value.reason is ReasonCode.NO_IDENTITY
 
 
 def test_an_order_number_and_its_patient_are_remembered(workshop: Workshop) -> None:
@@ -532,7 +532,7 @@ def test_an_order_number_and_its_patient_are_remembered(workshop: Workshop) -> N
     two = ASTM.replace("L|1|N", "P|2||4799||Roe^Rob||19700101|M\nO|1|S77\nR|1|^^^^WBC|1\nL|1|N")
     with pytest.raises(ContentError) as caught:
         made.apply(parse(two), context(specimen_ids="unique"))
-    assert caught.value.reason is Reason.IDENTITY_CONFLICT
+    assert caught.value.reason is ReasonCode.IDENTITY_CONFLICT
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from engine.mapping.table_files import read_tables
 from engine.mapping.tables import Table
 from engine.model.errors import ContentError
 from engine.model.message import Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.mapping_texts import ASTM, HEAD, HL7, Workshop, apply, context, parse
 
 COLUMNS = "code,unit_in,loinc,type,unit,factor,note\n"
@@ -145,7 +145,7 @@ def test_a_code_of_another_device_is_unknown_and_not_one_with_another_unit(works
     program = workshop.steps(STEPS, tables=USE)
     with pytest.raises(ContentError) as caught:
         program.apply(parse(HL7), context())
-    assert caught.value.reason is Reason.UNMAPPED_UNIT
+    assert caught.value.reason is ReasonCode.UNMAPPED_UNIT
     made = apply(program, HL7.replace("|XN|LAB", "|Other|LAB"))
     assert made.mapped.unmapped == (Unmapped("analytes", "HGB", "g/dL", "Hemoglobin"),)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.model.errors import RefusedDeliveryError
 from engine.model.message import Delivery, Document
 from engine.model.packing import Packer, Unpacking, unpack
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from tests.support.journals import WINDOW_S, opened, received
 
@@ -79,7 +79,7 @@ async def test_a_damaged_document_is_dead_and_not_sent() -> None:
     body, _ = Packer().pack(BUNDLE)
     with pytest.raises(RefusedDeliveryError) as caught:
         await Unpacking(kept).deliver(delivery(body[:-9], packed=True))
-    assert caught.value.reason is Reason.DAMAGED
+    assert caught.value.reason is ReasonCode.DAMAGED
     assert kept.taken == []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from engine.model.errors import ContentError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.monitoring.logs import (
     FIELDS,
     REPEAT_WINDOW_S,
@@ -69,7 +69,9 @@ def restored() -> Iterator[None]:
 
 def test_one_event_is_one_json_line() -> None:
     log = Captured()
-    log.logger.warning("delivery postponed", extra={"channel": "chemistry", "attempt": 3, "reason": Reason.NO_ANSWER})
+    log.logger.warning(
+        "delivery postponed", extra={"channel": "chemistry", "attempt": 3, "reason": ReasonCode.NO_ANSWER}
+    )
     (line,) = log.lines
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("ts"))
     assert line == {
@@ -98,7 +100,7 @@ def careless(logger: logging.Logger) -> None:
         logger.exception("mapping failed")
         logger.exception("mapping failed", stack_info=True)
     try:
-        raise ExceptionGroup(NAME, [ContentError(Reason.BAD_VALUE, SEGMENT), OSError(5, NAME, MRN)])
+        raise ExceptionGroup(NAME, [ContentError(ReasonCode.BAD_VALUE, SEGMENT), OSError(5, NAME, MRN)])
     except ExceptionGroup:
         logger.critical("tasks failed", exc_info=True)
     connection = sqlite3.connect(":memory:")
@@ -139,7 +141,7 @@ def test_an_exception_is_told_by_type_code_and_place() -> None:
         try:
             raise ConnectionRefusedError(111, "refused", "10.0.0.1")
         except OSError as error:
-            raise TransientDeliveryError(Reason.NO_ANSWER, "x") from error
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, "x") from error
     except TransientDeliveryError:
         log.logger.exception("attempt failed")
     first, second = log.lines[0]["error"]

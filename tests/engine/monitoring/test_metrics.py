@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.monitoring import metrics
 from engine.monitoring.metrics import (
     ATTEMPTS_FAILED,
@@ -43,7 +43,7 @@ def test_counters_are_exported_with_their_labels() -> None:
     received = counters.cell(RECEIVED, "chemistry")
     received.n += 1
     received.n += 1
-    counters.add(ATTEMPTS_FAILED, "lab-fhir", Reason.NO_ANSWER.value, n=3)
+    counters.add(ATTEMPTS_FAILED, "lab-fhir", ReasonCode.NO_ANSWER.value, n=3)
     samples = scraped(new_registry(counters, quiet_site))
     assert samples["labrelay_messages_received_total{channel=chemistry}"] == 2
     assert samples["labrelay_delivery_failures_total{destination=lab-fhir,reason=NO_ANSWER}"] == 3

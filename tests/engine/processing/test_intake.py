@@ -16,7 +16,7 @@ from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.errors import StoreError
 from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.processing import intake as intake_module
 from engine.processing import process
@@ -73,8 +73,8 @@ def test_every_route_that_fits_takes_the_message_until_one_filters() -> None:
     ]
     assert verdict.state == "mapped"
     assert verdict.mapping == "line@000000000000"
-    assert judge(stored("1"), routes(unwanted, raw)).reason is Reason.FILTERED
-    assert judge(stored("1"), routes(never)).reason is Reason.NO_ROUTE
+    assert judge(stored("1"), routes(unwanted, raw)).reason is ReasonCode.FILTERED
+    assert judge(stored("1"), routes(never)).reason is ReasonCode.NO_ROUTE
 
 
 def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,14 +89,14 @@ def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("text", "state", "reason"),
     [
-        ("?", "dead", Reason.UNREADABLE),
-        ("~1", "dead", Reason.UNMAPPED_CODE),
-        ("!1", "dead", Reason.MAPPING_FAULT),
-        ("-1", "filtered", Reason.QUALITY_CONTROL),
-        ("\udcff", "dead", Reason.MAPPING_FAULT),
+        ("?", "dead", ReasonCode.UNREADABLE),
+        ("~1", "dead", ReasonCode.UNMAPPED_CODE),
+        ("!1", "dead", ReasonCode.MAPPING_FAULT),
+        ("-1", "filtered", ReasonCode.QUALITY_CONTROL),
+        ("\udcff", "dead", ReasonCode.MAPPING_FAULT),
     ],
 )
-def test_whatever_a_mapping_does_there_is_a_verdict(text: str, state: str, reason: Reason) -> None:
+def test_whatever_a_mapping_does_there_is_a_verdict(text: str, state: str, reason: ReasonCode) -> None:
     message = Stored(id=1, channel="chem", seq=1, payload=text.encode("utf-8", "surrogateescape"), received_us=0)
     verdict = judge(message, routes(Route(when=None, program=LineProgram(), to=("a",))))
     assert (verdict.state, verdict.reason) == (state, reason)

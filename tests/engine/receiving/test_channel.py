@@ -25,7 +25,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.link_events import Block
 from engine.model.message import Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.receiving import channel as channel_module
 from engine.receiving import outcomes as outcomes_module
@@ -690,7 +690,7 @@ async def test_the_answer_waits_for_every_delivery(tmp_path: Path) -> None:
 async def test_a_dead_letter_is_answered_ae_and_so_is_what_takes_too_long(tmp_path: Path) -> None:
     async with awaiting(tmp_path) as (made, server, stream, one):
         server.script = lambda channel, body, attempt: (
-            RefusedDeliveryError(Reason.REFUSED) if "R01|1|" in body else None
+            RefusedDeliveryError(ReasonCode.REFUSED) if "R01|1|" in body else None
         )
         stream.feed(block(hl7("1")))
         await until(lambda: stream.codes == ["AE"])
@@ -709,7 +709,7 @@ async def test_a_dead_letter_is_answered_ae_and_so_is_what_takes_too_long(tmp_pa
 async def test_the_outcome_of_an_older_message_is_found_in_the_journal(tmp_path: Path) -> None:
     async with plant(tmp_path) as made:
         server = await made.destination("server")
-        server.script = lambda channel, body, attempt: RefusedDeliveryError(Reason.REFUSED) if body == "2" else None
+        server.script = lambda channel, body, attempt: RefusedDeliveryError(ReasonCode.REFUSED) if body == "2" else None
         made.channel("a", "server", raw=True)
         await made.send("a", "1", "2", "?3")
         await made.settle()
@@ -738,7 +738,7 @@ async def test_what_ended_and_is_not_in_the_journal_yet_is_not_waited_for(
         if state == "sending":
             server.gate.clear()
         else:  # between two attempts
-            server.script = lambda channel, body, attempt: TransientDeliveryError(Reason.BUSY)
+            server.script = lambda channel, body, attempt: TransientDeliveryError(ReasonCode.BUSY)
         await made.send("a", "1")
 
         seen: list[DeliveryView] = []  # right after a start it waits for a claim first, which changes its state

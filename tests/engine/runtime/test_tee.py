@@ -18,7 +18,7 @@ from engine.model.errors import StoreError
 from engine.model.link_events import Way
 from engine.model.message import Stored
 from engine.model.ports import TeeLink
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.receiving import tee as tee_module
 from engine.receiving.channel_parts import ChannelSettings
 from engine.receiving.tee import TeeChannel
@@ -177,7 +177,7 @@ async def test_orders_and_queries_are_kept_and_never_mapped(tmp_path: Path) -> N
         first, second = site.messages()
         assert (first.message_type, first.notes) == ("ORM^O01", ("from the middleware",))
         assert (second.message_type, second.state) == ("QBP^Q11", "filtered")
-        assert site.journal.stored(first.id).filtered is Reason.OVERHEARD
+        assert site.journal.stored(first.id).filtered is ReasonCode.OVERHEARD
         assert tee_of(site).counts.messages == 1  # the order is no sign of life from the analyzer
     server.close()
     for writer in writers:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.succession.steps import RANK, WITHDRAWN, Version, follow, is_older, of_report
 
 RECEIVED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -50,20 +50,20 @@ TABLE = [
     (["F 9.9 09:30", "A<F 8.8 09:30"], "F 8.8 09:30", "echo"),
     (["F 9.9"], "F 9.9", "final"),  # no time in the text: it may be a second measurement
     # the order of status
-    (["F 9.9 09:30"], "P 1.1 09:30", Reason.STATUS_BACK),
-    (["F 9.9 09:30"], "P 1.1 10:30", Reason.STATUS_BACK),
-    (["F 9.9"], "P 1.1", Reason.STATUS_BACK),
-    (["F 9.9"], "I -", Reason.VALUE_GONE),
-    (["F 9.9 09:30", "C 6.0 09:32"], "F 7.7 09:40", Reason.STATUS_BACK),
-    (["C 6.0 09:32"], "A 7.7 09:40", Reason.STATUS_BACK),
+    (["F 9.9 09:30"], "P 1.1 09:30", ReasonCode.STATUS_BACK),
+    (["F 9.9 09:30"], "P 1.1 10:30", ReasonCode.STATUS_BACK),
+    (["F 9.9"], "P 1.1", ReasonCode.STATUS_BACK),
+    (["F 9.9"], "I -", ReasonCode.VALUE_GONE),
+    (["F 9.9 09:30", "C 6.0 09:32"], "F 7.7 09:40", ReasonCode.STATUS_BACK),
+    (["C 6.0 09:32"], "A 7.7 09:40", ReasonCode.STATUS_BACK),
     (["C 6.0 09:32"], "C 7.7 09:31", "corrected"),
     (["P 1.1 09:00"], "F 9.9 09:30", "final"),
     (["P 9.9 09:30"], "F 9.9 09:30", "final"),
     (["P 1.1 09:30"], "F 9.9 09:00", "final"),  # further on: its time does not matter
     (["P 1.1 09:00"], "P 2.2 09:10", "preliminary"),
     # older by the time of measurement
-    (["F 9.9 10:00"], "F 5.5 09:00", Reason.OLDER_RESULT),
-    (["P 9.9 10:00"], "P 5.5 09:00", Reason.OLDER_RESULT),
+    (["F 9.9 10:00"], "F 5.5 09:00", ReasonCode.OLDER_RESULT),
+    (["P 9.9 10:00"], "P 5.5 09:00", ReasonCode.OLDER_RESULT),
     (["F 9.9 10:00"], "F 5.5", "amended"),
     (["F 9.9"], "F 5.5 09:00", "amended"),
     (["F 9.9 23:00"], "F 5.5 09:00", "amended"),  # measured after its receipt: a clock that is wrong
@@ -76,32 +76,32 @@ TABLE = [
     (["[F 5.5 09:30]"], "F 6.0 09:40", "final"),  # no receiver has had the first
     (["P 5.5 09:00", "[F 5.5 09:30]"], "F 6.0 09:40", "final"),
     # no value any more
-    (["F 5.5 09:30"], "X - 09:40", Reason.VALUE_GONE),
-    (["F 5.5 09:30"], "F - 09:40", Reason.VALUE_GONE),
-    (["F 5.5 09:30"], "C - 09:40", Reason.VALUE_GONE),
-    (["P 5.5 09:30"], "F - 09:40", Reason.VALUE_GONE),
+    (["F 5.5 09:30"], "X - 09:40", ReasonCode.VALUE_GONE),
+    (["F 5.5 09:30"], "F - 09:40", ReasonCode.VALUE_GONE),
+    (["F 5.5 09:30"], "C - 09:40", ReasonCode.VALUE_GONE),
+    (["P 5.5 09:30"], "F - 09:40", ReasonCode.VALUE_GONE),
     (["X - 09:30"], "F 5.5 09:40", "final"),
-    (["X - 09:30"], "F 5.5 09:20", Reason.OLDER_RESULT),
+    (["X - 09:30"], "F 5.5 09:20", ReasonCode.OLDER_RESULT),
     (["X - 09:30"], "X - 09:40", "cancelled"),
     (["F - 09:30"], "F 5.5 09:40", "amended"),
     # withdrawn
     (["F 5.5 09:30"], "D - 09:40", "entered-in-error"),
     (["F 5.5 09:30"], "D -", "entered-in-error"),
-    (["F 5.5 09:30", "D - 09:40"], "P 7.7 09:50", Reason.WITHDRAWN_BEFORE),
-    (["F 5.5 09:30", "D - 09:40"], "F 7.7 09:50", Reason.WITHDRAWN_BEFORE),
-    (["F 5.5 09:30", "D - 09:40"], "C 7.7 09:50", Reason.WITHDRAWN_BEFORE),
+    (["F 5.5 09:30", "D - 09:40"], "P 7.7 09:50", ReasonCode.WITHDRAWN_BEFORE),
+    (["F 5.5 09:30", "D - 09:40"], "F 7.7 09:50", ReasonCode.WITHDRAWN_BEFORE),
+    (["F 5.5 09:30", "D - 09:40"], "C 7.7 09:50", ReasonCode.WITHDRAWN_BEFORE),
     (["F 5.5 09:30", "D - 09:40", "F 7.7 09:50"], "F 7.8 09:55", "amended"),  # a person has let the 7.7 go
-    (["F 5.5 09:30", "[D - 09:40]"], "F 7.7 09:50", Reason.WITHDRAWN_BEFORE),
+    (["F 5.5 09:30", "[D - 09:40]"], "F 7.7 09:50", ReasonCode.WITHDRAWN_BEFORE),
     # held versions count, too
-    (["F 5.5 09:30", "[C 6.0 09:40]"], "F 5.6 09:50", Reason.STATUS_BACK),
-    (["[F 5.5 09:30]"], "P 5.6 09:50", Reason.STATUS_BACK),
+    (["F 5.5 09:30", "[C 6.0 09:40]"], "F 5.6 09:50", ReasonCode.STATUS_BACK),
+    (["[F 5.5 09:30]"], "P 5.6 09:50", ReasonCode.STATUS_BACK),
 ]
 
 
 @pytest.mark.parametrize(("accepted", "new", "outcome"), TABLE)
-def test_what_becomes_of_a_result(accepted: list[str], new: str, outcome: str | Reason) -> None:
+def test_what_becomes_of_a_result(accepted: list[str], new: str, outcome: str | ReasonCode) -> None:
     step = follow(version(new), [version(one) for one in accepted], RECEIVED)
-    if isinstance(outcome, Reason):
+    if isinstance(outcome, ReasonCode):
         assert (step.kind, step.reason) == ("held", outcome)
     elif outcome in ("echo", "again"):
         assert step.kind == outcome

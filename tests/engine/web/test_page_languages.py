@@ -8,7 +8,7 @@ from string import Formatter
 import pytest
 
 from engine.model.phrases import SPANS, Phrase
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import _CHANNEL_WORDS, _DESTINATION_WORDS
 from engine.monitoring.snapshot.links import _LINK_WORDS
 from engine.receiving.link_words import FAULT_WORDS
@@ -51,16 +51,29 @@ def test_nothing_that_the_page_says_is_missing(language: str) -> None:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_is_translated_that_is_never_said(language: str) -> None:
-    meanings = {teller.meaning(reason) for reason in Reason}
+    meanings = {teller.meaning(reason) for reason in ReasonCode}
     assert set(languages.catalogue(language)) - said_in_code() - meanings == set()
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_reasons_to_wait_are_explained_in_the_language(language: str) -> None:
     waiting = [
-        *(Reason.NO_ANSWER, Reason.BUSY, Reason.CONFLICT, Reason.NOT_FHIR, Reason.NOT_AUTHORIZED, Reason.WRONG_ADDRESS),
-        *(Reason.NEGATIVE_ACK, Reason.WRONG_ACK, Reason.MAYBE_DELIVERED, Reason.STORAGE, Reason.REFUSED),
-        *(Reason.NO_TOKEN, Reason.NO_SUBSCRIBER),
+        *(
+            ReasonCode.NO_ANSWER,
+            ReasonCode.BUSY,
+            ReasonCode.CONFLICT,
+            ReasonCode.NOT_FHIR,
+            ReasonCode.NOT_AUTHORIZED,
+            ReasonCode.WRONG_ADDRESS,
+        ),
+        *(
+            ReasonCode.NEGATIVE_ACK,
+            ReasonCode.WRONG_ACK,
+            ReasonCode.MAYBE_DELIVERED,
+            ReasonCode.STORAGE,
+            ReasonCode.REFUSED,
+        ),
+        *(ReasonCode.NO_TOKEN, ReasonCode.NO_SUBSCRIBER),
     ]
     assert [reason for reason in waiting if teller.meaning(reason) not in languages.catalogue(language)] == []
 
@@ -80,8 +93,8 @@ def test_short_labels_stay_short(language: str) -> None:
             assert len(translated) <= max(1.6 * len(english), len(english) + 8), english
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_a_first_sentence_that_can_be_said(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", ReasonCode)
+def test_every_reason_has_a_first_sentence_that_can_be_said(reason: ReasonCode) -> None:
     sentence = teller.meaning(reason)
     assert Phrase(sentence).say() == sentence
     assert sentence.endswith(".")

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from engine.model.phrases import Phrase
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.channels import Retrying
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
@@ -34,7 +34,7 @@ def paused_site() -> SiteSnapshot:
 
 def expected_site() -> SiteSnapshot:
     site = quiet_site()
-    retrying = Retrying(attempt=7, reason=Reason.NO_ANSWER)
+    retrying = Retrying(attempt=7, reason=ReasonCode.NO_ANSWER)
     first, *others = site.channels
     (lane,) = first.lanes
     return replace(

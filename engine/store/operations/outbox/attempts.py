@@ -1,6 +1,6 @@
 """What came of one attempt: delivered, to be made again, dead."""
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import MAYBE_DELIVERED
 from engine.model.versions import Versions
 from engine.store.core.batch import Batch, LaneTally
@@ -27,7 +27,7 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
 
 
 def postpone(
-    batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: Reason, detail: str, answer: bytes
+    batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: ReasonCode, detail: str, answer: bytes
 ) -> bool:
     """An attempt failed; wait for the next one. False: it was closed meanwhile, so there is none.
 
@@ -42,7 +42,7 @@ def postpone(
         attempt=attempt,
         not_before_us=not_before_us,
     )
-    if cause is Reason.MAYBE_DELIVERED:
+    if cause is ReasonCode.MAYBE_DELIVERED:
         batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MAYBE_DELIVERED, delivery_id))
     if lane is None:
         note_late(batch, delivery_id, cause, detail, answer)
@@ -53,7 +53,7 @@ def postpone(
 
 
 def bury(
-    batch: Batch, delivery_id: int, reason: Reason, detail: str, answer: bytes, *, hold_lane: bool = False
+    batch: Batch, delivery_id: int, reason: ReasonCode, detail: str, answer: bytes, *, hold_lane: bool = False
 ) -> None:
     """No further attempt: a dead letter.
 
@@ -80,7 +80,7 @@ def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, h
     ).fetchone()
     if row is None:
         return False
-    reason = Reason.REFUSED_LATE
+    reason = ReasonCode.REFUSED_LATE
     moved = moved_to(batch, delivery_id, ("delivered",), "dead", cause=reason.value, settled_us=batch.now_us)
     assert moved is not None
     if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # of an earlier day it is told by the dead letter alone
@@ -91,7 +91,7 @@ def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, h
 
 
 def _tell_dead(
-    batch: Batch, delivery_id: int, lane: LaneTally, reason: Reason, detail: str, answer: bytes, *, hold_lane: bool
+    batch: Batch, delivery_id: int, lane: LaneTally, reason: ReasonCode, detail: str, answer: bytes, *, hold_lane: bool
 ) -> None:
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, answer))

@@ -7,7 +7,7 @@ import orjson
 from engine.model.errors import IntegrityError
 from engine.model.hashes import split_hashes, unpack_reports
 from engine.model.message import Delivery
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, RELEASED, UNCONDITIONAL
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.operations.outbox.attempts import bury
@@ -95,7 +95,7 @@ def _claim_next(
         try:
             body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
         except IntegrityError as error:
-            bury(batch, row_id, Reason.DAMAGED, str(error), b"", hold_lane=hold)
+            bury(batch, row_id, ReasonCode.DAMAGED, str(error), b"", hold_lane=hold)
             if hold:
                 break
             continue

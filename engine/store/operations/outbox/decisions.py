@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
 from engine.store.core.batch import Batch
 from engine.store.operations import failure_fingerprint
@@ -38,7 +38,7 @@ def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, uncondit
 _SUPERSEDED_FROM = ("waiting", "sending", "dead", "held")
 
 
-def set_aside(batch: Batch, delivery_id: int, cause: Reason, detail: str) -> bool:
+def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) -> bool:
     """A person takes one delivery out of its lane's way: a dead letter, until they have it sent or dismissed. False: it
     did not wait any more. The caller has made sure that no attempt is under way.
 
@@ -88,7 +88,7 @@ def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
     return close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail)
 
 
-def hold(batch: Batch, delivery_ids: Iterable[int], cause: Reason, detail: str = "") -> int:
+def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode, detail: str = "") -> int:
     """Keep single deliveries back until `release`."""
     changed = 0
     for delivery_id in delivery_ids:
@@ -127,7 +127,7 @@ def release(batch: Batch, delivery_id: int) -> bool:
 
 def reject(batch: Batch, delivery_id: int) -> bool:
     """A named person decides that a held delivery is never made; False: it was not held. Its detail stays."""
-    lane = move(batch, delivery_id, ("held",), "rejected", cause=Reason.REJECTED.value, settled_us=batch.now_us)
+    lane = move(batch, delivery_id, ("held",), "rejected", cause=ReasonCode.REJECTED.value, settled_us=batch.now_us)
     if lane is not None:
         batch.count(lane.channel, lane.destination, "rejected")
     return lane is not None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from engine.model.errors import StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.operations.append import seal_note
 
@@ -89,7 +89,7 @@ def tell(batch: Batch, delivery_id: int, channel: str, detail: str) -> None:
         batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
 
 
-def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: Reason, detail: str, answer: bytes) -> None:
+def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: ReasonCode, detail: str, answer: bytes) -> None:
     (n,) = batch.execute("SELECT coalesce(max(n), 0) + 1 FROM attempt WHERE delivery = ?", (delivery_id,)).fetchone()
     sealed = seal_note(batch, f"attempt {n}", delivery_id, channel, note(detail, answer))
     batch.execute(
@@ -98,7 +98,7 @@ def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: Reason, de
     )
 
 
-def note_late(batch: Batch, delivery_id: int, cause: Reason, detail: str, answer: bytes) -> None:
+def note_late(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str, answer: bytes) -> None:
     """An attempt failed whose delivery was closed while it was under way: how it ended is known, and changes nothing.
     Not of what was erased: the destination's words may name the patient."""
     row = batch.execute(

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.operations.settling.accepted import Accepted, NotComparedError, Past
 from engine.succession.statements import Resource, id_of
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, UNFINISHED
@@ -25,7 +25,7 @@ _Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its re
 
 def find_meant(
     mine: Sequence[Resource], past: Past, settled: Collection[str] = ()
-) -> tuple[dict[str, str], list[tuple[Reason, str]]]:
+) -> tuple[dict[str, str], list[tuple[ReasonCode, str]]]:
     """Which result each one is about, where that has another id: id -> id; and what cannot be told.
 
     Args:
@@ -36,7 +36,7 @@ def find_meant(
     subjects = {one.subject for one in mine if one.kind == "Observation"}
     found: dict[str, str] = {}
     patients: dict[str, str] = {}
-    problems: list[tuple[Reason, str]] = []
+    problems: list[tuple[ReasonCode, str]] = []
     for one in mine:
         if one.kind != "Observation" or one.name in settled:
             continue
@@ -50,7 +50,7 @@ def find_meant(
             if subject != one.subject:
                 patients[id_of(one.subject)] = id_of(subject)
         elif candidates:
-            problems.append((Reason.CORRECTS_UNKNOWN, f"several results may be meant ({one.called})"))
+            problems.append((ReasonCode.CORRECTS_UNKNOWN, f"several results may be meant ({one.called})"))
         elif one.said in CHANGES and one.subject and (nameless := _nameless(one, past)):
             if len(nameless) == 1 and len(subjects) == 1 and nameless[0][1]:
                 found[one.identity] = nameless[0][0]
@@ -58,13 +58,13 @@ def find_meant(
                 text = (
                     f"several results without a patient may be meant, or one that stands beside others ({one.called})"
                 )
-                problems.append((Reason.CORRECTS_UNKNOWN, text))
+                problems.append((ReasonCode.CORRECTS_UNKNOWN, text))
         elif one.said in CHANGES and (not one.subject or _is_anothers(one, past)):
-            problems.append((Reason.CORRECTS_UNKNOWN, f"no result is known that it corrects ({one.called})"))
+            problems.append((ReasonCode.CORRECTS_UNKNOWN, f"no result is known that it corrects ({one.called})"))
     if len(set(found.values())) < len(found):
-        return {}, [*problems, (Reason.CORRECTS_UNKNOWN, "two corrections are about one result")]
+        return {}, [*problems, (ReasonCode.CORRECTS_UNKNOWN, "two corrections are about one result")]
     if (lacking := _give_free_ids(mine, found, past)) is not None:
-        return {}, [*problems, (Reason.CORRECTS_UNKNOWN, f"its runs are told in other places ({lacking.called})")]
+        return {}, [*problems, (ReasonCode.CORRECTS_UNKNOWN, f"its runs are told in other places ({lacking.called})")]
     if found:
         found |= _around(mine, found, past) | patients
     return found, problems
@@ -88,7 +88,7 @@ def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Past) 
 
 def find_beside(
     mine: Sequence[Resource], past: Past, corrects: Mapping[str, str], settled: Collection[str]
-) -> list[tuple[Reason, str]]:
+) -> list[tuple[ReasonCode, str]]:
     """What holds a document that tells a correction, and beside it the result that it may correct.
 
     Args:
@@ -109,7 +109,10 @@ def find_beside(
     }
     found += [one for one in results if one.name in unknown and (one.whole, one.said) in changed]
     return [
-        (Reason.CORRECTS_UNKNOWN, f"a correction and the result that it may correct are told together ({one.called})")
+        (
+            ReasonCode.CORRECTS_UNKNOWN,
+            f"a correction and the result that it may correct are told together ({one.called})",
+        )
         for one in found
     ]
 

@@ -1,7 +1,7 @@
 """A correction that moves an order to another patient: the first patient's result must not stand beside it.
 
 The tube was labelled with the wrong name, and the sender corrects the result under the right one. The number of the
-order is the same, the patient is not. A person is asked (`Reason.ORDER_MOVED`), for two patients may have one number:
+order is the same, the patient is not. A person is asked (`ORDER_MOVED`), for two patients may have one number:
 
     withdraw   the order was the first patient's by mistake: that result is withdrawn, and the new one sent, at once
     both       two patients have the number: the new one is sent, and the first stays
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from engine.model.message import Report
 from engine.model.packing import unpack
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held, Routed
 from engine.store.core.batch import Batch
 from engine.store.operations.settling.accepted import Known, NotComparedError, Past, names_in
@@ -110,7 +110,7 @@ def why(moved: Sequence[Moved | None]) -> list[Held | None]:
 
 def _why(moved: Moved) -> Held:
     text = f"it corrects an order that message {moved.message_id} told of another patient"
-    return Held(reason=Reason.ORDER_MOVED, text=text, remember=True)
+    return Held(reason=ReasonCode.ORDER_MOVED, text=text, remember=True)
 
 
 def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[list[Routed], Mapping[int, Facts]]:
@@ -169,7 +169,7 @@ def waits(execute: Execute, message_id: int) -> bool:
     return (
         execute(
             "SELECT 1 FROM delivery WHERE message_id = ? AND state = 'held' AND cause = ? LIMIT 1",
-            (message_id, Reason.ORDER_MOVED.value),
+            (message_id, ReasonCode.ORDER_MOVED.value),
         ).fetchone()
         is not None
     )

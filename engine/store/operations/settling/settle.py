@@ -4,7 +4,7 @@ Called in the transaction that records a message's outcome, so that it sees all 
 message of the channel comes between. For the usual message nothing is known of its orders, and nothing more happens.
 Where something is, the documents of those orders are opened and compared, resource by resource:
 
-    an echo            is left out; a message that is nothing else is filtered (`Reason.ECHO`)
+    an echo            is left out; a message that is nothing else is filtered (`ReasonCode.ECHO`)
     a step back        holds the document until a person decides (`engine.succession.steps`)
     a changed final    goes out as ``amended``, the sender's own status in a tag (HL7 v2: ``C``, `hl7_statements`)
     a correction       finds the one result that it corrects, also where day, time or specimen in its id differ
@@ -23,7 +23,7 @@ from datetime import datetime
 from engine.model.clock import from_us
 from engine.model.message import Document
 from engine.model.packing import unpack
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held, Routed
 from engine.model.values import value
 from engine.store.core.batch import Batch
@@ -123,7 +123,7 @@ def settle(
             except NotComparedError as error:
                 if status_only:  # what has no value is never sent, not by a person either
                     return Settled((), (), {}, no_value=f"a status change without its value, and {error}")
-                why = Held(reason=Reason.NOT_COMPARED, text=str(error), remember=True)
+                why = Held(reason=ReasonCode.NOT_COMPARED, text=str(error), remember=True)
                 decided = Facts(not_compared=str(error))
                 logger.warning(
                     "a document is held, since it cannot be compared with those before it",
@@ -229,7 +229,7 @@ def _settle(
         mine, steps, corrects, delivered, shortened(meant, past, whole) | _rewritten(mine, echoes, past)
     )
     held = [*problems, *_why(mine, steps), *_unsaid(mine, steps, statuses)]
-    held += [(Reason.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
+    held += [(ReasonCode.RESULTS_GONE, f"the report has it no longer ({one.called})") for one in gone]
     if found.whole:
         held += _missing(mine, past)
     else:
@@ -280,7 +280,7 @@ def _as_meant(one: Resource, corrects: Mapping[str, str]) -> Resource:
     return one._replace(name=f"{one.kind}/{corrects.get(one.identity, one.identity)}", lists=lists)
 
 
-def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:
+def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[ReasonCode, str]]:
     """What holds a document that lacks results of the one whose place it takes: they would be gone at its receiver."""
     issue = next(one.name for one in mine if one.kind == "Composition")
     issues = [
@@ -291,7 +291,7 @@ def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[Reason, str]]:
     gone = Counter(one.called for one in issues[-1])
     gone.subtract(one.called for one in mine)
     named = ", ".join(sorted(test for test, count in gone.items() if count > 0))
-    return [(Reason.RESULTS_GONE, f"the accepted document has more ({named})")] if named else []
+    return [(ReasonCode.RESULTS_GONE, f"the accepted document has more ({named})")] if named else []
 
 
 def _version(mine: Sequence[Resource], past: Past, own: Past) -> int:
@@ -307,16 +307,18 @@ def _version(mine: Sequence[Resource], past: Past, own: Past) -> int:
     return newest + 1 if issue.version <= newest else 0
 
 
-def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[Reason, str]]:
+def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[ReasonCode, str]]:
     """What holds the document, of each result that would take something back."""
     found = [(one, steps[one.name]) for one in mine if one.name in steps]
     return [(step.reason, f"{step.words} ({one.called})") for one, step in found if step.reason is not None]
 
 
-def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[str, str]) -> list[tuple[Reason, str]]:
+def _unsaid(
+    mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[str, str]
+) -> list[tuple[ReasonCode, str]]:
     """What holds a document, of each changed result that has no status to say so; it is taken out of ``statuses``."""
     return [
-        (Reason.CHANGE_UNSAID, f"it changes a final result, and no status can say so ({one.called})")
+        (ReasonCode.CHANGE_UNSAID, f"it changes a final result, and no status can say so ({one.called})")
         for one in mine
         if one.mute and statuses.pop(one.name, "") and steps[one.name].reason is None
     ]
@@ -338,7 +340,7 @@ def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> 
 
 def _reports_back(
     mine: Sequence[Resource], steps: Mapping[str, Step], past: Past, corrects: Mapping[str, str], *, joins: bool
-) -> list[tuple[Reason, str]]:
+) -> list[tuple[ReasonCode, str]]:
     """What holds a document for a report that has no result but echoes, and a lower status than before or is cancelled.
 
     Where lists are joined a report of a lower status keeps its own, and only what stands in the report itself could go
@@ -351,17 +353,17 @@ def _reports_back(
             continue
         name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
         if one.said == CANCELLED and past.has_results(name):
-            found.append((Reason.VALUE_GONE, "a cancelled report would take the place of one with results"))
+            found.append((ReasonCode.VALUE_GONE, "a cancelled report would take the place of one with results"))
             continue
         before = past.last_of(name)
         if before is None or one.name in steps or (joins and one.own == before.own):
             continue
         if RANK.get(one.said, 2) < RANK.get(before.said, 0):
-            found.append((Reason.STATUS_BACK, f"{one.said} after {before.said} (the report)"))
+            found.append((ReasonCode.STATUS_BACK, f"{one.said} after {before.said} (the report)"))
     return found
 
 
-def _all(problems: Sequence[tuple[Reason, str]]) -> Held | None:
+def _all(problems: Sequence[tuple[ReasonCode, str]]) -> Held | None:
     """Why a document is held: the first reason, and the words of all."""
     if not problems:
         return None

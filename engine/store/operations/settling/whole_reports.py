@@ -1,10 +1,10 @@
 """Reports that are told as a whole: what a new one has no longer is withdrawn with it, or holds it.
 
     a culture                an isolate or susceptibility that is gone is withdrawn by the same document
-    any other result of it   holds the document until a person decides (`Reason.RESULTS_GONE`); a release withdraws it
+    any other result of it   holds the document until a person decides (`RESULTS_GONE`); a release withdraws it
     `report_list: replace`   as any other result of a culture
     a text of several lines  as any other result of a culture: each line is a result of the same test
-    one of several results   holds the document where it may be about another one (`Reason.CORRECTS_UNKNOWN`)
+    one of several results   holds the document where it may be about another one (`ReasonCode.CORRECTS_UNKNOWN`)
 
 The ids of isolates follow the isolate, and not its number in the message (`engine.succession.cultures`).
 """
@@ -12,7 +12,7 @@ The ids of isolates follow the isolate, and not its number in the message (`engi
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.operations.settling.accepted import Accepted, Past
 from engine.store.operations.settling.corrections import NEAR, SEVERAL, is_near
 from engine.succession.cultures import Culture, Order, cultures_in, head_codes, is_timed, replace, standing
@@ -212,7 +212,7 @@ def lines_gone(found: Iterable[Lines]) -> list[Resource]:
     return list({one.name: one for others in gone for one in others}.values())
 
 
-def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple[Reason, str]]:
+def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple[ReasonCode, str]]:
     """What holds a document that changes one of several results and has none of the others: it may be all of a text, or
     a correction of another one.
 
@@ -221,7 +221,7 @@ def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple
     """
     alone = (one for one in found if len(one.told) < SEVERAL and one.told[0].identity not in corrects)
     return [
-        (Reason.CORRECTS_UNKNOWN, f"one of several results is told alone ({one.told[0].called})")
+        (ReasonCode.CORRECTS_UNKNOWN, f"one of several results is told alone ({one.told[0].called})")
         for one in alone
         if one.last is not None and _may_be_another(one.told[0], one.last, one)
     ]

@@ -31,7 +31,7 @@ import orjson
 
 from engine.model.clock import Clock, from_us
 from engine.model.errors import ConfigError, IntegrityError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
 from engine.model.results import UnreadableResultsError, results_of
 from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
@@ -389,7 +389,7 @@ class _Restoration:
                 state = "dismissed"
             elif row_id in in_part and not state:
                 self._restored.decided.append(row_id)
-                state, reason = "dead", Reason.DECIDED_IN_PART.value
+                state, reason = "dead", ReasonCode.DECIDED_IN_PART.value
             if state:
                 execute(
                     "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
@@ -467,7 +467,7 @@ def _state_of(known: dict[str, Any]) -> tuple[str, str]:
     if reason := known.get("incomplete"):
         return "incomplete", reason
     if "repeat_of" in known:
-        return "filtered", Reason.REPEAT.value
+        return "filtered", ReasonCode.REPEAT.value
     if reason := known.get("filtered"):
         return "filtered", reason
     return "", ""

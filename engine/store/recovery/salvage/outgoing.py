@@ -9,7 +9,7 @@ import orjson
 
 from engine.model.clock import from_us
 from engine.model.hashes import unpack_reports
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.chain import document_hash
 from engine.store.core.pruned_ranges import Range
@@ -172,7 +172,7 @@ def restore_verdicts(tables: Tables, vault: Vault, decided: Collection[int]) -> 
         " FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND s.id IS NULL"
     ).fetchall():
         known = orjson.loads(vault.open(meta, "meta", row_id, channel))
-        repeat = Reason.REPEAT.value if "repeat_of" in known else ""
+        repeat = ReasonCode.REPEAT.value if "repeat_of" in known else ""
         if reason := known.get("incomplete"):
             state = "incomplete"
         elif reason := known.get("filtered") or repeat:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.codecs.astm.capture import read_capture, text_of_capture
 from engine.model.errors import ContentError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame, session, wire_frame
 
 MESSAGE = b"H|\\^&|||DEMO\rP|1\rR|1|^^^GLU|5.4\rL|1|N\r"
@@ -70,7 +70,7 @@ def test_a_file_of_records_gives_its_messages(data: bytes) -> None:
 def test_what_holds_no_header_is_unreadable(data: bytes) -> None:
     with pytest.raises(ContentError) as caught:
         text_of_capture(data)
-    assert caught.value.reason is Reason.UNREADABLE
+    assert caught.value.reason is ReasonCode.UNREADABLE
 
 
 @given(st.lists(st.one_of(st.binary(max_size=20), st.sampled_from([ENQ, EOT, NAK, wire_frame(1, MESSAGE), MESSAGE]))))

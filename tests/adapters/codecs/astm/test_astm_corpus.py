@@ -12,7 +12,7 @@ from adapters.codecs.astm import records as astm_records
 from adapters.codecs.astm.link import AstmOptions, AstmReceiver
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed, Segment
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.astm_peer import ACK, ENQ, EOT, Line
 
 CORPUS = Path(__file__).parents[5] / "shared" / "corpus" / "astm"
@@ -150,7 +150,7 @@ def test_the_chunks_that_a_serial_port_gave_make_one_message(path: Path) -> None
 def test_what_is_no_astm_is_unreadable(row: dict[str, str]) -> None:
     with pytest.raises(ContentError) as caught:
         astm_records.text_of_capture(content(row))
-    assert caught.value.reason is Reason.UNREADABLE
+    assert caught.value.reason is ReasonCode.UNREADABLE
 
 
 def test_malformed_messages_are_refused_or_read_with_a_warning() -> None:

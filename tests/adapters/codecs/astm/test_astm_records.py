@@ -11,7 +11,7 @@ from adapters.codecs.astm import fields
 from adapters.codecs.astm import records as astm_records
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
 
 H = "H|\\^&|77||Demo^1.0|||||||P|LIS2-A2|20260301101530"
@@ -121,13 +121,13 @@ def test_delimiters_are_those_that_the_header_declares(header: str, delimiters: 
 
 @pytest.mark.parametrize("header", ["H|||||", "H|", "H", "HX\\^&", "H|^^|", "H|^|", "H|ab^&", "H\r"])
 def test_delimiters_that_cannot_be_told_apart_make_the_message_unreadable(header: str) -> None:
-    assert refused(header.encode() + b"\rR|1|^^^GLU|5\rL|1|N\r").reason is Reason.UNREADABLE
+    assert refused(header.encode() + b"\rR|1|^^^GLU|5\rL|1|N\r").reason is ReasonCode.UNREADABLE
     assert astm_records.header(header.encode()).problem
 
 
 def test_headers_that_contradict_each_other_are_refused() -> None:
     error = refused(b"H|\\^&\rP|1\rH;\\^&\rP;1\rL;1;N\r")
-    assert (error.reason, error.place) == (Reason.UNREADABLE, "H-2")
+    assert (error.reason, error.place) == (ReasonCode.UNREADABLE, "H-2")
 
 
 def test_a_second_header_without_delimiters_goes_by_the_first() -> None:
@@ -179,7 +179,7 @@ def test_a_line_that_cannot_be_a_record_is_left_out_with_a_warning() -> None:
 def test_a_record_that_lost_its_letter_makes_the_message_unreadable(damaged: str) -> None:
     # Left out, the report would go on without one of its results.
     error = refused("\r".join([H, "P|1", "R|1|^^^NA|140", damaged, "L|1|N"]).encode())
-    assert (error.reason, error.place) == (Reason.UNREADABLE, "after record 3")
+    assert (error.reason, error.place) == (ReasonCode.UNREADABLE, "after record 3")
 
 
 def test_a_line_feed_typed_into_a_comment_stays_in_it() -> None:
@@ -204,7 +204,7 @@ def test_nul_that_pads_is_removed_and_nul_inside_a_value_never_joins_its_digits(
     "payload", [b"", b"\r\n \0", b"# only a comment\r", b"MSH|^~\\&|x\r", b"P|1\rL|1\r", b"\xff\x00\x80"]
 )
 def test_what_does_not_begin_with_a_header_is_unreadable(payload: bytes) -> None:
-    assert refused(payload).reason is Reason.UNREADABLE
+    assert refused(payload).reason is ReasonCode.UNREADABLE
     assert astm_records.header(payload).problem
 
 
@@ -214,7 +214,7 @@ def test_what_does_not_begin_with_a_header_is_unreadable(payload: bytes) -> None
 @pytest.mark.parametrize("code", ["T", "R", "E", "t", " E "])
 def test_a_message_that_its_sender_marked_as_broken_off_is_refused(code: str) -> None:
     error = refused("\r".join([H, "P|1", "R|1|^^^GLU|5.4", f"L|1|{code}"]).encode())
-    assert (error.reason, error.place) == (Reason.SENDER_ABORTED, "L[1]-3")
+    assert (error.reason, error.place) == (ReasonCode.SENDER_ABORTED, "L[1]-3")
 
 
 @pytest.mark.parametrize("terminator", ["L", "L|1", "L|1|", "L|1|N", "L|1|F", "L|1|I", "L|1|Q|more"])
@@ -260,7 +260,7 @@ def test_the_channels_charsets_come_first_and_in_order(
 @pytest.mark.parametrize("charset", ["klingon-8", "rot13", "a\0b"])
 def test_a_charset_that_does_not_exist_is_named(charset: str) -> None:
     error = refused(b"H|\\^&\rL|1|N\r", FormatOptions(charsets=(charset,)))
-    assert error.reason is Reason.UNKNOWN_CHARSET
+    assert error.reason is ReasonCode.UNKNOWN_CHARSET
 
 
 def test_a_byte_order_mark_is_no_garbage() -> None:
@@ -407,7 +407,7 @@ def test_the_lines_of_the_field_table_are_numbered_in_sequence() -> None:
 def test_more_than_any_message_has_is_refused(filler: str) -> None:
     with pytest.raises(ContentError) as caught:
         astm_records.parse(f"H|\\^&\r{filler}\rL|1\r".encode(), FormatOptions())
-    assert caught.value.reason is Reason.TOO_LARGE
+    assert caught.value.reason is ReasonCode.TOO_LARGE
 
 
 def test_many_lines_typed_into_a_large_comment_take_time_in_proportion() -> None:

@@ -6,7 +6,7 @@ from adapters.codecs.hl7v2.charset import codec_for
 from adapters.codecs.hl7v2.message import parse
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 
 def message(declared: str, name: str) -> str:
@@ -88,7 +88,7 @@ def test_the_list_of_the_channel_is_tried_in_order_and_a_later_one_flagged() -> 
 def test_what_cannot_be_decoded_is_dead_and_never_guessed(payload: bytes, charsets: tuple[str, ...]) -> None:
     with pytest.raises(ContentError) as caught:
         parse(payload, FormatOptions(charsets=charsets))
-    assert caught.value.reason is Reason.UNKNOWN_CHARSET
+    assert caught.value.reason is ReasonCode.UNKNOWN_CHARSET
 
 
 def test_an_error_holds_no_content() -> None:

@@ -19,7 +19,7 @@ from adapters.codecs.hl7v2.text import components, repetitions, subcomponents
 from engine.model.errors import ContentError
 from engine.model.link_events import Block
 from engine.model.message import FormatOptions, Group, Parsed, Segment
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.hl7_corpus import ABSENT, CorpusFile, analyzer_files, hl7_files
 
 HL7 = hl7_files()
@@ -83,7 +83,7 @@ def test_each_message_is_read_or_refused_for_the_known_reason(file: CorpusFile) 
             with pytest.raises(ContentError) as caught:
                 parse(payload, OPTIONS)
             assert caught.value.place == place
-            assert caught.value.reason in (Reason.UNREADABLE, Reason.UNKNOWN_CHARSET)
+            assert caught.value.reason in (ReasonCode.UNREADABLE, ReasonCode.UNKNOWN_CHARSET)
 
 
 @pytest.mark.parametrize("file", HL7, ids=lambda file: file.name)

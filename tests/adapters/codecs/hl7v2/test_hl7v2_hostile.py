@@ -17,7 +17,7 @@ from adapters.codecs.hl7v2.message import (
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 MIB = 1 << 20
 HEAD = b"MSH|^~\\&|A|B|||1||ORU^R01|1|P|2.5\r"
@@ -64,7 +64,7 @@ def test_reading_takes_time_in_proportion(name: str) -> None:
 def test_more_than_any_message_has_is_refused(filler: bytes) -> None:
     with pytest.raises(ContentError) as caught:
         parse(HEAD + filler, FormatOptions())
-    assert caught.value.reason is Reason.TOO_LARGE
+    assert caught.value.reason is ReasonCode.TOO_LARGE
 
 
 @pytest.mark.parametrize("text", ["\\", "\\X", "\\Z", "\\.sp ", "\\.sk1", "\\X41", " "])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from adapters.codecs.hl7v2.message import parse
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Group
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 DEFAULT = FormatOptions()
 JOIN = FormatOptions(fixes=frozenset({"unescaped_newlines"}))
@@ -71,7 +71,7 @@ def test_control_characters_are_replaced_with_one_warning() -> None:
 def test_a_line_that_starts_no_segment_is_an_error_that_names_it() -> None:
     with pytest.raises(ContentError) as caught:
         parse(message("PID|1||7", "NTE|1||Jane said", "goodbye|F"), DEFAULT)
-    assert caught.value.reason is Reason.UNREADABLE
+    assert caught.value.reason is ReasonCode.UNREADABLE
     assert "line 4" in caught.value.detail
     assert "goodbye" not in str(caught.value)
 
@@ -103,7 +103,7 @@ def test_blanks_before_a_segment_name_are_a_warning() -> None:
 def test_what_cannot_be_read(payload: bytes, place: str) -> None:
     with pytest.raises(ContentError) as caught:
         parse(payload, DEFAULT)
-    assert caught.value.reason is Reason.UNREADABLE
+    assert caught.value.reason is ReasonCode.UNREADABLE
     assert caught.value.place == place
 
 

@@ -23,7 +23,7 @@ from adapters.codecs.hl7v2.writer import (
 from engine.model.errors import ContentError
 from engine.model.link_events import Block
 from engine.model.message import Delimiters, FormatOptions
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 USUAL = delimiters_of("|", "^~\\&")
 HEADER: dict[int, Content] = {3: "A", 9: {1: "ORU", 2: "R01"}, 10: "1", 11: "P", 12: "2.5.1", 18: "UNICODE UTF-8"}
@@ -137,7 +137,7 @@ def test_a_character_that_the_character_set_lacks_is_refused_with_its_segment_an
     text = text_of([Written("MSH", dict(HEADER)), Written("NTE", {3: "a"}), Written("NTE", {3: "आशा"})], USUAL)
     with pytest.raises(ContentError) as caught:
         encode(text, "8859/1")
-    assert caught.value.reason is Reason.UNKNOWN_CHARSET
+    assert caught.value.reason is ReasonCode.UNKNOWN_CHARSET
     assert caught.value.place == "NTE[2]"
     assert "आ" not in str(caught.value)
 

@@ -15,7 +15,7 @@ from adapters.destinations.http import exchange
 from adapters.destinations.http.log_in import LARGE_BODY_BYTES
 from engine.model.clock import ManualClock
 from engine.model.errors import DestinationDownError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.deliveries import Auth, Hmac, Secret, Settings, delivery
 from tests.support.scripted_http import Request, Script, ScriptedServer, http, scripted
 
@@ -139,7 +139,7 @@ async def test_a_receiver_that_refuses_at_the_right_time_is_asked_once() -> None
         with pytest.raises(DestinationDownError) as caught:
             await out.deliver(delivery(b"x"))
         await out.close()
-    assert caught.value.reason is Reason.NOT_AUTHORIZED
+    assert caught.value.reason is ReasonCode.NOT_AUTHORIZED
     assert "wrong-key" not in str(caught.value)
     assert len(server.requests) == 1
 

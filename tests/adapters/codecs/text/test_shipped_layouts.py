@@ -7,7 +7,7 @@ from adapters.codecs.text.layout import TextFormat
 from engine.config.layouts import layout_files, load_layout
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.corpus import CORPUS, needs_corpus
 
 ASTM = CORPUS / "astm"
@@ -119,7 +119,7 @@ def test_a_file_that_is_cut_short_gives_no_result(name: str, file: str) -> None:
         with pytest.raises(ContentError) as caught:
             for text in cut:
                 reads.parse(text, FormatOptions())
-        assert caught.value.reason in (Reason.INCOMPLETE, Reason.UNREADABLE)
+        assert caught.value.reason in (ReasonCode.INCOMPLETE, ReasonCode.UNREADABLE)
 
 
 def _astm(text: bytes) -> Parsed:

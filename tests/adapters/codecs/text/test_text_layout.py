@@ -14,7 +14,7 @@ from engine.config.layouts import layout_files, load_layout
 from engine.config.yaml_nodes import read
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import FormatOptions, Parsed
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 
 LINES = "layout: a\ntext: {as: lines}\n"
 CSV = "layout: a\ntext: {as: csv, key: Id}\n"
@@ -212,19 +212,19 @@ rules:
 )
 def test_a_text_without_what_is_required_is_unreadable(text: str, detail: str, place: str) -> None:
     error = refused(LINES + NEEDS, text)
-    assert (error.reason, error.detail, error.place) == (Reason.UNREADABLE, detail, place)
+    assert (error.reason, error.detail, error.place) == (ReasonCode.UNREADABLE, detail, place)
 
 
 def test_a_text_that_says_that_there_is_no_result_needs_none() -> None:
     assert records(LINES + NEEDS, "Short sample") == []
-    assert refused(LINES + NEEDS, "Short sample\nR 5").reason is Reason.UNREADABLE  # unless it has one all the same
+    assert refused(LINES + NEEDS, "Short sample\nR 5").reason is ReasonCode.UNREADABLE  # unless it has one all the same
 
 
 def test_what_no_rule_takes_is_kept_or_refuses_the_text() -> None:
     keep = LINES + NEEDS
     assert records(keep, "ID 1\nR 5\nsomething else") == ["O|1|1", "R|1|x|5", "M|1|unread|line 3|something else"]
     error = refused(keep + "unread: refuse\n", "ID 1\nR 5\nsomething else")
-    assert (error.reason, error.place) == (Reason.UNREADABLE, "line 3")
+    assert (error.reason, error.place) == (ReasonCode.UNREADABLE, "line 3")
     assert "something" not in str(error)
 
 
@@ -314,8 +314,8 @@ def test_a_value_without_its_result_is_refused() -> None:
 
 def test_long_lines_and_many_of_them_are_refused() -> None:
     rules = "rules:\n  - {line: .*, skip: true}\n"
-    assert refused(LINES + rules, "x" * 4097).reason is Reason.TOO_LARGE
-    assert refused(LINES + rules, "x\n" * 10_001).reason is Reason.TOO_LARGE
+    assert refused(LINES + rules, "x" * 4097).reason is ReasonCode.TOO_LARGE
+    assert refused(LINES + rules, "x\n" * 10_001).reason is ReasonCode.TOO_LARGE
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ def test_a_mark_before_a_quoted_header_is_no_part_of_it(codec: str) -> None:
 )
 def test_damaged_rows_are_unreadable(text: str, detail: str, place: str) -> None:
     error = refused(CSV + LONG, text)
-    assert (error.reason, error.detail, error.place) == (Reason.UNREADABLE, detail, place)
+    assert (error.reason, error.detail, error.place) == (ReasonCode.UNREADABLE, detail, place)
 
 
 def test_a_last_row_without_its_line_end_is_told() -> None:

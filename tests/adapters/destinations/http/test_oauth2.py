@@ -30,7 +30,7 @@ from adapters.destinations.http_out import HttpOut
 from engine.config.secrets import Secret as SecretByName
 from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.certificates import Authority
 from tests.support.deliveries import (
     Auth,
@@ -194,7 +194,7 @@ async def test_a_second_401_is_a_fault_of_the_destination_and_no_loop() -> None:
         assert (len(gives.requests), len(takes.requests)) == (2, 2)
         with pytest.raises(DestinationDownError):  # the next attempt has another token again
             await out.deliver(delivery(b"x"))
-    assert caught.value.reason is Reason.NOT_AUTHORIZED
+    assert caught.value.reason is ReasonCode.NOT_AUTHORIZED
     assert bearers(takes)[2] == "Bearer tok-3"
 
 
@@ -213,7 +213,7 @@ async def test_a_403_is_not_repeated_within_the_attempt_but_has_a_new_token_late
             await out.deliver(delivery(b"x"))
         assert len(takes.requests) == 1
         await out.deliver(delivery(b"x"))
-    assert caught.value.reason is Reason.NOT_AUTHORIZED
+    assert caught.value.reason is ReasonCode.NOT_AUTHORIZED
     assert bearers(takes) == ["Bearer tok-1", "Bearer tok-2"]
 
 
@@ -248,7 +248,7 @@ async def test_a_fhir_server_gets_the_whole_bundle_again() -> None:
 async def test_a_token_server_that_is_down_is_transient(script: Script) -> None:
     error = await outcome(script)
     assert type(error) is TransientDeliveryError
-    assert error.reason is Reason.NO_TOKEN
+    assert error.reason is ReasonCode.NO_TOKEN
     assert error.limit is None  # it is tried for ever: it can make no dead letter
     assert error.detail.startswith("the token server: ")
 
@@ -256,13 +256,13 @@ async def test_a_token_server_that_is_down_is_transient(script: Script) -> None:
 async def test_a_slow_token_server_is_transient_within_the_timeout() -> None:
     error = await outcome(SILENCE, timeout=0.2)
     assert type(error) is TransientDeliveryError
-    assert error.reason is Reason.NO_TOKEN
+    assert error.reason is ReasonCode.NO_TOKEN
 
 
 async def test_a_token_server_that_is_not_there() -> None:
     error = await outcome(TAKEN, token_url="http://127.0.0.1:1/token")
     assert type(error) is TransientDeliveryError
-    assert error.reason is Reason.NO_TOKEN
+    assert error.reason is ReasonCode.NO_TOKEN
     assert error.detail == "the token server: connection refused"
 
 
@@ -299,7 +299,7 @@ async def test_retry_after_of_the_token_server_is_honoured() -> None:
 async def test_nonsense_is_no_token_and_opens_the_breaker(script: bytes) -> None:
     error = await outcome(script)
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NO_TOKEN
+    assert error.reason is ReasonCode.NO_TOKEN
     assert error.detail.endswith("check token_url")
 
 
@@ -313,7 +313,7 @@ def test_whatever_a_token_server_answers_is_a_token_or_no_refusal_of_the_documen
         assert repr(found.value) not in repr(found)
     else:
         assert isinstance(found, TransientDeliveryError)
-        assert found.reason in (Reason.NO_TOKEN, Reason.NOT_AUTHORIZED)
+        assert found.reason in (ReasonCode.NO_TOKEN, ReasonCode.NOT_AUTHORIZED)
         assert found.detail.isprintable()
         assert SECRET not in found.detail
 
@@ -347,14 +347,14 @@ def test_whatever_a_token_server_answers_is_a_token_or_no_refusal_of_the_documen
 async def test_a_wrong_client_is_a_fault_of_the_configuration(script: bytes, told: str) -> None:
     error = await outcome(script)
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NOT_AUTHORIZED
+    assert error.reason is ReasonCode.NOT_AUTHORIZED
     assert error.detail == f"the token server: {told}"
 
 
 async def test_a_secret_that_is_not_set_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LR_CLIENT_SECRET", raising=False)
     error = await outcome(granted("tok"), client_secret=SecretByName("LR_CLIENT_SECRET"))
-    assert error.reason is Reason.NOT_AUTHORIZED
+    assert error.reason is ReasonCode.NOT_AUTHORIZED
     assert "${LR_CLIENT_SECRET} is not set" in error.detail
 
 
@@ -494,7 +494,7 @@ async def test_a_key_that_cannot_be_used_is_told(tmp_path: Path, kind: str) -> N
         key = private_key(tmp_path, kind)
     error = await outcome(granted("tok"), key=key)
     assert isinstance(error, DestinationDownError)
-    assert error.reason is Reason.NOT_AUTHORIZED
+    assert error.reason is ReasonCode.NOT_AUTHORIZED
     assert key.name in error.detail
     assert "hunter2" not in error.detail
     with pytest.raises(ConfigError):
@@ -530,6 +530,6 @@ async def test_a_token_server_that_is_not_trusted_gets_no_secret(tmp_path: Path)
         with pytest.raises(DestinationDownError) as caught:
             await out.deliver(delivery(b"x"))
         await out.close()
-    assert caught.value.reason is Reason.NO_TOKEN
+    assert caught.value.reason is ReasonCode.NO_TOKEN
     assert "certificate is not trusted" in caught.value.detail
     assert gives.requests == []

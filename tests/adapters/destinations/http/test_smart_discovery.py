@@ -18,7 +18,7 @@ from adapters.destinations.http.jwt import key_set
 from adapters.destinations.http.smart_discovery import believed
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.deliveries import Auth, OAuth2, Secret, Settings, delivery
 from tests.support.scripted_http import Script, ScriptedServer, http, scripted
 
@@ -87,7 +87,7 @@ async def test_no_secret_is_sent_to_an_address_that_is_not_believed(endpoint: ob
     async with scripted(says(endpoint), TAKEN) as takes:
         error = await send(takes)
     assert isinstance(error, DestinationDownError)
-    assert (error.reason, why in error.detail, "token_url" in error.detail) == (Reason.NO_TOKEN, True, True), error
+    assert (error.reason, why in error.detail, "token_url" in error.detail) == (ReasonCode.NO_TOKEN, True, True), error
     assert asked(takes) == ["GET /fhir/.well-known/smart-configuration"]
     assert not any(SECRET.encode() in request.body for request in takes.requests)
 
@@ -127,7 +127,7 @@ async def test_a_server_that_does_not_say_it_is_told_as_that(answer: Script, kin
     async with scripted(answer) as takes:
         error = await send(takes)
     assert type(error) is kind
-    assert error.reason is Reason.NO_TOKEN
+    assert error.reason is ReasonCode.NO_TOKEN
     assert ".well-known/smart-configuration" in error.detail
 
 

@@ -14,7 +14,7 @@ from adapters.destinations.fhir_rest import FhirRest
 from engine.devtools.sandbox import Faults, Sandbox
 from engine.model.clock import ManualClock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from tests.support.deliveries import Auth, Basic, Bearer, Secret, Settings, delivery, put, shared, transaction
 
 PATIENT = shared("Patient", "00000000-0000-4000-8000-00000000000a", "urn:lab:pid", "P-1")
@@ -66,19 +66,19 @@ async def delivering(sandbox: Sandbox, settings: Settings | None = None) -> Asyn
 @pytest.mark.parametrize(
     ("fault", "kind", "reason", "kept"),
     [
-        ("503", TransientDeliveryError, Reason.BUSY, False),
-        ("409", TransientDeliveryError, Reason.CONFLICT, False),
-        ("422", RefusedDeliveryError, Reason.REFUSED, False),
-        ("401", DestinationDownError, Reason.NOT_AUTHORIZED, False),
-        ("reset", TransientDeliveryError, Reason.NO_ANSWER, False),
-        ("html", DestinationDownError, Reason.NOT_FHIR, False),
-        ("hang", TransientDeliveryError, Reason.NO_ANSWER, False),
-        ("lost", TransientDeliveryError, Reason.NO_ANSWER, True),
-        ("cut", TransientDeliveryError, Reason.NO_ANSWER, True),
+        ("503", TransientDeliveryError, ReasonCode.BUSY, False),
+        ("409", TransientDeliveryError, ReasonCode.CONFLICT, False),
+        ("422", RefusedDeliveryError, ReasonCode.REFUSED, False),
+        ("401", DestinationDownError, ReasonCode.NOT_AUTHORIZED, False),
+        ("reset", TransientDeliveryError, ReasonCode.NO_ANSWER, False),
+        ("html", DestinationDownError, ReasonCode.NOT_FHIR, False),
+        ("hang", TransientDeliveryError, ReasonCode.NO_ANSWER, False),
+        ("lost", TransientDeliveryError, ReasonCode.NO_ANSWER, True),
+        ("cut", TransientDeliveryError, ReasonCode.NO_ANSWER, True),
     ],
 )
 async def test_each_fault_fails_one_attempt_and_the_next_one_delivers_once(
-    fault: str, kind: type[DeliveryError], reason: Reason, kept: bool
+    fault: str, kind: type[DeliveryError], reason: ReasonCode, kept: bool
 ) -> None:
     impatient = Settings(timeout=0.3) if fault == "hang" else None
     async with pair(faults=Faults(next=[fault]), settings=impatient) as (sandbox, lab), delivering(sandbox) as second:
@@ -100,7 +100,7 @@ async def test_under_thirty_percent_faults_every_document_arrives_exactly_once()
     """Retries until delivered, eight at a time, each patient's first document before the others."""
     faults = Faults(fail=0.3, kinds=("503", "429", "reset", "lost", "cut", "html"))
     async with pair(faults=faults, seed=7) as (sandbox, lab):
-        failures: Counter[Reason] = Counter()
+        failures: Counter[ReasonCode] = Counter()
 
         async def deliver(number: int) -> None:
             for attempt in range(100):
@@ -122,7 +122,7 @@ async def test_under_thirty_percent_faults_every_document_arrives_exactly_once()
         await asyncio.gather(*(lane() for _ in range(8)))
         assert sandbox.stats()["resources"] == {"DiagnosticReport": 200, "Observation": 200, "Patient": 1}
         assert set(sandbox.deliveries()) == {f"key-{number}" for number in range(200)}
-        assert failures.keys() == {Reason.BUSY, Reason.NO_ANSWER, Reason.NOT_FHIR}
+        assert failures.keys() == {ReasonCode.BUSY, ReasonCode.NO_ANSWER, ReasonCode.NOT_FHIR}
         assert failures.total() == sum(sandbox.stats()["faults"].values())
 
 
@@ -230,7 +230,7 @@ async def test_logins_of_the_destination() -> None:
     async with pair(bearer="token", settings=Settings(auth=basic)) as (_, lab):
         with pytest.raises(DestinationDownError) as caught:
             await lab.deliver(delivery(document()))
-        assert caught.value.reason is Reason.NOT_AUTHORIZED
+        assert caught.value.reason is ReasonCode.NOT_AUTHORIZED
 
 
 async def test_server_ids_make_one_resource_over_retries() -> None:

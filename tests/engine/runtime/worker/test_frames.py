@@ -22,7 +22,7 @@ from engine.model.message import (
     Unmapped,
 )
 from engine.model.packing import Packer, unpack
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route, Verdict
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Decoder, Frame
@@ -69,7 +69,7 @@ reagents = st.builds(
 verdicts = st.builds(
     Verdict,
     st.sampled_from(["mapped", "filtered", "dead"]),
-    st.none() | st.sampled_from(list(Reason)),
+    st.none() | st.sampled_from(list(ReasonCode)),
     texts,
     texts,
     st.lists(st.tuples(documents, st.sampled_from(ROUTES)), max_size=3).map(tuple),
@@ -143,11 +143,11 @@ def test_a_message_arrives_with_all_that_judging_looks_at(
 @pytest.mark.parametrize(
     "error",
     [
-        TransientDeliveryError(Reason.BUSY, "HTTP 503", retry_after=2.5, answer=b"\x00later"),
-        TransientDeliveryError(Reason.CONFLICT, limit=5),
-        DestinationDownError(Reason.NOT_AUTHORIZED, "HTTP 401"),
-        RefusedDeliveryError(Reason.REFUSED, "HTTP 422", answer=b"{}" * 1000),
-        DeliveryError(Reason.REFUSED),
+        TransientDeliveryError(ReasonCode.BUSY, "HTTP 503", retry_after=2.5, answer=b"\x00later"),
+        TransientDeliveryError(ReasonCode.CONFLICT, limit=5),
+        DestinationDownError(ReasonCode.NOT_AUTHORIZED, "HTTP 401"),
+        RefusedDeliveryError(ReasonCode.REFUSED, "HTTP 422", answer=b"{}" * 1000),
+        DeliveryError(ReasonCode.REFUSED),
     ],
 )
 def test_a_failure_keeps_its_class_and_all_its_attributes(error: DeliveryError) -> None:
@@ -160,7 +160,7 @@ def test_a_failure_keeps_its_class_and_all_its_attributes(error: DeliveryError) 
 def test_a_fault_of_ours_is_tried_again_a_few_times_and_names_only_its_type() -> None:
     read = frames.read_failed(over_the_wire(frames.fault(3, ValueError("Asha Sharma"))))
     assert isinstance(read, TransientDeliveryError)
-    assert (read.reason, read.detail, read.answer) == (Reason.NO_ANSWER, "ValueError", b"")
+    assert (read.reason, read.detail, read.answer) == (ReasonCode.NO_ANSWER, "ValueError", b"")
     assert read.limit is not None
 
 

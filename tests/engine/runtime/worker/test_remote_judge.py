@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.packing import Packer
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route, Verdict, judge
 from engine.runtime.worker import frames
 from engine.runtime.worker.judge import STRIKES, WINDOW_BYTES, WINDOW_MESSAGES, RemoteJudge
@@ -52,7 +52,7 @@ class Worker:
         self.judge.ask(stored, CHANNEL, lambda verdict: self.answered.append((message_id, verdict.detail)))
 
     def verdict(self, number: int, message_id: int) -> Frame:
-        verdict = Verdict("dead", Reason.NO_ROUTE, f"of {message_id}")
+        verdict = Verdict("dead", ReasonCode.NO_ROUTE, f"of {message_id}")
         (frame,) = Decoder().feed(b"".join(frames.verdict(number, verdict, CHANNEL, pack)))
         return frame
 

@@ -12,7 +12,7 @@ from engine.config.load import load_site
 from engine.devtools.bench.messages import astm, oru
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.packing import Packer
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.processing.process import judge
 from engine.runtime.worker import frames
 from engine.runtime.worker import process as worker_process
@@ -120,10 +120,10 @@ async def test_it_delivers_and_says_how_that_went(tmp_path: Path) -> None:
             await destination.deliver(delivery(1, b'{"n": 1}'))
             with pytest.raises(RefusedDeliveryError) as refused:
                 await destination.deliver(delivery(2))
-            assert (refused.value.reason, refused.value.answer) == (Reason.REFUSED, b"no such code")
+            assert (refused.value.reason, refused.value.answer) == (ReasonCode.REFUSED, b"no such code")
             with pytest.raises(TransientDeliveryError) as busy:
                 await destination.deliver(delivery(3))
-            assert busy.value.reason is Reason.BUSY
+            assert busy.value.reason is ReasonCode.BUSY
             with pytest.raises(DestinationDownError):
                 await destination.deliver(delivery(4))
             body = b'{"resourceType": "Bundle"}' * 100
@@ -182,7 +182,7 @@ async def test_when_it_is_killed_messages_are_judged_again_and_deliveries_may_ha
             os.kill(pid, signal.SIGKILL)
             with pytest.raises(TransientDeliveryError) as lost:
                 await task
-            assert lost.value.reason is Reason.MAYBE_DELIVERED
+            assert lost.value.reason is ReasonCode.MAYBE_DELIVERED
             assert not alive(pid)  # nothing of it can come after what is sent from now on
             verdicts = await asyncio.wait_for(asyncio.gather(*asked), 60.0)
             assert {verdict.state for verdict in verdicts} == {"mapped"}
@@ -260,7 +260,7 @@ async def test_a_new_configuration_is_taken_between_two_messages(tmp_path: Path)
         site = load_site(folder)
         worker.process.configure(site)
         verdict = await asyncio.wait_for(worker.ask(worker.stored("raw", oru(1, 1, random.Random(1)))), 60.0)
-        assert (verdict.state, verdict.reason) == ("filtered", Reason.FILTERED)
+        assert (verdict.state, verdict.reason) == ("filtered", ReasonCode.FILTERED)
         assert worker.pid == pid
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from engine.model.clock import ManualClock
 from engine.model.errors import DamagedError, LabRelayError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core import writer
 from engine.store.core.batch import Batch
@@ -133,7 +133,7 @@ async def test_a_full_queue_refuses_new_work_at_once_and_still_takes_verdicts(tm
         for n in range(1000):
             futures.append(journal.append(received(b"%d" % n * size), repeat_window_s=WINDOW_S))
     assert len(futures) in (9, 10)
-    verdict = journal.map_done(1, state="dead", reason=Reason.UNREADABLE)
+    verdict = journal.map_done(1, state="dead", reason=ReasonCode.UNREADABLE)
     release.set()
     await asyncio.gather(busy, *futures, verdict)
     await store(journal, b"later")
@@ -149,16 +149,16 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
     journal.start(asyncio.get_running_loop())
     lane, who = ("chem", "fhir"), {"actor": "a.singh", "because": "why"}
     decisions: list[Callable[[], asyncio.Future[Any]]] = [
-        lambda: journal.map_done(1, state="dead", reason=Reason.UNREADABLE),
+        lambda: journal.map_done(1, state="dead", reason=ReasonCode.UNREADABLE),
         lambda: journal.settle(1, delivered_us=1),
         lambda: journal.claim(*lane, 1),
         lambda: journal.claim_newest(*lane, 1, without=()),
         lambda: journal.is_held(*lane),
         lambda: journal.unclaim([1]),
-        lambda: journal.bury(1, reason=Reason.REFUSED),
+        lambda: journal.bury(1, reason=ReasonCode.REFUSED),
         lambda: journal.requeue([1]),
         lambda: journal.dismiss(deliveries=[1], actor="a.singh", reason="why"),
-        lambda: journal.postpone(1, attempt=1, not_before_us=1, cause=Reason.BUSY),
+        lambda: journal.postpone(1, attempt=1, not_before_us=1, cause=ReasonCode.BUSY),
         lambda: journal.supersede([1]),
         lambda: journal.hold([1]),
         lambda: journal.release([1], **who),

@@ -11,7 +11,7 @@ import pytest
 
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.results import Result
 from engine.store.core.chain import chain_hash, row_hash
 from engine.store.integrity import verify
@@ -30,7 +30,7 @@ async def data(tmp_path: Path) -> Path:
     async with running(data) as journal:
         await queue(journal, *(b"%d" % n * 50 for n in range(10)), to=("a", "b"))
         (first,) = await journal.claim("chem", "a", 1)
-        await journal.bury(first.id, reason=Reason.REFUSED, detail="422", answer=b"no")
+        await journal.bury(first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"no")
         await journal.append_frame("line", journal.new_session(), b"1H", 1)
         await journal.act_note("ann", "unmask", {})
     return data

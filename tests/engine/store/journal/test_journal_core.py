@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from engine.model.errors import LockedError
 from engine.model.message import Document, Issue, Report, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.journal import Assembled, Journal, Routed
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, running, started
@@ -100,7 +100,7 @@ async def test_the_same_id_with_other_bytes_is_flagged_and_processed(journal: Jo
 
 async def test_a_message_whose_first_copy_is_dead_is_processed_when_it_comes_again(journal: Journal) -> None:
     first = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
-    await journal.map_done(first.id, state="dead", reason=Reason.NO_ROUTE)
+    await journal.map_done(first.id, state="dead", reason=ReasonCode.NO_ROUTE)
     second = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
     third = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
     assert (second.repeat_of, third.repeat_of) == (None, second.id)
@@ -156,8 +156,8 @@ async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place
         await journal.map_done(stored.id, routes=[routed(b"%d" % n)], state="mapped")
     first, second = await journal.claim("chem", "fhir", 2)
     assert [first.seq, second.seq] == [1, 2]
-    await journal.bury(first.id, reason=Reason.REFUSED, detail="422", answer=b"\xffno")
-    await journal.postpone(second.id, attempt=1, not_before_us=5, cause=Reason.BUSY, detail="503")
+    await journal.bury(first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"\xffno")
+    await journal.postpone(second.id, attempt=1, not_before_us=5, cause=ReasonCode.BUSY, detail="503")
     (dead,) = journal.dead()
     assert (dead.delivery_id, dead.reason) == (first.id, "REFUSED")
     await journal.requeue([dead.delivery_id])
@@ -179,7 +179,7 @@ async def test_a_dead_delivery_may_hold_its_lane_until_it_is_decided_about(journ
         stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
         await journal.map_done(stored.id, routes=[routed()], state="mapped")
     (first,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(first.id, reason=Reason.REFUSED, hold_lane=True)
+    await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
     assert await journal.claim("chem", "fhir", 1) == []
     assert await journal.dismiss(deliveries=[first.id], actor="ann", reason="entered by hand") == 1
     assert [one.seq for one in await journal.claim("chem", "fhir", 1)] == [2]
@@ -243,7 +243,7 @@ async def test_after_a_crash_a_retry_that_was_due_may_have_been_delivered(journa
     for n, not_before_us in enumerate((1, far)):
         stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
         await journal.map_done(stored.id, routes=[routed(claimed=True)], state="mapped")
-        await journal.postpone(n + 1, attempt=1, not_before_us=not_before_us, cause=Reason.BUSY)
+        await journal.postpone(n + 1, attempt=1, not_before_us=not_before_us, cause=ReasonCode.BUSY)
     await journal.stop()
     again = opened(tmp_path)
     assert again.recover().maybe_delivered == 1
@@ -315,11 +315,11 @@ async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: J
 async def test_counters_and_gauges_follow_what_happens(journal: Journal) -> None:
     stored = await journal.append(received(b"1", lost=True), repeat_window_s=WINDOW_S)
     await journal.append(received(b"1", lost=True), repeat_window_s=WINDOW_S)
-    await journal.append_incomplete(received(b"2"), Reason.INCOMPLETE)
+    await journal.append_incomplete(received(b"2"), ReasonCode.INCOMPLETE)
     dead = await journal.append(received(b"3"), repeat_window_s=WINDOW_S)
     await journal.append(received(b"4"), repeat_window_s=WINDOW_S)
     await journal.map_done(stored.id, routes=[routed(claimed=True)], state="mapped")
-    await journal.map_done(dead.id, state="dead", reason=Reason.UNREADABLE)
+    await journal.map_done(dead.id, state="dead", reason=ReasonCode.UNREADABLE)
     counts = {(one.destination, one.name): one.n for one in journal.counters("2026-03-01")}
     assert counts == {
         ("", "received"): 5,

@@ -13,7 +13,7 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, DamagedError, LockedError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store import journal as journal_module
 from engine.store.core import key_encryption_key
 from engine.store.core.anchor import ANCHOR_NAME, read
@@ -290,7 +290,7 @@ async def test_where_open_work_begins_is_remembered_and_nothing_open_is_forgotte
         for some in (ids[:600], ids[600:]):
             await asyncio.gather(
                 *(
-                    journal.map_done(one, state="dead", reason=Reason.UNREADABLE)
+                    journal.map_done(one, state="dead", reason=ReasonCode.UNREADABLE)
                     for one in some
                     if one not in still_open
                 )

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from engine.model.clock import Clock, ManualClock, SystemClock
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Report
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core.batch import Batch
 from engine.store.core.loss import LossError
@@ -110,7 +110,7 @@ class Site:
         made = Made(end, [], self.clock.now_us())
         self.made.append(made)
         if end == "incomplete":
-            made.rows.append(self.do(append.store_incomplete, received=one, reason=Reason.INCOMPLETE).id)
+            made.rows.append(self.do(append.store_incomplete, received=one, reason=ReasonCode.INCOMPLETE).id)
             return made
         session = 0
         if end == "framed":
@@ -133,12 +133,12 @@ class Site:
         routes = [routed(b"{}", *to, claimed=end == "sending", reports=(report,))] if state == "mapped" else []
         self.do(
             record_outcome.map_done, message_id=number, routes=[] if end == "no document" else routes, state=state,
-            reason=Reason.MAPPING_FAULT if state == "dead" else None, detail="", mapping="", issues=(), unmapped=(),
+            reason=ReasonCode.MAPPING_FAULT if state == "dead" else None, detail="", mapping="", issues=(), unmapped=(),
         )  # fmt: skip
         execute = self._execute
         ids = [row[0] for row in execute("SELECT id FROM delivery WHERE message_id = ? ORDER BY id", (number,))]
         settle = partial(self.do, attempts.settle, delivered_us=self.clock.now_us())
-        bury = partial(self.do, attempts.bury, reason=Reason.REFUSED, detail="no", answer=b"")
+        bury = partial(self.do, attempts.bury, reason=ReasonCode.REFUSED, detail="no", answer=b"")
         match end:
             case "delivered" | "framed" | "two lanes":
                 for delivery in ids:
@@ -148,13 +148,13 @@ class Site:
             case "dismissed":
                 self.do(record_outcome.dismiss, message_ids=[number], detail="seen")
             case "rejected":
-                self.do(decisions.hold, delivery_ids=ids, cause=Reason.LANE_HELD)
+                self.do(decisions.hold, delivery_ids=ids, cause=ReasonCode.LANE_HELD)
                 self.do(decisions.reject, delivery_id=ids[0])
             case "dismissed delivery":
                 bury(delivery_id=ids[0])
                 self.do(decisions.dismiss, delivery_ids=ids, detail="seen")
             case "held":
-                self.do(decisions.hold, delivery_ids=ids, cause=Reason.LANE_HELD)
+                self.do(decisions.hold, delivery_ids=ids, cause=ReasonCode.LANE_HELD)
             case "dead delivery":
                 bury(delivery_id=ids[0])
             case "one of two dead":

@@ -9,7 +9,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.message import Bearer, Report
 from engine.model.persons import Person
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter, Routed
 from engine.store.journal import Journal
 from engine.store.operations import number_bearers
@@ -181,7 +181,7 @@ async def test_a_person_may_accept_that_two_records_are_of_one_person(tmp_path: 
 async def test_a_dismissed_message_frees_no_number_that_another_one_bears(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER, IYER) == [OK, OK]
-        await journal.map_done(1, state="dead", reason=Reason.MAPPING_FAULT, again=True)
+        await journal.map_done(1, state="dead", reason=ReasonCode.MAPPING_FAULT, again=True)
         await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
         assert await ends(journal, KHAN) == [NO]
 
@@ -189,7 +189,7 @@ async def test_a_dismissed_message_frees_no_number_that_another_one_bears(tmp_pa
 async def test_a_dismissed_message_frees_a_number_that_it_bears_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER) == [OK]
-        await journal.map_done(1, state="dead", reason=Reason.MAPPING_FAULT, again=True)
+        await journal.map_done(1, state="dead", reason=ReasonCode.MAPPING_FAULT, again=True)
         await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
         assert await ends(journal, KHAN) == [OK]
 

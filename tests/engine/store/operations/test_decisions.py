@@ -10,7 +10,7 @@ from typing import Any
 import pytest_asyncio
 
 from engine.model.clock import ManualClock, from_us
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Held
 from engine.model.results import Earlier, Result
 from engine.store.core.batch import Batch
@@ -40,8 +40,8 @@ async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_pat
     journal = await started(tmp_path)
     await queue(journal, b"1", b"2")
     first, second = await journal.claim("chem", "fhir", 9)
-    await journal.postpone(first.id, attempt=1, not_before_us=LATER_US, cause=Reason.MAYBE_DELIVERED, detail="")
-    await journal.postpone(second.id, attempt=1, not_before_us=LATER_US, cause=Reason.BUSY, detail="503")
+    await journal.postpone(first.id, attempt=1, not_before_us=LATER_US, cause=ReasonCode.MAYBE_DELIVERED, detail="")
+    await journal.postpone(second.id, attempt=1, not_before_us=LATER_US, cause=ReasonCode.BUSY, detail="503")
     await journal.stop()
     async with running(tmp_path) as journal:
         again = await journal.claim("chem", "fhir", 9)
@@ -54,7 +54,7 @@ async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_pat
 async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     for one in await journal.claim("chem", "fhir", 9):
-        await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+        await journal.bury(one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     assert await journal.requeue([1], manual=False) == 1
     assert await journal.requeue([1], manual=False) == 0  # it waits already
     assert await journal.requeue([2]) == 1
@@ -67,7 +67,7 @@ async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_onc
     (message,) = await store(journal, b"m")
     await journal.map_done(message.id, routes=[routed(b"1"), routed(b"2"), routed(b"3")], state="mapped")
     claimed = await journal.claim("chem", "fhir", 1)
-    await journal.hold([2, 3], cause=Reason.LANE_HELD)
+    await journal.hold([2, 3], cause=ReasonCode.LANE_HELD)
     who = {"actor": "ann", "because": "seen"}
     await journal.release([claimed[0].id], **who)  # under way
     await journal.settle(claimed[0].id, delivered_us=7)
@@ -88,7 +88,7 @@ async def test_the_newest_can_be_claimed_first(journal: Journal) -> None:
     assert [one.id for one in await journal.claim_newest("chem", "fhir", 9, without=[])] == [3]
     assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []
     assert await journal.claim_newest("chem", "elsewhere", 9, without=[]) == []
-    await journal.bury(4, reason=Reason.REFUSED, detail="422", answer=b"", hold_lane=True)
+    await journal.bury(4, reason=ReasonCode.REFUSED, detail="422", answer=b"", hold_lane=True)
     await journal.unclaim([1, 2, 3])
     assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []  # held by its dead letter
 
@@ -118,7 +118,7 @@ async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(jour
 
     assert await replay("waiting") == 1
     (one,) = await journal.claim("chem", "other", 9)
-    await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+    await journal.bury(one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     assert await replay("waiting") == 0  # there it is dead, and dead letters were not asked for
 
 
@@ -138,7 +138,7 @@ async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal
     assert await journal.set_aside(2, correction=False, actor="ann", because="never digested")
     (act,) = journal.acts()
     assert (act.actor, act.verb, act.what["messages"]) == ("ann", "set-aside", [2])
-    assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, Reason.SET_ASIDE.value)]
+    assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, ReasonCode.SET_ASIDE.value)]
     assert await journal.dismiss(deliveries=[1, 2], actor="ann", reason="by hand") == 1  # not what was delivered
 
 
@@ -156,13 +156,13 @@ async def test_only_what_was_delivered_is_refused_late_and_a_day_that_has_ended_
         clock.advance(2 * DAY_S)
         assert await journal.refuse_late(2, detail="AE after CA")
         assert counted(journal)["delivered"] == 1
-        assert [one.reason for one in journal.dead()] == [Reason.REFUSED_LATE.value] * 2
+        assert [one.reason for one in journal.dead()] == [ReasonCode.REFUSED_LATE.value] * 2
 
 
 async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     for one in await journal.claim("chem", "fhir", 9):
-        await journal.bury(one.id, reason=Reason.REFUSED, detail="422", answer=b"")
+        await journal.bury(one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
 
     def erase(batch: Batch) -> None:
         batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
@@ -204,7 +204,7 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
 
 async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
     (message,) = await store(journal, b"wrong")
-    await journal.map_done(message.id, state="dead", reason=Reason.BAD_VALUE)
+    await journal.map_done(message.id, state="dead", reason=ReasonCode.BAD_VALUE)
     who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "because": "a digit"}
     made = await journal.correct(message.id, received(b"right"), **who)
     assert made.refused == ""
@@ -218,7 +218,7 @@ class Always:
     results: Sequence[Result] = ()
 
     def decide(self, earlier: Earlier, now_us: int) -> Held | None:
-        return Held(reason=Reason.HELD_BY_RULE, text="a rule")
+        return Held(reason=ReasonCode.HELD_BY_RULE, text="a rule")
 
 
 async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_counted(journal: Journal) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import ManualClock
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
@@ -58,7 +58,7 @@ def delivered(message: int, destination: str, nth: int = -1) -> Step:
 
 
 def refused(message: int, destination: str) -> Step:
-    return lambda batch: attempts.bury(batch, of(message, destination)(batch), Reason.REFUSED, "", b"")
+    return lambda batch: attempts.bury(batch, of(message, destination)(batch), ReasonCode.REFUSED, "", b"")
 
 
 def superseded(message: int, destination: str) -> Step:
@@ -76,7 +76,7 @@ def replayed(message: int, to: str = "") -> Step:
 def rejected_after_a_hold(message: int, destination: str) -> Step:
     def step(batch: Batch) -> None:
         delivery = of(message, destination)(batch)
-        decisions.hold(batch, [delivery], Reason.HELD_BY_RULE)
+        decisions.hold(batch, [delivery], ReasonCode.HELD_BY_RULE)
         decisions.reject(batch, delivery)
 
     return step

@@ -24,7 +24,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Bearer, ControlRun, Document, Report
 from engine.model.persons import Person
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter, Held, Routed
 from engine.model.results import MEMORY_US, Earlier, Result, results_of
 from engine.store.core.batch import Batch
@@ -46,7 +46,7 @@ class Always:
         self.results = results
 
     def decide(self, earlier: Earlier, now_us: int) -> Held | None:
-        return Held(reason=Reason.HELD_BY_RULE, text="a rule", remember=bool(self.results)) if self.held else None
+        return Held(reason=ReasonCode.HELD_BY_RULE, text="a rule", remember=bool(self.results)) if self.held else None
 
 
 def body(
@@ -132,7 +132,7 @@ def test_delivered_exactly_when_released(
         while claimed := await journal.claim("chem", "fhir", 4):
             for delivery in claimed:
                 if fails:
-                    await journal.bury(delivery.id, reason=Reason.REFUSED, detail="422")
+                    await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422")
                 else:
                     sent.append(delivery.message_id)
                     await journal.settle(delivery.id, delivered_us=1)
@@ -409,7 +409,7 @@ async def test_how_controls_had_ended_when_a_message_came(
             came = received(str(hours).encode(), at_us=NOW_US + hours * 3_600_000_000)
             stored = await journal.append(came, repeat_window_s=1.0)
             control = ControlRun(material=material, code="HGB", failed=failed)
-            await journal.map_done(stored.id, state="filtered", reason=Reason.FILTERED, controls=[control])
+            await journal.map_done(stored.id, state="filtered", reason=ReasonCode.FILTERED, controls=[control])
         with journal.snapshot() as execute:
             past = Past(SimpleNamespace(execute=execute, vault=journal.vault), "chem", NOW_US)
             assert past.control_failed(("HGB",), DAY_US) is found
@@ -447,7 +447,7 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
         await store(journal, b"1", b"2")
         for number, content in ((1, body("a", "b")), (2, later(body("a")))):
             await journal.map_done(number, routes=[routed(content, held=False, reports=REPORT)], state="mapped")
-        await journal.bury(1, reason=Reason.REFUSED, detail="HTTP 422", answer=b"{}")
+        await journal.bury(1, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
         await journal.settle(2, delivered_us=1)
         await journal.requeue([1])
         (again,) = await journal.claim("chem", "fhir", 10)
@@ -484,7 +484,7 @@ async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path
         refused = journal.message(2)
         assert refused is not None
         delivery = refused.deliveries[0].id
-        await journal.bury(delivery, reason=Reason.REFUSED, detail="HTTP 422", answer=b"{}")
+        await journal.bury(delivery, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
         await journal.requeue([delivery])
         assert await journal.close_overtaken(delivery, whole=False) == 1
         found = [(one.message_id, one.critical) for one in journal.held()]

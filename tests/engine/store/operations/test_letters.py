@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from engine.__main__ import verbs
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.operations.dead_letters import Groups, cause_of, likely_fix
 
 
@@ -45,7 +45,7 @@ def test_groups_have_counts_times_and_channels_and_the_largest_is_first() -> Non
 
 def test_what_is_told_to_be_typed_exists() -> None:
     known = verbs()
-    for reason in Reason:
+    for reason in ReasonCode:
         fix = likely_fix(reason.value, "chem")
         assert fix
         assert "{" not in fix

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from engine.model.errors import StoreError
 from engine.model.message import Report
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.store.journal import Journal
 from tests.support.journals import queue, routed, running, store
@@ -34,7 +34,7 @@ async def test_every_failed_attempt_is_kept_though_the_delivery_stays_in_memory_
     (claimed,) = await journal.claim("chem", "fhir", 1)
     for attempt in (1, 2, 3):
         await journal.postpone(
-            claimed.id, attempt=attempt, not_before_us=attempt * 10, cause=Reason.BUSY, detail=f"try {attempt}"
+            claimed.id, attempt=attempt, not_before_us=attempt * 10, cause=ReasonCode.BUSY, detail=f"try {attempt}"
         )
     found = view(journal, message)
     assert (found.state, found.attempt, found.not_before_us) == ("waiting", 3, 30)
@@ -46,15 +46,15 @@ async def test_every_failed_attempt_is_kept_though_the_delivery_stays_in_memory_
 async def test_what_a_person_has_closed_is_not_opened_by_a_late_failure(journal: Journal) -> None:
     (message,) = await queue(journal, b"{}")
     (claimed,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(claimed.id, reason=Reason.REFUSED)
-    await journal.postpone(claimed.id, attempt=1, not_before_us=1, cause=Reason.BUSY)
+    await journal.bury(claimed.id, reason=ReasonCode.REFUSED)
+    await journal.postpone(claimed.id, attempt=1, not_before_us=1, cause=ReasonCode.BUSY)
     assert view(journal, message).state == "dead"
 
 
 async def test_a_claim_that_was_cut_off_is_marked(journal: Journal) -> None:
     messages = await queue(journal, b"1", b"2", b"3")
     first, second, third = await journal.claim("chem", "fhir", 3)
-    await journal.postpone(second.id, attempt=1, not_before_us=1, cause=Reason.BUSY)
+    await journal.postpone(second.id, attempt=1, not_before_us=1, cause=ReasonCode.BUSY)
     assert await journal.unclaim([first.id, second.id], maybe_delivered=True) == 1
     assert await journal.unclaim([third.id]) == 1
     found = [view(journal, message) for message in messages]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.errors import StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Filter, Target
 from engine.store.core.batch import Batch
 from engine.store.integrity import verify
@@ -74,9 +74,9 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
         case "settle":
             await journal.settle(delivery_id, delivered_us=1)
         case "postpone":
-            await journal.postpone(delivery_id, attempt=1, not_before_us=9, cause=Reason.BUSY, detail="503")
+            await journal.postpone(delivery_id, attempt=1, not_before_us=9, cause=ReasonCode.BUSY, detail="503")
         case "bury":
-            await journal.bury(delivery_id, reason=Reason.REFUSED, detail="422", answer=b"{}")
+            await journal.bury(delivery_id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
         case "requeue":
             await journal.requeue([delivery_id])
         case "supersede":
@@ -173,7 +173,7 @@ async def test_a_paused_lane_gives_no_claims_also_after_a_restart(journal: Journ
 async def test_a_retried_delivery_frees_the_lane_that_it_held_and_goes_first(journal: Journal) -> None:
     await queue(journal, b"1", b"2", b"3")
     (first,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(first.id, reason=Reason.REFUSED, hold_lane=True)
+    await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
     (lane,) = journal.lanes()
     assert lane.held_by == first.id
     assert await journal.claim("chem", "fhir", 9) == []
@@ -185,7 +185,7 @@ async def test_another_dead_delivery_does_not_let_go_the_lane(journal: Journal) 
     await queue(journal, b"1", b"2", b"3")
     first, second = await journal.claim("chem", "fhir", 2)
     for delivery in (first, second):
-        await journal.bury(delivery.id, reason=Reason.REFUSED, hold_lane=True)
+        await journal.bury(delivery.id, reason=ReasonCode.REFUSED, hold_lane=True)
     await journal.dismiss(deliveries=[second.id], actor="ann", reason="by hand")
     (lane,) = journal.lanes()
     assert lane.held_by == first.id
@@ -195,9 +195,9 @@ async def test_another_dead_delivery_does_not_let_go_the_lane(journal: Journal) 
 async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
     await queue(journal, b"1")
     await journal.claim("chem", "fhir", 1)
-    await journal.postpone(1, attempt=7, not_before_us=2**60, cause=Reason.BUSY, detail="503")
+    await journal.postpone(1, attempt=7, not_before_us=2**60, cause=ReasonCode.BUSY, detail="503")
     await journal.claim("chem", "fhir", 1)
-    await journal.bury(1, reason=Reason.REFUSED)
+    await journal.bury(1, reason=ReasonCode.REFUSED)
     await journal.requeue([1])
     view = deliveries(journal)[1]
     assert (view.state, view.attempt, view.not_before_us, view.settled_us) == ("waiting", 0, 0, 0)
@@ -215,15 +215,15 @@ async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_ow
 
     key = deliveries(journal)[1].key[:32]
     assert await next_id() == f"{key}.0"
-    await journal.postpone(1, attempt=1, not_before_us=0, cause=Reason.BUSY, detail="503")
+    await journal.postpone(1, attempt=1, not_before_us=0, cause=ReasonCode.BUSY, detail="503")
     assert await next_id() == f"{key}.1"
     await journal.unclaim([1])  # it was not made
     assert await next_id() == f"{key}.1"
     for made in (2, 3):
-        await journal.bury(1, reason=Reason.REFUSED, detail="422")
+        await journal.bury(1, reason=ReasonCode.REFUSED, detail="422")
         await journal.requeue([1])
         assert await next_id() == f"{key}.{made}"
-    await journal.postpone(1, attempt=1, not_before_us=0, cause=Reason.BUSY, detail="503")
+    await journal.postpone(1, attempt=1, not_before_us=0, cause=ReasonCode.BUSY, detail="503")
     assert await next_id() == f"{key}.4"
     await journal.unclaim([1], maybe_delivered=True)  # cut off: how it ended is not known, nor that it was made
     assert await next_id() == f"{key}.4"
@@ -241,7 +241,7 @@ async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_ow
 async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     (first,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(first.id, reason=Reason.REFUSED, hold_lane=True)
+    await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
     await journal.release_lane("chem", "fhir")
     assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [2]
 
@@ -267,7 +267,7 @@ async def test_of_what_was_erased_while_it_was_sent_nothing_that_the_server_said
         await journal.supersede([delivery.id])
     await journal._submit(erase, verdict=True)
     for number in (1, 2):
-        await journal.bury(number, reason=Reason.REFUSED, detail="422", answer=b"no Smith, Anna here")
+        await journal.bury(number, reason=ReasonCode.REFUSED, detail="422", answer=b"no Smith, Anna here")
     assert {number: len(one.attempts) for number, one in deliveries(journal).items()} == {1: 0, 2: 1}
 
 
@@ -309,10 +309,10 @@ async def test_processing_again_supersedes_what_the_first_time_left_open(journal
 
 async def test_processing_a_dead_message_again_clears_it(journal: Journal) -> None:
     (stored,) = await store(journal, b"1")
-    await journal.map_done(stored.id, state="dead", reason=Reason.UNMAPPED_CODE, detail="OBX[1]")
+    await journal.map_done(stored.id, state="dead", reason=ReasonCode.UNMAPPED_CODE, detail="OBX[1]")
     assert [letter.reason for letter in journal.dead()] == ["UNMAPPED_CODE"]
-    outcome = await journal.map_done(stored.id, state="dead", reason=Reason.NO_ROUTE, again=True)
-    assert (outcome.state, outcome.reason) == ("dead", Reason.NO_ROUTE)
+    outcome = await journal.map_done(stored.id, state="dead", reason=ReasonCode.NO_ROUTE, again=True)
+    assert (outcome.state, outcome.reason) == ("dead", ReasonCode.NO_ROUTE)
     (channel,) = journal.channels()
     assert channel.dead == 1
     await journal.map_done(stored.id, routes=[routed()], state="mapped", again=True)

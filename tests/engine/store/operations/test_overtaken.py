@@ -12,7 +12,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Document, Report
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
@@ -176,12 +176,12 @@ async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
                 await journal.settle(delivery.id, delivered_us=1)
             else:  # it is refused, and a person tries it again when the others have it
                 first = delivery
-                await journal.bury(first.id, reason=Reason.REFUSED)
+                await journal.bury(first.id, reason=ReasonCode.REFUSED)
         await journal.requeue([first.id])
         (first,) = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(first) == outcome
         assert journal.overtaken(first.id) == ""
-        await journal.hold([first.id], cause=Reason.OVERTAKEN)
+        await journal.hold([first.id], cause=ReasonCode.OVERTAKEN)
         await journal.release([first.id], actor="ann", because="seen")
         (released,) = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(released) == ""
@@ -277,7 +277,7 @@ async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path
     clock, specimen = ManualClock(), (Number("specimen", "26-4711"),)
     async with running(tmp_path, clock=clock) as journal:
         original, newer = await store(journal, b"wrong", b"newer")
-        await journal.map_done(original.id, state="dead", reason=Reason.BAD_VALUE)  # its numbers could not be read
+        await journal.map_done(original.id, state="dead", reason=ReasonCode.BAD_VALUE)  # its numbers could not be read
         made: list[Routed] = [routed(body("a"), reports=REPORT)]
         await journal.map_done(newer.id, routes=made, state="mapped", numbers=specimen)
         (delivery,) = await journal.claim("chem", "fhir", 10)

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from engine.model.clock import ManualClock
 from engine.model.link_events import Line
 from engine.model.message import Received, Stored
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from tests.support.journals import opened, routed
 
@@ -108,7 +108,9 @@ class Channels(RuleBasedStateMachine):
             one = self.sent[-1]
             if not one.nothing:
                 one.nothing = True
-                self.do(self.journal.map_done(one.stored.id, state="dead", reason=Reason.NO_ROUTE, again=one.mapped))
+                self.do(
+                    self.journal.map_done(one.stored.id, state="dead", reason=ReasonCode.NO_ROUTE, again=one.mapped)
+                )
 
     @rule()
     def stops(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Report, Unmapped
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.store.core import sweeping, unmapped_codes
 from engine.store.core.batch import Batch
@@ -85,7 +85,7 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, da
 async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await mapped(journal, b"1", ANN) == "mapped"
-        await journal.map_done(1, state="dead", reason=Reason.MAPPING_FAULT, again=True)
+        await journal.map_done(1, state="dead", reason=ReasonCode.MAPPING_FAULT, again=True)
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
         await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
         assert await mapped(journal, b"3", BOB) == "mapped"

@@ -9,7 +9,7 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.message import Received
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME, Vault
@@ -38,18 +38,18 @@ def store(batch: Batch, *, count: int, rng: random.Random) -> None:
         )
         batch.now_us = received.received_us + 1000
         if rng.random() < 0.1:
-            append.store_incomplete(batch, received, Reason.INCOMPLETE)
+            append.store_incomplete(batch, received, ReasonCode.INCOMPLETE)
             continue
         stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
         done = partial(record_outcome.map_done, batch, stored.id, mapping="", issues=(), unmapped=())
         if rng.random() < 0.4:
-            reason = rng.choice((Reason.UNMAPPED_CODE, Reason.BAD_VALUE))
+            reason = rng.choice((ReasonCode.UNMAPPED_CODE, ReasonCode.BAD_VALUE))
             done(routes=(), state="dead", reason=reason, detail=rng.choice(DETAILS).format(n=number))
             continue
         routes = (routed(b"{}", "a", "b", claimed=True),)
         for delivery in done(routes=routes, state="mapped", reason=None, detail="").deliveries:
             if rng.random() < 0.4:
-                attempts.bury(batch, delivery.id, Reason.REFUSED, rng.choice(ANSWERS).format(n=number), b"no")
+                attempts.bury(batch, delivery.id, ReasonCode.REFUSED, rng.choice(ANSWERS).format(n=number), b"no")
             else:
                 attempts.settle(batch, delivery.id, batch.now_us)
 
@@ -185,7 +185,7 @@ def test_what_dies_again_has_its_new_cause(journal: Journal) -> None:
 
     def again(batch: Batch) -> None:
         decisions.requeue(batch, (letter.delivery_id,), manual=True)
-        attempts.bury(batch, letter.delivery_id, Reason.REFUSED, "HTTP 409: another reason", b"")
+        attempts.bury(batch, letter.delivery_id, ReasonCode.REFUSED, "HTTP 409: another reason", b"")
 
     journal.run_alone(again)
     assert summary(journal)["REFUSED", "HTTP 409: another reason"][0] == 1

@@ -12,7 +12,7 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.message import Document, Received
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter, Filter, MessageView
 from engine.model.search_keys import Number
 from engine.store.core import moments
@@ -52,20 +52,26 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
         )  # fmt: skip
         chance = rng.random()
         if chance < 0.1:
-            done(routes=(), state="dead", reason=rng.choice((Reason.NO_ROUTE, Reason.UNMAPPED_CODE)))
+            done(routes=(), state="dead", reason=rng.choice((ReasonCode.NO_ROUTE, ReasonCode.UNMAPPED_CODE)))
         elif chance < 0.2:
-            done(routes=(), state="filtered", reason=Reason.QUALITY_CONTROL)
+            done(routes=(), state="filtered", reason=ReasonCode.QUALITY_CONTROL)
         elif chance < 0.95:
             routed = Routed(document=Document(body=b"{}"), destinations=("a", "b"), claimed=(True, True))
             made = done(routes=(routed,), state="mapped", reason=None).deliveries
             for delivery in made:
                 if chance < 0.25:
-                    attempts.bury(batch, delivery.id, Reason.REFUSED, "", b"")
+                    attempts.bury(batch, delivery.id, ReasonCode.REFUSED, "", b"")
                 elif chance < 0.3:
-                    decisions.hold(batch, (delivery.id,), Reason.LANE_HELD)
+                    decisions.hold(batch, (delivery.id,), ReasonCode.LANE_HELD)
                 elif chance < 0.35 and delivery is made[-1]:
                     attempts.postpone(
-                        batch, delivery.id, attempt=1, not_before_us=0, cause=Reason.NO_ANSWER, detail="", answer=b""
+                        batch,
+                        delivery.id,
+                        attempt=1,
+                        not_before_us=0,
+                        cause=ReasonCode.NO_ANSWER,
+                        detail="",
+                        answer=b"",
                     )
                 else:
                     attempts.settle(batch, delivery.id, NOW_US)

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from engine.model.clock import ManualClock
 from engine.model.errors import IntegrityError, LockedError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.journal import Journal
 from engine.store.queries import Reader
@@ -42,9 +42,9 @@ async def fill(journal: Journal) -> None:
             case 0 | 1:
                 await journal.map_done(stored.id, routes=[routed(b"{}", "x", "y")], state="mapped")
             case 2:
-                await journal.map_done(stored.id, state="dead", reason=Reason.NO_ROUTE)
+                await journal.map_done(stored.id, state="dead", reason=ReasonCode.NO_ROUTE)
             case 3:
-                await journal.map_done(stored.id, state="filtered", reason=Reason.FILTERED)
+                await journal.map_done(stored.id, state="filtered", reason=ReasonCode.FILTERED)
     session = journal.new_session()
     for n in range(30):
         await journal.append_frame("b", session, b"%dH" % n, NOW_US)
@@ -93,7 +93,7 @@ async def test_every_page_of_dead_letters_and_none_twice(journal: Journal) -> No
     for destination in ("x", "y"):
         for channel in ("a", "b"):
             for delivery in await journal.claim(channel, destination, 3):
-                await journal.bury(delivery.id, reason=Reason.REFUSED)
+                await journal.bury(delivery.id, reason=ReasonCode.REFUSED)
     everything = journal.dead(limit=1000)
     assert len(everything) == 4 + 12
     for limit in (1, 2, 3, 5):

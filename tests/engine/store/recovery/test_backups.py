@@ -12,7 +12,7 @@ import pytest
 
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
@@ -83,7 +83,7 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
             await queue(journal, b"three", b"four")
             await store(journal, b"five")
             await journal.append(received(b"one", lost=True), repeat_window_s=86_400.0)
-            await journal.append_incomplete(received(b"tor"), Reason.INCOMPLETE)
+            await journal.append_incomplete(received(b"tor"), ReasonCode.INCOMPLETE)
             place.rows(copy)
             keys = {n: journal.message(n).deliveries[0].key for n in (1, 2, 3, 4)}  # type: ignore[union-attr] # they are there
             return copy, keys
@@ -259,15 +259,15 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
         async with running(place.data) as journal:
             (dead, held) = await queue(journal, b"one", b"two", claimed=True)
             ids = {n: journal.message(n).deliveries[0].id for n in (dead, held)}  # type: ignore[union-attr] # they are there
-            await journal.bury(ids[dead], reason=Reason.REFUSED)
+            await journal.bury(ids[dead], reason=ReasonCode.REFUSED)
             await journal.hold([ids[held]])
             (stored,) = await store(journal, b"three")
-            await journal.map_done(stored.id, state="dead", reason=Reason.MAPPING_FAULT)
+            await journal.map_done(stored.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
             copy = await place.copy(journal)
             await journal.dismiss(deliveries=[ids[dead]], messages=[stored.id], actor="anna", reason="seen")
             await journal.reject([ids[held]], actor="anna", because="wrong tube")
             (later,) = await store(journal, b"four")
-            await journal.map_done(later.id, state="dead", reason=Reason.MAPPING_FAULT)
+            await journal.map_done(later.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
             await journal.dismiss(messages=[later.id], actor="anna", reason="seen")
             place.rows(copy)
             return copy
@@ -296,7 +296,8 @@ def test_evidence_that_a_person_has_closed_since_the_copy_stays_closed(place: Pl
             await queue(journal, b"one")
             copy = await place.copy(journal)
             torn = [
-                await journal.append_incomplete(received(half), Reason.INCOMPLETE) for half in (b"H|half", b"H|other")
+                await journal.append_incomplete(received(half), ReasonCode.INCOMPLETE)
+                for half in (b"H|half", b"H|other")
             ]
             await journal.dismiss(messages=[torn[0].id], actor="anna", reason="sent again")
             place.rows(copy)

@@ -17,7 +17,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import ErasedError, IntegrityError, StoreError
 from engine.model.message import Bearer, Reagent, Report
 from engine.model.persons import Person
-from engine.model.reasons import Reason
+from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Filter, Held, Target
 from engine.model.results import Earlier
 from engine.model.search_keys import Number
@@ -68,7 +68,7 @@ class Always:
     results = ()
 
     def decide(self, earlier: Earlier, now_us: int) -> Held | None:
-        return Held(reason=Reason.HELD_BY_RULE, text="a rule")
+        return Held(reason=ReasonCode.HELD_BY_RULE, text="a rule")
 
 
 @pytest.fixture
@@ -146,20 +146,22 @@ class Life:
         for delivery, message in self._any("sending", "waiting"):
             match self._chance.randrange(3):
                 case 0:
-                    await self._journal.bury(delivery, reason=Reason.REFUSED, detail="no", hold_lane=message % 5 == 0)
+                    await self._journal.bury(
+                        delivery, reason=ReasonCode.REFUSED, detail="no", hold_lane=message % 5 == 0
+                    )
                 case 1:
                     versions = ((f"Observation/{message}", "3"),)
                     await self._journal.settle(delivery, delivered_us=5, versions=versions)
                 case 2:
                     self._number += 1  # as attempts do, it only grows
                     await self._journal.postpone(
-                        delivery, attempt=self._number, not_before_us=9, cause=Reason.NO_ANSWER
+                        delivery, attempt=self._number, not_before_us=9, cause=ReasonCode.NO_ANSWER
                     )
 
     async def dead(self) -> None:
         self._number += 1
         (stored,) = await store(self._journal, b"bad %d" % self._number)
-        await self._journal.map_done(stored.id, state="dead", reason=Reason.MAPPING_FAULT)
+        await self._journal.map_done(stored.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
 
     async def decide(self) -> None:
         held, dead = [one for one, _ in self._any("held")], [one for one, _ in self._any("dead")]
@@ -245,7 +247,7 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
             await journal.hold([released, rejected, later])
             await journal.release([released], actor="anna", because="seen")
             await journal.reject([rejected, later], actor="anna", because="wrong tube")
-            await journal.bury(dead, reason=Reason.REFUSED)
+            await journal.bury(dead, reason=ReasonCode.REFUSED)
             await journal.dismiss(deliveries=[dead], actor="anna", reason="seen")
             await journal.settle(done, delivered_us=7)
             await journal.pause(LANE, actor="anna", reason="wrong patients")
@@ -278,9 +280,9 @@ def test_after_a_crash_between_rows_and_their_standing_what_people_decided_is_to
     async def before() -> tuple[Copy, int, int]:
         async with running(place.data) as journal:
             (bad, waits) = await store(journal, b"bad", b"waits elsewhere")
-            await journal.map_done(bad.id, state="dead", reason=Reason.MAPPING_FAULT)
+            await journal.map_done(bad.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
             await journal.map_done(waits.id, routes=[routed(b"w", "fhir", "s3", claimed=True)], state="mapped")
-            await journal.bury(journal.message(waits.id).deliveries[0].id, reason=Reason.REFUSED)  # type: ignore[union-attr] # it is there
+            await journal.bury(journal.message(waits.id).deliveries[0].id, reason=ReasonCode.REFUSED)  # type: ignore[union-attr] # it is there
             copy = await place.copy(journal)
             for one in (bad, waits):
                 await journal.correct(
@@ -445,7 +447,9 @@ def test_documents_from_after_a_rotation_of_the_key_can_be_read_with_a_copy_from
             place.standing(copy)
             (delivery, *_) = await journal.claim("chem", "fhir", 1)
             clock.advance(31 * 86_400)
-            await journal.bury(delivery.id, reason=Reason.REFUSED, detail="a key for notes of a new month, and no row")
+            await journal.bury(
+                delivery.id, reason=ReasonCode.REFUSED, detail="a key for notes of a new month, and no row"
+            )
             place.standing(copy)
         return copy
 
@@ -506,7 +510,7 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
             for one in (both, held):
                 await journal.map_done(one.id, routes=[routed(b"w", "fhir", "s3", claimed=True)], state="mapped")
             (refused, _), (kept, _) = (journal.message(one.id).deliveries for one in (both, held))  # type: ignore[union-attr] # they are there
-            await journal.bury(refused.id, reason=Reason.REFUSED)
+            await journal.bury(refused.id, reason=ReasonCode.REFUSED)
             await journal.dismiss(deliveries=[refused.id], actor="anna", reason="not wanted there")
             await journal.hold([kept.id])
             await journal.reject([kept.id], actor="anna", because="not for them")
