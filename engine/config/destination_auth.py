@@ -106,7 +106,7 @@ class AuthConfig(Model):
         return self
 
     def in_clear(self, url: str) -> Iterator[tuple[KeyPath, str]]:
-        """What goes to another machine without TLS, if we log in at ``url``: the key that says so, and a sentence."""
+        """Secrets that go to another machine without TLS when we log in at ``url``: the key, and a sentence."""
         if host := host_in_clear(url):
             way = next(name for name in _IN_CLEAR if getattr(self, name) is not None)
             yield ("auth", way), f"{_IN_CLEAR[way].format(host=host)}; {USE_HTTPS}"

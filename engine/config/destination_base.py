@@ -1,4 +1,4 @@
-"""What the ``destinations:`` of a site have in common, and what each kind of them declares."""
+"""The keys that all ``destinations:`` of a site share, and the members that each kind declares."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -43,8 +43,7 @@ class BreakerConfig(Model):
 
 
 class DestinationBase(Model, ABC):
-    """What every destination has. A kind of destination is a model with this base: what else is said of a kind anywhere
-    (documents, schemas, pages, checks) is derived from its fields and from the members below.
+    """The base of each kind of destination. Documents, schemas, pages and checks read its fields and the members below.
 
     Attributes:
         adapter: the module of `adapters.destinations` whose ``build(name, config, clock)`` makes the destination. It is
@@ -85,7 +84,7 @@ class DestinationBase(Model, ABC):
         return ()
 
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
-        """What it sends to another machine without TLS and should not: the key that says so, and a sentence."""
+        """Secrets and results that would go to another machine without TLS: the key that says so, and a sentence."""
         yield from ()
 
     def build(self, name: str, clock: Clock) -> Any:

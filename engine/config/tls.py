@@ -1,4 +1,4 @@
-"""The ``tls:`` of a source that listens, and of what we connect to."""
+"""The ``tls:`` of a source that listens, and of a connection that we open."""
 
 from typing import Self
 

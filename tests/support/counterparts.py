@@ -1,7 +1,7 @@
-"""The other side of each kind of destination, real and on this machine, for what holds for all kinds.
+"""The other side of each kind of destination: real, and on this machine.
 
-A kind joins by a function here with `counterpart`: what it does with the first document is said by `First`, and every
-later one it takes.
+A kind joins the suite by a function here with `counterpart`. `First` says how it answers the first document; it takes
+every later one.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ IN_ANSWERS = f"no patient {' '.join(PATIENT)} here"
 
 
 class First(Enum):
-    """What becomes of the first document."""
+    """The end of the first document."""
 
     TAKEN = auto()
     CUT = auto()  # the connection ends in the middle of the answer
@@ -47,11 +47,11 @@ class Counterpart:
 
     Attributes:
         keys: of its entry in ``destinations:``, beside ``kind``; a secret is ``${SECRET}``.
-        where: what a person must see of them.
+        where: the address that a person must see.
         sent: a document that it takes, with the name of a `PATIENT`.
         arrived: how many documents have come, those that were not taken too. A folder counts none: 1.
         check: raises unless the first document came as the keys say.
-        go_on: ends what became of the first document.
+        go_on: end the silence or the fault of the first document.
     """
 
     keys: dict[str, Any]

@@ -1,6 +1,6 @@
-"""What holds for every kind of destination, whatever it speaks: built from the YAML, against a real counterpart.
+"""Promises that every kind of destination keeps: each is built from the YAML and meets a real counterpart.
 
-A kind takes part by its model (`engine.config.destination`) and a counterpart (`tests.support.counterparts`).
+A kind joins by its model (`engine.config.destination`) and its counterpart (`tests.support.counterparts`).
 """
 
 import asyncio
