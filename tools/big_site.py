@@ -244,8 +244,8 @@ def _queries(site: Path) -> Iterator[tuple[str, float]]:
         "messages list --state dismissed": lambda journal: journal.messages(Filter(state="dismissed")),
         "messages list --state stored": lambda journal: journal.messages(Filter(state="stored")),
         "messages list --state held": lambda journal: journal.messages(Filter(state="held")),
-        "messages list --reason NO_ROUTE": lambda journal: journal.messages(Filter(reason="NO_ROUTE")),
-        "messages list --reason (none has it)": lambda journal: journal.messages(Filter(reason="DAMAGED")),
+        "messages list --code NO_ROUTE": lambda journal: journal.messages(Filter(code="NO_ROUTE")),
+        "messages list --reason (none has it)": lambda journal: journal.messages(Filter(code="DAMAGED")),
         "messages list --type ORU^R30": lambda journal: journal.messages(Filter(message_type="ORU^R30")),
         "messages list --type (none has it)": lambda journal: journal.messages(Filter(message_type="QRY^A19")),
         "messages list --channel --type (none)": lambda journal: journal.messages(
@@ -261,12 +261,12 @@ def _queries(site: Path) -> Iterator[tuple[str, float]]:
             Filter(channel="c003", control_id=control_id(3, FIRST_NUMBER + 5))
         ),
         "dlq list": lambda journal: journal.letter_groups(),
-        "dlq list --reason": lambda journal: journal.letter_groups(Filter(reason="UNMAPPED_CODE")),
+        "dlq list --reason": lambda journal: journal.letter_groups(Filter(code="UNMAPPED_CODE")),
         "dlq list --since": lambda journal: journal.letter_groups(Filter(after_us=week)),
         "dlq list --each": lambda journal: journal.dead(),
-        "dlq list --each --reason REFUSED": lambda journal: journal.dead(Filter(reason="REFUSED")),
+        "dlq list --each --code REFUSED": lambda journal: journal.dead(Filter(code="REFUSED")),
         "dlq list --each --channel": lambda journal: journal.dead(Filter(channel="c003")),
-        "dlq list --each (none has it)": lambda journal: journal.dead(Filter(reason="DAMAGED")),
+        "dlq list --each (none has it)": lambda journal: journal.dead(Filter(code="DAMAGED")),
     }
     for name, ask in lists.items():
         least = float("inf")

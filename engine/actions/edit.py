@@ -14,7 +14,7 @@ from engine.store.operations.edit_message import Corrected
 
 
 async def edit_message(
-    acts: Acts, message: int, content: bytes, *, actor: str, because: str, dry_run: bool = False
+    acts: Acts, message: int, content: bytes, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
     """Journal a person's correction of a dead letter as a new message, and close the dead letter.
 
@@ -28,7 +28,7 @@ async def edit_message(
     Raises:
         LabRelayError: nothing was changed; its text says why.
     """
-    if not dry_run and not because.strip():
+    if not dry_run and not reason.strip():
         raise RefusedError("an edit needs a reason")
     trace = await asyncio.to_thread(acts.journal.message, message)
     channel = acts.channels().get(trace.message.channel) if trace is not None else None
@@ -52,18 +52,18 @@ async def edit_message(
     )
     # In a thread: analyzers are answered meanwhile.
     verdict = await asyncio.to_thread(judge, _as_stored(message, received), channel)
-    reason = verdict.reason.value if verdict.reason is not None else ""
+    code = verdict.reason.value if verdict.reason is not None else ""
     if verdict.state == "dead":
         detail = f": {verdict.detail}" if verdict.detail else ""
-        raise LabRelayError(f"the edited message would be a dead letter again: {reason}{detail}")
+        raise LabRelayError(f"the edited message would be a dead letter again: {code}{detail}")
     to = sorted({name for _, route in verdict.documents for name in route.to})
-    told = {"verdict": verdict.state, "reason": reason, "to": to}
+    told = {"verdict": verdict.state, "code": code, "to": to}
     if dry_run:
         return {**answer(1, None, {}), "message": None, "awaited": [], **told}
     awaited = await acts.let_attempts_end(message)
     for lane in {(one.channel, one.destination) for one in trace.deliveries}:
         acts.look_again(*lane, 0)  # what waits in memory is closed with its row, and from here on nothing begins
-    future = acts.journal.correct(message, received, before=before, actor=actor, because=because)
+    future = acts.journal.correct(message, received, before=before, actor=actor, reason=reason)
     future.add_done_callback(partial(_corrected, acts))  # in journal order, also where nobody waits any more
     corrected = await asyncio.shield(future)
     if corrected.stored is None:

@@ -13,7 +13,7 @@ ERASED_AT_ONCE = 25  # messages in one transaction, so that no sender waits long
 
 
 async def erase_messages(
-    acts: Acts, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+    acts: Acts, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
 ) -> dict[str, Any]:
     """Erase these messages, a few in each transaction. Each step has its own row of the audit trail; cut short, the
     same command does the rest.
@@ -25,7 +25,7 @@ async def erase_messages(
     Raises:
         LabRelayError: the step was not made; its text says why. Those before it were.
     """
-    if not because.strip():
+    if not reason.strip():
         raise RefusedError("erasing needs a reason")
     if not messages or not any(number.strip() for number in numbers):
         raise RefusedError("whose messages are erased?")
@@ -39,7 +39,7 @@ async def erase_messages(
         for lane in lanes:
             acts.look_again(*lane, 0)  # from here on nothing begins: what waits in memory is given back
         try:
-            erased = await acts.journal.erase(part, numbers, actor=actor, because=because, more=more)
+            erased = await acts.journal.erase(part, numbers, actor=actor, reason=reason, more=more)
         except StoreError as error:
             raise StoreError(f"{error}; {done['messages']} messages are erased, give the command again") from error
         finally:

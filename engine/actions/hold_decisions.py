@@ -10,10 +10,10 @@ from engine.actions.underway import AT_ONCE, Acts, answer, counted
 
 
 async def dismiss_letters(
-    acts: Acts, selection: Selection, *, actor: str, because: str, dry_run: bool = False
+    acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Close dead letters; the journal keeps who, when and ``because``."""
-    if not because.strip():
+    """Close dead letters; the journal keeps who, when and ``reason``."""
+    if not reason.strip():
         raise RefusedError("a dismissal needs a reason")
     now_us = acts.now_us()
     chosen = await asyncio.to_thread(letters, acts.journal, selection)
@@ -25,7 +25,7 @@ async def dismiss_letters(
             messages=[letter.message_id for letter in part if not letter.delivery_id],
             deliveries=[letter.delivery_id for letter in part if letter.delivery_id],
             actor=actor,
-            reason=because,
+            reason=reason,
         )
         # At once, for the next part may fail: a dead letter may have held its lane.
         for lane in {(letter.channel, letter.destination) for letter in part if letter.delivery_id}:
@@ -34,11 +34,11 @@ async def dismiss_letters(
 
 
 async def release_held(
-    acts: Acts, selection: Selection, *, actor: str, because: str, dry_run: bool = False
+    acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Let held results go; the journal keeps who, when and ``because``. ``done``: see
+    """Let held results go; the journal keeps who, when and ``reason``. ``done``: see
     `engine.store.operations.hold_queue.release`."""
-    if not because.strip():
+    if not reason.strip():
         raise RefusedError("a release needs a reason")
     now_us = acts.now_us()
     chosen = await asyncio.to_thread(held_results, acts.journal, selection)
@@ -47,7 +47,7 @@ async def release_held(
     done: Counter[str] = Counter()
     for part in chunks(chosen, AT_ONCE):
         ids = [letter.delivery_id for letter in part]
-        ended, lanes = await acts.journal.release(ids, actor=actor, because=because)
+        ended, lanes = await acts.journal.release(ids, actor=actor, reason=reason)
         done.update(ended)
         for channel, destination in lanes:
             acts.look_again(channel, destination, 1)
@@ -55,10 +55,10 @@ async def release_held(
 
 
 async def reject_held(
-    acts: Acts, selection: Selection, *, actor: str, because: str, dry_run: bool = False
+    acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Decide that held results are never delivered; the journal keeps them, with who, when and ``because``."""
-    if not because.strip():
+    """Decide that held results are never delivered; the journal keeps them, with who, when and ``reason``."""
+    if not reason.strip():
         raise RefusedError("a rejection needs a reason")
     now_us = acts.now_us()
     chosen = await asyncio.to_thread(held_results, acts.journal, selection)
@@ -67,5 +67,5 @@ async def reject_held(
     done: Counter[str] = Counter()
     for part in chunks(chosen, AT_ONCE):
         ids = [letter.delivery_id for letter in part]
-        done.update(await acts.journal.reject(ids, actor=actor, because=because))
+        done.update(await acts.journal.reject(ids, actor=actor, reason=reason))
     return answer(len(chosen), None, done)

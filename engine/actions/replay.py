@@ -19,7 +19,7 @@ async def replay_documents(
     selection: Selection,
     *,
     actor: str,
-    because: str = "",
+    reason: str = "",
     to: str = "",
     takes: str = "",
     rate: float = DEFAULT_RATE,
@@ -33,7 +33,7 @@ async def replay_documents(
 
     Args:
         selection: its destination is one that they went to, its state how they stand there.
-        because: why; wanted where the newer ones at least double it.
+        reason: why; wanted where the newer ones at least double it.
         to: another destination for them; empty: where they went.
         takes: the media type that ``to`` takes, or empty.
         within_s: wait so long for its end; after that it goes on.
@@ -50,7 +50,7 @@ async def replay_documents(
         told["new"] = len(chosen) - sum(sent)
     if dry_run or not chosen:
         return {**answer(count, None, {}), **told, "needs_reason": found.needs_reason}
-    if found.needs_reason and not because.strip():
+    if found.needs_reason and not reason.strip():
         raise RefusedError(
             f"{len(found.newer)} newer messages of the same reports go along; a reason is needed, for they at "
             "least double what was selected"
@@ -60,7 +60,7 @@ async def replay_documents(
         raise RefusedError(f"more than {MOST_BY_NUMBER} messages bear that number; narrow it by time or channel")
     order = _order(selection, found, to, takes, rate)
     what = {"selection": kept.to_json(), "count": count, "to": to, "takes": takes, "rate": rate}
-    what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", because.strip())) if said}
+    what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", reason.strip())) if said}
     number = await acts.replays.start(chosen, order, actor=actor, what=what)
     return {**await _so_far(acts, number, count, within_s), **told}
 

@@ -18,7 +18,7 @@ async def reprocess_messages(
     *,
     routes: ChannelRoutes,
     actor: str,
-    because: str,
+    reason: str,
     mapping: str = "",
     rate: float = DEFAULT_RATE,
 ) -> dict[str, Any]:
@@ -30,7 +30,7 @@ async def reprocess_messages(
         routes: what to map with.
         mapping: its name and digest, for the audit trail, where it is not the channel's own.
     """
-    if not because.strip():
+    if not reason.strip():
         raise RefusedError("reprocessing needs a reason")
     channel = routes.channel
     if selection.channel != channel:
@@ -59,7 +59,7 @@ async def reprocess_messages(
             len(chosen),
             False,
             work,
-            reason=because,
+            reason=reason,
             mapping=mapping,
             rate=rate,
         )

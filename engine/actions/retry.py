@@ -13,12 +13,12 @@ from engine.processing.process import judge, routed_by
 
 
 async def retry_letters(
-    acts: Acts, selection: Selection, *, actor: str, because: str = "", dry_run: bool = False
+    acts: Acts, selection: Selection, *, actor: str, reason: str = "", dry_run: bool = False
 ) -> dict[str, Any]:
     """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them.
 
     Args:
-        because: why ours takes the place of what the server has, where that is another version (CONFLICT). Without
+        reason: why ours takes the place of what the server has, where that is another version (CONFLICT). Without
             it such deliveries stay dead.
     """
     now_us = acts.now_us()
@@ -26,15 +26,15 @@ async def retry_letters(
     if dry_run:
         return counted(now_us, chosen)
     # Accepting that one number belongs to two patients takes a person who named these very letters.
-    accept_conflict = bool(selection.ids) or selection.reason == ReasonCode.IDENTITY_CONFLICT.value
+    accept_conflict = bool(selection.ids) or selection.code == ReasonCode.IDENTITY_CONFLICT.value
     return await acts.act(
         actor,
         "retry",
         selection,
         len(chosen),
         False,
-        lambda: _retry(acts, chosen, accept_conflict, overwrite=bool(because.strip())),
-        **({"reason": because} if because else {}),
+        lambda: _retry(acts, chosen, accept_conflict, overwrite=bool(reason.strip())),
+        **({"reason": reason} if reason else {}),
     )
 
 

@@ -33,7 +33,7 @@ class Selection:
     ids: tuple[int, ...] = ()
     channel: str | None = None
     destination: str | None = None
-    reason: str | None = None
+    code: str | None = None
     state: str | None = None
     after_us: int | None = None
     before_us: int | None = None
@@ -73,7 +73,7 @@ class Selection:
         return Filter(
             channel=self.channel,
             destination=self.destination,
-            reason=self.reason,
+            code=self.code,
             state=self.state,
             after_us=self.after_us,
             before_us=self.before_us,

@@ -15,7 +15,7 @@ OPEN = ("waiting", "sending")
 
 
 async def set_aside_delivery(
-    acts: Acts, message: int, destination: str = "", *, actor: str, because: str, dry_run: bool = False
+    acts: Acts, message: int, destination: str = "", *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
     """Set aside the delivery of a message that has failed and waits for its next attempt.
 
@@ -28,20 +28,20 @@ async def set_aside_delivery(
     Raises:
         LabRelayError: nothing was changed; its text says why.
     """
-    if not dry_run and not because.strip():
+    if not dry_run and not reason.strip():
         raise RefusedError("setting a delivery aside needs a reason")
     trace = await asyncio.to_thread(acts.journal.message, message)
     if trace is None:
         raise await asyncio.to_thread(acts.journal.absent, "message", message)
     chosen = which(trace, destination)
     correction = await asyncio.to_thread(_corrects, acts, trace, chosen)
-    reason = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
-    told = {"message": message, "destination": chosen.destination, "reason": reason.value}
+    code = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
+    told = {"message": message, "destination": chosen.destination, "code": code.value}
     if dry_run:
         return {**answer(1, None, {}), **told}
     await acts.let_attempts_end(message)
     acts.look_again(chosen.channel, chosen.destination, 0)  # gives back what waits in memory
-    done = await acts.journal.set_aside(chosen.id, correction=correction, actor=actor, because=because)
+    done = await acts.journal.set_aside(chosen.id, correction=correction, actor=actor, reason=reason)
     acts.look_again(chosen.channel, chosen.destination, 0)
     if not done:
         raise LabRelayError(

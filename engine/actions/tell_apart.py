@@ -17,7 +17,7 @@ ANSWERS = ("same", "other", *moved_orders.ANSWERS)
 
 
 async def tell_patients_apart(
-    acts: Acts, message: int, said: str, *, actor: str, because: str, dry_run: bool = False
+    acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
     """Answer for all messages with the number and the record of this one; they are processed again in their order.
 
@@ -33,10 +33,10 @@ async def tell_patients_apart(
     """
     if said not in ANSWERS:
         raise RefusedError(f"the answer is one of {', '.join(ANSWERS)}")
-    if not because.strip():
+    if not reason.strip():
         raise RefusedError("an answer needs a reason")
     if said in moved_orders.ANSWERS:
-        return await _answer_moved(acts, message, said, actor=actor, because=because, dry_run=dry_run)
+        return await _answer_moved(acts, message, said, actor=actor, reason=reason, dry_run=dry_run)
     waiting, seems = await asyncio.to_thread(_asked, acts, message)
     if not waiting and not seems:
         await asyncio.to_thread(acts.journal.stored, message)  # there may be no such message
@@ -49,12 +49,12 @@ async def tell_patients_apart(
         dry_run,
         lambda: _tell_apart(acts, message, said == "same"),
         answer=said,
-        reason=because,
+        reason=reason,
     )
 
 
 async def _answer_moved(
-    acts: Acts, message: int, said: str, *, actor: str, because: str, dry_run: bool
+    acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool
 ) -> dict[str, Any]:
     if not await asyncio.to_thread(_moves, acts, message):
         await asyncio.to_thread(acts.journal.stored, message)  # there may be no such message
@@ -69,7 +69,7 @@ async def _answer_moved(
         dry_run,
         lambda: _process_all(acts, [message], moved=said),
         answer=said,
-        reason=because,
+        reason=reason,
     )
 
 

@@ -206,12 +206,12 @@ def _names(entry: Entry, message: int | None) -> bool:
 def _in_words(entry: Entry) -> dict[str, Any]:
     """What a table shows of an act's object."""
     what = entry.what
-    parts = [f"{name} {value}" for name, value in what.items() if name not in ("reason", "because") and value]
+    parts = [f"{name} {value}" for name, value in what.items() if name != "reason" and value]
     text = ", ".join(parts)
     return {
         "at": trail.instant(entry.at_us),
         "object": text if len(text) <= 60 else text[:59] + "…",
-        "reason": what.get("reason") or what.get("because") or "",
+        "reason": what.get("reason") or "",
     }
 
 
@@ -228,7 +228,7 @@ def _persons(reader: "Reader", chosen: Iterable[Entry]) -> Iterator[dict[str, An
         if (note := _not_by_message(exported)) is not None:
             yield line | _person(None, "", certain=False, note=note)
             continue
-        certain = not exported.keys() & {"state", "reason", "reprocess"}
+        certain = not exported.keys() & {"state", "code", "reprocess"}
         for number in _exported(reader, exported, entry.id):
             yield from (line | person for person in _people(reader, number, certain=certain))
 
@@ -300,7 +300,7 @@ def _person(
 def _exported(reader: "Reader", what: Mapping[str, Any], act: int) -> Iterator[int]:
     """The messages that an export's filter may have meant: all that there were before the act, whatever has become of
     them since."""
-    known = {one.name for one in fields(Filter)} - {"state", "reason"}
+    known = {one.name for one in fields(Filter)} - {"state", "code"}
     wanted = Filter(**{name: value for name, value in what.items() if name in known})
     before: int | None = what.get("up_to", act) + 1
     while page := reader.messages(wanted, before_id=before, limit=PAGE):

@@ -44,7 +44,7 @@ COLUMNS = (
     Column("channel", "CHANNEL"),
     Column("destination", "DESTINATION"),
     Column("state", "STATE"),
-    Column("reason", "REASON"),
+    Column("reason", "CODE"),
     Column("since", "SINCE"),
     Column("type", "TYPE"),
 )
@@ -52,7 +52,7 @@ READ_AT_ONCE = 500
 NAMES_SHOWN = 3  # of the channels and destinations of a group; -o json has all
 GROUP_COLUMNS = (
     Column("count", "COUNT", right=True),
-    Column("reason", "REASON"),
+    Column("reason", "CODE"),
     Column("cause", "CAUSE"),
     Column("channels", "CHANNELS"),
     Column("destinations", "DESTINATIONS"),
@@ -80,7 +80,7 @@ def command() -> None:
 
 
 @command.command("list", help="List dead letters in groups of one reason and cause, with what will likely help.")
-@filter_options("channel", "destination", "reason", "letter-state", "since", "until")
+@filter_options("channel", "destination", "code", "letter-state", "since", "until")
 @click.option("--each", is_flag=True, help="Each letter by itself, newest first.")
 @click.option(
     "--limit",
@@ -99,7 +99,7 @@ def list_letters(
     wanted = Filter(
         channel=given["channel"],
         destination=given["destination"],
-        reason=given["reason"],
+        code=given["code"],
         state=given["state"],
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
@@ -222,7 +222,7 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
 
 RETRY_HELP = """Try dead letters again, oldest first, each in its old place.
 
-A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again with --because
+A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again with --reason
 only: ours then takes the place of what is there, whatever it is. Look at both first: labrelay dlq show. To leave what
 the server has, dismiss the dead letter.
 """
@@ -230,10 +230,8 @@ the server has, dismiss the dead letter.
 
 @command.command("retry", help=RETRY_HELP)
 @click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
-@click.option(
-    "--because", metavar="TEXT", help="Why ours takes the place of what the server has. No patient data here."
-)
-@filter_options("channel", "destination", "reason", "letter-state", "since", "until")
+@click.option("--reason", metavar="TEXT", help="Why ours takes the place of what the server has. No patient data here.")
+@filter_options("channel", "destination", "code", "letter-state", "since", "until")
 @act_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -241,7 +239,7 @@ def retry(
     session: Session,
     /,
     ids: tuple[int, ...],
-    because: str | None,
+    reason: str | None,
     everything: bool,
     dry_run: bool,
     yes: bool,
@@ -249,16 +247,14 @@ def retry(
     **given: Any,
 ) -> ExitCode:
     chosen = selection(session, ids, everything=everything, **given)
-    what = "Retry {n} dead letter{s}?" if because is None else "Retry {n} dead letter{s}, over what a server has?"
-    return carry_out(session, "retry", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
+    what = "Retry {n} dead letter{s}?" if reason is None else "Retry {n} dead letter{s}, over what a server has?"
+    return carry_out(session, "retry", chosen, what=what, form=form, dry_run=dry_run, yes=yes, reason=reason)
 
 
 @command.command("dismiss", help="Close dead letters: nothing more will be done about them. Your name and reason stay.")
 @click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
-@click.option(
-    "--because", "--reason-text", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
-)
-@filter_options("channel", "destination", "reason", "letter-state", "since", "until")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@filter_options("channel", "destination", "code", "letter-state", "since", "until")
 @act_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -266,7 +262,7 @@ def dismiss(
     session: Session,
     /,
     ids: tuple[int, ...],
-    because: str,
+    reason: str,
     everything: bool,
     dry_run: bool,
     yes: bool,
@@ -282,7 +278,7 @@ def dismiss(
         form=form,
         dry_run=dry_run,
         yes=yes,
-        because=because,
+        reason=reason,
     )
 
 
@@ -297,23 +293,23 @@ showing what was wrong: the page says so (CORRECTION_SET_ASIDE) until it was sen
 @command.command("set-aside", help=SET_ASIDE_HELP)
 @click.argument("message", type=ROW)
 @click.option("--destination", metavar="NAME", help="That for this destination, where the message waits for several.")
-@click.option("--because", metavar="TEXT", required=True, help="Why; kept for good. Write no patient data here.")
+@click.option("--reason", metavar="TEXT", required=True, help="Why; kept for good. Write no patient data here.")
 @sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def set_aside(
-    session: Session, message: int, destination: str | None, because: str, dry_run: bool, yes: bool, form: Form
+    session: Session, message: int, destination: str | None, reason: str, dry_run: bool, yes: bool, form: Form
 ) -> ExitCode:
-    args = {"message": message, "destination": destination or "", "because": because}
+    args = {"message": message, "destination": destination or "", "reason": reason}
     looked = _set_aside(session, {**args, "dry_run": True})
-    what = "a correction or withdrawal" if looked["reason"] == "CORRECTION_SET_ASIDE" else "it"
+    what = "a correction or withdrawal" if looked["code"] == "CORRECTION_SET_ASIDE" else "it"
     place = f"message {message} for {looked['destination']}"
     if dry_run:
-        show_document(form, {"verb": "set-aside", "dry_run": True, **looked}, [f"{place} would be {looked['reason']}"])
+        show_document(form, {"verb": "set-aside", "dry_run": True, **looked}, [f"{place} would be {looked['code']}"])
         return ExitCode.OK
     consent(f"Set aside {place} ({what} stays undelivered until a person retries it)?", yes=yes)
     done = _set_aside(session, {**args, "destination": looked["destination"], "dry_run": False})
-    show_document(form, {"verb": "set-aside", "dry_run": False, **done}, [f"{place}: {done['reason']}"])
+    show_document(form, {"verb": "set-aside", "dry_run": False, **done}, [f"{place}: {done['code']}"])
     return ExitCode.OK
 
 
@@ -329,7 +325,7 @@ def _set_aside(session: Session, args: dict[str, Any]) -> dict[str, Any]:
 @command.command("edit", help=EDIT_HELP)
 @click.argument("message", type=ROW)
 @click.option(
-    "--because", metavar="TEXT", help="Why; kept for good, asked for if not given. Write no patient data here."
+    "--reason", metavar="TEXT", help="Why; kept for good, asked for if not given. Write no patient data here."
 )
 @click.option(
     "--from",
@@ -344,7 +340,7 @@ def _set_aside(session: Session, args: dict[str, Any]) -> dict[str, Any]:
 def edit(
     session: Session,
     message: int,
-    because: str | None,
+    reason: str | None,
     source: BinaryIO | None,
     dry_run: bool,
     yes: bool,
@@ -352,11 +348,11 @@ def edit(
 ) -> ExitCode:
     from engine.commands.shared.editing import edited
 
-    if because is None and not dry_run:
+    if reason is None and not dry_run:
         if not on_terminal():
-            raise click.UsageError("an edit needs a reason: --because TEXT")
-        because = click.prompt("Why", err=True)
-    return edited(session, message, because or "", source, dry_run=dry_run, yes=yes, form=form)
+            raise click.UsageError("an edit needs a reason: --reason TEXT")
+        reason = click.prompt("Why", err=True)
+    return edited(session, message, reason or "", source, dry_run=dry_run, yes=yes, form=form)
 
 
 def letter_row(session: Session, letter: DeadLetter) -> dict[str, Any]:

@@ -42,7 +42,7 @@ SHOWN = 20  # message numbers of one kind in a sentence
     "of processes.",
 )
 @click.option("--message", "also", type=ROW, multiple=True, metavar="ID", help="Also this message; may be given again.")
-@click.option("--because", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option("--reason", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @click.option("--authority", metavar="TEXT", help="Who demands it: a file number, a decision. Kept for good.")
 @click.option(
     "--force", is_flag=True, help="Also what retention keeps, what is not delivered, and what names other patients too."
@@ -56,7 +56,7 @@ def command(
     session: Session,
     numbers: tuple[str, ...],
     also: tuple[int, ...],
-    because: str | None,
+    reason: str | None,
     authority: str | None,
     force: bool,
     no_compact: bool,
@@ -69,12 +69,12 @@ def command(
     numbers = tuple(click.prompt("patient number", hide_input=True, err=True) if n == "-" else n for n in numbers)
     if not any(number.strip() for number in numbers):
         raise click.UsageError("whose? Give --patient NUMBER")
-    because = (because or "").strip()
-    if not because and not dry_run:
-        raise click.BadParameter("say why", param_hint="--because")
+    reason = (reason or "").strip()
+    if not reason and not dry_run:
+        raise click.BadParameter("say why", param_hint="--reason")
     if not (session.data / JOURNAL_NAME).exists():
         raise StoreError(f"{session.data}: there is no journal yet")
-    wanted = Wanted(session.load(require_secrets=False), numbers, also, because, authority, force, dry_run, yes, form)
+    wanted = Wanted(session.load(require_secrets=False), numbers, also, reason, authority, force, dry_run, yes, form)
     try:
         return _alone(session, wanted, compacts=not no_compact)
     except LockedError:  # a daemon has it
@@ -88,7 +88,7 @@ class Wanted:
     site: "Site"
     numbers: tuple[str, ...]
     also: tuple[int, ...]
-    because: str
+    reason: str
     authority: str | None
     force: bool
     dry_run: bool
@@ -184,7 +184,7 @@ def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
                 messages=plan.ids,
                 numbers=wanted.numbers,
                 actor=of_this_process(),
-                because=wanted.because,
+                reason=wanted.reason,
                 more=plan.more,
             )
         )
@@ -206,7 +206,7 @@ def _beside_daemon(session: Session, wanted: Wanted) -> ExitCode:
         args = {
             "messages": plan.ids[at : at + ERASED_AT_ONCE],
             "numbers": list(wanted.numbers),
-            "because": wanted.because,
+            "reason": wanted.reason,
             "more": plan.more,
         }
         part = session.call("erase", args, timeout=ACT_TIMEOUT_S)

@@ -45,7 +45,7 @@ from engine.model.records import DeadLetter, Filter
 from engine.model.results import MEMORY_US, Result, UnreadableResultsError, results_of
 from engine.store.queries import Reader
 
-CAUSES = (
+CODES = (
     ReasonCode.IDENTITY_CONFLICT,
     ReasonCode.HELD_BY_RULE,
     ReasonCode.HOLD_UNDECIDED,
@@ -75,7 +75,7 @@ COLUMNS = (
     Column("channel", "CHANNEL"),
     Column("destination", "DESTINATION"),
     Column("critical", "CRITICAL"),
-    Column("cause", "CAUSE"),
+    Column("cause", "CODE"),
     Column("since", "SINCE"),
     Column("why", "WHY"),
 )
@@ -86,12 +86,11 @@ _IF_RELEASED = {
     "whole": "Newer messages had all of these results delivered: a release closes it.",
 }
 
-_cause = click.option(
-    "--cause",
-    "reason",
-    type=word([reason.value for reason in CAUSES], ", ".join(reason.value for reason in CAUSES)),
+_code = click.option(
+    "--code",
+    type=word([code.value for code in CODES], ", ".join(code.value for code in CODES)),
     metavar="CODE",
-    help="Kept back for this: " + ", ".join(reason.value for reason in CAUSES[:-1]) + ".",
+    help="Kept back for this: " + ", ".join(code.value for code in CODES[:-1]) + ".",
 )
 _PERSON = {
     "same": "{n} held message{s}: of the person who bore the number before?",
@@ -99,8 +98,8 @@ _PERSON = {
     "withdraw": "Withdraw the first patient's result, and send this one?",
     "both": "Send this one, and leave the first patient's result?",
 }
-_because = click.option(
-    "--reason", "because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
+_reason = click.option(
+    "--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
 )
 
 
@@ -111,7 +110,7 @@ def command() -> None:
 
 @command.command("list", help="List held results, critical ones first, then the newest, and why each is held.")
 @filter_options("channel", "destination", "since", "until")
-@_cause
+@_code
 @click.option("--rejected", is_flag=True, help="Those that were rejected instead.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @click.option("--before", type=ROW, metavar="ID", help="Go on below this message number (from the last page).")
@@ -121,7 +120,7 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
     wanted = Filter(
         channel=given["channel"],
         destination=given["destination"],
-        reason=given["reason"],
+        code=given["code"],
         state="rejected" if rejected else None,
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),
@@ -172,9 +171,9 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
 
 @command.command("release", help="Let held results go to their destination, in their old places.")
 @click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
-@_because
+@_reason
 @filter_options("channel", "destination", "since", "until")
-@_cause
+@_code
 @act_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -182,7 +181,7 @@ def release(
     session: Session,
     /,
     ids: tuple[int, ...],
-    because: str,
+    reason: str,
     everything: bool,
     dry_run: bool,
     yes: bool,
@@ -191,12 +190,12 @@ def release(
 ) -> ExitCode:
     chosen = selection(session, ids, everything=everything, **given)
     what = "Release {n} held result{s}?"
-    return carry_out(session, "release", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
+    return carry_out(session, "release", chosen, what=what, form=form, dry_run=dry_run, yes=yes, reason=reason)
 
 
 @command.command("reject", help="Decide that held results are never delivered. Your name and reason stay.")
 @click.argument("ids", nargs=-1, required=True, type=ROW, metavar="MESSAGE...")
-@_because
+@_reason
 @filter_options("destination")
 @sure_options
 @form_option(Form.TABLE, Form.JSON)
@@ -205,7 +204,7 @@ def reject(
     session: Session,
     /,
     ids: tuple[int, ...],
-    because: str,
+    reason: str,
     dry_run: bool,
     yes: bool,
     form: Form,
@@ -213,19 +212,17 @@ def reject(
 ) -> ExitCode:
     chosen = selection(session, ids, **given)
     what = "Reject {n} held result{s} for good?"
-    return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, because=because)
+    return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, reason=reason)
 
 
 @command.command("answer", help="Say whose a held result is (IDENTITY_CONFLICT, ORDER_MOVED).")
 @click.argument("message", type=ROW)
 @click.argument("said", type=click.Choice(list(_PERSON)), metavar="|".join(_PERSON))
-@_because
+@_reason
 @sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def answer(
-    session: Session, /, message: int, said: str, because: str, dry_run: bool, yes: bool, form: Form
-) -> ExitCode:
+def answer(session: Session, /, message: int, said: str, reason: str, dry_run: bool, yes: bool, form: Form) -> ExitCode:
     """``same``: it is the person who bore the number before; ``other``: another one, who gets a Patient of their own.
 
     The answer is for all messages with the number and the record of this one, and is remembered.
@@ -233,13 +230,13 @@ def answer(
     Of a correction that moves an order to another patient: ``withdraw`` withdraws the first patient's result and sends
     this one; ``both`` sends it and leaves the first, for two patients have the number.
     """
-    args = {"message": message, "answer": said, "because": because}
+    args = {"message": message, "answer": said, "reason": reason}
 
     def tell(dry: bool) -> dict[str, Any]:
         def here(acts: "Acts", actor: str) -> Awaitable[dict[str, Any]]:
             from engine.actions.tell_apart import tell_patients_apart
 
-            return tell_patients_apart(acts, message, said, actor=actor, because=because, dry_run=dry)
+            return tell_patients_apart(acts, message, said, actor=actor, reason=reason, dry_run=dry)
 
         return ask(session, "tell_apart", {**args, "dry_run": dry}, here)
 

@@ -30,10 +30,10 @@ def command() -> None:
 
 
 @command.command("accept-loss")
-@click.option("--because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @click.option("--yes", is_flag=True, help="Do it without being asked.")
 @pass_session
-def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
+def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
     """Let LabRelay start although acknowledged rows are missing, or loss cannot be ruled out.
 
     For when the files are gone for good: after a restored backup, a damaged disk, a lost anchor. Your name, the reason
@@ -44,8 +44,8 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
     from engine.store.core.connecting import JOURNAL_NAME
     from engine.store.journal import Journal
 
-    if not because.strip():
-        raise click.BadParameter("say why", param_hint="--because")
+    if not reason.strip():
+        raise click.BadParameter("say why", param_hint="--reason")
     if not any((session.data / name).exists() for name in (JOURNAL_NAME, ANCHOR_NAME)):
         raise StoreError(f"{session.data}: there is no journal yet")
     clock = SystemClock()
@@ -66,7 +66,7 @@ def accept_loss(session: Session, because: str, yes: bool) -> ExitCode:
         clock=clock,
         accept_loss=True,
         actor=of_this_process(),
-        because=because.strip(),
+        reason=reason.strip(),
         elsewhere=session.elsewhere,
     ).close()
     say("accepted, and noted in the audit trail; start LabRelay, and send what is missing again from the analyzers")
@@ -250,10 +250,10 @@ def _size(path: Path) -> int:
 
 @command.command()
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new folder for what is saved.")
-@click.option("--because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCode:
+def salvage(session: Session, target: Path, reason: str, form: Form) -> ExitCode:
     """Bring every readable row of a damaged journal into a new one, and name what is missing.
 
     Stop LabRelay first. The damaged files are only read, and a copy of them is made where that lets more be read: there
@@ -265,15 +265,15 @@ def salvage(session: Session, target: Path, because: str, form: Form) -> ExitCod
     from engine.store.recovery.salvage import saving
     from engine.store.recovery.salvage.found import sentences
 
-    if not because.strip():
-        raise click.BadParameter("say why", param_hint="--because")
+    if not reason.strip():
+        raise click.BadParameter("say why", param_hint="--reason")
     progress = Progress()
     saved = saving.run(
         session.data,
         target,
         clock=SystemClock(),
         actor=of_this_process(),
-        because=because.strip(),
+        reason=reason.strip(),
         progress=progress,
     )
     progress.close()

@@ -28,7 +28,7 @@ COLUMNS = (
     Column("channel", "CHANNEL"),
     Column("type", "TYPE"),
     Column("state", "STATE"),
-    Column("reason", "REASON"),
+    Column("reason", "CODE"),
     Column("delivery", "DELIVERY"),
     Column("bytes", "BYTES", right=True),
     Column("flags", "FLAGS"),
@@ -42,7 +42,7 @@ def command() -> None:
 
 STATES_AND_CODES = """\
 --state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
-under way. Both are mapped messages. --code and --loinc open the documents of every message that the other filters
+under way. Both are mapped messages. --test-code and --loinc open the documents of every message that the other filters
 leave, and what was received where no document tells its results: name a channel and a time with them.
 """
 LIST_HELP = f"List messages, newest first.\n\n{STATES_AND_CODES}"
@@ -52,7 +52,7 @@ EXPORT_HELP = f"""Write messages and their deliveries to a SQLite database, as C
 
 
 @command.command("list", help=LIST_HELP)
-@filter_options("channel", "state", "reason", "code", "loinc", "since", "until")
+@filter_options("channel", "state", "code", "test-code", "loinc", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
 @click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
 @click.option(
@@ -180,7 +180,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
 
 
 @command.command("export", help=EXPORT_HELP)
-@filter_options("channel", "state", "reason", "code", "loinc", "since", "until")
+@filter_options("channel", "state", "code", "test-code", "loinc", "since", "until")
 @click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
 @click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
 @click.option(
@@ -266,8 +266,8 @@ def _filter(session: Session, given: dict[str, Any], **more: str | None) -> Filt
     return Filter(
         channel=given["channel"],
         state=given["state"],
-        reason=given["reason"],
         code=given["code"],
+        test_code=given["test_code"],
         loinc=given["loinc"],
         after_us=instant_us(session, given["since"]),
         before_us=instant_us(session, given["until"]),

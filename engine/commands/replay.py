@@ -90,7 +90,7 @@ UNFINISHED = (
     type=click.FloatRange(0.01, 100_000),
     help=f"Messages per second, at most.  [default: {DEFAULT_RATE:g}, or what it was]",
 )
-@click.option("--reason", "because", metavar="TEXT", default="", help="Why; kept in the audit trail.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; kept in the audit trail.")
 @click.option("--all", "everything", is_flag=True, help="Everything there is.")
 @click.option("--resume", type=ROW, metavar="NUMBER", help="Take up a replay again where it was, or watch it.")
 @click.option("--unfinished", is_flag=True, help="List replays that have not come to their end.")
@@ -104,7 +104,7 @@ def command(
     ids: tuple[int, ...],
     to: str | None,
     rate: float | None,
-    because: str,
+    reason: str,
     everything: bool,
     resume: int | None,
     unfinished: bool,
@@ -122,15 +122,7 @@ def command(
         if said is not None
     ]
     if others and (
-        len(others) > 1
-        or dry_run
-        or ids
-        or everything
-        or to
-        or because
-        or specimen
-        or control_id
-        or any(given.values())
+        len(others) > 1 or dry_run or ids or everything or to or reason or specimen or control_id or any(given.values())
     ):
         raise click.UsageError(f"{others[0]} stands alone: no selection, --to or --dry-run goes with it")
     if rate is not None and isnan(rate):
@@ -157,8 +149,8 @@ def command(
     rate = rate or DEFAULT_RATE
 
     def tell(dry_run: bool) -> dict[str, Any]:
-        args = {"selection": chosen.to_json(), "because": because, "to": to, "rate": rate, "dry_run": dry_run}
-        return ask(session, "replay", args, _offline(session, chosen, because, to, rate, dry_run))
+        args = {"selection": chosen.to_json(), "reason": reason, "to": to, "rate": rate, "dry_run": dry_run}
+        return ask(session, "replay", args, _offline(session, chosen, reason, to, rate, dry_run))
 
     counted = tell(True)
     count, newer, new = counted["count"], counted["newer"], counted.get("new", 0)
@@ -171,7 +163,7 @@ def command(
         show_document(form, {"verb": "replay", "dry_run": dry_run, **counted}, lines)
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
     never = f" ({new} of them were never sent there)" if new else ""
-    if counted["needs_reason"] and not because.strip():
+    if counted["needs_reason"] and not reason.strip():
         raise click.UsageError(
             f"{newer} newer messages of the same reports go along with the {count} selected; say why with --reason TEXT"
         )
@@ -182,7 +174,7 @@ def command(
 
 
 def _offline(
-    session: Session, chosen: Selection, because: str, to: str | None, rate: float, dry_run: bool
+    session: Session, chosen: Selection, reason: str, to: str | None, rate: float, dry_run: bool
 ) -> "Callable[[Acts, str], Any]":
     async def act(acts: "Acts", actor: str) -> dict[str, Any]:
         takes = media_type_of(session.load(require_secrets=False), to) if to else ""
@@ -190,7 +182,7 @@ def _offline(
             acts,
             chosen,
             actor=actor,
-            because=because,
+            reason=reason,
             to=to or "",
             takes=takes,
             rate=rate,
@@ -238,7 +230,7 @@ def _watched(session: Session, begun: dict[str, Any], form: Form, *, stop: bool 
     along = f" and {begun['newer']} newer of the same reports" if begun.get("newer") else ""
     show_document(form, document, [f"{begun['count']} selected{along}: {done}"])
     if kept := begun["done"].get("overtaken"):
-        say(f"{kept} kept back, since newer messages brought some of these: labrelay held list --cause OVERTAKEN")
+        say(f"{kept} kept back, since newer messages brought some of these: labrelay held list --code OVERTAKEN")
     if state == "stopped":
         say(f"stopped; go on with: labrelay replay --resume {number}")
         return ExitCode.INTERRUPTED

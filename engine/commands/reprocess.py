@@ -90,7 +90,7 @@ class Wanted:
 @click.option("--results", "listed", is_flag=True, help="List each affected result, in place of the groups.")
 @click.option("--unmask", is_flag=True, help="Show values and specimen numbers. This is noted in the audit trail.")
 @click.option("--apply", "send", is_flag=True, help="Send what differs. Needs --reason.")
-@click.option("--reason", "because", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option("--reason", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @click.option(
     "--rate",
     type=click.FloatRange(0.01, 100_000),
@@ -112,7 +112,7 @@ def command(
     listed: bool,
     unmask: bool,
     send: bool,
-    because: str | None,
+    reason: str | None,
     rate: float,
     yes: bool,
     form: Form,
@@ -120,7 +120,7 @@ def command(
     from engine.actions.selection import Selection
     from engine.commands.shared.affected_list import AffectedList
 
-    if send and not (because or "").strip():
+    if send and not (reason or "").strip():
         raise click.UsageError("--apply needs --reason: why these results are sent again")
     if since is None and not refused:
         raise click.UsageError("--since is missing: from when on messages are looked at (or --refused)")
@@ -152,7 +152,7 @@ def command(
     result = None
     try:
         if send and tally.changed:
-            result = _send_what_differs(session, wanted, tally, str(because), rate, yes=yes)
+            result = _send_what_differs(session, wanted, tally, str(reason), rate, yes=yes)
     finally:
         if rows is not None:  # the document is whole, also where the person said no
             rows.end({**document, "apply": result})
@@ -169,11 +169,11 @@ def command(
 
 
 def _send_what_differs(
-    session: Session, wanted: Wanted, tally: "Tally", because: str, rate: float, *, yes: bool
+    session: Session, wanted: Wanted, tally: "Tally", reason: str, rate: float, *, yes: bool
 ) -> dict[str, Any]:
     count = plural(tally.changed, "message")
     consent(f"Send the documents of {count} of {wanted.selection.channel} again where they differ?", yes=yes)
-    return _send(session, wanted, because, rate)
+    return _send(session, wanted, reason, rate)
 
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> Wanted:
@@ -237,16 +237,16 @@ def _refused(journal: "Reader", selection: "Selection") -> "Selection":
     from engine.actions.selection import letters
     from engine.model.reasons import ReasonCode
 
-    found = letters(journal, replace(selection, reason=ReasonCode.REFUSED.value))
+    found = letters(journal, replace(selection, code=ReasonCode.REFUSED.value))
     # A selection without numbers would mean every message.
     return replace(selection, ids=tuple(sorted({letter.message_id for letter in found})) or (NOBODY,))
 
 
-def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[str, Any]:
+def _send(session: Session, wanted: Wanted, reason: str, rate: float) -> dict[str, Any]:
     """Have the daemon carry it out, or queue it here where none runs."""
     args = {
         "selection": wanted.selection.to_json(),
-        "because": because,
+        "reason": reason,
         "rate": rate,
         "config_hash": wanted.site.hash,
         "mapping": wanted.mapping,
@@ -261,7 +261,7 @@ def _send(session: Session, wanted: Wanted, because: str, rate: float) -> dict[s
             wanted.selection,
             routes=wanted.routes,
             actor=actor,
-            because=because,
+            reason=reason,
             mapping=wanted.named,
             rate=100_000.0,  # nothing is sent from here, so nothing needs pacing
         )

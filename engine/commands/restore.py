@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command(help=__doc__)
 @click.argument("source", metavar="[FROM]", required=False, type=click.Path(path_type=Path))
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new folder for the site.")
-@click.option("--because", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @click.option("--keys", type=click.Path(path_type=Path), help="A folder with the key in it (labrelay.key).")
 @click.option(
     "--anchor",
@@ -38,7 +38,7 @@ def command(
     session: Session,
     source: Path | None,
     target: Path,
-    because: str,
+    reason: str,
     keys: Path | None,
     anchor: Path | None,
     form: Form,
@@ -49,8 +49,8 @@ def command(
     from engine.store.core.ownership import hand_over_all
     from engine.store.recovery.backups import restoring
 
-    if not because.strip():
-        raise click.BadParameter("say why", param_hint="--because")
+    if not reason.strip():
+        raise click.BadParameter("say why", param_hint="--reason")
     data = _data(session)
     if anchor is None:
         anchor = _newest_anchor(session, data)
@@ -60,7 +60,7 @@ def command(
         target,
         clock=SystemClock(),
         actor=of_this_process(),
-        because=because.strip(),
+        reason=reason.strip(),
         keys=keys or data,
         old_anchor=anchor,
         progress=progress,

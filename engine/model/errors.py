@@ -26,7 +26,7 @@ class ContentError(LabRelayError):
     """A message that cannot be processed: it becomes a dead letter with this reason.
 
     Attributes:
-        reason: why, for the page and for `dlq --reason`.
+        reason: why, for the page and for `dlq --code`.
         place: the field or record concerned (``OBX[3]-5``), or empty.
         detail: what was wrong there, without patient data.
     """

@@ -1,6 +1,6 @@
 """Why a message or a delivery is where it is: one code, one sentence for the person who has to act.
 
-A reason is written into the journal, shown on the page, counted in metrics and matched by `labrelay dlq --reason`.
+A reason is written into the journal, shown on the page, counted in metrics and matched by `labrelay dlq --code`.
 Codes are never renamed or reused: rows of past years carry them. Adding one means adding it to
 ``docs/reason-codes.md`` too (a test compares both).
 """
@@ -168,7 +168,7 @@ class ReasonCode(Enum):
     CONFLICT = (
         "CONFLICT",
         "The server has another version of a resource than the one that we wrote last (`conflicts: check`), or reports "
-        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --because` writes "
+        "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --reason` writes "
         "ours, `dlq dismiss` leaves theirs.",
     )
     NOT_FHIR = (

@@ -457,13 +457,14 @@ class Filter:
         lot: of a reagent that the message names; letters and digits count.
         patient, specimen, number: that bear exactly this number of a patient, of a specimen or order, of the message
             itself (`engine.store.operations.search_index`).
-        code, loinc: with a document that has a result under this code of a test, or under this LOINC. Documents are
-            opened for it, one message after the other.
+        code: a reason code (`engine.model.reasons`).
+        test_code, loinc: with a document that has a result under this code of a test, or this LOINC. Each document is
+            opened for it.
     """
 
     channel: str | None = None
     state: str | None = None
-    reason: str | None = None
+    code: str | None = None
     destination: str | None = None
     message_type: str | None = None
     control_id: str | None = None
@@ -473,5 +474,5 @@ class Filter:
     patient: str | None = None
     specimen: str | None = None
     number: str | None = None
-    code: str | None = None
+    test_code: str | None = None
     loinc: str | None = None

@@ -77,32 +77,32 @@ def _on_selection(
     act: Callable[..., Awaitable[Result]],
 ) -> Callable[[Running, Request, ActOnSelection], Awaitable[Result]]:
     async def work(site: Running, request: Request, asked: ActOnSelection) -> Result:
-        return await act(site.acts, asked.selection, actor=request.actor, because=asked.why, dry_run=asked.dry_run)
+        return await act(site.acts, asked.selection, actor=request.actor, reason=asked.why, dry_run=asked.dry_run)
 
     return work
 
 
 async def _tell_apart(site: Running, request: Request, asked: TellApart) -> Result:
     return await tell_patients_apart(
-        site.acts, asked.message, asked.answer, actor=request.actor, because=asked.why, dry_run=asked.dry_run
+        site.acts, asked.message, asked.answer, actor=request.actor, reason=asked.why, dry_run=asked.dry_run
     )
 
 
 async def _edit(site: Running, request: Request, asked: ActOnMessage) -> Result:
     return await edit_message(
-        site.acts, asked.message, request.content, actor=request.actor, because=asked.why, dry_run=asked.dry_run
+        site.acts, asked.message, request.content, actor=request.actor, reason=asked.why, dry_run=asked.dry_run
     )
 
 
 async def _set_aside(site: Running, request: Request, asked: SetAside) -> Result:
     return await set_aside_delivery(
-        site.acts, asked.message, asked.destination or "", actor=request.actor, because=asked.why, dry_run=asked.dry_run
+        site.acts, asked.message, asked.destination or "", actor=request.actor, reason=asked.why, dry_run=asked.dry_run
     )
 
 
 async def _erase(site: Running, request: Request, asked: Erase) -> Result:
     return await erase_messages(
-        site.acts, asked.messages, asked.numbers, actor=request.actor, because=asked.because, more=asked.more
+        site.acts, asked.messages, asked.numbers, actor=request.actor, reason=asked.reason, more=asked.more
     )
 
 
@@ -111,7 +111,7 @@ async def _replay(site: Running, request: Request, asked: Replay) -> Result:
         site.acts,
         asked.selection,
         actor=request.actor,
-        because=asked.why,
+        reason=asked.why,
         to=asked.to or "",
         takes=media_type_of(site.app.built.site, asked.to) if asked.to else "",
         rate=asked.rate,
@@ -155,7 +155,7 @@ async def _reprocess(site: Running, request: Request, asked: Reprocess) -> Resul
         asked.selection,
         routes=routes,
         actor=request.actor,
-        because=asked.why,
+        reason=asked.why,
         mapping=named,
         rate=asked.rate,
     )

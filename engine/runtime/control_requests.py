@@ -29,12 +29,12 @@ class Nothing(BaseModel):
 
 
 class Act(Nothing):
-    because: str | None = None
+    reason: str | None = None
     dry_run: bool = False
 
     @property
     def why(self) -> str:
-        return self.because or ""
+        return self.reason or ""
 
 
 class ActOnSelection(Act):
@@ -72,7 +72,7 @@ class SetAside(Act):
 class Erase(Nothing):
     messages: list[int]
     numbers: list[str]
-    because: str
+    reason: str
     more: dict[str, Any] = {}
 
 

@@ -36,5 +36,5 @@ def set_aside(find: Callable[[int], list[DeadLetter]]) -> list[str]:
         for one in letters[:SET_ASIDE_SAID]
     ]
     if len(letters) > SET_ASIDE_SAID:
-        said.append("More corrections or withdrawals were set aside: labrelay dlq list --reason CORRECTION_SET_ASIDE")
+        said.append("More corrections or withdrawals were set aside: labrelay dlq list --code CORRECTION_SET_ASIDE")
     return said

@@ -78,7 +78,7 @@ async def test_a_site_is_restored_from_copies_and_pieces_made_under_load(tmp_pat
     rpo_s = (datetime.now(UTC) - copy.rows_at()).total_seconds()
     began = time.monotonic()
     restored = restoring.run(
-        copy, tmp_path / "new", clock=SystemClock(), actor="anna", because="drill", keys=site / "var",
+        copy, tmp_path / "new", clock=SystemClock(), actor="anna", reason="drill", keys=site / "var",
         old_anchor=site / "var" / "journal.anchor",
     )  # fmt: skip
     took = time.monotonic() - began
@@ -126,7 +126,7 @@ def test_whoever_dies_amid_a_backup_leaves_the_last_good_one(tmp_path: Path, tri
     journal.close()
     newest = next(copy for copy in copies(path) if copy.is_whole)
     restored = restoring.run(
-        newest, tmp_path / "new", clock=SystemClock(), actor="anna", because="test", keys=site / "var",
+        newest, tmp_path / "new", clock=SystemClock(), actor="anna", reason="test", keys=site / "var",
         old_anchor=site / "var" / "journal.anchor",
     )  # fmt: skip
     assert (restored.wrong, restored.findings) == ([], [])

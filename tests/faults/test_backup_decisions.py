@@ -41,7 +41,7 @@ async def test_what_people_stopped_before_the_disk_was_lost_is_stopped_on_the_re
         await Analyzer(0, daemon.port_of[0], "mllp", last_number=3).run()
         await until(lambda: [state for _, state in deliveries(daemon.folder)] == ["delivered", "dead", "delivered"])
         dead = next(message for message, state in deliveries(daemon.folder) if state == "dead")
-        await said(daemon.folder, "dlq", "dismiss", str(dead), "--because", "known", "--yes")
+        await said(daemon.folder, "dlq", "dismiss", str(dead), "--reason", "known", "--yes")
         await said(daemon.folder, "pause", "destination", "server", "--reason", "wrong patients there", "--yes")
         await Analyzer(0, daemon.port_of[0], "mllp", last_number=5).run()  # three that came before, and two
         with closing(sqlite3.connect(daemon.folder / "var" / JOURNAL_NAME)) as connection:
@@ -51,7 +51,7 @@ async def test_what_people_stopped_before_the_disk_was_lost_is_stopped_on_the_re
         await daemon.kill()
         (daemon.folder / "var" / JOURNAL_NAME).unlink()  # the disk
 
-        ran = await said(daemon.folder, "restore", "--to", str(new), "--because", "disk lost")
+        ran = await said(daemon.folder, "restore", "--to", str(new), "--reason", "disk lost")
         assert "paused, as before: server" in ran.out + ran.err
         assert deliveries(new) == before
         assert verify.run(new / "var", deep=True) == []

@@ -96,7 +96,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
                 assert not site.journal.writable
             if turn < len(numbers):
                 ran = await asyncio.to_thread(
-                    labrelay, "dlq", "dismiss", str(numbers[turn]), "--because", "seen", "--yes", site=folder
+                    labrelay, "dlq", "dismiss", str(numbers[turn]), "--reason", "seen", "--yes", site=folder
                 )
                 assert ran.code == ExitCode.OK, ran.err
             for _ in range(30):  # each is an entry of the audit trail

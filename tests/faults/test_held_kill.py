@@ -72,7 +72,7 @@ class Person:
                 for at in range(0, len(chosen), 5):
                     part = list(chosen.items())[at : at + 5]
                     ids = [letter.message_id for _, letter in part]
-                    asked = {"selection": {"ids": ids}, "because": "seen", "dry_run": False}
+                    asked = {"selection": {"ids": ids}, "reason": "seen", "dry_run": False}
                     call(self.data / SOCKET_NAME, verb, asked, timeout=5.0)
                     self.sure[verb].update(n for n, _ in part)
             except (LabRelayError, OSError):

@@ -45,7 +45,7 @@ def refused_letters(data: Path) -> set[tuple[int, int]]:
     """(channel, number) of the messages whose delivery is dead because the server refused it."""
     journal = Journal.open(data, clock=SystemClock(), read_only=True)
     try:
-        letters = journal.dead(Filter(reason=ReasonCode.REFUSED.value), limit=100_000)
+        letters = journal.dead(Filter(code=ReasonCode.REFUSED.value), limit=100_000)
         found = (CONTROL_ID.search(journal.payload(letter.message_id)) for letter in letters)
         return {(int(match[1]), int(match[2])) for match in found if match}
     finally:

@@ -138,7 +138,7 @@ async def test_another_message_that_is_too_large_is_kept_beside_the_first(tmp_pa
         assert [site.trace(view.id).times for view in site.messages()] == [2, 1, 1]
         heads = {site.journal.payload(view.id) for view in site.messages()}
         assert len(heads) == 1
-        ran = await site.labrelay("dlq", "dismiss", "--reason", "TOO_LARGE", "--because", "seen", "--yes")
+        ran = await site.labrelay("dlq", "dismiss", "--code", "TOO_LARGE", "--reason", "seen", "--yes")
         assert ran.code == 0, ran.err
         await send_raw(
             site.port("big"), VT + HEAD + b"A" * 80_000 + b"B" * 90_000
@@ -154,7 +154,7 @@ async def test_all_incomplete_messages_together_have_a_limit_and_dismissed_ones_
             await send_raw(port, VT + HEAD + bytes([65 + number]) * size)
         await until(lambda: len(site.messages()) == 3)
         first, second, _ = (view.id for view in site.messages())
-        assert (await site.labrelay("dlq", "dismiss", str(second), "--because", "seen", "--yes")).code == 0
+        assert (await site.labrelay("dlq", "dismiss", str(second), "--reason", "seen", "--yes")).code == 0
         await send_raw(port, VT + HEAD + b"D" * size)
         await until(lambda: len(site.messages()) == 4)
         assert emptied(site) == {second, first}

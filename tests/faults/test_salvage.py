@@ -60,7 +60,7 @@ def copied(data: Path, to: Path) -> Path:
 
 
 def saved(data: Path, to: Path) -> Salvage:
-    return saving.run(data, to, clock=ManualClock(), actor="ann", because="a bad disk")
+    return saving.run(data, to, clock=ManualClock(), actor="ann", reason="a bad disk")
 
 
 def contents(data: Path) -> dict[int, bytes]:
@@ -303,7 +303,7 @@ def test_what_a_person_has_rejected_or_dismissed_is_not_sent_although_its_rows_a
             rejected, dismissed, _ = await queue(journal, b"1", b"2", b"3")
             (one, two, _) = await journal.claim("chem", "fhir", 3)
             await journal.hold([one.id], cause=ReasonCode.HELD_BY_RULE)
-            await journal.reject([one.id], actor="ann", because="clotted")
+            await journal.reject([one.id], actor="ann", reason="clotted")
             await journal.bury(two.id, reason=ReasonCode.REFUSED, detail="422")
             await journal.dismiss(deliveries=[two.id], actor="ann", reason="entered by hand")
             assert (rejected, dismissed) == (1, 2)
@@ -509,7 +509,7 @@ def test_what_an_interrupted_one_has_left_is_told_as_that(whole: Path, tmp_path:
         "import os, sys, pathlib; from engine.store.recovery.salvage import saving\n"
         "from engine.model.clock import SystemClock\n"
         "saving.run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), clock=SystemClock(), actor='a',"
-        " because='b', progress=lambda done, total: os._exit(9))"
+        " reason='b', progress=lambda done, total: os._exit(9))"
     )
     assert subprocess.run([sys.executable, "-c", code, old, target], check=False, timeout=120).returncode == 9
     (left,) = target.iterdir()

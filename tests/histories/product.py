@@ -26,7 +26,7 @@ START_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
 ANSWER_WITHIN_S = 240.0
 LINE_LIMIT = 1 << 30
-BECAUSE = "the history says so"
+REASON = "the history says so"
 DONE = (0, 1, 5)  # exit codes: done, nothing to do, done in part
 # A conflict of identity is answered (`answer`), never waved through.
 _IDENTITY = ("IDENTITY", "PATIENT", "PERSON")
@@ -213,7 +213,7 @@ class Product:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
             content["settings"] = {**content.get("settings", {}), "decimal_comma": "yes"}
             path.write_text(yaml.safe_dump(content), encoding="utf-8")
-            again.append(("reprocess", "--channel", channel, "--since", "1d", "--apply", "--reason", BECAUSE, "--yes"))
+            again.append(("reprocess", "--channel", channel, "--since", "1d", "--apply", "--reason", REASON, "--yes"))
         for command in (("reload",), *again):
             done = await self.command(*command)
             if done["code"] not in DONE:
@@ -226,7 +226,7 @@ class Product:
 
         One answer is for all messages with this number and name, so the next of them may not be held any more.
         """
-        done = await self.command("held", "answer", str(message), said, "--reason", BECAUSE, "--yes", "-o", "json")
+        done = await self.command("held", "answer", str(message), said, "--reason", REASON, "--yes", "-o", "json")
         return done["code"] in DONE
 
     async def act(self, act: Act, messages: list[Json]) -> list[int]:
@@ -237,13 +237,13 @@ class Product:
         ids = [str(one) for one in wanted]
         match act.act:
             case "release" | "reject":
-                done = await self.command("held", act.act, *ids, "--reason", BECAUSE, "--yes", "-o", "json")
+                done = await self.command("held", act.act, *ids, "--reason", REASON, "--yes", "-o", "json")
             case "retry":
                 done = await self.command("dlq", "retry", *ids, "--yes", "-o", "json")
             case "dismiss":
-                done = await self.command("dlq", "dismiss", *ids, "--because", BECAUSE, "--yes", "-o", "json")
+                done = await self.command("dlq", "dismiss", *ids, "--reason", REASON, "--yes", "-o", "json")
             case "replay":
-                done = await self.command("replay", *ids, "--reason", BECAUSE, "--yes", "-o", "json")
+                done = await self.command("replay", *ids, "--reason", REASON, "--yes", "-o", "json")
             case _:
                 return []
         return wanted if done["code"] in DONE else []

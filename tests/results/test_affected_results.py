@@ -195,16 +195,16 @@ async def test_messages_are_found_by_the_tests_of_their_documents(site: RunningS
     async def found(*options: str) -> list[int]:
         return [row["id"] for row in (await site.labrelay("messages", "list", "-o", "ndjson", *options)).lines]
 
-    assert await found("--code", "HGB") == [1]
-    assert await found("--code", "PLT") == [2]
-    assert await found("--code", "COL") == [3, 2, 1]
-    assert await found("--code", "COL", "--limit", "1") == [3]
-    assert await found("--code", "COL", "--before", "3") == [2, 1]
+    assert await found("--test-code", "HGB") == [1]
+    assert await found("--test-code", "PLT") == [2]
+    assert await found("--test-code", "COL") == [3, 2, 1]
+    assert await found("--test-code", "COL", "--limit", "1") == [3]
+    assert await found("--test-code", "COL", "--before", "3") == [2, 1]
     assert await found("--loinc", "718-7") == [3]
-    assert await found("--loinc", "718-7", "--code", "HGB") == []
-    assert await found("--id", "1", "--id", "2", "--code", "HGB") == [1]
+    assert await found("--loinc", "718-7", "--test-code", "HGB") == []
+    assert await found("--id", "1", "--id", "2", "--test-code", "HGB") == [1]
     path = tmp_path / "found.csv"
-    assert (await site.labrelay("messages", "export", "--code", "PLT", "--to", str(path))).code == ExitCode.OK
+    assert (await site.labrelay("messages", "export", "--test-code", "PLT", "--to", str(path))).code == ExitCode.OK
     assert {row["id"] for row in csv.DictReader(path.read_text().splitlines())} == {"2"}
     assert site.journal.acts() == [], "nothing of a content is shown"
 
@@ -218,7 +218,9 @@ async def test_a_message_whose_documents_tell_no_results_is_found_by_what_was_re
     ids = [view.id for view in site.messages()]
 
     async def found(code: str) -> list[int]:
-        return [row["id"] for row in (await site.labrelay("messages", "list", "-o", "ndjson", "--code", code)).lines]
+        return [
+            row["id"] for row in (await site.labrelay("messages", "list", "-o", "ndjson", "--test-code", code)).lines
+        ]
 
     assert await found("HGB") == [ids[2], ids[0]]
     assert await found("PLT") == [ids[1]]

@@ -86,10 +86,10 @@ async def test_ours_wins_once_a_person_has_said_so_and_why(site: RunningSite) ->
     await send(site, corrected("13.2", "C2"))
     refused = await site.labrelay("dlq", "retry", "2", "--yes", "-o", "json")
     assert (refused.code, refused.json["done"]["conflicts"]) == (ExitCode.PARTLY, 1)
-    assert "--because" in refused.err
+    assert "--reason" in refused.err
     assert site.ends() == ["delivered", "CONFLICT"]
 
-    ran = await site.labrelay("dlq", "retry", "2", "--because", "called the ward", "--yes", "-o", "json")
+    ran = await site.labrelay("dlq", "retry", "2", "--reason", "called the ward", "--yes", "-o", "json")
     assert (ran.code, ran.json["done"]["requeued"]) == (ExitCode.OK, 1)
     await site.settled()
     assert site.ends() == ["delivered", "delivered"]
@@ -105,7 +105,7 @@ async def test_ours_takes_the_place_of_what_a_person_was_shown_and_of_nothing_ne
     await change_elsewhere(site, status="entered-in-error")
     await send(site, corrected("13.2", "C2"))
     await change_elsewhere(site, note=[{"text": "clotted: called the ward"}])
-    overwrite = ("dlq", "retry", "2", "--because", "ours is right", "--yes")
+    overwrite = ("dlq", "retry", "2", "--reason", "ours is right", "--yes")
     assert (await site.labrelay(*overwrite)).code == ExitCode.OK
     await site.settled()
     assert site.ends() == ["delivered", "CONFLICT"], "nobody has decided about the newest one"
@@ -126,7 +126,7 @@ async def test_what_was_deleted_there_is_written_anew_once_a_person_has_said_so(
     async with aiohttp.ClientSession() as session, session.delete(address) as answer:
         assert answer.status < 300
     await send(site, corrected("13.2", "C2"))
-    await site.labrelay("dlq", "retry", "2", "--because", "it is a result", "--yes")
+    await site.labrelay("dlq", "retry", "2", "--reason", "it is a result", "--yes")
     await site.settled()
     assert site.ends() == ["delivered", "delivered"]
     assert hemoglobin(site)["valueQuantity"]["value"] == 13.2
@@ -136,7 +136,7 @@ async def test_theirs_stays_where_the_dead_letter_is_dismissed(site: RunningSite
     await send(site, payload(1))
     await change_elsewhere(site, status="entered-in-error")
     await send(site, corrected("13.2", "C2"))
-    await site.labrelay("dlq", "dismiss", "2", "--because", "theirs is right", "--yes")
+    await site.labrelay("dlq", "dismiss", "2", "--reason", "theirs is right", "--yes")
     assert hemoglobin(site)["status"] == "entered-in-error"
     await send(site, corrected("13.4", "C3"))
     assert site.ends() == ["delivered", "dismissed", "CONFLICT"], "and the next one is asked about again"

@@ -149,7 +149,7 @@ async def test_a_rejected_result_is_never_delivered_and_stays(site: RunningSite)
 
 async def test_neither_retry_nor_dismissal_of_dead_letters_touches_what_is_held(site: RunningSite) -> None:
     await send(site, message(1, "5.1"))
-    for verb in (("retry",), ("dismiss", "--because", "x")):
+    for verb in (("retry",), ("dismiss", "--reason", "x")):
         ran = await site.labrelay("dlq", *verb, "--all", "--yes", "-o", "json")
         assert (ran.code, ran.json["count"]) == (ExitCode.OK, 0)
     assert (await site.labrelay("dlq", "list", "-o", "json")).json["dead_letters"] == []
@@ -187,9 +187,7 @@ async def test_a_release_needs_a_reason_and_a_choice(site: RunningSite) -> None:
     assert (await held(site, "release", "--all", "--reason", "x", "--dry-run"))["count"] == 3
     assert hemoglobins(site.sandbox) == []
 
-    done = (await held(site, "release", "--channel", "lab", "--cause", "HELD_BY_RULE", "--reason", "x", "--yes"))[
-        "done"
-    ]
+    done = (await held(site, "release", "--channel", "lab", "--code", "HELD_BY_RULE", "--reason", "x", "--yes"))["done"]
     assert done["released"] == 3
     assert hemoglobins(site.sandbox) == ["5.1", "5.2", "5.3"]
 
@@ -477,7 +475,7 @@ async def test_bytes_that_were_dismissed_are_held_also_where_a_retry_makes_their
 ) -> None:
     async with running(tmp_path, sandbox, {**HL7_ROUTE, "when": "=MSH-9.1 == 'ADT'"}) as site:
         await send(site, message(1))
-        await site.labrelay("dlq", "dismiss", "1", "--because", "wrong tube", "--yes")
+        await site.labrelay("dlq", "dismiss", "1", "--reason", "wrong tube", "--yes")
         await send(site, message(1))
         (first, second) = (view.id for view in site.messages())
         assert site.end_of(second) == "NO_ROUTE"

@@ -253,7 +253,7 @@ async def test_only_who_names_the_letters_accepts_that_a_number_has_two_patients
     assert ran.json["done"]["still_dead"] == 1
     assert site.ends() == ["delivered", "IDENTITY_CONFLICT"]
 
-    await site.labrelay("dlq", "retry", "--reason", "IDENTITY_CONFLICT", "--yes", "-o", "json")
+    await site.labrelay("dlq", "retry", "--code", "IDENTITY_CONFLICT", "--yes", "-o", "json")
     await site.settled()
     assert held(site) == first(("MR-1", "14.8"), ("MR-2", "14.8"))
 
@@ -263,7 +263,7 @@ async def test_a_dismissed_message_keeps_no_number(site: RunningSite, analyzer: 
     _, second = await analyzer.send(Result("MR-1"), Result("MR-2"))
     assert site.ends() == ["REFUSED", "IDENTITY_CONFLICT"]
 
-    ran = await site.labrelay("dlq", "dismiss", str(second), "--because", "wrong tube", "--yes")
+    ran = await site.labrelay("dlq", "dismiss", str(second), "--reason", "wrong tube", "--yes")
     assert ran.code == 0
     await analyzer.send(Result("MR-1", value="13.1"))
     assert site.ends() == ["REFUSED", "IDENTITY_CONFLICT", "delivered"]
@@ -460,7 +460,7 @@ async def test_bytes_of_which_nothing_was_delivered_are_no_repeat(site: RunningS
     (view,) = site.messages()
     assert site.end_of(view.id) == "REFUSED"
 
-    ran = await site.labrelay("dlq", "dismiss", str(view.id), "--because", "will be sent again", "--yes")
+    ran = await site.labrelay("dlq", "dismiss", str(view.id), "--reason", "will be sent again", "--yes")
     assert ran.code == 0
     await analyzer.put_on_the_line(message)
     await site.settled()

@@ -269,7 +269,7 @@ async def test_what_is_released_is_another_specimens_and_what_follows_it_too(tmp
         assert lab.causes() == {"NUMBER_AGAIN"}
         listed = (await site.labrelay("held", "list", "-o", "json")).json["held"]
         assert all("S1" not in one["why"] for one in listed)
-        ran = await site.labrelay("held", "release", "--cause", "NUMBER_AGAIN", "--reason", "a new tube", "--yes")
+        ran = await site.labrelay("held", "release", "--code", "NUMBER_AGAIN", "--reason", "a new tube", "--yes")
         assert ran.code == ExitCode.OK, ran.err
         await site.settled()
         assert lab.results() == {"GLU": ["final 5.5", "final 9.5"], "UREA": ["final 31"]}

@@ -91,7 +91,7 @@ async def test_what_overtook_a_retry_is_named_wherever_one_looks(
     caplog.clear()
 
     ran = await site.labrelay("dlq", "retry", "1", "--yes")
-    assert "held list --cause OVERTAKEN" in ran.err
+    assert "held list --code OVERTAKEN" in ran.err
     await site.settled()
     (said,) = (one for one in caplog.records if "overtaken" in one.getMessage())
     assert said.levelname == "WARNING"

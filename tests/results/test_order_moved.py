@@ -20,7 +20,7 @@ CHANNELS = {
     "unique": hl7_channel(settings=SETTINGS, specimen_ids="unique"),
 }
 PEOPLE = {"4711": "Iyer^Meena||19550101|F", "4712": "Sharma^Anita||19800302|F"}
-BECAUSE = ("--reason", "the tube was labelled wrongly; asked the ward", "--yes")
+REASON = ("--reason", "the tube was labelled wrongly; asked the ward", "--yes")
 
 
 class Lab:
@@ -61,7 +61,7 @@ class Lab:
 
     async def answer(self, said: str) -> ExitCode:
         """What a person says of the last message."""
-        ran = await self.site.labrelay("held", "answer", str(self.site.messages()[-1].id), said, *BECAUSE)
+        ran = await self.site.labrelay("held", "answer", str(self.site.messages()[-1].id), said, *REASON)
         await self.site.settled()
         return ExitCode(ran.code)
 
@@ -152,10 +152,10 @@ async def test_nothing_but_an_answer_sends_it(site: RunningSite) -> None:
     for said in ("same", "other"):
         assert await lab.answer(said) == ExitCode.REFUSED
     held = str(site.messages()[-1].id)
-    await site.labrelay("held", "release", held, *BECAUSE)
+    await site.labrelay("held", "release", held, *REASON)
     await site.settled()
     assert (lab.causes(), lab.results()) == (["ORDER_MOVED"], ["4711 GLU final 5.5"])
-    ran = await site.labrelay("held", "reject", held, *BECAUSE)
+    ran = await site.labrelay("held", "reject", held, *REASON)
     assert (ran.code, lab.causes(), lab.results()) == (ExitCode.OK, [], ["4711 GLU final 5.5"])
 
 

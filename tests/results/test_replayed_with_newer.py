@@ -117,7 +117,7 @@ async def test_what_a_person_decided_against_does_not_go_along(two: Two, state: 
     else:
         lab.site.sandbox.faults.next = ["422"]
         await lab.says("F UREA 4.0 09:31")
-        ran = await lab.site.labrelay("dlq", "dismiss", "2", "--because", "mixed up", "--yes")
+        ran = await lab.site.labrelay("dlq", "dismiss", "2", "--reason", "mixed up", "--yes")
     assert ran.code == ExitCode.OK, ran.err
     done = await replayed(lab, "1", "--to", "second")
     assert (done.code, done.json["newer"], second.results()) == (ExitCode.OK, 0, {"GLU": "final 5.5"})

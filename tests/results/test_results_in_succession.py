@@ -548,7 +548,7 @@ async def test_of_two_held_finals_that_a_person_lets_go_the_second_is_said_to_be
 async def test_a_person_reads_why_it_is_held(lab: Lab) -> None:
     await lab.says("F GLU 5.5 09:30")
     await lab.says("P GLU 1.1 09:40")
-    ran = await lab.site.labrelay("held", "list", "--cause", "STATUS_BACK")
+    ran = await lab.site.labrelay("held", "list", "--code", "STATUS_BACK")
     assert "preliminary after final (GLU)" in ran.out
 
 
@@ -559,7 +559,7 @@ async def test_bytes_that_a_person_has_dismissed_come_again_and_are_held(lab: La
     lab.site.sandbox.faults.refuse = frozenset({"4711"})
     assert await lab.says("F GLU 9.9 09:30") == "REFUSED"
     first = str(lab.site.messages()[0].id)
-    ran = await lab.site.labrelay("dlq", "dismiss", first, "--because", "wrong tube", "--yes")
+    ran = await lab.site.labrelay("dlq", "dismiss", first, "--reason", "wrong tube", "--yes")
     assert ran.code == ExitCode.OK, ran.err
     lab.site.sandbox.faults.refuse = frozenset()
 

@@ -119,7 +119,7 @@ async def test_a_person_reads_which_message_it_is_and_decides(lab: Lab, caplog: 
     await lab.says("C GLU 6.0 09:40")
     number = str(lab.site.messages()[-1].id)
     words = f"the document of message {first(lab)} cannot be read"
-    listed = await lab.site.labrelay("held", "list", "--cause", "NOT_COMPARED")
+    listed = await lab.site.labrelay("held", "list", "--code", "NOT_COMPARED")
     assert words in listed.out
     assert words in (await lab.site.labrelay("explain", number)).out
     assert words in (await lab.site.labrelay("messages", "show", number)).out

@@ -53,7 +53,7 @@ async def test_a_message_without_a_route_is_shown_with_the_way_out(tmp_path: Pat
         await site.settled()
         shown = (await site.labrelay("dlq", "show", "1", "-o", "json")).json["dead_letters"][0]
         assert (shown["reason"], shown["destination"]) == ("NO_ROUTE", "")
-        assert shown["fix"].endswith("labrelay dlq retry --reason NO_ROUTE --channel chem")
+        assert shown["fix"].endswith("labrelay dlq retry --code NO_ROUTE --channel chem")
 
 
 async def test_both_versions_of_a_conflict_are_shown_side_by_side(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_retried_letters_go_out_in_their_old_order(tmp_path: Path, selecte
         assert [number for number, end in enumerate(site.ends(), 1) if end == "REFUSED"] == dead
         site.sandbox.faults.refuse = frozenset()
         site.sandbox.accepted.clear()
-        asked = [str(number) for number in (9, 2, 8, 5, 3)] if selected != "a filter" else ["--reason", "REFUSED"]
+        asked = [str(number) for number in (9, 2, 8, 5, 3)] if selected != "a filter" else ["--code", "REFUSED"]
         ran = await site.labrelay("dlq", "retry", *asked, "--yes", "-o", "json")
         assert ran.json["done"]["requeued"] == len(dead)
         await site.settled()

@@ -68,9 +68,9 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "held show": [["{id}"]],
     "explain": [["{id}"]],
     "dlq retry": [["--all", "--dry-run"]],
-    "dlq dismiss": [["--all", "--because", "x", "--dry-run"]],
-    "held release": [["{id}", "--because", "x", "--dry-run"]],
-    "held reject": [["{id}", "--because", "x", "--dry-run"]],
+    "dlq dismiss": [["--all", "--reason", "x", "--dry-run"]],
+    "held release": [["{id}", "--reason", "x", "--dry-run"]],
+    "held reject": [["{id}", "--reason", "x", "--dry-run"]],
     "replay": [["{id}", "--dry-run"]],
     "reprocess": [["--channel", "chem", "--since", "1d"], ["--channel", "astm", "--since", "1d"]],
     "verify": [[], ["--deep"]],
@@ -425,7 +425,7 @@ async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_wor
             await until(lambda: find(tmp_path, "dead", "NO_ROUTE") > 0, 60.0)
             dead, note = find(tmp_path, "dead", "NO_ROUTE"), made / "note.json"
             edited = await beside(
-                tmp_path, "dlq", "edit", str(dead), "--because", "wrong type", "--yes",
+                tmp_path, "dlq", "edit", str(dead), "--reason", "wrong type", "--yes",
                 EDITOR=f"{sys.executable} {tmp_path / 'editor.py'} {note}", XDG_RUNTIME_DIR=str(tmp_path / "run"),
             )  # fmt: skip
             assert b"is" in edited

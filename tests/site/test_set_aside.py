@@ -22,7 +22,7 @@ from tests.support.senders import send_blocks
 from tests.support.waiting import until
 
 CHOKES = "472"  # the patient's number of message 2
-BECAUSE = ("--because", "the server resets the connection", "--yes")
+REASON = ("--reason", "the server resets the connection", "--yes")
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +101,7 @@ async def test_a_server_that_is_down_is_called_so_though_a_document_failed_befor
 
 async def test_one_is_set_aside_and_those_behind_it_go_out(site: RunningSite) -> None:
     await stuck(site)
-    ran = await site.labrelay("dlq", "set-aside", "2", *BECAUSE)
+    ran = await site.labrelay("dlq", "set-aside", "2", *REASON)
 
     assert (ran.code, ran.out) == (ExitCode.OK, "message 2 for lab-fhir: SET_ASIDE\n"), ran.err
     await until(lambda: site.end_of(3) == "delivered")
@@ -126,10 +126,10 @@ async def test_one_is_set_aside_and_those_behind_it_go_out(site: RunningSite) ->
 @pytest.mark.parametrize("status", ["C", "D", "X"])
 async def test_a_correction_that_is_set_aside_alarms_until_it_is_done(site: RunningSite, status: str) -> None:
     await stuck(site, status)
-    dry = await site.labrelay("dlq", "set-aside", "2", "--because", "x", "--dry-run")
+    dry = await site.labrelay("dlq", "set-aside", "2", "--reason", "x", "--dry-run")
     assert "would be CORRECTION_SET_ASIDE" in dry.out
     assert site.end_of(2) == "waiting"
-    assert (await site.labrelay("dlq", "set-aside", "2", *BECAUSE)).code == ExitCode.OK
+    assert (await site.labrelay("dlq", "set-aside", "2", *REASON)).code == ExitCode.OK
     await until(lambda: site.end_of(3) == "delivered")
 
     (alarm,) = look(site).alarms
@@ -143,25 +143,25 @@ async def test_a_correction_that_is_set_aside_alarms_until_it_is_done(site: Runn
 
 async def test_an_alarm_ends_where_a_person_closes_it(site: RunningSite) -> None:
     await stuck(site, "C")
-    assert (await site.labrelay("dlq", "set-aside", "2", *BECAUSE)).code == ExitCode.OK
+    assert (await site.labrelay("dlq", "set-aside", "2", *REASON)).code == ExitCode.OK
     assert len(look(site).alarms) == 1
-    ran = await site.labrelay("dlq", "dismiss", "2", "--because", "corrected by hand on the server", "--yes")
+    ran = await site.labrelay("dlq", "dismiss", "2", "--reason", "corrected by hand on the server", "--yes")
     assert ran.code == ExitCode.OK
     assert look(site).alarms == ()
 
 
 async def test_what_has_not_failed_is_not_set_aside(site: RunningSite) -> None:
     await stuck(site)
-    waits = await site.labrelay("dlq", "set-aside", "3", *BECAUSE)
-    done = await site.labrelay("dlq", "set-aside", "1", *BECAUSE)
-    nowhere = await site.labrelay("dlq", "set-aside", "2", "--destination", "other", *BECAUSE)
-    missing = await site.labrelay("dlq", "set-aside", "99", *BECAUSE)
+    waits = await site.labrelay("dlq", "set-aside", "3", *REASON)
+    done = await site.labrelay("dlq", "set-aside", "1", *REASON)
+    nowhere = await site.labrelay("dlq", "set-aside", "2", "--destination", "other", *REASON)
+    missing = await site.labrelay("dlq", "set-aside", "99", *REASON)
 
     assert (waits.code, "waits behind another one" in waits.err) == (ExitCode.FAILED, True)
     assert (done.code, "nothing of message 1 waits" in done.err) == (ExitCode.FAILED, True)
     assert (nowhere.code, "nothing of message 2 waits for other" in nowhere.err) == (ExitCode.FAILED, True)
     assert missing.code == ExitCode.FAILED
-    unsure = await site.labrelay("dlq", "set-aside", "2", "--because", "x")
+    unsure = await site.labrelay("dlq", "set-aside", "2", "--reason", "x")
     assert (unsure.code, site.end_of(2)) == (ExitCode.REFUSED, "waiting")
     assert site.journal.acts() == []
 
@@ -169,8 +169,8 @@ async def test_what_has_not_failed_is_not_set_aside(site: RunningSite) -> None:
 async def test_it_is_set_aside_without_a_daemon_too(tmp_path: Path, sandbox: Sandbox) -> None:
     async with running(tmp_path, sandbox) as site:
         await stuck(site, "C")
-    ran = await asyncio.to_thread(labrelay, "dlq", "set-aside", "2", *BECAUSE, "-o", "json", site=tmp_path)
-    assert (ran.code, ran.json["reason"]) == (ExitCode.OK, "CORRECTION_SET_ASIDE")
+    ran = await asyncio.to_thread(labrelay, "dlq", "set-aside", "2", *REASON, "-o", "json", site=tmp_path)
+    assert (ran.code, ran.json["code"]) == (ExitCode.OK, "CORRECTION_SET_ASIDE")
 
     async with running(tmp_path, sandbox) as site:
         await until(lambda: site.end_of(3) == "delivered")

@@ -56,7 +56,7 @@ class Place:
 
     def restore(self, copy: Copy, target: Path, **more: Any) -> Restored:
         return restoring.run(
-            copy, target, clock=SystemClock(), actor="anna", because="disk lost", **{"keys": self.data, **more}
+            copy, target, clock=SystemClock(), actor="anna", reason="disk lost", **{"keys": self.data, **more}
         )
 
 

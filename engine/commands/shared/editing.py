@@ -40,7 +40,7 @@ IN_MEMORY = (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm")  # noqa: S108 - 
 
 
 def edited(
-    session: Session, message: int, because: str, source: BinaryIO | None, *, dry_run: bool, yes: bool, form: Form
+    session: Session, message: int, reason: str, source: BinaryIO | None, *, dry_run: bool, yes: bool, form: Form
 ) -> ExitCode:
     """Have the message corrected, ask, and store it; says what came of it."""
     with session.reader() as reader:
@@ -50,14 +50,14 @@ def edited(
         raise_if_not_editable(trace)
         payload = reader.payload(message)
         charsets = _charsets(session, reader, trace.message.channel, payload) if source is None else ()
-    reason = trace.message.reason or next((d.cause for d in trace.deliveries if d.state == "dead"), "")
-    ask = _asking(session, message, because)
+    code = trace.message.reason or next((d.cause for d in trace.deliveries if d.state == "dead"), "")
+    ask = _asking(session, message, reason)
     if source is not None:
         content = _from_file(source, payload)
         told = _unless_unchanged(content, payload, ask)
     else:
         note_shown(session, message)
-        head = f"message {message} of {trace.message.channel}, dead for {reason}"
+        head = f"message {message} of {trace.message.channel}, dead for {code}"
         content, told = _in_editor(head, payload, charsets, ask)
     if not told:
         say(f"nothing was changed; message {message} is as it was")
@@ -85,15 +85,15 @@ def edited(
 Ask = Callable[[bytes, bool], dict[str, Any]]  # (content, dry run) -> the act's answer
 
 
-def _asking(session: Session, message: int, because: str) -> Ask:
+def _asking(session: Session, message: int, reason: str) -> Ask:
     def ask(content: bytes, dry_run: bool) -> dict[str, Any]:
-        args = {"message": message, "because": because, "dry_run": dry_run}
+        args = {"message": message, "reason": reason, "dry_run": dry_run}
         try:
             return {**session.call("edit", args, timeout=ACT_TIMEOUT_S, content=content), "running": True}
         except UnreachableError:
 
             async def act(acts: "Acts", actor: str) -> dict[str, Any]:
-                return await edit_message(acts, message, content, actor=actor, because=because, dry_run=dry_run)
+                return await edit_message(acts, message, content, actor=actor, reason=reason, dry_run=dry_run)
 
             return {**without_daemon(session, act), "running": False}
 
@@ -102,7 +102,7 @@ def _asking(session: Session, message: int, because: str) -> Ask:
 
 def _would(told: dict[str, Any]) -> str:
     if told["verdict"] == "filtered":
-        return f"it would be filtered ({told['reason']}) and sent nowhere"
+        return f"it would be filtered ({told['code']}) and sent nowhere"
     return f"it would be mapped, and sent to {', '.join(told['to']) or 'nobody'}"
 
 

@@ -187,7 +187,7 @@ def acts_about(session: Session, reader: "Reader", message: int) -> list[dict[st
             "at": from_us(entry.at_us).astimezone(session.zone),
             "actor": entry.actor,
             "act": entry.verb,
-            "reason": str(entry.what.get("reason") or entry.what.get("because") or ""),
+            "reason": str(entry.what.get("reason") or ""),
         }
         for entry in reversed(found)
     ]

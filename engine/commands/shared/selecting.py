@@ -61,19 +61,19 @@ def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
 
 
 def filter_options(*names: str) -> Callable[[F], F]:
-    """Some of the options ``channel destination reason state letter-state code loinc since until``."""
+    """Some of the options ``channel destination code state letter-state test-code loinc since until``."""
     known = {
         "channel": click.option("--channel", metavar="NAME", help="Of this channel."),
         "destination": click.option("--destination", metavar="NAME", help="For this destination."),
-        "reason": click.option(
-            "--reason",
-            type=word([reason.value for reason in ReasonCode], "docs/reason-codes.md"),
+        "code": click.option(
+            "--code",
+            type=word([code.value for code in ReasonCode], "docs/reason-codes.md"),
             metavar="CODE",
             help="With this reason code (docs/reason-codes.md).",
         ),
         "state": _state_option((*get_args(MessageState), "waiting", "delivered", "held")),
-        "code": click.option(
-            "--code", metavar="CODE", help="With a result under this code of a test. Opens each document."
+        "test-code": click.option(
+            "--test-code", metavar="CODE", help="With a result under this code of a test. Opens each document."
         ),
         "loinc": click.option("--loinc", metavar="CODE", help="With a result under this LOINC. Opens each document."),
         "letter-state": _state_option(LETTER_STATES),
@@ -176,7 +176,7 @@ def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool =
         ids=ids,
         channel=given.get("channel"),
         destination=given.get("destination"),
-        reason=given.get("reason"),
+        code=given.get("code"),
         state=given.get("state"),
         after_us=instant_us(session, given.get("since")),
         before_us=instant_us(session, given.get("until")),
@@ -219,11 +219,11 @@ def carry_out(
     result = _ask(session, verb, replace(chosen, counted_us=counted_us), dry_run=False, **more)
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
     if result["done"].get("conflicts"):
-        say("conflicts are tried again with --because only: labrelay dlq show tells what the server has")
+        say("conflicts are tried again with --reason only: labrelay dlq show tells what the server has")
     if result["done"].get("overtaken"):
         say("what newer messages have overtaken stays held; labrelay held show NUMBER names them and says what helps")
     if result["done"].get("requeued"):
-        say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --cause OVERTAKEN")
+        say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --code OVERTAKEN")
     if result["done"].get("unanswered"):
         say("whose these are is to be answered first: labrelay held answer MESSAGE same, or other")
     left = sum(
@@ -255,7 +255,7 @@ def _do(
     from engine.actions.retry import retry_letters
 
     acting = {"retry": retry_letters, "dismiss": dismiss_letters, "release": release_held, "reject": reject_held}
-    return acting[verb](acts, chosen, actor=actor, because=more.get("because") or "", dry_run=dry_run)
+    return acting[verb](acts, chosen, actor=actor, reason=more.get("reason") or "", dry_run=dry_run)
 
 
 def ask(

@@ -78,7 +78,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         on_fatal: Callable[[StoreError], None] = lambda error: None,
         accept_loss: bool = False,
         actor: str = "operator",
-        because: str = "",
+        reason: str = "",
         read_only: bool = False,
         zone: tzinfo = UTC,
         anchor_path: Path | None = None,
@@ -93,7 +93,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
                 ``os._exit`` or a signal: an orderly end of the interpreter would close the database, and so try to sync
                 again what the kernel may already have dropped.
             accept_loss: start although the anchor proves that rows are missing. The deed becomes an audit row.
-            actor, because: who accepts it, and why.
+            actor, reason: who accepts it, and why.
             read_only: for commands beside a daemon or without one: takes no lock, changes nothing.
             zone: the site's, for the days of counters.
             anchor_path: another place for the anchor, best on another disk.
@@ -148,7 +148,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
                 back = None
             journal._begin(connection, anchor_path, clock, zone, on_fatal, kept if reserve else None, loss)
             if loss is not None:
-                journal._accept(loss, actor, because)
+                journal._accept(loss, actor, reason)
                 journal.notes.append(f"Started although rows are missing: {loss}")
             if back is not None:
                 journal._now(partial(rollback.note, found=back))
@@ -205,11 +205,11 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         if not self._damaged:
             rollback.verified(connection.execute, tail.last_id)
 
-    def _accept(self, loss: LossError, actor: str, because: str) -> None:
+    def _accept(self, loss: LossError, actor: str, reason: str) -> None:
         """Note that a person goes on without rows that are missing. The anchor is the one witness until that is
         durable, and so is not written over before."""
         assert self._upkeep is not None  # called by `open` alone
-        self._now(partial(accept_loss, loss, actor, because))
+        self._now(partial(accept_loss, loss, actor, reason))
         self._upkeep.renew_anchor()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -19,22 +19,22 @@ class Decisions(Submitting):
     """Decisions and acts of people."""
 
     def release(
-        self, deliveries: Iterable[int], *, actor: str, because: str
+        self, deliveries: Iterable[int], *, actor: str, reason: str
     ) -> "asyncio.Future[tuple[dict[str, int], set[tuple[str, str]]]]":
         """A named person lets held deliveries go: what became of them, and the lanes that have new work.
 
         Recorded in the same transaction; see `engine.store.operations.hold_queue.release`.
         """
-        return self._submit(partial(_release, deliveries=tuple(deliveries), actor=actor, because=because), verdict=True)
+        return self._submit(partial(_release, deliveries=tuple(deliveries), actor=actor, reason=reason), verdict=True)
 
     def tell_apart(self, message: int, *, same: bool) -> "asyncio.Future[tuple[list[int], dict[bytes, int]]]":
         """A person says whose a message is that is held for its patient number
         (`engine.store.operations.number_bearers.answer`)."""
         return self._submit(partial(number_bearers.answer, message_id=message, same=same), verdict=True)
 
-    def reject(self, deliveries: Iterable[int], *, actor: str, because: str) -> "asyncio.Future[dict[str, int]]":
+    def reject(self, deliveries: Iterable[int], *, actor: str, reason: str) -> "asyncio.Future[dict[str, int]]":
         """A named person decides that held deliveries are never made. Recorded in the same transaction."""
-        operation = partial(hold_queue.reject, deliveries=tuple(deliveries), actor=actor, because=because)
+        operation = partial(hold_queue.reject, deliveries=tuple(deliveries), actor=actor, reason=reason)
         return self._submit(operation, verdict=True)
 
     def requeue(
@@ -60,23 +60,23 @@ class Decisions(Submitting):
             verdict=True,
         )
 
-    def set_aside(self, delivery: int, *, correction: bool, actor: str, because: str) -> "asyncio.Future[bool]":
+    def set_aside(self, delivery: int, *, correction: bool, actor: str, reason: str) -> "asyncio.Future[bool]":
         """A named person takes a delivery out of its lane's way; False: it did not wait any more. Recorded in the same
         transaction.
 
         Args:
             correction: it corrects or withdraws what the destination has, or nothing tells whether it does.
         """
-        operation = partial(_set_aside, delivery=delivery, correction=correction, actor=actor, because=because)
+        operation = partial(_set_aside, delivery=delivery, correction=correction, actor=actor, reason=reason)
         return self._submit(operation, verdict=True)
 
     def erase(
-        self, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+        self, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
     ) -> "asyncio.Future[erasure.Erased]":
         """Erase what is stored of these messages. Recorded in the same transaction; see
         `engine.store.lifecycle.erasure.erase`."""
         operation = partial(
-            erasure.erase, messages=tuple(messages), numbers=tuple(numbers), actor=actor, because=because, more=more
+            erasure.erase, messages=tuple(messages), numbers=tuple(numbers), actor=actor, reason=reason, more=more
         )
         return self._submit(operation, verdict=True)
 
@@ -154,10 +154,10 @@ class Decisions(Submitting):
 
 
 def _release(
-    batch: Batch, *, deliveries: tuple[int, ...], actor: str, because: str
+    batch: Batch, *, deliveries: tuple[int, ...], actor: str, reason: str
 ) -> tuple[dict[str, int], set[tuple[str, str]]]:
     lanes: set[tuple[str, str]] = set()
-    return hold_queue.release(batch, deliveries, actor=actor, because=because, lanes=lanes), lanes
+    return hold_queue.release(batch, deliveries, actor=actor, reason=reason, lanes=lanes), lanes
 
 
 def _replay_end(batch: Batch, *, number: int, act: int, outcome: dict[str, Any]) -> None:
@@ -170,12 +170,12 @@ def _replay_forget(batch: Batch, *, number: int, actor: str) -> None:
     audit.note(batch, actor, "replay", {"given_up": number})
 
 
-def _set_aside(batch: Batch, *, delivery: int, correction: bool, actor: str, because: str) -> bool:
+def _set_aside(batch: Batch, *, delivery: int, correction: bool, actor: str, reason: str) -> bool:
     cause = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
-    done = decisions.set_aside(batch, delivery, cause, f"set aside by {actor}: {because}")
+    done = decisions.set_aside(batch, delivery, cause, f"set aside by {actor}: {reason}")
     if done:
         concerned = sorted(decisions.messages_of(batch, [delivery]))
-        what = {"messages": concerned, "deliveries": [delivery], "reason": because, "correction": correction}
+        what = {"messages": concerned, "deliveries": [delivery], "reason": reason, "correction": correction}
         audit.note(batch, actor, "set-aside", what)
     return done
 

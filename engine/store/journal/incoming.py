@@ -70,7 +70,7 @@ class Incoming(Submitting):
         return self._submit(operation, size=len(received.payload))
 
     def correct(
-        self, original: int, received: Received, *, before: bytes, actor: str, because: str
+        self, original: int, received: Received, *, before: bytes, actor: str, reason: str
     ) -> "asyncio.Future[Corrected]":
         """Journal what a person made of a dead message, and close that one; recorded in the same transaction.
 
@@ -82,7 +82,7 @@ class Incoming(Submitting):
             received=received,
             before=before,
             actor=actor,
-            because=because,
+            reason=reason,
         )
         return self._submit(operation, size=len(received.payload), verdict=True)
 

@@ -120,10 +120,10 @@ def abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
     lock.release()
 
 
-def accept_loss(loss: LossError, actor: str, because: str, batch: Batch) -> int:
+def accept_loss(loss: LossError, actor: str, reason: str, batch: Batch) -> int:
     """Note a loss that a person has accepted; the missing numbers stay unused."""
     batch.last_id = max(batch.last_id, loss.last)
-    what = {"what": str(loss), "first": loss.first, "last": loss.last, "because": because}
+    what = {"what": str(loss), "first": loss.first, "last": loss.last, "reason": reason}
     act = audit.note(batch, actor, "accept-loss", what)
     if loss.last:
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (loss.first, loss.last, act))

@@ -263,7 +263,7 @@ def _stands_in(number: str, content: bytes) -> bool:
 
 
 def erase(
-    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
 ) -> Erased:
     """Erase these messages and everything made of them, in this transaction.
 
@@ -277,17 +277,17 @@ def erase(
     (before,) = batch.execute("PRAGMA secure_delete").fetchone()
     batch.execute("PRAGMA secure_delete = ON")
     try:
-        return _erase(batch, messages, numbers, actor=actor, because=because, more=more)
+        return _erase(batch, messages, numbers, actor=actor, reason=reason, more=more)
     finally:
         batch.execute(f"PRAGMA secure_delete = {('OFF', 'ON', 'FAST')[before]}")
 
 
 def _erase(
-    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, because: str, more: dict[str, Any]
+    batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
 ) -> Erased:
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (COMPACT_DUE,))
     tokens = [batch.vault.search_token("patient", folded(number)).hex() for number in numbers]
-    what = {"messages": list(messages), "patient": tokens, "reason": because, **more}
+    what = {"messages": list(messages), "patient": tokens, "reason": reason, **more}
     act = audit.note(batch, actor, "erase", what)
     closed = values = 0
     lines = _forget_lines(batch, messages, numbers)

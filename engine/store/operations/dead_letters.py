@@ -22,9 +22,9 @@ _PARTS = re.compile(
     r"|(?P<number>\d+)"
 )
 
-_RETRY = "labrelay dlq retry --reason {reason}{channel}"
+_RETRY = "labrelay dlq retry --code {code}{channel}"
 _AGAIN = "then: " + _RETRY
-_SEND_AGAIN = "have the analyzer send it again, then: labrelay dlq dismiss --reason {reason}{channel}"
+_SEND_AGAIN = "have the analyzer send it again, then: labrelay dlq dismiss --code {code}{channel} --reason TEXT"
 _MAPPING = "extend the mapping or its tables, `labrelay reload`, " + _AGAIN
 # The usual way out, for those codes that a dead letter has; where none is named, the reason's help says what there is.
 _FIXES: dict[ReasonCode, str] = {
@@ -49,7 +49,7 @@ _FIXES: dict[ReasonCode, str] = {
     ReasonCode.NO_PATIENT: "correct it with labrelay dlq edit, or have the analyzer send it again with a patient",
     ReasonCode.NO_SPECIMEN: "correct it with labrelay dlq edit, or have the analyzer send it again with the number",
     ReasonCode.NO_IDENTITY: "correct it with labrelay dlq edit, or have the analyzer send it again with its numbers",
-    ReasonCode.NOT_PRODUCTION: "labrelay dlq dismiss --reason {reason}{channel}",
+    ReasonCode.NOT_PRODUCTION: "labrelay dlq dismiss --code {code}{channel} --reason TEXT",
     ReasonCode.COUNT_MISMATCH: "correct the mapping, `labrelay reload`, " + _AGAIN,
     ReasonCode.MAPPING_FAULT: "report it; after an upgrade: " + _RETRY,
     ReasonCode.IDENTITY_CONFLICT: "compare both messages; labrelay dlq edit corrects a wrong number, labrelay dlq "
@@ -67,10 +67,9 @@ _FIXES: dict[ReasonCode, str] = {
     ReasonCode.SET_ASIDE: "have the destination take it, " + _AGAIN,
     ReasonCode.CORRECTION_SET_ASIDE: "have the destination take it, "
     + _AGAIN
-    + ". Until then it shows what was wrong: tell "
-    "the wards",
+    + ". Until then it shows what was wrong: tell the wards",
     ReasonCode.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
-    ReasonCode.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --because TEXT writes ours, labrelay dlq "
+    ReasonCode.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --reason TEXT writes ours, labrelay dlq "
     "dismiss leaves theirs",
     ReasonCode.NEGATIVE_ACK: "the receiver's answer (dlq show) says why; mend it there, " + _AGAIN,
     ReasonCode.NO_ANSWER: "labrelay check --online says what is wrong with the destination, " + _AGAIN,
@@ -148,7 +147,7 @@ def likely_fix(code: str, channel: str = "") -> str:
     if reason is None:
         return ""
     text = _FIXES.get(reason, _RETRY)
-    return text.format(reason=code, channel=f" --channel {channel}" if channel else "", name=channel or "NAME")
+    return text.format(code=code, channel=f" --channel {channel}" if channel else "", name=channel or "NAME")
 
 
 def _common(found: re.Match[str]) -> str:

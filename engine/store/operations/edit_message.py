@@ -32,7 +32,7 @@ class Corrected:
     lanes: frozenset[tuple[str, str]] = frozenset()
 
 
-def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, because: str) -> Corrected:
+def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, reason: str) -> Corrected:
     """Journal ``received`` in place of a dead message, or of one with dead deliveries.
 
     The caller has made sure that no attempt to deliver the original is under way: what is claimed waits in memory only.
@@ -67,13 +67,13 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
         {
             "message": original,
             "edited": stored.id,
-            "reason": because,
+            "reason": reason,
             "before": sha256(before).hexdigest(),
             "after": sha256(received.payload).hexdigest(),
         },
     )
     batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
-    closing = f"edited by {actor}, and message {stored.id} now: {because}"
+    closing = f"edited by {actor}, and message {stored.id} now: {reason}"
     record_outcome.dismiss(batch, [original], closing)
     decisions.withdraw(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
     _free_numbers(batch, original)

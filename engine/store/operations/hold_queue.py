@@ -57,7 +57,7 @@ def decide(
 
 
 def release(
-    batch: Batch, deliveries: Sequence[int], *, actor: str, because: str, lanes: set[tuple[str, str]]
+    batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str, lanes: set[tuple[str, str]]
 ) -> dict[str, int]:
     """A named person lets held deliveries go. The outcome says how many were ``released``; of the others
 
@@ -74,7 +74,7 @@ def release(
     for delivery_id in deliveries:
         became = _release(batch, delivery_id, lanes)
         done[became] = done.get(became, 0) + 1
-    audit.note(batch, actor, "release", {**_named(batch, deliveries), "reason": because, **done})
+    audit.note(batch, actor, "release", {**_named(batch, deliveries), "reason": reason, **done})
     return done
 
 
@@ -152,8 +152,8 @@ def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
     batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (ReasonCode.OVERTAKEN.value, delivery_id))
 
 
-def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str) -> dict[str, int]:
-    """A named person decides that held deliveries are never made; ``because`` stays beside what held them."""
+def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str) -> dict[str, int]:
+    """A named person decides that held deliveries are never made; ``reason`` stays beside what held them."""
     done = {"rejected": 0, "skipped": 0}
     for delivery_id in deliveries:
         if decisions.reject(batch, delivery_id):
@@ -161,7 +161,7 @@ def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, because: str)
             _free_numbers(batch, delivery_id)
         else:
             done["skipped"] += 1
-    audit.note(batch, actor, "reject", {**_named(batch, deliveries), "reason": because, **done})
+    audit.note(batch, actor, "reject", {**_named(batch, deliveries), "reason": reason, **done})
     return done
 
 

@@ -66,12 +66,13 @@ def read(execute: Callable[..., sqlite3.Cursor], vault: Vault | None) -> list[Pa
     found = []
     for channel, destination, since_us, act, sealed in rows:
         said = _said(vault, act, sealed)
+        what = said.get("what", {})
         found.append(
             Pause(
                 target=Target(channel=channel, destination=destination),
                 since_us=since_us,
                 actor=str(said.get("actor", "")),
-                reason=str(said.get("what", {}).get("reason", "")),
+                reason=str(what.get("paused") or what.get("reason", "")),
             )
         )
     return found

@@ -2,7 +2,7 @@
 
     what leads                               walked, newest first
     numbers, control id, lot                 the messages that bear them
-    --reason                                 message_reason   rows with a reason only: what went well is not in it
+    --code                                   message_reason   rows with a reason only: what went well is not in it
     --state dead, incomplete                 message_dead
     --state filtered, dismissed              message_ended    rows that are not mapped only
     --state stored                           above the watermark
@@ -80,8 +80,8 @@ def rows(
         terms.add(f"{number} < ?", first_at(execute, wanted.before_us + DISORDER_US))
         terms.add("j.received_us < ?", wanted.before_us)
     _state(execute, terms, wanted, lead)
-    if wanted.reason is not None:
-        terms.add("s.reason <> '' AND s.reason = ?" if lead == "reason" else "s.reason = ?", wanted.reason)
+    if wanted.code is not None:
+        terms.add("s.reason <> '' AND s.reason = ?" if lead == "reason" else "s.reason = ?", wanted.code)
     if wanted.message_type is not None:
         terms.add("j.message_type = ?" if lead == "type" else "+j.message_type = ?", wanted.message_type)
     if wanted.channel is not None:
@@ -144,7 +144,7 @@ def _lead(execute: Execute, wanted: Filter) -> str:
         return "numbers"
     if wanted.state == "stored":
         return "stored"
-    if wanted.reason is not None:
+    if wanted.code is not None:
         return "reason"
     if wanted.state in ("dead", "incomplete"):
         return "dead"
@@ -222,7 +222,7 @@ def letter_terms(
     for term, value in (
         ("+j.channel = ?", wanted.channel),
         (f"+{state} = ?", wanted.state),
-        (f"+{reason} = ?", wanted.reason),
+        (f"+{reason} = ?", wanted.code),
         ("+j.message_type = ?", wanted.message_type),
         ("j.received_us >= ?", wanted.after_us),
         ("j.received_us < ?", wanted.before_us),

@@ -59,7 +59,7 @@ class Messages(Snapshots):
             before_id: the last id of the page before.
         """
         wanted = wanted or Filter()
-        tests = wanted.code is not None or wanted.loinc is not None
+        tests = wanted.test_code is not None or wanted.loinc is not None
         found: list[MessageView] = []
         while len(found) < limit:
             many = OPENED_AT_ONCE if tests else limit
@@ -99,7 +99,7 @@ class Messages(Snapshots):
             if results:
                 left.discard(message_id)
             if any(
-                (wanted.code is None or wanted.code in one.codes)
+                (wanted.test_code is None or wanted.test_code in one.codes)
                 and (wanted.loinc is None or wanted.loinc == one.loinc)
                 for one in results
             ):

@@ -83,14 +83,14 @@ async def test_a_selection_means_numbers_or_a_filter_or_all(site: Site) -> None:
         (INCOMPLETE, False),
     ]
     assert [letter.message_id for letter in letters(site.journal, Selection(ids=(REFUSED, DELIVERED)))] == [REFUSED]
-    assert [letter.message_id for letter in letters(site.journal, Selection(reason="UNMAPPED_CODE"))] == [UNMAPPED]
+    assert [letter.message_id for letter in letters(site.journal, Selection(code="UNMAPPED_CODE"))] == [UNMAPPED]
     assert letters(site.journal, Selection(destination="other")) == []
     assert messages(site.journal, Selection(channel=CHANNEL)) == [DELIVERED, REFUSED, WAITING]
     assert messages(site.journal, Selection(ids=(WAITING, UNMAPPED))) == [WAITING]
 
 
 async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(site: Site) -> None:
-    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(code="REFUSED"), actor="anita")
 
     assert answer["count"] == 1
     assert answer["done"]["requeued"] == 1
@@ -147,7 +147,7 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
         monkeypatch.setattr(site.journal, name, failing(getattr(site.journal, name)))
     act = dismiss_letters if verb == "dismiss" else retry_letters
     with pytest.raises(StoreError):
-        await act(site.acts, Selection(ids=(REFUSED, WAITING)), actor="anita", because="ours is right")
+        await act(site.acts, Selection(ids=(REFUSED, WAITING)), actor="anita", reason="ours is right")
 
     changed = {"dismiss": ["dismissed", "dead"], "retry": ["waiting", "dead"]}[verb]
     assert site.deliveries(REFUSED) + site.deliveries(WAITING) == changed
@@ -164,13 +164,13 @@ async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
 @pytest.mark.parametrize("verb", ["dismiss", "retry"])
 async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, verb: str) -> None:
     act = dismiss_letters if verb == "dismiss" else retry_letters
-    counted = await act(site.acts, Selection(all=True), actor="anita", because="known", dry_run=True)
+    counted = await act(site.acts, Selection(all=True), actor="anita", reason="known", dry_run=True)
     later = await site.journal.append(Received(channel=CHANNEL, payload=b"later", received_us=0), repeat_window_s=1.0)
     await site.journal.map_done(later.id, channel=CHANNEL, routes=[], state="dead", reason=ReasonCode.UNREADABLE)
     assert len(letters(site.journal, Selection(all=True))) == counted["count"] + 1
 
     done = await act(
-        site.acts, Selection(all=True, counted_us=counted["counted_us"]), actor="anita", because="known", dry_run=False
+        site.acts, Selection(all=True, counted_us=counted["counted_us"]), actor="anita", reason="known", dry_run=False
     )
     assert done["count"] == counted["count"] == 3
     assert site.state(later.id) == "dead"
@@ -179,15 +179,15 @@ async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, ver
 
 async def test_a_clock_that_was_set_back_hides_no_dead_letter(site: Site) -> None:
     site.acts.now_us = lambda: 1
-    counted = await dismiss_letters(site.acts, Selection(all=True), actor="anita", because="known", dry_run=True)
+    counted = await dismiss_letters(site.acts, Selection(all=True), actor="anita", reason="known", dry_run=True)
     chosen = Selection(all=True, counted_us=counted["counted_us"])
-    assert (await dismiss_letters(site.acts, chosen, actor="anita", because="known"))["done"] == {"dismissed": 3}
+    assert (await dismiss_letters(site.acts, chosen, actor="anita", reason="known"))["done"] == {"dismissed": 3}
 
 
 async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
     with pytest.raises(RefusedError, match="reason"):
-        await dismiss_letters(site.acts, Selection(all=True), actor="anita", because="  ")
-    answer = await dismiss_letters(site.acts, Selection(all=True), actor="anita", because="duplicate order")
+        await dismiss_letters(site.acts, Selection(all=True), actor="anita", reason="  ")
+    answer = await dismiss_letters(site.acts, Selection(all=True), actor="anita", reason="duplicate order")
 
     assert answer["done"] == {"dismissed": 3}
     assert (site.state(UNMAPPED), site.state(INCOMPLETE), site.deliveries(REFUSED)) == (
@@ -243,7 +243,7 @@ async def test_a_replay_to_another_destination_sends_only_what_it_takes(site: Si
 
 
 async def test_what_was_dismissed_is_sent_again_only_where_somebody_says_so(site: Site) -> None:
-    await dismiss_letters(site.acts, Selection(ids=(REFUSED,)), actor="anita", because="seen")
+    await dismiss_letters(site.acts, Selection(ids=(REFUSED,)), actor="anita", reason="seen")
     assert (await replay_documents(site.acts, Selection(ids=(REFUSED,)), actor="anita"))["count"] == 0
     asked = Selection(ids=(REFUSED,), state="dismissed")
     assert (await replay_documents(site.acts, asked, actor="anita"))["done"] == {"messages": 1, "deliveries": 1}
@@ -260,7 +260,7 @@ async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
     before = site.journal.acts()
     everything = Selection(all=True)
     assert (await retry_letters(site.acts, everything, actor="anita", dry_run=True))["count"] == 3
-    assert (await dismiss_letters(site.acts, everything, actor="anita", because="x", dry_run=True))["count"] == 3
+    assert (await dismiss_letters(site.acts, everything, actor="anita", reason="x", dry_run=True))["count"] == 3
     assert (await replay_documents(site.acts, everything, actor="anita", dry_run=True))["count"] == 1
 
     assert site.journal.acts() == before
@@ -268,11 +268,11 @@ async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
 
 
 async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Site) -> None:
-    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(code="REFUSED"), actor="anita")
     end, begin = site.journal.acts(limit=2)
 
     assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
-    assert begin.what["selection"] == {"reason": "REFUSED"}
+    assert begin.what["selection"] == {"code": "REFUSED"}
     assert (end.ended, end.what["requeued"]) == (begin.id, 1)
     assert site.journal.open_acts() == []
 
@@ -293,7 +293,7 @@ async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Si
 
 
 def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:
-    chosen = Selection(ids=(1, 2), channel="a", reason="REFUSED", after_us=5)
+    chosen = Selection(ids=(1, 2), channel="a", code="REFUSED", after_us=5)
     assert Selection.from_json(chosen.to_json()) == chosen
     assert Selection().is_empty
     for junk in (None, [], {"colour": "red"}, {"ids": "1"}, {"ids": ["x"]}, {"channel": 5}, {"all": "yes"}):

@@ -91,7 +91,7 @@ def between(journal: Journal, monkeypatch: pytest.MonkeyPatch, what: Callable[[]
 
 async def edit(acts: Acts, message: int, before: bytes, after: bytes) -> int:
     answer = await edit_message(
-        acts, message, payload(message).replace(before, after), actor="bela", because="wrong tube"
+        acts, message, payload(message).replace(before, after), actor="bela", reason="wrong tube"
     )
     return int(answer["message"])
 
@@ -113,7 +113,7 @@ async def test_what_was_dismissed_meanwhile_stays_so(
     between(
         journal,
         monkeypatch,
-        lambda: dismiss_letters(acts, Selection(ids=(UNMAPPED,)), actor="bela", because="another patient"),
+        lambda: dismiss_letters(acts, Selection(ids=(UNMAPPED,)), actor="bela", reason="another patient"),
     )
     answer = await retry_letters(acts, Selection(ids=(UNMAPPED,)), actor="anita")
 
@@ -171,7 +171,7 @@ async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Jour
     looked: list[tuple[str, str, int]] = []
     acts.look_again = lambda *lane: looked.append(lane)
 
-    answer = await edit_message(acts, stored.id, payload(9).replace(b"F9", b"F99"), actor="bela", because="wrong tube")
+    answer = await edit_message(acts, stored.id, payload(9).replace(b"F9", b"F99"), actor="bela", reason="wrong tube")
     assert states(journal, stored.id) == ("mapped", ["dismissed", "dismissed"])
     assert states(journal, int(answer["message"])) == ("stored", [])
     assert (CHANNEL, "down", 0) in looked, "what waits in memory is given back, and not found again"
@@ -230,7 +230,7 @@ async def test_a_correction_replaces_what_came_before_its_original(journal: Jour
     newer = await _newer(journal)
     await _deliver(journal, newer)
     content = payload(UNMAPPED).replace(b"14.3", b"12.3")
-    second = int((await edit_message(acts, first, content, actor="bela", because="again"))["message"])
+    second = int((await edit_message(acts, first, content, actor="bela", reason="again"))["message"])
     await _map(journal, second)
     (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == second]
     assert await journal.overtaken_before_sent(delivery)

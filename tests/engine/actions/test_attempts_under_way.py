@@ -66,7 +66,7 @@ async def test_an_edit_waits_for_an_attempt_and_nothing_goes_out_before_its_end(
     asked: list[int] = []
     attempts = acts.attempts
     acts.attempts = lambda one: (asked.append(one), attempts(one))[1]  # type: ignore[func-returns-value]
-    edit = asyncio.create_task(edit_message(acts, message, RIGHT.encode(), actor="anna", because="wrong unit"))
+    edit = asyncio.create_task(edit_message(acts, message, RIGHT.encode(), actor="anna", reason="wrong unit"))
     await until(lambda: bool(asked))
     assert not edit.done()
     assert slow.taken == []
@@ -83,7 +83,7 @@ async def test_an_edit_waits_for_an_attempt_and_nothing_goes_out_before_its_end(
 async def test_what_failed_while_an_edit_waited_for_it_is_not_sent_again(made: Plant) -> None:
     acts, message, slow = await one_dead_one_under_way(made)
     slow.script = lambda channel, body, attempt: busy(channel, body, attempt) if body == WRONG else None
-    edit = asyncio.create_task(edit_message(acts, message, RIGHT.encode(), actor="anna", because="wrong unit"))
+    edit = asyncio.create_task(edit_message(acts, message, RIGHT.encode(), actor="anna", reason="wrong unit"))
     await made.settle()
     slow.gate.set()
     await edit
@@ -101,7 +101,7 @@ async def test_an_edit_of_what_takes_too_long_changes_nothing_and_says_so(
     monkeypatch.setattr(underway, "ATTEMPT_ENDS_WITHIN_S", 0.1)
     acts, message, slow = await one_dead_one_under_way(made)
     with pytest.raises(LabRelayError, match="an attempt to deliver message 1 to slow is under way") as caught:
-        await edit_message(acts, message, RIGHT.encode(), actor="anna", because="wrong unit")
+        await edit_message(acts, message, RIGHT.encode(), actor="anna", reason="wrong unit")
     assert "nothing was changed" in str(caught.value)
     assert made.states("strict") == ["dead"]
     assert made.journal.last_id == message
@@ -132,7 +132,7 @@ async def test_what_only_waits_in_memory_for_a_destination_does_not_go_out_after
         clock=made.clock,
         attempts=lambda message: [name for name, worker in made.workers.items() if worker.attempts_of(message)],
     )
-    told = await edit_message(acts, stored.id, RIGHT.encode(), actor="anna", because="wrong unit")
+    told = await edit_message(acts, stored.id, RIGHT.encode(), actor="anna", reason="wrong unit")
     slow.gate.set()
     await made.drain()
 

@@ -59,14 +59,14 @@ def noted(site: Path, verb: str, what: dict[str, Any]) -> int:
         ("explain", str(LOST)),
         ("dlq", "show", str(LOST)),
         ("dlq", "retry", str(LOST), "--yes"),
-        ("dlq", "dismiss", str(LOST), "--because", "x", "--yes"),
-        ("dlq", "edit", str(LOST), "--because", "x", "--yes"),
+        ("dlq", "dismiss", str(LOST), "--reason", "x", "--yes"),
+        ("dlq", "edit", str(LOST), "--reason", "x", "--yes"),
         ("held", "show", str(LOST)),
         ("held", "release", str(LOST), "--reason", "x", "--yes"),
         ("held", "answer", str(LOST), "same", "--reason", "x", "--yes"),
         ("held", "answer", str(LOST), "both", "--reason", "x", "--yes"),
         ("replay", str(LOST), "--reason", "x", "--yes"),
-        ("erase", "--patient", "1", "--message", str(LOST), "--dry-run", "--because", "x"),
+        ("erase", "--patient", "1", "--message", str(LOST), "--dry-run", "--reason", "x"),
     ],
     ids=" ".join,
 )
@@ -119,7 +119,7 @@ def test_the_newest_rows_are_missed_too_for_the_anchor_knows_them(site: Path) ->
 def test_after_a_salvage_it_is_said_how_it_was_lost(site: Path, tmp_path: Path) -> None:
     lose(site)
     target = tmp_path / "saved"
-    labrelay("journal", "salvage", "--to", str(target), "--because", "bad sectors", site=site)
+    labrelay("journal", "salvage", "--to", str(target), "--reason", "bad sectors", site=site)
     shutil.rmtree(site / "var")
     target.rename(site / "var")
     ran = labrelay("messages", "show", str(LOST), site=site)
@@ -133,7 +133,7 @@ def test_after_a_salvage_it_is_said_how_it_was_lost(site: Path, tmp_path: Path) 
 
 def test_an_accepted_loss_is_said(site: Path) -> None:
     lose(site, WAITING)
-    assert labrelay("journal", "accept-loss", "--because", "disk", "--yes", site=site).code == ExitCode.OK
+    assert labrelay("journal", "accept-loss", "--reason", "disk", "--yes", site=site).code == ExitCode.OK
     ran = labrelay("messages", "show", str(WAITING), site=site)
     assert "was lost, and a person has accepted that" in ran.err
     assert "labrelay audit list --act accept-loss" in ran.err

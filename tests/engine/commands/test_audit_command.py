@@ -28,7 +28,7 @@ def site(tmp_path: Path) -> Path:
     folder = make_site(tmp_path)
     fill_journal(folder / "var")
     assert labrelay("messages", "show", str(DELIVERED), "--unmask", site=folder).code == ExitCode.OK
-    assert labrelay("dlq", "dismiss", "--all", "--because", "=not ours", "--yes", site=folder).code == ExitCode.OK
+    assert labrelay("dlq", "dismiss", "--all", "--reason", "=not ours", "--yes", site=folder).code == ExitCode.OK
     return folder
 
 

@@ -57,14 +57,14 @@ def test_a_copy_is_made_listed_tried_and_restored_without_a_daemon(site: Path, t
     assert "restored full-" in tried.out
     assert "would have been lost now:" in tried.out
 
-    restored = labrelay("restore", "--to", str(tmp_path / "new"), "--because", "a new disk", "-o", "json", site=site)
+    restored = labrelay("restore", "--to", str(tmp_path / "new"), "--reason", "a new disk", "-o", "json", site=site)
     assert restored.code == ExitCode.OK, restored.err
     assert restored.json["lost"] is None
     new = tmp_path / "new"
     assert (new / "config" / "labrelay.yaml").read_text() == BACKED_UP
     assert labrelay("verify", "--deep", site=new).code == ExitCode.OK
     assert labrelay("audit", "list", "-o", "json", site=new).json["acts"][0]["act"] == "restore"
-    again = labrelay("restore", "--to", str(new), "--because", "again", site=site)
+    again = labrelay("restore", "--to", str(new), "--reason", "again", site=site)
     assert (again.code, "not empty" in again.err) == (ExitCode.FAILED, True)
 
 
@@ -92,7 +92,7 @@ def test_each_thing_that_is_wrong_with_a_copy_has_a_line_below_the_table(site: P
 def test_what_is_lost_is_partly_done_and_named(site: Path, tmp_path: Path) -> None:
     assert labrelay("backup", "now", site=site).code == ExitCode.OK
     assert labrelay("messages", "show", "1", "--unmask", site=site).code == ExitCode.OK  # one more row: an act
-    restored = labrelay("restore", "--to", str(tmp_path / "new"), "--because", "a new disk", site=site)
+    restored = labrelay("restore", "--to", str(tmp_path / "new"), "--reason", "a new disk", site=site)
     assert restored.code == ExitCode.PARTLY
     assert "rows 6 to 6 were acknowledged and are missing" in restored.out
 
@@ -105,7 +105,7 @@ def test_without_a_folder_or_a_copy_it_is_said_what_to_do(tmp_path: Path) -> Non
     missing = labrelay("backup", "now", "--folder", str(tmp_path / "nowhere"), site=folder)
     assert "mount it, or make it" in missing.err
     (tmp_path / "empty").mkdir()
-    none = labrelay("restore", str(tmp_path / "empty"), "--to", str(tmp_path / "new"), "--because", "x", site=folder)
+    none = labrelay("restore", str(tmp_path / "empty"), "--to", str(tmp_path / "new"), "--reason", "x", site=folder)
     assert (none.code, "no copy there" in none.err) == (ExitCode.FAILED, True)
 
 
@@ -156,7 +156,7 @@ def salvaged(site: Path) -> Path:
     """A row of the journal is damaged after the copy, and what could be read of it is put in its place."""
     with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
         connection.execute("UPDATE journal SET size = size + 1 WHERE id = 2")
-    saving.run(site / "var", site / "new", clock=SystemClock(), actor="anna", because="a bad page")
+    saving.run(site / "var", site / "new", clock=SystemClock(), actor="anna", reason="a bad page")
     (site / "var").rename(site / "old")
     return (site / "new").rename(site / "var")
 
@@ -178,7 +178,7 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
         assert show.code == ExitCode.OK
         assert (await asyncio.to_thread(labrelay, "backup", "now", site=site)).code == ExitCode.OK
         told = await asyncio.to_thread(
-            labrelay, "restore", made.json["path"], "--to", str(site.parent / "new"), "--because", "x", site=site
+            labrelay, "restore", made.json["path"], "--to", str(site.parent / "new"), "--reason", "x", site=site
         )
         assert told.code in {ExitCode.OK, ExitCode.PARTLY}, told.err
         (site / "var").rename(site / "old")

@@ -107,7 +107,7 @@ async def test_a_retry_is_carried_out_by_the_daemon(running: Running) -> None:
 
 
 async def test_a_dead_message_is_processed_again_by_the_daemon(running: Running) -> None:
-    ran = await running.labrelay("dlq", "retry", "--reason", "UNMAPPED_CODE", "--yes", "-o", "json")
+    ran = await running.labrelay("dlq", "retry", "--code", "UNMAPPED_CODE", "--yes", "-o", "json")
 
     assert ran.json["done"]["processed"] == 1
     await running.delivered(3)
@@ -122,7 +122,7 @@ async def test_a_replay_is_carried_out_by_the_daemon(running: Running) -> None:
 
 
 async def test_a_dismissal_names_the_user_by_the_kernels_word(running: Running) -> None:
-    ran = await running.labrelay("dlq", "dismiss", "--all", "--because", "test", "--yes")
+    ran = await running.labrelay("dlq", "dismiss", "--all", "--reason", "test", "--yes")
 
     assert ran.out == "3 selected: 3 dismissed\n"
     assert running.app.journal.acts(limit=1)[0].verb == "dismiss"
@@ -219,7 +219,7 @@ async def test_the_trace_of_a_message_tells_what_people_did_about_it(running: Ru
     await running.labrelay("dlq", "retry", "2", "--yes")
     await running.delivered(2)
     await running.labrelay("messages", "show", "2", "--unmask")
-    await running.labrelay("dlq", "dismiss", "3", "--because", "a test by Anita", "--yes")
+    await running.labrelay("dlq", "dismiss", "3", "--reason", "a test by Anita", "--yes")
     shown = (await running.labrelay("messages", "show", "2", "-o", "json")).json
     assert [act["act"] for act in shown["acts"]] == ["retry", "unmask"]
     assert (await running.labrelay("messages", "show", "1", "-o", "json")).json["acts"] == []

@@ -38,7 +38,7 @@ routes:
   - when: =MSH-9.1 == 'ORU'
     to: archive
 """
-BECAUSE = ("--because", "wrong tube")
+REASON = ("--reason", "wrong tube")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def last_act(site: Path) -> tuple[str, dict[str, object]]:
 
 def test_an_edited_message_is_a_new_one_and_the_original_stays(site: Path, editor: Path, shelf: Path) -> None:
     script(editor, "text = text.replace('HGB^Hb^L', '718-7^Hb^LN')")
-    ran = labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, "--yes", "-o", "json", site=site)
+    ran = labrelay("dlq", "edit", str(UNMAPPED), *REASON, "--yes", "-o", "json", site=site)
 
     assert ran.code == ExitCode.OK, ran.err
     new = ran.json["message"]
@@ -129,7 +129,7 @@ def test_what_the_editor_sees_is_private_and_can_be_kept(site: Path, editor: Pat
         " f' {path.parent.stat().st_mode:o} {os.environ[\"TMPDIR\"] == str(path.parent)}')",
         "text = text.replace('PID|1', 'PID|2')",
     )
-    assert labrelay("dlq", "edit", str(REFUSED), *BECAUSE, "--yes", site=site).code == ExitCode.OK
+    assert labrelay("dlq", "edit", str(REFUSED), *REASON, "--yes", site=site).code == ExitCode.OK
 
     assert (shelf.parent / "seen").read_text() == "100600 40700 True"
     assert stored(site, 6 + 1) == payload(REFUSED).replace(b"PID|1", b"PID|2"), "6 is the audit row of the reading"
@@ -137,7 +137,7 @@ def test_what_the_editor_sees_is_private_and_can_be_kept(site: Path, editor: Pat
 
 def test_a_dead_delivery_is_closed_with_its_message_edited(site: Path, editor: Path, shelf: Path) -> None:
     script(editor, "text = text.replace('PID|1', 'PID|2')")
-    ran = labrelay("dlq", "edit", str(REFUSED), *BECAUSE, "--yes", "-o", "json", site=site)
+    ran = labrelay("dlq", "edit", str(REFUSED), *REASON, "--yes", "-o", "json", site=site)
 
     old = show(site, REFUSED).json
     assert old["edited_as"] == ran.json["message"]
@@ -148,7 +148,7 @@ def test_a_dead_delivery_is_closed_with_its_message_edited(site: Path, editor: P
 
 def test_nothing_changed_is_nothing_done(site: Path, editor: Path, shelf: Path) -> None:
     script(editor, "text = text.replace(chr(10), chr(13) + chr(10))  # as some editors write lines")
-    ran = labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, "--yes", site=site)
+    ran = labrelay("dlq", "edit", str(UNMAPPED), *REASON, "--yes", site=site)
 
     assert ran.code == ExitCode.FAILED
     assert f"nothing was changed; message {UNMAPPED} is as it was" in ran.err
@@ -169,7 +169,7 @@ def test_nothing_changed_is_nothing_done(site: Path, editor: Path, shelf: Path) 
 )
 def test_what_is_no_message_is_not_taken(site: Path, editor: Path, shelf: Path, line: str, said: str) -> None:
     script(editor, line)
-    ran = labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, "--yes", site=site)
+    ran = labrelay("dlq", "edit", str(UNMAPPED), *REASON, "--yes", site=site)
 
     assert ran.code in {ExitCode.FAILED, ExitCode.REFUSED}
     assert said in ran.err
@@ -182,20 +182,20 @@ def test_what_is_no_message_is_not_taken(site: Path, editor: Path, shelf: Path, 
     [(DELIVERED, "is no dead letter"), (INCOMPLETE, "never a result"), (99, "there is no message 99")],
 )
 def test_only_dead_letters_are_edited(site: Path, message: int, said: str) -> None:
-    ran = labrelay("dlq", "edit", str(message), *BECAUSE, "--yes", site=site)
+    ran = labrelay("dlq", "edit", str(message), *REASON, "--yes", site=site)
     assert (ran.code, said in ran.err) == (ExitCode.FAILED, True)
 
 
 def test_two_people_at_once_and_the_second_is_told(site: Path, editor: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.hl7"
     other.write_bytes(payload(UNMAPPED).replace(b"PID|1", b"PID|3"))
-    first = f"{sys.executable} -m engine --site {site} dlq edit {UNMAPPED} --because mine --yes --from {other}"
+    first = f"{sys.executable} -m engine --site {site} dlq edit {UNMAPPED} --reason mine --yes --from {other}"
     script(
         editor,
         f"import subprocess; subprocess.run({first.split()!r}, check=True)",
         "text = text.replace('PID|1', 'PID|2')",
     )
-    ran = labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, "--yes", site=site)
+    ran = labrelay("dlq", "edit", str(UNMAPPED), *REASON, "--yes", site=site)
 
     assert ran.code == ExitCode.FAILED
     new = show(site, UNMAPPED).json["edited_as"]
@@ -206,7 +206,7 @@ def test_two_people_at_once_and_the_second_is_told(site: Path, editor: Path, tmp
 def test_a_file_takes_the_place_of_the_editor(site: Path, tmp_path: Path) -> None:
     file = tmp_path / "corrected.hl7"
     file.write_bytes(payload(UNMAPPED).replace(b"PID|1", b"PID|2").replace(b"\r", b"\n"))
-    arguments = ("dlq", "edit", str(UNMAPPED), *BECAUSE, "--from", str(file))
+    arguments = ("dlq", "edit", str(UNMAPPED), *REASON, "--from", str(file))
     assert labrelay(*arguments, site=site).code == ExitCode.REFUSED, "it asks"
     dry = labrelay(*arguments, "--dry-run", site=site)
     assert (dry.code, dry.out) == (ExitCode.OK, "it would be mapped, and sent to archive\n")
@@ -218,7 +218,7 @@ def test_a_file_takes_the_place_of_the_editor(site: Path, tmp_path: Path) -> Non
 def test_a_message_that_was_taken_before_is_not_taken_again(site: Path, tmp_path: Path) -> None:
     file = tmp_path / "same.hl7"
     file.write_bytes(payload(DELIVERED))
-    ran = labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, "--from", str(file), "--yes", site=site)
+    ran = labrelay("dlq", "edit", str(UNMAPPED), *REASON, "--from", str(file), "--yes", site=site)
 
     assert ran.code == ExitCode.FAILED
     assert f"message {DELIVERED} has these very bytes" in ran.err
@@ -228,16 +228,16 @@ def test_a_message_that_was_taken_before_is_not_taken_again(site: Path, tmp_path
 def test_an_edit_needs_a_reason_an_editor_and_the_lock(
     site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert "--because" in labrelay("dlq", "edit", str(UNMAPPED), site=site).err
+    assert "--reason" in labrelay("dlq", "edit", str(UNMAPPED), site=site).err
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.delenv("EDITOR", raising=False)
-    ran = labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, site=site)
+    ran = labrelay("dlq", "edit", str(UNMAPPED), *REASON, site=site)
     assert (ran.code, "--from FILE" in ran.err) == (ExitCode.USAGE, True)
     file = tmp_path / "corrected.hl7"
     file.write_bytes(payload(UNMAPPED).replace(b"PID|1", b"PID|2"))
     held = SiteLock.acquire(site / "var")
     try:
-        ran = labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, "--from", str(file), "--yes", site=site)
+        ran = labrelay("dlq", "edit", str(UNMAPPED), *REASON, "--from", str(file), "--yes", site=site)
     finally:
         held.release()
     assert ran.code == ExitCode.UNREACHABLE
@@ -251,7 +251,7 @@ def test_nothing_is_left_of_an_edit_that_was_ended(site: Path, editor: Path, tmp
     script(editor, f"pathlib.Path({str(seen)!r}).write_text(str(path))", "import time; time.sleep(90)")
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(shelf)}
     running = subprocess.Popen(
-        [sys.executable, "-m", "engine", "--site", str(site), "dlq", "edit", str(UNMAPPED), *BECAUSE, "--yes"],
+        [sys.executable, "-m", "engine", "--site", str(site), "dlq", "edit", str(UNMAPPED), *REASON, "--yes"],
         env=environment,
         start_new_session=True,
         stderr=subprocess.PIPE,
@@ -278,7 +278,7 @@ def test_what_a_killed_edit_left_is_removed_by_the_next(site: Path, editor: Path
         (shelf / name).mkdir()
         (shelf / name / "message.txt").write_text(CANARY)
     script(editor, "pass")
-    labrelay("dlq", "edit", str(UNMAPPED), *BECAUSE, "--yes", site=site)
+    labrelay("dlq", "edit", str(UNMAPPED), *REASON, "--yes", site=site)
 
     assert [path.name for path in shelf.iterdir()] == [f"labrelay-edit-{os.getpid()}-mine"]
     assert stat.S_ISDIR(shelf.stat().st_mode)
@@ -292,10 +292,10 @@ async def test_the_running_daemon_maps_and_delivers_it(tmp_path: Path) -> None:
         assert site.ends() == ["NO_ROUTE"]
         file = tmp_path / "corrected.hl7"
         file.write_bytes(message)
-        ran = await site.labrelay("dlq", "edit", "1", *BECAUSE, "--from", str(file), "--yes", "-o", "json")
+        ran = await site.labrelay("dlq", "edit", "1", *REASON, "--from", str(file), "--yes", "-o", "json")
         assert ran.code == ExitCode.OK, ran.err
         await site.settled()
         assert site.end_of(ran.json["message"]) == "delivered"
         assert site.sandbox.count("Observation") == 1
-        again = await site.labrelay("dlq", "edit", "1", *BECAUSE, "--from", str(file), "--yes")
+        again = await site.labrelay("dlq", "edit", "1", *REASON, "--from", str(file), "--yes")
         assert (again.code, "edited already" in again.err) == (ExitCode.FAILED, True)

@@ -90,7 +90,7 @@ async def _filled(folder: Path, more: Callable[[RunningSite], Awaitable[None]] |
 
 
 def erase(folder: Path, *arguments: str, patient: str = NUMBER) -> Ran:
-    return labrelay("erase", "--patient", patient, "--because", "asked by the patient", *arguments, site=folder)
+    return labrelay("erase", "--patient", patient, "--reason", "asked by the patient", *arguments, site=folder)
 
 
 def sealed(folder: Path, message: int) -> list[bytes]:
@@ -179,7 +179,7 @@ def test_a_salvaged_journal_knows_what_was_erased(tmp_path: Path) -> None:
     ids = filled(tmp_path)
     assert erase(tmp_path, "--yes", "--force", "--no-compact").code == ExitCode.OK
     ran = labrelay(
-        "journal", "salvage", "--to", str(tmp_path / "saved"), "--because", "try", "-o", "json", site=tmp_path
+        "journal", "salvage", "--to", str(tmp_path / "saved"), "--reason", "try", "-o", "json", site=tmp_path
     )
     assert {name: ran.json[name] for name in ("lost", "again", "findings", "damaged")} == {
         "lost": 0, "again": [], "findings": [], "damaged": [],
@@ -272,7 +272,7 @@ def test_a_message_whose_numbers_are_not_all_known_is_opened(tmp_path: Path, mon
 
 def test_nothing_is_erased_without_a_reason(tmp_path: Path) -> None:
     filled(tmp_path)
-    for arguments in (("--patient", NUMBER, "--yes"), ("--because", "x")):
+    for arguments in (("--patient", NUMBER, "--yes"), ("--reason", "x")):
         wrong = labrelay("erase", *arguments, site=tmp_path)
         assert wrong.code == ExitCode.USAGE
     assert erase(tmp_path, patient="absent").code == ExitCode.FAILED
@@ -282,7 +282,7 @@ def test_nothing_is_erased_without_a_reason(tmp_path: Path) -> None:
 
 
 async def erase_beside(site: RunningSite, *arguments: str) -> Ran:
-    return await site.labrelay("erase", "--patient", NUMBER, "--because", "asked by the patient", *arguments)
+    return await site.labrelay("erase", "--patient", NUMBER, "--reason", "asked by the patient", *arguments)
 
 
 async def test_what_is_found_beside_a_daemon_is_what_is_found_without_one(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
         return [row["id"] for row in labrelay("messages", "list", "-o", "ndjson", *options, site=site).lines]
 
     assert ids("--state", "dead") == [UNMAPPED]
-    assert ids("--reason", "unmapped_code") == [UNMAPPED]
+    assert ids("--code", "unmapped_code") == [UNMAPPED]
     assert (ids("--state", "waiting"), ids("--state", "delivered")) == ([WAITING], [DELIVERED])
     assert {row["id"]: row["delivery"] for row in listed["messages"] if row["delivery"]} == {
         DELIVERED: "delivered",
@@ -78,7 +78,7 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
 def test_a_page_says_how_to_go_on(site: Path) -> None:
     ran = labrelay("messages", "list", "--limit", "2", site=site)
 
-    headings = ["ID", "RECEIVED", "CHANNEL", "TYPE", "STATE", "REASON", "DELIVERY", "BYTES"]
+    headings = ["ID", "RECEIVED", "CHANNEL", "TYPE", "STATE", "CODE", "DELIVERY", "BYTES"]
     assert ran.out.splitlines()[0].split() == headings
     assert "--before 4" in ran.err
     assert "no messages" in labrelay("messages", "list", "--type", "x", site=site).err
@@ -98,8 +98,8 @@ def test_wrong_times_and_missing_options_are_wrong_use(site: Path) -> None:
         ("messages", "--state", "open", "There are: stored,"),
         ("dlq", "--state", "held", "There are: dead, incomplete"),
         ("dlq", "--state", "ded", "did you mean dead?"),
-        ("dlq", "--reason", "UNMAPED_CODE", "did you mean UNMAPPED_CODE?"),
-        ("dlq", "--reason", "zzz", "docs/reason-codes.md"),
+        ("dlq", "--code", "UNMAPED_CODE", "did you mean UNMAPPED_CODE?"),
+        ("dlq", "--code", "zzz", "docs/reason-codes.md"),
     ],
 )
 def test_a_filter_that_can_never_hold_is_wrong_use(site: Path, verb: str, option: str, wrong: str, hint: str) -> None:
@@ -166,7 +166,7 @@ def test_dead_letters_are_listed_and_explained(site: Path) -> None:
         (2, "dead", "REFUSED"),
     ]
     assert [
-        row["message"] for row in labrelay("dlq", "list", "--reason", "REFUSED", "-o", "ndjson", site=site).lines
+        row["message"] for row in labrelay("dlq", "list", "--code", "REFUSED", "-o", "ndjson", site=site).lines
     ] == [2]
 
     groups = labrelay("dlq", "list", "-o", "json", site=site).json["groups"]
@@ -197,7 +197,7 @@ def test_dead_letters_are_listed_and_explained(site: Path) -> None:
 
 
 def test_nothing_is_sent_or_closed_without_consent(site: Path) -> None:
-    for verb in (["dlq", "retry"], ["dlq", "dismiss", "--because", "x"]):
+    for verb in (["dlq", "retry"], ["dlq", "dismiss", "--reason", "x"]):
         ran = labrelay(*verb, "--all", site=site)
         assert ran.code == ExitCode.REFUSED
         assert "3 dead letters" in ran.err
@@ -218,18 +218,18 @@ def test_a_delivery_is_retried_without_a_daemon(site: Path) -> None:
 
 
 def test_what_could_not_be_done_is_partly_done(site: Path) -> None:
-    ran = labrelay("dlq", "retry", "--all", "--reason", "INCOMPLETE", "--yes", site=site)
+    ran = labrelay("dlq", "retry", "--all", "--code", "INCOMPLETE", "--yes", site=site)
 
     assert ran.code == ExitCode.PARTLY
     assert "1 skipped" in ran.out
 
 
 def test_a_dismissal_is_kept_with_its_reason(site: Path) -> None:
-    ran = labrelay("dlq", "dismiss", "--reason", "REFUSED", "--because", "wrong patient", "--yes", site=site)
+    ran = labrelay("dlq", "dismiss", "--code", "REFUSED", "--reason", "wrong patient", "--yes", site=site)
 
     assert (ran.code, ran.out) == (ExitCode.OK, "1 selected: 1 dismissed\n")
     assert acts(site)[0] == "dismiss"
-    assert labrelay("dlq", "dismiss", "--all", "--reason-text", "x", "--yes", site=site).code == ExitCode.OK
+    assert labrelay("dlq", "dismiss", "--all", "--reason", "x", "--yes", site=site).code == ExitCode.OK
     assert labrelay("dlq", "list", site=site).err == "no dead letters\n"
 
 
@@ -321,7 +321,7 @@ def test_where_nothing_can_be_read_no_command_recommends_one_that_cannot_help(si
     listed = labrelay("messages", "list", site=site)
     verified = labrelay("verify", site=site)
     as_json = labrelay("verify", "-o", "json", site=site)
-    salvaged = labrelay("journal", "salvage", "--to", str(tmp_path / "new"), "--because", "bad sectors", site=site)
+    salvaged = labrelay("journal", "salvage", "--to", str(tmp_path / "new"), "--reason", "bad sectors", site=site)
 
     assert [ran.code for ran in (listed, verified, as_json, salvaged)] == [ExitCode.INTEGRITY] * 4
     for ran in (listed, verified, salvaged):
@@ -357,13 +357,13 @@ def lose_the_anchor(data: Path) -> None:
 def test_a_start_over_missing_rows_needs_a_person_who_says_why(site: Path, lose: Callable[[Path], None]) -> None:
     lose(site / "var")
     assert labrelay("verify", site=site).code == ExitCode.INTEGRITY
-    asked = labrelay("journal", "accept-loss", "--because", "disk replaced", site=site)
+    asked = labrelay("journal", "accept-loss", "--reason", "disk replaced", site=site)
     assert asked.code == ExitCode.REFUSED
     assert "add --yes" in asked.err
     assert labrelay("verify", site=site).code == ExitCode.INTEGRITY, "a refusal changes nothing"
-    assert labrelay("journal", "accept-loss", "--because", " ", "--yes", site=site).code == ExitCode.USAGE
+    assert labrelay("journal", "accept-loss", "--reason", " ", "--yes", site=site).code == ExitCode.USAGE
 
-    assert labrelay("journal", "accept-loss", "--because", "disk replaced", "--yes", site=site).code == ExitCode.OK
+    assert labrelay("journal", "accept-loss", "--reason", "disk replaced", "--yes", site=site).code == ExitCode.OK
 
     assert labrelay("verify", "--deep", site=site).code == ExitCode.OK
     Journal.open(site / "var", clock=SystemClock()).close()
@@ -372,7 +372,7 @@ def test_a_start_over_missing_rows_needs_a_person_who_says_why(site: Path, lose:
         (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
     finally:
         journal.close()
-    assert act.what["because"] == "disk replaced"
+    assert act.what["reason"] == "disk replaced"
     assert act.actor == user_name(os.geteuid())
 
 
@@ -395,20 +395,20 @@ def test_before_a_loss_is_accepted_it_is_said_what_can_still_be_read(site: Path,
     (torn / "journal.db-wal").write_bytes(content)
     shutil.rmtree(data)
     shutil.copytree(torn, data)
-    asked = labrelay("journal", "accept-loss", "--because", "disk replaced", site=site)
+    asked = labrelay("journal", "accept-loss", "--reason", "disk replaced", site=site)
     assert asked.code == ExitCode.REFUSED
     assert "labrelay journal salvage can still read them" in asked.err
     assert (data / "journal.db-wal").read_bytes() == content
-    ran = labrelay("journal", "salvage", "--to", str(tmp_path / "new"), "--because", "a flipped bit", site=site)
+    ran = labrelay("journal", "salvage", "--to", str(tmp_path / "new"), "--reason", "a flipped bit", site=site)
     assert ran.code in {ExitCode.OK, ExitCode.PARTLY}
     assert "could be read that one damaged before them had hidden" in ran.out
 
 
 def test_there_is_no_loss_to_accept_in_a_sound_journal_or_without_one(site: Path, tmp_path: Path) -> None:
-    assert labrelay("journal", "accept-loss", "--because", "x", "--yes", site=site).code == ExitCode.OK
+    assert labrelay("journal", "accept-loss", "--reason", "x", "--yes", site=site).code == ExitCode.OK
     assert "accept-loss" not in acts(site)
     empty = make_site(tmp_path / "empty")
-    assert labrelay("journal", "accept-loss", "--because", "x", "--yes", site=empty).code == ExitCode.FAILED
+    assert labrelay("journal", "accept-loss", "--reason", "x", "--yes", site=empty).code == ExitCode.FAILED
     assert not (empty / "var" / "journal.db").exists()
 
 
@@ -484,8 +484,8 @@ def test_salvage_says_what_is_missing_and_where_to_send_it_from(site: Path, tmp_
     target = tmp_path / "saved"
     with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
         connection.execute("UPDATE journal SET body = x'00' WHERE id = ?", (REFUSED,))
-    assert labrelay("journal", "salvage", "--to", str(target), "--because", " ", site=site).code == ExitCode.USAGE
-    ran = labrelay("journal", "salvage", "--to", str(target), "--because", "bad sectors", site=site)
+    assert labrelay("journal", "salvage", "--to", str(target), "--reason", " ", site=site).code == ExitCode.USAGE
+    ran = labrelay("journal", "salvage", "--to", str(target), "--reason", "bad sectors", site=site)
     assert ran.code == ExitCode.PARTLY
     assert f"row {REFUSED}: changed" in ran.out
     assert "message 2 of channel haematology" in ran.out

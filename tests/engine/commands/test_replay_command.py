@@ -57,7 +57,7 @@ async def test_what_is_kept_back_meanwhile_is_said_with_where_to_look(tmp_path: 
         late = await site.labrelay("replay", "1", "--to", "copy", "--reason", "tested", "--yes", "-o", "json")
         assert late.json["done"] == {"messages": 2, "deliveries": 2, "overtaken": 1}
         assert "1 kept back" in late.err
-        held = await site.labrelay("held", "list", "--cause", "OVERTAKEN", "-o", "json")
+        held = await site.labrelay("held", "list", "--code", "OVERTAKEN", "-o", "json")
         assert [one["message"] for one in held.json["held"]] == [1]
 
 

@@ -65,5 +65,5 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             assert (letter["message"], letter["reason"]) == (BAD, "GAVE_UP")
             app.observer.look_again()
             assert "waits for message" not in (await command("status")).out
-            ended = await command("dlq", "dismiss", str(BAD), "--because", "read at the server", "--yes")
+            ended = await command("dlq", "dismiss", str(BAD), "--reason", "read at the server", "--yes")
             assert ended.code == ExitCode.OK, ended.err

@@ -32,14 +32,14 @@ CHOSEN = {"selection": {"ids": [5]}}
         (Shown, {"message": True}, "message: "),
         (ActOnSelection, {**CHOSEN, "dry_run": "SHARMA"}, "dry_run: "),
         (ActOnSelection, {**CHOSEN, "becuase": "SHARMA"}, "becuase: "),
-        (ActOnSelection, {**CHOSEN, "because": ["SHARMA"]}, "because: "),
+        (ActOnSelection, {**CHOSEN, "reason": ["SHARMA"]}, "reason: "),
         (ActOnSelection, {}, "selection: "),
         (Replay, {**CHOSEN, "rate": 0}, "rate: "),
         (Replay, {**CHOSEN, "rate": None}, "rate: "),
         (Replay, {**CHOSEN, "rate": 100_001}, "rate: "),
         (ResumedReplay, {"number": 1, "rate": "SHARMA"}, "rate: "),
         (OneReplay, {"number": "SHARMA"}, "number: "),
-        (Erase, {"messages": [1, "SHARMA"], "numbers": [], "because": "asked"}, "messages.1: "),
+        (Erase, {"messages": [1, "SHARMA"], "numbers": [], "reason": "asked"}, "messages.1: "),
         (Backup, {"do": "SHARMA"}, "do: "),
         (Tap, {"channel": "a", "stages": []}, "stages: "),
         (Nothing, {"all": "SHARMA"}, "all: "),
@@ -60,5 +60,5 @@ def test_nothing_selected_is_never_everything() -> None:
 
 
 def test_what_a_command_sends_is_taken() -> None:
-    asked = read(Replay, Request(verb="replay", actor="", args={**CHOSEN, "because": None, "to": None, "rate": 5}))
+    asked = read(Replay, Request(verb="replay", actor="", args={**CHOSEN, "reason": None, "to": None, "rate": 5}))
     assert (asked.selection, asked.why, asked.rate, asked.dry_run) == (Selection(ids=(5,)), "", 5.0, False)

@@ -217,7 +217,7 @@ async def test_a_person_who_accepts_a_loss_accepts_all_that_any_anchor_knows_of(
     last = known[1][2]
     assert known[0][2] < last
 
-    arguments = ("journal", "accept-loss", "--because", "the disk is gone", "--yes")
+    arguments = ("journal", "accept-loss", "--reason", "the disk is gone", "--yes")
     ran = await asyncio.to_thread(labrelay, *arguments, site=folder)
     assert ran.code == ExitCode.OK, ran.err
     assert newest(folder) == last + 1  # the act itself

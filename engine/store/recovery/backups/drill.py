@@ -42,7 +42,7 @@ def run(shelf: Shelf, scratch: Path, *, keys: Path | None, clock: Clock) -> dict
     with TemporaryDirectory(prefix=prefix, dir=scratch) as folder:
         target = Path(folder) / "site"
         restored = restoring.run(
-            copy, target, clock=clock, actor="labrelay", because="drill", keys=keys, leave_key=False
+            copy, target, clock=clock, actor="labrelay", reason="drill", keys=keys, leave_key=False
         )
         seconds = time.monotonic() - began
     now = datetime.now(UTC)

@@ -104,7 +104,7 @@ def run(
     *,
     clock: Clock,
     actor: str,
-    because: str,
+    reason: str,
     keys: Path | None = None,
     old_anchor: Path | None = None,
     progress: Progress | None = None,
@@ -113,7 +113,7 @@ def run(
     """Make a site in folder ``target``, which is new or empty.
 
     Args:
-        actor, because: who does it, and why; kept in the audit trail.
+        actor, reason: who does it, and why; kept in the audit trail.
         keys: a folder in which the key is looked for, beside the usual places: the old data folder.
         old_anchor: the anchor of the journal that was lost, where there is one.
         progress: called with (rows, rows in all).
@@ -130,7 +130,7 @@ def run(
         with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
             said = progress or (lambda done, total: None)
             made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key=leave_key)
-            restored = made.run(actor, because)
+            restored = made.run(actor, reason)
             # The data folder last, and the journal last in it: without it no daemon starts on what a crash here leaves.
             for entry in sorted(Path(scratch).iterdir(), key=lambda entry: entry.name == DATA_FOLDER):
                 entry.rename(target / entry.name)
@@ -168,7 +168,7 @@ class _Restoration:
         self._restored = Restored(copy.name)
         self._erasures: list[pieces.Content] = []  # without their rows
 
-    def run(self, actor: str, because: str) -> Restored:
+    def run(self, actor: str, reason: str) -> Restored:
         self._data.mkdir(mode=0o700)
         path = self._data / JOURNAL_NAME
         self._copy_files(path)
@@ -207,7 +207,7 @@ class _Restoration:
             seal = Vault(self._kek, keys).anchor_seal
         sync_file(path)
         Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain, seal).close()
-        self._note(meta["journal_id"], actor, because)
+        self._note(meta["journal_id"], actor, reason)
         began = time.monotonic()
         self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
         self._restored.check_seconds = round(time.monotonic() - began, 2)
@@ -418,7 +418,7 @@ class _Restoration:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _note(self, journal_id: bytes, actor: str, because: str) -> None:
+    def _note(self, journal_id: bytes, actor: str, reason: str) -> None:
         """The act, and the numbers that it leaves out."""
         known = False
         if self._old_anchor is not None:
@@ -438,11 +438,11 @@ class _Restoration:
             "stands_to": self._restored.stands_to,
             "missing": skipped,
             "known": known,
-            "because": because,
+            "reason": reason,
         }
         if skipped is not None:
             self._restored.stands_still = True
-            what["reason"] = "a copy was restored, and rows that were acknowledged after it are missing"
+            what["paused"] = "a copy was restored, and rows that were acknowledged after it are missing"
         journal = Journal.open(self._data, clock=self._clock, key=self._kek)
         try:
             journal.run_alone(partial(_note_gap, what, skipped, actor))

@@ -44,7 +44,7 @@ class _Order:
     reading: anchor.Reading  # the old anchor
     clock: Clock
     actor: str
-    because: str
+    reason: str
     progress: Progress
 
 
@@ -54,14 +54,14 @@ def run(
     *,
     clock: Clock,
     actor: str,
-    because: str,
+    reason: str,
     anchor_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Salvage:
     """Make a new journal in folder ``target`` of what can be read in ``data``. The daemon must not be running.
 
     Args:
-        actor, because: who does it, and why; kept in the audit trail.
+        actor, reason: who does it, and why; kept in the audit trail.
         anchor_path: where the old anchor is, if not beside the journal.
         progress: called with (rows looked at, rows in all).
 
@@ -72,13 +72,13 @@ def run(
         ConfigError, IntegrityError: its key is missing or another one.
     """
     try:
-        return _run(data, target, clock, actor, because, anchor_path, progress or (lambda done, total: None))
+        return _run(data, target, clock, actor, reason, anchor_path, progress or (lambda done, total: None))
     except OSError as error:
         raise StoreError(f"{target}: the journal cannot be saved there: {error.strerror}") from error
 
 
 def _run(
-    data: Path, target: Path, clock: Clock, actor: str, because: str, anchor_path: Path | None, progress: Progress
+    data: Path, target: Path, clock: Clock, actor: str, reason: str, anchor_path: Path | None, progress: Progress
 ) -> Salvage:
     path = (data / JOURNAL_NAME).resolve()  # of a link to another disk the log is beside the file itself
     if not path.exists():
@@ -86,7 +86,7 @@ def _run(
     raise_if_in_use(target)
     lock = SiteLock.acquire(data)
     try:
-        order = _Order(anchor.read(anchor_path or data / ANCHOR_NAME), clock, actor, because, progress)
+        order = _Order(anchor.read(anchor_path or data / ANCHOR_NAME), clock, actor, reason, progress)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         trouble: Exception | None = None
         with TemporaryDirectory(prefix=SALVAGING, dir=target) as scratch:
@@ -206,7 +206,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
         "missing": ranges,
         "mended": salvage.mended,
         "chain_before": order.reading.mark.chain.hex() if order.reading.mark else "",
-        "because": order.because,
+        "reason": order.reason,
     }
     act = audit.note(batch, order.actor, "salvage", what)
     for first, last in _joined(ranges):

@@ -62,8 +62,8 @@ def test_what_root_copies_restores_and_saves_is_the_services(tmp_path: Path) -> 
         hand_to_the_service(folder)
     for act in (
         ("backup", "now"),
-        ("restore", "--to", str(tmp_path / "restored"), "--because", "a new disk"),
-        ("journal", "salvage", "--to", str(tmp_path / "saved"), "--because", "bad sectors"),
+        ("restore", "--to", str(tmp_path / "restored"), "--reason", "a new disk"),
+        ("journal", "salvage", "--to", str(tmp_path / "saved"), "--reason", "bad sectors"),
     ):
         ran = labrelay(*act, site=site)
         assert ran.code == ExitCode.OK, ran.err

@@ -147,7 +147,7 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
     inner._queue_operations = 10
     journal.recover()
     journal.start(asyncio.get_running_loop())
-    lane, who = ("chem", "fhir"), {"actor": "a.singh", "because": "why"}
+    lane, who = ("chem", "fhir"), {"actor": "a.singh", "reason": "why"}
     decisions: list[Callable[[], asyncio.Future[Any]]] = [
         lambda: journal.map_done(1, state="dead", reason=ReasonCode.UNREADABLE),
         lambda: journal.settle(1, delivered_us=1),

@@ -127,7 +127,7 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
         with pytest.raises(LossError, match="rows 1 to 2 were acknowledged and there is no journal"):
             opened(tmp_path)
     journal = Journal.open(
-        tmp_path, clock=ManualClock(), on_fatal=unexpected, accept_loss=True, actor="ann", because="the disk burned"
+        tmp_path, clock=ManualClock(), on_fatal=unexpected, accept_loss=True, actor="ann", reason="the disk burned"
     )
     assert any("rows 1 to 2" in note for note in journal.notes)
     journal.recover()
@@ -135,7 +135,7 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
     (stored,) = await store(journal, b"3")
     assert stored.id > 2  # the numbers of what is missing stay unused
     (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
-    assert (act.actor, act.what["because"], act.what["first"], act.what["last"]) == ("ann", "the disk burned", 1, 2)
+    assert (act.actor, act.what["reason"], act.what["first"], act.what["last"]) == ("ann", "the disk burned", 1, 2)
     assert "rows 1 to 2" in act.what["what"]
     await journal.stop()
     assert verify.run(tmp_path) == []

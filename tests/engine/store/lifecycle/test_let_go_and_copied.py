@@ -61,7 +61,7 @@ class Place(copies.Place):
         journal = opened(self.data)
         try:
             journal.run_alone(
-                partial(erasure.erase, messages=list(messages), numbers=["4711"], actor="a", because="asked", more={})
+                partial(erasure.erase, messages=list(messages), numbers=["4711"], actor="a", reason="asked", more={})
             )
         finally:
             journal.close()
@@ -261,7 +261,7 @@ def test_of_what_was_erased_nothing_is_processed_after_a_salvage(place: Place, t
         connection.execute("DELETE FROM delivery WHERE message_id = 1")
         connection.execute("DELETE FROM message_state WHERE id IN (2, 3)")
 
-    saved = saving.run(place.data, tmp_path / "new", clock=SystemClock(), actor="anna", because="damage")
+    saved = saving.run(place.data, tmp_path / "new", clock=SystemClock(), actor="anna", reason="damage")
 
     assert (saved.again, saved.findings) == ([], [])
     journal = opened(tmp_path / "new")

@@ -396,7 +396,7 @@ def test_nothing_goes_while_an_act_of_a_person_is_under_way(site: Site) -> None:
 def test_what_was_erased_goes_in_its_time_and_then_its_record(site: Site) -> None:
     erased = site.message("framed")
     site.message("delivered")
-    site.do(erasure.erase, messages=[erased.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
+    site.do(erasure.erase, messages=[erased.rows[-1]], numbers=["4711"], actor="anna", reason="asked", more={})
     (record,) = site._execute("SELECT DISTINCT record FROM erased").fetchone()
     assert site.findings() == []
     site.wait(401)
@@ -488,7 +488,7 @@ def test_ranges_that_never_join_are_handed_on_a_bounded_number_at_a_time(
         assert site._execute("SELECT max(length(token)) FROM journal WHERE kind = 4").fetchone()[0] <= 5 * 16
         assert site.findings() == []
     site.journal.close()
-    saved = saving.run(site.folder, tmp_path / "saved", clock=site.clock, actor="anna", because="bad sectors")
+    saved = saving.run(site.folder, tmp_path / "saved", clock=site.clock, actor="anna", reason="bad sectors")
     assert saved.findings == []
 
 
@@ -601,7 +601,7 @@ def test_salvage_and_compaction_keep_apart_what_was_let_go_and_what_is_lost(site
     site.close()
     compact.run(site.folder)
     assert site.findings() == []
-    whole = saving.run(site.folder, tmp_path / "whole", clock=site.clock, actor="anna", because="to look")
+    whole = saving.run(site.folder, tmp_path / "whole", clock=site.clock, actor="anna", reason="to look")
     site.reopened()
 
     def tamper(batch: Batch) -> None:
@@ -609,7 +609,7 @@ def test_salvage_and_compaction_keep_apart_what_was_let_go_and_what_is_lost(site
 
     site.journal.run_alone(tamper)
     site.close()
-    saved = saving.run(site.folder, tmp_path / "saved", clock=site.clock, actor="anna", because="to look")
+    saved = saving.run(site.folder, tmp_path / "saved", clock=site.clock, actor="anna", reason="to look")
 
     assert (whole.missing, whole.again, whole.findings) == ([], [], [])
     assert [(one.first, one.last) for one in saved.missing] == [(lost, lost)]
@@ -715,7 +715,7 @@ def test_what_is_erased_while_the_journal_is_checked_is_no_damage(
     first, second, _ = (site.message("delivered") for _ in range(3))
 
     def erase(one: Made) -> None:
-        site.do(erasure.erase, messages=[one.rows[-1]], numbers=["4711"], actor="anna", because="asked", more={})
+        site.do(erasure.erase, messages=[one.rows[-1]], numbers=["4711"], actor="anna", reason="asked", more={})
 
     if before:
         erase(first)

@@ -68,7 +68,7 @@ async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_onc
     await journal.map_done(message.id, routes=[routed(b"1"), routed(b"2"), routed(b"3")], state="mapped")
     claimed = await journal.claim("chem", "fhir", 1)
     await journal.hold([2, 3], cause=ReasonCode.LANE_HELD)
-    who = {"actor": "ann", "because": "seen"}
+    who = {"actor": "ann", "reason": "seen"}
     await journal.release([claimed[0].id], **who)  # under way
     await journal.settle(claimed[0].id, delivered_us=7)
     await journal.release([1], **who)  # delivered
@@ -133,9 +133,9 @@ async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journa
 async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     await journal.settle(1, delivered_us=NOW_US)
-    assert not await journal.set_aside(1, correction=True, actor="ann", because="never digested")
+    assert not await journal.set_aside(1, correction=True, actor="ann", reason="never digested")
     assert (journal.acts(), journal.dead()) == ([], [])
-    assert await journal.set_aside(2, correction=False, actor="ann", because="never digested")
+    assert await journal.set_aside(2, correction=False, actor="ann", reason="never digested")
     (act,) = journal.acts()
     assert (act.actor, act.verb, act.what["messages"]) == ("ann", "set-aside", [2])
     assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, ReasonCode.SET_ASIDE.value)]
@@ -205,7 +205,7 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
 async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
     (message,) = await store(journal, b"wrong")
     await journal.map_done(message.id, state="dead", reason=ReasonCode.BAD_VALUE)
-    who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "because": "a digit"}
+    who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "reason": "a digit"}
     made = await journal.correct(message.id, received(b"right"), **who)
     assert made.refused == ""
     assert [one.payload for one in journal.unprocessed()] == [b"right"]
@@ -227,8 +227,8 @@ async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_
     made = await journal.map_done(message.id, routes=[routed(b"1"), kept, routed(b"3")], state="mapped")
     assert (made.held, made.waiting) == (frozenset({1, 2}), 2)
     assert {one.delivery_id for one in journal.held()} == {2, 3}
-    await journal.release([2], actor="ann", because="seen")
-    await journal.reject([3], actor="ann", because="clotted")
+    await journal.release([2], actor="ann", reason="seen")
+    await journal.reject([3], actor="ann", reason="clotted")
     await journal.supersede([1])
     await journal.hold([4])
     found = counted(journal)

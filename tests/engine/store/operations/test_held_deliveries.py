@@ -107,7 +107,7 @@ def state(journal: Journal, message: int) -> str:
 
 async def release(journal: Journal, *messages: int) -> dict[str, int]:
     acts = Acts(journal, channels=dict)
-    done: dict[str, int] = (await release_held(acts, Selection(ids=messages), actor="ann", because="seen"))["done"]
+    done: dict[str, int] = (await release_held(acts, Selection(ids=messages), actor="ann", reason="seen"))["done"]
     return {name: n for name, n in done.items() if n}
 
 
@@ -147,18 +147,18 @@ def test_delivered_exactly_when_released(
             acts, one = Acts(journal, channels=dict), Selection(ids=(ids[number],))
             match verb:
                 case "release":
-                    await release_held(acts, one, actor="ann", because="seen")
+                    await release_held(acts, one, actor="ann", reason="seen")
                     released.update({ids[number]} & kept - rejected)
                 case "release all":
-                    await release_held(acts, Selection(all=True), actor="ann", because="seen")
+                    await release_held(acts, Selection(all=True), actor="ann", reason="seen")
                     released.update(kept - rejected)
                 case "reject":
-                    await reject_held(acts, one, actor="ann", because="clot")
+                    await reject_held(acts, one, actor="ann", reason="clot")
                     rejected.update({ids[number]} & kept - released)
                 case "retry":
                     await retry_letters(acts, Selection(all=True), actor="ann")
                 case "dismiss":
-                    await dismiss_letters(acts, Selection(all=True), actor="ann", because="x")
+                    await dismiss_letters(acts, Selection(all=True), actor="ann", reason="x")
                 case "replay":
                     await replay_documents(acts, one, actor="ann", rate=1e6)
                 case "deliver" | "fail":
@@ -267,7 +267,7 @@ async def test_a_rejection_frees_a_patient_number_only_where_nobody_else_of_that
         first = await arrive(journal, b"1", made(b"1", doe, held=True))
         if meanwhile:
             await arrive(journal, b"2", made(b"2", doe, held=False))
-        await reject_held(Acts(journal, channels=dict), Selection(ids=(first,)), actor="ann", because="clotted")
+        await reject_held(Acts(journal, channels=dict), Selection(ids=(first,)), actor="ann", reason="clotted")
         (stored,) = await store(journal, b"3")
         outcome = await journal.map_done(stored.id, routes=[made(b"3", roe, held=False)], state="mapped")
         assert bool(outcome.held) is meanwhile
@@ -277,7 +277,7 @@ async def test_acts_on_what_does_not_exist_change_nothing(tmp_path: Path) -> Non
     async with running(tmp_path) as journal:
         assert await release(journal, 77) == {}
         with pytest.raises(StoreError, match="no delivery 77"):
-            await journal.release([77], actor="ann", because="x")
+            await journal.release([77], actor="ann", reason="x")
 
 
 # -- earlier values ----------------------------------------------------------------------------------------------------
@@ -432,7 +432,7 @@ async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(
             assert journal._writer is not None
             await journal._writer.submit(damage)
         for _ in range(2):  # the second time nothing is added
-            await journal.release([kept.delivery_id], actor="ann", because="x")
+            await journal.release([kept.delivery_id], actor="ann", reason="x")
             (found,) = journal.held()
             before = "" if damaged else "; held before: a rule"
             assert (found.reason, found.detail) == ("OVERTAKEN", "overtaken by message 2" + before)

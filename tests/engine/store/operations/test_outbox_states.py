@@ -84,13 +84,13 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
         case "hold":
             await journal.hold([delivery_id])
         case "release":
-            await journal.release([delivery_id], actor="ann", because="seen")
+            await journal.release([delivery_id], actor="ann", reason="seen")
         case "reject":
-            await journal.reject([delivery_id], actor="ann", because="seen")
+            await journal.reject([delivery_id], actor="ann", reason="seen")
         case "dismiss":
             await journal.dismiss(deliveries=[delivery_id], actor="ann", reason="by hand")
         case "set_aside":
-            await journal.set_aside(delivery_id, correction=False, actor="ann", because="never digested")
+            await journal.set_aside(delivery_id, correction=False, actor="ann", reason="never digested")
         case "refuse_late":
             await journal.refuse_late(delivery_id, detail="AE after CA", answer=b"AE")
 

@@ -170,7 +170,7 @@ async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
                 stored.id, routes=[replace(routed(later(content, number), reports=REPORT), joins=False)], state="mapped"
             )
             # The sender tells the report as a whole: one without results that it had waits for a person.
-            await journal.release([number + 1], actor="ann", because="asked")
+            await journal.release([number + 1], actor="ann", reason="asked")
             (delivery,) = await journal.claim("chem", "fhir", 10)
             if number:
                 await journal.settle(delivery.id, delivered_us=1)
@@ -182,7 +182,7 @@ async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
         assert await journal.overtaken_before_sent(first) == outcome
         assert journal.overtaken(first.id) == ""
         await journal.hold([first.id], cause=ReasonCode.OVERTAKEN)
-        await journal.release([first.id], actor="ann", because="seen")
+        await journal.release([first.id], actor="ann", reason="seen")
         (released,) = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(released) == ""
 
@@ -285,7 +285,7 @@ async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path
         clock.advance(after_days * DAY_S)
         await until(lambda: rows(journal, "report") == (0 if after_days else 1))
         right = received(b"right", at_us=clock.now_us())
-        corrected = await journal.correct(original.id, right, before=b"wrong", actor="ann", because="a digit")
+        corrected = await journal.correct(original.id, right, before=b"wrong", actor="ann", reason="a digit")
         assert corrected.stored is not None
         await journal.map_done(corrected.stored.id, routes=made, state="mapped", numbers=specimen)
         (edited,) = await journal.claim("chem", "fhir", 10)

@@ -89,7 +89,7 @@ async def test_what_is_paused_is_still_so_in_a_salvaged_journal(tmp_path: Path) 
         await queue(journal, b"1")
         await journal.pause(LANE, actor="anita", reason="lane")
         await journal.pause(CHANNEL, actor="anita", reason="channel")
-    saving.run(tmp_path / "old", tmp_path / "new", clock=ManualClock(), actor="anita", because="test")
+    saving.run(tmp_path / "old", tmp_path / "new", clock=ManualClock(), actor="anita", reason="test")
     async with running(tmp_path / "new") as again:
         assert _kinds(again) == {"channel": "channel", "lane": "lane"}
         assert await again.claim("chem", "fhir", 5) == []

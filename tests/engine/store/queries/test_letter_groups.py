@@ -104,8 +104,8 @@ FILTERS = {
     "no such channel": Filter(channel="nowhere"),
     "destination": Filter(destination="b"),
     "channel and destination": Filter(channel="chem", destination="a"),
-    "reason": Filter(reason="REFUSED"),
-    "reason of messages": Filter(reason="BAD_VALUE"),
+    "reason": Filter(code="REFUSED"),
+    "reason of messages": Filter(code="BAD_VALUE"),
     "state": Filter(state="incomplete"),
     "dead": Filter(state="dead"),
     "a while": Filter(after_us=NOW_US + 40 * HOUR_US, before_us=NOW_US + 170 * HOUR_US),
@@ -181,7 +181,7 @@ def test_a_damaged_detail_is_no_cause_and_stops_nothing(journal: Journal) -> Non
 
 
 def test_what_dies_again_has_its_new_cause(journal: Journal) -> None:
-    (letter, *_) = journal.dead(Filter(reason="REFUSED"), limit=1)
+    (letter, *_) = journal.dead(Filter(code="REFUSED"), limit=1)
 
     def again(batch: Batch) -> None:
         decisions.requeue(batch, (letter.delivery_id,), manual=True)

@@ -106,10 +106,10 @@ FILTERS = {
     "state delivered": Filter(state="delivered"),
     "state waiting of a channel": Filter(state="waiting", channel="chem"),
     "state delivered of a type": Filter(state="delivered", message_type="QRY^A19"),
-    "reason": Filter(reason="NO_ROUTE"),
-    "no such reason": Filter(reason="DAMAGED"),
-    "reason and state": Filter(reason="NO_ROUTE", state="dead"),
-    "reason of another state": Filter(reason="NO_ROUTE", state="filtered"),
+    "reason": Filter(code="NO_ROUTE"),
+    "no such reason": Filter(code="DAMAGED"),
+    "reason and state": Filter(code="NO_ROUTE", state="dead"),
+    "reason of another state": Filter(code="NO_ROUTE", state="filtered"),
     "type": Filter(message_type="QRY^A19"),
     "no such type": Filter(message_type="ADT^A01"),
     "type and channel": Filter(message_type="QRY^A19", channel="chem"),
@@ -142,7 +142,7 @@ def fits(view: MessageView, wanted: Filter, states: set[str]) -> bool:
     return (
         wanted.channel in (None, view.channel)
         and stands(view, wanted, states)
-        and wanted.reason in (None, view.reason)
+        and wanted.code in (None, view.reason)
         and wanted.message_type in (None, view.message_type)
         and (wanted.after_us is None or view.received_us >= wanted.after_us)
         and (wanted.before_us is None or view.received_us < wanted.before_us)
@@ -185,7 +185,7 @@ LETTERS = {
     "all": Filter(),
     "channel": Filter(channel="haema"),
     "destination": Filter(destination="b"),
-    "reason": Filter(reason="REFUSED"),
+    "reason": Filter(code="REFUSED"),
     "type": Filter(message_type="QRY^A19"),
     "a while": Filter(after_us=NOW_US + 400 * HOUR_US, before_us=NOW_US + 700 * HOUR_US),
 }
@@ -198,7 +198,7 @@ def test_pages_of_dead_letters_hold_what_fits(journal: Journal, name: str) -> No
         return (
             wanted.channel in (None, letter.channel)
             and wanted.destination in (None, letter.destination)
-            and wanted.reason in (None, letter.reason)
+            and wanted.code in (None, letter.reason)
             and wanted.message_type in (None, letter.message_type)
             and (wanted.after_us is None or at_us >= wanted.after_us)
             and (wanted.before_us is None or at_us < wanted.before_us)

@@ -66,7 +66,7 @@ def paged(fetch: Callable[[int | None], list[int]]) -> list[int]:
         (Filter(state="dead"), [3, 8, 13, 18]),
         (Filter(state="stored"), [5, 10, 15, 20]),
         (Filter(state="mapped", channel="a"), [1, 7, 11, 17]),
-        (Filter(reason="FILTERED"), [4, 9, 14, 19]),
+        (Filter(code="FILTERED"), [4, 9, 14, 19]),
         (Filter(message_type="ORU^R01", channel="a"), range(1, 21, 2)),
         (Filter(message_type="ACK"), []),
         (Filter(channel="b", control_id="C7"), [8]),
@@ -104,7 +104,7 @@ async def test_every_page_of_dead_letters_and_none_twice(journal: Journal) -> No
             before = found[-1][0]
         assert found == [(letter.message_id, letter.delivery_id) for letter in everything]
     assert {letter.destination for letter in journal.dead(Filter(destination="x"))} == {"x"}
-    assert {letter.reason for letter in journal.dead(Filter(reason="NO_ROUTE"))} == {"NO_ROUTE"}
+    assert {letter.reason for letter in journal.dead(Filter(code="NO_ROUTE"))} == {"NO_ROUTE"}
     assert {letter.channel for letter in journal.dead(Filter(channel="b"))} == {"b"}
     assert journal.dead(Filter(state="incomplete")) == []
     assert journal.dead(Filter(before_us=NOW_US)) == []

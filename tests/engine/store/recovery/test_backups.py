@@ -131,7 +131,7 @@ def test_with_the_old_anchor_the_exact_rows_are_named_that_are_lost(place: Place
     journal = opened(tmp_path / "new" / "var")
     try:
         (act,) = [act for act in journal.acts() if act.verb == "restore"]
-        assert (act.id, act.what["missing"], act.what["because"]) == (6, [3, 5], "disk lost")
+        assert (act.id, act.what["missing"], act.what["reason"]) == (6, [3, 5], "disk lost")
     finally:
         journal.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
@@ -265,7 +265,7 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
             await journal.map_done(stored.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
             copy = await place.copy(journal)
             await journal.dismiss(deliveries=[ids[dead]], messages=[stored.id], actor="anna", reason="seen")
-            await journal.reject([ids[held]], actor="anna", because="wrong tube")
+            await journal.reject([ids[held]], actor="anna", reason="wrong tube")
             (later,) = await store(journal, b"four")
             await journal.map_done(later.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
             await journal.dismiss(messages=[later.id], actor="anna", reason="seen")
@@ -488,7 +488,7 @@ def test_what_was_erased_since_the_copy_does_not_come_back(place: Place, tmp_pat
     asyncio.run(rows(copy))
     journal = opened(place.data)
     journal.run_alone(
-        partial(erasure.erase, messages=[old, 2], numbers=["4711"], actor="anna", because="asked", more={})
+        partial(erasure.erase, messages=[old, 2], numbers=["4711"], actor="anna", reason="asked", more={})
     )
     journal.close()
     place.rows(copy)

@@ -167,9 +167,9 @@ class Life:
         held, dead = [one for one, _ in self._any("held")], [one for one, _ in self._any("dead")]
         match self._chance.randrange(4):
             case 0:
-                await self._journal.release(held, actor="anna", because="seen")
+                await self._journal.release(held, actor="anna", reason="seen")
             case 1:
-                await self._journal.reject(held, actor="anna", because="seen")
+                await self._journal.reject(held, actor="anna", reason="seen")
             case 2:
                 await self._journal.dismiss(deliveries=dead, messages=self._dead(), actor="anna", reason="seen")
             case 3:
@@ -193,7 +193,7 @@ class Life:
         for message in self._dead():
             self._number += 1
             await self._journal.correct(
-                message, received(b"right %d" % self._number), before=b"bad", actor="anna", because="typo",
+                message, received(b"right %d" % self._number), before=b"bad", actor="anna", reason="typo",
             )  # fmt: skip
 
     async def again(self) -> None:
@@ -245,8 +245,8 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
                 for n in [*ids[:2], *await queue(journal, b"x", b"y", b"z", claimed=True)]
             )
             await journal.hold([released, rejected, later])
-            await journal.release([released], actor="anna", because="seen")
-            await journal.reject([rejected, later], actor="anna", because="wrong tube")
+            await journal.release([released], actor="anna", reason="seen")
+            await journal.reject([rejected, later], actor="anna", reason="wrong tube")
             await journal.bury(dead, reason=ReasonCode.REFUSED)
             await journal.dismiss(deliveries=[dead], actor="anna", reason="seen")
             await journal.settle(done, delivered_us=7)
@@ -286,7 +286,7 @@ def test_after_a_crash_between_rows_and_their_standing_what_people_decided_is_to
             copy = await place.copy(journal)
             for one in (bad, waits):
                 await journal.correct(
-                    one.id, received(b"right " + one.payload), before=one.payload, actor="anna", because="typo",
+                    one.id, received(b"right " + one.payload), before=one.payload, actor="anna", reason="typo",
                 )  # fmt: skip
             await journal.pause(Target(destination="s3"), actor="anna", reason="wrong patients")
             await journal.pause(LANE, actor="anna", reason="too")
@@ -375,7 +375,7 @@ def test_what_was_erased_does_not_come_back_with_a_file_from_before(place: Place
         try:
             journal.recover()  # what was under way waits again
             journal.run_alone(
-                lambda batch: erasure.erase(batch, [gone], ["4711"], actor="anna", because="asked", more={})
+                lambda batch: erasure.erase(batch, [gone], ["4711"], actor="anna", reason="asked", more={})
             )
         finally:
             journal.close()
@@ -513,7 +513,7 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
             await journal.bury(refused.id, reason=ReasonCode.REFUSED)
             await journal.dismiss(deliveries=[refused.id], actor="anna", reason="not wanted there")
             await journal.hold([kept.id])
-            await journal.reject([kept.id], actor="anna", because="not for them")
+            await journal.reject([kept.id], actor="anna", reason="not for them")
             place.rows(copy)
             return copy, both.id, held.id
 
