@@ -1,11 +1,11 @@
 """The `labrelay` command: finds the verb, runs it, and turns how it ended into an exit code.
 
 A verb is a module ``engine/commands/<verb>.py`` with a click command named ``command``; the first line of its
-docstring is its help in the list of verbs. Modules are found by looking at the folder and imported when their verb
-is used, so that `labrelay version` costs no YAML, no SQLite and no HTTP.
+docstring is its help in the list of verbs, and its constant ``GROUP`` says where in that list. Modules are found by
+looking at the folder and imported when their verb is used, so that `labrelay version` costs no YAML, no SQLite and no
+HTTP.
 """
 
-import ast
 import gc
 import os
 import resource
@@ -19,15 +19,15 @@ import click
 
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
-
-COMMANDS = Path(__file__).with_name("commands")
+from engine.commands.shared.topics import TOPICS
+from engine.commands.shared.verb_list import COMMANDS, verbs, write_verbs
 
 
 class Verbs(click.Group):
     """The verbs that exist as modules."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(verbs())
+        return list(verbs())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module = cmd_name.replace("-", "_")
@@ -46,36 +46,26 @@ class Verbs(click.Group):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             from engine.model.spelling import did_you_mean
 
-            hint = did_you_mean(name, verbs()) or "labrelay --help lists them"
+            hint = did_you_mean(name, verbs()) or "labrelay help all lists them"
             raise click.UsageError(f"no such verb: {name}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """From the docstrings, so that help imports nothing."""
-        with formatter.section("Verbs"):
-            formatter.write_dl(sorted(verbs().items()))
-
-
-def verbs() -> dict[str, str]:
-    """Every verb with its line of help, read from the modules' text."""
-    found = {}
-    for path in COMMANDS.glob("*.py"):
-        tree = ast.parse(path.read_bytes())
-        if any(_is_command(node) for node in tree.body):
-            summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-            found[path.stem.replace("_", "-")] = summary
-    return found
-
-
-def _is_command(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Assign):
-        return any(isinstance(target, ast.Name) and target.id == "command" for target in node.targets)
-    return isinstance(node, ast.FunctionDef) and node.name == "command"
+        """From the modules' text, so that help imports nothing."""
+        write_verbs(formatter, rare=False)
+        with formatter.section("More"):
+            formatter.write_dl(
+                [
+                    ("help VERB", "Explain a verb, as its --help does."),
+                    ("help all", "List every verb, also the rare ones."),
+                    *((f"help {name}", topic.title) for name, topic in TOPICS.items()),
+                ]
+            )
 
 
 @click.group(
     cls=Verbs,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     no_args_is_help=True,
     subcommand_metavar="VERB ...",
 )

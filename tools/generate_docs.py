@@ -24,9 +24,10 @@ from pydantic_core import PydanticUndefined
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
-from engine.__main__ import labrelay, verbs  # noqa: E402 - the checkout must be found first
+from engine.__main__ import labrelay  # noqa: E402 - the checkout must be found first
 from engine.commands.analyzers import summary  # noqa: E402
 from engine.commands.shared.output import EXIT_WORDS  # noqa: E402
+from engine.commands.shared.verb_list import GROUPS, verbs  # noqa: E402
 from engine.config import (  # noqa: E402
     channel,
     destination,
@@ -169,10 +170,16 @@ def default(field: FieldInfo, kind: str) -> str:
 
 
 def verb_list() -> Iterator[str]:
-    yield "| verb | |"
-    yield "|---|---|"
-    for name, line in sorted(verbs().items()):
-        yield f"| [`{name}`](#labrelay-{name}) | {cell(line)} |"
+    listed = verbs()
+    for group in GROUPS:
+        yield f"| {group} | |"
+        yield "|---|---|"
+        yield from (
+            f"| [`{name}`](#labrelay-{name}) | {cell(verb.line)} |"
+            for name, verb in listed.items()
+            if verb.group == group
+        )
+        yield ""
 
 
 def verb_pages() -> Iterator[str]:

@@ -16,6 +16,8 @@ from engine.commands.shared.session import Session, pass_session
 if TYPE_CHECKING:
     from engine.diagnostics.packs import Pack
 
+GROUP = "start"
+
 LOINC_NOTICE = (
     "This material contains content from LOINC (https://loinc.org). LOINC is copyright (c) Regenstrief Institute, Inc. "
     "and the LOINC Committee and is available at no cost under the licence at https://loinc.org/license. "

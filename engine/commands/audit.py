@@ -34,6 +34,8 @@ from engine.model.records import Act, Filter
 if TYPE_CHECKING:
     from engine.store.queries import Reader
 
+GROUP = "upkeep"
+
 PAGE = 500
 CHECK_S = 3600.0
 FORMATS = (".csv", ".ndjson", ".json")

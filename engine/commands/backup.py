@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.store.recovery.backups.shelf import Copy, Shelf
 
+GROUP = "upkeep"
+
 ASK_AGAIN_S = 0.5
 COLUMNS = (
     Column("copy", "COPY"),

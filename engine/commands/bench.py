@@ -18,6 +18,9 @@ import click
 
 from engine.commands.shared.output import Column, ExitCode, Form, form_option, say, show_rows
 
+GROUP = "for developers"
+RARE = True
+
 SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping")
 COLUMNS = (
     Column("case", "case"),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from engine.model.ports import Tried
     from engine.runtime.build import BuiltSite
 
+GROUP = "start"
+
 PROBE_TIMEOUT_S = 10.0
 TRIAL_TIMEOUT_S = 30.0  # for the few requests that try conditions
 

@@ -22,6 +22,8 @@ from engine.model.errors import LabRelayError
 if TYPE_CHECKING:
     from engine.config.load import Site
 
+GROUP = "start"
+
 
 @click.command(help=__doc__)
 @click.option("--messages", type=click.IntRange(min=1), help="Send so many messages, as fast as they are acknowledged.")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from engine.diagnostics.lines.guess import Guess
     from engine.mapping.capture import Piece
 
+GROUP = "start"
+
 MAX_BYTES = 16 * 1024 * 1024  # of a capture; more tells nothing new
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from engine.actions.underway import Acts
     from engine.store.queries import Reader
 
+GROUP = "every day"
+
 COLUMNS = (
     Column("message", "MESSAGE", right=True),
     Column("channel", "CHANNEL"),

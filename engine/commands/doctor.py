@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.config.secrets import Secret
 
+GROUP = "when something is wrong"
+
 COLORS = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red"}
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from engine.store.lifecycle.erasure import Found, Message
     from engine.store.queries import Reader
 
+GROUP = "upkeep"
+
 ERASED_AT_ONCE = 200  # messages that the daemon is asked to erase at a time
 SEARCH_S = 4 * 3600.0  # for messages that have to be opened one by one
 SHOWN = 20  # message numbers of one kind in a sentence

@@ -50,6 +50,8 @@ from engine.model.message import MapContext, Parsed, Stored
 from engine.processing.process import context_of
 from engine.succession.decided import NOTHING, Facts
 
+GROUP = "when something is wrong"
+
 
 @click.command(help=__doc__)
 @click.argument("what", metavar="FILE|ID")

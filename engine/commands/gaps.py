@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from engine.model.records import Filter
     from engine.store.queries import Reader
 
+GROUP = "mapping"
+
 PAGE = 200
 SAY_EVERY_S = 10.0
 OPEN_POLICIES = {

@@ -45,6 +45,8 @@ from engine.model.records import DeadLetter, Filter
 from engine.model.results import MEMORY_US, Result, UnreadableResultsError, results_of
 from engine.store.queries import Reader
 
+GROUP = "every day"
+
 CODES = (
     ReasonCode.IDENTITY_CONFLICT,
     ReasonCode.HELD_BY_RULE,

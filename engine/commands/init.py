@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.config.pack import Pack
 
+GROUP = "start"
+
 OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
 BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, flow: as in the analyzer's menu"
 # What editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by.

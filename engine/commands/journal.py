@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
     from engine.store.lifecycle.retention import Policy
 
+GROUP = "upkeep"
+RARE = True
+
 JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 
 

@@ -14,6 +14,9 @@ from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError
 from engine.model.spelling import did_you_mean
 
+GROUP = "upkeep"
+RARE = True
+
 
 @click.command(help=__doc__)
 @click.argument("destination", required=False)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from engine.store.core.key_encryption_key import Found
     from engine.store.lifecycle.key_rotation import KeyFacts
 
+GROUP = "upkeep"
+
 ROTATE_TIMEOUT_S = 70.0
 JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 

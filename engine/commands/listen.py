@@ -18,6 +18,8 @@ from engine.commands.shared.line_options import LineAt, duration_option, line_at
 from engine.commands.shared.output import ExitCode, Form, form_option, say
 from engine.commands.shared.session import Session, pass_session
 
+GROUP = "when something is wrong"
+
 
 @click.command(help=__doc__)
 @click.argument("place")

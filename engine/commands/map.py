@@ -44,6 +44,8 @@ from engine.model.errors import ContentError
 from engine.model.message import Issue, Mapped
 from engine.model.reasons import ReasonCode
 
+GROUP = "mapping"
+
 TRAINING = (
     "NOT_PRODUCTION: marked as training or debugging; a channel refuses it, unless its settings have processing_ids"
 )

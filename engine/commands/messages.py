@@ -22,6 +22,8 @@ from engine.model.records import Filter, MessageView
 if TYPE_CHECKING:
     from engine.store.queries import Reader
 
+GROUP = "every day"
+
 COLUMNS = (
     Column("id", "ID", right=True),
     Column("received", "RECEIVED"),

@@ -12,6 +12,8 @@ from engine.commands.shared.selecting import sure_options
 from engine.commands.shared.session import Session, pass_session
 from engine.commands.shared.switching import given_duration, kind_and_name, reason_option, switch
 
+GROUP = "every day"
+
 
 @click.command(help=__doc__)
 @kind_and_name

@@ -16,6 +16,9 @@ from engine.model.errors import ConfigError
 if TYPE_CHECKING:
     from engine.config.source_serial import SerialPart
 
+GROUP = "when something is wrong"
+RARE = True
+
 COLUMNS = (
     Column("device", "DEVICE"),
     Column("channel", "CHANNEL"),

@@ -15,6 +15,9 @@ from engine.commands.shared.session import Session, pass_session
 from engine.model.clock import from_us
 from engine.model.records import ReagentView
 
+GROUP = "every day"
+RARE = True
+
 COLUMNS = (
     Column("channel", "CHANNEL"),
     Column("name", "REAGENT"),

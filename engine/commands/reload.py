@@ -9,6 +9,8 @@ import click
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
 
+GROUP = "every day"
+
 TIMEOUT_S = 70.0
 
 

@@ -53,6 +53,8 @@ from engine.model.clock import from_us
 if TYPE_CHECKING:
     from engine.actions.underway import Acts
 
+GROUP = "when something is wrong"
+
 LOOKS_S = (0.05, 0.1, 0.2, 0.5)  # between two looks at a replay: short at first, then the last
 LINE_EVERY_S = 10.0  # where there is no terminal for a bar
 OFFLINE_S = 86_400.0  # without a daemon all is queued at once, and waited for

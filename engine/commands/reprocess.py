@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from engine.processing.reprocessing import Group, Tally
     from engine.store.queries import Reader
 
+GROUP = "when something is wrong"
+
 DEFAULT_RATE = 50.0
 PAGE = 200
 NOBODY = 0  # no message has this number

@@ -20,6 +20,8 @@ from engine.model.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from engine.store.recovery.backups.shelf import Copy
 
+GROUP = "upkeep"
+
 
 @click.command(help=__doc__)
 @click.argument("source", metavar="[FROM]", required=False, type=click.Path(path_type=Path))

@@ -22,6 +22,8 @@ from engine.commands.shared.session import Session, pass_session
 if TYPE_CHECKING:
     from engine.model.errors import StoreError
 
+GROUP = "start"
+
 FATAL_STORE = (
     "the journal could not be written or synced; what it holds is uncertain, so this process ends at once. "
     "Nothing that was acknowledged is lost. Check the disk, then start again"

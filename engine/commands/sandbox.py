@@ -17,6 +17,9 @@ from engine.model.units import HostPort, parse_duration, parse_host_port
 if TYPE_CHECKING:
     from engine.devtools.sandbox import Faults
 
+GROUP = "for developers"
+RARE = True
+
 LISTEN = "127.0.0.1:8581"
 
 

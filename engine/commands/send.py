@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from engine.devtools.simulator.astm import Habits
     from engine.devtools.simulator.dialogue import Dialogue
 
+GROUP = "for developers"
+
 SCHEMES = {"mllp": ("mllp", "hl7v2", "HL7 v2"), "astm": ("e1381", "astm", "ASTM")}  # link, format and its name
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from engine.devtools.simulator.shift import Sending
     from engine.devtools.simulator.wires import Parity, Wire
 
+GROUP = "for developers"
+
 SPECIMENS = 10
 SEEDED_START = datetime(2026, 3, 2, 8, 0)  # with a given seed everything is the same, also the times
 FAULT_NAMES = ("bad-checksum", "lost-ack", "drop", "contention", "slow", "garbage", "split")

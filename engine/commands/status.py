@@ -15,6 +15,8 @@ from engine.commands.shared.output import Column, ExitCode, Form, form_option, p
 from engine.commands.shared.session import Session, pass_session
 from engine.model.phrases import Span
 
+GROUP = "every day"
+
 COLORS = {"ok": "green", "attention": "yellow", "problem": "red"}
 CHANNELS = (
     Column("name", "CHANNEL"),

@@ -17,6 +17,8 @@ from engine.commands.shared.session import Session, pass_session
 from engine.commands.shared.switching import given_duration
 from engine.monitoring.taps import STAGES
 
+GROUP = "when something is wrong"
+
 COLORS = {"raw": "cyan", "parsed": "blue", "mapped": "green", "delivery": "magenta", "lost": "red"}
 
 

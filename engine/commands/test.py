@@ -25,6 +25,8 @@ from engine.mapping.testing import Outcome, Runner, read_tests
 from engine.model.errors import ConfigError
 from engine.model.message import Parsed
 
+GROUP = "mapping"
+
 
 @click.command(help=__doc__)
 @click.argument("files", nargs=-1, metavar="[FILE...]", type=click.Path(exists=True, path_type=Path))

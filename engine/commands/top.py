@@ -17,6 +17,8 @@ from engine.commands.shared.switching import given_duration
 from engine.commands.status import COLORS
 from engine.model.phrases import Span
 
+GROUP = "every day"
+
 EVERY_S = {True: 1.0, False: 10.0}  # by whether this is a terminal
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
 CHANNELS = (

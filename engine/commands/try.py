@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from engine.devtools.playground.samples import Samples
     from engine.devtools.playground.server import Start
 
+GROUP = "mapping"
+
 LISTEN = "127.0.0.1:0"
 
 

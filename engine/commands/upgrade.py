@@ -20,6 +20,8 @@ from engine.diagnostics.examine import worst
 from engine.model.errors import LabRelayError
 from engine.model.health import Health, Line
 
+GROUP = "upkeep"
+
 JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 
 

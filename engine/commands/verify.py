@@ -14,6 +14,8 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.priority import be_gentle, gently_option
 from engine.commands.shared.session import Session, pass_session
 
+GROUP = "when something is wrong"
+
 LINE_EVERY_S = 10.0
 WHAT_TO_DO = (
     "what to do: stop LabRelay and copy the data folder as it is. Then labrelay restore, where a backup has what is "

@@ -13,6 +13,9 @@ import click
 
 from engine.commands.shared.output import Form, form_option, show_document
 
+GROUP = "start"
+RARE = True
+
 
 def labrelay_version() -> str:
     try:

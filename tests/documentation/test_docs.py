@@ -13,8 +13,8 @@ from types import ModuleType
 import pytest
 import yaml
 
-from engine.__main__ import verbs
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
+from engine.commands.shared.verb_list import verbs
 from engine.config import source
 from engine.config.load import load_site
 from engine.model.errors import ConfigError

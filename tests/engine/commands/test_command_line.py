@@ -10,23 +10,64 @@ from pathlib import Path
 import click
 import pytest
 
-from engine.__main__ import COMMANDS, run, verbs
 from engine.__main__ import labrelay as group
+from engine.__main__ import run
 from engine.actions.control import RefusedError, UnreachableError
-from engine.commands.shared.output import Column, ExitCode, printable, table
+from engine.commands.shared.output import EXIT_WORDS, Column, ExitCode, printable, table
+from engine.commands.shared.topics import TOPICS
+from engine.commands.shared.verb_list import COMMANDS, GROUPS, verbs
 from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import make_site
 
 
-def test_help_lists_every_verb_with_its_line_and_imports_none() -> None:
-    ran = labrelay("--help")
+def test_help_lists_verbs_in_groups_and_rare_ones_with_all() -> None:
+    first, every = labrelay("--help"), labrelay("help", "all")
 
-    assert ran.code == ExitCode.OK
-    for name, summary in verbs().items():
-        assert name in ran.out
-        assert summary.endswith("."), f"{name}: the first line of the docstring is its help"
+    assert (first.code, every.code) == (ExitCode.OK, ExitCode.OK)
+    for name, verb in verbs().items():
+        assert verb.line.endswith("."), f"{name}: the first line of the docstring is its help"
+        assert _listed(name, every.out)
+        assert _listed(name, first.out) != verb.rare
+    assert "help all" in first.out
+    assert labrelay("help").out == first.out
+    sections = [line[:-1].lower() for line in every.out.splitlines() if line.endswith(":")]
+    assert sections == list(GROUPS)
+
+
+def _listed(verb: str, help_text: str) -> bool:
+    return any(line.startswith(f"  {verb} ") for line in help_text.splitlines())
+
+
+@pytest.mark.parametrize("name", sorted(verbs()))
+def test_every_verb_says_its_group(name: str) -> None:
+    assert verbs()[name].group in GROUPS, f"engine/commands/{name}.py: GROUP = one of {', '.join(GROUPS)}"
+
+
+def test_help_explains_verbs_and_topics() -> None:
+    assert labrelay("help", "dlq", "retry").out == labrelay("dlq", "retry", "--help").out
+    assert labrelay("help", "status").out == labrelay("status", "--help").out
+    for name in TOPICS:
+        assert labrelay("help", name).code == ExitCode.OK
+        assert f"help {name}" in labrelay("--help").out
+    codes = labrelay("help", "exit-codes").out
+    assert all(f" {code.value}  " in codes for code in EXIT_WORDS)
+    again = labrelay("help", "again").out
+    assert len(again.splitlines()) <= 14
+    assert all(f"  {name} " in again for name in ("dlq retry", "dlq edit", "reprocess", "replay", "restart"))
+
+
+def test_help_of_what_does_not_exist_names_the_nearest() -> None:
+    for arguments, said in (
+        (("help", "statsu"), "did you mean status?"),
+        (("help", "agian"), "did you mean again?"),
+        (("help", "status", "now"), "labrelay status has no verb now"),
+        (("help", "dlq", "retyr"), "did you mean retry?"),
+    ):
+        ran = labrelay(*arguments)
+        assert (ran.code, ran.out) == (ExitCode.USAGE, "")
+        assert said in ran.err
 
 
 @pytest.mark.parametrize("name", sorted(verbs()))

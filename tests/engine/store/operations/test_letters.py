@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from engine.__main__ import verbs
+from engine.commands.shared.verb_list import verbs
 from engine.model.reasons import ReasonCode
 from engine.store.operations.dead_letters import Groups, cause_of, likely_fix
 
