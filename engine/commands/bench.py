@@ -77,7 +77,13 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
 )
 @click.option("--rate", default="0", callback=_numbers, show_default=True, help="Offered messages/s; 0: closed loop.")
 @click.option("--dest-delay-ms", default="0", callback=_numbers, show_default=True, help="The sink's answering time.")
-@click.option("--workers", default="0", callback=_numbers, show_default=True, help="0, 1, or both for comparison.")
+@click.option(
+    "--workers",
+    type=click.Choice(["0", "1", "both"]),
+    default="0",
+    show_default=True,
+    help="With workers: 0, with workers: 1 of the site, or a case with each.",
+)
 @click.option("--seconds", default=5.0, show_default=True, help="Load per case and round.")
 @click.option("--rounds", default=3, show_default=True, help="Cases rotate between rounds.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for the temporary sites (its disk is measured).")
@@ -89,7 +95,7 @@ def command(
     commit: str,
     rate: list[float],
     dest_delay_ms: list[float],
-    workers: list[float],
+    workers: str,
     seconds: float,
     rounds: int,
     data: Path | None,
@@ -105,7 +111,7 @@ def command(
     both = ["frame", "message"] if commit == "both" else [commit]
     cases = [
         Case(scenario=scenario, connections=int(c), rate=r, delay_ms=d, workers=int(w), commit=each)
-        for w in workers
+        for w in (("0", "1") if workers == "both" else (workers,))
         for each in (both if scenario == "astm-fhir" else ["frame"])
         for d in dest_delay_ms
         for r in rate
