@@ -28,6 +28,7 @@ from engine.commands.shared.output import (
 )
 from engine.commands.shared.selecting import ROW, instant_us
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.clock import from_us
 from engine.model.errors import IntegrityError
 from engine.model.records import Act, Filter
 
@@ -63,6 +64,7 @@ def command() -> None:
 @click.option("--act", metavar="VERB", help="Of this kind: unmask, retry, dismiss, replay, reload ...")
 @click.option("--message", type=ROW, metavar="ID", help="That name this message.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+@click.option("--before", type=ROW, metavar="ID", help="Go on below this number (from the last page).")
 @form_option()
 @pass_session
 def list_acts(
@@ -73,17 +75,21 @@ def list_acts(
     act: str | None,
     message: int | None,
     limit: int,
+    before: int | None,
     form: Form,
 ) -> None:
     found: list[Entry] = []
     with session.reader() as reader:
         for entry in _entries(reader, instant_us(session, since), instant_us(session, until)):
+            if before is not None and entry.id >= before:
+                continue
             if (actor or entry.actor) == entry.actor and (act or entry.verb) == entry.verb and _names(entry, message):
                 found.append(entry)
-            if len(found) == limit:
+            if len(found) > limit:
                 break
-    rows = [{**entry.row(), **_in_words(entry)} if form is Form.TABLE else entry.row() for entry in found]
-    show_rows(form, "acts", rows, COLUMNS, "no acts")
+    next_page = f"--before {found[limit - 1].id}" if found[limit:] else ""
+    rows = [{**entry.row(), **_in_words(entry)} if form is Form.TABLE else entry.row() for entry in found[:limit]]
+    show_rows(form, "acts", rows, COLUMNS, "no acts", next_page=next_page)
 
 
 @command.command(help="Check that no act was changed, taken out or put in, and that each can be opened.")
@@ -211,7 +217,7 @@ def _in_words(entry: Entry) -> dict[str, Any]:
     parts = [f"{name} {value}" for name, value in what.items() if name != "reason" and value]
     text = ", ".join(parts)
     return {
-        "at": trail.instant(entry.at_us),
+        "at": from_us(entry.at_us),
         "object": text if len(text) <= 60 else text[:59] + "…",
         "reason": what.get("reason") or "",
     }

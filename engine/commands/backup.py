@@ -252,18 +252,18 @@ def _shelves(root: Path) -> Iterator[list["Copy"]]:
 
 def _row(copy: "Copy") -> dict[str, Any]:
     now_at, verified = datetime.now(UTC), copy.verified
-    said = "not yet" if verified is None else "; ".join(verified.findings) or verified.at
+    said = "not yet" if verified is None else "; ".join(verified.findings) or datetime.fromisoformat(verified.at)
     return {
         "copy": copy.name,
         "path": str(copy.path),
-        "made": copy.manifest.made_at,
+        "made": copy.made_at,
         "age": duration_text(round((now_at - copy.made_at).total_seconds())),
         "age_s": round((now_at - copy.made_at).total_seconds()),
         "size": size_words(copy.bytes()),
         "bytes": copy.bytes(),
         "last": copy.last_id(),
         "pieces": len(copy.pieces()),
-        "rows_until": copy.rows_at().isoformat(timespec="seconds"),
+        "rows_until": copy.rows_at(),
         "verified": said,
         "findings": [] if verified is None else list(verified.findings),
         "whole": copy.is_whole,

@@ -108,7 +108,7 @@ def list_letters(
     )
     each = each or before is not None or everything
     with session.reader() as reader:
-        groups = _groups(session, reader, wanted) if form is Form.JSON or (form is Form.TABLE and not each) else []
+        groups = _groups(reader, wanted) if form is Form.JSON or (form is Form.TABLE and not each) else []
         if form is Form.TABLE and not each:
             if not groups:
                 raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
@@ -117,10 +117,12 @@ def list_letters(
         if not reader.dead(wanted, before_id=before, limit=1):
             raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
         page = Page(reader, wanted, before, None if everything else limit)
-        rows = (letter_row(session, letter) for letter in page)
+        rows = (letter_row(letter) for letter in page)
         if form is Form.JSON:
             found = list(rows)
-            show_document(form, {"groups": groups, "dead_letters": found, "more": page.more()}, ())
+            more = page.more()
+            cut = {"more": more, "next": f"--before {page.last}" if more else None}
+            show_document(form, {"groups": groups, "dead_letters": found, **cut}, ())
         else:
             show_rows(form, "dead_letters", rows, COLUMNS, "no dead letters")
         if more := page.more():
@@ -155,14 +157,14 @@ class Page:
         return self._reader.count_dead(self._wanted, before_id=self.last) if self.last else 0
 
 
-def _groups(session: Session, reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:
+def _groups(reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:
     return [
         {
             "reason": group.reason,
             "cause": group.cause,
             "count": group.count,
-            "oldest": from_us(group.oldest_us).astimezone(session.zone),
-            "newest": from_us(group.newest_us).astimezone(session.zone),
+            "oldest": from_us(group.oldest_us),
+            "newest": from_us(group.newest_us),
             "channels": sorted(group.channels),
             "destinations": sorted(group.destinations),
             "example": group.example,
@@ -357,7 +359,7 @@ def edit(
     return edited(session, message, reason or "", source, dry_run=dry_run, yes=yes, form=form)
 
 
-def letter_row(session: Session, letter: DeadLetter) -> dict[str, Any]:
+def letter_row(letter: DeadLetter) -> dict[str, Any]:
     """What a list shows of a dead letter."""
     return {
         "message": letter.message_id,
@@ -366,6 +368,6 @@ def letter_row(session: Session, letter: DeadLetter) -> dict[str, Any]:
         "destination": letter.destination,
         "state": letter.state,
         "reason": letter.reason,
-        "since": from_us(letter.at_us).astimezone(session.zone) if letter.at_us else None,
+        "since": from_us(letter.at_us) if letter.at_us else None,
         "type": letter.message_type,
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.actions.control import RefusedError
-from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.output import ExitCode, Form, form_option, local, plural, say, show_document
 from engine.commands.shared.selecting import ACT_TIMEOUT_S, ROW
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import of_this_process
@@ -272,7 +272,7 @@ def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str
     found = []
     young = [one for one in chosen if one.settled_us > now_us - least_s * 1e6]
     if young:
-        last = max(from_us(one.settled_us) for one in young)
+        last = local(from_us(max(one.settled_us for one in young)))
         least = f"{duration_text(least_s)} (retention: minimum)"
         found.append(f"{len(young)} must be kept for {least}, the newest is of {last:%Y-%m-%d}")
     if waiting := [one.id for one in chosen if one.open]:
@@ -299,7 +299,7 @@ def _row(one: "Message") -> dict[str, Any]:
     return {
         "id": one.id,
         "channel": one.channel,
-        "received": from_us(one.received_us).isoformat(),
+        "received": from_us(one.received_us),
         "state": one.state,
         "open": one.open,
         "others": one.others,
@@ -309,7 +309,9 @@ def _row(one: "Message") -> dict[str, Any]:
 def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) -> Iterator[str]:
     gone = [one.id for one in found.messages if one.gone]
     if chosen:
-        first, last = from_us(chosen[0].received_us), from_us(max(one.received_us for one in chosen))
+        first, last = (
+            local(from_us(at_us)) for at_us in (chosen[0].received_us, max(one.received_us for one in chosen))
+        )
         numbers = _numbers([one.id for one in chosen])
         yield f"{plural(len(chosen), 'message')} of {first:%Y-%m-%d} to {last:%Y-%m-%d}: {numbers}"
     else:

@@ -313,5 +313,5 @@ def _row(row: Seen) -> dict[str, object]:
         "count": row.count,
     }
     if row.last:
-        made |= {"first": row.first, "last": row.last}
+        made |= {"first": datetime.fromisoformat(row.first), "last": datetime.fromisoformat(row.last)}
     return made

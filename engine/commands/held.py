@@ -129,12 +129,12 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
     )
     with session.reader() as reader:
         found = reader.held(wanted, before_id=before, limit=limit)
+        cut = len(found) >= limit and reader.held(wanted, before_id=found[-1].message_id, limit=1)
     if not found:
         raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
+    next_page = f"--before {found[-1].message_id}" if cut else ""
     nothing = "no result was rejected" if rejected else "no result is held"
-    show_rows(form, "held", [_row(session, one) for one in found], COLUMNS, nothing)
-    if len(found) >= limit and form is Form.TABLE:
-        say(f"more may follow: --before {found[-1].message_id}")
+    show_rows(form, "held", [_row(one) for one in found], COLUMNS, nothing, next_page=next_page)
 
 
 @command.command("show", help="Show what is held of one message: the rules that hold it, and its results.")
@@ -159,7 +159,7 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
         rows = []
         for one in found:
             newer = reader.overtaken(one.delivery_id) if one.state == "held" else ""
-            row = {**_row(session, one), "newer_delivered": newer or "no", "help": _help(one.reason)}
+            row = {**_row(one), "newer_delivered": newer or "no", "help": _help(one.reason)}
             row["newer"] = _newer(reader, one, of[one.delivery_id])
             row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
             rows.append(row)
@@ -264,7 +264,7 @@ def persons(session: Session, /, form: Form) -> None:
         {
             "message": one.message_id,
             "channel": one.channel,
-            "received": from_us(one.received_us).astimezone(session.zone),
+            "received": from_us(one.received_us),
             "before": one.before or None,
         }
         for one in found
@@ -272,7 +272,7 @@ def persons(session: Session, /, form: Form) -> None:
     show_rows(form, "persons", rows, PERSON_COLUMNS, "no person is to be confirmed")
 
 
-def _row(session: Session, one: DeadLetter) -> dict[str, Any]:
+def _row(one: DeadLetter) -> dict[str, Any]:
     return {
         "message": one.message_id,
         "delivery": one.delivery_id,
@@ -282,7 +282,7 @@ def _row(session: Session, one: DeadLetter) -> dict[str, Any]:
         "critical": one.critical,
         "cause": one.reason,
         "why": one.detail,
-        "since": from_us(one.at_us).astimezone(session.zone) if one.at_us else None,
+        "since": from_us(one.at_us) if one.at_us else None,
         "type": one.message_type,
     }
 

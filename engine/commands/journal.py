@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.actions.control import RefusedError, UnreachableError
-from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.output import ExitCode, Form, cell, form_option, local, plural, say, show_document
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
@@ -99,8 +99,8 @@ def stats(session: Session, tables: bool, form: Form) -> None:
         "unused_bytes": unused,
         "log_bytes": _size(log),
         "rows": growth.rows,
-        "oldest": from_us(growth.first_us).isoformat() if growth.rows else None,
-        "newest": from_us(growth.last_us).isoformat() if growth.rows else None,
+        "oldest": from_us(growth.first_us) if growth.rows else None,
+        "newest": from_us(growth.last_us) if growth.rows else None,
         "messages": sum(channel.last_seq for channel in channels),
         "open": sum(lane.open for lane in lanes) + sum(channel.stored for channel in channels),
         "dead": sum(lane.dead for lane in lanes) + sum(channel.dead for channel in channels),
@@ -108,7 +108,7 @@ def stats(session: Session, tables: bool, form: Form) -> None:
         "bytes_a_day": None if rate is None else round(rate),
         "disk_free_bytes": free,
         "disk_days_left": None if days is None else round(days, 1),
-        "kept_since": from_us(kept.oldest_us).isoformat() if kept.oldest_us else None,
+        "kept_since": from_us(kept.oldest_us) if kept.oldest_us else None,
         "rows_let_go": kept.gone,
         "largest_bytes": largest,
     }
@@ -120,7 +120,7 @@ def stats(session: Session, tables: bool, form: Form) -> None:
 def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
     log, unused = size_words(found["log_bytes"]), size_words(found["unused_bytes"])
     yield f"{found['file']}: {size_words(found['file_bytes'])}, of which {unused} are unused; log {log}"
-    span = f", {found['oldest'][:19]} to {found['newest'][:19]} UTC" if found["rows"] else ""
+    span = f", {cell(found['oldest'])} to {cell(found['newest'])}" if found["rows"] else ""
     yield f"{plural(found['rows'], 'row')}, {plural(found['messages'], 'message')}{span}"
     yield f"open {found['open']}, dead {found['dead']}, held back {found['held']}"
     free = size_words(found["disk_free_bytes"])
@@ -133,7 +133,8 @@ def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
         left = f"{found['disk_days_left']:.0f} days" if found["disk_days_left"] < 3650 else "more than ten years"
         yield f"disk: {free} free; at {size_words(found['bytes_a_day'])} a day that is {left}"
     if found["rows_let_go"]:
-        yield f"retention: {found['rows_let_go']} rows let go so far, messages kept since {found['kept_since'][:10]}"
+        since = f"{local(found['kept_since']):%Y-%m-%d}"
+        yield f"retention: {found['rows_let_go']} rows let go so far, messages kept since {since}"
     for table in found.get("tables", ()):
         size = "" if table["bytes"] is None else f"{size_words(table['bytes']):>12}"
         yield f"  {table['name']:<16}{table['rows']:>12} rows{size}"

@@ -16,7 +16,7 @@ import click
 
 from engine.actions.control import RefusedError, UnreachableError
 from engine.actions.noting import KEY_ACTS, rotate_key
-from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document
+from engine.commands.shared.output import ExitCode, Form, form_option, local, on_terminal, say, show_document
 from engine.commands.shared.selecting import without_daemon
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import SystemClock, from_us
@@ -54,11 +54,11 @@ def status(session: Session, form: Form) -> ExitCode:
         "at_hand": found is not None,
         "source": found.source.value if found else None,
         "place": found.place if found else None,
-        "made": from_us(facts.made_us).isoformat(),
+        "made": from_us(facts.made_us),
         "age_days": round((SystemClock().now_us() - facts.made_us) / 86_400e6, 1),
-        "sheet_confirmed": from_us(facts.sheet_us).isoformat() if facts.sheet_us else None,
+        "sheet_confirmed": from_us(facts.sheet_us) if facts.sheet_us else None,
         "data_keys": [
-            {"class": key_class, "month": month or None, "made": from_us(made_us).isoformat()}
+            {"class": key_class, "month": month or None, "made": from_us(made_us)}
             for key_class, month, made_us in facts.data_keys
         ],
         "others": [{"key": one.id, "source": one.source.value, "place": one.place} for one in others],
@@ -92,9 +92,9 @@ def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
         yield f"key {found['key']} is needed, and not at hand here"
         if not found["others"]:
             yield f"  {key_encryption_key.not_there(session.data, found['key'])}"
-    yield f"in use since {found['made'][:10]} ({found['age_days']:.0f} days)"
+    yield f"in use since {local(found['made']):%Y-%m-%d} ({found['age_days']:.0f} days)"
     if found["sheet_confirmed"]:
-        yield f"recovery sheet: confirmed on {found['sheet_confirmed'][:10]}"
+        yield f"recovery sheet: confirmed on {local(found['sheet_confirmed']):%Y-%m-%d}"
     else:
         yield "recovery sheet: nobody has confirmed to have it: labrelay key recovery-sheet, then --confirm"
     if found["source"] == "new file":

@@ -13,7 +13,17 @@ import click
 
 from engine.commands.shared.message_shown import acts_about, contents_of, document_of, lines_of, row_of
 from engine.commands.shared.noting import note_exported, note_shown
-from engine.commands.shared.output import Column, ExitCode, Form, form_option, plural, say, show_document, show_rows
+from engine.commands.shared.output import (
+    Column,
+    ExitCode,
+    Form,
+    form_option,
+    local,
+    plural,
+    say,
+    show_document,
+    show_rows,
+)
 from engine.commands.shared.selecting import ROW, asked_for, filter_options, instant_us, raise_if_unknown
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
@@ -101,14 +111,15 @@ def list_messages(
         unread = reader.not_all_numbers() if by_number else 0
         kept = reader.kept()
         ends = reader.ends([view.id for view in found])
+        cut = not ids and len(found) >= limit and reader.messages(wanted, before_id=found[-1].id, limit=1)
         listed = {view.id for view in found}
         absent = [number for number in sorted(set(ids) - listed) if reader.message(number) is None]
         why = [str(reader.absent("message", number)) for number in absent]
     if not found:
         raise_if_unknown(session, channel=wanted.channel)
-    show_rows(
-        form, "messages", [row_of(session, view, ends.get(view.id, "")) for view in found], COLUMNS, "no messages"
-    )
+    next_page = f"--before {found[-1].id}" if cut else ""
+    rows = [row_of(view, ends.get(view.id, "")) for view in found]
+    show_rows(form, "messages", rows, COLUMNS, "no messages", next_page=next_page)
     for text in why:
         say(text)
     if by_number and not found:
@@ -120,11 +131,8 @@ def list_messages(
         say(
             f"{plural(unread, 'message')} {bear} more numbers than were noted or could be read, and may be missing here"
         )
-    if not ids and len(found) >= limit and form is Form.TABLE:
-        say(f"more may follow: --before {found[-1].id}")
-    elif kept.gone and kept.oldest_us and form is Form.TABLE:
-        since = from_us(kept.oldest_us).astimezone(session.zone)
-        say(f"messages are kept since {since:%Y-%m-%d}; retention has let older ones go")
+    if kept.gone and kept.oldest_us and not cut and form is Form.TABLE:
+        say(f"messages are kept since {local(from_us(kept.oldest_us)):%Y-%m-%d}; retention has let older ones go")
 
 
 @command.command("show", help="Show what became of one message: states, documents, deliveries, attempts.")
@@ -146,9 +154,9 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
             from engine.commands.shared.wire_lines import wire_of
 
             contents["wire"] = wire_of(session, reader, trace, masked=not unmask)
-        contents["acts"] = acts_about(session, reader, message)
+        contents["acts"] = acts_about(reader, message)
         end = reader.ends([message]).get(message, "")
-    document = {**document_of(session, trace, end, answers=unmask), **contents}
+    document = {**document_of(trace, end, answers=unmask), **contents}
     show_document(form, document, lines_of(document))
     return ExitCode.OK
 

@@ -42,12 +42,13 @@ def command(
     session: Session, lot: str | None, channel: str | None, message: int | None, limit: int, form: Form
 ) -> None:
     with session.reader() as reader:
-        found = reader.reagents(channel, lot=lot, message=message, limit=limit)
+        found = reader.reagents(channel, lot=lot, message=message, limit=limit + 1)
+    next_page = "a higher --limit" if found[limit:] else ""
     empty = "no message names this lot" if lot is not None else "no message names a reagent lot"
-    show_rows(form, "reagents", [_row(session, view) for view in found], COLUMNS, empty)
+    show_rows(form, "reagents", [_row(view) for view in found[:limit]], COLUMNS, empty, next_page=next_page)
 
 
-def _row(session: Session, view: ReagentView) -> dict[str, Any]:
+def _row(view: ReagentView) -> dict[str, Any]:
     return {
         "channel": view.channel,
         "name": view.name,
@@ -56,6 +57,6 @@ def _row(session: Session, view: ReagentView) -> dict[str, Any]:
         "tests": view.tests,
         "left": view.left,
         "messages": view.messages,
-        "first": from_us(view.first_us).astimezone(session.zone),
-        "last": from_us(view.last_us).astimezone(session.zone),
+        "first": from_us(view.first_us),
+        "last": from_us(view.last_us),
     }

@@ -277,7 +277,7 @@ def _list(session: Session, form: Form) -> ExitCode:
         rows = [
             {
                 "number": one.number,
-                "since": from_us(one.at_us).astimezone(session.zone),
+                "since": from_us(one.at_us),
                 "actor": one.actor,
                 "done": one.done,
                 "total": one.total,

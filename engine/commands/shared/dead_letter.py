@@ -54,8 +54,7 @@ def document_of(
         "message": trace.message.id,
         "edited_from": trace.edited_from or None,
         "dead_letters": [
-            _letter(session, reader, trace, letter, deliveries.get(letter.delivery_id), known, unmask=unmask)
-            for letter in found
+            _letter(reader, trace, letter, deliveries.get(letter.delivery_id), known, unmask=unmask) for letter in found
         ],
         "masked": not unmask,
         "raw": raw(payload, known, masked=not unmask),
@@ -75,7 +74,6 @@ def _known(session: Session, reader: "Reader", channel: str) -> frozenset[str]:
 
 
 def _letter(
-    session: Session,
     reader: "Reader",
     trace: Trace,
     letter: DeadLetter,
@@ -86,7 +84,7 @@ def _letter(
 ) -> dict[str, Any]:
     reason = next((reason for reason in ReasonCode if reason.value == letter.reason), None)
     shown: dict[str, Any] = {
-        **letter_row(session, letter),
+        **letter_row(letter),
         "detail": delivery.detail if delivery is not None else trace.detail,
         "help": reason.help if reason is not None else "",
         "fix": likely_fix(letter.reason, letter.channel),
@@ -98,7 +96,7 @@ def _letter(
     shown["attempts"] = [
         {
             "n": tried.n,
-            "at": from_us(tried.at_us).astimezone(session.zone),
+            "at": from_us(tried.at_us),
             "cause": tried.cause,
             "detail": tried.detail,
         }

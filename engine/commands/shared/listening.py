@@ -31,6 +31,7 @@ from engine.diagnostics.lines import signs
 from engine.diagnostics.lines.look import Look, Remark, look
 from engine.diagnostics.lines.marks import Kind, Mark, Marks
 from engine.mapping.capture import NDJSON, Piece, Way, line_of
+from engine.model.clock import from_us
 from engine.model.errors import LabRelayError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault
 from engine.model.ports import Stream
@@ -133,7 +134,7 @@ class Screen:
 
     def run(self, piece: Piece, before: bytes, marks: list[Mark]) -> None:
         way = "out" if piece.way is Way.US else "in"
-        at = datetime.fromtimestamp(piece.at_us / 1_000_000, UTC).astimezone(self._zone)
+        at = from_us(piece.at_us)
         if self._form is Form.NDJSON:
             rows = list(signs.rows(piece.data, masked=self._masked, before=before, width=len(piece.data)))
             self._object(
@@ -145,6 +146,7 @@ class Screen:
                 seen=[_about(mark) for mark in marks],
             )
             return
+        at = at.astimezone(self._zone)
         head = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  {way:<3}"
         for row in signs.rows(piece.data, masked=self._masked, before=before):
             click.echo(f"{head}  {click.style(row.hex.ljust(HEX_WIDTH), dim=True)}  {printable(row.text)}")

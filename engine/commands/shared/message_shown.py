@@ -8,7 +8,6 @@ import click
 
 from engine.commands.shared.decided import counted, decided
 from engine.commands.shared.output import cell, printable
-from engine.commands.shared.session import Session
 from engine.model.clock import from_us
 from engine.model.records import Act, MessageView, Trace
 
@@ -19,7 +18,7 @@ ACTS_LOOKED_AT = 2000  # of the newest, for the acts about one message
 ACTS_AT_ONCE = 500
 
 
-def row_of(session: Session, view: MessageView, end: str) -> dict[str, Any]:
+def row_of(view: MessageView, end: str) -> dict[str, Any]:
     """The message itself; ``end``: what became of its deliveries."""
     flags = [
         *(["repeat"] if view.repeat_of else []),
@@ -28,7 +27,7 @@ def row_of(session: Session, view: MessageView, end: str) -> dict[str, Any]:
     ]
     return {
         "id": view.id,
-        "received": from_us(view.received_us).astimezone(session.zone),
+        "received": from_us(view.received_us),
         "channel": view.channel,
         "seq": view.seq,
         "type": view.message_type,
@@ -44,9 +43,9 @@ def row_of(session: Session, view: MessageView, end: str) -> dict[str, Any]:
     }
 
 
-def document_of(session: Session, trace: Trace, end: str, *, answers: bool) -> dict[str, Any]:
+def document_of(trace: Trace, end: str, *, answers: bool) -> dict[str, Any]:
     def at(instant_us: int) -> Any:
-        return from_us(instant_us).astimezone(session.zone) if instant_us else None
+        return from_us(instant_us) if instant_us else None
 
     deliveries = []
     for delivery in trace.deliveries:
@@ -75,7 +74,7 @@ def document_of(session: Session, trace: Trace, end: str, *, answers: bool) -> d
             shown["answer"] = _text(delivery.answer)
         deliveries.append(shown)
     return {
-        "message": row_of(session, trace.message, end),
+        "message": row_of(trace.message, end),
         "edited_from": trace.edited_from or None,
         "edited_as": trace.edited_as or None,
         "times": trace.times,
@@ -163,7 +162,7 @@ def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
             yield f"  {'':<10}   answer: {printable(tried['answer'])}"
 
 
-def acts_about(session: Session, reader: "Reader", message: int) -> list[dict[str, Any]]:
+def acts_about(reader: "Reader", message: int) -> list[dict[str, Any]]:
     """What people did about a message, oldest first: of the newest acts, for the trail has no index on messages."""
     from engine.actions.trail import entries, names_message
     from engine.model.errors import ConfigError
@@ -184,7 +183,7 @@ def acts_about(session: Session, reader: "Reader", message: int) -> list[dict[st
     return [
         {
             "id": entry.id,
-            "at": from_us(entry.at_us).astimezone(session.zone),
+            "at": from_us(entry.at_us),
             "actor": entry.actor,
             "act": entry.verb,
             "reason": str(entry.what.get("reason") or ""),

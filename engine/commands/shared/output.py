@@ -1,14 +1,15 @@
 """How commands speak: data on stdout as a table, JSON or lines of JSON; talk on stderr; exit codes.
 
 JSON is a promise to scripts: each document carries ``schema_version``, names never change their meaning, new ones may
-appear. Times are ISO 8601 with their zone. Nothing from inside a message is shown unless a command says ``--unmask``.
+appear. Times are ISO 8601 in UTC; people get them in the site's zone. Nothing from inside a message is shown unless a
+command says ``--unmask``.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
@@ -101,27 +102,40 @@ def show_document(form: Form, document: Mapping[str, Any], lines: Iterable[str])
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **document}, indent=form is Form.JSON))
 
 
-def show_rows(form: Form, name: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], empty: str) -> int:
+def show_rows(
+    form: Form,
+    name: str,
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[Column],
+    empty: str,
+    *,
+    next_page: str | None = None,
+) -> int:
     """Rows as a table, as one document ``{name: [...]}``, or as lines; returns how many there were.
 
     Args:
         empty: what to tell people, on stderr, where there are no rows.
+        next_page: of a list that may be cut: the option that shows what follows; empty where nothing does.
     """
     count = 0
     if form is Form.NDJSON:
         for row in rows:
             click.echo(to_json({"schema_version": SCHEMA_VERSION, **row}))
             count += 1
-        return count
-    listed = list(rows)
-    if form is Form.JSON:
-        click.echo(to_json({"schema_version": SCHEMA_VERSION, name: listed}, indent=True))
-    elif listed:
-        for line in table(listed, columns):
-            click.echo(line)
     else:
-        say(empty)
-    return len(listed)
+        listed = list(rows)
+        count = len(listed)
+        if form is Form.JSON:
+            cut = {} if next_page is None else {"next": next_page or None}
+            click.echo(to_json({"schema_version": SCHEMA_VERSION, name: listed, **cut}, indent=True))
+        elif listed:
+            for line in table(listed, columns):
+                click.echo(line)
+        else:
+            say(empty)
+    if next_page:
+        say(f"more follow: {next_page}")
+    return count
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Iterator[str]:
@@ -143,10 +157,17 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
+        return local(value).strftime("%Y-%m-%d %H:%M:%S%z")
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(item) for item in value)
     return printable(str(value))
+
+
+def local(instant: datetime) -> datetime:
+    """An instant as people read it: in the zone of the site that the running command is about, or of this machine."""
+    context = click.get_current_context(silent=True)
+    session = context.find_root().obj if context is not None else None
+    return instant.astimezone(session.zone_or_here if session is not None else None)
 
 
 def printable(text: str) -> str:
@@ -164,13 +185,15 @@ def harmless(value: Any) -> Any:
 def to_json(value: Any, *, indent: bool = False) -> str:
     import orjson
 
-    option = orjson.OPT_INDENT_2 if indent else 0
-    return orjson.dumps(value, default=_plain, option=option | orjson.OPT_NON_STR_KEYS).decode()
+    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(value, default=_plain, option=option).decode()
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset, tuple)):
         return list(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
     return str(value)
 
 

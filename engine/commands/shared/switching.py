@@ -8,7 +8,7 @@ import click
 
 from engine.actions.control import RefusedError, UnreachableError
 from engine.actions.pause_resume import KINDS, Switches, SwitchOrder, target_of
-from engine.commands.shared.output import ExitCode, Form, say, show_document
+from engine.commands.shared.output import ExitCode, Form, cell, say, show_document
 from engine.commands.shared.selecting import with_journal
 from engine.commands.shared.session import Session, consent
 from engine.model.clock import from_us
@@ -65,14 +65,14 @@ def switch(
     if seen["warning"]:
         say(f"{target.words}: {seen['warning']}")
     if dry_run or not seen["changed"]:
-        show_document(form, _document(session, seen, dry_run=dry_run), [_state(session, seen)])
+        show_document(form, _document(seen, dry_run=dry_run), [_state(session, seen)])
         if wait_s is None or dry_run:
             return ExitCode.OK
     else:
         consent(f"{verb.capitalize()} {target.words}{_under_way(seen)}?", yes=yes)
         seen = _order(session, verb, target, reason, dry_run=False)
         if wait_s is None:
-            show_document(form, _document(session, seen, dry_run=False), [_state(session, seen)])
+            show_document(form, _document(seen, dry_run=False), [_state(session, seen)])
             return ExitCode.OK
     return _drained(session, target, seen, wait_s, form)
 
@@ -106,7 +106,7 @@ def _drained(session: Session, target: Target, seen: dict[str, Any], wait_s: flo
         if empty >= EMPTY_LOOKS or time.monotonic() >= deadline:
             break
         time.sleep(LOOK_EVERY_S)
-    document = _document(session, {**seen, **left}, dry_run=False) | {"drained": empty >= EMPTY_LOOKS}
+    document = _document({**seen, **left}, dry_run=False) | {"drained": empty >= EMPTY_LOOKS}
     show_document(form, document, [_state(session, seen)])
     if empty >= EMPTY_LOOKS:
         return ExitCode.OK
@@ -137,21 +137,21 @@ def _state(session: Session, seen: dict[str, Any]) -> str:
         if seen["act"] is None:
             return f"would {seen['verb']} {words}{_under_way(seen)}"
         return f"{words} {DONE[seen['verb']]}{_under_way(seen)}"
-    return f"{words} {ALREADY[seen['verb']]}{_by(session, seen['before'])}"
+    return f"{words} {ALREADY[seen['verb']]}{_by(seen['before'])}"
 
 
-def _by(session: Session, before: dict[str, Any] | None) -> str:
+def _by(before: dict[str, Any] | None) -> str:
     if before is None:
         return ""
     said = f" by {before['by']}" if before["by"] else ""
     if before["since_us"]:
-        said += f" since {from_us(before['since_us']).astimezone(session.zone):%Y-%m-%d %H:%M}"
+        said += f" since {cell(from_us(before['since_us']))}"
     return said + (f": {before['reason']}" if before["reason"] else "")
 
 
-def _document(session: Session, seen: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+def _document(seen: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
     before = seen["before"]
     if before is not None:
-        since = from_us(before["since_us"]).astimezone(session.zone) if before["since_us"] else None
+        since = from_us(before["since_us"]) if before["since_us"] else None
         before = {"by": before["by"], "since": since, "reason": before["reason"]}
     return {**seen, "before": before, "dry_run": dry_run}

