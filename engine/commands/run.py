@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -21,6 +21,7 @@ from engine.commands.shared.session import Session, pass_session
 
 if TYPE_CHECKING:
     from engine.model.errors import StoreError
+    from engine.runtime.app import App
 
 GROUP = "start"
 
@@ -95,17 +96,24 @@ def command(session: Session, style: str, log_level: str) -> None:
         # What exists now lives as long as the process: collections need not walk it for every batch of messages.
         gc.collect()
         gc.freeze()
-        web = app.built.site.config.web
         logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.built.site.hash[:12]})
         if sys.stderr.isatty():
-            channels = ", ".join(
-                f"{name} on {source.built.config.source.place}" for name, source in app.sources.items()
-            )
-            say(f"Receiving: {channels}")
-            if web.enabled:
-                say(f"Status page: http://{web.listen}/")
+            for line in _greeting(app):
+                say(line)
 
     _run(serve())
+
+
+def _greeting(app: "App") -> Iterator[str]:
+    """What a person at a terminal needs to know."""
+    config = app.built.site.config
+    yield f"LabRelay runs for {config.site.name}."
+    if config.web.enabled:
+        yield f"  status page: http://{config.web.listen}/"
+    for name, source in app.sources.items():
+        yield f"  channel {name}: {source.built.config.source.place}" + (f" - {source.fault}" if source.fault else "")
+    yield "  log: here; of the service: journalctl -u labrelay"
+    yield "Ctrl-C stops it. Everything that was acknowledged is stored."
 
 
 def _end_at_once(logger: logging.Logger, error: "StoreError") -> NoReturn:
