@@ -37,13 +37,14 @@ from engine.devtools.bench.cases import CHANNELS, Bench, Case
 from engine.devtools.bench.messages import control_id, oru
 from engine.model.clock import SystemClock
 from engine.model.message import Document, Received, Report
+from engine.model.outcome import Outcome
 from engine.model.packing import Packer
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter
+from engine.model.records import Filter, Routed
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.journal import Journal, Routed
+from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 
@@ -114,24 +115,21 @@ class _Maker:
         stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
         numbers = (Number("patient", f"P{number % 200_000}"), Number("specimen", f"S{number}"))
         chance = rng.random()
-        done = partial(
-            record_outcome.map_done, batch, stored.id, mapping="results@0123456789ab", issues=(), unmapped=(),
-            numbers=numbers,
-        )  # fmt: skip
+        done = partial(record_outcome.record, batch, stored.id)
+        outcome = partial(Outcome, mapping="results@0123456789ab", numbers=numbers)
         if chance < 0.005:
             reason = rng.choice((ReasonCode.NO_ROUTE, ReasonCode.UNMAPPED_CODE, ReasonCode.UNREADABLE))
-            done(routes=(), state="dead", reason=reason, detail=rng.choice(DETAILS).format(n=number % 60))
+            done(outcome("dead", reason, rng.choice(DETAILS).format(n=number % 60)))
             if chance < 0.001:
                 record_outcome.dismiss(batch, (stored.id,), "made up")
             return
         if chance < 0.02:
-            done(routes=(), state="filtered", reason=ReasonCode.QUALITY_CONTROL, detail="")
+            done(outcome("filtered", ReasonCode.QUALITY_CONTROL))
             return
         report = Report(rng.randbytes(16), rng.randbytes(16))
         document = Document(body=self._body, packed=self._packed, reports=(report,), conditional=(rng.randbytes(16),))
         routed = Routed(document=document, destinations=("sink",), claimed=(True,))
-        outcome = done(routes=(routed,), state="mapped", reason=None, detail="")
-        for delivery in outcome.deliveries:
+        for delivery in done(outcome("mapped"), [routed]).deliveries:
             if chance < 0.023:
                 attempts.bury(
                     batch, delivery.id, ReasonCode.REFUSED, rng.choice(ANSWERS).format(n=number), b"unknown patient"

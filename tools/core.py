@@ -16,14 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CORE_MODULES = (
     "engine/store/journal/__init__.py",
-    "engine/store/journal/submitting.py",
-    "engine/store/journal/incoming.py",
     "engine/store/journal/outgoing.py",
-    "engine/store/journal/decisions.py",
     "engine/store/journal/keys.py",
     "engine/store/journal/opening.py",
     "engine/store/core/batch.py",
     "engine/store/core/writer.py",
+    "engine/store/core/operation.py",
     "engine/store/operations/outbox/moving.py",
     "engine/store/operations/outbox/queueing.py",
     "engine/store/operations/outbox/claims.py",

@@ -9,7 +9,8 @@ from engine.actions.underway import Acts, answer
 from engine.model.errors import LabRelayError
 from engine.model.message import Received, Stored
 from engine.model.records import Trace
-from engine.processing.process import ChannelRoutes, judge
+from engine.processing.process import ChannelRoutes, process
+from engine.store.operations import edit_message as edit_message_ops
 from engine.store.operations.edit_message import Corrected
 
 
@@ -51,19 +52,19 @@ async def edit_message(
         notes=("edited by a person",),
     )
     # In a thread: analyzers are answered meanwhile.
-    verdict = await asyncio.to_thread(judge, _as_stored(message, received), channel)
-    code = verdict.reason.value if verdict.reason is not None else ""
-    if verdict.state == "dead":
-        detail = f": {verdict.detail}" if verdict.detail else ""
+    outcome = await asyncio.to_thread(process, _as_stored(message, received), channel)
+    code = outcome.reason.value if outcome.reason is not None else ""
+    if outcome.state == "dead":
+        detail = f": {outcome.detail}" if outcome.detail else ""
         raise LabRelayError(f"the edited message would be a dead letter again: {code}{detail}")
-    to = sorted({name for _, route in verdict.documents for name in route.to})
-    told = {"verdict": verdict.state, "code": code, "to": to}
+    to = sorted({name for _, route in outcome.documents for name in route.to})
+    told = {"verdict": outcome.state, "code": code, "to": to}
     if dry_run:
         return {**answer(1, None, {}), "message": None, "awaited": [], **told}
     awaited = await acts.let_attempts_end(message)
     for lane in {(one.channel, one.destination) for one in trace.deliveries}:
         acts.look_again(*lane, 0)  # what waits in memory is closed with its row, and from here on nothing begins
-    future = acts.journal.correct(message, received, before=before, actor=actor, reason=reason)
+    future = acts.journal.run(edit_message_ops.correct, message, received, before=before, actor=actor, reason=reason)
     future.add_done_callback(partial(_corrected, acts))  # in journal order, also where nobody waits any more
     corrected = await asyncio.shield(future)
     if corrected.stored is None:

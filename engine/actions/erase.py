@@ -8,6 +8,7 @@ from engine.actions.control import RefusedError
 from engine.actions.selection import chunks
 from engine.actions.underway import Acts
 from engine.model.errors import StoreError
+from engine.store.lifecycle import erasure
 
 ERASED_AT_ONCE = 25  # messages in one transaction, so that no sender waits long for an acknowledgement
 
@@ -39,7 +40,7 @@ async def erase_messages(
         for lane in lanes:
             acts.look_again(*lane, 0)  # from here on nothing begins: what waits in memory is given back
         try:
-            erased = await acts.journal.erase(part, numbers, actor=actor, reason=reason, more=more)
+            erased = await acts.journal.run(erasure.erase, part, numbers, actor=actor, reason=reason, more=more)
         except StoreError as error:
             raise StoreError(f"{error}; {done['messages']} messages are erased, give the command again") from error
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 from engine.actions.control import RefusedError
 from engine.actions.selection import Selection, chunks, held_results, letters
 from engine.actions.underway import AT_ONCE, Acts, answer, counted
+from engine.store.operations import dismissal, hold_queue
 
 
 async def dismiss_letters(
@@ -21,7 +22,8 @@ async def dismiss_letters(
         return counted(now_us, chosen)
     changed = 0
     for part in chunks(chosen, AT_ONCE):
-        changed += await acts.journal.dismiss(
+        changed += await acts.journal.run(
+            dismissal.dismiss,
             messages=[letter.message_id for letter in part if not letter.delivery_id],
             deliveries=[letter.delivery_id for letter in part if letter.delivery_id],
             actor=actor,
@@ -47,7 +49,7 @@ async def release_held(
     done: Counter[str] = Counter()
     for part in chunks(chosen, AT_ONCE):
         ids = [letter.delivery_id for letter in part]
-        ended, lanes = await acts.journal.release(ids, actor=actor, reason=reason)
+        ended, lanes = await acts.journal.run(hold_queue.release, ids, actor=actor, reason=reason)
         done.update(ended)
         for channel, destination in lanes:
             acts.look_again(channel, destination, 1)
@@ -67,5 +69,5 @@ async def reject_held(
     done: Counter[str] = Counter()
     for part in chunks(chosen, AT_ONCE):
         ids = [letter.delivery_id for letter in part]
-        done.update(await acts.journal.reject(ids, actor=actor, reason=reason))
+        done.update(await acts.journal.run(hold_queue.reject, ids, actor=actor, reason=reason))
     return answer(len(chosen), None, done)

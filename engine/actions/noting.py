@@ -4,6 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.store.journal import keys
+from engine.store.operations import audit
+
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
@@ -12,14 +15,14 @@ KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # what a command d
 
 async def rotate_key(journal: "Journal", data: Path, *, actor: str, discard_old: bool) -> dict[str, Any]:
     """A new key-encryption key; see `engine.store.lifecycle.key_rotation`."""
-    return asdict(await journal.rotate_key(data, actor=actor, discard_old=discard_old))
+    return asdict(await keys.rotate(journal, data, actor=actor, discard_old=discard_old))
 
 
 async def note_shown(journal: "Journal", actor: str, message: int) -> None:
     """A person is about to see contents: durable before they do."""
-    await journal.act_note(actor, "unmask", {"message": message})
+    await journal.run(audit.note, actor, "unmask", {"message": message})
 
 
 async def note_exported(journal: "Journal", actor: str, what: dict[str, Any]) -> None:
     """A person is about to write contents to a file; ``what`` tells which."""
-    await journal.act_note(actor, "unmask", {"export": what})
+    await journal.run(audit.note, actor, "unmask", {"export": what})

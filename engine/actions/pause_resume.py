@@ -28,6 +28,7 @@ from engine.model.errors import LabRelayError, StoreError
 from engine.model.records import DELIVERIES, Pause, Target
 from engine.model.spelling import did_you_mean
 from engine.store.journal import Journal
+from engine.store.operations import audit, pauses
 
 KINDS = ("channel", "destination", "lane", "deliveries")
 VERBS = ("pause", "resume", "restart")
@@ -108,15 +109,14 @@ class Switches:
     async def _do(self, order: SwitchOrder) -> int | None:
         target, actor, reason = order.target, order.actor, order.reason
         if order.verb == "restart":
-            act = await self._journal.act_note(
-                actor, "restart", {"what": target.kind, "name": target.name, "reason": reason}
+            act = await self._journal.run(
+                audit.note, actor, "restart", {"what": target.kind, "name": target.name, "reason": reason}
             )
             assert self._running is not None
             await self._running.restarted(target)
             return act
-        pausing = order.verb == "pause"
-        change = self._journal.pause if pausing else self._journal.resume
-        done = await change(target, actor=actor, reason=reason)
+        change = pauses.pause if order.verb == "pause" else pauses.resume
+        done = await self._journal.run(change, target, actor, reason)
         if self._running is not None:
             pause = next((one for one in self._journal.pauses() if one.target == target), None)
             await self._running.switched(target, pause)

@@ -10,6 +10,7 @@ from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, answer
 from engine.config.load import Site
 from engine.mapping.targets import MEDIA_TYPES
 from engine.model.errors import LabRelayError
+from engine.store.operations import replays
 
 MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its act lists them
 
@@ -89,7 +90,7 @@ async def forget_replay(acts: Acts, number: int, *, actor: str) -> dict[str, Any
         await acts.replays.halt(number)
     if await asyncio.to_thread(acts.journal.unfinished_replay, number) is None:
         raise LabRelayError(f"replay {number} is not unfinished")
-    await acts.journal.replay_forget(number, actor=actor)
+    await acts.journal.run(replays.give_up, number, actor=actor)
     return {}
 
 

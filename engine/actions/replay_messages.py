@@ -25,6 +25,7 @@ from typing import Any
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
+from engine.store.operations import audit, replays
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -127,7 +128,7 @@ class Replays:
     async def start(self, chosen: Sequence[int], order: Order, *, actor: str, what: dict[str, Any]) -> int:
         """Begin; the replay's number."""
         last = self._journal.last_id
-        number = await self._journal.replay_begin(actor=actor, what=what, total=len(chosen), last=last)
+        number = await self._journal.run(replays.begin, actor=actor, what=what, total=len(chosen), last=last)
         self._run(Run(number, number, len(chosen), 0, 0, 0, self._now(), 0), chosen, order)
         return number
 
@@ -140,7 +141,7 @@ class Replays:
             raise LabRelayError(f"replay {number} is being taken up already; `labrelay replay --unfinished` shows it")
         self._taken_up.add(number)
         try:
-            act = await self._journal.act(actor, "replay", {"resumed": number, "behind": found.position})
+            act = await self._journal.run(audit.begin, actor, "replay", {"resumed": number, "behind": found.position})
         finally:
             self._taken_up.discard(number)
         run = Run(number, act, found.total, found.done, found.deliveries, found.failed, self._now(), found.done)
@@ -223,14 +224,14 @@ class Replays:
             next_at = self._now()
             for message in chosen:
                 if not await self._may_go_on(run, message, order, next_at):
-                    await self._journal.act_done(run.act, {"stopped": True, **run.outcome()})
+                    await self._journal.run(audit.end, run.act, {"stopped": True, **run.outcome()})
                     return
                 await self._step(run, [message], order)
                 # What a wait has cost is not caught up on: that would be a burst.
                 next_at = max(next_at, self._now()) + 1.0 / order.rate
             await self._last_ones(run)
         run.halted.clear()  # too late
-        await self._journal.replay_end(run.number, run.act, run.outcome())
+        await self._journal.run(replays.end, run.number, run.act, run.outcome())
 
     async def _may_go_on(self, run: Run, message: int, order: Order, not_before: float) -> bool:
         """Wait for the rate, then until the lanes of a message are free. False: it was stopped."""
@@ -264,7 +265,8 @@ class Replays:
 
     async def _queue(self, run: Run, messages: Sequence[int], order: Order, states: frozenset[str]) -> None:
         noted, run.unnoted = run.unnoted, 0
-        step = await self._journal.replay_step(
+        step = await self._journal.run(
+            replays.step,
             run.number,
             messages,
             destinations=order.destinations,

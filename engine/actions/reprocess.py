@@ -10,6 +10,7 @@ from engine.actions.selection import Selection, messages
 from engine.actions.underway import DEFAULT_RATE, Acts
 from engine.processing.process import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
+from engine.store.operations import record_outcome
 
 
 async def reprocess_messages(
@@ -97,21 +98,20 @@ async def _send_again(acts: Acts, finding: Finding, channel: str) -> int | None:
 
     None where a number in them has meanwhile become somebody else's: the message is a dead letter then, and shown.
     """
-    verdict = finding.verdict
-    assert verdict is not None
-    outcome = await acts.journal.map_done(
+    assert finding.processed is not None
+    recorded = await acts.journal.run(
+        record_outcome.record,
         finding.message_id,
-        channel=channel,
-        routes=finding.send,
-        **verdict.noted(),
+        finding.processed,
+        finding.send,
         again=True,
         accept_conflict=finding.same_reports,
     )
-    if outcome.already:
+    if recorded.already:
         return 0  # it was edited meanwhile
-    if outcome.state != "mapped":
+    if recorded.state != "mapped":
         return None
     for routed in finding.send:
         for destination in routed.destinations:
             acts.look_again(channel, destination, 1)
-    return outcome.waiting
+    return recorded.waiting

@@ -9,7 +9,9 @@ from engine.actions.underway import Acts, counted
 from engine.model.errors import IntegrityError
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter
-from engine.processing.process import judge, routed_by
+from engine.processing.process import process, routed_by
+from engine.store.operations import record_outcome
+from engine.store.operations.outbox import decisions
 
 
 async def retry_letters(
@@ -57,7 +59,7 @@ async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool
             for unconditional in (False, True):
                 part = [one for one in ids if (one in conflicts) is unconditional]
                 if part:
-                    changed += await acts.journal.requeue(part, unconditional=unconditional)
+                    changed += await acts.journal.run(decisions.requeue, part, unconditional=unconditional)
         finally:  # what waits again is durable, also where the rest could not be stored
             if changed:
                 acts.look_again(channel, destination, changed)
@@ -76,22 +78,21 @@ async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str
     except IntegrityError:
         return "skipped"  # damaged; `labrelay verify` says what is wrong
     # In a thread: analyzers are answered meanwhile.
-    verdict = await asyncio.to_thread(judge, stored, channel)
-    routed = [routed_by(route, document) for document, route in verdict.documents]
-    outcome = await acts.journal.map_done(
+    outcome = await asyncio.to_thread(process, stored, channel)
+    routed = [routed_by(route, document) for document, route in outcome.documents]
+    recorded = await acts.journal.run(
+        record_outcome.record,
         stored.id,
-        channel=stored.channel,
-        routes=routed,
-        **verdict.noted(),
+        outcome,
+        routed,
         again=True,
         while_dead=True,
-        # Under a number that is never used twice the ids are the same, so one result would take the other's place.
         accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
     )
-    if outcome.already:
+    if recorded.already:
         return "skipped"  # somebody was quicker
-    if outcome.state == "mapped":
+    if recorded.state == "mapped":
         for document in routed:
             for destination in document.destinations:
                 acts.look_again(stored.channel, destination, 1)
-    return "still_dead" if outcome.state == "dead" else "processed"
+    return "still_dead" if recorded.state == "dead" else "processed"

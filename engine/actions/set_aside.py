@@ -10,6 +10,7 @@ from engine.model.errors import ErasedError, IntegrityError, LabRelayError
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Trace
 from engine.model.tested_results import corrects
+from engine.store.operations import dismissal
 
 OPEN = ("waiting", "sending")
 
@@ -41,7 +42,7 @@ async def set_aside_delivery(
         return {**answer(1, None, {}), **told}
     await acts.let_attempts_end(message)
     acts.look_again(chosen.channel, chosen.destination, 0)  # gives back what waits in memory
-    done = await acts.journal.set_aside(chosen.id, correction=correction, actor=actor, reason=reason)
+    done = await acts.journal.run(dismissal.set_aside, chosen.id, correction=correction, actor=actor, reason=reason)
     acts.look_again(chosen.channel, chosen.destination, 0)
     if not done:
         raise LabRelayError(

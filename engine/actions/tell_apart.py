@@ -9,8 +9,8 @@ from engine.actions.control import RefusedError
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.errors import IntegrityError
-from engine.processing.process import judge, routed_by
-from engine.store.operations import number_bearers
+from engine.processing.process import process, routed_by
+from engine.store.operations import number_bearers, record_outcome
 from engine.store.operations.settling import moved_orders
 
 ANSWERS = ("same", "other", *moved_orders.ANSWERS)
@@ -89,7 +89,7 @@ def _asked(acts: Acts, message: int) -> tuple[list[int], bool]:
 
 
 async def _tell_apart(acts: Acts, message: int, same: bool) -> dict[str, int]:
-    waiting, others = await acts.journal.tell_apart(message, same=same)
+    waiting, others = await acts.journal.run(number_bearers.answer, message, same=same)
     acts.journal.others.update(others)
     return await _process_all(acts, waiting)
 
@@ -110,16 +110,14 @@ async def _process_held(acts: Acts, message: int, moved: str) -> str:
     channel = acts.channels().get(stored.channel)
     if channel is None:
         return "skipped"  # its channel is not configured any more
-    verdict = await asyncio.to_thread(judge, stored, channel)
-    routed = [routed_by(route, document) for document, route in verdict.documents]
-    outcome = await acts.journal.map_done(
-        stored.id, channel=stored.channel, routes=routed, **verdict.noted(), again=True, moved=moved
-    )
-    if outcome.already:
+    outcome = await asyncio.to_thread(process, stored, channel)
+    routed = [routed_by(route, document) for document, route in outcome.documents]
+    recorded = await acts.journal.run(record_outcome.record, stored.id, outcome, routed, again=True, moved=moved)
+    if recorded.already:
         return "skipped"
-    if outcome.state == "mapped":
+    if recorded.state == "mapped":
         for destination in {name for document in routed for name in document.destinations}:
             acts.look_again(stored.channel, destination, 1)
-    if outcome.state == "dead":
+    if recorded.state == "dead":
         return "still_dead"
-    return "held" if outcome.held else "processed"
+    return "held" if recorded.held else "processed"

@@ -13,6 +13,7 @@ from engine.model.message import Stored
 from engine.model.records import DeadLetter
 from engine.processing.process import ChannelRoutes
 from engine.store.journal import Journal
+from engine.store.operations import audit
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -60,7 +61,7 @@ class Acts:
     async def give_up(self, acts: Iterable[int]) -> None:
         """Note the end of acts that a crash cut short. Nobody knows how far they came: a person must repeat them."""
         for act in acts:
-            await self.journal.act_done(act, {"interrupted": True})
+            await self.journal.run(audit.end, act, {"interrupted": True})
             logger.warning("an act was cut short by the last stop; give its command again", extra={"act": act})
 
     async def stop(self) -> None:
@@ -82,7 +83,9 @@ class Acts:
     ) -> dict[str, Any]:
         if dry_run or not count:
             return answer(count, None, {})
-        act = await self.journal.act(actor, verb, {"selection": selection.to_json(), "count": count, **more})
+        act = await self.journal.run(
+            audit.begin, actor, verb, {"selection": selection.to_json(), "count": count, **more}
+        )
         task = asyncio.create_task(self._finish(act, work))
         self._running.add(task)
         task.add_done_callback(lambda ended: self._ended(act, ended))
@@ -118,7 +121,7 @@ class Acts:
 
     async def _finish(self, act: int, work: Callable[[], Any]) -> dict[str, int]:
         outcome: dict[str, int] = await work()
-        await self.journal.act_done(act, outcome)
+        await self.journal.run(audit.end, act, outcome)
         return outcome
 
 

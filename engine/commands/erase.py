@@ -20,6 +20,7 @@ from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import LockedError, StoreError
 from engine.model.units import duration_text, size_words
+from engine.store.operations import append
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -259,9 +260,11 @@ def _assemble(journal: "Journal", site: "Site") -> None:
     from engine.runtime.build import build_site, reassemble
 
     built = build_site(site, identity_key=journal.vault.identity_key, clock=SystemClock()).channels
-    made = journal.assemble_frames_alone(
+    made = journal.run_alone(
+        append.assemble,
         lambda channel, frames, at_us: reassemble(built.get(channel), channel, frames, at_us),
         repeat_window_s=min((one.settings.repeat_window_s for one in built.values()), default=86_400.0),
+        before=journal.first_session,
     )
     were = "was" if len(made) == 1 else "were"
     say(f"{plural(len(made), 'message')} {were} put together of what the last stop cut short")

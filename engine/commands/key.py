@@ -344,14 +344,16 @@ def _ask(session: Session, args: dict[str, Any]) -> dict[str, Any]:
     try:
         return session.call("key", args, timeout=ROTATE_TIMEOUT_S)
     except UnreachableError:
+        from engine.store.lifecycle import key_rotation
+        from engine.store.operations import audit
 
         async def work(acts: Any, actor: str) -> dict[str, Any]:
             if args["step"] == "rotate":
                 return await rotate_key(acts.journal, session.data, actor=actor, discard_old=args["discard_old"])
             if args["step"] == "confirm":
-                await acts.journal.confirm_sheet(actor=actor)
+                await acts.journal.run(key_rotation.confirm_sheet, actor=actor)
             else:
-                await acts.journal.act_note(actor, KEY_ACTS[args["step"]], {"key": args["key"]})
+                await acts.journal.run(audit.note, actor, KEY_ACTS[args["step"]], {"key": args["key"]})
             return {}
 
         return without_daemon(session, work)

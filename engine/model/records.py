@@ -99,7 +99,7 @@ class Routed:
 
 
 @value(kw_only=True)
-class MapOutcome:
+class Recorded:
     """What became of a message.
 
     Attributes:

@@ -25,8 +25,8 @@ from engine.model.errors import ContentError, LabRelayError
 from engine.model.message import Delivery, Stored
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
-from engine.model.records import MapOutcome
-from engine.processing.process import ChannelRoutes, Verdict
+from engine.model.records import Recorded
+from engine.processing.process import ChannelRoutes, Processed
 
 STAGES = ("raw", "parsed", "mapped", "delivery")
 QUEUED = 256  # events of one follower
@@ -138,12 +138,12 @@ class Taps:
             if "parsed" in tap.stages:
                 tap.put(_Event(partial(self._parsed, stored=stored, at_us=at_us), size))
 
-    def mapped(self, stored: Stored, verdict: Verdict, outcome: MapOutcome) -> None:
+    def mapped(self, stored: Stored, outcome: Processed, recorded: Recorded) -> None:
         """What became of a message is durable."""
         for tap in self._open:
             if tap.channel == stored.channel and "mapped" in tap.stages:
-                size = sum(len(document.body) for document, _ in verdict.documents)
-                make = partial(_mapped, stored=stored, verdict=verdict, outcome=outcome, at_us=self._clock.now_us())
+                size = sum(len(document.body) for document, _ in outcome.documents)
+                make = partial(_mapped, stored=stored, outcome=outcome, recorded=recorded, at_us=self._clock.now_us())
                 tap.put(_Event(make, size))
 
     def ended(self, delivery: Delivery, reason: ReasonCode | None) -> None:
@@ -231,18 +231,18 @@ def _raw(tap: Tap, *, stored: Stored, at_us: int) -> Line:
     }
 
 
-def _mapped(tap: Tap, *, stored: Stored, verdict: Verdict, outcome: MapOutcome, at_us: int) -> Line:
+def _mapped(tap: Tap, *, stored: Stored, outcome: Processed, recorded: Recorded, at_us: int) -> Line:
     line = {
         **_head("mapped", stored.channel, stored.id, at_us),
-        "state": outcome.state,
-        "reason": outcome.reason.value if outcome.reason is not None else "",
-        "mapping": verdict.mapping,
-        "documents": len(verdict.documents),
-        "destinations": sorted({name for _, route in verdict.documents for name in route.to}),
-        "held": len(outcome.held),
-        "issues": [issue.code for issue in verdict.issues],
+        "state": recorded.state,
+        "reason": recorded.reason.value if recorded.reason is not None else "",
+        "mapping": outcome.mapping,
+        "documents": len(outcome.documents),
+        "destinations": sorted({name for _, route in outcome.documents for name in route.to}),
+        "held": len(recorded.held),
+        "issues": [issue.code for issue in outcome.issues],
     }
     if tap.unmask:
-        bodies = [unpack(document.body) if document.packed else document.body for document, _ in verdict.documents]
+        bodies = [unpack(document.body) if document.packed else document.body for document, _ in outcome.documents]
         line["bodies"] = [body[:SHOWN_BYTES].decode("utf-8", "backslashreplace") for body in bodies]
     return line

@@ -10,22 +10,26 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.delivery.lane import Lane
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import Clock
 from engine.model.errors import IntegrityError, StoreError
-from engine.model.message import ControlRun, Issue, Reagent, Stored, Unmapped
+from engine.model.message import Stored
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import MapOutcome, Routed
-from engine.model.search_keys import Number
+from engine.model.records import Recorded, Routed
 from engine.model.values import value
-from engine.processing.process import ChannelRoutes, Judge, LocalJudge, Outcome, Verdict, routed_by
+from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, routed_by
 from engine.receiving.outcomes import Outcomes
+from engine.store.operations import poison_message, record_outcome
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -34,7 +38,7 @@ MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are 
 READ_AT_ONCE = 64
 COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
 COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is looked at
-ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are judged aside, before no further message is looked at
+ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are processed aside, before no further message is looked at
 STORE_RETRY_S = 1.0
 # What the database says of a statement, however often it is tried; its other errors are those of a disk or a lock.
 _OF_A_STATEMENT = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
@@ -50,36 +54,11 @@ class IntakeCounts:
     reagents: Counter[str] = field(default_factory=Counter)
 
 
-class Store(Protocol):
-    """What intake needs of the journal."""
-
-    def map_done(
-        self,
-        stored_id: int,
-        *,
-        channel: str,
-        routes: Sequence[Routed],
-        state: Outcome,
-        reason: ReasonCode | None,
-        detail: str,
-        mapping: str,
-        issues: Sequence[Issue],
-        unmapped: Sequence[Unmapped],
-        reagents: Sequence[Reagent],
-        controls: Sequence[ControlRun],
-        numbers: Sequence[Number],
-        after: int,
-        rejected_before: int,
-    ) -> "asyncio.Future[MapOutcome]": ...
-    def unprocessed(self, after: int, limit: int) -> list[Stored]: ...
-    def note_suspect(self, message_id: int) -> "asyncio.Future[None]": ...
-
-
 class Aside(Protocol):
-    """Where large messages are judged, so that no other waits for them (`engine.runtime.worker.large`)."""
+    """Where large messages are processed, so that no other waits for them (`engine.runtime.worker.large`)."""
 
     def takes(self, stored: Stored) -> bool: ...
-    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None: ...
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None: ...
     def forget(self) -> None: ...
 
 
@@ -98,32 +77,32 @@ class Intake:
 
     def __init__(
         self,
-        store: Store,
+        journal: "Journal",
         *,
         clock: Clock,
-        judge: Judge | None = None,
+        processor: Processor | None = None,
         outcomes: Outcomes | None = None,
-        mapped: Callable[[Stored, Verdict, MapOutcome], None] | None = None,
+        mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
         warily: bool = False,
         aside: Aside | None = None,
     ) -> None:
         """
         Args:
-            outcomes: hears of every verdict.
+            outcomes: hears of every outcome.
             mapped: hears of every outcome that became durable.
-            aside: judges large messages; without it they are judged like all.
+            aside: processes large messages; without it they are processed like all.
             warily: the last process was killed, perhaps by the processing of a message
             (`engine.store.operations.poison_message`).
         """
-        self._store = store
+        self._journal = journal
         self._warily = warily
         self._is_careful = False
         self._outcomes = outcomes
         self._mapped = mapped
         self._clock = clock
-        self._judge: Judge = judge or LocalJudge()
+        self._processor: Processor = processor or LocalProcessor()
         self._aside = aside
-        # Channel -> its large message that is judged aside, and those of its messages that wait for that.
+        # Channel -> its large message that is processed aside, and those of its messages that wait for that.
         self._behind: dict[str, deque[Stored]] = {}
         self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
         self._queue: deque[Stored] = deque()
@@ -148,7 +127,7 @@ class Intake:
     def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
         """Take over channels and destinations, at start and at a reload; between two messages, never within one.
 
-        What was asked and not answered is judged anew, so that every message has one configuration. Messages that
+        What was asked and not answered is processed anew, so that every message has one configuration. Messages that
         waited for their channel to be configured again are read back.
         """
         self._recall()
@@ -172,14 +151,14 @@ class Intake:
             self._wake.set()
 
     def _recall(self) -> None:
-        """Have what was asked and not answered judged anew, in its order."""
+        """Have what was asked and not answered processed anew, in its order."""
         back = sorted([*self._asked, *self._forget_aside()], key=lambda stored: stored.id)
-        self._judge.forget()
+        self._processor.forget()
         self._asked.clear()
         self._queue.extendleft(reversed(back))
 
     def _forget_aside(self) -> list[Stored]:
-        """What is judged aside, and what waits behind it, as if it had not been taken."""
+        """What is processed aside, and what waits behind it, as if it had not been taken."""
         if self._aside is not None:
             self._aside.forget()
         back = [stored for waiting in self._behind.values() for stored in waiting]
@@ -216,7 +195,7 @@ class Intake:
         if self._warily:
             self._warily = False
             try:
-                self._is_careful = True  # what is judged elsewhere would not be the one under suspicion
+                self._is_careful = True  # what is processed elsewhere would not be the one under suspicion
                 await self._run_warily(heartbeat)
             finally:
                 self._is_careful = False
@@ -225,7 +204,7 @@ class Intake:
             heartbeat()
             if not self._queue and not self._caught_up and not self._resting and self._read_back():
                 continue
-            if not self._queue or self._held or not self._judge.has_room() or self._is_busy():
+            if not self._queue or self._held or not self._processor.has_room() or self._is_busy():
                 self._wake.clear()
                 try:
                     async with asyncio.timeout(5.0):
@@ -235,7 +214,7 @@ class Intake:
                 continue
             self._take(self._queue.popleft())
             done += 1
-            if done >= self._judge.burst:
+            if done >= self._processor.burst:
                 done = 0
                 await asyncio.sleep(0)
 
@@ -253,7 +232,7 @@ class Intake:
             if not noted and first.channel in self._channels:
                 noted = True
                 with suppress(StoreError):
-                    await self._store.note_suspect(first.id)
+                    await self._journal.run(poison_message.note, first.id)
                 continue  # much may have changed meanwhile
             self._take(self._queue.popleft())
             while self._committing:
@@ -272,7 +251,7 @@ class Intake:
         )
 
     def _take(self, stored: Stored) -> None:
-        """Have one message judged."""
+        """Have one message processed."""
         self._last_id = max(self._last_id, stored.id)
         channel = self._channels.get(stored.channel)
         if channel is None:
@@ -288,30 +267,30 @@ class Intake:
             self._behind[stored.channel] = deque([stored])
             self._aside_bytes += len(stored.payload)
             self._bytes -= len(stored.payload)  # others have their room in memory meanwhile
-            self._aside.ask(stored, channel, lambda verdict: self._judged_aside(stored, verdict))
+            self._aside.ask(stored, channel, lambda outcome: self._processed_aside(stored, outcome))
             return
         self._asked.append(stored)
-        self._judge.ask(stored, channel, lambda verdict: self._judged(stored, verdict))
+        self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome))
 
-    def _judged_aside(self, stored: Stored, verdict: Verdict) -> None:
+    def _processed_aside(self, stored: Stored, outcome: Processed) -> None:
         """The verdict on a large message: its channel goes on with those that have waited for it."""
         waiting = self._behind.pop(stored.channel)
         self._aside_bytes -= len(waiting.popleft().payload)
         self._behind_bytes -= sum(len(one.payload) for one in waiting)
         self._queue.extendleft(reversed(waiting))
-        self._outcome(replace(stored, payload=b""), verdict)  # which is of no use any more, and large
+        self._outcome(replace(stored, payload=b""), outcome)  # which is of no use any more, and large
 
-    def _judged(self, stored: Stored, verdict: Verdict) -> None:
+    def _processed(self, stored: Stored, outcome: Processed) -> None:
         """The verdict on the oldest message that was asked for."""
         self._asked.popleft()
         self._bytes -= len(stored.payload)
-        self._outcome(stored, verdict)
+        self._outcome(stored, outcome)
 
-    def _outcome(self, stored: Stored, verdict: Verdict) -> None:
-        """Store what became of a message. Where that cannot be stored it is judged again, in order."""
+    def _outcome(self, stored: Stored, outcome: Processed) -> None:
+        """Store what became of a message. Where that cannot be stored it is processed again, in order."""
         self._wake.set()
         try:
-            self._commit(stored, verdict)
+            self._commit(stored, outcome)
         except StoreError as error:
             if not error.fatal:  # else the process is about to stop
                 logger.error("cannot store an outcome, will try again", extra={"journal_id": stored.id})
@@ -322,7 +301,7 @@ class Intake:
 
     def _read_back(self) -> bool:
         """Refill the queue from the store; False when nothing is left there."""
-        batch = self._store.unprocessed(self._last_id, READ_AT_ONCE)
+        batch = self._journal.unprocessed(self._last_id, READ_AT_ONCE)
         if not batch:  # and not merely fewer than asked for: large messages, and damaged ones, make short batches
             self._caught_up = True
             return False
@@ -331,7 +310,7 @@ class Intake:
         self._bytes += sum(len(stored.payload) for stored in batch)
         return True
 
-    def _commit(self, stored: Stored, verdict: Verdict, *, in_turn: bool = True) -> None:
+    def _commit(self, stored: Stored, outcome: Processed, *, in_turn: bool = True) -> None:
         """Hand an outcome to the store.
 
         Args:
@@ -340,7 +319,7 @@ class Intake:
         routed: list[Routed] = []
         places: list[_Place] = []
         try:
-            for document, route in verdict.documents:
+            for document, route in outcome.documents:
                 claimed = []
                 for name in route.to:
                     worker = self._workers[name]
@@ -349,11 +328,11 @@ class Intake:
                     places.append(place)
                     claimed.append(place.reserved)
                 routed.append(routed_by(route, document, claimed=tuple(claimed)))
-            future = self._store.map_done(
+            future = self._journal.run(
+                record_outcome.record,
                 stored.id,
-                channel=stored.channel,
-                routes=routed,
-                **verdict.noted(),
+                outcome,
+                routed,
                 after=self._before.get(stored.channel, 0) if in_turn else 0,
                 rejected_before=stored.rejected_before,
             )
@@ -361,19 +340,19 @@ class Intake:
             self._give_back(places)
             raise
         self._before[stored.channel] = max(stored.id, self._before.get(stored.channel, 0))
-        size = sum(len(document.body) for document, _ in verdict.documents)
+        size = sum(len(document.body) for document, _ in outcome.documents)
         self._committing += 1
         self._committing_bytes += size
         self._all_committed.clear()
-        future.add_done_callback(lambda done: self._committed(stored, verdict, places, size, done))
+        future.add_done_callback(lambda done: self._committed(stored, outcome, places, size, done))
 
     def _committed(
         self,
         stored: Stored,
-        verdict: Verdict,
+        outcome: Processed,
         places: "list[_Place]",
         size: int,
-        done: "asyncio.Future[MapOutcome]",
+        done: "asyncio.Future[Recorded]",
     ) -> None:
         busy = self._is_busy()
         self._committing -= 1
@@ -387,23 +366,23 @@ class Intake:
         error = done.exception()
         if error is not None:
             self._give_back(places)
-            self._not_committed(stored, verdict, error)
+            self._not_committed(stored, outcome, error)
             return
-        outcome = done.result()
-        if not outcome.already:
-            self._count(stored.channel, outcome, len(verdict.unmapped))
-            self.counts.reagents[stored.channel] += len(verdict.reagents)
+        recorded = done.result()
+        if not recorded.already:
+            self._count(stored.channel, recorded, len(outcome.unmapped))
+            self.counts.reagents[stored.channel] += len(outcome.reagents)
             if self._outcomes is not None:
-                deliveries = len(outcome.deliveries) + outcome.waiting
-                self._outcomes.processed(stored.id, deliveries, dead=outcome.state == "dead")
+                deliveries = len(recorded.deliveries) + recorded.waiting
+                self._outcomes.processed(stored.id, deliveries, dead=recorded.state == "dead")
             if self._mapped is not None:
-                self._mapped(stored, verdict, outcome)
-        if outcome.already or outcome.state != "mapped":
+                self._mapped(stored, outcome, recorded)
+        if recorded.already or recorded.state != "mapped":
             self._give_back(places)
             return
-        claimed = iter(outcome.deliveries)
+        claimed = iter(recorded.deliveries)
         for number, place in enumerate(places):
-            if number in outcome.held:
+            if number in recorded.held:
                 if place.reserved:
                     place.worker.give_back(place.lane, place.size)
             elif place.reserved:
@@ -411,20 +390,20 @@ class Intake:
             else:
                 place.worker.left_in_store(place.lane)
 
-    def _not_committed(self, stored: Stored, verdict: Verdict, error: BaseException) -> None:
+    def _not_committed(self, stored: Stored, outcome: Processed, error: BaseException) -> None:
         if isinstance(error, StoreError) and not _is_lasting(error):
             if not error.fatal:
-                # The row still has no verdict, and the store lets no newer one of its channel have one before it:
+                # The row still has no outcome, and the store lets no newer one of its channel have one before it:
                 # read it again from there.
                 self._start_over(stored.id)
             return
         logger.error(
             "an outcome cannot be written", extra={"channel": stored.channel, "journal_id": stored.id}, exc_info=error
         )
-        if verdict.reason is ReasonCode.MAPPING_FAULT:
+        if outcome.reason is ReasonCode.MAPPING_FAULT:
             return  # not even that: it waits, stored, for the next start
         try:  # P2 and P7: a fault of ours is a dead letter, and the next message is not affected
-            self._commit(stored, Verdict("dead", ReasonCode.MAPPING_FAULT, type(error).__name__), in_turn=False)
+            self._commit(stored, Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__), in_turn=False)
         except StoreError:
             self._start_over(stored.id)
 
@@ -438,7 +417,7 @@ class Intake:
     def _go_back(self, stored_id: int) -> None:
         # What is aside, or waits for that, may be older.
         oldest = min([stored_id, *(one.id for one in (*self._forget_aside(), *self._queue, *self._asked))])
-        self._judge.forget()
+        self._processor.forget()
         self._queue.clear()
         self._asked.clear()
         self._before.clear()
@@ -459,12 +438,12 @@ class Intake:
             if place.reserved:
                 place.worker.give_back(place.lane, place.size)
 
-    def _count(self, channel: str, outcome: MapOutcome, unmapped: int) -> None:
+    def _count(self, channel: str, recorded: Recorded, unmapped: int) -> None:
         counts = self.counts
-        repeat = outcome.reason is ReasonCode.REPEAT
-        counts.ended[channel, "repeat" if repeat else outcome.state] += 1
-        if outcome.state == "dead" and outcome.reason is not None:
-            counts.dead[channel, outcome.reason.value] += 1
+        repeat = recorded.reason is ReasonCode.REPEAT
+        counts.ended[channel, "repeat" if repeat else recorded.state] += 1
+        if recorded.state == "dead" and recorded.reason is not None:
+            counts.dead[channel, recorded.reason.value] += 1
         if unmapped:
             counts.unmapped[channel] += unmapped
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypedDict
+from typing import Protocol
 
 from engine.mapping.hold_rules.rules import Holding
 from engine.mapping.shipped import refusal
@@ -23,22 +23,20 @@ from engine.model.message import (
     Stored,
     Unmapped,
 )
+from engine.model.outcome import Outcome
 from engine.model.ports import Format
 from engine.model.quality_controls import controls_in
 from engine.model.reagents import reagents_in
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
-from engine.model.values import value
 from engine.processing.formats import MEDIA_TYPES
 
 logger = logging.getLogger("labrelay." + __name__)
 
-YIELD_AFTER = 4  # messages judged here before sockets get their turn: about half a millisecond
+YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 HASH_PIECE = 2047
 HASHED_IN_PIECES = 64 * 1024
-
-Outcome = Literal["mapped", "filtered", "dead"]
 
 
 class Program(Protocol):
@@ -99,60 +97,19 @@ class ChannelRoutes:
         return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
 
 
-@value()
-class Verdict:
-    """What is to become of one message; the result of the pure part."""
-
-    state: Outcome
-    reason: ReasonCode | None = None
-    detail: str = ""
-    mapping: str = ""
-    documents: tuple[tuple[Document, Route], ...] = ()
-    issues: tuple[Issue, ...] = ()
-    unmapped: tuple[Unmapped, ...] = ()
-    reagents: tuple[Reagent, ...] = ()
-    controls: tuple[ControlRun, ...] = ()
-    numbers: tuple[Number, ...] = ()
-
-    def noted(self) -> "Noted":
-        """What a journal's `map_done` gets of it as it is; ``documents`` go there by their routes."""
-        return Noted(
-            state=self.state,
-            reason=self.reason,
-            detail=self.detail,
-            mapping=self.mapping,
-            issues=self.issues,
-            unmapped=self.unmapped,
-            reagents=self.reagents,
-            controls=self.controls,
-            numbers=self.numbers,
-        )
+Processed = Outcome[Route]
 
 
-class Noted(TypedDict):
-    """The keywords of `map_done` that say what a verdict says."""
-
-    state: Outcome
-    reason: ReasonCode | None
-    detail: str
-    mapping: str
-    issues: tuple[Issue, ...]
-    unmapped: tuple[Unmapped, ...]
-    reagents: tuple[Reagent, ...]
-    controls: tuple[ControlRun, ...]
-    numbers: tuple[Number, ...]
-
-
-def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
-    """Parse, route and map one message. Pure: the same message and configuration give the same verdict."""
+def process(stored: Stored, channel: ChannelRoutes) -> Processed:
+    """Parse, route and map one message. Pure: the same message and configuration give the same outcome."""
     if stored.repeat_of is not None:
-        return Verdict("filtered", ReasonCode.REPEAT)
+        return Outcome("filtered", ReasonCode.REPEAT)
     if stored.filtered is not None:
-        return Verdict("filtered", stored.filtered)
+        return Outcome("filtered", stored.filtered)
     header = channel.message_format.header(stored.payload)
     numbers = own_number(header.control_id)
     if header.problem:
-        return Verdict("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
+        return Outcome("dead", ReasonCode.UNREADABLE, header.problem, numbers=numbers)
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
@@ -161,13 +118,13 @@ def judge(stored: Stored, channel: ChannelRoutes) -> Verdict:
         return _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
-        return Verdict("dead", error.reason, detail, reagents=reagents, numbers=numbers)
+        return Outcome("dead", error.reason, detail, reagents=reagents, numbers=numbers)
     except Exception as error:
         # P2 and P7: a fault of ours is a dead letter with its place, and the next message is not affected.
         logger.exception(
             "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
         )
-        return Verdict("dead", ReasonCode.MAPPING_FAULT, type(error).__name__, numbers=numbers)
+        return Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__, numbers=numbers)
 
 
 def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
@@ -198,7 +155,7 @@ def _route(
     channel: ChannelRoutes,
     reagents: tuple[Reagent, ...],
     numbers: tuple[Number, ...],
-) -> Verdict:
+) -> Processed:
     documents: list[tuple[Document, Route]] = []
     issues: list[Issue] = list(parsed.warnings)
     unmapped: list[Unmapped] = []
@@ -237,9 +194,9 @@ def _route(
             ]
     mapping = ",".join(names)
     if not taken:
-        return Verdict("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
+        return Outcome("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
     if not documents:
-        return Verdict(
+        return Outcome(
             "filtered",
             filtered or ReasonCode.FILTERED,
             mapping=mapping,
@@ -249,7 +206,7 @@ def _route(
             controls=controls,
             numbers=numbers,
         )
-    return Verdict(
+    return Outcome(
         "mapped",
         mapping=mapping,
         documents=tuple(documents),
@@ -305,8 +262,8 @@ def context_of(stored: Stored, base: MapContext) -> MapContext:
     )
 
 
-class Judge(Protocol):
-    """Where messages are judged: in this process (`LocalJudge`), or in another one (`engine.runtime.worker`).
+class Processor(Protocol):
+    """Where messages are processed: in this process (`LocalProcessor`), or in another one (`engine.runtime.worker`).
 
     Attributes:
         burst: how many messages it may be asked for in one turn of the loop.
@@ -318,23 +275,23 @@ class Judge(Protocol):
     def has_room(self) -> bool:
         """Whether it takes one more message now; where it does not, an answer or `forget` makes room."""
 
-    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
-        """Judge a message. ``answer`` is called once, in the order of asking: at once, or later on the event loop."""
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
+        """Process a message. ``answer`` is called once, in the order of asking: at once, or later on the event loop."""
 
     def forget(self) -> None:
         """Answer nothing of what was asked so far."""
 
 
-class LocalJudge:
-    """Judges at once."""
+class LocalProcessor:
+    """Processes at once."""
 
     burst = YIELD_AFTER
 
     def has_room(self) -> bool:
         return True
 
-    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
-        answer(judge(stored, channel))
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
+        answer(process(stored, channel))
 
     def forget(self) -> None:
         """Nothing waits here."""

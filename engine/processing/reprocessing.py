@@ -12,7 +12,7 @@ the dead letter's place.
     withdrawn     nothing would be sent now of what was delivered once; what is at a destination stays there
     dead          today's mapping makes a dead letter of it
     unsettled     deliveries wait, are held, or are dead letters that this would not help: these come first
-    undelivered   the message itself has no verdict, is dead, incomplete or dismissed: `labrelay dlq` is for these
+    undelivered   the message itself has no outcome yet, is dead, incomplete or dismissed: `labrelay dlq` is for these
     damaged       it cannot be opened any more
     gone          its time in the journal has passed since it was chosen
 """
@@ -30,11 +30,11 @@ from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreE
 from engine.model.message import Report
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Routed, Trace
-from engine.processing.process import ChannelRoutes, Verdict, judge, routed_by
+from engine.processing.process import ChannelRoutes, Processed, process, routed_by
 from engine.store.queries import Reader
 from engine.succession.kinds import under
 
-Outcome = Literal[
+FindingState = Literal[
     "unchanged", "changed", "superseded", "withdrawn", "dead", "unsettled", "undelivered", "damaged", "gone"
 ]
 
@@ -56,7 +56,7 @@ class Compared:
         after: the new document; None where none is made any more.
     """
 
-    outcome: Outcome
+    outcome: FindingState
     destinations: tuple[str, ...]
     before: int | None
     after: bytes | None
@@ -75,10 +75,10 @@ class Finding:
     """
 
     message_id: int
-    outcome: Outcome
+    outcome: FindingState
     reason: str = ""
     changes: tuple[Change, ...] = ()
-    verdict: Verdict | None = None
+    processed: Processed | None = None
     send: tuple[Routed, ...] = ()
     same_reports: bool = False
     compared: tuple[Compared, ...] = ()
@@ -99,8 +99,8 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
             return Finding(message_id, "undelivered")
         if any(delivery.state in OPEN and not _is_refused(delivery) for delivery in trace.deliveries):
             return Finding(message_id, "unsettled")
-        verdict = judge(reader.stored(message_id), channel)
-        return _compare(reader, trace, verdict)
+        processed = process(reader.stored(message_id), channel)
+        return _compare(reader, trace, processed)
     except ErasedError:
         return Finding(message_id, "gone")
     except IntegrityError:
@@ -111,16 +111,16 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
         raise
 
 
-def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
+def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
     message_id = trace.message.id
     refused = _newest(trace, _is_refused)
     delivered = _newest(trace, _is_delivered)
     before = {**delivered, **refused}
-    if verdict.state != "mapped":
-        reason = verdict.reason.value if verdict.reason is not None else ""
+    if processed.state != "mapped":
+        reason = processed.reason.value if processed.reason is not None else ""
         if refused:
             return Finding(message_id, "unsettled", reason)
-        if verdict.state == "dead":
+        if processed.state == "dead":
             return Finding(message_id, "dead", reason, compared=_made_no_more("dead", delivered))
         if not delivered:
             return Finding(message_id, "unchanged")
@@ -130,7 +130,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
     send: list[Routed] = []
     made: set[tuple[str, int]] = set()
     superseded = False
-    for ordinal, (document, route) in enumerate(verdict.documents, start=1):
+    for ordinal, (document, route) in enumerate(processed.documents, start=1):
         body = under(document.body, document.media_type, route.form, trace.facts.get(ordinal))
         if body is None:  # what was an echo stays one
             made |= {(destination, ordinal) for destination in route.to}
@@ -139,7 +139,7 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
         wanted: list[str] = []
         compared: dict[int | None, list[Change]] = {None: [Change("added", DOCUMENT)]}
         told: set[int | None] = set()  # the same document may have gone to several destinations: told once
-        differ: dict[tuple[Outcome, int | None], list[str]] = {}
+        differ: dict[tuple[FindingState, int | None], list[str]] = {}
         for destination in _may_go_to(trace, route.to, ordinal):
             made.add((destination, ordinal))
             old = before.get((destination, ordinal))
@@ -168,12 +168,12 @@ def _compare(reader: Reader, trace: Trace, verdict: Verdict) -> Finding:
     if any(routed.destinations for routed in send):
         known = frozenset[Report]().union(*(reader.reports(old) for old in set(before.values())))
         same = known.issuperset(report for routed in send for report in routed.document.reports)
-        return Finding(message_id, "changed", "", tuple(changes), verdict, tuple(send), same, tuple(differing))
-    outcome: Outcome = "superseded" if superseded else "withdrawn" if gone else "unchanged"
+        return Finding(message_id, "changed", "", tuple(changes), processed, tuple(send), same, tuple(differing))
+    outcome: FindingState = "superseded" if superseded else "withdrawn" if gone else "unchanged"
     return Finding(message_id, outcome, compared=tuple(differing))
 
 
-def _made_no_more(outcome: Outcome, delivered: dict[tuple[str, int], int]) -> tuple[Compared, ...]:
+def _made_no_more(outcome: FindingState, delivered: dict[tuple[str, int], int]) -> tuple[Compared, ...]:
     """The delivered documents in whose place none is made now."""
     places: dict[int, list[str]] = {}
     for (destination, _), document in delivered.items():

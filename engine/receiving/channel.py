@@ -13,7 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from engine.config.receive_memory import SMALL_BYTES, ReceiveMemory
 from engine.model import overlong
@@ -23,11 +23,15 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, Session
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
-from engine.receiving.channel_parts import Answer, Awaiting, ChannelCounts, ChannelSettings, Connection, Store, Unread
+from engine.receiving.channel_parts import Answer, Awaiting, ChannelCounts, ChannelSettings, Connection, Unread
 from engine.receiving.link_words import stranger_words
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, Unkept
+from engine.store.operations import append
 from engine.store.operations.line_trace import LineRecord, LineTrace
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -49,7 +53,7 @@ class Channel:
         new_link: Callable[[], Link],
         message_format: Format,
         answer: Answer | None,
-        store: Store,
+        journal: "Journal",
         stored: Callable[[Stored], None],
         clock: Clock,
         outcomes: Awaiting | None = None,
@@ -65,7 +69,7 @@ class Channel:
         self._new_link = new_link
         self._format = message_format
         self._answer = answer
-        self._store = store
+        self._journal = journal
         self._stored = stored
         self._clock = clock
         self._memory = memory if memory is not None else ReceiveMemory()
@@ -167,7 +171,7 @@ class Channel:
         """All that the sender was to hear is written; where it could not hear it any more, it will send again."""
         answered, connection.unanswered = connection.unanswered, []
         if not connection.line.gone() or await cast(EndedStream, connection.stream).took():
-            self._store.answered(self.settings.name, answered)
+            self._journal.answered(self.settings.name, answered)
 
     def _refused(self, connection: Connection) -> None:
         """The sender hears that it has to send again what is kept already."""
@@ -214,7 +218,7 @@ class Channel:
             record = trace.at_rest(self.settings.name)
         if record is not None:
             self.last_line = record
-            self._store.keep_line(record)
+            self._journal.keep_line(record)
 
     # -- whole messages (MLLP) ---------------------------------------------------------------------------------
 
@@ -261,7 +265,7 @@ class Channel:
     def _append(
         self, connection: Connection, received: Received, awaited: "list[asyncio.Future[bool]]"
     ) -> "asyncio.Future[BaseException | None]":
-        future = self._store.append(received, repeat_window_s=self.settings.repeat_window_s)
+        future = self._journal.run(append.store_message, received, repeat_window_s=self.settings.repeat_window_s)
         if self._outcomes is None:
             return self._kept(future, partial(self._note_kept, connection))
         return self._kept(future, lambda stored: self._note_awaited(connection, stored, awaited))
@@ -326,21 +330,27 @@ class Channel:
 
     async def _take_frame(self, connection: Connection, frame: Frame) -> bool:
         if connection.session is None:
-            connection.session = self._store.new_session()
+            connection.session = self._journal.new_session()
         now_us = self._clock.now_us()
         name = self.settings.name
         try:
             if frame.completes:
                 messages = [self._received(connection, text) for text in frame.completes]
-                future = self._store.append_frame_completing(
-                    name, connection.session, frame.raw, now_us, messages, self.settings.repeat_window_s
+                future = self._journal.run(
+                    append.store_completing_frame,
+                    name,
+                    connection.session,
+                    frame.raw,
+                    now_us,
+                    messages,
+                    repeat_window_s=self.settings.repeat_window_s,
                 )
                 _raise(await self._kept(future, partial(self._note_all, connection)))
                 connection.last_message = connection.last_byte
             elif frame.durable:
                 # Nothing follows from its being durable but its ACK, so its own future is waited for: a wait that is
                 # cut off takes that future with it, and leaves the frame in the journal.
-                await self._store.append_frame(name, connection.session, frame.raw, now_us)
+                await self._journal.run(append.store_frame, name, connection.session, frame.raw, now_us)
                 if self.counts.store_fault is not None:
                     self._stores_again()
         except StoreError as error:
@@ -359,13 +369,18 @@ class Channel:
         window_s = self.settings.repeat_window_s
         kept = partial(self._note_kept, connection)
         for text in end.completes:
-            whole = partial(self._store.append, self._received(connection, text), repeat_window_s=window_s)
+            whole = partial(
+                self._journal.run, append.store_message, self._received(connection, text), repeat_window_s=window_s
+            )
             await self._insist(connection, len(text), partial(whole, session=session), kept)
         if end.too_large:
             await self._take_overlong(connection, end.incomplete, session)
         elif end.incomplete:
             torn = partial(
-                self._store.append_incomplete, self._received(connection, end.incomplete), ReasonCode.INCOMPLETE
+                self._journal.run,
+                append.store_incomplete,
+                self._received(connection, end.incomplete),
+                ReasonCode.INCOMPLETE,
             )
             await self._insist(connection, len(end.incomplete), partial(torn, session=session))
 
@@ -374,7 +389,7 @@ class Channel:
         limit = self.settings.max_message
         head = whole[: overlong.KEPT_BYTES]
         received = await overlong.beginning(self._received(connection, head), whole, limit)
-        torn = partial(self._store.append_incomplete, received, ReasonCode.TOO_LARGE, session=session)
+        torn = partial(self._journal.run, append.store_incomplete, received, ReasonCode.TOO_LARGE, session=session)
         await self._insist(connection, len(head), torn)
         if self._answer is not None and not self._format.header(head).problem:
             refused = overlong.refusal(limit)
@@ -387,10 +402,10 @@ class Channel:
         self,
         connection: Connection,
         size: int,
-        append: "Callable[[], asyncio.Future[Stored]]",
+        begin: "Callable[[], asyncio.Future[Stored]]",
         hand_on: Callable[[Stored], None] = lambda stored: None,
     ) -> None:
-        if not await self.unkept.insist(Evidence(size, append, hand_on), partial(self._store_fault, connection)):
+        if not await self.unkept.insist(Evidence(size, begin, hand_on), partial(self._store_fault, connection)):
             # A peer that leaves messages half-way while nothing can be kept must not fill the memory. What was
             # acknowledged of them stands in the journal, frame by frame.
             self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)

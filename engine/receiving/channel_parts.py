@@ -8,33 +8,9 @@ from functools import partial
 from typing import Protocol
 
 from engine.model.link_events import Line
-from engine.model.message import Received, Stored
 from engine.model.ports import Link, Stream
-from engine.model.reasons import ReasonCode
 from engine.store.core.unanswered import host_of
-from engine.store.operations.line_trace import LineRecord, LineTrace
-
-
-class Store(Protocol):
-    """What a channel needs of the journal."""
-
-    def append(self, received: Received, *, repeat_window_s: float, session: int = 0) -> "asyncio.Future[Stored]": ...
-    def append_frame(self, channel: str, session: int, raw: bytes, received_us: int) -> "asyncio.Future[int]": ...
-    def append_frame_completing(
-        self,
-        channel: str,
-        session: int,
-        raw: bytes,
-        received_us: int,
-        messages: Sequence[Received],
-        repeat_window_s: float,
-    ) -> "asyncio.Future[list[Stored]]": ...
-    def append_incomplete(
-        self, received: Received, reason: ReasonCode, *, session: int | None = None
-    ) -> "asyncio.Future[Stored]": ...
-    def new_session(self) -> int: ...
-    def answered(self, channel: str, message_ids: Sequence[int]) -> None: ...
-    def keep_line(self, record: LineRecord) -> None: ...
+from engine.store.operations.line_trace import LineTrace
 
 
 class Answer(Protocol):

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from engine.config.receive_memory import ReceiveMemory
 from engine.model.clock import Clock
@@ -25,9 +25,13 @@ from engine.model.message import Received, Stored
 from engine.model.ports import Format, Hearing, Stream, TeeLink
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
-from engine.receiving.channel_parts import ChannelSettings, Connection, Store
+from engine.receiving.channel_parts import ChannelSettings, Connection
 from engine.receiving.unstored import STORE_RETRY_S
 from engine.store.core.unanswered import host_of
+from engine.store.operations import append
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -111,7 +115,7 @@ class TeeChannel(Channel):
         *,
         new_listener: Callable[[], TeeLink],
         message_format: Format,
-        store: Store,
+        journal: "Journal",
         stored: Callable[[Stored], None],
         clock: Clock,
         memory: ReceiveMemory | None = None,
@@ -121,7 +125,7 @@ class TeeChannel(Channel):
             new_link=_Mute,
             message_format=message_format,
             answer=None,
-            store=store,
+            journal=journal,
             stored=stored,
             clock=clock,
             memory=memory,
@@ -261,10 +265,12 @@ class TeeChannel(Channel):
     async def _keep(self, line: _Line, heard: Heard, received: Received) -> bool:
         """Try until it is kept; False where there will be no more tries."""
         if heard.whole:
-            append = partial(self._store.append, received, repeat_window_s=self.settings.repeat_window_s)
+            attempt = partial(
+                self._journal.run, append.store_message, received, repeat_window_s=self.settings.repeat_window_s
+            )
         else:
-            append = partial(self._store.append_incomplete, received, ReasonCode.INCOMPLETE)
-        while (error := await self._try(append, partial(self._kept_one, heard))) is not None:
+            attempt = partial(self._journal.run, append.store_incomplete, received, ReasonCode.INCOMPLETE)
+        while (error := await self._try(attempt, partial(self._kept_one, heard))) is not None:
             self._store_fault(line.connection, error)
             if error.fatal or self.unkept.stopping:
                 return False
@@ -272,10 +278,10 @@ class TeeChannel(Channel):
         return True
 
     async def _try(
-        self, append: "Callable[[], asyncio.Future[Stored]]", hand_on: Callable[[Stored], None]
+        self, attempt: "Callable[[], asyncio.Future[Stored]]", hand_on: Callable[[Stored], None]
     ) -> StoreError | None:
         try:
-            error = await self._kept(append(), hand_on)
+            error = await self._kept(attempt(), hand_on)
         except StoreError as refused:
             return refused
         if error is not None and not isinstance(error, StoreError):

@@ -55,10 +55,12 @@ from engine.runtime.supervisor import Supervisor
 from engine.runtime.watchdog import Notifier, watch
 from engine.runtime.worker.large import LargeMessages
 from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerProcess
+from engine.store import journal
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
+from engine.store.operations import append, audit
 from engine.store.queries.warm_up import WarmUp
 
 if TYPE_CHECKING:
@@ -170,7 +172,7 @@ class App:
         self.intake = Intake(
             self.journal,
             clock=self.clock,
-            judge=self.worker.judge if self.worker else None,
+            processor=self.worker.processor if self.worker else None,
             outcomes=self.outcomes,
             mapped=self.taps.mapped,
             warily=recovery.killed and self.worker is None,
@@ -273,7 +275,7 @@ class App:
     async def _write_head(self) -> None:
         with contextlib.suppress(StoreError, TimeoutError):  # said elsewhere; and nothing waits for a disk that hangs
             async with asyncio.timeout(HEAD_WITHIN_S):
-                last_id, head = await self.journal.head()
+                last_id, head = await self.journal.run(journal.head)
             own = self.journal.journal_id.hex()[:8]
             logger.info(HEAD_WORDS, extra={"journal_id": last_id, "head": head, "detail": own})
 
@@ -492,9 +494,11 @@ class App:
 
     async def _assemble(self, built: BuiltSite) -> None:
         """Make messages of committed frames that the last run had no time to put together."""
-        made = await self.journal.assemble_frames(
+        made = await self.journal.run(
+            append.assemble,
             lambda channel, frames, at_us: reassemble(built.channels.get(channel), channel, frames, at_us),
             repeat_window_s=min((c.settings.repeat_window_s for c in built.channels.values()), default=86_400.0),
+            before=self.journal.first_session,
         )
         logger.info("frames of the last run assembled", extra={"count": len(made)})
 
@@ -565,7 +569,7 @@ class App:
                     built.settings,
                     new_listener=built.new_listener,
                     message_format=built.message_format,
-                    store=self.journal,
+                    journal=self.journal,
                     stored=self._stored,
                     clock=self.clock,
                     memory=self.memory,
@@ -576,7 +580,7 @@ class App:
             new_link=built.new_link,
             message_format=built.message_format,
             answer=built.answer,
-            store=self.journal,
+            journal=self.journal,
             stored=self._stored,
             clock=self.clock,
             outcomes=self.outcomes,
@@ -661,7 +665,7 @@ class App:
             "the clock of this machine was moved: times before and after cannot be compared",
             extra={"duration_s": round(seconds, 1)},
         )
-        await self.journal.act_note("labrelay", "clock-moved", {"seconds": round(seconds, 1)})
+        await self.journal.run(audit.note, "labrelay", "clock-moved", {"seconds": round(seconds, 1)})
 
     def _store_failed(self, error: StoreError) -> None:
         """A commit or sync failed for good."""

@@ -22,6 +22,7 @@ from engine.monitoring.snapshot.store import BackupSnapshot
 from engine.runtime.low_priority import run_gently
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
+from engine.store.operations import audit
 from engine.store.recovery.backups import copying, outlook, pieces, standing
 from engine.store.recovery.backups.outlook import OVERDUE
 from engine.store.recovery.backups.shelf import Copy, Shelf, read_copy
@@ -309,7 +310,8 @@ class BackupKeeper:
         await asyncio.to_thread(shelf.tidy, config.keep)
         logger.info("backup made and verified", extra={"count": made.manifest.last_id})
         await self._journal.verified_to(made.manifest.last_id)
-        await self._journal.act_note(
+        await self._journal.run(
+            audit.note,
             "labrelay",
             "backup",
             {"copy": made.name, "last": made.manifest.last_id, "seconds": round(time.monotonic() - began, 1)},
@@ -331,8 +333,8 @@ class BackupKeeper:
             return
         self._looked = False
         said = await asyncio.to_thread(self._shelf(config).drill)
-        await self._journal.act_note(
-            "labrelay", "drill", {name: said.get(name) for name in ("copy", "rows", "seconds")}
+        await self._journal.run(
+            audit.note, "labrelay", "drill", {name: said.get(name) for name in ("copy", "rows", "seconds")}
         )
 
     async def _command(self, *arguments: str) -> None:

@@ -44,6 +44,8 @@ from engine.runtime.control_requests import (
     TellApart,
     read,
 )
+from engine.store.lifecycle import key_rotation
+from engine.store.operations import audit
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -69,7 +71,7 @@ async def _status(site: Running, request: Request, asked: Nothing) -> Result:
 async def _reload(site: Running, request: Request, asked: Nothing) -> Result:
     before = site.app.built.site.hash
     loaded = await site.app.reload()
-    await site.app.journal.act_note(request.actor, "reload", {"from": before, "to": loaded.hash})
+    await site.app.journal.run(audit.note, request.actor, "reload", {"from": before, "to": loaded.hash})
     return {"config_hash": loaded.hash, "changed": loaded.hash != before, "warnings": list(loaded.warnings)}
 
 
@@ -189,9 +191,9 @@ async def _key(site: Running, request: Request, asked: Key) -> Result:
         data = site.app.built.site.config.data
         return await rotate_key(site.app.journal, data, actor=request.actor, discard_old=asked.discard_old)
     if asked.step == "confirm":
-        await site.app.journal.confirm_sheet(actor=request.actor)
+        await site.app.journal.run(key_rotation.confirm_sheet, actor=request.actor)
     else:
-        await site.app.journal.act_note(request.actor, KEY_ACTS[asked.step], {"key": asked.key})
+        await site.app.journal.run(audit.note, request.actor, KEY_ACTS[asked.step], {"key": asked.key})
     return {}
 
 
@@ -264,7 +266,9 @@ async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], N
             async for line in lines:
                 yield line
         return
-    act = await app.journal.act(request.actor, "unmask", {"export": {"tap": asked.channel, "stages": asked.stages}})
+    act = await app.journal.run(
+        audit.begin, request.actor, "unmask", {"export": {"tap": asked.channel, "stages": asked.stages}}
+    )
     shown: set[int] = set()
     try:
         async with aclosing(app.taps.follow(asked.channel, asked.stages, unmask=True)) as lines:
@@ -273,7 +277,7 @@ async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], N
                     shown = {min(shown | {line["message"]}), max(shown | {line["message"]})}
                 yield line
     finally:
-        await app.journal.act_done(act, {"first": min(shown, default=None), "last": max(shown, default=None)})
+        await app.journal.run(audit.end, act, {"first": min(shown, default=None), "last": max(shown, default=None)})
 
 
 C = TypeVar("C")

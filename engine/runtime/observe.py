@@ -42,6 +42,7 @@ from engine.runtime.link_view import LinkViews, tee_snapshot
 from engine.runtime.sources import ChannelSource
 from engine.store.core.growth import Growth
 from engine.store.core.vault import KEY_NAME
+from engine.store.lifecycle import key_rotation
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -283,7 +284,8 @@ class Observer:
     def _key_notes(self) -> list[str]:
         """What a person has to do about the key; a day after it was made, so that set-up comes first."""
         try:
-            facts = self._app.journal.key_facts()
+            with self._app.journal.snapshot() as execute:
+                facts = key_rotation.facts(execute)
         except StoreError:
             return []  # said elsewhere
         if facts.sheet_us or self._app.clock.now_us() - facts.made_us < SHEET_AFTER_US:

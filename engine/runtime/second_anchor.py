@@ -11,6 +11,7 @@ import logging
 from engine.config.load import Site
 from engine.model.errors import StoreError
 from engine.runtime import other_history
+from engine.store import journal as journal_ops
 from engine.store.core.anchor import Anchor
 from engine.store.journal import Journal
 
@@ -57,7 +58,7 @@ class SecondAnchor:
         async with self._lock:
             if self._journal.last_id == self._written:
                 return
-            last_id, chain = await self._journal.head()
+            last_id, chain = await self._journal.run(journal_ops.head)
             try:
                 await asyncio.to_thread(self._write, last_id, bytes.fromhex(chain))
             except (OSError, StoreError) as error:

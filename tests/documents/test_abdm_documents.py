@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine.mapping.shipped import SHIPPED
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.explanations import assert_whole
 from tests.support.fhir_check import check_bundle, faults, resources
@@ -28,7 +28,7 @@ OLD_GUIDE = {"abdm_guide": "2.0.1"}
 Json = dict[str, Any]
 
 
-def verdict(payload: bytes, *without: str, **settings: Any) -> Verdict:
+def verdict(payload: bytes, *without: str, **settings: Any) -> Processed:
     given = {name: value for name, value in (SETTINGS | settings).items() if name not in without}
     return verdict_of(payload, "hl7v2", given, mapping="abdm-report")[0]
 

@@ -20,7 +20,7 @@ from engine.config.pack import find_pack
 from engine.mapping.json_text import as_text
 from engine.model.message import Document
 from engine.model.reasons import ReasonCode
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 from engine.succession.statements import OWN_SYSTEM
 from tests.documents.test_corpus_mapping import SETTINGS
 from tests.support.corpus import CORPUS, corpus_files, needs_corpus, payloads
@@ -37,7 +37,7 @@ Json = dict[str, Any]
 Result = tuple[str, str, str, str, tuple[str, ...], str]
 
 
-def both(payload: bytes, message_format: str, settings: Json, **more: Any) -> tuple[Verdict, Verdict]:
+def both(payload: bytes, message_format: str, settings: Json, **more: Any) -> tuple[Processed, Processed]:
     """One message as FHIR and as HL7, without a code table: tables convert for FHIR only."""
     given = {name: value for name, value in settings.items() if name != "tables"}
     return tuple(  # type: ignore[return-value]  # two of them
@@ -46,7 +46,7 @@ def both(payload: bytes, message_format: str, settings: Json, **more: Any) -> tu
 
 
 @cache
-def of_sample(name: str) -> list[tuple[Verdict, Verdict]]:
+def of_sample(name: str) -> list[tuple[Processed, Processed]]:
     path = SAMPLES / name
     channel = yaml.safe_load((path.parent / "settings.yaml").read_text(encoding="utf-8"))
     if "analyzer" in channel:
@@ -57,7 +57,7 @@ def of_sample(name: str) -> list[tuple[Verdict, Verdict]]:
 
 
 @cache
-def of_capture(name: str) -> list[tuple[Verdict, Verdict]]:
+def of_capture(name: str) -> list[tuple[Processed, Processed]]:
     file = next(file for file in corpus_files() if file.name == name)
     return [both(payload, "astm", SETTINGS.get(name, {})) for payload in payloads(file)]
 
@@ -173,7 +173,7 @@ def _repeated(one: Json, number: str) -> Iterator[str]:
 # -- the same ------------------------------------------------------------------------------------------------------
 
 
-def compare(fhir: Verdict, written: Verdict) -> None:
+def compare(fhir: Processed, written: Processed) -> None:
     bundle = as_text(fhir.documents[0][0].body) if fhir.documents else {"entry": ()}
     if fhir.documents and not fhir_results(bundle):  # patients without results: nothing for an ORU
         assert written.reason is ReasonCode.FILTERED

@@ -21,7 +21,7 @@ from engine.mapping.shipped import mapping_for
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
 from engine.model.reasons import ReasonCode
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.shipped import MAPPINGS, verdict_of
@@ -129,10 +129,10 @@ DEVIATIONS: dict[str, dict[str, tuple[int, str]]] = {
 
 
 @dataclass
-class Outcome:
+class Mapping:
     """What one file gave, message by message."""
 
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[Processed] = field(default_factory=list)
     mapped: list[Mapped] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
@@ -149,9 +149,9 @@ class Outcome:
 
 
 @cache
-def outcome_of(name: str) -> Outcome:
+def outcome_of(name: str) -> Mapping:
     file = next(file for file in FILES if file.name == name)
-    outcome = Outcome()
+    outcome = Mapping()
     for payload in payloads(file):
         verdict, mapped = verdict_of(payload, file.format, SETTINGS.get(file.name, {}))
         outcome.verdicts.append(verdict)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.model.message import Mapped
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 from tests.documents.test_corpus_mapping import SETTINGS
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.expected import UPDATE, outcome_text
@@ -65,7 +65,7 @@ CORPUS: dict[str, tuple[int, ...]] = {
 FILES: dict[str, CorpusFile] = {f"{file.folder}/{file.name}": file for file in corpus_files()}
 
 
-def _mapped(payload: bytes, message_format: str, given: dict[str, Any]) -> tuple[Verdict, Mapped | None]:
+def _mapped(payload: bytes, message_format: str, given: dict[str, Any]) -> tuple[Processed, Mapped | None]:
     mapping = mapping_of(payload, message_format)
     return verdict_of(
         payload,
@@ -76,7 +76,7 @@ def _mapped(payload: bytes, message_format: str, given: dict[str, Any]) -> tuple
     )
 
 
-def _compare(expected: Path, verdict: Verdict, mapped: Mapped | None) -> None:
+def _compare(expected: Path, verdict: Processed, mapped: Mapped | None) -> None:
     found = outcome_text(verdict, mapped)
     if UPDATE:
         expected.write_text(found, encoding="utf-8")

@@ -21,7 +21,7 @@ from engine.mapping.testing import Runner, read_tests
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Stored
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Route, Verdict, judge
+from engine.processing.process import ChannelRoutes, Processed, Route, process
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.fhir_check import check_bundle, faults, resources
 from tests.support.mapping_texts import Workshop, apply
@@ -132,7 +132,7 @@ def test_every_message_of_the_corpus_maps_by_name(file: CorpusFile, ids: str) ->
         assert _bodies(traced) == _bodies(verdict)
 
 
-def _bodies(verdict: Verdict) -> list[bytes]:
+def _bodies(verdict: Processed) -> list[bytes]:
     return [document.body for document, _ in verdict.documents]
 
 
@@ -183,7 +183,7 @@ def message(kind: str, number: int = 1) -> bytes:
     return (HEAD.format(kind, number) + BODIES.get(kind, PID)).encode()
 
 
-def judged(payload: bytes) -> Verdict:
+def judged(payload: bytes) -> Processed:
     """What a channel says that has a route for each of the mappings, and filters bills."""
     module: Any = registry.load(registry.FORMATS, "hl7v2")
     routes = tuple(
@@ -204,7 +204,7 @@ def judged(payload: bytes) -> Verdict:
             channel="his", key=KEY, timezone="Asia/Kolkata", specimen_ids="unique", patient_numbers="lasting"
         ),
     )
-    return judge(Stored(id=1, channel="his", seq=1, payload=payload, received_us=RECEIVED_US), channel)
+    return process(Stored(id=1, channel="his", seq=1, payload=payload, received_us=RECEIVED_US), channel)
 
 
 @pytest.mark.parametrize("kind", BODIES)

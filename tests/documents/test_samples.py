@@ -15,7 +15,7 @@ import yaml
 from engine.config.pack import find_pack
 from engine.model.message import Mapped
 from engine.model.reasons import ReasonCode
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 from tests.support.expected import UPDATE, outcome_text
 from tests.support.fhir_check import check_bundle, resources
 from tests.support.shipped import verdict_of
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 @cache
-def run(name: str, specimen_ids: str = "restart") -> tuple[Verdict, Mapped | None]:
+def run(name: str, specimen_ids: str = "restart") -> tuple[Processed, Mapped | None]:
     """A sample as its folder's channel would map it; ``name`` is the path below samples."""
     path = SAMPLES / name
     channel = yaml.safe_load((path.parent / "settings.yaml").read_text(encoding="utf-8"))

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import SystemClock
+from engine.model.outcome import Outcome
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal
+from engine.store.operations import append, record_outcome
 from engine.store.recovery.backups import checking, copying, pieces, restoring
 from engine.store.recovery.backups.shelf import Copy, Shelf, copies, read_copy
 from tests.faults.harness.trial import Trial
@@ -48,10 +50,14 @@ async def test_a_site_is_restored_from_copies_and_pieces_made_under_load(tmp_pat
             number += 1
             payload = b"MSH|%d|%d|" % (sender, number) + trial.chance.randbytes(1500)
             began = time.perf_counter()
-            stored = await journal.append(received(payload, control_id=f"{sender}-{number}"), repeat_window_s=86_400.0)
+            stored = await journal.run(
+                append.store_message, received(payload, control_id=f"{sender}-{number}"), repeat_window_s=86_400.0
+            )
             slowest = max(slowest, time.perf_counter() - began)
             acknowledged[stored.id] = payload
-            outcome = await journal.map_done(stored.id, routes=[routed(payload, claimed=True)], state="mapped")
+            outcome = await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(payload, claimed=True)]
+            )
             if number % 3:
                 await journal.settle(outcome.deliveries[0].id, delivered_us=stored.received_us)
             await asyncio.sleep(0.002)

@@ -14,6 +14,7 @@ from engine.devtools.bench.messages import oru
 from engine.model.clock import SystemClock
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
+from engine.store.operations import append, poison_message
 from engine.store.operations.poison_message import DETAIL, GIVE_UP_AFTER
 from tests.support.journals import WINDOW_S, received, running
 from tests.support.live import Server
@@ -24,17 +25,17 @@ DEADLY = b"DEADLY"
 # The real daemon, but for a mapping that takes the process with it.
 DAEMON = f"""
 import os, signal, sys
-from engine.processing import process as judging
+from engine.processing import process as processing
 from engine.__main__ import run
 
-real = judging.judge
+real = processing.process
 
-def judge(stored, channel):
+def process(stored, channel):
     if {DEADLY!r} in stored.payload:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(stored, channel)
 
-judging.judge = judge
+processing.process = process
 sys.exit(run(["--site", sys.argv[1], "run", "--log", "json"]))
 """
 
@@ -74,7 +75,8 @@ async def stored_by_a_killed_process(data: Path, payloads: list[bytes]) -> list[
     journal.recover()
     journal.start(asyncio.get_running_loop())
     made = [
-        (await journal.append(received(payload, channel="c0"), repeat_window_s=WINDOW_S)).id for payload in payloads
+        (await journal.run(append.store_message, received(payload, channel="c0"), repeat_window_s=WINDOW_S)).id
+        for payload in payloads
     ]
     journal._recovered = False  # so that stopping says nothing of having stopped in order
     await journal.stop()
@@ -133,7 +135,7 @@ async def test_only_starts_after_kills_count(tmp_path: Path, killed: bool) -> No
         journal = Journal.open(tmp_path, clock=SystemClock())
         assert journal.recover().given_up == 0
         journal.start(asyncio.get_running_loop())
-        await journal.note_suspect(ids[0])
+        await journal.run(poison_message.note, ids[0])
         if killed:
             journal._recovered = False
         await journal.stop()
@@ -150,7 +152,7 @@ async def test_where_a_worker_judges_no_message_is_given_up(tmp_path: Path) -> N
         journal = Journal.open(tmp_path, clock=SystemClock())
         assert journal.recover(judges=False).given_up == 0
         journal.start(asyncio.get_running_loop())
-        await journal.note_suspect(only)
+        await journal.run(poison_message.note, only)
         journal._recovered = False
         await journal.stop()
     journal = Journal.open(tmp_path, clock=SystemClock())

@@ -17,6 +17,7 @@ from engine.store.core import reserve
 from engine.store.core.reserve import RESERVE_NAME, Reserve
 from engine.store.core.writer import NoRoomError
 from engine.store.journal import Journal
+from engine.store.operations import append, audit, dismissal
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial
@@ -100,9 +101,9 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
                 )
                 assert ran.code == ExitCode.OK, ran.err
             for _ in range(30):  # each is an entry of the audit trail
-                await app.journal.act_note("ann", "unmask", {"message": 1})
+                await app.journal.run(audit.note, "ann", "unmask", {"message": 1})
             with pytest.raises(NoRoomError):
-                await app.journal.append(received(b"x"), repeat_window_s=WINDOW_S)
+                await app.journal.run(append.store_message, received(b"x"), repeat_window_s=WINDOW_S)
             assert [len(analyzer.acked) for analyzer in analyzers] == held
             disk.free()
             await until(lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 60.0)
@@ -123,7 +124,7 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     journal = Journal.open(disk.path, clock=SystemClock(), reserve=True)
     journal.recover()
     journal.start(asyncio.get_running_loop())
-    await journal.append(received(b"first"), repeat_window_s=WINDOW_S)
+    await journal.run(append.store_message, received(b"first"), repeat_window_s=WINDOW_S)
     await until(lambda: size(disk) == KEPT)
     await journal.stop()
     for _ in range(KEPT // MiB):
@@ -137,8 +138,8 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     journal.start(asyncio.get_running_loop())
     assert journal.full
     with pytest.raises(NoRoomError):
-        await journal.append(received(b"second"), repeat_window_s=WINDOW_S)
-    await journal.dismiss(messages=[1], actor="ann", reason="seen")
+        await journal.run(append.store_message, received(b"second"), repeat_window_s=WINDOW_S)
+    await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="seen")
     (alarm,) = journal.alarms
     assert "what still is free there is kept for what people do" in alarm
     disk.fill()  # what was given back is gone as well
@@ -146,10 +147,10 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     assert "is used up, too: pauses and decisions may fail" in alarm
     with pytest.raises(StoreError, match="SQLITE_FULL"):
         for _ in range(1000):
-            await journal.act_note("ann", "unmask", {"message": 1})
+            await journal.run(audit.note, "ann", "unmask", {"message": 1})
     disk.free()
     await until(lambda: not journal.full)
-    assert (await journal.append(received(b"second"), repeat_window_s=WINDOW_S)).id
+    assert (await journal.run(append.store_message, received(b"second"), repeat_window_s=WINDOW_S)).id
     await journal.stop()
 
 
@@ -199,6 +200,6 @@ async def test_a_command_that_opens_the_journal_for_one_act_keeps_none(disk: Sma
     journal = Journal.open(disk.path, clock=SystemClock())
     journal.recover()
     journal.start(asyncio.get_running_loop())
-    await journal.append(received(b"first"), repeat_window_s=WINDOW_S)
+    await journal.run(append.store_message, received(b"first"), repeat_window_s=WINDOW_S)
     await journal.stop()
     assert size(disk) == 0

@@ -207,7 +207,7 @@ async def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(tm
         ending.push_async_callback(daemon.end)
         async with sending(daemon.port_of, ledger) as analyzers:
             for _ in trial.rounds(quick=1, long=2, unit="loops that hung"):
-                daemon.dies_at = ("judge", "hangs", "5")
+                daemon.dies_at = ("process", "hangs", "5")
                 await daemon.start()
                 silent_s = await manager.silence()
                 assert daemon.code is None, "it ended by itself"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.outcome import Outcome
+from engine.store.operations import record_outcome
 from tests.faults.harness.catalogue import FAULTS, ROOT, exists
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import Judgement, judge
@@ -33,7 +35,7 @@ async def delivered(data: Path) -> Ledger:
         (control,) = await store(journal, b"a control")
         ledger.note_sent("chem", b"a control")
         ledger.note_acked("chem", b"a control")
-        await journal.map_done(control.id, state="filtered")
+        await journal.run(record_outcome.record, control.id, Outcome("filtered"))
     return ledger
 
 
@@ -113,7 +115,7 @@ async def test_the_same_bytes_delivered_as_two_messages_are_an_unflagged_repeat(
     change(tmp_path, "DELETE FROM repeat")  # what a fault of the memory of repeats would come to
     async with running(tmp_path) as journal:
         (again,) = await store(journal, b"one")
-        outcome = await journal.map_done(again.id, routes=[routed(b"one", claimed=True)], state="mapped")
+        outcome = await journal.run(record_outcome.record, again.id, Outcome("mapped"), [routed(b"one", claimed=True)])
         for delivery in outcome.deliveries:
             ledger.note_taken("fhir", delivery.key)
             await journal.settle(delivery.id, delivered_us=1)

@@ -20,6 +20,7 @@ from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
+from engine.store.operations import audit
 from tests.faults.harness.trial import Trial
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
@@ -95,7 +96,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def fill() -> None:
         async with running(data) as journal:
             await queue(journal, *(os.urandom(size) for size in [10, 300, 1500, 9000] * 6), to=("a", "b"))
-            await journal.act_note("ann", "unmask", {"message": 1})
+            await journal.run(audit.note, "ann", "unmask", {"message": 1})
 
     asyncio.run(fill())
     return data

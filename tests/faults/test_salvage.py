@@ -17,6 +17,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.errors import DamagedError, IntegrityError, LockedError, StoreError
 from engine.model.message import Report
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME
@@ -25,6 +26,8 @@ from engine.store.core.lock import SiteLock
 from engine.store.core.loss import LossError
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
+from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome
+from engine.store.operations.outbox import decisions
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences
@@ -44,11 +47,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             await queue(journal, *(os.urandom(size) for size in [10, 300, 1500, 9000, 30_000] * 6), to=("a", "b"))
             session = journal.new_session()
             for n in range(5):
-                await journal.append_frame("line", session, b"%dH" % n, 1)
-            await journal.append_incomplete(received(b"H|half", channel="line"), ReasonCode.INCOMPLETE)
+                await journal.run(append.store_frame, "line", session, b"%dH" % n, 1)
+            await journal.run(append.store_incomplete, received(b"H|half", channel="line"), ReasonCode.INCOMPLETE)
             for delivery in await journal.claim("chem", "a", 10):
                 await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
-            await journal.act_note("ann", "unmask", {"message": 1})
+            await journal.run(audit.note, "ann", "unmask", {"message": 1})
 
     asyncio.run(fill())
     return data
@@ -302,10 +305,10 @@ def test_what_a_person_has_rejected_or_dismissed_is_not_sent_although_its_rows_a
         async with running(data) as journal:
             rejected, dismissed, _ = await queue(journal, b"1", b"2", b"3")
             (one, two, _) = await journal.claim("chem", "fhir", 3)
-            await journal.hold([one.id], cause=ReasonCode.HELD_BY_RULE)
-            await journal.reject([one.id], actor="ann", reason="clotted")
+            await journal.run(decisions.hold, [one.id], cause=ReasonCode.HELD_BY_RULE)
+            await journal.run(hold_queue.reject, [one.id], actor="ann", reason="clotted")
             await journal.bury(two.id, reason=ReasonCode.REFUSED, detail="422")
-            await journal.dismiss(deliveries=[two.id], actor="ann", reason="entered by hand")
+            await journal.run(dismissal.dismiss, deliveries=[two.id], actor="ann", reason="entered by hand")
             assert (rejected, dismissed) == (1, 2)
 
     asyncio.run(fill())
@@ -326,7 +329,7 @@ def test_an_older_result_that_is_processed_again_does_not_undo_the_newer_one(tmp
         async with running(data) as journal:
             for one in await store(journal, b"older", b"newer"):
                 made = routed(one.payload, claimed=True, reports=report)
-                outcome = await journal.map_done(one.id, routes=[made], state="mapped")
+                outcome = await journal.run(record_outcome.record, one.id, Outcome("mapped"), [made])
                 await journal.settle(outcome.deliveries[0].id, delivered_us=1)
 
     asyncio.run(fill())
@@ -338,7 +341,7 @@ def test_an_older_result_that_is_processed_again_does_not_undo_the_newer_one(tmp
     async def again() -> None:
         async with running(tmp_path / "new") as journal:
             made = routed(b"older", claimed=True, reports=report)
-            (delivery,) = (await journal.map_done(1, routes=[made], state="mapped")).deliveries
+            (delivery,) = (await journal.run(record_outcome.record, 1, Outcome("mapped"), [made])).deliveries
             assert delivery.manual  # so that this is asked before it is sent
             assert await journal.overtaken_before_sent(delivery)
 
@@ -462,7 +465,7 @@ def test_the_new_journal_goes_on_where_the_old_one_was(whole: Path, tmp_path: Pa
 
     async def more() -> int:
         async with running(tmp_path / "new") as journal:
-            return (await journal.append(received(b"MSH|new"), repeat_window_s=1.0)).id
+            return (await journal.run(append.store_message, received(b"MSH|new"), repeat_window_s=1.0)).id
 
     assert asyncio.run(more()) > last + 1  # the act is the first
     assert verify.run(tmp_path / "new", deep=True) == []

@@ -19,6 +19,7 @@ from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME, SLOT_BYTES
 from engine.store.core.loss import LossError
 from engine.store.integrity import row_check, verify
+from engine.store.operations import append, audit
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
@@ -37,10 +38,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             await queue(journal, *(os.urandom(size) for size in [10, 300, 1500, 9000, 30_000] * 6), to=("a", "b"))
             session = journal.new_session()
             for n in range(5):
-                await journal.append_frame("line", session, b"%dH" % n, 1)
+                await journal.run(append.store_frame, "line", session, b"%dH" % n, 1)
             for delivery in await journal.claim("chem", "a", 10):
                 await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
-            await journal.act_note("ann", "unmask", {"message": 1})
+            await journal.run(audit.note, "ann", "unmask", {"message": 1})
 
     asyncio.run(fill())
     return data

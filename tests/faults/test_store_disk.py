@@ -13,8 +13,10 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
+from engine.model.outcome import Outcome
 from engine.store.integrity import verify
 from engine.store.journal import Journal
+from engine.store.operations import append, record_outcome
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.failing_disk import FULL, IOERR_FSYNC, IOERR_WRITE, FailingDisk, nth
 from tests.support.journals import WINDOW_S, opened, received, running, store
@@ -34,7 +36,7 @@ async def attempts(journal: Journal, *payloads: bytes) -> tuple[dict[int, bytes]
     refused = []
     for payload in payloads:
         try:
-            futures.append(journal.append(received(payload), repeat_window_s=WINDOW_S))
+            futures.append(journal.run(append.store_message, received(payload), repeat_window_s=WINDOW_S))
         except StoreError as error:
             refused.append(error)
     outcomes = await asyncio.gather(*futures, return_exceptions=True)
@@ -111,7 +113,7 @@ async def test_after_a_failed_sync_nothing_is_promised_and_nothing_tried_again(
     assert fatal[0].fatal
     calls = len(disk.calls)
     with pytest.raises(StoreError, match="the journal failed"):
-        journal.append(received(b"later"), repeat_window_s=WINDOW_S)
+        journal.run(append.store_message, received(b"later"), repeat_window_s=WINDOW_S)
     await journal.stop()
     assert len(disk.calls) == calls  # neither a write nor another sync: the process is to end as it is
     after = reopened(data, tmp_path / "after")
@@ -148,7 +150,7 @@ async def test_a_full_database_refuses_and_goes_on_once_there_is_room(tmp_path: 
         assert refused
         assert all(not error.fatal and "full" in str(error) for error in refused)
         # What ends work needs hardly any room and still gets through.
-        await journal.map_done(1, state="filtered")
+        await journal.run(record_outcome.record, 1, Outcome("filtered"))
         connection.execute("PRAGMA max_page_count = 1000000")
         more, none = await attempts(journal, *(os.urandom(9000) for _ in range(40)))
         assert (len(more), none) == (40, [])

@@ -10,6 +10,7 @@ import pytest
 from engine.store.integrity import verify
 from engine.store.journal import upkeep
 from engine.store.journal.upkeep import CHECKPOINT_BYTES
+from engine.store.operations import append
 from tests.faults.harness.trial import Trial
 from tests.support.journals import received, running, store
 from tests.support.waiting import until
@@ -49,7 +50,8 @@ async def test_without_readers_the_log_stays_small(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         for n in range(60):
             futures = [
-                journal.append(received(b"%d-%d" % (n, m) + os.urandom(8000)), repeat_window_s=1.0) for m in range(32)
+                journal.run(append.store_message, received(b"%d-%d" % (n, m) + os.urandom(8000)), repeat_window_s=1.0)
+                for m in range(32)
             ]
             for future in futures:
                 await future

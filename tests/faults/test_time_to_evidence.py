@@ -11,10 +11,12 @@ import pytest
 
 from engine.model.clock import SystemClock
 from engine.model.message import Document, Received
+from engine.model.outcome import Outcome
 from engine.model.packing import Packer
+from engine.model.records import Routed
 from engine.store.core.batch import Batch
 from engine.store.integrity import row_check, verify
-from engine.store.journal import Journal, Routed
+from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 from tests.faults.harness.trial import Trial
@@ -48,11 +50,8 @@ class Maker:
         stored = append.store_message(batch, received, repeat_window_s=86_400.0)
         document = Document(body=self._body, packed=self._packed)
         routed = Routed(document=document, destinations=("server",), claimed=(True,))
-        outcome = record_outcome.map_done(
-            batch, stored.id, routes=(routed,), state="mapped", reason=None, detail="", mapping="results@0123456789ab",
-            issues=(), unmapped=(),
-        )  # fmt: skip
-        attempts.settle(batch, outcome.deliveries[0].id, NOW_US + number)
+        recorded = record_outcome.record(batch, stored.id, Outcome("mapped", mapping="results@0123456789ab"), [routed])
+        attempts.settle(batch, recorded.deliveries[0].id, NOW_US + number)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import pytest
 from engine.processing.intake import MEMORY_MESSAGES
 from engine.runtime.app import App
 from engine.runtime.worker import process
-from engine.runtime.worker.judge import WINDOW_MESSAGES
+from engine.runtime.worker.processor import WINDOW_MESSAGES
 from engine.store.integrity.verify import run as verify
 from tests.support.command_line import labrelay
 from tests.support.live import Analyzer, Daemon, Mood, Server
@@ -211,7 +211,7 @@ async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_mem
 
         await until(enough, 60.0)
         assert server.arrived == {}
-        assert worker.judge.outstanding <= WINDOW_MESSAGES
+        assert worker.processor.outstanding <= WINDOW_MESSAGES
         assert most <= MEMORY_MESSAGES + 1
         for analyzer in analyzers:
             analyzer.stop()

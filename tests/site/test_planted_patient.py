@@ -39,13 +39,13 @@ PEOPLE = [re.compile(text.encode(), re.IGNORECASE) for text in PLANTED]
 
 # The daemon, with a fault of ours in the mapping of messages that say so: the worst that an exception can carry.
 FAULT = """
-from engine.processing import process as judging
-route = judging._route
+from engine.processing import process
+route = process._route
 def failing(stored, *rest):
     if b"BOOM" in stored.payload:
         raise ValueError(stored.payload.decode("latin-1"))
     return route(stored, *rest)
-judging._route = failing
+process._route = failing
 """
 DAEMON = f"{FAULT}\nfrom engine.__main__ import main\nmain()\n"
 # What a person does in an editor: looks at what lies where, and sends the right type.

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.model.clock import SystemClock
+from engine.model.outcome import Outcome
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
+from engine.store.operations import append, record_outcome
 from engine.store.recovery.backups import checking, copying, pieces, shelf, standing
 from tests.support.copies import complete
 from tests.support.journals import received, routed
@@ -62,7 +64,7 @@ async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
     journal.recover()
     journal.start(asyncio.get_running_loop())
     for _ in range(30):
-        stored = await journal.append(received(os.urandom(12_000)), repeat_window_s=60.0)
+        stored = await journal.run(append.store_message, received(os.urandom(12_000)), repeat_window_s=60.0)
         say(f"stored {stored.id}")
     copies = shelf.Shelf(folder, journal.journal_id)
     copies.open()
@@ -76,9 +78,9 @@ async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
     copy = complete(copies, making, journal, site)
     checking.run(copy)
     copies.tidy(1)
-    stored = await journal.append(received(b"one more"), repeat_window_s=60.0)
+    stored = await journal.run(append.store_message, received(b"one more"), repeat_window_s=60.0)
     say(f"stored {stored.id}")
-    await journal.map_done(stored.id, routes=[routed(b"one more")], state="mapped")
+    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(b"one more")])
     standing.write(copy, site / "var" / JOURNAL_NAME)
     say("made")
     await journal.stop()

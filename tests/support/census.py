@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.model.message import Mapped
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 
-Came = tuple[Verdict, Mapped | None]
+Came = tuple[Processed, Mapped | None]
 REACHED, TOLD, DEAD, TAKEN_OUT, NEITHER = "reached", "told", "dead", "taken out", "neither"
 
 

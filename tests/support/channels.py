@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from adapters.codecs.astm import link as astm_link
 from adapters.codecs.astm import records as astm_records
@@ -21,7 +21,7 @@ from engine.model.message import Received, Stored
 from engine.model.ports import Format, Link
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
-from engine.receiving.channel_parts import Awaiting, ChannelSettings, Store
+from engine.receiving.channel_parts import Awaiting, ChannelSettings
 from engine.store.operations.line_trace import LineRecord
 
 T = TypeVar("T")
@@ -101,7 +101,14 @@ class ScriptedStore:
     _ids: "count[int]" = field(default_factory=lambda: count(1))
     _sessions: "count[int]" = field(default_factory=lambda: count(1))
 
-    def append(self, received: Received, *, repeat_window_s: float, session: int = 0) -> "asyncio.Future[Stored]":
+    def run(self, function: Callable[..., object], *arguments: object, **more: object) -> "asyncio.Future[object]":
+        """As `Journal.run`, of the operations that append."""
+        found: asyncio.Future[object] = getattr(self, function.__name__)(*arguments, **more)
+        return found
+
+    def store_message(
+        self, received: Received, *, repeat_window_s: float, session: int = 0
+    ) -> "asyncio.Future[Stored]":
         def store() -> Stored:
             self.messages.append(received)
             self.sessions.append(session)
@@ -109,20 +116,21 @@ class ScriptedStore:
 
         return self._submit("stored", store)
 
-    def append_frame(self, channel: str, session: int, raw: bytes, received_us: int) -> "asyncio.Future[int]":
+    def store_frame(self, channel: str, session: int, raw: bytes, received_us: int) -> "asyncio.Future[int]":
         def store() -> int:
             self.frames.append((session, raw))
             return next(self._ids)
 
         return self._submit("frame", store)
 
-    def append_frame_completing(
+    def store_completing_frame(
         self,
         channel: str,
         session: int,
         raw: bytes,
         received_us: int,
         messages: Sequence[Received],
+        *,
         repeat_window_s: float,
     ) -> "asyncio.Future[list[Stored]]":
         def store() -> list[Stored]:
@@ -136,7 +144,7 @@ class ScriptedStore:
     def keep_line(self, record: LineRecord) -> None:
         self.lines.append(record)
 
-    def append_incomplete(
+    def store_incomplete(
         self, received: Received, reason: ReasonCode, *, session: int | None = None
     ) -> "asyncio.Future[Stored]":
         def store() -> Stored:
@@ -201,7 +209,7 @@ def astm_link_of(**options: object) -> Callable[[], Link]:
 
 
 def channel(
-    store: Store,
+    store: Any,
     *,
     stored: Callable[[Stored], None] = lambda stored: None,
     new_link: Callable[[], Link] = mllp_link,
@@ -227,7 +235,7 @@ def channel(
         new_link=new_link,
         message_format=message_format,
         answer=answer if hl7_spoken else None,
-        store=store,
+        journal=store,
         stored=stored,
         clock=clock or SystemClock(),
         outcomes=outcomes,

@@ -9,13 +9,13 @@ import re
 from typing import Any
 
 from engine.model.message import Mapped
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 
 UPDATE = bool(os.environ.get("LABRELAY_UPDATE_SAMPLES"))
 MARK = "\ue000"  # a private character: stands before the text of a number until it is written
 
 
-def outcome_text(verdict: Verdict, mapped: Mapped | None) -> str:
+def outcome_text(verdict: Processed, mapped: Mapped | None) -> str:
     """The Bundle, or the verdict with its counts where there is none.
 
     Without the Provenance, which names the hash of the mapping and would change with every comment in it.

@@ -44,8 +44,8 @@ STEPS = {
     "checkpoint": Step("engine.store.journal.upkeep", "StoreUpkeep._run_checkpoint"),
     "close": Step("engine.store.journal.upkeep", "StoreUpkeep.close"),
     # intake
-    "judge": Step("engine.processing.process", "judge"),
-    "map": Step("engine.store.operations.record_outcome", "map_done"),
+    "process": Step("engine.processing.process", "process"),
+    "map": Step("engine.store.operations.record_outcome", "record"),
     # delivery
     "claim": Step("engine.store.operations.outbox.claims", "claim"),
     "send": Step("adapters.destinations.http_out", "HttpOut.deliver"),

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from engine.model.clock import Clock, SystemClock
 from engine.model.message import Document, Issue, Received, Unmapped
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.store.journal import Journal, Routed
+from engine.model.records import Routed
+from engine.store.journal import Journal
+from engine.store.operations import append, record_outcome
 
 CANARY = "SHARMA"  # a patient's name; may be seen where a person unmasks, and nowhere else
 CHANNEL, DESTINATION = "haematology", "archive"
@@ -49,18 +52,17 @@ async def _fill(data: Path, clock: Clock, gaps: Sequence[Unmapped]) -> None:
         for number in range(1, 6)
     ]
     for one in received[:3]:
-        await journal.append(one, repeat_window_s=WINDOW_S)
-    await journal.append_incomplete(received[3], ReasonCode.INCOMPLETE)
-    await journal.append(received[4], repeat_window_s=WINDOW_S)
+        await journal.run(append.store_message, one, repeat_window_s=WINDOW_S)
+    await journal.run(append.store_incomplete, received[3], ReasonCode.INCOMPLETE)
+    await journal.run(append.store_message, received[4], repeat_window_s=WINDOW_S)
     for number in (DELIVERED, REFUSED, WAITING):
         body = f'{{"patient": "{CANARY}", "message": {number}}}'.encode()
         routed = Routed(document=Document(body=body), destinations=(DESTINATION,), claimed=(number != WAITING,))
-        outcome = await journal.map_done(
+        outcome = await journal.run(
+            record_outcome.record,
             number,
-            routes=[routed],
-            state="mapped",
-            mapping="results@0123456789ab",
-            unmapped=gaps if number == DELIVERED else (),
+            Outcome("mapped", mapping="results@0123456789ab", unmapped=gaps if number == DELIVERED else ()),
+            [routed],
         )
         if number == DELIVERED:
             await journal.settle(outcome.deliveries[0].id, delivered_us=clock.now_us())
@@ -72,5 +74,7 @@ async def _fill(data: Path, clock: Clock, gaps: Sequence[Unmapped]) -> None:
                 answer=f"{CANARY} unknown".encode(),
             )
     issue = Issue(code="UNMAPPED_CODE", text="no row", place="OBX[1]-3", rule="lab.yaml:31", severity="dead")
-    await journal.map_done(UNMAPPED, state="dead", reason=ReasonCode.UNMAPPED_CODE, detail="OBX[1]-3", issues=[issue])
+    await journal.run(
+        record_outcome.record, UNMAPPED, Outcome("dead", ReasonCode.UNMAPPED_CODE, "OBX[1]-3", issues=[issue])
+    )
     await journal.stop()

@@ -1,16 +1,23 @@
 """Journals to try things on: on real files, with a clock that stands still."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import tzinfo
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from engine.model.clock import Clock, ManualClock
 from engine.model.errors import StoreError
 from engine.model.link_events import Line
 from engine.model.message import Document, Received, Report, Stored
-from engine.store.journal import Journal, Routed
+from engine.model.outcome import Outcome
+from engine.model.records import Routed
+from engine.store.journal import Journal
+from engine.store.operations import append, record_outcome
 
 DAY_S = 86_400.0
 WINDOW_S = DAY_S
@@ -51,6 +58,20 @@ def media_type_of(body: bytes) -> str:
 
 def unexpected(error: StoreError) -> None:
     raise AssertionError(f"fatal: {error}")
+
+
+def replaced(
+    monkeypatch: pytest.MonkeyPatch, journal: Journal, *operations: Callable[..., Any], by: Callable[..., Any]
+) -> None:
+    """``by(run, ...)`` is called in place of these operations; ``run(...)`` has the operation carried out."""
+    real = journal.run
+
+    def run(function: Any, /, *given: Any, **named: Any) -> Any:
+        if function in operations:
+            return by(partial(real, function), *given, **named)
+        return real(function, *given, **named)
+
+    monkeypatch.setattr(journal, "run", run)
 
 
 def opened(
@@ -94,12 +115,12 @@ async def store(
 ) -> list[Stored]:
     """Append messages, one after the other; ``lost`` as in `received`."""
     made = [received(payload, channel=channel, control_id=control_id, lost=lost) for payload in payloads]
-    return [await journal.append(one, repeat_window_s=WINDOW_S) for one in made]
+    return [await journal.run(append.store_message, one, repeat_window_s=WINDOW_S) for one in made]
 
 
 async def queue(journal: Journal, *bodies: bytes, to: tuple[str, ...] = ("fhir",), claimed: bool = False) -> list[int]:
     """Append and map messages whose documents are their bodies; the message ids."""
     stored = await store(journal, *bodies)
     for one in stored:
-        await journal.map_done(one.id, routes=[routed(one.payload, *to, claimed=claimed)], state="mapped")
+        await journal.run(record_outcome.record, one.id, Outcome("mapped"), [routed(one.payload, *to, claimed=claimed)])
     return [one.id for one in stored]

@@ -14,7 +14,7 @@ from engine.mapping.inputs import messages_in
 from engine.model.clock import SystemClock
 from engine.model.link_events import Block, Frame, LinkFault
 from engine.model.message import Mapped, Stored
-from engine.processing.process import ChannelRoutes, Verdict, judge
+from engine.processing.process import ChannelRoutes, Processed, process
 from engine.runtime.build import BuiltChannel, build_site
 from tests.support.corpus import CORPUS, CorpusFile, corpus_files
 from tests.support.fhir_check import check_bundle, resources
@@ -46,7 +46,7 @@ def channel_of(name: str, settings: str = "") -> BuiltChannel:
 class Told:
     """What became of one message."""
 
-    verdict: Verdict
+    verdict: Processed
     mapped: Mapped | None
 
     @property
@@ -76,7 +76,7 @@ def judged(built: BuiltChannel, payload: bytes) -> Told:
     stored = Stored(
         id=1, channel=channel.channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000)
     )
-    verdict = judge(stored, channel)
+    verdict = process(stored, channel)
     return Told(verdict, next((one.mapped for one in recorders if one.mapped is not None), None))
 
 

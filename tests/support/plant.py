@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
@@ -42,9 +43,10 @@ from engine.model.message import (
 )
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
-from engine.processing.intake import Aside, Intake, Store
-from engine.processing.process import ChannelRoutes, Judge, Route
+from engine.processing.intake import Aside, Intake
+from engine.processing.process import ChannelRoutes, Processor, Route
 from engine.store.journal import Journal
+from engine.store.operations import append
 from tests.support.journals import started
 from tests.support.waiting import until
 
@@ -234,7 +236,7 @@ class Plant:
         for body in bodies:
             line = Line("127.0.0.1", ended_us=self.clock.now_us())  # gone without an answer: it may send again
             message = Received(channel=channel, payload=body.encode(), received_us=self.clock.now_us(), line=line)
-            future = self.journal.append(message, repeat_window_s=WINDOW_S)
+            future = self.journal.run(append.store_message, message, repeat_window_s=WINDOW_S)
             future.add_done_callback(lambda done: self.intake.accept(done.result()))
             found.append(future)
         return [await future for future in found]
@@ -289,14 +291,14 @@ async def plant(
     data: Path,
     *,
     clock: ManualClock | None = None,
-    store: Callable[[Journal], Store] = lambda journal: journal,
-    judge: Judge | None = None,
+    store: Callable[[Journal], Any] = lambda journal: journal,
+    processor: Processor | None = None,
     aside: Aside | None = None,
 ) -> AsyncIterator[Plant]:
     """A plant without destinations and channels; ``store`` may put something between intake and the journal."""
     clock = clock or ManualClock()
     journal = await started(data, clock=clock)
-    made = Plant(journal, clock, Intake(store(journal), clock=clock, judge=judge, aside=aside))
+    made = Plant(journal, clock, Intake(store(journal), clock=clock, processor=processor, aside=aside))
     made.begin()
     try:
         yield made

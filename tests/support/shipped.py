@@ -15,7 +15,7 @@ from engine.mapping.conditions import compile_condition
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed, Stored
 from engine.model.ports import Format
 from engine.processing.formats import InDialect
-from engine.processing.process import ChannelRoutes, Route, Verdict, judge
+from engine.processing.process import ChannelRoutes, Processed, Route, process
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 ANALYZERS = MAPPINGS.parent / "analyzers"
@@ -86,7 +86,7 @@ def verdict_of(
     dialect: str | None = None,
     mapping: str | None = None,
     layout: str | None = None,
-) -> tuple[Verdict, Mapped | None]:
+) -> tuple[Processed, Mapped | None]:
     """What becomes of one message, and what its mapping gave, if it came that far.
 
     Args:
@@ -125,5 +125,5 @@ def verdict_of(
     if layout is not None:
         (payload,) = message_format_read.split(payload)  # as the link hands it on, without its framing
     stored = Stored(id=1, channel=channel, seq=1, payload=payload, received_us=int(RECEIVED.timestamp() * 1_000_000))
-    verdict = judge(stored, channel_routes)
+    verdict = process(stored, channel_routes)
     return verdict, next((recorder.mapped for recorder in recorders if recorder.mapped is not None), None)

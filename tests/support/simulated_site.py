@@ -35,7 +35,7 @@ from engine.model.message import Stored
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.model.units import HostPort
-from engine.processing.process import judge
+from engine.processing.process import process
 from engine.runtime.build import build_site
 from engine.store.journal import Journal
 from engine.succession.kinds import under
@@ -254,7 +254,7 @@ class Count:
                 received_us=view.received_us,
                 equal_to=view.equal_to,
             )
-            verdict = judge(stored, routes)
+            verdict = process(stored, routes)
             state = verdict.reason.value if verdict.reason else verdict.state
             self.looked_at[state] += 1
             if verdict.state != "mapped":

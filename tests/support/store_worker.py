@@ -32,9 +32,11 @@ from typing import Any
 from engine.model.clock import SystemClock
 from engine.model.errors import StoreError
 from engine.model.message import Document, Received
+from engine.model.outcome import Outcome
 from engine.model.records import Routed
 from engine.store.core import migrate
 from engine.store.journal import Journal, upkeep
+from engine.store.operations import append, record_outcome
 from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
 from tests.support.failpoints import UPGRADE, arm
 from tests.support.fragile_files import IOERR_TRUNCATE, FragileFiles, nth
@@ -189,15 +191,21 @@ async def send(journal: Journal, sender: int, times: int = 10**9, *, first: int 
         message = Received(channel=channel, payload=payload, received_us=SystemClock().now_us(), control_id=str(n))
         if sender == 0:
             session = journal.new_session()
-            say("f", await journal.append_frame(channel, session, b"1H", message.received_us))
-            (stored,) = await journal.append_frame_completing(
-                channel, session, b"2L", message.received_us, [message], WINDOW_S
+            say("f", await journal.run(append.store_frame, channel, session, b"1H", message.received_us))
+            (stored,) = await journal.run(
+                append.store_completing_frame,
+                channel,
+                session,
+                b"2L",
+                message.received_us,
+                [message],
+                repeat_window_s=WINDOW_S,
             )
         else:
-            stored = await journal.append(message, repeat_window_s=WINDOW_S)
+            stored = await journal.run(append.store_message, message, repeat_window_s=WINDOW_S)
         say("m", stored.id, digest(payload))
         routed = Routed(document=Document(body=payload * 3), destinations=("a", "b"), claimed=(n % 2 == 0, False))
-        outcome = await journal.map_done(stored.id, routes=[routed], state="mapped")
+        outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed])
         say("q", stored.id)
         for delivery in [*outcome.deliveries, *await journal.claim(channel, "b", 4)]:
             await journal.settle(delivery.id, delivered_us=1)

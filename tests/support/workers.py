@@ -11,7 +11,7 @@ from engine.config.load import load_site
 from engine.model.clock import SystemClock
 from engine.model.message import Delivery, Stored
 from engine.model.packing import unpack
-from engine.processing.process import Verdict
+from engine.processing.process import Processed
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.worker.destination import RemoteDestination
@@ -63,9 +63,9 @@ class RunningWorker:
         self.numbers += 1
         return Stored(id=self.numbers, channel=channel, seq=self.numbers, payload=payload, received_us=10**15)
 
-    def ask(self, stored: Stored) -> "asyncio.Future[Verdict]":
-        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self.process.judge.ask(stored, self.built.channels[stored.channel].routes, answer.set_result)
+    def ask(self, stored: Stored) -> "asyncio.Future[Processed]":
+        answer: asyncio.Future[Processed] = asyncio.get_running_loop().create_future()
+        self.process.processor.ask(stored, self.built.channels[stored.channel].routes, answer.set_result)
         return answer
 
     def destination(self) -> RemoteDestination:
@@ -85,7 +85,7 @@ async def running_worker(folder: Path, *, wait: bool = True) -> AsyncIterator[Ru
         yield RunningWorker(process, build_site(site, identity_key=KEY, clock=SystemClock()), supervisor)
 
 
-def whole(verdict: Verdict) -> Verdict:
+def whole(verdict: Processed) -> Processed:
     """A verdict as it is before its documents are compressed."""
     return replace(
         verdict,

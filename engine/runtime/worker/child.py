@@ -1,7 +1,7 @@
-"""The worker's side: judge messages, deliver documents, for the main process at the other end of the pipe.
+"""The worker's side: process messages, deliver documents, for the main process at the other end of the pipe.
 
 It opens no database, no journal and no listener. It builds the same site from the same files as the main process and
-says so, or says why not. Frames are handled as they come; messages wait their turn and are judged a few at a time,
+says so, or says why not. Frames are handled as they come; messages wait their turn and are processed a few at a time,
 so that neither a delivery nor a ping waits behind them.
 """
 
@@ -24,12 +24,13 @@ from engine.config.renewal import Fingerprints, fingerprints
 from engine.model.clock import SystemClock
 from engine.model.errors import ConfigError, DeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
+from engine.model.outcome import Outcome
 from engine.model.packing import Packer
 from engine.model.ports import Destination
 from engine.model.reasons import ReasonCode
 from engine.monitoring.logs import loop_exception_handler, setup_logging
 from engine.monitoring.metrics import Counters
-from engine.processing.process import Verdict, judge
+from engine.processing.process import Processed, process
 from engine.runtime import gc_tuning
 from engine.runtime.build import BuiltSite, build_destination, build_site
 from engine.runtime.worker import frames
@@ -38,7 +39,7 @@ from engine.runtime.worker.wire import Frame
 
 logger = logging.getLogger("labrelay." + __name__)
 
-JUDGE_S = 0.002  # messages judged in one turn of the loop, before deliveries get theirs
+PROCESS_S = 0.002  # messages processed in one turn of the loop, before deliveries get theirs
 CLOSE_S = 1.0
 
 
@@ -55,7 +56,7 @@ class Child:
         self._certificates: Fingerprints = {}
         self._destinations: dict[str, Destination] = {}
         self._waiting: deque[Frame] = deque()
-        self._judging = False  # a turn of `_judge_some` is due
+        self._processing = False  # a turn of `_process_some` is due
         self._pack = Packer().pack
         self._under_way: dict[int, tuple[Destination, asyncio.Task[None]]] = {}
         self._configuring = asyncio.Lock()
@@ -77,7 +78,7 @@ class Child:
 
     def _configure(self, frame: Frame) -> None:
         wanted = frames.read_configure(frame)
-        self._waiting.clear()  # main asks again for what it still wants judged, once we are ready
+        self._waiting.clear()  # main asks again for what it still wants processed, once we are ready
         self._in_background(self._take_over(wanted))
 
     async def _take_over(self, wanted: frames.Configuration) -> None:
@@ -146,33 +147,33 @@ class Child:
         self._go_on()
 
     def _go_on(self) -> None:
-        if not self._judging and self._waiting:
-            self._judging = True
-            asyncio.get_running_loop().call_soon(self._judge_some)
+        if not self._processing and self._waiting:
+            self._processing = True
+            asyncio.get_running_loop().call_soon(self._process_some)
 
-    def _judge_some(self) -> None:
-        self._judging = False
-        until = time.monotonic() + JUDGE_S
+    def _process_some(self) -> None:
+        self._processing = False
+        until = time.monotonic() + PROCESS_S
         while self._waiting and not self.pipe.congested:
-            self._judge(self._waiting.popleft())
+            self._process(self._waiting.popleft())
             if time.monotonic() >= until:
                 self._go_on()
                 return
 
-    def _judge(self, frame: Frame) -> None:
+    def _process(self, frame: Frame) -> None:
         number, stored, others = frames.read_map(frame)
         assert self._site is not None, "configured first"
         channel = self._site.channels[stored.channel].routes
         if others:
             channel = replace(channel, context=replace(channel.context, others=others))
-        verdict = judge(stored, channel)
+        outcome = process(stored, channel)
         try:
-            parts = frames.verdict(number, verdict, channel, self._pack)
+            parts = frames.outcome(number, outcome, channel, self._pack)
         except Exception as error:
-            # P2: whatever is wrong with a verdict, its message must not be stuck here.
-            logger.exception("a verdict cannot be sent", extra={"channel": stored.channel, "journal_id": stored.id})
-            fault = Verdict("dead", ReasonCode.MAPPING_FAULT, type(error).__name__)
-            parts = frames.verdict(number, fault, channel, self._pack)
+            # P2: whatever is wrong with an outcome, its message must not be stuck here.
+            logger.exception("an outcome cannot be sent", extra={"channel": stored.channel, "journal_id": stored.id})
+            fault: Processed = Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__)
+            parts = frames.outcome(number, fault, channel, self._pack)
         self.pipe.send(parts)
 
     # -- delivering --------------------------------------------------------------------------------------------

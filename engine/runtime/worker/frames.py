@@ -2,12 +2,12 @@
 
     main -> worker    configure  epoch, site folder, configuration hash, log style and level | identity key
                       map        number, what judging looks at | payload
-                      forget     nothing of what waits to be judged is wanted any more
+                      forget     nothing of what waits to be processed is wanted any more
                       deliver    request, what destinations look at | document
                       cancel     request
                       ping, stop
     worker -> main    ready      epoch                  refused  epoch, why
-                      verdict    number, outcome | for each document: body, conditional keys, reports, facts
+                      outcome    number, outcome | for each document: body, conditional keys, reports, facts
                       delivered  request, versions      failed   request, class, reason, detail ... | answer
                       late       destination, delivery, channel, detail | answer
                       pong
@@ -35,10 +35,11 @@ from engine.model.message import (
     Unmapped,
     UsedNumber,
 )
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.model.versions import Versions
-from engine.processing.process import ChannelRoutes, Verdict
+from engine.processing.process import ChannelRoutes, Processed
 from engine.runtime.worker.wire import Frame, encode
 
 Parts = list[bytes]
@@ -93,7 +94,7 @@ def read_configure(frame: Frame) -> Configuration:
 
 
 def map_message(number: int, stored: Stored, others: Mapping[bytes, int]) -> Parts:
-    """Judge this message. Its control id and type stay here: judging reads them from the payload.
+    """Process this message. Its control id and type stay here: processing reads them from the payload.
 
     Args:
         others: see `engine.model.message.MapContext`; usually none.
@@ -185,7 +186,9 @@ def refused(epoch: int, problems: Sequence[str]) -> Parts:
     return encode("refused", (epoch, list(problems)))
 
 
-def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[[bytes], tuple[bytes, bool]]) -> Parts:
+def outcome(
+    number: int, found: Processed, channel: ChannelRoutes, pack: Callable[[bytes], tuple[bytes, bool]]
+) -> Parts:
     """What became of message ``number``, its documents compressed.
 
     Raises:
@@ -204,7 +207,7 @@ def verdict(number: int, found: Verdict, channel: ChannelRoutes, pack: Callable[
             blobs += (bearer.number + bearer.whole, bearer.record)
         blobs += (one.key for one in document.used)
     return encode(
-        "verdict",
+        "outcome",
         (
             number,
             found.state,
@@ -228,12 +231,12 @@ def _bearer(hashes: bytes, record: bytes, lasting: bool, person: int, master: bo
 
 
 def number_of(frame: Frame) -> int:
-    """Which message a verdict is about."""
+    """Which message an outcome is about."""
     number: int = frame.fields[0]
     return number
 
 
-def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
+def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
     """``channel`` as it was when the message was handed over."""
     _, state, reason, detail, mapping, documents, issues, unmapped, reagents, controls, numbers = frame.fields
     blobs = iter(frame.blobs)
@@ -252,7 +255,7 @@ def read_verdict(frame: Frame, channel: ChannelRoutes) -> Verdict:
             facts=facts,
         )
         made.append((document, channel.routes[position]))
-    return Verdict(
+    return Outcome(
         state,
         None if reason is None else ReasonCode[reason],
         detail,

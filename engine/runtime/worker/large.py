@@ -1,4 +1,4 @@
-"""Large messages are judged in a process of their own, which is there only while there are any.
+"""Large messages are processed in a process of their own, which is there only while there are any.
 
 To parse and map a report of 40 MiB takes seconds, and single steps of it hundreds of milliseconds in which no other
 thread of its process runs: a thread would keep every acknowledgement waiting. So it is a process, the same as the
@@ -13,7 +13,7 @@ from functools import partial
 
 from engine.model import allocator
 from engine.model.message import Stored
-from engine.processing.process import ChannelRoutes, Verdict
+from engine.processing.process import ChannelRoutes, Processed
 from engine.runtime.worker.process import WorkerProcess
 
 LARGE_BYTES = 1024 * 1024  # to map so much takes some 50 ms, and to hand it over 3
@@ -21,7 +21,7 @@ IDLE_S = 60.0
 
 
 class LargeMessages:
-    """Where intake has large messages judged (`engine.processing.intake.Aside`). Lives on the event loop."""
+    """Where intake has large messages processed (`engine.processing.intake.Aside`). Lives on the event loop."""
 
     def __init__(self, process: WorkerProcess) -> None:
         self.process = process
@@ -30,18 +30,18 @@ class LargeMessages:
     def takes(self, stored: Stored) -> bool:
         return len(stored.payload) > LARGE_BYTES
 
-    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
-        """As `engine.processing.process.Judge.ask`; the answer comes later."""
-        self.process.judge.ask(stored, channel, partial(self._answered, answer))
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
+        """As `engine.processing.process.Processor.ask`; the answer comes later."""
+        self.process.processor.ask(stored, channel, partial(self._answered, answer))
         self._wanted.set()
 
     @staticmethod
-    def _answered(answer: Callable[[Verdict], None], verdict: Verdict) -> None:
+    def _answered(answer: Callable[[Processed], None], verdict: Processed) -> None:
         allocator.trim()  # its frame came piece by piece; to store and send the document takes several times its size
         answer(verdict)
 
     def forget(self) -> None:
-        self.process.judge.forget()
+        self.process.processor.forget()
 
     async def run(self) -> None:
         """Have the process while it is needed; its supervisor begins anew.
@@ -50,7 +50,7 @@ class LargeMessages:
             WorkerError: it ended by itself, or had to be ended; what it had is asked of the next one.
         """
         while True:
-            if not self.process.judge.outstanding:
+            if not self.process.processor.outstanding:
                 self._wanted.clear()
                 await self._wanted.wait()
             life = asyncio.create_task(self.process.run())
@@ -70,5 +70,5 @@ class LargeMessages:
                 await asyncio.wait({life, wanted}, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 wanted.cancel()
-            if not self._wanted.is_set() and not self.process.judge.outstanding:
+            if not self._wanted.is_set() and not self.process.processor.outstanding:
                 return

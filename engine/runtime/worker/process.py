@@ -30,8 +30,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
 from engine.monitoring.logs import OURS, HumanFormatter
 from engine.runtime.worker import frames
-from engine.runtime.worker.judge import RemoteJudge
 from engine.runtime.worker.pipe import Pipe
+from engine.runtime.worker.processor import RemoteProcessor
 from engine.runtime.worker.wire import Frame
 from engine.store.core.key_encryption_key import VARIABLE
 
@@ -54,13 +54,13 @@ class WorkerProcess:
     """One for the whole run of the main process; workers come and go. Lives on the event loop.
 
     Attributes:
-        judge: for intake.
+        processor: for intake.
         here: no worker can be had: this process maps and delivers.
     """
 
     def __init__(self, identity_key: bytes, *, delivers: bool = True) -> None:
         """``delivers``: the worker makes deliveries, too; else it opens no destination."""
-        self.judge = RemoteJudge(self._send)
+        self.processor = RemoteProcessor(self._send)
         self.here = False
         self.pid: int | None = None
         self._wanted = frames.Configuration(
@@ -237,7 +237,7 @@ class WorkerProcess:
             process.kill()
         await process.wait()
         pipe.abort()
-        self.judge.lost()
+        self.processor.lost()
         for request in list(self._under_way):
             self._settle(
                 request,
@@ -252,7 +252,7 @@ class WorkerProcess:
     def _work_here(self, why: str) -> None:
         logger.error("the main process maps and delivers itself")
         self.here, self._why_here = True, why
-        self.judge.judge_here()
+        self.processor.process_here()
         self._tell()
 
     # -- frames ------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class WorkerProcess:
 
     def _configure(self) -> None:
         self._ready = False
-        self.judge.pause()
+        self.processor.pause()
         formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
         self._send(
             frames.configure(
@@ -279,8 +279,8 @@ class WorkerProcess:
         self._silent_s = 0.0
         try:
             match frame.kind:
-                case "verdict":
-                    self.judge.verdict(frame)
+                case "outcome":
+                    self.processor.outcome(frame)
                 case "delivered":
                     self._settle(frame.fields[0], None, frames.read_delivered(frame))
                 case "failed":
@@ -303,7 +303,7 @@ class WorkerProcess:
         if self.here:
             logger.warning("a worker process maps and delivers again", extra={"pid": self.pid})
         self._ready, self.here, self._failed_starts = True, False, 0
-        self.judge.ready()
+        self.processor.ready()
         self._tell()
 
     def _is_refused(self, epoch: int, problems: list[str]) -> None:

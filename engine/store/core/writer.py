@@ -24,6 +24,7 @@ from engine.model.errors import LabRelayError, StoreError
 from engine.model.timing import Timing
 from engine.store.core import damage
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -31,10 +32,10 @@ BATCH_OPERATIONS = 256
 BATCH_BYTES = 8 * 1024 * 1024
 QUEUE_OPERATIONS = 20_000
 QUEUE_BYTES = 64 * 1024 * 1024
-# Verdicts (settle, bury, ...) are let in above the limits for new work: refusing them would not make room.
-VERDICT_HEADROOM = 4
+# Operations that end work (settle, bury, ...) are taken in above the limits for new work.
+SETTLE_HEADROOM = 4
 IDLE_S = 0.25
-LINGER_S = 0.003  # how long operations that nobody outside waits for may wait for a message to share its sync
+LINGER_S = 0.003  # how long operations that can linger wait for a message to share its sync
 RECENT_COMMITS = 512  # whose times are kept for the page
 
 T = TypeVar("T")
@@ -110,12 +111,12 @@ class WriterStats:
 
 
 class _Item:
-    __slots__ = ("error", "future", "operation", "patient", "result", "size")
+    __slots__ = ("can_linger", "error", "future", "operation", "result", "size")
 
     def __init__(
-        self, operation: Operation[Any], future: "asyncio.Future[Any] | None", size: int, patient: bool = False
+        self, operation: Operation[Any], future: "asyncio.Future[Any] | None", size: int, can_linger: bool = False
     ) -> None:
-        self.patient = patient
+        self.can_linger = can_linger
         self.operation = operation
         self.future = future
         self.size = size
@@ -174,15 +175,19 @@ class Writer:
         self._thread.start()
 
     def submit(
-        self, operation: Operation[T], *, size: int = 0, verdict: bool = False, patient: bool = False
+        self,
+        operation: Operation[T],
+        *,
+        size: int = 0,
+        priority: Priority = Priority.RECEIVE,
+        can_linger: bool = False,
     ) -> "asyncio.Future[T]":
         """Queue an operation; never blocks.
 
         Args:
             size: bytes that it keeps in memory.
-            verdict: it ends work instead of bringing some: let in above the limits.
-            patient: nobody outside waits for it, so it may wait `LINGER_S` for company: a sync costs more than all
-                that a message writes, and under load it then rides along with the next message's.
+            priority, can_linger: as in `Traits`. What can linger waits `LINGER_S` for others: a sync costs more than
+                all that a message writes, and under load it shares that of the next message.
 
         Raises:
             StoreError: the queue is full, or the writer has stopped.
@@ -191,7 +196,7 @@ class Writer:
             raise StoreError(str(self._failed), fatal=self._failed.fatal)
         if self._loop is None or self._stopping:
             raise StoreError("the journal is not open for writing")
-        headroom = VERDICT_HEADROOM if verdict else 1
+        headroom = SETTLE_HEADROOM if priority is Priority.SETTLE else 1
         if (
             self._waiting >= self._queue_operations * headroom
             or self._waiting_bytes + size > self._queue_bytes * headroom
@@ -200,7 +205,7 @@ class Writer:
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
         self._waiting_bytes += size
-        self._queue.put(_Item(operation, future, size, patient))
+        self._queue.put(_Item(operation, future, size, can_linger))
         return future
 
     def lend(self, job: Job[T]) -> "asyncio.Future[T]":
@@ -358,11 +363,11 @@ class Writer:
         if first is None:
             return None
         items, size = [first], first.size
-        patient = first.patient
-        until = time.monotonic() + LINGER_S if patient else 0.0
+        can_linger = first.can_linger
+        until = time.monotonic() + LINGER_S if can_linger else 0.0
         while len(items) < BATCH_OPERATIONS and size < BATCH_BYTES:
             try:
-                item = self._next(max(0.0, until - time.monotonic()) if patient else 0.0)
+                item = self._next(max(0.0, until - time.monotonic()) if can_linger else 0.0)
             except queue.Empty:
                 break
             if item is None:
@@ -370,7 +375,7 @@ class Writer:
                 break
             items.append(item)
             size += item.size
-            patient = patient and item.patient
+            can_linger = can_linger and item.can_linger
         return items
 
     def _next(self, timeout_s: float) -> _Item | None:

@@ -22,6 +22,7 @@ from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark, Sealing
 from engine.store.core.batch import Batch
 from engine.store.core.loss import last_number
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit, pauses
 
 # Of the table `meta`: the act before which what is known elsewhere says nothing; the newest row that was verified, and
@@ -92,6 +93,7 @@ def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal
     return Rollback(text.replace("was acknowledged and are", "was acknowledged and is"), first, last)
 
 
+@operation(priority=Priority.SETTLE)
 def note(batch: Batch, found: Rollback) -> int:
     """Note it, and pause all deliveries; the number of the act."""
     before = batch.last_id

@@ -1,33 +1,35 @@
-"""The journal of one site: every received message, what was made of it, and what became of that. One file, one writer.
+"""The journal of one site: every received message, its documents, and the state of each delivery. One file, one writer.
 
-`Journal` is the store's whole face. Writing methods are called on the event loop and return futures that resolve once
-the change is durable and anchored (`engine.store.core.writer`); reading methods (`engine.store.queries`) may be called
-anywhere, also without a daemon. What the operations do stands in `arrival`, `verdict`, `outbox`, `audit`.
+`Journal.run` hands an operation to the writer's thread and returns a future that resolves once the change is durable
+and anchored (`engine.store.core.writer`); the operations stand in `engine.store.operations`, each a function of a
+`Batch`. Reading methods (`engine.store.queries`) may be called from any thread, also without a daemon.
 
 Files in the data folder: ``journal.db`` with its ``-wal`` and ``-shm`` (SQLite's), ``journal.anchor``,
 ``labrelay.key``, ``labrelay.lock``. Never open or copy the first three by other means while a process has them open:
 closing any descriptor of them drops SQLite's locks. Backups go through SQLite's backup interface.
 
-submitting   handing operations to the writer; what the rest stands on
-incoming     what is received, and what was made of it
-outgoing     deliveries: claimed, settled, postponed, buried
-decisions    what people decide, and acts
-keys         the key-encryption key
 opening      the files and their keys, step by step
+keys         a new key-encryption key
+upkeep       what the writer does beside batches
 """
 
 import asyncio
+import itertools
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from engine.model.clock import Clock
-from engine.model.errors import ConfigError, StoreError
-from engine.model.records import Assembled, MapOutcome, Recovery, Routed
+from engine.model.errors import ConfigError, IntegrityError, StoreError
+from engine.model.message import Stored
+from engine.model.outcome import Outcome
+from engine.model.reasons import ReasonCode
+from engine.model.records import Recovery
 from engine.store.core import anchor as anchor_file
 from engine.store.core import key_encryption_key, migrate, unanswered
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
@@ -35,30 +37,35 @@ from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
 from engine.store.core.lock import SiteLock
 from engine.store.core.loss import LossError, find_loss, find_total_loss, look
+from engine.store.core.operation import Priority, operation, traits_of
 from engine.store.core.reserve import Reserve
-from engine.store.core.writer import Writer, WriterStats
+from engine.store.core.vault import Vault
+from engine.store.core.writer import Job, Writer, WriterStats
 from engine.store.integrity import before_upgrade, rollback, verify
 from engine.store.integrity.rollback import Witness
-from engine.store.journal.decisions import Decisions
-from engine.store.journal.incoming import Incoming
-from engine.store.journal.keys import Keys
 from engine.store.journal.opening import abandon, accept_loss, connect, count_boot, unlock, unopened, wal_of
 from engine.store.journal.outgoing import Outgoing
 from engine.store.journal.upkeep import StoreUpkeep
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import number_bearers, poison_message
+from engine.store.operations import number_bearers, poison_message, record_outcome
+from engine.store.operations.line_trace import LineLog, LineRecord
+from engine.store.operations.line_trace import store as store_lines
 from engine.store.operations.outbox import claims
 
 logger = logging.getLogger("labrelay." + __name__)
 
 
-__all__ = ["Assembled", "Journal", "MapOutcome", "Recovery", "Routed"]
+T = TypeVar("T")
+P = ParamSpec("P")
 
 COMPACTED_NAME = "journal.db.new"  # while `engine.store.recovery.compact` makes it
 STOP_S = 5.0
+UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one reading back brings into memory
+# Session numbers: the boot number above this bit, a counter below; unique for ever without asking the file.
+_SESSION_BITS = 32
 
 
-class Journal(Incoming, Outgoing, Decisions, Keys):
+class Journal(Outgoing):
     """An open journal. Make one with `open`.
 
     Attributes:
@@ -68,6 +75,22 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         others: persons whom a person has told apart from the first bearer of their number
         (`engine.store.operations.number_bearers.others`).
     """
+
+    def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
+        super().__init__(path, vault, immutable=immutable)
+        self.boot = 0
+        self.journal_id = b""
+        self.others: dict[bytes, int] = {}
+        self._damaged: list[str] = []
+        self._looked: list[str] = []
+        self._recovered = False
+        self._changing_key = False
+        self._connection: sqlite3.Connection | None = None
+        self._upkeep: StoreUpkeep | None = None
+        self._tail: Tail | None = None
+        self._writer: Writer | None = None
+        self._lines = LineLog(lambda records: self.run(store_lines, records))
+        self._sessions = itertools.count(1)
 
     @classmethod
     def open(
@@ -151,7 +174,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
                 journal._accept(loss, actor, reason)
                 journal.notes.append(f"Started although rows are missing: {loss}")
             if back is not None:
-                journal._now(partial(rollback.note, found=back))
+                journal.run_alone(rollback.note, back)
                 journal.notes.append(f"Nothing is delivered: {back.text}; {rollback.WHAT_TO_DO}")
         except DAMAGE as error:
             abandon(connection, lock)
@@ -200,7 +223,6 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         )
         self._connection = connection
         self._writer = Writer(connection, self._upkeep, on_fatal=on_fatal)
-        self._looked: list[str] = []
         self._damaged = [finding.text for finding in verify.recent(connection, tail.last_id)]
         if not self._damaged:
             rollback.verified(connection.execute, tail.last_id)
@@ -209,8 +231,49 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         """Note that a person goes on without rows that are missing. The anchor is the one witness until that is
         durable, and so is not written over before."""
         assert self._upkeep is not None  # called by `open` alone
-        self._now(partial(accept_loss, loss, actor, reason))
+        self.run_alone(partial(accept_loss, loss, actor, reason))
         self._upkeep.renew_anchor()
+
+    def run(
+        self, function: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "asyncio.Future[T]":
+        """Have an operation carried out in the writer's next transaction; never blocks.
+
+        Args:
+            function: marked by `engine.store.core.operation.operation`; the other arguments are its own.
+
+        Raises:
+            StoreError: the queue is full, or the writer has stopped. The future may raise it, too, or what the
+                operation raises; nothing was changed then.
+        """
+        if self._writer is None:
+            raise StoreError("the journal is not open for writing")
+        traits = traits_of(function)
+        return self._writer.submit(
+            lambda batch: function(batch, *args, **kwargs),
+            size=traits.size(*args, **kwargs) if traits.size is not None else 0,
+            priority=traits.priority,
+            can_linger=traits.can_linger,
+        )
+
+    def run_alone(self, function: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Carry out an operation in this thread, before `start`; for tools that open a journal, change it and close it.
+
+        ``function`` may be any function of a batch.
+        """
+        assert self._writer is not None, "opened read-only"
+        return self._writer.run_alone(lambda batch: function(batch, *args, **kwargs))
+
+    def lend(self, job: Job[T]) -> "asyncio.Future[T]":
+        """Run long work on the writer's connection, between commits (`Writer.lend`)."""
+        if self._writer is None:
+            raise StoreError("the journal is not open for writing")
+        return self._writer.lend(job)
+
+    def lend_alone(self, job: Job[T]) -> T:
+        """The same in this thread, before `start`."""
+        assert self._writer is not None, "opened read-only"
+        return self._writer.lend_alone(job)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the writer thread; from here on the writing methods may be called, on ``loop``."""
@@ -254,8 +317,8 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             judges: messages will be processed in this process, so one of them may have ended the last one.
         """
         assert self._tail is not None, "opened read-only"
-        maybe_delivered = self._now(claims.void_leases)
-        killed, given_up = self._now(partial(poison_message.begin, judges=judges))
+        maybe_delivered = self.run_alone(claims.void_leases)
+        killed, given_up = self.run_alone(poison_message.begin, judges=judges)
         self._recovered = True
         with self.snapshot() as execute:
             acts = tuple(row[0] for row in execute("SELECT id FROM open_act ORDER BY id"))
@@ -269,6 +332,79 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
             killed=killed,
             given_up=given_up,
         )
+
+    def unprocessed(self, after: int = 0, limit: int = 256, *, max_bytes: int = UNPROCESSED_BYTES) -> list[Stored]:
+        """The next messages without an outcome, oldest first; empty only where there is none.
+
+        One that cannot be opened becomes a dead letter (DAMAGED).
+
+        Args:
+            after: the id of the last one that the caller has.
+            max_bytes: of payloads; a single message may be larger.
+        """
+        found: list[Stored] = []
+        size = 0
+        with self.snapshot() as execute:
+            rows = execute(
+                "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.meta, j.body, j.size FROM journal j"
+                " LEFT JOIN message_state s ON s.id = j.id"
+                " WHERE j.id > max(?, coalesce((SELECT value FROM meta WHERE name = 'watermark'), 0))"
+                " AND j.kind = 1 AND s.id IS NULL ORDER BY j.id",
+                (after,),
+            )
+            for *row, bytes_more in rows:
+                size += bytes_more
+                if found and size > max_bytes:
+                    break
+                try:
+                    found.append(self._stored(row))
+                except IntegrityError as error:
+                    self.run(record_outcome.record, row[0], Outcome("dead", ReasonCode.DAMAGED, str(error)))
+                if len(found) >= limit:
+                    break
+            rows.close()  # a cursor half-way keeps the log from being emptied
+        return found
+
+    @property
+    def first_session(self) -> int:
+        """The first session number of this process; frames of smaller ones were left by earlier processes."""
+        return self.boot << _SESSION_BITS
+
+    def new_session(self) -> int:
+        """A number for a link session, never used before."""
+        return self.first_session + next(self._sessions)
+
+    @property
+    def cut_short(self) -> int:
+        """How many sessions have frames that belong to no message: before `start`, those that a crash cut short."""
+        assert self._tail is not None, "opened read-only"
+        return len(self._tail.sessions)
+
+    def answered(self, channel: str, message_ids: Sequence[int]) -> None:
+        """The answers to these messages were written; never raises. Noted with the channel's next message."""
+        assert self._tail is not None, "opened read-only"
+        self._tail.answers.answered(channel, message_ids)
+
+    def keep_line(self, record: LineRecord) -> None:
+        """Keep what passed on a line, for people (`engine.store.operations.line_trace`): never raises, and nothing
+        waits for it."""
+        self._lines.keep(record)
+
+    @contextmanager
+    def changing_key(self) -> Iterator[None]:
+        """While the key-encryption key is changed. Of two at once one would take away the file of the key that the
+        other has just committed.
+
+        Raises:
+            StoreError: it is being changed already.
+        """
+        if self._changing_key:
+            raise StoreError("the key is being changed already; look at labrelay key status when that has ended")
+        self._changing_key = True
+        try:
+            yield
+        finally:
+            self._changing_key = False
 
     def retain(self, policy: Policy | None) -> None:
         """Say what need not be kept any longer (`engine.store.lifecycle.retention`); without it, all is kept. Takes
@@ -325,7 +461,7 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
 
     def verified_to(self, row_id: int) -> "asyncio.Future[None]":
         """Note that all rows up to ``row_id`` are what was stored: a later start looks at those after it."""
-        return self._submit(partial(_verified, row_id))
+        return self.run(_verified, row_id)
 
     @property
     def alarms(self) -> list[str]:
@@ -349,5 +485,12 @@ class Journal(Incoming, Outgoing, Decisions, Keys):
         return None if self._upkeep is None else self._upkeep.full_until
 
 
-def _verified(to: int, batch: Batch) -> None:
+@operation(priority=Priority.RECEIVE)
+def head(batch: Batch) -> tuple[int, str]:
+    """The newest row and its chain value, hexadecimal: what proves elsewhere that the journal had come so far."""
+    return batch.last_id, batch.chain.hex()
+
+
+@operation(priority=Priority.RECEIVE)
+def _verified(batch: Batch, to: int) -> None:
     rollback.verified(batch.execute, to)

@@ -37,6 +37,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.chain import document_hash, erased_digest
 from engine.store.core.erased_rows import COMPACT_DUE, DOCUMENT
 from engine.store.core.missing_rows import absence
+from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
 from engine.store.operations import audit, dedup, delta_history, emptying, number_bearers, record_outcome, search_index
 from engine.store.operations.append import set_verdict
@@ -262,6 +263,7 @@ def _stands_in(number: str, content: bytes) -> bool:
 # -- erasing ---------------------------------------------------------------------------------------------------------
 
 
+@operation(priority=Priority.SETTLE)
 def erase(
     batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
 ) -> Erased:

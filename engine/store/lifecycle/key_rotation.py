@@ -29,6 +29,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.connecting import connect
 from engine.store.core.durable import sync_folder
 from engine.store.core.key_encryption_key import NEW_NAME, OLD_NAME, Found, Source, key_id
+from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import KEY_BYTES, KEY_NAME, Vault, WrappedKey, check_value, read_kek, rewrap, write_kek
 from engine.store.operations import audit
 
@@ -125,6 +126,7 @@ def write_new(data: Path, step: Step = lambda name: None) -> bytes:
     return new
 
 
+@operation(priority=Priority.SETTLE)
 def take(batch: Batch, *, old: bytes, new: bytes, actor: str) -> int:
     """Wrap every data key by ``new``, in this transaction; how many there are."""
     keys = [WrappedKey(*row) for row in batch.execute("SELECT id, class, month, wrapped FROM data_key ORDER BY id")]
@@ -166,6 +168,7 @@ def wrapped_again(keys: Iterable[WrappedKey], by: bytes, others: Iterable[bytes]
     return made
 
 
+@operation(priority=Priority.SETTLE)
 def confirm_sheet(batch: Batch, *, actor: str) -> None:
     """Note that the sheet of the key in use is in somebody's hands; a rotation makes it another one."""
     (check,) = batch.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()

@@ -17,11 +17,23 @@ from engine.model.message import Received, Stored
 from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_FRAME, KIND_MESSAGE, Assembled
 from engine.store.core.batch import Batch, ChannelTally
+from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import NOTE_KEYS
 from engine.store.operations import dedup, failure_fingerprint, search_index
 from engine.store.operations import incomplete as unfinished
 
 
+def _size(received: Received, *more: object, **named: object) -> int:
+    return len(received.payload)
+
+
+def _size_of_completing(
+    channel: str, session: int, raw: bytes, received_us: int, messages: Sequence[Received], **named: object
+) -> int:
+    return len(raw) + sum(len(message.payload) for message in messages)
+
+
+@operation(priority=Priority.RECEIVE, size=_size)
 def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
     """Journal one message; a repeat gets its verdict at once and is not processed again, and so does what is for the
     record only.
@@ -130,6 +142,7 @@ def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, 
     return stored
 
 
+@operation(priority=Priority.RECEIVE, size=_size)
 def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, session: int = 0) -> Stored:
     """Journal text that never became a message: evidence, never a result, and no part of the repeat memory.
 
@@ -167,6 +180,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
     return stored
 
 
+@operation(priority=Priority.RECEIVE, size=lambda channel, session, raw, received_us: len(raw))
 def store_frame(batch: Batch, channel: str, session: int, raw: bytes, received_us: int) -> int:
     """Journal one link frame; it belongs to no message yet."""
     row_id = batch.record(KIND_FRAME, channel, received_us, session=session, meta=b"", body=raw)
@@ -175,6 +189,7 @@ def store_frame(batch: Batch, channel: str, session: int, raw: bytes, received_u
     return row_id
 
 
+@operation(priority=Priority.RECEIVE, size=_size_of_completing)
 def store_completing_frame(
     batch: Batch,
     channel: str,
@@ -190,6 +205,7 @@ def store_completing_frame(
     return [store_message(batch, message, repeat_window_s=repeat_window_s, session=session) for message in messages]
 
 
+@operation(priority=Priority.RECEIVE)
 def assemble(
     batch: Batch, read: Callable[[str, Sequence[bytes], int], Assembled], *, repeat_window_s: float, before: int
 ) -> list[Stored]:

@@ -16,8 +16,10 @@ from engine.model.actor import Actor
 from engine.model.errors import StoreError
 from engine.model.records import KIND_ACT
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 
 
+@operation(priority=Priority.SETTLE)
 def begin(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
     """Store an act that is about to start; its id."""
     row_id = _record(batch, _said(batch, actor, verb, what))
@@ -25,6 +27,7 @@ def begin(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
     return row_id
 
 
+@operation(priority=Priority.SETTLE)
 def end(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
     """Store how an act ended; the id of that row.
 
@@ -36,6 +39,7 @@ def end(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
     return _record(batch, {"act": act, "what": outcome})
 
 
+@operation(priority=Priority.SETTLE)
 def note(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
     """Store an act that is done in this very transaction."""
     return _record(batch, _said(batch, actor, verb, what))

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from engine.model.message import Received, Stored
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import append, audit, dedup, record_outcome
 from engine.store.operations.outbox import decisions
 
@@ -32,6 +33,7 @@ class Corrected:
     lanes: frozenset[tuple[str, str]] = frozenset()
 
 
+@operation(priority=Priority.SETTLE, size=lambda original, received, **more: len(received.payload))
 def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, reason: str) -> Corrected:
     """Journal ``received`` in place of a dead message, or of one with dead deliveries.
 

@@ -22,6 +22,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import CRITICAL, REMEMBER, Held, Routed
 from engine.model.results import UnreadableResultsError, results_of
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit, dedup, delta_history, number_bearers, used_numbers
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
@@ -56,9 +57,10 @@ def decide(
     return found
 
 
+@operation(priority=Priority.SETTLE)
 def release(
-    batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str, lanes: set[tuple[str, str]]
-) -> dict[str, int]:
+    batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str
+) -> tuple[dict[str, int], set[tuple[str, str]]]:
     """A named person lets held deliveries go. The outcome says how many were ``released``; of the others
 
     superseded    newer messages had all of their results delivered: they are closed, for there is nothing to send
@@ -67,15 +69,16 @@ def release(
     too_old       the journal has forgotten which newer messages there are: they stay held
     skipped       they are not held any more
 
-    Args:
-        lanes: takes the channel and destination of what was released.
+    Returns:
+        The outcome, and channel and destination of the lanes that have new work.
     """
+    lanes: set[tuple[str, str]] = set()
     done = dict.fromkeys(("released", "superseded", "overtaken", "too_old", "skipped"), 0)
     for delivery_id in deliveries:
         became = _release(batch, delivery_id, lanes)
         done[became] = done.get(became, 0) + 1
     audit.note(batch, actor, "release", {**_named(batch, deliveries), "reason": reason, **done})
-    return done
+    return done, lanes
 
 
 def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str:
@@ -113,6 +116,7 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
     return "released"
 
 
+@operation(priority=Priority.SETTLE)
 def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
     """What newer messages have overtaken, and is not sent: closed where they have the ``whole`` of it, else held."""
     detail = in_words(overtaken_by(batch, delivery_id))
@@ -152,6 +156,7 @@ def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
     batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (ReasonCode.OVERTAKEN.value, delivery_id))
 
 
+@operation(priority=Priority.SETTLE)
 def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str) -> dict[str, int]:
     """A named person decides that held deliveries are never made; ``reason`` stays beside what held them."""
     done = {"rejected": 0, "skipped": 0}

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from engine.model.errors import StoreError
 from engine.model.values import value
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import NOTE_KEYS
 
 SESSION_BYTES = 64 * 1024  # of one session; a longer one shows its beginning
@@ -165,9 +166,9 @@ def unpack(content: bytes) -> Iterator[LineEntry]:
 class LineLog:
     """Rows on their way to the writer, some at a time. Used on the event loop."""
 
-    def __init__(self, submit: Callable[[Callable[[Batch], None], int], "asyncio.Future[None]"]) -> None:
-        """``submit``: hands an operation of that many bytes to the journal's writer."""
-        self._submit = submit
+    def __init__(self, write: Callable[[Sequence[LineRecord]], "asyncio.Future[None]"]) -> None:
+        """``write``: hands records to the journal's writer (`store`)."""
+        self._write = write
         self._waiting: deque[LineRecord] = deque(maxlen=WAITING)
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
@@ -189,9 +190,8 @@ class LineLog:
             return
         records = tuple(self._waiting)
         self._waiting.clear()
-        size = sum(len(entry.data) for record in records for entry in record.entries)
         try:
-            future = self._submit(lambda batch: store(batch, records), size)
+            future = self._write(records)
         except StoreError:
             return
         self._writing = True
@@ -205,6 +205,11 @@ class LineLog:
             self.write()
 
 
+def _size(records: Sequence[LineRecord]) -> int:
+    return sum(len(entry.data) for record in records for entry in record.entries)
+
+
+@operation(priority=Priority.RECEIVE, can_linger=True, size=_size)
 def store(batch: Batch, records: Sequence[LineRecord]) -> None:
     """Write sessions, and let the oldest of their channels go where there are too many."""
     (last,) = batch.execute("SELECT coalesce(max(id), 0) FROM line_trace").fetchone()

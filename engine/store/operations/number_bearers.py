@@ -28,6 +28,7 @@ from engine.model.errors import IntegrityError
 from engine.model.message import Bearer
 from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.core.sweeping import sweep
 from engine.store.core.vault import NOTE_KEYS
 
@@ -213,6 +214,7 @@ def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
     )
 
 
+@operation(priority=Priority.SETTLE)
 def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dict[bytes, int]]:
     """A person has compared two records: are they of the ``same`` person?
 

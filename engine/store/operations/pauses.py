@@ -18,12 +18,14 @@ import orjson
 from engine.model.errors import IntegrityError
 from engine.model.records import DELIVERIES, Pause, Target
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import Vault
 from engine.store.operations import audit
 
 ROLLED_BACK = "rolled_back"  # of the table `meta`: why deliveries are paused, until a person resumes them
 
 
+@operation(priority=Priority.SETTLE)
 def pause(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
     """Pause ``target``; the number of the act, or None where it is paused already and nothing was changed."""
     if batch.execute(f"SELECT 1 FROM pause WHERE {_HERE}", _place(target)).fetchone() is not None:  # noqa: S608 - constant
@@ -46,6 +48,7 @@ def stop_deliveries(batch: Batch, act: int) -> None:
     )
 
 
+@operation(priority=Priority.SETTLE)
 def resume(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
     """Let ``target`` go on; the number of the act, or None where it is not paused and nothing was changed."""
     if not batch.execute(f"DELETE FROM pause WHERE {_HERE}", _place(target)).rowcount:  # noqa: S608 - constant

@@ -14,8 +14,10 @@ Rows of the table ``meta``:
     suspect_times  how many starts in a row have noted it
 """
 
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import record_outcome
 
 GIVE_UP_AFTER = 3
@@ -24,6 +26,7 @@ _PUT = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _DROP = "DELETE FROM meta WHERE name = ?"
 
 
+@operation(priority=Priority.SETTLE)
 def begin(batch: Batch, *, judges: bool) -> tuple[bool, int]:
     """A daemon starts: whether the one before it was killed, and the message that is given up for it, or 0.
 
@@ -41,6 +44,7 @@ def begin(batch: Batch, *, judges: bool) -> tuple[bool, int]:
     return killed, given_up
 
 
+@operation(priority=Priority.SETTLE)
 def note(batch: Batch, message_id: int) -> None:
     """A message is about to be processed, and may be the one."""
     times = batch.execute(
@@ -50,6 +54,7 @@ def note(batch: Batch, message_id: int) -> None:
     batch.executemany(_PUT, [("suspect", message_id), ("suspect_times", times[0] + 1 if times else 1)])
 
 
+@operation(priority=Priority.RECEIVE)
 def end(batch: Batch) -> None:
     """The daemon stops in order."""
     batch.execute(_DROP, ("running",))
@@ -59,17 +64,7 @@ def _give_up(batch: Batch, message_id: int) -> int:
     row = batch.execute("SELECT channel FROM journal WHERE id = ? AND kind = 1", (message_id,)).fetchone()
     if row is None or batch.execute("SELECT 1 FROM message_state WHERE id = ?", (message_id,)).fetchone():
         return 0
-    record_outcome.map_done(
-        batch,
-        message_id,
-        routes=(),
-        state="dead",
-        reason=ReasonCode.MAPPING_FAULT,
-        detail=DETAIL,
-        mapping="",
-        issues=(),
-        unmapped=(),
-    )
+    record_outcome.record(batch, message_id, Outcome("dead", ReasonCode.MAPPING_FAULT, DETAIL))
     return message_id
 
 

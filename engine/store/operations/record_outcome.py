@@ -7,18 +7,19 @@ any -> mapped | filtered | dead           when it is processed again with today'
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from engine.model.errors import IntegrityError, StoreError
-from engine.model.message import Bearer, ControlRun, Issue, Reagent, Report, Unmapped
+from engine.model.message import Bearer, Issue, Report
+from engine.model.outcome import Outcome
 from engine.model.persons import CONFLICT
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held, MapOutcome, Routed
-from engine.model.search_keys import Number
+from engine.model.records import Held, Recorded, Routed
 from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import (
     dedup,
     delta_history,
@@ -35,37 +36,33 @@ from engine.store.operations.settling import accepted, moved_orders, settle
 from engine.store.operations.settling.set_apart import Ids
 from engine.succession.decided import NOTHING, Facts
 
-Verdict = Literal["mapped", "filtered", "dead"]
-
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
 
 _GAUGE = {"dead": "dead", "incomplete": "incomplete"}
 
 
-def map_done(
+@operation(
+    priority=Priority.SETTLE,
+    can_linger=True,
+    size=lambda message_id, outcome, routes=(), **more: sum(len(routed.document.body) for routed in routes),
+)
+def record(
     batch: Batch,
     message_id: int,
+    outcome: Outcome[Any],
+    routes: Sequence[Routed] = (),
     *,
-    routes: Sequence[Routed],
-    state: Verdict,
-    reason: ReasonCode | None,
-    detail: str,
-    mapping: str,
-    issues: Sequence[Issue],
-    unmapped: Sequence[Unmapped],
-    reagents: Sequence[Reagent] = (),
-    controls: Sequence[ControlRun] = (),
-    numbers: Sequence[Number] = (),
     after: int = 0,
     again: bool = False,
     while_dead: bool = False,
     accept_conflict: bool = False,
     moved: str = "",
     rejected_before: int = 0,
-) -> MapOutcome:
+) -> Recorded:
     """Write the outcome of a mapping and queue what it made.
 
     Args:
+        routes: its documents, with the destinations of their routes.
         after: the message that must have its verdict first, for the order of the lanes (P3): its transaction may have
             failed while this one was on its way. 0: none.
         again: the message is processed anew on a person's order: its open and dead deliveries are superseded by the
@@ -81,6 +78,7 @@ def map_done(
     Raises:
         StoreError: there is no such message, or the one before it has no verdict.
     """
+    state, reason, detail = outcome.state, outcome.reason, outcome.detail
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
         raise StoreError(f"message {after} has no verdict yet, and message {message_id} must not overtake it")
     row = batch.execute(
@@ -93,7 +91,7 @@ def map_done(
         raise absence(batch.execute, "message", message_id)
     channel, received_us, message_type, token, old_state, old_reason, edited_from = row
     if old_state is not None and (not again or (while_dead and old_state != "dead") or _is_edited(batch, message_id)):
-        return MapOutcome(state=old_state, reason=ReasonCode[old_reason] if old_reason else None, already=True)
+        return Recorded(state=old_state, reason=ReasonCode[old_reason] if old_reason else None, already=True)
 
     late = False
     before = accepted.Before()
@@ -112,7 +110,7 @@ def map_done(
         found = number_bearers.compare_all(batch, message_id, _bearers(routes))
         # A person who has told two persons apart has accepted that both have the order's number, too.
         told_apart = again and any(one.bearer.person > 1 for one in found)
-        status_only = any(one.code == STATUS_ONLY for one in issues)
+        status_only = any(one.code == STATUS_ONLY for one in outcome.issues)
         compared = is_any_near and not accept_conflict and not told_apart
         takes: list[moved_orders.Moved | None] = []
         if compared and not status_only and dedup.taken(batch, message_id, reports):
@@ -153,7 +151,7 @@ def map_done(
             if any(one.waits for one in uses):
                 held = used_numbers.why(routes, uses, held)
 
-    note = _note(detail, issues)
+    note = _note(detail, outcome.issues)
     if settled is not None or ids or withdrawn:
         facts = dict(settled.facts) if settled is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
@@ -166,25 +164,25 @@ def map_done(
     sealed = seal_note(batch, "message_state", message_id, channel, note)
     revision = 1
     if old_state is None:
-        set_verdict(batch, message_id, state, reason, mapping=mapping, detail=sealed)
+        set_verdict(batch, message_id, state, reason, mapping=outcome.mapping, detail=sealed)
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
     else:
         rejected_before = _rejected_before(batch, message_id, channel) if routes else 0
         revision = _supersede_earlier(batch, message_id)
-        _change(batch, message_id, channel, old_state, state, reason, mapping=mapping, detail=sealed)
+        _change(batch, message_id, channel, old_state, state, reason, mapping=outcome.mapping, detail=sealed)
     if state == "dead":
         failure_fingerprint.note_message(batch, message_id, channel, detail)
         batch.channel(channel).dead += 1
     if state != "mapped":  # what was received and is nothing else was mapped: no row for the usual case
         batch.count(channel, "", state)
-    batch.unmapped.note(channel, unmapped)
-    if reagents or old_state is not None:
-        reagent_lots.note(batch, message_id, channel, received_us, reagents)
-    if numbers:
-        search_index.note(batch, message_id, numbers)
-    if controls:
-        delta_history.note_controls(batch, channel, received_us, controls)
+    batch.unmapped.note(channel, outcome.unmapped)
+    if outcome.reagents or old_state is not None:
+        reagent_lots.note(batch, message_id, channel, received_us, outcome.reagents)
+    if outcome.numbers:
+        search_index.note(batch, message_id, outcome.numbers)
+    if outcome.controls:
+        delta_history.note_controls(batch, channel, received_us, outcome.controls)
     routes = routes if state == "mapped" else ()
     if rejected_before:
         held = _once_more(routes, held, rejected_before)
@@ -201,7 +199,7 @@ def map_done(
         manual=again or late,
         known_order=bool(before.messages),
     )
-    return MapOutcome(
+    return Recorded(
         state=state,
         reason=reason,
         deliveries=queued.claimed,

@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.model.errors import StoreError
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
 from engine.store.operations.outbox import queueing
 
@@ -56,6 +57,7 @@ class Step:
     lanes: frozenset[tuple[str, str]] = frozenset()
 
 
+@operation(priority=Priority.SETTLE)
 def begin(batch: Batch, *, actor: str, what: dict[str, Any], total: int, last: int) -> int:
     """Note a replay that is about to start; its number."""
     act = audit.begin(batch, actor, "replay", what)
@@ -70,6 +72,7 @@ def begin(batch: Batch, *, actor: str, what: dict[str, Any], total: int, last: i
     return act
 
 
+@operation(priority=Priority.SETTLE, can_linger=True)
 def step(
     batch: Batch,
     number: int,
@@ -79,7 +82,7 @@ def step(
     to: str,
     takes: str,
     states: frozenset[str],
-    failed: int,
+    failed: int = 0,
 ) -> Step:
     """Queue the next messages, in ascending order; those behind the position already are left alone.
 
@@ -112,6 +115,19 @@ def step(
     return Step(tuple(made), frozenset(lanes))
 
 
-def end(batch: Batch, number: int) -> None:
-    """It is done, or given up."""
+@operation(priority=Priority.SETTLE)
+def end(batch: Batch, number: int, act: int, outcome: dict[str, Any]) -> None:
+    """A replay has come to its end, and so has its act."""
+    _forget(batch, number)
+    audit.end(batch, act, outcome)
+
+
+@operation(priority=Priority.SETTLE)
+def give_up(batch: Batch, number: int, *, actor: str) -> None:
+    """A person gives a replay up. Recorded in the same transaction."""
+    _forget(batch, number)
+    audit.note(batch, actor, "replay", {"given_up": number})
+
+
+def _forget(batch: Batch, number: int) -> None:
     batch.execute("DELETE FROM replay WHERE number = ?", (number,))

@@ -19,6 +19,7 @@ from engine.model.message import Report
 from engine.model.records import JOINS, RELEASED
 from engine.model.results import conditional_updates, report_statuses, told_in
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Rows, body_of
 from engine.store.operations import search_index
 from engine.store.operations.dedup import REPORT_MEMORY_US
@@ -45,6 +46,7 @@ _SLACK_US = 86_400_000_000  # clocks are corrected, and what is forgotten goes i
 Overtaken = Literal["", "part", "whole"]
 
 
+@operation(priority=Priority.SETTLE)
 def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     """How much of a delivery that is about to be sent newer messages' documents for the same reports have had delivered
     in its lane. ``whole``: it is an older version and nothing else. ``part``: a person has to look. That is so, too,
@@ -95,6 +97,7 @@ def _has_reports(batch: Batch, document_id: int) -> bool:
     return any(one.kind == "DiagnosticReport" for one in told(batch, document_id))
 
 
+@operation(priority=Priority.SETTLE)
 def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:
     """Whether a delivery tells results that one of ``others`` tells, too, as far as a receiver could take the one for
     the other; also where nobody can tell."""

@@ -53,6 +53,11 @@ class Snapshots:
         self._why_closed = "the key of this journal is not at hand here"
         self._held = ExitStack()
 
+    @property
+    def path(self) -> Path:
+        """The journal's file."""
+        return self._path
+
     @classmethod
     def beside(cls, data: Path) -> Self:
         """Open the journal in folder ``data`` to read it, beside a running daemon or without one; changes nothing.

@@ -18,9 +18,12 @@ from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
+from engine.store.operations import append, dismissal, record_outcome
+from engine.store.operations.outbox import decisions
 from tests.support.filled_journal import (
     CHANNEL,
     DELIVERED,
@@ -31,6 +34,7 @@ from tests.support.filled_journal import (
     WAITING,
     fill_journal,
 )
+from tests.support.journals import replaced
 from tests.support.waiting import until
 
 ROUTES = ChannelRoutes(
@@ -83,14 +87,14 @@ async def test_a_selection_means_numbers_or_a_filter_or_all(site: Site) -> None:
         (INCOMPLETE, False),
     ]
     assert [letter.message_id for letter in letters(site.journal, Selection(ids=(REFUSED, DELIVERED)))] == [REFUSED]
-    assert [letter.message_id for letter in letters(site.journal, Selection(code="UNMAPPED_CODE"))] == [UNMAPPED]
+    assert [letter.message_id for letter in letters(site.journal, Selection(reason="UNMAPPED_CODE"))] == [UNMAPPED]
     assert letters(site.journal, Selection(destination="other")) == []
     assert messages(site.journal, Selection(channel=CHANNEL)) == [DELIVERED, REFUSED, WAITING]
     assert messages(site.journal, Selection(ids=(WAITING, UNMAPPED))) == [WAITING]
 
 
 async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(site: Site) -> None:
-    answer = await retry_letters(site.acts, Selection(code="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
 
     assert answer["count"] == 1
     assert answer["done"]["requeued"] == 1
@@ -133,18 +137,14 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
     await site.journal.bury(waiting.id, reason=ReasonCode.CONFLICT)
     asked = 0
 
-    def failing(act: Callable[..., object]) -> Callable[..., object]:
-        def wrapped(*args: object, **more: object) -> object:
-            nonlocal asked
-            asked += 1
-            if asked == 2:
-                raise StoreError("the queue is full")
-            return act(*args, **more)
+    def failing(run: Callable[..., object], *args: object, **more: object) -> object:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise StoreError("the queue is full")
+        return run(*args, **more)
 
-        return wrapped
-
-    for name in ("dismiss", "requeue"):
-        monkeypatch.setattr(site.journal, name, failing(getattr(site.journal, name)))
+    replaced(monkeypatch, site.journal, dismissal.dismiss, decisions.requeue, by=failing)
     act = dismiss_letters if verb == "dismiss" else retry_letters
     with pytest.raises(StoreError):
         await act(site.acts, Selection(ids=(REFUSED, WAITING)), actor="anita", reason="ours is right")
@@ -165,8 +165,10 @@ async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
 async def test_what_came_after_the_count_was_agreed_to_by_nobody(site: Site, verb: str) -> None:
     act = dismiss_letters if verb == "dismiss" else retry_letters
     counted = await act(site.acts, Selection(all=True), actor="anita", reason="known", dry_run=True)
-    later = await site.journal.append(Received(channel=CHANNEL, payload=b"later", received_us=0), repeat_window_s=1.0)
-    await site.journal.map_done(later.id, channel=CHANNEL, routes=[], state="dead", reason=ReasonCode.UNREADABLE)
+    later = await site.journal.run(
+        append.store_message, Received(channel=CHANNEL, payload=b"later", received_us=0), repeat_window_s=1.0
+    )
+    await site.journal.run(record_outcome.record, later.id, Outcome("dead", ReasonCode.UNREADABLE), [])
     assert len(letters(site.journal, Selection(all=True))) == counted["count"] + 1
 
     done = await act(
@@ -268,11 +270,11 @@ async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
 
 
 async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Site) -> None:
-    answer = await retry_letters(site.acts, Selection(code="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
     end, begin = site.journal.acts(limit=2)
 
     assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
-    assert begin.what["selection"] == {"code": "REFUSED"}
+    assert begin.what["selection"] == {"reason": "REFUSED"}
     assert (end.ended, end.what["requeued"]) == (begin.id, 1)
     assert site.journal.open_acts() == []
 
@@ -293,7 +295,7 @@ async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Si
 
 
 def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:
-    chosen = Selection(ids=(1, 2), channel="a", code="REFUSED", after_us=5)
+    chosen = Selection(ids=(1, 2), channel="a", reason="REFUSED", after_us=5)
     assert Selection.from_json(chosen.to_json()) == chosen
     assert Selection().is_empty
     for junk in (None, [], {"colour": "red"}, {"ids": "1"}, {"ids": ["x"]}, {"channel": 5}, {"all": "yes"}):

@@ -20,10 +20,12 @@ from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
+from engine.store.operations import append, audit, record_outcome, replays
 from tests.support.channels import MemoryStream, block, channel, hl7
 from tests.support.filled_journal import (
     CHANNEL,
@@ -36,7 +38,7 @@ from tests.support.filled_journal import (
     fill_journal,
     payload,
 )
-from tests.support.journals import received
+from tests.support.journals import received, replaced
 from tests.support.plant import LineProgram
 from tests.support.waiting import until
 
@@ -76,17 +78,16 @@ def states(journal: Journal, message: int) -> tuple[str, list[str]]:
 
 def between(journal: Journal, monkeypatch: pytest.MonkeyPatch, what: Callable[[], Any]) -> None:
     """Let ``what`` happen once: after a retry has chosen, as the row of its act is stored."""
-    act = journal.act
     happened: list[int] = []
 
-    async def first(*args: Any, **more: Any) -> int:
-        number = await act(*args, **more)
+    async def first(run: Any, *args: Any, **more: Any) -> int:
+        number: int = await run(*args, **more)
         if not happened:
             happened.append(number)
             await what()
         return number
 
-    monkeypatch.setattr(journal, "act", first)
+    replaced(monkeypatch, journal, audit.begin, by=first)
 
 
 async def edit(acts: Acts, message: int, before: bytes, after: bytes) -> int:
@@ -137,7 +138,7 @@ async def test_a_dead_delivery_that_was_replaced_meanwhile_is_not_sent(
     async def reprocessed() -> None:
         """As `labrelay reprocess --apply` stores it: a newer revision, which is delivered."""
         route = Routed(document=Document(body=b'{"newer": true}'), destinations=(DESTINATION,))
-        await journal.map_done(REFUSED, routes=[route], state="mapped", again=True)
+        await journal.run(record_outcome.record, REFUSED, Outcome("mapped"), [route], again=True)
         for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
             await journal.settle(delivery.id, delivered_us=1)
 
@@ -153,7 +154,7 @@ async def test_what_was_corrected_is_not_mapped_again_in_its_old_words(journal: 
     new = await edit(acts, REFUSED, b"F2", b"F22")
     before = states(journal, REFUSED)
     route = Routed(document=Document(body=b'{"newer": true}'), destinations=(DESTINATION,))
-    outcome = await journal.map_done(REFUSED, routes=[route], state="mapped", again=True)
+    outcome = await journal.run(record_outcome.record, REFUSED, Outcome("mapped"), [route], again=True)
 
     assert outcome.already
     assert states(journal, REFUSED) == before
@@ -162,9 +163,11 @@ async def test_what_was_corrected_is_not_mapped_again_in_its_old_words(journal: 
 
 async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Journal, acts: Acts) -> None:
     """Refused by one destination, on its way to another that is down: there, too, it would be what was wrong."""
-    stored = await journal.append(received(payload(9), channel=CHANNEL, control_id="C9"), repeat_window_s=WINDOW_S)
+    stored = await journal.run(
+        append.store_message, received(payload(9), channel=CHANNEL, control_id="C9"), repeat_window_s=WINDOW_S
+    )
     route = Routed(document=Document(body=b"{}"), destinations=(DESTINATION, "down"))
-    await journal.map_done(stored.id, routes=[route], state="mapped")
+    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [route])
     for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
         if delivery.message_id == stored.id:
             await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
@@ -189,11 +192,13 @@ async def _deliver(journal: Journal, message: int) -> None:
 
 async def _map(journal: Journal, message: int) -> None:
     route = Routed(document=Document(body=b"%d" % message, reports=(HGB,)), destinations=(DESTINATION,))
-    await journal.map_done(message, routes=[route], state="mapped")
+    await journal.run(record_outcome.record, message, Outcome("mapped"), [route])
 
 
 async def _newer(journal: Journal) -> int:
-    stored = await journal.append(received(b"MSH|newer", channel=CHANNEL, control_id="N"), repeat_window_s=WINDOW_S)
+    stored = await journal.run(
+        append.store_message, received(b"MSH|newer", channel=CHANNEL, control_id="N"), repeat_window_s=WINDOW_S
+    )
     await _map(journal, stored.id)
     return stored.id
 
@@ -226,7 +231,7 @@ async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journ
 async def test_a_correction_replaces_what_came_before_its_original(journal: Journal, acts: Acts) -> None:
     """And a correction of a correction stands where the first of them stood."""
     first = await edit(acts, UNMAPPED, b"14.3", b"13.3")
-    await journal.map_done(first, state="dead", reason=ReasonCode.UNMAPPED_CODE)
+    await journal.run(record_outcome.record, first, Outcome("dead", ReasonCode.UNMAPPED_CODE))
     newer = await _newer(journal)
     await _deliver(journal, newer)
     content = payload(UNMAPPED).replace(b"14.3", b"12.3")
@@ -238,8 +243,12 @@ async def test_a_correction_replaces_what_came_before_its_original(journal: Jour
 
 
 async def test_two_who_take_up_a_replay_have_one(journal: Journal, acts: Acts) -> None:
-    number = await journal.replay_begin(
-        actor="anita", what={"selection": {"all": True}, "to": "", "takes": "", "rate": 50.0}, total=1, last=WAITING
+    number = await journal.run(
+        replays.begin,
+        actor="anita",
+        what={"selection": {"all": True}, "to": "", "takes": "", "rate": 50.0},
+        total=1,
+        last=WAITING,
     )
     answers = await asyncio.gather(
         *(resume_replay(acts, number, actor=who) for who in ("anita", "bela")), return_exceptions=True

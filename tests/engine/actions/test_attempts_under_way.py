@@ -14,6 +14,7 @@ from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
+from engine.store.operations import dismissal
 from tests.support.plant import Plant, ScriptedDestination, plant
 from tests.support.waiting import until
 
@@ -153,7 +154,7 @@ async def test_a_delivery_that_is_closed_while_its_attempt_is_under_way_is_not_t
     await made.advance(2.0)  # the second attempt: in the store the delivery waits
     await until(lambda: bool(server.inside))
     one = delivery(made, stored.id, "server")
-    assert await made.journal.dismiss(deliveries=[one.id], actor="anna", reason="seen") == 1
+    assert await made.journal.run(dismissal.dismiss, deliveries=[one.id], actor="anna", reason="seen") == 1
     server.gate.set()
     await made.settle()
     for _ in range(20):

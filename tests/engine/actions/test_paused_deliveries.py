@@ -13,6 +13,7 @@ from engine.model.errors import TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
+from engine.store.operations import pauses
 from tests.support.plant import Plant, ScriptedDestination, numbers, plant
 from tests.support.waiting import until
 
@@ -152,7 +153,7 @@ async def test_a_paused_lane_stands_and_the_others_go_on(made: Plant, order: str
     made.channel("b", "server", order=order)
     await made.send("a", *(f"{body}|report-{body}" for body in numbers(4)))
     await made.advance(1.0)
-    await made.journal.pause(Target(channel="a", destination="server"), actor="anita", reason="test")
+    await made.journal.run(pauses.pause, Target(channel="a", destination="server"), actor="anita", reason="test")
     made.look_for_open("server")
     await made.settle()
     before = tries(server)
@@ -163,7 +164,7 @@ async def test_a_paused_lane_stands_and_the_others_go_on(made: Plant, order: str
     assert server.of("b") == numbers(5)
     assert tries(server) == before + 5
     server.script = lambda *_: None
-    await made.journal.resume(Target(channel="a", destination="server"), actor="anita", reason="test")
+    await made.journal.run(pauses.resume, Target(channel="a", destination="server"), actor="anita", reason="test")
     made.look_for_open("server")
     await made.drain()
     assert len(server.of("a")) == 5

@@ -18,7 +18,8 @@ from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
-from tests.support.journals import queue, running, started
+from engine.store.operations import replays
+from tests.support.journals import queue, replaced, running, started
 from tests.support.waiting import until
 
 COUNT = 30
@@ -120,7 +121,7 @@ async def test_one_that_fails_says_so_and_can_be_taken_up_again(
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as full:
-        full.setattr(journal, "replay_step", fails)
+        replaced(full, journal, replays.step, by=fails)
         begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
         await until(lambda: acts.replays.progress(begun["act"])["state"] == "failed")
     assert ("a replay failed", "StoreError") in [(one.message, getattr(one, "detail", "")) for one in caplog.records]

@@ -14,9 +14,11 @@ from engine.actions.trail import Entry, audit_event
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.model.message import Document
+from engine.model.outcome import Outcome
 from engine.model.records import Routed
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
+from engine.store.operations import append, audit, record_outcome
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, fill_journal
 from tests.support.journals import received
@@ -66,11 +68,11 @@ def test_an_act_with_an_end_is_one_entry(site: Path) -> None:
         journal = Journal.open(site / "var", clock=SystemClock())
         journal.recover()
         journal.start(asyncio.get_running_loop())
-        one = await journal.act("ann", "retry", {"selection": {"ids": [1]}, "count": 1})
-        await journal.act_done(one, {"retried": 1})
-        two = await journal.act("ann", "replay", {})
-        await journal.act_done(two, {"interrupted": True})
-        await journal.act("ann", "replay", {"channel": "chem"})
+        one = await journal.run(audit.begin, "ann", "retry", {"selection": {"ids": [1]}, "count": 1})
+        await journal.run(audit.end, one, {"retried": 1})
+        two = await journal.run(audit.begin, "ann", "replay", {})
+        await journal.run(audit.end, two, {"interrupted": True})
+        await journal.run(audit.begin, "ann", "replay", {"channel": "chem"})
         await journal.stop()
 
     asyncio.run(act())
@@ -141,9 +143,9 @@ def test_after_a_breach_the_persons_are_listed(site: Path, tmp_path: Path) -> No
         journal.recover()
         journal.start(asyncio.get_running_loop())
         body = json.dumps({"resourceType": "Bundle", "entry": [{"resource": patient}]}).encode()
-        open_one = (await journal.append(received(b"MSH|new"), repeat_window_s=1.0)).id
+        open_one = (await journal.run(append.store_message, received(b"MSH|new"), repeat_window_s=1.0)).id
         routed = Routed(document=Document(body=body), destinations=("archive",), claimed=(False,))
-        await journal.map_done(open_one, routes=[routed], state="mapped", mapping="m@0")
+        await journal.run(record_outcome.record, open_one, Outcome("mapped", mapping="m@0"), [routed])
         await journal.stop()
         return open_one
 
@@ -173,9 +175,11 @@ def test_nobody_whose_data_was_shown_is_missed(site: Path, tmp_path: Path) -> No
         journal.start(asyncio.get_running_loop())
         numbers = []
         for body in (b"[1]", json.dumps(wrong).encode()):
-            stored = await journal.append(received(b"MSH|" + body, channel="chem"), repeat_window_s=1.0)
+            stored = await journal.run(
+                append.store_message, received(b"MSH|" + body, channel="chem"), repeat_window_s=1.0
+            )
             routed = Routed(document=Document(body=body), destinations=("archive",), claimed=(False,))
-            await journal.map_done(stored.id, routes=[routed], state="mapped", mapping="m@0")
+            await journal.run(record_outcome.record, stored.id, Outcome("mapped", mapping="m@0"), [routed])
             numbers.append(stored.id)
         for what in (
             {"state": "dead", "channel": "chem", "up_to": numbers[0]},
@@ -183,8 +187,8 @@ def test_nobody_whose_data_was_shown_is_missed(site: Path, tmp_path: Path) -> No
             {"line": "astm-1", "last": 5},
             {"breach": True, "since": "", "until": ""},
         ):
-            await journal.act_note("ann", "unmask", {"export": what})
-        later = await journal.append(received(b"MSH|later", channel="chem"), repeat_window_s=1.0)
+            await journal.run(audit.note, "ann", "unmask", {"export": what})
+        later = await journal.run(append.store_message, received(b"MSH|later", channel="chem"), repeat_window_s=1.0)
         await journal.stop()
         return numbers[0], later.id
 

@@ -16,6 +16,7 @@ from engine.commands.shared import exporting
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.store.journal import Journal
+from engine.store.operations import append
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal, payload
 from tests.support.journals import received
@@ -132,7 +133,7 @@ def test_no_sender_writes_a_formula_into_a_spreadsheet(site: Path, tmp_path: Pat
         journal = Journal.open(site / "var", clock=SystemClock())
         journal.recover()
         journal.start(asyncio.get_running_loop())
-        await journal.append(received(formula.encode(), control_id=formula), repeat_window_s=1.0)
+        await journal.run(append.store_message, received(formula.encode(), control_id=formula), repeat_window_s=1.0)
         await journal.stop()
 
     asyncio.run(fill())
@@ -212,7 +213,7 @@ def test_what_is_no_message_stays_out_of_an_export_without_patients(site: Path, 
         journal = Journal.open(site / "var", clock=SystemClock())
         journal.recover()
         journal.start(asyncio.get_running_loop())
-        await journal.append(received(f"{CANARY} 5.1".encode()), repeat_window_s=1.0)
+        await journal.run(append.store_message, received(f"{CANARY} 5.1".encode()), repeat_window_s=1.0)
         await journal.stop()
 
     asyncio.run(fill())

@@ -17,6 +17,7 @@ from engine.model.actor import user_name
 from engine.model.clock import SystemClock
 from engine.store.core.lock import SiteLock
 from engine.store.journal import Journal
+from engine.store.operations import append
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal
 from tests.support.journals import received
@@ -385,7 +386,7 @@ def test_before_a_loss_is_accepted_it_is_said_what_can_still_be_read(site: Path,
         journal.recover()
         journal.start(asyncio.get_running_loop())
         for number in range(10):
-            await journal.append(received(b"MSH|%d" % number * 1000), repeat_window_s=1.0)
+            await journal.run(append.store_message, received(b"MSH|%d" % number * 1000), repeat_window_s=1.0)
         shutil.copytree(data, torn)
         await journal.stop()
 

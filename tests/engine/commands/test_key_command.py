@@ -12,6 +12,7 @@ from engine.runtime.worker import process
 from engine.store.core import key_encryption_key, key_sheet
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
+from engine.store.lifecycle import key_rotation
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import DELIVERED, fill_journal
 from tests.support.running import hl7_channel, running_site
@@ -181,7 +182,7 @@ async def test_a_day_later_the_page_reminds_of_the_sheet_until_it_is_confirmed(t
         connection.commit()
     async with running_site(tmp_path, channels) as running:
         assert any("recovery sheet" in note for note in running.app.observer.snapshot().notes)
-        await running.app.journal.confirm_sheet(actor="ann")
+        await running.app.journal.run(key_rotation.confirm_sheet, actor="ann")
         await until(lambda: not any("recovery sheet" in note for note in running.app.observer.snapshot().notes))
 
 

@@ -20,7 +20,8 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
-from engine.store.operations.outbox import claims
+from engine.store.operations import dismissal
+from engine.store.operations.outbox import claims, decisions, queueing
 from tests.support.plant import Plant, ScriptedDestination, all_taken, in_order, numbers, plant
 from tests.support.waiting import until
 
@@ -391,7 +392,7 @@ async def test_a_probe_that_turns_out_to_be_overtaken_is_not_an_answer(made: Pla
     await made.settle()
     breaker = made.workers["server"].breaker
     assert breaker.state is BreakerState.OPEN
-    await made.journal.requeue([dead.id])
+    await made.journal.run(decisions.requeue, [dead.id])
     made.look_for_open("server")
     await made.advance(11.0)  # the older of the two becomes the probe, and is kept back without being sent
     assert made.states("server")[0] == "held"
@@ -508,7 +509,7 @@ async def test_a_dead_letter_frees_its_lane(made: Plant) -> None:
 
 
 async def retry(made: Plant, delivery_id: int) -> None:
-    await made.journal.requeue([delivery_id])
+    await made.journal.run(decisions.requeue, [delivery_id])
     made.look_for_open("server")
 
 
@@ -567,7 +568,7 @@ async def test_a_held_lane_goes_on_without_its_dead_letter_once_a_person_has_dis
     made.channel("a", "server", hold=True)
     await made.send("a", *numbers(4))
     await made.settle()
-    await made.journal.dismiss(deliveries=[made.views("server")[1].id], actor="ann", reason="a test")
+    await made.journal.run(dismissal.dismiss, deliveries=[made.views("server")[1].id], actor="ann", reason="a test")
     made.look_for_open("server")
     await made.drain()
     assert server.of("a") == ["00001", "00003", "00004"]
@@ -641,7 +642,7 @@ async def test_a_damaged_document_holds_its_lane_as_every_dead_letter_does(tmp_p
         assert made.workers["server"].lane("a").held
         dead = made.views("server")[damaged - 1]
         assert (dead.state, dead.cause) == ("dead", "DAMAGED")
-        await made.journal.dismiss(deliveries=[dead.id], actor="ann", reason="sent again")
+        await made.journal.run(dismissal.dismiss, deliveries=[dead.id], actor="ann", reason="sent again")
         made.look_for_open("server")
         await made.drain()
         assert server.of("a") == [one for one in numbers(9) if one != f"{damaged:05d}"]
@@ -657,7 +658,7 @@ async def test_retried_letters_go_in_their_old_order_before_what_waits(made: Pla
     dead = [view.id for view in made.views("server") if view.state == "dead"]
     assert len(dead) == 3
     down = False
-    await made.journal.requeue(reversed(dead))
+    await made.journal.run(decisions.requeue, reversed(dead))
     made.look_for_open("server")
     await made.drain()
     assert server.of("a") == numbers(6)
@@ -682,11 +683,11 @@ async def test_a_retry_is_found_whenever_it_comes(made: Plant, order: str, when:
         gated.open.clear()
         server.gate.set()
         await until(lambda: gated.held > 0)
-        await made.journal.requeue([dead.id])
+        await made.journal.run(decisions.requeue, [dead.id])
         made.look_for_open("server")
         gated.open.set()
     else:
-        requeued = made.journal.requeue([dead.id])
+        requeued = made.journal.run(decisions.requeue, [dead.id])
         sending = [made.send("a", f"{number:05d}|r{number}") for number in range(2, 40)]
         await asyncio.gather(*sending)
         await requeued
@@ -882,7 +883,7 @@ async def test_while_the_guard_cannot_be_asked_nothing_is_sent(made: Plant) -> N
     made.channel("a", "server")
     await made.send("a", "00001|r")
     await made.drain()
-    await made.journal.replay([1])
+    await made.journal.run(queueing.replay, [1])
     flaky.share = 1.0
     made.look_for_open("server")
     await made.advance(1.0)
@@ -974,11 +975,11 @@ async def test_whatever_people_and_peers_do_at_once_order_and_every_message_are_
                         await made.advance(rng.choice([0.1, 1.0, 30.0]))
                     case "retry":
                         dead = [view.id for view in made.views("server") if view.state == "dead"]
-                        await made.journal.requeue(rng.sample(dead, min(len(dead), 3)))
+                        await made.journal.run(decisions.requeue, rng.sample(dead, min(len(dead), 3)))
                         made.look_for_open("server")
                     case "replay":
                         ids = [view.id for view in made.journal.messages(limit=1000)]
-                        await made.journal.replay(rng.sample(ids, min(len(ids), 3)))
+                        await made.journal.run(queueing.replay, rng.sample(ids, min(len(ids), 3)))
                         made.look_for_open("server")
             await made.settle()
             order_of(server)
@@ -987,7 +988,7 @@ async def test_whatever_people_and_peers_do_at_once_order_and_every_message_are_
         server = await made.destination("server", memory_deliveries=memory)
         for channel in "ab":
             made.channel(channel, "server", hold=hold[channel])
-        await made.journal.requeue([view.id for view in made.views("server") if view.state == "dead"])
+        await made.journal.run(decisions.requeue, [view.id for view in made.views("server") if view.state == "dead"])
         made.look_for_open("server")
         await made.drain()
         order_of(server)

@@ -8,9 +8,10 @@ import pytest
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions
+from engine.model.outcome import Outcome
 from engine.model.records import Filter
 from engine.model.search_keys import MOST, NOT_ALL, Number, numbers_in, own_number
-from engine.store.operations import search_index
+from engine.store.operations import append, record_outcome, search_index
 from tests.support.journals import WINDOW_S, received, running, store
 from tests.support.running import hl7_channel, running_site
 from tests.support.senders import send_blocks
@@ -61,12 +62,16 @@ def test_a_message_with_more_numbers_than_are_kept() -> None:
 async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         payloads = [b"%d" % n for n in range(1, 2100)]
-        stored = await asyncio.gather(*[journal.append(received(one), repeat_window_s=WINDOW_S) for one in payloads])
+        stored = await asyncio.gather(
+            *[journal.run(append.store_message, received(one), repeat_window_s=WINDOW_S) for one in payloads]
+        )
         wanted = (stored[0], stored[1030], stored[2098])
         for one in wanted:
             numbers = (Number("patient", "P77"), Number("specimen", "S1"), Number("control", "M1"))
-            await journal.map_done(one.id, state="filtered", numbers=numbers)
-        await journal.map_done(stored[5].id, state="filtered", numbers=(Number("specimen", "P77"),))
+            await journal.run(record_outcome.record, one.id, Outcome("filtered", numbers=numbers))
+        await journal.run(
+            record_outcome.record, stored[5].id, Outcome("filtered", numbers=(Number("specimen", "P77"),))
+        )
         ids = [one.id for one in reversed(wanted)]
         assert [view.id for view in journal.messages(Filter(patient=" p77 "))] == ids
         assert [view.id for view in journal.messages(Filter(specimen="s1", channel="chem"))] == ids
@@ -77,7 +82,7 @@ async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> Non
             assert search_index.messages(execute, journal.vault, "patient", ["P77", "P77"]) == sorted(ids)
         journal_bytes = (tmp_path / "journal.db").read_bytes() + (tmp_path / "journal.db-wal").read_bytes()
         assert b"P77" not in journal_bytes
-        await journal._submit(lambda batch: search_index.forget(batch, stored[1030].id))
+        await journal._writer.submit(lambda batch: search_index.forget(batch, stored[1030].id))
         assert [view.id for view in journal.messages(Filter(patient="P77"))] == [ids[0], ids[2]]
 
 

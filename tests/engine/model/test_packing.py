@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from engine.model.errors import RefusedDeliveryError
 from engine.model.message import Delivery, Document
+from engine.model.outcome import Outcome
 from engine.model.packing import Packer, Unpacking, unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
+from engine.store.operations import append, record_outcome
 from tests.support.journals import WINDOW_S, opened, received
 
 BUNDLE = b'{"resourceType":"Bundle","entry":[' + b'{"resource":{"resourceType":"Observation"}},' * 50 + b"{}]}"
@@ -88,12 +90,12 @@ async def test_the_journal_keeps_a_packed_document_as_it_is_and_reads_it_whole(t
     journal.start(asyncio.get_running_loop())
     body, packed = Packer().pack(BUNDLE)
     assert packed
-    stored = await journal.append(received(), repeat_window_s=WINDOW_S)
+    stored = await journal.run(append.store_message, received(), repeat_window_s=WINDOW_S)
     routes = [
         Routed(document=Document(body=body, packed=True), destinations=("a", "b"), claimed=(True,)),
         Routed(document=Document(body=BUNDLE), destinations=("b",)),
     ]
-    outcome = await journal.map_done(stored.id, routes=routes, state="mapped")
+    outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), routes)
     (born_claimed,) = outcome.deliveries
     assert (born_claimed.body, born_claimed.packed) == (body, True)
     claimed = await journal.claim("chem", "b", 10)

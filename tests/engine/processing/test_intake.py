@@ -19,9 +19,9 @@ from engine.model.message import FormatOptions, MapContext, Parsed, Reagent, Sto
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.processing import intake as intake_module
-from engine.processing import process
-from engine.processing.process import ChannelRoutes, Route, judge
+from engine.processing.process import ChannelRoutes, Route, process
 from engine.store.journal import Journal
+from engine.store.operations import record_outcome
 from tests.support.plant import LineFormat, LineProgram, Plant, numbers, plant
 from tests.support.waiting import until
 
@@ -66,23 +66,23 @@ def test_every_route_that_fits_takes_the_message_until_one_filters() -> None:
     raw, mapped = Route(when=None, program=None, to=("a",)), Route(when=None, program=LineProgram(), to=("b", "c"))
     never = Route(when=lambda parsed: False, program=None, to=("d",))
     unwanted = Route(when=None, program=None, filter=True)
-    verdict = judge(stored("1|r"), routes(raw, never, mapped, unwanted, raw))
+    verdict = process(stored("1|r"), routes(raw, never, mapped, unwanted, raw))
     assert [(document.body, route.to) for document, route in verdict.documents] == [
         (b"1|r", ("a",)),
         (b"1|r", ("b", "c")),
     ]
     assert verdict.state == "mapped"
     assert verdict.mapping == "line@000000000000"
-    assert judge(stored("1"), routes(unwanted, raw)).reason is ReasonCode.FILTERED
-    assert judge(stored("1"), routes(never)).reason is ReasonCode.NO_ROUTE
+    assert process(stored("1"), routes(unwanted, raw)).reason is ReasonCode.FILTERED
+    assert process(stored("1"), routes(never)).reason is ReasonCode.NO_ROUTE
 
 
 def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(parsed: Parsed) -> tuple[Reagent, ...]:
         raise ValueError("empty separator")
 
-    monkeypatch.setattr(process, "reagents_in", fails)
-    verdict = judge(stored("1|r"), routes(Route(when=None, program=LineProgram(), to=("a",))))
+    monkeypatch.setattr("engine.processing.process.reagents_in", fails)
+    verdict = process(stored("1|r"), routes(Route(when=None, program=LineProgram(), to=("a",))))
     assert (verdict.state, verdict.reagents) == ("mapped", ())
 
 
@@ -98,7 +98,7 @@ def test_a_fault_in_reading_lots_costs_no_result(monkeypatch: pytest.MonkeyPatch
 )
 def test_whatever_a_mapping_does_there_is_a_verdict(text: str, state: str, reason: ReasonCode) -> None:
     message = Stored(id=1, channel="chem", seq=1, payload=text.encode("utf-8", "surrogateescape"), received_us=0)
-    verdict = judge(message, routes(Route(when=None, program=LineProgram(), to=("a",))))
+    verdict = process(message, routes(Route(when=None, program=LineProgram(), to=("a",))))
     assert (verdict.state, verdict.reason) == (state, reason)
 
 
@@ -220,7 +220,7 @@ async def test_a_dead_message_can_be_processed_again(made: Plant) -> None:
 
 
 class Flaky:
-    """A journal whose `map_done` fails where ``faults`` says so."""
+    """A journal that fails to record an outcome where ``faults`` says so."""
 
     def __init__(self, journal: Journal, fault: Callable[[int], Exception | None], *, at_once: bool = False) -> None:
         self._journal = journal
@@ -231,21 +231,20 @@ class Flaky:
     def unprocessed(self, after: int, limit: int) -> list[Stored]:
         return self._journal.unprocessed(after, limit)
 
-    def note_suspect(self, message_id: int) -> "asyncio.Future[None]":
-        return self._journal.note_suspect(message_id)
-
-    def map_done(self, stored_id: int, **more: Any) -> "asyncio.Future[Any]":
+    def run(self, function: Any, stored_id: int, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
+        if function is not record_outcome.record:
+            return self._journal.run(function, stored_id, *arguments, **more)
         self.asked.append(stored_id)
         error = self._fault(stored_id)
         if error is None:
-            return self._journal.map_done(stored_id, **more)
+            return self._journal.run(function, stored_id, *arguments, **more)
         if self._at_once:
             raise error
 
         def fail(batch: Any) -> Any:
             raise error
 
-        return self._journal._submit(fail)  # fails in its turn, within the same batch as its neighbours
+        return self._journal._writer.submit(fail)  # fails in its turn, within the same batch as its neighbours
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["by the disk", "by a full queue"])

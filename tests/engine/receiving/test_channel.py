@@ -32,6 +32,7 @@ from engine.receiving import outcomes as outcomes_module
 from engine.receiving import unstored as unkept_module
 from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
+from engine.store.operations import append
 from engine.store.operations.line_trace import LineWay
 from tests.support.astm_peer import one_record_a_frame, wire_frame
 from tests.support.channels import (
@@ -594,7 +595,12 @@ async def test_a_session_ended_by_eot_leaves_nothing_for_the_next_start(tmp_path
         assert trace is not None
         assert len(trace.frames) == 2
     async with running(tmp_path) as journal:
-        made = await journal.assemble_frames(lambda *_: pytest.fail("no session is open"), repeat_window_s=1.0)
+        made = await journal.run(
+            append.assemble,
+            lambda *_: pytest.fail("no session is open"),
+            repeat_window_s=1.0,
+            before=journal.first_session,
+        )
         assert made == []
 
 

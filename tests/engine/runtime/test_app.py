@@ -28,9 +28,11 @@ from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.runtime import app as app_module
 from engine.runtime.app import App
 from engine.store.core.vault import KEY_NAME, make_kek
+from engine.store.operations import append, dismissal, pauses
 from tests.support.certificates import Authority
 from tests.support.command_line import Ran, labrelay
 from tests.support.failing_disk import FULL, IOERR_FSYNC, FailingDisk
+from tests.support.journals import replaced
 from tests.support.live import Analyzer, Mood, Server
 from tests.support.ports import quiet_ports
 from tests.support.running import running_app
@@ -353,14 +355,14 @@ async def test_a_half_message_that_could_not_be_stored_outlasts_its_channel_or_i
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}, "c1": {}})
         async with running_app(folder.path) as app:
-            append, is_full = app.journal.append_incomplete, True
+            is_full = True
 
-            def full(*given: Any, **named: Any) -> Any:
+            def full(run: Any, *given: Any, **named: Any) -> Any:
                 if is_full:
                     raise StoreError("the journal cannot keep this: SQLITE_FULL: database or disk is full")
-                return append(*given, **named)
+                return run(*given, **named)
 
-            monkeypatch.setattr(app.journal, "append_incomplete", full)
+            replaced(monkeypatch, app.journal, append.store_incomplete, by=full)
             _, writer = await asyncio.open_connection("127.0.0.1", folder.ports["c0"])
             writer.write(b"\x0bMSH|^~\\&|A|L|R|L|20260301101530||ORU^R01|1|P|2.5\rOBX|1|NM|718-7||13")
             await writer.drain()
@@ -467,7 +469,7 @@ async def test_a_journal_that_cannot_keep_anything_is_an_alarm(folder: Folder, m
                 raise StoreError("the journal cannot keep this: SQLITE_FULL: database or disk is full")
 
             with monkeypatch.context() as patched:
-                patched.setattr(app.journal, "append", full)
+                replaced(patched, app.journal, append.store_message, by=full)
                 with pytest.raises(asyncio.IncompleteReadError):
                     await exchange(folder.ports["c0"])
                 assert any("full" in alarm for alarm in look(app).alarms)
@@ -498,7 +500,7 @@ async def test_a_message_that_was_broken_off_is_shown_until_a_person_has_decided
             assert "INCOMPLETE" in ran.out
             assert "labrelay dlq list" in ran.out
             (letter,) = app.journal.dead()
-            await app.journal.dismiss(messages=[letter.message_id], actor="anita", reason="came again")
+            await app.journal.run(dismissal.dismiss, messages=[letter.message_id], actor="anita", reason="came again")
             site = look(app)
             assert (site.incomplete_total, site.channels[0].incomplete) == (0, 0)
             app.observer.look_again()
@@ -517,14 +519,14 @@ async def test_a_disk_that_is_full_beneath_deliveries_is_an_alarm_until_a_write_
             disk = FailingDisk(connection, lambda file, what: FULL if what == "write" else 0)
             lane = Target(channel="c0", destination="server")
             with pytest.raises(StoreError):
-                await app.journal.pause(lane, actor="anita", reason="test")
+                await app.journal.run(pauses.pause, lane, actor="anita", reason="test")
             site = look(app)
             assert any("nothing can be stored" in alarm for alarm in site.alarms)
             assert (site.journal.writable, site.journal.integrity) == (False, "ok")
             assert [row.state for row in site.channels] == [ChannelState.REFUSING]  # a message would not be kept either
             assert any("nothing can be stored" in obstacle for obstacle in app.observer.obstacles())
             disk.decide = lambda file, what: 0
-            await app.journal.pause(lane, actor="anita", reason="test")
+            await app.journal.run(pauses.pause, lane, actor="anita", reason="test")
             assert look(app).alarms == ()
             assert look(app).journal.writable
             assert app.observer.obstacles() == []

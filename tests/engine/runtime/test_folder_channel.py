@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from engine.model.errors import ConfigError, StoreError
 from engine.monitoring.snapshot.channels import ChannelSnapshot
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, Level
+from engine.store.operations import append
 from tests.support.channels import hl7
+from tests.support.journals import replaced
 from tests.support.running import Json, RunningSite, running_site
 from tests.support.sites import make_site
 from tests.support.waiting import until
@@ -119,16 +122,14 @@ async def test_a_crash_between_commit_and_move_delivers_nothing_twice(tmp_path: 
         assert site.ends()[3:] == ["ECHO", "ECHO", "QUALITY_CONTROL"]
 
 
-async def test_while_nothing_can_be_kept_the_file_waits(tmp_path: Path) -> None:
+async def test_while_nothing_can_be_kept_the_file_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     channels = elisa_site(tmp_path)
     plates = tmp_path / "plates"
     async with running_site(tmp_path, channels) as site:
-        channel = site.app.sources["elisa"].channel
-        append = channel._store.append
         failing = True
 
-        def refused(*arguments: object, **named: object) -> object:
-            future = append(*arguments, **named)  # type: ignore[arg-type] # handed on as it came
+        def refused(run: Any, *arguments: object, **named: object) -> object:
+            future = run(*arguments, **named)
             if not failing:
                 return future
             import asyncio
@@ -137,7 +138,7 @@ async def test_while_nothing_can_be_kept_the_file_waits(tmp_path: Path) -> None:
             failed.set_exception(StoreError("database or disk is full"))
             return failed
 
-        channel._store.append = refused  # type: ignore[method-assign, assignment] # a store that keeps nothing
+        replaced(monkeypatch, site.app.journal, append.store_message, by=refused)  # a store that keeps nothing
         put(plates, "plate.csv", HEADER + ROWS[0])
         await until(lambda: "could not be kept" in site.app.sources["elisa"].fault)
         assert finished(plates) == []

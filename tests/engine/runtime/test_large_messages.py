@@ -12,7 +12,7 @@ import pytest
 from engine.model.errors import StoreError
 from engine.model.message import Stored
 from engine.processing import intake as intake_module
-from engine.processing.process import ChannelRoutes, Verdict, judge
+from engine.processing.process import ChannelRoutes, Processed, process
 from engine.runtime.worker import large
 from engine.store.operations.settling import accepted
 from tests.engine.processing.test_intake import FULL, Flaky
@@ -27,13 +27,13 @@ class Later:
     """Judges what the test says is large, when the test says so, in any order."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Stored, ChannelRoutes, Callable[[Verdict], None]]] = []
+        self.asked: list[tuple[Stored, ChannelRoutes, Callable[[Processed], None]]] = []
         self.taken = 0
 
     def takes(self, stored: Stored) -> bool:
         return stored.payload.endswith(b"L")
 
-    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Verdict], None]) -> None:
+    def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
         self.taken += 1
         self.asked.append((stored, channel, answer))
 
@@ -42,7 +42,7 @@ class Later:
 
     def release(self, number: int = 0) -> None:
         stored, channel, answer = self.asked.pop(number)
-        answer(judge(stored, channel))
+        answer(process(stored, channel))
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +137,7 @@ async def test_the_process_is_there_while_it_is_needed_and_one_that_is_killed_is
         await site.settled()
         assert {view.state for view in site.messages()} <= {"mapped", "dead"}
         assert len({site.trace(view.id).mapping for view in site.messages("big")}) == 1
-        assert process.judge.outstanding == 0
+        assert process.processor.outstanding == 0
         monkeypatch.setattr(large, "IDLE_S", 0.05)
         await send_blocks(site.port("big"), [hl7("9", big)])
         await site.settled()

@@ -34,7 +34,7 @@ def source_of(made: BuiltChannel, store: ScriptedStore) -> ChannelSource:
         new_link=made.new_link,
         message_format=made.message_format,
         answer=made.answer,
-        store=store,
+        journal=store,
         stored=lambda stored: None,
         clock=SystemClock(),
     )

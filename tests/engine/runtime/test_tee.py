@@ -356,7 +356,7 @@ def channel_of(store: ScriptedStore, **more: Any) -> TeeChannel:
         ),
         new_listener=more.get("new_listener", MllpListener),
         message_format=hl7v2,
-        store=store,
+        journal=store,
         stored=more.get("stored", lambda stored: None),
         clock=SystemClock(),
     )

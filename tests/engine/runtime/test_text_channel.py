@@ -9,7 +9,9 @@ import pytest
 from engine.config.load import load_site
 from engine.model.errors import ConfigError, StoreError
 from engine.receiving.channel import Channel
+from engine.store.operations import append
 from tests.support.command_line import labrelay
+from tests.support.journals import replaced
 from tests.support.running import Json, running_site
 from tests.support.serial_peers import Cable
 from tests.support.sites import make_site
@@ -91,27 +93,25 @@ async def test_a_printer_that_waits_for_nothing(tmp_path: Path) -> None:
 class NothingKept:
     """A store that keeps nothing while ``fails``."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, channel: Channel) -> None:
         self.fails = True
         self.asked = 0
-        for name in ("append", "append_frame_completing"):
-            setattr(channel._store, name, self._beneath(getattr(channel._store, name)))
+        replaced(monkeypatch, channel._journal, append.store_message, append.store_completing_frame, by=self._asked)
 
-    def _beneath(self, keep: Callable[..., "asyncio.Future[object]"]) -> Callable[..., "asyncio.Future[object]"]:
-        def asked(*arguments: object, **named: object) -> "asyncio.Future[object]":
-            self.asked += 1
-            if not self.fails:
-                return keep(*arguments, **named)
-            failed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            failed.set_exception(StoreError("database or disk is full"))
-            return failed
-
-        return asked
+    def _asked(
+        self, run: Callable[..., "asyncio.Future[object]"], *arguments: object, **named: object
+    ) -> "asyncio.Future[object]":
+        self.asked += 1
+        if not self.fails:
+            return run(*arguments, **named)
+        failed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        failed.set_exception(StoreError("database or disk is full"))
+        return failed
 
 
-async def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path) -> None:
+async def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_site(tmp_path, {"vidas": text_channel(MINIVIDAS)}) as site:
-        store = NothingKept(site.app.sources["vidas"].channel)
+        store = NothingKept(monkeypatch, site.app.sources["vidas"].channel)
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port("vidas"))
         writer.write(minividas())
         assert await reader.readexactly(1) == NAK
@@ -123,14 +123,16 @@ async def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_while_nothing_can_be_kept_a_printer_loses_nothing(tmp_path: Path) -> None:
+async def test_while_nothing_can_be_kept_a_printer_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second report has come in part when the first cannot be kept: time passes, and it is not the printer's."""
     (tmp_path / "layouts").mkdir()
     shipped = (Path(__file__).parents[3] / "layouts" / "arkray-spotchem-el.yaml").read_text()
     quick = shipped.replace("layout: arkray-spotchem-el", "layout: quick").replace("<ETX>}", "<ETX>, timeout: 500ms}")
     (tmp_path / "layouts" / "quick.yaml").write_text(quick)
     async with running_site(tmp_path, {"el": text_channel(SPOTCHEM | {"layout": "quick"})}) as site:
-        store = NothingKept(site.app.sources["el"].channel)
+        store = NothingKept(monkeypatch, site.app.sources["el"].channel)
         _, writer = await asyncio.open_connection("127.0.0.1", site.port("el"))
         second = SPOTCHEM_TEXT.replace(b"S-1", b"S-2")
         writer.write(STX + SPOTCHEM_TEXT + ETX + STX + second[:40])

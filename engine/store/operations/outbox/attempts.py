@@ -4,12 +4,14 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import MAYBE_DELIVERED
 from engine.model.versions import Versions
 from engine.store.core.batch import Batch, LaneTally
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint, server_versions
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages
 from engine.store.operations.outbox.moving import move, moved_to, note, note_attempt, note_late
 
 
+@operation(priority=Priority.SETTLE, can_linger=True)
 def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions = ()) -> None:
     """It was delivered. A fact, so it holds whatever was decided about the delivery in the meantime.
 
@@ -26,6 +28,7 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
         whole_messages.count(batch, delivery_id, moved)
 
 
+@operation(priority=Priority.SETTLE)
 def postpone(
     batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: ReasonCode, detail: str, answer: bytes
 ) -> bool:
@@ -52,6 +55,7 @@ def postpone(
     return True
 
 
+@operation(priority=Priority.SETTLE)
 def bury(
     batch: Batch, delivery_id: int, reason: ReasonCode, detail: str, answer: bytes, *, hold_lane: bool = False
 ) -> None:
@@ -67,6 +71,7 @@ def bury(
     _tell_dead(batch, delivery_id, lane, reason, detail, answer, hold_lane=hold_lane)
 
 
+@operation(priority=Priority.SETTLE)
 def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, hold_lane: bool = False) -> bool:
     """What was delivered is refused: a dead letter after all. False: it is not delivered, or erased: nothing changes.
 

@@ -10,12 +10,14 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, RELEASED, UNCONDITIONAL
 from engine.store.core.batch import Batch, LaneTally
+from engine.store.core.operation import Priority, operation
 from engine.store.operations.outbox.attempts import bury
 from engine.store.operations.outbox.moving import move
 
 CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
 
 
+@operation(priority=Priority.SETTLE)
 def claim(
     batch: Batch, channel: str, destination: str, limit: int, *, after: int = 0, hold: bool = False
 ) -> list[Delivery]:
@@ -37,11 +39,13 @@ def claim(
     return []
 
 
+@operation(priority=Priority.SETTLE)
 def is_held(batch: Batch, channel: str, destination: str) -> bool:
     """Whether a dead letter holds a lane."""
     return bool(batch.lane(channel, destination).held_by)
 
 
+@operation(priority=Priority.SETTLE)
 def claim_newest(batch: Batch, channel: str, destination: str, limit: int, *, without: Sequence[int]) -> list[Delivery]:
     """As `claim`, the newest first.
 
@@ -130,6 +134,7 @@ def _claim_next(
     return claimed
 
 
+@operation(priority=Priority.SETTLE)
 def unclaim(batch: Batch, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> int:
     """Give claims back: they wait again in their old place.
 
@@ -146,6 +151,7 @@ def unclaim(batch: Batch, delivery_ids: Iterable[int], *, maybe_delivered: bool 
     return changed
 
 
+@operation(priority=Priority.SETTLE)
 def void_leases(batch: Batch) -> int:
     """Return the claims of earlier processes to waiting, marked as maybe delivered; how many may have been under way.
 

@@ -5,13 +5,15 @@ from collections.abc import Iterable
 from engine.model.reasons import ReasonCode
 from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages
 from engine.store.operations.outbox.moving import close_all, closed_all, move, note, tell
 
 
-def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool, unconditional: bool = False) -> int:
+@operation(priority=Priority.SETTLE)
+def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool = True, unconditional: bool = False) -> int:
     """Dead deliveries wait again, in their old place in the lane; how many. What was erased cannot, and what has been
     decided about meanwhile does not: a newer revision may have been delivered.
 
@@ -57,6 +59,7 @@ def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) ->
     return True
 
 
+@operation(priority=Priority.SETTLE)
 def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> int:
     """A newer result was delivered; sending these would undo it."""
     closed = closed_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
@@ -88,7 +91,8 @@ def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
     return close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail)
 
 
-def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode, detail: str = "") -> int:
+@operation(priority=Priority.SETTLE)
+def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode = ReasonCode.LANE_HELD, detail: str = "") -> int:
     """Keep single deliveries back until `release`."""
     changed = 0
     for delivery_id in delivery_ids:
@@ -133,6 +137,7 @@ def reject(batch: Batch, delivery_id: int) -> bool:
     return lane is not None
 
 
+@operation(priority=Priority.SETTLE)
 def release_lane(batch: Batch, channel: str, destination: str) -> None:
     """Let a lane go on although the delivery that holds it is still dead."""
     batch.lane(channel, destination).held_by = 0

@@ -9,6 +9,7 @@ from engine.model.records import AGAIN, CRITICAL, JOINS, KNOWN_ORDER, MANUAL, MA
 from engine.model.values import value
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.chain import document_hash
+from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS
 from engine.store.operations.outbox.decisions import keep_back
 from engine.succession.critical import is_critical
@@ -105,10 +106,11 @@ def put(
     return Queued(tuple(claimed), waiting, frozenset(kept))
 
 
+@operation(priority=Priority.RECEIVE)
 def replay(
     batch: Batch,
     message_ids: Iterable[int],
-    destinations: frozenset[str] | None,
+    destinations: frozenset[str] | None = None,
     *,
     to: str = "",
     takes: str = "",

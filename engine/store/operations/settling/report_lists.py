@@ -24,6 +24,7 @@ from engine.model.hashes import neighbours, unpack_reports
 from engine.model.packing import unpack
 from engine.model.records import JOINS, RELEASED
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
 from engine.store.operations.settling.accepted import NEAR_DAYS, NotComparedError, bundle_of, told
 from engine.succession.cultures import head_codes, reports_of_cultures
 from engine.succession.kinds import FHIR
@@ -43,6 +44,7 @@ from engine.succession.steps import CHANGES, RANK
 logger = logging.getLogger("labrelay." + __name__)
 
 
+@operation(priority=Priority.SETTLE)
 def join(batch: Batch, delivery_id: int) -> bytes | None:
     """The document of a delivery with joined lists; None where it goes out as it is stored.
 

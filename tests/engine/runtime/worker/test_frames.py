@@ -21,9 +21,10 @@ from engine.model.message import (
     Stored,
     Unmapped,
 )
+from engine.model.outcome import Outcome
 from engine.model.packing import Packer, unpack
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Route, Verdict
+from engine.processing.process import ChannelRoutes, Processed, Route
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Decoder, Frame
 
@@ -67,7 +68,7 @@ reagents = st.builds(
     Reagent, lot=texts, name=texts, expires=texts, tests=st.lists(texts, max_size=3).map(tuple), left=texts
 )
 verdicts = st.builds(
-    Verdict,
+    Processed,
     st.sampled_from(["mapped", "filtered", "dead"]),
     st.none() | st.sampled_from(list(ReasonCode)),
     texts,
@@ -104,9 +105,9 @@ def over_the_wire(parts: list[bytes]) -> Frame:
 
 
 @given(verdicts)
-def test_a_verdict_is_the_same_on_both_sides_but_for_its_compressed_documents(verdict: Verdict) -> None:
-    frame = over_the_wire(frames.verdict(7, verdict, CHANNEL, pack))
-    read = frames.read_verdict(frame, CHANNEL)
+def test_a_verdict_is_the_same_on_both_sides_but_for_its_compressed_documents(verdict: Processed) -> None:
+    frame = over_the_wire(frames.outcome(7, verdict, CHANNEL, pack))
+    read = frames.read_outcome(frame, CHANNEL)
     whole = tuple(
         (replace(document, body=unpack(document.body), packed=False) if document.packed else document, route)
         for document, route in read.documents
@@ -119,8 +120,8 @@ def test_a_verdict_is_the_same_on_both_sides_but_for_its_compressed_documents(ve
 def test_a_route_is_known_by_its_place_and_not_by_what_it_says() -> None:
     """Two routes of a channel may say the same; a verdict names the one that took the message."""
     twins = replace(CHANNEL, routes=(replace(ROUTES[0]), replace(ROUTES[0])))
-    verdict = Verdict("mapped", documents=((Document(body=b"{}"), twins.routes[1]),))
-    read = frames.read_verdict(over_the_wire(frames.verdict(1, verdict, twins, pack)), twins)
+    verdict = Outcome("mapped", documents=((Document(body=b"{}"), twins.routes[1]),))
+    read = frames.read_outcome(over_the_wire(frames.outcome(1, verdict, twins, pack)), twins)
     assert read.documents[0][1] is twins.routes[1]
 
 

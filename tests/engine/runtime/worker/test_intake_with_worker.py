@@ -13,14 +13,14 @@ import pytest
 
 from engine.model.errors import StoreError
 from engine.model.packing import Packer
-from engine.model.records import MapOutcome
 from engine.processing import intake as intake_module
-from engine.processing.process import ChannelRoutes, judge
+from engine.processing.process import ChannelRoutes, process
 from engine.runtime.worker import frames
-from engine.runtime.worker import judge as judge_module
-from engine.runtime.worker.judge import RemoteJudge
+from engine.runtime.worker import processor as processor_module
+from engine.runtime.worker.processor import RemoteProcessor
 from engine.runtime.worker.wire import Decoder, Frame
 from engine.store.journal import Journal
+from engine.store.operations import record_outcome
 from tests.support.plant import Plant, numbers, plant
 
 pack = Packer().pack
@@ -30,7 +30,7 @@ class Elsewhere:
     """A worker in this process: reads frames, judges some of them now and then, and may end at any moment."""
 
     def __init__(self, seed: int, *, ends: float = 0.0) -> None:
-        self.remote = RemoteJudge(self._sent)
+        self.remote = RemoteProcessor(self._sent)
         self.channels: Callable[[], dict[str, ChannelRoutes]] = dict
         self.lives = 0
         self.stopped = False
@@ -70,9 +70,9 @@ class Elsewhere:
                     break
                 number, stored, _ = frames.read_map(self._waiting.pop(0))
                 channel = self._known[stored.channel]
-                parts = frames.verdict(number, judge(stored, channel), channel, pack)
+                parts = frames.outcome(number, process(stored, channel), channel, pack)
                 (frame,) = Decoder().feed(b"".join(parts))
-                self.remote.verdict(frame)
+                self.remote.outcome(frame)
 
 
 class Flaky:
@@ -84,11 +84,11 @@ class Flaky:
         self.left = times
         self.unprocessed = journal.unprocessed
 
-    def map_done(self, stored_id: int, **more: Any) -> "asyncio.Future[MapOutcome]":
-        if self.left and self._rng.random() < 0.1:
+    def run(self, function: Any, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
+        if function is record_outcome.record and self.left and self._rng.random() < 0.1:
             self.left -= 1
             raise StoreError("queue full")
-        return self._journal.map_done(stored_id, **more)
+        return self._journal.run(function, *arguments, **more)
 
 
 @pytest.fixture(autouse=True)
@@ -107,8 +107,8 @@ async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_or
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     rng = random.Random(seed)
-    monkeypatch.setattr(judge_module, "WINDOW_MESSAGES", rng.choice([1, 7, 512]))
-    monkeypatch.setattr(judge_module, "STRIKES", 10_000)  # these workers end by chance, whatever they judge
+    monkeypatch.setattr(processor_module, "WINDOW_MESSAGES", rng.choice([1, 7, 512]))
+    monkeypatch.setattr(processor_module, "STRIKES", 10_000)  # these workers end by chance, whatever they judge
     monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", rng.choice([10, 2048]))
     elsewhere = Elsewhere(seed, ends=0.1)
     flaky: list[Flaky] = []
@@ -117,7 +117,7 @@ async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_or
         flaky.append(Flaky(journal, rng, 8 if seed % 2 else 0))
         return flaky[0]
 
-    async with plant(tmp_path, store=between, judge=elsewhere.remote) as made:
+    async with plant(tmp_path, store=between, processor=elsewhere.remote) as made:
         server = await made.destination("server", memory_deliveries=rng.choice([3, 256]))
         for channel in "ab":
             made.channel(channel, "server")
@@ -137,7 +137,7 @@ async def test_workers_that_end_and_a_store_that_fails_cost_no_message_and_no_or
 
 async def test_every_message_is_judged_wholly_by_one_configuration(tmp_path: Path) -> None:
     elsewhere = Elsewhere(1)
-    async with plant(tmp_path, judge=elsewhere.remote) as made:
+    async with plant(tmp_path, processor=elsewhere.remote) as made:
         for name in ("one", "two"):
             await made.destination(name)
         made.channel("a", "one")
@@ -166,10 +166,10 @@ async def test_every_message_is_judged_wholly_by_one_configuration(tmp_path: Pat
 async def test_while_nothing_is_answered_no_more_is_kept_than_the_limits_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge_module, "WINDOW_MESSAGES", 16)
+    monkeypatch.setattr(processor_module, "WINDOW_MESSAGES", 16)
     monkeypatch.setattr(intake_module, "MEMORY_MESSAGES", 50)
     elsewhere = Elsewhere(1)
-    async with plant(tmp_path, judge=elsewhere.remote) as made:
+    async with plant(tmp_path, processor=elsewhere.remote) as made:
         server = await made.destination("server")
         made.channel("a", "server")
         elsewhere.stopped = True

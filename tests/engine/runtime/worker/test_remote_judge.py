@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions, MapContext, Stored
+from engine.model.outcome import Outcome
 from engine.model.packing import Packer
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Route, Verdict, judge
+from engine.processing.process import ChannelRoutes, Processed, Route, process
 from engine.runtime.worker import frames
-from engine.runtime.worker.judge import STRIKES, WINDOW_BYTES, WINDOW_MESSAGES, RemoteJudge
+from engine.runtime.worker.processor import STRIKES, WINDOW_BYTES, WINDOW_MESSAGES, RemoteProcessor
 from engine.runtime.worker.wire import Decoder, Frame
 from tests.support.waiting import until
 
@@ -32,7 +33,7 @@ class Worker:
     """The other side, in the test's hands: reads what was sent, answers when told to."""
 
     def __init__(self) -> None:
-        self.judge = RemoteJudge(self._sent)
+        self.processor = RemoteProcessor(self._sent)
         self.decoder = Decoder()
         self.asked: list[tuple[int, int]] = []  # number, message id
         self.forgets = 0
@@ -49,20 +50,20 @@ class Worker:
 
     def ask(self, message_id: int, payload: bytes = MESSAGE) -> None:
         stored = Stored(id=message_id, channel="chem", seq=message_id, payload=payload, received_us=0)
-        self.judge.ask(stored, CHANNEL, lambda verdict: self.answered.append((message_id, verdict.detail)))
+        self.processor.ask(stored, CHANNEL, lambda verdict: self.answered.append((message_id, verdict.detail)))
 
     def verdict(self, number: int, message_id: int) -> Frame:
-        verdict = Verdict("dead", ReasonCode.NO_ROUTE, f"of {message_id}")
-        (frame,) = Decoder().feed(b"".join(frames.verdict(number, verdict, CHANNEL, pack)))
+        verdict = Outcome("dead", ReasonCode.NO_ROUTE, f"of {message_id}")
+        (frame,) = Decoder().feed(b"".join(frames.outcome(number, verdict, CHANNEL, pack)))
         return frame
 
     def answer(self, count: int = 1) -> None:
         for _ in range(count):
-            self.judge.verdict(self.verdict(*self.asked.pop(0)))
+            self.processor.outcome(self.verdict(*self.asked.pop(0)))
 
     def die(self) -> None:
         self.asked.clear()
-        self.judge.lost()
+        self.processor.lost()
 
     @property
     def ids(self) -> list[int]:
@@ -74,7 +75,7 @@ def test_what_is_asked_before_a_worker_is_ready_goes_out_once_it_is() -> None:
     worker.ask(1)
     worker.ask(2)
     assert worker.asked == []
-    worker.judge.ready()
+    worker.processor.ready()
     worker.ask(3)
     assert worker.ids == [1, 2, 3]
     worker.answer(3)
@@ -83,37 +84,37 @@ def test_what_is_asked_before_a_worker_is_ready_goes_out_once_it_is() -> None:
 
 def test_no_more_is_outstanding_than_the_window_allows() -> None:
     worker = Worker()
-    worker.judge.ready()
+    worker.processor.ready()
     for number in range(WINDOW_MESSAGES):
-        assert worker.judge.has_room()
+        assert worker.processor.has_room()
         worker.ask(number)
-    assert not worker.judge.has_room()
+    assert not worker.processor.has_room()
     worker.answer()
-    assert worker.judge.has_room()
+    assert worker.processor.has_room()
 
 
 def test_no_more_bytes_are_outstanding_than_the_window_allows() -> None:
     worker = Worker()
-    worker.judge.ready()
+    worker.processor.ready()
     worker.ask(1, bytes(WINDOW_BYTES - 1))
-    assert worker.judge.has_room()
+    assert worker.processor.has_room()
     worker.ask(2, b"x")
-    assert not worker.judge.has_room()
+    assert not worker.processor.has_room()
     worker.answer()
-    assert worker.judge.has_room()
+    assert worker.processor.has_room()
 
 
 def test_what_is_forgotten_is_never_answered_and_its_late_verdicts_hit_nobody_else() -> None:
     worker = Worker()
-    worker.judge.ready()
+    worker.processor.ready()
     worker.ask(1)
     worker.ask(2)
     late = [worker.verdict(*asked) for asked in worker.asked]
-    worker.judge.forget()
+    worker.processor.forget()
     assert worker.forgets == 1
-    worker.judge.verdict(late[0])
+    worker.processor.outcome(late[0])
     worker.ask(2)
-    worker.judge.verdict(late[1])  # the same message, asked under its old number
+    worker.processor.outcome(late[1])  # the same message, asked under its old number
     assert worker.answered == []
     worker.answer()
     assert worker.answered == [(2, "of 2")]
@@ -121,14 +122,14 @@ def test_what_is_forgotten_is_never_answered_and_its_late_verdicts_hit_nobody_el
 
 def test_after_a_worker_ended_messages_go_out_one_at_a_time_until_the_suspects_are_through() -> None:
     worker = Worker()
-    worker.judge.ready()
+    worker.processor.ready()
     for message_id in (1, 2, 3):
         worker.ask(message_id)
     worker.answer()
     worker.die()
     worker.ask(4)
     worker.ask(5)
-    worker.judge.ready()
+    worker.processor.ready()
     assert worker.ids == [2]
     worker.answer()
     assert worker.ids == [3]
@@ -144,13 +145,13 @@ def test_a_message_that_ends_worker_after_worker_is_dead_and_the_rest_goes_on() 
         worker.ask(message_id)
     lives = 0
     while not worker.answered:
-        worker.judge.ready()
+        worker.processor.ready()
         if worker.ids[0] == 1:
             worker.die()
             lives += 1
     assert lives == STRIKES + 1  # in the first one it was not the only one under suspicion
     assert worker.answered == [(1, f"the worker process ended {STRIKES} times while it was processed")]
-    worker.judge.ready()
+    worker.processor.ready()
     assert worker.ids == [2]
     worker.answer()
     worker.answer()
@@ -159,13 +160,13 @@ def test_a_message_that_ends_worker_after_worker_is_dead_and_the_rest_goes_on() 
 
 def test_a_worker_that_is_given_another_configuration_makes_no_message_suspect() -> None:
     worker = Worker()
-    worker.judge.ready()
+    worker.processor.ready()
     for _ in range(STRIKES * 2):
         worker.ask(1)
-        worker.judge.pause()
+        worker.processor.pause()
         worker.die()
-        worker.judge.forget()
-        worker.judge.ready()
+        worker.processor.forget()
+        worker.processor.ready()
     worker.ask(1)
     worker.ask(2)
     assert worker.ids == [1, 2]
@@ -176,7 +177,7 @@ async def test_where_no_worker_can_be_had_this_process_judges_in_the_same_order(
     worker = Worker()
     for message_id in range(20):
         worker.ask(message_id)
-    worker.judge.judge_here()
+    worker.processor.process_here()
     worker.ask(20)
     await until(lambda: len(worker.answered) == 21)
     assert [message_id for message_id, _ in worker.answered] == list(range(21))
@@ -187,11 +188,11 @@ async def test_a_worker_that_is_back_takes_over_where_this_process_stopped() -> 
     worker = Worker()
     for message_id in range(20):
         worker.ask(message_id)
-    worker.judge.judge_here()
+    worker.processor.process_here()
     await asyncio.sleep(0)
     done = len(worker.answered)
     assert 0 < done < 20
-    worker.judge.ready()
+    worker.processor.ready()
     assert worker.ids == list(range(done, 20))
     worker.answer(20 - done)
     await asyncio.sleep(0)
@@ -214,21 +215,21 @@ def test_whatever_happens_every_message_is_answered_once_and_in_order(moves: lis
         elif move == "die":
             worker.die()
         elif move == "ready" and not worker.asked:
-            worker.judge.ready()
+            worker.processor.ready()
     worker.die()
-    while worker.judge.outstanding:
-        worker.judge.ready()
+    while worker.processor.outstanding:
+        worker.processor.ready()
         worker.answer(len(worker.asked))
     assert [message_id for message_id, _ in worker.answered] == list(range(1, asked + 1))
 
 
 def test_a_verdict_is_read_with_the_routes_that_the_message_was_asked_with() -> None:
     worker = Worker()
-    worker.judge.ready()
-    seen: list[Verdict] = []
+    worker.processor.ready()
+    seen: list[Processed] = []
     other = replace(CHANNEL, routes=(Route(when=None, program=None, to=("b",)),))
     stored = Stored(id=1, channel="chem", seq=1, payload=MESSAGE, received_us=0)
-    worker.judge.ask(stored, other, seen.append)
-    (frame,) = Decoder().feed(b"".join(frames.verdict(worker.asked[0][0], judge(stored, other), other, pack)))
-    worker.judge.verdict(frame)
+    worker.processor.ask(stored, other, seen.append)
+    (frame,) = Decoder().feed(b"".join(frames.outcome(worker.asked[0][0], process(stored, other), other, pack)))
+    worker.processor.outcome(frame)
     assert seen[0].documents[0][1] is other.routes[0]

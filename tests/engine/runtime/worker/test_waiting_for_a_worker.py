@@ -9,6 +9,7 @@ import yaml
 from engine.devtools.sandbox import Sandbox
 from engine.model.records import Target
 from engine.runtime.app import App
+from engine.store.operations import pauses
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
@@ -19,8 +20,8 @@ SERVER = Target(destination="lab-fhir")
 
 async def switch(app: App, *, paused: bool) -> None:
     """As `labrelay pause` and `resume` do."""
-    change = app.journal.pause if paused else app.journal.resume
-    await change(SERVER, actor="ann", reason="a test")
+    change = pauses.pause if paused else pauses.resume
+    await app.journal.run(change, SERVER, actor="ann", reason="a test")
     await app.switched(SERVER, next(iter(app.journal.pauses()), None))
 
 

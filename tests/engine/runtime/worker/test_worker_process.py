@@ -13,7 +13,7 @@ from engine.devtools.bench.messages import astm, oru
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.packing import Packer
 from engine.model.reasons import ReasonCode
-from engine.processing.process import judge
+from engine.processing.process import process
 from engine.runtime.worker import frames
 from engine.runtime.worker import process as worker_process
 from engine.runtime.worker.wire import Decoder
@@ -61,7 +61,7 @@ async def test_it_judges_as_the_main_process_does(tmp_path: Path) -> None:
     async with running_worker(make_worker_site(tmp_path / "site", FOLDER)) as worker:
         messages = [worker.stored(channel, payload) for channel, payload in payloads]
         answers = await asyncio.gather(*(worker.ask(message) for message in messages))
-        expected = [judge(message, worker.built.channels[message.channel].routes) for message in messages]
+        expected = [process(message, worker.built.channels[message.channel].routes) for message in messages]
         assert [whole(answer) for answer in answers] == expected
         states = {verdict.state for verdict in expected}
         assert states >= {"mapped", "dead"}
@@ -238,7 +238,7 @@ async def test_files_that_changed_behind_our_back_are_not_taken_for_the_configur
         assert "changed" in worker.process.note
         message = worker.stored("raw", oru(1, 1, random.Random(1)))
         verdict = await asyncio.wait_for(worker.ask(message), 60.0)
-        assert verdict == judge(message, worker.built.channels["raw"].routes)
+        assert verdict == process(message, worker.built.channels["raw"].routes)
         await asyncio.wait_for(worker.destination().deliver(delivery(1, b"here")), 60.0)
         assert [path.read_bytes() for path in (folder / "out").iterdir()] == [b"here"]
 
@@ -256,7 +256,7 @@ async def test_a_new_configuration_is_taken_between_two_messages(tmp_path: Path)
     async with running_worker(folder) as worker:
         pid = worker.pid
         channel.write_text(channel.read_text().replace("to: server", "filter: not wanted"))
-        worker.process.judge.forget()
+        worker.process.processor.forget()
         site = load_site(folder)
         worker.process.configure(site)
         verdict = await asyncio.wait_for(worker.ask(worker.stored("raw", oru(1, 1, random.Random(1)))), 60.0)

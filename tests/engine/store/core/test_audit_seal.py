@@ -27,6 +27,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.trail_check import check, compare, heads_in
 from engine.store.integrity.row_check import ROW_COLUMNS
 from engine.store.integrity.verify import run
+from engine.store.operations import audit
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import DELIVERED, fill_journal
 from tests.support.journals import opened, running, store
@@ -39,9 +40,9 @@ ANN = Actor("ann", role="operator", login="root", **{"from": "10.0.0.5 (ssh)"})
 async def filled(data: Path) -> None:
     async with running(data) as journal:
         await store(journal, b"one", b"two")
-        await journal.act_note(ANN, "unmask", {"message": 1})
+        await journal.run(audit.note, ANN, "unmask", {"message": 1})
         await store(journal, b"three")
-        await journal.act_note("bob", "reload", {"from": "a", "to": "b"})
+        await journal.run(audit.note, "bob", "reload", {"from": "a", "to": "b"})
 
 
 def rewrite(data: Path, without: int) -> None:
@@ -166,7 +167,7 @@ def test_who_asked_is_told_in_every_form(tmp_path: Path) -> None:
     async def note() -> None:
         async with running(site / "var", clock=ManualClock()) as journal:
             journal.under("0123456789ab")
-            await journal.act_note(ANN, "unmask", {"message": 1})
+            await journal.run(audit.note, ANN, "unmask", {"message": 1})
 
     asyncio.run(note())
     (act, *_) = labrelay("audit", "list", "-o", "json", site=site).json["acts"]

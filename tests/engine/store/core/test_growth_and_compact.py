@@ -18,6 +18,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.growth import DAY_US, Growth
 from engine.store.core.lock import SiteLock
 from engine.store.integrity import verify
+from engine.store.operations import append
 from engine.store.recovery import compact
 from tests.support.journals import opened, received, running
 
@@ -45,7 +46,9 @@ def test_rows_of_the_last_days_are_counted(tmp_path: Path) -> None:
     async def fill() -> None:
         async with running(tmp_path, clock=clock) as journal:
             for day in range(20):
-                await journal.append(received(b"MSH|%d" % day, at_us=clock.now_us()), repeat_window_s=1.0)
+                await journal.run(
+                    append.store_message, received(b"MSH|%d" % day, at_us=clock.now_us()), repeat_window_s=1.0
+                )
                 clock.advance(timedelta(days=1).total_seconds())
 
     asyncio.run(fill())
@@ -76,7 +79,7 @@ def loose(tmp_path: Path) -> Path:
     async def fill() -> None:
         async with running(tmp_path) as journal:
             for n in range(50):
-                await journal.append(received(b"%d" % n * 3000), repeat_window_s=1.0)
+                await journal.run(append.store_message, received(b"%d" % n * 3000), repeat_window_s=1.0)
 
     asyncio.run(fill())
     with closing(sqlite3.connect(tmp_path / JOURNAL_NAME, isolation_level=None)) as connection:

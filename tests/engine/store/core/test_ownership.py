@@ -9,6 +9,7 @@ from engine.commands.shared.output import ExitCode
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.lock import LOCK_NAME
 from engine.store.core.vault import KEY_NAME
+from engine.store.journal import keys
 from engine.store.recovery import compact
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import fill_journal
@@ -49,7 +50,7 @@ def test_a_journal_that_root_opens_first_is_the_services(tmp_path: Path) -> None
 async def test_a_key_that_root_rotates_is_the_services(tmp_path: Path) -> None:
     os.chown(tmp_path, SERVICE, SERVICE)
     async with running(tmp_path) as journal:
-        await journal.rotate_key(tmp_path, actor="root")
+        await keys.rotate(journal, tmp_path, actor="root")
     assert strangers(tmp_path) == []
 
 

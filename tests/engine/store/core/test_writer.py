@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from engine.model.clock import ManualClock
 from engine.model.errors import DamagedError, LabRelayError, StoreError
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core import writer
@@ -25,7 +26,18 @@ from engine.store.core.batch import Batch
 from engine.store.core.writer import Writer, is_fatal
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import CHECKPOINT_BYTES, StoreUpkeep
-from engine.store.operations import append
+from engine.store.lifecycle import key_rotation
+from engine.store.operations import (
+    append,
+    audit,
+    dismissal,
+    hold_queue,
+    pauses,
+    poison_message,
+    record_outcome,
+    replays,
+)
+from engine.store.operations.outbox import decisions as decisions_ops
 from tests.support.journals import WINDOW_S, opened, received, running, started, store
 from tests.support.waiting import until
 
@@ -98,7 +110,7 @@ def test_only_the_guilty_operation_of_a_batch_fails(tmp_path_factory: pytest.Tem
 async def test_what_waits_is_one_batch_and_resolves_in_order(journal: Journal) -> None:
     busy, release = await blocked(journal)
     done: list[int] = []
-    futures = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(100)]
+    futures = [journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(100)]
     for future in futures:
         future.add_done_callback(lambda future: done.append(future.result().id))
     before = journal.stats.batches
@@ -110,8 +122,8 @@ async def test_what_waits_is_one_batch_and_resolves_in_order(journal: Journal) -
 
 async def test_a_cancelled_waiter_changes_nothing_for_others(journal: Journal) -> None:
     busy, release = await blocked(journal)
-    first = journal.append(received(b"1"), repeat_window_s=WINDOW_S)
-    second = journal.append(received(b"2"), repeat_window_s=WINDOW_S)
+    first = journal.run(append.store_message, received(b"1"), repeat_window_s=WINDOW_S)
+    second = journal.run(append.store_message, received(b"2"), repeat_window_s=WINDOW_S)
     first.cancel()
     release.set()
     await busy
@@ -131,9 +143,9 @@ async def test_a_full_queue_refuses_new_work_at_once_and_still_takes_verdicts(tm
     futures = []
     with pytest.raises(StoreError, match="queue full"):
         for n in range(1000):
-            futures.append(journal.append(received(b"%d" % n * size), repeat_window_s=WINDOW_S))
+            futures.append(journal.run(append.store_message, received(b"%d" % n * size), repeat_window_s=WINDOW_S))
     assert len(futures) in (9, 10)
-    verdict = journal.map_done(1, state="dead", reason=ReasonCode.UNREADABLE)
+    verdict = journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.UNREADABLE))
     release.set()
     await asyncio.gather(busy, *futures, verdict)
     await store(journal, b"later")
@@ -149,36 +161,36 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
     journal.start(asyncio.get_running_loop())
     lane, who = ("chem", "fhir"), {"actor": "a.singh", "reason": "why"}
     decisions: list[Callable[[], asyncio.Future[Any]]] = [
-        lambda: journal.map_done(1, state="dead", reason=ReasonCode.UNREADABLE),
+        lambda: journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.UNREADABLE)),
         lambda: journal.settle(1, delivered_us=1),
         lambda: journal.claim(*lane, 1),
         lambda: journal.claim_newest(*lane, 1, without=()),
         lambda: journal.is_held(*lane),
         lambda: journal.unclaim([1]),
         lambda: journal.bury(1, reason=ReasonCode.REFUSED),
-        lambda: journal.requeue([1]),
-        lambda: journal.dismiss(deliveries=[1], actor="a.singh", reason="why"),
+        lambda: journal.run(decisions_ops.requeue, [1]),
+        lambda: journal.run(dismissal.dismiss, deliveries=[1], actor="a.singh", reason="why"),
         lambda: journal.postpone(1, attempt=1, not_before_us=1, cause=ReasonCode.BUSY),
-        lambda: journal.supersede([1]),
-        lambda: journal.hold([1]),
-        lambda: journal.release([1], **who),
-        lambda: journal.reject([1], **who),
-        lambda: journal.release_lane(*lane),
-        lambda: journal.act("a.singh", "retry", {}),
-        lambda: journal.act_done(1),
-        lambda: journal.act_note("a.singh", "pause", {}),
-        lambda: journal.note_suspect(1),
-        lambda: journal.replay_begin(actor="a.singh", what={}, total=1, last=1),
-        lambda: journal.replay_forget(1, actor="a.singh"),
-        lambda: journal.pause(Target(channel="chem"), actor="a.singh", reason="why"),
-        lambda: journal.resume(Target(channel="chem"), actor="a.singh", reason="why"),
-        lambda: journal.confirm_sheet(actor="a.singh"),
+        lambda: journal.run(decisions_ops.supersede, [1]),
+        lambda: journal.run(decisions_ops.hold, [1]),
+        lambda: journal.run(hold_queue.release, [1], **who),
+        lambda: journal.run(hold_queue.reject, [1], **who),
+        lambda: journal.run(decisions_ops.release_lane, *lane),
+        lambda: journal.run(audit.begin, "a.singh", "retry", {}),
+        lambda: journal.run(audit.end, 1, {}),
+        lambda: journal.run(audit.note, "a.singh", "pause", {}),
+        lambda: journal.run(poison_message.note, 1),
+        lambda: journal.run(replays.begin, actor="a.singh", what={}, total=1, last=1),
+        lambda: journal.run(replays.give_up, 1, actor="a.singh"),
+        lambda: journal.run(pauses.pause, Target(channel="chem"), actor="a.singh", reason="why"),
+        lambda: journal.run(pauses.resume, Target(channel="chem"), actor="a.singh", reason="why"),
+        lambda: journal.run(key_rotation.confirm_sheet, actor="a.singh"),
     ]
     for decision in decisions:
         busy, release = await blocked(journal)
-        waiting = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(9)]
+        waiting = [journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(9)]
         with pytest.raises(StoreError, match="queue full"):
-            journal.append(received(), repeat_window_s=WINDOW_S)
+            journal.run(append.store_message, received(), repeat_window_s=WINDOW_S)
         future = decision()
         release.set()
         await asyncio.gather(busy, *waiting)
@@ -207,12 +219,12 @@ def test_a_wait_that_is_over_before_it_began_is_no_wait_without_an_end(tmp_path:
 
 async def test_stopping_finishes_what_was_submitted_and_refuses_the_rest(tmp_path: Path) -> None:
     journal = await started(tmp_path)
-    futures = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(1000)]
+    futures = [journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(1000)]
     await journal.stop()
     assert all(future.done() for future in futures)
     assert [future.result().id for future in futures] == list(range(1, 1001))
     with pytest.raises(StoreError, match="not open"):
-        journal.append(received(), repeat_window_s=WINDOW_S)
+        journal.run(append.store_message, received(), repeat_window_s=WINDOW_S)
     await journal.stop()
 
 
@@ -291,7 +303,7 @@ async def test_when_upkeep_fails_the_writer_stops_for_good_and_says_so(
     await until(lambda: bool(told))
     assert (str(told[0]), told[0].fatal) == (words, True)
     with pytest.raises(StoreError, match=re.escape(words)) as caught:
-        journal.append(received(), repeat_window_s=WINDOW_S)
+        journal.run(append.store_message, received(), repeat_window_s=WINDOW_S)
     assert caught.value.fatal
     await journal.stop()
 
@@ -328,10 +340,13 @@ async def test_on_a_full_disk_what_brings_payload_is_refused_and_what_people_do_
     inner = writer_of(journal)
     inner._upkeep = Room(inner._upkeep, full=True, gives=False)
     with pytest.raises(writer.NoRoomError, match="nothing new is kept until there is room"):
-        await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
-    assert await journal.act_note("ann", "pause", {}) == 1
+        await journal.run(append.store_message, received(b"1"), repeat_window_s=WINDOW_S)
+    assert await journal.run(audit.note, "ann", "pause", {}) == 1
     busy, release = await blocked(journal)
-    message, note = journal.append(received(b"2"), repeat_window_s=WINDOW_S), journal.act_note("ann", "resume", {})
+    message, note = (
+        journal.run(append.store_message, received(b"2"), repeat_window_s=WINDOW_S),
+        journal.run(audit.note, "ann", "resume", {}),
+    )
     release.set()
     await asyncio.gather(busy, note)
     with pytest.raises(writer.NoRoomError):
@@ -599,7 +614,10 @@ async def test_what_waits_for_a_large_message_does_not_wait_for_its_checkpoint_t
     monkeypatch.setattr(StoreUpkeep, "_run_checkpoint", checkpoint)
     monkeypatch.setattr(Writer, "_work", batch)
     large = writer.BATCH_BYTES  # so each is a batch of its own
-    kept = [journal.append(received(os.urandom(n)), repeat_window_s=WINDOW_S) for n in (large, large, large, 100)]
+    kept = [
+        journal.run(append.store_message, received(os.urandom(n)), repeat_window_s=WINDOW_S)
+        for n in (large, large, large, 100)
+    ]
     release.set()
     await asyncio.gather(busy, *kept)
     await until(lambda: done.count("checkpoint") == 2)

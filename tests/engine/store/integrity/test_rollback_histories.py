@@ -20,16 +20,19 @@ import pytest
 from engine.config.load import load_site
 from engine.config.sitewide import SiteConfig
 from engine.model.clock import ManualClock
+from engine.model.outcome import Outcome
 from engine.model.records import DELIVERIES
 from engine.runtime import other_history
+from engine.store import journal as journal_ops
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.loss import LossError
 from engine.store.integrity import verify
 from engine.store.integrity.rollback import undecided
-from engine.store.journal import Journal
+from engine.store.journal import Journal, keys
 from engine.store.lifecycle import retention
 from engine.store.lifecycle.retention import Policy
+from engine.store.operations import append, pauses, record_outcome
 from tests.support.copies import Place
 from tests.support.journals import opened, received, unexpected
 
@@ -98,7 +101,7 @@ class Life:
                 assert (back, told) == (None, [])
             if back is not None:
                 assert DELIVERIES in {pause.target for pause in journal.pauses()}
-                await journal.resume(DELIVERIES, actor="anna", reason="sent again")
+                await journal.run(pauses.resume, DELIVERIES, actor="anna", reason="sent again")
                 self.now.told |= missing.keys()
             self.put_back_since = False
             yield journal
@@ -136,14 +139,16 @@ class Life:
             for _ in range(self.chance.randint(1, 6)):
                 self.number += 1
                 content = b"MSH|%d" % self.number
-                stored = await journal.append(
-                    received(content, control_id=str(self.number), at_us=self.clock.now_us()), repeat_window_s=DAY_S
+                stored = await journal.run(
+                    append.store_message,
+                    received(content, control_id=str(self.number), at_us=self.clock.now_us()),
+                    repeat_window_s=DAY_S,
                 )
-                await journal.map_done(stored.id, routes=[], state="filtered")
+                await journal.run(record_outcome.record, stored.id, Outcome("filtered"), [])
                 self.now.rows[stored.id] = content
                 self.ids[content] = stored.id
             if renew if renew is not None else self.chance.random() < 0.7:
-                last_id, chain = await journal.head()
+                last_id, chain = await journal.run(journal_ops.head)
                 path = other_history.anchor_path(self.config, journal.journal_id)
                 Anchor(path, journal.journal_id, last_id, bytes.fromhex(chain), journal.vault.anchor_seal).close()
                 self.seen["anchor"] = set(self.now.rows.values())
@@ -173,7 +178,7 @@ class Life:
 
     async def rotate(self) -> None:
         async with self.running() as journal:
-            await journal.rotate_key(self.data, actor="anna")
+            await keys.rotate(journal, self.data, actor="anna")
 
     async def copy(self) -> None:
         async with self.running() as journal:
@@ -218,7 +223,7 @@ class Life:
             with closing(sqlite3.connect(self.data / JOURNAL_NAME)) as connection:
                 assert ("", "") in connection.execute("SELECT channel, destination FROM pause").fetchall()
             async with self.running() as journal:
-                await journal.resume(DELIVERIES, actor="anna", reason="sent again")
+                await journal.run(pauses.resume, DELIVERIES, actor="anna", reason="sent again")
 
     async def accept(self) -> None:
         """The anchor beside the journal is lost; a person goes on."""

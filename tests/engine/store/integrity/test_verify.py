@@ -11,11 +11,12 @@ import pytest
 
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Unmapped
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.results import Result
 from engine.store.core.chain import chain_hash, row_hash
 from engine.store.integrity import verify
-from engine.store.operations import delta_history, line_trace
+from engine.store.operations import append, audit, delta_history, line_trace, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from tests.engine.store.operations.test_bearers import IYER, KHAN, ends
 from tests.support.journals import opened, queue, running, store
@@ -31,8 +32,8 @@ async def data(tmp_path: Path) -> Path:
         await queue(journal, *(b"%d" % n * 50 for n in range(10)), to=("a", "b"))
         (first,) = await journal.claim("chem", "a", 1)
         await journal.bury(first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"no")
-        await journal.append_frame("line", journal.new_session(), b"1H", 1)
-        await journal.act_note("ann", "unmask", {})
+        await journal.run(append.store_frame, "line", journal.new_session(), b"1H", 1)
+        await journal.run(audit.note, "ann", "unmask", {})
     return data
 
 
@@ -161,9 +162,9 @@ async def noted(tmp_path: Path) -> Path:
     async with running(data) as journal:
         await ends(journal, IYER, KHAN)
         (stored,) = await store(journal, b"GLU")
-        await journal.map_done(stored.id, state="mapped", unmapped=(Unmapped("analytes", "GLU"),))
-        await journal._submit(lambda batch: delta_history.remember(batch, [value], batch.now_us))
-        await journal._submit(lambda batch: line_trace.store(batch, [line]))
+        await journal.run(record_outcome.record, stored.id, Outcome("mapped", unmapped=(Unmapped("analytes", "GLU"),)))
+        await journal._writer.submit(lambda batch: delta_history.remember(batch, [value], batch.now_us))
+        await journal._writer.submit(lambda batch: line_trace.store(batch, [line]))
     return data
 
 

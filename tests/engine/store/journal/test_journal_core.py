@@ -11,9 +11,12 @@ import pytest_asyncio
 
 from engine.model.errors import LockedError
 from engine.model.message import Document, Issue, Report, Unmapped
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter
-from engine.store.journal import Assembled, Journal, Routed
+from engine.model.records import Assembled, Filter, Routed
+from engine.store.journal import Journal
+from engine.store.operations import append, audit, dismissal, record_outcome
+from engine.store.operations.outbox import decisions
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, running, started
 
 
@@ -26,7 +29,10 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 
 async def test_rows_are_numbered_without_gaps_over_all_and_within_each_channel(journal: Journal) -> None:
     stored = await asyncio.gather(
-        *(journal.append(received(b"%d" % n, channel="ab"[n % 2]), repeat_window_s=WINDOW_S) for n in range(10))
+        *(
+            journal.run(append.store_message, received(b"%d" % n, channel="ab"[n % 2]), repeat_window_s=WINDOW_S)
+            for n in range(10)
+        )
     )
     assert [one.id for one in stored] == list(range(1, 11))
     assert [one.seq for one in stored if one.channel == "a"] == [1, 2, 3, 4, 5]
@@ -38,37 +44,44 @@ async def test_what_has_no_verdict_is_found_after_restarts_however_much_came_lat
     journal: Journal, tmp_path: Path
 ) -> None:
     """Recovery begins its search where all below is done with; that mark never passes open work."""
-    first = await journal.append(received(b"open"), repeat_window_s=WINDOW_S)
+    first = await journal.run(append.store_message, received(b"open"), repeat_window_s=WINDOW_S)
     await journal.stop()
     for life in range(2):
         async with running(tmp_path) as again:
             assert again.unprocessed() == [first], life
             later = await asyncio.gather(
-                *(again.append(received(b"%d.%d" % (life, n)), repeat_window_s=WINDOW_S) for n in range(1100))
+                *(
+                    again.run(append.store_message, received(b"%d.%d" % (life, n)), repeat_window_s=WINDOW_S)
+                    for n in range(1100)
+                )
             )
-            await asyncio.gather(*(again.map_done(one.id, state="filtered") for one in later))
+            await asyncio.gather(*(again.run(record_outcome.record, one.id, Outcome("filtered")) for one in later))
     async with running(tmp_path) as again:
         assert again.unprocessed() == [first]
-        await again.map_done(first.id, state="filtered")
-        await again.append(received(b"the last"), repeat_window_s=WINDOW_S)
+        await again.run(record_outcome.record, first.id, Outcome("filtered"))
+        await again.run(append.store_message, received(b"the last"), repeat_window_s=WINDOW_S)
         watermark = again._tail.watermark if again._tail is not None else 0
     assert watermark > first.id
 
 
 async def test_what_was_stored_is_read_back_after_a_restart(journal: Journal, tmp_path: Path) -> None:
-    first = await journal.append(received(b"\x00\xff" * 500, control_id="C1"), repeat_window_s=WINDOW_S)
+    first = await journal.run(
+        append.store_message, received(b"\x00\xff" * 500, control_id="C1"), repeat_window_s=WINDOW_S
+    )
     await journal.stop()
     again = await started(tmp_path)
     assert again.unprocessed() == [first]
     assert again.payload(first.id) == b"\x00\xff" * 500
-    second = await again.append(received(b"x"), repeat_window_s=WINDOW_S)
+    second = await again.run(append.store_message, received(b"x"), repeat_window_s=WINDOW_S)
     assert (second.id, second.seq) == (2, 2)
     await again.stop()
 
 
 async def test_a_repeat_is_stored_and_not_processed_again(journal: Journal) -> None:
-    first = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
-    again = await journal.append(received(control_id="C1", at_us=NOW_US + 20, lost=True), repeat_window_s=WINDOW_S)
+    first = await journal.run(append.store_message, received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
+    again = await journal.run(
+        append.store_message, received(control_id="C1", at_us=NOW_US + 20, lost=True), repeat_window_s=WINDOW_S
+    )
     assert again.repeat_of == first.id
     assert journal.unprocessed() == [first]
     trace = journal.message(again.id)
@@ -79,48 +92,57 @@ async def test_a_repeat_is_stored_and_not_processed_again(journal: Journal) -> N
 @pytest.mark.parametrize("window_s", [DAY_S, 3600.0])
 async def test_after_the_window_the_same_bytes_are_a_new_message(journal: Journal, window_s: float) -> None:
     for number in (1, 2):  # the channel's control ids change
-        await journal.append(received(b"%d" % number, control_id=f"B{number}"), repeat_window_s=window_s)
+        await journal.run(
+            append.store_message, received(b"%d" % number, control_id=f"B{number}"), repeat_window_s=window_s
+        )
     window_us = int(window_s * 1e6)
     expected = [(0, None, None), (window_us, 3, None), (window_us + 1, None, 3), (window_us + 2, 5, None)]
     for at_us, *wanted in expected:
-        stored = await journal.append(received(control_id="C1", at_us=NOW_US + at_us), repeat_window_s=window_s)
+        stored = await journal.run(
+            append.store_message, received(control_id="C1", at_us=NOW_US + at_us), repeat_window_s=window_s
+        )
         assert [stored.repeat_of, stored.equal_to] == wanted
 
 
 async def test_the_same_id_with_other_bytes_is_flagged_and_processed(journal: Journal) -> None:
-    await journal.append(received(b"a", control_id="C1"), repeat_window_s=WINDOW_S)
-    other = await journal.append(received(b"b", control_id="C1"), repeat_window_s=WINDOW_S)
+    await journal.run(append.store_message, received(b"a", control_id="C1"), repeat_window_s=WINDOW_S)
+    other = await journal.run(append.store_message, received(b"b", control_id="C1"), repeat_window_s=WINDOW_S)
     assert other.same_id_other_bytes
     assert other.repeat_of is None
-    elsewhere = await journal.append(received(b"b", control_id="C1", channel="other"), repeat_window_s=WINDOW_S)
-    nameless = await journal.append(received(b"c"), repeat_window_s=WINDOW_S)
-    another = await journal.append(received(b"d"), repeat_window_s=WINDOW_S)
+    elsewhere = await journal.run(
+        append.store_message, received(b"b", control_id="C1", channel="other"), repeat_window_s=WINDOW_S
+    )
+    nameless = await journal.run(append.store_message, received(b"c"), repeat_window_s=WINDOW_S)
+    another = await journal.run(append.store_message, received(b"d"), repeat_window_s=WINDOW_S)
     assert not any(one.same_id_other_bytes for one in (elsewhere, nameless, another))
 
 
 async def test_a_message_whose_first_copy_is_dead_is_processed_when_it_comes_again(journal: Journal) -> None:
-    first = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
-    await journal.map_done(first.id, state="dead", reason=ReasonCode.NO_ROUTE)
-    second = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
-    third = await journal.append(received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
+    first = await journal.run(append.store_message, received(control_id="C1"), repeat_window_s=WINDOW_S)
+    await journal.run(record_outcome.record, first.id, Outcome("dead", ReasonCode.NO_ROUTE))
+    second = await journal.run(append.store_message, received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
+    third = await journal.run(append.store_message, received(control_id="C1", lost=True), repeat_window_s=WINDOW_S)
     assert (second.repeat_of, third.repeat_of) == (None, second.id)
 
 
 async def test_a_mapped_message_is_delivered_through_its_lanes(journal: Journal) -> None:
-    stored = await journal.append(received(control_id="C1"), repeat_window_s=WINDOW_S)
-    outcome = await journal.map_done(
+    stored = await journal.run(append.store_message, received(control_id="C1"), repeat_window_s=WINDOW_S)
+    outcome = await journal.run(
+        record_outcome.record,
         stored.id,
-        routes=[
+        Outcome(
+            "mapped",
+            mapping="lab",
+            issues=[Issue(code="TEXT", text="kept", place="OBX[1]-5")],
+            unmapped=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")],
+        ),
+        [
             Routed(
                 document=Document(body=b'{"n":1}', conditional=(b"c" * 16,)),
                 destinations=("fhir", "archive"),
                 claimed=(True, False),
             )
         ],
-        state="mapped",
-        mapping="lab",
-        issues=[Issue(code="TEXT", text="kept", place="OBX[1]-5")],
-        unmapped=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")],
     )
     assert (outcome.state, outcome.waiting) == ("mapped", 1)
     (claimed,) = outcome.deliveries
@@ -143,24 +165,24 @@ async def test_a_mapped_message_is_delivered_through_its_lanes(journal: Journal)
 
 
 async def test_a_second_verdict_changes_nothing(journal: Journal) -> None:
-    stored = await journal.append(received(), repeat_window_s=WINDOW_S)
-    await journal.map_done(stored.id, routes=[routed()], state="mapped")
-    outcome = await journal.map_done(stored.id, routes=[routed()], state="mapped")
+    stored = await journal.run(append.store_message, received(), repeat_window_s=WINDOW_S)
+    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()])
+    outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()])
     assert (outcome.already, outcome.waiting) == (True, 0)
     assert [lane.open for lane in journal.lanes()] == [1]
 
 
 async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place(journal: Journal) -> None:
     for n in range(4):
-        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
-        await journal.map_done(stored.id, routes=[routed(b"%d" % n)], state="mapped")
+        stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
+        await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(b"%d" % n)])
     first, second = await journal.claim("chem", "fhir", 2)
     assert [first.seq, second.seq] == [1, 2]
     await journal.bury(first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"\xffno")
     await journal.postpone(second.id, attempt=1, not_before_us=5, cause=ReasonCode.BUSY, detail="503")
     (dead,) = journal.dead()
     assert (dead.delivery_id, dead.reason) == (first.id, "REFUSED")
-    await journal.requeue([dead.delivery_id])
+    await journal.run(decisions.requeue, [dead.delivery_id])
     claimed = await journal.claim("chem", "fhir", 10)
     assert [(one.seq, one.attempt, one.manual) for one in claimed] == [
         (1, 0, True),
@@ -176,12 +198,12 @@ async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place
 
 async def test_a_dead_delivery_may_hold_its_lane_until_it_is_decided_about(journal: Journal) -> None:
     for n in range(2):
-        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
-        await journal.map_done(stored.id, routes=[routed()], state="mapped")
+        stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
+        await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()])
     (first,) = await journal.claim("chem", "fhir", 1)
     await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
     assert await journal.claim("chem", "fhir", 1) == []
-    assert await journal.dismiss(deliveries=[first.id], actor="ann", reason="entered by hand") == 1
+    assert await journal.run(dismissal.dismiss, deliveries=[first.id], actor="ann", reason="entered by hand") == 1
     assert [one.seq for one in await journal.claim("chem", "fhir", 1)] == [2]
     (act,) = journal.acts()
     assert (act.actor, act.verb, act.what["reason"]) == ("ann", "dismiss", "entered by hand")
@@ -189,9 +211,12 @@ async def test_a_dead_delivery_may_hold_its_lane_until_it_is_decided_about(journ
 
 async def test_one_number_for_two_patients_is_a_conflict_and_queues_nothing(journal: Journal) -> None:
     async def deliver(payload: bytes, patient: bytes) -> str:
-        stored = await journal.append(received(payload), repeat_window_s=WINDOW_S)
-        outcome = await journal.map_done(
-            stored.id, routes=[routed(payload, reports=(Report(b"k" * 16, patient),))], state="mapped"
+        stored = await journal.run(append.store_message, received(payload), repeat_window_s=WINDOW_S)
+        outcome = await journal.run(
+            record_outcome.record,
+            stored.id,
+            Outcome("mapped"),
+            [routed(payload, reports=(Report(b"k" * 16, patient),))],
         )
         return outcome.state if outcome.reason is None else outcome.reason.value
 
@@ -204,9 +229,9 @@ async def test_one_number_for_two_patients_is_a_conflict_and_queues_nothing(jour
 
 async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(journal: Journal) -> None:
     for n in range(3):
-        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
+        stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
         report = Report(b"k" * 16 if n < 2 else b"other".ljust(16), b"p" * 16)
-        await journal.map_done(stored.id, routes=[routed(b"%d" % n, reports=(report,))], state="mapped")
+        await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(b"%d" % n, reports=(report,))])
     old, correction, unrelated = await journal.claim("chem", "fhir", 10)
     assert not await journal.overtaken_before_sent(old)
     assert await journal.have_in_common(old, [correction.id])  # nobody can tell what these say
@@ -215,16 +240,16 @@ async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(jour
     await journal.settle(correction.id, delivered_us=1)
     assert await journal.overtaken_before_sent(old)
     assert not await journal.overtaken_before_sent(correction)
-    assert await journal.supersede([old.id]) == 1
+    assert await journal.run(decisions.supersede, [old.id]) == 1
     assert [lane.open for lane in journal.lanes()] == [0]
 
 
 async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, tmp_path: Path) -> None:
     for n in range(3):
-        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
+        stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
         if n:
-            await journal.map_done(stored.id, routes=[routed(claimed=n == 1)], state="mapped")
-    await journal.act("ann", "replay", {"messages": [1]})
+            await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(claimed=n == 1)])
+    await journal.run(audit.begin, "ann", "replay", {"messages": [1]})
     await journal.stop()
     again = opened(tmp_path)
     recovery = again.recover()
@@ -232,7 +257,7 @@ async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, 
     assert [(lane.channel, lane.destination, lane.open) for lane in recovery.lanes] == [("chem", "fhir", 2)]
     again.start(asyncio.get_running_loop())
     assert [one.maybe_delivered for one in await again.claim("chem", "fhir", 10)] == [True, False]
-    await again.act_done(4, {"given up": True})
+    await again.run(audit.end, 4, {"given up": True})
     assert again.open_acts() == []
     await again.stop()
 
@@ -241,8 +266,8 @@ async def test_after_a_crash_a_retry_that_was_due_may_have_been_delivered(journa
     """A retry runs without a new claim: only its time says that it may have been under way."""
     far = 4_000_000_000_000_000  # the year 2096
     for n, not_before_us in enumerate((1, far)):
-        stored = await journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S)
-        await journal.map_done(stored.id, routes=[routed(claimed=True)], state="mapped")
+        stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
+        await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(claimed=True)])
         await journal.postpone(n + 1, attempt=1, not_before_us=not_before_us, cause=ReasonCode.BUSY)
     await journal.stop()
     again = opened(tmp_path)
@@ -254,15 +279,17 @@ async def test_after_a_crash_a_retry_that_was_due_may_have_been_delivered(journa
 
 async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Journal, tmp_path: Path) -> None:
     session, torn = journal.new_session(), journal.new_session()
-    assert await journal.append_frame("chem", session, b"1H", 1) == 1
-    stored = await journal.append_frame_completing("chem", session, b"2L", 2, [received(b"HL")], WINDOW_S)
+    assert await journal.run(append.store_frame, "chem", session, b"1H", 1) == 1
+    stored = await journal.run(
+        append.store_completing_frame, "chem", session, b"2L", 2, [received(b"HL")], repeat_window_s=WINDOW_S
+    )
     assert [one.id for one in stored] == [3]
     trace = journal.message(3)
     assert trace is not None
     assert trace.frames == (1, 2)
-    await journal.append_frame("chem", torn, b"1H", 3)
-    await journal.append_frame("chem", session, b"1H", 3)
-    await journal.append_frame("chem", session, b"2L", 4)
+    await journal.run(append.store_frame, "chem", torn, b"1H", 3)
+    await journal.run(append.store_frame, "chem", session, b"1H", 3)
+    await journal.run(append.store_frame, "chem", session, b"2L", 4)
     await journal.stop()
 
     again = await started(tmp_path)
@@ -272,23 +299,28 @@ async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Jo
             return Assembled(messages=(received(b"HL2", at_us=received_us),))
         return Assembled()
 
-    made = await again.assemble_frames(read, repeat_window_s=WINDOW_S)
+    made = await again.run(append.assemble, read, repeat_window_s=WINDOW_S, before=again.first_session)
     assert [(one.payload, one.received_us) for one in made] == [(b"HL2", 4), (b"1H", 3)]
     assert [one.payload for one in again.unprocessed()] == [b"HL", b"HL2"]
     assert [(letter.state, letter.reason) for letter in again.dead()] == [("incomplete", "INCOMPLETE")]
-    assert await again.assemble_frames(read, repeat_window_s=WINDOW_S) == []
+    assert await again.run(append.assemble, read, repeat_window_s=WINDOW_S, before=again.first_session) == []
     await again.stop()
 
 
 async def test_a_command_makes_messages_of_frames_before_any_daemon_starts(journal: Journal, tmp_path: Path) -> None:
-    await journal.append_frame("chem", journal.new_session(), b"1H", 1)
-    await journal.append_frame("chem", journal.new_session(), b"1H", 2)
+    await journal.run(append.store_frame, "chem", journal.new_session(), b"1H", 1)
+    await journal.run(append.store_frame, "chem", journal.new_session(), b"1H", 2)
     await journal.stop()
 
     again = opened(tmp_path)
     assert again.cut_short == 2
     again.recover()
-    made = again.assemble_frames_alone(lambda channel, raws, received_us: Assembled(), repeat_window_s=WINDOW_S)
+    made = again.run_alone(
+        append.assemble,
+        lambda channel, raws, received_us: Assembled(),
+        repeat_window_s=WINDOW_S,
+        before=again.first_session,
+    )
     assert [(one.payload, one.received_us) for one in made] == [(b"1H", 1), (b"1H", 2)]
     assert again.cut_short == 0
     again.close()
@@ -297,14 +329,17 @@ async def test_a_command_makes_messages_of_frames_before_any_daemon_starts(journ
 async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: Journal, tmp_path: Path) -> None:
     session = journal.new_session()
     for raw in (b"1H", b"2P", b"3L"):
-        await journal.append_frame("chem", session, raw, 1)
+        await journal.run(append.store_frame, "chem", session, raw, 1)
     await journal.stop()
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id = 2")
 
     again = await started(tmp_path)
-    made = await again.assemble_frames(
-        lambda channel, raws, received_us: Assembled(messages=(received(b"".join(raws)),)), repeat_window_s=WINDOW_S
+    made = await again.run(
+        append.assemble,
+        lambda channel, raws, received_us: Assembled(messages=(received(b"".join(raws)),)),
+        repeat_window_s=WINDOW_S,
+        before=again.first_session,
     )
     assert [one.payload for one in made] == [b"1H3L"]
     assert again.unprocessed() == []
@@ -313,13 +348,13 @@ async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: J
 
 
 async def test_counters_and_gauges_follow_what_happens(journal: Journal) -> None:
-    stored = await journal.append(received(b"1", lost=True), repeat_window_s=WINDOW_S)
-    await journal.append(received(b"1", lost=True), repeat_window_s=WINDOW_S)
-    await journal.append_incomplete(received(b"2"), ReasonCode.INCOMPLETE)
-    dead = await journal.append(received(b"3"), repeat_window_s=WINDOW_S)
-    await journal.append(received(b"4"), repeat_window_s=WINDOW_S)
-    await journal.map_done(stored.id, routes=[routed(claimed=True)], state="mapped")
-    await journal.map_done(dead.id, state="dead", reason=ReasonCode.UNREADABLE)
+    stored = await journal.run(append.store_message, received(b"1", lost=True), repeat_window_s=WINDOW_S)
+    await journal.run(append.store_message, received(b"1", lost=True), repeat_window_s=WINDOW_S)
+    await journal.run(append.store_incomplete, received(b"2"), ReasonCode.INCOMPLETE)
+    dead = await journal.run(append.store_message, received(b"3"), repeat_window_s=WINDOW_S)
+    await journal.run(append.store_message, received(b"4"), repeat_window_s=WINDOW_S)
+    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(claimed=True)])
+    await journal.run(record_outcome.record, dead.id, Outcome("dead", ReasonCode.UNREADABLE))
     counts = {(one.destination, one.name): one.n for one in journal.counters("2026-03-01")}
     assert counts == {
         ("", "received"): 5,
@@ -329,7 +364,7 @@ async def test_counters_and_gauges_follow_what_happens(journal: Journal) -> None
     }
     (channel,) = journal.channels()
     assert (channel.last_seq, channel.stored, channel.dead, channel.incomplete) == (5, 1, 1, 1)
-    assert await journal.dismiss(messages=[3, dead.id], actor="ann", reason="seen") == 2
+    assert await journal.run(dismissal.dismiss, messages=[3, dead.id], actor="ann", reason="seen") == 2
     (channel,) = journal.channels()
     assert (channel.dead, channel.incomplete) == (0, 0)
     assert [one.id for one in journal.messages(Filter(channel="chem", state="dismissed"))] == [4, 3]
@@ -341,7 +376,7 @@ async def test_only_one_process_may_write(journal: Journal, tmp_path: Path) -> N
 
 
 async def test_a_read_only_journal_works_beside_the_daemon_and_without_it(journal: Journal, tmp_path: Path) -> None:
-    await journal.append(received(b"1"), repeat_window_s=WINDOW_S)
+    await journal.run(append.store_message, received(b"1"), repeat_window_s=WINDOW_S)
     beside = opened(tmp_path, read_only=True)
     assert [one.control_id for one in beside.messages()] == [""]
     beside.close()

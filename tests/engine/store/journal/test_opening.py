@@ -13,6 +13,7 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, DamagedError, LockedError, StoreError
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store import journal as journal_module
 from engine.store.core import key_encryption_key
@@ -23,7 +24,7 @@ from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal, opening
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import audit
+from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, running, store, unexpected
 
@@ -202,12 +203,12 @@ async def test_what_would_be_let_go_can_be_looked_at_before(tmp_path: Path) -> N
 async def test_the_head_is_what_the_anchor_says_and_acts_tell_their_configuration(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await store(journal, b"1", b"2")
-        number, chain = await journal.head()
+        number, chain = await journal.run(journal_module.head)
         mark = read(tmp_path / ANCHOR_NAME).mark
         assert mark is not None
         assert (number, chain) == (2, mark.chain.hex())
         journal.under("c0ffee")
-        await journal.act_note("ann", "pause", {})
+        await journal.run(audit.note, "ann", "pause", {})
         assert [act.config for act in journal.acts()] == ["c0ffee"]
         assert journal.damage == []
 
@@ -284,13 +285,15 @@ async def test_a_writer_that_does_not_end_keeps_the_lock(
 
 async def test_where_open_work_begins_is_remembered_and_nothing_open_is_forgotten(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
-        futures = [journal.append(received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(1300)]
+        futures = [
+            journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(1300)
+        ]
         ids = [stored.id for stored in await asyncio.gather(*futures)]
         still_open = {700, 1290}
         for some in (ids[:600], ids[600:]):
             await asyncio.gather(
                 *(
-                    journal.map_done(one, state="dead", reason=ReasonCode.UNREADABLE)
+                    journal.run(record_outcome.record, one, Outcome("dead", ReasonCode.UNREADABLE))
                     for one in some
                     if one not in still_open
                 )

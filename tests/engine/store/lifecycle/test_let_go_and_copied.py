@@ -25,7 +25,7 @@ from engine.store.core.chain import chain_hash, pruned_digest, row_hash
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import before_upgrade, verify
-from engine.store.journal import Journal
+from engine.store.journal import Journal, keys
 from engine.store.lifecycle import erasure
 from engine.store.operations import delta_history, pruning, search_index
 from engine.store.recovery.backups import checking, copying, drill, far_file, pieces
@@ -303,7 +303,7 @@ def test_a_copy_has_the_key_of_its_own_journal_where_that_was_rotated_meanwhile(
             shelf = place.shelf(journal)
             making = shelf.begin()
             await journal.lend(copying.job(making / JOURNAL_NAME))
-            await journal.rotate_key(place.data, actor="anna")
+            await keys.rotate(journal, place.data, actor="anna")
             copy = complete(shelf, making, journal, place.site, with_key=True)
             checking.run(copy)
             found = read_copy(copy.path)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from engine.model.clock import Clock, ManualClock, SystemClock
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.message import Report
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core.batch import Batch
@@ -131,10 +132,10 @@ class Site:
         }.get(end, ("fhir",))  # fmt: skip
         report = Report(key=b"%016d" % number, patient=b"p%015d" % number)
         routes = [routed(b"{}", *to, claimed=end == "sending", reports=(report,))] if state == "mapped" else []
-        self.do(
-            record_outcome.map_done, message_id=number, routes=[] if end == "no document" else routes, state=state,
-            reason=ReasonCode.MAPPING_FAULT if state == "dead" else None, detail="", mapping="", issues=(), unmapped=(),
-        )  # fmt: skip
+        outcome = Outcome(state, ReasonCode.MAPPING_FAULT if state == "dead" else None)
+        if end == "no document":
+            routes = []
+        self.do(record_outcome.record, message_id=number, outcome=outcome, routes=routes)
         execute = self._execute
         ids = [row[0] for row in execute("SELECT id FROM delivery WHERE message_id = ? ORDER BY id", (number,))]
         settle = partial(self.do, attempts.settle, delivered_us=self.clock.now_us())

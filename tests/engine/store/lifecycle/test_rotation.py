@@ -13,6 +13,7 @@ from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.store.core import key_encryption_key
 from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
 from engine.store.integrity import verify
+from engine.store.journal import Journal, keys
 from engine.store.lifecycle import key_rotation
 from tests.support.journals import opened, running, store
 
@@ -21,6 +22,7 @@ STEPS = ("written", "committed", "proven", "moved", "named")
 KILLED_AT = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from engine.store.journal import keys
 from tests.support.journals import running
 
 def step(name):
@@ -29,7 +31,7 @@ def step(name):
 
 async def main():
     async with running(Path(sys.argv[1])) as journal:
-        await journal.rotate_key(Path(sys.argv[1]), actor="ann", step=step)
+        await keys.rotate(journal, Path(sys.argv[1]), actor="ann", step=step)
 
 asyncio.run(main())
 """
@@ -40,11 +42,16 @@ async def filled(data: Path) -> None:
         await store(journal, b"result one", b"result two")
 
 
+def facts_of(journal: Journal) -> key_rotation.KeyFacts:
+    with journal.snapshot() as execute:
+        return key_rotation.facts(execute)
+
+
 def checked(data: Path) -> str:
     """The id of the key in use, of a site in which everything opens."""
     with_payload = opened(data)
     assert [with_payload.payload(n) for n in (1, 2)] == [b"result one", b"result two"]
-    found = with_payload.key_facts()
+    found = facts_of(with_payload)
     with_payload.close()
     assert verify.run(data, deep=True) == []
     return found.id
@@ -63,7 +70,7 @@ async def test_a_kill_at_any_step_leaves_a_site_that_opens(tmp_path: Path, step:
         key_encryption_key.key_id(check_value(read_kek(tmp_path / KEY_NAME))) == after
     )  # what was half done is finished
     async with running(tmp_path) as journal:
-        again = await journal.rotate_key(tmp_path, actor="ann")
+        again = await keys.rotate(journal, tmp_path, actor="ann")
     assert again.before == after
     assert checked(tmp_path) == again.after
     assert not (tmp_path / key_encryption_key.NEW_NAME).exists()
@@ -73,10 +80,10 @@ async def test_the_old_key_is_kept_for_old_backups_or_thrown_away(tmp_path: Path
     await filled(tmp_path)
     old = read_kek(tmp_path / KEY_NAME)
     async with running(tmp_path) as journal:
-        first = await journal.rotate_key(tmp_path, actor="ann")
+        first = await keys.rotate(journal, tmp_path, actor="ann")
         assert first.kept == str(tmp_path / f"{key_encryption_key.OLD_NAME}{first.before}")
         assert read_kek(Path(first.kept)) == old
-        second = await journal.rotate_key(tmp_path, actor="ann", discard_old=True)
+        second = await keys.rotate(journal, tmp_path, actor="ann", discard_old=True)
         assert second.kept == ""
         acts = [(act.actor, act.verb, act.what) for act in journal.acts()]
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith(KEY_NAME)) == [
@@ -95,7 +102,7 @@ async def test_keys_of_a_month_that_begins_after_a_rotation_are_wrapped_by_the_n
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
         await store(journal, b"march")
-        await journal.rotate_key(tmp_path, actor="ann")
+        await keys.rotate(journal, tmp_path, actor="ann")
         clock.advance(31 * 86_400)
         (april,) = await store(journal, b"april")
     again = opened(tmp_path)
@@ -110,12 +117,12 @@ async def test_a_new_key_of_a_credential_waits_to_be_moved(tmp_path: Path, monke
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     await filled(data)
     async with running(data) as journal:
-        done = await journal.rotate_key(data, actor="ann")
+        done = await keys.rotate(journal, data, actor="ann")
     assert (done.to_move, done.place, done.kept) == (True, str(data / key_encryption_key.NEW_NAME), "")
     assert checked(data) == done.after  # found where it lies
     async with running(data) as journal:
         with pytest.raises(StoreError, match="bring it to where the old one is"):
-            await journal.rotate_key(data, actor="ann")
+            await keys.rotate(journal, data, actor="ann")
     new = read_kek(data / key_encryption_key.NEW_NAME)
     (credentials / "labrelay-kek").write_text(new.hex())
     (data / key_encryption_key.NEW_NAME).unlink()
@@ -133,7 +140,7 @@ async def test_a_new_key_that_is_not_what_was_written_is_never_used(
     monkeypatch.setattr(key_rotation, "read_kek", lambda path: bytes(32))
     async with running(tmp_path) as journal:
         with pytest.raises(StoreError, match="does not hold what was written"):
-            await journal.rotate_key(tmp_path, actor="ann")
+            await keys.rotate(journal, tmp_path, actor="ann")
     monkeypatch.undo()
     assert checked(tmp_path) == before
 
@@ -150,11 +157,11 @@ async def test_a_wrong_key_names_the_right_one(tmp_path: Path) -> None:
 async def test_a_confirmed_sheet_is_that_of_one_key(tmp_path: Path) -> None:
     await filled(tmp_path)
     async with running(tmp_path) as journal:
-        assert journal.key_facts().sheet_us == 0
-        await journal.confirm_sheet(actor="ann")
-        assert journal.key_facts().sheet_us > 0
-        await journal.rotate_key(tmp_path, actor="ann")
-        assert journal.key_facts().sheet_us == 0
+        assert facts_of(journal).sheet_us == 0
+        await journal.run(key_rotation.confirm_sheet, actor="ann")
+        assert facts_of(journal).sheet_us > 0
+        await keys.rotate(journal, tmp_path, actor="ann")
+        assert facts_of(journal).sheet_us == 0
 
 
 def test_a_key_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +182,7 @@ async def test_two_people_who_rotate_at_once_leave_a_site_that_opens(tmp_path: P
     await filled(tmp_path)
     async with running(tmp_path) as journal:
         said = await asyncio.gather(
-            *(journal.rotate_key(tmp_path, actor=actor) for actor in ("ann", "ben")), return_exceptions=True
+            *(keys.rotate(journal, tmp_path, actor=actor) for actor in ("ann", "ben")), return_exceptions=True
         )
     done = [one for one in said if isinstance(one, key_rotation.Rotated)]
     refused = [one for one in said if isinstance(one, BaseException)]

@@ -8,11 +8,13 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.message import Bearer, Report
+from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter, Routed
 from engine.store.journal import Journal
-from engine.store.operations import number_bearers
+from engine.store.lifecycle import erasure
+from engine.store.operations import audit, dismissal, hold_queue, number_bearers, record_outcome
 from tests.support.journals import DAY_S, routed, running, store
 
 NUMBER = b"n" * 16
@@ -36,10 +38,11 @@ async def arrives(journal: Journal, record: Person, *, accepted: bool = False, l
     """Its end, of a message with an order number of its own and this person."""
     known = journal.last_id
     (stored,) = await store(journal, b"message %d" % known)
-    outcome = await journal.map_done(
+    outcome = await journal.run(
+        record_outcome.record,
         stored.id,
-        routes=[made(record, order=b"%016d" % (stored.id if lasting else 0), lasting=lasting)],
-        state="mapped",
+        Outcome("mapped"),
+        [made(record, order=b"%016d" % (stored.id if lasting else 0), lasting=lasting)],
         accept_conflict=accepted,
     )
     return NO if outcome.held else outcome.state
@@ -51,7 +54,7 @@ def rows(journal: Journal) -> int:
 
 
 async def erase(journal: Journal, messages: list[int], numbers: list[str]) -> None:
-    await journal.erase(messages, numbers, actor="ann", reason="asked", more={})
+    await journal.run(erasure.erase, messages, numbers, actor="ann", reason="asked", more={})
 
 
 async def ends(journal: Journal, *records: Person, lasting: bool = True) -> list[str]:
@@ -66,7 +69,7 @@ async def test_another_person_is_a_conflict_and_one_who_says_nothing_is_none(tmp
     async with running(tmp_path) as journal:
         ended = await ends(journal, IYER, KHAN, person("UNKNOWN", "", "F"), IYER, KHAN, lasting=lasting)
         assert ended == [OK, NO, OK, OK, NO]
-        (asked, last) = journal.held(Filter(code=NO))[::-1]
+        (asked, last) = journal.held(Filter(reason=NO))[::-1]
         assert (asked.message_id, last.message_id) == (2, 5)
         assert asked.detail == "message 1 used the same patient number for a person of another name, birth date or sex"
 
@@ -79,7 +82,7 @@ async def test_a_number_that_lasts_is_never_free_and_a_counter_is_after_its_memo
         clock.advance(3650 * DAY_S)
         for _ in range(5):
             clock.advance(3700)  # sweeps are due
-            await journal.act_note("test", "tick", {})
+            await journal.run(audit.note, "test", "tick", {})
         assert rows(journal) == 1
         assert await ends(journal, KHAN) == [NO]
         assert await ends(journal, KHAN, lasting=False) == [OK]
@@ -121,7 +124,7 @@ async def test_who_only_seems_to_be_the_same_is_no_reference_before_a_person_has
 
 async def answers(journal: Journal, message: int, record: Person, *, same: bool) -> tuple[list[int], list[str]]:
     """The messages that a person's answer is for, and how they end, processed again with what is known then."""
-    waiting, others = await journal.tell_apart(message, same=same)
+    waiting, others = await journal.run(number_bearers.answer, message, same=same)
     ended = []
     for number in waiting:
         one = made(record, order=b"%016d" % number)
@@ -131,7 +134,7 @@ async def answers(journal: Journal, message: int, record: Person, *, same: bool)
         if bearer.person > 1:  # a patient of their own
             report = report._replace(patient=b"%016d" % bearer.person)
         one = replace(one, document=replace(one.document, bearers=(bearer,), reports=(report,)))
-        outcome = await journal.map_done(number, routes=[one], state="mapped", again=True)
+        outcome = await journal.run(record_outcome.record, number, Outcome("mapped"), [one], again=True)
         ended.append(NO if outcome.held else outcome.state)
     return waiting, ended
 
@@ -148,7 +151,7 @@ async def test_another_person_is_one_of_their_own_from_then_on(tmp_path: Path) -
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER, KHAN, KHAN) == [OK, NO, NO]
         assert await answers(journal, 2, KHAN, same=False) == ([2, 3], [OK, OK])
-        assert list((await journal.tell_apart(2, same=False))[1].values()) == [2]
+        assert list((await journal.run(number_bearers.answer, 2, same=False))[1].values()) == [2]
         # Who maps without knowing it makes a document of the first person, and that is held.
         assert await ends(journal, IYER, KHAN) == [OK, NO]
     async with running(tmp_path) as journal:
@@ -164,10 +167,10 @@ async def test_another_person_is_one_of_their_own_from_then_on(tmp_path: Path) -
 async def test_what_is_asked_is_not_released_and_may_be_rejected(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER, KHAN, KHAN) == [OK, NO, NO]
-        held = [one.delivery_id for one in journal.held(Filter(code=NO))]
-        ended, lanes = await journal.release(held, actor="ann", reason="x")
+        held = [one.delivery_id for one in journal.held(Filter(reason=NO))]
+        ended, lanes = await journal.run(hold_queue.release, held, actor="ann", reason="x")
         assert ({name: count for name, count in ended.items() if count}, lanes) == ({"unanswered": 2}, set())
-        await journal.reject(held, actor="ann", reason="wrong patient")
+        await journal.run(hold_queue.reject, held, actor="ann", reason="wrong patient")
         assert await answers(journal, 2, KHAN, same=True) == ([], [])
 
 
@@ -181,16 +184,16 @@ async def test_a_person_may_accept_that_two_records_are_of_one_person(tmp_path: 
 async def test_a_dismissed_message_frees_no_number_that_another_one_bears(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER, IYER) == [OK, OK]
-        await journal.map_done(1, state="dead", reason=ReasonCode.MAPPING_FAULT, again=True)
-        await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
+        await journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), again=True)
+        await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="wrong sample")
         assert await ends(journal, KHAN) == [NO]
 
 
 async def test_a_dismissed_message_frees_a_number_that_it_bears_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER) == [OK]
-        await journal.map_done(1, state="dead", reason=ReasonCode.MAPPING_FAULT, again=True)
-        await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
+        await journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), again=True)
+        await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="wrong sample")
         assert await ends(journal, KHAN) == [OK]
 
 
@@ -236,7 +239,7 @@ async def test_who_keeps_the_record_says_who_bears_the_number(tmp_path: Path) ->
         one = made(record, order=b"%016d" % stored.id)
         (bearer,) = one.document.bearers
         one = replace(one, document=replace(one.document, reports=(), bearers=(bearer._replace(master=True),)))
-        return (await journal.map_done(stored.id, routes=[one], state="mapped")).state
+        return (await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [one])).state
 
     async with running(tmp_path) as journal:
         assert await updated(journal, IYER) == OK
@@ -260,7 +263,7 @@ async def test_who_seems_to_be_the_same_is_shown_until_a_person_has_confirmed_it
 async def test_who_only_seemed_to_be_the_same_may_be_told_apart(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, person("SHARMA^ANITA"), person("VERMA^ANITA")) == [OK, OK]
-        assert list((await journal.tell_apart(2, same=False))[1].values()) == [2]
+        assert list((await journal.run(number_bearers.answer, 2, same=False))[1].values()) == [2]
         assert await ends(journal, person("VERMA^ANITA")) == [NO]  # mapped without knowing it
 
 

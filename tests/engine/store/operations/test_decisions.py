@@ -10,12 +10,14 @@ from typing import Any
 import pytest_asyncio
 
 from engine.model.clock import ManualClock, from_us
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Held
 from engine.model.results import Earlier, Result
 from engine.store.core.batch import Batch
 from engine.store.core.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
 from engine.store.journal import Journal
+from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, replays
 from engine.store.operations.outbox import decisions
 from tests.support.journals import DAY_S, NOW_US, queue, received, routed, running, started, store
 
@@ -55,9 +57,9 @@ async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person
     await queue(journal, b"1", b"2")
     for one in await journal.claim("chem", "fhir", 9):
         await journal.bury(one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
-    assert await journal.requeue([1], manual=False) == 1
-    assert await journal.requeue([1], manual=False) == 0  # it waits already
-    assert await journal.requeue([2]) == 1
+    assert await journal.run(decisions.requeue, [1], manual=False) == 1
+    assert await journal.run(decisions.requeue, [1], manual=False) == 0  # it waits already
+    assert await journal.run(decisions.requeue, [2]) == 1
     first, second = await journal.claim("chem", "fhir", 9)
     assert (first.manual, second.manual) == (False, True)
     assert (first.unconditional, second.unconditional) == (False, False)  # which takes more than a retry
@@ -65,13 +67,13 @@ async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person
 
 async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_once(journal: Journal) -> None:
     (message,) = await store(journal, b"m")
-    await journal.map_done(message.id, routes=[routed(b"1"), routed(b"2"), routed(b"3")], state="mapped")
+    await journal.run(record_outcome.record, message.id, Outcome("mapped"), [routed(b"1"), routed(b"2"), routed(b"3")])
     claimed = await journal.claim("chem", "fhir", 1)
-    await journal.hold([2, 3], cause=ReasonCode.LANE_HELD)
+    await journal.run(decisions.hold, [2, 3], cause=ReasonCode.LANE_HELD)
     who = {"actor": "ann", "reason": "seen"}
-    await journal.release([claimed[0].id], **who)  # under way
+    await journal.run(hold_queue.release, [claimed[0].id], **who)  # under way
     await journal.settle(claimed[0].id, delivered_us=7)
-    await journal.release([1], **who)  # delivered
+    await journal.run(hold_queue.release, [1], **who)  # delivered
     (lane,) = journal.lanes()
     assert (lane.open, lane.held, lane.delivered_us) == (0, 2, 7)
     found = counted(journal)
@@ -110,9 +112,15 @@ async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(jour
     (message,) = await queue(journal, b"1")
 
     async def replay(*states: str) -> int:
-        number = await journal.replay_begin(actor="ann", what={}, total=1, last=message)
-        step = await journal.replay_step(
-            number, [message], destinations=frozenset({"fhir"}), to="other", takes="", states=frozenset(states)
+        number = await journal.run(replays.begin, actor="ann", what={}, total=1, last=message)
+        step = await journal.run(
+            replays.step,
+            number,
+            [message],
+            destinations=frozenset({"fhir"}),
+            to="other",
+            takes="",
+            states=frozenset(states),
         )
         return len(step.deliveries)
 
@@ -133,13 +141,15 @@ async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journa
 async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     await journal.settle(1, delivered_us=NOW_US)
-    assert not await journal.set_aside(1, correction=True, actor="ann", reason="never digested")
+    assert not await journal.run(dismissal.set_aside, 1, correction=True, actor="ann", reason="never digested")
     assert (journal.acts(), journal.dead()) == ([], [])
-    assert await journal.set_aside(2, correction=False, actor="ann", reason="never digested")
+    assert await journal.run(dismissal.set_aside, 2, correction=False, actor="ann", reason="never digested")
     (act,) = journal.acts()
     assert (act.actor, act.verb, act.what["messages"]) == ("ann", "set-aside", [2])
     assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, ReasonCode.SET_ASIDE.value)]
-    assert await journal.dismiss(deliveries=[1, 2], actor="ann", reason="by hand") == 1  # not what was delivered
+    assert (
+        await journal.run(dismissal.dismiss, deliveries=[1, 2], actor="ann", reason="by hand") == 1
+    )  # not what was delivered
 
 
 async def test_only_what_was_delivered_is_refused_late_and_a_day_that_has_ended_keeps_its_count(tmp_path: Path) -> None:
@@ -169,7 +179,7 @@ async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
 
     assert journal._writer is not None
     await journal._writer.submit(erase)
-    assert await journal.requeue([1, 2]) == 1
+    assert await journal.run(decisions.requeue, [1, 2]) == 1
     assert [one.id for one in await journal.claim("chem", "fhir", 9)] == [2]
 
 
@@ -180,20 +190,26 @@ async def test_what_a_row_notes_beside_its_bytes_is_unknown_where_it_is_gone_or_
         batch.execute("UPDATE journal SET meta = zeroblob(length(meta)) WHERE id = ?", (second.id,))
         return [batch.meta(number, "chem") is None for number in (first.id, second.id, 99)]
 
-    assert await journal._submit(damaged) == [False, True, True]
+    assert await journal._writer.submit(damaged) == [False, True, True]
 
 
 async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
     (message,) = await store(journal, b"m")
     kept = replace(routed(b"2"), hold=Always())
-    await journal.map_done(message.id, routes=[routed(b"1"), kept], state="mapped")
-    number = await journal.replay_begin(actor="ann", what={}, total=1, last=message.id)
-    step = await journal.replay_step(
-        number, [message.id], destinations=None, to="other", takes="", states=frozenset({"waiting", "held"})
+    await journal.run(record_outcome.record, message.id, Outcome("mapped"), [routed(b"1"), kept])
+    number = await journal.run(replays.begin, actor="ann", what={}, total=1, last=message.id)
+    step = await journal.run(
+        replays.step,
+        number,
+        [message.id],
+        destinations=None,
+        to="other",
+        takes="",
+        states=frozenset({"waiting", "held"}),
     )
     assert len(step.deliveries) == 1
     assert [one.body for one in await journal.claim("chem", "other", 9)] == [b"1"]
-    await journal.replay_forget(number, actor="ann")
+    await journal.run(replays.give_up, number, actor="ann")
 
     def release(batch: Batch) -> bool:
         return decisions.release(batch, 1)
@@ -204,12 +220,14 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
 
 async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
     (message,) = await store(journal, b"wrong")
-    await journal.map_done(message.id, state="dead", reason=ReasonCode.BAD_VALUE)
+    await journal.run(record_outcome.record, message.id, Outcome("dead", ReasonCode.BAD_VALUE))
     who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "reason": "a digit"}
-    made = await journal.correct(message.id, received(b"right"), **who)
+    made = await journal.run(edit_message.correct, message.id, received(b"right"), **who)
     assert made.refused == ""
     assert [one.payload for one in journal.unprocessed()] == [b"right"]
-    assert "was edited already" in (await journal.correct(message.id, received(b"other"), **who)).refused
+    assert (
+        "was edited already" in (await journal.run(edit_message.correct, message.id, received(b"other"), **who)).refused
+    )
 
 
 class Always:
@@ -224,13 +242,13 @@ class Always:
 async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_counted(journal: Journal) -> None:
     (message,) = await store(journal, b"m")
     kept = replace(routed(b"2", "a", "b"), hold=Always())
-    made = await journal.map_done(message.id, routes=[routed(b"1"), kept, routed(b"3")], state="mapped")
+    made = await journal.run(record_outcome.record, message.id, Outcome("mapped"), [routed(b"1"), kept, routed(b"3")])
     assert (made.held, made.waiting) == (frozenset({1, 2}), 2)
     assert {one.delivery_id for one in journal.held()} == {2, 3}
-    await journal.release([2], actor="ann", reason="seen")
-    await journal.reject([3], actor="ann", reason="clotted")
-    await journal.supersede([1])
-    await journal.hold([4])
+    await journal.run(hold_queue.release, [2], actor="ann", reason="seen")
+    await journal.run(hold_queue.reject, [3], actor="ann", reason="clotted")
+    await journal.run(decisions.supersede, [1])
+    await journal.run(decisions.hold, [4])
     found = counted(journal)
     assert {name: found[name] for name in ("released", "rejected", "superseded")} == {
         "released": 1,

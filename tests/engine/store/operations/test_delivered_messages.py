@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import ManualClock
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.store.core.batch import Batch
@@ -31,10 +32,7 @@ def arrives(number: int, routes: list[Routed], *, again: bool = False) -> Step:
         if not again:
             one = received(b"%d" % number, control_id=f"C{number}", at_us=NOW_US + number)
             append.store_message(batch, one, repeat_window_s=WINDOW_S)
-        record_outcome.map_done(
-            batch, number, routes=routes, state="mapped", reason=None, detail="", mapping="", issues=(), unmapped=(),
-            again=again,
-        )  # fmt: skip
+        record_outcome.record(batch, number, Outcome("mapped"), routes, again=again)
 
     return step
 

@@ -23,6 +23,7 @@ from engine.actions.underway import Acts
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Bearer, ControlRun, Document, Report
+from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter, Held, Routed
@@ -30,8 +31,10 @@ from engine.model.results import MEMORY_US, Earlier, Result, results_of
 from engine.store.core.batch import Batch
 from engine.store.integrity import verify
 from engine.store.journal import Journal
+from engine.store.operations import append, hold_queue, record_outcome
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.delta_history import Past
+from engine.store.operations.outbox import decisions
 from tests.support.journals import NOW_US, media_type_of, received, running, started, store
 
 DAY_US = 86_400_000_000
@@ -93,7 +96,7 @@ def routed(content: bytes, *, held: bool, reports: tuple[Report, ...] = (), reme
 async def arrive(journal: Journal, payload: bytes, made: Routed) -> int:
     """A message comes and is mapped; its number. What is not held is delivered at once."""
     (stored,) = await store(journal, payload)
-    outcome = await journal.map_done(stored.id, routes=[made], state="mapped")
+    outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [made])
     for delivery in outcome.deliveries:
         await journal.settle(delivery.id, delivered_us=1)
     return stored.id
@@ -216,8 +219,12 @@ async def test_what_a_release_comes_to(
     async with running(tmp_path) as journal:
         first = await arrive(journal, b"1", routed(older, held=True, reports=REPORT))
         (stored,) = await store(journal, b"2")
-        made = await journal.map_done(
-            stored.id, routes=[routed(later(newer), held=False, reports=reports)], state="mapped", accept_conflict=True
+        made = await journal.run(
+            record_outcome.record,
+            stored.id,
+            Outcome("mapped"),
+            [routed(later(newer), held=False, reports=reports)],
+            accept_conflict=True,
         )
         await journal.settle(made.deliveries[0].id, delivered_us=1)
 
@@ -269,7 +276,7 @@ async def test_a_rejection_frees_a_patient_number_only_where_nobody_else_of_that
             await arrive(journal, b"2", made(b"2", doe, held=False))
         await reject_held(Acts(journal, channels=dict), Selection(ids=(first,)), actor="ann", reason="clotted")
         (stored,) = await store(journal, b"3")
-        outcome = await journal.map_done(stored.id, routes=[made(b"3", roe, held=False)], state="mapped")
+        outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [made(b"3", roe, held=False)])
         assert bool(outcome.held) is meanwhile
 
 
@@ -277,7 +284,7 @@ async def test_acts_on_what_does_not_exist_change_nothing(tmp_path: Path) -> Non
     async with running(tmp_path) as journal:
         assert await release(journal, 77) == {}
         with pytest.raises(StoreError, match="no delivery 77"):
-            await journal.release([77], actor="ann", reason="x")
+            await journal.run(hold_queue.release, [77], actor="ann", reason="x")
 
 
 # -- earlier values ----------------------------------------------------------------------------------------------------
@@ -294,7 +301,7 @@ def result(value: str = "9", *, day: int = 9, run: str = "now", code: str = "718
 async def known(journal: Journal, *results: Result) -> None:
     made = Routed(document=Document(body=b"{}"), destinations=("fhir",), hold=Always(False, results))
     (stored,) = await store(journal, str(results).encode())
-    await journal.map_done(stored.id, routes=[made], state="mapped")
+    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [made])
 
 
 @pytest.mark.parametrize(
@@ -407,9 +414,11 @@ async def test_how_controls_had_ended_when_a_message_came(
     async with running(tmp_path) as journal:
         for material, hours, failed in runs:
             came = received(str(hours).encode(), at_us=NOW_US + hours * 3_600_000_000)
-            stored = await journal.append(came, repeat_window_s=1.0)
+            stored = await journal.run(append.store_message, came, repeat_window_s=1.0)
             control = ControlRun(material=material, code="HGB", failed=failed)
-            await journal.map_done(stored.id, state="filtered", reason=ReasonCode.FILTERED, controls=[control])
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("filtered", ReasonCode.FILTERED, controls=[control])
+            )
         with journal.snapshot() as execute:
             past = Past(SimpleNamespace(execute=execute, vault=journal.vault), "chem", NOW_US)
             assert past.control_failed(("HGB",), DAY_US) is found
@@ -420,8 +429,12 @@ async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(
     journal = await started(tmp_path)
     try:
         await store(journal, b"1", b"2")
-        await journal.map_done(1, routes=[routed(body("a", "b"), held=True, reports=REPORT)], state="mapped")
-        await journal.map_done(2, routes=[routed(later(body("a")), held=False, reports=REPORT)], state="mapped")
+        await journal.run(
+            record_outcome.record, 1, Outcome("mapped"), [routed(body("a", "b"), held=True, reports=REPORT)]
+        )
+        await journal.run(
+            record_outcome.record, 2, Outcome("mapped"), [routed(later(body("a")), held=False, reports=REPORT)]
+        )
         await journal.settle(2, delivered_us=1)
         (kept,) = journal.held()
 
@@ -432,7 +445,7 @@ async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(
             assert journal._writer is not None
             await journal._writer.submit(damage)
         for _ in range(2):  # the second time nothing is added
-            await journal.release([kept.delivery_id], actor="ann", reason="x")
+            await journal.run(hold_queue.release, [kept.delivery_id], actor="ann", reason="x")
             (found,) = journal.held()
             before = "" if damaged else "; held before: a rule"
             assert (found.reason, found.detail) == ("OVERTAKEN", "overtaken by message 2" + before)
@@ -446,10 +459,12 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
     try:
         await store(journal, b"1", b"2")
         for number, content in ((1, body("a", "b")), (2, later(body("a")))):
-            await journal.map_done(number, routes=[routed(content, held=False, reports=REPORT)], state="mapped")
+            await journal.run(
+                record_outcome.record, number, Outcome("mapped"), [routed(content, held=False, reports=REPORT)]
+            )
         await journal.bury(1, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
         await journal.settle(2, delivered_us=1)
-        await journal.requeue([1])
+        await journal.run(decisions.requeue, [1])
         (again,) = await journal.claim("chem", "fhir", 10)
         assert await journal.close_overtaken(again.id, whole=whole) == 1
         trace = journal.message(1)
@@ -477,15 +492,19 @@ async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path
     journal = await started(tmp_path)
     try:
         await store(journal, b"1", b"2", b"3", b"4")
-        await journal.map_done(1, routes=[routed(critical("a"), held=True)], state="mapped")
-        await journal.map_done(2, routes=[routed(critical("b", "c"), held=False, reports=REPORT)], state="mapped")
-        await journal.map_done(3, routes=[routed(later(body("b")), held=False, reports=REPORT)], state="mapped")
-        await journal.map_done(4, routes=[routed(body("d"), held=True)], state="mapped")
+        await journal.run(record_outcome.record, 1, Outcome("mapped"), [routed(critical("a"), held=True)])
+        await journal.run(
+            record_outcome.record, 2, Outcome("mapped"), [routed(critical("b", "c"), held=False, reports=REPORT)]
+        )
+        await journal.run(
+            record_outcome.record, 3, Outcome("mapped"), [routed(later(body("b")), held=False, reports=REPORT)]
+        )
+        await journal.run(record_outcome.record, 4, Outcome("mapped"), [routed(body("d"), held=True)])
         refused = journal.message(2)
         assert refused is not None
         delivery = refused.deliveries[0].id
         await journal.bury(delivery, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
-        await journal.requeue([delivery])
+        await journal.run(decisions.requeue, [delivery])
         assert await journal.close_overtaken(delivery, whole=False) == 1
         found = [(one.message_id, one.critical) for one in journal.held()]
         assert found == [(2, True), (1, True), (4, False)]

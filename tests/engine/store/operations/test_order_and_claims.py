@@ -10,9 +10,11 @@ import pytest_asyncio
 
 from engine.model.errors import StoreError
 from engine.model.message import Report
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.store.journal import Journal
+from engine.store.operations import dismissal, record_outcome
 from tests.support.journals import queue, routed, running, store
 
 
@@ -68,8 +70,11 @@ async def test_a_claim_that_was_cut_off_is_marked(journal: Journal) -> None:
 async def test_deliveries_name_their_reports(journal: Journal) -> None:
     reports = (Report(b"r" * 16, b"p" * 16), Report(b"s" * 16))
     (stored,) = await store(journal, b"m")
-    outcome = await journal.map_done(
-        stored.id, state="mapped", routes=[routed(b"{}", "a", claimed=True, reports=reports), routed(b"{}", "b")]
+    outcome = await journal.run(
+        record_outcome.record,
+        stored.id,
+        Outcome("mapped"),
+        [routed(b"{}", "a", claimed=True, reports=reports), routed(b"{}", "b")],
     )
     assert [delivery.reports for delivery in outcome.deliveries] == [(b"r" * 16, b"s" * 16)]
     await journal.unclaim([outcome.deliveries[0].id])
@@ -113,16 +118,16 @@ async def test_reading_back_brings_no_more_into_memory_than_it_may(journal: Jour
 async def test_a_message_does_not_overtake_the_one_before_it(journal: Journal) -> None:
     first, second = await store(journal, b"1", b"2")
     with pytest.raises(StoreError, match="must not overtake"):
-        await journal.map_done(second.id, state="mapped", routes=[routed(b"2")], after=first.id)
+        await journal.run(record_outcome.record, second.id, Outcome("mapped"), [routed(b"2")], after=first.id)
     # Also within one transaction, where the one before is refused.
-    earlier = journal.map_done(4711, state="filtered")
-    later = journal.map_done(second.id, state="mapped", routes=[routed(b"2")], after=first.id)
+    earlier = journal.run(record_outcome.record, 4711, Outcome("filtered"))
+    later = journal.run(record_outcome.record, second.id, Outcome("mapped"), [routed(b"2")], after=first.id)
     for future in (earlier, later):
         with pytest.raises(StoreError):
             await future
     both = [
-        journal.map_done(first.id, state="mapped", routes=[routed(b"1")]),
-        journal.map_done(second.id, state="mapped", routes=[routed(b"2")], after=first.id),
+        journal.run(record_outcome.record, first.id, Outcome("mapped"), [routed(b"1")]),
+        journal.run(record_outcome.record, second.id, Outcome("mapped"), [routed(b"2")], after=first.id),
     ]
     assert [(await future).state for future in both] == ["mapped", "mapped"]
     assert [one.message_id for one in await journal.claim("chem", "fhir", 9)] == [first.id, second.id]
@@ -138,8 +143,8 @@ async def test_where_a_dead_letter_holds_the_lane_a_damaged_document_does(tmp_pa
         assert [one.id for one in await journal.claim("chem", "fhir", 9, hold=True)] == [1]
         assert await journal.is_held("chem", "fhir")
         assert await journal.claim("chem", "fhir", 9, after=1, hold=True) == []
-        await journal.dismiss(deliveries=[2], actor="ann", reason="sent again")
+        await journal.run(dismissal.dismiss, deliveries=[2], actor="ann", reason="sent again")
         assert await journal.claim("chem", "fhir", 9, after=1, hold=True) == []
         assert await journal.is_held("chem", "fhir")
-        await journal.dismiss(deliveries=[3], actor="ann", reason="sent again")
+        await journal.run(dismissal.dismiss, deliveries=[3], actor="ann", reason="sent again")
         assert [one.id for one in await journal.claim("chem", "fhir", 9, after=1, hold=True)] == [4]

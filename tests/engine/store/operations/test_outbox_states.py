@@ -11,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.errors import StoreError
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Filter, Target
 from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority
 from engine.store.integrity import verify
 from engine.store.journal import Journal
+from engine.store.operations import append, dismissal, hold_queue, pauses, record_outcome
+from engine.store.operations.outbox import decisions, queueing
 from tests.support.journals import queue, routed, running, store
 
 VERBS = [
@@ -78,19 +82,19 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
         case "bury":
             await journal.bury(delivery_id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
         case "requeue":
-            await journal.requeue([delivery_id])
+            await journal.run(decisions.requeue, [delivery_id])
         case "supersede":
-            await journal.supersede([delivery_id])
+            await journal.run(decisions.supersede, [delivery_id])
         case "hold":
-            await journal.hold([delivery_id])
+            await journal.run(decisions.hold, [delivery_id])
         case "release":
-            await journal.release([delivery_id], actor="ann", reason="seen")
+            await journal.run(hold_queue.release, [delivery_id], actor="ann", reason="seen")
         case "reject":
-            await journal.reject([delivery_id], actor="ann", reason="seen")
+            await journal.run(hold_queue.reject, [delivery_id], actor="ann", reason="seen")
         case "dismiss":
-            await journal.dismiss(deliveries=[delivery_id], actor="ann", reason="by hand")
+            await journal.run(dismissal.dismiss, deliveries=[delivery_id], actor="ann", reason="by hand")
         case "set_aside":
-            await journal.set_aside(delivery_id, correction=False, actor="ann", reason="never digested")
+            await journal.run(dismissal.set_aside, delivery_id, correction=False, actor="ann", reason="never digested")
         case "refuse_late":
             await journal.refuse_late(delivery_id, detail="AE after CA", answer=b"AE")
 
@@ -160,13 +164,13 @@ async def test_an_unknown_delivery_is_refused(journal: Journal) -> None:
 async def test_a_paused_lane_gives_no_claims_also_after_a_restart(journal: Journal, tmp_path: Path) -> None:
     await queue(journal, b"1", to=("a", "b"))
     lane = Target(channel="chem", destination="a")
-    await journal.pause(lane, actor="anita", reason="test")
+    await journal.run(pauses.pause, lane, actor="anita", reason="test")
     await journal.stop()
     async with running(tmp_path) as again:
         assert await again.claim("chem", "a", 5) == []
         assert len(await again.claim("chem", "b", 5)) == 1
         assert [(lane.destination, lane.paused) for lane in again.lanes()] == [("a", True), ("b", False)]
-        await again.resume(lane, actor="anita", reason="test")
+        await again.run(pauses.resume, lane, actor="anita", reason="test")
         assert len(await again.claim("chem", "a", 5)) == 1
 
 
@@ -177,7 +181,7 @@ async def test_a_retried_delivery_frees_the_lane_that_it_held_and_goes_first(jou
     (lane,) = journal.lanes()
     assert lane.held_by == first.id
     assert await journal.claim("chem", "fhir", 9) == []
-    await journal.requeue([first.id])
+    await journal.run(decisions.requeue, [first.id])
     assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [1, 2, 3]
 
 
@@ -186,7 +190,7 @@ async def test_another_dead_delivery_does_not_let_go_the_lane(journal: Journal) 
     first, second = await journal.claim("chem", "fhir", 2)
     for delivery in (first, second):
         await journal.bury(delivery.id, reason=ReasonCode.REFUSED, hold_lane=True)
-    await journal.dismiss(deliveries=[second.id], actor="ann", reason="by hand")
+    await journal.run(dismissal.dismiss, deliveries=[second.id], actor="ann", reason="by hand")
     (lane,) = journal.lanes()
     assert lane.held_by == first.id
     assert await journal.claim("chem", "fhir", 9) == []
@@ -198,7 +202,7 @@ async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
     await journal.postpone(1, attempt=7, not_before_us=2**60, cause=ReasonCode.BUSY, detail="503")
     await journal.claim("chem", "fhir", 1)
     await journal.bury(1, reason=ReasonCode.REFUSED)
-    await journal.requeue([1])
+    await journal.run(decisions.requeue, [1])
     view = deliveries(journal)[1]
     assert (view.state, view.attempt, view.not_before_us, view.settled_us) == ("waiting", 0, 0, 0)
     counts = {one.name: one.n for one in journal.counters("2026-03-01") if one.destination}
@@ -221,7 +225,7 @@ async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_ow
     assert await next_id() == f"{key}.1"
     for made in (2, 3):
         await journal.bury(1, reason=ReasonCode.REFUSED, detail="422")
-        await journal.requeue([1])
+        await journal.run(decisions.requeue, [1])
         assert await next_id() == f"{key}.{made}"
     await journal.postpone(1, attempt=1, not_before_us=0, cause=ReasonCode.BUSY, detail="503")
     assert await next_id() == f"{key}.4"
@@ -232,7 +236,7 @@ async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_ow
     assert other.request_id == f"{other.key[:32]}.0"
     await journal.settle(other.id, delivered_us=1)
     for made in (5, 6):
-        (row,) = await journal.replay([1], destinations=["a"])
+        (row,) = await journal.run(queueing.replay, [1], destinations=["a"])
         assert await next_id() == f"{key}.{made}"
         await journal.settle(row, delivered_us=2)
     assert {one.request_id.rpartition(".")[2] for one in await journal.claim("chem", "b", 9)} == {"0"}
@@ -242,7 +246,7 @@ async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Jour
     await queue(journal, b"1", b"2")
     (first,) = await journal.claim("chem", "fhir", 1)
     await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
-    await journal.release_lane("chem", "fhir")
+    await journal.run(decisions.release_lane, "chem", "fhir")
     assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [2]
 
 
@@ -264,8 +268,8 @@ async def test_of_what_was_erased_while_it_was_sent_nothing_that_the_server_said
 
     await queue(journal, b"1", b"2")
     for delivery in await journal.claim("chem", "fhir", 2):
-        await journal.supersede([delivery.id])
-    await journal._submit(erase, verdict=True)
+        await journal.run(decisions.supersede, [delivery.id])
+    await journal._writer.submit(erase, priority=Priority.SETTLE)
     for number in (1, 2):
         await journal.bury(number, reason=ReasonCode.REFUSED, detail="422", answer=b"no Smith, Anna here")
     assert {number: len(one.attempts) for number, one in deliveries(journal).items()} == {1: 0, 2: 1}
@@ -277,7 +281,7 @@ async def test_a_replay_has_the_old_keys_and_new_places(journal: Journal) -> Non
     for destination in ("a", "b"):
         for delivery in await journal.claim("chem", destination, 9):
             await journal.settle(delivery.id, delivered_us=1)
-    made = await journal.replay([second, first], destinations=["a"])
+    made = await journal.run(queueing.replay, [second, first], destinations=["a"])
     again = await journal.claim("chem", "a", 9)
     assert [(one.id, one.message_id, one.seq, one.manual) for one in again] == [
         (made[0], second, 3, True),
@@ -285,7 +289,7 @@ async def test_a_replay_has_the_old_keys_and_new_places(journal: Journal) -> Non
     ]
     keys = {(one.message_id, one.destination): one.key for one in old.values()}
     assert {one.key for one in again} == {keys[first, "a"], keys[second, "a"]}
-    assert await journal.replay([first]) != made  # all destinations, and only its own documents
+    assert await journal.run(queueing.replay, [first]) != made  # all destinations, and only its own documents
     assert len(deliveries(journal)) == 4 + 2 + 2
 
 
@@ -293,7 +297,9 @@ async def test_processing_again_supersedes_what_the_first_time_left_open(journal
     (message,) = await queue(journal, b"1", to=("a", "b"))
     (sent,) = await journal.claim("chem", "a", 1)
     await journal.settle(sent.id, delivered_us=1)
-    outcome = await journal.map_done(message, routes=[routed(b"better", "a", "b")], state="mapped", again=True)
+    outcome = await journal.run(
+        record_outcome.record, message, Outcome("mapped"), [routed(b"better", "a", "b")], again=True
+    )
     assert (outcome.already, outcome.waiting) == (False, 2)
     states = [(one.destination, one.state, one.manual) for one in deliveries(journal).values()]
     assert states == [
@@ -303,19 +309,19 @@ async def test_processing_again_supersedes_what_the_first_time_left_open(journal
         ("b", "waiting", True),
     ]
     assert len({one.key for one in deliveries(journal).values()}) == 4  # another content, another key
-    await journal.replay([message])
+    await journal.run(queueing.replay, [message])
     assert {one.body if not one.packed else b"" for one in await journal.claim("chem", "a", 9)} == {b"better"}
 
 
 async def test_processing_a_dead_message_again_clears_it(journal: Journal) -> None:
     (stored,) = await store(journal, b"1")
-    await journal.map_done(stored.id, state="dead", reason=ReasonCode.UNMAPPED_CODE, detail="OBX[1]")
+    await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.UNMAPPED_CODE, "OBX[1]"))
     assert [letter.reason for letter in journal.dead()] == ["UNMAPPED_CODE"]
-    outcome = await journal.map_done(stored.id, state="dead", reason=ReasonCode.NO_ROUTE, again=True)
+    outcome = await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.NO_ROUTE), again=True)
     assert (outcome.state, outcome.reason) == ("dead", ReasonCode.NO_ROUTE)
     (channel,) = journal.channels()
     assert channel.dead == 1
-    await journal.map_done(stored.id, routes=[routed()], state="mapped", again=True)
+    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()], again=True)
     assert journal.dead() == []
     (channel,) = journal.channels()
     assert (channel.dead, channel.stored) == (0, 0)
@@ -323,7 +329,7 @@ async def test_processing_a_dead_message_again_clears_it(journal: Journal) -> No
 
 async def test_a_verdict_on_a_message_that_is_not_there_is_refused(journal: Journal) -> None:
     with pytest.raises(StoreError, match="no message 1"):
-        await journal.map_done(1, state="filtered")
-    frame = await journal.append_frame("line", journal.new_session(), b"1H", 1)
+        await journal.run(record_outcome.record, 1, Outcome("filtered"))
+    frame = await journal.run(append.store_frame, "line", journal.new_session(), b"1H", 1)
     with pytest.raises(StoreError, match=f"no message {frame}"):
-        await journal.map_done(frame, state="filtered")
+        await journal.run(record_outcome.record, frame, Outcome("filtered"))

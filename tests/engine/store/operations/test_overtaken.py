@@ -12,10 +12,13 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery, Document, Report
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
+from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome
+from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.superseding import Newer, in_words
 from engine.succession.statements import loads, resources_in
 from tests.engine.store.operations.test_held_deliveries import body, later
@@ -89,7 +92,7 @@ async def test_what_newer_messages_have_had_delivered(
         for number, content in enumerate((older, *newer)):
             (stored,) = await store(journal, b"%d" % number)
             made: list[Routed] = [routed(later(content, number), reports=REPORT)]
-            await journal.map_done(stored.id, routes=made, state="mapped")
+            await journal.run(record_outcome.record, stored.id, Outcome("mapped"), made)
         first, *others = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(first) == ""
         for delivery in others:
@@ -166,23 +169,26 @@ async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(
-                stored.id, routes=[replace(routed(later(content, number), reports=REPORT), joins=False)], state="mapped"
+            await journal.run(
+                record_outcome.record,
+                stored.id,
+                Outcome("mapped"),
+                [replace(routed(later(content, number), reports=REPORT), joins=False)],
             )
             # The sender tells the report as a whole: one without results that it had waits for a person.
-            await journal.release([number + 1], actor="ann", reason="asked")
+            await journal.run(hold_queue.release, [number + 1], actor="ann", reason="asked")
             (delivery,) = await journal.claim("chem", "fhir", 10)
             if number:
                 await journal.settle(delivery.id, delivered_us=1)
             else:  # it is refused, and a person tries it again when the others have it
                 first = delivery
                 await journal.bury(first.id, reason=ReasonCode.REFUSED)
-        await journal.requeue([first.id])
+        await journal.run(decisions.requeue, [first.id])
         (first,) = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(first) == outcome
         assert journal.overtaken(first.id) == ""
-        await journal.hold([first.id], cause=ReasonCode.OVERTAKEN)
-        await journal.release([first.id], actor="ann", reason="seen")
+        await journal.run(decisions.hold, [first.id], cause=ReasonCode.OVERTAKEN)
+        await journal.run(hold_queue.release, [first.id], actor="ann", reason="seen")
         (released,) = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(released) == ""
 
@@ -204,7 +210,9 @@ async def test_an_hl7_message_that_is_held_is_compared_result_by_result(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
+            )
         first, second = await journal.claim("chem", "fhir", 10)
         await journal.settle(second.id, delivered_us=1)
         assert journal.overtaken(first.id) == outcome
@@ -217,13 +225,15 @@ async def test_which_newer_ones_that_may_be_there_are_waited_for(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
+            )
         first, *others = await journal.claim("chem", "fhir", 10)
         ids = [delivery.id for delivery in others]
         assert await journal.have_in_common(first, ids) == (outcome != "")
         await journal.unclaim(ids)
         assert await journal.have_in_common(first, ids) == (outcome != "")
-        await journal.dismiss(deliveries=ids, actor="ann", reason="sent again")
+        await journal.run(dismissal.dismiss, deliveries=ids, actor="ann", reason="sent again")
         assert not await journal.have_in_common(first, ids)
 
 
@@ -245,10 +255,12 @@ async def test_of_what_was_delivered_before_nothing_can_be_lost(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
+            )
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
-        await journal.replay([1])
+        await journal.run(queueing.replay, [1])
         (again,) = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(again) == outcome
 
@@ -257,7 +269,9 @@ async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path:
     async with running(tmp_path) as journal:
         for number, content in enumerate((body("a"), body("b"))):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
+            )
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
 
@@ -266,7 +280,7 @@ async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path:
 
         assert journal._writer is not None
         await journal._writer.submit(damage)
-        await journal.replay([1])
+        await journal.run(queueing.replay, [1])
         (again,) = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(again) == "whole"
 
@@ -277,17 +291,21 @@ async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path
     clock, specimen = ManualClock(), (Number("specimen", "26-4711"),)
     async with running(tmp_path, clock=clock) as journal:
         original, newer = await store(journal, b"wrong", b"newer")
-        await journal.map_done(original.id, state="dead", reason=ReasonCode.BAD_VALUE)  # its numbers could not be read
+        await journal.run(
+            record_outcome.record, original.id, Outcome("dead", ReasonCode.BAD_VALUE)
+        )  # its numbers could not be read
         made: list[Routed] = [routed(body("a"), reports=REPORT)]
-        await journal.map_done(newer.id, routes=made, state="mapped", numbers=specimen)
+        await journal.run(record_outcome.record, newer.id, Outcome("mapped", numbers=specimen), made)
         (delivery,) = await journal.claim("chem", "fhir", 10)
         await journal.settle(delivery.id, delivered_us=1)
         clock.advance(after_days * DAY_S)
         await until(lambda: rows(journal, "report") == (0 if after_days else 1))
         right = received(b"right", at_us=clock.now_us())
-        corrected = await journal.correct(original.id, right, before=b"wrong", actor="ann", reason="a digit")
+        corrected = await journal.run(
+            edit_message.correct, original.id, right, before=b"wrong", actor="ann", reason="a digit"
+        )
         assert corrected.stored is not None
-        await journal.map_done(corrected.stored.id, routes=made, state="mapped", numbers=specimen)
+        await journal.run(record_outcome.record, corrected.stored.id, Outcome("mapped", numbers=specimen), made)
         (edited,) = await journal.claim("chem", "fhir", 10)
         assert edited.manual
         assert await journal.overtaken_before_sent(edited) == "whole"
@@ -302,7 +320,9 @@ async def test_what_would_be_made_anew_is_superseded_where_a_newer_one_writes_th
     async with running(tmp_path) as journal:
         for number, content in enumerate((body("a"), *newer)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
+            )
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
         document = Document(body=body("a", value="6"), reports=REPORT)
@@ -368,7 +388,9 @@ async def test_which_newer_messages_keep_it_back(
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *others)):
             (stored,) = await store(journal, b"%d" % number)
-            await journal.map_done(stored.id, routes=[routed(later(content, number), reports=REPORT)], state="mapped")
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
+            )
         first, *rest = await journal.claim("chem", "fhir", 10)
         for delivery in rest:
             await journal.settle(delivery.id, delivered_us=1)

@@ -12,6 +12,7 @@ from engine.store.core import migrate
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal
+from engine.store.operations import pauses
 from engine.store.recovery.salvage import saving
 from tests.support.journals import opened, queue, running
 
@@ -23,7 +24,7 @@ LANE = Target(channel="chem", destination="fhir")
 @pytest.mark.parametrize("target", [CHANNEL, DESTINATION, LANE], ids=lambda target: target.kind)
 async def test_a_pause_is_kept_with_who_when_and_why_until_it_is_resumed(tmp_path: Path, target: Target) -> None:
     async with running(tmp_path) as journal:
-        act = await journal.pause(target, actor="anita", reason="new firmware")
+        act = await journal.run(pauses.pause, target, actor="anita", reason="new firmware")
         at_us = journal.acts(limit=1)[0].at_us
     async with running(tmp_path) as journal:
         (pause,) = journal.pauses()
@@ -33,7 +34,7 @@ async def test_a_pause_is_kept_with_who_when_and_why_until_it_is_resumed(tmp_pat
         assert (noted.id, noted.verb, noted.actor) == (act, "pause", "anita")
         assert noted.what == {"what": target.kind, "name": target.name, "reason": "new firmware"}
 
-        assert await journal.resume(target, actor="bela", reason="done") is not None
+        assert await journal.run(pauses.resume, target, actor="bela", reason="done") is not None
         assert journal.pauses() == []
         noted = journal.acts(limit=1)[0]
         assert (noted.verb, noted.actor, noted.what["reason"]) == ("resume", "bela", "done")
@@ -41,9 +42,9 @@ async def test_a_pause_is_kept_with_who_when_and_why_until_it_is_resumed(tmp_pat
 
 async def test_what_changes_nothing_is_no_act(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
-        assert await journal.resume(LANE, actor="anita", reason="why not") is None
-        await journal.pause(LANE, actor="anita", reason="first")
-        assert await journal.pause(LANE, actor="bela", reason="second") is None
+        assert await journal.run(pauses.resume, LANE, actor="anita", reason="why not") is None
+        await journal.run(pauses.pause, LANE, actor="anita", reason="first")
+        assert await journal.run(pauses.pause, LANE, actor="bela", reason="second") is None
         assert [pause.reason for pause in journal.pauses()] == ["first"]
         assert len(journal.acts()) == 1
 
@@ -51,15 +52,15 @@ async def test_what_changes_nothing_is_no_act(tmp_path: Path) -> None:
 async def test_a_lane_its_channel_and_its_destination_are_paused_each_for_itself(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         for target in (CHANNEL, DESTINATION, LANE):
-            await journal.pause(target, actor="anita", reason=target.kind)
-        await journal.resume(DESTINATION, actor="anita", reason="on")
+            await journal.run(pauses.pause, target, actor="anita", reason=target.kind)
+        await journal.run(pauses.resume, DESTINATION, actor="anita", reason="on")
         assert {pause.target.kind: pause.reason for pause in journal.pauses()} == {"channel": "channel", "lane": "lane"}
         assert [(lane.destination, lane.paused) for lane in journal.lanes()] == [("fhir", True)]
 
 
 async def test_without_the_key_it_is_known_what_is_paused_and_not_why(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
-        await journal.pause(DESTINATION, actor="anita", reason="Mrs Sharma asked")
+        await journal.run(pauses.pause, DESTINATION, actor="anita", reason="Mrs Sharma asked")
     (tmp_path / KEY_NAME).rename(tmp_path / "elsewhere")
     journal = opened(tmp_path, read_only=True)
     (pause,) = journal.pauses()
@@ -80,15 +81,15 @@ async def test_a_lane_that_an_earlier_version_had_paused_can_be_resumed(tmp_path
     async with running(tmp_path) as journal:
         assert [pause.target for pause in journal.pauses()] == [LANE]
         assert await journal.claim("chem", "fhir", 5) == []
-        await journal.resume(LANE, actor="anita", reason="on")
+        await journal.run(pauses.resume, LANE, actor="anita", reason="on")
         assert len(await journal.claim("chem", "fhir", 5)) == 1
 
 
 async def test_what_is_paused_is_still_so_in_a_salvaged_journal(tmp_path: Path) -> None:
     async with running(tmp_path / "old") as journal:
         await queue(journal, b"1")
-        await journal.pause(LANE, actor="anita", reason="lane")
-        await journal.pause(CHANNEL, actor="anita", reason="channel")
+        await journal.run(pauses.pause, LANE, actor="anita", reason="lane")
+        await journal.run(pauses.pause, CHANNEL, actor="anita", reason="channel")
     saving.run(tmp_path / "old", tmp_path / "new", clock=ManualClock(), actor="anita", reason="test")
     async with running(tmp_path / "new") as again:
         assert _kinds(again) == {"channel": "channel", "lane": "lane"}

@@ -16,8 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from engine.model.clock import ManualClock
 from engine.model.link_events import Line
 from engine.model.message import Received, Stored
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
+from engine.store.operations import append as append_ops
+from engine.store.operations import record_outcome
 from tests.support.journals import opened, routed
 
 DAY_S = 86_400.0
@@ -109,7 +112,9 @@ class Channels(RuleBasedStateMachine):
             if not one.nothing:
                 one.nothing = True
                 self.do(
-                    self.journal.map_done(one.stored.id, state="dead", reason=ReasonCode.NO_ROUTE, again=one.mapped)
+                    self.journal.run(
+                        record_outcome.record, one.stored.id, Outcome("dead", ReasonCode.NO_ROUTE), again=one.mapped
+                    )
                 )
 
     @rule()
@@ -137,7 +142,7 @@ class Channels(RuleBasedStateMachine):
         )  # fmt: skip
 
         async def append() -> Stored:
-            return await self.journal.append(received, repeat_window_s=DAY_S)
+            return await self.journal.run(append_ops.store_message, received, repeat_window_s=DAY_S)
 
         stored = self.loop.run_until_complete(append())
         known = [one for one in self.sent if one.received.payload == payload]
@@ -157,7 +162,7 @@ class Channels(RuleBasedStateMachine):
             self.sent.append(told)
             self.ids.append(control_id)
             self.times.append(sent)
-            self.do(self.journal.map_done(stored.id, routes=[routed(payload)], state="mapped"))
+            self.do(self.journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(payload)]))
             delivery = self.journal.message(stored.id).deliveries[0]
             if stored.equal_to is not None:
                 assert delivery.key not in self.tokens

@@ -12,6 +12,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.model.message import Report, Unmapped
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.search_keys import Number
 from engine.store.core import sweeping, unmapped_codes
@@ -19,7 +20,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import dedup
+from engine.store.operations import append, audit, dedup, dismissal, record_outcome, replays
 from engine.store.queries import Reader
 from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
 from tests.support.waiting import until
@@ -35,7 +36,7 @@ def rows(journal: Journal, table: str) -> int:
 async def mapped(journal: Journal, payload: bytes, patient: bytes, person: bytes = b"") -> str:
     (stored,) = await store(journal, payload)
     report = Report(KEY, patient, person)
-    outcome = await journal.map_done(stored.id, routes=[routed(reports=(report,))], state="mapped")
+    outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(reports=(report,))])
     return outcome.reason.value if outcome.reason else outcome.state
 
 
@@ -46,8 +47,13 @@ async def test_a_person_may_accept_a_conflict(tmp_path: Path) -> None:
         trace = journal.message(2)
         assert trace is not None
         assert trace.detail == "message 1 used the same order or specimen number for another patient"
-        outcome = await journal.map_done(
-            2, routes=[routed(reports=(Report(KEY, BOB),))], state="mapped", again=True, accept_conflict=True
+        outcome = await journal.run(
+            record_outcome.record,
+            2,
+            Outcome("mapped"),
+            [routed(reports=(Report(KEY, BOB),))],
+            again=True,
+            accept_conflict=True,
         )
         assert outcome.waiting == 1
 
@@ -68,14 +74,16 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, da
         for number in (1, 2):
             (stored,) = await store(journal, b"%d" % number)
             report = Report(KEY, ANN)
-            await journal.map_done(stored.id, routes=[routed(reports=(report,))], state="mapped", numbers=specimen)
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("mapped", numbers=specimen), [routed(reports=(report,))]
+            )
         for delivery in await journal.claim("chem", "fhir", 10):
             await journal.settle(delivery.id, delivered_us=1)
         clock.advance(days * DAY_S)
         await until(lambda: rows(journal, "report") == 0)
-        begun = await journal.replay_begin(actor="ann", what={}, total=2, last=2)
-        await journal.replay_step(
-            begun, [1, 2], destinations=None, to="", takes="", states=frozenset({"delivered"}), failed=0
+        begun = await journal.run(replays.begin, actor="ann", what={}, total=2, last=2)
+        await journal.run(
+            replays.step, begun, [1, 2], destinations=None, to="", takes="", states=frozenset({"delivered"}), failed=0
         )
         older, newer = await journal.claim("chem", "fhir", 10)
         assert await journal.overtaken_before_sent(older)
@@ -85,9 +93,9 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, da
 async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await mapped(journal, b"1", ANN) == "mapped"
-        await journal.map_done(1, state="dead", reason=ReasonCode.MAPPING_FAULT, again=True)
+        await journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), again=True)
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
-        await journal.dismiss(messages=[1], actor="ann", reason="wrong sample")
+        await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="wrong sample")
         assert await mapped(journal, b"3", BOB) == "mapped"
 
 
@@ -116,7 +124,7 @@ async def test_a_clock_that_is_wrong_for_a_while_makes_nobody_forget_whose_numbe
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
         for _ in range(5):
             clock.advance(3700)  # sweeps are due
-            await journal.act_note("test", "tick", {})
+            await journal.run(audit.note, "test", "tick", {})
         assert rows(journal, "report") == 1
         clock.leap(-20 * 365 * DAY_S)
         assert await mapped(journal, b"3", BOB) == "IDENTITY_CONFLICT"
@@ -130,7 +138,7 @@ async def test_nor_does_a_start_with_a_wrong_clock(tmp_path: Path) -> None:
         assert await mapped(journal, b"1", ANN) == "mapped"
         for _ in range(3):
             clock.advance(61.0)  # a walk of retention notes the time
-            await journal.act_note("test", "tick", {})
+            await journal.run(audit.note, "test", "tick", {})
     clock.leap(20 * 365 * DAY_S)
     async with running(tmp_path, clock=clock) as journal:
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
@@ -140,7 +148,9 @@ async def test_what_came_while_the_clock_was_ahead_makes_no_repeat_of_what_comes
     clock = LeapingClock()
 
     async def arrives() -> int | None:
-        stored = await journal.append(received(b"nameless", at_us=clock.now_us(), lost=True), repeat_window_s=WINDOW_S)
+        stored = await journal.run(
+            append.store_message, received(b"nameless", at_us=clock.now_us(), lost=True), repeat_window_s=WINDOW_S
+        )
         return stored.repeat_of
 
     async with running(tmp_path, clock=clock) as journal:
@@ -159,18 +169,20 @@ async def test_short_memories_are_swept_when_their_time_is_over(
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
         for n in range(40):
-            stored = await journal.append(
-                received(b"%d" % n, control_id=str(n), at_us=clock.now_us()), repeat_window_s=WINDOW_S
+            stored = await journal.run(
+                append.store_message,
+                received(b"%d" % n, control_id=str(n), at_us=clock.now_us()),
+                repeat_window_s=WINDOW_S,
             )
             report = Report(n.to_bytes(16, "big"), ANN)
-            await journal.map_done(stored.id, routes=[routed(reports=(report,))], state="mapped")
+            await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(reports=(report,))])
         await store(journal, b"nameless")
         clock.advance(2 * DAY_S)
 
         async def swept(table: str, left: int) -> None:
             for _ in range(60):
                 clock.advance(3700)  # at most three days in all
-                await journal.act_note("test", "tick", {})
+                await journal.run(audit.note, "test", "tick", {})
                 if rows(journal, table) == left:
                     return
             raise AssertionError(rows(journal, table))
@@ -197,7 +209,7 @@ async def test_unmapped_codes_are_counted_and_bounded(tmp_path: Path, monkeypatc
         for n in range(8):
             (stored,) = await store(journal, b"%d" % n)
             codes = [Unmapped("lab.csv", "GLU"), Unmapped("lab.csv", f"X{n}" * 300, "mg", "noise")]
-            await journal.map_done(stored.id, state="filtered", unmapped=codes)
+            await journal.run(record_outcome.record, stored.id, Outcome("filtered", unmapped=codes))
         found = journal.unmapped()
         assert len(found) == 5
         assert (found[0].code, found[0].n) == ("GLU", 8)
@@ -206,7 +218,7 @@ async def test_unmapped_codes_are_counted_and_bounded(tmp_path: Path, monkeypatc
         assert counts["unmapped_not_kept"] == 4
     async with running(tmp_path) as journal:
         (stored,) = await store(journal, b"9")
-        await journal.map_done(stored.id, state="filtered", unmapped=[Unmapped("lab.csv", "NEW")])
+        await journal.run(record_outcome.record, stored.id, Outcome("filtered", unmapped=[Unmapped("lab.csv", "NEW")]))
         assert len(journal.unmapped("chem")) == 5
         assert journal.unmapped("blood") == []
 
@@ -216,7 +228,9 @@ async def test_codes_of_messages_that_share_a_transaction_are_counted_each(tmp_p
         kept = [(await store(journal, b"%d" % n))[0].id for n in range(20)]
         glucose = [Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")]
         before = journal.stats.batches
-        await asyncio.gather(*(journal.map_done(one, state="filtered", unmapped=glucose * 2) for one in kept))
+        await asyncio.gather(
+            *(journal.run(record_outcome.record, one, Outcome("filtered", unmapped=glucose * 2)) for one in kept)
+        )
         assert journal.stats.batches - before < len(kept)
         assert [(one.code, one.unit, one.n) for one in journal.unmapped()] == [("GLU", "mg/dL", 40)]
 
@@ -226,16 +240,16 @@ async def test_a_code_of_a_transaction_that_failed_is_counted_when_it_comes_agai
     async with running(tmp_path) as journal:
         first, second, third = [(await store(journal, b"%d" % n))[0].id for n in range(3)]
         glucose, urea = [Unmapped("lab.csv", "GLU")], [Unmapped("lab.csv", "UREA")]
-        await journal.map_done(first, state="filtered", unmapped=glucose)
+        await journal.run(record_outcome.record, first, Outcome("filtered", unmapped=glucose))
         rollbacks = journal.stats.rollbacks
         with sqlite3.connect(tmp_path / "journal.db", isolation_level=None) as other:
             other.execute("CREATE TRIGGER refused BEFORE UPDATE ON channel BEGIN SELECT RAISE(ABORT, 'no'); END")
             with pytest.raises(StoreError):
-                await journal.map_done(second, state="dead", unmapped=glucose + urea)
+                await journal.run(record_outcome.record, second, Outcome("dead", unmapped=glucose + urea))
             other.execute("DROP TRIGGER refused")
         assert journal.stats.rollbacks == rollbacks + 1
-        await journal.map_done(second, state="filtered", unmapped=glucose + urea)
-        await journal.map_done(third, state="filtered", unmapped=glucose * 2 + urea)
+        await journal.run(record_outcome.record, second, Outcome("filtered", unmapped=glucose + urea))
+        await journal.run(record_outcome.record, third, Outcome("filtered", unmapped=glucose * 2 + urea))
         assert [(one.code, one.n) for one in journal.unmapped()] == [("GLU", 4), ("UREA", 2)]
 
 
@@ -247,7 +261,9 @@ async def test_few_short_codes_are_remembered_and_all_are_counted(
     async with running(tmp_path) as journal:
         for n in range(6):
             (stored,) = await store(journal, b"%d" % n)
-            await journal.map_done(stored.id, state="filtered", unmapped=[codes[n], *codes[-2:], codes[0]])
+            await journal.run(
+                record_outcome.record, stored.id, Outcome("filtered", unmapped=[codes[n], *codes[-2:], codes[0]])
+            )
             remembered = journal._tail.code_rows
             assert len(remembered) <= 3
             assert all(len(code) < 200 for _, _, code, _ in remembered)
@@ -281,7 +297,7 @@ async def test_a_fault_of_ours_in_upkeep_costs_upkeep_and_nothing_else(
         assert await mapped(journal, b"1", ANN) == "mapped"
         for _ in range(3):
             clock.advance(3700)
-            await journal.act_note("test", "tick", {})
+            await journal.run(audit.note, "test", "tick", {})
         assert rows(journal, "report") == 1
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
     told = [record for record in caplog.records if record.message == "upkeep failed, tried again later"]
@@ -294,7 +310,7 @@ async def test_codes_and_units_of_messages_do_not_stand_in_the_file_in_clear(tmp
     async with running(tmp_path) as journal:
         for body in (b"1", b"2"):
             (stored,) = await store(journal, body)
-            await journal.map_done(stored.id, state="filtered", unmapped=[seen])
+            await journal.run(record_outcome.record, stored.id, Outcome("filtered", unmapped=[seen]))
         (gap,) = journal.unmapped("chem")
         assert (gap.table, gap.code, gap.unit, gap.display, gap.n) == (*astuple(seen), 2)
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())  # noqa: ASYNC240

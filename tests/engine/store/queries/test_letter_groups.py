@@ -9,6 +9,7 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.message import Received
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.core.batch import Batch
@@ -41,13 +42,13 @@ def store(batch: Batch, *, count: int, rng: random.Random) -> None:
             append.store_incomplete(batch, received, ReasonCode.INCOMPLETE)
             continue
         stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
-        done = partial(record_outcome.map_done, batch, stored.id, mapping="", issues=(), unmapped=())
+        done = partial(record_outcome.record, batch, stored.id)
         if rng.random() < 0.4:
             reason = rng.choice((ReasonCode.UNMAPPED_CODE, ReasonCode.BAD_VALUE))
-            done(routes=(), state="dead", reason=reason, detail=rng.choice(DETAILS).format(n=number))
+            done(Outcome("dead", reason, rng.choice(DETAILS).format(n=number)))
             continue
         routes = (routed(b"{}", "a", "b", claimed=True),)
-        for delivery in done(routes=routes, state="mapped", reason=None, detail="").deliveries:
+        for delivery in done(Outcome("mapped"), routes).deliveries:
             if rng.random() < 0.4:
                 attempts.bury(batch, delivery.id, ReasonCode.REFUSED, rng.choice(ANSWERS).format(n=number), b"no")
             else:

@@ -12,12 +12,13 @@ import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.message import Document, Received
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeadLetter, Filter, MessageView
+from engine.model.records import DeadLetter, Filter, MessageView, Routed
 from engine.model.search_keys import Number
 from engine.store.core import moments
 from engine.store.core.batch import Batch
-from engine.store.journal import Journal, Routed
+from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries import listing
@@ -46,18 +47,16 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
             message_type=rng.choice(TYPES),
         )
         stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
-        done = partial(
-            record_outcome.map_done, batch, stored.id, detail="", mapping="", issues=(), unmapped=(),
-            numbers=(Number("specimen", f"S{number % 50}"), Number("control", f"C{number}")),
-        )  # fmt: skip
+        done = partial(record_outcome.record, batch, stored.id)
+        outcome = partial(Outcome, numbers=(Number("specimen", f"S{number % 50}"), Number("control", f"C{number}")))
         chance = rng.random()
         if chance < 0.1:
-            done(routes=(), state="dead", reason=rng.choice((ReasonCode.NO_ROUTE, ReasonCode.UNMAPPED_CODE)))
+            done(outcome("dead", rng.choice((ReasonCode.NO_ROUTE, ReasonCode.UNMAPPED_CODE))))
         elif chance < 0.2:
-            done(routes=(), state="filtered", reason=ReasonCode.QUALITY_CONTROL)
+            done(outcome("filtered", ReasonCode.QUALITY_CONTROL))
         elif chance < 0.95:
             routed = Routed(document=Document(body=b"{}"), destinations=("a", "b"), claimed=(True, True))
-            made = done(routes=(routed,), state="mapped", reason=None).deliveries
+            made = done(outcome("mapped"), [routed]).deliveries
             for delivery in made:
                 if chance < 0.25:
                     attempts.bury(batch, delivery.id, ReasonCode.REFUSED, "", b"")

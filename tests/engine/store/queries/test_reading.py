@@ -17,9 +17,11 @@ import pytest_asyncio
 
 from engine.model.clock import ManualClock
 from engine.model.errors import IntegrityError, LockedError, StoreError
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.journal import Journal
+from engine.store.operations import append, audit, record_outcome
 from engine.store.queries import Reader
 from tests.support.journals import NOW_US, WINDOW_S, opened, queue, received, routed, running, store
 
@@ -37,17 +39,17 @@ async def fill(journal: Journal) -> None:
     for n in range(20):
         at_us = NOW_US + n * 60_000_000
         one = received(b"%d" % n, channel="ab"[n % 2], control_id=f"C{n}", at_us=at_us)
-        stored = await journal.append(one, repeat_window_s=WINDOW_S)
+        stored = await journal.run(append.store_message, one, repeat_window_s=WINDOW_S)
         match n % 5:
             case 0 | 1:
-                await journal.map_done(stored.id, routes=[routed(b"{}", "x", "y")], state="mapped")
+                await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(b"{}", "x", "y")])
             case 2:
-                await journal.map_done(stored.id, state="dead", reason=ReasonCode.NO_ROUTE)
+                await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.NO_ROUTE))
             case 3:
-                await journal.map_done(stored.id, state="filtered", reason=ReasonCode.FILTERED)
+                await journal.run(record_outcome.record, stored.id, Outcome("filtered", ReasonCode.FILTERED))
     session = journal.new_session()
     for n in range(30):
-        await journal.append_frame("b", session, b"%dH" % n, NOW_US)
+        await journal.run(append.store_frame, "b", session, b"%dH" % n, NOW_US)
 
 
 def paged(fetch: Callable[[int | None], list[int]]) -> list[int]:
@@ -253,9 +255,9 @@ def test_a_folder_that_cannot_be_written_is_read_under_the_lock() -> None:
 
 
 async def test_acts_are_listed_newest_first_with_their_ends(journal: Journal) -> None:
-    act = await journal.act("ann", "replay", {"messages": [1]})
-    done = await journal.act_done(act, {"deliveries": 2})
-    await journal.act_note("bob", "unmask", {"message": 1})
+    act = await journal.run(audit.begin, "ann", "replay", {"messages": [1]})
+    done = await journal.run(audit.end, act, {"deliveries": 2})
+    await journal.run(audit.note, "bob", "unmask", {"message": 1})
     assert [(one.actor, one.verb, one.ended) for one in journal.acts()] == [
         ("bob", "unmask", 0),
         ("", "", act),
@@ -264,5 +266,5 @@ async def test_acts_are_listed_newest_first_with_their_ends(journal: Journal) ->
     assert [one.id for one in journal.acts(before_id=done)] == [act]
     assert journal.acts()[1].what == {"deliveries": 2}
     with pytest.raises(StoreError, match=f"no act {act} under way"):
-        await journal.act_done(act)
+        await journal.run(audit.end, act, {})
     assert ManualClock().now_us() == journal.acts()[0].at_us

@@ -11,6 +11,7 @@ import pytest
 from engine.config.keeping import BackupConfig
 from engine.model.clock import SystemClock
 from engine.model.health import Health, Line
+from engine.store.operations import append
 from engine.store.recovery.backups import outlook, shelf
 from tests.support.command_line import labrelay
 from tests.support.copies import Place
@@ -35,7 +36,7 @@ def texts(lines: list[Line]) -> str:
 async def message(place: Place, body: bytes, *, standing: bool = False) -> None:
     async with running(place.data, clock=SystemClock()) as journal:
         now_us = int(datetime.now(UTC).timestamp() * 1e6)
-        await journal.append(received(body, at_us=now_us), repeat_window_s=1.0)
+        await journal.run(append.store_message, received(body, at_us=now_us), repeat_window_s=1.0)
         copy = await place.copy(journal) if not list(place.copies.rglob("manifest.json")) else place.newest(journal)
         if standing:
             place.standing(copy)

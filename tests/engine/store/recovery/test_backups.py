@@ -12,13 +12,16 @@ import pytest
 
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
+from engine.store.journal import keys as keys_ops
 from engine.store.lifecycle import erasure
-from engine.store.operations import audit
+from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome
+from engine.store.operations.outbox import decisions
 from engine.store.recovery.backups import checking, copying, drill, restoring
 from engine.store.recovery.backups.restoring import RESERVED
 from engine.store.recovery.backups.shelf import MANIFEST_NAME, Copy, Shelf
@@ -76,14 +79,14 @@ def test_a_copy_that_is_made_amid_writing_is_whole_and_has_all_that_was_there(pl
 def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Place, tmp_path: Path) -> None:
     async def before() -> tuple[Copy, dict[int, str]]:
         async with running(place.data) as journal:
-            await journal.append(received(b"one", lost=True), repeat_window_s=86_400.0)
-            await journal.map_done(1, routes=[routed(b"one")], state="mapped")
+            await journal.run(append.store_message, received(b"one", lost=True), repeat_window_s=86_400.0)
+            await journal.run(record_outcome.record, 1, Outcome("mapped"), [routed(b"one")])
             await queue(journal, b"two")
             copy = await place.copy(journal)
             await queue(journal, b"three", b"four")
             await store(journal, b"five")
-            await journal.append(received(b"one", lost=True), repeat_window_s=86_400.0)
-            await journal.append_incomplete(received(b"tor"), ReasonCode.INCOMPLETE)
+            await journal.run(append.store_message, received(b"one", lost=True), repeat_window_s=86_400.0)
+            await journal.run(append.store_incomplete, received(b"tor"), ReasonCode.INCOMPLETE)
             place.rows(copy)
             keys = {n: journal.message(n).deliveries[0].key for n in (1, 2, 3, 4)}  # type: ignore[union-attr] # they are there
             return copy, keys
@@ -101,7 +104,7 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
         async with running(new) as journal:
             assert [one.id for one in journal.unprocessed()] == [3, 4, 5]
             assert {n: journal.message(n).message.state for n in (6, 7)} == {6: "filtered", 7: "incomplete"}  # type: ignore[union-attr] # as above
-            outcome = await journal.map_done(3, routes=[routed(b"three", claimed=True)], state="mapped")
+            outcome = await journal.run(record_outcome.record, 3, Outcome("mapped"), [routed(b"three", claimed=True)])
             (delivery,) = outcome.deliveries
             assert (delivery.key, delivery.maybe_delivered) == (keys[3], True)
             waiting = await journal.claim("chem", "fhir", 10)
@@ -260,15 +263,17 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
             (dead, held) = await queue(journal, b"one", b"two", claimed=True)
             ids = {n: journal.message(n).deliveries[0].id for n in (dead, held)}  # type: ignore[union-attr] # they are there
             await journal.bury(ids[dead], reason=ReasonCode.REFUSED)
-            await journal.hold([ids[held]])
+            await journal.run(decisions.hold, [ids[held]])
             (stored,) = await store(journal, b"three")
-            await journal.map_done(stored.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
+            await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.MAPPING_FAULT))
             copy = await place.copy(journal)
-            await journal.dismiss(deliveries=[ids[dead]], messages=[stored.id], actor="anna", reason="seen")
-            await journal.reject([ids[held]], actor="anna", reason="wrong tube")
+            await journal.run(
+                dismissal.dismiss, deliveries=[ids[dead]], messages=[stored.id], actor="anna", reason="seen"
+            )
+            await journal.run(hold_queue.reject, [ids[held]], actor="anna", reason="wrong tube")
             (later,) = await store(journal, b"four")
-            await journal.map_done(later.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
-            await journal.dismiss(messages=[later.id], actor="anna", reason="seen")
+            await journal.run(record_outcome.record, later.id, Outcome("dead", ReasonCode.MAPPING_FAULT))
+            await journal.run(dismissal.dismiss, messages=[later.id], actor="anna", reason="seen")
             place.rows(copy)
             return copy
 
@@ -296,10 +301,10 @@ def test_evidence_that_a_person_has_closed_since_the_copy_stays_closed(place: Pl
             await queue(journal, b"one")
             copy = await place.copy(journal)
             torn = [
-                await journal.append_incomplete(received(half), ReasonCode.INCOMPLETE)
+                await journal.run(append.store_incomplete, received(half), ReasonCode.INCOMPLETE)
                 for half in (b"H|half", b"H|other")
             ]
-            await journal.dismiss(messages=[torn[0].id], actor="anna", reason="sent again")
+            await journal.run(dismissal.dismiss, messages=[torn[0].id], actor="anna", reason="sent again")
             place.rows(copy)
             return copy
 
@@ -513,7 +518,7 @@ def test_rows_from_after_a_rotation_of_the_key_come_back_with_a_copy_from_before
         async with running(place.data, clock=clock) as journal:
             await store(journal, b"march")
             copy = await place.copy(journal)
-            await journal.rotate_key(place.data, actor="anna")
+            await keys_ops.rotate(journal, place.data, actor="anna")
             clock.advance(31 * 86_400)
             await store(journal, b"april")
             place.rows(copy)

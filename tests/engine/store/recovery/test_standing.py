@@ -16,6 +16,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.errors import ErasedError, IntegrityError, StoreError
 from engine.model.message import Bearer, Reagent, Report
+from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Filter, Held, Target
@@ -24,7 +25,10 @@ from engine.model.search_keys import Number
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal
+from engine.store.journal import keys as keys_ops
 from engine.store.lifecycle import erasure
+from engine.store.operations import dismissal, edit_message, hold_queue, number_bearers, pauses, record_outcome
+from engine.store.operations.outbox import decisions, queueing
 from engine.store.recovery.backups import checking, standing
 from engine.store.recovery.backups.shelf import Copy
 from tests.support.copies import Place
@@ -105,9 +109,22 @@ class Life:
 
     async def step(self) -> None:
         await self._chance.choice(
-            (self.message, self.message, self.message, self.end, self.end, self.end, self.dead, self.decide, self.pause,
-             self.replay, self.edit, self.again, self.answer)
-        )()  # fmt: skip
+            (
+                self.message,
+                self.message,
+                self.message,
+                self.end,
+                self.end,
+                self.end,
+                self.dead,
+                self.decide,
+                self.pause,
+                self.replay,
+                self.edit,
+                self.again,
+                self.answer,
+            )
+        )()
 
     async def message(self) -> None:
         self._number += 1
@@ -123,17 +140,23 @@ class Life:
         route = replace(route, document=replace(route.document, bearers=(bearer,)))
         if self._chance.random() < 0.2:
             route = replace(route, hold=Always())
-        await self._journal.map_done(
-            stored.id, routes=[route], state="mapped", numbers=[Number("specimen", f"S{self._number % 5}")],
-            reagents=[Reagent(lot=f"L{self._number % 3}", name="glucose")],
-        )  # fmt: skip
+        await self._journal.run(
+            record_outcome.record,
+            stored.id,
+            Outcome(
+                "mapped",
+                numbers=[Number("specimen", f"S{self._number % 5}")],
+                reagents=[Reagent(lot=f"L{self._number % 3}", name="glucose")],
+            ),
+            [route],
+        )
 
     async def answer(self) -> None:
         """A person tells two apart, or says that they are one; the messages wait to be processed again."""
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
             asked = connection.execute("SELECT DISTINCT message_id FROM bearer_asked").fetchall()
         for (message,) in self._chance.sample(asked, min(1, len(asked))):
-            await self._journal.tell_apart(message, same=self._chance.random() < 0.5)
+            await self._journal.run(number_bearers.answer, message, same=self._chance.random() < 0.5)
 
     def _any(self, *states: str) -> list[tuple[int, int]]:
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
@@ -161,19 +184,21 @@ class Life:
     async def dead(self) -> None:
         self._number += 1
         (stored,) = await store(self._journal, b"bad %d" % self._number)
-        await self._journal.map_done(stored.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
+        await self._journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.MAPPING_FAULT))
 
     async def decide(self) -> None:
         held, dead = [one for one, _ in self._any("held")], [one for one, _ in self._any("dead")]
         match self._chance.randrange(4):
             case 0:
-                await self._journal.release(held, actor="anna", reason="seen")
+                await self._journal.run(hold_queue.release, held, actor="anna", reason="seen")
             case 1:
-                await self._journal.reject(held, actor="anna", reason="seen")
+                await self._journal.run(hold_queue.reject, held, actor="anna", reason="seen")
             case 2:
-                await self._journal.dismiss(deliveries=dead, messages=self._dead(), actor="anna", reason="seen")
+                await self._journal.run(
+                    dismissal.dismiss, deliveries=dead, messages=self._dead(), actor="anna", reason="seen"
+                )
             case 3:
-                await self._journal.requeue(dead)
+                await self._journal.run(decisions.requeue, dead)
 
     def _dead(self) -> list[int]:
         with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True)) as connection:
@@ -182,23 +207,30 @@ class Life:
 
     async def pause(self) -> None:
         if self._chance.random() < 0.5:
-            await self._journal.pause(LANE, actor="anna", reason="server moves")
+            await self._journal.run(pauses.pause, LANE, actor="anna", reason="server moves")
         else:
-            await self._journal.resume(LANE, actor="anna", reason="it has")
+            await self._journal.run(pauses.resume, LANE, actor="anna", reason="it has")
 
     async def replay(self) -> None:
-        await self._journal.replay([message for _, message in self._any("delivered")])
+        await self._journal.run(queueing.replay, [message for _, message in self._any("delivered")])
 
     async def edit(self) -> None:
         for message in self._dead():
             self._number += 1
-            await self._journal.correct(
-                message, received(b"right %d" % self._number), before=b"bad", actor="anna", reason="typo",
-            )  # fmt: skip
+            await self._journal.run(
+                edit_message.correct,
+                message,
+                received(b"right %d" % self._number),
+                before=b"bad",
+                actor="anna",
+                reason="typo",
+            )
 
     async def again(self) -> None:
         for message in self._dead():
-            await self._journal.map_done(message, routes=[routed(b"now")], state="mapped", again=True, while_dead=True)
+            await self._journal.run(
+                record_outcome.record, message, Outcome("mapped"), [routed(b"now")], again=True, while_dead=True
+            )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -244,13 +276,13 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
                 journal.message(n).deliveries[0].id  # type: ignore[union-attr] # it is there
                 for n in [*ids[:2], *await queue(journal, b"x", b"y", b"z", claimed=True)]
             )
-            await journal.hold([released, rejected, later])
-            await journal.release([released], actor="anna", reason="seen")
-            await journal.reject([rejected, later], actor="anna", reason="wrong tube")
+            await journal.run(decisions.hold, [released, rejected, later])
+            await journal.run(hold_queue.release, [released], actor="anna", reason="seen")
+            await journal.run(hold_queue.reject, [rejected, later], actor="anna", reason="wrong tube")
             await journal.bury(dead, reason=ReasonCode.REFUSED)
-            await journal.dismiss(deliveries=[dead], actor="anna", reason="seen")
+            await journal.run(dismissal.dismiss, deliveries=[dead], actor="anna", reason="seen")
             await journal.settle(done, delivered_us=7)
-            await journal.pause(LANE, actor="anna", reason="wrong patients")
+            await journal.run(pauses.pause, LANE, actor="anna", reason="wrong patients")
             assert place.standing(copy)
             assert not place.standing(copy), "nothing is new"
             return copy, (released, rejected, later, dead, done)
@@ -266,7 +298,7 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
             assert deliveries_of_all.target == DELIVERIES  # rows may be missing
             assert (pause.target, pause.actor, pause.reason) == (LANE, "anna", "wrong patients")
             assert await journal.claim("chem", "fhir", 10) == []
-            await journal.resume(LANE, actor="anna", reason="well")
+            await journal.run(pauses.resume, LANE, actor="anna", reason="well")
             sent = {one.id for one in await journal.claim("chem", "fhir", 10)}
             assert deliveries[0] in sent
             assert sent.isdisjoint(deliveries[1:])
@@ -280,16 +312,23 @@ def test_after_a_crash_between_rows_and_their_standing_what_people_decided_is_to
     async def before() -> tuple[Copy, int, int]:
         async with running(place.data) as journal:
             (bad, waits) = await store(journal, b"bad", b"waits elsewhere")
-            await journal.map_done(bad.id, state="dead", reason=ReasonCode.MAPPING_FAULT)
-            await journal.map_done(waits.id, routes=[routed(b"w", "fhir", "s3", claimed=True)], state="mapped")
+            await journal.run(record_outcome.record, bad.id, Outcome("dead", ReasonCode.MAPPING_FAULT))
+            await journal.run(
+                record_outcome.record, waits.id, Outcome("mapped"), [routed(b"w", "fhir", "s3", claimed=True)]
+            )
             await journal.bury(journal.message(waits.id).deliveries[0].id, reason=ReasonCode.REFUSED)  # type: ignore[union-attr] # it is there
             copy = await place.copy(journal)
             for one in (bad, waits):
-                await journal.correct(
-                    one.id, received(b"right " + one.payload), before=one.payload, actor="anna", reason="typo",
-                )  # fmt: skip
-            await journal.pause(Target(destination="s3"), actor="anna", reason="wrong patients")
-            await journal.pause(LANE, actor="anna", reason="too")
+                await journal.run(
+                    edit_message.correct,
+                    one.id,
+                    received(b"right " + one.payload),
+                    before=one.payload,
+                    actor="anna",
+                    reason="typo",
+                )
+            await journal.run(pauses.pause, Target(destination="s3"), actor="anna", reason="wrong patients")
+            await journal.run(pauses.pause, LANE, actor="anna", reason="too")
             place.rows(copy)
             return copy, bad.id, waits.id
 
@@ -441,7 +480,7 @@ def test_documents_from_after_a_rotation_of_the_key_can_be_read_with_a_copy_from
         async with running(place.data, clock=clock) as journal:
             await queue(journal, b"march")
             copy = await place.copy(journal)
-            await journal.rotate_key(place.data, actor="anna")
+            await keys_ops.rotate(journal, place.data, actor="anna")
             clock.advance(31 * 86_400)
             await queue(journal, b"april")
             place.standing(copy)
@@ -508,12 +547,14 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
             copy = await place.copy(journal)
             (both, held) = await store(journal, b"to both", b"held for one")
             for one in (both, held):
-                await journal.map_done(one.id, routes=[routed(b"w", "fhir", "s3", claimed=True)], state="mapped")
+                await journal.run(
+                    record_outcome.record, one.id, Outcome("mapped"), [routed(b"w", "fhir", "s3", claimed=True)]
+                )
             (refused, _), (kept, _) = (journal.message(one.id).deliveries for one in (both, held))  # type: ignore[union-attr] # they are there
             await journal.bury(refused.id, reason=ReasonCode.REFUSED)
-            await journal.dismiss(deliveries=[refused.id], actor="anna", reason="not wanted there")
-            await journal.hold([kept.id])
-            await journal.reject([kept.id], actor="anna", reason="not for them")
+            await journal.run(dismissal.dismiss, deliveries=[refused.id], actor="anna", reason="not wanted there")
+            await journal.run(decisions.hold, [kept.id])
+            await journal.run(hold_queue.reject, [kept.id], actor="anna", reason="not for them")
             place.rows(copy)
             return copy, both.id, held.id
 

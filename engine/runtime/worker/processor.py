@@ -1,4 +1,4 @@
-"""Messages judged by the worker: in the order of asking, whatever becomes of the worker meanwhile.
+"""Messages processed by the worker: in the order of asking, whatever becomes of the worker meanwhile.
 
 Judging is pure, so a message that was asked for twice costs time and nothing else. What is not answered when a worker
 ends is asked of the next one, oldest first, *one at a time*: if a message makes worker after worker end, it is then the
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.model.message import Stored
+from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.processing.process import ChannelRoutes, Verdict, judge
+from engine.processing.process import ChannelRoutes, Processed, process
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Frame
 
@@ -22,9 +23,9 @@ logger = logging.getLogger("labrelay." + __name__)
 WINDOW_MESSAGES = 512  # asked and not answered ...
 WINDOW_BYTES = 8 * 1024 * 1024  # ... with payloads of so many bytes together
 STRIKES = 3
-HERE_AT_ONCE = 4  # messages judged by this process in one turn of its loop
+HERE_AT_ONCE = 4  # messages processed by this process in one turn of its loop
 
-Answer = Callable[[Verdict], None]
+Answer = Callable[[Processed], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +38,8 @@ class _Asked:
     strikes: int = 0
 
 
-class RemoteJudge:
-    """See `engine.processing.process.Judge`. The worker process tells it of frames and of its own coming and going."""
+class RemoteProcessor:
+    """See `engine.processing.process.Processor`. The worker process hands it frames, and notes its starts and ends."""
 
     burst = 64
 
@@ -67,7 +68,7 @@ class RemoteJudge:
         self._asked.append(one)
         self._bytes += len(stored.payload)
         if self._here:
-            self._judge_here_soon()
+            self._process_here_soon()
         elif self._ready and not self._careful_to:
             self._hand_over(one)
         else:
@@ -111,26 +112,26 @@ class RemoteJudge:
                 extra={"channel": suspect.stored.channel, "journal_id": suspect.stored.id},
             )
             detail = f"the worker process ended {suspect.strikes} times while it was processed"
-            self._answer(Verdict("dead", ReasonCode.MAPPING_FAULT, detail))
+            self._answer(Outcome("dead", ReasonCode.MAPPING_FAULT, detail))
 
-    def judge_here(self) -> None:
-        """No worker can be had: this process judges."""
+    def process_here(self) -> None:
+        """No worker can be had: this process does it."""
         self._ready, self._here = False, True
-        self._judge_here_soon()
+        self._process_here_soon()
 
-    def verdict(self, frame: Frame) -> None:
-        """The worker's verdict on the oldest message; one on a message that was forgotten is dropped."""
+    def outcome(self, frame: Frame) -> None:
+        """The worker's outcome of the oldest message; one on a message that was forgotten is dropped."""
         if self._asked and frames.number_of(frame) == self._asked[0].number:
-            self._answer(frames.read_verdict(frame, self._asked[0].channel))
+            self._answer(frames.read_outcome(frame, self._asked[0].channel))
             if self._careful_to:
                 self._send_some()
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _answer(self, verdict: Verdict) -> None:
+    def _answer(self, outcome: Processed) -> None:
         one = self._asked.popleft()
         self._bytes -= len(one.stored.payload)
-        one.answer(verdict)
+        one.answer(outcome)
 
     def _hand_over(self, one: _Asked) -> None:
         one.sent = True
@@ -149,15 +150,15 @@ class RemoteJudge:
             if not one.sent:
                 self._hand_over(one)
 
-    def _judge_here_soon(self) -> None:
+    def _process_here_soon(self) -> None:
         if not self._turn_due and self._asked:
             self._turn_due = True
-            asyncio.get_running_loop().call_soon(self._judge_here)
+            asyncio.get_running_loop().call_soon(self._process_here)
 
-    def _judge_here(self) -> None:
+    def _process_here(self) -> None:
         self._turn_due = False
         for _ in range(HERE_AT_ONCE):
             if not self._asked or not self._here:
                 return
-            self._answer(judge(self._asked[0].stored, self._asked[0].channel))
-        self._judge_here_soon()
+            self._answer(process(self._asked[0].stored, self._asked[0].channel))
+        self._process_here_soon()

@@ -1,0 +1,33 @@
+"""The outcome of processing a message: its state, its documents, and all that was noticed on the way."""
+
+from typing import Generic, Literal, TypeVar
+
+from engine.model.message import ControlRun, Document, Issue, Reagent, Unmapped
+from engine.model.reasons import ReasonCode
+from engine.model.search_keys import Number
+from engine.model.values import value
+
+State = Literal["mapped", "filtered", "dead"]
+R = TypeVar("R")
+
+
+@value()
+class Outcome(Generic[R]):
+    """What processing made of one message.
+
+    Attributes:
+        detail: more words on ``reason``, for a person.
+        mapping: names and hashes of the mappings, ``name@hash,...``.
+        documents: each with the route that it takes.
+    """
+
+    state: State
+    reason: ReasonCode | None = None
+    detail: str = ""
+    mapping: str = ""
+    documents: tuple[tuple[Document, R], ...] = ()
+    issues: tuple[Issue, ...] = ()
+    unmapped: tuple[Unmapped, ...] = ()
+    reagents: tuple[Reagent, ...] = ()
+    controls: tuple[ControlRun, ...] = ()
+    numbers: tuple[Number, ...] = ()
