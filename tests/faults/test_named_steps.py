@@ -59,7 +59,7 @@ class Life:
 
     async def ends_at(self, name: str, when: When, nth: int) -> None:
         if name in AFTER_A_TORN_SESSION:
-            await self.ends_at("receive the last frame", "before", 1)
+            await self.ends_at("store the last frame", "before", 1)
         self.daemon.dies_at = (name, when, str(nth))
         self.server.mood = MOODS.get(name, Mood.WELL)
         before = self.acked

@@ -29,8 +29,8 @@ class Step:
 STEPS = {
     # what comes in
     "receive": Step("engine.receiving.channel", "Channel._append"),
-    "receive a frame": Step("engine.store.journal", "Journal.append_frame"),
-    "receive the last frame": Step("engine.store.journal", "Journal.append_frame_completing"),
+    "receive a frame": Step("engine.receiving.channel", "Channel._take_frame"),
+    "store the last frame": Step("engine.store.operations.append", "store_completing_frame"),
     "store a message": Step("engine.store.operations.append", "store_message"),
     "store a frame": Step("engine.store.operations.append", "store_frame"),
     "answer": Step("adapters.transports.tcp_stream", "TcpStream.write"),

@@ -83,8 +83,8 @@ def _alike_names(one: Name, other: Name) -> _Alike:
         if given:
             return _Alike.FULL if family else _Alike.GIVEN
         return _Alike.FAMILY if family else _Alike.NONE
-    if one.family or len(one.parts) > len(other.parts):
-        one, other = other, one  # of which nothing says what is what, or the shorter one
+    if one.family or (not other.family and len(one.parts) > len(other.parts)):
+        one, other = other, one  # the first is the name without a family name, or the shorter of two such
     if len(one.given) == 1:
         if _any_alike(one.given, other.given):
             return _Alike.GIVEN_PART if other.family else _Alike.PART

@@ -87,14 +87,14 @@ async def test_a_selection_means_numbers_or_a_filter_or_all(site: Site) -> None:
         (INCOMPLETE, False),
     ]
     assert [letter.message_id for letter in letters(site.journal, Selection(ids=(REFUSED, DELIVERED)))] == [REFUSED]
-    assert [letter.message_id for letter in letters(site.journal, Selection(reason="UNMAPPED_CODE"))] == [UNMAPPED]
+    assert [letter.message_id for letter in letters(site.journal, Selection(code="UNMAPPED_CODE"))] == [UNMAPPED]
     assert letters(site.journal, Selection(destination="other")) == []
     assert messages(site.journal, Selection(channel=CHANNEL)) == [DELIVERED, REFUSED, WAITING]
     assert messages(site.journal, Selection(ids=(WAITING, UNMAPPED))) == [WAITING]
 
 
 async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(site: Site) -> None:
-    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(code="REFUSED"), actor="anita")
 
     assert answer["count"] == 1
     assert answer["done"]["requeued"] == 1
@@ -270,11 +270,11 @@ async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
 
 
 async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Site) -> None:
-    answer = await retry_letters(site.acts, Selection(reason="REFUSED"), actor="anita")
+    answer = await retry_letters(site.acts, Selection(code="REFUSED"), actor="anita")
     end, begin = site.journal.acts(limit=2)
 
     assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
-    assert begin.what["selection"] == {"reason": "REFUSED"}
+    assert begin.what["selection"] == {"code": "REFUSED"}
     assert (end.ended, end.what["requeued"]) == (begin.id, 1)
     assert site.journal.open_acts() == []
 
@@ -295,7 +295,7 @@ async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Si
 
 
 def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:
-    chosen = Selection(ids=(1, 2), channel="a", reason="REFUSED", after_us=5)
+    chosen = Selection(ids=(1, 2), channel="a", code="REFUSED", after_us=5)
     assert Selection.from_json(chosen.to_json()) == chosen
     assert Selection().is_empty
     for junk in (None, [], {"colour": "red"}, {"ids": "1"}, {"ids": ["x"]}, {"channel": 5}, {"all": "yes"}):

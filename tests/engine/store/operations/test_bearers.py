@@ -69,7 +69,7 @@ async def test_another_person_is_a_conflict_and_one_who_says_nothing_is_none(tmp
     async with running(tmp_path) as journal:
         ended = await ends(journal, IYER, KHAN, person("UNKNOWN", "", "F"), IYER, KHAN, lasting=lasting)
         assert ended == [OK, NO, OK, OK, NO]
-        (asked, last) = journal.held(Filter(reason=NO))[::-1]
+        (asked, last) = journal.held(Filter(code=NO))[::-1]
         assert (asked.message_id, last.message_id) == (2, 5)
         assert asked.detail == "message 1 used the same patient number for a person of another name, birth date or sex"
 
@@ -167,7 +167,7 @@ async def test_another_person_is_one_of_their_own_from_then_on(tmp_path: Path) -
 async def test_what_is_asked_is_not_released_and_may_be_rejected(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER, KHAN, KHAN) == [OK, NO, NO]
-        held = [one.delivery_id for one in journal.held(Filter(reason=NO))]
+        held = [one.delivery_id for one in journal.held(Filter(code=NO))]
         ended, lanes = await journal.run(hold_queue.release, held, actor="ann", reason="x")
         assert ({name: count for name, count in ended.items() if count}, lanes) == ({"unanswered": 2}, set())
         await journal.run(hold_queue.reject, held, actor="ann", reason="wrong patient")
