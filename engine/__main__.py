@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
@@ -43,12 +44,17 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
+        if not ctx.resilient_parsing and self.get_command(ctx, name) is None and not name.startswith("-"):
             from engine.model.spelling import did_you_mean
 
             hint = did_you_mean(name, verbs()) or "labrelay help all lists them"
             raise click.UsageError(f"no such verb: {name}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the modules' text, so that completion imports no verb but the one that is typed."""
+        found = [CompletionItem(name, help=verb.line) for name, verb in verbs().items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the modules' text, so that help imports nothing."""

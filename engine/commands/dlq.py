@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from engine.commands.shared.completing import destination_names
 from engine.commands.shared.output import (
     Column,
     ExitCode,
@@ -296,7 +297,12 @@ showing what was wrong: the page says so (CORRECTION_SET_ASIDE) until it was sen
 
 @command.command("set-aside", help=SET_ASIDE_HELP)
 @click.argument("message", type=ROW)
-@click.option("--destination", metavar="NAME", help="That for this destination, where the message waits for several.")
+@click.option(
+    "--destination",
+    metavar="NAME",
+    shell_complete=destination_names,
+    help="That for this destination, where the message waits for several.",
+)
 @click.option("--reason", metavar="TEXT", required=True, help="Why; kept for good. Write no patient data here.")
 @sure_options
 @form_option(Form.TABLE, Form.JSON)

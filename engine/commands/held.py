@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import (
     Column,
     ExitCode,
@@ -91,6 +92,7 @@ _IF_RELEASED = {
 _code = click.option(
     "--code",
     type=word([code.value for code in CODES], ", ".join(code.value for code in CODES)),
+    shell_complete=some_of(code.value for code in CODES),
     metavar="CODE",
     help="Kept back for this: " + ", ".join(code.value for code in CODES[:-1]) + ".",
 )

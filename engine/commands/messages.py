@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.completing import channel_names
 from engine.commands.shared.message_shown import acts_about, contents_of, document_of, lines_of, row_of
 from engine.commands.shared.noting import note_exported, note_shown
 from engine.commands.shared.output import (
@@ -162,7 +163,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
 
 
 @command.command("line", help="Show what passed on a channel's line lately, also what never became a message.")
-@click.argument("channel")
+@click.argument("channel", shell_complete=channel_names)
 @click.option("--last", type=click.IntRange(1, 1000), default=5, show_default=True, help="So many sessions.")
 @click.option("--unmask", is_flag=True, help="Show the contents of frames too. This is noted in the audit trail.")
 @form_option(Form.TABLE, Form.JSON)

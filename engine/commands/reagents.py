@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import Column, Form, form_option, show_rows
 from engine.commands.shared.selecting import ROW
 from engine.commands.shared.session import Session, pass_session
@@ -33,7 +34,7 @@ COLUMNS = (
 
 @click.command(help=__doc__)
 @click.option("--lot", metavar="TEXT", help="This lot only; letters and digits count.")
-@click.option("--channel", metavar="NAME", help="Of this channel.")
+@click.option("--channel", metavar="NAME", shell_complete=channel_names, help="Of this channel.")
 @click.option("--message", type=ROW, metavar="ID", help="Only those that this message names.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
 @form_option()

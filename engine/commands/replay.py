@@ -24,6 +24,7 @@ from engine.actions.control import UnreachableError
 from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
 from engine.actions.selection import REPLAY_STATES, Selection
 from engine.actions.underway import DEFAULT_RATE
+from engine.commands.shared.completing import destination_names
 from engine.commands.shared.output import (
     Column,
     ExitCode,
@@ -72,7 +73,12 @@ UNFINISHED = (
 @click.command(help=__doc__)
 @click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
 @filter_options("channel", "since", "until")
-@click.option("--destination", metavar="NAME", help="That went to this destination; what went elsewhere stays.")
+@click.option(
+    "--destination",
+    metavar="NAME",
+    shell_complete=destination_names,
+    help="That went to this destination; what went elsewhere stays.",
+)
 @click.option(
     "--specimen",
     metavar="NUMBER",
@@ -86,7 +92,12 @@ UNFINISHED = (
     metavar="STATE",
     help=f"Whose delivery stands so: {', '.join(REPLAY_STATES)}. Without it, the first.",
 )
-@click.option("--to", metavar="NAME", help="Send them to this destination, also where they have not been yet.")
+@click.option(
+    "--to",
+    metavar="NAME",
+    shell_complete=destination_names,
+    help="Send them to this destination, also where they have not been yet.",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0.01, 100_000),

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import Column, ExitCode, Form, form_option, plural, printable, say, table
 from engine.commands.shared.selecting import ask, instant_us
 from engine.commands.shared.session import Session, consent, pass_session
@@ -82,7 +83,7 @@ class Wanted:
 
 
 @click.command(help=__doc__)
-@click.option("--channel", required=True, metavar="NAME", help="Of this channel.")
+@click.option("--channel", required=True, metavar="NAME", shell_complete=channel_names, help="Of this channel.")
 @click.option(
     "--since", metavar="TIME", help="Received since: an age (2h), a day, or a day and time. Required without --refused."
 )

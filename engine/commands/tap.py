@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from engine.actions.control import SOCKET_NAME, follow
+from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, plural, printable, say, to_json
 from engine.commands.shared.session import Session, pass_session
 from engine.commands.shared.switching import given_duration
@@ -31,7 +32,7 @@ def _stages(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str
 
 
 @click.command(help=__doc__)
-@click.argument("channel")
+@click.argument("channel", shell_complete=channel_names)
 @click.option(
     "--stage",
     "stages",

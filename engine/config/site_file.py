@@ -1,9 +1,10 @@
-"""What a site's file says, read alone, without the models of the configuration: where the data is, and the zone.
+"""What a site's files say, read alone, without the models of the configuration: where the data is, the zone, names.
 
 For commands that only look at the journal: they must work while the rest of the configuration is broken or names
 variables that only the service has, and they start without all that checks a configuration.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -36,3 +37,19 @@ def site_zone(folder: Path) -> ZoneInfo | None:
         return ZoneInfo(expand(node.value)) if node.kind == "scalar" else None
     except (ConfigError, KeyError, ValueError, OSError):
         return None
+
+
+def destinations(folder: Path) -> list[str]:
+    """Names of the site's destinations. Raises ConfigError where the file cannot be read."""
+    node = read_file(folder / CONFIG_FILE, str(CONFIG_FILE)).get("destinations")
+    return [name.value for name, _ in node.pairs] if node is not None else []
+
+
+def channels(folder: Path) -> list[str]:
+    """Names of the site's channels; those of files that cannot be read are left out."""
+    found = []
+    for path in sorted((folder / "channels").glob("*.yaml")):
+        with suppress(ConfigError):
+            node = read_file(path, path.name).get("channel")
+            found += [node.value] if node is not None and node.kind == "scalar" else []
+    return found

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
+from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
 from engine.config.site import mapping_path
@@ -51,7 +52,10 @@ def mapping_options(command: F) -> F:
         ),
         settings_option,
         click.option(
-            "--channel", metavar="NAME", help="As this channel of the site: its mapping, tables and settings."
+            "--channel",
+            metavar="NAME",
+            shell_complete=channel_names,
+            help="As this channel of the site: its mapping, tables and settings.",
         ),
         click.option("--mapping", default="", metavar="NAME|FILE", help="The mapping; else the shipped one that fits."),
     ):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from engine.commands.shared.completing import channel_names, destination_names, some_of
 from engine.commands.shared.output import ExitCode, Form, say, show_document
 from engine.commands.shared.session import Session, consent
 from engine.model.reasons import ReasonCode
@@ -63,11 +64,14 @@ def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
 def filter_options(*names: str) -> Callable[[F], F]:
     """Some of the options ``channel destination code state letter-state test-code loinc since until``."""
     known = {
-        "channel": click.option("--channel", metavar="NAME", help="Of this channel."),
-        "destination": click.option("--destination", metavar="NAME", help="For this destination."),
+        "channel": click.option("--channel", metavar="NAME", shell_complete=channel_names, help="Of this channel."),
+        "destination": click.option(
+            "--destination", metavar="NAME", shell_complete=destination_names, help="For this destination."
+        ),
         "code": click.option(
             "--code",
             type=word([code.value for code in ReasonCode], "docs/reason-codes.md"),
+            shell_complete=some_of(code.value for code in ReasonCode),
             metavar="CODE",
             help="With this reason code (docs/reason-codes.md).",
         ),

@@ -8,6 +8,7 @@ import click
 
 from engine.actions.control import RefusedError, UnreachableError
 from engine.actions.pause_resume import KINDS, Switches, SwitchOrder, target_of
+from engine.commands.shared.completing import target_names
 from engine.commands.shared.output import ExitCode, Form, cell, say, show_document
 from engine.commands.shared.selecting import with_journal
 from engine.commands.shared.session import Session, consent
@@ -26,7 +27,7 @@ ALREADY = {"pause": "was paused already", "resume": "was not paused"}
 
 def kind_and_name(command: F) -> F:
     """The arguments that say what is meant."""
-    name = click.argument("name", metavar="[NAME]", default="")
+    name = click.argument("name", metavar="[NAME]", default="", shell_complete=target_names)
     kind = click.argument("kind", type=click.Choice(KINDS), metavar="|".join(KINDS))
     return kind(name(command))
 

@@ -1,0 +1,56 @@
+"""What the shell completes: channels and destinations of the site, reason codes, verbs.
+
+The site's files are read alone, without the models of the configuration. Where there is no site, or a file cannot be
+read, nothing is offered and nothing is said.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from engine.model.errors import ConfigError
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def some_of(words: Iterable[str]) -> Complete:
+    """Completes one of some words, in upper or lower case."""
+    known = list(words)
+    return lambda _ctx, _param, typed: [word for word in known if word.lower().startswith(typed.lower())]
+
+
+def channel_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+    from engine.config.site_file import channels
+
+    return _of_the_site(channels)(ctx, param, typed)
+
+
+def destination_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+    from engine.config.site_file import destinations
+
+    return _of_the_site(destinations)(ctx, param, typed)
+
+
+def target_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+    """The name behind `channel`, `destination` or `lane`."""
+    kind = ctx.params.get("kind")
+    if kind == "destination":
+        return destination_names(ctx, param, typed)
+    found = channel_names(ctx, param, typed.partition("/")[0])
+    if kind == "lane":
+        lanes = [f"{channel}/{name}" for channel in found for name in destination_names(ctx, param, "")]
+        return some_of(lanes)(ctx, param, typed)
+    return found if kind == "channel" else []
+
+
+def _of_the_site(names: Callable[[Path], list[str]]) -> Complete:
+    def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+        from engine.config.site import find_site
+
+        with suppress(ConfigError, OSError):
+            return some_of(names(find_site(ctx.find_root().params.get("site"))))(ctx, param, typed)
+        return []
+
+    return complete
