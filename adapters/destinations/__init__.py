@@ -1,0 +1,1 @@
+"""One module per kind of destination. `engine.config.destination` declares the kinds."""

@@ -1,0 +1,1 @@
+"""Sockets, serial ports and folders that bytes come from. One module per transport."""

@@ -1,0 +1,1 @@
+"""Snapshots for people, metrics, logs, and taps on the way of messages."""

@@ -1,0 +1,1 @@
+"""From a stored message to its outcome: parse, route and map (`process`), in journal order (`intake`)."""

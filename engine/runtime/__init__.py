@@ -1,0 +1,1 @@
+"""The running site: composition, sources, supervision, scheduled work, the worker process."""

@@ -1,0 +1,10 @@
+"""Everything durable. No other folder has SQL, but the sandbox its own.
+
+core         one file: writer, batch, chain, anchor, keys, lock, schema steps
+operations   functions of a batch, each declared once; `Journal.run` carries them out
+lifecycle    retention, erasure, a new key
+queries      reading: pages of messages, traces, dead letters, lanes, the audit trail
+integrity    verify, and what is found after a data folder was put back
+journal      the face of the store
+recovery     backups, salvage, compaction
+"""

@@ -1,0 +1,1 @@
+"""What destinations over HTTP share: one exchange, TLS, and the ways to log in."""

@@ -1,0 +1,1 @@
+"""What leaves the journal, and its keys: retention, erasure, a new key-encryption key."""

@@ -8,6 +8,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from engine.model.link_events import Line
 from engine.model.message import Received, Stored
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
+from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.operations import append as append_ops
 from engine.store.operations import record_outcome
@@ -43,6 +45,8 @@ class Channels(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
+        self.patience = mock.patch.object(journal_module, "STOP_S", 120.0)  # a stop is in order on a busy machine, too
+        self.patience.start()
         self.clock = ManualClock()
         self.loop = asyncio.new_event_loop()
         self.journal: Journal = opened(Path(self.folder.name), clock=self.clock)
@@ -62,6 +66,7 @@ class Channels(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.loop.run_until_complete(self.journal.stop())
         self.loop.close()
+        self.patience.stop()
         self.folder.cleanup()
 
     @property
