@@ -1,21 +1,13 @@
 """Acts that only the journal's record makes acts of: contents shown or exported, and what is done with the key."""
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.store.journal import keys
 from engine.store.operations import audit
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
 KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # what a command does with the key by itself -> its act
-
-
-async def rotate_key(journal: "Journal", data: Path, *, actor: str, discard_old: bool) -> dict[str, Any]:
-    """A new key-encryption key; see `engine.store.lifecycle.key_rotation`."""
-    return asdict(await keys.rotate(journal, data, actor=actor, discard_old=discard_old))
 
 
 async def note_shown(journal: "Journal", actor: str, message: int) -> None:

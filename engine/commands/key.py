@@ -9,13 +9,14 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.actions.control import RefusedError, UnreachableError
-from engine.actions.noting import KEY_ACTS, rotate_key
+from engine.actions.noting import KEY_ACTS
 from engine.commands.shared.output import ExitCode, Form, form_option, local, on_terminal, say, show_document
 from engine.commands.shared.selecting import without_daemon
 from engine.commands.shared.session import Session, consent, pass_session
@@ -344,12 +345,14 @@ def _ask(session: Session, args: dict[str, Any]) -> dict[str, Any]:
     try:
         return session.call("key", args, timeout=ROTATE_TIMEOUT_S)
     except UnreachableError:
+        from engine.store.journal import keys
         from engine.store.lifecycle import key_rotation
         from engine.store.operations import audit
 
         async def work(acts: Any, actor: str) -> dict[str, Any]:
             if args["step"] == "rotate":
-                return await rotate_key(acts.journal, session.data, actor=actor, discard_old=args["discard_old"])
+                keep_none = args["discard_old"]
+                return asdict(await keys.rotate(acts.journal, session.data, actor=actor, discard_old=keep_none))
             if args["step"] == "confirm":
                 await acts.journal.run(key_rotation.confirm_sheet, actor=actor)
             else:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +12,7 @@ from engine.actions.control_server import Follower, Handler, Request
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
 from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
-from engine.actions.noting import KEY_ACTS, note_exported, note_shown, rotate_key
+from engine.actions.noting import KEY_ACTS, note_exported, note_shown
 from engine.actions.pause_resume import VERBS, Switches, SwitchOrder, target_of
 from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
 from engine.actions.reprocess import reprocess_messages
@@ -44,6 +44,7 @@ from engine.runtime.control_requests import (
     TellApart,
     read,
 )
+from engine.store.journal import keys
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
 
@@ -189,7 +190,7 @@ async def _exported(site: Running, request: Request, asked: Exported) -> Result:
 async def _key(site: Running, request: Request, asked: Key) -> Result:
     if asked.step == "rotate":
         data = site.app.built.site.config.data
-        return await rotate_key(site.app.journal, data, actor=request.actor, discard_old=asked.discard_old)
+        return asdict(await keys.rotate(site.app.journal, data, actor=request.actor, discard_old=asked.discard_old))
     if asked.step == "confirm":
         await site.app.journal.run(key_rotation.confirm_sheet, actor=request.actor)
     else:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from engine.actions import noting
 from engine.commands.shared.selecting import ask
 from engine.commands.shared.session import Session
 
@@ -15,11 +14,15 @@ NOTED_WITHIN_S = 10.0
 
 def note_shown(session: Session, message: int) -> None:
     """The audit row comes first: contents that cannot be accounted for are not shown."""
+    from engine.actions import noting  # lists start without it, and so without the store
+
     _note(session, "shown", {"message": message}, lambda acts, actor: noting.note_shown(acts.journal, actor, message))
 
 
 def note_exported(session: Session, what: dict[str, Any]) -> None:
     """As `note_shown`, for all messages that fit."""
+    from engine.actions import noting
+
     _note(session, "exported", {"what": what}, lambda acts, actor: noting.note_exported(acts.journal, actor, what))
 
 
