@@ -1,1 +1,1 @@
-"""What LabRelay touches: wires, formats, makers' dialects, destinations. `engine.config` finds these modules by name."""
+"""What LabRelay touches: wires, formats, dialects of makers, destinations. `engine.config` finds them by name."""

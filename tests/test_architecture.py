@@ -24,11 +24,18 @@ CONTRACT_WITH_IO = CONTRACT | {"engine.model.ports", "engine.model.clock", "engi
 
 # The folders of `engine`, from the inside out: a module imports from its own folder and from those before it.
 ORDER = (
-    *("engine.model", "engine.succession", "engine.config", "engine.delivery", "engine.mapping"),
+    *("engine.model", "engine.succession", "engine.config", "engine.mapping"),
     # the store's own order
     *("engine.store.core", "engine.store.operations", "engine.store.lifecycle", "engine.store.queries"),
     *("engine.store.integrity", "engine.store.journal", "engine.store.recovery"),
-    *("engine.receiving", "engine.diagnostics", "engine.processing", "engine.monitoring", "engine.actions"),
+    *(
+        "engine.delivery",
+        "engine.receiving",
+        "engine.diagnostics",
+        "engine.processing",
+        "engine.monitoring",
+        "engine.actions",
+    ),
     *("engine.web", "engine.runtime", "engine.devtools", "engine.commands", "engine.__main__"),
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.

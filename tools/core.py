@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CORE_MODULES = (
     "engine/store/journal/__init__.py",
-    "engine/store/journal/outgoing.py",
     "engine/store/journal/keys.py",
     "engine/store/journal/opening.py",
     "engine/store/core/batch.py",

@@ -18,7 +18,6 @@ older rows back, what waits in memory is given back to the store and all is clai
 
 The parts of a worker, each with one duty; `DestinationWorker` makes them and gives each the others that it needs:
 
-outbox_port      what it needs of the journal
 events           the log, the counts, and who is called when a delivery ends
 lane             one lane: which of its deliveries may go next
 lane_memory      the lanes, and what of them is in memory

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.delivery.breaker import Breaker
 from engine.delivery.claims import ClaimReader
@@ -12,7 +12,6 @@ from engine.delivery.conditions import Conditions
 from engine.delivery.events import logger, names
 from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import LaneMemory
-from engine.delivery.outbox_port import Outbox
 from engine.delivery.outcome_writer import WRITE_RETRY_S
 from engine.delivery.settlement import Settlement
 from engine.model.clock import Clock
@@ -20,6 +19,11 @@ from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError
 from engine.model.message import Delivery
 from engine.model.ports import Destination
 from engine.model.reasons import ReasonCode
+from engine.store.operations import superseding
+from engine.store.operations.settling import report_lists
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 OUR_FAULT_ATTEMPTS = 5  # an exception of ours while delivering is tried this often before the delivery is dead
 
@@ -40,7 +44,7 @@ class AttemptRunner:
 
     name: str
     destination: Destination
-    outbox: Outbox
+    journal: "Journal"
     clock: Clock
     breaker: Breaker
     guard: ConditionalGuard
@@ -131,7 +135,7 @@ class AttemptRunner:
         Raises:
             StoreError: that cannot be said now.
         """
-        if how := await self.outbox.overtaken_before_sent(delivery):
+        if how := await self.journal.run(superseding.overtaken_before_sent, delivery.id):
             self.breaker.abandoned(self.clock.monotonic())  # nothing was sent, so nothing was learned
             self.settlement.overtaken(lane, delivery, whole=how == "whole")
             return True
@@ -146,9 +150,11 @@ class AttemptRunner:
             look: something newer for the same report may have been delivered before this one.
         """
         there = lane.may_be_there_before(delivery)
-        if there and await self.outbox.have_in_common(delivery, tuple(there)):
-            self._wait(lane, delivery, there.values())
-            return None
+        if there:
+            overlaps = await self.journal.run(superseding.have_in_common, delivery.id, tuple(there))
+            if overlaps:
+                self._wait(lane, delivery, there.values())
+                return None
         sent = await self._joined(lane, delivery) if delivery.joins and (look or delivery.known_order) else delivery
         if self.conditions is not None:
             sent = await self.conditions.put_on(sent)
@@ -171,7 +177,7 @@ class AttemptRunner:
         """The delivery with reports that list what the receiver has of them from other messages
         (`engine.store.operations.settling.report_lists`)."""
         try:
-            body = await self.outbox.joined(delivery)
+            body = await self.journal.run(report_lists.join, delivery.id)
         except (IntegrityError, ValueError):
             # Its own: the destination finds the same damage, and says so. An earlier one's: damaged since it was read.
             logger.warning(

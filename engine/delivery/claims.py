@@ -2,16 +2,19 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import CLAIM_AT_ONCE, LaneMemory
-from engine.delivery.outbox_port import Outbox
 from engine.delivery.outcome_writer import WRITE_RETRY_S, OutcomeWriter
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
+from engine.store.operations.outbox import claims
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class ClaimReader:
     """
 
     destination: str
-    outbox: Outbox
+    journal: "Journal"
     clock: Clock
     memory: LaneMemory
     outcomes: OutcomeWriter
@@ -49,10 +52,12 @@ class ClaimReader:
         try:
             if lane.newest_first:
                 held = [*lane.in_flight, *(delivery.id for _, delivery in lane.delayed)]
-                future = self.outbox.claim_newest(lane.channel, self.destination, limit, without=held)
+                future = self.journal.run(
+                    claims.claim_newest, lane.channel, self.destination, limit, without=tuple(held)
+                )
             else:
-                future = self.outbox.claim(
-                    lane.channel, self.destination, limit, after=lane.newest, hold=lane.hold_on_dead
+                future = self.journal.run(
+                    claims.claim, lane.channel, self.destination, limit, after=lane.newest, hold=lane.hold_on_dead
                 )
         except StoreError as error:
             self._failed(lane, limit, error)
@@ -68,7 +73,7 @@ class ClaimReader:
         for delivery in waiting:
             self.memory.leave(delivery)
         if waiting:
-            self.outcomes.write(lane, lambda: self.outbox.unclaim([delivery.id for delivery in waiting]))
+            self.outcomes.write(lane, lambda: self.journal.run(claims.unclaim, [delivery.id for delivery in waiting]))
 
     def _claimed(self, lane: Lane, seen: int, limit: int, done: "asyncio.Future[list[Delivery]]") -> None:
         self.pending.discard(done)
@@ -108,7 +113,7 @@ class ClaimReader:
         """Nothing was claimed: where a damaged document holds the lane, more waits behind it."""
         lane.claiming = True
         try:
-            future = self.outbox.is_held(lane.channel, self.destination)
+            future = self.journal.run(claims.is_held, lane.channel, self.destination)
         except StoreError as error:
             self._failed(lane, 0, error)
             return

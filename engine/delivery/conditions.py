@@ -1,11 +1,14 @@
 """Conditions of what was written before: the server still has it as it was; see `engine.model.versions`."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from engine.delivery.outbox_port import Outbox
 from engine.model.message import Delivery
 from engine.model.packing import unpack
 from engine.model.versions import Versions, conditioned, worth_keeping, written
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 MEMORY_VERSIONS = 20_000  # of resources whose version may not be committed yet; far more than can be under way
 
@@ -13,9 +16,9 @@ MEMORY_VERSIONS = 20_000  # of resources whose version may not be committed yet;
 class Conditions:
     """The versions that one destination has of our resources, for ``conflicts: check``."""
 
-    def __init__(self, destination: str, outbox: Outbox) -> None:
+    def __init__(self, destination: str, journal: "Journal") -> None:
         self._destination = destination
-        self._outbox = outbox
+        self._journal = journal
         self._versions: dict[str, str] = {}  # of resources written lately, the oldest first
 
     async def put_on(self, delivery: Delivery) -> Delivery:
@@ -26,7 +29,7 @@ class Conditions:
         """
         shown: dict[str, str] = {}
         if delivery.unconditional:
-            shown = await asyncio.to_thread(self._outbox.shown_versions, delivery.id)
+            shown = await asyncio.to_thread(self._journal.shown_versions, delivery.id)
             if not shown:
                 return delivery
         try:
@@ -37,7 +40,7 @@ class Conditions:
         known = {one: self._versions[one] for one in resources if one in self._versions}
         if unknown := [one for one in resources if one not in known]:
             # What is not committed yet is known here; so a look into what is will do, and nothing waits for the writer.
-            known |= await asyncio.to_thread(self._outbox.versions, self._destination, unknown)
+            known |= await asyncio.to_thread(self._journal.versions, self._destination, unknown)
         known = {one: version for one, version in (known | shown).items() if version}
         return delivery.with_body(conditioned(body, known)) if known else delivery
 

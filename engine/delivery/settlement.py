@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.breaker import Breaker
@@ -12,7 +12,6 @@ from engine.delivery.events import DeliveryEvents, DestinationCounts, logger, na
 from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outage import Outage
-from engine.delivery.outbox_port import Outbox
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.retry import Bury, RetryPolicy, decide
 from engine.model.clock import Clock
@@ -20,6 +19,11 @@ from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
 from engine.model.reasons import ReasonCode
 from engine.model.versions import Versions
+from engine.store.operations import hold_queue
+from engine.store.operations.outbox import attempts
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -27,7 +31,7 @@ class Settlement:
     """Settle, postpone or bury the deliveries of one destination."""
 
     destination: str
-    outbox: Outbox
+    journal: "Journal"
     clock: Clock
     retry: RetryPolicy
     breaker: Breaker
@@ -58,9 +62,7 @@ class Settlement:
         self.counts.delivered += 1
         self.counts.refused.append(False)
         self.counts.last_delivered_us = now_us
-        self.outcomes.write(
-            lane, lambda: self.outbox.settle(delivery.id, delivered_us=now_us, versions=tuple(versions))
-        )
+        self.outcomes.write(lane, lambda: self.journal.run(attempts.settle, delivery.id, now_us, tuple(versions)))
         self._ended(lane, delivery, None)
 
     def refused(self, lane: Lane, delivery: Delivery, error: RefusedDeliveryError) -> None:
@@ -79,7 +81,7 @@ class Settlement:
             logger.info("delivery is closed, newer messages have overtaken it", extra=said)
         else:
             logger.warning("delivery is held for a person, newer messages have overtaken it", extra=said)
-        self.outcomes.write(lane, lambda: self.outbox.close_overtaken(delivery.id, whole=whole))
+        self.outcomes.write(lane, lambda: self.journal.run(hold_queue.close_overtaken, delivery.id, whole=whole))
         self._ended(lane, delivery, reason)
 
     def failed(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError, *, ours: bool = False) -> bool:
@@ -145,7 +147,7 @@ class Settlement:
         )  # fmt: skip
         self.outcomes.write(
             lane,
-            lambda: self.outbox.refuse_late(late.delivery_id, detail=late.detail, answer=late.answer, hold_lane=hold),
+            lambda: self.journal.run(attempts.refuse_late, late.delivery_id, late.detail, late.answer, hold_lane=hold),
         )
 
     def _age(self, delivery: Delivery, now_us: int) -> float:
@@ -157,7 +159,8 @@ class Settlement:
 
     def _write_postponed(self, lane: Lane, again: Delivery, error: TransientDeliveryError) -> None:
         def write() -> "asyncio.Future[Any]":
-            written = self.outbox.postpone(
+            written = self.journal.run(
+                attempts.postpone,
                 again.id,
                 attempt=again.attempt,
                 not_before_us=again.not_before_us,
@@ -186,7 +189,7 @@ class Settlement:
         logger.warning("delivery is dead", extra=names(self.destination, lane, delivery, reason))
 
         def write() -> "asyncio.Future[Any]":
-            written = self.outbox.bury(delivery.id, reason=reason, detail=detail, answer=answer, hold_lane=hold)
+            written = self.journal.run(attempts.bury, delivery.id, reason, detail, answer, hold_lane=hold)
             if hold:  # an act that looked at the lane's row meanwhile did not find it held yet
                 written.add_done_callback(lambda done: setattr(lane, "held", lane.held or done.exception() is None))
             return written

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.attempts import AttemptRunner
@@ -14,7 +15,6 @@ from engine.delivery.conditions import Conditions
 from engine.delivery.events import DeliveryEvents, DestinationCounts, logger
 from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import LaneMemory, Limits
-from engine.delivery.outbox_port import Outbox
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.settlement import Settlement
@@ -23,6 +23,10 @@ from engine.model.errors import StoreError
 from engine.model.message import Delivery
 from engine.model.ports import Destination
 from engine.model.rate_limit import Pace
+from engine.store.operations.outbox import claims
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 REOPEN_S = 5.0
 CLOSE_S = 1.0  # a destination may take so long to close
@@ -41,7 +45,7 @@ class DestinationWorker:
         self,
         name: str,
         destination: Destination,
-        outbox: Outbox,
+        journal: "Journal",
         *,
         clock: Clock,
         limits: Limits,
@@ -63,7 +67,7 @@ class DestinationWorker:
         outcomes = OutcomeWriter(name, self.memory)
         self._claims = ClaimReader(
             destination=name,
-            outbox=outbox,
+            journal=journal,
             clock=clock,
             memory=self.memory,
             outcomes=outcomes,
@@ -72,7 +76,7 @@ class DestinationWorker:
         )
         self.settlement = Settlement(
             destination=name,
-            outbox=outbox,
+            journal=journal,
             clock=clock,
             retry=retry,
             breaker=breaker,
@@ -87,7 +91,7 @@ class DestinationWorker:
         self.attempts = AttemptRunner(
             name=name,
             destination=destination,
-            outbox=outbox,
+            journal=journal,
             clock=clock,
             breaker=breaker,
             guard=guard,
@@ -97,7 +101,7 @@ class DestinationWorker:
             claims=self._claims,
             settlement=self.settlement,
         )
-        self._outbox = outbox
+        self._journal = journal
         self._clock = clock
         self._guard = guard
         self._concurrency = limits.concurrency
@@ -119,7 +123,7 @@ class DestinationWorker:
             return
         if self._conditions is not None:
             with contextlib.suppress(StoreError):  # behind what a worker before this one has settled
-                await self._outbox.unclaim(())
+                await self._journal.run(claims.unclaim, ())
         self._running = True
         self.wake()
 
@@ -141,9 +145,9 @@ class DestinationWorker:
         waiting = [delivery.id for lane in self.memory.lanes.values() for delivery in lane.take_all()]
         with contextlib.suppress(StoreError):  # the next start voids our leases as well
             if waiting:
-                await self._outbox.unclaim(waiting)
+                await self._journal.run(claims.unclaim, waiting)
             if self.attempts.cut_off:
-                await self._outbox.unclaim(self.attempts.cut_off, maybe_delivered=True)
+                await self._journal.run(claims.unclaim, tuple(self.attempts.cut_off), maybe_delivered=True)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self.destination.close()

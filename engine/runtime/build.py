@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine.config import registry
@@ -21,7 +22,6 @@ from engine.delivery.conditional_keys import ConditionalGuard
 from engine.delivery.conditions import Conditions
 from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
-from engine.delivery.outbox_port import Outbox
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.worker import DestinationWorker
 from engine.mapping import Program
@@ -40,6 +40,9 @@ from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
 from engine.runtime.worker.destination import Deliverer, RemoteDestination
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
 
 WHOLE = "whole"  # the link of files: nobody reads an answer there
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
@@ -173,7 +176,7 @@ def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Unp
 def build_worker(
     name: str,
     config: DestinationConfig,
-    outbox: Outbox,
+    journal: "Journal",
     clock: Clock,
     events: DeliveryEvents,
     *,
@@ -194,13 +197,13 @@ def build_worker(
     worker = DestinationWorker(
         name,
         destination,
-        outbox,
+        journal,
         clock=clock,
         limits=Limits(concurrency=getattr(config, "concurrency", 1), rate=config.rate),
         retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
         breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
         guard=ConditionalGuard(CONFIRMED_KEYS),
-        conditions=Conditions(name, outbox) if getattr(config, "conflicts", "off") == "check" else None,
+        conditions=Conditions(name, journal) if getattr(config, "conflicts", "off") == "check" else None,
         downtime=downtime,
         events=events,
         room=elsewhere.room if elsewhere is not None else None,

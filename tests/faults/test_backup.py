@@ -16,6 +16,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
+from engine.store.operations.outbox import attempts
 from engine.store.recovery.backups import checking, copying, pieces, restoring
 from engine.store.recovery.backups.shelf import Copy, Shelf, copies, read_copy
 from tests.faults.harness.trial import Trial
@@ -59,7 +60,7 @@ async def test_a_site_is_restored_from_copies_and_pieces_made_under_load(tmp_pat
                 record_outcome.record, stored.id, Outcome("mapped"), [routed(payload, claimed=True)]
             )
             if number % 3:
-                await journal.settle(outcome.deliveries[0].id, delivered_us=stored.received_us)
+                await journal.run(attempts.settle, outcome.deliveries[0].id, delivered_us=stored.received_us)
             await asyncio.sleep(0.002)
 
     async with running(site / "var", clock=SystemClock()) as journal:

@@ -9,6 +9,7 @@ import pytest
 
 from engine.model.outcome import Outcome
 from engine.store.operations import record_outcome
+from engine.store.operations.outbox import attempts
 from tests.faults.harness.catalogue import FAULTS, ROOT, exists
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import Judgement, judge
@@ -31,7 +32,7 @@ async def delivered(data: Path) -> Ledger:
             ledger.note_sent("chem", body)
             ledger.note_acked("chem", body)
             ledger.note_taken("fhir", key.hex())
-            await journal.settle(number, delivered_us=1)
+            await journal.run(attempts.settle, number, delivered_us=1)
         (control,) = await store(journal, b"a control")
         ledger.note_sent("chem", b"a control")
         ledger.note_acked("chem", b"a control")
@@ -118,7 +119,7 @@ async def test_the_same_bytes_delivered_as_two_messages_are_an_unflagged_repeat(
         outcome = await journal.run(record_outcome.record, again.id, Outcome("mapped"), [routed(b"one", claimed=True)])
         for delivery in outcome.deliveries:
             ledger.note_taken("fhir", delivery.key)
-            await journal.settle(delivery.id, delivered_us=1)
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
     assert only(judge(tmp_path, ledger), "delivered as two messages").dup_unflagged == 1
     assert judge(tmp_path, ledger, repeats_are_known=False).wrong == []
 

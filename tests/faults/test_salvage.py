@@ -26,8 +26,8 @@ from engine.store.core.lock import SiteLock
 from engine.store.core.loss import LossError
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
-from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome
-from engine.store.operations.outbox import decisions
+from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, superseding
+from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences
@@ -49,8 +49,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for n in range(5):
                 await journal.run(append.store_frame, "line", session, b"%dH" % n, 1)
             await journal.run(append.store_incomplete, received(b"H|half", channel="line"), ReasonCode.INCOMPLETE)
-            for delivery in await journal.claim("chem", "a", 10):
-                await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
+            for delivery in await journal.run(claims.claim, "chem", "a", 10):
+                await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
             await journal.run(audit.note, "ann", "unmask", {"message": 1})
 
     asyncio.run(fill())
@@ -304,10 +304,10 @@ def test_what_a_person_has_rejected_or_dismissed_is_not_sent_although_its_rows_a
     async def fill() -> None:
         async with running(data) as journal:
             rejected, dismissed, _ = await queue(journal, b"1", b"2", b"3")
-            (one, two, _) = await journal.claim("chem", "fhir", 3)
+            (one, two, _) = await journal.run(claims.claim, "chem", "fhir", 3)
             await journal.run(decisions.hold, [one.id], cause=ReasonCode.HELD_BY_RULE)
             await journal.run(hold_queue.reject, [one.id], actor="ann", reason="clotted")
-            await journal.bury(two.id, reason=ReasonCode.REFUSED, detail="422")
+            await journal.run(attempts.bury, two.id, reason=ReasonCode.REFUSED, detail="422")
             await journal.run(dismissal.dismiss, deliveries=[two.id], actor="ann", reason="entered by hand")
             assert (rejected, dismissed) == (1, 2)
 
@@ -330,7 +330,7 @@ def test_an_older_result_that_is_processed_again_does_not_undo_the_newer_one(tmp
             for one in await store(journal, b"older", b"newer"):
                 made = routed(one.payload, claimed=True, reports=report)
                 outcome = await journal.run(record_outcome.record, one.id, Outcome("mapped"), [made])
-                await journal.settle(outcome.deliveries[0].id, delivered_us=1)
+                await journal.run(attempts.settle, outcome.deliveries[0].id, delivered_us=1)
 
     asyncio.run(fill())
     changed(data, "DELETE FROM delivery WHERE message_id = 1")
@@ -343,7 +343,7 @@ def test_an_older_result_that_is_processed_again_does_not_undo_the_newer_one(tmp
             made = routed(b"older", claimed=True, reports=report)
             (delivery,) = (await journal.run(record_outcome.record, 1, Outcome("mapped"), [made])).deliveries
             assert delivery.manual  # so that this is asked before it is sent
-            assert await journal.overtaken_before_sent(delivery)
+            assert await journal.run(superseding.overtaken_before_sent, delivery.id)
 
     asyncio.run(again())
 

@@ -20,6 +20,7 @@ from engine.store.core.anchor import ANCHOR_NAME, SLOT_BYTES
 from engine.store.core.loss import LossError
 from engine.store.integrity import row_check, verify
 from engine.store.operations import append, audit
+from engine.store.operations.outbox import attempts, claims
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
@@ -39,8 +40,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             session = journal.new_session()
             for n in range(5):
                 await journal.run(append.store_frame, "line", session, b"%dH" % n, 1)
-            for delivery in await journal.claim("chem", "a", 10):
-                await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
+            for delivery in await journal.run(claims.claim, "chem", "a", 10):
+                await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
             await journal.run(audit.note, "ann", "unmask", {"message": 1})
 
     asyncio.run(fill())
@@ -291,7 +292,7 @@ async def test_damaged_rows_are_told_at_the_start_and_the_rest_goes_on(whole: Pa
     async with running(data) as journal:
         assert journal.alarms == [f"row {stored[1].id}: not what was stored"]
         assert [one.id for one in journal.unprocessed()] == [stored[0].id, stored[2].id]
-        assert [one.message_id for one in await journal.claim("chem", "fhir", 10)] == [ids[1]]
+        assert [one.message_id for one in await journal.run(claims.claim, "chem", "fhir", 10)] == [ids[1]]
         reasons = {letter.message_id: letter.reason for letter in journal.dead()}
         assert reasons[stored[1].id] == "DAMAGED"
         assert reasons[ids[0]] == "DAMAGED"

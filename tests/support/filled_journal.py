@@ -11,6 +11,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
+from engine.store.operations.outbox import attempts
 
 CANARY = "SHARMA"  # a patient's name; may be seen where a person unmasks, and nowhere else
 CHANNEL, DESTINATION = "haematology", "archive"
@@ -65,9 +66,10 @@ async def _fill(data: Path, clock: Clock, gaps: Sequence[Unmapped]) -> None:
             [routed],
         )
         if number == DELIVERED:
-            await journal.settle(outcome.deliveries[0].id, delivered_us=clock.now_us())
+            await journal.run(attempts.settle, outcome.deliveries[0].id, delivered_us=clock.now_us())
         elif number == REFUSED:
-            await journal.bury(
+            await journal.run(
+                attempts.bury,
                 outcome.deliveries[0].id,
                 reason=ReasonCode.REFUSED,
                 detail="HTTP 422",

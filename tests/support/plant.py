@@ -20,7 +20,6 @@ from engine.delivery.conditional_keys import ConditionalGuard
 from engine.delivery.conditions import Conditions
 from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
-from engine.delivery.outbox_port import Outbox
 from engine.delivery.retry import RetryPolicy
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import ManualClock
@@ -182,7 +181,7 @@ class Plant:
         self,
         name: str,
         *,
-        outbox: Outbox | None = None,
+        journal: Any = None,
         concurrency: int = 8,
         retry: RetryPolicy | None = None,
         breaker: Breaker | None = None,
@@ -198,7 +197,7 @@ class Plant:
         self.workers[name] = DestinationWorker(
             name,
             made,
-            outbox or self.journal,
+            journal or self.journal,
             clock=self.clock,
             retry=retry or RetryPolicy(first=1.0, max=60.0),
             breaker=breaker or Breaker(threshold=5, first_open=5.0),

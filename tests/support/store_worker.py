@@ -37,6 +37,7 @@ from engine.model.records import Routed
 from engine.store.core import migrate
 from engine.store.journal import Journal, upkeep
 from engine.store.operations import append, record_outcome
+from engine.store.operations.outbox import attempts, claims
 from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
 from tests.support.failpoints import UPGRADE, arm
 from tests.support.fragile_files import IOERR_TRUNCATE, FragileFiles, nth
@@ -207,8 +208,8 @@ async def send(journal: Journal, sender: int, times: int = 10**9, *, first: int 
         routed = Routed(document=Document(body=payload * 3), destinations=("a", "b"), claimed=(n % 2 == 0, False))
         outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed])
         say("q", stored.id)
-        for delivery in [*outcome.deliveries, *await journal.claim(channel, "b", 4)]:
-            await journal.settle(delivery.id, delivered_us=1)
+        for delivery in [*outcome.deliveries, *await journal.run(claims.claim, channel, "b", 4)]:
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
             say("d", delivery.id)
 
 

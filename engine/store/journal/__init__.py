@@ -44,13 +44,13 @@ from engine.store.core.writer import Job, Writer, WriterStats
 from engine.store.integrity import before_upgrade, rollback, verify
 from engine.store.integrity.rollback import Witness
 from engine.store.journal.opening import abandon, accept_loss, connect, count_boot, unlock, unopened, wal_of
-from engine.store.journal.outgoing import Outgoing
 from engine.store.journal.upkeep import StoreUpkeep
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import number_bearers, poison_message, record_outcome
 from engine.store.operations.line_trace import LineLog, LineRecord
 from engine.store.operations.line_trace import store as store_lines
 from engine.store.operations.outbox import claims
+from engine.store.queries import Reader
 
 logger = logging.getLogger("labrelay." + __name__)
 
@@ -65,7 +65,7 @@ UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one reading back brings 
 _SESSION_BITS = 32
 
 
-class Journal(Outgoing):
+class Journal(Reader):
     """An open journal. Make one with `open`.
 
     Attributes:

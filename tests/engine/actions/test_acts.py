@@ -23,7 +23,7 @@ from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.operations import append, dismissal, record_outcome
-from engine.store.operations.outbox import decisions
+from engine.store.operations.outbox import attempts, claims, decisions
 from tests.support.filled_journal import (
     CHANNEL,
     DELIVERED,
@@ -100,7 +100,7 @@ async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(s
     assert answer["done"]["requeued"] == 1
     assert site.deliveries(REFUSED) == ["waiting"]
     assert site.woken == [(CHANNEL, DESTINATION, 1)]
-    claimed = await site.journal.claim(CHANNEL, DESTINATION, 10)
+    claimed = await site.journal.run(claims.claim, CHANNEL, DESTINATION, 10)
     assert [delivery.message_id for delivery in claimed] == [REFUSED, WAITING]
     assert claimed[0].manual
 
@@ -132,9 +132,9 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
 ) -> None:
     """What the first transaction has changed is durable, and nobody else tells the lane."""
     monkeypatch.setattr(hold_decisions, "AT_ONCE", 1)
-    await site.journal.claim(CHANNEL, DESTINATION, 10)
+    await site.journal.run(claims.claim, CHANNEL, DESTINATION, 10)
     (waiting,) = site.journal.deliveries([WAITING])
-    await site.journal.bury(waiting.id, reason=ReasonCode.CONFLICT)
+    await site.journal.run(attempts.bury, waiting.id, reason=ReasonCode.CONFLICT)
     asked = 0
 
     def failing(run: Callable[..., object], *args: object, **more: object) -> object:
@@ -226,8 +226,8 @@ async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_th
     for again in range(2):
         answer = await replay_documents(site.acts, chosen, actor="anita", to="other", rate=1000)
         assert answer["done"] == {"messages": 1, "deliveries": 1}
-        for delivery in await site.journal.claim(CHANNEL, "other", 9):
-            await site.journal.settle(delivery.id, delivered_us=1 + again)
+        for delivery in await site.journal.run(claims.claim, CHANNEL, "other", 9):
+            await site.journal.run(attempts.settle, delivery.id, delivered_us=1 + again)
     trace = site.journal.message(DELIVERED)
     assert trace is not None
     there = [delivery for delivery in trace.deliveries if delivery.destination == "other"]

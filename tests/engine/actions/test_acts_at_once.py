@@ -25,7 +25,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
-from engine.store.operations import append, audit, record_outcome, replays
+from engine.store.operations import append, audit, record_outcome, replays, superseding
+from engine.store.operations.outbox import attempts, claims
 from tests.support.channels import MemoryStream, block, channel, hl7
 from tests.support.filled_journal import (
     CHANNEL,
@@ -139,8 +140,8 @@ async def test_a_dead_delivery_that_was_replaced_meanwhile_is_not_sent(
         """As `labrelay reprocess --apply` stores it: a newer revision, which is delivered."""
         route = Routed(document=Document(body=b'{"newer": true}'), destinations=(DESTINATION,))
         await journal.run(record_outcome.record, REFUSED, Outcome("mapped"), [route], again=True)
-        for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
-            await journal.settle(delivery.id, delivered_us=1)
+        for delivery in await journal.run(claims.claim, CHANNEL, DESTINATION, 10):
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
 
     between(journal, monkeypatch, reprocessed)
     answer = await retry_letters(acts, Selection(ids=(REFUSED,)), actor="anita")
@@ -168,9 +169,9 @@ async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Jour
     )
     route = Routed(document=Document(body=b"{}"), destinations=(DESTINATION, "down"))
     await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [route])
-    for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
+    for delivery in await journal.run(claims.claim, CHANNEL, DESTINATION, 10):
         if delivery.message_id == stored.id:
-            await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
+            await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     looked: list[tuple[str, str, int]] = []
     acts.look_again = lambda *lane: looked.append(lane)
 
@@ -178,16 +179,16 @@ async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Jour
     assert states(journal, stored.id) == ("mapped", ["dismissed", "dismissed"])
     assert states(journal, int(answer["message"])) == ("stored", [])
     assert (CHANNEL, "down", 0) in looked, "what waits in memory is given back, and not found again"
-    assert await journal.claim(CHANNEL, "down", 10) == []
+    assert await journal.run(claims.claim, CHANNEL, "down", 10) == []
 
 
 async def _deliver(journal: Journal, message: int) -> None:
     """Deliver what waits of a message."""
-    claimed = await journal.claim(CHANNEL, DESTINATION, 10)
+    claimed = await journal.run(claims.claim, CHANNEL, DESTINATION, 10)
     for delivery in claimed:
         if delivery.message_id == message:
-            await journal.settle(delivery.id, delivered_us=1)
-    await journal.unclaim([delivery.id for delivery in claimed if delivery.message_id != message])
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
+    await journal.run(claims.unclaim, [delivery.id for delivery in claimed if delivery.message_id != message])
 
 
 async def _map(journal: Journal, message: int) -> None:
@@ -209,23 +210,27 @@ async def test_a_correction_of_an_older_result_does_not_replace_a_newer_one(jour
     corrected = await edit(acts, UNMAPPED, b"14.3", b"13.3")
     await _map(journal, corrected)
 
-    (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == corrected]
+    (delivery,) = [
+        one for one in await journal.run(claims.claim, CHANNEL, DESTINATION, 10) if one.message_id == corrected
+    ]
     assert delivery.manual, "the guard is asked before it is sent"
-    assert await journal.overtaken_before_sent(delivery)
+    assert await journal.run(superseding.overtaken_before_sent, delivery.id)
 
 
 async def test_a_newer_result_is_sent_after_the_correction_of_an_older_one(journal: Journal, acts: Acts) -> None:
     newer = await _newer(journal)
-    for delivery in await journal.claim(CHANNEL, DESTINATION, 10):
+    for delivery in await journal.run(claims.claim, CHANNEL, DESTINATION, 10):
         if delivery.message_id == newer:
-            await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
+            await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     corrected = await edit(acts, UNMAPPED, b"14.3", b"13.3")
     await _map(journal, corrected)
     await _deliver(journal, corrected)
 
     await retry_letters(acts, Selection(ids=(newer,)), actor="anita")
-    (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == newer]
-    assert not await journal.overtaken_before_sent(delivery), "the corrected message is as old as what it was made of"
+    (delivery,) = [one for one in await journal.run(claims.claim, CHANNEL, DESTINATION, 10) if one.message_id == newer]
+    assert not await journal.run(superseding.overtaken_before_sent, delivery.id), (
+        "the corrected message is as old as what it was made of"
+    )
 
 
 async def test_a_correction_replaces_what_came_before_its_original(journal: Journal, acts: Acts) -> None:
@@ -237,9 +242,9 @@ async def test_a_correction_replaces_what_came_before_its_original(journal: Jour
     content = payload(UNMAPPED).replace(b"14.3", b"12.3")
     second = int((await edit_message(acts, first, content, actor="bela", reason="again"))["message"])
     await _map(journal, second)
-    (delivery,) = [one for one in await journal.claim(CHANNEL, DESTINATION, 10) if one.message_id == second]
-    assert await journal.overtaken_before_sent(delivery)
-    await journal.unclaim([delivery.id])
+    (delivery,) = [one for one in await journal.run(claims.claim, CHANNEL, DESTINATION, 10) if one.message_id == second]
+    assert await journal.run(superseding.overtaken_before_sent, delivery.id)
+    await journal.run(claims.unclaim, [delivery.id])
 
 
 async def test_two_who_take_up_a_replay_have_one(journal: Journal, acts: Acts) -> None:

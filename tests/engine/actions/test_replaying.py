@@ -19,6 +19,7 @@ from engine.model.errors import LabRelayError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import replays
+from engine.store.operations.outbox import attempts, claims
 from tests.support.journals import queue, replaced, running, started
 from tests.support.waiting import until
 
@@ -65,9 +66,9 @@ async def delivered(journal: Journal, count: int = COUNT) -> list[int]:
 async def deliver(journal: Journal, acts: Acts | None = None) -> list[int]:
     """Deliver what waits; the messages, in the order in which they went."""
     sent = []
-    while found := await journal.claim("chem", "fhir", 50):
+    while found := await journal.run(claims.claim, "chem", "fhir", 50):
         for delivery in found:
-            await journal.settle(delivery.id, delivered_us=1)
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
             sent.append(delivery.message_id)
             if acts is not None:
                 acts.replays.settled(delivery.id, None)
@@ -99,7 +100,7 @@ async def test_each_end_of_a_delivery_is_counted_for_what_it_is(journal: Journal
     begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == 5)
     ends = [None, ReasonCode.SUPERSEDED, ReasonCode.OVERTAKEN, ReasonCode.OVERTAKEN, ReasonCode.REFUSED]
-    for delivery, end in zip(await journal.claim("chem", "fhir", 5), ends, strict=True):
+    for delivery, end in zip(await journal.run(claims.claim, "chem", "fhir", 5), ends, strict=True):
         acts.replays.settled(delivery.id, end)
     assert await acts.replays.wait(begun["act"], 60.0)
     assert acts.replays.progress(begun["act"])["outcome"] == {
@@ -139,7 +140,7 @@ async def test_it_queues_nothing_while_something_live_waits(journal: Journal) ->
     acts = acts_on(journal, lanes)
     begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["waits"] == "live messages go first")
-    assert len(await journal.claim("chem", "fhir", 99)) == 5
+    assert len(await journal.run(claims.claim, "chem", "fhir", 99)) == 5
     lanes.left = 10**9
     acts.replays.settled(0, None)  # something has moved
     await until(lambda: acts.replays.progress(begun["act"])["done"] == COUNT)
@@ -180,7 +181,7 @@ async def test_its_rate_is_a_limit_and_no_wait_is_caught_up_on(journal: Journal)
     begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=0.01, within_s=0)
     await until(lambda: acts.replays.progress(begun["act"])["done"] == 1)
     assert (await acts.replays.halt(begun["act"]))["state"] == "stopped", "also amid a wait of minutes"
-    assert len(await journal.claim("chem", "fhir", 99)) == 1
+    assert len(await journal.run(claims.claim, "chem", "fhir", 99)) == 1
 
 
 def _rests(acts: Acts, lanes: Lanes, number: int) -> bool:

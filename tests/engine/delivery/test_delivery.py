@@ -21,6 +21,7 @@ from engine.model.reasons import ReasonCode
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations import dismissal
+from engine.store.operations.outbox import attempts as attempts_ops
 from engine.store.operations.outbox import claims, decisions, queueing
 from tests.support.plant import Plant, ScriptedDestination, all_taken, in_order, numbers, plant
 from tests.support.waiting import until
@@ -538,7 +539,7 @@ async def test_a_held_lane_goes_on_where_it_stopped(made: Plant, memory: int) ->
 async def test_a_lane_is_held_also_where_somebody_looks_before_that_is_written(made: Plant) -> None:
     """A person's act for the lane reads its row while the dead letter is still on its way into the store."""
     gated = Gated(made.journal)
-    server = await made.destination("server", outbox=gated)
+    server = await made.destination("server", journal=gated)
 
     def refuses_the_first(_channel: str, body: str, attempt: int) -> Exception | None:
         if body != "00001" or attempt:
@@ -669,7 +670,7 @@ async def test_retried_letters_go_in_their_old_order_before_what_waits(made: Pla
 async def test_a_retry_is_found_whenever_it_comes(made: Plant, order: str, when: str) -> None:
     """What is on its way into memory at that moment is newer, and must not hide the older row in the store."""
     gated = Gated(made.journal)
-    server = await made.destination("server", outbox=gated, memory_deliveries=6, concurrency=1)
+    server = await made.destination("server", journal=gated, memory_deliveries=6, concurrency=1)
     server.script = lambda channel, body, attempt: refused() if body == "00001|r1" and attempt == 0 else None
     made.channel("a", "server", order=order)
     await made.send("a", "00001|r1")
@@ -712,22 +713,22 @@ class Gated:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
 
-    def claim(self, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
-        async def answer() -> Any:
-            found = await self._journal.claim(*arguments, **more)
+    def run(self, function: Any, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
+        async def claimed() -> Any:
+            found = await self._journal.run(function, *arguments, **more)
             self.held += not self.open.is_set()
             await self.open.wait()
             return found
 
-        return asyncio.ensure_future(answer())
-
-    def bury(self, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
-        async def answer() -> Any:
+        async def buried() -> Any:
             self.buried += 1
             await self.open.wait()
-            return await self._journal.bury(*arguments, **more)
+            return await self._journal.run(function, *arguments, **more)
 
-        return asyncio.ensure_future(answer())
+        gates = {claims.claim: claimed, attempts_ops.bury: buried}
+        if function in gates:
+            return asyncio.ensure_future(gates[function]())
+        return self._journal.run(function, *arguments, **more)
 
 
 async def test_a_held_lane_keeps_no_memory_from_the_others(made: Plant) -> None:
@@ -863,7 +864,7 @@ class Flaky:
 async def test_nothing_is_lost_or_out_of_order_where_the_store_fails_now_and_then(made: Plant, seed: int) -> None:
     rng = random.Random(seed)
     flaky = Flaky(made.journal, rng, 0.3)
-    server = await made.destination("server", outbox=flaky, memory_deliveries=4, breaker=Breaker(threshold=10_000))
+    server = await made.destination("server", journal=flaky, memory_deliveries=4, breaker=Breaker(threshold=10_000))
     server.script = lambda channel, body, attempt: rng.choice([None, busy(), None]) if attempt < 4 else None
     for channel in "ab":
         made.channel(channel, "server", hold=channel == "b")
@@ -879,7 +880,7 @@ async def test_nothing_is_lost_or_out_of_order_where_the_store_fails_now_and_the
 
 async def test_while_the_guard_cannot_be_asked_nothing_is_sent(made: Plant) -> None:
     flaky = Flaky(made.journal, random.Random(1), 0.0)
-    server = await made.destination("server", outbox=flaky)
+    server = await made.destination("server", journal=flaky)
     made.channel("a", "server")
     await made.send("a", "00001|r")
     await made.drain()
@@ -902,12 +903,14 @@ class Full:
         self.full = True
         self.failed = 0
 
-    def settle(self, delivery_id: int, **more: Any) -> "asyncio.Future[None]":
+    def run(self, function: Any, delivery_id: Any, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
+        if function is not attempts_ops.settle:
+            return self._journal.run(function, delivery_id, *arguments, **more)
         (delivery,) = [one for one in self._journal.message(delivery_id).deliveries if one.id == delivery_id]
         if self.full and delivery.channel == "a":
             self.failed += 1
             raise StoreError("the journal cannot keep this: database or disk is full")
-        return self._journal.settle(delivery_id, **more)
+        return self._journal.run(function, delivery_id, *arguments, **more)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._journal, name)
@@ -918,7 +921,7 @@ async def test_an_older_result_waits_while_it_cannot_be_written_that_its_correct
     made: Plant, newest_first: bool
 ) -> None:
     full = Full(made.journal)
-    server = await made.destination("server", outbox=full)
+    server = await made.destination("server", journal=full)
     server.script = lambda channel, body, attempt: busy() if body == "00001|r" and attempt == 0 else None
     made.channel("a", "server", order="none")
     made.channel("b", "server")

@@ -15,6 +15,7 @@ from engine.model.packing import Packer, Unpacking, unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.store.operations import append, record_outcome
+from engine.store.operations.outbox import claims
 from tests.support.journals import WINDOW_S, opened, received
 
 BUNDLE = b'{"resourceType":"Bundle","entry":[' + b'{"resource":{"resourceType":"Observation"}},' * 50 + b"{}]}"
@@ -98,7 +99,7 @@ async def test_the_journal_keeps_a_packed_document_as_it_is_and_reads_it_whole(t
     outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), routes)
     (born_claimed,) = outcome.deliveries
     assert (born_claimed.body, born_claimed.packed) == (body, True)
-    claimed = await journal.claim("chem", "b", 10)
+    claimed = await journal.run(claims.claim, "chem", "b", 10)
     assert [unpack(one.body) if one.packed else one.body for one in claimed] == [BUNDLE, BUNDLE]
     assert [one.packed for one in claimed] == [True, True]
     trace = journal.message(stored.id)

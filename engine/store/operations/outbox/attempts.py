@@ -30,7 +30,14 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
 
 @operation(priority=Priority.SETTLE)
 def postpone(
-    batch: Batch, delivery_id: int, *, attempt: int, not_before_us: int, cause: ReasonCode, detail: str, answer: bytes
+    batch: Batch,
+    delivery_id: int,
+    *,
+    attempt: int,
+    not_before_us: int,
+    cause: ReasonCode,
+    detail: str = "",
+    answer: bytes = b"",
 ) -> bool:
     """An attempt failed; wait for the next one. False: it was closed meanwhile, so there is none.
 
@@ -57,7 +64,13 @@ def postpone(
 
 @operation(priority=Priority.SETTLE)
 def bury(
-    batch: Batch, delivery_id: int, reason: ReasonCode, detail: str, answer: bytes, *, hold_lane: bool = False
+    batch: Batch,
+    delivery_id: int,
+    reason: ReasonCode,
+    detail: str = "",
+    answer: bytes = b"",
+    *,
+    hold_lane: bool = False,
 ) -> None:
     """No further attempt: a dead letter.
 
@@ -72,7 +85,9 @@ def bury(
 
 
 @operation(priority=Priority.SETTLE)
-def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, hold_lane: bool = False) -> bool:
+def refuse_late(
+    batch: Batch, delivery_id: int, detail: str = "", answer: bytes = b"", *, hold_lane: bool = False
+) -> bool:
     """What was delivered is refused: a dead letter after all. False: it is not delivered, or erased: nothing changes.
 
     Args:
@@ -96,7 +111,14 @@ def refuse_late(batch: Batch, delivery_id: int, detail: str, answer: bytes, *, h
 
 
 def _tell_dead(
-    batch: Batch, delivery_id: int, lane: LaneTally, reason: ReasonCode, detail: str, answer: bytes, *, hold_lane: bool
+    batch: Batch,
+    delivery_id: int,
+    lane: LaneTally,
+    reason: ReasonCode,
+    detail: str,
+    answer: bytes,
+    *,
+    hold_lane: bool,
 ) -> None:
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, answer))

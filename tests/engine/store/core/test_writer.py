@@ -37,6 +37,7 @@ from engine.store.operations import (
     record_outcome,
     replays,
 )
+from engine.store.operations.outbox import attempts, claims
 from engine.store.operations.outbox import decisions as decisions_ops
 from tests.support.journals import WINDOW_S, opened, received, running, started, store
 from tests.support.waiting import until
@@ -162,15 +163,15 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
     lane, who = ("chem", "fhir"), {"actor": "a.singh", "reason": "why"}
     decisions: list[Callable[[], asyncio.Future[Any]]] = [
         lambda: journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.UNREADABLE)),
-        lambda: journal.settle(1, delivered_us=1),
-        lambda: journal.claim(*lane, 1),
-        lambda: journal.claim_newest(*lane, 1, without=()),
-        lambda: journal.is_held(*lane),
-        lambda: journal.unclaim([1]),
-        lambda: journal.bury(1, reason=ReasonCode.REFUSED),
+        lambda: journal.run(attempts.settle, 1, delivered_us=1),
+        lambda: journal.run(claims.claim, *lane, 1),
+        lambda: journal.run(claims.claim_newest, *lane, 1, without=()),
+        lambda: journal.run(claims.is_held, *lane),
+        lambda: journal.run(claims.unclaim, [1]),
+        lambda: journal.run(attempts.bury, 1, reason=ReasonCode.REFUSED),
         lambda: journal.run(decisions_ops.requeue, [1]),
         lambda: journal.run(dismissal.dismiss, deliveries=[1], actor="a.singh", reason="why"),
-        lambda: journal.postpone(1, attempt=1, not_before_us=1, cause=ReasonCode.BUSY),
+        lambda: journal.run(attempts.postpone, 1, attempt=1, not_before_us=1, cause=ReasonCode.BUSY),
         lambda: journal.run(decisions_ops.supersede, [1]),
         lambda: journal.run(decisions_ops.hold, [1]),
         lambda: journal.run(hold_queue.release, [1], **who),

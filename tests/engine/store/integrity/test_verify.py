@@ -18,6 +18,7 @@ from engine.store.core.chain import chain_hash, row_hash
 from engine.store.integrity import verify
 from engine.store.operations import append, audit, delta_history, line_trace, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
+from engine.store.operations.outbox import attempts, claims
 from tests.engine.store.operations.test_bearers import IYER, KHAN, ends
 from tests.support.journals import opened, queue, running, store
 
@@ -30,8 +31,8 @@ async def data(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     async with running(data) as journal:
         await queue(journal, *(b"%d" % n * 50 for n in range(10)), to=("a", "b"))
-        (first,) = await journal.claim("chem", "a", 1)
-        await journal.bury(first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"no")
+        (first,) = await journal.run(claims.claim, "chem", "a", 1)
+        await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"no")
         await journal.run(append.store_frame, "line", journal.new_session(), b"1H", 1)
         await journal.run(audit.note, "ann", "unmask", {})
     return data

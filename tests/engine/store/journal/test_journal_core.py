@@ -15,8 +15,8 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Assembled, Filter, Routed
 from engine.store.journal import Journal
-from engine.store.operations import append, audit, dismissal, record_outcome
-from engine.store.operations.outbox import decisions
+from engine.store.operations import append, audit, dismissal, record_outcome, superseding
+from engine.store.operations.outbox import attempts, claims, decisions
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, running, started
 
 
@@ -147,11 +147,11 @@ async def test_a_mapped_message_is_delivered_through_its_lanes(journal: Journal)
     assert (outcome.state, outcome.waiting) == ("mapped", 1)
     (claimed,) = outcome.deliveries
     assert (claimed.destination, claimed.body, claimed.conditional) == ("fhir", b'{"n":1}', (b"c" * 16,))
-    (other,) = await journal.claim("chem", "archive", 10)
+    (other,) = await journal.run(claims.claim, "chem", "archive", 10)
     assert (other.body, other.conditional, other.received_us) == (b'{"n":1}', (b"c" * 16,), NOW_US)
     assert len({claimed.key, other.key}) == 2
-    await journal.settle(claimed.id, delivered_us=77)
-    await journal.settle(other.id, delivered_us=78)
+    await journal.run(attempts.settle, claimed.id, delivered_us=77)
+    await journal.run(attempts.settle, other.id, delivered_us=78)
     assert [(lane.destination, lane.open, lane.delivered_us) for lane in journal.lanes()] == [
         ("archive", 0, 78),
         ("fhir", 0, 77),
@@ -176,14 +176,14 @@ async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place
     for n in range(4):
         stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
         await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(b"%d" % n)])
-    first, second = await journal.claim("chem", "fhir", 2)
+    first, second = await journal.run(claims.claim, "chem", "fhir", 2)
     assert [first.seq, second.seq] == [1, 2]
-    await journal.bury(first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"\xffno")
-    await journal.postpone(second.id, attempt=1, not_before_us=5, cause=ReasonCode.BUSY, detail="503")
+    await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"\xffno")
+    await journal.run(attempts.postpone, second.id, attempt=1, not_before_us=5, cause=ReasonCode.BUSY, detail="503")
     (dead,) = journal.dead()
     assert (dead.delivery_id, dead.reason) == (first.id, "REFUSED")
     await journal.run(decisions.requeue, [dead.delivery_id])
-    claimed = await journal.claim("chem", "fhir", 10)
+    claimed = await journal.run(claims.claim, "chem", "fhir", 10)
     assert [(one.seq, one.attempt, one.manual) for one in claimed] == [
         (1, 0, True),
         (2, 1, False),
@@ -200,11 +200,11 @@ async def test_a_dead_delivery_may_hold_its_lane_until_it_is_decided_about(journ
     for n in range(2):
         stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
         await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()])
-    (first,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
-    assert await journal.claim("chem", "fhir", 1) == []
+    (first,) = await journal.run(claims.claim, "chem", "fhir", 1)
+    await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, hold_lane=True)
+    assert await journal.run(claims.claim, "chem", "fhir", 1) == []
     assert await journal.run(dismissal.dismiss, deliveries=[first.id], actor="ann", reason="entered by hand") == 1
-    assert [one.seq for one in await journal.claim("chem", "fhir", 1)] == [2]
+    assert [one.seq for one in await journal.run(claims.claim, "chem", "fhir", 1)] == [2]
     (act,) = journal.acts()
     assert (act.actor, act.verb, act.what["reason"]) == ("ann", "dismiss", "entered by hand")
 
@@ -232,14 +232,14 @@ async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(jour
         stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
         report = Report(b"k" * 16 if n < 2 else b"other".ljust(16), b"p" * 16)
         await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(b"%d" % n, reports=(report,))])
-    old, correction, unrelated = await journal.claim("chem", "fhir", 10)
-    assert not await journal.overtaken_before_sent(old)
-    assert await journal.have_in_common(old, [correction.id])  # nobody can tell what these say
-    await journal.settle(unrelated.id, delivered_us=1)
-    assert not await journal.overtaken_before_sent(old)
-    await journal.settle(correction.id, delivered_us=1)
-    assert await journal.overtaken_before_sent(old)
-    assert not await journal.overtaken_before_sent(correction)
+    old, correction, unrelated = await journal.run(claims.claim, "chem", "fhir", 10)
+    assert not await journal.run(superseding.overtaken_before_sent, old.id)
+    assert await journal.run(superseding.have_in_common, old.id, [correction.id])  # nobody can tell what these say
+    await journal.run(attempts.settle, unrelated.id, delivered_us=1)
+    assert not await journal.run(superseding.overtaken_before_sent, old.id)
+    await journal.run(attempts.settle, correction.id, delivered_us=1)
+    assert await journal.run(superseding.overtaken_before_sent, old.id)
+    assert not await journal.run(superseding.overtaken_before_sent, correction.id)
     assert await journal.run(decisions.supersede, [old.id]) == 1
     assert [lane.open for lane in journal.lanes()] == [0]
 
@@ -256,7 +256,7 @@ async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, 
     assert (recovery.unprocessed, recovery.maybe_delivered, recovery.acts) == (1, 1, (4,))
     assert [(lane.channel, lane.destination, lane.open) for lane in recovery.lanes] == [("chem", "fhir", 2)]
     again.start(asyncio.get_running_loop())
-    assert [one.maybe_delivered for one in await again.claim("chem", "fhir", 10)] == [True, False]
+    assert [one.maybe_delivered for one in await again.run(claims.claim, "chem", "fhir", 10)] == [True, False]
     await again.run(audit.end, 4, {"given up": True})
     assert again.open_acts() == []
     await again.stop()
@@ -268,12 +268,12 @@ async def test_after_a_crash_a_retry_that_was_due_may_have_been_delivered(journa
     for n, not_before_us in enumerate((1, far)):
         stored = await journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S)
         await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(claimed=True)])
-        await journal.postpone(n + 1, attempt=1, not_before_us=not_before_us, cause=ReasonCode.BUSY)
+        await journal.run(attempts.postpone, n + 1, attempt=1, not_before_us=not_before_us, cause=ReasonCode.BUSY)
     await journal.stop()
     again = opened(tmp_path)
     assert again.recover().maybe_delivered == 1
     again.start(asyncio.get_running_loop())
-    assert [one.maybe_delivered for one in await again.claim("chem", "fhir", 10)] == [True, False]
+    assert [one.maybe_delivered for one in await again.run(claims.claim, "chem", "fhir", 10)] == [True, False]
     await again.stop()
 
 

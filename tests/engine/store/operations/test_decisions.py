@@ -18,7 +18,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
 from engine.store.journal import Journal
 from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, replays
-from engine.store.operations.outbox import decisions
+from engine.store.operations.outbox import attempts, claims, decisions
 from tests.support.journals import DAY_S, NOW_US, queue, received, routed, running, started, store
 
 LATER_US = NOW_US + 60_000_000
@@ -41,12 +41,16 @@ def counted(journal: Journal) -> dict[str, int]:
 async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_path: Path) -> None:
     journal = await started(tmp_path)
     await queue(journal, b"1", b"2")
-    first, second = await journal.claim("chem", "fhir", 9)
-    await journal.postpone(first.id, attempt=1, not_before_us=LATER_US, cause=ReasonCode.MAYBE_DELIVERED, detail="")
-    await journal.postpone(second.id, attempt=1, not_before_us=LATER_US, cause=ReasonCode.BUSY, detail="503")
+    first, second = await journal.run(claims.claim, "chem", "fhir", 9)
+    await journal.run(
+        attempts.postpone, first.id, attempt=1, not_before_us=LATER_US, cause=ReasonCode.MAYBE_DELIVERED, detail=""
+    )
+    await journal.run(
+        attempts.postpone, second.id, attempt=1, not_before_us=LATER_US, cause=ReasonCode.BUSY, detail="503"
+    )
     await journal.stop()
     async with running(tmp_path) as journal:
-        again = await journal.claim("chem", "fhir", 9)
+        again = await journal.run(claims.claim, "chem", "fhir", 9)
         assert [(one.id, one.maybe_delivered, one.attempt) for one in again] == [
             (first.id, True, 1),
             (second.id, False, 1),
@@ -55,12 +59,12 @@ async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_pat
 
 async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
-    for one in await journal.claim("chem", "fhir", 9):
-        await journal.bury(one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
+    for one in await journal.run(claims.claim, "chem", "fhir", 9):
+        await journal.run(attempts.bury, one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     assert await journal.run(decisions.requeue, [1], manual=False) == 1
     assert await journal.run(decisions.requeue, [1], manual=False) == 0  # it waits already
     assert await journal.run(decisions.requeue, [2]) == 1
-    first, second = await journal.claim("chem", "fhir", 9)
+    first, second = await journal.run(claims.claim, "chem", "fhir", 9)
     assert (first.manual, second.manual) == (False, True)
     assert (first.unconditional, second.unconditional) == (False, False)  # which takes more than a retry
 
@@ -68,11 +72,11 @@ async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person
 async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_once(journal: Journal) -> None:
     (message,) = await store(journal, b"m")
     await journal.run(record_outcome.record, message.id, Outcome("mapped"), [routed(b"1"), routed(b"2"), routed(b"3")])
-    claimed = await journal.claim("chem", "fhir", 1)
+    claimed = await journal.run(claims.claim, "chem", "fhir", 1)
     await journal.run(decisions.hold, [2, 3], cause=ReasonCode.LANE_HELD)
     who = {"actor": "ann", "reason": "seen"}
     await journal.run(hold_queue.release, [claimed[0].id], **who)  # under way
-    await journal.settle(claimed[0].id, delivered_us=7)
+    await journal.run(attempts.settle, claimed[0].id, delivered_us=7)
     await journal.run(hold_queue.release, [1], **who)  # delivered
     (lane,) = journal.lanes()
     assert (lane.open, lane.held, lane.delivered_us) == (0, 2, 7)
@@ -83,16 +87,16 @@ async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_onc
 
 async def test_the_newest_can_be_claimed_first(journal: Journal) -> None:
     await queue(journal, b"1", b"2", b"3", b"4")
-    first = await journal.claim_newest("chem", "fhir", 2, without=[])
+    first = await journal.run(claims.claim_newest, "chem", "fhir", 2, without=[])
     assert [one.id for one in first] == [4, 3]
-    await journal.unclaim([3])
-    assert [one.id for one in await journal.claim_newest("chem", "fhir", 9, without=[3])] == [2, 1]
-    assert [one.id for one in await journal.claim_newest("chem", "fhir", 9, without=[])] == [3]
-    assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []
-    assert await journal.claim_newest("chem", "elsewhere", 9, without=[]) == []
-    await journal.bury(4, reason=ReasonCode.REFUSED, detail="422", answer=b"", hold_lane=True)
-    await journal.unclaim([1, 2, 3])
-    assert await journal.claim_newest("chem", "fhir", 9, without=[]) == []  # held by its dead letter
+    await journal.run(claims.unclaim, [3])
+    assert [one.id for one in await journal.run(claims.claim_newest, "chem", "fhir", 9, without=[3])] == [2, 1]
+    assert [one.id for one in await journal.run(claims.claim_newest, "chem", "fhir", 9, without=[])] == [3]
+    assert await journal.run(claims.claim_newest, "chem", "fhir", 9, without=[]) == []
+    assert await journal.run(claims.claim_newest, "chem", "elsewhere", 9, without=[]) == []
+    await journal.run(attempts.bury, 4, reason=ReasonCode.REFUSED, detail="422", answer=b"", hold_lane=True)
+    await journal.run(claims.unclaim, [1, 2, 3])
+    assert await journal.run(claims.claim_newest, "chem", "fhir", 9, without=[]) == []  # held by its dead letter
 
 
 async def test_a_document_that_cannot_be_opened_is_passed_over_from_either_end(journal: Journal) -> None:
@@ -103,8 +107,8 @@ async def test_a_document_that_cannot_be_opened_is_passed_over_from_either_end(j
 
     assert journal._writer is not None
     await journal._writer.submit(damage)
-    assert [one.id for one in await journal.claim_newest("chem", "fhir", 1, without=[])] == [2]
-    assert await journal.claim("chem", "fhir", 1) == []
+    assert [one.id for one in await journal.run(claims.claim_newest, "chem", "fhir", 1, without=[])] == [2]
+    assert await journal.run(claims.claim, "chem", "fhir", 1) == []
     assert {one.delivery_id for one in journal.dead()} == {1, 3}
 
 
@@ -125,22 +129,22 @@ async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(jour
         return len(step.deliveries)
 
     assert await replay("waiting") == 1
-    (one,) = await journal.claim("chem", "other", 9)
-    await journal.bury(one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
+    (one,) = await journal.run(claims.claim, "chem", "other", 9)
+    await journal.run(attempts.bury, one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     assert await replay("waiting") == 0  # there it is dead, and dead letters were not asked for
 
 
 async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journal) -> None:
     await queue(journal, b"1")
-    (one,) = await journal.claim("chem", "fhir", 9)
-    await journal.settle(one.id, delivered_us=1, versions=(("Patient/p", "3"), ("Observation/o", "")))
+    (one,) = await journal.run(claims.claim, "chem", "fhir", 9)
+    await journal.run(attempts.settle, one.id, delivered_us=1, versions=(("Patient/p", "3"), ("Observation/o", "")))
     assert journal.versions("fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
     assert journal.versions("elsewhere", ["Patient/p"]) == {}
 
 
 async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
-    await journal.settle(1, delivered_us=NOW_US)
+    await journal.run(attempts.settle, 1, delivered_us=NOW_US)
     assert not await journal.run(dismissal.set_aside, 1, correction=True, actor="ann", reason="never digested")
     assert (journal.acts(), journal.dead()) == ([], [])
     assert await journal.run(dismissal.set_aside, 2, correction=False, actor="ann", reason="never digested")
@@ -156,23 +160,23 @@ async def test_only_what_was_delivered_is_refused_late_and_a_day_that_has_ended_
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
         await queue(journal, b"1", b"2", b"3")
-        assert not await journal.refuse_late(3, detail="AE after CA")  # it still waits
+        assert not await journal.run(attempts.refuse_late, 3, detail="AE after CA")  # it still waits
         for delivery in (1, 2):
-            await journal.settle(delivery, delivered_us=clock.now_us())
+            await journal.run(attempts.settle, delivery, delivered_us=clock.now_us())
         assert counted(journal)["delivered"] == 2
-        assert await journal.refuse_late(1, detail="AE after CA")
-        assert not await journal.refuse_late(1, detail="AE after CA")  # once
+        assert await journal.run(attempts.refuse_late, 1, detail="AE after CA")
+        assert not await journal.run(attempts.refuse_late, 1, detail="AE after CA")  # once
         assert (counted(journal)["delivered"], counted(journal)["dead"]) == (1, 1)
         clock.advance(2 * DAY_S)
-        assert await journal.refuse_late(2, detail="AE after CA")
+        assert await journal.run(attempts.refuse_late, 2, detail="AE after CA")
         assert counted(journal)["delivered"] == 1
         assert [one.reason for one in journal.dead()] == [ReasonCode.REFUSED_LATE.value] * 2
 
 
 async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
-    for one in await journal.claim("chem", "fhir", 9):
-        await journal.bury(one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
+    for one in await journal.run(claims.claim, "chem", "fhir", 9):
+        await journal.run(attempts.bury, one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
 
     def erase(batch: Batch) -> None:
         batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
@@ -180,7 +184,7 @@ async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
     assert journal._writer is not None
     await journal._writer.submit(erase)
     assert await journal.run(decisions.requeue, [1, 2]) == 1
-    assert [one.id for one in await journal.claim("chem", "fhir", 9)] == [2]
+    assert [one.id for one in await journal.run(claims.claim, "chem", "fhir", 9)] == [2]
 
 
 async def test_what_a_row_notes_beside_its_bytes_is_unknown_where_it_is_gone_or_damaged(journal: Journal) -> None:
@@ -208,7 +212,7 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
         states=frozenset({"waiting", "held"}),
     )
     assert len(step.deliveries) == 1
-    assert [one.body for one in await journal.claim("chem", "other", 9)] == [b"1"]
+    assert [one.body for one in await journal.run(claims.claim, "chem", "other", 9)] == [b"1"]
     await journal.run(replays.give_up, number, actor="ann")
 
     def release(batch: Batch) -> bool:

@@ -31,10 +31,10 @@ from engine.model.results import MEMORY_US, Earlier, Result, results_of
 from engine.store.core.batch import Batch
 from engine.store.integrity import verify
 from engine.store.journal import Journal
-from engine.store.operations import append, hold_queue, record_outcome
+from engine.store.operations import append, hold_queue, record_outcome, superseding
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.delta_history import Past
-from engine.store.operations.outbox import decisions
+from engine.store.operations.outbox import attempts, claims, decisions
 from tests.support.journals import NOW_US, media_type_of, received, running, started, store
 
 DAY_US = 86_400_000_000
@@ -98,7 +98,7 @@ async def arrive(journal: Journal, payload: bytes, made: Routed) -> int:
     (stored,) = await store(journal, payload)
     outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [made])
     for delivery in outcome.deliveries:
-        await journal.settle(delivery.id, delivered_us=1)
+        await journal.run(attempts.settle, delivery.id, delivered_us=1)
     return stored.id
 
 
@@ -132,13 +132,13 @@ def test_delivered_exactly_when_released(
 
     async def drain(journal: Journal, *, fails: bool = False) -> None:
         """What waits is sent, as a destination's worker would; or the server refuses all of it."""
-        while claimed := await journal.claim("chem", "fhir", 4):
+        while claimed := await journal.run(claims.claim, "chem", "fhir", 4):
             for delivery in claimed:
                 if fails:
-                    await journal.bury(delivery.id, reason=ReasonCode.REFUSED, detail="422")
+                    await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, detail="422")
                 else:
                     sent.append(delivery.message_id)
-                    await journal.settle(delivery.id, delivered_us=1)
+                    await journal.run(attempts.settle, delivery.id, delivered_us=1)
 
     async def go() -> None:
         journal = await started(data)
@@ -226,7 +226,7 @@ async def test_what_a_release_comes_to(
             [routed(later(newer), held=False, reports=reports)],
             accept_conflict=True,
         )
-        await journal.settle(made.deliveries[0].id, delivered_us=1)
+        await journal.run(attempts.settle, made.deliveries[0].id, delivered_us=1)
 
         assert await release(journal, first) == {outcome: 1}
         expected = {"released": "waiting", "overtaken": "held"}.get(outcome, outcome)
@@ -241,11 +241,11 @@ async def test_a_newer_one_that_arrives_between_release_and_delivery_is_seen_as_
             report = (Report(b"%d" % number * 16, b"p" * 16),)
             held = await arrive(journal, b"h%d" % number, routed(content, held=True, reports=report))
             assert await release(journal, held) == {"released": 1}
-            (delivery,) = await journal.claim("chem", "fhir", 1)
-            assert await journal.overtaken_before_sent(delivery) == ""
+            (delivery,) = await journal.run(claims.claim, "chem", "fhir", 1)
+            assert await journal.run(superseding.overtaken_before_sent, delivery.id) == ""
             await arrive(journal, b"n%d" % number, routed(later(body("a")), held=False, reports=report))
-            assert await journal.overtaken_before_sent(delivery) == overtaken
-            await journal.settle(delivery.id, delivered_us=1)
+            assert await journal.run(superseding.overtaken_before_sent, delivery.id) == overtaken
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
 
 
 async def test_nothing_is_released_once_the_journal_has_forgotten_what_is_newer(tmp_path: Path) -> None:
@@ -435,7 +435,7 @@ async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(
         await journal.run(
             record_outcome.record, 2, Outcome("mapped"), [routed(later(body("a")), held=False, reports=REPORT)]
         )
-        await journal.settle(2, delivered_us=1)
+        await journal.run(attempts.settle, 2, delivered_us=1)
         (kept,) = journal.held()
 
         def damage(batch: Batch) -> None:
@@ -462,18 +462,18 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
             await journal.run(
                 record_outcome.record, number, Outcome("mapped"), [routed(content, held=False, reports=REPORT)]
             )
-        await journal.bury(1, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
-        await journal.settle(2, delivered_us=1)
+        await journal.run(attempts.bury, 1, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
+        await journal.run(attempts.settle, 2, delivered_us=1)
         await journal.run(decisions.requeue, [1])
-        (again,) = await journal.claim("chem", "fhir", 10)
-        assert await journal.close_overtaken(again.id, whole=whole) == 1
+        (again,) = await journal.run(claims.claim, "chem", "fhir", 10)
+        assert await journal.run(hold_queue.close_overtaken, again.id, whole=whole) == 1
         trace = journal.message(1)
         assert trace is not None
         (kept,) = trace.deliveries
         assert (kept.state, kept.detail) == ("superseded" if whole else "held", "overtaken by message 2")
         assert [one.detail for one in kept.attempts] == ["HTTP 422"]
         assert whole or kept.cause == "OVERTAKEN"
-        assert await journal.close_overtaken(again.id, whole=False) == 0  # that is done once
+        assert await journal.run(hold_queue.close_overtaken, again.id, whole=False) == 0  # that is done once
     finally:
         await journal.stop()
 
@@ -503,9 +503,9 @@ async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path
         refused = journal.message(2)
         assert refused is not None
         delivery = refused.deliveries[0].id
-        await journal.bury(delivery, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
+        await journal.run(attempts.bury, delivery, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
         await journal.run(decisions.requeue, [delivery])
-        assert await journal.close_overtaken(delivery, whole=False) == 1
+        assert await journal.run(hold_queue.close_overtaken, delivery, whole=False) == 1
         found = [(one.message_id, one.critical) for one in journal.held()]
         assert found == [(2, True), (1, True), (4, False)]
         (lane,) = journal.lanes()

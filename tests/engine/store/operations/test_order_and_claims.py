@@ -15,6 +15,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.store.journal import Journal
 from engine.store.operations import dismissal, record_outcome
+from engine.store.operations.outbox import attempts, claims
 from tests.support.journals import queue, routed, running, store
 
 
@@ -33,10 +34,15 @@ def view(journal: Journal, message_id: int) -> DeliveryView:
 
 async def test_every_failed_attempt_is_kept_though_the_delivery_stays_in_memory_between_them(journal: Journal) -> None:
     (message,) = await queue(journal, b"{}")
-    (claimed,) = await journal.claim("chem", "fhir", 1)
+    (claimed,) = await journal.run(claims.claim, "chem", "fhir", 1)
     for attempt in (1, 2, 3):
-        await journal.postpone(
-            claimed.id, attempt=attempt, not_before_us=attempt * 10, cause=ReasonCode.BUSY, detail=f"try {attempt}"
+        await journal.run(
+            attempts.postpone,
+            claimed.id,
+            attempt=attempt,
+            not_before_us=attempt * 10,
+            cause=ReasonCode.BUSY,
+            detail=f"try {attempt}",
         )
     found = view(journal, message)
     assert (found.state, found.attempt, found.not_before_us) == ("waiting", 3, 30)
@@ -47,18 +53,18 @@ async def test_every_failed_attempt_is_kept_though_the_delivery_stays_in_memory_
 
 async def test_what_a_person_has_closed_is_not_opened_by_a_late_failure(journal: Journal) -> None:
     (message,) = await queue(journal, b"{}")
-    (claimed,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(claimed.id, reason=ReasonCode.REFUSED)
-    await journal.postpone(claimed.id, attempt=1, not_before_us=1, cause=ReasonCode.BUSY)
+    (claimed,) = await journal.run(claims.claim, "chem", "fhir", 1)
+    await journal.run(attempts.bury, claimed.id, reason=ReasonCode.REFUSED)
+    await journal.run(attempts.postpone, claimed.id, attempt=1, not_before_us=1, cause=ReasonCode.BUSY)
     assert view(journal, message).state == "dead"
 
 
 async def test_a_claim_that_was_cut_off_is_marked(journal: Journal) -> None:
     messages = await queue(journal, b"1", b"2", b"3")
-    first, second, third = await journal.claim("chem", "fhir", 3)
-    await journal.postpone(second.id, attempt=1, not_before_us=1, cause=ReasonCode.BUSY)
-    assert await journal.unclaim([first.id, second.id], maybe_delivered=True) == 1
-    assert await journal.unclaim([third.id]) == 1
+    first, second, third = await journal.run(claims.claim, "chem", "fhir", 3)
+    await journal.run(attempts.postpone, second.id, attempt=1, not_before_us=1, cause=ReasonCode.BUSY)
+    assert await journal.run(claims.unclaim, [first.id, second.id], maybe_delivered=True) == 1
+    assert await journal.run(claims.unclaim, [third.id]) == 1
     found = [view(journal, message) for message in messages]
     assert [(one.state, one.maybe_delivered) for one in found] == [
         ("waiting", True),
@@ -77,10 +83,10 @@ async def test_deliveries_name_their_reports(journal: Journal) -> None:
         [routed(b"{}", "a", claimed=True, reports=reports), routed(b"{}", "b")],
     )
     assert [delivery.reports for delivery in outcome.deliveries] == [(b"r" * 16, b"s" * 16)]
-    await journal.unclaim([outcome.deliveries[0].id])
-    (again,) = await journal.claim("chem", "a", 1)
+    await journal.run(claims.unclaim, [outcome.deliveries[0].id])
+    (again,) = await journal.run(claims.claim, "chem", "a", 1)
     assert again.reports == (b"r" * 16, b"s" * 16)
-    (other,) = await journal.claim("chem", "b", 1)
+    (other,) = await journal.run(claims.claim, "chem", "b", 1)
     assert other.reports == ()
 
 
@@ -91,9 +97,9 @@ async def test_a_claim_is_empty_only_where_nothing_waits(tmp_path: Path) -> None
         connection.execute("UPDATE document SET body = zeroblob(length(body)) WHERE id <= 4")
         connection.commit()
     async with running(tmp_path) as journal:
-        (found,) = await journal.claim("chem", "fhir", 2)  # the four before it cannot be opened any more
+        (found,) = await journal.run(claims.claim, "chem", "fhir", 2)  # the four before it cannot be opened any more
         assert found.message_id == messages[4]
-        assert await journal.claim("chem", "fhir", 2) == []
+        assert await journal.run(claims.claim, "chem", "fhir", 2) == []
         assert sorted(letter.message_id for letter in journal.dead()) == messages[:4]
 
 
@@ -130,7 +136,7 @@ async def test_a_message_does_not_overtake_the_one_before_it(journal: Journal) -
         journal.run(record_outcome.record, second.id, Outcome("mapped"), [routed(b"2")], after=first.id),
     ]
     assert [(await future).state for future in both] == ["mapped", "mapped"]
-    assert [one.message_id for one in await journal.claim("chem", "fhir", 9)] == [first.id, second.id]
+    assert [one.message_id for one in await journal.run(claims.claim, "chem", "fhir", 9)] == [first.id, second.id]
 
 
 async def test_where_a_dead_letter_holds_the_lane_a_damaged_document_does(tmp_path: Path) -> None:
@@ -139,12 +145,12 @@ async def test_where_a_dead_letter_holds_the_lane_a_damaged_document_does(tmp_pa
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection, connection:
         connection.execute("UPDATE document SET body = zeroblob(length(body)) WHERE id IN (2, 3)")
     async with running(tmp_path) as journal:
-        assert not await journal.is_held("chem", "fhir")
-        assert [one.id for one in await journal.claim("chem", "fhir", 9, hold=True)] == [1]
-        assert await journal.is_held("chem", "fhir")
-        assert await journal.claim("chem", "fhir", 9, after=1, hold=True) == []
+        assert not await journal.run(claims.is_held, "chem", "fhir")
+        assert [one.id for one in await journal.run(claims.claim, "chem", "fhir", 9, hold=True)] == [1]
+        assert await journal.run(claims.is_held, "chem", "fhir")
+        assert await journal.run(claims.claim, "chem", "fhir", 9, after=1, hold=True) == []
         await journal.run(dismissal.dismiss, deliveries=[2], actor="ann", reason="sent again")
-        assert await journal.claim("chem", "fhir", 9, after=1, hold=True) == []
-        assert await journal.is_held("chem", "fhir")
+        assert await journal.run(claims.claim, "chem", "fhir", 9, after=1, hold=True) == []
+        assert await journal.run(claims.is_held, "chem", "fhir")
         await journal.run(dismissal.dismiss, deliveries=[3], actor="ann", reason="sent again")
-        assert [one.id for one in await journal.claim("chem", "fhir", 9, after=1, hold=True)] == [4]
+        assert [one.id for one in await journal.run(claims.claim, "chem", "fhir", 9, after=1, hold=True)] == [4]

@@ -19,7 +19,7 @@ from engine.store.core.operation import Priority
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, dismissal, hold_queue, pauses, record_outcome
-from engine.store.operations.outbox import decisions, queueing
+from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from tests.support.journals import queue, routed, running, store
 
 VERBS = [
@@ -74,13 +74,15 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
     match verb:
         case "unclaim":
-            await journal.unclaim([delivery_id])
+            await journal.run(claims.unclaim, [delivery_id])
         case "settle":
-            await journal.settle(delivery_id, delivered_us=1)
+            await journal.run(attempts.settle, delivery_id, delivered_us=1)
         case "postpone":
-            await journal.postpone(delivery_id, attempt=1, not_before_us=9, cause=ReasonCode.BUSY, detail="503")
+            await journal.run(
+                attempts.postpone, delivery_id, attempt=1, not_before_us=9, cause=ReasonCode.BUSY, detail="503"
+            )
         case "bury":
-            await journal.bury(delivery_id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
+            await journal.run(attempts.bury, delivery_id, reason=ReasonCode.REFUSED, detail="422", answer=b"{}")
         case "requeue":
             await journal.run(decisions.requeue, [delivery_id])
         case "supersede":
@@ -96,7 +98,7 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
         case "set_aside":
             await journal.run(dismissal.set_aside, delivery_id, correction=False, actor="ann", reason="never digested")
         case "refuse_late":
-            await journal.refuse_late(delivery_id, detail="AE after CA", answer=b"AE")
+            await journal.run(attempts.refuse_late, delivery_id, detail="AE after CA", answer=b"AE")
 
 
 def deliveries(journal: Journal) -> dict[int, DeliveryView]:
@@ -115,7 +117,7 @@ async def walk(data: Path, asked: Iterable[tuple[str, int]], count: int) -> None
         expected = dict.fromkeys(range(1, count + 1), "waiting")
         for verb, delivery_id in asked:
             if verb == "claim":
-                claimed = await journal.claim("chem", "fhir", delivery_id)
+                claimed = await journal.run(claims.claim, "chem", "fhir", delivery_id)
                 waiting = [n for n in range(1, count + 1) if expected[n] == "waiting"]
                 assert [delivery.id for delivery in claimed] == waiting[:delivery_id]
                 expected |= {delivery.id: "sending" for delivery in claimed}
@@ -158,7 +160,7 @@ async def test_an_unknown_delivery_is_refused(journal: Journal) -> None:
     for verb in VERBS[1:-1]:
         with pytest.raises(StoreError, match="no delivery 77"):
             await ask(journal, verb, 77)
-    assert not await journal.refuse_late(77, detail="AE after CA")  # retention may have let it go since
+    assert not await journal.run(attempts.refuse_late, 77, detail="AE after CA")  # retention may have let it go since
 
 
 async def test_a_paused_lane_gives_no_claims_also_after_a_restart(journal: Journal, tmp_path: Path) -> None:
@@ -167,41 +169,41 @@ async def test_a_paused_lane_gives_no_claims_also_after_a_restart(journal: Journ
     await journal.run(pauses.pause, lane, actor="anita", reason="test")
     await journal.stop()
     async with running(tmp_path) as again:
-        assert await again.claim("chem", "a", 5) == []
-        assert len(await again.claim("chem", "b", 5)) == 1
+        assert await again.run(claims.claim, "chem", "a", 5) == []
+        assert len(await again.run(claims.claim, "chem", "b", 5)) == 1
         assert [(lane.destination, lane.paused) for lane in again.lanes()] == [("a", True), ("b", False)]
         await again.run(pauses.resume, lane, actor="anita", reason="test")
-        assert len(await again.claim("chem", "a", 5)) == 1
+        assert len(await again.run(claims.claim, "chem", "a", 5)) == 1
 
 
 async def test_a_retried_delivery_frees_the_lane_that_it_held_and_goes_first(journal: Journal) -> None:
     await queue(journal, b"1", b"2", b"3")
-    (first,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
+    (first,) = await journal.run(claims.claim, "chem", "fhir", 1)
+    await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, hold_lane=True)
     (lane,) = journal.lanes()
     assert lane.held_by == first.id
-    assert await journal.claim("chem", "fhir", 9) == []
+    assert await journal.run(claims.claim, "chem", "fhir", 9) == []
     await journal.run(decisions.requeue, [first.id])
-    assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [1, 2, 3]
+    assert [delivery.seq for delivery in await journal.run(claims.claim, "chem", "fhir", 9)] == [1, 2, 3]
 
 
 async def test_another_dead_delivery_does_not_let_go_the_lane(journal: Journal) -> None:
     await queue(journal, b"1", b"2", b"3")
-    first, second = await journal.claim("chem", "fhir", 2)
+    first, second = await journal.run(claims.claim, "chem", "fhir", 2)
     for delivery in (first, second):
-        await journal.bury(delivery.id, reason=ReasonCode.REFUSED, hold_lane=True)
+        await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, hold_lane=True)
     await journal.run(dismissal.dismiss, deliveries=[second.id], actor="ann", reason="by hand")
     (lane,) = journal.lanes()
     assert lane.held_by == first.id
-    assert await journal.claim("chem", "fhir", 9) == []
+    assert await journal.run(claims.claim, "chem", "fhir", 9) == []
 
 
 async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
     await queue(journal, b"1")
-    await journal.claim("chem", "fhir", 1)
-    await journal.postpone(1, attempt=7, not_before_us=2**60, cause=ReasonCode.BUSY, detail="503")
-    await journal.claim("chem", "fhir", 1)
-    await journal.bury(1, reason=ReasonCode.REFUSED)
+    await journal.run(claims.claim, "chem", "fhir", 1)
+    await journal.run(attempts.postpone, 1, attempt=7, not_before_us=2**60, cause=ReasonCode.BUSY, detail="503")
+    await journal.run(claims.claim, "chem", "fhir", 1)
+    await journal.run(attempts.bury, 1, reason=ReasonCode.REFUSED)
     await journal.run(decisions.requeue, [1])
     view = deliveries(journal)[1]
     assert (view.state, view.attempt, view.not_before_us, view.settled_us) == ("waiting", 0, 0, 0)
@@ -214,40 +216,42 @@ async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_ow
     await queue(journal, b"1", b"2", to=("a", "b"))
 
     async def next_id() -> str:
-        (delivery,) = await journal.claim("chem", "a", 1)
+        (delivery,) = await journal.run(claims.claim, "chem", "a", 1)
         return delivery.request_id
 
     key = deliveries(journal)[1].key[:32]
     assert await next_id() == f"{key}.0"
-    await journal.postpone(1, attempt=1, not_before_us=0, cause=ReasonCode.BUSY, detail="503")
+    await journal.run(attempts.postpone, 1, attempt=1, not_before_us=0, cause=ReasonCode.BUSY, detail="503")
     assert await next_id() == f"{key}.1"
-    await journal.unclaim([1])  # it was not made
+    await journal.run(claims.unclaim, [1])  # it was not made
     assert await next_id() == f"{key}.1"
     for made in (2, 3):
-        await journal.bury(1, reason=ReasonCode.REFUSED, detail="422")
+        await journal.run(attempts.bury, 1, reason=ReasonCode.REFUSED, detail="422")
         await journal.run(decisions.requeue, [1])
         assert await next_id() == f"{key}.{made}"
-    await journal.postpone(1, attempt=1, not_before_us=0, cause=ReasonCode.BUSY, detail="503")
+    await journal.run(attempts.postpone, 1, attempt=1, not_before_us=0, cause=ReasonCode.BUSY, detail="503")
     assert await next_id() == f"{key}.4"
-    await journal.unclaim([1], maybe_delivered=True)  # cut off: how it ended is not known, nor that it was made
+    await journal.run(
+        claims.unclaim, [1], maybe_delivered=True
+    )  # cut off: how it ended is not known, nor that it was made
     assert await next_id() == f"{key}.4"
-    await journal.settle(1, delivered_us=1)
-    (other,) = await journal.claim("chem", "a", 9)
+    await journal.run(attempts.settle, 1, delivered_us=1)
+    (other,) = await journal.run(claims.claim, "chem", "a", 9)
     assert other.request_id == f"{other.key[:32]}.0"
-    await journal.settle(other.id, delivered_us=1)
+    await journal.run(attempts.settle, other.id, delivered_us=1)
     for made in (5, 6):
         (row,) = await journal.run(queueing.replay, [1], destinations=["a"])
         assert await next_id() == f"{key}.{made}"
-        await journal.settle(row, delivered_us=2)
-    assert {one.request_id.rpartition(".")[2] for one in await journal.claim("chem", "b", 9)} == {"0"}
+        await journal.run(attempts.settle, row, delivered_us=2)
+    assert {one.request_id.rpartition(".")[2] for one in await journal.run(claims.claim, "chem", "b", 9)} == {"0"}
 
 
 async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
-    (first,) = await journal.claim("chem", "fhir", 1)
-    await journal.bury(first.id, reason=ReasonCode.REFUSED, hold_lane=True)
+    (first,) = await journal.run(claims.claim, "chem", "fhir", 1)
+    await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, hold_lane=True)
     await journal.run(decisions.release_lane, "chem", "fhir")
-    assert [delivery.seq for delivery in await journal.claim("chem", "fhir", 9)] == [2]
+    assert [delivery.seq for delivery in await journal.run(claims.claim, "chem", "fhir", 9)] == [2]
 
 
 async def test_a_claim_is_bounded_by_bytes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,9 +261,9 @@ async def test_a_claim_is_bounded_by_bytes(journal: Journal, monkeypatch: pytest
 
     monkeypatch.setattr(claims, "CLAIM_BYTES", 25_000)
     await queue(journal, *(os.urandom(10_000) for _ in range(5)))
-    assert [len(await journal.claim("chem", "fhir", 9)) for _ in range(3)] == [2, 2, 1]
+    assert [len(await journal.run(claims.claim, "chem", "fhir", 9)) for _ in range(3)] == [2, 2, 1]
     await queue(journal, os.urandom(90_000))
-    assert len(await journal.claim("chem", "fhir", 9)) == 1  # a single one is never too large
+    assert len(await journal.run(claims.claim, "chem", "fhir", 9)) == 1  # a single one is never too large
 
 
 async def test_of_what_was_erased_while_it_was_sent_nothing_that_the_server_said_is_kept(journal: Journal) -> None:
@@ -267,11 +271,11 @@ async def test_of_what_was_erased_while_it_was_sent_nothing_that_the_server_said
         batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
 
     await queue(journal, b"1", b"2")
-    for delivery in await journal.claim("chem", "fhir", 2):
+    for delivery in await journal.run(claims.claim, "chem", "fhir", 2):
         await journal.run(decisions.supersede, [delivery.id])
     await journal._writer.submit(erase, priority=Priority.SETTLE)
     for number in (1, 2):
-        await journal.bury(number, reason=ReasonCode.REFUSED, detail="422", answer=b"no Smith, Anna here")
+        await journal.run(attempts.bury, number, reason=ReasonCode.REFUSED, detail="422", answer=b"no Smith, Anna here")
     assert {number: len(one.attempts) for number, one in deliveries(journal).items()} == {1: 0, 2: 1}
 
 
@@ -279,10 +283,10 @@ async def test_a_replay_has_the_old_keys_and_new_places(journal: Journal) -> Non
     (first, second) = await queue(journal, b"1", b"2", to=("a", "b"))
     old = deliveries(journal)
     for destination in ("a", "b"):
-        for delivery in await journal.claim("chem", destination, 9):
-            await journal.settle(delivery.id, delivered_us=1)
+        for delivery in await journal.run(claims.claim, "chem", destination, 9):
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
     made = await journal.run(queueing.replay, [second, first], destinations=["a"])
-    again = await journal.claim("chem", "a", 9)
+    again = await journal.run(claims.claim, "chem", "a", 9)
     assert [(one.id, one.message_id, one.seq, one.manual) for one in again] == [
         (made[0], second, 3, True),
         (made[1], first, 4, True),
@@ -295,8 +299,8 @@ async def test_a_replay_has_the_old_keys_and_new_places(journal: Journal) -> Non
 
 async def test_processing_again_supersedes_what_the_first_time_left_open(journal: Journal) -> None:
     (message,) = await queue(journal, b"1", to=("a", "b"))
-    (sent,) = await journal.claim("chem", "a", 1)
-    await journal.settle(sent.id, delivered_us=1)
+    (sent,) = await journal.run(claims.claim, "chem", "a", 1)
+    await journal.run(attempts.settle, sent.id, delivered_us=1)
     outcome = await journal.run(
         record_outcome.record, message, Outcome("mapped"), [routed(b"better", "a", "b")], again=True
     )
@@ -310,7 +314,9 @@ async def test_processing_again_supersedes_what_the_first_time_left_open(journal
     ]
     assert len({one.key for one in deliveries(journal).values()}) == 4  # another content, another key
     await journal.run(queueing.replay, [message])
-    assert {one.body if not one.packed else b"" for one in await journal.claim("chem", "a", 9)} == {b"better"}
+    assert {one.body if not one.packed else b"" for one in await journal.run(claims.claim, "chem", "a", 9)} == {
+        b"better"
+    }
 
 
 async def test_processing_a_dead_message_again_clears_it(journal: Journal) -> None:

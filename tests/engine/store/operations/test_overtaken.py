@@ -17,8 +17,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
-from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome
-from engine.store.operations.outbox import decisions, queueing
+from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, superseding
+from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.operations.superseding import Newer, in_words
 from engine.succession.statements import loads, resources_in
 from tests.engine.store.operations.test_held_deliveries import body, later
@@ -93,11 +93,11 @@ async def test_what_newer_messages_have_had_delivered(
             (stored,) = await store(journal, b"%d" % number)
             made: list[Routed] = [routed(later(content, number), reports=REPORT)]
             await journal.run(record_outcome.record, stored.id, Outcome("mapped"), made)
-        first, *others = await journal.claim("chem", "fhir", 10)
-        assert await journal.overtaken_before_sent(first) == ""
+        first, *others = await journal.run(claims.claim, "chem", "fhir", 10)
+        assert await journal.run(superseding.overtaken_before_sent, first.id) == ""
         for delivery in others:
-            await journal.settle(delivery.id, delivered_us=1)
-        assert await journal.overtaken_before_sent(first) == outcome
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
+        assert await journal.run(superseding.overtaken_before_sent, first.id) == outcome
 
 
 def ordered(status: str, test: str, *, order: str = "1||26-4711|CBC^Count^L") -> bytes:
@@ -177,20 +177,20 @@ async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
             )
             # The sender tells the report as a whole: one without results that it had waits for a person.
             await journal.run(hold_queue.release, [number + 1], actor="ann", reason="asked")
-            (delivery,) = await journal.claim("chem", "fhir", 10)
+            (delivery,) = await journal.run(claims.claim, "chem", "fhir", 10)
             if number:
-                await journal.settle(delivery.id, delivered_us=1)
+                await journal.run(attempts.settle, delivery.id, delivered_us=1)
             else:  # it is refused, and a person tries it again when the others have it
                 first = delivery
-                await journal.bury(first.id, reason=ReasonCode.REFUSED)
+                await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED)
         await journal.run(decisions.requeue, [first.id])
-        (first,) = await journal.claim("chem", "fhir", 10)
-        assert await journal.overtaken_before_sent(first) == outcome
+        (first,) = await journal.run(claims.claim, "chem", "fhir", 10)
+        assert await journal.run(superseding.overtaken_before_sent, first.id) == outcome
         assert journal.overtaken(first.id) == ""
         await journal.run(decisions.hold, [first.id], cause=ReasonCode.OVERTAKEN)
         await journal.run(hold_queue.release, [first.id], actor="ann", reason="seen")
-        (released,) = await journal.claim("chem", "fhir", 10)
-        assert await journal.overtaken_before_sent(released) == ""
+        (released,) = await journal.run(claims.claim, "chem", "fhir", 10)
+        assert await journal.run(superseding.overtaken_before_sent, released.id) == ""
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ async def test_an_hl7_message_that_is_held_is_compared_result_by_result(
             await journal.run(
                 record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
             )
-        first, second = await journal.claim("chem", "fhir", 10)
-        await journal.settle(second.id, delivered_us=1)
+        first, second = await journal.run(claims.claim, "chem", "fhir", 10)
+        await journal.run(attempts.settle, second.id, delivered_us=1)
         assert journal.overtaken(first.id) == outcome
 
 
@@ -228,13 +228,13 @@ async def test_which_newer_ones_that_may_be_there_are_waited_for(
             await journal.run(
                 record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
             )
-        first, *others = await journal.claim("chem", "fhir", 10)
+        first, *others = await journal.run(claims.claim, "chem", "fhir", 10)
         ids = [delivery.id for delivery in others]
-        assert await journal.have_in_common(first, ids) == (outcome != "")
-        await journal.unclaim(ids)
-        assert await journal.have_in_common(first, ids) == (outcome != "")
+        assert await journal.run(superseding.have_in_common, first.id, ids) == (outcome != "")
+        await journal.run(claims.unclaim, ids)
+        assert await journal.run(superseding.have_in_common, first.id, ids) == (outcome != "")
         await journal.run(dismissal.dismiss, deliveries=ids, actor="ann", reason="sent again")
-        assert not await journal.have_in_common(first, ids)
+        assert not await journal.run(superseding.have_in_common, first.id, ids)
 
 
 BEFORE = [
@@ -258,11 +258,11 @@ async def test_of_what_was_delivered_before_nothing_can_be_lost(
             await journal.run(
                 record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
             )
-        for delivery in await journal.claim("chem", "fhir", 10):
-            await journal.settle(delivery.id, delivered_us=1)
+        for delivery in await journal.run(claims.claim, "chem", "fhir", 10):
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
         await journal.run(queueing.replay, [1])
-        (again,) = await journal.claim("chem", "fhir", 10)
-        assert await journal.overtaken_before_sent(again) == outcome
+        (again,) = await journal.run(claims.claim, "chem", "fhir", 10)
+        assert await journal.run(superseding.overtaken_before_sent, again.id) == outcome
 
 
 async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path: Path) -> None:
@@ -272,8 +272,8 @@ async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path:
             await journal.run(
                 record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
             )
-        for delivery in await journal.claim("chem", "fhir", 10):
-            await journal.settle(delivery.id, delivered_us=1)
+        for delivery in await journal.run(claims.claim, "chem", "fhir", 10):
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
 
         def damage(batch: Batch) -> None:
             batch.execute("UPDATE document SET body = x'00' WHERE id = 2")
@@ -281,8 +281,8 @@ async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path:
         assert journal._writer is not None
         await journal._writer.submit(damage)
         await journal.run(queueing.replay, [1])
-        (again,) = await journal.claim("chem", "fhir", 10)
-        assert await journal.overtaken_before_sent(again) == "whole"
+        (again,) = await journal.run(claims.claim, "chem", "fhir", 10)
+        assert await journal.run(superseding.overtaken_before_sent, again.id) == "whole"
 
 
 @pytest.mark.parametrize("after_days", [0, 91, 400])
@@ -296,8 +296,8 @@ async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path
         )  # its numbers could not be read
         made: list[Routed] = [routed(body("a"), reports=REPORT)]
         await journal.run(record_outcome.record, newer.id, Outcome("mapped", numbers=specimen), made)
-        (delivery,) = await journal.claim("chem", "fhir", 10)
-        await journal.settle(delivery.id, delivered_us=1)
+        (delivery,) = await journal.run(claims.claim, "chem", "fhir", 10)
+        await journal.run(attempts.settle, delivery.id, delivered_us=1)
         clock.advance(after_days * DAY_S)
         await until(lambda: rows(journal, "report") == (0 if after_days else 1))
         right = received(b"right", at_us=clock.now_us())
@@ -306,9 +306,9 @@ async def test_what_a_person_has_edited_is_as_old_as_its_original(tmp_path: Path
         )
         assert corrected.stored is not None
         await journal.run(record_outcome.record, corrected.stored.id, Outcome("mapped", numbers=specimen), made)
-        (edited,) = await journal.claim("chem", "fhir", 10)
+        (edited,) = await journal.run(claims.claim, "chem", "fhir", 10)
         assert edited.manual
-        assert await journal.overtaken_before_sent(edited) == "whole"
+        assert await journal.run(superseding.overtaken_before_sent, edited.id) == "whole"
 
 
 @pytest.mark.parametrize(
@@ -323,8 +323,8 @@ async def test_what_would_be_made_anew_is_superseded_where_a_newer_one_writes_th
             await journal.run(
                 record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
             )
-        for delivery in await journal.claim("chem", "fhir", 10):
-            await journal.settle(delivery.id, delivered_us=1)
+        for delivery in await journal.run(claims.claim, "chem", "fhir", 10):
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
         document = Document(body=body("a", value="6"), reports=REPORT)
         assert journal.would_be_superseded(1, "chem", "fhir", document) is superseded
         assert journal.would_be_superseded(1, "chem", "elsewhere", document) is False
@@ -335,7 +335,7 @@ async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         names = {"channel": "chem", "destination": "fhir", "key": "", "media_type": ""}
         gone = Delivery(id=9, message_id=9, seq=9, body=b"", received_us=0, **names)
         with pytest.raises(StoreError, match="no delivery 9"):
-            await journal.overtaken_before_sent(gone)
+            await journal.run(superseding.overtaken_before_sent, gone.id)
         with pytest.raises(StoreError, match="no delivery 9"):
             journal.overtaken(9)
 
@@ -391,9 +391,9 @@ async def test_which_newer_messages_keep_it_back(
             await journal.run(
                 record_outcome.record, stored.id, Outcome("mapped"), [routed(later(content, number), reports=REPORT)]
             )
-        first, *rest = await journal.claim("chem", "fhir", 10)
+        first, *rest = await journal.run(claims.claim, "chem", "fhir", 10)
         for delivery in rest:
-            await journal.settle(delivery.id, delivered_us=1)
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
         assert journal.overtaken_by(first.id) == by
         with pytest.raises(StoreError, match="no delivery 99"):
             journal.overtaken_by(99)

@@ -13,6 +13,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal
 from engine.store.operations import pauses
+from engine.store.operations.outbox import claims
 from engine.store.recovery.salvage import saving
 from tests.support.journals import opened, queue, running
 
@@ -80,9 +81,9 @@ async def test_a_lane_that_an_earlier_version_had_paused_can_be_resumed(tmp_path
         connection.executescript(steps[number])
     async with running(tmp_path) as journal:
         assert [pause.target for pause in journal.pauses()] == [LANE]
-        assert await journal.claim("chem", "fhir", 5) == []
+        assert await journal.run(claims.claim, "chem", "fhir", 5) == []
         await journal.run(pauses.resume, LANE, actor="anita", reason="on")
-        assert len(await journal.claim("chem", "fhir", 5)) == 1
+        assert len(await journal.run(claims.claim, "chem", "fhir", 5)) == 1
 
 
 async def test_what_is_paused_is_still_so_in_a_salvaged_journal(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ async def test_what_is_paused_is_still_so_in_a_salvaged_journal(tmp_path: Path) 
     saving.run(tmp_path / "old", tmp_path / "new", clock=ManualClock(), actor="anita", reason="test")
     async with running(tmp_path / "new") as again:
         assert _kinds(again) == {"channel": "channel", "lane": "lane"}
-        assert await again.claim("chem", "fhir", 5) == []
+        assert await again.run(claims.claim, "chem", "fhir", 5) == []
 
 
 def _kinds(journal: Journal) -> dict[str, str]:

@@ -6,15 +6,16 @@ from engine.store.core.batch import Batch
 from engine.store.core.sweeping import SWEEP_ROWS
 from engine.store.operations import server_versions
 from engine.store.operations.dedup import REPORT_MEMORY_US
+from engine.store.operations.outbox import attempts, claims
 from tests.support.journals import queue, running
 
 
 async def test_a_version_is_noted_with_the_delivery_and_known_of_its_own_destination(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await queue(journal, b"1")
-        (delivery,) = await journal.claim("chem", "fhir", 1)
+        (delivery,) = await journal.run(claims.claim, "chem", "fhir", 1)
         versions = (("Observation/a", "3"), ("Observation/b", 'W"'))
-        await journal.settle(delivery.id, delivered_us=1, versions=versions)
+        await journal.run(attempts.settle, delivery.id, delivered_us=1, versions=versions)
         asked = ["Observation/a", "Observation/b", "Observation/c"]
         assert journal.versions("fhir", asked) == {"Observation/a": "3"}, "what cannot be a condition is not kept"
         assert journal.versions("other", asked) == {}
@@ -25,9 +26,9 @@ async def test_a_version_is_noted_with_the_delivery_and_known_of_its_own_destina
 async def test_versions_are_swept_once_their_time_is_over(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await queue(journal, b"1")
-        (delivery,) = await journal.claim("chem", "fhir", 1)
+        (delivery,) = await journal.run(claims.claim, "chem", "fhir", 1)
         many = tuple((f"Observation/{number}", "1") for number in range(SWEEP_ROWS + 10))
-        await journal.settle(delivery.id, delivered_us=1, versions=many)
+        await journal.run(attempts.settle, delivery.id, delivered_us=1, versions=many)
         assert not await journal._writer.submit(server_versions.sweep_versions), "in steps"
         assert await journal._writer.submit(server_versions.sweep_versions)
         assert journal.versions("fhir", ["Observation/5"]) == {"Observation/5": "1"}

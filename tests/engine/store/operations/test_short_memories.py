@@ -20,7 +20,8 @@ from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, dedup, dismissal, record_outcome, replays
+from engine.store.operations import append, audit, dedup, dismissal, record_outcome, replays, superseding
+from engine.store.operations.outbox import attempts, claims
 from engine.store.queries import Reader
 from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
 from tests.support.waiting import until
@@ -62,9 +63,9 @@ async def test_an_older_result_under_a_former_name_is_superseded(tmp_path: Path)
     async with running(tmp_path) as journal:
         for number, person in enumerate((b"Doe-----19800412", b"Miller--19800412"), 1):
             assert await mapped(journal, b"%d" % number, ANN, person) == "mapped"
-        older, newer = await journal.claim("chem", "fhir", 10)
-        await journal.settle(newer.id, delivered_us=1)
-        assert await journal.overtaken_before_sent(older)
+        older, newer = await journal.run(claims.claim, "chem", "fhir", 10)
+        await journal.run(attempts.settle, newer.id, delivered_us=1)
+        assert await journal.run(superseding.overtaken_before_sent, older.id)
 
 
 @pytest.mark.parametrize("days", [90.1, 400])
@@ -77,17 +78,17 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, da
             await journal.run(
                 record_outcome.record, stored.id, Outcome("mapped", numbers=specimen), [routed(reports=(report,))]
             )
-        for delivery in await journal.claim("chem", "fhir", 10):
-            await journal.settle(delivery.id, delivered_us=1)
+        for delivery in await journal.run(claims.claim, "chem", "fhir", 10):
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
         clock.advance(days * DAY_S)
         await until(lambda: rows(journal, "report") == 0)
         begun = await journal.run(replays.begin, actor="ann", what={}, total=2, last=2)
         await journal.run(
             replays.step, begun, [1, 2], destinations=None, to="", takes="", states=frozenset({"delivered"}), failed=0
         )
-        older, newer = await journal.claim("chem", "fhir", 10)
-        assert await journal.overtaken_before_sent(older)
-        assert not await journal.overtaken_before_sent(newer)
+        older, newer = await journal.run(claims.claim, "chem", "fhir", 10)
+        assert await journal.run(superseding.overtaken_before_sent, older.id)
+        assert not await journal.run(superseding.overtaken_before_sent, newer.id)
 
 
 async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:

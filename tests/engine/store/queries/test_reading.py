@@ -22,6 +22,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
+from engine.store.operations.outbox import attempts, claims
 from engine.store.queries import Reader
 from tests.support.journals import NOW_US, WINDOW_S, opened, queue, received, routed, running, store
 
@@ -94,8 +95,8 @@ async def test_every_page_of_dead_letters_and_none_twice(journal: Journal) -> No
     await fill(journal)
     for destination in ("x", "y"):
         for channel in ("a", "b"):
-            for delivery in await journal.claim(channel, destination, 3):
-                await journal.bury(delivery.id, reason=ReasonCode.REFUSED)
+            for delivery in await journal.run(claims.claim, channel, destination, 3):
+                await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED)
     everything = journal.dead(limit=1000)
     assert len(everything) == 4 + 12
     for limit in (1, 2, 3, 5):

@@ -21,7 +21,7 @@ from engine.store.integrity import verify
 from engine.store.journal import keys as keys_ops
 from engine.store.lifecycle import erasure
 from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome
-from engine.store.operations.outbox import decisions
+from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.recovery.backups import checking, copying, drill, restoring
 from engine.store.recovery.backups.restoring import RESERVED
 from engine.store.recovery.backups.shelf import MANIFEST_NAME, Copy, Shelf
@@ -107,7 +107,7 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
             outcome = await journal.run(record_outcome.record, 3, Outcome("mapped"), [routed(b"three", claimed=True)])
             (delivery,) = outcome.deliveries
             assert (delivery.key, delivery.maybe_delivered) == (keys[3], True)
-            waiting = await journal.claim("chem", "fhir", 10)
+            waiting = await journal.run(claims.claim, "chem", "fhir", 10)
             assert {one.key for one in waiting} >= {keys[1], keys[2]}
             assert all(one.maybe_delivered for one in waiting)
             (fresh,) = await queue(journal, b"six", claimed=True)
@@ -262,7 +262,7 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
         async with running(place.data) as journal:
             (dead, held) = await queue(journal, b"one", b"two", claimed=True)
             ids = {n: journal.message(n).deliveries[0].id for n in (dead, held)}  # type: ignore[union-attr] # they are there
-            await journal.bury(ids[dead], reason=ReasonCode.REFUSED)
+            await journal.run(attempts.bury, ids[dead], reason=ReasonCode.REFUSED)
             await journal.run(decisions.hold, [ids[held]])
             (stored,) = await store(journal, b"three")
             await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.MAPPING_FAULT))

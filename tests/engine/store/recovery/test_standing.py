@@ -28,7 +28,7 @@ from engine.store.journal import Journal
 from engine.store.journal import keys as keys_ops
 from engine.store.lifecycle import erasure
 from engine.store.operations import dismissal, edit_message, hold_queue, number_bearers, pauses, record_outcome
-from engine.store.operations.outbox import decisions, queueing
+from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.recovery.backups import checking, standing
 from engine.store.recovery.backups.shelf import Copy
 from tests.support.copies import Place
@@ -169,16 +169,16 @@ class Life:
         for delivery, message in self._any("sending", "waiting"):
             match self._chance.randrange(3):
                 case 0:
-                    await self._journal.bury(
-                        delivery, reason=ReasonCode.REFUSED, detail="no", hold_lane=message % 5 == 0
+                    await self._journal.run(
+                        attempts.bury, delivery, reason=ReasonCode.REFUSED, detail="no", hold_lane=message % 5 == 0
                     )
                 case 1:
                     versions = ((f"Observation/{message}", "3"),)
-                    await self._journal.settle(delivery, delivered_us=5, versions=versions)
+                    await self._journal.run(attempts.settle, delivery, delivered_us=5, versions=versions)
                 case 2:
                     self._number += 1  # as attempts do, it only grows
-                    await self._journal.postpone(
-                        delivery, attempt=self._number, not_before_us=9, cause=ReasonCode.NO_ANSWER
+                    await self._journal.run(
+                        attempts.postpone, delivery, attempt=self._number, not_before_us=9, cause=ReasonCode.NO_ANSWER
                     )
 
     async def dead(self) -> None:
@@ -279,9 +279,9 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
             await journal.run(decisions.hold, [released, rejected, later])
             await journal.run(hold_queue.release, [released], actor="anna", reason="seen")
             await journal.run(hold_queue.reject, [rejected, later], actor="anna", reason="wrong tube")
-            await journal.bury(dead, reason=ReasonCode.REFUSED)
+            await journal.run(attempts.bury, dead, reason=ReasonCode.REFUSED)
             await journal.run(dismissal.dismiss, deliveries=[dead], actor="anna", reason="seen")
-            await journal.settle(done, delivered_us=7)
+            await journal.run(attempts.settle, done, delivered_us=7)
             await journal.run(pauses.pause, LANE, actor="anna", reason="wrong patients")
             assert place.standing(copy)
             assert not place.standing(copy), "nothing is new"
@@ -297,9 +297,9 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
             (deliveries_of_all, pause) = journal.pauses()
             assert deliveries_of_all.target == DELIVERIES  # rows may be missing
             assert (pause.target, pause.actor, pause.reason) == (LANE, "anna", "wrong patients")
-            assert await journal.claim("chem", "fhir", 10) == []
+            assert await journal.run(claims.claim, "chem", "fhir", 10) == []
             await journal.run(pauses.resume, LANE, actor="anna", reason="well")
-            sent = {one.id for one in await journal.claim("chem", "fhir", 10)}
+            sent = {one.id for one in await journal.run(claims.claim, "chem", "fhir", 10)}
             assert deliveries[0] in sent
             assert sent.isdisjoint(deliveries[1:])
 
@@ -316,7 +316,7 @@ def test_after_a_crash_between_rows_and_their_standing_what_people_decided_is_to
             await journal.run(
                 record_outcome.record, waits.id, Outcome("mapped"), [routed(b"w", "fhir", "s3", claimed=True)]
             )
-            await journal.bury(journal.message(waits.id).deliveries[0].id, reason=ReasonCode.REFUSED)  # type: ignore[union-attr] # it is there
+            await journal.run(attempts.bury, journal.message(waits.id).deliveries[0].id, reason=ReasonCode.REFUSED)  # type: ignore[union-attr] # it is there
             copy = await place.copy(journal)
             for one in (bad, waits):
                 await journal.run(
@@ -484,10 +484,13 @@ def test_documents_from_after_a_rotation_of_the_key_can_be_read_with_a_copy_from
             clock.advance(31 * 86_400)
             await queue(journal, b"april")
             place.standing(copy)
-            (delivery, *_) = await journal.claim("chem", "fhir", 1)
+            (delivery, *_) = await journal.run(claims.claim, "chem", "fhir", 1)
             clock.advance(31 * 86_400)
-            await journal.bury(
-                delivery.id, reason=ReasonCode.REFUSED, detail="a key for notes of a new month, and no row"
+            await journal.run(
+                attempts.bury,
+                delivery.id,
+                reason=ReasonCode.REFUSED,
+                detail="a key for notes of a new month, and no row",
             )
             place.standing(copy)
         return copy
@@ -551,7 +554,7 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
                     record_outcome.record, one.id, Outcome("mapped"), [routed(b"w", "fhir", "s3", claimed=True)]
                 )
             (refused, _), (kept, _) = (journal.message(one.id).deliveries for one in (both, held))  # type: ignore[union-attr] # they are there
-            await journal.bury(refused.id, reason=ReasonCode.REFUSED)
+            await journal.run(attempts.bury, refused.id, reason=ReasonCode.REFUSED)
             await journal.run(dismissal.dismiss, deliveries=[refused.id], actor="anna", reason="not wanted there")
             await journal.run(decisions.hold, [kept.id])
             await journal.run(hold_queue.reject, [kept.id], actor="anna", reason="not for them")
