@@ -173,7 +173,7 @@ def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) != len(values):
-        raise ValueError("the same name stands here twice")
+        raise ValueError("the same name is here twice")
     return values
 
 

@@ -265,7 +265,7 @@ class _Builder:
                 self._problem(
                     node.line,
                     node.column,
-                    f"key '{node.value}' stands here a second time (first in line {first}); remove one",
+                    f"key '{node.value}' is here a second time (first in line {first}); remove one",
                 )
             else:
                 parent.seen[node.value] = node.line

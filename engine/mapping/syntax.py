@@ -400,7 +400,7 @@ class _Parser:
     def _expect(self, kind: str, where: str) -> Token:
         token = self._take()
         if token.kind != kind:
-            raise ExpressionError(token.at, f"{kind} is missing {where}, here stands {_shown(token)}")
+            raise ExpressionError(token.at, f"{kind} is missing {where}, found {_shown(token)}")
         return token
 
     def _expression(self, binding: int) -> Expression:
@@ -462,7 +462,7 @@ class _Parser:
             if token.kind == end:
                 return tuple(items)
             if token.kind != ",":
-                raise ExpressionError(token.at, f", or {end} is missing {where}, here stands {_shown(token)}")
+                raise ExpressionError(token.at, f", or {end} is missing {where}, found {_shown(token)}")
 
     def _operation(self, left: Expression, power: int) -> Expression:
         token = self._take()

@@ -120,7 +120,7 @@ def _read_sheet(text: str, file: str, needed: Sequence[str]) -> Sheet:
     sheet.header_line, header, _ = lines[0]
     header = sheet.header = [cell.strip() for cell in header]
     for column in dict.fromkeys(column for column in header if header.count(column) > 1):
-        sheet.findings.append(Finding(sheet.header_line, 1, f"column '{column}' stands here twice; remove one"))
+        sheet.findings.append(Finding(sheet.header_line, 1, f"column '{column}' is here twice; remove one"))
     for column in needed:
         if column not in header:
             text = f"key column '{column}' is missing; columns are {', '.join(header)}"

@@ -115,7 +115,7 @@ class Bodies(Expressions):
         """Code that builds a resource; returns its variable.
 
         Args:
-            first: items of the literal that stand before the body's (resourceType, id), as source.
+            first: items of the literal in front of the body's (resourceType, id), as source.
         """
         made = _Object(kind, kind, body.node, self.code.new("r"), list(first), [], set(), set(), top=True)
         self._parts(made, body, scope)
@@ -260,7 +260,7 @@ class Bodies(Expressions):
             self.problems.error(part.node, f"{made.type} has no element {name}{suggestion(name, known)}")
             return None
         if name in made.certain or name in made.possible:
-            self.problems.error(part.node, f"{name} stands here a second time; remove one")
+            self.problems.error(part.node, f"{name} is here a second time; remove one")
             return None
         if element.choice:
             for other in made.certain | made.possible:

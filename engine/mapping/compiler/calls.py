@@ -52,7 +52,7 @@ class Calls(Comparisons):
         return self._apply(function, arguments)
 
     def _time(self, function: Function, part: syntax.Call, raw: str, scope: Scope) -> Val:
-        """A time that stands in a field: results of one message have the same few, so each is read once."""
+        """A time in a field: results of one message have the same few, so each is read once."""
         key = ("time", raw)
         if (known := self._known(key)) is not None:
             return known
@@ -136,7 +136,7 @@ class Calls(Comparisons):
         table = self.setting.tables.get(value.constant) if value.known and isinstance(value.constant, str) else None
         if table is None:
             known = suggestion(str(value.constant or ""), self.setting.tables)
-            self.error(part, f"here stands the name of one of the mapping's tables, in quotes{known}")
+            self.error(part, f"give the name of one of the mapping's tables, in quotes{known}")
             return None
         self.setting.tables_used.add(table.name)
         return Val(self.code.constant(table), Kind("table"), maybe=False)
@@ -311,7 +311,7 @@ class Calls(Comparisons):
 
 
 def _differs(path: syntax.Path) -> bool:
-    """Whether a field stands in each result of a message, and is none of those that recur from message to message."""
+    """Whether each result of a message has a field, and its value does not recur from message to message."""
     return path.field in VARYING.get(path.segment, ())
 
 

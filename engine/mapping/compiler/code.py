@@ -123,7 +123,7 @@ class Line:
     indent: int
     text: str
     rule: str
-    early: bool  # stands before its rule's own place: it runs whether the rule does or not
+    early: bool  # placed before its rule: it runs whether the rule does or not
 
 
 class Slot:
@@ -338,6 +338,6 @@ class _Source:
 
 
 def _needed(prologue: str, function: Function) -> list[str]:
-    """The lines of the prologue that give a function a name that stands in it."""
+    """The lines of the prologue whose names a function uses."""
     words = {word for line in function.lines.gathered() for word in _WORD.findall(line.text)}
     return [line for line in prologue.splitlines() if line.partition(" = ")[0].strip() in words]

@@ -190,7 +190,7 @@ class Comparisons(Operators):
             self.error(part.left, f"in looks for one text; this is {left.kind}")
             return "False"
         if not right.is_absent and not right.kind.many:
-            self.error(part.right, "behind in stands a list: ['A', 'B']")
+            self.error(part.right, "after in comes a list: ['A', 'B']")
             return "False"
         if left.is_absent or right.is_absent:
             return "False"
@@ -206,7 +206,7 @@ class Comparisons(Operators):
     def _matches(self, part: syntax.Binary, scope: Scope) -> str:
         value = self.text(self.expression(part.left, scope, "text"), part.left)
         if not isinstance(part.right, syntax.Literal):
-            self.error(part.right, "behind matches stands a pattern in quotes, known when the mapping is loaded")
+            self.error(part.right, "after matches comes a pattern in quotes, known when the mapping is loaded")
             return "False"
         pattern = part.right.text
         if len(pattern) > syntax.MAX_PATTERN:

@@ -41,7 +41,7 @@ class Content:
         variable: of the dictionary; ``said`` of the flag that an expression had a value.
         path: of the place, for problems and the trace: ``OBX``, ``OBX-3``, ``results``.
         put: compiles one element and writes it.
-        names: what stands in it already.
+        names: those that it has already.
         fixed: only literals so far.
     """
 
@@ -105,7 +105,7 @@ class Contents(Steps):
     def taken(self, content: Content, key: Any, node: Node) -> bool:
         """Note a name; a problem where it is there already."""
         if key in content.names:
-            self.problems.error(node, f"{node.value} stands here a second time; remove one")
+            self.problems.error(node, f"{node.value} is here a second time; remove one")
             return True
         content.names.add(key)
         return False

@@ -1,6 +1,6 @@
 """Expressions to lines of Python. Each `Val` that comes back is a variable, a constant or something as cheap.
 
-What an expression can be is compiled in steps that stand on each other: `values` (computed once), `keeping` (once for
+Expressions are compiled in steps that build on each other: `values` (computed once), `keeping` (once for
 many rounds or messages), `paths`, `names`, `operators`, `comparisons`, `calls`; here is the whole.
 """
 

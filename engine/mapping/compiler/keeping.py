@@ -1,4 +1,4 @@
-"""What is computed less often than where it stands: once for a loop around it, or once for many messages.
+"""Values that are computed less often than their place suggests: once for a loop around it, or once for many messages.
 
 Where an expression depends on nothing but what is outside of a loop, its value is computed in the first round that
 needs it. Where it depends on nothing but fields that recur from message to message, it is kept (`recurring`).
@@ -81,7 +81,7 @@ class Keeping(Values):
 
     @contextmanager
     def within(self, formula: Formula) -> Iterator[None]:
-        """What is compiled inside is of this expression, and its lines of the rule where it stands."""
+        """Code compiled inside belongs to this expression, and its lines to the rule around it."""
         before, self._formula = self._formula, formula
         rule, self.code.rule = self.code.rule, f"{formula.node.file}:{formula.node.line}"
         try:
@@ -166,7 +166,7 @@ class Keeping(Values):
         return Val(chosen, self._common(with_code(one), with_code(other)), one.maybe or other.maybe)
 
     def _test_of(self, variable: Variable, tree: syntax.Choice) -> Lazy:
-        """Which value a let is that is one of two: asked once a round, by whoever needs to know first."""
+        """Which of its two values a let has: computed once a round, where it is first needed."""
         key = (id(tree), id(variable.scope))  # a fragment has one tree, and a scope for each use
         known = self._tests.get(key)
         if known is None:

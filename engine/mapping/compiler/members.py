@@ -98,7 +98,7 @@ class Members(Fields):
     # -- CSV -------------------------------------------------------------------------------------------------------
 
     def put_cell(self, content: Content, part: Element, scope: Scope) -> None:
-        """One cell of a row. The columns of all rows make the header, in the order in which they first stand."""
+        """One cell of a row. The columns of all rows make the header, in the order in which they first occur."""
         if not self._named(part) or self.taken(content, part.name, part.node):
             return
         self.columns.setdefault(part.name, None)

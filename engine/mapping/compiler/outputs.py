@@ -114,7 +114,7 @@ class Outputs(Members):
             code.emit(f"making.order({part}, {self._order_time(scope)}, {self._person_fields(scope)})")
 
     def _note_listed(self, part: str, said: str, make: Make, scope: Scope) -> None:
-        """Note whose the result is that a row or record tells."""
+        """Note the patient of the result in a row or record."""
         parts = [part]
         around: Scope | None = scope if make.kind == "record" else None
         while around is not None:
@@ -130,7 +130,7 @@ class Outputs(Members):
         return owner.variable if owner is not None and owner.variable else "None"
 
     def _around(self, scope: Scope) -> str:
-        """The variable of the record that a record stands in; None for the document."""
+        """The variable of the record around a record; None for the document."""
         around: Scope | None = scope
         while around is not None:
             if id(around) in self._records:

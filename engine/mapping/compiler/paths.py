@@ -43,7 +43,7 @@ class Paths(Keeping):
             return known
         owner = scope.owner_of(path.segment)
         if owner is not None and owner.loop < self.code.loop and not self.traced:
-            # Read once where its segment stands, not again for every result below.
+            # Read once at the level of its segment, not again for every result below.
             with self.code.into(owner.slot):
                 made = self._hoisted[key] = self._read(path, segments, as_text)
             return made
@@ -162,7 +162,7 @@ class Paths(Keeping):
             return self._noted(bind_segments(self.code, owner, name))
         if self.setting.root.holds(name):
             way = " then ".join(f"each: {group}" for group in self.setting.root.way_to(name))
-            self.error(path, f"{name} stands inside a group; go there with {way}, or read {name}[*] or {name}[1]")
+            self.error(path, f"{name} is inside a group; go there with {way}, or read {name}[*] or {name}[1]")
             return None
         if name not in self.setting.known_segments and not name.startswith("Z"):
             self._unknown_segment(path)

@@ -4,7 +4,7 @@ Python's engine tries one way after another. How many ways there can be is count
 
     starts      1 where the pattern is tied to the start of the text (^), else one for each character
     ways        of a sequence the product of its parts', of an alternation the sum of its branches'; of x{a,b} b - a + 1
-    steps       starts x ways x parts that stand in the pattern (x{3} are three)
+    steps       starts x ways x parts of the pattern (x{3} counts as three)
 
 Refused are patterns with more than `MAX_STEPS`, and what cannot be counted so: repeats or alternatives inside what
 repeats, looking around, references backwards.
@@ -27,7 +27,7 @@ class PatternError(Exception):
     """A pattern is refused.
 
     Attributes:
-        at: index of the character where the reason stands.
+        at: index of the character that is the reason.
     """
 
     def __init__(self, at: int, text: str) -> None:
@@ -59,7 +59,7 @@ class _Cost:
 
     Attributes:
         ways: how many ways there are to match it at one place.
-        parts: single characters and sets in it, as often as they must or may stand there by a number.
+        parts: single characters and sets in it, each counted as often as its number requires or allows.
         far: repeats without a near end; ``near``: other variable ones.
         divided: it holds an alternation.
         tied: it matches at the start of the text only.
@@ -117,7 +117,7 @@ class _Scan:
         return whole
 
     def _repeated(self, part: _Cost, begin: int) -> _Cost:
-        """A part with the repeat that stands behind it."""
+        """A part with the repeat behind it."""
         repeat = self._repeat()
         if repeat is None:
             return part

@@ -1,4 +1,4 @@
-"""What recurs from message to message: an analyzer sends the same codes, units, ranges, flags and devices for ever.
+"""Values that recur: an analyzer sends the same codes, units, ranges, flags and devices, message after message.
 
 An expression *recurs* where it reads nothing but such fields of the result at hand, through functions that give the
 same value for the same arguments. Its value is kept from one message to the next, under the fields it was made of:
@@ -30,9 +30,9 @@ Some analyzers compute the reference range for each patient. So it is no part of
 range that never comes again costs what is made of it, and not what is made of the code beside it; a few of them are
 kept beside each key. Keys that are met anew most of the time are not kept for a while (`engine.mapping.reading.Room`).
 
-So a value is computed where a rule first asks for it, as ever, and what somebody is to be told while it is computed
-(a warning, a code without its row) is told for every result: such a value passes with the result it is of. One whose
-computing ends the message is not kept at all. A traced mapping keeps nothing.
+A value is computed where a rule first asks for it. A warning or a code without a row that is noted meanwhile is noted
+again for every result: such a value is kept for its own result alone. A value whose computation ends the message is
+not kept. A traced mapping keeps nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ VARYING = {
 
 
 RANGE = {"OBX": 7, "R": 6}  # recurs less than the others
-SHOWN = {"OBX": frozenset({3}), "R": frozenset()}  # what a code without a row is told with
+SHOWN = {"OBX": frozenset({3}), "R": frozenset()}  # shown with a code without a row
 
 Taken = Mapping[int, tuple[int, syntax.Expression]]
 """id of a let that is one of two values -> which of both is meant, and its expression."""

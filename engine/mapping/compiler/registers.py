@@ -25,7 +25,7 @@ _CONSTANT = re.compile(r"\b(?:K\d+|UNSET)\b")  # UNSET is asked for in every sec
 _TEXT = re.compile(r"""'[^'\n]*'|"[^"\n]*\"""")
 _NAME = re.compile(r"(?<![.\w])[A-Za-z_]\w*(?!\w*=[^=])")  # no attribute, no name of an argument
 _ROUNDS = 8  # how often a loop is run, more or less
-_MARK = "\0"  # begins a text that stands for a constant; no text of ours holds it
+_MARK = "\0"  # marks a text that is replaced by a constant; no text of ours holds it
 
 
 def share_variables(lines: list[tuple[int, str]]) -> list[str]:

@@ -1,7 +1,8 @@
 """Where names and paths mean something: a scope per group, step and fragment, innermost first.
 
-A segment is looked for in the group at hand, then outwards, never in a group beside it: the grammar decides, so that a
-missing segment is absent and not somebody else's. A value of a `let:` is computed where it is first needed, once.
+A segment is looked for in the group at hand, then outwards, never in a group beside it. The grammar decides: a missing
+segment is absent, and a segment of another patient is never taken. A value of a `let:` is computed once, where it is
+first needed.
 """
 
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class Lazy:
         slot: where it is initialised, at the start of its scope.
         variable: set once its first code is written.
         guarded: some use must ask whether it was computed already.
-        unnamed: where it was computed under another variable, which is enough as long as nobody must ask.
+        unnamed: where it was computed under another variable, which is enough as long as no later code reads it.
         told: rule, name and function of the let or argument that it is, for the trace.
     """
 
@@ -194,7 +195,7 @@ class Scope:
         return found
 
     def owner_of(self, segment: str) -> "Scope | None":
-        """The innermost scope in which ``segment`` stands directly, by the grammar or as the item of a loop."""
+        """The innermost scope that holds ``segment`` directly, by the grammar or as the item of a loop."""
         scope: Scope | None = self
         while scope is not None:
             if segment in scope.preset or (scope.group is not None and segment in scope.group.segments):
@@ -222,7 +223,7 @@ class Scope:
         return found
 
     def uses(self) -> tuple[tuple[str, str, str], ...]:
-        """The uses of fragments around this scope, from the outermost inwards, as the trace tells them."""
+        """The uses of fragments around this scope, from the outermost inwards, for the trace."""
         found: list[tuple[str, str, str]] = []
         scope: Scope | None = self
         while scope is not None:
@@ -242,7 +243,7 @@ def bind_segments(code: Code, scope: Scope, name: str) -> Segments:
 
 
 def bind_outwards(code: Code, scope: Scope, name: str) -> Segments:
-    """As `bind_segments`, for a segment that the grammar does not know: it stands in whichever group is nearest."""
+    """As `bind_segments`, for a segment that the grammar does not know: it belongs to the nearest group."""
     here = scope.group_scope()
     found = here.segments.get(name)
     if found is not None:
@@ -253,7 +254,7 @@ def bind_outwards(code: Code, scope: Scope, name: str) -> Segments:
 
 
 def is_z_segment(name: str) -> bool:
-    """Whether a segment is the sender's own, of which no grammar knows where it stands."""
+    """Whether a segment is the sender's own: no grammar knows its place."""
     return len(name) == 3 and name[0] == "Z" and name.isalnum()
 
 

@@ -123,7 +123,7 @@ class Steps(Bodies):
     def _segments_dropped(self, step: Step, here: Scope) -> set[str]:
         """The segments of which a drop says what becomes of them: those of a group that is always dropped.
 
-        What may stand elsewhere as well, or in a group that is kept, and is read by nobody, is to be told as unread.
+        A segment that may occur elsewhere, or in a group that is kept, is reported as unread where no rule reads it.
         """
         assert here.group is not None
         result = {RESULT_SEGMENT[self.setting.message_format]}
@@ -190,7 +190,7 @@ class Steps(Bodies):
         way = here.group.way_to(step.each)
         known = [*here.group.groups, *sorted(here.group.segments)]
         if way:
-            text = f"{step.each} stands inside {way[0]}; put each: {way[0]} around it"
+            text = f"{step.each} is inside {way[0]}; put each: {way[0]} around it"
         else:
             text = f"{here.group.name} has no group {step.each}{suggestion(step.each, known)}"
         self.problems.error(step.each_node, text)
@@ -515,7 +515,9 @@ class Steps(Bodies):
             return self._list_key(step, formula, formula.tree, read_in)
         value = self.value(formula, read_in, "text")
         if value.is_absent:
-            self.problems.error(step.key.node, "the key is always absent; the resource could not be told from others")
+            self.problems.error(
+                step.key.node, "the key is always absent; the resource could not be distinguished from others"
+            )
             return None
         if value.kind.name == "field":
             value = self.text(value, syntax.Absent(0))
@@ -540,7 +542,7 @@ class Steps(Bodies):
             self.problems.warning(node, text, offset=offset)
 
     def _key_formula(self, value: Formula | Text, scope: Scope) -> tuple[Formula | Text, Scope]:
-        """A key's own expression: where it is the name of a variable, what that stands for, and where it is read."""
+        """A key's own expression: where it is the name of a variable, that variable's value, and where it is read."""
         seen: set[int] = set()
         while isinstance(value, Formula) and isinstance(value.tree, syntax.Name):
             variable = scope.find(value.tree.name)
@@ -583,14 +585,16 @@ class Steps(Bodies):
         finally:
             self._formula = before
         if not parts:
-            self.problems.error(formula.node, "the key is always absent; the resource could not be told from others")
+            self.problems.error(
+                formula.node, "the key is always absent; the resource could not be distinguished from others"
+            )
             return None
         joined = code.new()
         code.emit(f"{joined} = '\\x1f'.join(({', '.join(parts)},))")
         return joined, parts[0]
 
     def _tells_rounds_apart(self, step: Step, scope: Scope, inner: Scope) -> None:
-        """Warn of a key that reads nothing of the group that its loop stands at: all rounds would make one resource."""
+        """Warn of a key that reads nothing of the group of its loop: all rounds would make one resource."""
         assert inner.group is not None
         if inner.group is self.setting.root or step.key is None:
             return
@@ -600,12 +604,12 @@ class Steps(Bodies):
             name = inner.group.name
             self.problems.warning(
                 step.key.node,
-                f"the key is the same in every round of each: {name}, so that one could not be told from another; "
+                f"the key is the same in every round of each: {name}; one could not be distinguished from another; "
                 f"add a field of {name}",
             )
 
     def _check_key(self, step: Step, scope: Scope, kind: str) -> None:
-        """Warn where a key cannot tell two resources of a loop apart, or overwrites a person."""
+        """Warn where a key cannot distinguish two resources of a loop, or overwrites a person."""
         if kind == "Patient" and step.request == "update":
             assert step.create_node is not None
             self.problems.warning(
@@ -621,7 +625,7 @@ class Steps(Bodies):
             if ("OBX", 3) in read and ("OBX", 4) not in read:
                 self.problems.warning(
                     step.key.node,
-                    "the key lacks OBX-4: two results of one code could not be told apart; add OBX-4.1 | ''",
+                    "the key lacks OBX-4: two results of one code could not be distinguished; add OBX-4.1 | ''",
                 )
 
     def _paths_of(self, formula: Formula, scope: Scope, seen: set[int]) -> list[syntax.Path]:

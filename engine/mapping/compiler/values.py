@@ -1,6 +1,6 @@
 """Values of generated code: computed once, where they are first needed, and made to fit beside each other.
 
-The ground that everything about expressions stands on; what only the whole can do is declared here as abstract.
+The base of all that compiles expressions. Methods that only the whole can offer are abstract here.
 """
 
 import re
@@ -30,7 +30,7 @@ class Setting:
         others: those of the other structures that the mapping reads.
         known_segments: segments of any structure of the format, with the number of their fields where it is known.
         identity: the fields that ids are made of.
-        whole_message: paths read the first such segment of the message, wherever it stands (conditions of routes).
+        whole_message: paths read the first such segment anywhere in the message (conditions of routes).
         settings_read: names that `setting()` asks for.
         segments_read: segments that rules read.
         repetitions_read: (segment, field) -> how many of its repetitions a rule reads; 0 for all.

@@ -121,7 +121,7 @@ def authority(run: Run, name: str | None, identifier: str | None, kind: str | No
 
 
 def hd(run: Run, raw: str) -> str | None:
-    """As `authority`, from an HD that stands inside a component (its parts are subcomponents) or is a field."""
+    """As `authority`, from an HD inside a component (its parts are subcomponents) or is a field."""
     parts = raw.split(run.C if run.C in raw else run.S)
     texts = [run.text(part) for part in parts[:3]] + [None, None]
     return authority(run, texts[0], texts[1], texts[2])

@@ -121,7 +121,7 @@ def _add(made: Limits, row: Row, file: str, columns: tuple[str, ...], problems: 
     if not code:
         problems.append(f"{file}:{row.line}:1: the cell under 'code' is empty; a row needs it")
     elif any(other.unit == limit.unit for other in rows):
-        problems.append(f"{file}:{row.line}:1: code and unit stand here a second time; take one of the rows out")
+        problems.append(f"{file}:{row.line}:1: code and unit are here a second time; take one of the rows out")
     rows.append(limit)
 
 

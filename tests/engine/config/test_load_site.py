@@ -238,7 +238,7 @@ MISTAKES = {
     ),
     "duplicate key": (
         CHANNEL_YAML + "channel: other\n",
-        "channels/a.yaml:7:1: key 'channel' stands here a second time (first in line 1); remove one",
+        "channels/a.yaml:7:1: key 'channel' is here a second time (first in line 1); remove one",
     ),
     "a tee with one end": (
         CHANNEL_YAML.replace('listen: "127.0.0.1:0"', 'tee: {listen: "127.0.0.1:0"}'),

@@ -39,7 +39,7 @@ def test_an_empty_file_is_an_empty_map() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a: 1\nb: 2\na: 3\n", "a.yaml:3:1: key 'a' stands here a second time (first in line 1); remove one"),
+        ("a: 1\nb: 2\na: 3\n", "a.yaml:3:1: key 'a' is here a second time (first in line 1); remove one"),
         ("a: &x 1\n", "a.yaml:1:4: anchor &x is not allowed; write the value out"),
         ("a: !!python/name:os.system x\n", "a.yaml:1:4: tag !!python/name:os.system is not allowed; "),
         ("a: 1\n---\nb: 1\n", "a.yaml:2:1: a second document (---) is not allowed; "),

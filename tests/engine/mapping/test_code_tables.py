@@ -58,7 +58,7 @@ def test_the_row_with_the_fewest_wildcards_wins() -> None:
     [
         ("", "t.csv:1:1: the table is empty"),
         ("code,loinc\n", "t.csv:1:1: key column 'unit_in' is missing"),
-        ("code,code,unit_in,device\n", "t.csv:1:1: column 'code' stands here twice"),
+        ("code,code,unit_in,device\n", "t.csv:1:1: column 'code' is here twice"),
         (HEAD + "GLU,mg/dL,x\nGLU,mg/dL,x\n", "t.csv:3:1: the same key as line 2"),
         (HEAD + "GLU,*,x,2345-7\nGLU,mg/dL,*,2345-7\n", "t.csv:3:1: this row and line 2 can match the same key"),
         (HEAD + "GLU,*,x,,,,mg/L\n", "t.csv:2:5: * matches every unit and must not stand beside a unit"),

@@ -108,7 +108,7 @@ def test_repetitions_and_their_parts_are_counted_from_one() -> None:
         ("OBX-5 matches '(a+)+b'", 15, "character 1 of the pattern: a repeat inside a repeat"),
         ("OBX-5 matches '('", 15, "not a regular expression"),
         ("OBX[*]-5 == 'x'", 1, "a list cannot be compared"),
-        ("'x' in OBX-5", 8, "stands a list"),
+        ("'x' in OBX-5", 8, "comes a list"),
         ("whatever == 'x'", 1, "nothing is called whatever"),
         ("cwe(OBX-3) == 'x'", 1, "cannot be compared"),
         ("OBX-3.1.2.4", 10, "subcomponents have no parts"),

@@ -310,7 +310,7 @@ def test_limits_of_change(tables: tuple[Path], result: dict[str, Any], before: s
         ("code,unit,lo\n718-7,g/dL,7\n", "no column 'lo'; did you mean low?"),
         (
             "code,unit,low,high\n718-7,g/dL,7,\n718-7,g/dL,8,\n",
-            "tables/x.csv:3:1: code and unit stand here a second time",
+            "tables/x.csv:3:1: code and unit are here a second time",
         ),
         ("code,unit,low,high\n718-7,g/dL,9,7\n", "low is above high"),
         ("code,unit,low,high\n718-7,g/dL,,\n", "the row says no limit"),

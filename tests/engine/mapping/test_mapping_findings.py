@@ -103,7 +103,7 @@ PATIENT = """
         ("telecom: =xtn(PID-13, PID-5)", "8:31: use of xtn() takes literal: a text in quotes"),
         ("name: =xpn(PID-5) ++ cx(PID-3)", "8:27: ++ joins values of one kind; here are HumanName and Identifier"),
         ("name: =xpn(PID-5) | cx(PID-3)", "8:27: one side is HumanName, the other Identifier"),
-        ("name: =OBX-5", "8:16: OBX stands inside a group; go there with each: PATIENT_RESULT"),
+        ("name: =OBX-5", "8:16: OBX is inside a group; go there with each: PATIENT_RESULT"),
         ("name: =PIX-5", "8:16: no segment is called PIX"),
         ("name: =PID-5 = 1", "8:22: one = compares nothing; write =="),
         ("name:", "8:14: a value is missing"),
@@ -134,7 +134,7 @@ def test_elements(workshop: Workshop, element: str, finding: str) -> None:
         ("- each: PATIENT\n  do: []\n", "1:9: ORU_R01 has no group PATIENT; did you mean PATIENT_RESULT?"),
         (
             "- each: OBSERVATION\n  do: []\n",
-            "1:9: OBSERVATION stands inside PATIENT_RESULT; put each: PATIENT_RESULT around it",
+            "1:9: OBSERVATION is inside PATIENT_RESULT; put each: PATIENT_RESULT around it",
         ),
         ("- when: MSH-4\n  drop: x\n", "1:9: a condition is an expression; write it with = in front"),
         ("- drop: x\n  dead: BAD_VALUE\n", "1:3: one step does one thing, and this one says drop and dead"),
