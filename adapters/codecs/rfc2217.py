@@ -54,16 +54,11 @@ _CHECKED = {
 class LineSettings(Protocol):
     """How a line is set: ``parity`` and ``flow`` in words, ``baud`` in bits a second."""
 
-    @property
-    def baud(self) -> int: ...
-    @property
-    def bytesize(self) -> int: ...
-    @property
-    def parity(self) -> str: ...
-    @property
-    def stopbits(self) -> int: ...
-    @property
-    def flow(self) -> str: ...
+    baud: int
+    bytesize: int
+    parity: str
+    stopbits: int
+    flow: str
 
 
 class ComPortClient:

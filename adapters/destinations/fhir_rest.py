@@ -50,10 +50,8 @@ _VERSION = re.compile(r"[A-Za-z0-9.-]{1,64}")  # an id, as R4 says: it goes into
 
 
 class FhirConfig(HttpConfig, Protocol):
-    @property
-    def ids(self) -> str: ...
-    @property
-    def conflicts(self) -> str: ...
+    ids: str
+    conflicts: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,10 +36,8 @@ _OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class FileConfig(Protocol):
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def timeout(self) -> float: ...
+    folder: Path
+    timeout: float
 
 
 class FileOut:

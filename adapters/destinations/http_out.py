@@ -14,8 +14,7 @@ from engine.model.reasons import ReasonCode
 
 
 class HttpOutConfig(HttpConfig, Protocol):
-    @property
-    def method(self) -> str: ...
+    method: str
 
 
 class HttpOut:

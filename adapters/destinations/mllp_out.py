@@ -56,14 +56,10 @@ KEEP_ALIVE_IDLE_S = 30
 class MllpOutConfig(Protocol):
     """What this destination reads from its YAML block."""
 
-    @property
-    def connect(self) -> Address: ...
-    @property
-    def tls(self) -> Tls | None: ...
-    @property
-    def timeout(self) -> float: ...
-    @property
-    def ack(self) -> str: ...
+    connect: Address
+    tls: Tls | None
+    timeout: float
+    ack: str
 
 
 @dataclass(slots=True)

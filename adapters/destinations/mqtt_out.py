@@ -70,31 +70,21 @@ _QUIET.setLevel(logging.CRITICAL)
 
 
 class Auth(Protocol):
-    @property
-    def basic(self) -> BasicAuth: ...
+    basic: BasicAuth
 
 
 class MqttConfig(Protocol):
     """What this destination reads from its YAML block."""
 
-    @property
-    def connect(self) -> Address: ...
-    @property
-    def client_id(self) -> str: ...
-    @property
-    def topic(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def auth(self) -> Auth | None: ...
-    @property
-    def tls(self) -> Tls | None: ...
-    @property
-    def keep_alive(self) -> float: ...
-    @property
-    def no_subscriber(self) -> str: ...
-    @property
-    def timeout(self) -> float: ...
+    connect: Address
+    client_id: str
+    topic: str
+    version: str
+    auth: Auth | None
+    tls: Tls | None
+    keep_alive: float
+    no_subscriber: str
+    timeout: float
 
 
 class MqttOut:

@@ -29,15 +29,14 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from yarl import URL
 
 from adapters.codecs.fhir.attachments import attachments
 from adapters.codecs.signatures.aws import authorization
-from adapters.destinations.http.exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange
-from adapters.destinations.http.log_in import LARGE_BODY_BYTES, Auth, of_one_line, revealed
+from adapters.destinations.http.exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange, Server
+from adapters.destinations.http.log_in import LARGE_BODY_BYTES, of_one_line, revealed
 from adapters.destinations.http.server_time import ServerTime
 from adapters.destinations.http.settings import Secret, Tls
 from engine.model.clock import Clock, from_us
@@ -66,40 +65,17 @@ SUFFIXES = (("json", ".json"), ("hl7", ".hl7"), ("csv", ".csv"), ("xml", ".xml")
 class S3Config(Protocol):
     """What this destination reads from its YAML block."""
 
-    @property
-    def endpoint(self) -> str: ...
-    @property
-    def bucket(self) -> str: ...
-    @property
-    def region(self) -> str: ...
-    @property
-    def prefix(self) -> str: ...
-    @property
-    def address(self) -> str: ...
-    @property
-    def access_key(self) -> Secret: ...
-    @property
-    def secret_key(self) -> Secret: ...
-    @property
-    def attachments(self) -> bool: ...
-    @property
-    def tls(self) -> Tls | None: ...
-    @property
-    def timeout(self) -> float: ...
-    @property
-    def concurrency(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Storage:
-    """The storage as `HttpExchange` sees it."""
-
-    url: str
+    endpoint: str
+    bucket: str
+    region: str
+    prefix: str
+    address: str
+    access_key: Secret
+    secret_key: Secret
+    attachments: bool
     tls: Tls | None
     timeout: float
     concurrency: int
-    auth: Auth | None = None
-    gzip: bool = False
 
 
 class S3Out:
@@ -110,9 +86,7 @@ class S3Out:
         self._taking_apart = asyncio.Lock()
         self._http = HttpExchange(
             name,
-            _Storage(
-                url=bucket_address(config), tls=config.tls, timeout=config.timeout, concurrency=config.concurrency
-            ),
+            Server(url=bucket_address(config), tls=config.tls, timeout=config.timeout, concurrency=config.concurrency),
             clock,
             accept="application/xml",
             redirected=ReasonCode.WRONG_ADDRESS,

@@ -38,22 +38,14 @@ T = TypeVar("T")
 class Settings(Protocol):
     """What a channel's ``source:`` says about the folder."""
 
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def pattern(self) -> str: ...
-    @property
-    def settle(self) -> float: ...
-    @property
-    def every(self) -> float: ...
-    @property
-    def marker(self) -> str: ...
-    @property
-    def finished_folder(self) -> Path: ...
-    @property
-    def failed_folder(self) -> Path: ...
-    @property
-    def max_message(self) -> int: ...
+    folder: Path
+    pattern: str
+    settle: float
+    every: float
+    marker: str
+    finished_folder: Path
+    failed_folder: Path
+    max_message: int
 
 
 class FileStream:

@@ -44,8 +44,7 @@ Opener = Callable[[], Awaitable[LineStream]]
 class Settings(serial_opening.Settings, Protocol):
     """What a channel's ``source:`` says about the line."""
 
-    @property
-    def device(self) -> str: ...
+    device: str
 
 
 def build(source: Settings, handler: Handler) -> "SerialLine":

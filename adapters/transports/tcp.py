@@ -25,40 +25,27 @@ TurnedAway = Callable[[LinkFault, str], None]  # why, and which peer
 
 
 class HostPort(Protocol):
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
+    host: str
+    port: int
 
 
 class ServerTls(Protocol):
-    @property
-    def cert(self) -> object: ...
-    @property
-    def key(self) -> object: ...
-    @property
-    def client_ca(self) -> object | None: ...
-    @property
-    def client_names(self) -> Sequence[str]: ...
-    @property
-    def handshakes(self) -> int: ...
-    @property
-    def handshakes_per_peer(self) -> int: ...
-    @property
-    def handshake_timeout(self) -> float: ...
+    cert: object
+    key: object
+    client_ca: object | None
+    client_names: Sequence[str]
+    handshakes: int
+    handshakes_per_peer: int
+    handshake_timeout: float
 
 
 class Settings(Protocol):
     """What a channel's ``source:`` says about the transport: exactly one of ``listen`` and ``connect``."""
 
-    @property
-    def listen(self) -> HostPort | None: ...
-    @property
-    def connect(self) -> HostPort | None: ...
-    @property
-    def allow(self) -> Sequence[str]: ...
-    @property
-    def tls(self) -> ServerTls | None: ...
+    listen: HostPort | None
+    connect: HostPort | None
+    allow: Sequence[str]
+    tls: ServerTls | None
 
 
 def build(source: Settings, handler: Handler, turned_away: TurnedAway | None = None) -> "TcpListener | TcpConnector":

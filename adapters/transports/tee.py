@@ -33,12 +33,9 @@ UNHEARD_AFTER_BYTES = 8 * 1024 * 1024  # of one line wait to be heard; a listene
 class End(LineSettings, Protocol):
     """One end of the line: exactly one of these three is set; how a line is set is of a ``device``."""
 
-    @property
-    def listen(self) -> HostPort | None: ...
-    @property
-    def connect(self) -> HostPort | None: ...
-    @property
-    def device(self) -> str | None: ...
+    listen: HostPort | None
+    connect: HostPort | None
+    device: str | None
 
 
 class Ends(Protocol):
@@ -50,10 +47,8 @@ class Ends(Protocol):
 class Settings(Protocol):
     """What a channel's ``source:`` says about the tee."""
 
-    @property
-    def tee(self) -> Ends: ...
-    @property
-    def max_connections(self) -> int: ...
+    tee: Ends
+    max_connections: int
 
 
 def build(source: Settings, handler: StreamHandler) -> Transport:

@@ -37,8 +37,7 @@ _FILL = re.compile("(?<![^\r\n])\0+|(?<!\0)\0++(?![^\r\n])")
 class Settings(Protocol):
     """What a channel's ``source:`` says about its texts."""
 
-    @property
-    def text_layout(self) -> Layout: ...
+    text_layout: Layout
 
 
 def build(source: Settings) -> "TextFormat":

@@ -44,20 +44,14 @@ RULE_KEYS = (
 class Node(Protocol):
     """What the reader needs of `engine.config.yaml_nodes.Node`."""
 
-    @property
-    def kind(self) -> str: ...
-    @property
-    def value(self) -> str: ...
-    @property
-    def file(self) -> str: ...
-    @property
-    def line(self) -> int: ...
-    @property
-    def column(self) -> int: ...
-    @property
-    def items(self) -> "tuple[Node, ...]": ...
-    @property
-    def pairs(self) -> "tuple[tuple[Node, Node], ...]": ...
+    kind: str
+    value: str
+    file: str
+    line: int
+    column: int
+    items: "tuple[Node, ...]"
+    pairs: "tuple[tuple[Node, Node], ...]"
+
     def problem(self, text: str) -> str: ...
 
 

@@ -35,10 +35,8 @@ _LINE_ENDS = (b"\r", b"\n")
 
 
 class Layout(Protocol):
-    @property
-    def at(self) -> str: ...
-    @property
-    def framing(self) -> Framing | None: ...
+    at: str
+    framing: Framing | None
 
 
 class Settings(Protocol):
@@ -46,10 +44,8 @@ class Settings(Protocol):
 
     max_message: int
 
-    @property
-    def transport(self) -> str: ...
-    @property
-    def text_layout(self) -> Layout: ...
+    transport: str
+    text_layout: Layout
 
 
 def links(source: Settings) -> "Callable[[], TextLink]":

@@ -25,8 +25,7 @@ SAMPLE_BYTES = 64
 class Settings(Protocol):
     """What a channel's ``source:`` says about the content of its files."""
 
-    @property
-    def format(self) -> str: ...
+    format: str
 
 
 def links(source: Settings) -> "Callable[[], WholeLink]":

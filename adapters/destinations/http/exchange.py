@@ -24,7 +24,7 @@ import os
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -33,7 +33,7 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from adapters.destinations.http.log_in import Auth, LogIn, log_in_of
+from adapters.destinations.http.log_in import Auth, Config, LogIn, log_in_of
 from adapters.destinations.http.settings import Tls
 from engine.model.clock import Clock
 from engine.model.errors import (
@@ -65,21 +65,23 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
 _NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 
 
-class HttpConfig(Protocol):
+class HttpConfig(Config, Protocol):
     """What a destination on HTTP reads from its YAML block."""
 
-    @property
-    def url(self) -> str: ...
-    @property
-    def auth(self) -> Auth | None: ...
-    @property
-    def tls(self) -> Tls | None: ...
-    @property
-    def timeout(self) -> float: ...
-    @property
-    def gzip(self) -> bool: ...
-    @property
-    def concurrency(self) -> int: ...
+    gzip: bool
+    concurrency: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Server:
+    """A server as `HttpExchange` sees it, where the YAML block does not say all of this."""
+
+    url: str
+    tls: Tls | None
+    timeout: float
+    concurrency: int = 1
+    auth: Auth | None = None
+    gzip: bool = False
 
 
 @value()

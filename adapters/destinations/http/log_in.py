@@ -24,64 +24,42 @@ LARGE_BODY_BYTES = 1024 * 1024  # above it, a digest is made beside the event lo
 
 
 class BearerAuth(Protocol):
-    @property
-    def token(self) -> Secret: ...
+    token: Secret
 
 
 class HmacAuth(Protocol):
-    @property
-    def key_id(self) -> str: ...
-    @property
-    def secret(self) -> Secret: ...
+    key_id: str
+    secret: Secret
 
 
 class OAuth2Auth(Protocol):
-    @property
-    def token_url(self) -> str | None: ...
-    @property
-    def token_host(self) -> str | None: ...
-    @property
-    def client_id(self) -> str: ...
-    @property
-    def client_secret(self) -> Secret | None: ...
-    @property
-    def client_auth(self) -> str: ...
-    @property
-    def key(self) -> Path | None: ...
-    @property
-    def private_key(self) -> Secret | None: ...
-    @property
-    def kid(self) -> str | None: ...
-    @property
-    def scope(self) -> str | None: ...
-    @property
-    def audience(self) -> str | None: ...
-    @property
-    def tls(self) -> Tls | None: ...
+    token_url: str | None
+    token_host: str | None
+    client_id: str
+    client_secret: Secret | None
+    client_auth: str
+    key: Path | None
+    private_key: Secret | None
+    kid: str | None
+    scope: str | None
+    audience: str | None
+    tls: Tls | None
 
 
 class Auth(Protocol):
-    @property
-    def basic(self) -> BasicAuth | None: ...
-    @property
-    def bearer(self) -> BearerAuth | None: ...
-    @property
-    def oauth2(self) -> OAuth2Auth | None: ...
-    @property
-    def hmac(self) -> HmacAuth | None: ...
+    basic: BasicAuth | None
+    bearer: BearerAuth | None
+    oauth2: OAuth2Auth | None
+    hmac: HmacAuth | None
 
 
 class Config(Protocol):
     """What logging in reads of a destination."""
 
-    @property
-    def url(self) -> str: ...
-    @property
-    def auth(self) -> Auth | None: ...
-    @property
-    def tls(self) -> Tls | None: ...
-    @property
-    def timeout(self) -> float: ...
+    url: str
+    auth: Auth | None
+    tls: Tls | None
+    timeout: float
 
 
 class LogIn(Protocol):

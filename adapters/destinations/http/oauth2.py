@@ -23,8 +23,8 @@ from urllib.parse import quote_plus, urlencode
 
 from yarl import URL
 
-from adapters.destinations.http.exchange import HttpExchange, retry_after_seconds
-from adapters.destinations.http.log_in import Auth, OAuth2Auth, revealed
+from adapters.destinations.http.exchange import HttpExchange, Server, retry_after_seconds
+from adapters.destinations.http.log_in import OAuth2Auth, revealed
 from adapters.destinations.http.oauth2_answer import Granted, read_answer
 from adapters.destinations.http.server_time import ServerTime
 from adapters.destinations.http.settings import Tls
@@ -46,18 +46,6 @@ class _Token:
     value: str = field(repr=False)
     renew_at: float
     expires_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Server:
-    """The token server as `HttpExchange` sees it."""
-
-    url: str
-    tls: Tls | None
-    timeout: float
-    auth: Auth | None = None
-    gzip: bool = False
-    concurrency: int = 1
 
 
 class OAuth2:
@@ -83,7 +71,7 @@ class OAuth2:
         wants_tls = (auth.token_url or base).startswith("https:")
         self._http = HttpExchange(
             name,
-            _Server(url=auth.token_url or base, tls=tls if wants_tls else None, timeout=timeout_s),
+            Server(url=auth.token_url or base, tls=tls if wants_tls else None, timeout=timeout_s),
             clock,
             accept="application/json",
             redirected=ReasonCode.NO_TOKEN,

@@ -5,10 +5,8 @@ from typing import Protocol
 
 
 class Address(Protocol):
-    @property
-    def host(self) -> str: ...
-    @property
-    def port(self) -> int: ...
+    host: str
+    port: int
 
 
 class Secret(Protocol):
@@ -18,18 +16,13 @@ class Secret(Protocol):
 
 
 class BasicAuth(Protocol):
-    @property
-    def user(self) -> str: ...
-    @property
-    def password(self) -> Secret: ...
+    user: str
+    password: Secret
 
 
 class Tls(Protocol):
     """PEM files: the authorities that we trust (None: the system's), our certificate and its key."""
 
-    @property
-    def ca(self) -> Path | None: ...
-    @property
-    def cert(self) -> Path | None: ...
-    @property
-    def key(self) -> Path | None: ...
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
