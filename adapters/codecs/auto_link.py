@@ -12,7 +12,6 @@ EOT, NUL, line ends) is skipped; any other bytes are noise: reported, counted, a
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from adapters.codecs.astm import link as astm_link
 from adapters.codecs.hl7v2 import mllp
@@ -32,11 +31,7 @@ _SKIPPED = b"\x00\r\n\x04\x06\x15"
 AnyLink = mllp.MllpLink | astm_link.AstmReceiver
 
 
-class Settings(mllp.Settings, astm_link.Settings, Protocol):
-    """What a channel's ``source:`` says about both links."""
-
-
-def links(source: Settings) -> "Callable[[], AutoLink]":
+def links(source: object) -> "Callable[[], AutoLink]":
     """What makes a link for each connection of a channel."""
     new_mllp, new_astm = mllp.links(source), astm_link.links(source)
     return lambda: AutoLink(new_mllp, new_astm)

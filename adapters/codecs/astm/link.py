@@ -11,10 +11,11 @@ under the same number. `astm_frames` reads the layout, `astm_messages` finds the
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal, Protocol
+from typing import Literal
 
 from adapters.codecs.astm.frames import ACK, NAK, SAMPLE_BYTES, FrameReader, Seen, Token, WireFrame, read_frame
 from adapters.codecs.astm.messages import Assembled, MessageAssembler, begins_with_header
+from adapters.codecs.link_options import options_of
 from engine.model.link_events import Frame, LinkEvent, LinkFault, SessionEnd
 
 REACTION_S = 0.1  # a sender that gives up amid a message, and begins anew, takes longer than this to do so
@@ -54,33 +55,9 @@ class AstmOptions:
     answer_within: float = 15.0
 
 
-class Settings(Protocol):
-    """What a channel's ``source:`` says about the link."""
-
-    framing: Literal["e1381", "enq-less", "none"]
-    checksum: Literal["required", "warn", "ignore"]
-    frame_numbers: Literal["strict", "warn", "ignore"]
-    acks: Literal["frame", "session", "none"]
-    commit: Literal["frame", "message"]
-    end: Literal["record", "eot"]
-    max_frame: int
-    max_message: int
-    receive_timeout: float
-
-
-def links(source: Settings) -> "Callable[[], AstmReceiver]":
+def links(source: object) -> "Callable[[], AstmReceiver]":
     """What makes a link for each connection of a channel."""
-    options = AstmOptions(
-        framing=source.framing,
-        checksum=source.checksum,
-        frame_numbers=source.frame_numbers,
-        acks=source.acks,
-        commit=source.commit,
-        end=source.end,
-        max_frame=source.max_frame,
-        max_message=source.max_message,
-        receive_timeout=source.receive_timeout,
-    )
+    options = options_of(AstmOptions, source)
     return lambda: AstmReceiver(options)
 
 

@@ -14,27 +14,19 @@ was not answered until then never was.
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from adapters.codecs.astm.frames import ACK, ENQ, EOT, NAK, STX, read_frame
-from adapters.codecs.astm.link import AstmOptions, AstmReceiver, Settings, State
+from adapters.codecs.astm.link import AstmOptions, AstmReceiver, State
+from adapters.codecs.link_options import options_of
 from engine.model.link_events import Answered, Frame, Heard, LinkEvent, LinkFault, SessionEnd, TeeEvent, Way
 
 _CONTROL = re.compile(b"[" + ENQ + EOT + ACK + NAK + b"]")
 
 
-def listeners(source: Settings) -> "Callable[[], AstmListener]":
+def listeners(source: object) -> "Callable[[], AstmListener]":
     """What makes a listener for each connection of a channel."""
-    options = AstmOptions(
-        framing=source.framing,
-        checksum=source.checksum,
-        frame_numbers=source.frame_numbers,
-        acks=source.acks,
-        commit="frame",
-        end=source.end,
-        max_frame=source.max_frame,
-        max_message=source.max_message,
-        receive_timeout=source.receive_timeout,
-    )
+    options = replace(options_of(AstmOptions, source), commit="frame")
     return lambda: AstmListener(options)
 
 

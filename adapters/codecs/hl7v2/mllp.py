@@ -20,8 +20,8 @@ Events do not depend on how the network cut the bytes, only on the bytes and on 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
+from adapters.codecs.link_options import options_of
 from engine.model.link_events import Block, LinkEvent, LinkFault, SessionEnd
 
 VT = b"\x0b"
@@ -70,23 +70,9 @@ class MllpOptions:
     max_noise: int = 64 * 1024
 
 
-class Settings(Protocol):
-    """What a channel's ``source:`` says about the link."""
-
-    max_message: int
-    block_timeout: float
-    start_without_vt: bool
-    end_by_idle: float | None
-
-
-def links(source: Settings) -> "Callable[[], MllpLink]":
+def links(source: object) -> "Callable[[], MllpLink]":
     """What makes a link for each connection of a channel."""
-    options = MllpOptions(
-        max_message=source.max_message,
-        block_timeout=source.block_timeout,
-        start_without_vt=source.start_without_vt,
-        end_by_idle=source.end_by_idle,
-    )
+    options = options_of(MllpOptions, source)
     return lambda: MllpLink(options)
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from adapters.codecs.hl7v2.acknowledgement import Ack, read_ack
 from adapters.codecs.hl7v2.batch import split
 from adapters.codecs.hl7v2.header import header, read_msh
-from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions, Settings
+from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
+from adapters.codecs.link_options import options_of
 from engine.model.errors import ContentError
 from engine.model.link_events import Answered, Block, Heard, LinkEvent, LinkFault, TeeEvent, Way
 
@@ -25,14 +26,9 @@ WAITING_MESSAGES = 256  # of one side, for their answers; a sender that does not
 _OF_AN_ANSWER = frozenset({"MSH", "SFT", "UAC", "MSA", "ERR", "NTE", ""})
 
 
-def listeners(source: Settings) -> "Callable[[], MllpListener]":
+def listeners(source: object) -> "Callable[[], MllpListener]":
     """What makes a listener for each connection of a channel."""
-    options = MllpOptions(
-        max_message=source.max_message,
-        block_timeout=source.block_timeout,
-        start_without_vt=source.start_without_vt,
-        end_by_idle=source.end_by_idle,
-    )
+    options = options_of(MllpOptions, source)
     return lambda: MllpListener(options)
 
 
