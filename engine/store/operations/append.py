@@ -1,4 +1,4 @@
-"""What comes in: the transactions that make a message, a frame or a torn rest durable.
+"""Append received data: the transactions that make a message, a frame or incomplete text durable.
 
 Each function is one operation of a writer's batch: it runs inside the transaction, and its result is released only
 after that is committed and anchored.
@@ -35,11 +35,11 @@ def _size_of_completing(
 
 @operation(priority=Priority.RECEIVE, size=_size)
 def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
-    """Journal one message; a repeat gets its verdict at once and is not processed again, and so does what is for the
-    record only.
+    """Journal one message. A repeat, or a message kept for the record only, gets its verdict at once and is not
+    processed.
 
-    The same bytes that nothing shows to be a repeat are processed under a token of their own, so that what is made of
-    them has other ids and delivery keys than what was made of the first.
+    The same bytes may arrive again without being a repeat. They are then processed under a token of their own, so that
+    the resources made of them get other ids and delivery keys than those of the first message.
     """
     if received.filtered is not None:
         return _store_for_the_record(batch, received, received.filtered, session)
@@ -59,7 +59,7 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     own = batch.vault.apart(token, received.received_us, tally.last_seq + 1) if again else token
     stored = _insert(batch, received, own, seen, session, payload_hash, equal_to=seen.first if again else None)
     dedup.remember(batch, token, stored.id, received.received_us)
-    if again or seen.first is None:  # what came to nothing and is sent again says nothing of how the channel counts
+    if again or seen.first is None:  # a message that came to nothing and is sent again says nothing about the counter
         _learn(batch, tally, received, stored.id, seen)
     if received.line is not None:
         batch.expect_answer(received.channel, stored.id, received.line)
@@ -87,7 +87,7 @@ def _is_repeat(batch: Batch, tally: ChannelTally, received: Received, seen: dedu
 
 
 def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: int, seen: dedup.Seen) -> None:
-    """Take in what this message says about its channel."""
+    """Learn from this message how its channel counts."""
     _know(batch, tally)
     repeats.learn(
         tally.habit,
@@ -111,17 +111,17 @@ def _know(batch: Batch, tally: ChannelTally) -> None:
 
 
 def repeat_of(batch: Batch, received: Received) -> int | None:
-    """The message with the bytes of ``received``, if there is one that did not come to nothing; or None."""
+    """The earlier message with the bytes of ``received`` that did not come to nothing; None without one."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     seen = dedup.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
     return None if seen.came_to_nothing else seen.first
 
 
 def store_edited(batch: Batch, received: Received, original: int) -> Stored:
-    """Journal what a person made of message ``original`` (`engine.store.operations.edit_message`); no repeat, as
-    `repeat_of` says.
+    """Journal a person's edited version of message ``original`` (`engine.store.operations.edit_message`). The caller
+    has excluded repeats with `repeat_of`.
 
-    That its control id came before, with other bytes, is the nature of it, and so not flagged.
+    Its control id came before with other bytes; that is expected here and not flagged.
     """
     payload_hash = sha256(received.payload).digest()
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
@@ -133,7 +133,7 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
 
 
 def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, session: int) -> Stored:
-    """Journal what will never be mapped; no part of the repeat memory, which is about results."""
+    """Journal a message that will never be mapped. It stays out of the repeat memory, which is about results."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     stored = _insert(batch, received, token, dedup.Seen(), session)
     set_verdict(batch, stored.id, "filtered", reason)
@@ -144,9 +144,9 @@ def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, 
 
 @operation(priority=Priority.RECEIVE, size=_size)
 def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, session: int = 0) -> Stored:
-    """Journal text that never became a message: evidence, never a result, and no part of the repeat memory.
+    """Journal text that never became a message. It is evidence, never a result, and stays out of the repeat memory.
 
-    Of a message over `max_message` that is known already no more is kept than that it came again.
+    When a message over `max_message` repeats a known one, only the repetition is counted.
     """
     frames = batch.frames(session) if session else ()
     repeat_token = b""
@@ -182,7 +182,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
 
 @operation(priority=Priority.RECEIVE, size=lambda channel, session, raw, received_us: len(raw))
 def store_frame(batch: Batch, channel: str, session: int, raw: bytes, received_us: int) -> int:
-    """Journal one link frame; it belongs to no message yet."""
+    """Journal one link frame that belongs to no message yet."""
     row_id = batch.record(KIND_FRAME, channel, received_us, session=session, meta=b"", body=raw)
     batch.set_frames(session, (*batch.frames(session), row_id))
     batch.opened.append(row_id)
@@ -209,17 +209,17 @@ def store_completing_frame(
 def assemble(
     batch: Batch, read: Callable[[str, Sequence[bytes], int], Assembled], *, repeat_window_s: float, before: int
 ) -> list[Stored]:
-    """Make messages of the frames that earlier processes left without one; keep the rest as incomplete.
+    """Assemble messages from the frames that earlier processes left without one; keep the rest as incomplete.
 
     Args:
-        read: (channel, raw frames, receive time of the last) -> what the link makes of them.
-        before: sessions from this number on belong to this process, and are under way.
+        read: (channel, raw frames, receive time of the last) -> the messages that the link reads from them.
+        before: sessions from this number on belong to this process, and are still open.
     """
     made: list[Stored] = []
     for session in sorted(number for number in batch.tail.sessions if number < before):
         ids = batch.frames(session)
         channel, received_us, raws = _frames(batch, ids)
-        # With a frame missing, what is left may look whole.
+        # With a frame missing, the remaining frames may look like a whole message.
         whole = len(raws) == len(ids) and not _has_gap(batch, ids)
         found = read(channel, raws, received_us) if whole else Assembled()
         made += [
@@ -228,7 +228,8 @@ def assemble(
         ]
         rest = found.rest
         if rest is None and not found.messages:
-            # The link makes nothing of them, yet no byte is left without a row that says what became of it.
+            # The link makes no message of them. They are kept as incomplete, so that every byte has a row with its
+            # outcome.
             rest = Received(channel=channel, payload=b"".join(raws), received_us=received_us)
         if rest is not None:
             made.append(store_incomplete(batch, rest, ReasonCode.INCOMPLETE, session=session))
@@ -236,7 +237,9 @@ def assemble(
 
 
 def _has_gap(batch: Batch, ids: Sequence[int]) -> bool:
-    """Whether rows were given up for lost among these frames: one of theirs may be among them."""
+    """Whether rows were given up as lost among these frames: one of the lost rows may have been a frame of the same
+    message.
+    """
     return bool(batch.execute("SELECT 1 FROM gap WHERE first_id <= ? AND last_id >= ?", (ids[-1], ids[0])).fetchone())
 
 
@@ -299,7 +302,7 @@ def _insert(
         meta["filtered"] = received.filtered.value
     if edited_from:
         meta["edited_from"] = edited_from
-    if incomplete is not None:  # in the row itself too: should its verdict be lost, it must not pass for a message
+    if incomplete is not None:  # also in the row itself: if its verdict is lost, it must not be taken for a message
         meta["incomplete"] = incomplete.value
     if session and (frames := batch.frames(session)):
         meta["frames"] = (frames[0], frames[-1])

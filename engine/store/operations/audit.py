@@ -1,11 +1,12 @@
-"""Acts: what people (and the daemon on their behalf) did. Rows of the journal, so numbered, chained and sealed.
+"""The audit trail: the actions of people, and of the daemon on their behalf, as rows of the journal. They are numbered,
+chained and sealed.
 
-Each row says who (with role and place, where the name is an `engine.model.actor.Actor`), what, and which configuration
-was in force; and it has the chain value of the row before it inside its seal, so that whoever has no key cannot write
+Each row names the person (an `engine.model.actor.Actor` adds role and place), the action, and the configuration in
+force. Its sealed content holds the chain value of the row before it, so that only the holder of the key can write
 another history (`engine.store.core.trail_check`).
 
-An act is stored *before* it starts and once more when it has ended, so that one cut short by a crash is known: it is
-finished or given up at the next start (`Recovery.acts`).
+An action gets one row *before* it starts and one when it has ended. An action that a crash cut short is thereby known:
+the next start finishes it or gives it up (`Recovery.acts`).
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ from engine.store.core.operation import Priority, operation
 
 @operation(priority=Priority.SETTLE)
 def begin(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
-    """Store an act that is about to start; its id."""
+    """Record an action that is about to start; return its id."""
     row_id = _record(batch, _said(batch, actor, verb, what))
     batch.execute("INSERT INTO open_act (id) VALUES (?)", (row_id,))
     return row_id
@@ -29,10 +30,10 @@ def begin(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
 
 @operation(priority=Priority.SETTLE)
 def end(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
-    """Store how an act ended; the id of that row.
+    """Record how an action ended; return the id of that row.
 
     Raises:
-        StoreError: there is no such act under way.
+        StoreError: no such action is under way.
     """
     if not batch.execute("DELETE FROM open_act WHERE id = ?", (act,)).rowcount:
         raise StoreError(f"there is no act {act} under way")
@@ -41,7 +42,7 @@ def end(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
 
 @operation(priority=Priority.SETTLE)
 def note(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
-    """Store an act that is done in this very transaction."""
+    """Record an action that is done in this very transaction."""
     return _record(batch, _said(batch, actor, verb, what))
 
 

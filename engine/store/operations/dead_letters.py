@@ -1,7 +1,7 @@
-"""Dead letters as a person takes them up: in groups of one reason and one cause, each with what will likely help. Pure.
+"""Dead letters in groups of one reason and one cause, each with its likely fix. Pure.
 
-A thousand letters after a server's upgrade are one thing to mend. What tells two causes apart is the detail without
-what differs from letter to letter: which repetition, which message, which resource, which time.
+A thousand dead letters after a server upgrade are one problem. Two causes differ in their detail, once the varying
+parts are removed from it: the repetition, the message, the resource, the time.
 
     OBX[3]-3: no row for the code       }   OBX-3: no row for the code
     OBX[11]-3: no row for the code      }
@@ -15,7 +15,7 @@ from engine.model.reasons import ReasonCode
 LONGEST_CAUSE = 160
 
 _REPETITION = re.compile(r"\[\d+\]")
-# What stays as it is: statuses, places, files with their lines; then what goes.
+# Kept as they are: statuses, places, files with their lines. Then follow the parts that are removed.
 _PARTS = re.compile(
     r"(?P<kept>HTTP \d{3}|\b[A-Z][A-Z0-9]{0,2}-\d+(?:\.\d+)*|[\w./-]+\.ya?ml:\d+)"
     r"|(?P<id>\b[A-Z][A-Za-z]+/[A-Za-z0-9.-]{8,})"
@@ -26,7 +26,7 @@ _RETRY = "labrelay dlq retry --code {code}{channel}"
 _AGAIN = "then: " + _RETRY
 _SEND_AGAIN = "have the analyzer send it again, then: labrelay dlq dismiss --code {code}{channel} --reason TEXT"
 _MAPPING = "extend the mapping or its tables, `labrelay reload`, " + _AGAIN
-# The usual way out, for those codes that a dead letter has; where none is named, the reason's help says what there is.
+# The usual fix for each reason code of a dead letter. A code that is not listed here has only the help of its reason.
 _FIXES: dict[ReasonCode, str] = {
     ReasonCode.UNREADABLE: "look at the bytes (dlq show --unmask); correct a single one with labrelay dlq edit",
     ReasonCode.UNKNOWN_CHARSET: "where MSH-18 declares a set, it is the wrong one: set the analyzer right, and correct "
@@ -67,7 +67,7 @@ _FIXES: dict[ReasonCode, str] = {
     ReasonCode.SET_ASIDE: "have the destination take it, " + _AGAIN,
     ReasonCode.CORRECTION_SET_ASIDE: "have the destination take it, "
     + _AGAIN
-    + ". Until then it shows what was wrong: tell the wards",
+    + ". Until then it shows what was wrong: inform the wards",
     ReasonCode.NO_DESTINATION: "configure the destination again, `labrelay reload`, " + _AGAIN,
     ReasonCode.CONFLICT: "compare both (dlq show): labrelay dlq retry NUMBER --reason TEXT writes ours, labrelay dlq "
     "dismiss leaves theirs",
@@ -78,7 +78,7 @@ _FIXES: dict[ReasonCode, str] = {
 
 @dataclass(slots=True)
 class Group:
-    """Letters of one reason and cause.
+    """Dead letters of one reason and cause.
 
     Attributes:
         example: the newest of their messages.
@@ -99,7 +99,7 @@ class Group:
 
 
 class Groups:
-    """Letters as they are counted together."""
+    """Counts dead letters by group."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, str], Group] = {}
@@ -116,10 +116,10 @@ class Groups:
         destination: str = "",
         message: int,
     ) -> None:
-        """Count letters of one reason, cause, channel and destination.
+        """Count dead letters of one reason, cause, channel and destination.
 
         Args:
-            cause: as `cause_of` says it.
+            cause: as `cause_of` returns it.
             message: the newest of their messages.
         """
         key = reason, cause
@@ -137,12 +137,12 @@ class Groups:
 
 
 def cause_of(detail: str) -> str:
-    """What a detail has in common with those of other letters of the same cause."""
+    """The part of a detail that all dead letters of the same cause share."""
     return _PARTS.sub(_common, _REPETITION.sub("", detail))[:LONGEST_CAUSE]
 
 
 def likely_fix(code: str, channel: str = "") -> str:
-    """What usually helps, with the command; empty for a code that this version does not know."""
+    """The usual fix, with the command; empty for a code that this version does not know."""
     reason = next((reason for reason in ReasonCode if reason.value == code), None)
     if reason is None:
         return ""

@@ -1,11 +1,10 @@
-"""Short memories under keyed hashes: messages with the same bytes, and who owns a report's number.
+"""Short-lived tables of keyed hashes: messages with the same bytes, and the owner of each report number.
 
-Both tables are small, aged out and swept in steps of a few hundred rows. Their keys are random, which is affordable
-only because they stay small; nothing of the kind stands on the message table.
+Both tables are small: old rows are swept in steps of a few hundred. Their keys are random, which is affordable only in
+small tables; the message table has no such key.
 
-What is out of time is told by a time that follows no leap of the clock (`Batch.steady_us`): a minute in a wrong year
-must not make the next patient with a number the first. Whether the same bytes are a repeat, `engine.model.repeats`
-decides.
+Age is measured by a clock that follows no jump of the system time (`Batch.steady_us`): one minute in a wrong year must
+not make the next patient with a number the first. Whether the same bytes are a repeat, `engine.model.repeats` decides.
 """
 
 from engine.model.hashes import unpack_reports
@@ -26,15 +25,15 @@ _LAST = b"\xff" * 12
 
 @value()
 class Seen:
-    """What came before a message.
+    """Earlier messages with the token of a message.
 
     Attributes:
         first: the newest message with the same channel, control id and bytes, or None.
         first_us: when it was received.
-        came_to_nothing: it was filtered, or it is dead or was dismissed, itself or all that was made of it.
+        came_to_nothing: it was filtered, is dead, or was dismissed; or all its deliveries are.
         rejected: a person has dismissed it, or rejected or dismissed a delivery of it.
-        apart: it was itself delivered beside an earlier one with its bytes.
-        other_bytes: the control id came before, with other bytes; told where ``first`` is None.
+        apart: it was itself processed as a second message beside an earlier one with its bytes.
+        other_bytes: the control id came before, with other bytes; known only where ``first`` is None.
     """
 
     first: int | None = None
@@ -46,11 +45,11 @@ class Seen:
 
 
 def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: bool) -> Seen:
-    """What is remembered of a message with this token."""
+    """Look up the remembered messages with this token."""
     control = token[:_CONTROL_BYTES]
     last = control + _LAST if has_control_id else b""  # without a control id the range is empty
     # The exact token if it is known, else any other one under the same control id. There may be thousands of those:
-    # some analyzers send one control id for ever.
+    # some analyzers never change their control id.
     row = batch.execute(
         "SELECT token, message_id FROM repeat WHERE token = ? AND until_us >= ?"
         " UNION ALL SELECT token, message_id FROM repeat WHERE token BETWEEN ? AND ? AND until_us >= ?"
@@ -63,18 +62,17 @@ def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: boo
     if known != token:
         return Seen(other_bytes=True)
     kept = batch.execute("SELECT received_us, length(token) FROM journal WHERE id = ?", (first,)).fetchone()
-    if kept is None:  # retention has let it go, so it is older than a day
+    if kept is None:  # retention has deleted it, so it is older than a day
         return Seen(first)
     came_to_nothing, rejected = _became(batch, first)
     return Seen(first, kept[0], came_to_nothing, rejected, kept[1] != TOKEN_BYTES)
 
 
 def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:
-    """Whether nothing of it was delivered or will be, or a destination has refused it; and whether a person has said
-    so of it or of a part.
+    """Whether nothing of the message was or will be delivered, or a destination has refused it; and whether a person
+    dismissed or rejected it or a part of it.
 
-    To send again from the analyzer what came to nothing is what a laboratory does once the cause is mended, and today's
-    routes may take it.
+    A laboratory sends such a message again from the analyzer once the cause is fixed, and today's routes may take it.
     """
     row = batch.execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
     state = row[0] if row is not None else ""
@@ -87,7 +85,7 @@ def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:
 
 
 def remember(batch: Batch, token: bytes, message_id: int, received_us: int) -> None:
-    """Note a message as the newest with its token."""
+    """Remember a message as the newest with its token."""
     batch.execute(
         "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
         (token, message_id, received_us + EQUAL_MEMORY_US),
@@ -97,8 +95,9 @@ def remember(batch: Batch, token: bytes, message_id: int, received_us: int) -> N
 def conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | None:
     """A message that used one of these report numbers for another patient, or None.
 
-    Two reports conflict only where both name a patient; a message never conflicts with itself. A patient who has the
-    number already has it by right: a person has accepted that there are two, and a correction needs no second look.
+    Two reports conflict only where both name a patient; a message never conflicts with itself. A patient who already
+    has the number causes no conflict: a person has accepted that two patients share it, and a correction needs no
+    second decision.
     """
     for report in reports:
         if not report.patient:
@@ -115,7 +114,7 @@ def conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | N
 
 
 def taken(batch: Batch, message_id: int, reports: list[Report]) -> bool:
-    """Whether another message has used one of these report numbers: seldom, and without it there is no conflict."""
+    """Whether another message has used one of these report numbers. That is rare; without it there is no conflict."""
     return any(
         batch.execute(
             "SELECT 1 FROM report WHERE key = ? AND message_id <> ? LIMIT 1", (report.key, message_id)
@@ -125,7 +124,7 @@ def taken(batch: Batch, message_id: int, reports: list[Report]) -> bool:
 
 
 def newer(batch: Batch, message_id: int, reports: list[Report]) -> bool:
-    """Whether a newer message carries one of these reports: this one comes out of its turn, as after a salvage."""
+    """Whether a newer message carries one of these reports: this message is out of order, as after a salvage."""
     return any(
         batch.execute(
             "SELECT 1 FROM report WHERE key = ? AND message_id > ? LIMIT 1", (report.key, message_id)
@@ -135,7 +134,7 @@ def newer(batch: Batch, message_id: int, reports: list[Report]) -> bool:
 
 
 def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
-    """Note that ``message_id`` carries these reports."""
+    """Record ``message_id`` as the newest message with these reports."""
     batch.executemany(
         "INSERT OR REPLACE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)",
         [(one.key, message_id, one.patient, one.person, batch.now_us + REPORT_MEMORY_US) for one in reports],
@@ -143,7 +142,9 @@ def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
 
 
 def forget_reports(batch: Batch, message_id: int) -> None:
-    """A message that was dismissed or rejected owns no report number any more, and no patient number by itself."""
+    """Release the report numbers of a message that was dismissed or rejected, and the patient numbers that only it
+    used.
+    """
     for report in reports_of(batch, message_id):
         batch.execute("DELETE FROM report WHERE key = ? AND message_id = ?", (report.key, message_id))
     number_bearers.forget(batch, message_id)

@@ -1,8 +1,9 @@
-"""What rules that hold results back may ask about the past: earlier values of a patient, and the last controls.
+"""History for hold rules: earlier values of a patient, and the latest quality control runs.
 
 Values are kept under a keyed hash of patient, code and unit, and sealed; controls under a keyed hash of their specimen
-number. Only what was let through is remembered, at once or once a person has released it: a rejected result is nothing
-to compare with. Only channels whose rules ask for earlier values have any kept. Both memories are bounded by time.
+number. A value is remembered only when it is sent, at once or after a person has released it: a rejected result is
+nothing to compare with. Values are kept only for channels whose rules ask for earlier values. Both tables drop what is
+too old.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,15 +17,15 @@ from engine.store.core.rows import Rows
 from engine.store.core.vault import NOTE_KEYS
 
 SWEEP_ROWS = 500
-_AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; what claims to be from later is not believed
+_AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; a value from later than this is not believed
 _COLUMN = "earlier_value"
 
 
 class Past:
-    """`engine.model.results.Earlier`, as one transaction sees it: with everything that was decided before it.
+    """`engine.model.results.Earlier` as one transaction sees it, with everything that was decided before it.
 
     Args:
-        received_us: of the message at hand, for results that do not say when they were measured.
+        received_us: when the message at hand was received, for results without a time of measurement.
     """
 
     def __init__(self, rows: Rows, channel: str, received_us: int) -> None:
@@ -47,10 +48,12 @@ class Past:
         try:
             return Decimal(self._rows.vault.open(sealed, _COLUMN, row_id, "").decode())
         except (IntegrityError, InvalidOperation, UnicodeDecodeError):
-            return None  # a bound, or damaged: what stands further back is not the last value
+            return None  # a bound, or damaged: an older row is not the last value
 
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
-        """Only the last run of a material is known: where that came after the message, nobody knows the one before."""
+        """Only the last run of each material is known. Where it is newer than the message, the run before it is
+        unknown.
+        """
         since = self._received_us - within_us
         marks = ",".join("?" * len(codes))
         failed, later = self._rows.execute(
@@ -64,11 +67,11 @@ class Past:
 
 
 def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
-    """Note values that were let through. A correction takes the place of what it corrects, a withdrawal removes it."""
+    """Remember values that were sent. A correction replaces the value that it corrects, a withdrawal removes it."""
     for result in results:
         run = _run(batch, result)
         at_us = _measured(result, received_us)
-        # Under whatever code and unit it was: a correction may have others, and a withdrawal has none.
+        # Under any code and unit: a correction may have others, and a withdrawal has none.
         batch.execute("DELETE FROM earlier_value WHERE run = ?", (run,))
         if result.value is None or result.status in WITHDRAWN:
             continue
@@ -78,13 +81,15 @@ def remember(batch: Batch, results: Iterable[Result], received_us: int) -> None:
                 "INSERT INTO earlier_value (key, run, at_us, kept_us, value) VALUES (?, ?, ?, ?, x'')",
                 (key, run, at_us, batch.now_us),
             )
-            row_id = int(cursor.lastrowid or 0)  # part of what is sealed
+            row_id = int(cursor.lastrowid or 0)  # the row id is part of the sealed value
             sealed = batch.seal(NOTE_KEYS, text.encode(), _COLUMN, row_id, "")
             batch.execute("UPDATE earlier_value SET value = ? WHERE id = ?", (sealed, row_id))
 
 
 def forget(rows: Rows, results: Iterable[Result]) -> int:
-    """Forget what was noted of these results, and everything under their patient, codes and units; how many values."""
+    """Forget the values of these results, and everything under their patient, codes and units; return the number of
+    values.
+    """
     gone = 0
     for result in results:
         gone += rows.execute("DELETE FROM earlier_value WHERE run = ?", (_run(rows, result),)).rowcount
@@ -94,7 +99,7 @@ def forget(rows: Rows, results: Iterable[Result]) -> int:
 
 
 def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[ControlRun]) -> None:
-    """Note how controls ended; of each material the last run of a test counts."""
+    """Remember the outcome of quality control runs; the last run of a test counts for each material."""
     for run in runs:
         material = batch.vault.past_key(b"control", channel.encode(), run.material.encode())
         batch.execute(
@@ -106,13 +111,13 @@ def note_controls(batch: Batch, channel: str, received_us: int, runs: Sequence[C
 
 
 def sweep_values(batch: Batch) -> bool:
-    """Drop a few hundred values out of time, oldest first; True once none is left."""
+    """Delete a few hundred expired values, oldest first; return True when none is left."""
     return _sweep(batch, "DELETE FROM earlier_value WHERE id IN (SELECT id FROM earlier_value ORDER BY id LIMIT ?)"
                          " AND kept_us < ?")  # fmt: skip
 
 
 def sweep_controls(batch: Batch) -> bool:
-    """As `sweep_values`, for controls: few rows, as many as an analyzer has tests and materials."""
+    """As `sweep_values`, for controls. They have few rows: one for each test and material of an analyzer."""
     return _sweep(batch, "DELETE FROM control_result WHERE id IN (SELECT id FROM control_result ORDER BY at_us LIMIT ?)"
                          " AND at_us < ?")  # fmt: skip
 
@@ -126,7 +131,7 @@ def _measured(result: Result, received_us: int) -> int:
 
 
 def _keys(rows: Rows, result: Result) -> list[bytes]:
-    """One for each code, so that a table which gains a term loses no history. None where no patient is named."""
+    """One key for each code, so that a code table which gains a term loses no history. None without a patient."""
     if not result.subject:
         return []
     unit = result.unit.encode()

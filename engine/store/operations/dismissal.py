@@ -1,5 +1,6 @@
-"""What a person takes out of the way: dismissed messages and deliveries, and a delivery that is set aside. Each is
-recorded in the transaction that does it."""
+"""A person's decisions that take work away: dismissing messages and deliveries, and setting a delivery aside. Each is
+recorded in its own transaction.
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +15,9 @@ from engine.store.operations.outbox import decisions
 def dismiss(
     batch: Batch, *, messages: Sequence[int] = (), deliveries: Sequence[int] = (), actor: str, reason: str
 ) -> int:
-    """A named person decides that these need nothing more; how many changed."""
+    """Dismiss messages and deliveries, in the name of a person who decided that they need nothing more; return how many
+    changed.
+    """
     changed = record_outcome.dismiss(batch, messages, reason) + decisions.dismiss(batch, deliveries, reason)
     concerned = sorted({*messages, *decisions.messages_of(batch, deliveries)})
     what = {
@@ -27,10 +30,10 @@ def dismiss(
 
 @operation(priority=Priority.SETTLE)
 def set_aside(batch: Batch, delivery: int, *, correction: bool, actor: str, reason: str) -> bool:
-    """A named person takes a delivery out of its lane's way; False: it did not wait any more.
+    """Take a delivery out of its lane's way, in the name of a person; False when it was not waiting any more.
 
     Args:
-        correction: it corrects or withdraws what the destination has, or nothing tells whether it does.
+        correction: it corrects or withdraws a result that the destination has, or that is unknown.
     """
     cause = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
     done = decisions.set_aside(batch, delivery, cause, f"set aside by {actor}: {reason}")

@@ -1,9 +1,9 @@
-"""A message that a person has corrected: the edited bytes become a new message of the channel, and the dead one is
-closed, in one transaction. The original's row is never touched; each of the two says which the other is.
+"""Edit a dead message. The edited bytes become a new message of the channel and the dead one is closed, in one
+transaction. The original row is never changed; each of the two refers to the other.
 
-The new message is *stored*, as one that just came in: intake maps it in its turn. So it stands where every other
-message stands, behind those before it, and everything that guards them guards it: repeats, conflicts of identity,
-rules that hold results back, and newer results that have been delivered meanwhile.
+The new message is *stored* like one that just came in, and intake maps it in its turn. So it keeps the order of
+messages and passes the same guards: repeats, conflicts of identity, hold rules, and newer results that have been
+delivered meanwhile.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,13 @@ _CLOSED = ("rejected", "dismissed", "superseded")
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """What became of a correction.
+    """The result of an edit.
 
     Attributes:
-        stored: the new message; None where it was refused, and nothing was changed.
-        refused: why, for the person.
-        lanes: (channel, destination) whose deliveries were closed: one may have held its lane, or wait in memory.
+        stored: the new message; None where the edit was refused and nothing was changed.
+        refused: the reason, for the person.
+        lanes: (channel, destination) of the deliveries that were closed: one may have held its lane, or may wait in
+            memory.
     """
 
     stored: Stored | None = None
@@ -37,10 +38,11 @@ class Corrected:
 def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, reason: str) -> Corrected:
     """Journal ``received`` in place of a dead message, or of one with dead deliveries.
 
-    The caller has made sure that no attempt to deliver the original is under way: what is claimed waits in memory only.
+    The caller has made sure that no delivery attempt of the original is under way: its claimed deliveries only wait in
+    memory.
 
     Args:
-        before: the bytes of the original; the act keeps the SHA-256 of both.
+        before: the bytes of the original; the audit row keeps the SHA-256 of both.
     """
     row = batch.execute(
         "SELECT j.channel, s.state FROM journal j JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",
@@ -57,7 +59,7 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
         (original,),
     ).fetchall()
     if row[1] != "dead" and not any(one[3] == "dead" for one in left):
-        return Corrected(refused=f"message {original} is no dead letter any more; somebody has retried or closed it")
+        return Corrected(refused=f"message {original} is no dead letter any more; it was retried or closed meanwhile")
     earlier = append.repeat_of(batch, received)
     if earlier is not None:
         return Corrected(refused=f"message {earlier} has these very bytes, and was taken; dismiss {original} instead")
@@ -77,13 +79,15 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
     batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
     closing = f"edited by {actor}, and message {stored.id} now: {reason}"
     record_outcome.dismiss(batch, [original], closing)
-    decisions.withdraw(batch, [one[0] for one in left], closing)  # what waits elsewhere has in it what was wrong, too
+    decisions.withdraw(
+        batch, [one[0] for one in left], closing
+    )  # deliveries that wait elsewhere contain the error, too
     _free_numbers(batch, original)
     return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
 
 
 def _free_numbers(batch: Batch, original: int) -> None:
-    """Where nothing of the original was delivered or can be, its numbers are free: they may be what was corrected."""
+    """Free the numbers of the original where nothing of it was or can be delivered: the edit may have corrected them."""
     marks = ",".join("?" * len(_CLOSED))
     left = batch.execute(
         f"SELECT 1 FROM delivery WHERE message_id = ? AND state NOT IN ({marks}) LIMIT 1",  # noqa: S608 - constants

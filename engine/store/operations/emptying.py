@@ -1,8 +1,8 @@
-"""Rows whose content goes while the row stays: an empty content is sealed in its place, and a record vouches for it.
+"""Empty rows: delete their content, keep the row. A sealed empty content takes its place, and a record attests it.
 
-`engine.store.core.erased_rows` says how a check tells such a row from a changed one. Two have rows emptied:
-`engine.store.lifecycle.erasure`, on a patient's demand, and `engine.store.operations.incomplete`, where incomplete
-messages take more room than they may. Numbers, chain and anchor stay true, and copies of the journal can be made at any
+`engine.store.core.erased_rows` distinguishes an emptied row from a changed one. Two callers empty rows:
+`engine.store.lifecycle.erasure`, when a patient's data is erased, and `engine.store.operations.incomplete`, when
+incomplete messages exceed their limit. Numbers, chain and anchor stay valid, and the journal can be copied at any
 moment.
 """
 
@@ -19,14 +19,14 @@ from engine.store.core.vault import MESSAGE_KEYS
 
 AT_ONCE = 2000  # digests in one record
 
-Emptied = tuple[str, int, bytes]  # what it is, its number, the digest that a record vouches with
+Emptied = tuple[str, int, bytes]  # kind, row number, and the digest that the record attests
 
 
 def empty_row(batch: Batch, row_id: int, meta: bytes | None = None) -> Emptied:
     """Empty one row of the journal.
 
     Args:
-        meta: what stands in the place of its notes; None leaves them.
+        meta: new notes in place of the row's own; None leaves them.
     """
     kind, channel, seq, received_us, session, message_type, size, token, stored, sealed_meta = batch.execute(
         "SELECT kind, channel, seq, received_us, session, message_type, size, token, hash, meta FROM journal"
@@ -44,7 +44,7 @@ def empty_row(batch: Batch, row_id: int, meta: bytes | None = None) -> Emptied:
 
 
 def vouch(batch: Batch, emptied: Sequence[Emptied], act: int) -> None:
-    """Append the records that vouch for emptied rows; ``act`` says who had them emptied, and why."""
+    """Append the records that attest emptied rows. ``act`` is the audit row that has the person and the reason."""
     for at in range(0, len(emptied), AT_ONCE):
         part = emptied[at : at + AT_ONCE]
         digests = b"".join(digest for _, _, digest in part)

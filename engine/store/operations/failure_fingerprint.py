@@ -1,10 +1,9 @@
-"""Tokens of causes: dead letters of one cause are counted together without opening any of them.
+"""Fingerprints of failures: dead letters of one cause are counted together without opening each of them.
 
-A letter's detail is sealed, and what `engine.store.operations.dead_letters.cause_of` makes of it tells causes apart. A
-keyed hash of that, and one of the channel, stand in clear beside the reason. Letters with equal ones are counted
-together, and the text is opened once for each cause (`engine.store.queries.letter_groups`). Rows without a token are
-opened one by one there, so none must have one: rows that older programs wrote, and such as were restored, get theirs in
-small steps.
+A letter's detail is sealed; `engine.store.operations.dead_letters.cause_of` derives the cause from it. Keyed hashes of
+the cause and of the channel are stored in clear beside the reason. Letters with equal hashes are counted together, and
+the text is opened once per cause (`engine.store.queries.letter_groups`). A row without hashes has to be opened on its
+own there, so rows that older programs wrote or that were restored get theirs in small steps.
 """
 
 from typing import TYPE_CHECKING
@@ -21,17 +20,17 @@ SWEEP_ROWS = 100
 
 
 def note_message(batch: "Batch", message_id: int, channel: str, detail: str) -> None:
-    """Note the cause of a message that is a dead letter now."""
+    """Store the fingerprint of a message that became a dead letter."""
     _note(batch, "message_state", message_id, channel, detail)
 
 
 def note_delivery(batch: "Batch", delivery_id: int, channel: str, detail: str) -> None:
-    """Note the cause of a delivery that is a dead letter now."""
+    """Store the fingerprint of a delivery that became a dead letter."""
     _note(batch, "delivery", delivery_id, channel, detail)
 
 
 def sweep(batch: "Batch") -> bool:
-    """Note the causes of the next letters that have none; True once all have one."""
+    """Fingerprint the next letters that have none; return True once all have one."""
     messages = batch.execute(
         "SELECT s.id, j.channel, s.detail FROM message_state s INDEXED BY message_cause"
         " CROSS JOIN journal j ON j.id = s.id"
@@ -55,7 +54,7 @@ def _opened(batch: "Batch", table: str, row_id: int, channel: str, sealed: bytes
     try:
         return str(orjson.loads(batch.vault.open(sealed, table, row_id, channel)).get("detail", ""))
     except IntegrityError:
-        return ""  # `labrelay verify` says what is wrong
+        return ""  # `labrelay verify` reports the damage
 
 
 def _note(batch: "Batch", table: str, row_id: int, channel: str, detail: str) -> None:

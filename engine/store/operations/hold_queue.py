@@ -1,15 +1,14 @@
-"""Results that wait for a person: kept back by a rule of their route, then released or rejected by name.
+"""The hold queue: results that a rule of their route keeps back until a named person releases or rejects them.
 
     decide     in the transaction that queues deliveries: it sees every value before it, and no crash lies between
     release    the delivery waits again in its old place; its values become those that later results are compared with
     reject     it is never delivered, and stays in the journal
 
-Both acts leave a row in the audit trail in the same transaction. Either is done once: a delivery that is not held any
-more is left as it is, so that giving a command twice, or two people giving it at once, does no harm.
+Release and reject leave a row in the audit trail in the same transaction. Each works once: a delivery that is not held
+any more is left as it is, so a command given twice, or by two people at once, does no harm.
 
-Nothing else ends a hold: no time, no restart, no retry, no replay. The one exception is the message itself, mapped
-again by a person's act: what its earlier mapping has left open is then superseded by the new documents, which the rules
-judge anew.
+Nothing else ends a hold: no time, no restart, no retry, no replay. The one exception is a person's order to process the
+message again: the new documents supersede the open ones of the earlier mapping, and the rules judge them anew.
 """
 
 from collections.abc import Sequence
@@ -34,11 +33,12 @@ from engine.succession.critical import tells_critical
 def decide(
     batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], settled: Sequence[Held | None] = ()
 ) -> list[Held | None]:
-    """For each document why it is kept back, or None. Values of those that are not are remembered at once.
+    """Decide for each document whether it is held, and why; None: not held. Values of documents that are not held are
+    remembered at once.
 
     Args:
-        settled: why what was accepted before keeps them back (`engine.store.operations.settling.settle`); the rules'
-        reasons stand behind it.
+        settled: why documents are held because of earlier accepted results (`engine.store.operations.settling.settle`);
+            the reasons of the rules follow behind.
     """
     found: list[Held | None] = []
     for place, routed in enumerate(routes):
@@ -61,7 +61,7 @@ def decide(
 def release(
     batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str
 ) -> tuple[dict[str, int], set[tuple[str, str]]]:
-    """A named person lets held deliveries go. The outcome says how many were ``released``; of the others
+    """Release held deliveries in the name of a person. The outcome counts those ``released``, and the others as
 
     superseded    newer messages had all of their results delivered: they are closed, for there is nothing to send
     overtaken     newer messages had part of them delivered: they stay held (`ReasonCode.OVERTAKEN`)
@@ -112,13 +112,15 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
             body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
             delta_history.remember(batch, results_of(unpack(body) if packed else body), received_us)
         except (IntegrityError, UnreadableResultsError, ValueError):
-            pass  # delivery finds the same damage and says so; nothing is remembered of what nobody can read
+            pass  # delivery finds the same damage and reports it; an unreadable value is not remembered
     return "released"
 
 
 @operation(priority=Priority.SETTLE)
 def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
-    """What newer messages have overtaken, and is not sent: closed where they have the ``whole`` of it, else held."""
+    """Handle an overtaken delivery without sending it: close it where newer messages have the ``whole`` of it, else
+    keep it held.
+    """
     detail = in_words(overtaken_by(batch, delivery_id))
     if whole:
         return decisions.supersede(batch, [delivery_id], detail)
@@ -140,17 +142,16 @@ def _note_critical(batch: Batch, delivery_id: int) -> None:
 
 
 def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
-    """It stays held, for another reason than that of its rule, which is still told behind it.
+    """Keep it held under a new reason, OVERTAKEN; the reason of its rule follows behind in the detail.
 
-    What has been said once stays: copies of how messages stand go by state and cause
-    (`engine.store.recovery.backups.standing`), and
-    `held show` looks anew.
+    The first such text stays: copies of message states are compared by state and cause
+    (`engine.store.recovery.backups.standing`), and `held show` looks the newer messages up anew.
     """
     cause, sealed = batch.execute("SELECT cause, detail FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
     if cause == ReasonCode.OVERTAKEN.value:
         return
     detail, was = in_words(overtaken_by(batch, delivery_id)), ""
-    with suppress(IntegrityError):  # damage of what is said about it keeps nobody from deciding
+    with suppress(IntegrityError):  # a damaged detail must not block the decision
         was, _ = read_note(batch.vault.open(sealed, "delivery", delivery_id, channel)) if sealed else ("", b"")
     tell(batch, delivery_id, channel, f"{detail}; held before: {was}" if was else detail)
     batch.execute("UPDATE delivery SET cause = ? WHERE id = ?", (ReasonCode.OVERTAKEN.value, delivery_id))
@@ -158,7 +159,7 @@ def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
 
 @operation(priority=Priority.SETTLE)
 def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str) -> dict[str, int]:
-    """A named person decides that held deliveries are never made; ``reason`` stays beside what held them."""
+    """Reject held deliveries for good, in the name of a person; ``reason`` is stored behind the text that held them."""
     done = {"rejected": 0, "skipped": 0}
     for delivery_id in deliveries:
         if decisions.reject(batch, delivery_id):
@@ -171,13 +172,14 @@ def reject(batch: Batch, deliveries: Sequence[int], *, actor: str, reason: str) 
 
 
 def _named(batch: Batch, deliveries: Sequence[int]) -> dict[str, list[int]]:
-    """What an act is about, as its audit row says it."""
+    """The subject of an action, as its audit row names it."""
     return {"messages": sorted(decisions.messages_of(batch, deliveries)), "deliveries": list(deliveries)}
 
 
 def _free_numbers(batch: Batch, delivery_id: int) -> None:
-    """Where nothing of its message can be delivered any more, its order and patient numbers are free: it may have been
-    rejected just because they are somebody else's."""
+    """Where nothing of the message can be delivered any more, free its order and patient numbers: it may have been
+    rejected because they belong to another patient.
+    """
     (message_id,) = batch.execute("SELECT message_id FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
     left = batch.execute(
         "SELECT 1 FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.message_id = ?"

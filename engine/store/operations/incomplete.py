@@ -1,17 +1,17 @@
-"""How much incomplete messages may take, and how often each came. They are evidence and never a result, so their bytes
-go before those of any message.
+"""Limits for incomplete messages. They are evidence and never a result, so their bytes are deleted before those of any
+message.
 
-A sender that repeats what cannot be taken would fill the disk, and a full disk stops every channel. So three things
-hold for incomplete messages:
+A sender that keeps repeating unacceptable data would fill the disk, and a full disk stops every channel. So incomplete
+messages have three limits:
 
     over `max_message`      the first 64 KiB and a hash of all that came are kept (`model.overlong`), once for each
                             channel, peer and content; a repeat is counted. Its frames go, however small they are
     all together            beyond ``limits.incomplete`` content goes, of dismissed ones first, then of the oldest
     dismissed               content goes after ``retention.incomplete``
 
-What goes is the content alone: the row, its notes and its place among what waits for a person stay
-(`engine.store.operations.emptying`). Table ``unfinished`` has a row for each incomplete message; it is looked at only
-where one comes, and by the sweep.
+Only the content is deleted: the row, its notes and its place in the queue for a person stay
+(`engine.store.operations.emptying`). Table ``unfinished`` has one row for each incomplete message; only a new one and
+the sweep read it.
 """
 
 import sqlite3
@@ -26,19 +26,19 @@ from engine.store.core.unanswered import host_of
 from engine.store.operations import audit, emptying
 from engine.store.operations.pruning import Found, let_go
 
-LEAST_BYTES = 4096  # that one counts for at least: its rows and their places in the indexes
-LET_GO_AT_ONCE = 512  # frames that one record vouches for
+LEAST_BYTES = 4096  # the least that one counts for: its rows and their index entries
+LET_GO_AT_ONCE = 512  # frames that one record attests
 EMPTIED_AT_ONCE = 256  # messages in one transaction ...
 FRAMES_AT_ONCE = 4096  # ... and of the frames of one; more have less than 4 KiB each
 FRAME_BYTES = 1024  # an emptied row of a smaller frame would take about as much as the frame
-LEFT_OF = 3, 4  # the share of the limit that is left once it was passed, so that not each message empties another
+LEFT_OF = 3, 4  # the share of the limit left after emptying, so that not every new message empties another
 
 VERB = "incomplete"
 ACTOR = "labrelay"
 
 
 def token(batch: Batch, received: Received) -> bytes:
-    """What tells a repeat of an over-long message: the same channel, the same peer, the same content."""
+    """Key of an over-long message's repeats: the same channel, peer and content."""
     content = received.cut.digest if received.cut is not None else sha256(received.payload).digest()
     return batch.vault.past_key(b"unfinished", received.channel.encode(), host_of(received.peer).encode(), content)
 
@@ -54,14 +54,15 @@ def known(batch: Batch, token: bytes) -> int:
 
 
 def count_again(batch: Batch, message_id: int, received_us: int) -> None:
-    """It came once more."""
+    """Count one more arrival of it."""
     batch.execute(
         "UPDATE unfinished SET times = times + 1, last_us = ? WHERE message_id = ?", (received_us, message_id)
     )
 
 
 def let_frames_go(batch: Batch, frames: Sequence[int], known: int) -> None:
-    """The frames of a message over `max_message` go, row by row: beside its beginning and hash they say nothing.
+    """Delete the frames of a message over `max_message`, row by row: its beginning and hash are kept, and the frames
+    add nothing.
 
     Args:
         known: the message that it repeats; 0 without one.
@@ -79,10 +80,10 @@ def let_frames_go(batch: Batch, frames: Sequence[int], known: int) -> None:
 
 
 def note(batch: Batch, message_id: int, token: bytes, frames: Sequence[int], received: Received) -> None:
-    """A new incomplete message is kept; ``frames`` are the rows that it was made of. Others may have to make room."""
+    """Record a new incomplete message; ``frames`` are the rows that it was made of. Others may have to make room."""
     size = len(received.payload)
     first, last = (frames[0], frames[-1]) if frames else (0, 0)
-    if frames:  # they have the same text once more
+    if frames:  # they hold the same text again
         size *= 2
     batch.execute(
         "INSERT INTO unfinished (message_id, token, bytes, times, last_us, first_row, last_row)"
@@ -93,7 +94,7 @@ def note(batch: Batch, message_id: int, token: bytes, frames: Sequence[int], rec
 
 
 def sweep(batch: Batch) -> bool:
-    """Let the content of what was dismissed long ago go; True once nothing is left to do."""
+    """Delete the content of messages that were dismissed long ago; return True when nothing is left to do."""
     rows = batch.execute(
         "SELECT u.message_id FROM unfinished u INDEXED BY unfinished_kept JOIN message_state s ON s.id = u.message_id"
         " WHERE u.bytes > 0 AND s.state = 'dismissed' AND s.at_us < ? ORDER BY u.message_id LIMIT ?",
@@ -105,7 +106,7 @@ def sweep(batch: Batch) -> bool:
 
 
 def take_stock(execute: Callable[..., sqlite3.Cursor]) -> None:
-    """After a restoration: note the incomplete messages of which nothing is noted."""
+    """After a restore: record the incomplete messages that have no row here yet."""
     execute(
         "INSERT OR IGNORE INTO unfinished (message_id, token, bytes, times, last_us, first_row, last_row)"
         " SELECT s.id, x'', max(j.size, ?), 1, j.received_us, 0, 0"

@@ -1,8 +1,8 @@
-"""What passes on an analyzer's line, both ways, kept for people: each session's bytes with their times.
+"""Line trace: the bytes of each session on an analyzer's line, both ways and with their times, kept for people.
 
-The journal keeps what was taken. It does not tell what was refused and why, nor what we answered when; that is what
-somebody who connects an analyzer asks. So each session that carried something leaves one row: what came, what went, and
-what the link said about it (`LinkFault`). Nobody waits for it, and where it cannot be kept it is not.
+The journal keeps what was accepted. Connecting an analyzer also needs what was refused and why, and when we answered.
+So each session that carried something leaves one row: received bytes, sent bytes, and the faults that the link reported
+(`LinkFault`). Writing it blocks no message, and a trace that cannot be written is dropped.
 
 Bounds: `SESSION_BYTES` of one session, `KEPT_SESSIONS` and `KEPT_BYTES` of one channel, `WAITING` rows in memory.
 
@@ -25,14 +25,14 @@ from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import NOTE_KEYS
 
-SESSION_BYTES = 64 * 1024  # of one session; a longer one shows its beginning
+SESSION_BYTES = 64 * 1024  # of one session; of a longer one the beginning is kept
 TOGETHER_US = 50_000  # bytes of one side closer than this are one entry: a serial line brings them one by one
 KEPT_SESSIONS = 1000  # of one channel ...
 KEPT_BYTES = 8 * 1024 * 1024  # ... and their sealed bytes
-SWEEP_EVERY = 64  # rows between two looks at these
-WAITING = 512  # rows that wait for the writer; while it cannot write, newer ones take the place of older ones
+SWEEP_EVERY = 64  # rows between two checks of these limits
+WAITING = 512  # rows that wait for the writer; while it cannot write, new rows replace the oldest
 WRITE_AT = 32  # rows that are written together ...
-WRITE_WITHIN_S = 0.5  # ... or what there is after this time
+WRITE_WITHIN_S = 0.5  # ... or fewer after this time
 
 _HEAD = struct.Struct(">BQI")
 _FRAME_OR_RECORD = re.compile(rb"\x02|[Hh][!-/:-@\\[-`{-~]{2}")
@@ -49,7 +49,7 @@ _IN, _OUT, _ABOUT = LineWay.IN, LineWay.OUT, LineWay.ABOUT
 
 
 class LineEntry(NamedTuple):
-    """Bytes that passed together, or (ABOUT) what the link said, as UTF-8 text without content."""
+    """Bytes that passed together, or (ABOUT) a message of the link as UTF-8 text without patient data."""
 
     way: LineWay
     at_us: int
@@ -58,7 +58,7 @@ class LineEntry(NamedTuple):
 
 @value()
 class LineRecord:
-    """One session of one connection. ``session``: 0 where no frame of it was ever taken."""
+    """One session of one connection. ``session``: 0 where none of its frames was accepted."""
 
     channel: str
     session: int
@@ -66,9 +66,9 @@ class LineRecord:
 
 
 class LineTrace:
-    """Collects what passes on one connection, from one rest to the next. Used by one task.
+    """Collects the bytes that pass on one connection, from one idle moment to the next. Used by one task.
 
-    This is called for every read and write of a line, so it makes as little as it can: `LineEntry`s only at the end.
+    Called for every read and write of a line, so it builds the `LineEntry`s only at the end.
     """
 
     __slots__ = ("_entries", "_left_out", "_size")
@@ -80,7 +80,7 @@ class LineTrace:
 
     @property
     def entries(self) -> list[LineEntry]:
-        """What passed so far."""
+        """The entries so far."""
         return [LineEntry(*entry) for entry in self._entries]
 
     def heard(self, data: bytes, at_us: int) -> None:
@@ -97,7 +97,7 @@ class LineTrace:
         self._size = self._left_out = 0
 
     def session_over(self, channel: str, session: int, cause: str) -> LineRecord:
-        """The session that ended; what came behind its end in the same bytes begins the next one."""
+        """The session that ended. Bytes behind its end in the same read begin the next one."""
         rest = self._cut_behind(cause)
         made = self._take(channel, session)
         if rest is not None:
@@ -105,7 +105,7 @@ class LineTrace:
         return made
 
     def at_rest(self, channel: str) -> LineRecord | None:
-        """What is left when nothing is under way; None where it was no more than a keep-alive or noise."""
+        """The remaining entries when nothing is under way; None where they are no more than a keep-alive or noise."""
         telling = any(way is _ABOUT or (way is _IN and _FRAME_OR_RECORD.search(data)) for way, _, data in self._entries)
         if telling:
             return self._take(channel, 0)
@@ -135,7 +135,7 @@ class LineTrace:
         return LineRecord(channel, session, tuple(made))
 
     def _cut_behind(self, cause: str) -> tuple[int, bytes] | None:
-        """Take off what belongs to the next session: bytes behind the EOT, or from the ENQ on that ended this one."""
+        """Take off the bytes of the next session: those behind the EOT, or from the ENQ on that ended this one."""
         at = next((n for n in range(len(self._entries) - 1, -1, -1) if self._entries[n][0] is _IN), None)
         if at is None or cause not in ("eot", "enq"):
             return None
@@ -164,7 +164,7 @@ def unpack(content: bytes) -> Iterator[LineEntry]:
 
 
 class LineLog:
-    """Rows on their way to the writer, some at a time. Used on the event loop."""
+    """Rows on their way to the writer, in groups. Used on the event loop."""
 
     def __init__(self, write: Callable[[Sequence[LineRecord]], "asyncio.Future[None]"]) -> None:
         """``write``: hands records to the journal's writer (`store`)."""
@@ -174,7 +174,7 @@ class LineLog:
         self._writing = False
 
     def keep(self, record: LineRecord) -> None:
-        """Never raises, and nobody waits for it."""
+        """Add a record. Never raises and never blocks."""
         self._waiting.append(record)
         if len(self._waiting) >= WRITE_AT:
             self.write()
@@ -182,7 +182,7 @@ class LineLog:
             self._timer = asyncio.get_running_loop().call_later(WRITE_WITHIN_S, self.write)
 
     def write(self) -> None:
-        """Hand over what waits, unless the writer still has what it was handed before."""
+        """Hand the waiting records to the writer, unless it is still busy with the last ones."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -200,7 +200,7 @@ class LineLog:
     def _written(self, future: "asyncio.Future[None]") -> None:
         self._writing = False
         if not future.cancelled():
-            future.exception()  # a failing store is known without these, and says so
+            future.exception()  # a failing store is reported elsewhere
         if len(self._waiting) >= WRITE_AT:
             self.write()
 
@@ -211,7 +211,7 @@ def _size(records: Sequence[LineRecord]) -> int:
 
 @operation(priority=Priority.RECEIVE, can_linger=True, size=_size)
 def store(batch: Batch, records: Sequence[LineRecord]) -> None:
-    """Write sessions, and let the oldest of their channels go where there are too many."""
+    """Write sessions, and delete the oldest of their channels where there are too many."""
     (last,) = batch.execute("SELECT coalesce(max(id), 0) FROM line_trace").fetchone()
     rows = []
     for row_id, record in enumerate(records, last + 1):

@@ -1,23 +1,24 @@
-"""Who bears which patient number: the guard that keeps two people from becoming one.
+"""The bearers of each patient number: the guard that keeps two people from becoming one.
 
-Under each patient number (`engine.model.message.Bearer`) stand keyed hashes of the records that were seen with it. The
-usual message has a hash that stands there: one look-up. Another one is compared with the references of its number
-(`engine.model.persons`): who is the same person gets a row, and is known from then on; two persons are a conflict.
+Each patient number (`engine.model.message.Bearer`) has rows with keyed hashes of the records that were seen with it.
+The usual message has a record whose hash is known: one look-up. Any other record is compared with the references of its
+number (`engine.model.persons`): the record of the same person gets a row and is known from then on; two persons are a
+conflict.
 
-    REFERENCE   records are compared with it; what it does not say, another record of the same person adds
+    REFERENCE   records are compared with it; another record of the same person adds missing fields
     ALIKE       it says too little to be compared with: UNKNOWN, and no birth date
     FLAGGED     the same person as it seems: no reference before a person has confirmed it
     ERASED      the person was erased, and only the number's hash is left: the next person to bear it is a conflict
 
-A conflict is a question: the message is held until a person answers (`answer`). *Same*: its record is a further
-reference. *Other*: the number is that of two persons, and the second one's results get a Patient of their own from then
-on, in which the number does not stand. So a number may have several persons, and each reference is one person's.
+A conflict is a question: the message is held until a person answers (`answer`). *Same*: its record becomes a further
+reference. *Other*: two persons share the number, and the second one's results get a Patient of their own from then on,
+without that number. So a number may have several persons, and each reference belongs to one of them.
 
-Who keeps the records of its patients (a message that updates a Patient, as A08 and A40 do) is asked nothing: its record
-takes the place of the references that are another person's.
+A sender that keeps the records of its patients (a message that updates a Patient, as A08 and A40 do) causes no
+question: its record replaces the references that belong to another person.
 
-This is no short memory: a number that lasts is kept for good, a counter (with its order and day) as long as the memory
-of reports. Rejecting, dismissing or erasing a message frees no number that another message bears.
+These rows are kept long: for good where the number lasts, and as long as the memory of reports where it is a counter
+(with its order and day). Rejecting, dismissing or erasing a message frees no number that another message bears.
 """
 
 import sqlite3
@@ -53,14 +54,14 @@ class _Row(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What the guard says of one bearer.
+    """The result of the comparison for one bearer.
 
     Attributes:
-        known: the record stands there already.
+        known: the record is stored already.
         verdict: same, nothing_to_compare, flagged or conflict.
-        other: the message whose record it was compared with; 0 where none is known.
+        other: the message that the compared record came with; 0 where none is known.
         reference: that record.
-        person: whose it is, under this number.
+        person: the person of the record, under this number.
     """
 
     bearer: Bearer
@@ -72,7 +73,7 @@ class Compared(NamedTuple):
 
 
 def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> list[Compared]:
-    """Compare the bearers of a message with those that are known; nothing is written but that a record came again."""
+    """Compare the bearers of a message with those that are known. Writes nothing but that a known record came again."""
     return [_compare(batch, message_id, bearer) for bearer in bearers]
 
 
@@ -103,16 +104,16 @@ def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
         if _WORST_LAST.index(verdict) < best:
             best = _WORST_LAST.index(verdict)
             found = Compared(bearer, False, verdict, one.message_id, reference, one.person)
-    if found.person != bearer.person:  # its documents were made as another person's
+    if found.person != bearer.person:  # its documents were made for another person
         return found._replace(verdict=CONFLICT)
     return found
 
 
 def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: bool = False) -> None:
-    """Note the bearers that were not known.
+    """Record the bearers that were not known.
 
     Args:
-        accepted: a person has found that those in conflict are the same person: each is a further reference.
+        accepted: a person has confirmed that those in conflict are the same person: each becomes a further reference.
     """
     for one in found:
         if one.known:
@@ -135,7 +136,9 @@ def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: 
 
 
 def _take_over(batch: Batch, message_id: int, bearer: Bearer, person: Person) -> None:
-    """Who keeps the record says who bears the number: that person alone, and those whom a person has told apart."""
+    """The sender maintains patient records: keep this person for the number, and those that a person has separated from
+    it; delete other references.
+    """
     rows = [row for row in _rows(batch, bearer.number) if row.person == 1]
     known = next((row for row in rows if row.whole == bearer.whole), None)
     for row in rows:
@@ -147,7 +150,7 @@ def _take_over(batch: Batch, message_id: int, bearer: Bearer, person: Person) ->
 
 
 def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
-    """What a reference of this person does not say, this record adds: an unknown man has got a name."""
+    """Complete a reference of this person with the fields of this record, as when an unknown man gets a name."""
     for row in _rows(batch, number):
         reference = _opened(batch, number, row)
         if row.standing != REFERENCE or reference is None or compare(reference, person) in (FLAGGED, CONFLICT):
@@ -161,7 +164,7 @@ def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
 
 
 def ask(batch: Batch, message_id: int, found: Sequence[Compared]) -> None:
-    """Note that a message is held until a person has answered for these bearers."""
+    """Hold a message until a person has answered for these bearers."""
     for one in found:
         bearer = one.bearer
         until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
@@ -180,12 +183,12 @@ def ask(batch: Batch, message_id: int, found: Sequence[Compared]) -> None:
 
 
 def answered(batch: Batch, message_id: int) -> None:
-    """A message is held for no bearer any more."""
+    """Clear the questions of a message."""
     batch.execute("DELETE FROM bearer_asked WHERE message_id = ?", (message_id,))
 
 
 def asked(execute: Execute, message_id: int) -> list[int]:
-    """The messages that one answer is for, in their order: those with the number and the record of this one."""
+    """The messages that one answer covers, in their order: those with the number and the record of this one."""
     rows = execute(
         "SELECT DISTINCT b.message_id FROM bearer_asked a"
         " JOIN bearer_asked b ON b.number = a.number AND b.whole = a.whole"
@@ -196,7 +199,7 @@ def asked(execute: Execute, message_id: int) -> list[int]:
 
 
 def seems(execute: Execute, message_id: int) -> bool:
-    """Whether a message was let through with a record that seems to be of the person who bore the number before."""
+    """Whether a message was let through with a record that only seems to be of the person who bore the number before."""
     return (
         execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone()
         is not None
@@ -204,7 +207,7 @@ def seems(execute: Execute, message_id: int) -> bool:
 
 
 def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
-    """Whether a held delivery is of a message whose question is not answered yet."""
+    """Whether a held delivery belongs to a message whose question is still open."""
     return (
         execute(
             "SELECT 1 FROM delivery d JOIN bearer_asked a ON a.message_id = d.message_id WHERE d.id = ? LIMIT 1",
@@ -216,12 +219,12 @@ def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
 
 @operation(priority=Priority.SETTLE)
 def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dict[bytes, int]]:
-    """A person has compared two records: are they of the ``same`` person?
+    """Record a person's answer: do the two records belong to the ``same`` person?
 
-    Of a message that was let through because they seem to be, the answer is for those to come.
+    For a message that was let through because they seem to be the same person, the answer covers only later messages.
 
     Returns:
-        The messages that are to be processed again, in their order; and what `others` has now.
+        The messages to process again, in their order; and the new result of `others`.
     """
     waiting: set[int] = set()
     pairs = batch.execute(
@@ -247,7 +250,7 @@ def answer(batch: Batch, message_id: int, *, same: bool) -> tuple[list[int], dic
 
 
 def _own_person(batch: Batch, number: bytes, record: Person) -> int:
-    """The person whom a record is of, where it is not the first one's: one told apart before, or a new one."""
+    """The person to whom a record belongs, where it is not the first: one that was separated before, or a new one."""
     rows = _rows(batch, number)
     for row in rows:
         reference = _opened(batch, number, row) if row.person > 1 and row.standing == REFERENCE else None
@@ -257,23 +260,23 @@ def _own_person(batch: Batch, number: bytes, record: Person) -> int:
 
 
 def others(execute: Execute) -> dict[bytes, int]:
-    """Number and record, one behind the other -> which person of the number it is, of all but the first."""
+    """Number and record, concatenated -> person of the number, for all persons but the first."""
     rows = execute("SELECT number, whole, person FROM bearer WHERE person > 1").fetchall()
     return {number + whole: person for number, whole, person in rows}
 
 
 def forget(batch: Batch, message_id: int) -> None:
-    """A message was rejected or dismissed: a record that came with it alone is forgotten."""
+    """Forget the records that only this message brought: it was rejected or dismissed."""
     answered(batch, message_id)
     batch.execute("DELETE FROM bearer WHERE message_id = ? AND others = 0", (message_id,))
 
 
 def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bool) -> None:
-    """A message is erased. What stays of a number that no message bears any more is its hash alone.
+    """Erase a message's records. A number that no other message bears keeps its hash alone.
 
     Args:
-        numbers: that last, of its patient.
-        person: all that is stored of this patient goes, also where other messages bear the number.
+        numbers: the lasting numbers of its patient.
+        person: delete all that is stored of this patient, also where other messages bear the number.
     """
     answered(batch, message_id)
     which = "" if person else " AND others = 0"
@@ -327,7 +330,7 @@ def _sealed(batch: Batch, number: bytes, record: bytes) -> bytes:
 
 
 def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
-    """The record of a row; None where it is gone, or damaged: then it cannot be told who it was."""
+    """The record of a row; None where it is erased or damaged, so that its person is unknown."""
     if not row.record:
         return None
     try:
@@ -337,5 +340,7 @@ def _opened(batch: Batch, number: bytes, row: _Row) -> Person | None:
 
 
 def sealed_to(number: bytes) -> int:
-    """Where a record is sealed to: its number, so that it cannot be moved to another one."""
+    """The row id that a record is sealed to. It follows from the number, so that no record can be moved to another
+    number.
+    """
     return int.from_bytes(number[:7])

@@ -1,12 +1,12 @@
-"""What a person has paused: kept in the journal until somebody resumes it. Operations of a writer's batch.
+"""Pauses set by a person, kept in the journal until a person resumes. Operations of a writer's batch.
 
     channel      its source is closed: nothing is received, so nothing is acknowledged, and the sender keeps its results
     destination  no attempt is made there, for any channel; deliveries are queued and wait
     lane         as a destination, for one channel
     deliveries   as a destination, for all of them
 
-The act that says who and why, and the row that makes it so, are one transaction: there is no pause that nobody has
-given, and none that is forgotten. A lane's own row says it too (`lane.paused`), where a claim looks anyway.
+The pause and its audit row, with person and reason, are one transaction: there is no pause without an audit row, and
+none is forgotten. The lane's own row has it too (`lane.paused`), since a claim reads that row anyway.
 """
 
 import sqlite3
@@ -22,12 +22,12 @@ from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import Vault
 from engine.store.operations import audit
 
-ROLLED_BACK = "rolled_back"  # of the table `meta`: why deliveries are paused, until a person resumes them
+ROLLED_BACK = "rolled_back"  # key in the table `meta`: why deliveries are paused, until a person resumes them
 
 
 @operation(priority=Priority.SETTLE)
 def pause(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
-    """Pause ``target``; the number of the act, or None where it is paused already and nothing was changed."""
+    """Pause ``target``; return the id of the audit row, or None where it was paused already and nothing changed."""
     if batch.execute(f"SELECT 1 FROM pause WHERE {_HERE}", _place(target)).fetchone() is not None:  # noqa: S608 - constant
         return None
     act = audit.note(batch, actor, "pause", {"what": target.kind, "name": target.name, "reason": reason})
@@ -41,7 +41,7 @@ def pause(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
 
 
 def stop_deliveries(batch: Batch, act: int) -> None:
-    """Pause all deliveries for the reason that ``act`` gives, where they are not paused already."""
+    """Pause all deliveries for the reason in audit row ``act``, unless they are paused already."""
     batch.execute(
         "INSERT INTO pause (channel, destination, since_us, act) VALUES ('', '', ?, ?) ON CONFLICT DO NOTHING",
         (batch.now_us, act),
@@ -50,7 +50,7 @@ def stop_deliveries(batch: Batch, act: int) -> None:
 
 @operation(priority=Priority.SETTLE)
 def resume(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
-    """Let ``target`` go on; the number of the act, or None where it is not paused and nothing was changed."""
+    """Resume ``target``; return the id of the audit row, or None where it was not paused and nothing changed."""
     if not batch.execute(f"DELETE FROM pause WHERE {_HERE}", _place(target)).rowcount:  # noqa: S608 - constant
         return None
     if target.kind == "lane":
@@ -61,7 +61,7 @@ def resume(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
 
 
 def read(execute: Callable[..., sqlite3.Cursor], vault: Vault | None) -> list[Pause]:
-    """Everything that is paused; without the key, or where the act's row is lost, without who and why."""
+    """All pauses; without the key, or where the audit row is lost, they lack person and reason."""
     rows = execute(
         "SELECT p.channel, p.destination, p.since_us, p.act, j.body FROM pause p"
         " LEFT JOIN journal j ON j.id = p.act AND j.kind = 3 ORDER BY p.channel, p.destination"
@@ -87,7 +87,7 @@ def _said(vault: Vault | None, act: int, sealed: bytes | None) -> dict[str, Any]
     try:
         content: dict[str, Any] = orjson.loads(vault.open(sealed, "body", act, ""))
     except IntegrityError:
-        return {}  # it is paused all the same; `labrelay verify` says what is wrong
+        return {}  # it is paused all the same; `labrelay verify` reports the damage
     return content
 
 

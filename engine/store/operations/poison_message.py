@@ -1,11 +1,10 @@
-"""Which message ends the process again and again, remembered in the journal from one start to the next.
+"""Poison messages: find the message that kills the process again and again, across restarts.
 
-An exception in a mapping is a dead letter at once. What kills the whole process (memory, a fault of a library) leaves
-no trace but this: the next start finds that the last one did not end in order. From then on intake takes messages one
-at a time, each only once the one before it is durable (`engine.processing.intake`), so that the first message without a
-verdict is the one that a further kill concerns. That one is noted before it is looked at, once at each such start; a
-start that finds it noted for the third time makes it a dead letter. A process that stops in order keeps and writes no
-note.
+An exception in a mapping makes a dead letter at once. A kill of the whole process (memory, a fault of a library) is
+noticed at the next start: the last process did not end in order. From then on intake takes messages one at a time, each
+only once the one before it is durable (`engine.processing.intake`), so that the first message without a verdict is the
+suspect of a further kill. Each such start notes the suspect before it is processed; a start that finds the same one
+noted for the third time makes it a dead letter. A process that stops in order writes no note and deletes the old one.
 
 Rows of the table ``meta``:
 
@@ -28,10 +27,11 @@ _DROP = "DELETE FROM meta WHERE name = ?"
 
 @operation(priority=Priority.SETTLE)
 def begin(batch: Batch, *, judges: bool) -> tuple[bool, int]:
-    """A daemon starts: whether the one before it was killed, and the message that is given up for it, or 0.
+    """Begin a daemon's run. Returns whether the run before it was killed, and the message that is given up for it, or
+    0.
 
     Args:
-        judges: messages are processed in this process, and not in a worker that may end alone.
+        judges: messages are processed in this process, and not in a worker that may crash alone.
     """
     known = dict(batch.execute("SELECT name, value FROM meta WHERE name IN ('running', 'suspect', 'suspect_times')"))
     killed = "running" in known
@@ -46,7 +46,7 @@ def begin(batch: Batch, *, judges: bool) -> tuple[bool, int]:
 
 @operation(priority=Priority.SETTLE)
 def note(batch: Batch, message_id: int) -> None:
-    """A message is about to be processed, and may be the one."""
+    """Note the suspect: a message that is about to be processed."""
     times = batch.execute(
         "SELECT n.value FROM meta s JOIN meta n ON n.name = 'suspect_times' WHERE s.name = 'suspect' AND s.value = ?",
         (message_id,),
@@ -56,7 +56,7 @@ def note(batch: Batch, message_id: int) -> None:
 
 @operation(priority=Priority.RECEIVE)
 def end(batch: Batch) -> None:
-    """The daemon stops in order."""
+    """The daemon stops in order: delete the notes."""
     batch.execute(_DROP, ("running",))
 
 

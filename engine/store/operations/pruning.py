@@ -1,7 +1,7 @@
-"""Rows let go: deleted with all that refers to them, and vouched for by a record that tells which, in one transaction.
+"""Prune rows: delete them with all that refers to them, and append a record that attests which, in one transaction.
 
-What may go is decided by `engine.store.lifecycle.retention`; what is gone is known by
-`engine.store.core.pruned_ranges`. A new table that refers to messages must be cleared here.
+`engine.store.lifecycle.retention` decides which rows; `engine.store.core.pruned_ranges` knows which are gone. A new
+table that refers to messages must be cleared here.
 """
 
 from collections import Counter
@@ -16,20 +16,20 @@ from engine.store.core import pruned_ranges
 from engine.store.core.batch import Batch
 from engine.store.core.pruned_ranges import Range
 
-# That one record vouches for, and that records which go in one step may hand on: where every other message stays for
-# ever, ranges never join. A row's token has 65,535 bytes at most.
+# The most ranges that one record attests, and the most records that one step may merge: where every other message is
+# kept, ranges never join. A row's token has 65,535 bytes at most.
 RECORD_RANGES = 1000
 NUMBER_BLOCK_BITS = 10  # of table message_number
 
 
 @dataclass(slots=True)
 class Found:
-    """What a look found that may go.
+    """The rows that may be pruned.
 
     Attributes:
-        rows: number -> chain value, of the journal.
-        messages: numbers of those that are messages.
-        kept: why old messages stay -> how many; for people.
+        rows: number -> chain value, of rows of the journal.
+        messages: numbers of the rows that are messages.
+        kept: reason why old messages stay -> how many; for people.
         behind_us: as in `Run`.
     """
 
@@ -44,7 +44,7 @@ class Found:
 
 
 def let_go(batch: Batch, found: Found) -> None:
-    """Delete what was found, and append the record of it."""
+    """Delete the rows that were found, and append the record of it."""
     execute = batch.execute
     ranges = _Recorder(batch)
     for record in found.records:
@@ -77,7 +77,7 @@ def let_go(batch: Batch, found: Found) -> None:
 
 
 def _forget_numbers(batch: Batch, messages: Iterable[int]) -> None:
-    """The numbers that the messages were found by; a block of that table is looked through once."""
+    """Delete the search keys of the messages; each block of that table is scanned once."""
     blocks: dict[int, list[int]] = {}
     for message_id in messages:
         blocks.setdefault(message_id >> NUMBER_BLOCK_BITS, []).append(message_id)
@@ -90,19 +90,19 @@ def _forget_numbers(batch: Batch, messages: Iterable[int]) -> None:
 
 
 class _Recorder:
-    """Ranges that one transaction changes; `store` writes them with the record that vouches for them."""
+    """The ranges that one transaction changes; `store` writes them with the record that attests them."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        self._ranges: dict[tuple[str, int], Range] = {}  # by what and first number
+        self._ranges: dict[tuple[str, int], Range] = {}  # by kind and first number
 
     def take_over(self, record: int) -> None:
-        """What a record vouches for that is about to go itself."""
+        """Take over the ranges of a record that is itself being pruned."""
         for one in pruned_ranges.of_record(self._batch.execute, record):
             self._ranges[one.what, one.first] = one
 
     def add(self, what: str, gone: dict[int, bytes]) -> None:
-        """Numbers with their chain values; runs of them, joined with the ranges next to them."""
+        """Add numbers with their chain values, as runs joined with the ranges next to them."""
         for first, last in _runs(sorted(gone)):
             new = Range(what, first, last, gone[last], 0)
             if (before := self._around(what, first - 1)) is not None:
@@ -116,7 +116,7 @@ class _Recorder:
             self._ranges[what, new.first] = new
 
     def _around(self, what: str, number: int) -> Range | None:
-        """The range that a number is in: one of this transaction, or a stored one."""
+        """The range that contains a number: one of this transaction, or a stored one."""
         for one in self._ranges.values():
             if one.what == what and one.first <= number <= one.last:
                 return one
@@ -127,8 +127,7 @@ class _Recorder:
 
 
 def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None:
-    """Append the record that these ranges are gone (more than one where they are many), and keep them under its
-    number."""
+    """Append the record that these ranges are pruned (several where they are many), and store them under its number."""
     for at in range(0, max(len(ranges), 1), RECORD_RANGES):
         part = ranges[at : at + RECORD_RANGES]
         token = b"".join(one.digest for one in part)
@@ -141,7 +140,7 @@ def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring numbers as (first, last)."""
+    """Runs of consecutive numbers as (first, last)."""
     start = previous = None
     for number in numbers:
         if previous is None or number != previous + 1:

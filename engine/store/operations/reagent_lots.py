@@ -1,7 +1,7 @@
-"""Which reagent lots there were, and which messages name them: written with the verdict on a message.
+"""Reagent lots, and the messages that name them; written with the verdict on a message.
 
-Two tables, so that a lot that thousands of results were measured with is written once. The journal keeps at most
-`REAGENT_ROWS` different ones: an analyzer that sends noise as lots must not fill the disk.
+Two tables, so that a lot used for thousands of results is stored once. The journal keeps at most `REAGENT_ROWS`
+different lots: an analyzer that sends noise as lots must not fill the disk.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _NAMED = "channel = ? AND lot_key = ? AND name = ? AND expires = ?"
 
 
 def note(batch: Batch, message_id: int, channel: str, received_us: int, reagents: Sequence[Reagent]) -> None:
-    """Make ``reagents`` what the message names; what it named when it was processed before is forgotten."""
+    """Store the reagents that a message names, in place of those from an earlier processing."""
     for (row_id,) in batch.execute("SELECT reagent FROM reagent_use WHERE message_id = ?", (message_id,)).fetchall():
         batch.execute("DELETE FROM reagent_use WHERE reagent = ? AND message_id = ?", (row_id, message_id))
         batch.execute("UPDATE reagent SET n = n - 1 WHERE id = ?", (row_id,))
@@ -31,7 +31,7 @@ def note(batch: Batch, message_id: int, channel: str, received_us: int, reagents
 
 
 def _row(batch: Batch, channel: str, received_us: int, reagent: Reagent) -> int | None:
-    """The row of a lot, brought up to date; None where no more are kept."""
+    """The row of a lot, brought up to date; None where the limit is reached."""
     named = (channel, lot_key(reagent.lot), reagent.name, reagent.expires)
     row = batch.execute(f"SELECT id, tests FROM reagent WHERE {_NAMED}", named).fetchone()  # noqa: S608 - a constant
     if row is not None:
@@ -55,6 +55,6 @@ def _row(batch: Batch, channel: str, received_us: int, reagent: Reagent) -> int 
 
 
 def _with(known: str, more: Sequence[str]) -> str:
-    """Codes of tests, one a line; no more than `REAGENT_TESTS` of them are told apart."""
+    """The codes of tests, one per line; at most `REAGENT_TESTS` of them."""
     codes = dict.fromkeys([*filter(None, known.split("\n")), *more])
     return "\n".join(list(codes)[:REAGENT_TESTS])

@@ -1,4 +1,4 @@
-"""What becomes of a journaled message: its documents, deliveries and state, in one transaction.
+"""Record the outcome of a journaled message: its documents, deliveries and state, in one transaction.
 
 stored -> mapped | filtered | dead        by the mapping
 dead, incomplete -> dismissed             by a named person
@@ -59,24 +59,24 @@ def record(
     moved: str = "",
     rejected_before: int = 0,
 ) -> Recorded:
-    """Write the outcome of a mapping and queue what it made.
+    """Record the outcome of a mapping and queue its deliveries.
 
     Args:
         routes: its documents, with the destinations of their routes.
-        after: the message that must have its verdict first, for the order of the lanes (P3): its transaction may have
-            failed while this one was on its way. 0: none.
-        again: the message is processed anew on a person's order: its open and dead deliveries are superseded by the
-            new ones. Without it, a message that has a verdict keeps it. One that was edited always does, for the
-            edited message has taken its place.
-        while_dead: only if it is a dead letter still: another person may have decided about it meanwhile.
-        accept_conflict: a person has compared both messages: another patient may have this order's number, too.
+        after: the message that must have its verdict first, to keep the order of the lanes (P3): its transaction may
+            have failed after this one was submitted. 0: none.
+        again: process the message anew on a person's order; its open and dead deliveries are superseded by the new
+            ones. Without it, a message that has a verdict keeps it. An edited message always keeps it, for its edit has
+            taken its place.
+        while_dead: only if it is still a dead letter: another person may have decided meanwhile.
+        accept_conflict: a person has compared both messages and accepts that another patient has the same order number.
         moved: a person's answer where it corrects an order of another patient
         (`engine.store.operations.settling.moved_orders.ANSWERS`); empty: none.
-        rejected_before: the message with the same bytes that a person has rejected or dismissed: what is made of this
-            one is held. 0: none; with ``again`` the row itself is asked.
+        rejected_before: the message with the same bytes that a person has rejected or dismissed: the documents of this
+            one are held. 0: none; with ``again`` it is read from the row itself.
 
     Raises:
-        StoreError: there is no such message, or the one before it has no verdict.
+        StoreError: there is no such message, or ``after`` has no verdict.
     """
     state, reason, detail = outcome.state, outcome.reason, outcome.detail
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
@@ -104,11 +104,11 @@ def record(
         routes, ids = used_numbers.set_apart(routes, uses)
         reports = [report for routed in routes for report in routed.document.reports]
         is_any_near = accepted.is_any_near(batch, message_id, reports)
-        # Then the guard of `engine.store.operations.superseding` looks before it is sent. What was edited is as old as
+        # Then the guard of `engine.store.operations.superseding` checks it before it is sent. An edit has the age of
         # its original.
         late = edited_from is not None or (is_any_near and dedup.newer(batch, message_id, reports))
         found = number_bearers.compare_all(batch, message_id, _bearers(routes))
-        # A person who has told two persons apart has accepted that both have the order's number, too.
+        # A person who has separated two persons has accepted that both have the same order number.
         told_apart = again and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in outcome.issues)
         compared = is_any_near and not accept_conflict and not told_apart
@@ -174,7 +174,7 @@ def record(
     if state == "dead":
         failure_fingerprint.note_message(batch, message_id, channel, detail)
         batch.channel(channel).dead += 1
-    if state != "mapped":  # what was received and is nothing else was mapped: no row for the usual case
+    if state != "mapped":  # a message without a row here was mapped: the usual case needs none
         batch.count(channel, "", state)
     batch.unmapped.note(channel, outcome.unmapped)
     if outcome.reagents or old_state is not None:
@@ -209,7 +209,7 @@ def record(
 
 
 def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:
-    """What was decided about documents of a message that are not made anew now."""
+    """The decisions about earlier documents of the message that this processing does not make again."""
     (sealed,) = batch.execute("SELECT detail FROM message_state WHERE id = ?", (message_id,)).fetchone() or (b"",)
     try:
         note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel)) if sealed else {}
@@ -220,12 +220,12 @@ def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Ro
 
 
 def _is_edited(batch: Batch, message_id: int) -> bool:
-    """Whether another message has taken its place (`engine.store.operations.edit_message`)."""
+    """Whether an edited message has taken its place (`engine.store.operations.edit_message`)."""
     return batch.execute("SELECT 1 FROM edited WHERE original = ?", (message_id,)).fetchone() is not None
 
 
 def _bearers(routes: Sequence[Routed]) -> Iterable[Bearer]:
-    """Who bears the patient numbers of these documents, each once."""
+    """The bearers of the patient numbers in these documents, without repetition."""
     found = [bearer for routed in routes for bearer in routed.document.bearers]
     return {(one.number, one.whole): one for one in found}.values() if len(found) > 1 else found
 
@@ -239,8 +239,9 @@ def _two_persons(other: int) -> Held:
 
 
 def _rejected_before(batch: Batch, message_id: int, channel: str) -> int:
-    """The message with the same bytes that a person has rejected or dismissed; 0 where there is none, or where a person
-    has let this one go meanwhile."""
+    """The message with the same bytes that a person has rejected or dismissed; 0 without one, or where a person has
+    released this message since.
+    """
     sent = "SELECT 1 FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'delivered') LIMIT 1"
     if batch.execute(sent, (message_id,)).fetchone() is not None:
         return 0
@@ -249,7 +250,7 @@ def _rejected_before(batch: Batch, message_id: int, channel: str) -> int:
 
 
 def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int) -> list[Held | None]:
-    """Why documents are held whose bytes a person has rejected; whose they are is to be answered first."""
+    """Hold documents whose bytes a person has rejected before; an open question about their patient comes first."""
     text = f"the same bytes came as message {other}, which a person has rejected or dismissed"
     found: list[Held | None] = []
     for place, routed in enumerate(routes):
@@ -264,7 +265,7 @@ def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int
 
 
 def _conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:
-    """Why an order or specimen number of this message is another patient's, or nothing."""
+    """Why an order or specimen number of this message conflicts with another patient's; empty without a conflict."""
     if not dedup.taken(batch, message_id, reports):
         return ""
     other = dedup.conflicting(batch, message_id, reports)
@@ -272,7 +273,7 @@ def _conflict(batch: Batch, message_id: int, reports: list[Report]) -> str:
 
 
 def dismiss(batch: Batch, message_ids: Iterable[int], detail: str) -> int:
-    """A person decided that these dead or incomplete messages need nothing more; how many were changed."""
+    """Dismiss these dead or incomplete messages; return how many were changed."""
     changed = 0
     for message_id in message_ids:
         row = batch.execute(
@@ -312,7 +313,7 @@ def _change(
 
 
 def _supersede_earlier(batch: Batch, message_id: int) -> int:
-    """Close what an earlier mapping of the message left open; the revision that the new documents have."""
+    """Close the open deliveries of an earlier mapping of the message; return the revision for its new documents."""
     rows = batch.execute(
         "SELECT id FROM delivery WHERE message_id = ? AND state IN ('waiting', 'dead', 'held')", (message_id,)
     ).fetchall()

@@ -1,13 +1,13 @@
-"""Replays that can be taken up again: how far each has come, kept in the transaction that queues its deliveries.
+"""Resumable replays: the position of each is stored in the transaction that queues its deliveries.
 
     begin    a replay has a number (of its first act), what it is about, and no message behind it yet
     step     the next messages are queued and the position moves behind them, both or neither
     end      it has come to its end, or a person has given it up
 
-So whatever ends the process between two steps, nothing is queued twice and nothing is left out: who takes the replay up
-again goes on behind its position. What a step has queued are deliveries like others, with leases, attempts and keys.
+So if the process ends between two steps, nothing is queued twice and nothing is left out: a resumed replay goes on
+behind its position. The deliveries of a step are like others, with leases, attempts and keys.
 
-What a replay is about (`Replay.what`) stands in the audit row of its first act; this table has numbers only.
+The selection of a replay (`Replay.what`) is in the audit row of its start; this table has numbers only.
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit
 from engine.store.operations.outbox import queueing
 
-MOST_UNFINISHED = 100  # the oldest that nobody takes up again is given up for the next one
+MOST_UNFINISHED = 100  # beyond this, a new replay gives the oldest unfinished one up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """A replay as it stands.
+    """A replay and its progress.
 
     Attributes:
-        number: of its first act; what people name it by.
-        position: the last message that was queued, or looked at in vain.
-        last: the newest message there was when it began: nothing newer belongs to it.
+        number: of its first audit row; the number that people use for it.
+        position: the last message that was queued or skipped.
+        last: the newest message when it began: newer ones do not belong to it.
         total, done: messages.
-        deliveries: that were queued.
-        failed: of these, that became dead letters; as far as it was noted.
-        actor, at_us, what: of its first act.
+        deliveries: how many were queued.
+        failed: how many of these became dead letters, as far as was recorded.
+        actor, at_us, what: from its first audit row.
     """
 
     number: int
@@ -51,7 +51,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step has queued: deliveries, and the lanes they stand in."""
+    """The result of one step: its deliveries, and their lanes."""
 
     deliveries: tuple[int, ...] = ()
     lanes: frozenset[tuple[str, str]] = frozenset()
@@ -59,7 +59,7 @@ class Step:
 
 @operation(priority=Priority.SETTLE)
 def begin(batch: Batch, *, actor: str, what: dict[str, Any], total: int, last: int) -> int:
-    """Note a replay that is about to start; its number."""
+    """Record a replay that is about to start; return its number."""
     act = audit.begin(batch, actor, "replay", what)
     batch.execute(
         "DELETE FROM replay WHERE number <= (SELECT number FROM replay ORDER BY number DESC LIMIT 1 OFFSET ?)",
@@ -84,17 +84,17 @@ def step(
     states: frozenset[str],
     failed: int = 0,
 ) -> Step:
-    """Queue the next messages, in ascending order; those behind the position already are left alone.
+    """Queue the next messages, in ascending order; skip those that the position has passed already.
 
     Args:
-        failed: dead letters among the deliveries of earlier steps that are not noted yet.
+        failed: new dead letters among the deliveries of earlier steps.
     """
     row = batch.execute("SELECT position FROM replay WHERE number = ?", (number,)).fetchone()
     if row is None:
         raise StoreError(f"replay {number} was given up")
     (position,) = row
     ahead = [message for message in messages if message > position]
-    # What was edited is another message's now: its documents have in them what was wrong.
+    # An edited message is left out: its own documents contain the error that was edited.
     still = [
         message
         for message in ahead
@@ -117,14 +117,14 @@ def step(
 
 @operation(priority=Priority.SETTLE)
 def end(batch: Batch, number: int, act: int, outcome: dict[str, Any]) -> None:
-    """A replay has come to its end, and so has its act."""
+    """End a replay, and its audit action."""
     _forget(batch, number)
     audit.end(batch, act, outcome)
 
 
 @operation(priority=Priority.SETTLE)
 def give_up(batch: Batch, number: int, *, actor: str) -> None:
-    """A person gives a replay up. Recorded in the same transaction."""
+    """Give a replay up in a person's name, with an audit row in the same transaction."""
     _forget(batch, number)
     audit.note(batch, actor, "replay", {"given_up": number})
 

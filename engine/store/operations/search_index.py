@@ -1,15 +1,17 @@
-"""Exact search: which messages bear a number, by keyed hashes of it (`engine.model.search_keys` says which numbers).
+"""Exact search: find the messages that bear a number by keyed hashes of it (`engine.model.search_keys` lists the
+numbers).
 
     with reader.snapshot() as execute:
         term, values = numbered.term(execute, reader.vault, "specimen", "26-4711")
         execute(f"SELECT ... FROM journal j WHERE {term} ...", values)
 
-or, for whoever reads through `Reader`: ``Filter(specimen="26-4711")``, ``Filter(patient=...)``, ``Filter(number=...)``.
+Callers that read through `Reader` use a filter: ``Filter(specimen="26-4711")``, ``Filter(patient=...)``,
+``Filter(number=...)``.
 
-The rows stand in a table of their own, written with the verdict on a message and so after its acknowledgement. A hash
-is as good as random, and an index on random keys over all messages would cost a page of the log for every row. So the
-table is cut into blocks of neighbouring messages: what one batch writes lies on a few pages, and a search looks once
-into each block (a thousand blocks for a million messages, some milliseconds).
+The index is a table of its own, written with the verdict on a message and so after its acknowledgement. A hash is as
+good as random, and an index on random keys over all messages would cost a page of the log for every row. So the table
+is cut into blocks of neighbouring messages: one batch writes to a few pages, and a search makes one look-up in each
+block (a thousand blocks for a million messages, some milliseconds).
 """
 
 import sqlite3
@@ -23,7 +25,7 @@ BLOCK_BITS = 10  # messages (and other rows of the journal) of one block: 1,024
 
 
 def note(batch: Batch, message_id: int, numbers: Sequence[Number]) -> None:
-    """Note the numbers that a message bears; what is noted already stays."""
+    """Index the numbers that a message bears; existing entries stay."""
     block, token = message_id >> BLOCK_BITS, batch.vault.search_token
     batch.executemany(
         "INSERT OR IGNORE INTO message_number (block, token, message_id) VALUES (?, ?, ?)",
@@ -32,12 +34,12 @@ def note(batch: Batch, message_id: int, numbers: Sequence[Number]) -> None:
 
 
 def note_control_id(batch: Batch, message_id: int, control_id: str) -> None:
-    """Note the number of a message that has its verdict on arrival, and is never parsed."""
+    """Index the control id of a message that has its verdict on arrival and is never parsed."""
     note(batch, message_id, own_number(control_id))
 
 
 def forget(batch: Batch, message_id: int) -> None:
-    """The message is not found by any number any more."""
+    """Delete the index entries of a message."""
     batch.execute(
         "DELETE FROM message_number WHERE block = ? AND message_id = ?", (message_id >> BLOCK_BITS, message_id)
     )
@@ -51,7 +53,7 @@ def term(
     Args:
         kind: ``patient`` (any of the patient's numbers), ``specimen`` (specimen, accession or order), ``control`` (the
             message's own number, whatever channel it came from).
-        text: as a person types it; case and blanks around it do not count.
+        text: as typed by a person; case and surrounding blanks do not count.
     """
     first, last = execute(  # one at a time: together they are a walk through the whole table
         "SELECT (SELECT min(block) FROM message_number), (SELECT max(block) FROM message_number)"
@@ -64,10 +66,10 @@ def term(
 
 
 def newer(execute: Callable[..., sqlite3.Cursor], message_id: int, *, than: int) -> set[int]:
-    """Messages that bear a number which this one bears, too: of its patient, a specimen, an order.
+    """Newer messages that share a number with this one: of its patient, a specimen, an order.
 
     Args:
-        than: only what is newer than this message.
+        than: only messages newer than this one.
     """
     block = message_id >> BLOCK_BITS
     (last,) = execute("SELECT max(block) FROM message_number").fetchone()
@@ -97,5 +99,5 @@ def messages(execute: Callable[..., sqlite3.Cursor], vault: Vault, kind: NumberK
 
 
 def not_all_known(execute: Callable[..., sqlite3.Cursor], vault: Vault) -> list[int]:
-    """The messages that bear numbers which nobody noted: no search by a number says that it is not in them."""
+    """Messages that are not in the search index: a search by number cannot rule them out."""
     return messages(execute, vault, NOT_ALL.kind, [NOT_ALL.text])

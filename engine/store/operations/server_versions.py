@@ -1,8 +1,8 @@
-"""Which version of each of our resources a server had when we wrote it last; for destinations with `conflicts: check`.
+"""The last known version of each of our resources on a server, for destinations with `conflicts: check`.
 
-Noted in the transaction that settles the delivery, and read by the next delivery that writes the same resource; what
-is not committed by then, the destination's worker still has in memory. Rows are few bytes under a keyed hash, kept for
-90 days and swept in steps; a resource that is corrected later than that is written without a condition.
+Written in the transaction that settles the delivery, and read by the next delivery that writes the same resource; the
+destination's worker has uncommitted ones in memory. Each row is a few bytes under a keyed hash, kept for 90 days and
+swept in steps; a resource that is corrected later than that is written without a condition.
 """
 
 import sqlite3
@@ -18,7 +18,7 @@ _KIND = b"server-version"
 
 
 def remember(batch: Batch, destination: str, versions: Iterable[tuple[str, str]]) -> None:
-    """Note what the server answered."""
+    """Store the versions that the server answered."""
     until_us = batch.now_us + REPORT_MEMORY_US
     batch.executemany(
         "INSERT OR REPLACE INTO server_version (resource, version, until_us) VALUES (?, ?, ?)",
@@ -32,7 +32,7 @@ def remember(batch: Batch, destination: str, versions: Iterable[tuple[str, str]]
 def look_up(
     execute: Callable[..., sqlite3.Cursor], vault: Vault, destination: str, resources: Sequence[str]
 ) -> dict[str, str]:
-    """The versions that are known, by resource."""
+    """The known versions, by resource."""
     found = {}
     for resource in resources:
         row = execute(

@@ -1,12 +1,12 @@
-"""An older result never takes the place of a newer one that was delivered (P3).
+"""Keep older results from replacing newer ones that were delivered (P3).
 
-A lane keeps its order, so this concerns what a person retries or replays and routes without order. Both messages carry
-the same report (channel, order or specimen number, day, patient), and the older one is not sent where newer messages
-had all of its results delivered. Where they had some of them, or nobody can tell, it is kept back for a person: sending
-it would undo what is newer, and closing it would lose the others (one test of a panel is run again, and that comes
-first). Where the two have nothing in common it goes out: analyzers send the tests of one specimen in several sessions,
-and a late one is no older version, although the report that lists them is the same. Unless it would take that report
-back (from final to preliminary, say): then a person decides, too.
+A lane keeps its order, so this concerns retries, replays, and routes without order. Two messages carry the same report
+(channel, order or specimen number, day, patient). The older one is not sent where newer messages had all of its results
+delivered. Where they had some of them, or where it is unknown, a person decides: sending it would undo newer results,
+and closing it would lose the others (one test of a panel is run again, and that result comes first). Where the two have
+no result in common it is sent: analyzers send the tests of one specimen in several sessions, and a late one is no older
+version, although the same report lists them. One exception: where it would set the report back (from final to
+preliminary, say), a person decides, too.
 """
 
 import re
@@ -27,10 +27,10 @@ from engine.store.operations.settling.accepted import told
 from engine.succession import hl7_statements
 from engine.succession.list_statements import LISTS
 
-# What a transaction Bundle writes under our own ids, by the type that says something about a result.
+# The resources that a transaction Bundle writes under our own ids and that say something about a result, by type.
 _WRITES = re.compile(rb'"url":"((?:Observation|DiagnosticReport)/[0-9A-Za-z.-]+)"')
 _RESULT = b"Observation/"
-# How far on a report is, by DiagnosticReport.status and OBR-25 (table 0123); any other has just begun.
+# Progress of a report, by DiagnosticReport.status and OBR-25 (table 0123); any other code means that it has just begun.
 _WITHDRAWN = 5
 _STAGE = {
     "partial": 1, "A": 1, "R": 1,
@@ -39,8 +39,8 @@ _STAGE = {
     "amended": 4, "appended": 4, "corrected": 4, "C": 4,
     "cancelled": _WITHDRAWN, "entered-in-error": _WITHDRAWN, "X": _WITHDRAWN,
 }  # fmt: skip
-_NAMED = 5  # messages, where it is said what has overtaken one
-_SLACK_US = 86_400_000_000  # clocks are corrected, and what is forgotten goes in steps
+_NAMED = 5  # messages, where the text lists those that have overtaken one
+_SLACK_US = 86_400_000_000  # clocks are corrected, and old reports are forgotten in steps
 
 
 Overtaken = Literal["", "part", "whole"]
@@ -48,13 +48,13 @@ Overtaken = Literal["", "part", "whole"]
 
 @operation(priority=Priority.SETTLE)
 def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
-    """How much of a delivery that is about to be sent newer messages' documents for the same reports have had delivered
-    in its lane. ``whole``: it is an older version and nothing else. ``part``: a person has to look. That is so, too,
-    where they have none of its results, but the same report, and have brought that further.
+    """How much of a delivery that is about to be sent was delivered in its lane by documents of newer messages for the
+    same reports. ``whole``: it is an older version and nothing else. ``part``: a person has to decide; that includes
+    newer documents that have none of its results but set the same report further.
 
-    A report of another patient under the same number, which a person has accepted, is another report. What was held
-    back and released is judged more strictly: see `overtaken`. Of a document that the destination has had, which a
-    person sends again, nothing can be lost: with one result in common it is an older version.
+    A report of another patient under the same number, which a person has accepted, is another report. A released
+    delivery is checked more strictly: see `overtaken`. A document that the destination already has, sent again by a
+    person, can lose nothing: with one result in common it is an older version.
     """
     row = batch.execute(
         "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags, o.media_type, EXISTS (SELECT 1 FROM delivery e"
@@ -73,12 +73,12 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     mine = _told(batch, document_id)
     if mine is None and not had:
         return "part"
-    if mine is None and media_type in LISTS:  # no form is at hand, and what is newer goes along with what is sent again
+    if mine is None and media_type in LISTS:  # no form is at hand, and newer messages go along with a resent one
         return ""
     if had and media_type == hl7_statements.MEDIA_TYPE:
         others = (_told(batch, other) for other in newer)
         return "whole" if any(theirs is None or not theirs.isdisjoint(mine or ()) for theirs in others) else ""
-    if had or not mine:  # or one that only says who somebody is
+    if had or not mine:  # or it has no results, as a document that only updates a patient
         written = written_in(batch, document_id)
         return "whole" if any(_have_in_common(written, written_in(batch, other)) for other in newer) else ""
     theirs = [_told(batch, other_id) for other_id in newer]
@@ -93,28 +93,31 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
 
 
 def _has_reports(batch: Batch, document_id: int) -> bool:
-    """Whether a document is one with reports, whose lists are joined with those of other messages."""
+    """Whether a document has reports whose lists are joined with those of other messages."""
     return any(one.kind == "DiagnosticReport" for one in told(batch, document_id))
 
 
 @operation(priority=Priority.SETTLE)
 def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> bool:
-    """Whether a delivery tells results that one of ``others`` tells, too, as far as a receiver could take the one for
-    the other; also where nobody can tell."""
+    """Whether a delivery has results in common with one of ``others``, as far as a receiver could mistake the one for
+    the other; True also where that is unknown.
+    """
     asked = "SELECT document_id FROM delivery WHERE id = ? AND (id = ? OR state IN ('waiting', 'sending'))"
     rows = [batch.execute(asked, (one, delivery_id)).fetchone() for one in (delivery_id, *others)]
-    mine, *theirs = (_told(batch, row[0]) for row in rows if row is not None)  # what was closed meanwhile is not sent
+    mine, *theirs = (
+        _told(batch, row[0]) for row in rows if row is not None
+    )  # skip deliveries that were closed meanwhile
     return bool(theirs) and not (mine and _are_unlike(mine, theirs))
 
 
 def _are_unlike(mine: frozenset["Told"], others: Iterable[frozenset["Told"] | None]) -> bool:
-    """Whether each of ``others`` tells results, and none of a test that ``mine`` has."""
+    """Whether each of ``others`` has results, and none of a test that ``mine`` has."""
     tests = {one.test for one in mine}
     return all(told and tests.isdisjoint(one.test for one in told) for told in others)
 
 
 def _takes_back(mine: dict[str, int], theirs: dict[str, int]) -> bool:
-    """Whether a report of ours is further on in a newer document, or ours withdraws it and the newer one does not."""
+    """Whether a newer document has a report of ours at a later status, or ours withdraws it and the newer one does not."""
     return any(
         stage > mine[report] or mine[report] == _WITHDRAWN != stage
         for report, stage in theirs.items()
@@ -123,7 +126,7 @@ def _takes_back(mine: dict[str, int], theirs: dict[str, int]) -> bool:
 
 
 def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
-    """How much of a held delivery newer messages of the same reports have had delivered in its lane.
+    """How much of a held delivery was delivered in its lane by newer messages of the same reports.
 
     While it was held, others went on. ``whole``: each of its results came in a newer document, so that it is nothing
     but an older version. ``part``: some did, or it would replace what a newer message has updated; sending it would
@@ -142,9 +145,9 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
             theirs |= _told_by(other)
             if not updates.isdisjoint(conditional_updates(other)):
                 return "part"
-    except (IntegrityError, ValueError):  # nobody can tell
+    except (IntegrityError, ValueError):  # unknown
         return "part"
-    if not mine:  # nor here
+    if not mine:  # unknown here, too
         return "part"
     if mine <= theirs:
         return "whole"
@@ -155,8 +158,8 @@ class Newer(NamedTuple):
     """A newer message that was delivered before an older one.
 
     Attributes:
-        in_common: what stands for those results of the older one that it has, too; None where nobody can tell.
-        report: whether it has brought a report further that the older one would take back.
+        in_common: keys of the results of the older one that it has, too; None where these are unknown.
+        report: whether it has set a report further that the older one would set back.
     """
 
     message_id: int
@@ -165,7 +168,7 @@ class Newer(NamedTuple):
 
 
 def overtaken_by(rows: Rows, delivery_id: int) -> list[Newer]:
-    """The newer messages that keep a delivery from being sent; where none of them does, all that there are."""
+    """The newer messages that keep a delivery from being sent; where none of them does, all newer ones."""
     lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
     mine = _told(rows, document_id)
     found: dict[int, Newer] = {}
@@ -182,7 +185,7 @@ def overtaken_by(rows: Rows, delivery_id: int) -> list[Newer]:
 
 
 def in_words(newer: list[Newer]) -> str:
-    """What keeps a delivery from being sent; it names no patient."""
+    """The reason why a delivery is not sent, as text. It names no patient."""
     if not newer:  # forgotten between the look and this
         return "overtaken by newer messages"
     numbers = [str(one.message_id) for one in newer[:_NAMED]]
@@ -197,7 +200,7 @@ def _delivery(rows: Rows, delivery_id: int) -> tuple[int, int, int, bytes]:
     """Its lane, message and document, and the reports of that.
 
     Raises:
-        StoreError: there is none of that number.
+        StoreError: no delivery has that number.
     """
     row: tuple[int, int, int, bytes] | None = rows.execute(
         "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
@@ -219,7 +222,7 @@ def newer_delivered(
     """Whether a newer message's document for one of ``reports`` was delivered in a lane, and writes the same results.
 
     Args:
-        written: what the document at hand writes; asked for once it matters.
+        written: returns what the document at hand writes; called only when needed.
     """
     mine: frozenset[bytes] | None = None
     for other_id in _newer(rows, lane_id, message_id, reports):
@@ -232,8 +235,9 @@ def newer_delivered(
 
 
 def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
-    """Whether two documents write the same results. Of one without any its reports are compared, and where nothing
-    tells what it writes, it is taken for the same."""
+    """Whether two documents write the same results. For a document without results its reports are compared; a document
+    with unknown content counts as the same.
+    """
     results = [{one for one in written if one.startswith(_RESULT)} for written in (mine, theirs)]
     if all(results):
         return not results[0].isdisjoint(results[1])
@@ -243,12 +247,12 @@ def _have_in_common(mine: frozenset[bytes], theirs: frozenset[bytes]) -> bool:
 def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report]) -> Iterator[int]:
     """Documents of newer messages for one of ``reports`` that were delivered in a lane.
 
-    The memory of reports is short; a message that is older than it is looked for by its numbers, too, which are kept
-    as long as messages are. A person may send it again after years, and its correction is no younger for that.
+    The memory of reports is short. An older message is also looked up by its numbers, which are kept as long as
+    messages are: a person may send it again after years, and its correction is still newer.
     """
     reports = list(reports)
     own = age(rows, message_id)
-    # An edited message is as old as its original, but bears numbers that may have been what was wrong there.
+    # An edited message has the age of its original, but bears numbers that may have been wrong there.
     look = reports and is_forgotten(rows, own[0])
     by_number = search_index.newer(rows.execute, message_id, than=own[0]) if look else set[int]()
     for report in reports:
@@ -268,8 +272,9 @@ def _newer(rows: Rows, lane_id: int, message_id: int, reports: Iterable[Report])
 
 
 def is_forgotten(rows: Rows, message_id: int) -> bool:
-    """Whether reports of messages after this one may have been forgotten. Whoever sends it again has just left a row,
-    so that the newest one tells the time."""
+    """Whether reports of messages after this one may have been forgotten. Sending it again has just written a row, so
+    the newest row gives the current time.
+    """
     row = rows.execute(
         "SELECT received_us, (SELECT received_us FROM journal ORDER BY id DESC LIMIT 1) FROM journal WHERE id = ?",
         (message_id,),
@@ -278,7 +283,7 @@ def is_forgotten(rows: Rows, message_id: int) -> bool:
 
 
 def age(rows: Rows, message_id: int) -> tuple[int, int]:
-    """What messages are compared by: what a person has edited is as old as its original, and comes after that."""
+    """The sort key of messages by age: an edited message has the age of its original and comes after it."""
     first = message_id
     while (row := rows.execute("SELECT original FROM edited WHERE message_id = ?", (first,)).fetchone()) is not None:
         first = row[0]
@@ -286,11 +291,11 @@ def age(rows: Rows, message_id: int) -> tuple[int, int]:
 
 
 class Told(NamedTuple):
-    """A result that a document tells.
+    """A result in a document.
 
     Attributes:
-        test: what the results of two documents are the same by, as far as a receiver can tell.
-        within: of which order; an HL7 message may have several.
+        test: the key by which the results of two documents are the same, as far as a receiver can see.
+        within: the order of the result; an HL7 message may have several.
     """
 
     test: str
@@ -298,7 +303,7 @@ class Told(NamedTuple):
 
 
 def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
-    """The results that a document tells; None where nobody can tell them."""
+    """The results in a document; None where they cannot be read."""
     try:
         return _told_by(body_of(rows, document_id))
     except (IntegrityError, ValueError):
@@ -306,7 +311,7 @@ def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
 
 
 def _told_by(body: bytes) -> frozenset[Told]:
-    """The results that these bytes tell. Raises ValueError: nobody can tell them."""
+    """The results in these bytes. Raises ValueError: they cannot be read."""
     return _told_in_message(body) if body.startswith(b"MSH") else frozenset(map(Told, told_in(body)))
 
 
@@ -327,7 +332,7 @@ def _told_in_message(body: bytes) -> frozenset[Told]:
 
 
 def _stages(rows: Rows, document_id: int) -> dict[str, int]:
-    """How far on each report of a document is whose results can be told."""
+    """The progress of each report in a document that can be read."""
     body = body_of(rows, document_id)
     statuses = _order_statuses(body) if body.startswith(b"MSH") else report_statuses(body)
     stages: dict[str, int] = {}
@@ -348,12 +353,12 @@ def _order_statuses(body: bytes) -> Iterator[tuple[str, str]]:
 
 
 def results_written(body: bytes) -> frozenset[bytes]:
-    """The results and reports that a document writes; empty where it does not say so."""
+    """The results and reports that a document writes; empty where the document does not show them."""
     return frozenset(_WRITES.findall(body))
 
 
 def written_in(rows: Rows, document_id: int) -> frozenset[bytes]:
-    """The results and reports that a document writes; empty where it does not say so, or cannot be opened."""
+    """The results and reports that a stored document writes; empty where it does not show them or cannot be opened."""
     try:
         return results_written(body_of(rows, document_id))
     except (IntegrityError, ValueError):

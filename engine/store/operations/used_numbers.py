@@ -1,15 +1,14 @@
-"""Which order and specimen numbers are in use, where the site calls them unique (`specimen_ids: unique`).
+"""The order and specimen numbers in use, where the site declares them unique (`specimen_ids: unique`).
 
-A number that is given again must not put one specimen's results over those of another. Nothing in a message tells the
-two apart but the time of collection or measurement. So each number has its days: from the first to the last
-measurement that was accepted under it. What is measured within the channel's `reuse_after` of them is of the same
-specimen. What is measured earlier or later is held (`ReasonCode.NUMBER_AGAIN`), and made with ids of its own
-(`engine.store.operations.settling.set_apart`):
+A reused number must not put one specimen's results over those of another. A message distinguishes the two only by the
+time of collection or measurement. So each number has its days: from the first to the last measurement that was accepted
+under it. A measurement within the channel's `reuse_after` of them belongs to the same specimen. An earlier or later one
+is held (`ReasonCode.NUMBER_AGAIN`), and made with ids of its own (`engine.store.operations.settling.set_apart`):
 
-    a person releases it   it is another specimen's: it stands beside the first one's, and what follows it does, too
+    a person releases it   it belongs to another specimen, as do the results after it: they are kept beside the first one's
     a person rejects it    the number is the first specimen's alone
 
-This is no short memory: a number that was forgotten would be free, and its next result would stand over the old one.
+These rows are kept for good: a forgotten number would be free, and its next result would replace the old one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,17 +24,17 @@ from engine.store.core.batch import Batch
 from engine.store.operations.settling.set_apart import Ids, apart
 from engine.succession.steps import FIRST_YEAR
 
-_FIRST_DAY = FIRST_YEAR * 365  # about: a clock that has lost its battery is years before
+_FIRST_DAY = FIRST_YEAR * 365  # about: a clock with an empty battery shows years before
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What is known of one number of a message.
+    """The use of one number of a message.
 
     Attributes:
-        use: 0, or what sets its ids apart.
-        row: the message whose row of the number it belongs to; 0: there is none yet.
-        waits: a person is to say whether it is another specimen's.
+        use: 0, or the number that sets its ids apart.
+        row: the message that owns the row of this use; 0: no row yet.
+        waits: a person has to decide whether it belongs to another specimen.
     """
 
     used: UsedNumber
@@ -45,12 +44,12 @@ class Use:
 
 
 def look(batch: Batch, message_id: int, received_us: int, routes: Iterable[Routed]) -> list[Use]:
-    """Whose the unique numbers of a message are; nothing is written."""
+    """The use that each unique number of a message belongs to; writes nothing."""
     today = from_us(received_us).toordinal()
     numbers: dict[bytes, UsedNumber] = {}
     for routed in routes:
         for one in routed.document.used:
-            day = one.day if _FIRST_DAY <= one.day <= today + 1 else today  # an impossible time is none
+            day = one.day if _FIRST_DAY <= one.day <= today + 1 else today  # an impossible time counts as none
             numbers[one.key] = one._replace(day=day)
     return [_look(batch, message_id, one) for one in numbers.values()]
 
@@ -72,7 +71,7 @@ def _look(batch: Batch, message_id: int, used: UsedNumber) -> Use:
 
 
 def note(batch: Batch, message_id: int, uses: Iterable[Use]) -> None:
-    """Note that a message uses its numbers."""
+    """Record that a message uses its numbers."""
     for one in uses:
         used = one.used
         if one.row and not one.waits:
@@ -90,20 +89,21 @@ def note(batch: Batch, message_id: int, uses: Iterable[Use]) -> None:
 
 
 def released(batch: Batch, message_id: int) -> None:
-    """A person has let a message go: its numbers were given to another specimen."""
+    """A person has released a message: its numbers were given to another specimen."""
     batch.execute(
         "UPDATE used_number SET waits = 0, noted_us = ? WHERE message_id = ? AND waits = 1", (batch.now_us, message_id)
     )
 
 
 def forget(batch: Batch, message_id: int) -> None:
-    """A message was rejected or dismissed, and used no number that a person was asked about."""
+    """Forget the new uses of a message that was rejected or dismissed."""
     batch.execute("DELETE FROM used_number WHERE message_id = ? AND waits = 1", (message_id,))
 
 
 def set_apart(routes: Sequence[Routed], uses: Iterable[Use]) -> tuple[list[Routed], dict[int, Ids]]:
-    """The documents with ids of their own for numbers that were given again; and those ids, by the documents' places in
-    the verdict, from 1."""
+    """The documents with ids of their own for reused numbers; and those ids, by the documents' places in the verdict,
+    from 1.
+    """
     given = {one.used.key: one.use for one in uses if one.use}
     if not given:
         return list(routes), {}
@@ -126,12 +126,12 @@ def _apart(document: Document, given: dict[bytes, int]) -> tuple[Document, Ids]:
 
 
 def _key(key: bytes, use: int) -> bytes:
-    """The key of reports under a number that was given again."""
+    """The key of reports under a reused number."""
     return report_key(blake2b(use.to_bytes(8, "big"), key=key, digest_size=16).digest(), "")
 
 
 def why(routes: Sequence[Routed], uses: Sequence[Use], held: Sequence[Held | None]) -> list[Held | None]:
-    """Why each document is held, with what held it before behind it."""
+    """Why each document is held, with earlier reasons behind it."""
     asked = {one.used.key for one in uses if one.waits}
     found = []
     for place, routed in enumerate(routes):
