@@ -1,4 +1,4 @@
-"""What holds for every test: nothing from the developer's environment, and no skip that nobody knows of in CI."""
+"""For every test: nothing from the developer's environment, failures named at once, and in CI only known skips."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.support.failures import FailuresAtOnce
 from tests.support.ports import quiet_ports
 from tests.support.skips import SkipGuard
 
@@ -24,6 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("CI"):
         config.pluginmanager.register(SkipGuard(), "skip-guard")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(config), "failures-at-once")
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ async def test_what_people_stopped_before_the_disk_was_lost_is_stopped_on_the_re
         await Analyzer(0, daemon.port_of[0], "mllp", last_number=5).run()  # three that came before, and two
         with closing(sqlite3.connect(daemon.folder / "var" / JOURNAL_NAME)) as connection:
             (last,) = connection.execute("SELECT max(id) FROM journal").fetchone()
-        await until(lambda: any(int(path.name.split("-")[1]) >= last for path in copies.rglob("0*.state")), 60.0)
+        await until(lambda: any(int(path.name.split("-")[1]) >= last for path in copies.rglob("0*.state")), 240.0)
         before = deliveries(daemon.folder)
         await daemon.kill()
         (daemon.folder / "var" / JOURNAL_NAME).unlink()  # the disk

@@ -20,7 +20,7 @@ web: {enabled: false}
 destinations:
   archive: {kind: file, folder: var/archive}
 """
-WITHIN_S = 60.0
+WITHIN_S = 240.0
 
 
 def first_page(content: bytearray) -> None:

@@ -98,7 +98,7 @@ async def test_a_message_that_ends_the_process_is_put_aside_and_no_other(tmp_pat
         while True:
             async with daemon(site) as process:
                 ended = asyncio.create_task(process.wait())
-                others = asyncio.create_task(until(lambda: len(to.keys) == len(payloads) - 1, 60.0))
+                others = asyncio.create_task(until(lambda: len(to.keys) == len(payloads) - 1, 240.0))
                 await asyncio.wait({ended, others}, return_when=asyncio.FIRST_COMPLETED)
                 others.cancel()
                 if not ended.done():

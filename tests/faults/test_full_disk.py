@@ -79,12 +79,12 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
         ports = [app.sources[f"c{n}"].port or 0 for n in range(len(KINDS))]
         analyzers = [Analyzer(n, ports[n], kind, ledger=ledger, pause_s=0.005) for n, kind in enumerate(KINDS)]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
-        await until(lambda: all(len(analyzer.acked) > 5 for analyzer in analyzers), 60.0)
+        await until(lambda: all(len(analyzer.acked) > 5 for analyzer in analyzers), 240.0)
         numbers = [letter.message_id for letter in app.journal.dead()]
         for turn in trial.rounds(quick=2, long=20, unit="full disks"):
             disk.fill()
-            await until(lambda: app.journal.full, 60.0)
-            await until(each_refused_again(app), 60.0)  # no answer to what came before is under way any more
+            await until(lambda: app.journal.full, 240.0)
+            await until(each_refused_again(app), 240.0)  # no answer to what came before is under way any more
             held = [len(analyzer.acked) for analyzer in analyzers]
             assert any("disk is full" in alarm for alarm in app.journal.alarms)
             for shown_s in (observe.STORE_FAULT_S, 0.0):  # also where nobody has tried for long
@@ -106,7 +106,9 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
                 await app.journal.run(append.store_message, received(b"x"), repeat_window_s=WINDOW_S)
             assert [len(analyzer.acked) for analyzer in analyzers] == held
             disk.free()
-            await until(lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 60.0)
+            await until(
+                lambda held=held: all(len(a.acked) > n + 3 for a, n in zip(analyzers, held, strict=True)), 240.0
+            )
             await until(lambda: size(disk) == KEPT)
             assert app.journal.alarms == []
             app.observer.look_again()
@@ -114,7 +116,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
         for analyzer in analyzers:
             analyzer.stop()
         await asyncio.gather(*playing)
-        await until(lambda: is_settled(app), 60.0)
+        await until(lambda: is_settled(app), 240.0)
     assert not (disk.path / RESERVE_NAME).exists()
     trial.note(judge(disk.path, ledger, settled=True).must_pass())
     await server.stop()

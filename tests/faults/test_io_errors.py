@@ -159,20 +159,20 @@ async def test_the_daemon_ends_at_once_when_a_sync_fails_and_starts_again(tmp_pa
             for number, protocol in enumerate(daemon.protocols)
         ]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
-        await until(lambda: all(analyzer.acked for analyzer in analyzers), 60.0)
+        await until(lambda: all(analyzer.acked for analyzer in analyzers), 240.0)
         assert await daemon.terminate() == 0
         for _ in trial.rounds(quick=3, long=40, unit="daemons that ended"):
             daemon.dies_at = (SYNC_FAILS, "before", str(trial.chance.randrange(1, 60)))
             await daemon.launch()
-            await until(lambda: daemon.code is not None, 60.0)
+            await until(lambda: daemon.code is not None, 240.0)
             assert daemon.code == ExitCode.INTEGRITY, daemon.log.read_text()[-2000:]
         daemon.dies_at = ()
         await daemon.start()
         for analyzer in analyzers:
             analyzer.stop()
         await asyncio.gather(*playing)
-        await until(lambda: all(set(a.acked) <= set(server.arrived[a.channel]) for a in analyzers), 60.0)
-        await until(lambda: is_settled(tmp_path / "site" / "var"), 60.0)  # what was kept and not acknowledged, too
+        await until(lambda: all(set(a.acked) <= set(server.arrived[a.channel]) for a in analyzers), 240.0)
+        await until(lambda: is_settled(tmp_path / "site" / "var"), 240.0)  # what was kept and not acknowledged, too
         assert await daemon.terminate() == 0
     found = judge(tmp_path / "site" / "var", ledger, settled=True)
     daemon.watch.into(found.tally)

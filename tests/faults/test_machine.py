@@ -102,20 +102,20 @@ async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
                 for turn in trial.rounds(quick=len(MOVES_S), long=5 * len(MOVES_S), unit="moves of the clock"):
                     move = MOVES_S[turn % len(MOVES_S)]
                     server.mood = Mood.BUSY  # there are deliveries that wait for their next attempt
-                    await until(more(analyzers), 60.0)
+                    await until(more(analyzers), 240.0)
                     was_s, attempts = clock.off_s, app.workers["server"].counts.failed.total()
                     clock.off_s = -clock_now_s() if move is None else move  # None: 1970
-                    await until(more(analyzers), 60.0)
+                    await until(more(analyzers), 240.0)
                     tries = app.workers["server"].counts.failed.total() - attempts
                     assert tries < 400, "a storm of attempts"
                     server.mood = Mood.WELL
-                    await until(all_arrived(server, analyzers), 60.0)  # no stall: what waited goes out
+                    await until(all_arrived(server, analyzers), 240.0)  # no stall: what waited goes out
                     if abs(clock.off_s - was_s) > clock_watch.NOTICED_S:
                         await until(lambda: app.clock_watch.moved is not None)
                         assert any("was moved" in note for note in app.observer._look(0.0).notes)
-                await until(all_arrived(server, analyzers), 60.0)
-            await until(all_arrived(server, analyzers), 60.0)
-            await until(lambda: settled(app), 60.0)
+                await until(all_arrived(server, analyzers), 240.0)
+            await until(all_arrived(server, analyzers), 240.0)
+            await until(lambda: settled(app), 240.0)
             noted = [act for act in app.journal.acts() if act.verb == "clock-moved"]
             assert len(noted) >= 4
             assert app.supervisor.stale() == []
@@ -148,8 +148,8 @@ async def test_of_two_daemons_that_start_at_once_one_stays(tmp_path: Path, trial
             for _ in trial.rounds(quick=1, long=25, unit="pairs of daemons"):
                 lives = [await mother.live(daemon.folder, daemon.log) for mother in mothers]
                 try:
-                    await until(lambda lives=lives: any(life.returncode is not None for life in lives), 60.0)
-                    await until(more(analyzers), 60.0)  # the other one works
+                    await until(lambda lives=lives: any(life.returncode is not None for life in lives), 240.0)
+                    await until(more(analyzers), 240.0)  # the other one works
                     ended = [life for life in lives if life.returncode is not None]
                     assert [life.returncode for life in ended] == [ExitCode.UNREACHABLE]
                 finally:
@@ -157,8 +157,8 @@ async def test_of_two_daemons_that_start_at_once_one_stays(tmp_path: Path, trial
                         life.kill()
                         await life.wait()
             last = await mothers[0].live(daemon.folder, daemon.log)
-            await until(more(analyzers), 60.0)
-        await until(all_arrived(server, analyzers), 60.0)
+            await until(more(analyzers), 240.0)
+        await until(all_arrived(server, analyzers), 240.0)
         last.send_signal(15)
         assert await last.wait() == 0
     trial.note(judge(tmp_path / "site" / "var", ledger, settled=True).must_pass())
@@ -215,11 +215,11 @@ async def test_a_loop_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(tm
                 await daemon.kill()
                 daemon.dies_at = ()
                 await daemon.start()
-                await until(more(analyzers), 60.0)
+                await until(more(analyzers), 240.0)
                 await daemon.kill()
             await daemon.start()
-            await until(more(analyzers), 60.0)
-        await until(all_arrived(server, analyzers), 60.0)
+            await until(more(analyzers), 240.0)
+        await until(all_arrived(server, analyzers), 240.0)
         assert await daemon.terminate() == 0
     tally: Tally = judge(tmp_path / "site" / "var", ledger, settled=True).must_pass()
     daemon.watch.into(tally)

@@ -66,14 +66,14 @@ class Life:
         await self.daemon.launch()
         try:
             if name in ACTS:
-                await until(lambda: self.daemon.code is not None or self.acked > before + 1, 60.0)
-                async with asyncio.timeout(60.0):
+                await until(lambda: self.daemon.code is not None or self.acked > before + 1, 240.0)
+                async with asyncio.timeout(240.0):
                     while self.daemon.code is None:  # until then the daemon may not listen to commands yet
                         await asyncio.to_thread(labrelay, "replay", *self._newest(), "--yes", site=self.daemon.folder)
             elif name == "close":
-                await until(lambda: self.acked > before + 1, 60.0)
+                await until(lambda: self.acked > before + 1, 240.0)
                 await self.daemon.terminate()
-            await until(lambda: self.daemon.code is not None, 60.0)
+            await until(lambda: self.daemon.code is not None, 240.0)
         except TimeoutError:
             raise AssertionError(f"{when} {name}, call {nth}: never got there") from None
         assert self.daemon.code == -9, f"{when} {name}: {self.daemon.log.read_text()[-2000:]}"
@@ -114,7 +114,7 @@ async def test_nothing_is_lost_wherever_the_process_ends(tmp_path: Path, trial: 
         for analyzer in analyzers:
             analyzer.stop()
         await asyncio.gather(*playing)
-        await until(lambda: is_settled(tmp_path / "site" / "var"), 60.0)
+        await until(lambda: is_settled(tmp_path / "site" / "var"), 240.0)
         assert await daemon.terminate() == 0
     found = judge(tmp_path / "site" / "var", ledger, settled=True)
     daemon.watch.into(found.tally)
@@ -131,7 +131,7 @@ async def test_a_site_whose_first_start_was_cut_short_starts(tmp_path: Path) -> 
             try:
                 daemon.dies_at = (name, when, "1")
                 await daemon.launch()
-                await until(lambda daemon=daemon: daemon.code is not None, 60.0)
+                await until(lambda daemon=daemon: daemon.code is not None, 240.0)
                 assert daemon.code == -9
                 daemon.dies_at = ()
                 await daemon.start()

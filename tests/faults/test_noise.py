@@ -77,7 +77,7 @@ class NoisyAnalyzer(Analyzer):
         rng = random.Random(self.channel * 1_000_003 + number)
         taken = False
         try:
-            async with asyncio.timeout(60.0):
+            async with asyncio.timeout(240.0):
                 if self.protocol == "mllp":
                     payload = oru(self.channel, number, rng, results=1)
                     taken = await self._block(number, payload)
@@ -179,7 +179,7 @@ async def test_what_a_bad_line_does_is_survived_and_told(tmp_path: Path, trial: 
 
 
 async def _until_taken(analyzer: NoisyAnalyzer, number: int) -> bool:
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         while not await analyzer._try(number):  # noqa: ASYNC110  # another process
             await asyncio.sleep(0.1)
     await analyzer._close()

@@ -72,11 +72,11 @@ class Site:
         """The power stays: everybody gets an answer, everything is delivered, and the daemon stops in order."""
         before = [len(analyzer.acked) for analyzer in self.analyzers]
         await self.daemon.start()
-        await until(lambda: all(len(a.acked) > n for a, n in zip(self.analyzers, before, strict=True)), 60.0)
+        await until(lambda: all(len(a.acked) > n for a, n in zip(self.analyzers, before, strict=True)), 240.0)
         for analyzer in self.analyzers:
             analyzer.stop()
         await asyncio.gather(*self.playing)
-        await until(lambda: is_settled(self.data), 60.0)
+        await until(lambda: is_settled(self.data), 240.0)
         assert await self.daemon.terminate() == 0
 
 
@@ -152,7 +152,7 @@ async def test_the_first_messages_of_a_new_site_outlive_a_power_cut(tmp_path: Pa
             async with site_on(disk, destination, server.ledger) as site:
                 site.daemon.dies_at = () if syncs else (NEVER_SYNCS, "before", "1")
                 await site.daemon.start()
-                await until(lambda: all(len(analyzer.acked) > 5 for analyzer in site.analyzers), 60.0)
+                await until(lambda: all(len(analyzer.acked) > 5 for analyzer in site.analyzers), 240.0)
                 await site.daemon.kill()
                 disk.cut()
                 site.daemon.dies_at = ()

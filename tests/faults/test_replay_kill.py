@@ -42,12 +42,12 @@ async def test_a_replay_that_is_killed_is_taken_up_where_it_was(tmp_path: Path, 
     try:
         await site.start()
         sending = asyncio.create_task(analyzer.run())
-        await until(lambda: len(server.arrived[0]) == MESSAGES, 60.0)
+        await until(lambda: len(server.arrived[0]) == MESSAGES, 240.0)
         began = await ask(site, "replay", {"selection": {"all": True}, "rate": 15, "dry_run": False})
         number = began["act"]
         for _ in range(KILLS):
             goal = sum(map(len, server.keys.values())) + rng.randrange(2, 8)
-            await until(partial(_has_taken, server, goal), 60.0)
+            await until(partial(_has_taken, server, goal), 240.0)
             await site.kill()
             await site.start()
             with contextlib.suppress(LabRelayError):  # it listens for analyzers a little before it answers
@@ -80,7 +80,7 @@ def _has_taken(server: Server, count: int) -> bool:
 
 
 async def until_answers(site: Daemon) -> None:
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         while True:
             try:
                 await ask(site, "status", {})
@@ -90,6 +90,6 @@ async def until_answers(site: Daemon) -> None:
 
 
 async def until_ended(site: Daemon, number: int) -> None:
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         while (await ask(site, "replay_status", {"number": number}))["state"] == "running":  # noqa: ASYNC110
             await asyncio.sleep(0.05)

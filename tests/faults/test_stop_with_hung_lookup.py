@@ -49,7 +49,7 @@ async def test_after_a_failed_sync_nothing_waits_for_a_hung_look_up(tmp_path: Pa
             sys.executable, "-c", FAILED, "--site", str(daemon.folder), "run", "--log", "json", stdout=log, stderr=log
         )
     try:
-        await until(lambda: '"ready"' in daemon.log.read_text(), 60.0)
+        await until(lambda: '"ready"' in daemon.log.read_text(), 240.0)
         async with asyncio.timeout(WITHIN_S):
             assert await process.wait() == ExitCode.INTEGRITY
         assert FATAL_STORE in daemon.log.read_text()
@@ -66,7 +66,7 @@ async def test_stop_does_not_wait_for_a_hung_look_up(tmp_path: Path) -> None:
             sys.executable, "-c", HUNG, "--site", str(daemon.folder), "run", "--log", "json", stdout=log, stderr=log
         )
     try:
-        await until(lambda: '"ready"' in daemon.log.read_text(), 60.0)
+        await until(lambda: '"ready"' in daemon.log.read_text(), 240.0)
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(WITHIN_S):
             assert await process.wait() == 0

@@ -108,7 +108,7 @@ async def test_after_a_failed_sync_nothing_is_promised_and_nothing_tried_again(
         if refused:
             assert all(error.fatal for error in refused)
             break
-    await until(lambda: bool(fatal), 60.0)
+    await until(lambda: bool(fatal), 240.0)
     assert len(fatal) == 1
     assert fatal[0].fatal
     calls = len(disk.calls)
@@ -131,7 +131,7 @@ async def test_all_that_waits_is_refused_when_a_sync_fails(tmp_path: Path) -> No
     disk = disk_of(journal)
     disk.decide = nth(1, "wal", "sync", IOERR_FSYNC)
     promised, refused = await attempts(journal, *(b"%d" % n for n in range(600)))
-    await until(lambda: bool(fatal), 60.0)
+    await until(lambda: bool(fatal), 240.0)
     assert (promised, len(refused), len(fatal)) == ({}, 600, 1)
     assert journal.queued == 0
     await journal.stop()

@@ -32,13 +32,13 @@ async def _traced(tmp_path: Path, protocol: str) -> list[str]:
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert tracer.stderr is not None
-    assert b"attached" in await asyncio.wait_for(tracer.stderr.readline(), 60.0)
+    assert b"attached" in await asyncio.wait_for(tracer.stderr.readline(), 240.0)
     analyzer = Analyzer(0, daemon.port_of[0], protocol)
     journal = Journal.open(daemon.folder / "var", clock=SystemClock(), read_only=True)
     # The next message only when the last has been delivered and that noted: no other work writes to the WAL.
     analyzer.gate = lambda: not any(c.stored for c in journal.channels()) and not any(v.open for v in journal.lanes())
     playing = asyncio.create_task(analyzer.run())
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         while len(analyzer.acked) < MESSAGES:  # noqa: ASYNC110  # the analyzer has no event to set
             await asyncio.sleep(0.01)
     analyzer.stop()

@@ -58,7 +58,7 @@ class Load:
             for number, protocol in enumerate(PROTOCOLS)
         ]
         self._playing = [asyncio.create_task(analyzer.run()) for analyzer in self.analyzers]
-        await until(lambda: all(len(analyzer.acked) > 3 for analyzer in self.analyzers), 60.0)
+        await until(lambda: all(len(analyzer.acked) > 3 for analyzer in self.analyzers), 240.0)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -80,7 +80,7 @@ class Load:
     async def worker(self, other_than: int | None = None) -> int:
         """The worker that is there now, once there is one that has delivered something."""
         before = self.arrived
-        await until(lambda: self.daemon.worker_pid() not in (None, other_than) and self.arrived > before + 3, 60.0)
+        await until(lambda: self.daemon.worker_pid() not in (None, other_than) and self.arrived > before + 3, 240.0)
         pid = self.daemon.worker_pid()
         assert pid is not None
         return pid
@@ -116,7 +116,7 @@ async def test_a_worker_killed_again_and_again_loses_nothing_and_keeps_order(tmp
             before = load.acked
             os.kill(killed, signal.SIGKILL)
             # Analyzers do not wait for the next worker.
-            await until(lambda before=before: load.acked > before + 10, 60.0)
+            await until(lambda before=before: load.acked > before + 10, 240.0)
         load.server.mood = Mood.WELL
         await load.worker(other_than=killed)
         await load.check()
@@ -132,7 +132,7 @@ async def test_a_worker_goes_with_its_main_process_even_if_it_hangs(tmp_path: Pa
             if hangs:
                 os.kill(pid, signal.SIGSTOP)
             await load.daemon.kill()
-            await until(lambda pid=pid: not alive(pid), 60.0)
+            await until(lambda pid=pid: not alive(pid), 240.0)
             await load.daemon.start()
         await load.worker()
         await load.check()
@@ -176,11 +176,11 @@ async def running(folder: Path) -> AsyncIterator[App]:
     up = asyncio.Event()
     task = asyncio.create_task(app.run(lambda _: up.set()))
     try:
-        await asyncio.wait_for(up.wait(), 60.0)
+        await asyncio.wait_for(up.wait(), 240.0)
         yield app
     finally:
         app.stop()
-        await asyncio.wait_for(task, 60.0)
+        await asyncio.wait_for(task, 240.0)
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_mem
     async with running(site.folder) as app:
         worker = app.worker
         assert worker is not None
-        await until(lambda: worker.ready, 60.0)
+        await until(lambda: worker.ready, 240.0)
         pid = worker.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -209,7 +209,7 @@ async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_mem
             most = max(most, app.intake.waiting)
             return sum(len(analyzer.acked) for analyzer in analyzers) >= messages
 
-        await until(enough, 60.0)
+        await until(enough, 240.0)
         assert server.arrived == {}
         assert worker.processor.outstanding <= WINDOW_MESSAGES
         assert most <= MEMORY_MESSAGES + 1

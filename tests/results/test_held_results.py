@@ -246,7 +246,7 @@ async def test_the_page_says_how_many_wait_and_for_how_long(tmp_path: Path, sand
             return sum(lane.held for one in site.app.observer.snapshot().channels for lane in one.lanes)
 
         await send(site, message(1, "5.1"), message(2, "5.2"))
-        await until(lambda: held_lanes() == 2, 60.0)  # a look is kept for a moment
+        await until(lambda: held_lanes() == 2, 240.0)  # a look is kept for a moment
         told = (await site.labrelay("status", "-o", "json")).json
         (lane,) = told["channels"][0]["lanes"]
         assert (lane["held"], lane["waiting"], lane["dead"]) == (2, 0, 0)
@@ -255,7 +255,7 @@ async def test_the_page_says_how_many_wait_and_for_how_long(tmp_path: Path, sand
         assert any(one["words"].startswith("Held back: 2, the oldest for") for one in told["findings"])
         await release(site, 1)
         await held(site, "reject", "2", "--reason", "x", "--yes")
-        await until(lambda: held_lanes() == 0, 60.0)
+        await until(lambda: held_lanes() == 0, 240.0)
         (lane,) = (await site.labrelay("status", "-o", "json")).json["channels"][0]["lanes"]
         assert (lane["held"], lane["held_age_s"]) == (0, None)
 
@@ -446,7 +446,7 @@ async def test_with_a_worker_process_the_same_is_held(tmp_path: Path, sandbox: S
     make_running_site(tmp_path, {"lab": channel(MLLP, held_route((CRITICAL, DELTA, QC)))}, destinations, workers=1)
     async with running_app(tmp_path) as app:
         site = RunningSite(tmp_path, app, sandbox)
-        await until(lambda: app.worker is not None and app.worker.has_room(), 60.0)
+        await until(lambda: app.worker is not None and app.worker.has_room(), 240.0)
         await send(site, control(1, "N"), message(2, "14.0", patient="9", at=at(1)))
         await send(site, message(3, "10.0", patient="9", at=at(2)), message(4, "5.0"), control(5, "H"), message(6))
         whys = {row["message"]: row["why"] for row in (await held(site, "list"))["held"]}

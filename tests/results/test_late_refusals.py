@@ -38,7 +38,7 @@ async def test_what_is_accepted_and_refused_later_is_a_dead_letter(tmp_path: Pat
             assert site.ends() == ["delivered"]
             assert delivered(site) == (1, 1)
             lis.go_on.set()
-            await until(lambda: site.ends() == ["REFUSED_LATE"], 60.0)
+            await until(lambda: site.ends() == ["REFUSED_LATE"], 240.0)
             assert delivered(site) == (0, 0)
 
             shown = await site.labrelay("dlq", "list", "-o", "json")

@@ -63,7 +63,7 @@ async def demo(site: Site, *arguments: str) -> AsyncIterator[asyncio.subprocess.
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)  # the demo stops its parts, each by its own handle
-            await asyncio.wait_for(process.wait(), 60.0)
+            await asyncio.wait_for(process.wait(), 240.0)
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
@@ -129,7 +129,7 @@ async def _until_said(process: asyncio.subprocess.Process, beginning: str) -> st
     """Everything that the demo has said when it says a line with this beginning."""
     assert process.stdout is not None
     said = ""
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         while line := (await process.stdout.readline()).decode():
             said += line
             if line.startswith(beginning):

@@ -44,8 +44,8 @@ async def running(folder: Path, route: dict[str, Any], **destination: Any) -> As
 
 async def down(site: RunningSite) -> None:
     """Wait until all is mapped, and the server known to be down."""
-    await until(lambda: not any(view.stored for view in site.journal.channels()), 60.0)
-    await until(lambda: site.app.workers["lab-fhir"].breaker.state is not BreakerState.CLOSED, 60.0)
+    await until(lambda: not any(view.stored for view in site.journal.channels()), 240.0)
+    await until(lambda: site.app.workers["lab-fhir"].breaker.state is not BreakerState.CLOSED, 240.0)
 
 
 def sent(site: RunningSite) -> list[int]:
@@ -138,7 +138,7 @@ async def test_what_a_server_cannot_digest_keeps_back_no_other_session_of_the_sp
 
         monkeypatch.setattr(destination, "deliver", fails)
         await send_blocks(site.port("chem"), [payload(1), newer])
-        await until(lambda: tried[2] > 2 * AWAITED_ATTEMPTS or site.is_settled(), 60.0)
+        await until(lambda: tried[2] > 2 * AWAITED_ATTEMPTS or site.is_settled(), 240.0)
         assert [site.deliveries(one)[0].state for one in (1, 2)] == ["waiting" if common else "delivered", "waiting"]
         monkeypatch.setattr(destination, "deliver", deliver)
         await site.settled()
@@ -158,7 +158,7 @@ async def test_nor_after_a_restart_amid_the_backlog(tmp_path: Path) -> None:
             await send_blocks(site.port("chem"), [corrected(number, f"9.{number}") for number in range(1, 21)])
             await until(lambda: not any(view.stored for view in site.journal.channels()))
             sandbox.faults.down = False
-            await until(lambda: len(sandbox.accepted) >= 5, 60.0)
+            await until(lambda: len(sandbox.accepted) >= 5, 240.0)
         async with running_app(tmp_path) as app:
             site = RunningSite(tmp_path, app, sandbox)
             await site.settled()

@@ -116,7 +116,7 @@ class Laboratory:
 
     async def recover(self) -> None:
         """Let time pass until nothing waits any more."""
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(240.0):
             while not self.site.is_settled():
                 await self.pass_time(30)
                 await asyncio.sleep(0)

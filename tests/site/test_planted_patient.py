@@ -210,13 +210,13 @@ class Daemon:
         self.pid = process.pid
         reading = asyncio.create_task(process.stdout.read())
         try:
-            await until(lambda: ready(page) or process.returncode is not None, 60.0)
+            await until(lambda: ready(page) or process.returncode is not None, 240.0)
             assert process.returncode is None, await reading
             yield
         finally:
             if process.returncode is None:
                 process.send_signal(end)
-            async with asyncio.timeout(60.0):
+            async with asyncio.timeout(240.0):
                 self.said += await reading
                 await process.wait()
 
@@ -240,7 +240,7 @@ async def talk(port: int, *parts: bytes, half: bool = False) -> None:
         writer.write(part)
         await writer.drain()
         if not half:
-            async with asyncio.timeout(60.0):
+            async with asyncio.timeout(240.0):
                 await reader.read(4096)
     writer.close()
 
@@ -323,7 +323,7 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
         write_site(tmp_path, server, ports)
         async with daemon.running("json", page, end=signal.SIGABRT):
             await plant(chem, line)
-            await until(lambda: json.loads(get(page, "/status.json"))["dead_total"] >= 5, 60.0)
+            await until(lambda: json.loads(get(page, "/status.json"))["dead_total"] >= 5, 240.0)
             for path in ("/", "/status.json", "/metrics", "/healthz", "/readyz"):
                 clean(f"the page {path}", get(page, path))
             listed = labrelay("messages", "list", "--limit", "200", "-o", "json", site=tmp_path).json["messages"]
@@ -416,13 +416,13 @@ async def test_a_planted_patient_is_seen_nowhere_with_a_worker_and_people_at_wor
             assert b"4 taps are open already" in await beside(tmp_path, "tap", "astm", "--for", "1s")
             heard = [asyncio.create_task(tap.communicate()) for tap in taps]
             await plant(chem, line)
-            await until(lambda: json.loads(get(page, "/status.json"))["dead_total"] >= 5, 60.0)
+            await until(lambda: json.loads(get(page, "/status.json"))["dead_total"] >= 5, 240.0)
             for path in ("/", "/status.json", "/metrics"):
                 clean(f"the page {path}", get(page, path))
             for form in ("table", "ndjson"):
                 assert b"server" in await beside(tmp_path, "top", "--count", "2", "--every", "200ms", "-o", form)
 
-            await until(lambda: find(tmp_path, "dead", "NO_ROUTE") > 0, 60.0)
+            await until(lambda: find(tmp_path, "dead", "NO_ROUTE") > 0, 240.0)
             dead, note = find(tmp_path, "dead", "NO_ROUTE"), made / "note.json"
             edited = await beside(
                 tmp_path, "dlq", "edit", str(dead), "--reason", "wrong type", "--yes",

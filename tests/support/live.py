@@ -134,7 +134,7 @@ class Analyzer:
         while not self._stopping and number < self.last_number:
             number += 1
             self.last = number
-            await until(lambda: self._stopping or self.gate(), 30.0)
+            await until(lambda: self._stopping or self.gate(), 240.0)
             while not self._stopping and not await self._try(number):  # noqa: ASYNC110  # no event: it is down
                 await asyncio.sleep(0.02)
         await self._close()

@@ -259,7 +259,7 @@ class Plant:
         taken = [(len(d.taken), sum(d.attempts.values()), len(d.inside)) for d in self.destinations.values()]
         return (*taken, self.journal.last_id, self.intake.waiting, self.journal.stats.operations)
 
-    async def drain(self, within_s: float = 60.0, step_s: float = 60.0) -> None:
+    async def drain(self, within_s: float = 240.0, step_s: float = 60.0) -> None:
         """Let time pass until nothing is open."""
 
         async def go() -> None:

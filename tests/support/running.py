@@ -190,7 +190,7 @@ async def running_app(folder: Path, *, clock: Clock | None = None, own_tables: b
         yield app
     finally:
         app.stop()
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(240.0):
             await task
 
 

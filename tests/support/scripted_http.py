@@ -66,7 +66,7 @@ class ScriptedServer:
                         writer.close()
                         return
                     else:
-                        await asyncio.wait_for(reader.read(), 60.0)
+                        await asyncio.wait_for(reader.read(), 240.0)
                         return
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 ENQ, ACK, NAK, STX, EOT = b"\x05", b"\x06", b"\x15", b"\x02", b"\x04"
 VT, FS, CR = b"\x0b", b"\x1c", b"\r"
 ATTEMPTS = 6  # E1381: a frame that is refused so often ends the session
-ANSWER_WITHIN_S = 60.0
+ANSWER_WITHIN_S = 240.0
 
 _PIECES = re.compile(rb"\x05|\x04|\x02[^\x02\x03\x17]*[\x03\x17](?:[0-9A-Fa-f]{2})?\r?\n?")
 _BLOCKS = re.compile(rb"\x0b(.*?)\x1c\r", re.DOTALL)

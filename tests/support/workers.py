@@ -19,7 +19,7 @@ from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S, WorkerP
 from tests.support.waiting import until
 
 KEY = bytes(range(32))
-START_WITHIN_S = 60.0
+START_WITHIN_S = 240.0
 CHANNELS = {"hl7": ("mllp", "hl7-results"), "astm": ("astm", "astm-results"), "raw": ("mllp", None)}
 
 

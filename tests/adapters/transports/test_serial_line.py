@@ -359,7 +359,7 @@ async def test_stopping_a_line_that_cannot_be_opened_is_quick(tmp_path: Path) ->
     made = build(Settings(str(tmp_path / "nothing")), Heard())
     await made.start()
     await until(lambda: "no such device" in made.fault)
-    await asyncio.wait_for(made.stop(), 60.0)
+    await asyncio.wait_for(made.stop(), 240.0)
 
 
 async def test_a_port_that_was_opened_too_late_is_closed_again(cable: Cable) -> None:

@@ -281,5 +281,5 @@ async def test_stopping_while_a_server_does_not_answer_is_quick() -> None:
     made = build(Settings(server.device.replace("socket", "rfc2217")), Echo())
     await made.start()
     await until(lambda: server.connected)
-    await asyncio.wait_for(made.stop(), 60.0)
+    await asyncio.wait_for(made.stop(), 240.0)
     await server.stop()

@@ -57,7 +57,7 @@ class Middleware:
     connections: "asyncio.Queue[Peer]" = field(default_factory=asyncio.Queue)
 
     async def accepted(self) -> Peer:
-        return await asyncio.wait_for(self.connections.get(), 60.0)
+        return await asyncio.wait_for(self.connections.get(), 240.0)
 
 
 @asynccontextmanager
@@ -173,7 +173,7 @@ async def test_a_connection_that_breaks_breaks_on_the_other_side_too(who: str) -
         broken, other = (near, there) if who == "near" else (there, near)
         reset(broken[1])
         with pytest.raises(ConnectionResetError):
-            await asyncio.wait_for(other[0].read(), 60.0)
+            await asyncio.wait_for(other[0].read(), 240.0)
         await until(lambda: listener.over == 1)
     assert listener.said(Way.ANALYZER) == b"\x02half a fr"
 
@@ -184,7 +184,7 @@ async def test_without_the_middleware_the_analyzer_is_cut_off_and_it_is_said_unt
     async with teeing(port_of_far, listener) as (made, port):
         async with connected(port) as near:
             with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(near[0].read(), 60.0)
+                await asyncio.wait_for(near[0].read(), 240.0)
         assert made.fault.startswith(f"the middleware at {HOST}:{port_of_far} cannot be reached: ")
         async with middleware(port_of_far) as far, connected(port):
             await far.accepted()
@@ -250,7 +250,7 @@ async def test_one_connection_more_than_there_may_be_is_refused(caplog: pytest.L
         async with connected(port) as first, connected(port) as second:
             there = await far.accepted()
             with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(second[0].read(), 60.0)
+                await asyncio.wait_for(second[0].read(), 240.0)
             first[1].write(b"still there")
             assert await there[0].readexactly(11) == b"still there"
             there[1].close()

@@ -44,7 +44,7 @@ class Running:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(b"\x0b" + message + b"\x1c\r")
-            async with asyncio.timeout(60.0):
+            async with asyncio.timeout(240.0):
                 return await reader.readuntil(b"\x1c\r")
         finally:
             writer.close()
@@ -74,7 +74,7 @@ async def running(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Running
         task.result()
     yield Running(folder, app, unused_tcp_port)
     app.stop()
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         await task
 
 
@@ -190,7 +190,7 @@ async def test_status_says_how_a_site_without_channels_gets_one(tmp_path: Path) 
     app = App(folder)
     up = asyncio.Event()
     task = asyncio.create_task(app.run(lambda _: up.set()))
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         await up.wait()
         said = await asyncio.to_thread(labrelay, "--site", str(folder), "status")
         app.stop()

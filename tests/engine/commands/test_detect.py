@@ -187,7 +187,7 @@ def test_the_evidence_of_each_pack_leads_to_a_channel_that_starts(pack: object, 
 async def heard(*arguments: str, port: int, send: bytes) -> Ran:
     """`labrelay detect` at an address, and an analyzer that connects there."""
     command = asyncio.create_task(asyncio.to_thread(labrelay, "detect", f"127.0.0.1:{port}", *arguments))
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         while not command.done():
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -223,7 +223,7 @@ async def test_a_serial_line_leads_to_a_channel_with_its_device(site: Path) -> N
         command = asyncio.create_task(
             asyncio.to_thread(labrelay, "detect", device, "--baud", "4800", "--write", str(path), site=site)
         )
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(240.0):
             while not command.done():  # what came before the line was opened is gone: send again, as analyzers do
                 os.write(ours, session(*one_record_a_frame(XN)))
                 await asyncio.wait({command}, timeout=0.4)

@@ -72,7 +72,7 @@ async def send(port: int, *parts: bytes, answered: bool = False) -> bytes:
         writer.write(part)
         await writer.drain()
         if answered:
-            answers += await asyncio.wait_for(reader.read(4096), 60.0)
+            answers += await asyncio.wait_for(reader.read(4096), 240.0)
     writer.close()
     return answers
 
@@ -123,7 +123,7 @@ async def test_nothing_is_sent_without_being_told_to(shown: Shown) -> None:
         writer.write_eof()
         await shown.has("has closed the connection")
 
-        assert await asyncio.wait_for(reader.read(), 60.0) == b""
+        assert await asyncio.wait_for(reader.read(), 240.0) == b""
         writer.close()
 
 
@@ -228,14 +228,14 @@ async def test_the_whole_command_until_ctrl_c(tmp_path: Path) -> None:
     try:
         assert process.stderr is not None
         assert process.stdout is not None
-        first = (await asyncio.wait_for(process.stderr.readline(), 60.0)).decode()
+        first = (await asyncio.wait_for(process.stderr.readline(), 240.0)).decode()
         assert "messages are masked" in first
         await send(int(first.split(";")[0].rpartition(":")[2]), SESSION)
         text = ""
         while "records: H P O R L" not in text:
-            text += (await asyncio.wait_for(process.stdout.readline(), 60.0)).decode()
+            text += (await asyncio.wait_for(process.stdout.readline(), 240.0)).decode()
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 60.0) == 0
+        assert await asyncio.wait_for(process.wait(), 240.0) == 0
     finally:
         if process.returncode is None:
             process.kill()

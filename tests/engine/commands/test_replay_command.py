@@ -78,11 +78,11 @@ async def test_ctrl_c_stops_it_and_says_how_to_go_on(tmp_path: Path) -> None:
         await site.settled()
         running = begun(site, "--all", "--rate", "0.02")  # it does not end by itself
         try:
-            await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 60.0)
+            await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 240.0)
             listed = await site.labrelay("replay", "--unfinished", "-o", "json")
             running.send_signal(signal.SIGINT)
         finally:
-            await until(lambda: running.poll() is not None, 60.0)
+            await until(lambda: running.poll() is not None, 240.0)
             out, err = running.communicate()
         assert running.returncode == ExitCode.INTERRUPTED, err
         number = listed.json["replays"][0]["number"]
@@ -104,10 +104,10 @@ async def test_a_replay_that_is_given_up_is_never_taken_up_again(tmp_path: Path)
         await site.settled()
         running = begun(site, "--all", "--rate", "0.02")
         try:
-            await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 60.0)
+            await until(lambda: any(len(site.deliveries(one)) == 2 for one in (1, 2)), 240.0)
             running.send_signal(signal.SIGINT)
         finally:
-            await until(lambda: running.poll() is not None, 60.0)
+            await until(lambda: running.poll() is not None, 240.0)
             running.communicate()
         number = (await site.labrelay("replay", "--unfinished", "-o", "json")).json["replays"][0]["number"]
         given_up = await site.labrelay("replay", "--give-up", str(number), "--yes", "-o", "json")

@@ -35,7 +35,7 @@ async def sandbox(*options: str) -> AsyncIterator[tuple[str, asyncio.subprocess.
     )
     assert process.stderr is not None
     try:
-        said = (await asyncio.wait_for(process.stderr.readline(), 60.0)).decode()
+        said = (await asyncio.wait_for(process.stderr.readline(), 240.0)).decode()
         address = re.search(r"http://\S+/fhir", said)
         assert address is not None, said
         yield address[0], process
@@ -52,8 +52,8 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal
             assert response.status == 201
         assert process.stderr is not None
         process.send_signal(number)
-        assert (await asyncio.wait_for(process.stderr.readline(), 60.0)).decode() == "stopped; kept 1 Specimen\n"
-        assert await asyncio.wait_for(process.wait(), 60.0) == ExitCode.OK
+        assert (await asyncio.wait_for(process.stderr.readline(), 240.0)).decode() == "stopped; kept 1 Specimen\n"
+        assert await asyncio.wait_for(process.wait(), 240.0) == ExitCode.OK
     assert os.listdir(tmp_path / "data") == ["sandbox.sqlite3"]
 
 
@@ -92,7 +92,7 @@ async def test_a_taken_address_is_said_plainly() -> None:
             cwd=ROOT,
             stderr=asyncio.subprocess.PIPE,
         )
-        _, said = await asyncio.wait_for(second.communicate(), 60.0)
+        _, said = await asyncio.wait_for(second.communicate(), 240.0)
     assert second.returncode == ExitCode.FAILED
     assert said.decode().startswith(f"cannot listen on {address}: ")
     assert len(said.splitlines()) == 1

@@ -38,7 +38,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
             for number in (1, BAD, 3):
                 writer.write(b"\x0b" + payload(number) + b"\x1c\r")
-                assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 60.0)
+                assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 240.0)
             writer.close()
             await writer.wait_closed()
             await until(lambda: app.workers["lab-fhir"].counts.failed.total() > 2)

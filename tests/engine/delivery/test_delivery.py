@@ -775,7 +775,7 @@ async def test_a_stop_gives_back_what_waits_and_marks_what_was_cut_off(tmp_path:
             made.channel(channel, "server")
             await made.send(channel, *numbers(6))
         await made.settle()
-        await asyncio.wait_for(made.workers["server"].stop(0.1), 60.0)  # the gate stays shut
+        await asyncio.wait_for(made.workers["server"].stop(0.1), 240.0)  # the gate stays shut
         assert server.closed == 1
         views = made.views("server")
         assert {view.state for view in views} == {"waiting"}
@@ -806,7 +806,7 @@ async def test_a_destination_that_hangs_while_it_closes_does_not_hang_the_stop(
     monkeypatch.setattr(worker, "CLOSE_S", 0.05)
     server = await made.destination("server")
     monkeypatch.setattr(server, "close", asyncio.Event().wait)
-    await asyncio.wait_for(made.workers["server"].stop(0.05), 60.0)
+    await asyncio.wait_for(made.workers["server"].stop(0.05), 240.0)
 
 
 async def test_a_destination_that_cannot_be_opened_is_tried_again_and_nothing_is_dead(

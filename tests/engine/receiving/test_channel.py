@@ -64,7 +64,7 @@ async def served(made: Channel, stream: MemoryStream) -> AsyncIterator["asyncio.
         yield task
     finally:
         stream.end()
-        await asyncio.wait_for(task, 60.0)
+        await asyncio.wait_for(task, 240.0)
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ async def test_what_cannot_be_stored_is_not_answered_and_the_connection_closed()
     stream = MemoryStream()
     async with served(channel(store), stream) as task:
         stream.feed(block(hl7("1")))
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
         assert stream.closed
     assert stream.written == b""
 
@@ -317,7 +317,7 @@ async def test_after_a_failed_sync_nothing_at_all_is_answered(with_ae: bool) -> 
     stream = MemoryStream()
     async with served(channel(store, answer_store_fault=with_ae), stream) as task:
         stream.feed(block(hl7("1")))
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
     assert stream.written == b""
     assert stream.closed
 
@@ -412,7 +412,7 @@ async def test_a_stop_does_not_wait_for_a_failing_store() -> None:
         stream.end()
         await until(lambda: len(store.faults) < 99_999)
         made.stop()
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
 
 
 @pytest.mark.usefixtures("soon")
@@ -429,7 +429,7 @@ async def test_what_a_pause_left_unkept_is_kept_by_the_next_connection() -> None
         stream.end()
         await until(lambda: len(store.faults) < 99_999)
         made.stop()
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
     assert store.incomplete == []
     store.faults = []
     made.begin()
@@ -450,7 +450,7 @@ async def test_evidence_is_not_tried_again_after_a_failed_sync() -> None:
         stream.feed(block(hl7("1"))[:40])
         store.faults = [FULL, BROKEN, FULL, FULL]
         stream.end()
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
     assert (store.faults, store.incomplete) == ([FULL, FULL], [])
 
 
@@ -538,7 +538,7 @@ async def test_a_quiet_connection_is_closed_after_the_idle_timeout_if_there_is_o
     made = channel(ScriptedStore(), idle_timeout_s=0.02)
     stream = MemoryStream()
     async with served(made, stream) as task:
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
         assert stream.closed
 
 
@@ -548,7 +548,7 @@ async def test_a_block_that_never_ends_is_cut_and_kept_as_evidence() -> None:
     made = channel(store)
     async with served(made, stream) as task:
         stream.feed(b"\x0bMSH|^~\\&|", *[b"x" * 65536] * 20)
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
         assert stream.closed
     assert made.counts.faults["too-large"] == 1
     assert [(len(one.payload), one.cut.size) for one in store.incomplete if one.cut] == [(64 * 1024, 1 << 20)]
@@ -626,7 +626,7 @@ def test_whatever_comes_the_connection_ends_in_order(
         made.stop()  # a store that fails is not waited for
         stream.feed(*[piece for piece in sent if piece])
         stream.end()
-        await asyncio.wait_for(made.handle(stream), 60.0)
+        await asyncio.wait_for(made.handle(stream), 240.0)
         assert made.connections == {}
         if mllp:
             taken = [code for code in stream.codes if code in ("AA", "CA")]
@@ -872,7 +872,7 @@ async def test_what_is_refused_is_told_in_the_trace_of_the_line_and_in_the_count
     made = channel(store)
     async with served(made, stream) as task:
         stream.feed(block(hl7("1")))
-        await asyncio.wait_for(asyncio.shield(task), 60.0)
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
     assert made.counts.faults["not-stored"] == 1
     assert made.counts.store_fault is not None
 
@@ -943,7 +943,7 @@ async def test_whoever_holds_most_is_cut_when_the_memory_for_unfinished_messages
         small.feed(b"\x0bMSH|^~\\&|", b"x" * 100_000)
         await until(lambda: any(one.held for one in made.connections.values()))
         large.feed(b"\x0bMSH|^~\\&|", b"y" * 250_000)
-        await asyncio.wait_for(asyncio.shield(cut), 60.0)
+        await asyncio.wait_for(asyncio.shield(cut), 240.0)
         assert made.counts.faults["memory"] == 1
         small.feed(b"\x1c\r")
         await until(lambda: len(store.messages) == 1)

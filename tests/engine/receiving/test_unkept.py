@@ -43,7 +43,7 @@ async def leave(made: Channel, store: ScriptedStore, numbers: range) -> None:
     store.faults = [FULL] * FOR_EVER
     made.stop()
     for number in numbers:
-        await asyncio.wait_for(hang_up_amid(made, number), 60.0)
+        await asyncio.wait_for(hang_up_amid(made, number), 240.0)
     store.faults = []
     made.begin()
 
@@ -56,7 +56,7 @@ async def cut_off(task: "asyncio.Task[None]") -> None:
 
 async def hang_up(stream: MemoryStream, task: "asyncio.Task[None]") -> None:
     stream.end()
-    await asyncio.wait_for(task, 60.0)
+    await asyncio.wait_for(task, 240.0)
 
 
 def kept(store: ScriptedStore) -> list[bytes]:
@@ -183,7 +183,7 @@ async def test_what_its_own_connection_still_tries_is_tried_by_no_other() -> Non
     other[0].feed(block(hl7("9")))
     await until(lambda: len(store.waiting) == 2)
     store.release(2)
-    await asyncio.wait_for(own, 60.0)
+    await asyncio.wait_for(own, 240.0)
     await hang_up(*other)
     assert (other[0].codes, kept(store)) == (["AA"], [half(1)])
 
@@ -200,7 +200,7 @@ async def test_what_was_left_keeps_its_room_while_it_is_tried(monkeypatch: pytes
     await until(lambda: len(store.waiting) == 2)
     store.manual = False
     store.waiting.pop()()  # it is the first to hear that it failed
-    await asyncio.wait_for(newcomer, 60.0)
+    await asyncio.wait_for(newcomer, 240.0)
     store.release()
     assert made.counts.faults["evidence-not-kept"] == 1
     await until(lambda: len(store.incomplete) == 2)
@@ -232,7 +232,7 @@ async def test_what_has_no_room_is_tried_once_and_kept_where_that_succeeds(monke
     monkeypatch.setattr(unkept_module, "INSIST_BYTES", 1)
     store = ScriptedStore()
     made = channel(store)
-    await asyncio.wait_for(hang_up_amid(made, 1), 60.0)
+    await asyncio.wait_for(hang_up_amid(made, 1), 240.0)
     assert kept(store) == [half(1)]
     assert made.counts.faults["evidence-not-kept"] == 0
     assert made.unkept.waiting_bytes == 0
@@ -241,7 +241,7 @@ async def test_what_has_no_room_is_tried_once_and_kept_where_that_succeeds(monke
 async def test_a_full_queue_is_a_failed_attempt_like_any_other() -> None:
     store = ScriptedStore(faults=[FULL, FULL], at_once=True)
     made = channel(store)
-    await asyncio.wait_for(hang_up_amid(made, 1), 60.0)
+    await asyncio.wait_for(hang_up_amid(made, 1), 240.0)
     assert kept(store) == [half(1)]
     assert made.counts.faults["not-stored"] == 2
 

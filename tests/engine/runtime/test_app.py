@@ -90,7 +90,7 @@ async def run(folder: Path) -> Ran:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "engine", "--site", str(folder), "run", stdout=PIPE, stderr=PIPE
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60.0)
+    out, err = await asyncio.wait_for(process.communicate(), 240.0)
     return Ran(process.returncode or 0, out.decode(), err.decode())
 
 
@@ -128,7 +128,7 @@ async def exchange(port: int, number: int = 1, channel: int = 0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(b"\x0b" + oru(channel, number, random.Random(number)) + b"\x1c\r")
-        return await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 60.0)
+        return await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 240.0)
     finally:
         writer.close()
 
@@ -243,7 +243,7 @@ async def test_a_stop_under_load_ends_and_loses_nothing(folder: Folder, all_the_
                     before = len(first.acked) + len(second.acked)
                     await until(lambda before=before: len(first.acked) + len(second.acked) > before + 20)
         async with running_app(folder.path) as app:
-            await until(lambda: not any(view.open for view in app.journal.lanes()), 60.0)
+            await until(lambda: not any(view.open for view in app.journal.lanes()), 240.0)
             trace = [app.journal.message(view.id) for view in app.journal.messages(limit=10)]
             assert all(one is not None for one in trace)
         check(to, first, second)
@@ -449,9 +449,9 @@ async def test_fifty_reloads_under_load_lose_nothing(folder: Folder) -> None:
                     folder.write(destinations, {"c0": {**window, **order}, "c1": {}})
                     before = len(second.acked)
                     await app.reload()
-                    await until(lambda before=before: len(second.acked) > before, 60.0)
+                    await until(lambda before=before: len(second.acked) > before, 240.0)
                 to.mood = Mood.WELL
-            await until(lambda: not any(view.open for view in app.journal.lanes()), 60.0)
+            await until(lambda: not any(view.open for view in app.journal.lanes()), 240.0)
             assert all(view.stored == view.dead == 0 for view in app.journal.channels())
         check(to, first, second)
         assert min(len(first.acked), len(second.acked)) > 20
@@ -628,6 +628,6 @@ async def test_after_a_failed_sync_the_site_ends_at_once_and_answers_nobody(fold
             with contextlib.suppress(asyncio.IncompleteReadError, OSError):
                 assert b"MSA|AA" not in await exchange(folder.ports[name], number)
         with pytest.raises(StoreError) as failure:
-            await asyncio.wait_for(running, 60.0)
+            await asyncio.wait_for(running, 240.0)
         assert failure.value.fatal
         assert app.sources["c0"].channel.counts.messages == 1

@@ -29,7 +29,7 @@ ARCHIVE = {"kind": "file", "folder": "var/archive"}
 async def block(port: int) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\x0b" + ORU + b"\x1c\r")
-    answer = await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 60.0)
+    answer = await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 240.0)
     writer.close()
     return answer
 
@@ -39,7 +39,7 @@ async def session(port: int) -> bytes:
     answers = b""
     for part in (b"\x05", *one_record_a_frame(RECORDS)):
         writer.write(part)
-        answers += await asyncio.wait_for(reader.readexactly(1), 60.0)
+        answers += await asyncio.wait_for(reader.readexactly(1), 240.0)
     writer.write(b"\x04")
     await writer.drain()
     writer.close()

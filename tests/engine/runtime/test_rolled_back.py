@@ -27,7 +27,7 @@ from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
 
 TO_FILE = {"lab-fhir": {"kind": "file", "folder": "out"}}
-WITHIN_S = 60.0
+WITHIN_S = 240.0
 PLACES = ("beside", "configured", "copy", "pieces", "log")
 
 

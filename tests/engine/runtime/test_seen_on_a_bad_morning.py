@@ -55,7 +55,7 @@ async def send(port: int, *parts: bytes, answered: bool = False) -> None:
         writer.write(part)
         await writer.drain()
     if answered:
-        await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 60.0)
+        await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 240.0)
     writer.close()
 
 

@@ -246,7 +246,7 @@ async def test_a_thousand_messages_pass_byte_for_byte_and_are_all_kept(tmp_path:
         async with running_site(tmp_path, {"chem": channel}) as site, connected(site.port("chem")) as analyzer:
             for number in range(1000):
                 assert await say_mllp(analyzer, oru(number)) == ack("AA", f"M{number}")
-            await until(lambda: tee_of(site).counts.messages == 1000, 60.0)
+            await until(lambda: tee_of(site).counts.messages == 1000, 240.0)
             assert lis.messages == [oru(number) for number in range(1000)]
             kept = [site.journal.payload(view.id) for view in site.messages()]
             assert kept == lis.messages
@@ -272,7 +272,7 @@ async def test_a_full_disk_holds_nothing_up_and_what_passed_is_kept_afterwards(
             await until(lambda: tee_of(site).counts.faults["store-failed"] > 0)
             assert len(site.messages()) == 1
             disk.decide = lambda file, what: 0
-            await until(lambda: len(site.messages()) == 6, 60.0)
+            await until(lambda: len(site.messages()) == 6, 240.0)
             await site.settled()
         finally:
             disk.restore()
@@ -394,7 +394,7 @@ async def test_stopping_while_nothing_can_be_kept_counts_what_is_lost() -> None:
     await until(lambda: channel.counts.faults["store-failed"] > 0)
     channel.stop()
     line.end()
-    await asyncio.wait_for(task, 60.0)
+    await asyncio.wait_for(task, 240.0)
     assert channel.tee.not_kept == 2
 
 

@@ -25,7 +25,7 @@ async def raw(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        return await asyncio.wait_for(reader.read(65536), 60.0)
+        return await asyncio.wait_for(reader.read(65536), 240.0)
     finally:
         writer.close()
 
@@ -187,7 +187,7 @@ async def test_connections_are_limited() -> None:
         held = [await asyncio.open_connection("127.0.0.1", page.server.port) for _ in range(3)]
         for reader, writer in held:  # each is accepted only when it is answered
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert await asyncio.wait_for(reader.readline(), 60.0) == b"HTTP/1.1 200 OK\r\n"
+            assert await asyncio.wait_for(reader.readline(), 240.0) == b"HTTP/1.1 200 OK\r\n"
         assert await raw(page.server.port, b"") == b""
         for _, writer in held:
             writer.close()
@@ -198,10 +198,10 @@ async def test_slow_and_idle_connections_keep_nobody_out() -> None:
     async with running(quiet_site(), max_connections=3, patience_s=0.0) as page:
         follower, following = await asyncio.open_connection("127.0.0.1", page.server.port)
         following.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert await asyncio.wait_for(follower.readline(), 60.0) == b"HTTP/1.1 200 OK\r\n"
+        assert await asyncio.wait_for(follower.readline(), 240.0) == b"HTTP/1.1 200 OK\r\n"
         idle, idling = await asyncio.open_connection("127.0.0.1", page.server.port)
         idling.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert await asyncio.wait_for(idle.readline(), 60.0) == b"HTTP/1.1 200 OK\r\n"
+        assert await asyncio.wait_for(idle.readline(), 240.0) == b"HTTP/1.1 200 OK\r\n"
         slow = [await asyncio.open_connection("127.0.0.1", page.server.port) for _ in range(6)]
         for _, writer in slow:
             writer.write(b"GET /healthz HTTP/1.1\r\nHo")

@@ -32,7 +32,7 @@ class Events:
         """The next event's data; ``last_id`` is its id."""
         data = ""
         while True:
-            line = (await asyncio.wait_for(self._reader.readline(), 60.0)).decode()
+            line = (await asyncio.wait_for(self._reader.readline(), 240.0)).decode()
             assert line, "the events ended"
             if line.startswith("id: "):
                 self.last_id = line[4:].strip()
@@ -61,9 +61,9 @@ async def events(page: Page, *, last_id: str = "", path: str = "/events") -> Asy
     try:
         more = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
         writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n{more}\r\n".encode())
-        assert (await asyncio.wait_for(reader.readline(), 60.0)).split()[1] == b"200"
+        assert (await asyncio.wait_for(reader.readline(), 240.0)).split()[1] == b"200"
         head = b""
-        while (line := await asyncio.wait_for(reader.readline(), 60.0)) not in (b"\r\n", b""):
+        while (line := await asyncio.wait_for(reader.readline(), 240.0)) not in (b"\r\n", b""):
             head += line.lower()
         assert b"content-type: text/event-stream" in head
         yield Events(reader)
@@ -196,7 +196,7 @@ async def test_stopping_ends_the_events_at_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(server_module, "STOP_TIMEOUT_S", 600.0)
     async with running(quiet_site()) as page, events(page) as feed:
         await feed.next()
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(240.0):
             await page.server.stop()
             await feed.end()
 

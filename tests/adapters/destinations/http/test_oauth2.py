@@ -140,7 +140,7 @@ async def test_a_token_is_renewed_before_its_end_while_it_still_serves() -> None
         assert len(gives.requests) == 1
         clock.advance(2)  # within a minute of the end
         await out.deliver(delivery(b"x"))
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(240.0):
             while bearers(takes)[-1] != "Bearer tok-2":
                 await out.deliver(delivery(b"x"))
     assert len(gives.requests) == 2
@@ -152,7 +152,7 @@ async def test_a_renewal_that_fails_ahead_of_time_stops_nobody() -> None:
     async with pair([granted("tok-1", 600), http(503), granted("tok-3")], [TAKEN], clock) as (gives, takes, out):
         await out.deliver(delivery(b"x"))
         clock.advance(550)
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(240.0):
             while len(gives.requests) < 2:
                 await out.deliver(delivery(b"x"))
         for _ in range(10):  # the failure is not repeated with every delivery

@@ -61,7 +61,7 @@ async def play(name: str, sendings: list[Sending], faults: frozenset[Fault]) -> 
     how = Manner(faults=faults, seed=3, again_after=0.01, trickle=0.0)
     await Analyzer(find_model(name).link, wire, dialogue, how).work(sendings)
     await wire.close()
-    async with asyncio.timeout(60.0):
+    async with asyncio.timeout(240.0):
         while len(set(peer.messages)) < len(sendings):  # noqa: ASYNC110 - a printer says nothing when it is done
             await asyncio.sleep(0.005)
     server.close()

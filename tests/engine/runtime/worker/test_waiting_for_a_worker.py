@@ -39,7 +39,7 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
             site = RunningSite(tmp_path, app, sandbox)
             process, server = app.worker, app.workers["lab-fhir"]
             assert process is not None
-            await until(lambda: process.ready, 60.0)
+            await until(lambda: process.ready, 240.0)
             await switch(app, paused=True)
             await send_blocks(site.port("chem"), [payload(1), payload(2)])
             await until(lambda: not any(view.stored for view in app.journal.channels()))
@@ -52,7 +52,7 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
                 await switch(app, paused=True)
             finally:
                 os.kill(process.pid, signal.SIGCONT)
-            await until(lambda: process.ready, 60.0)
+            await until(lambda: process.ready, 240.0)
             await until(lambda: not server.attempts.in_flight)
             assert not sandbox.accepted
             assert server.memory.deliveries == 0

@@ -356,7 +356,7 @@ async def test_the_log_of_a_journal_that_is_a_link_to_another_disk_is_watched(tm
         await store(journal, *(os.urandom(1_000_000) for _ in range(6)))
         upkeep = journal._upkeep
         assert upkeep is not None
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(240.0):
             while not upkeep.wal_bytes:
                 await store(journal, b"one more")
         assert upkeep.wal_bytes == (disk / "results.db-wal").stat().st_size

@@ -126,7 +126,7 @@ class Peer:
         answers = b""
         for part in parts:
             self._writer.write(part)
-            answers += await asyncio.wait_for(self._reader.readexactly(1), 60.0)
+            answers += await asyncio.wait_for(self._reader.readexactly(1), 240.0)
         return answers
 
     async def tell(self, data: bytes) -> None:
