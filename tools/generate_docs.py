@@ -1,34 +1,25 @@
-"""Write the parts of docs/ that the code knows better than people: keys, verbs, exit codes, reason codes.
+"""The parts of docs/ that the code knows better than people: keys, verbs, exit codes, reason codes.
 
-    python tools/generate_docs.py            renew the parts between the markers
-    python tools/generate_docs.py --check    only say which files are out of date (exit code 1)
-
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything around it is written by
-people. A test runs the check, so a page cannot come to say what is no longer true.
+A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; people write everything around it.
+`make docs` renews the parts.
 """
 
-import argparse
 import re
-import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(CHECKOUT))
-
-from engine.__main__ import labrelay  # noqa: E402 - the checkout must be found first
-from engine.commands.analyzers import summary  # noqa: E402
-from engine.commands.shared.output import EXIT_WORDS  # noqa: E402
-from engine.commands.shared.verb_list import GROUPS, verbs  # noqa: E402
-from engine.config import (  # noqa: E402
+from engine.__main__ import labrelay
+from engine.commands.analyzers import summary
+from engine.commands.shared.output import EXIT_WORDS
+from engine.commands.shared.verb_list import GROUPS, verbs
+from engine.config import (
     channel,
     destination,
     destination_auth,
@@ -45,12 +36,13 @@ from engine.config import (  # noqa: E402
     source_text,
     tls,
 )
-from engine.config.problems import alternatives, words  # noqa: E402
-from engine.diagnostics.packs import packs  # noqa: E402
-from engine.mapping.hold_rules import names  # noqa: E402
-from engine.model.reasons import ReasonCode  # noqa: E402
-from engine.model.units import HostPort, duration_text, size_text  # noqa: E402
+from engine.config.problems import alternatives, words
+from engine.diagnostics.packs import packs
+from engine.mapping.hold_rules import names
+from engine.model.reasons import ReasonCode
+from engine.model.units import HostPort, duration_text, size_text
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -300,27 +292,6 @@ def renewed(text: str) -> str:
     return PART.sub(part, text)
 
 
-def outdated(docs: Path) -> dict[Path, str]:
-    """Files of ``docs`` whose generated parts differ, with what they should be."""
-    found = {}
-    for path in sorted(docs.glob("*.md")):
-        text = path.read_text(encoding="utf-8")
-        if renewed(text) != text:
-            found[path] = renewed(text)
-    return found
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a file is out of date")
-    check: Any = parser.parse_args(arguments).check
-    files = outdated(CHECKOUT / "docs")
-    for path, text in files.items():
-        print(path.relative_to(CHECKOUT))
-        if not check:
-            path.write_text(text, encoding="utf-8")
-    return 1 if files and check else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def files() -> dict[Path, str]:
+    """Each page, with its generated parts as they should be."""
+    return {path: renewed(path.read_text(encoding="utf-8")) for path in sorted(DOCS.glob("*.md"))}

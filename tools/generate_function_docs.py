@@ -1,25 +1,17 @@
-"""Write docs/mapping-functions.md from what the functions and tables of the mapping language declare.
-
-    python tools/generate_function_docs.py [--check]
-
-The page is generated whole; a test runs the check.
-"""
+"""docs/mapping-functions.md: what the functions and tables of the mapping language declare. `make docs` renews it."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(CHECKOUT))
+from engine.mapping.functions import FUNCTIONS
+from engine.mapping.functions.code_maps import CODE_MAPS
 
-from engine.mapping.functions import FUNCTIONS  # noqa: E402 - the checkout must be found first
-from engine.mapping.functions.code_maps import CODE_MAPS  # noqa: E402
-
-PAGE = CHECKOUT / "docs" / "mapping-functions.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "mapping-functions.md"
 INTRO = """\
 # Functions of the mapping language
 
-Made from the code by `tools/generate_function_docs.py`; the language itself: [mapping.md](mapping.md).
+Made from the code by `make docs`; the language itself: [mapping.md](mapping.md).
 
 A signature reads `name(parameter: kind) -> kind`. Kinds are `field` (one repetition as it was sent), `segment`, `text`,
 `whole` (a text, or a field with all its delimiters), `literal` (a text in quotes), `decimal`, `measured` (a number with
@@ -31,8 +23,8 @@ function for each element.
 """
 
 
-def page() -> str:
-    return "\n".join(lines()).rstrip() + "\n"
+def files() -> dict[Path, str]:
+    return {PAGE: "\n".join(lines()).rstrip() + "\n"}
 
 
 def lines() -> Iterator[str]:
@@ -78,19 +70,3 @@ def paragraph(text: str) -> str:
         else:
             parts.append(" ".join(line.strip() for line in block.splitlines()).strip())
     return "\n\n".join(part for part in parts if part)
-
-
-def main() -> int:
-    new = page()
-    old = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
-    if new == old:
-        return 0
-    if "--check" in sys.argv[1:]:
-        print(f"{PAGE.name} is out of date")
-        return 1
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

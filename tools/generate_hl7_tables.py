@@ -1,13 +1,10 @@
-"""Write the tables of HL7 v2 segments, their fields and data types, from the version tables of hl7apy.
-
-    python tools/generate_hl7_tables.py
+"""The tables of HL7 v2 segments, their fields and data types, from hl7apy's version tables; `make docs` renews them.
 
 hl7apy (MIT licence) carries the segment and data type definitions of HL7 v2.1 to v2.8.2. A field's type is that of
 v2.5, or of the first later version that has the field: senders state v2.5 and use fields of v2.8, so a path is wrong
-only if no version knows it. A test compares the committed tables with a new run.
+only if no version knows it.
 """
 
-import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -96,9 +93,3 @@ def files() -> dict[Path, str]:
         ROOT / path: head.format(version=version("hl7apy")) + "\n".join(rows) + "\n"
         for path, (head, rows) in parts.items()
     }
-
-
-if __name__ == "__main__":
-    for path, text in files().items():
-        path.write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{path.name}: {path.stat().st_size} bytes\n")

@@ -1,7 +1,7 @@
 """What users and other programs see of the command line stays as it is: the help of every verb, and the names in JSON.
 
 `golden/help.txt` holds the help, `golden/json_names.txt` the names and kinds of values that verbs print of a site with
-one message in each state. A change that is meant: LABRELAY_UPDATE_SAMPLES=1, and a line in the changelog.
+one message in each state. A change that is meant: `make docs` renews both files, and the changelog has a line.
 """
 
 import json
@@ -61,7 +61,7 @@ def compare(name: str, found: str) -> None:
     golden = GOLDEN / name
     if UPDATE:
         golden.write_text(found)
-    assert found == golden.read_text()
+    assert found == golden.read_text(), f"if the change is meant, run make docs: tests/golden/{name}"
 
 
 def names(value: Any, path: str = "") -> Iterator[str]:
