@@ -1,1 +1,1 @@
-"""Values that cross folders, and the ports between them. No folder of `engine` stands below this one."""
+"""Values that cross folders, and the ports between them. This folder imports no other folder of `engine`."""

@@ -1,11 +1,10 @@
-"""Who asks: the name of a user, with the part that the user plays here and where they sit.
+"""The user who asks: a name, with the user's role here and where they work.
 
-An `Actor` is a name like any other text, so everything that hands a name on hands the rest on too, down to the row of
-the audit trail (`engine.store.operations.audit`). What is known beside the name comes from the kernel and is read at
-the moment of
-asking: the process at the other end of the socket, the account that once logged in to it (which stays the same through
-``sudo``), its terminal, and the log-in session, of which the system has written down where it came from. What a process
-says of itself (``SSH_CONNECTION``) is kept beside, marked as given.
+An `Actor` is a string, so code that passes a name on passes the rest on too, down to the row of the audit trail
+(`engine.store.operations.audit`). The rest comes from the kernel and is read at the moment of asking: the process at
+the other end of the socket, the account that once logged in to it (which stays the same through ``sudo``), its
+terminal, and the log-in session, whose origin the system has recorded. A process's own statement (``SSH_CONNECTION``)
+is kept beside, marked as given.
 """
 
 import os
@@ -26,8 +25,8 @@ class Actor(str):
 
     Attributes:
         by: what else is known of them: ``role`` (root, service user, operator), ``login`` (the account that logged in,
-            where it is another one), ``from`` (where they sit), ``given`` (where their process says they sit; no other
-            source vouches for it).
+            where it is another one), ``from`` (where they work), ``given`` (where their process says they work; no
+            other source confirms it).
     """
 
     by: Mapping[str, str]
@@ -39,7 +38,7 @@ class Actor(str):
 
 
 def of_process(uid: int, pid: int, proc: Path = Path("/proc"), sessions: Path = _SESSIONS) -> Actor:
-    """The user of a process, as far as the kernel tells; a process that is gone has a name and a role."""
+    """The user of a process, as far as the kernel knows; a process that is gone has a name and a role."""
     name, login = user_name(uid), _login(pid, proc)
     role = ROOT if uid == 0 else SERVICE if uid == os.geteuid() else OPERATOR
     seat = _seat(pid, proc, sessions)
@@ -48,7 +47,7 @@ def of_process(uid: int, pid: int, proc: Path = Path("/proc"), sessions: Path = 
 
 
 def of_this_process() -> Actor:
-    """The user who gave a command that does by itself what it was told."""
+    """The user who gave a command that acts by itself, without the daemon."""
     return of_process(os.geteuid(), os.getpid())
 
 
@@ -106,7 +105,7 @@ def _terminal(pid: int, proc: Path) -> str:
 
 
 def _given(pid: int, proc: Path, seat: str) -> str:
-    """What the process says of itself, where the kernel says something else: any user can write it there."""
+    """The origin that the process states, where the kernel states another one. Any user can set it."""
     try:
         environment = (proc / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:

@@ -32,7 +32,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until a test moves it; both clocks move together."""
+    """A clock that stops until a test moves it; both clocks move together."""
 
     def __init__(self, start: datetime = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)) -> None:
         self._now = start

@@ -1,4 +1,4 @@
-"""What a pure link found in the bytes, and the connection that they came by. Plain data; nothing here does I/O."""
+"""Events that a pure link finds in the bytes, and their connection. Plain data; nothing here does I/O."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class Way(Enum):
 
 
 class Answered(Enum):
-    """What the other side said to a message that passed a tee."""
+    """How the other side answered a message that passed a tee."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -95,7 +95,7 @@ class Answered(Enum):
 
 @value()
 class Heard:
-    """What one side of a tee said to the other, once it is known what the other answered.
+    """A message from one side of a tee, once the other side's answer is known.
 
     Attributes:
         whole: a message; False for text that never became one, which is evidence and never a result.

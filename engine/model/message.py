@@ -53,7 +53,7 @@ class Segment:
 
 
 class Group:
-    """A group of segments (``PATIENT_RESULT``, ``ORDER``): what stands directly in it, and the groups inside it.
+    """A group of segments (``PATIENT_RESULT``, ``ORDER``): its own segments, and the groups inside it.
 
     ``segments`` and ``groups`` keep the order of the message within each name.
     """
@@ -71,7 +71,7 @@ class Group:
 
 @value()
 class Header:
-    """What the first segment says; read cheaply from the bytes, before the message is stored.
+    """Values of the first segment; read cheaply from the bytes, before the message is stored.
 
     Attributes:
         control_id: MSH-10 or H-3, empty if absent.
@@ -120,12 +120,12 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class FormatOptions:
-    """What a channel says about reading its messages.
+    """A channel's settings for reading its messages.
 
     Attributes:
         charsets: tried in this order, strictly, where the message declares none.
         fixes: named repairs that the channel allows (``unescaped_newlines``).
-        spm_obx: ``result`` or ``specimen``: what an OBX after SPM is where its OBR has no other OBX.
+        spm_obx: ``result`` or ``specimen``: how to read an OBX after SPM where its OBR has no other OBX.
     """
 
     charsets: tuple[str, ...] = ("utf-8",)
@@ -185,11 +185,11 @@ class Reagent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlRun:
-    """How one test of a control material ended (`engine.model.quality_controls`). A control is nobody's result.
+    """How one test of a control material ended (`engine.model.quality_controls`). A control is no patient's result.
 
     Attributes:
         code: of the test, as the analyzer writes it.
-        material: the control's specimen number; tells levels and lots apart.
+        material: the control's specimen number; distinguishes levels and lots.
         failed: outside of its limits, by the analyzer's own flag or the range that it sent.
     """
 
@@ -218,8 +218,8 @@ class UsedNumber(NamedTuple):
 
     Attributes:
         key: of its reports (`Report.key`).
-        day: of measurement, as `date.toordinal`; 0 where none is told.
-        within: so many days without a use, and it may be another specimen's.
+        day: of measurement, as `date.toordinal`; 0 where the message has none.
+        within: after so many days without a use, the number may belong to another specimen.
         reports: ids of the DiagnosticReports that are made of it.
     """
 
@@ -251,7 +251,7 @@ class Bearer(NamedTuple):
 
 @value(kw_only=True)
 class Document:
-    """What one mapping made of one message.
+    """The document that one mapping made of one message.
 
     Attributes:
         body: the serialised document.
@@ -259,9 +259,9 @@ class Document:
         media_type: ``application/fhir+json`` ...
         conditional: 16-byte keyed hashes of the conditional-create keys in it (shared Patient, Organization ...).
         reports: the reports it carries.
-        bearers: who bears its patient numbers; for the journal's guard, not kept with the document.
+        bearers: the persons behind its patient numbers; for the journal's guard, not kept with the document.
         used: its unique numbers; for the journal, too, and not kept.
-        entries: how many entries the Bundle has; 0 where nobody has counted them.
+        entries: how many entries the Bundle has; 0 if not counted.
         facts: what the route's rules for holding results back look at (`engine.mapping.hold_rules.rules`); empty
         without any.
     """
@@ -290,13 +290,13 @@ class MapContext:
         settings: the channel's ``settings:`` (strings, numbers, lists, maps as read from YAML text).
         namespaces: the site's ``namespaces:``, HD.1 or assigner name -> system URI.
         specimen_ids: ``restart``, ``day`` or ``unique``.
-        reuse_days: of unique numbers: so many days without a use, and the number may be another specimen's.
-        results_of: ``channel``: what two channels say of one order stands side by side; or ``site``.
-        apart: what sets a message apart whose bytes came before, and which may be another result; else empty.
-        others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, of those whom a person has told
-            apart from the first. Shared by all channels, and filled while the site runs.
-        patient_numbers: ``lasting``, or ``counter`` where they may begin anew: then they name a person in one order
-            only.
+        reuse_days: of unique numbers: after so many days without a use, the number may belong to another specimen.
+        results_of: ``channel``: results of one order from two channels are separate resources; or ``site``.
+        apart: distinguishes a message from an earlier one with the same bytes, where it may be another result; else
+        empty.
+        others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
+        the number has several. Shared by all channels, and filled while the site runs.
+        patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
     """
 
     channel: str = ""
@@ -320,9 +320,9 @@ class Mapped:
 
     Attributes:
         documents: usually one; none if everything was filtered.
-        filtered: why nothing is to be sent (FILTERED, QUALITY_CONTROL), else None.
+        filtered: why nothing is sent (FILTERED, QUALITY_CONTROL), else None.
         counts: results in, observations out, declared drops ... (``results_in``, ``observations``, ``dropped``).
-        controls: positions of the result segments that are a control's, and nobody's result.
+        controls: positions of the result segments that are a control's, not a patient's.
     """
 
     documents: tuple[Document, ...] = ()
@@ -338,7 +338,7 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What a payload is the beginning of.
+    """Size and hash of the whole of which the payload is the beginning.
 
     Attributes:
         size: bytes that came before the link took no more.

@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 @value()
 class Outcome(Generic[R]):
-    """What processing made of one message.
+    """The result of processing one message.
 
     Attributes:
         detail: more words on ``reason``, for a person.

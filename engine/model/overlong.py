@@ -1,11 +1,9 @@
-"""What outgrew `max_message`: its beginning and a hash are kept, its sender is told, and what it still sends is thrown
-away.
+"""Messages above `max_message`: keep the beginning and a hash, answer the sender, discard the rest.
 
-A sender that is told nothing sends the same again, for ever; one that is told "too large" can say so to a person. HL7's
-way is an acknowledgement AR (table 0008), where the header was read: MSH stands at the beginning. ASTM E1381 (8.3.2.4)
-has NAK, which the link has answered. The connection is closed then, as there is no safe place to go on from; but not
-before the peer could read the answer, for closing a socket with unread bytes in it resets it, and takes
-the answer with it.
+A sender without an answer repeats the message endlessly; a sender that reads "too large" can show it to a person. HL7
+answers with an acknowledgement AR (table 0008) where the header was read: MSH is at the beginning. ASTM E1381 (8.3.2.4)
+has NAK, which the link has answered. The connection is then closed, since there is no safe place to resume. It is
+closed only after the peer could read the answer: closing a socket with unread bytes resets it, and the answer is lost.
 """
 
 import asyncio
@@ -23,7 +21,7 @@ IN_PLACE_BYTES = 1024 * 1024  # up to this size a hash costs less than a thread
 
 
 async def beginning(received: Received, whole: bytes, max_message: int) -> Received:
-    """``received`` as it is to be kept: its payload is the beginning of ``whole``, and notes tell the rest."""
+    """``received`` as it is stored: its payload is the beginning of ``whole``, and its notes describe the rest."""
     digest = sha256(whole).digest() if len(whole) <= IN_PLACE_BYTES else await asyncio.to_thread(_digest, whole)
     note = (
         f"over max_message ({size_text(max_message)}): of {len(whole)} bytes that came the first"
@@ -33,7 +31,7 @@ async def beginning(received: Received, whole: bytes, max_message: int) -> Recei
 
 
 def refusal(max_message: int) -> str:
-    """What the sender is told."""
+    """The error text for the sender."""
     return f"the message is larger than max_message ({size_text(max_message)}); it was not accepted"
 
 

@@ -1,8 +1,8 @@
 """Documents in their compressed form: zstd, level 1, as one frame that states its content's size.
 
-A FHIR Bundle shrinks to a fifth or less, so a document is compressed once, where it is made, and stays so in memory,
-between processes and in the journal; only a destination sees it whole. What does not shrink stays as it is, and a flag
-beside the bytes (``packed``) says which of both it is.
+A FHIR Bundle shrinks to a fifth or less, so a document is compressed once, where it is made, and stays compressed in
+memory, between processes and in the journal; only a destination unpacks it. A document that does not shrink is stored
+as it is. The flag ``packed`` beside the bytes says whether it is compressed.
 """
 
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ class Packer:
 
 
 def unpack(content: bytes) -> bytes:
-    """What was packed.
+    """The document in its original form.
 
     Raises:
         ValueError: it is not what `Packer.pack` made.
@@ -63,7 +63,7 @@ class Unpacking:
         self.close = destination.close
 
     def hear_late(self, late: "Callable[[LateRefusal], None]") -> None:
-        """Call ``late`` for what the destination refuses after it was delivered, where it can tell."""
+        """Call ``late`` for a delivery that the destination refuses afterwards, if it can report that."""
         if hasattr(self._destination, "late"):
             self._destination.late = late
 

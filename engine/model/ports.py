@@ -82,7 +82,7 @@ class Link(Protocol):
         """Bytes that are kept for a message that is not complete yet."""
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
-        """What ``data`` completes, in order. ``now``: seconds, monotonic."""
+        """The events that ``data`` completes, in order. ``now``: seconds, monotonic."""
 
     def committed(self, now: float) -> None:
         """The last Frame is durable: its ACK may go out."""
@@ -134,7 +134,7 @@ class Hearing(Stream, Protocol):
 
 
 class TeeLink(Protocol):
-    """What two others say to each other on one connection: pure, one instance per connection; it answers nothing."""
+    """A listener on a connection between two other systems: pure, one instance per connection; it answers nothing."""
 
     @property
     def held(self) -> int:
@@ -145,7 +145,7 @@ class TeeLink(Protocol):
         """Whether a session or block is under way."""
 
     def hear(self, way: Way, data: bytes, now: float) -> list[TeeEvent]:
-        """What ``data`` from ``way`` completes, in order. ``now``: seconds, monotonic."""
+        """The events that ``data`` from ``way`` completes, in order. ``now``: seconds, monotonic."""
 
     def deadline(self) -> float | None:
         """When `tick` must be called at the latest (monotonic), or None."""
@@ -161,7 +161,7 @@ class Format(Protocol):
     """Content: HL7 v2, ASTM E1394. Implemented by a codec module's functions; pure."""
 
     def header(self, payload: bytes) -> Header:
-        """What the first segment says. Never raises: an unreadable header has ``problem`` set."""
+        """Read the first segment. Never raises: an unreadable header has ``problem`` set."""
 
     def split(self, payload: bytes) -> list[bytes]:
         """The messages of one block (batches, several MSH), each to be journaled on its own; usually one."""
@@ -176,12 +176,12 @@ class Format(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of trying whether a destination looks at the conditions of ``conflicts: check``.
+    """The result of testing whether a destination honours the conditions of ``conflicts: check``.
 
     Attributes:
-        problem: why a condition guards nothing there; empty where it does.
-        unknown: why it could not be tried; empty where it could.
-        left: addresses of what could not be removed again.
+        problem: why a condition protects nothing there; empty where it does.
+        unknown: why it could not be tested; empty where it could.
+        left: addresses of test resources that could not be removed again.
     """
 
     problem: str = ""

@@ -1,8 +1,8 @@
-"""How the controls in a message ended: for rules that hold results back after a failed one. Pure.
+"""Results of the quality controls in a message: for rules that hold results back after a failed control. Pure.
 
-Which results are controls' the mapping says, by its filter `qc`; they become nothing in FHIR. Of each, the analyzer's
-own judgement counts: a flag other than N is a failure, N is none. Without a flag the range that it sent with the result
-decides. What has neither, or is no number, was not judged, and says nothing.
+The mapping's filter `qc` decides which results are controls; they are not part of the FHIR document. The analyzer's own
+flag counts first: a flag other than N is a failure, N is none. Without a flag, the range sent with the result decides.
+A result that has neither, or is no number, counts as not judged.
 
     HL7 v2      code OBX-3, value OBX-5, range OBX-7, flags OBX-8, status OBX-11; material SPM-2, else OBR-3, else OBR-2
     E1394       code R-3, value R-4, range R-6, flags R-7, status R-9; material O-3, else O-4
@@ -86,7 +86,7 @@ def _failed(segment: Segment, places: _Places, cut: Delimiters) -> bool | None:
 
 
 def _codes(segment: Segment, places: _Places, cut: Delimiters) -> list[str]:
-    """Identifier and alternate identifier of OBX-3; of R-3 what stands there first, for the rest may be anything."""
+    """Identifier and alternate identifier of OBX-3; of R-3 the first code only, for the rest may be anything."""
     parts = _split(_split(_get(segment, places.code), cut.repetition)[0], cut.component)
     wanted = (parts[0:1] + parts[3:4]) if places.result == "OBX" else parts
     codes = [part.strip()[:MAX_CODE] for part in wanted]

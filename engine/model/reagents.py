@@ -1,6 +1,6 @@
 r"""Reagent lots in a message, where its analyzer names them: for "which results were measured with lot X?". Pure.
 
-Only places that a standard or a capture shows are read; a lot that stands elsewhere is not guessed.
+Only places that a standard or a capture shows are read; other places are not guessed.
 
     HL7 v2       INV (2.5, chapter 13)       INV-16 lot, INV-12 expiry, INV-9 or -8 what is left, of the test of its OBR
                  SID (2.5, chapter 13)       SID-2 lot, SID-1 the method
@@ -44,7 +44,7 @@ def reagents_in(parsed: Parsed) -> tuple[Reagent, ...]:
 
 
 def lot_key(lot: str) -> str:
-    """What two spellings of a lot have in common: its letters and digits, in upper case."""
+    """The lot in a form common to all its spellings: letters and digits, in upper case."""
     return "".join(char for char in lot.upper() if char.isascii() and char.isalnum())
 
 

@@ -27,9 +27,9 @@ class ReasonCode(Enum):
     )
     UNKNOWN_CHARSET = (
         "UNKNOWN_CHARSET",
-        "The declared character set is unknown, or the bytes do not decode with it. What a message declares (MSH-18) "
-        "is never overruled: set the analyzer right, and correct MSH-18 with `labrelay dlq edit`. `charset:` of the "
-        "channel is for messages that declare none.",
+        "The declared character set is unknown, or the bytes do not decode with it. The declaration of a message "
+        "(MSH-18) is never overruled: set the analyzer right, and correct MSH-18 with `labrelay dlq edit`. `charset:` "
+        "of the channel is for messages that declare none.",
     )
     NO_ROUTE = (
         "NO_ROUTE",
@@ -43,14 +43,14 @@ class ReasonCode(Enum):
     )
     TOO_LARGE = (
         "TOO_LARGE",
-        "What came is larger than `max_message` of the channel allows, or has more parts than any message has; the "
+        "The message is larger than `max_message` of the channel allows, or has more parts than any message has; the "
         "detail says which. Over `max_message` the first 64 KiB and a hash are kept, never as a result. If the sender "
         "may send such a message, raise the limit and have it sent again.",
     )
     INCOMPLETE = (
         "INCOMPLETE",
-        "The sender stopped before the end of the message. What came is kept as evidence and is never a result; "
-        "ask the analyzer to send it again.",
+        "The sender stopped before the end of the message. The part received is kept as evidence and is never a "
+        "result; ask the analyzer to send it again.",
     )
     SENDER_ABORTED = (
         "SENDER_ABORTED",
@@ -100,7 +100,8 @@ class ReasonCode(Enum):
     )
     NO_IDENTITY = (
         "NO_IDENTITY",
-        "A resource's key is absent (no order, specimen or patient number), so it cannot be told from another.",
+        "A resource's key is absent (no order, specimen or patient number), so it cannot be distinguished from "
+        "another.",
     )
     NOT_PRODUCTION = (
         "NOT_PRODUCTION",
@@ -117,10 +118,10 @@ class ReasonCode(Enum):
     )
     IDENTITY_CONFLICT = (
         "IDENTITY_CONFLICT",
-        "One patient number stands for two persons, by name, birth date or sex: the result is held until a person has "
-        "compared both messages (`labrelay held answer MESSAGE same` or `other`). Or the same order or specimen number "
-        "was used for another patient on the same day: a dead letter, to be retried or dismissed; where numbers are "
-        "unique, retrying does not help: correct it at the analyzer and send again.",
+        "One patient number is used for two persons, by name, birth date or sex: the result is held until a person "
+        "has compared both messages (`labrelay held answer MESSAGE same` or `other`). Or the same order or specimen "
+        "number was used for another patient on the same day: a dead letter, to be retried or dismissed; where "
+        "numbers are unique, retrying does not help: correct it at the analyzer and send again.",
     )
     # -- dead: the destination ---------------------------------------------------------------------------------
     REFUSED = (
@@ -154,9 +155,9 @@ class ReasonCode(Enum):
     )
     CORRECTION_SET_ASIDE = (
         "CORRECTION_SET_ASIDE",
-        "A named person has set this delivery aside, and it is a correction or a withdrawal (or nothing tells whether "
-        "it is one): the destination goes on showing what it was to replace. The page says so until it was sent "
-        "(`labrelay dlq retry`) or a person has mended the destination and dismissed it.",
+        "A named person has set this delivery aside, and it is a correction or a withdrawal (or this is not known): "
+        "the destination still shows the result that it was to replace. The page says so until it was sent (`labrelay "
+        "dlq retry`) or a person has mended the destination and dismissed it.",
     )
     NO_DESTINATION = (
         "NO_DESTINATION",
@@ -173,7 +174,7 @@ class ReasonCode(Enum):
     )
     NOT_FHIR = (
         "NOT_FHIR",
-        "The answer was not a FHIR transaction response: a proxy or a log-in page may stand in between.",
+        "The answer was not a FHIR transaction response: a proxy or a log-in page may be in between.",
     )
     NOT_AUTHORIZED = (
         "NOT_AUTHORIZED",
@@ -188,8 +189,8 @@ class ReasonCode(Enum):
     WRONG_ADDRESS = ("WRONG_ADDRESS", "The destination's base address does not exist there (404, 405). Check `url:`.")
     NO_SUBSCRIBER = (
         "NO_SUBSCRIBER",
-        "The broker has no subscriber for the topic, so it would throw the document away. Start the receiver, or check "
-        "`topic:`; where nobody need listen, say `no_subscriber: deliver`.",
+        "The broker has no subscriber for the topic, so it would throw the document away. Start the receiver, or "
+        "check `topic:`; where no subscriber is needed, say `no_subscriber: deliver`.",
     )
     NEGATIVE_ACK = ("NEGATIVE_ACK", "The receiver answered with AE or CE.")
     WRONG_ACK = (
@@ -224,8 +225,8 @@ class ReasonCode(Enum):
     )
     HOLD_UNDECIDED = (
         "HOLD_UNDECIDED",
-        "A rule of the route (`hold:`) could not be decided, since something that it asks for is not known; the detail "
-        "says what. The result is kept back until somebody has looked at it.",
+        "A rule of the route (`hold:`) could not be decided, since a value that it needs is not known; the detail "
+        "names it. The result is held until a person has looked at it.",
     )
     HOLD_FAULT = (
         "HOLD_FAULT",
@@ -245,8 +246,8 @@ class ReasonCode(Enum):
     )
     VALUE_GONE = (
         "VALUE_GONE",
-        "A result without a value (cancelled, a failed rerun) for one that has a value. Reject it where the value "
-        "stands; release it where it does not.",
+        "A result without a value (cancelled, a failed rerun) for one that has a value. Reject it where the value is "
+        "still valid; release it where it is not.",
     )
     WITHDRAWN_BEFORE = (
         "WITHDRAWN_BEFORE",
@@ -255,8 +256,9 @@ class ReasonCode(Enum):
     )
     RESULTS_GONE = (
         "RESULTS_GONE",
-        "A report that its sender tells as a whole has no longer results that it had. Look why they are gone. Release "
-        "it where they are wrong: they are withdrawn with it. Else reject it, and have the whole report sent again.",
+        "A report that its sender always sends whole lacks results that it had before. Look why they are gone. "
+        "Release it where they are wrong: they are withdrawn with it. Else reject it, and have the whole report sent "
+        "again.",
     )
     REJECTED_BEFORE = (
         "REJECTED_BEFORE",
@@ -265,8 +267,9 @@ class ReasonCode(Enum):
     )
     CORRECTS_UNKNOWN = (
         "CORRECTS_UNKNOWN",
-        "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look at "
-        "the results of the order, then release it (it stands beside them), or reject it and correct at the analyzer.",
+        "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look "
+        "at the results of the order, then release it (it is then sent beside them), or reject it and correct at the "
+        "analyzer.",
     )
     ORDER_MOVED = (
         "ORDER_MOVED",
@@ -290,14 +293,14 @@ class ReasonCode(Enum):
     CHANGE_UNSAID = (
         "CHANGE_UNSAID",
         "A final result that changes a final one, in a list (CSV, JSON) that has no status to say so. Release it and "
-        "tell the receiver, or reject it. Give the list a status (`results:` of its mapping).",
+        "inform the receiver, or reject it. Give the list a status (`results:` of its mapping).",
     )
     OVERTAKEN = (
         "OVERTAKEN",
-        "A message that was received later had part of the same results (or it cannot be told which), or has brought "
-        "the same report further, and was delivered before this one: sending it would undo that, closing it would lose "
-        "the others. Reject it, then have the tests sent or measured again that newer messages do not have; what was "
-        "accepted before is left out. Where it is the report only, a release sends it.",
+        "A message that was received later had part of the same results (or it is not clear which), or has brought "
+        "the same report further, and was delivered before this one: sending it would undo that, closing it would "
+        "lose the others. Reject it, then have the tests sent or measured again that newer messages do not have; what "
+        "was accepted before is left out. Where it is the report only, a release sends it.",
     )
     REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")
     LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")

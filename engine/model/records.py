@@ -1,7 +1,7 @@
-"""What the store takes and gives, beyond the values that cross rooms (`engine.model.message`). Plain data.
+"""Values that the store takes and returns, beyond those of `engine.model.message`. Plain data.
 
-What it gives of rows are named tuples: each short command makes all of these classes, and a dataclass takes seven times
-as long to be made. They are built by name, as the others are.
+Rows are named tuples: each short command creates all of these classes, and creating a dataclass takes seven times as
+long. They are built by keyword, like the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ REAGENT_TESTS = 100  # ... and tests of each
 KIND_MESSAGE = 1
 KIND_FRAME = 2
 KIND_ACT = 3
-KIND_PRUNED = 4  # which rows were let go: engine/store/lifecycle/retention.py
+KIND_PRUNED = 4  # which rows were deleted: engine/store/lifecycle/retention.py
 KIND_ERASED = 5  # which rows were emptied: engine/store/lifecycle/erasure.py
 
 INCOMPLETE_BYTES = 64 * 1024 * 1024  # of incomplete messages that are kept, unless the site says otherwise
@@ -43,7 +43,7 @@ SHARED = 32  # its message has, or had, more than this one
 AGAIN = 64  # of a replay: beside what the message was queued with
 JOINS = 128
 KNOWN_ORDER = 256
-CRITICAL = 512  # it is held, or was, and tells a critical value (`engine.succession.critical`)
+CRITICAL = 512  # it is or was held, and contains a critical value (`engine.succession.critical`)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +100,13 @@ class Routed:
 
 @value(kw_only=True)
 class Recorded:
-    """What became of a message.
+    """The outcome of a message as it was stored.
 
     Attributes:
         deliveries: the claimed ones, with their bodies, in the order they were queued.
         waiting: how many more were queued for a later claim.
-        held: the places, in the order of queueing from 0, of deliveries that a rule keeps back, or that are an echo.
-        already: the message had been processed before; nothing was changed now.
+        held: positions, in the order of queueing from 0, of deliveries that a rule holds back, or that are an echo.
+        already: the message had been processed before; nothing was changed.
     """
 
     state: MessageState
@@ -119,11 +119,11 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """What a link makes of the frames of a session that a crash cut short.
+    """The content of a link session that a crash cut short.
 
     Attributes:
         messages: those that are complete.
-        rest: what is left over, to be kept as evidence; None if nothing is.
+        rest: leftover bytes, to be kept as evidence; None if there are none.
     """
 
     messages: "tuple[Received, ...]" = ()
@@ -140,15 +140,15 @@ class OpenLane(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """What the last run left behind.
+    """The state that the last run left behind.
 
     Attributes:
-        unprocessed: messages without a verdict.
+        unprocessed: messages without an outcome.
         sessions: link sessions with frames that belong to no message yet.
         maybe_delivered: deliveries that were under way; they are sent again with the same key.
-        acts: ids of acts that were begun and not finished.
-        killed: the process before this one did not stop in order.
-        given_up: the message that is a dead letter now, because processing it ended the process again and again, or 0.
+        acts: ids of operator actions that were begun and not finished.
+        killed: the previous process did not stop in an orderly way.
+        given_up: the message that is a dead letter now, because processing it crashed the process repeatedly, or 0.
     """
 
     lanes: tuple[OpenLane, ...] = ()
@@ -177,7 +177,7 @@ class LaneView(NamedTuple):
     Attributes:
         held_by: the dead delivery that holds it, or 0.
         held_since_us: since when the oldest of its held deliveries is held, or 0.
-        held_critical: how many of these tell a critical value.
+        held_critical: how many of these contain a critical value.
     """
 
     id: int
@@ -196,8 +196,9 @@ class LaneView(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What can be paused, resumed and restarted: a channel, a destination, or the lane of both; neither of them stands
-    for the deliveries of all."""
+    """A target to pause, resume or restart: a channel, a destination, or the lane of both; without either, all
+    deliveries.
+    """
 
     channel: str = ""
     destination: str = ""
@@ -310,7 +311,7 @@ class DeliveryView(NamedTuple):
 
     @property
     def claimed(self) -> bool:
-        """The daemon has it in hand: it waits there in memory, or an attempt is under way; no row tells which."""
+        """The daemon has it: it waits there in memory, or an attempt is under way; no row says which."""
         return self.state == "sending"
 
     @property
@@ -359,7 +360,7 @@ class DeadLetter(NamedTuple):
         delivery_id: 0 where the whole message is dead.
         state: one of `LETTER_STATES`; of what `Reader.held` finds, ``held`` or ``rejected``.
         detail: why it is held, in words; empty of dead letters.
-        critical: it tells a critical value; noted of what is held.
+        critical: it contains a critical value; set for held deliveries only.
     """
 
     message_id: int
@@ -392,10 +393,10 @@ class Kept(NamedTuple):
 
     Attributes:
         oldest_us: when the oldest message that is kept was received; 0 without one.
-        gone: rows that retention has let go so far.
+        gone: rows that retention has deleted so far.
         used_bytes: of the file, without what is free in it.
-        last_us: when retention let something go last (0: never), with ``last_messages``, of which ``last_early`` went
-            before their time, for the size.
+        last_us: when retention last deleted rows (0: never): ``last_messages`` messages, ``last_early`` of them before
+        their time, because of the size.
     """
 
     oldest_us: int
@@ -411,7 +412,7 @@ class Act:
     """One audit row: who did what.
 
     Attributes:
-        ended: the id of the act whose end this row tells, else 0.
+        ended: the id of the action that this row ends, else 0.
         by: what is known of the actor beside the name: ``role``, ``login``, ``from``.
         config: the first digits of the hash of the configuration in force.
     """

@@ -19,7 +19,7 @@ MINUTE_US = 60_000_000
 DAY_US = 24 * 60 * MINUTE_US
 UNANSWERED_US = 10 * MINUTE_US  # for so long after a missing answer a sender is expected to send again
 CHANGES = 2  # so often a control id, or a time, was another one than before: then it changes on the channel
-STANDS_US = 5 * MINUTE_US  # other content with the same time so much later: the clock stands
+STANDS_US = 5 * MINUTE_US  # other content with the same time so much later: the clock has stopped
 BACK_MINUTES = 15  # a clock that was set back by less is taken for several senders that do not agree
 
 _COUNTED = re.compile(r"(.*?)([0-9]{1,18})").fullmatch
@@ -27,12 +27,12 @@ _COUNTED = re.compile(r"(.*?)([0-9]{1,18})").fullmatch
 
 @dataclass(slots=True)
 class Habit:
-    """What the messages of a channel were seen to do; unknown counts as not seen. Columns of table ``channel``.
+    """Behaviour seen in the messages of a channel; unknown counts as not seen. Columns of table ``channel``.
 
     Attributes:
-        id_changes: how often the control id was another one, `CHANGES` at most.
-        id_faults: 1: a control id was used for other content, or counted back; for ever.
-        time_changes: as ``id_changes``, for the time; 0 again once the clock stands.
+        id_changes: how often the control id changed, `CHANGES` at most.
+        id_faults: 1: a control id was used for other content, or counted back; never reset.
+        time_changes: as ``id_changes``, for the time; 0 again once the clock has stopped.
         time_back_us: when the time of a message was last seen to go back: an earlier copy may be another's. 0: never.
         last_message: the newest message that is no repeat; 0: none, or not known.
         control_id, time, since_us: of that message, and when this time came first. In memory only.
@@ -122,7 +122,7 @@ def is_repeat(habit: Habit, control_id: str, time: str, received_us: int, first:
 def _by_control_id(habit: Habit, control_id: str) -> bool:
     if not control_id or not habit.known or habit.id_faults or habit.id_changes < CHANGES:
         return False
-    # An older number that comes again is a counter that was begun anew, or an analyzer's memory: nothing tells which.
+    # An older number that comes again is a restarted counter, or an analyzer's memory: nothing shows which.
     return counts(habit.control_id, control_id) == 0
 
 
@@ -135,6 +135,6 @@ def _by_time(habit: Habit, time: str, received_us: int, first_us: int) -> bool:
 
 
 def _minutes(time: str) -> int:
-    """Minutes, in months that are all of 31 days: enough to tell which of two times is the earlier one."""
+    """Minutes, in months that are all of 31 days: enough to find the earlier of two times."""
     year, month, day, hour, minute = int(time[:4]), int(time[4:6]), int(time[6:8]), int(time[8:10]), int(time[10:12])
     return (((year * 12 + month) * 31 + day) * 24 + hour) * 60 + minute

@@ -37,8 +37,8 @@ class Result:
         flags: codes of the interpretation, or its text where it has no code.
         low, high: the reference range, where there is exactly one and it has the value's unit.
         at_us: when it was measured; None where the document does not say.
-        subject: stands for the patient, the same in every document (a keyed hash); empty where none is named.
-        run: stands for the Observation; a correction has the same one. Empty where it has no id.
+        subject: pseudonym of the patient, the same in every document (a keyed hash); empty where none is named.
+        run: pseudonym of the Observation; a correction has the same one. Empty where it has no id.
         sex: ``Patient.gender``. born: ``Patient.birthDate``, where it is a whole date.
     """
 
@@ -59,17 +59,17 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What people call it: its codes, which identify no patient."""
+        """The name for people: its codes, which identify no patient."""
         return ", ".join(dict.fromkeys(code for _, code in self.codes)) or "a result without a code"
 
     @property
     def unit(self) -> str:
-        """What stands for the unit where values are compared."""
+        """The unit in the form used to compare values."""
         return self.units[0] if self.units else ""
 
 
 class Earlier(Protocol):
-    """What a rule may ask about the past. The journal answers; tests and the commands bring what they know."""
+    """Earlier results, as rules query them. The journal answers; tests and commands supply their own."""
 
     def value(self, result: Result, within_us: int) -> Decimal | None:
         """The last value of this patient with one of the result's codes and its unit, measured before it, at most
@@ -81,7 +81,7 @@ class Earlier(Protocol):
 
 
 class UnreadableResultsError(ValueError):
-    """The document is no FHIR Bundle, or not one whose results can be read."""
+    """The document is no FHIR Bundle, or its results cannot be read."""
 
 
 def results_of(body: bytes) -> list[Result]:
@@ -101,8 +101,8 @@ def results_of(body: bytes) -> list[Result]:
 
 
 def told_in(body: bytes) -> frozenset[str]:
-    """What stands for each resource in which a document tells something: Observations, also panels, pictures, enclosed
-    documents, and reports that have one inside of them. A report that only lists results tells nothing of its own.
+    """Pseudonyms of the resources with content in a document: Observations, also panels, pictures, enclosed documents,
+    and reports that enclose one. A report that only lists results has no content of its own.
 
     Raises:
         UnreadableResultsError: as `results_of`.
@@ -119,7 +119,7 @@ def told_in(body: bytes) -> frozenset[str]:
 
 
 def report_statuses(body: bytes) -> list[tuple[str, str]]:
-    """What stands for each DiagnosticReport of a document that `told_in` can read, with its status."""
+    """Pseudonym and status of each DiagnosticReport of a document that `told_in` can read."""
     return [
         (_run(entry.get("fullUrl", ""), entry["resource"]), str(entry["resource"].get("status", "")))
         for entry in _parsed(body).get("entry", ())
@@ -179,7 +179,7 @@ def _has_value(part: dict[str, Any]) -> bool:
 
 
 def _valued(part: dict[str, Any], flags: tuple[str, ...], run: str, common: dict[str, Any]) -> Result:
-    """The result that an Observation or one of its components tells."""
+    """The result in an Observation or one of its components."""
     codes = _codes(part.get("code", {}))
     quantity = part.get("valueQuantity")
     if quantity is None:
@@ -269,7 +269,7 @@ def _instant(text: str) -> int | None:
 
 
 def age_days(result: Result, now_us: int) -> int | None:
-    """How old the patient was when it was measured (``now_us``, where that is not known); None: nobody knows."""
+    """The patient's age at the measurement (at ``now_us``, where its time is not known); None if unknown."""
     if not result.born:
         return None
     at = _EPOCH + timedelta(microseconds=now_us if result.at_us is None else result.at_us)

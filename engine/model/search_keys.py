@@ -1,15 +1,15 @@
-r"""The numbers that a message is looked for by: its patient's, its specimens' and orders', its own. Pure.
+r"""The numbers by which a message can be searched: its patient's, its specimens' and orders', its own. Pure.
 
 A person who asks "where is the result of specimen 26-4711?" types a number as a label or a list shows it. So every
-number that stands where the standards put one is taken, each by itself, without its assigner:
+number in a place that the standards define is taken, each by itself, without its assigner:
 
     patient     HL7 v2 PID-2, PID-3 (each repetition), PID-4, MRG-1; E1394 P-3, P-4, P-5
     specimen    HL7 v2 ORC-2, -3, -4, OBR-2, -3, SPM-2 (placer's and filler's), SPM-30, SAC-3, SAC-4; E1394 O-3, O-4
     control     the message's own number: MSH-10, H-3
 
-Upper and lower case are one, and blanks around a number are none of it. The journal keeps keyed hashes of them
+Case is ignored, and so are blanks around a number. The journal keeps keyed hashes of them
 (`engine.store.operations.search_index`), never the numbers. Where not all numbers of a message are known, `NOT_ALL` is
-among them, so that whoever must not miss one (`engine.store.lifecycle.erasure`) knows which messages to open.
+among them, so that a search that must not miss one (`engine.store.lifecycle.erasure`) knows which messages to open.
 """
 
 from collections.abc import Iterator
@@ -46,11 +46,11 @@ class Number(NamedTuple):
     text: str
 
 
-NOT_ALL = Number("unread", "")  # this message bears numbers that nobody noted
+NOT_ALL = Number("unread", "")  # this message has numbers that are not in the index
 
 
 def folded(text: str) -> str:
-    """What two ways to write a number have in common."""
+    """The number in a form common to all ways to write it."""
     return text.strip().upper()
 
 
@@ -67,7 +67,7 @@ def numbers_in(parsed: Parsed) -> tuple[Number, ...]:
         return (NOT_ALL,)
     found: dict[Number, None] = {}
     cut = parsed.delimiters
-    component = cut.component or cut.field  # the latter stands in no field: nothing is cut
+    component = cut.component or cut.field  # the latter is outside of a field: nothing is cut
     plain = not any(map(str.isalnum, (cut.component, cut.repetition, cut.subcomponent, cut.escape)))
     for segment in parsed.segments:
         place = places.get(segment.name)

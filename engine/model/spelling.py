@@ -1,4 +1,4 @@
-"""The word that somebody may have meant. Pure."""
+"""Suggest the known word nearest to a misspelt one. Pure."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches

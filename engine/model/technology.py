@@ -1,7 +1,7 @@
-"""What of a message, or of a server's answer, is technology and no patient data: shown where all else is masked. Pure.
+"""The parts of a message or a server's answer that are never patient data: shown where all else is masked. Pure.
 
-Everything is masked that is not allowed here, letters as x and digits as 9. Allowed is, by its place and by a list of
-what may stand there:
+Everything that is not allowed here is masked, letters as x and digits as 9. Allowed by place, and by a list of the
+values permitted there:
 
     a field of codes       OBX-3, OBR-4, OBX-6, E1394 R-3, R-5 ...: where a code table, or the list of codes that no
                            table has (`labrelay gaps`), knows the text, or it is a LOINC (its check digit is right)
@@ -9,7 +9,7 @@ what may stand there:
     a place in a document  Bundle.entry[4].resource.status, OBX[3]-5
     an error's number      HTTP 422, HAPI-0389, HL70203, MSG_PARAM_INVALID, the key of a FHIR invariant (obs-6)
 
-A server's own words stay masked but for places and numbers of errors, for they quote what they were sent.
+A server's own words stay masked except places and numbers of errors, for they quote the data they were sent.
 """
 
 import re
@@ -23,7 +23,7 @@ _FLAG = r"[A-Z]{1,4}|[<>]{1,2}|\*{1,2}|[-+]{1,2}"
 _TYPE = r"[A-Z]{2,3}"
 _ACTION = r"[A-Z]{1,2}"
 _VERSION = r"\d(?:\.\d){0,3}|LIS\d?-?[A-Z]?\d?|E ?1394-\d{2}"
-# Name and number of a field -> what may stand in its components: codes of tables, or what the expression fits.
+# Name and number of a field -> values permitted in its components: codes of tables, or matches of the expression.
 _PLACES: dict[tuple[str, int], str] = {
     ("MSH", 9): r"[A-Z]{3}|[A-Z]\d{2}|[A-Z]{3}_[A-Z]\d{2}",
     ("MSH", 11): r"[PTD]",

@@ -1,8 +1,8 @@
-"""The tests that a document tells of: one row for each result, with its codes, value, unit and status. Pure.
+"""The tests in a document: one row for each result, with its codes, value, unit and status. Pure.
 
 Read are FHIR Bundles (each Observation and component that `engine.model.results` calls a result), HL7 v2 messages (each
 OBX, with the PID, OBR and SPM before it; HL7 v2.5.1, chapter 7) and E1394 messages (each R, with the P and O before
-it). Other documents have no places that are the same for all of them, and no rows.
+it). Other documents have no common structure, and get no rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,10 +23,10 @@ class Tested:
 
     Attributes:
         key: the same in each version of the result.
-        code: the analyzer's or the site's own code; else the first one that there is. codes: all of them.
+        code: the analyzer's or the site's own code; else the first one. codes: all of them.
         loinc: empty where the result has none.
-        patient: stands for the patient: what `Token` makes of the first number, else the id of a Patient without one;
-            empty where none is named.
+        patient: pseudonym of the patient: `Token` of the first number, else the id of a Patient without one; empty
+        where none is named.
         specimen, value: patient data.
         rest: everything else that the document says of it, to be compared.
     """
@@ -47,10 +47,10 @@ Token = Callable[[str], str]
 
 
 def tests_in(body: bytes, token: Token) -> list[Tested]:
-    """The results of a document, in its order; nothing where it is none of these.
+    """The results of a document, in its order; none where it is none of these formats.
 
     Args:
-        token: what stands for a patient's number.
+        token: makes the pseudonym of a patient's number.
     """
     if body.startswith(b"MSH") and len(body) > 8:
         return _numbered(_of_message(body, token))
@@ -68,7 +68,7 @@ _CORRECTING_HL7 = frozenset({"C", "D", "W", "X", "A"})  # OBX-11 and OBR-25, tab
 
 
 def corrects(body: bytes) -> bool | None:
-    """Whether a document corrects or withdraws a result; None where nothing in it tells."""
+    """Whether a document corrects or withdraws a result; None if it does not say."""
     if body.startswith(b"MSH") and len(body) > 8:
         fields = [line.split(body[3:4]) for line in body.split(b"\r")]
         places = {b"OBX": 11, b"OBR": 25}
@@ -88,7 +88,7 @@ def corrects(body: bytes) -> bool | None:
 
 
 def _numbered(found: Iterator[Tested]) -> list[Tested]:
-    """Each under a key of its own: two results of one key are told apart by their order."""
+    """Give each result a key of its own: results with the same key are numbered in their order."""
     seen: dict[str, int] = {}
     made: list[Tested] = []
     for one in found:
@@ -193,7 +193,7 @@ def _of_message(body: bytes, token: Token) -> Iterator[Tested]:
 
 def _of_records(body: bytes, token: Token) -> Iterator[Tested]:
     text = body.decode("latin-1")
-    separator, component = text[1], text[3]  # repeats are told apart by text[2]
+    separator, component = text[1], text[3]  # repeats are distinguished by text[2]
     patient = specimen = ""
     for line in text.replace("\n", "\r").split("\r"):
         fields = line.split(separator)

@@ -4,8 +4,8 @@
     {"request": {"method": "PUT", "url": "Observation/6f1c...", "ifMatch": "W/\\"3\\""}}
 
 With the condition the server takes the document only where 3, which we wrote last, is still its version (R4, http.html,
-"Managing Resource Contention"). Our own resources alone are meant: those under ids that we make. What is written once
-and never again (Provenance, MessageHeader) needs no memory.
+"Managing Resource Contention"). This applies only to resources under ids that we make. Resources that are written only
+once (Provenance, MessageHeader) need no record.
 """
 
 import re

@@ -1,6 +1,7 @@
-"""Whether a document tells a critical value: what a person must hear of at once. Pure.
+"""Whether a document contains a critical value, which a person must learn of at once. Pure.
 
-The sender says it: HL7 table 0078 (FHIR R4, ObservationInterpretation) ``HH``, ``LL``, ``AA``. No value is judged here.
+The sender's flag decides: HL7 table 0078 (FHIR R4, ObservationInterpretation) ``HH``, ``LL``, ``AA``. Values are not
+judged here.
 """
 
 from engine.model.message import Document

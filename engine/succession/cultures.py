@@ -1,8 +1,8 @@
 """Cultures of microbiology: a report of isolates and their susceptibilities is one unit, and replaced as a whole. Pure.
 
 Laboratories send a culture again each time it grows: first a stain, then organisms, then antibiotics. Each message
-tells all of it, and numbers isolates (OBX-4) and orders (OBR-1) anew. So the ids that a mapping makes of these numbers
-do not tell which isolate is which:
+contains the whole culture, and numbers isolates (OBX-4) and orders (OBR-1) anew. So ids made from these numbers do not
+identify an isolate:
 
     before   1 Escherichia coli: ampicillin R        2 Staphylococcus aureus: penicillin R
     now      1 Staphylococcus aureus: penicillin R
@@ -33,7 +33,7 @@ _IDENTIFIED = frozenset(
     )
 )  # fmt: skip
 
-Order = tuple[bytes, str]  # what was ordered, and of whom
+Order = tuple[bytes, str]  # what was ordered, and the patient
 
 
 class Isolate(NamedTuple):
@@ -43,7 +43,7 @@ class Isolate(NamedTuple):
 
 @dataclass(slots=True)
 class Culture:
-    """What one message tells of a culture, or several messages together.
+    """The content of a culture, from one message or several together.
 
     Attributes:
         reports: that list its isolates or their susceptibilities.
@@ -56,7 +56,7 @@ class Culture:
         return [one for isolate in self.isolates for one in (isolate.head, *isolate.members)]
 
     def told(self) -> Counter[Any]:
-        """What it tells, without ids: equal for two messages that say the same."""
+        """Its content without ids: equal for two messages with the same content."""
         isolates = [
             (head.content, head.said, frozenset(Counter((one.content, one.said) for one in members).items()))
             for head, members in self.isolates
@@ -65,7 +65,7 @@ class Culture:
 
 
 def head_codes(resources: Iterable[Resource]) -> frozenset[str]:
-    """The codes under which a message tells isolates, where it shows that they are."""
+    """The codes that a message uses for isolates, where it shows that they are isolates."""
     resources = list(resources)
     susceptible = {one.identity for one in resources if one.susceptible}
     return frozenset(
@@ -77,10 +77,10 @@ def head_codes(resources: Iterable[Resource]) -> frozenset[str]:
 
 
 def cultures_in(resources: Sequence[Resource], codes: frozenset[str]) -> dict[Order, Culture]:
-    """The cultures that a message tells whole: with a report that lists isolates.
+    """The cultures that a message contains whole: with a report that lists isolates.
 
     Args:
-        codes: under which isolates are told: `head_codes` of this message, and of others of its orders.
+        codes: of isolates: `head_codes` of this message, and of others of its orders.
     """
     if not codes:
         return {}
@@ -111,12 +111,12 @@ def cultures_in(resources: Sequence[Resource], codes: frozenset[str]) -> dict[Or
 
 
 def _is_closed(report: Resource) -> bool:
-    """Whether a document writes a report only to withdraw it: another message has told it."""
+    """Whether a document writes a report only to withdraw it: another message had sent it."""
     return report.status == WITHDRAWN != report.said
 
 
 def reports_of_cultures(resources: Sequence[Resource], codes: frozenset[str]) -> set[str]:
-    """The ids of reports in a document that tell a culture whole: each takes the place of the one before it.
+    """The ids of reports in a document that contain a whole culture: each replaces the one before it.
 
     Args:
         codes: as for `cultures_in`.
@@ -126,12 +126,12 @@ def reports_of_cultures(resources: Sequence[Resource], codes: frozenset[str]) ->
 
 
 class Replaced(NamedTuple):
-    """How a culture takes the place of what was told of it before.
+    """How a new version of a culture replaces the earlier one.
 
     Attributes:
         ids: id as the mapping makes it -> id that the same isolate, susceptibility or report had, or a new one.
-        gone: names of results that stand no more.
-        closed: names of reports that stand no more.
+        gone: names of results that are no longer valid.
+        closed: names of reports that are no longer valid.
     """
 
     ids: dict[str, str]
@@ -140,7 +140,7 @@ class Replaced(NamedTuple):
 
 
 def standing(messages: Iterable[tuple[Culture, Sequence[Resource]]]) -> Culture:
-    """What stands of a culture after messages, the oldest first: of each the culture, and all that it tells."""
+    """The state of a culture after ``messages``, the oldest first: of each the culture, and all its resources."""
     results: dict[str, Resource] = {}
     members: dict[str, tuple[str, ...]] = {}
     reports: dict[str, Resource] = {}
@@ -162,10 +162,10 @@ def standing(messages: Iterable[tuple[Culture, Sequence[Resource]]]) -> Culture:
 
 
 def replace(new: Culture, old: Culture, taken: Callable[[str], bool]) -> Replaced:
-    """How ``new`` takes the place of ``old``, which stands.
+    """How ``new`` replaces ``old``, the current state.
 
-    Where they have no isolate in common, neither by organism nor by a number that was ever told, ``new`` tells one more
-    of them: nothing is gone. An instrument that sends isolates one by one does so.
+    Where they have no isolate in common, neither by organism nor by any earlier number, ``new`` adds isolates and
+    withdraws none. Instruments that send isolates one by one do this.
 
     Args:
         taken: whether an older result has had this id.
@@ -212,7 +212,7 @@ def replace(new: Culture, old: Culture, taken: Callable[[str], bool]) -> Replace
 
 
 def _is_listed(head: Resource, reports: Sequence[Resource], written: set[str]) -> bool:
-    """Whether an isolate stood in a report that is written again; one in a report of its own stays."""
+    """Whether an isolate was in a report that is written again; one in a report of its own stays."""
     return any(head.identity in one.lists for one in reports if one.identity in written)
 
 
@@ -244,7 +244,7 @@ def _profile(isolate: Isolate) -> tuple[str, frozenset[tuple[frozenset[str], byt
 
 
 def _free_id(one: Resource, used: set[str], taken: Callable[[str], bool]) -> str:
-    """The id of a result that was not told before: its own, unless another isolate has had that."""
+    """The id of a new result: its own, unless another isolate has had that."""
     identity = one.identity
     while identity in used or taken(identity):
         digits = blake2b(f"{identity} {one.answer} {sorted(one.codes)}".encode(), digest_size=16).hexdigest()

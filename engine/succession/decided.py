@@ -1,9 +1,9 @@
-"""What the journal knew of a message's orders when its outcome was decided, and what follows for its documents.
+"""Decisions about a message's documents, made from the journal's knowledge of its orders at that time.
 
 A mapping sees one message alone. Whether a result was sent before, changes one that was final, or corrects one under
 another id is known only in the order of the journal, so it is decided in the transaction that records the outcome
-(`engine.store.operations.settling.settle`). What was decided is kept beside the outcome, sealed: the code that makes
-the document again from the message (`explain`, `reprocess`) applies the same facts and gets the same ids and statuses.
+(`engine.store.operations.settling.settle`). The decision is stored beside the outcome, encrypted: code that makes the
+document again from the message (`explain`, `reprocess`) applies the same facts and gets the same ids and statuses.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What follows for one document.
+    """The decisions for one document.
 
     Attributes:
         echoes: ``Type/id`` of resources that were accepted before just so, and are left out.
@@ -25,8 +25,8 @@ class Facts:
         corrects: id as the mapping makes it, or under ``apart`` -> id of the resource that it corrects.
         reports: of other messages, written anew since they list a result that changes: entries as JSON.
         finished: preliminary results of other messages that are final now: entries as JSON.
-        withdrawn: results of other messages that are gone from a report which is told as a whole: entries as JSON.
-        not_sent: it says nothing else than what was accepted before.
+        withdrawn: results of other messages that are gone from a report which is always sent whole: entries as JSON.
+        not_sent: it has nothing that was not accepted before.
         version: of a FHIR document (``Bundle.meta.versionId``), where the sender's does not rise; else 0.
         not_compared: why it could not be compared with what was accepted before, in words; empty where it was.
     """
@@ -63,7 +63,7 @@ class Facts:
 
 
 def facts_from(said: Json) -> Facts:
-    """What `Facts.as_json` wrote."""
+    """Read the output of `Facts.as_json`."""
     return Facts(
         echoes=frozenset(said.get("echoes", ())),
         statuses=said.get("statuses", {}),

@@ -27,10 +27,10 @@ _FINISHED = "DocumentReference"
 
 
 def results_in(bundle: Json) -> list[Resource]:
-    """The results of a document, and the Composition that stands for all of it.
+    """The results of a document, and the Composition, which represents the whole document.
 
     Raises:
-        ValueError: it is not such a Bundle as a mapping writes.
+        ValueError: it is not a Bundle of the form that mappings write.
     """
     try:
         found = [resource_of(name, resource) for name, resource in _named(bundle, ("Observation", _FINISHED))]

@@ -1,7 +1,7 @@
 """The results of an HL7 v2 message that a mapping wrote, as they are compared with those of other messages. Pure.
 
-A result is an OBX. Two messages tell the same one where the patient (PID-3.1), the order (OBR-2, OBR-3), the test
-(OBX-3) and the sub-id (OBX-4) are equal; without a patient number its time, too, for then a number alone says little.
+A result is an OBX. OBX segments of two messages are the same result where the patient (PID-3.1), the order (OBR-2,
+OBR-3), the test (OBX-3) and the sub-id (OBX-4) are equal; without a patient number the time must be equal, too.
 
     OBX-11  table 0085    I < R P S < F U V < A B < C; D, W: withdrawn; X: no result can be obtained
     OBX-14                when it was measured; without an offset in the site's zone
@@ -91,7 +91,7 @@ def _without(group: list[_Line], echoes: frozenset[str]) -> Iterator[_Line]:
 
 
 def _groups(lines: list[_Line]) -> Iterator[list[_Line]]:
-    """Orders: from ORC, or from an OBR without one, up to the next; what stands before the first by itself."""
+    """Orders: from ORC, or from an OBR without one, up to the next; lines before the first are a group of their own."""
     group: list[_Line] = []
     for one in lines:
         name = one.fields[0]

@@ -1,12 +1,12 @@
 """The kinds of document whose results are compared with those of other messages: how each is read, and changed. Pure.
 
-    kind                 a result is                 its status stands in                 what says again
+    kind                 a result is                 its status is in                     an unchanged result
     FHIR transaction     an Observation, by its id   status, the sender's own in a tag    is left out
     FHIR document        an Observation, by its id   the same, and Composition.status     stays: it is replaced whole
     HL7 v2               an OBX                      OBX-11, OBR-25                       is left out
     CSV, JSON            where ``results:`` of the mapping says                           is left out
 
-What has no entry here is not compared: what passes through, and documents whose results nothing says how to read.
+Kinds without an entry here are not compared: documents that pass through, and those without a rule to read results.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,13 +64,16 @@ def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) 
 
 
 def has_ids(media_type: str) -> bool:
-    """Whether results of such documents bear ids of ours, in which the day stands, and tags for the sender's status.
-    Receivers of all others go by the numbers and codes that are sent."""
+    """Whether results of such documents have our ids, which contain the day, and tags for the sender's status.
+    Receivers of all others go by the numbers and codes that are sent.
+    """
     return media_type == FHIR
 
 
 def under(body: bytes, media_type: str, form: Form | None, facts: Facts | None) -> bytes | None:
-    """A document as it goes out under ``facts``; None where it does not. What is not compared stays as it is."""
+    """A document as it goes out under ``facts``; None where it is not sent. Kinds that are not compared stay as they
+    are.
+    """
     if not facts:
         return body
     if facts.not_sent:

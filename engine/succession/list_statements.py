@@ -1,7 +1,8 @@
 """The results of a list that a mapping wrote (CSV, JSON), as they are compared with those of other messages. Pure.
 
-Nothing in a list says which column is the status, or the number of the order. The mapping says it (``results:``), and
-two lists tell the same result where patient, order, test and ``sub`` are equal; without a patient its time, too.
+A list does not say which column is the status, or the number of the order. The mapping says it (``results:``). Entries
+of two lists are the same result where patient, order, test and ``sub`` are equal; without a patient the time must be
+equal, too.
 
     results: {patient: patient, order: specimen, test: test, value: value, status: status, time: measured}   columns
     results: {patient: patients.id, order: orders.specimen, test: results.test, ...}       JSON: list and member
@@ -34,7 +35,7 @@ _WORDS = frozenset({*RANK, CANCELLED, WITHDRAWN})
 
 @dataclass(slots=True)
 class _Row:
-    """A result, with the records around it by the lists in which they stand (CSV: under no name)."""
+    """A result, with the records around it by the lists that contain them (CSV: under no name)."""
 
     around: dict[str, dict[str, Any]]
     name: str = ""

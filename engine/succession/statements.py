@@ -42,20 +42,20 @@ class Resource(NamedTuple):
     Attributes:
         name: ``Type/id``.
         status: as it goes out; empty where it has none. said: as the sender gave it.
-        whole: digest of all that is said, but for id, status, time of issue and (of a report) its list.
-        meaning: digest of value, unit, flags, ranges, and whom it is about.
-        time: when it was measured, as FHIR writes it; empty where that is not said.
-        has_value: of an Observation, whether it tells a value.
+        whole: digest of everything but id, status, time of issue and (of a report) its list.
+        meaning: digest of value, unit, flags, ranges, and subject.
+        time: when it was measured, as FHIR writes it; empty if not known.
+        has_value: of an Observation, whether it has a value.
         codes: what was measured: system and code of each coding, or the text.
         lists: of a report, the ids of the Observations that it lists.
-        subject: whom it is about.
-        own: of a report, digest of what it says itself: a document, a picture, a conclusion. texts: the names of its
+        subject: the patient it is about.
+        own: of a report, digest of its own content: a document, a picture, a conclusion. texts: the names of its
             fields for documents and conclusions.
         issued: when its sender issued it, as FHIR writes it.
         repeats: of an Observation, the sender says that it sent it before.
         version: of the Composition of a document, the number that rises with each issue; 0 where it has none.
         content: of an Observation, digest as ``whole``, without the results that belong to it and without its specimen:
-            a susceptibility may have an order of its own, and its number is all that is said of the specimen.
+            a susceptibility may have an order of its own, and that number is all that is known of the specimen.
         members: of an Observation, the ids of those that belong to it.
         answer: of an Observation, its value where that is a code or words.
         status_only: of an Observation, its sender says that the one before is final, and no value (OBX-11 is U).
@@ -103,10 +103,10 @@ class Resource(NamedTuple):
 
 
 def loads(body: bytes) -> Json:
-    """A Bundle, its decimals as they are written.
+    """Parse a Bundle, keeping decimals as they are written.
 
     Raises:
-        ValueError: it is no Bundle, or not one whose entries have an address and a resource each.
+        ValueError: it is no Bundle, or an entry has no address or resource.
     """
     bundle = json.loads(body, parse_float=Fragment)
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
@@ -439,12 +439,12 @@ def amended(bundle: Json, changed: Collection[str]) -> bytes:
 
 
 class Listed(NamedTuple):
-    """What a receiver has of a report.
+    """The parts of a report that a receiver has.
 
     Attributes:
         status: of the report, as it went out last.
         results: id -> status of each result that the report lists and that was delivered.
-        texts: field -> its documents or conclusion, where the new document says nothing of it.
+        texts: field -> its documents or conclusion, where the new document has none.
     """
 
     status: str
@@ -473,7 +473,7 @@ def joined(bundle: Json, reports: Mapping[str, Listed], wanted: Collection[str])
         own = resource.get("result", [])
         mine = {id_of(one["reference"]) for one in own}
         known = there.results if there is not None else {}
-        # What this document leaves out and the receiver never got cannot be referred to.
+        # A reference to a resource that this document leaves out and the receiver never got would break.
         own = [one for one in own if one["reference"].startswith(_URN) or id_of(one["reference"]) in known]
         older = [{"reference": f"Observation/{one}"} for one in known if one not in mine]
         listed = [*older, *own]
@@ -483,7 +483,7 @@ def joined(bundle: Json, reports: Mapping[str, Listed], wanted: Collection[str])
             resource.pop("result", None)
         if there is not None:
             if resource["status"] not in CHANGES and known.keys().isdisjoint(mine & statuses.keys()):
-                resource.update(there.texts)  # it tells other tests alone
+                resource.update(there.texts)  # it contains other tests only
             every = [statuses.get(one) or known.get(one, "") for one in {**known, **dict.fromkeys(mine)}]
             said = _sender_status(resource) if resource["status"] == WITHDRAWN else resource["status"]
             if said == CANCELLED and mine.isdisjoint(statuses):  # a person has let the order be cancelled as a whole

@@ -33,7 +33,7 @@ WITHDRAWN = "entered-in-error"
 CANCELLED = "cancelled"
 CHANGES = frozenset({"corrected", "amended", "appended", WITHDRAWN})  # by these the sender itself says: I take it back
 UNFINISHED = frozenset({"registered", "preliminary", "partial"})
-MINUTE = len("2026-03-01T09:30")  # a day alone tells no memory from a second measurement
+MINUTE = len("2026-03-01T09:30")  # a day alone cannot distinguish a stored result from a second measurement
 FIRST_YEAR = 2001  # clocks that have lost their battery begin in 1970, 1980, 1990 or 2000
 AHEAD = timedelta(minutes=15)  # a measurement cannot be later than its receipt; clocks differ by minutes
 
@@ -45,12 +45,12 @@ class Version(NamedTuple):
         status: as it goes out, or went out. said: as the sender gave it.
         whole: digest of the resource without its id, status and time of issue.
         time: ``effectiveDateTime`` as FHIR writes it; empty where the message gives none.
-        has_value: it tells a value, and not only that there is none.
-        waits: it is held, and no receiver has it.
-        repeats: the sender says that it sent it before (ASTM E1394, R-9 is R).
+        has_value: it has a value, and not only a reason for its absence.
+        waits: it is on hold, and no receiver has it.
+        repeats: the sender marks it as sent before (ASTM E1394, R-9 is R).
         refused: one of several receivers refused it, and does not have it.
-        content: digest as ``whole``, as results of a culture are compared.
-        issued: when its sender issued it, as FHIR writes it; empty where that is not said.
+        content: digest as ``whole``, used to compare results of a culture.
+        issued: when its sender issued it, as FHIR writes it; empty if not known.
     """
 
     status: str
@@ -66,10 +66,10 @@ class Version(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What becomes of a new version.
+    """The decision about a new version.
 
     Attributes:
-        status: as it goes out; of what is held, once a person releases it.
+        status: as it goes out; of a held result, once a person releases it.
         reason: why it is held, with ``words`` that name no value.
     """
 
@@ -80,7 +80,7 @@ class Step(NamedTuple):
 
 
 def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
-    """What becomes of ``new`` behind the versions accepted before it, the oldest first.
+    """Decide about ``new``, after the versions accepted before it, the oldest first.
 
     Args:
         received: when the message of ``new`` came in; aware.
@@ -89,7 +89,7 @@ def follow(new: Version, accepted: Sequence[Version], received: datetime) -> Ste
 
 
 def _once_released(step: Step, new: Version, accepted: Sequence[Version]) -> Step:
-    """What is held, with the status that it has once a person releases it."""
+    """A held step, with the status that it gets once a person releases it."""
     if step.kind == "held" and new.said == "final" and any(_is_changed_by(new, one) for one in accepted):
         return step._replace(status="amended")
     return step
@@ -118,7 +118,7 @@ def _follow(new: Version, accepted: Sequence[Version], received: datetime) -> St
 
 
 def follow_in_unit(new: Version, accepted: Sequence[Version], received: datetime) -> Step:
-    """As `follow`, of a result of a report that is sent whole: what it says again goes out again, as it stands."""
+    """As `follow`, of a result of a report that is sent whole: repeated content goes out again, unchanged."""
     new, accepted = _by_content(new), [_by_content(one) for one in accepted]
     current = next((one for one in reversed(accepted) if not one.waits), None)
     if current is None or not _says_again(new, current) or current.status == WITHDRAWN:
@@ -229,7 +229,7 @@ def of_report(said: str, before: str, statuses: Sequence[str]) -> str:
     """
     alive = [one for one in statuses if one != WITHDRAWN]
     if said == CANCELLED and before in RANK and any(one != CANCELLED for one in alive):
-        said = before  # some of its tests cannot be done, and the others stand
+        said = before  # some of its tests cannot be done, and the others are valid
     if said not in RANK:
         return said
     if statuses and not alive:

@@ -1,4 +1,4 @@
-"""Whether two records under one patient number tell of one person. Pure; nothing here is remembered."""
+"""Decide whether two records under one patient number belong to one person. Pure; nothing is stored here."""
 
 from engine.model.persons.comparing import CONFLICT, FLAGGED, NOTHING, SAME, compare
 from engine.model.persons.record import Person

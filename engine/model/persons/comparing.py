@@ -14,8 +14,7 @@
 A sex that differs is a conflict, unless full name and birth date agree; of two children without a name of their own it
 always is: they are twins. The mark of a child is part of every name: a child is never its mother, nor another child.
 
-A given name that stands alone cannot be told from a family name: beside a whole name it is no comparison where the
-birth date does not help.
+A single name may be a given or a family name. Against a full name it decides nothing unless the birth date helps.
 """
 
 from enum import IntEnum
@@ -36,7 +35,7 @@ CUT_FROM = 4  # letters that are left of a name cut short
 
 
 class _Alike(IntEnum):
-    """How far two names agree. A PART stands alone beside a whole name."""
+    """How far two names agree. PART: a single name against a full one."""
 
     NONE = 0
     FAMILY = 1

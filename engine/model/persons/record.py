@@ -1,8 +1,7 @@
-"""What a message says of the person behind a patient number: parts of the name, birth date, sex, mark of a child.
+"""A message's data on the person behind a patient number: parts of the name, birth date, sex, mark of a child.
 
-What stands in the place of a value and is none counts as absent: UNKNOWN for a name, 1 January for a birth date. Parts
-of a name are kept as they were written, in capitals and without accents, so that a better table of spellings also
-serves for records that were kept before.
+A placeholder counts as absent: UNKNOWN for a name, 1 January for a birth date. Parts of a name are kept as they were
+written, in capitals and without accents, so that a later, better table of spellings also applies to stored records.
 """
 
 import re
@@ -28,7 +27,7 @@ _RELATION = re.compile(r"(?<!\w)[DSWCH]\s*[/\\]\s*O(?!\w).*", re.DOTALL)
 _CHILD_OF = re.compile(r"(?<!\w)(?:B\s*[/\\]\s*O|(?:BABY|NEWBORN|NEW BORN)(?:\s+(?:BOY|GIRL|MALE|FEMALE))?\s+OF)(?!\w)")
 _CHILD = re.compile(r"(?<!\w)(?:BABY|NEWBORN)(?:\s+(?:BOY|GIRL))?(?!\w)|(?<!\w)BABY(?:BOY|GIRL)(?!\w)")
 _TWIN = re.compile(r"(?<!\w)(?:TWIN|TRIPLET)S?(?:\s*[-#.:]?\s*(\d+|I{1,3}|[A-D]))?(?!\w)")
-_MARKS = re.compile(r"TWIN|TRIPLET|BABY|NEW|[/\\]")  # where none of these stands, none of the four above is found
+_MARKS = re.compile(r"TWIN|TRIPLET|BABY|NEW|[/\\]")  # a text without any of these matches none of the four above
 _TWINS = {"I": "1", "II": "2", "III": "3", "A": "1", "B": "2", "C": "3", "D": "4"}
 _APOSTROPHES = str.maketrans("", "", "'`\u2019\u2018\u02bc")
 _NOT_A_LETTER = re.compile(r"[^A-Z]+")
@@ -53,7 +52,7 @@ class Name(NamedTuple):
 
 
 class Person(NamedTuple):
-    """What a message says of a person. What is absent is empty.
+    """A message's data on a person. Absent values are empty.
 
     Attributes:
         names: alternatives: the name as it is written in other ways, or an earlier one.
@@ -139,7 +138,7 @@ def _divided_name(components: Sequence[str]) -> tuple[Name | None, str]:
             child, text = "child", _CHILD_OF.sub(" ", text)
         relation = _RELATION.search(text)
         texts.append(text[: relation.start()] if relation else text)
-        if relation and not relation[0].partition("O")[2].strip():  # whose it is stands in the next component
+        if relation and not relation[0].partition("O")[2].strip():  # the next component says whose it is
             break
     named = [_CHILD.sub(" ", text) for text in texts] if marked else texts
     without = [_parts(text) for text in named]
@@ -154,7 +153,7 @@ def _divided_name(components: Sequence[str]) -> tuple[Name | None, str]:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    """The words of a text that tell one person from another: no titles, no initials, nothing that says UNKNOWN."""
+    """The words of a text that distinguish persons: no titles, no initials, no placeholder for UNKNOWN."""
     if not text:
         return ()
     words = text.split() if text.isalpha() else [word for word in _NOT_A_LETTER.split(_latin(text)) if word]
