@@ -11,9 +11,8 @@ from typing import Any
 from engine.config.channel import ChannelConfig
 from engine.config.pack import PackConfig
 from engine.config.sitewide import SiteConfig
-from tools import schema_of_tests, schema_of_texts, schema_words
+from tools import schema_of_texts
 from tools.schema_of_models import Models
-from tools.schema_words import described
 
 FOLDER = Path(__file__).resolve().parents[1] / "config" / "schema"
 DRAFT = "http://json-schema.org/draft-07/schema#"  # what editors know best
@@ -22,12 +21,12 @@ DRAFT = "http://json-schema.org/draft-07/schema#"  # what editors know best
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> schema."""
     return {
-        "channel.json": described(Models().file(ChannelConfig, "A channel of LabRelay: channels/*.yaml")),
-        "layout.json": described(schema_of_texts.layout(), schema_words.LAYOUT),
-        "mapping.json": described(schema_of_texts.mapping(), schema_words.MAPPING),
-        "pack.json": described(Models().file(PackConfig, "An analyzer pack of LabRelay: analyzers/*/pack.yaml")),
-        "site.json": described(Models().file(SiteConfig, "A site of LabRelay: config/labrelay.yaml")),
-        "test.json": described(schema_of_tests.test_file(), schema_words.TEST),
+        "channel.json": Models().file(ChannelConfig, "A channel of LabRelay: channels/*.yaml"),
+        "layout.json": schema_of_texts.layout(),
+        "mapping.json": schema_of_texts.mapping(),
+        "pack.json": Models().file(PackConfig, "An analyzer pack of LabRelay: analyzers/*/pack.yaml"),
+        "site.json": Models().file(SiteConfig, "A site of LabRelay: config/labrelay.yaml"),
+        "test.json": schema_of_texts.test_file(),
     }
 
 

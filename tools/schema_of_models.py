@@ -23,6 +23,7 @@ Schema = dict[str, Any]
 
 VARIABLE = r"\$\{"
 SCALAR: Schema = {"type": ["string", "number", "boolean"]}
+_WHICH_KIND = "Which kind of thing this is; the other keys follow from it."
 _HOST_PORT = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?):[0-9]+$"
 
 
@@ -139,7 +140,7 @@ class Models:
         """Blocks told apart by their ``kind``: one `if` each, so that an editor speaks of the one that is meant."""
         return {
             "type": "object",
-            "properties": {"kind": {"enum": list(choices)}},
+            "properties": {"kind": {"enum": list(choices), "description": _WHICH_KIND}},
             "required": ["kind"],
             "allOf": [{"if": _kind(tag), "then": schema} for tag, schema in choices.items()],
         }
@@ -154,7 +155,7 @@ class Models:
         ]
         return {
             "type": "object",
-            "properties": {"kind": {"enum": list(source.KINDS)}},
+            "properties": {"kind": {"enum": list(source.KINDS), "description": _WHICH_KIND}},
             "anyOf": [{"required": ["kind"]}, {"required": ["link"]}],
             "allOf": [*plain, {"if": named, "then": {"anyOf": list(references.values())}}],
         }

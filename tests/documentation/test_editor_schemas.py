@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from adapters.codecs.text import layout_reader
+from engine.mapping import rules, targets, testing
+from engine.mapping.identity_reading import IDENTITY_KEYS
 from tests.documentation.test_docs import EXAMPLES
 from tests.support.json_schema import marks
 
@@ -167,6 +169,17 @@ def test_the_keys_of_layouts_are_those_that_are_read() -> None:
         name for names in (("ends",), ("separator", "tag", "until", "end"), layout_reader._CSV_KEYS) for name in names
     }
     assert _names(schema("layout.json")) == read
+
+
+def test_the_keys_of_mappings_and_of_their_tests_are_those_that_are_read() -> None:
+    mapping = schema("mapping.json")["else"]["properties"]
+    test = schema("test.json")["definitions"]["test"]["properties"]
+    assert mapping["csv"]["properties"].keys() == set(targets._CSV_KEYS)
+    assert mapping["identity"]["properties"].keys() == set(IDENTITY_KEYS)
+    assert mapping["policies"]["properties"].keys() == rules.POLICIES.keys()
+    assert mapping["results"]["anyOf"][1]["properties"].keys() == set(targets.RESULT_KEYS)
+    assert test.keys() == set(testing.KEYS)
+    assert test["expect"]["properties"].keys() == set(testing.EXPECT_KEYS)
 
 
 def _names(value: Any) -> set[str]:
