@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -97,15 +98,14 @@ def read(text: str, file: str) -> Node:
     """
     if len(text) > MAX_FILE_BYTES:
         raise ConfigError(f"{file}:1:1: larger than {MAX_FILE_BYTES} bytes; split the file")
-    builder = _Builder(file)
+    reader = _Reader(text, file)
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            builder.take(event)
+        root = reader.root()
     except yaml.YAMLError as error:
         raise ConfigError(_describe(error, text, file)) from error
-    if builder.problems:
-        raise ConfigError(*builder.problems)
-    return builder.root or Node(kind="map", file=file, line=1, column=1)
+    if reader.problems:
+        raise ConfigError(*reader.problems)
+    return root or Node(kind="map", file=file, line=1, column=1)
 
 
 def read_file(path: Path, name: str = "") -> Node:
@@ -170,108 +170,63 @@ def _describe(error: yaml.YAMLError, text: str, file: str) -> str:
     return f"{file}:{mark.line + 1}:{mark.column + 1}: not readable as YAML: {what}{hint or '; check the indentation'}"
 
 
-class _Open:
-    """A list or map whose end has not come yet."""
-
-    __slots__ = ("column", "items", "key", "kind", "line", "pairs", "seen")
-
-    def __init__(self, kind: str, line: int, column: int) -> None:
-        self.kind = kind
-        self.line = line
-        self.column = column
-        self.items: list[Node] = []
-        self.pairs: list[tuple[Node, Node]] = []
-        self.key: Node | None = None
-        self.seen: dict[str, int] = {}
-
-
-class _Builder:
+class _Reader:
     """Nodes from the parser's events. Events, not PyYAML's own tree: that one has forgotten anchors and tags."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, text: str, file: str) -> None:
+        self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)  # PyYAML's types leave open what is always there
         self._file = file
-        self._stack: list[_Open] = []
-        self._documents = 0
-        self.root: Node | None = None
         self.problems: list[str] = []
 
-    def take(self, event: yaml.Event) -> None:
-        mark, end = event.start_mark, event.end_mark
-        assert mark is not None, "the parser marks every event"
-        assert end is not None
-        line, column = mark.line + 1, mark.column + 1
-        if isinstance(event, yaml.ScalarEvent):
-            self._refuse_marks(event, line, column)
-            style = "" if event.style in (None, "") else event.style
-            self._put(
-                Node(
-                    kind="scalar",
-                    file=self._file,
-                    line=line,
-                    column=column,
-                    value=event.value,
-                    style=style,
-                    multiline=end.line > mark.line,
-                )
-            )
-        elif isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
-            self._refuse_marks(event, line, column)
-            if len(self._stack) >= MAX_DEPTH:
-                raise ConfigError(f"{self._file}:{line}:{column}: nested deeper than {MAX_DEPTH} levels; flatten it")
-            kind = "list" if isinstance(event, yaml.SequenceStartEvent) else "map"
-            self._stack.append(_Open(kind, line, column))
-        elif isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
-            made = self._stack.pop()
-            self._put(
-                Node(
-                    kind=made.kind,
-                    file=self._file,
-                    line=made.line,
-                    column=made.column,
-                    items=tuple(made.items),
-                    pairs=tuple(made.pairs),
-                )
-            )
-        elif isinstance(event, yaml.AliasEvent):
-            self._problem(line, column, f"alias *{event.anchor} is not allowed; write the value out or use a fragment")
-            self._put(Node(kind="scalar", file=self._file, line=line, column=column))
-        elif isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
-                self._problem(line, column, "a second document (---) is not allowed; put it into a file of its own")
+    def root(self) -> Node | None:
+        """The first document's; all of the text is read."""
+        found: list[Node] = []
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent) and found:
+                self._problem(event, "a second document (---) is not allowed; put it into a file of its own")
+            elif isinstance(event, yaml.NodeEvent):
+                found.append(self._node(event, 1))
+        return found[0] if found else None
 
-    def _refuse_marks(self, event: yaml.NodeEvent, line: int, column: int) -> None:
+    def _node(self, event: Any, depth: int) -> Node:
+        """The node that begins with ``event``; its end is taken."""
+        start = event.start_mark
+        place: dict[str, Any] = {"file": self._file, "line": start.line + 1, "column": start.column + 1}
+        if isinstance(event, yaml.AliasEvent):
+            self._problem(event, f"alias *{event.anchor} is not allowed; write the value out or use a fragment")
+            return Node(kind="scalar", **place)
         if event.anchor:
-            self._problem(line, column, f"anchor &{event.anchor} is not allowed; write the value out")
-        tag = getattr(event, "tag", None)
-        if tag:
-            shown = tag.replace("tag:yaml.org,2002:", "!!")
-            self._problem(line, column, f"tag {shown} is not allowed; remove it, types come from the place")
+            self._problem(event, f"anchor &{event.anchor} is not allowed; write the value out")
+        if event.tag:
+            shown = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._problem(event, f"tag {shown} is not allowed; remove it, types come from the place")
+        if isinstance(event, yaml.ScalarEvent):
+            lines = (event.end_mark or start).line - start.line
+            return Node(kind="scalar", value=event.value, style=event.style or "", multiline=lines > 0, **place)
+        if depth > MAX_DEPTH:
+            self._problem(event, f"nested deeper than {MAX_DEPTH} levels; flatten it")
+            raise ConfigError(self.problems[-1])
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Node(kind="list", items=tuple(self._inside(yaml.SequenceEndEvent, depth)), **place)
+        return Node(kind="map", pairs=tuple(self._pairs(depth)), **place)
 
-    def _put(self, node: Node) -> None:
-        if not self._stack:
-            if self.root is None:
-                self.root = node
-            return
-        parent = self._stack[-1]
-        if parent.kind == "list":
-            parent.items.append(node)
-        elif parent.key is None:
-            parent.key = node
-            if node.kind != "scalar":
-                self._problem(node.line, node.column, "a key must be a plain text; put quotes around it")
-            elif node.value in parent.seen:
-                first = parent.seen[node.value]
-                self._problem(
-                    node.line,
-                    node.column,
-                    f"key '{node.value}' is here a second time (first in line {first}); remove one",
-                )
+    def _inside(self, end: type[yaml.Event], depth: int) -> Iterator[Node]:
+        while not isinstance(event := next(self._events), end):
+            yield self._node(event, depth + 1)
+
+    def _pairs(self, depth: int) -> Iterator[tuple[Node, Node]]:
+        first: dict[str, int] = {}  # key -> its line
+        nodes = self._inside(yaml.MappingEndEvent, depth)
+        for key in nodes:
+            if key.kind != "scalar":
+                self.problems.append(f"{key.place}: a key must be a plain text; put quotes around it")
+            elif key.value in first:
+                said = f"key '{key.value}' is here a second time (first in line {first[key.value]}); remove one"
+                self.problems.append(f"{key.place}: {said}")
             else:
-                parent.seen[node.value] = node.line
-        else:
-            parent.pairs.append((parent.key, node))
-            parent.key = None
+                first[key.value] = key.line
+            yield key, next(nodes)
 
-    def _problem(self, line: int, column: int, text: str) -> None:
-        self.problems.append(f"{self._file}:{line}:{column}: {text}")
+    def _problem(self, event: Any, text: str) -> None:
+        mark = event.start_mark
+        self.problems.append(f"{self._file}:{mark.line + 1}:{mark.column + 1}: {text}")
