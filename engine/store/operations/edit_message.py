@@ -79,15 +79,13 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
     batch.execute("INSERT INTO edited (message_id, original, act) VALUES (?, ?, ?)", (stored.id, original, act))
     closing = f"edited by {actor}, and message {stored.id} now: {reason}"
     record_outcome.dismiss(batch, [original], closing)
-    decisions.withdraw(
-        batch, [one[0] for one in left], closing
-    )  # deliveries that wait elsewhere contain the error, too
+    decisions.withdraw(batch, [one[0] for one in left], closing)  # their documents contain the error, too
     _free_numbers(batch, original)
     return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
 
 
 def _free_numbers(batch: Batch, original: int) -> None:
-    """Free the numbers of the original where nothing of it was or can be delivered: the edit may have corrected them."""
+    """Free the original's numbers where nothing of it was or can be delivered: the edit may have corrected them."""
     marks = ",".join("?" * len(_CLOSED))
     left = batch.execute(
         f"SELECT 1 FROM delivery WHERE message_id = ? AND state NOT IN ({marks}) LIMIT 1",  # noqa: S608 - constants

@@ -199,7 +199,7 @@ def asked(execute: Execute, message_id: int) -> list[int]:
 
 
 def seems(execute: Execute, message_id: int) -> bool:
-    """Whether a message was let through with a record that only seems to be of the person who bore the number before."""
+    """Whether a message was let through with a record that seems to be of the person who bore the number before."""
     return (
         execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone()
         is not None

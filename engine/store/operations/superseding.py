@@ -117,7 +117,7 @@ def _are_unlike(mine: frozenset["Told"], others: Iterable[frozenset["Told"] | No
 
 
 def _takes_back(mine: dict[str, int], theirs: dict[str, int]) -> bool:
-    """Whether a newer document has a report of ours at a later status, or ours withdraws it and the newer one does not."""
+    """Whether a newer document has our report at a later status, or ours withdraws it and the newer does not."""
     return any(
         stage > mine[report] or mine[report] == _WITHDRAWN != stage
         for report, stage in theirs.items()

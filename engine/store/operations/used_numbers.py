@@ -5,7 +5,7 @@ time of collection or measurement. So each number has its days: from the first t
 under it. A measurement within the channel's `reuse_after` of them belongs to the same specimen. An earlier or later one
 is held (`ReasonCode.NUMBER_AGAIN`), and made with ids of its own (`engine.store.operations.settling.set_apart`):
 
-    a person releases it   it belongs to another specimen, as do the results after it: they are kept beside the first one's
+    a person releases it   it belongs to another specimen, as do results after it: they are kept beside the first one's
     a person rejects it    the number is the first specimen's alone
 
 These rows are kept for good: a forgotten number would be free, and its next result would replace the old one.

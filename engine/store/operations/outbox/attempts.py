@@ -1,4 +1,4 @@
-"""What came of one attempt: delivered, to be made again, dead."""
+"""Record the result of one attempt: delivered, postponed, dead."""
 
 from engine.model.reasons import ReasonCode
 from engine.model.records import MAYBE_DELIVERED
@@ -13,10 +13,10 @@ from engine.store.operations.outbox.moving import move, moved_to, note, note_att
 
 @operation(priority=Priority.SETTLE, can_linger=True)
 def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions = ()) -> None:
-    """It was delivered. A fact, so it holds whatever was decided about the delivery in the meantime.
+    """Record a delivery. It is a fact, so it holds whatever was decided about the delivery in the meantime.
 
     Args:
-        versions: that the server has of our resources now, where that is asked for.
+        versions: the versions of our resources that the server has now, where the destination asks for them.
     """
     moved = moved_to(batch, delivery_id, None, "delivered", settled_us=delivered_us)
     if moved is not None:
@@ -39,9 +39,9 @@ def postpone(
     detail: str = "",
     answer: bytes = b"",
 ) -> bool:
-    """An attempt failed; wait for the next one. False: it was closed meanwhile, so there is none.
+    """Record a failed attempt, and wait for the next. False: the delivery was closed meanwhile, so there is none.
 
-    A delivery that its process keeps in memory between attempts is waiting already from the second one on.
+    A delivery that its process keeps in memory between attempts is already in state waiting from the second one on.
     """
     lane = move(
         batch,
@@ -72,10 +72,10 @@ def bury(
     *,
     hold_lane: bool = False,
 ) -> None:
-    """No further attempt: a dead letter.
+    """Make a delivery a dead letter: no further attempt.
 
     Args:
-        hold_lane: nothing behind it goes out until a person has decided about it (``on_dead: hold``).
+        hold_lane: nothing behind it is sent until a person has decided about it (``on_dead: hold``).
     """
     lane = move(batch, delivery_id, ("sending", "waiting"), "dead", cause=reason.value, settled_us=batch.now_us)
     if lane is None:
@@ -88,7 +88,8 @@ def bury(
 def refuse_late(
     batch: Batch, delivery_id: int, detail: str = "", answer: bytes = b"", *, hold_lane: bool = False
 ) -> bool:
-    """What was delivered is refused: a dead letter after all. False: it is not delivered, or erased: nothing changes.
+    """Make a delivered document a dead letter after all: it was refused later. False: it is not delivered, or erased,
+    and nothing changes.
 
     Args:
         hold_lane: as for `bury`.
@@ -103,7 +104,7 @@ def refuse_late(
     reason = ReasonCode.REFUSED_LATE
     moved = moved_to(batch, delivery_id, ("delivered",), "dead", cause=reason.value, settled_us=batch.now_us)
     assert moved is not None
-    if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # of an earlier day it is told by the dead letter alone
+    if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # an earlier day's count stays; the dead letter shows it
         batch.count(moved.lane.channel, moved.lane.destination, "delivered", -1)
         whole_messages.take_back(batch, delivery_id, moved)
     _tell_dead(batch, delivery_id, moved.lane, reason, detail, answer, hold_lane=hold_lane)

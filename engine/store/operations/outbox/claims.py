@@ -1,4 +1,4 @@
-"""Claims: which deliveries of a lane a worker has, under the lease of its process."""
+"""Claim deliveries: a worker takes the next ones of a lane under the lease of its process."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,21 +14,21 @@ from engine.store.core.operation import Priority, operation
 from engine.store.operations.outbox.attempts import bury
 from engine.store.operations.outbox.moving import move
 
-CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim brings into memory
+CLAIM_BYTES = 8 * 1024 * 1024  # stored bytes of documents that one claim loads into memory
 
 
 @operation(priority=Priority.SETTLE)
 def claim(
     batch: Batch, channel: str, destination: str, limit: int, *, after: int = 0, hold: bool = False
 ) -> list[Delivery]:
-    """The next waiting deliveries of a lane, in its order, now under our lease, their documents still compressed.
+    """Claim the next waiting deliveries of a lane, in its order. Their documents stay compressed.
 
-    Empty only where nothing waits, or where the lane is paused or held; there may be more than it gives. A document
-    that cannot be opened any more is buried as DAMAGED and the rest goes on.
+    Returns an empty list only where nothing waits, or where the lane is paused or held; there may be more than it
+    returns. A document that cannot be opened is buried as DAMAGED, and the rest goes on.
 
     Args:
         after: only deliveries with higher numbers; the caller has the others.
-        hold: a dead letter holds the lane: what is behind a damaged one stays where it is (`is_held`).
+        hold: a dead letter holds the lane: deliveries behind a damaged one stay where they are (`is_held`).
     """
     lane = batch.lane(channel, destination)
     if lane.paused or lane.held_by or not lane.open:
@@ -47,10 +47,10 @@ def is_held(batch: Batch, channel: str, destination: str) -> bool:
 
 @operation(priority=Priority.SETTLE)
 def claim_newest(batch: Batch, channel: str, destination: str, limit: int, *, without: Sequence[int]) -> list[Delivery]:
-    """As `claim`, the newest first.
+    """As `claim`, newest first.
 
     Args:
-        without: deliveries that the caller has already.
+        without: deliveries that the caller already has.
     """
     lane = batch.lane(channel, destination)
     if lane.paused or lane.held_by or not lane.open:
@@ -61,13 +61,13 @@ def claim_newest(batch: Batch, channel: str, destination: str, limit: int, *, wi
     return []
 
 
-# Attempts whose end the journal has: of the delivery itself, and of those made under its key before.
+# Finished attempts in the journal: of the delivery itself, and of earlier ones under its key.
 _MADE = (
     "(SELECT count(*) FROM delivery p CROSS JOIN attempt a ON a.delivery = p.id"
     " WHERE p.message_id = d.message_id AND p.key = d.key) + (SELECT count(*) FROM delivery p"
     " WHERE p.message_id = d.message_id AND p.key = d.key AND p.id < d.id AND p.state = 'delivered')"
 )
-# Which waiting deliveries of a lane, and in which order.
+# The selection and order of a lane's waiting deliveries.
 _OLDEST = "d.seq > ? ORDER BY d.seq"
 _NEWEST = "d.id NOT IN (SELECT value FROM json_each(?)) ORDER BY d.seq DESC"
 
@@ -136,10 +136,10 @@ def _claim_next(
 
 @operation(priority=Priority.SETTLE)
 def unclaim(batch: Batch, delivery_ids: Iterable[int], *, maybe_delivered: bool = False) -> int:
-    """Give claims back: they wait again in their old place.
+    """Give claims back: the deliveries wait again in their old place.
 
     Args:
-        maybe_delivered: they were being sent, and nobody heard how that ended; else they are untried.
+        maybe_delivered: they were being sent, with unknown result; else they are untried.
     """
     changed = 0
     for delivery_id in delivery_ids:
@@ -153,9 +153,10 @@ def unclaim(batch: Batch, delivery_ids: Iterable[int], *, maybe_delivered: bool 
 
 @operation(priority=Priority.SETTLE)
 def void_leases(batch: Batch) -> int:
-    """Return the claims of earlier processes to waiting, marked as maybe delivered; how many may have been under way.
+    """Return the claims of earlier processes to waiting, marked as maybe delivered; return how many may have been under
+    way.
 
-    A retry is made without claiming the row anew, so a failed delivery whose time had come may have been under way too.
+    A retry does not claim its row anew, so a failed delivery whose next attempt was due may have been under way, too.
     """
     cursor = batch.execute(
         "UPDATE delivery SET state = 'waiting', lease = 0, flags = flags | ? WHERE state = 'sending' AND lease <> ?",

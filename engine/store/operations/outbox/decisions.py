@@ -1,4 +1,4 @@
-"""What ends or begins again by a decision: a person's, or that a newer result went before."""
+"""Close or reopen deliveries by decision: of a person, or because a newer result was delivered first."""
 
 from collections.abc import Iterable
 
@@ -14,11 +14,11 @@ from engine.store.operations.outbox.moving import close_all, closed_all, move, n
 
 @operation(priority=Priority.SETTLE)
 def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool = True, unconditional: bool = False) -> int:
-    """Dead deliveries wait again, in their old place in the lane; how many. What was erased cannot, and what has been
-    decided about meanwhile does not: a newer revision may have been delivered.
+    """Retry dead deliveries in their old place in the lane; return how many. Skipped: erased ones, and those with
+    another decision since, for a newer revision may have been delivered.
 
     Args:
-        unconditional: a person has decided that they take the place of what the server has.
+        unconditional: a person has decided that they replace the server's version.
     """
     marks = (MANUAL if manual else 0) | (UNCONDITIONAL if unconditional else 0)
     changed = 0
@@ -41,10 +41,10 @@ _SUPERSEDED_FROM = ("waiting", "sending", "dead", "held")
 
 
 def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) -> bool:
-    """A person takes one delivery out of its lane's way: a dead letter, until they have it sent or dismissed. False: it
-    did not wait any more. The caller has made sure that no attempt is under way.
+    """Set one delivery aside, out of its lane's way: it is a dead letter until a person retries or dismisses it. False:
+    it was not waiting any more. The caller has made sure that no attempt is under way.
 
-    What a process before this one had claimed may have been delivered, and is marked so.
+    A delivery that an earlier process had claimed may have been delivered, and is marked so.
     """
     batch.execute(
         "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
@@ -61,7 +61,7 @@ def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) ->
 
 @operation(priority=Priority.SETTLE)
 def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> int:
-    """A newer result was delivered; sending these would undo it."""
+    """Close deliveries because a newer result was delivered: sending them would undo it."""
     closed = closed_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
     for delivery_id, moved in closed:
         whole_messages.count(batch, delivery_id, moved)
@@ -69,19 +69,19 @@ def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> in
 
 
 def replace(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
-    """The same message was processed again, and its new deliveries take the place of these."""
+    """Close deliveries whose message was processed again: its new deliveries replace them."""
     return close_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
 
 
 def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
-    """A person decided that these are not to be delivered. One that is being sent is not theirs to stop."""
+    """Dismiss deliveries that a person does not want delivered. One that is being sent is left alone."""
     return close_all(batch, delivery_ids, ("waiting", "dead", "held", "superseded"), "dismissed", detail)
 
 
 def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
-    """As `dismiss`, also of what is claimed; the caller has made sure that no attempt is under way.
+    """As `dismiss`, also for claimed deliveries; the caller has made sure that no attempt is under way.
 
-    What a process before this one had claimed may have been delivered, and is marked so.
+    A delivery that an earlier process had claimed may have been delivered, and is marked so.
     """
     ids = list(delivery_ids)
     batch.executemany(
@@ -104,7 +104,7 @@ def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode = ReasonCo
 
 
 def keep_back(batch: Batch, delivery_id: int, why: Held) -> None:
-    """A rule holds a delivery that was just queued."""
+    """Hold a delivery that was just queued, for the reason of a rule."""
     lane = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
     assert lane is not None
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(why.text, b""))
@@ -116,10 +116,10 @@ def keep_back(batch: Batch, delivery_id: int, why: Held) -> None:
 
 
 def release(batch: Batch, delivery_id: int) -> bool:
-    """A named person lets a held delivery go: it waits, in its old place in the lane. False: it was not held.
+    """Release a held delivery, in a person's name: it waits in its old place in the lane. False: it was not held.
 
-    It may have been overtaken meanwhile, so it is marked: the guard of `engine.store.operations.superseding` looks
-    before it is sent.
+    Newer messages may have overtaken it meanwhile, so it is marked: the guard of `engine.store.operations.superseding`
+    checks it before it is sent.
     """
     lane = move(batch, delivery_id, ("held",), "waiting", not_before_us=0, settled_us=0)
     if lane is None:
@@ -130,7 +130,7 @@ def release(batch: Batch, delivery_id: int) -> bool:
 
 
 def reject(batch: Batch, delivery_id: int) -> bool:
-    """A named person decides that a held delivery is never made; False: it was not held. Its detail stays."""
+    """Reject a held delivery for good, in a person's name. False: it was not held. Its detail stays."""
     lane = move(batch, delivery_id, ("held",), "rejected", cause=ReasonCode.REJECTED.value, settled_us=batch.now_us)
     if lane is not None:
         batch.count(lane.channel, lane.destination, "rejected")
@@ -139,11 +139,11 @@ def reject(batch: Batch, delivery_id: int) -> bool:
 
 @operation(priority=Priority.SETTLE)
 def release_lane(batch: Batch, channel: str, destination: str) -> None:
-    """Let a lane go on although the delivery that holds it is still dead."""
+    """Resume a lane although the delivery that holds it is still dead."""
     batch.lane(channel, destination).held_by = 0
 
 
 def messages_of(batch: Batch, delivery_ids: Iterable[int]) -> set[int]:
-    """The messages that deliveries belong to."""
+    """The messages of these deliveries."""
     rows = (batch.execute("SELECT message_id FROM delivery WHERE id = ?", (one,)).fetchone() for one in delivery_ids)
     return {row[0] for row in rows if row is not None}

@@ -1,4 +1,4 @@
-"""A delivery's state changes here, with the gauges of its lane and the note that tells why, in one transaction."""
+"""Change a delivery's state: with the gauges of its lane and the note of the reason, in one transaction."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.operations.append import seal_note
 
-# Which gauge of the lane counts a state; the other states are final and counted by day only.
+# The lane's gauge for each state; the other states are final and counted per day only.
 _GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
 
 
 class Moved(NamedTuple):
-    """A delivery whose state was changed, with what it was before."""
+    """A delivery whose state was changed, with its state before."""
 
     lane: LaneTally
     old: str
@@ -29,10 +29,10 @@ def move(
     """Change a delivery's state where it is in one of ``allowed`` (None: any other one).
 
     Returns:
-        Its lane, or None where it was in another state, and nothing was changed.
+        Its lane, or None where it was in another state and nothing changed.
 
     Raises:
-        StoreError: there is no such delivery.
+        StoreError: no such delivery exists.
     """
     moved = moved_to(batch, delivery_id, allowed, state, **columns)
     return moved.lane if moved is not None else None
@@ -41,7 +41,7 @@ def move(
 def moved_to(
     batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
 ) -> Moved | None:
-    """As `move`, with what the delivery was before."""
+    """As `move`; returns also the state before."""
     row = batch.execute("SELECT lane, state, message_id, flags FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
@@ -70,7 +70,7 @@ def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...
 def closed_all(
     batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str
 ) -> list[tuple[int, Moved]]:
-    """As `close_all`: the numbers of those that were closed, with what they were before."""
+    """As `close_all`; returns the numbers of the closed deliveries, with their state before."""
     closed: list[tuple[int, Moved]] = []
     for delivery_id in delivery_ids:
         moved = moved_to(batch, delivery_id, allowed, state, settled_us=batch.now_us)
@@ -83,7 +83,7 @@ def closed_all(
 
 
 def tell(batch: Batch, delivery_id: int, channel: str, detail: str) -> None:
-    """Why a delivery is where it is, in the place of what was said before; nothing to say leaves that."""
+    """Store the reason for a delivery's state in place of the last one; an empty text changes nothing."""
     if detail:
         sealed = seal_note(batch, "delivery", delivery_id, channel, note(detail, b""))
         batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
@@ -99,8 +99,9 @@ def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: ReasonCode
 
 
 def note_late(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str, answer: bytes) -> None:
-    """An attempt failed whose delivery was closed while it was under way: how it ended is known, and changes nothing.
-    Not of what was erased: the destination's words may name the patient."""
+    """Record a failed attempt whose delivery was closed while it was under way: its result is known, and changes
+    nothing. Not for erased deliveries: the destination's text may name the patient.
+    """
     row = batch.execute(
         "SELECT l.channel FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.id = ? AND NOT EXISTS"
         " (SELECT 1 FROM erased e WHERE e.what = 'document' AND e.number = d.document_id)",
@@ -115,13 +116,13 @@ def note(detail: str, answer: bytes) -> dict[str, Any]:
     if detail:
         note["detail"] = detail
     if answer:
-        # One character a byte: an answer may be anything, and must come back as it was.
+        # One character per byte: an answer may be anything, and must be read back unchanged.
         note["answer"] = answer.decode("latin-1")
     return note
 
 
 def read_note(opened: bytes) -> tuple[str, bytes]:
-    """(detail, answer) of a note that `bury` or `postpone` stored; both empty where there is none."""
+    """(detail, answer) of a note that `bury` or `postpone` stored; both are empty without a note."""
     if not opened:
         return "", b""
     note = orjson.loads(opened)

@@ -1,4 +1,4 @@
-"""Into the outbox: documents of a verdict, or of a replay, become deliveries with numbers in their lanes."""
+"""Queue deliveries: documents of a verdict or of a replay get numbers in their lanes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from engine.succession.critical import is_critical
 
 @value()
 class Queued:
-    """What `put` has queued.
+    """The result of `put`.
 
     Attributes:
         claimed: the claimed deliveries, in queue order.
         waiting: how many others wait.
-        held: the places, in queue order from 0, of deliveries that are kept back, or not made at all (an echo).
+        held: the places, in queue order from 0, of deliveries that are held, or left out (an echo).
     """
 
     claimed: tuple[Delivery, ...]
@@ -47,7 +47,7 @@ def put(
     """Store documents and queue their deliveries.
 
     Args:
-        held: for each of ``routes`` why its deliveries are kept back, or None; shorter: the rest is not.
+        held: the reason for each of ``routes`` why its deliveries are held, or None; missing ones are not held.
         known_order: other messages have the same orders.
     """
     claimed: list[Delivery] = []
@@ -116,19 +116,20 @@ def replay(
     takes: str = "",
     states: frozenset[str] | None = None,
 ) -> list[int]:
-    """Queue the newest documents of these messages again, to all or some of the destinations they went to.
+    """Queue the newest documents of these messages again, to all or some of the destinations that they went to.
 
-    The newest for each destination, that is: a message that was reprocessed went only where it differed. The new
-    deliveries have the keys of the old ones, stand at the end of their lanes and are marked manual. What is held, or
-    was rejected, goes nowhere.
+    The newest one is chosen for each destination: a reprocessed message went only where it differed. The new deliveries
+    have the keys of the old ones, are queued at the end of their lanes and marked manual. A held or rejected document
+    goes nowhere.
 
     Args:
-        to: send them there instead, where a message has not been yet; under a key that is the same each time.
+        to: send them to this destination instead, where a message has not been yet; under a key that is the same each
+            time.
         takes: the media type that ``to`` takes; other documents do not go there. Empty: it takes all.
-        states: only what stands so with the destination it went to (`_Sent`). None: anything.
+        states: only documents in one of these states at their destination (`_Sent`). None: any.
     """
     made = []
-    again = MANUAL | AGAIN | KNOWN_ORDER  # its report is joined with what the destination has of it by then
+    again = MANUAL | AGAIN | KNOWN_ORDER  # by then its report is joined with the destination's version
     for message_id in message_ids:
         found = [
             _Sent(*row) for row in batch.execute(_SENT, (message_id,)).fetchall() if states is None or row[2] in states
@@ -146,8 +147,9 @@ def replay(
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A document that went to a destination, and how it stands there: by its newest delivery, but where a later replay
-    of what was delivered was superseded, it is delivered all the same."""
+    """A document that went to a destination, and its state there: that of its newest delivery. A document stays
+    delivered where a later replay of it was superseded.
+    """
 
     document: int
     lane: int
@@ -174,9 +176,11 @@ _SENT = (
 def _instead(
     batch: Batch, message_id: int, found: Sequence[_Sent], to: str, takes: str, states: frozenset[str] | None
 ) -> list[_Sent]:
-    """What of ``found`` goes to another destination: what went there before, or else what it can take, once each.
+    """Choose the documents for another destination: those that went there before, else those that it can take, once
+    each.
 
-    Of several revisions of a document the newest that went anywhere is sent, for nobody can ask ``to`` what it has.
+    Of several revisions of a document the newest that was sent anywhere is chosen, for ``to`` cannot be asked for its
+    version.
     """
     channel, token = batch.execute("SELECT channel, token FROM journal WHERE id = ?", (message_id,)).fetchone()
     lane = batch.lane(channel, to)
@@ -198,7 +202,7 @@ def _instead(
             " ORDER BY state = 'superseded', id DESC LIMIT 1",
             (message_id, lane.id, document),
         ).fetchone()
-        kept_back = batch.execute(  # from anybody: a rule, or a person, has doubts about the results themselves
+        kept_back = batch.execute(  # at any destination: a rule or a person doubts the results themselves
             "SELECT 1 FROM delivery WHERE message_id = ? AND document_id = ? AND state IN ('held', 'rejected') LIMIT 1",
             (message_id, document),
         ).fetchone()
@@ -211,7 +215,7 @@ def _instead(
 def _store_document(
     batch: Batch, message_id: int, channel: str, revision: int, ordinal: int, document: Document
 ) -> int:
-    # The id is needed before the row, for it is part of what is sealed and hashed.
+    # The id is needed before the row is inserted: it is part of the sealed and hashed content.
     row_id = batch.last_document = batch.last_document + 1
     batch.tail.forget_names(message_id)
     conditional, reports = b"".join(document.conditional), pack_reports(document.reports)

@@ -1,10 +1,10 @@
-"""Messages of which everything is delivered, counted once each, on the day on which the last of it was.
+"""Count messages that are fully delivered, once each, on the day of their last delivery.
 
-A message is delivered when each place of it is: a place is one of its documents at one destination. A place is
-delivered when one of its deliveries was, or when its newest one is superseded by a newer result that was. What a person
-sends to another destination later is no place of the message: it takes nothing from what was delivered.
+A message is delivered when each of its places is; a place is one of its documents at one destination. A place is
+delivered when one of its deliveries was, or when its newest one is superseded by a newer result that was delivered. A
+later replay to another destination adds no place: it does not affect the count.
 
-The usual message has one delivery, and nothing is looked up: a flag of the delivery says so.
+The usual message has one delivery and needs no look-up: a flag of the delivery says so.
 """
 
 from engine.model.records import AGAIN, SHARED
@@ -15,14 +15,14 @@ COUNTER = "delivered"  # of the channel itself; a lane's has the same name under
 
 
 def count(batch: Batch, delivery_id: int, moved: Moved) -> None:
-    """Count the message, if this delivery, which was just delivered or superseded, is the last that was missing."""
+    """Count the message, if this delivery, just delivered or superseded, was the last missing one."""
     alone = not moved.flags & (SHARED | AGAIN) and moved.old != "superseded"
     if alone or _was_the_last(batch, delivery_id, moved):
         batch.count(moved.lane.channel, "", COUNTER)
 
 
 def take_back(batch: Batch, delivery_id: int, moved: Moved) -> None:
-    """Count the message no more, if it was counted before this delivery was refused after all."""
+    """Uncount the message, if it was counted before this delivery was refused after all."""
     if not moved.flags & (SHARED | AGAIN) or _is_not_any_more(batch, delivery_id, moved):
         batch.count(moved.lane.channel, "", COUNTER, -1)
 

@@ -1,3 +1,3 @@
-"""A document among those of the same orders that were accepted before it: echoes, corrections, withdrawals, what a
-person decides. `engine.succession` has the rules, this folder what is stored.
+"""Settle a document against earlier accepted ones for the same orders: echoes, corrections, withdrawals, questions to a
+person. `engine.succession` has the rules; this folder applies them to stored data.
 """

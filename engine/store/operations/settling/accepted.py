@@ -1,10 +1,9 @@
-"""What was accepted before for the orders of a message: the documents of older messages, and what they tell.
+"""Earlier accepted results for the orders of a message: the documents of older messages, and their contents.
 
-An order may come test by test, in hundreds of messages. A document of it is opened once; the names of what its message
-tells are kept in memory (`engine.store.core.batch.Tail`), and by these it is told which documents concern a new
-message.
+An order may come test by test, in hundreds of messages. Each of its documents is opened once; the names in its results
+stay in memory (`engine.store.core.batch.Tail`) and show which documents concern a new message.
 
-Where a document cannot be opened, or does not read as one that a mapping wrote, `NotComparedError` says so: it never
+`NotComparedError` is raised where a document cannot be opened or read as one that a mapping wrote. So damage never
 looks as if nothing had been accepted.
 """
 
@@ -27,21 +26,21 @@ from engine.succession import kinds
 from engine.succession.statements import Json, Resource, loads, said_in, written_anew
 from engine.succession.steps import RANK, UNFINISHED, Version
 
-MOST_MESSAGES = 500  # of one order that are compared; a counter that never moves must not stop the journal
-MOST_LOOKS = 1_000_000  # at accepted results, for one document: about 2 s, in which nothing is acknowledged
-NEAR_DAYS = 2  # whose orders of the same number are looked at for what a correction may mean
-_OPENED, _NAMED = 15, 16  # looks that it costs to read a result, and to learn one name that a message tells
-_ENVELOPE_BYTES = 4096  # of a stored document: its seal, and what stands around its entries
+MOST_MESSAGES = 500  # of one order that are compared; a counter that never advances must not stop the journal
+MOST_LOOKS = 1_000_000  # at accepted results, for one document: about 2 s, during which nothing is acknowledged
+NEAR_DAYS = 2  # how near a day must be for its orders to be candidates of a correction
+_OPENED, _NAMED = 15, 16  # the cost, in looks, of reading a result and of learning one name of a message
+_ENVELOPE_BYTES = 4096  # of a stored document: its seal, and the Bundle around its entries
 _MOST_OPENED = 4  # documents whose bytes are compared, before any is parsed
 ACCEPTED = ("waiting", "sending", "delivered", "held")
 
 
 class Known(NamedTuple):
-    """A message that has one of the orders at hand.
+    """A message that has one of the orders.
 
     Attributes:
-        same_day: its order has the same day of measurement, too; else one of the days beside it.
-        same_person: it says of the patient just what the one at hand says, and that is one person.
+        same_day: its order has the same day of measurement, too; else an adjacent day.
+        same_person: it describes the same single person as the message at hand.
     """
 
     message_id: int
@@ -50,11 +49,11 @@ class Known(NamedTuple):
 
 
 class Before(NamedTuple):
-    """The older messages that carry the orders of a message.
+    """The older messages with the orders of a message.
 
     Attributes:
-        messages: the oldest first.
-        all: there are no more of them.
+        messages: oldest first.
+        all: False where there are more of them.
     """
 
     messages: Sequence[Known] = ()
@@ -62,10 +61,10 @@ class Before(NamedTuple):
 
 
 class NotComparedError(IntegrityError):
-    """What was accepted before cannot be compared.
+    """The earlier accepted results cannot be compared.
 
     Attributes:
-        message_id: whose document it is; 0 where it is not one message's.
+        message_id: the message of the unreadable document; 0 where the failure is not about one message.
     """
 
     def __init__(self, words: str, message_id: int = 0) -> None:
@@ -74,8 +73,9 @@ class NotComparedError(IntegrityError):
 
 
 def is_any_near(batch: Batch, message_id: int, reports: Iterable[Report]) -> bool:
-    """Whether another message carries the number of one of these orders, on its day or on one near it. One look for the
-    usual message, of whose orders nothing is known."""
+    """Whether another message carries the number of one of these orders, on its day or an adjacent one. One look-up for
+    the usual message, whose orders are new.
+    """
     return any(
         batch.execute(
             "SELECT 1 FROM report WHERE key BETWEEN ? AND ? AND message_id <> ? LIMIT 1",
@@ -97,8 +97,8 @@ def known_orders(
     """The older messages that carry one of these orders for the same patient, or without a patient.
 
     Args:
-        of_site: those of other channels, too.
-        bearers: who bears the patient numbers of the message at hand.
+        of_site: also those of other channels.
+        bearers: the bearers of the patient numbers of the message at hand.
     """
     found: dict[int, tuple[bool, bool]] = {}
     all_of_them = True
@@ -124,15 +124,16 @@ def known_orders(
 
 
 def _tells_of(batch: Batch, message_id: int, report: Report) -> bool:
-    """Whether a message of another patient tells of this one, too: it has withdrawn a result
-    (`engine.store.operations.settling.moved_orders`)."""
+    """Whether a message of another patient concerns this one, too: it has withdrawn a result
+    (`engine.store.operations.settling.moved_orders`).
+    """
     rows = batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
     found = (one for (packed,) in rows for one in unpack_reports(packed))
     return any((one.key, one.patient) == (report.key, report.patient) for one in found)
 
 
 def _is_one(whole: bytes, bearers: Iterable[Bearer]) -> bool:
-    """Whether a record with this hash says enough of a person."""
+    """Whether the record with this hash identifies a person."""
     return any(one.whole == whole and Person.unpacked(one.record).is_one for one in bearers)
 
 
@@ -142,7 +143,7 @@ class Accepted:
 
     Attributes:
         same_day, same_person: of its message (`Known`).
-        waits: for a person; else it was sent, or will be.
+        waits: it is held for a person; else it was sent, or will be.
         refused: a delivery of it to another of the destinations is dead.
     """
 
@@ -158,7 +159,7 @@ class Accepted:
 
     @property
     def subjects(self) -> Counter[str]:
-        """Whom its results are about, and how many each."""
+        """The patients of its results, with the number of results of each."""
         if self._subjects is None:
             self._subjects = Counter(one.subject for one in self.resources if one.kind == "Observation")
         return self._subjects
@@ -173,7 +174,7 @@ class Accepted:
         return self._named.get(name)
 
     def listing(self, result: str) -> Sequence[Resource]:
-        """The reports that list the result with this id, the last first."""
+        """The reports that list the result with this id, last first."""
         if self._listing is None:
             self._listing = {}
             for one in reversed(self.resources):
@@ -184,10 +185,10 @@ class Accepted:
 
 
 class Past:
-    """What the destinations of a document have accepted for the orders at hand, the oldest first.
+    """The documents that the destinations have accepted for the orders at hand, oldest first.
 
     Attributes:
-        documents: those that tell one of the results or tests that were asked for. One may have ten thousand results.
+        documents: those that contain one of the requested results or tests. One may have ten thousand results.
     """
 
     def __init__(
@@ -198,21 +199,21 @@ class Past:
         names: Iterable[str] | None,
         states: tuple[str, ...] = ACCEPTED,
     ) -> None:
-        """Look at what is ``known``.
+        """Load the documents of the ``known`` messages.
 
         Args:
-            names: what the new document tells (`names_in`); None: all is looked at.
+            names: the names in the new document (`names_in`); None: load all.
 
         Raises:
-            NotComparedError: a document cannot be read that may tell one of them.
+            NotComparedError: a document that may contain one of them cannot be read.
         """
         self._batch, self._states, self._destinations = batch, states, routed.destinations
         self._media_type, self._form = routed.document.media_type, routed.form
-        # A receiver of HL7 v2 goes by the order's number, and no day stands in the names of results.
+        # An HL7 v2 receiver matches by the order's number; the names of its results contain no day.
         self._looks = 0
-        self._names: dict[int, frozenset[int] | None] = {}  # message -> hashes of what it tells
+        self._names: dict[int, frozenset[int] | None] = {}  # message -> hashes of its names
         self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
-        self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were looked at
+        self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were loaded
         self.documents: list[Accepted] = []
         self._versions: dict[str, list[Version]] = {}
         self._by_code: dict[str, list[tuple[Accepted, Resource]]] = {}
@@ -222,17 +223,17 @@ class Past:
         self.take(names)
 
     def look(self, results: int = 1) -> None:
-        """Count looks at accepted results.
+        """Count the comparisons with accepted results.
 
         Raises:
-            NotComparedError: there were `MOST_LOOKS`.
+            NotComparedError: the limit of `MOST_LOOKS` is reached.
         """
         self._looks += results
         if self._looks > MOST_LOOKS:
             raise NotComparedError("there are too many results of the same orders")
 
     def take(self, names: Iterable[str] | None) -> None:
-        """Take in the documents that tell one of these, too."""
+        """Also load the documents that contain one of these names."""
         wanted = None if names is None else frozenset(map(hash, names))
         more = {one.message_id for one in self._known if self._may_tell(one, wanted)} - self._taken
         if not more:
@@ -254,7 +255,7 @@ class Past:
                             self._unfinished.setdefault(code, []).append((accepted, one))
 
     def versions(self, name: str) -> list[Version]:
-        """Of a result, or of another resource whose name was asked for."""
+        """The versions of a result, or of another resource whose name was requested."""
         return self._versions.get(name, [])
 
     def has(self, name: str) -> bool:
@@ -268,17 +269,17 @@ class Past:
                 yield found
 
     def measured_at(self, codes: Iterable[str], time: str) -> Iterator[tuple[Accepted, Resource]]:
-        """As `of_test`, those of this time of measurement."""
+        """As `of_test`, only those with this time of measurement."""
         for code in codes:
             yield from self._by_time.get((code, time), ())
 
     def unfinished(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
-        """As `of_test`, those that were accepted unfinished."""
+        """As `of_test`, only those that were accepted unfinished."""
         for code in codes:
             yield from self._unfinished.get(code, ())
 
     def last(self, name: str) -> tuple[Accepted, Resource] | None:
-        """The last version of a resource that does not wait for a person, and where it stands."""
+        """The last version of a resource that is not held, and its document."""
         for accepted in self._telling(name):
             if not accepted.waits and (found := accepted.named(name)) is not None:
                 return accepted, found
@@ -289,7 +290,7 @@ class Past:
         return None if found is None else found[1]
 
     def listing(self, name: str) -> Iterator[Resource]:
-        """The reports that list a result, each as it was last."""
+        """The reports that list a result, each in its last version."""
         identity, seen = name.partition("/")[2], set()
         for accepted in self._telling(name):
             for one in () if accepted.waits else accepted.listing(identity):
@@ -299,12 +300,12 @@ class Past:
                         yield last[1]
 
     def has_results(self, name: str) -> bool:
-        """Whether a report was accepted that lists results and was not cancelled."""
+        """Whether a report with results was accepted and not cancelled."""
         found = (accepted.named(name) for accepted in self._telling(name))
         return any(one is not None and one.lists and one.said in RANK for one in found)
 
     def has_said(self, new: Resource, *, listed: bool) -> bool:
-        """Whether a resource was accepted just so; with ``listed`` also what a report lists."""
+        """Whether an identical resource was accepted; with ``listed`` also its list of results must be equal."""
         return any(
             (one := accepted.named(new.name)) is not None
             and (one.whole, one.said) == (new.whole, new.said)
@@ -313,7 +314,8 @@ class Past:
         )
 
     def written_anew(self, statuses: Mapping[str, str], *, by_sender: bool = False) -> tuple[str, ...]:
-        """The entries that write resources of other messages anew: name -> status. Each document is opened once.
+        """The entries that rewrite resources of other messages with a new status: name -> status. Each document is
+        opened once.
 
         Args:
             by_sender: the statuses are the sender's own.
@@ -331,14 +333,14 @@ class Past:
         return tuple(made[name] for name in statuses if name in made)
 
     def _telling(self, name: str) -> Iterator[Accepted]:
-        """The documents that may tell a resource of this name, the newest first."""
+        """The documents that may contain a resource of this name, newest first."""
         wanted = frozenset((hash(name),))
         for known in reversed(self._known):
             if self._may_tell(known, wanted):
                 yield from reversed(self._accepted_of(known))
 
     def _may_tell(self, known: Known, wanted: frozenset[int] | None) -> bool:
-        if wanted is None or self._form is not None:  # a list is read by its form, which names know nothing of
+        if wanted is None or self._form is not None:  # a list is read by its form, and its names are not known
             return True
         if known.message_id not in self._names:
             found = self._names[known.message_id] = _told_by(self._batch, known.message_id)
@@ -374,16 +376,17 @@ class Past:
 
 
 def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: bytes) -> bool:
-    """Whether a transaction with these very entries was accepted. False says nothing: it is to be compared.
+    """Whether a transaction with exactly these entries was accepted. False proves nothing: the documents have to be
+    compared.
 
-    It is what an analyzer sends that sends its memory, hundreds of messages in a row; so nothing is parsed for it. What
-    is stored larger than this one, and compressed at that, has other entries: a report with a PDF is not even opened.
+    An analyzer that sends its memory repeats hundreds of messages in a row, so this check parses nothing. A stored
+    document whose compressed size is larger than this one has other entries: a report with a PDF is not even opened.
     """
     messages = [one.message_id for one in known if one.same_day]
     if not messages or routed.document.media_type != kinds.FHIR or (said := said_in(body)) is None:
         return False
     asked = ",".join("?" * len(messages)), ",".join("?" * len(routed.destinations)), ",".join("?" * len(ACCEPTED))
-    rows = batch.execute(  # what another of the destinations has refused is to go there
+    rows = batch.execute(  # a document that another of the destinations refused must still go there
         "SELECT d.document_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - question marks
         f" JOIN document o ON o.id = d.document_id WHERE d.message_id IN ({asked[0]}) AND l.destination IN ({asked[1]})"
         " AND o.media_type = ? AND o.reports <> x'' AND length(o.body) <= ? GROUP BY d.document_id"
@@ -397,16 +400,18 @@ def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: byt
 
 
 def names_in(resources: Iterable[Resource]) -> set[str]:
-    """What a new document may be compared by: its results and their tests, and the document itself where it is one;
-    without these, its reports."""
+    """The names by which a new document may be compared: its results and their tests, and the document itself where it
+    is one; without these, its reports.
+    """
     mine = list(resources)
     results = {name for one in mine if one.kind in ("Observation", "Composition") for name in (one.name, *one.codes)}
     return results or {one.name for one in mine if one.kind == "DiagnosticReport"}
 
 
 def _told_by(batch: Batch, message_id: int) -> frozenset[int] | None:
-    """Hashes of all that the documents of a message tell: names, tests, and the results that reports list. None: a
-    document cannot be read."""
+    """Hashes of all names in the documents of a message: results, tests, and the results that reports list. None: a
+    document cannot be read.
+    """
     known = batch.tail.names.get(message_id)
     if known is not None:
         return known
@@ -428,13 +433,13 @@ def _told_by(batch: Batch, message_id: int) -> frozenset[int] | None:
 
 
 def told(batch: Batch, document_id: int, form: Form | None = None) -> list[Resource]:
-    """What a stored document tells; nothing where it is of no kind that is compared.
+    """The resources in a stored document; none where documents of its kind are not compared.
 
     Args:
-        form: of CSV and JSON, where the results are.
+        form: for CSV and JSON, the places of the results.
 
     Raises:
-        NotComparedError: it cannot be opened, or is none that a mapping wrote.
+        NotComparedError: it cannot be opened, or no mapping wrote it.
     """
     known = batch.tail.told.get(document_id)
     if known is not None:
@@ -442,10 +447,10 @@ def told(batch: Batch, document_id: int, form: Form | None = None) -> list[Resou
     found: list[Resource] | None
     try:
         found = _told(batch, document_id, form)
-    except (IntegrityError, ValueError) as error:  # `labrelay verify` says what is wrong
+    except (IntegrityError, ValueError) as error:  # `labrelay verify` reports the damage
         raise _not_read(batch, document_id) from error
     if found is None:
-        return []  # and not remembered: it may be asked with a form
+        return []  # and not cached: it may be asked for with a form
     batch.tail.keep_told(document_id, found)
     return found
 
@@ -466,7 +471,7 @@ def _told(batch: Batch, document_id: int, form: Form | None) -> list[Resource] |
         return None
     if kinds.has_ids(media_type) or not sealed:
         return list(document.resources)
-    # It has no field for the status as the sender gave it: what we changed is told with the facts beside the outcome.
+    # It has no field for the sender's own status: changed statuses are in the facts beside the outcome.
     note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel))
     changed = note.get("facts", {}).get(str(ordinal), {}).get("statuses", {})
     return [one._replace(said="final") if one.name in changed else one for one in document.resources]

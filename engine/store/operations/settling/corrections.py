@@ -1,9 +1,9 @@
-"""Which accepted result a new one is about, where the two have different ids. Pure.
+"""Find the accepted result that a new one corrects, where the two have different ids. Pure.
 
-The id of a result takes in its order's place in the message, the day, the specimen and, without a patient, the time. A
-correction that is told alone or on another day gets another id, and still means one result that was accepted before.
-Where patient numbers are counters, the day is part of its Patient, too: then it is the same patient where all that is
-said of the person is the same.
+The id of a result depends on its order's place in the message, the day, the specimen and, without a patient, the time.
+A correction that comes alone or on another day gets another id, and still means one result that was accepted before.
+Where patient numbers are counters, the day is part of the Patient's id, too: two such Patients are the same one where
+all data about the person are equal.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from engine.succession.steps import CANCELLED, CHANGES, MINUTE, UNFINISHED
 
 NEAR = timedelta(hours=36)
 NEAR_WITHOUT_PATIENT = timedelta(hours=24)
-MOST_RUNS = 100  # of one test at one time, or unfinished, that a result is compared with
+MOST_RUNS = 100  # of one test, at one time or unfinished, that a result is compared with
 SEVERAL = 2
 
-_Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its report, and when it was measured
+_Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its report, and its time of measurement
 
 
 def find_meant(
     mine: Sequence[Resource], past: Past, settled: Collection[str] = ()
 ) -> tuple[dict[str, str], list[tuple[ReasonCode, str]]]:
-    """Which result each one is about, where that has another id: id -> id; and what cannot be told.
+    """Find the accepted result of each new one that has another id: id -> id; and the problems where it is unknown.
 
     Args:
-        settled: names of those that are not asked about.
+        settled: names of results to skip.
     """
     reports = {result: one.name for one in mine if one.kind == "DiagnosticReport" for result in one.lists}
     told = {one.name: (reports.get(one.identity, ""), one.time) for one in mine}
@@ -71,8 +71,9 @@ def find_meant(
 
 
 def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Past) -> Resource | None:
-    """Give each result whose id another one of its message gets, for that was measured when the accepted one was, the
-    id that is free for it; the first one for which there is none."""
+    """Give a free id to each result that loses its own to another result of its message because that one has the
+    accepted one's time. Returns the first result without a free id, or None.
+    """
     taken = set(found.values())
     moved = [one for one in mine if one.identity in taken and one.identity not in found and one.kind == "Observation"]
     free: dict[tuple[str, frozenset[str]], list[str]] = {}
@@ -89,11 +90,11 @@ def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Past) 
 def find_beside(
     mine: Sequence[Resource], past: Past, corrects: Mapping[str, str], settled: Collection[str]
 ) -> list[tuple[ReasonCode, str]]:
-    """What holds a document that tells a correction, and beside it the result that it may correct.
+    """The problems of a document that has a correction, and beside it the result that may be meant.
 
     Args:
         corrects: id -> id, as `find_meant` gives it.
-        settled: names of those that say again what was accepted, or belong to a culture.
+        settled: names of results that repeat accepted ones, or belong to a culture.
     """
     results = [one for one in mine if one.kind == "Observation"]
     changes = [one for one in results if one.said in CHANGES and one.name not in settled]
@@ -118,17 +119,17 @@ def find_beside(
 
 
 def _is_anothers(new: Resource, past: Past) -> bool:
-    """Whether the test has a result of another patient under the same order number: a counter tells no person."""
+    """Whether the test has a result of another patient under the same order number: a counter identifies no person."""
     return any(one.subject != new.subject for _, one in past.of_test(new.codes))
 
 
 def _other_run(new: Resource, told: _Told, past: Past) -> str | None:
-    """The run of a test that has another place in the message than before: of several that were told together the first
-    has the id of one that is told alone, and another one was measured when it was. None: it has its place, or it cannot
-    be told.
+    """The id of the same run of a test, where it had another place in the message before: of several runs in one
+    message the first has the id that a single run gets, and another one was measured at this time. None: it has its
+    place, or the run is unknown.
 
     Args:
-        told: what its own message tells.
+        told: the results in its own message.
     """
     if len(new.time) < MINUTE or any(one.time == new.time for one in past.versions(new.name)):
         return None
@@ -141,10 +142,10 @@ def _other_run(new: Resource, told: _Told, past: Past) -> str | None:
 
 
 def _candidates(new: Resource, told: _Told, past: Past, *, alone: bool) -> dict[str, str]:
-    """The accepted results that one under another id may be about, each with its subject; two, where there are more.
+    """The accepted results that a new one with another id may mean, each with its subject; two where there are more.
 
     Args:
-        told: what its own message tells: these are other results.
+        told: the results in its own message: these are other results.
         alone: its message is about one patient only.
     """
     changes = new.said in CHANGES
@@ -169,8 +170,9 @@ def _candidates(new: Resource, told: _Told, past: Past, *, alone: bool) -> dict[
 
 
 def _is_told(old: Resource, new: Resource, told: _Told) -> bool:
-    """Whether the message of ``new`` tells an accepted result under its id: not where that is the id of another run in
-    the same report, and ``new`` was measured when the accepted one was."""
+    """Whether the message of ``new`` also has an accepted result under its own id. Not where that id belongs to another
+    run in the same report, and ``new`` has the accepted one's time of measurement.
+    """
     if old.name not in told:
         return False
     report, time = told[old.name]
@@ -178,8 +180,9 @@ def _is_told(old: Resource, new: Resource, told: _Told) -> bool:
 
 
 def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
-    """The accepted results without a patient that a correction with one may be about: each id, and whether it stands
-    alone in its document, so that its report becomes this patient's with it."""
+    """The accepted results without a patient that a correction with one may mean: each id, and whether it is the only
+    result in its document, so that its report gets this patient with it.
+    """
     found: dict[str, bool] = {}
     for accepted, one in past.of_test(new.codes):
         if not one.subject and is_near(new.time, one.time, NEAR_WITHOUT_PATIENT):
@@ -188,7 +191,7 @@ def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
 
 
 def _comparable(new: Resource, past: Past) -> Iterator[tuple[Accepted, Resource]]:
-    """The accepted results of its test that one may be about which does not say that it changes another."""
+    """The accepted results of the same test that a new one without a correction status may mean."""
     if new.said in UNFINISHED or new.said == CANCELLED:
         return past.of_test(new.codes)
     return chain(past.measured_at(new.codes, new.time), past.unfinished(new.codes))
@@ -207,12 +210,12 @@ def _bounded(new: Resource, found: Iterable[tuple[Accepted, Resource]]) -> Itera
 
 
 def _says_the_same(new: Resource, old: Resource) -> bool:
-    """Whether two results of one order, patient and test are one that is told again."""
+    """Whether two results of one order, patient and test are the same one, repeated."""
     return len(new.time) >= MINUTE and (new.time, new.said, new.meaning) == (old.time, old.said, old.meaning)
 
 
 def _ends(new: Resource, old: Resource) -> bool:
-    """Whether one result is what comes after an unfinished one, or cancels it."""
+    """Whether one result finishes or cancels an unfinished one."""
     return new.said == CANCELLED or (new.said == "final" and old.said in UNFINISHED)
 
 
@@ -221,11 +224,11 @@ def is_near(new: str, old: str, window: timedelta) -> bool:
     try:
         return abs(datetime.fromisoformat(new) - datetime.fromisoformat(old)) <= window
     except (ValueError, TypeError):
-        return True  # a day, or nothing: the days of the orders are beside each other
+        return True  # a day, or nothing: the days of the orders are adjacent
 
 
 def _around(mine: Sequence[Resource], found: Mapping[str, str], past: Past) -> dict[str, str]:
-    """The report, specimen and order that stand around results which got the id of an older one."""
+    """New ids of the report, specimen and order around results that got the id of an older one."""
     olds = set(found.values())
     more: dict[str, str] = {}
     for accepted in past.documents:

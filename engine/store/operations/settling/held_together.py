@@ -1,4 +1,4 @@
-"""The newer messages of the same reports, which go along where an older message is sent again.
+"""Newer messages of the same reports, which are resent together with an older message.
 
 A replay of an older message alone would end with an older version of its results: the first value without its
 correction, a report without the tests that came later. A newer message goes along where
@@ -18,10 +18,10 @@ from engine.store.operations.superseding import age, is_forgotten, written_in
 
 
 def newer_of(rows: Rows, messages: Collection[int], known: Collection[int]) -> set[int]:
-    """The messages that go along with any of ``messages``, however they stand with their destinations.
+    """The messages that go along with any of ``messages``, whatever their state at their destinations.
 
     Args:
-        known: these go already, and are not looked at.
+        known: already chosen messages, which are skipped.
     """
     found: set[int] = set()
     for message in messages:

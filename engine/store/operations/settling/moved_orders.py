@@ -1,7 +1,7 @@
-"""A correction that moves an order to another patient: the first patient's result must not stand beside it.
+"""A correction that moves an order to another patient: the first patient's result must not stay valid beside it.
 
 The tube was labelled with the wrong name, and the sender corrects the result under the right one. The number of the
-order is the same, the patient is not. A person is asked (`ORDER_MOVED`), for two patients may have one number:
+order is the same, the patient is not. Two patients may also share one number, so a person is asked (`ORDER_MOVED`):
 
     withdraw   the order was the first patient's by mistake: that result is withdrawn, and the new one sent, at once
     both       two patients have the number: the new one is sent, and the first stays
@@ -28,13 +28,13 @@ ANSWERS = ("withdraw", "both")
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a document takes from another patient.
+    """The results that a document takes from another patient.
 
     Attributes:
-        message_id: the newest message that told it.
+        message_id: the newest message that contained them.
         results: names of the Observations.
-        reports: of that patient, under which the journal knows the order.
-        past: what was accepted for the order, whosever it was.
+        reports: that patient's reports, under which the journal knows the order.
+        past: all documents accepted for the order, of any patient.
     """
 
     message_id: int
@@ -44,7 +44,7 @@ class Moved:
 
 
 def look(batch: Batch, message_id: int, channel: str, routes: Iterable[Routed]) -> list[Moved | None]:
-    """What each document takes from another patient."""
+    """The results that each document takes from another patient."""
     return [_look(batch, message_id, channel, routed) for routed in routes]
 
 
@@ -76,7 +76,7 @@ def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved 
     try:
         past = Past(batch, [messages[one] for one in sorted(messages)], routed, names_in(mine))
         results = _taken(mine, past)
-    except NotComparedError:  # then it is two patients with one number, which a person is to look into
+    except NotComparedError:  # then two patients share one number, and a person decides
         return None
     if not results:
         return None
@@ -85,7 +85,7 @@ def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved 
 
 
 def _taken(mine: Sequence[Resource], past: Past) -> dict[str, None]:
-    """Names of the results of another patient that stand, and that corrections are about."""
+    """Names of the valid results of another patient that corrections are about."""
     results: dict[str, None] = {}
     for one in mine:
         if one.kind != "Observation" or one.said not in CHANGES or not one.subject:
@@ -114,7 +114,7 @@ def _why(moved: Moved) -> Held:
 
 
 def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[list[Routed], Mapping[int, Facts]]:
-    """The documents, with the other patient's results withdrawn in them; and what was decided, by place from 1."""
+    """Withdraw the other patient's results in the documents; return these and the decisions, by place from 1."""
     made: list[Routed] = []
     facts: dict[int, Facts] = {}
     for place, (routed, one) in enumerate(zip(routes, moved, strict=True), start=1):
@@ -124,9 +124,9 @@ def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[l
         document = routed.document
         bundle = loads(unpack(document.body) if document.packed else document.body)
         written = {resource.name for resource in resources_in(bundle)}
-        gone = [name for name in one.results if name not in written]  # a unique number: the id itself is the new one's
+        gone = [name for name in one.results if name not in written]  # a unique number: the new result has the id
         facts[place] = Facts(
-            # Its sender means it so: what comes later is compared with a withdrawal.
+            # The sender means a withdrawal: later messages are compared with one.
             withdrawn=one.past.written_anew(dict.fromkeys(gone, WITHDRAWN), by_sender=True),
             reports=one.past.written_anew(
                 {report: status for report, status in _reports(one.past, gone).items() if report not in written}
@@ -146,7 +146,7 @@ def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[l
 
 
 def _reports(past: Past, gone: Sequence[str]) -> dict[str, str]:
-    """The reports that list what is withdrawn -> their status then."""
+    """The reports that list withdrawn results -> their new status."""
     found: dict[str, str] = {}
     ids = {name.partition("/")[2] for name in gone}
     for name in gone:
@@ -159,13 +159,13 @@ def _reports(past: Past, gone: Sequence[str]) -> dict[str, str]:
 
 
 def joined(first: Facts | None, second: Facts) -> Facts:
-    """What was decided about one document, twice."""
+    """Join two sets of decisions about one document."""
     one = first or NOTHING
     return replace(one, withdrawn=(*one.withdrawn, *second.withdrawn), reports=(*one.reports, *second.reports))
 
 
 def waits(execute: Execute, message_id: int) -> bool:
-    """Whether a message is held since it moves an order to another patient."""
+    """Whether a message is held because it moves an order to another patient."""
     return (
         execute(
             "SELECT 1 FROM delivery WHERE message_id = ? AND state = 'held' AND cause = ? LIMIT 1",

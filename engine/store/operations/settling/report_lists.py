@@ -1,19 +1,18 @@
-"""Reports whose results come in several messages list all of them.
+"""Join the lists of reports whose results come in several messages.
 
-A receiver replaces a report as a whole, so a message with one more test of an order would take the others out of its
-list. So before such a document is sent, the list of each of its reports is joined with what its destination has had of
-the same report: a reference to what the receiver never got would make it refuse the document. Where it tells other
-tests alone, its reports keep their documents and conclusions, too.
+A receiver replaces a report as a whole, so a message with one more test of an order would remove the others from its
+list. Therefore each report's list is joined, before it is sent, with the results that its destination has had for the
+same report. A reference to a result that the receiver never got would make it refuse the document. Where the new
+document has other tests only, its reports also keep their earlier documents and conclusions.
 
-Without a patient the id of a report holds its results and their times (`KeyScope.report_alone`), so that one id means a
-correction of them. Not joined: any where the channel says `report_list: replace` (its sender repeats the whole report
-each time), and what the memory of reports has forgotten. A report of a culture (`engine.succession.cultures`) takes the
-place of the one before as a whole: one of its susceptibilities that comes alone is joined with what the last whole one
-lists.
+Without a patient the id of a report contains its results and their times (`KeyScope.report_alone`), so one id means a
+correction of them. Not joined: reports of a channel with `report_list: replace` (its sender repeats the whole report
+each time), and reports that the memory of reports has forgotten. A report of a culture (`engine.succession.cultures`)
+replaces the one before as a whole: a susceptibility that comes alone is joined with the list of the last whole one.
 
-A document that a person has released waited while others of its order went out, perhaps of the same act. A final result
-of it that changes a final one which its destination has had goes out as ``amended``, with each other final report there
-that lists it.
+Other documents of the order may have been sent while a released one waited, perhaps released with it. A final result in
+it that changes a final one at its destination goes out as ``amended``, as does each other final report there that lists
+it.
 """
 
 import logging
@@ -46,7 +45,7 @@ logger = logging.getLogger("labrelay." + __name__)
 
 @operation(priority=Priority.SETTLE)
 def join(batch: Batch, delivery_id: int) -> bytes | None:
-    """The document of a delivery with joined lists; None where it goes out as it is stored.
+    """The document of a delivery with joined lists; None where it goes out as stored.
 
     Raises:
         IntegrityError, ValueError: it cannot be opened.
@@ -105,13 +104,13 @@ def _other_reports(mine: Sequence[Resource], changed: Collection[str], there: "_
 
 @dataclass(slots=True)
 class _There:
-    """What a destination has had.
+    """The state of a destination.
 
     Attributes:
-        codes: under which isolates are told, in any of its documents or the new one.
-        results: by id, as it had them last.
-        reports: by id, each as it had it last, and the document that it had it in.
-        lists: of a report, the results that it lists. texts: field -> the document that has it.
+        codes: of the tests that report isolates, in any of its documents or the new one.
+        results: by id, in their last version.
+        reports: by id, each in its last version with the document of that version.
+        lists: the results that each report lists. texts: field -> the document that has it.
     """
 
     codes: frozenset[str]
@@ -121,7 +120,7 @@ class _There:
     texts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, document_id: int, resources: Sequence[Resource]) -> None:
-        """The next document that it had."""
+        """Add the next document that was delivered there."""
         for report in reports_of_cultures(resources, self.codes):
             self.lists[report] = {}
         grows = self.results.keys().isdisjoint(one.identity for one in resources if one.kind == "Observation")
@@ -152,7 +151,7 @@ class _There:
 
 
 def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: bytes, codes: frozenset[str]) -> _There:
-    """What the destination has had of the orders of a document, which tells isolates under ``codes``."""
+    """The resources that a destination has for the orders of a document whose isolates are reported under ``codes``."""
     documents: set[tuple[int, int]] = set()
     for report in unpack_reports(packed_reports):
         documents.update(
@@ -169,7 +168,7 @@ def _delivered(batch: Batch, lane_id: int, message_id: int, packed_reports: byte
         try:
             found[document_id] = told(batch, document_id)
         except NotComparedError as error:
-            # What came after it was held for that, and a person has let it go; or it was damaged since.
+            # Later documents were held because of it and released by a person, or it was damaged since.
             logger.warning(
                 "a report goes out without the results of an earlier document, which cannot be read",
                 extra={"journal_id": message_id, "earlier": error.message_id},

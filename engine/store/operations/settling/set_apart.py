@@ -1,8 +1,8 @@
-"""Ids of their own for the resources of a number that was given to another specimen. Pure.
+"""Separate ids for the resources of a reused number. Pure.
 
-The ids of a unique number take in neither patient nor day (`engine.mapping.key_scope`). Under a number that was given
-again the same ids would mean the first specimen's results, so all that hangs on its reports gets others, which follow
-from the first ones and from the use of the number.
+The ids of a unique number contain neither patient nor day (`engine.mapping.key_scope`). Under a reused number the same
+ids would mean the first specimen's results. So all resources of its reports get new ids, derived from the first ones
+and the use of the number.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from engine.model.message import Document
 from engine.model.packing import unpack
 from engine.succession.statements import Json, loads, references, rename, resources_in
 
-Ids = dict[str, str]  # as the mapping makes them -> as they go out
+Ids = dict[str, str]  # ids made by the mapping -> ids sent
 
 _URN = "urn:uuid:"
 
 
 def apart(document: Document, reports: Mapping[str, int]) -> tuple[Document, Ids]:
-    """A document under ids of its own, and these; as it is where it is no transaction.
+    """A document under ids of its own, and these ids; unchanged where it is no transaction.
 
     Args:
         reports: id of a DiagnosticReport -> the use of its number.
@@ -40,7 +40,7 @@ def apart(document: Document, reports: Mapping[str, int]) -> tuple[Document, Ids
 
 
 def _around(report: str, own: set[str], by_url: Mapping[str, Json]) -> set[str]:
-    """The resources of ours that a report leads to, and itself."""
+    """Our resources that a report refers to, and the report itself."""
     found: set[str] = set()
     waiting = [report]
     while waiting:

@@ -1,17 +1,17 @@
-"""What the journal knows of a message's orders, and what follows for its documents.
+"""Compare a message's documents with earlier ones for the same orders, and decide how each goes out.
 
-Called in the transaction that records a message's outcome, so that it sees all that was decided before and no other
-message of the channel comes between. For the usual message nothing is known of its orders, and nothing more happens.
-Where something is, the documents of those orders are opened and compared, resource by resource:
+Called in the transaction that records a message's outcome, so it sees all earlier decisions, and no other message of
+the channel comes between. The orders of the usual message are new, and nothing happens. Otherwise the documents of
+those orders are opened and compared, resource by resource:
 
     an echo            is left out; a message that is nothing else is filtered (`ReasonCode.ECHO`)
     a step back        holds the document until a person decides (`engine.succession.steps`)
     a changed final    goes out as ``amended``, the sender's own status in a tag (HL7 v2: ``C``, `hl7_statements`)
     a correction       finds the one result that it corrects, also where day, time or specimen in its id differ
     a whole report     withdraws what it has no longer (`engine.store.operations.settling.whole_reports`)
-    what cannot be     compared, since an earlier document cannot be read or there are too many, holds it, too
+    no comparison      (an earlier document cannot be read, or there are too many) holds it, too
 
-What was decided is given back as `engine.succession.decided.Facts`, for the note beside the outcome.
+The decisions are returned as `engine.succession.decided.Facts`, for the note beside the outcome.
 """
 
 import logging
@@ -64,19 +64,19 @@ from engine.succession.steps import (
 
 logger = logging.getLogger("labrelay." + __name__)
 
-_NAMED = 5  # results, where it is said why a document is held
+_NAMED = 5  # results that the reason of a hold lists
 
 
 @value()
 class Settled:
-    """What became of the routes of a message.
+    """The routes of a message after comparison.
 
     Attributes:
         routes: with the documents as they go out; an echo has ``echo`` set.
         held: why each is held, or None.
-        facts: place of a document in the verdict, from 1 -> what was decided about it.
-        echo: all documents say again what was accepted before.
-        no_value: why the message is dead: it makes a result final that is not known; empty where it does not.
+        facts: place of a document in the verdict, from 1 -> the decisions about it.
+        echo: all documents repeat accepted ones.
+        no_value: why the message is dead: it makes a result final whose value is unknown; else empty.
     """
 
     routes: Sequence[Routed]
@@ -87,7 +87,7 @@ class Settled:
 
 
 class _NoValueError(Exception):
-    """A document says that a result is final, and no value is known of it."""
+    """A document makes a result final whose value is unknown."""
 
 
 def settle(
@@ -104,8 +104,8 @@ def settle(
 
     Args:
         before: `known_orders` of the message.
-        again: it is processed anew, and what it had delivered before is compared, too.
-        status_only: it may say of a result that it is final, without its value.
+        again: it is processed anew, and compared also with its own earlier deliveries.
+        status_only: it may make a result final without its value.
     """
     settled_routes: list[Routed] = []
     held: list[Held | None] = []
@@ -121,7 +121,7 @@ def settle(
             except _NoValueError as error:
                 return Settled((), (), {}, no_value=str(error))
             except NotComparedError as error:
-                if status_only:  # what has no value is never sent, not by a person either
+                if status_only:  # a result without a value is never sent, not even by a person
                     return Settled((), (), {}, no_value=f"a status change without its value, and {error}")
                 why = Held(reason=ReasonCode.NOT_COMPARED, text=str(error), remember=True)
                 decided = Facts(not_compared=str(error))
@@ -142,7 +142,7 @@ def settle(
 
 
 def may_correct(routes: Iterable[Routed]) -> bool:
-    """Whether a document corrects or withdraws results that no patient is named for: one must be known."""
+    """Whether a document corrects or withdraws results without naming a patient: one must be known."""
     return any(_corrects_blindly(one) for one in routes)
 
 
@@ -157,14 +157,14 @@ def _corrects_blindly(routed: Routed) -> bool:
 def _settle(
     batch: Batch, routed: Routed, before: Before, own: Sequence[Known], received: datetime
 ) -> tuple[Document | None, Held | None, Facts]:
-    """The document as it goes out (None: an echo), why it is held, and what was decided.
+    """The document as it goes out (None: an echo), why it is held, and the decisions about it.
 
     Args:
         own: the message itself, where it had documents before.
 
     Raises:
-        NotComparedError: it cannot be told.
-        _NoValueError: it says that a result is final of which no value is known.
+        NotComparedError: the comparison is impossible.
+        _NoValueError: it makes a result final whose value is unknown.
     """
     document = routed.document
     try:
@@ -256,11 +256,10 @@ def _settle(
 
 
 def _finished(new: Resource, name: str, past: Past) -> Step:
-    """What becomes of a result that its sender says is final, without its value: where the one before it is not yet
-    final, that becomes so.
+    """The step of a result that its sender makes final without its value: an unfinished earlier one becomes final.
 
     Raises:
-        _NoValueError: no value is known of it.
+        _NoValueError: no value is known.
     """
     last = past.last_of(name)
     if last is None or not last.has_value or last.status == WITHDRAWN:
@@ -275,13 +274,13 @@ def _finished(new: Resource, name: str, past: Past) -> Step:
 
 
 def _as_meant(one: Resource, corrects: Mapping[str, str]) -> Resource:
-    """A resource under the ids of those that are corrected."""
+    """A resource under the ids of the resources that it corrects."""
     lists = tuple(corrects.get(result, result) for result in one.lists)
     return one._replace(name=f"{one.kind}/{corrects.get(one.identity, one.identity)}", lists=lists)
 
 
 def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[ReasonCode, str]]:
-    """What holds a document that lacks results of the one whose place it takes: they would be gone at its receiver."""
+    """The problems of a document that lacks results of the one it replaces: the receiver would lose them."""
     issue = next(one.name for one in mine if one.kind == "Composition")
     issues = [
         one.resources for one in past.documents if not one.waits and any(it.name == issue for it in one.resources)
@@ -308,7 +307,7 @@ def _version(mine: Sequence[Resource], past: Past, own: Past) -> int:
 
 
 def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[ReasonCode, str]]:
-    """What holds the document, of each result that would take something back."""
+    """The problems of results that would set an accepted one back."""
     found = [(one, steps[one.name]) for one in mine if one.name in steps]
     return [(step.reason, f"{step.words} ({one.called})") for one, step in found if step.reason is not None]
 
@@ -316,7 +315,7 @@ def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[Reas
 def _unsaid(
     mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[str, str]
 ) -> list[tuple[ReasonCode, str]]:
-    """What holds a document, of each changed result that has no status to say so; it is taken out of ``statuses``."""
+    """The problems of changed results without a status that expresses the change; each is removed from ``statuses``."""
     return [
         (ReasonCode.CHANGE_UNSAID, f"it changes a final result, and no status can say so ({one.called})")
         for one in mine
@@ -325,7 +324,7 @@ def _unsaid(
 
 
 def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> set[str]:
-    """Names of the reports that have no result but echoes, and another comment or document than before, when final."""
+    """Names of final reports whose results are all echoes, and whose comment or document has changed."""
     return {
         one.name
         for one in mine
@@ -341,9 +340,9 @@ def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> 
 def _reports_back(
     mine: Sequence[Resource], steps: Mapping[str, Step], past: Past, corrects: Mapping[str, str], *, joins: bool
 ) -> list[tuple[ReasonCode, str]]:
-    """What holds a document for a report that has no result but echoes, and a lower status than before or is cancelled.
+    """The problems of reports whose results are all echoes, and whose status is lower than before or cancelled.
 
-    Where lists are joined a report of a lower status keeps its own, and only what stands in the report itself could go
+    Where lists are joined a report of a lower status keeps its own, and only the report's own content could be set
     back.
     """
     echoes = {one.identity for one in mine if one.name in steps and steps[one.name].kind in ("echo", "again")}
@@ -364,7 +363,7 @@ def _reports_back(
 
 
 def _all(problems: Sequence[tuple[ReasonCode, str]]) -> Held | None:
-    """Why a document is held: the first reason, and the words of all."""
+    """Why a document is held: the first reason, and the texts of all."""
     if not problems:
         return None
     words = list(dict.fromkeys(text for _, text in problems))
@@ -373,8 +372,9 @@ def _all(problems: Sequence[tuple[ReasonCode, str]]) -> Held | None:
 
 
 def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, str], past: Past, *, joins: bool) -> bool:
-    """Whether a document says nothing that was not accepted before just so. Of a report that is told as a whole its
-    list says something, too."""
+    """Whether everything in a document was accepted before, unchanged. For a report that is sent as a whole its list
+    counts, too.
+    """
     mine = found.resources
     if found.whole:
         return any(steps[one.name].kind in ("echo", "again") for one in mine if one.kind == "Composition")
@@ -389,10 +389,10 @@ def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, st
 def _statuses(
     mine: Sequence[Resource], steps: Mapping[str, Step], corrects: Mapping[str, str], own: Past, rewritten: set[str]
 ) -> dict[str, str]:
-    """The statuses that go out in place of the sender's: of results that change a final one, and of their reports.
+    """The statuses that replace the sender's: of results that change a final one, and of their reports.
 
     Args:
-        rewritten: names of reports that list no longer all that they listed, or say something else themselves.
+        rewritten: names of reports that dropped a result from their list, or whose own content changed.
     """
     changed = {name: step.status for name, step in steps.items() if step.kind in ("amended", "held") and step.status}
     changed |= _repaired(mine, corrects, own)
@@ -431,10 +431,10 @@ def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: Past) 
 def _other_reports(
     mine: Sequence[Resource], facts: Facts, past: Past, withdrawn: Iterable[str], closed: Iterable[str]
 ) -> tuple[str, ...]:
-    """The reports of other messages that list a result which changes here, with the status that they have now.
+    """The reports of other messages that list a result which changes here, with their present status.
 
     Args:
-        withdrawn: names of results, closed: of reports, that stand no more.
+        withdrawn: names of results, closed: of reports, that are no longer valid.
     """
     changed = {name.partition("/")[2]: WITHDRAWN for name in withdrawn}
     for one in mine:
@@ -459,7 +459,7 @@ def _other_reports(
 
 
 def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
-    """Whether a result stands no more, once what changes is written: its id, and id -> status of these."""
+    """Whether a result is withdrawn once the changes are written: its id, and id -> status of the changes."""
     if result in changed:
         return changed[result] == WITHDRAWN
     last = past.last_of(f"Observation/{result}")
@@ -467,7 +467,7 @@ def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
 
 
 def _under_corrected_names(facts: Facts) -> Facts:
-    """Facts by the names that resources have once they bear the ids of those that they correct."""
+    """Facts by the final names of the resources, under the ids of those that they correct."""
 
     def named(name: str) -> str:
         kind, _, identity = name.partition("/")

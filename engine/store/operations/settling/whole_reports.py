@@ -1,4 +1,4 @@
-"""Reports that are told as a whole: what a new one has no longer is withdrawn with it, or holds it.
+"""Reports that are sent as a whole: a result that is missing in a new one is withdrawn with it, or holds it.
 
     a culture                an isolate or susceptibility that is gone is withdrawn by the same document
     any other result of it   holds the document until a person decides (`RESULTS_GONE`); a release withdraws it
@@ -6,7 +6,7 @@
     a text of several lines  as any other result of a culture: each line is a result of the same test
     one of several results   holds the document where it may be about another one (`ReasonCode.CORRECTS_UNKNOWN`)
 
-The ids of isolates follow the isolate, and not its number in the message (`engine.succession.cultures`).
+The ids of isolates follow the isolate, not its number in the message (`engine.succession.cultures`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,14 +22,14 @@ from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN
 
 @dataclass(slots=True)
 class Wholes:
-    """What follows for the cultures of a message.
+    """The results of comparing the cultures of a message.
 
     Attributes:
-        ids: id as the mapping makes it -> id that the resource gets.
-        results: names of isolates and susceptibilities, under the ids that they get.
-        reports: names of the reports that tell them.
-        echoes: names of all that belongs to a culture which was accepted before just so.
-        gone: names of results that are withdrawn. closed: of reports.
+        ids: id from the mapping -> new id of the resource.
+        results: names of isolates and susceptibilities, under their new ids.
+        reports: names of the reports of the cultures.
+        echoes: names of all resources of a culture that was accepted before, unchanged.
+        gone: names of results to withdraw. closed: of reports.
     """
 
     ids: dict[str, str] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Wholes:
 
 
 def find_cultures(mine: Sequence[Resource], past: Past) -> Wholes:
-    """How the cultures of a message take the place of those accepted before.
+    """Match the cultures of a message with the accepted ones that they replace.
 
     Raises:
-        NotComparedError: a document cannot be read that may tell one of them.
+        NotComparedError: a document that may contain one of them cannot be read.
     """
     found = Wholes()
     codes = head_codes(mine)
@@ -57,7 +57,7 @@ def find_cultures(mine: Sequence[Resource], past: Past) -> Wholes:
             found.echoes |= results | reports
             continue
         old = earlier.standing(order, new)
-        past.take([one.name for one in (*old.results(), *old.reports)])  # what was told of one of them alone
+        past.take([one.name for one in (*old.results(), *old.reports)])  # single results of these that came alone
         old = earlier.standing(order, new)
         if old.reports:
             past.look(len(new.isolates) * len(old.isolates) + len(new.reports) * len(old.reports))
@@ -71,10 +71,10 @@ def find_cultures(mine: Sequence[Resource], past: Past) -> Wholes:
 
 
 class _Earlier:
-    """The cultures that accepted documents tell; each document is gone through once.
+    """The cultures in accepted documents; each document is read once.
 
     Args:
-        codes: under which isolates are told.
+        codes: of the tests that report isolates.
     """
 
     def __init__(self, past: Past, codes: frozenset[str]) -> None:
@@ -88,7 +88,7 @@ class _Earlier:
         return found.get(order)
 
     def tells(self, order: Order, new: Culture) -> bool:
-        """Whether a document says of a culture what the new one says: an analyzer sends its memory."""
+        """Whether a document has the same culture with the same content: an analyzer sends its memory."""
         said = new.told()
         cultures = (self._culture(one, order) for one in self._past.documents if not one.refused)
         return any(old is not None and old.told() == said for old in cultures)
@@ -99,12 +99,12 @@ class _Earlier:
         return standing((self._culture(one, order) or Culture(), one.resources) for one in messages)
 
     def _is_before(self, accepted: Accepted, order: Order, new: Culture) -> bool:
-        """Whether a document is about the same culture. Of another day only what was unfinished, or corrected, is."""
+        """Whether a document is about the same culture. On another day, only an unfinished or corrected one is."""
         if accepted.same_day:
             return True
         old = self._culture(accepted, order)
         if old is None:
-            return True  # one susceptibility of it, perhaps
+            return True  # perhaps one susceptibility of it
         ends = any(one.said in UNFINISHED for one in old.reports) or any(one.said in CHANGES for one in new.reports)
         return ends and is_near(new.reports[0].time, old.reports[0].time, NEAR)
 
@@ -115,7 +115,7 @@ def _under(name: str, ids: dict[str, str]) -> str:
 
 
 def _is_taken(name: str, past: Past) -> bool:
-    """Whether an id is that of another isolate. One that its sender has withdrawn keeps its id: a person decides."""
+    """Whether an id belongs to another isolate. A withdrawn isolate keeps its id: a person decides."""
     last = past.last_of(name)
     return last is not None and last.said != WITHDRAWN
 
@@ -123,11 +123,11 @@ def _is_taken(name: str, past: Past) -> bool:
 def missing(
     mine: Sequence[Resource], past: Past, whole: Collection[str], withdrawn: Collection[str], closed: Collection[str]
 ) -> list[Resource]:
-    """The results that stand, and then would stand in no report.
+    """The valid results that no report would list any more.
 
     Args:
-        whole: names of the reports of ``mine`` that are told as a whole.
-        withdrawn: names of results, closed: of reports, that are withdrawn by the same document.
+        whole: names of the reports of ``mine`` that are sent as a whole.
+        withdrawn: names of results, closed: of reports, that the same document withdraws.
     """
     written = {one.name for one in mine}
     listed = {result for one in mine if one.kind == "DiagnosticReport" for result in one.lists}
@@ -149,13 +149,14 @@ def missing(
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Results of one test in one report, one of which is no echo; and those that were told together before and stand.
+    """Results of one test in one report, at least one of them changed; and earlier ones of the same report that are
+    still valid.
 
     Attributes:
-        told: of the new document.
-        last: the first of these, as it was before, where it was the first then: a result alone has the id of that. Else
-            None: its place in the report (OBX-4) says which one it is.
-        others: those that the new document has not.
+        told: those in the new document.
+        last: the last version of the first of these, where it was also the first then: a single result has its id. Else
+            None: its place in the report (OBX-4) identifies it.
+        others: those that are missing in the new document.
         in_words: one of them is no number: a text, or several answers.
     """
 
@@ -166,11 +167,11 @@ class Lines:
 
 
 def find_lines(mine: Sequence[Resource], echoes: set[str], past: Past, cultures: Collection[str]) -> list[Lines]:
-    """The tests of a document that had several results in their report, and have not all of them now.
+    """The tests that had several results in their report, and that lack some of them in this document.
 
     Args:
         mine: under the ids of the results that they correct.
-        echoes: names of results that say again what was accepted; where a test has only these nothing changes.
+        echoes: names of results that repeat accepted ones; a test with only these does not change.
         cultures: names of reports that are compared as cultures.
     """
     written = {one.name: one for one in mine}
@@ -207,17 +208,17 @@ def _by_test(report: Resource, results: Mapping[str, Resource]) -> dict[frozense
 
 
 def lines_gone(found: Iterable[Lines]) -> list[Resource]:
-    """The lines of a text that a new text has no longer: they would stand behind it."""
+    """The lines of a text that are missing in a new text; they would stay behind it."""
     gone = (text.others for text in found if text.in_words and len(text.told) >= SEVERAL)
     return list({one.name: one for others in gone for one in others}.values())
 
 
 def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple[ReasonCode, str]]:
-    """What holds a document that changes one of several results and has none of the others: it may be all of a text, or
-    a correction of another one.
+    """The problems of a document that changes one of several results and lacks the others: it may be the whole text, or
+    a correction of another line.
 
     Args:
-        corrects: ids of the accepted results that these are about for sure.
+        corrects: ids of the accepted results that these certainly correct.
     """
     alone = (one for one in found if len(one.told) < SEVERAL and one.told[0].identity not in corrects)
     return [
@@ -228,7 +229,7 @@ def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple
 
 
 def _may_be_another(new: Resource, last: Resource, lines: Lines) -> bool:
-    """Whether a result that is told alone may be about another one than ``last``, whose id it has."""
+    """Whether a single result may mean another one than ``last``, whose id it has."""
     if new.whole == last.whole:
         return False
     same_time = any(one.time == last.time for one in lines.others)
@@ -236,7 +237,7 @@ def _may_be_another(new: Resource, last: Resource, lines: Lines) -> bool:
 
 
 def shortened(mine: Sequence[Resource], past: Past, whole: Collection[str]) -> set[str]:
-    """Names of the reports that list no longer all that they listed: a final one is changed."""
+    """Names of the reports that dropped a result from their list: a final one is thereby changed."""
     return {
         one.name
         for one in mine
