@@ -41,6 +41,7 @@ from engine.diagnostics.packs import packs
 from engine.mapping.hold_rules import names
 from engine.model.reasons import ReasonCode
 from engine.model.units import HostPort, duration_text, size_text
+from engine.monitoring import logs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -249,6 +250,11 @@ def reason_codes() -> Iterator[str]:
         yield f"| `{reason.value}` | {cell(reason.help)} |"
 
 
+def loggers() -> Iterator[str]:
+    yield from ("| logger | |", "|---|---|")
+    yield from (f"| `{logs.OURS}.{name}` | {text} |" for name, text in logs.LOGGERS.items())
+
+
 def hold_names() -> Iterator[str]:
     yield from ("| name | of the result |", "|---|---|")
     yield from (f"| `{name}` | {cell(text)} |" for name, (_, text) in names.NAMES.items())
@@ -278,6 +284,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "verbs": verb_pages,
     "exit-codes": exit_codes,
     "reasons": reason_codes,
+    "loggers": loggers,
     "hold-names": hold_names,
     "hold-functions": hold_functions,
 }

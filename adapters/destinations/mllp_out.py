@@ -41,7 +41,7 @@ from engine.model.link_events import Block, LinkEvent
 from engine.model.message import Delivery, LateRefusal
 from engine.model.reasons import ReasonCode
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.delivery")
 
 MAX_NEGATIVE_ACKS = 5
 MAX_ANSWER_BYTES = 1024 * 1024

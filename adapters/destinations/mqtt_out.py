@@ -65,7 +65,7 @@ OUR_LOG_IN = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
 OUR_ADDRESS = frozenset({PROTOCOL_ERROR, 0x84, 0x8F, 0x90, 0x9C, 0x9D})
 OUR_DOCUMENT = frozenset({0x99})
 # The library logs packets in full at its debug level, with the user's name among them.
-_QUIET = logging.getLogger("labrelay.mqtt.packets")
+_QUIET = logging.getLogger("labrelay.delivery.packets")
 _QUIET.setLevel(logging.CRITICAL)
 
 

@@ -7,7 +7,7 @@ import resource
 import socket
 from collections.abc import Callable
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 BACKLOG = 128
 AT_ONCE = 64  # accepted in one turn of the loop, before others have theirs

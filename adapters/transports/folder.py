@@ -25,7 +25,7 @@ from adapters.transports.folder_files import Files, FolderError, Found
 from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 ACK, NAK = b"\x06", b"\x15"  # of `adapters.codecs.text.whole_link`
 ANSWER_WITHIN_S = 30.0  # of a call to the file system; then the folder is said to hang

@@ -27,7 +27,7 @@ from engine.model import back_off
 
 __all__ = ["SerialLine", "build", "look", "ports"]
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 REOPEN_FIRST_S = 0.5
 REOPEN_MAX_S = 5.0  # a port of this machine: trying costs nothing, and whoever plugs a cable in waits for it

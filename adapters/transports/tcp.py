@@ -16,7 +16,7 @@ from adapters.transports.tls import TlsFiles, names_of
 from engine.model import back_off
 from engine.model.link_events import LinkFault
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 CONNECT_TIMEOUT_S = 10.0
 

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 READ_HIGH_WATER = 256 * 1024  # bytes that wait for the reader before the peer is slowed down
 KEEP_ALIVE_IDLE_S = 30

@@ -25,7 +25,7 @@ from adapters.transports.tcp_stream import TcpStream
 from engine.model.link_events import Way
 from engine.model.ports import StreamHandler, Transport
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 UNHEARD_AFTER_BYTES = 8 * 1024 * 1024  # of one line wait to be heard; a listener never leaves more than one read
 

@@ -25,7 +25,7 @@ from engine.model import back_off
 from engine.model.link_events import Way
 from engine.model.ports import StreamHandler, Transport
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 PassingStream = LineStream | TcpStream
 

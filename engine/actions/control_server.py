@@ -31,7 +31,7 @@ from engine.actions.control import (
 from engine.model.actor import of_process
 from engine.model.errors import ConfigError, LabRelayError
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.actions")
 
 REQUEST_TIMEOUT_S = 5.0  # for the head of a request, and again for the rest of it
 HANDLER_TIMEOUT_S = 60.0

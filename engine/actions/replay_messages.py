@@ -27,7 +27,7 @@ from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import audit, replays
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.actions")
 
 LOOK_S = 0.1  # ... again whether a lane is free, where nothing says so earlier
 YIELDS_S = 0.5  # at a stretch to what is live; then one message goes

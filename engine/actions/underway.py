@@ -15,7 +15,7 @@ from engine.processing.process import ChannelRoutes
 from engine.store.journal import Journal
 from engine.store.operations import audit
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.actions")
 
 
 AT_ONCE = 1000  # of what is closed or released in one transaction

@@ -11,7 +11,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.timing import Timing
 
 # One name for all of delivery: it is what operators filter by.
-logger = logging.getLogger("labrelay.engine.delivery")
+logger = logging.getLogger("labrelay.delivery")
 
 LAST_ANSWERS = 20  # documents taken or refused, looked at together: whether a destination refuses what it took before
 

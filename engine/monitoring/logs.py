@@ -1,6 +1,6 @@
 """Logs that may leave the laboratory: one JSON object a line, and nothing in it that came out of a message.
 
-    {"ts": "2026-03-01T06:00:00.000Z", "level": "warning", "logger": "labrelay.engine.delivery",
+    {"ts": "2026-03-01T06:00:00.000Z", "level": "warning", "logger": "labrelay.delivery",
      "msg": "delivery postponed", "channel": "chemistry", "journal_id": 4711, "attempt": 3, "reason": "NO_ANSWER"}
 
 Three rules keep patients out, whatever a caller does by mistake:
@@ -33,6 +33,21 @@ from typing import Any, TextIO
 from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_REPEATS, Counters
 
 OURS = "labrelay"
+# The loggers: `labrelay.` and one of these. Operators filter by them, so a name does not follow its module: each module
+# writes it out. Besides them there are `labrelay.loop` and `labrelay.crash`, for errors that no task has handled.
+LOGGERS = {
+    "run": "start, reload and stop of the daemon; a store that ends it",
+    "site": "recovery at a start, the configuration in use, the clock of the machine",
+    "tasks": "tasks that end or hang; the watchdog",
+    "worker": "the second process, where `workers: 1`",
+    "channel": "sources, connections, serial lines, folders, tees",
+    "processing": "from a stored message to its outcome",
+    "journal": "the store: disk, damage, retention, anchors, the daily look",
+    "delivery": "destinations and deliveries",
+    "backup": "backups and restore tests",
+    "actions": "orders of people, and the control socket",
+    "web": "the status page",
+}
 REPEAT_WINDOW_S = 60.0
 REPEATS_REMEMBERED = 1000
 TEXT_MAX = 200

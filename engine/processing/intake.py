@@ -31,7 +31,7 @@ from engine.store.operations import poison_message, record_outcome
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.processing")
 
 MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store

@@ -32,7 +32,7 @@ from engine.model.records import Routed
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
 from engine.processing.formats import MEDIA_TYPES
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.processing")
 
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 HASH_PIECE = 2047

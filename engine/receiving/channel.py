@@ -33,7 +33,7 @@ from engine.store.operations.line_trace import LineRecord, LineTrace
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 # Nothing came of these bytes: a cable, a speed, a stranger. One now and then is noise; many and no message are not.
 UNREAD_KINDS = frozenset({"noise", "stranger", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})

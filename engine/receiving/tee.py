@@ -33,7 +33,7 @@ from engine.store.operations import append
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 BACKLOG_BYTES = 32 * 1024 * 1024  # of a channel's messages wait for the journal; more is not kept, and counted
 BACKLOG_MESSAGES = 10_000

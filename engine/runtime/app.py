@@ -66,7 +66,7 @@ from engine.store.queries.warm_up import WarmUp
 if TYPE_CHECKING:
     from engine.web.server import StatusServer
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.site")
 
 STOP_SOURCES_S = 2.0  # with what follows these graces, well within ten seconds altogether
 STOP_WORKERS_S = 2.0

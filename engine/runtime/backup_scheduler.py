@@ -27,7 +27,7 @@ from engine.store.recovery.backups import copying, outlook, pieces, standing
 from engine.store.recovery.backups.outlook import OVERDUE
 from engine.store.recovery.backups.shelf import Copy, Shelf, read_copy
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.backup")
 
 LOOK_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter

@@ -18,7 +18,7 @@ from engine.model.errors import StoreError
 from engine.runtime.low_priority import run_gently
 from engine.store.journal import Journal
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 FIRST_S = 3600.0  # after a start
 EVERY_S = 24 * 3600.0

@@ -15,7 +15,7 @@ from engine.store import journal as journal_ops
 from engine.store.core.anchor import Anchor
 from engine.store.journal import Journal
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 EVERY_S = 1.0
 AT_THE_END_S = 1.0

@@ -17,7 +17,7 @@ from engine.model.ports import Transport
 from engine.receiving.channel import Channel
 from engine.runtime.build import BuiltChannel
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.channel")
 
 # What a person can do about an address; the system's own words for it name a function call.
 ADDRESS_TROUBLE = {

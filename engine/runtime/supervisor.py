@@ -22,7 +22,7 @@ from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.tasks")
 
 HEALTHY_S = 60.0  # a task that ran this long starts its back-off from the beginning
 

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.tasks")
 
 
 class Notifier:

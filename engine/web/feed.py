@@ -17,7 +17,7 @@ import orjson
 
 from engine.web.render import Live
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.web")
 
 KEEP_ALIVE_INTERVALS = 15  # without news for this many intervals a comment is sent: a reader that left is noticed
 SAID_AT_ONCE = 3  # state changes read aloud per second; a flood of them would bury the first

@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from engine.model.errors import ConfigError
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.web")
 
 ErrorPage = Callable[[web.Request, int, str], web.Response]
 

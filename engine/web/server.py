@@ -33,7 +33,7 @@ from engine.web.render import STATIC, Renderer
 
 FindReagents = Callable[[str | None, str | None], Sequence[ReagentView]]
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.web")
 
 MAX_CONNECTIONS = 64
 PATIENCE_S = 10.0  # a connection that has asked for nothing for so long may lose its place to a new one

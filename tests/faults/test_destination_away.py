@@ -36,7 +36,7 @@ from tests.support.waiting import until
 HOUR_S = 3600
 LONGEST_RUN = 10  # failures in a row: each failed probe doubles the wait for the next, up to a minute
 BURST = 60  # messages in one write: one a second, in steps of a minute
-HEARD = "labrelay.engine.delivery"
+HEARD = "labrelay.delivery"
 
 
 @dataclass

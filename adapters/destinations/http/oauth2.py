@@ -33,7 +33,7 @@ from engine.model.clock import Clock
 from engine.model.errors import DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.delivery")
 
 RENEW_BEFORE_S = 60.0  # the end of a token; of one that lives shorter than four minutes, a quarter of its life before
 AGAIN_AFTER_S = 5.0  # after a renewal ahead of time that failed

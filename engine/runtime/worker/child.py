@@ -37,7 +37,7 @@ from engine.runtime.worker import frames
 from engine.runtime.worker.pipe import Pipe
 from engine.runtime.worker.wire import Frame
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.worker")
 
 PROCESS_S = 0.002  # messages processed in one turn of the loop, before deliveries get theirs
 CLOSE_S = 1.0

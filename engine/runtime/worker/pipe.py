@@ -13,7 +13,7 @@ from typing import cast
 from engine.model.errors import ProtocolError
 from engine.runtime.worker.wire import Decoder, Frame
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.worker")
 
 CONGESTED_BYTES = 8 * 1024 * 1024
 JOINED_BYTES = 256 * 1024  # of frames that are written in one piece

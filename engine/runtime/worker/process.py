@@ -35,7 +35,7 @@ from engine.runtime.worker.processor import RemoteProcessor
 from engine.runtime.worker.wire import Frame
 from engine.store.core.key_encryption_key import VARIABLE
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.worker")
 
 PING_S = 2.0
 HUNG_S = 15.0  # a ready worker that has not said anything for so long is replaced

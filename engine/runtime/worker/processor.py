@@ -18,7 +18,7 @@ from engine.processing.process import ChannelRoutes, Processed, process
 from engine.runtime.worker import frames
 from engine.runtime.worker.wire import Frame
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.worker")
 
 WINDOW_MESSAGES = 512  # asked and not answered ...
 WINDOW_BYTES = 8 * 1024 * 1024  # ... with payloads of so many bytes together

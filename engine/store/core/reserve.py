@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine.store.core.ownership import hand_over
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 RESERVE_NAME = "labrelay.reserve"
 RESERVE_BYTES = 64 * 1024 * 1024

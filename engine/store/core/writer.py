@@ -26,7 +26,7 @@ from engine.store.core import damage
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 BATCH_OPERATIONS = 256
 BATCH_BYTES = 8 * 1024 * 1024

@@ -52,7 +52,7 @@ from engine.store.operations.line_trace import store as store_lines
 from engine.store.operations.outbox import claims
 from engine.store.queries import Reader
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 
 T = TypeVar("T")

@@ -33,7 +33,7 @@ from engine.store.operations import (
     server_versions,
 )
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 PAGE_BYTES = 8192
 CHECKPOINT_BYTES = 4 * 1024 * 1024

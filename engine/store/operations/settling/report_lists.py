@@ -40,7 +40,7 @@ from engine.succession.statements import (
 )
 from engine.succession.steps import CHANGES, RANK
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 
 @operation(priority=Priority.SETTLE)

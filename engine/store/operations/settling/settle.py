@@ -62,7 +62,7 @@ from engine.succession.steps import (
     without_again,
 )
 
-logger = logging.getLogger("labrelay." + __name__)
+logger = logging.getLogger("labrelay.journal")
 
 _NAMED = 5  # results that the reason of a hold lists
 

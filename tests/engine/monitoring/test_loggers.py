@@ -1,0 +1,57 @@
+"""The names of loggers, and the lines that docs/logging.md lists: operators filter by them."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.monitoring.logs import LOGGERS, OURS
+
+CHECKOUT = Path(__file__).parents[3]
+LINE = re.compile(r"^\| `(labrelay\.\w+)` \| (\w+) \| `([^`]+)` \|$", re.MULTILINE)
+# They ask for the root, or for the logger above ours, to set it up.
+SET_UP = {"engine/monitoring/logs.py", "engine/commands/shared/listening.py"}
+MODULES = {
+    path.relative_to(CHECKOUT).with_suffix("").as_posix().replace("/", "."): ast.parse(path.read_bytes())
+    for folder in ("engine", "adapters")
+    for path in sorted((CHECKOUT / folder).rglob("*.py"))
+    if str(path.relative_to(CHECKOUT)) not in SET_UP
+}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
+    """Each call of a method: its name, and the first argument."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node.func.attr, node.args[0] if node.args else None
+
+
+def logger_of(tree: ast.AST) -> str | None:
+    """The name of a module's logger, which it makes or imports."""
+    for name, argument in calls(tree):
+        if name == "getLogger" and argument is not None and ast.unparse(argument) != "OURS":
+            assert isinstance(argument, ast.Constant), "the name of a logger is written out"
+            return str(argument.value)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "logger" for alias in node.names):
+            return logger_of(MODULES[str(node.module)])
+    return None
+
+
+def test_each_logger_has_a_name_of_the_table_and_each_name_a_logger() -> None:
+    named = set(map(logger_of, MODULES.values())) - {None}
+
+    assert named == {*(f"{OURS}.{name}" for name in LOGGERS), f"{OURS}.delivery.packets"}
+
+
+def test_the_lines_that_the_page_lists_are_logged_so() -> None:
+    logged = {
+        (logger_of(tree), level, argument.value)
+        for tree in MODULES.values()
+        for level, argument in calls(tree)
+        if isinstance(argument, ast.Constant)
+    }
+    listed = LINE.findall((CHECKOUT / "docs" / "logging.md").read_text(encoding="utf-8"))
+
+    assert len(listed) > 15
+    assert set(listed) - logged == set()
