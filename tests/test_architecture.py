@@ -51,7 +51,7 @@ OTHERS_WITH_SQL = "engine.devtools.sandbox"
 OF_CONFIG_IN_MAPPING = {"engine.config.yaml_nodes", "engine.config.registry"}
 
 # Each is one class cut into files by inheritance, still.
-CUT_BY_INHERITANCE = ("engine.mapping.compiler.", "engine.store.journal", "engine.store.queries")
+CUT_BY_INHERITANCE = ("engine.mapping.compiler.",)
 # A kind of error, or of settings, is a kind of another one: these classes have no work to share out.
 KINDS_OF = {("engine.model.errors", "LabRelayError"), ("engine.config.values", "Model")}
 

@@ -47,6 +47,10 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
+from engine.store.queries.lanes import list_channels
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import messages_page
 
 DAY_US = 86_400_000_000
 DAYS = 90
@@ -73,7 +77,7 @@ def fill(folder: Path, messages: int, say: Callable[[str], None] = print) -> Non
     journal = Journal.open(folder / "var", clock=SystemClock())
     try:
         journal.recover()
-        done = sum(view.last_seq for view in journal.channels())
+        done = sum(view.last_seq for view in list_channels(journal))
         maker = _Maker(messages)
         began, start = time.monotonic(), done
         while done < messages:
@@ -235,36 +239,36 @@ def _queries(site: Path) -> Iterator[tuple[str, float]]:
     """What the lists ask of the journal, on a connection of its own that has just been opened."""
     week = time.time_ns() // 1000 - 7 * DAY_US
     lists: dict[str, Callable[[Journal], object]] = {
-        "messages list": lambda journal: journal.messages(),
-        "messages list --channel": lambda journal: journal.messages(Filter(channel="c003")),
-        "messages list --state dead": lambda journal: journal.messages(Filter(state="dead")),
-        "messages list --state filtered": lambda journal: journal.messages(Filter(state="filtered")),
-        "messages list --state dismissed": lambda journal: journal.messages(Filter(state="dismissed")),
-        "messages list --state stored": lambda journal: journal.messages(Filter(state="stored")),
-        "messages list --state held": lambda journal: journal.messages(Filter(state="held")),
-        "messages list --code NO_ROUTE": lambda journal: journal.messages(Filter(code="NO_ROUTE")),
-        "messages list --reason (none has it)": lambda journal: journal.messages(Filter(code="DAMAGED")),
-        "messages list --type ORU^R30": lambda journal: journal.messages(Filter(message_type="ORU^R30")),
-        "messages list --type (none has it)": lambda journal: journal.messages(Filter(message_type="QRY^A19")),
-        "messages list --channel --type (none)": lambda journal: journal.messages(
-            Filter(channel="c003", message_type="QRY^A19")
+        "messages list": lambda journal: messages_page(journal),
+        "messages list --channel": lambda journal: messages_page(journal, Filter(channel="c003")),
+        "messages list --state dead": lambda journal: messages_page(journal, Filter(state="dead")),
+        "messages list --state filtered": lambda journal: messages_page(journal, Filter(state="filtered")),
+        "messages list --state dismissed": lambda journal: messages_page(journal, Filter(state="dismissed")),
+        "messages list --state stored": lambda journal: messages_page(journal, Filter(state="stored")),
+        "messages list --state held": lambda journal: messages_page(journal, Filter(state="held")),
+        "messages list --code NO_ROUTE": lambda journal: messages_page(journal, Filter(code="NO_ROUTE")),
+        "messages list --reason (none has it)": lambda journal: messages_page(journal, Filter(code="DAMAGED")),
+        "messages list --type ORU^R30": lambda journal: messages_page(journal, Filter(message_type="ORU^R30")),
+        "messages list --type (none has it)": lambda journal: messages_page(journal, Filter(message_type="QRY^A19")),
+        "messages list --channel --type (none)": lambda journal: messages_page(
+            journal, Filter(channel="c003", message_type="QRY^A19")
         ),
-        "messages list --until (a week ago)": lambda journal: journal.messages(Filter(before_us=week)),
-        "messages list --since --state filtered": lambda journal: journal.messages(
-            Filter(after_us=week, state="filtered")
+        "messages list --until (a week ago)": lambda journal: messages_page(journal, Filter(before_us=week)),
+        "messages list --since --state filtered": lambda journal: messages_page(
+            journal, Filter(after_us=week, state="filtered")
         ),
-        "messages list --channel (none has it)": lambda journal: journal.messages(Filter(channel="nowhere")),
-        "messages list --specimen": lambda journal: journal.messages(Filter(specimen="S4711")),
-        "messages list --control-id": lambda journal: journal.messages(
-            Filter(channel="c003", control_id=control_id(3, FIRST_NUMBER + 5))
+        "messages list --channel (none has it)": lambda journal: messages_page(journal, Filter(channel="nowhere")),
+        "messages list --specimen": lambda journal: messages_page(journal, Filter(specimen="S4711")),
+        "messages list --control-id": lambda journal: messages_page(
+            journal, Filter(channel="c003", control_id=control_id(3, FIRST_NUMBER + 5))
         ),
-        "dlq list": lambda journal: journal.letter_groups(),
-        "dlq list --reason": lambda journal: journal.letter_groups(Filter(code="UNMAPPED_CODE")),
-        "dlq list --since": lambda journal: journal.letter_groups(Filter(after_us=week)),
-        "dlq list --each": lambda journal: journal.dead(),
-        "dlq list --each --code REFUSED": lambda journal: journal.dead(Filter(code="REFUSED")),
-        "dlq list --each --channel": lambda journal: journal.dead(Filter(channel="c003")),
-        "dlq list --each (none has it)": lambda journal: journal.dead(Filter(code="DAMAGED")),
+        "dlq list": lambda journal: letter_groups(journal),
+        "dlq list --reason": lambda journal: letter_groups(journal, Filter(code="UNMAPPED_CODE")),
+        "dlq list --since": lambda journal: letter_groups(journal, Filter(after_us=week)),
+        "dlq list --each": lambda journal: dead_letters(journal),
+        "dlq list --each --code REFUSED": lambda journal: dead_letters(journal, Filter(code="REFUSED")),
+        "dlq list --each --channel": lambda journal: dead_letters(journal, Filter(channel="c003")),
+        "dlq list --each (none has it)": lambda journal: dead_letters(journal, Filter(code="DAMAGED")),
     }
     for name, ask in lists.items():
         least = float("inf")

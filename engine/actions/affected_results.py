@@ -14,7 +14,8 @@ from engine.model.errors import ErasedError, IntegrityError
 from engine.model.search_keys import folded
 from engine.model.tested_results import Tested, tests_in
 from engine.processing.reprocessing import Compared, Finding
-from engine.store.queries import Reader
+from engine.store.queries.contents import stored_document
+from engine.store.queries.reader import Reader
 
 TOLD = ("patient", "specimen", "code", "loinc", "value", "unit", "status")
 
@@ -79,7 +80,7 @@ def _of_document(reader: Reader, finding: Finding, compared: Compared) -> Iterat
     after: dict[str, Tested] = {}
     if compared.before is not None:
         try:
-            before = _results(reader, reader.document(compared.before))
+            before = _results(reader, stored_document(reader, compared.before))
         except (ErasedError, IntegrityError):  # it went, or `labrelay verify` says what is wrong
             yield row()
             return

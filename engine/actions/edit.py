@@ -12,6 +12,8 @@ from engine.model.records import Trace
 from engine.processing.process import ChannelRoutes, process
 from engine.store.operations import edit_message as edit_message_ops
 from engine.store.operations.edit_message import Corrected
+from engine.store.queries.contents import stored_payload, why_absent
+from engine.store.queries.messages import trace_of
 
 
 async def edit_message(
@@ -31,14 +33,14 @@ async def edit_message(
     """
     if not dry_run and not reason.strip():
         raise RefusedError("an edit needs a reason")
-    trace = await asyncio.to_thread(acts.journal.message, message)
+    trace = await asyncio.to_thread(trace_of, acts.journal, message)
     channel = acts.channels().get(trace.message.channel) if trace is not None else None
     if trace is None:
-        raise await asyncio.to_thread(acts.journal.absent, "message", message)
+        raise await asyncio.to_thread(why_absent, acts.journal, "message", message)
     raise_if_not_editable(trace)
     if channel is None:
         raise LabRelayError(f"its channel {trace.message.channel} is not configured any more")
-    before = await asyncio.to_thread(acts.journal.payload, message)
+    before = await asyncio.to_thread(stored_payload, acts.journal, message)
     if content == before:
         raise LabRelayError("nothing was changed, so nothing is done")
     _raise_if_not_one(content, channel)

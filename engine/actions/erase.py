@@ -9,6 +9,7 @@ from engine.actions.selection import chunks
 from engine.actions.underway import Acts
 from engine.model.errors import StoreError
 from engine.store.lifecycle import erasure
+from engine.store.queries.messages import lanes_of
 
 ERASED_AT_ONCE = 25  # messages in one transaction, so that no sender waits long for an acknowledgement
 
@@ -35,7 +36,7 @@ async def erase_messages(
     for part in chunks(messages, ERASED_AT_ONCE):
         lanes: set[tuple[str, str]] = set()
         for message in part:
-            lanes |= await asyncio.to_thread(acts.journal.lanes_of, message)
+            lanes |= await asyncio.to_thread(lanes_of, acts.journal, message)
         await acts.let_attempts_end(*part)
         for lane in lanes:
             acts.look_again(*lane, 0)  # from here on nothing begins: what waits in memory is given back

@@ -29,6 +29,7 @@ from engine.model.records import DELIVERIES, Pause, Target
 from engine.model.spelling import did_you_mean
 from engine.store.journal import Journal
 from engine.store.operations import audit, pauses
+from engine.store.queries.lanes import list_channels, list_lanes, list_pauses
 
 KINDS = ("channel", "destination", "lane", "deliveries")
 VERBS = ("pause", "resume", "restart")
@@ -84,7 +85,7 @@ class Switches:
         verb, target = order.verb, order.target
         if not dry_run and not order.reason.strip():
             raise RefusedError(f"to {verb} something needs a reason")
-        paused = {pause.target: pause for pause in self._journal.pauses()}
+        paused = {pause.target: pause for pause in list_pauses(self._journal)}
         if verb != "resume" or target not in paused:  # what is gone from the configuration can still be resumed
             _known(site, target)
         before = paused.get(target)
@@ -118,14 +119,14 @@ class Switches:
         change = pauses.pause if order.verb == "pause" else pauses.resume
         done = await self._journal.run(change, target, actor, reason)
         if self._running is not None:
-            pause = next((one for one in self._journal.pauses() if one.target == target), None)
+            pause = next((one for one in list_pauses(self._journal) if one.target == target), None)
             await self._running.switched(target, pause)
         return done
 
     def look(self, target: Target) -> dict[str, Any]:
         """What is under way there: ``connections`` and ``stored`` (received, not mapped) of a channel, ``waiting``
         deliveries, ``in_flight`` attempts. Numbers only."""
-        channel = next((one for one in self._journal.channels() if one.name == target.channel), None)
+        channel = next((one for one in list_channels(self._journal) if one.name == target.channel), None)
         whole = target.kind == "channel"
         running = self._running
         return {
@@ -134,7 +135,7 @@ class Switches:
             "connections": running.connections(target.channel) if running is not None and whole else 0,
             "stored": channel.stored if channel is not None and whole else 0,
             "waiting": sum(
-                lane.open for lane in self._journal.lanes() if concerns(target, lane.channel, lane.destination)
+                lane.open for lane in list_lanes(self._journal) if concerns(target, lane.channel, lane.destination)
             ),
             "in_flight": running.in_flight(target) if running is not None else 0,
         }

@@ -11,6 +11,8 @@ from engine.config.load import Site
 from engine.mapping.targets import MEDIA_TYPES
 from engine.model.errors import LabRelayError
 from engine.store.operations import replays
+from engine.store.queries.messages import sent_among
+from engine.store.queries.replays import unfinished_replay
 
 MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its act lists them
 
@@ -46,7 +48,7 @@ async def replay_documents(
     chosen, count = found.all, len(found.selected)
     told = {"newer": len(found.newer)}
     if to:
-        sent = [len(await asyncio.to_thread(acts.journal.sent, part, REPLAY_STATES, to))
+        sent = [len(await asyncio.to_thread(sent_among, acts.journal, part, REPLAY_STATES, to))
                 for part in chunks(chosen, PAGE)]  # fmt: skip
         told["new"] = len(chosen) - sum(sent)
     if dry_run or not chosen:
@@ -72,7 +74,7 @@ async def resume_replay(
     """Take up a replay again where it was; one that is under way is only waited for."""
     if acts.replays.is_running(number):
         return await _so_far(acts, number, acts.replays.progress(number)["total"], within_s)
-    found = await asyncio.to_thread(acts.journal.unfinished_replay, number)
+    found = await asyncio.to_thread(unfinished_replay, acts.journal, number)
     if found is None:
         raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
     selection = Selection.from_json(found.what.get("selection"))
@@ -88,7 +90,7 @@ async def forget_replay(acts: Acts, number: int, *, actor: str) -> dict[str, Any
     """Nobody takes it up again."""
     if acts.replays.is_running(number):
         await acts.replays.halt(number)
-    if await asyncio.to_thread(acts.journal.unfinished_replay, number) is None:
+    if await asyncio.to_thread(unfinished_replay, acts.journal, number) is None:
         raise LabRelayError(f"replay {number} is not unfinished")
     await acts.journal.run(replays.give_up, number, actor=actor)
     return {}

@@ -26,6 +26,8 @@ from engine.model.errors import LabRelayError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import audit, replays
+from engine.store.queries.messages import lanes_of
+from engine.store.queries.replays import unfinished_replay
 
 logger = logging.getLogger("labrelay.actions")
 
@@ -134,7 +136,7 @@ class Replays:
 
     async def resume(self, number: int, chosen: Sequence[int], order: Order, *, actor: str) -> None:
         """Take up again one that is not under way; ``chosen`` are the messages behind its position."""
-        found = self._journal.unfinished_replay(number)
+        found = unfinished_replay(self._journal, number)
         if found is None:
             raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
         if number in self._taken_up or self.is_running(number):
@@ -239,7 +241,7 @@ class Replays:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(not_before):
                 await run.halted.wait()
-        lanes = await asyncio.to_thread(self._journal.lanes_of, message)
+        lanes = await asyncio.to_thread(lanes_of, self._journal, message)
         if order.to:
             lanes = {(channel, order.to) for channel, _ in lanes}
         elif order.destinations is not None:

@@ -11,6 +11,7 @@ from engine.actions.underway import DEFAULT_RATE, Acts
 from engine.processing.process import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
 from engine.store.operations import record_outcome
+from engine.store.queries.messages import trace_of
 
 
 async def reprocess_messages(
@@ -87,7 +88,7 @@ async def _reprocess(acts: Acts, chosen: Sequence[int], routes: ChannelRoutes, r
             continue
         outcome["messages"] += 1
         outcome["deliveries"] += queued
-        trace = await asyncio.to_thread(acts.journal.message, message_id)
+        trace = await asyncio.to_thread(trace_of, acts.journal, message_id)
         if held := sum(one.state == "held" for one in trace.deliveries) if trace is not None else 0:
             outcome["held"] = outcome.get("held", 0) + held
     return outcome

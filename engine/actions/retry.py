@@ -12,6 +12,7 @@ from engine.model.records import DeadLetter
 from engine.processing.process import process, routed_by
 from engine.store.operations import record_outcome
 from engine.store.operations.outbox import decisions
+from engine.store.queries.contents import stored_message
 
 
 async def retry_letters(
@@ -74,7 +75,7 @@ async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str
     if channel is None:
         return "skipped"  # its channel is not configured any more
     try:
-        stored = await asyncio.to_thread(acts.journal.stored, letter.message_id)
+        stored = await asyncio.to_thread(stored_message, acts.journal, letter.message_id)
     except IntegrityError:
         return "skipped"  # damaged; `labrelay verify` says what is wrong
     # In a thread: analyzers are answered meanwhile.

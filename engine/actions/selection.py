@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 from engine.actions.control import RefusedError
 from engine.model.errors import LabRelayError
 from engine.model.records import DeadLetter, Filter
-from engine.store.queries import Reader
+from engine.store.queries.letters import dead_letters, held_deliveries
+from engine.store.queries.messages import messages_page, sent_among
+from engine.store.queries.reader import Reader
+from engine.store.queries.succession import newer_of_same_reports
 
 PAGE = 500
 MAX_SELECTED = 200_000  # more are narrowed by time or channel; bounds memory and the length of an act
@@ -90,23 +93,23 @@ class Selection:
 
 def letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
     """The dead letters that a selection means now, oldest message first."""
-    return _letters(reader.dead, selection)
+    return _letters(reader, dead_letters, selection)
 
 
 def held_results(reader: Reader, selection: Selection) -> list[DeadLetter]:
     """The held deliveries that a selection means now, oldest message first."""
-    return _letters(reader.held, replace(selection, state=None))
+    return _letters(reader, held_deliveries, replace(selection, state=None))
 
 
-def _letters(pages: Callable[..., list[DeadLetter]], selection: Selection) -> list[DeadLetter]:
+def _letters(reader: Reader, pages: Callable[..., list[DeadLetter]], selection: Selection) -> list[DeadLetter]:
     found: list[DeadLetter] = []
     if selection.ids:
         for number in sorted(set(selection.ids)):
-            page = pages(selection.filter(), before_id=number + 1, limit=1)
+            page = pages(reader, selection.filter(), before_id=number + 1, limit=1)
             found += [letter for letter in page if letter.message_id == number]
         return _counted(found, selection)
     before: int | None = None
-    while page := pages(selection.filter(), before_id=before, limit=PAGE):
+    while page := pages(reader, selection.filter(), before_id=before, limit=PAGE):
         found += page
         before = page[-1].message_id
         _bounded(len(found))
@@ -159,7 +162,7 @@ def replayable(reader: Reader, selection: Selection) -> Replayable:
     selected = [number for number in found if number in sent]
     every, last = set(selected), selected
     while last:
-        along = {one for part in chunks(last, PAGE) for one in reader.newer_of_same_reports(part, every)}
+        along = {one for part in chunks(last, PAGE) for one in newer_of_same_reports(reader, part, every)}
         last = sorted(_sent(reader, sorted(along), REPLAYED, selection.destination))
         every |= set(last)
         _bounded(len(every))
@@ -167,7 +170,7 @@ def replayable(reader: Reader, selection: Selection) -> Replayable:
 
 
 def _sent(reader: Reader, found: Sequence[int], states: frozenset[str], destination: str | None) -> set[int]:
-    return {one for part in chunks(found, PAGE) for one in reader.sent(part, states, destination)}
+    return {one for part in chunks(found, PAGE) for one in sent_among(reader, part, states, destination)}
 
 
 def replay_states(selection: Selection) -> frozenset[str]:
@@ -190,7 +193,7 @@ def messages(reader: Reader, selection: Selection) -> list[int]:
         return [number for number in sorted(set(selection.ids)) if _has(reader, wanted, number)]
     found: list[int] = []
     before: int | None = None
-    while page := reader.messages(wanted, before_id=before, limit=PAGE):
+    while page := messages_page(reader, wanted, before_id=before, limit=PAGE):
         found += [view.id for view in page]
         before = page[-1].id
         _bounded(len(found))
@@ -208,5 +211,5 @@ def _bounded(count: int) -> None:
 
 
 def _has(reader: Reader, wanted: Filter, number: int) -> bool:
-    page = reader.messages(wanted, before_id=number + 1, limit=1)
+    page = messages_page(reader, wanted, before_id=number + 1, limit=1)
     return bool(page) and page[0].id == number

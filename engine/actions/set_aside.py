@@ -11,6 +11,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Trace
 from engine.model.tested_results import corrects
 from engine.store.operations import dismissal
+from engine.store.queries.contents import stored_document, stored_payload, why_absent
+from engine.store.queries.messages import trace_of
 
 OPEN = ("waiting", "sending")
 
@@ -31,9 +33,9 @@ async def set_aside_delivery(
     """
     if not dry_run and not reason.strip():
         raise RefusedError("setting a delivery aside needs a reason")
-    trace = await asyncio.to_thread(acts.journal.message, message)
+    trace = await asyncio.to_thread(trace_of, acts.journal, message)
     if trace is None:
-        raise await asyncio.to_thread(acts.journal.absent, "message", message)
+        raise await asyncio.to_thread(why_absent, acts.journal, "message", message)
     chosen = which(trace, destination)
     correction = await asyncio.to_thread(_corrects, acts, trace, chosen)
     code = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
@@ -54,9 +56,9 @@ async def set_aside_delivery(
 def _corrects(acts: Acts, trace: Trace, delivery: DeliveryView) -> bool:
     """Whether the document corrects or withdraws results, or nothing tells whether it does."""
     try:
-        known = corrects(acts.journal.document(delivery.document_id))
+        known = corrects(stored_document(acts.journal, delivery.document_id))
         if known is None:  # no document with results that can be read; the message may tell
-            known = corrects(acts.journal.payload(trace.message.id))
+            known = corrects(stored_payload(acts.journal, trace.message.id))
     except (ErasedError, IntegrityError):
         return True
     return known is not False

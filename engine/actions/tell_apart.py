@@ -12,6 +12,7 @@ from engine.model.errors import IntegrityError
 from engine.processing.process import process, routed_by
 from engine.store.operations import number_bearers, record_outcome
 from engine.store.operations.settling import moved_orders
+from engine.store.queries.contents import stored_message
 
 ANSWERS = ("same", "other", *moved_orders.ANSWERS)
 
@@ -39,7 +40,7 @@ async def tell_patients_apart(
         return await _answer_moved(acts, message, said, actor=actor, reason=reason, dry_run=dry_run)
     waiting, seems = await asyncio.to_thread(_asked, acts, message)
     if not waiting and not seems:
-        await asyncio.to_thread(acts.journal.stored, message)  # there may be no such message
+        await asyncio.to_thread(stored_message, acts.journal, message)  # there may be no such message
         raise RefusedError(f"message {message} is not held for its patient number")
     return await acts.act(
         actor,
@@ -57,7 +58,7 @@ async def _answer_moved(
     acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool
 ) -> dict[str, Any]:
     if not await asyncio.to_thread(_moves, acts, message):
-        await asyncio.to_thread(acts.journal.stored, message)  # there may be no such message
+        await asyncio.to_thread(stored_message, acts.journal, message)  # there may be no such message
         raise RefusedError(f"message {message} is not held for an order that goes to another patient")
     if said == "both" and await asyncio.to_thread(_is_unique, acts, message):
         raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
@@ -79,7 +80,7 @@ def _moves(acts: Acts, message: int) -> bool:
 
 
 def _is_unique(acts: Acts, message: int) -> bool:
-    channel = acts.channels().get(acts.journal.stored(message).channel)
+    channel = acts.channels().get(stored_message(acts.journal, message).channel)
     return channel is not None and channel.context.specimen_ids == "unique"
 
 
@@ -104,7 +105,7 @@ async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> 
 async def _process_held(acts: Acts, message: int, moved: str) -> str:
     """Map a held message again, by what is known now; the counter that it belongs to."""
     try:
-        stored = await asyncio.to_thread(acts.journal.stored, message)
+        stored = await asyncio.to_thread(stored_message, acts.journal, message)
     except IntegrityError:
         return "skipped"  # damaged; `labrelay verify` says what is wrong
     channel = acts.channels().get(stored.channel)

@@ -31,9 +31,12 @@ from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.errors import IntegrityError
 from engine.model.records import Act, Filter
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.contents import stored_document
+from engine.store.queries.messages import messages_page, trace_of
 
 if TYPE_CHECKING:
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 GROUP = "upkeep"
 
@@ -127,7 +130,7 @@ def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
                 agree, silent, wrong = trail_check.compare(execute, known, found.anew)
                 texts += wrong
         texts += found.findings
-        unfinished = [act.id for act in reader.open_acts()] if not texts else []
+        unfinished = [act.id for act in open_acts(reader)] if not texts else []
     document = {
         "ok": not texts, "rows": found.rows, "sealed": found.sealed, "sealed_since": found.since or None,
         "heads": agree, "heads_too_old": silent, "open": unfinished, "findings": texts,
@@ -191,7 +194,7 @@ def export(
 
 def _entries(reader: "Reader", after_us: int | None, before_us: int | None) -> Iterator[Entry]:
     """Acts begun in that time, newest first, a page in memory."""
-    unfinished = frozenset(act.id for act in reader.open_acts())
+    unfinished = frozenset(act.id for act in open_acts(reader))
     for entry in trail.entries(_rows(reader, after_us), unfinished):
         if before_us is None or entry.at_us < before_us:
             yield entry
@@ -199,7 +202,7 @@ def _entries(reader: "Reader", after_us: int | None, before_us: int | None) -> I
 
 def _rows(reader: "Reader", after_us: int | None) -> Iterator[Act]:
     before: int | None = None
-    while page := reader.acts(before_id=before, limit=PAGE):
+    while page := acts_page(reader, before_id=before, limit=PAGE):
         for act in page:
             if after_us is not None and act.at_us < after_us:
                 return
@@ -255,12 +258,12 @@ def _not_by_message(exported: Mapping[str, Any]) -> str | None:
 
 def _people(reader: "Reader", number: int, *, certain: bool) -> Iterator[dict[str, Any]]:
     """The Patients in a message's documents."""
-    trace = reader.message(number)
+    trace = trace_of(reader, number)
     people: dict[str, dict[str, Any]] = {}
     note = "" if trace is not None else "it is no longer there"
     for document in trace.documents if trace is not None else ():
         try:
-            people |= _patients(reader.document(document.id))
+            people |= _patients(stored_document(reader, document.id))
         except IntegrityError as error:
             note = str(error)
     channel = trace.message.channel if trace is not None else ""
@@ -311,7 +314,7 @@ def _exported(reader: "Reader", what: Mapping[str, Any], act: int) -> Iterator[i
     known = {one.name for one in fields(Filter)} - {"state", "code"}
     wanted = Filter(**{name: value for name, value in what.items() if name in known})
     before: int | None = what.get("up_to", act) + 1
-    while page := reader.messages(wanted, before_id=before, limit=PAGE):
+    while page := messages_page(reader, wanted, before_id=before, limit=PAGE):
         yield from (view.id for view in page)
         before = page[-1].id
 

@@ -17,6 +17,7 @@ from engine.commands.shared.priority import be_gentle, gently_option
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError, LockedError, StoreError
 from engine.model.units import duration_text, size_words
+from engine.store.queries.extent import identity_of
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -240,7 +241,7 @@ def _shelf(session: Session, site: "Site", folder: Path | None) -> "Shelf":
     from engine.store.recovery.backups.shelf import Shelf
 
     with session.reader() as reader:
-        return Shelf(_root(site, folder), reader.identity())
+        return Shelf(_root(site, folder), identity_of(reader))
 
 
 def _shelves(root: Path) -> Iterator[list["Copy"]]:

@@ -35,10 +35,14 @@ from engine.commands.shared.selecting import (
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.records import DeadLetter, Filter
+from engine.store.queries.contents import why_absent
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.letters import count_dead_letters, dead_letters
+from engine.store.queries.messages import trace_of
 
 if TYPE_CHECKING:
     from engine.actions.underway import Acts
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 GROUP = "every day"
 
@@ -115,7 +119,7 @@ def list_letters(
                 raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
             _show_groups(groups)
             return
-        if not reader.dead(wanted, before_id=before, limit=1):
+        if not dead_letters(reader, wanted, before_id=before, limit=1):
             raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
         page = Page(reader, wanted, before, None if everything else limit)
         rows = (letter_row(letter) for letter in page)
@@ -147,7 +151,7 @@ class Page:
 
     def __iter__(self) -> Iterator[DeadLetter]:
         before = self._before
-        while found := self._reader.dead(self._wanted, before_id=before, limit=self._limit or READ_AT_ONCE):
+        while found := dead_letters(self._reader, self._wanted, before_id=before, limit=self._limit or READ_AT_ONCE):
             before = self.last = found[-1].message_id
             yield from found
             if self._limit is not None:
@@ -155,7 +159,7 @@ class Page:
 
     def more(self) -> int:
         """How many there are after the last one that was given."""
-        return self._reader.count_dead(self._wanted, before_id=self.last) if self.last else 0
+        return count_dead_letters(self._reader, self._wanted, before_id=self.last) if self.last else 0
 
 
 def _groups(reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:
@@ -171,7 +175,7 @@ def _groups(reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:
             "example": group.example,
             "fix": group.fix,
         }
-        for group in reader.letter_groups(wanted)
+        for group in letter_groups(reader, wanted)
     ]
 
 
@@ -207,11 +211,11 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
 
     with session.reader() as reader:
         found = letters(reader, Selection(ids=(message,)))
-        trace = reader.message(message)
+        trace = trace_of(reader, message)
         if not found or trace is None:
             show_document(form, {"message": message, "dead_letters": []}, ())
             if trace is None:
-                raise reader.absent("message", message)
+                raise why_absent(reader, "message", message)
             say(f"message {message} has no dead letter")
             if trace.edited_as:
                 say(f"it was edited by a person, and is message {trace.edited_as} now")

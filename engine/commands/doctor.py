@@ -17,6 +17,7 @@ from engine.diagnostics import examine
 from engine.model.errors import ConfigError
 from engine.model.health import Health, Line
 from engine.store.core.lock import LOCK_NAME
+from engine.store.queries.lanes import list_pauses
 from engine.store.recovery.backups import outlook
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _journal(session: Session, site: "Site") -> Iterator[Line]:
 
     try:
         with session.reader() as reader:
-            pauses = {pause.target: pause for pause in reader.pauses()}
+            pauses = {pause.target: pause for pause in list_pauses(reader)}
     except StoreError:
         return  # there is none yet, or the line on the data folder says so
     if DELIVERIES in pauses:

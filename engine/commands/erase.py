@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.store.journal import Journal
     from engine.store.lifecycle.erasure import Found, Message
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 GROUP = "upkeep"
 

@@ -48,6 +48,8 @@ from engine.model.errors import ContentError, IntegrityError
 from engine.model.list_form import Form as ListForm
 from engine.model.message import MapContext, Parsed, Stored
 from engine.processing.process import context_of
+from engine.store.queries.contents import stored_message, why_absent
+from engine.store.queries.messages import trace_of
 from engine.succession.decided import NOTHING, Facts
 
 GROUP = "when something is wrong"
@@ -172,14 +174,16 @@ def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
 
         note_shown(session, number)
     with session.reader() as journal:
-        trace = journal.message(number)
+        trace = trace_of(journal, number)
         if trace is None:
-            absent = journal.absent("message", number)
+            absent = why_absent(journal, "message", number)
             raise absent if isinstance(absent, IntegrityError) else click.UsageError(str(absent))
         with journal.snapshot() as execute:
             others = number_bearers.others(execute)
         key = journal.vault.identity_key
-        return _Journaled(journal.stored(number), trace.message.state != "incomplete", key, others, trace.facts)
+        return _Journaled(
+            stored_message(journal, number), trace.message.state != "incomplete", key, others, trace.facts
+        )
 
 
 def _as_sent(trace: Trace, listed: ListForm | None, facts: Facts) -> Trace:

@@ -32,10 +32,13 @@ from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_
 from engine.mapping.inputs import Found
 from engine.mapping.tables import Table
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
+from engine.store.queries.contents import stored_message
+from engine.store.queries.messages import messages_page
+from engine.store.queries.tallies import list_unmapped
 
 if TYPE_CHECKING:
     from engine.model.records import Filter
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 GROUP = "mapping"
 
@@ -159,13 +162,13 @@ class _Looked:
         before: int | None = None
         begin = last = time.monotonic()
         count = 0
-        while page := journal.messages(wanted, before_id=before, limit=PAGE):
+        while page := messages_page(journal, wanted, before_id=before, limit=PAGE):
             before = page[-1].id
             for view in page:
                 if view.state == "incomplete":
                     continue
                 try:
-                    stored = journal.stored(view.id)
+                    stored = stored_message(journal, view.id)
                 except ErasedError:
                     continue
                 except IntegrityError:
@@ -184,7 +187,7 @@ class _Looked:
     def at_counters(self, session: Session, channel: str | None) -> None:
         """What the daemon has counted, without what the channels' tables have by now."""
         with session.reader() as journal:
-            found = journal.unmapped(channel)
+            found = list_unmapped(journal, channel)
         try:
             site = session.load(require_secrets=False)
             for name in {gap.channel for gap in found} & site.channels.keys():

@@ -39,12 +39,17 @@ from engine.commands.shared.selecting import (
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.reasons import ReasonCode
+from engine.store.queries.contents import stored_document, why_absent
+from engine.store.queries.letters import held_deliveries
+from engine.store.queries.messages import trace_of
+from engine.store.queries.succession import earlier_value, overtaken, overtaken_by
+from engine.store.queries.tallies import list_seeming
 
 if TYPE_CHECKING:
     from engine.actions.underway import Acts
 from engine.model.records import DeadLetter, Filter
 from engine.model.results import MEMORY_US, Result, UnreadableResultsError, results_of
-from engine.store.queries import Reader
+from engine.store.queries.reader import Reader
 
 GROUP = "every day"
 
@@ -130,8 +135,8 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
         before_us=instant_us(session, given["until"]),
     )
     with session.reader() as reader:
-        found = reader.held(wanted, before_id=before, limit=limit)
-        cut = len(found) >= limit and reader.held(wanted, before_id=found[-1].message_id, limit=1)
+        found = held_deliveries(reader, wanted, before_id=before, limit=limit)
+        cut = len(found) >= limit and held_deliveries(reader, wanted, before_id=found[-1].message_id, limit=1)
     if not found:
         raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
     next_page = f"--before {found[-1].message_id}" if cut else ""
@@ -150,23 +155,23 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
 
         note_shown(session, message)
     with session.reader() as reader:
-        trace = reader.message(message)
+        trace = trace_of(reader, message)
         of = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}
         found = [
             one
             for state in ("held", "rejected")
-            for one in reader.held(Filter(state=state), before_id=message + 1, limit=1)
+            for one in held_deliveries(reader, Filter(state=state), before_id=message + 1, limit=1)
             if one.message_id == message
         ]
         rows = []
         for one in found:
-            newer = reader.overtaken(one.delivery_id) if one.state == "held" else ""
+            newer = overtaken(reader, one.delivery_id) if one.state == "held" else ""
             row = {**_row(one), "newer_delivered": newer or "no", "help": _help(one.reason)}
             row["newer"] = _newer(reader, one, of[one.delivery_id])
             row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
             rows.append(row)
         if not rows and trace is None:
-            raise reader.absent("message", message)
+            raise why_absent(reader, "message", message)
     show_document(form, {"message": message, "held": rows}, (line for row in rows for line in _explained(row)))
     if not rows:
         say(f"nothing of message {message} is held")
@@ -261,7 +266,7 @@ def answer(session: Session, /, message: int, said: str, reason: str, dry_run: b
 def persons(session: Session, /, form: Form) -> None:
     """Each record was delivered. `held answer MESSAGE same` confirms it; `other` parts the two from then on."""
     with session.reader() as reader:
-        found = reader.seeming()
+        found = list_seeming(reader)
     rows = [
         {
             "message": one.message_id,
@@ -295,11 +300,11 @@ def _help(code: str) -> str:
 
 def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any]]:
     """The newer messages that keep a held delivery back, and which of its results these have."""
-    found = reader.overtaken_by(one.delivery_id) if one.state == "held" else []
+    found = overtaken_by(reader, one.delivery_id) if one.state == "held" else []
     codes: dict[str, str] = {}
     if any(newer.in_common for newer in found):
         with suppress(UnreadableResultsError):  # of HL7 v2 the codes themselves are in common
-            for result in results_of(reader.document(document)):
+            for result in results_of(stored_document(reader, document)):
                 for run in (result.run, result.run.rpartition(".")[0]):
                     codes.setdefault(run, result.name)
     return [
@@ -329,7 +334,7 @@ def _of_newer(newer: dict[str, Any]) -> str:
 def _results(reader: Reader, channel: str, message: int, document: int, *, unmask: bool) -> list[dict[str, Any]]:
     """The results of a document, without their values where these are masked."""
     try:
-        results = results_of(reader.document(document))
+        results = results_of(stored_document(reader, document))
     except UnreadableResultsError:
         return []
     return [_result(reader, channel, message, result, unmask=unmask) for result in results]
@@ -343,7 +348,7 @@ def _result(reader: Reader, channel: str, message: int, result: Result, *, unmas
         "unit": result.unit,
     }
     if unmask:
-        earlier = reader.earlier_value(message, channel, result, MEMORY_US)
+        earlier = earlier_value(reader, message, channel, result, MEMORY_US)
         row["value"] = result.text
         row["low"], row["high"] = (None if one is None else str(one) for one in (result.low, result.high))
         row["earlier"] = None if earlier is None else str(earlier)

@@ -16,6 +16,9 @@ from engine.model.clock import SystemClock, from_us
 from engine.model.errors import ConfigError, StoreError
 from engine.model.units import size_words
 from engine.store.core.loss import LossError
+from engine.store.queries.extent import free_bytes, growth_of, kept_of, table_sizes
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.prunable import survey
 
 if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
@@ -85,9 +88,9 @@ def stats(session: Session, tables: bool, form: Form) -> None:
     path = session.data / JOURNAL_NAME
     log = path.resolve().with_name(path.resolve().name + "-wal")  # of a link to another disk, beside the file itself
     with session.reader() as reader:
-        growth, unused, kept = reader.growth(SystemClock().now_us()), reader.free_bytes(), reader.kept()
-        channels, lanes = reader.channels(), reader.lanes()
-        listed = reader.tables() if tables else []
+        growth, unused, kept = growth_of(reader, SystemClock().now_us()), free_bytes(reader), kept_of(reader)
+        channels, lanes = list_channels(reader), list_lanes(reader)
+        listed = table_sizes(reader) if tables else []
     free = shutil.disk_usage(session.data).free
     policy = _retention(session)
     keep_s = policy.delivered if policy is not None else None
@@ -156,7 +159,7 @@ def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
 
     policy = retention.Policy.of(session.load(require_secrets=False).config.retention)
     with session.reader() as reader:
-        found = reader.survey(policy, SystemClock().now_us())
+        found = survey(reader, policy, SystemClock().now_us())
     counts = {name: found.counts[name] for name in ("messages", "frames", "acts", "early", "bytes")}
     document = {"dry_run": dry_run, **counts, "kept": dict(found.kept)}
     lines = list(_prune_lines(counts, found.kept))
@@ -226,7 +229,7 @@ def compact(session: Session, yes: bool) -> None:
     from engine.store.recovery import compact as compacting
 
     with session.reader() as reader:
-        unused = reader.free_bytes()
+        unused = free_bytes(reader)
     consent(f"Write the journal anew, to give back {size_words(unused)}?", yes=yes)
     done = compacting.run(session.data)
     say(f"{size_words(done.before)} before, {size_words(done.after)} now")

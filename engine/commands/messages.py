@@ -29,9 +29,12 @@ from engine.commands.shared.selecting import ROW, asked_for, filter_options, ins
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.records import Filter, MessageView
+from engine.store.queries.contents import why_absent
+from engine.store.queries.extent import kept_of
+from engine.store.queries.messages import ends_of, messages_page, not_all_numbers, numbers_from, trace_of
 
 if TYPE_CHECKING:
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 GROUP = "every day"
 
@@ -104,18 +107,20 @@ def list_messages(
         session, given, message_type=message_type, lot=lot, patient=patient, specimen=specimen, number=control_id
     )
     with session.reader() as reader:
-        found = _by_number(reader, wanted, ids) if ids else reader.messages(wanted, before_id=before, limit=limit)
+        found = _by_number(reader, wanted, ids) if ids else messages_page(reader, wanted, before_id=before, limit=limit)
         if not found and control_id is not None and wanted.channel is not None:  # from before numbers were kept
-            found = reader.messages(replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit)
+            found = messages_page(
+                reader, replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit
+            )
         by_number = patient or specimen or control_id
-        older = reader.numbers_from() if by_number else 1
-        unread = reader.not_all_numbers() if by_number else 0
-        kept = reader.kept()
-        ends = reader.ends([view.id for view in found])
-        cut = not ids and len(found) >= limit and reader.messages(wanted, before_id=found[-1].id, limit=1)
+        older = numbers_from(reader) if by_number else 1
+        unread = not_all_numbers(reader) if by_number else 0
+        kept = kept_of(reader)
+        ends = ends_of(reader, [view.id for view in found])
+        cut = not ids and len(found) >= limit and messages_page(reader, wanted, before_id=found[-1].id, limit=1)
         listed = {view.id for view in found}
-        absent = [number for number in sorted(set(ids) - listed) if reader.message(number) is None]
-        why = [str(reader.absent("message", number)) for number in absent]
+        absent = [number for number in sorted(set(ids) - listed) if trace_of(reader, number) is None]
+        why = [str(why_absent(reader, "message", number)) for number in absent]
     if not found:
         raise_if_unknown(session, channel=wanted.channel)
     next_page = f"--before {found[-1].id}" if cut else ""
@@ -144,9 +149,9 @@ def list_messages(
 @pass_session
 def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -> ExitCode:
     with session.reader() as reader:
-        trace = reader.message(message)
+        trace = trace_of(reader, message)
         if trace is None:
-            raise reader.absent("message", message)
+            raise why_absent(reader, "message", message)
         contents: dict[str, Any] = {}
         if unmask:
             note_shown(session, message)
@@ -156,7 +161,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
 
             contents["wire"] = wire_of(session, reader, trace, masked=not unmask)
         contents["acts"] = acts_about(reader, message)
-        end = reader.ends([message]).get(message, "")
+        end = ends_of(reader, [message]).get(message, "")
     document = {**document_of(trace, end, answers=unmask), **contents}
     show_document(form, document, lines_of(document))
     return ExitCode.OK
@@ -170,11 +175,12 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
 @pass_session
 def line(session: Session, channel: str, last: int, unmask: bool, form: Form) -> ExitCode:
     from engine.commands.shared.wire_lines import lines, sessions_of
+    from engine.store.queries.line import line_of
 
     with session.reader() as reader:
         if unmask:
             note_exported(session, {"line": channel, "last": last})
-        found = sessions_of(session, reader.line(channel, limit=last), masked=not unmask)
+        found = sessions_of(session, line_of(reader, channel, limit=last), masked=not unmask)
     if not found and form is Form.TABLE:
         say(
             f"nothing is kept of the line of {channel}: no session yet, no channel of that name, or whole blocks (MLLP)"
@@ -239,7 +245,7 @@ def export(
     with session.reader() as reader:
         if path.exists():
             consent(f"Overwrite {path}?", yes=yes)
-        newest = reader.messages(wanted, limit=1)
+        newest = messages_page(reader, wanted, limit=1)
         if not newest:
             raise_if_unknown(session, channel=wanted.channel)
         up_to = newest[0].id if newest else 0
@@ -267,7 +273,7 @@ def export(
 def _by_number(reader: "Reader", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:
     found: list[MessageView] = []
     for number in sorted(set(ids), reverse=True):
-        page = reader.messages(wanted, before_id=number + 1, limit=1)
+        page = messages_page(reader, wanted, before_id=number + 1, limit=1)
         found += [view for view in page if view.id == number]
     return found
 

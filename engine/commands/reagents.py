@@ -15,6 +15,7 @@ from engine.commands.shared.selecting import ROW
 from engine.commands.shared.session import Session, pass_session
 from engine.model.clock import from_us
 from engine.model.records import ReagentView
+from engine.store.queries.tallies import list_reagents
 
 GROUP = "every day"
 RARE = True
@@ -43,7 +44,7 @@ def command(
     session: Session, lot: str | None, channel: str | None, message: int | None, limit: int, form: Form
 ) -> None:
     with session.reader() as reader:
-        found = reader.reagents(channel, lot=lot, message=message, limit=limit + 1)
+        found = list_reagents(reader, channel, lot=lot, message=message, limit=limit + 1)
     next_page = "a higher --limit" if found[limit:] else ""
     empty = "no message names this lot" if lot is not None else "no message names a reagent lot"
     show_rows(form, "reagents", [_row(view) for view in found[:limit]], COLUMNS, empty, next_page=next_page)

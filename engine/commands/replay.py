@@ -50,6 +50,7 @@ from engine.commands.shared.selecting import (
 )
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
+from engine.store.queries.replays import unfinished_replays
 
 if TYPE_CHECKING:
     from engine.actions.underway import Acts
@@ -297,7 +298,7 @@ def _list(session: Session, form: Form) -> ExitCode:
                 "to": one.what.get("to") or None,
                 "selection": one.what.get("selection"),
             }
-            for one in reader.unfinished_replays()
+            for one in unfinished_replays(reader)
         ]
     show_rows(form, "replays", rows, UNFINISHED, "no replay is unfinished")
     if rows and form is Form.TABLE:

@@ -32,6 +32,7 @@ from engine.commands.shared.output import Column, ExitCode, Form, form_option, p
 from engine.commands.shared.selecting import ask, instant_us
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import ConfigError
+from engine.store.queries.messages import messages_page
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.processing.process import ChannelRoutes
     from engine.processing.reprocessing import Group, Tally
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 GROUP = "when something is wrong"
 
@@ -230,7 +231,7 @@ def _numbers(journal: "Reader", selection: "Selection") -> Iterator[int]:
         yield from (number for number in sorted(selection.ids, reverse=True) if number != NOBODY)
         return
     before: int | None = None
-    while page := journal.messages(selection.filter(), before_id=before, limit=PAGE):
+    while page := messages_page(journal, selection.filter(), before_id=before, limit=PAGE):
         yield from (view.id for view in page)
         before = page[-1].id
 

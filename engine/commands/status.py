@@ -135,6 +135,8 @@ def _age(seconds: float | None) -> str:
 
 
 def _from_journal(session: Session) -> dict[str, Any]:
+    from engine.store.queries.lanes import list_channels, list_lanes, list_pauses
+
     with session.reader() as reader:
         channels = [
             {
@@ -145,7 +147,7 @@ def _from_journal(session: Session) -> dict[str, Any]:
                 "dead": view.dead,
                 "incomplete": view.incomplete,
             }
-            for view in reader.channels()
+            for view in list_channels(reader)
         ]
         lanes = [
             {
@@ -158,7 +160,7 @@ def _from_journal(session: Session) -> dict[str, Any]:
                 "held_since": datetime.fromtimestamp(view.held_since_us / 1e6, UTC) if view.held_since_us else None,
                 "paused": view.paused,
             }
-            for view in reader.lanes()
+            for view in list_lanes(reader)
         ]
         pauses = [
             {
@@ -168,7 +170,7 @@ def _from_journal(session: Session) -> dict[str, Any]:
                 "since": datetime.fromtimestamp(pause.since_us / 1e6, UTC) if pause.since_us else None,
                 "reason": pause.reason,
             }
-            for pause in reader.pauses()
+            for pause in list_pauses(reader)
         ]
     return {"channels": channels, "lanes": lanes, "pauses": pauses}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from engine.model.message import Delivery
 from engine.model.packing import unpack
 from engine.model.versions import Versions, conditioned, worth_keeping, written
+from engine.store.queries.versions import known_versions, shown_versions
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal
@@ -29,7 +30,7 @@ class Conditions:
         """
         shown: dict[str, str] = {}
         if delivery.unconditional:
-            shown = await asyncio.to_thread(self._journal.shown_versions, delivery.id)
+            shown = await asyncio.to_thread(shown_versions, self._journal, delivery.id)
             if not shown:
                 return delivery
         try:
@@ -40,7 +41,7 @@ class Conditions:
         known = {one: self._versions[one] for one in resources if one in self._versions}
         if unknown := [one for one in resources if one not in known]:
             # What is not committed yet is known here; so a look into what is will do, and nothing waits for the writer.
-            known |= await asyncio.to_thread(self._journal.versions, self._destination, unknown)
+            known |= await asyncio.to_thread(known_versions, self._journal, self._destination, unknown)
         known = {one: version for one, version in (known | shown).items() if version}
         return delivery.with_body(conditioned(body, known)) if known else delivery
 

@@ -358,7 +358,7 @@ class DeadLetter(NamedTuple):
 
     Attributes:
         delivery_id: 0 where the whole message is dead.
-        state: one of `LETTER_STATES`; of what `Reader.held` finds, ``held`` or ``rejected``.
+        state: one of `LETTER_STATES`; of what `held_deliveries` finds, ``held`` or ``rejected``.
         detail: why it is held, in words; empty of dead letters.
         critical: it contains a critical value; set for held deliveries only.
     """

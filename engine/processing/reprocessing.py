@@ -31,7 +31,10 @@ from engine.model.message import Report
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Routed, Trace
 from engine.processing.process import ChannelRoutes, Processed, process, routed_by
-from engine.store.queries import Reader
+from engine.store.queries.contents import reports_of, stored_document, stored_message
+from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
+from engine.store.queries.succession import would_be_superseded
 from engine.succession.kinds import under
 
 FindingState = Literal[
@@ -92,21 +95,21 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
         ConfigError: its key is not at hand.
     """
     try:
-        trace = reader.message(message_id)
+        trace = trace_of(reader, message_id)
         if trace is None:
             return Finding(message_id, "gone")
         if trace.message.state not in ("mapped", "filtered") or trace.edited_as:
             return Finding(message_id, "undelivered")
         if any(delivery.state in OPEN and not _is_refused(delivery) for delivery in trace.deliveries):
             return Finding(message_id, "unsettled")
-        processed = process(reader.stored(message_id), channel)
+        processed = process(stored_message(reader, message_id), channel)
         return _compare(reader, trace, processed)
     except ErasedError:
         return Finding(message_id, "gone")
     except IntegrityError:
         return Finding(message_id, "damaged")  # `labrelay verify` says what is wrong
     except StoreError:
-        if reader.message(message_id) is None:  # it went while it was looked at
+        if trace_of(reader, message_id) is None:  # it went while it was looked at
             return Finding(message_id, "gone")
         raise
 
@@ -144,10 +147,10 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
             made.add((destination, ordinal))
             old = before.get((destination, ordinal))
             if old is not None and old not in compared:
-                compared[old] = differences(reader.document(old), body)
+                compared[old] = differences(stored_document(reader, old), body)
             if not compared[old]:
                 continue
-            if reader.would_be_superseded(message_id, trace.message.channel, destination, document):
+            if would_be_superseded(reader, message_id, trace.message.channel, destination, document):
                 superseded = True
                 differ.setdefault(("superseded", delivered.get((destination, ordinal))), []).append(destination)
                 continue
@@ -166,7 +169,7 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
         changes.append(Change("removed", DOCUMENT))
         differing += _made_no_more("withdrawn", gone)
     if any(routed.destinations for routed in send):
-        known = frozenset[Report]().union(*(reader.reports(old) for old in set(before.values())))
+        known = frozenset[Report]().union(*(reports_of(reader, old) for old in set(before.values())))
         same = known.issuperset(report for routed in send for report in routed.document.reports)
         return Finding(message_id, "changed", "", tuple(changes), processed, tuple(send), same, tuple(differing))
     outcome: FindingState = "superseded" if superseded else "withdrawn" if gone else "unchanged"

@@ -61,6 +61,9 @@ from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit
+from engine.store.queries.lanes import list_lanes, list_pauses
+from engine.store.queries.messages import trace_of
+from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
 
 if TYPE_CHECKING:
@@ -157,13 +160,13 @@ class App:
         self.built = built
         self.journal.under(built.site.hash[:12])
         self._certificates = fingerprints(built.site)
-        self.pauses = {pause.target: pause for pause in self.journal.pauses()}
+        self.pauses = {pause.target: pause for pause in list_pauses(self.journal)}
         if site.config.workers:
             self.worker = WorkerProcess(self.journal.vault.identity_key)
             self.worker.configure(site)
         self.large = LargeMessages(WorkerProcess(self.journal.vault.identity_key, delivers=False))
         self.large.process.configure(site)
-        self.outcomes = Outcomes(self.journal.message)
+        self.outcomes = Outcomes(partial(trace_of, self.journal))
         if recovery.given_up:
             logger.error(
                 "a message ended the process three times and is a dead letter now",
@@ -404,7 +407,7 @@ class App:
 
     def _find_open(self, names: set[str]) -> None:
         """Tell the workers in ``names`` what the store has for them."""
-        for view in self.journal.lanes():
+        for view in list_lanes(self.journal):
             if view.destination in names and view.destination in self.workers:
                 worker = self.workers[view.destination]
                 worker.lane(view.channel).held = bool(view.held_by) or view.paused
@@ -416,7 +419,7 @@ class App:
         worker = self.workers.get(destination)
         if worker is None:
             return
-        for view in self.journal.lanes():
+        for view in list_lanes(self.journal):
             if (view.channel, view.destination) == (channel, destination):
                 worker.lane(channel).held = bool(view.held_by) or view.paused
         worker.look_again(channel)
@@ -609,7 +612,7 @@ class App:
             self.observer.snapshot,
             self.observer.obstacles,
             new_registry(self.counters, self.observer.snapshot),
-            reagents=lambda lot, channel: self.journal.reagents(channel, lot=lot, limit=REAGENTS_FOUND),
+            reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
         )
         try:
             await page.start()

@@ -23,6 +23,7 @@ from engine.runtime.low_priority import run_gently
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.operations import audit
+from engine.store.queries.acts import acts_page
 from engine.store.recovery.backups import copying, outlook, pieces, standing
 from engine.store.recovery.backups.outlook import OVERDUE
 from engine.store.recovery.backups.shelf import Copy, Shelf, read_copy
@@ -206,7 +207,7 @@ class BackupKeeper:
         """What to say of an act that made the journal anew and is not in the copy or its pieces yet; else nothing."""
         last, at = pieces.end(copy)[0], copy.rows_at()
         before: int | None = None
-        while page := self._journal.acts(before_id=before):
+        while page := acts_page(self._journal, before_id=before):
             for act in page:
                 if act.id <= last and from_us(act.at_us) <= at:
                     return ""

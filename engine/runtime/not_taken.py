@@ -1,9 +1,10 @@
 """What people are told of documents that a destination does not take, although it takes others."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from engine.delivery.worker import DestinationWorker
-from engine.model.records import DeadLetter
+from engine.store.queries.letters import corrections_set_aside
+from engine.store.queries.reader import Reader
 
 ATTEMPTS_SAID = 10  # at one document, while others are taken
 SET_ASIDE_SAID = 5  # corrections that were set aside, each with an alarm of its own
@@ -23,13 +24,9 @@ def in_words(workers: Iterable[DestinationWorker]) -> list[str]:
     ]
 
 
-def set_aside(find: Callable[[int], list[DeadLetter]]) -> list[str]:
-    """An alarm for each correction or withdrawal that its destination does not have, by a person's act.
-
-    Args:
-        find: gives the oldest of them, at most so many.
-    """
-    letters = find(SET_ASIDE_SAID + 1)
+def set_aside(journal: Reader) -> list[str]:
+    """An alarm for each correction or withdrawal that its destination does not have, by a person's act."""
+    letters = corrections_set_aside(journal, SET_ASIDE_SAID + 1)
     said = [
         f"A correction or withdrawal was set aside, and {one.destination} goes on showing what it was to replace: "
         f"message {one.message_id} of {one.channel}; labrelay dlq show {one.message_id}"

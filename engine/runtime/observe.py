@@ -43,6 +43,9 @@ from engine.runtime.sources import ChannelSource
 from engine.store.core.growth import Growth
 from engine.store.core.vault import KEY_NAME
 from engine.store.lifecycle import key_rotation
+from engine.store.queries.extent import growth_of, is_compact_due, kept_of
+from engine.store.queries.lanes import list_channels, list_lanes, open_lanes
+from engine.store.queries.tallies import counters_of, list_reagents, seeming_count, unmapped_count
 
 if TYPE_CHECKING:
     from engine.runtime.app import App
@@ -161,19 +164,19 @@ class Observer:
         notes += self._refusal_notes()
         notes += not_taken.in_words(app.workers.values())
         try:
-            today = _by_lane(app.journal.counters(self._day(now)))
-            channels = {view.name: view for view in app.journal.channels()}
-            lanes = {(view.channel, view.destination): view for view in app.journal.lanes()}
-            unmapped = app.journal.unmapped_count()
-            notes += identity_questions.in_words(app.built.site, today, app.journal.seeming_count())
+            today = _by_lane(counters_of(app.journal, self._day(now)))
+            channels = {view.name: view for view in list_channels(app.journal)}
+            lanes = {(view.channel, view.destination): view for view in list_lanes(app.journal)}
+            unmapped = unmapped_count(app.journal)
+            notes += identity_questions.in_words(app.built.site, today, seeming_count(app.journal))
             stand = app.pauses or any(view.held_by for view in lanes.values())
             self._in_store = (
-                {(one.channel, one.destination): one.oldest_us for one in app.journal.open_lanes()} if stand else {}
+                {(one.channel, one.destination): one.oldest_us for one in open_lanes(app.journal)} if stand else {}
             )
             self._look_for_reagents()
             if any(view.dead for view in lanes.values()):
-                alarms += not_taken.set_aside(app.journal.corrections_set_aside)
-            if app.journal.is_compact_due():
+                alarms += not_taken.set_aside(app.journal)
+            if is_compact_due(app.journal):
                 notes.append(
                     "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop "
                     "LabRelay, then labrelay journal compact"
@@ -300,8 +303,8 @@ class Observer:
         if self._growth is None or now_s >= self._growth_due:
             self._growth_due = now_s + GROWTH_EVERY_S
             with suppress(StoreError):  # said elsewhere
-                self._growth = self._app.journal.growth(self._app.clock.now_us())
-                self._kept = self._app.journal.kept()
+                self._growth = growth_of(self._app.journal, self._app.clock.now_us())
+                self._kept = kept_of(self._app.journal)
         keep_s = self._app.built.site.config.retention.delivered
         return None if self._growth is None else self._growth.days_left(free, keep_s)
 
@@ -344,7 +347,7 @@ class Observer:
             if self._reagents_seen.get(name) != seen[name]:
                 self._reagents_seen[name] = seen[name]
                 self._reagents[name] = tuple(
-                    ReagentSnapshot.of(view) for view in self._app.journal.reagents(name, limit=REAGENTS_SHOWN)
+                    ReagentSnapshot.of(view) for view in list_reagents(self._app.journal, name, limit=REAGENTS_SHOWN)
                 )
 
     def _day(self, now: datetime) -> str:

@@ -17,6 +17,7 @@ from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
+from engine.store.queries.contents import stored_payload
 from engine.store.recovery.backups import checking, copying, pieces, restoring
 from engine.store.recovery.backups.shelf import Copy, Shelf, copies, read_copy
 from tests.faults.harness.trial import Trial
@@ -98,7 +99,7 @@ async def test_a_site_is_restored_from_copies_and_pieces_made_under_load(tmp_pat
     try:
         for number, payload in acknowledged.items():
             if number <= restored.last_id:
-                assert again.payload(number) == payload
+                assert stored_payload(again, number) == payload
     finally:
         again.close()
     trial.more |= {

@@ -16,6 +16,7 @@ from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import append, poison_message
 from engine.store.operations.poison_message import DETAIL, GIVE_UP_AFTER
+from engine.store.queries.messages import messages_page, trace_of
 from tests.support.journals import WINDOW_S, received, running
 from tests.support.live import Server
 from tests.support.ports import quiet_ports
@@ -110,8 +111,8 @@ async def test_a_message_that_ends_the_process_is_put_aside_and_no_other(tmp_pat
     # Once as the message among others, and then as often as it was noted.
     assert GIVE_UP_AFTER <= ends <= GIVE_UP_AFTER + 1
     reader = Journal.open(site / "var", clock=SystemClock(), read_only=True)
-    states = {view.id: (view.state, view.reason) for view in reader.messages()}
-    trace = reader.message(ids[4])
+    states = {view.id: (view.state, view.reason) for view in messages_page(reader)}
+    trace = trace_of(reader, ids[4])
     reader.close()
     assert states.pop(ids[4]) == ("dead", ReasonCode.MAPPING_FAULT.value)
     assert set(states.values()) == {("mapped", "")}

@@ -23,6 +23,7 @@ from engine.delivery.breaker import BreakerState
 from engine.devtools.bench.messages import control_id, oru
 from engine.model.clock import Clock, ManualClock
 from engine.runtime.app import App
+from engine.store.queries.lanes import list_channels, list_lanes
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.tally import percentile
@@ -109,13 +110,13 @@ class Site:
 
     def open(self, *destinations: str) -> int:
         """Deliveries for these that are not settled, and messages that nobody has looked at."""
-        waiting = sum(view.open for view in self.app.journal.lanes() if view.destination in destinations)
+        waiting = sum(view.open for view in list_lanes(self.app.journal) if view.destination in destinations)
         return waiting + self.stored
 
     @property
     def stored(self) -> int:
         """Messages that nobody has looked at yet."""
-        return sum(view.stored for view in self.app.journal.channels())
+        return sum(view.stored for view in list_channels(self.app.journal))
 
     async def status(self, destination: str = "") -> dict[str, Any]:
         """What the page says of the site, or of one destination."""

@@ -13,6 +13,7 @@ from engine.devtools.bench.messages import control_id, oru
 from engine.model.clock import SystemClock
 from engine.model.records import Filter
 from engine.store.journal import Journal
+from engine.store.queries.messages import messages_page
 from tests.support.waiting import until
 
 FILES = 240
@@ -95,7 +96,7 @@ def _control_ids(data: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     before: int | None = None
     try:
-        while page := journal.messages(Filter(), before_id=before, limit=500):
+        while page := messages_page(journal, Filter(), before_id=before, limit=500):
             found.update(view.control_id for view in page if view.reason != "REPEAT")
             before = page[-1].id
     finally:

@@ -18,6 +18,8 @@ from engine.store.core.reserve import RESERVE_NAME, Reserve
 from engine.store.core.writer import NoRoomError
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, dismissal
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.letters import dead_letters
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.trial import Trial
@@ -49,7 +51,7 @@ def size(disk: SmallDisk) -> int:
 
 
 def is_settled(app: App) -> bool:
-    channels, lanes = app.journal.channels(), app.journal.lanes()
+    channels, lanes = list_channels(app.journal), list_lanes(app.journal)
     return not any(view.stored for view in channels) and not any(view.open for view in lanes)
 
 
@@ -80,7 +82,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
         analyzers = [Analyzer(n, ports[n], kind, ledger=ledger, pause_s=0.005) for n, kind in enumerate(KINDS)]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
         await until(lambda: all(len(analyzer.acked) > 5 for analyzer in analyzers), 240.0)
-        numbers = [letter.message_id for letter in app.journal.dead()]
+        numbers = [letter.message_id for letter in dead_letters(app.journal)]
         for turn in trial.rounds(quick=2, long=20, unit="full disks"):
             disk.fill()
             await until(lambda: app.journal.full, 240.0)

@@ -15,6 +15,7 @@ import pytest
 from adapters.transports import tcp_stream
 from engine.devtools.bench.messages import oru
 from engine.runtime.app import App
+from engine.store.queries.messages import messages_page
 from tests.faults.harness.trial import Trial
 from tests.support import namespaces
 from tests.support.running import channel, make_running_site, running_app
@@ -76,7 +77,7 @@ def test_analyzers_that_vanished_free_their_places(
             began = time.monotonic()
             wait_for(0, within_s)
             took = time.monotonic() - began
-            states = [f"{view.state} {view.reason}".strip() for view in app.journal.messages(limit=10)]
+            states = [f"{view.state} {view.reason}".strip() for view in messages_page(app.journal, limit=10)]
             for analyzer in (idle, halfway, deaf):
                 analyzer.close()
             return took, states

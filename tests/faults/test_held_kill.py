@@ -22,6 +22,10 @@ from engine.model.errors import LabRelayError
 from engine.model.records import DeadLetter, Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
+from engine.store.queries.acts import acts_page
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.letters import held_deliveries
+from engine.store.queries.messages import messages_page, trace_of
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 
@@ -54,14 +58,14 @@ class Person:
 
     def number(self, journal: Journal, letter: DeadLetter) -> int:
         if letter.message_id not in self._numbers:
-            found = CONTROL_ID.search(journal.payload(letter.message_id))
+            found = CONTROL_ID.search(stored_payload(journal, letter.message_id))
             assert found is not None
             self._numbers[letter.message_id] = int(found[2])
         return self._numbers[letter.message_id]
 
     def held(self, state: str | None = None) -> dict[int, DeadLetter]:
         with reading(self.data) as journal:
-            letters = journal.held(Filter(state=state), limit=100_000)
+            letters = held_deliveries(journal, Filter(state=state), limit=100_000)
             return {self.number(journal, letter): letter for letter in letters}
 
     def decide(self) -> None:
@@ -131,9 +135,9 @@ async def test_only_what_was_released_arrives(tmp_path: Path, workers: int) -> N
 
 def assert_all_released_are_in_the_audit_trail(person: Person, arrived: set[int]) -> None:
     with reading(person.data) as journal:
-        acts = journal.acts(limit=100_000)
+        acts = acts_page(journal, limit=100_000)
         released = {number for act in acts if act.verb == "release" for number in act.what["deliveries"]}
-        traces = [journal.message(view.id) for view in journal.messages(limit=100_000)]
+        traces = [trace_of(journal, view.id) for view in messages_page(journal, limit=100_000)]
     deliveries = [delivery for trace in traces if trace is not None for delivery in trace.deliveries]
     held = {one.id for one in deliveries if one.state == "delivered" and one.cause == "HELD_BY_RULE"}
     assert held <= released

@@ -15,6 +15,8 @@ from engine.model.clock import SystemClock
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.journal import Journal
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.letters import dead_letters
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
@@ -45,8 +47,8 @@ def refused_letters(data: Path) -> set[tuple[int, int]]:
     """(channel, number) of the messages whose delivery is dead because the server refused it."""
     journal = Journal.open(data, clock=SystemClock(), read_only=True)
     try:
-        letters = journal.dead(Filter(code=ReasonCode.REFUSED.value), limit=100_000)
-        found = (CONTROL_ID.search(journal.payload(letter.message_id)) for letter in letters)
+        letters = dead_letters(journal, Filter(code=ReasonCode.REFUSED.value), limit=100_000)
+        found = (CONTROL_ID.search(stored_payload(journal, letter.message_id)) for letter in letters)
         return {(int(match[1]), int(match[2])) for match in found if match}
     finally:
         journal.close()

@@ -15,6 +15,8 @@ from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock, from_us
 from engine.runtime import clock_watch
 from engine.runtime.app import App
+from engine.store.queries.acts import acts_page
+from engine.store.queries.lanes import list_channels, list_lanes
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.tally import Tally
@@ -116,7 +118,7 @@ async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
                 await until(all_arrived(server, analyzers), 240.0)
             await until(all_arrived(server, analyzers), 240.0)
             await until(lambda: settled(app), 240.0)
-            noted = [act for act in app.journal.acts() if act.verb == "clock-moved"]
+            noted = [act for act in acts_page(app.journal) if act.verb == "clock-moved"]
             assert len(noted) >= 4
             assert app.supervisor.stale() == []
     trial.note(judge(folder / "var", ledger, settled=True).must_pass())
@@ -127,8 +129,8 @@ def clock_now_s() -> float:
 
 
 def settled(app: App) -> bool:
-    return not any(view.open for view in app.journal.lanes()) and not any(
-        view.stored for view in app.journal.channels()
+    return not any(view.open for view in list_lanes(app.journal)) and not any(
+        view.stored for view in list_channels(app.journal)
     )
 
 

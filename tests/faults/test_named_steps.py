@@ -12,6 +12,7 @@ import pytest
 from engine.model.clock import SystemClock
 from engine.model.records import Filter
 from engine.store.journal import Journal
+from engine.store.queries.messages import messages_page
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
@@ -82,7 +83,7 @@ class Life:
         """Messages of which some were delivered; the first row may be a frame, or refused."""
         journal = Journal.open(self.daemon.folder / "var", clock=SystemClock(), read_only=True)
         try:
-            return [str(view.id) for view in journal.messages(Filter(state="mapped"), limit=10)] or ["1"]
+            return [str(view.id) for view in messages_page(journal, Filter(state="mapped"), limit=10)] or ["1"]
         finally:
             journal.close()
 

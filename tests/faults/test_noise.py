@@ -18,6 +18,8 @@ from engine.devtools.bench.messages import astm, control_id, oru
 from engine.model.clock import SystemClock
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.messages import messages_page, trace_of
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import status
 from tests.support.astm_peer import cut_every, one_record_a_frame
@@ -195,15 +197,15 @@ class Row:
 def _rows(journal: Journal, channel: str) -> list[Row]:
     """The messages of a channel, the evidence left out."""
     found, before = [], None
-    while page := journal.messages(limit=500, before_id=before):
+    while page := messages_page(journal, limit=500, before_id=before):
         before = page[-1].id
         for view in page:
             if view.channel != channel or view.state == "incomplete":
                 continue
-            trace = journal.message(view.id)
+            trace = trace_of(journal, view.id)
             assert trace is not None
             shown = view.state in {"dead", "rejected"} or bool(trace.issues) or bool(view.notes)
-            found.append(Row(journal.payload(view.id), shown))
+            found.append(Row(stored_payload(journal, view.id), shown))
     return found
 
 

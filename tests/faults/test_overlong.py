@@ -11,6 +11,8 @@ import pytest
 from engine.model.errors import ErasedError
 from engine.model.records import KIND_FRAME
 from engine.store.journal.upkeep import CHECKPOINT_BYTES
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.lanes import list_channels
 from tests.support.astm_peer import cut_every, session
 from tests.support.channels import block, hl7
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
@@ -86,11 +88,11 @@ async def test_what_is_sent_again_and_again_is_kept_once_and_the_other_channel_a
 
 async def only_one_is_shown(site: RunningSite, times: int) -> None:
     """One message waits for a person; it says how often it came, and why it was not taken."""
-    await until(lambda: sum(view.incomplete for view in site.journal.channels()) == 1)
+    await until(lambda: sum(view.incomplete for view in list_channels(site.journal)) == 1)
     (kept,) = [view for view in site.messages("big") if view.state == "incomplete"]
     await until(lambda: site.trace(kept.id).times == times)
     assert kept.reason == "TOO_LARGE"
-    assert len(site.journal.payload(kept.id)) == 64 * 1024
+    assert len(stored_payload(site.journal, kept.id)) == 64 * 1024
     ran = await site.labrelay("messages", "show", str(kept.id))
     assert "max_message" in ran.out
     assert f"{times} times" in ran.out
@@ -123,7 +125,7 @@ async def test_of_an_endless_message_in_small_frames_no_frame_is_kept(tmp_path: 
         assert kept < 100_000  # of 300,000 that came: the beginning, once
         assert pieces < 10
         (message,) = site.messages("big")
-        assert len(site.journal.payload(message.id)) == 64 * 1024
+        assert len(stored_payload(site.journal, message.id)) == 64 * 1024
         acts = (await site.labrelay("audit", "list", "--act", "incomplete", "-o", "json")).json
         assert len(acts["acts"]) == 3
         ran = await site.labrelay("verify")
@@ -136,7 +138,7 @@ async def test_another_message_that_is_too_large_is_kept_beside_the_first(tmp_pa
         for end in (b"B", b"C", b"B", b"D"):  # a difference far behind what is kept of them
             await send_raw(site.port("big"), VT + HEAD + b"A" * 80_000 + end * 90_000)
         assert [site.trace(view.id).times for view in site.messages()] == [2, 1, 1]
-        heads = {site.journal.payload(view.id) for view in site.messages()}
+        heads = {stored_payload(site.journal, view.id) for view in site.messages()}
         assert len(heads) == 1
         ran = await site.labrelay("dlq", "dismiss", "--code", "TOO_LARGE", "--reason", "seen", "--yes")
         assert ran.code == 0, ran.err
@@ -163,8 +165,8 @@ async def test_all_incomplete_messages_together_have_a_limit_and_dismissed_ones_
             await send_raw(port, VT + HEAD + b"%d " % number * (size // 3))
         await until(lambda: len(site.messages()) == 44)
         assert used(site.folder) - before < GROWS + LIMIT
-        assert sum(view.incomplete for view in site.journal.channels()) == 43  # all of them are still shown
-        assert len(site.journal.payload(site.messages()[-1].id)) > 2 * size // 3
+        assert sum(view.incomplete for view in list_channels(site.journal)) == 43  # all of them are still shown
+        assert len(stored_payload(site.journal, site.messages()[-1].id)) > 2 * size // 3
         acts = (await site.labrelay("audit", "list", "--act", "incomplete", "-o", "json")).json
         assert acts
         ran = await site.labrelay("verify")
@@ -176,7 +178,7 @@ def emptied(site: RunningSite) -> set[int]:
     gone = set()
     for view in site.messages():
         try:
-            site.journal.payload(view.id)
+            stored_payload(site.journal, view.id)
         except ErasedError:
             gone.add(view.id)
     return gone

@@ -7,6 +7,7 @@ from pathlib import Path
 from engine.devtools.bench.messages import oru
 from engine.model.errors import RefusedDeliveryError
 from engine.model.reasons import ReasonCode
+from engine.store.queries.letters import dead_letters
 from tests.faults.harness.trial import Trial
 from tests.support.plant import plant
 from tests.support.running import hl7_channel, running_site
@@ -63,6 +64,6 @@ async def test_a_fault_of_ours_a_refusal_and_a_dead_end_cost_one_message_each(tm
         await site.send("chem", "1", "!falls over", "2", "~gives up", "3", "refused", "4")
         await site.settle()
         assert taker.of("chem") == ["1", "2", "3", "4"]
-        letters = {letter.message_id: letter.reason for letter in site.journal.dead()}
+        letters = {letter.message_id: letter.reason for letter in dead_letters(site.journal)}
         assert letters == {2: "MAPPING_FAULT", 4: "UNMAPPED_CODE", 6: "REFUSED"}
         assert sum(taker.attempts.values()) == 5  # a refusal is an answer: it is not tried again

@@ -25,6 +25,8 @@ from engine.commands.shared.output import ExitCode
 from engine.devtools.bench.messages import oru
 from engine.model.clock import ManualClock
 from engine.runtime.app import App
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.messages import messages_page
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import judge
 from tests.faults.harness.tally import percentile
@@ -133,8 +135,8 @@ async def test_no_message_is_lost_or_made_under_two_configurations_by_a_reload(t
             for analyzer in analyzers:
                 analyzer.stop()
             await asyncio.gather(*playing)
-            await until(lambda: not any(view.open for view in app.journal.lanes()), 240.0)
-            assert all(view.stored == view.dead == 0 for view in app.journal.channels())
+            await until(lambda: not any(view.open for view in list_lanes(app.journal)), 240.0)
+            assert all(view.stored == view.dead == 0 for view in list_channels(app.journal))
         tally = judge(tmp_path / "var", server.ledger, settled=True).must_pass()
     finally:
         await server.stop()
@@ -230,7 +232,7 @@ async def test_a_control_id_that_comes_again_is_a_repeat_or_another_message(tmp_
             site.ledger.note_acked("c0", message)
             await until(lambda: not site.open("server"), 240.0)
 
-        views = journal.messages(limit=10)[-3::-1]
+        views = messages_page(journal, limit=10)[-3::-1]
         assert [(view.state, view.reason) for view in views] == [
             ("mapped", ""), ("filtered", "REPEAT"),
             ("mapped", ""), ("mapped", ""), ("mapped", ""), ("filtered", "REPEAT"),

@@ -21,6 +21,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.operations import audit
+from engine.store.queries.contents import stored_payload
 from tests.faults.harness.trial import Trial
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
@@ -141,7 +142,7 @@ def served(data: Path, unharmed: set[int]) -> dict[int, bytes]:
     except LabRelayError:
         return {}
     try:
-        return {number: journal.payload(number) for number in unharmed}
+        return {number: stored_payload(journal, number) for number in unharmed}
     except StoreError:  # the way to them is damaged: the schema, the table's own pages
         return {}
     finally:
@@ -156,7 +157,7 @@ def test_every_mutation_that_harms_an_acknowledged_row_is_found(
     source = whole if state == "closed" else torn
     before = rows(_copy(source, tmp_path / "before"), ROWS)
     journal = opened(_copy(source, tmp_path / "read"))
-    payloads = {number: journal.payload(number) for number in before}
+    payloads = {number: stored_payload(journal, number) for number in before}
     journal.close()
     counts: Counter[str] = Counter()
     for n in trial.rounds(quick=40, long=500, unit="mutations"):

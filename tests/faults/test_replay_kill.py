@@ -17,6 +17,9 @@ from engine.model.errors import LabRelayError
 from engine.model.records import Filter
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
+from engine.store.queries.acts import acts_page
+from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.replays import unfinished_replays
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 
@@ -66,10 +69,10 @@ async def test_a_replay_that_is_killed_is_taken_up_where_it_was(tmp_path: Path, 
     assert all(len(set(keys)) == 1 for keys in server.keys.values()), "a repeat is known by its key"
     journal = Journal.open(tmp_path / "site" / "var", clock=SystemClock(), read_only=True)
     try:
-        views = [journal.message(view.id) for view in journal.messages(Filter(), limit=MESSAGES)]
+        views = [trace_of(journal, view.id) for view in messages_page(journal, Filter(), limit=MESSAGES)]
         assert {len(view.deliveries) for view in views if view is not None} == {2}
-        assert journal.unfinished_replays() == []
-        assert sum(act.verb == "replay" for act in journal.acts(limit=50)) == 1 + KILLS, "each time is an act"
+        assert unfinished_replays(journal) == []
+        assert sum(act.verb == "replay" for act in acts_page(journal, limit=50)) == 1 + KILLS, "each time is an act"
     finally:
         journal.close()
     assert verify(tmp_path / "site" / "var", deep=True) == []

@@ -28,6 +28,7 @@ from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, superseding
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries.contents import stored_payload
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences
@@ -72,7 +73,7 @@ def contents(data: Path) -> dict[int, bytes]:
     try:
         with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection:
             numbers = [one for (one,) in connection.execute("SELECT id FROM journal WHERE kind = 1")]
-        return {number: journal.payload(number) for number in numbers}
+        return {number: stored_payload(journal, number) for number in numbers}
     finally:
         journal.close()
 

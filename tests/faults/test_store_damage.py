@@ -21,6 +21,9 @@ from engine.store.core.loss import LossError
 from engine.store.integrity import row_check, verify
 from engine.store.operations import append, audit
 from engine.store.operations.outbox import attempts, claims
+from engine.store.queries.acts import acts_page
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.letters import dead_letters
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
@@ -138,14 +141,14 @@ async def goes_on_after_acceptance(data: Path, loss: LossError) -> None:
     """A person accepts the loss: recorded, numbers not given twice, and nothing left to complain of."""
     async with running(data, accept_loss=True) as journal:
         assert any(str(loss) in note for note in journal.notes)
-        (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
+        (act,) = [act for act in acts_page(journal) if act.verb == "accept-loss"]
         assert (act.what["first"], act.what["last"]) == (loss.first, loss.last)
         (stored,) = await store(journal, b"after")
         assert stored.id > max(loss.last, act.id - 1)
     assert verify.run(data, deep=True) == []
     async with running(data) as journal:
         assert journal.alarms == []
-        assert journal.payload(stored.id) == b"after"
+        assert stored_payload(journal, stored.id) == b"after"
 
 
 async def test_every_flipped_bit_in_the_log_that_loses_rows_raises_an_alarm_with_the_range(
@@ -293,6 +296,6 @@ async def test_damaged_rows_are_told_at_the_start_and_the_rest_goes_on(whole: Pa
         assert journal.alarms == [f"row {stored[1].id}: not what was stored"]
         assert [one.id for one in journal.unprocessed()] == [stored[0].id, stored[2].id]
         assert [one.message_id for one in await journal.run(claims.claim, "chem", "fhir", 10)] == [ids[1]]
-        reasons = {letter.message_id: letter.reason for letter in journal.dead()}
+        reasons = {letter.message_id: letter.reason for letter in dead_letters(journal)}
         assert reasons[stored[1].id] == "DAMAGED"
         assert reasons[ids[0]] == "DAMAGED"

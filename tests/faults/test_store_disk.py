@@ -17,6 +17,7 @@ from engine.model.outcome import Outcome
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
+from engine.store.queries.contents import stored_payload
 from tests.faults.harness.trial import scale_asked_for
 from tests.support.failing_disk import FULL, IOERR_FSYNC, IOERR_WRITE, FailingDisk, nth
 from tests.support.journals import WINDOW_S, opened, received, running, store
@@ -83,7 +84,7 @@ async def test_a_write_that_fails_costs_only_what_was_not_promised(tmp_path: Pat
         promised |= (await attempts(journal, b"afterwards"))[0]
         assert promised[max(promised)] == b"afterwards"
         after = reopened(data, tmp_path / "after")
-        assert {number: after.payload(number) for number in promised} == promised
+        assert {number: stored_payload(after, number) for number in promised} == promised
         after.close()
         assert verify.run(tmp_path / "after") == []
         disk.restore()
@@ -117,7 +118,7 @@ async def test_after_a_failed_sync_nothing_is_promised_and_nothing_tried_again(
     await journal.stop()
     assert len(disk.calls) == calls  # neither a write nor another sync: the process is to end as it is
     after = reopened(data, tmp_path / "after")
-    assert {number: after.payload(number) for number in promised} == promised
+    assert {number: stored_payload(after, number) for number in promised} == promised
     after.close()
     assert verify.run(tmp_path / "after") == []
     abandon(journal, disk)

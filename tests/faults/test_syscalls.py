@@ -14,6 +14,7 @@ import pytest
 
 from engine.model.clock import SystemClock
 from engine.store.journal import Journal
+from engine.store.queries.lanes import list_channels, list_lanes
 from tests.support.live import Analyzer, Daemon
 from tests.support.syscalls import SYSCALLS, Exchange, exchanges, read
 
@@ -36,7 +37,9 @@ async def _traced(tmp_path: Path, protocol: str) -> list[str]:
     analyzer = Analyzer(0, daemon.port_of[0], protocol)
     journal = Journal.open(daemon.folder / "var", clock=SystemClock(), read_only=True)
     # The next message only when the last has been delivered and that noted: no other work writes to the WAL.
-    analyzer.gate = lambda: not any(c.stored for c in journal.channels()) and not any(v.open for v in journal.lanes())
+    analyzer.gate = lambda: (
+        not any(c.stored for c in list_channels(journal)) and not any(v.open for v in list_lanes(journal))
+    )
     playing = asyncio.create_task(analyzer.run())
     async with asyncio.timeout(240.0):
         while len(analyzer.acked) < MESSAGES:  # noqa: ASYNC110  # the analyzer has no event to set

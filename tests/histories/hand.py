@@ -19,6 +19,9 @@ from engine.__main__ import run
 from engine.model.clock import SystemClock
 from engine.model.records import Filter
 from engine.store.journal import Journal
+from engine.store.queries.contents import stored_document, stored_payload
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.messages import messages_page, trace_of
 
 Json = dict[str, Any]
 
@@ -45,8 +48,8 @@ def _journal(site: str) -> Any:
 
 def settled(site: str) -> Json:
     with _journal(site) as journal:
-        busy = any(view.stored for view in journal.channels()) or any(view.open for view in journal.lanes())
-        newest = journal.messages(Filter(), limit=1)
+        busy = any(view.stored for view in list_channels(journal)) or any(view.open for view in list_lanes(journal))
+        newest = messages_page(journal, Filter(), limit=1)
     return {"settled": not busy, "messages": newest[0].id if newest else 0}
 
 
@@ -55,22 +58,22 @@ def read(site: str, channels: list[str]) -> Json:
     with _journal(site) as journal:
         for channel in channels or [None]:
             before = None
-            while page := journal.messages(Filter(channel=channel), before_id=before, limit=500):
+            while page := messages_page(journal, Filter(channel=channel), before_id=before, limit=500):
                 found += [_message(journal, view) for view in page]
                 before = page[-1].id
     return {"messages": sorted(found, key=lambda one: one["id"])}
 
 
 def _message(journal: Any, view: Any) -> Json:
-    trace = journal.message(view.id)
+    trace = trace_of(journal, view.id)
     return {
         "id": view.id,
         "channel": view.channel,
         "state": view.state,
         "reason": view.reason,
         "detail": trace.detail,
-        "payload": base64.b64encode(journal.payload(view.id)).decode(),
-        "documents": {one.id: journal.document(one.id).decode() for one in trace.documents},
+        "payload": base64.b64encode(stored_payload(journal, view.id)).decode(),
+        "documents": {one.id: stored_document(journal, one.id).decode() for one in trace.documents},
         "deliveries": [
             {"document": one.document_id, "state": one.state, "cause": one.cause, "detail": one.detail}
             for one in trace.deliveries

@@ -12,6 +12,7 @@ import pytest_asyncio
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
 from engine.model.records import DeliveryView
+from engine.store.queries.acts import acts_page
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
@@ -94,7 +95,7 @@ async def test_ours_wins_once_a_person_has_said_so_and_why(site: RunningSite) ->
     await site.settled()
     assert site.ends() == ["delivered", "delivered"]
     assert (hemoglobin(site)["status"], hemoglobin(site)["valueQuantity"]["value"]) == ("corrected", 13.2)
-    begun = next(act for act in site.journal.acts(limit=5) if act.verb == "retry" and act.what.get("reason"))
+    begun = next(act for act in acts_page(site.journal, limit=5) if act.verb == "retry" and act.what.get("reason"))
     assert begun.what["reason"] == "called the ward"
     await send(site, corrected("13.4", "C3"))
     assert site.ends()[-1] == "delivered", "what ours became is what the next one expects"

@@ -10,6 +10,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
+from engine.store.queries.acts import acts_page
 from tests.support.command_line import labrelay
 from tests.support.mapping_texts import HL7
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, Json, RunningSite, channel, make_running_site, running_app
@@ -126,7 +127,7 @@ async def test_who_released_and_why_is_kept_and_a_second_time_does_nothing(site:
     assert (again.code, again.json["count"]) == (ExitCode.FAILED, 0)
     assert hemoglobins(site.sandbox) == ["5.1"]
     assert site.app.workers["lab-fhir"].counts.delivered == 1
-    (act,) = site.journal.acts()
+    (act,) = acts_page(site.journal)
     assert (act.verb, act.what["reason"], act.what["released"]) == ("release", "looked at", 1)
     assert act.what["messages"] == [1]
     assert act.actor
@@ -144,7 +145,7 @@ async def test_a_rejected_result_is_never_delivered_and_stays(site: RunningSite)
     assert (hemoglobins(site.sandbox), archived(site)) == ([], 1)
     (row,) = (await held(site, "list", "--rejected"))["held"]
     assert (row["message"], row["cause"], row["why"]) == (1, "REJECTED", "haemoglobin is critical (HGB)")
-    assert site.journal.acts()[-1].what["reason"] == "clotted"
+    assert acts_page(site.journal)[-1].what["reason"] == "clotted"
 
 
 async def test_neither_retry_nor_dismissal_of_dead_letters_touches_what_is_held(site: RunningSite) -> None:
@@ -168,12 +169,12 @@ async def test_what_is_held_is_shown_without_values_unless_somebody_asks(site: R
     assert row["help"].startswith("A rule of the route")
     assert row["results"][0] == {"codes": ["HGB"], "flags": ["N"], "status": "final", "unit": "g/dL"}
     assert not any(text in one for one in (masked.out, people.out) for text in ("5.1", "Canary"))
-    assert site.journal.acts() == []
+    assert acts_page(site.journal) == []
 
     shown = (await site.labrelay("held", "show", "1", "--unmask", "-o", "json")).json
     assert shown["held"][0]["results"][0]["value"] == "5.1"
     assert "5.1 g/dL" in (await site.labrelay("held", "show", "1", "--unmask")).out
-    assert [act.verb for act in site.journal.acts()] == ["unmask", "unmask"]
+    assert [act.verb for act in acts_page(site.journal)] == ["unmask", "unmask"]
     assert (await site.labrelay("held", "show", "2")).code == ExitCode.FAILED
 
 
@@ -224,7 +225,7 @@ async def test_it_stays_held_over_a_restart_and_is_released_without_a_daemon(tmp
     async with running(tmp_path, sandbox) as site:
         await site.settled()
         assert hemoglobins(sandbox) == ["14.8", "5.1"]
-        assert [act.verb for act in site.journal.acts()] == ["reject", "release"]
+        assert [act.verb for act in acts_page(site.journal)] == ["reject", "release"]
 
 
 async def test_each_route_has_rules_of_its_own(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
+from engine.store.queries.tallies import counters_of
 from tests.support.mllp_peer import PAUSE, ack, mllp_peer
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
@@ -62,5 +63,5 @@ async def test_what_is_accepted_and_refused_later_is_a_dead_letter(tmp_path: Pat
 def delivered(site: RunningSite) -> tuple[int, int]:
     """What is counted today: messages of the channel, deliveries of its lane."""
     today = f"{datetime.now(ZoneInfo('Asia/Kolkata')):%Y-%m-%d}"
-    counts = {one.destination: one.n for one in site.journal.counters(today) if one.name == "delivered"}
+    counts = {one.destination: one.n for one in counters_of(site.journal, today) if one.name == "delivered"}
     return counts.get("", 0), counts.get("lis", 0)

@@ -10,6 +10,7 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
+from engine.store.queries.acts import acts_page
 from tests.results.test_results_in_succession import SETTINGS, Lab
 from tests.support.command_line import Ran
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
@@ -103,7 +104,7 @@ async def test_why_is_asked_where_the_newer_ones_double_the_selection(two: Two) 
     assert second.results() == {}
     assert (await replayed(lab, "1", "3", "--to", "second")).code == ExitCode.OK, "one with two is no doubling"
     assert (await replayed(lab, "1", "--to", "second", "--reason", "the ward asked")).code == ExitCode.OK
-    last = next(act for act in lab.site.journal.acts(limit=5) if act.verb == "replay" and act.what)
+    last = next(act for act in acts_page(lab.site.journal, limit=5) if act.verb == "replay" and act.what)
     assert (last.what["newer"], last.what["reason"]) == (1, "the ward asked")
 
 

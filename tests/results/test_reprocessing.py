@@ -15,7 +15,9 @@ from engine.devtools.sandbox import Sandbox
 from engine.mapping.differences import Change
 from engine.model.reasons import ReasonCode
 from engine.processing.reprocessing import Finding, Tally
-from engine.store.queries import Reader
+from engine.store.queries.acts import acts_page
+from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
 from tests.support.mapping_texts import HL7
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, Json, RunningSite, channel, make_running_site, running_app
@@ -97,7 +99,7 @@ async def test_nothing_differs_while_nothing_has_changed(site: RunningSite) -> N
 
     assert ran.code == ExitCode.OK
     assert (ran.json["outcomes"], ran.json["changes"], ran.json["apply"]) == ({"unchanged": 2}, [], None)
-    assert site.journal.acts() == []
+    assert acts_page(site.journal) == []
 
 
 async def test_differences_are_grouped_and_masked(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +120,7 @@ async def test_differences_are_grouped_and_masked(site: RunningSite, monkeypatch
     for text in (ran.out, people.out, people.err):
         assert "148" not in text
         assert "Canary" not in text
-    assert site.journal.acts() == [], "looking leaves no trace"
+    assert acts_page(site.journal) == [], "looking leaves no trace"
     assert hemoglobins(site.sandbox)[0]["valueQuantity"]["value"] != 148, "and sends nothing"
 
 
@@ -129,7 +131,7 @@ async def test_values_are_shown_to_who_asks_and_that_is_noted_first(site: Runnin
 
     changes = {(one["kind"], one["path"]): one for one in ran.json["changes"]}
     assert changes["changed", "Observation.valueQuantity.value"]["values"] == [{"before": "14.8", "after": "148"}]
-    (act,) = site.journal.acts()
+    (act,) = acts_page(site.journal)
     assert (act.verb, act.what["export"]["reprocess"]) == ("unmask", "lab")
     assert "'14.8' -> '148'" in (await site.labrelay(*AGAIN, "--unmask")).out
 
@@ -149,7 +151,7 @@ async def test_what_differs_is_sent_where_it_differs_and_once(site: RunningSite)
     assert first["meta"]["versionId"] == "2"
     assert site.sandbox.count("Observation") == 4, "no result stands there twice"
     assert archived(site) == files, "the raw messages are the same"
-    end, begin = site.journal.acts(limit=3)[:2]
+    end, begin = acts_page(site.journal, limit=3)[:2]
     assert (begin.verb, begin.what["reason"], begin.what["count"]) == ("reprocess", "the table knows HGB now", 2)
     assert (end.ended, end.what["messages"]) == (begin.id, 2)
     assert [one.state for one in site.deliveries(1)] == ["delivered"] * 3
@@ -228,7 +230,7 @@ async def test_it_is_not_done_without_a_reason_a_yes_or_the_same_configuration(s
     assert "labrelay reload" in other.err
     assert (await site.labrelay("reprocess", "--channel", "none", "--since", "1h")).code == ExitCode.CONFIG
     assert (await site.labrelay("reprocess", "--channel", "lab")).code == ExitCode.USAGE
-    assert site.journal.acts() == []
+    assert acts_page(site.journal) == []
     assert len(site.deliveries(1)) == 2
 
 
@@ -253,7 +255,7 @@ async def test_another_mapping_is_tried_before_it_is_used(site: RunningSite, tmp
     assert (other.code, "it reads astm, and channel lab brings hl7v2" in other.err) == (ExitCode.CONFIG, True)
     ran = await reprocess(site, "--mapping-from", str(draft), "--apply", "--reason", "trial", "--yes")
     assert ran.json["apply"]["done"] == {"messages": 1, "deliveries": 1}
-    assert site.journal.acts(limit=2)[1].what["mapping"] == shown.json["mapping"]
+    assert acts_page(site.journal, limit=2)[1].what["mapping"] == shown.json["mapping"]
     assert site.trace(1).mapping == shown.json["mapping"]
 
 
@@ -381,7 +383,7 @@ async def test_cut_short_it_goes_on_when_it_is_given_again(tmp_path: Path, sandb
         await under_way
 
     async with running(tmp_path, sandbox) as site:
-        assert [act.what for act in site.journal.acts(limit=1)] == [{"interrupted": True}]
+        assert [act.what for act in acts_page(site.journal, limit=1)] == [{"interrupted": True}]
         ran = await reprocess(site, "--apply", "--reason", "x", "--yes")
         assert ran.json["outcomes"] == {"changed": 2, "unchanged": 1}
         assert ran.json["apply"]["done"] == {"messages": 2, "deliveries": 2, "unchanged": 1}
@@ -421,12 +423,11 @@ async def test_a_message_that_went_while_it_was_looked_at_is_told(
 ) -> None:
     await deliver(site, message(1), message(2))
     give_table(site.folder)
-    view = Reader.message
 
     def message_of(reader: Reader, number: int) -> object:
-        return None if number == 1 else view(reader, number)
+        return None if number == 1 else trace_of(reader, number)
 
-    monkeypatch.setattr(Reader, "message", message_of)
+    monkeypatch.setattr("engine.processing.reprocessing.trace_of", message_of)
     ran = await reprocess(site)
     assert (ran.code, ran.json["outcomes"]) == (ExitCode.OK, {"gone": 1, "changed": 1})
     assert "its time in the journal has passed" in (await site.labrelay(*AGAIN)).out

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from adapters.codecs.astm.sender import frames_of
 from engine.commands.shared.output import ExitCode
+from engine.store.queries.letters import held_deliveries
 from tests.support.running import MLLP, Json, RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks, session
 from tests.support.waiting import until
@@ -269,7 +270,7 @@ async def test_another_person_under_a_number_that_lasts_is_held(
     await send(lasting, result(one, 1, "5.5"), result(other, 2, "22.5"), result(one, 3, "6.6"))
 
     assert lasting.ends() == ["delivered", "held", "delivered"]
-    assert [held.reason for held in lasting.journal.held()] == ["IDENTITY_CONFLICT"]
+    assert [held.reason for held in held_deliveries(lasting.journal)] == ["IDENTITY_CONFLICT"]
     assert [f"{found['valueQuantity']['value']}" for found in lasting.sandbox.resources("Observation")] == [
         "5.5",
         "6.6",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.devtools.sandbox import Sandbox
+from engine.store.queries.lanes import list_channels
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
 from tests.support.waiting import until
@@ -174,7 +175,7 @@ async def test_each_receiver_ends_with_the_last_word(tmp_path: Path, day: Day, w
                 (answer,) = await send_blocks(site.port("hl7"), [sent])
                 assert lines(answer)["MSA"][1] == "AA"
             if second.faults.down:
-                await until(lambda: not any(view.stored for view in site.journal.channels()), 60)
+                await until(lambda: not any(view.stored for view in list_channels(site.journal)), 60)
                 continue
             await site.settled()
         assert (held_by(site.sandbox), held_by(second)) == (day.first, day.second)

@@ -17,6 +17,7 @@ import pytest
 
 from adapters.codecs.astm.sender import frames_of
 from engine.store.integrity.verify import run as verify
+from engine.store.queries.contents import stored_payload
 from tests.documents.test_corpus_mapping import SETTINGS, TRAINING, outcome_of
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus, payloads
 from tests.support.running import ASTM, MLLP, Json, RunningSite, channel, running_site
@@ -208,7 +209,7 @@ class Player:
         sent.faults = dict(source.counts.faults)
         for view in self._site.messages(name)[before:]:
             end = self._site.end_of(view.id)
-            sent.got.append(Got(view.id, self._site.journal.payload(view.id), end, self._site.bundles(view.id)))
+            sent.got.append(Got(view.id, stored_payload(self._site.journal, view.id), end, self._site.bundles(view.id)))
         self.run.sent[file.name, name] = sent
 
     async def _hl7(self, sent: Sent) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from engine.commands.shared.dead_letter import outcome
 from engine.commands.shared.output import ExitCode
+from engine.store.queries.acts import acts_page
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal, payload
 from tests.support.running import MLLP, channel, hl7_channel, running_site
@@ -40,11 +41,11 @@ async def test_a_refusal_is_shown_with_its_message_masked_the_servers_answer_and
         (group,) = (await site.labrelay("dlq", "list", "-o", "json")).json["groups"]
         assert group["cause"] == "HTTP 422, business-rule at Bundle.entry.resource", "the server's reason, and no words"
 
-        before = [act.verb for act in site.journal.acts(limit=50)].count("unmask")
+        before = [act.verb for act in acts_page(site.journal, limit=50)].count("unmask")
         whole = await site.labrelay("dlq", "show", "1", "--unmask", "--parsed")
         assert f"PID[1]-5     {CANARY}^ANITA" in whole.out
         assert "refused on purpose" in whole.out
-        assert [act.verb for act in site.journal.acts(limit=50)].count("unmask") == before + 1
+        assert [act.verb for act in acts_page(site.journal, limit=50)].count("unmask") == before + 1
 
 
 async def test_a_message_without_a_route_is_shown_with_the_way_out(tmp_path: Path) -> None:

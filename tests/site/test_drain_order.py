@@ -20,6 +20,7 @@ from engine.model.rate_limit import Pace
 from engine.model.reasons import ReasonCode
 from engine.monitoring import metrics
 from engine.runtime.build import build_site
+from engine.store.queries.lanes import list_channels
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
@@ -44,7 +45,7 @@ async def running(folder: Path, route: dict[str, Any], **destination: Any) -> As
 
 async def down(site: RunningSite) -> None:
     """Wait until all is mapped, and the server known to be down."""
-    await until(lambda: not any(view.stored for view in site.journal.channels()), 240.0)
+    await until(lambda: not any(view.stored for view in list_channels(site.journal)), 240.0)
     await until(lambda: site.app.workers["lab-fhir"].breaker.state is not BreakerState.CLOSED, 240.0)
 
 
@@ -156,7 +157,7 @@ async def test_nor_after_a_restart_amid_the_backlog(tmp_path: Path) -> None:
             site = RunningSite(tmp_path, app, sandbox)
             await send_blocks(site.port("chem"), [payload(number) for number in range(1, 21)])
             await send_blocks(site.port("chem"), [corrected(number, f"9.{number}") for number in range(1, 21)])
-            await until(lambda: not any(view.stored for view in site.journal.channels()))
+            await until(lambda: not any(view.stored for view in list_channels(site.journal)))
             sandbox.faults.down = False
             await until(lambda: len(sandbox.accepted) >= 5, 240.0)
         async with running_app(tmp_path) as app:

@@ -20,6 +20,8 @@ from engine.devtools.bench.messages import astm, control_id, oru
 from engine.devtools.sandbox import Faults, Sandbox
 from engine.model.clock import ManualClock
 from engine.runtime.app import App
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.letters import dead_letters
 from tests.support.ports import quiet_ports
 from tests.support.running import RunningSite, astm_channel, channel, hl7_channel, make_running_site, running_app
 from tests.support.senders import AstmAnalyzer, send_blocks, session
@@ -152,9 +154,9 @@ class Laboratory:
 
     def has_all(self, destination: str) -> bool:
         """Whether everything journaled so far was delivered there."""
-        if any(view.stored for view in self.site.journal.channels()):
+        if any(view.stored for view in list_channels(self.site.journal)):
             return False
-        return not any(view.open for view in self.site.journal.lanes() if view.destination == destination)
+        return not any(view.open for view in list_lanes(self.site.journal) if view.destination == destination)
 
     def ends(self, name: str, destination: str) -> list[str]:
         return [
@@ -246,7 +248,7 @@ async def test_more_than_memory_holds_waits_and_arrives_in_order(laboratory: Lab
     await sandbox.pause()
     await laboratory.measure(160)
     worker = laboratory.app.workers["lab-fhir"]
-    await until(lambda: sum(view.open for view in laboratory.site.journal.lanes()) >= 320)
+    await until(lambda: sum(view.open for view in list_lanes(laboratory.site.journal)) >= 320)
     assert worker.memory.deliveries <= 256
 
     await sandbox.start()
@@ -260,7 +262,7 @@ async def test_what_the_server_said_of_a_refused_document_is_kept_and_sealed(lab
     await laboratory.measure(8)
     await laboratory.site.settled()
 
-    dead = [letter for letter in laboratory.site.journal.dead() if letter.delivery_id]
+    dead = [letter for letter in dead_letters(laboratory.site.journal) if letter.delivery_id]
     assert {(letter.channel, letter.reason) for letter in dead} == {(name, "REFUSED") for name in CHANNELS.values()}
     for letter in dead:
         (delivery,) = [one for one in laboratory.site.deliveries(letter.message_id) if one.id == letter.delivery_id]

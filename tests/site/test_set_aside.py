@@ -15,6 +15,7 @@ from engine.monitoring.snapshot.channels import DestinationSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState
 from engine.runtime import not_taken
+from engine.store.queries.acts import acts_page
 from tests.results.test_reprocessing import message
 from tests.support.command_line import labrelay
 from tests.support.running import HL7_ROUTE, MLLP, QUICK, RunningSite, channel, make_running_site, running_app
@@ -106,7 +107,7 @@ async def test_one_is_set_aside_and_those_behind_it_go_out(site: RunningSite) ->
     assert (ran.code, ran.out) == (ExitCode.OK, "message 2 for lab-fhir: SET_ASIDE\n"), ran.err
     await until(lambda: site.end_of(3) == "delivered")
     assert site.end_of(2) == ReasonCode.SET_ASIDE.value
-    (act,) = site.journal.acts()
+    (act,) = acts_page(site.journal)
     assert (act.verb, act.what["messages"], act.what["reason"]) == (
         "set-aside",
         [2],
@@ -163,7 +164,7 @@ async def test_what_has_not_failed_is_not_set_aside(site: RunningSite) -> None:
     assert missing.code == ExitCode.FAILED
     unsure = await site.labrelay("dlq", "set-aside", "2", "--reason", "x")
     assert (unsure.code, site.end_of(2)) == (ExitCode.REFUSED, "waiting")
-    assert site.journal.acts() == []
+    assert acts_page(site.journal) == []
 
 
 async def test_it_is_set_aside_without_a_daemon_too(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.devtools.bench.messages import oru
+from engine.store.queries.lanes import list_lanes
 from tests.support.mqtt_peer import ACK, CLOSE, DROP, Disconnect, mqtt_peer
 from tests.support.running import MLLP, QUICK, RunningSite, channel, hl7_channel, make_running_site, running_app
 from tests.support.scripted_http import RESET, http, scripted
@@ -69,7 +70,7 @@ async def test_a_token_server_that_is_down_at_first_makes_documents_wait(
                 await send_blocks(site.port(name), messages())
             await site.settled()
             ends = site.ends()
-            lanes = site.journal.lanes()
+            lanes = list_lanes(site.journal)
             said = await everything_said(site, capfd)
     assert ends == ["delivered"] * (2 * MESSAGES)
     assert [lane.dead for lane in lanes] == [0, 0]

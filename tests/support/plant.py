@@ -46,6 +46,8 @@ from engine.processing.intake import Aside, Intake
 from engine.processing.process import ChannelRoutes, Processor, Route
 from engine.store.journal import Journal
 from engine.store.operations import append
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.messages import messages_page, trace_of
 from tests.support.journals import started
 from tests.support.waiting import until
 
@@ -215,7 +217,7 @@ class Plant:
 
     def look_for_open(self, name: str) -> None:
         """What the composition root does for a new worker, and after a person's act."""
-        for view in self.journal.lanes():
+        for view in list_lanes(self.journal):
             if view.destination == name:
                 self.workers[name].lane(view.channel).held = bool(view.held_by) or view.paused
                 self.workers[name].look_again(view.channel)
@@ -265,8 +267,8 @@ class Plant:
         async def go() -> None:
             while True:
                 await self.settle()
-                processed = not any(view.stored for view in self.journal.channels())
-                if processed and not any(view.open for view in self.journal.lanes()):
+                processed = not any(view.stored for view in list_channels(self.journal))
+                if processed and not any(view.open for view in list_lanes(self.journal)):
                     return
                 await self.advance(step_s)
 
@@ -275,8 +277,8 @@ class Plant:
     def views(self, destination: str) -> list[DeliveryView]:
         """All deliveries for a destination, by lane and number."""
         found = []
-        for message in self.journal.messages(limit=100_000):
-            trace = self.journal.message(message.id)
+        for message in messages_page(self.journal, limit=100_000):
+            trace = trace_of(self.journal, message.id)
             assert trace is not None
             found += [view for view in trace.deliveries if view.destination == destination]
         return sorted(found, key=lambda view: (view.channel, view.seq))

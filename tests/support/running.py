@@ -21,7 +21,10 @@ from engine.model.clock import Clock
 from engine.model.records import DeliveryView, Filter, MessageView, Trace
 from engine.runtime import build
 from engine.runtime.app import App
-from engine.store.queries import Reader
+from engine.store.queries.contents import stored_document
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
 from tests.support.shipped import compiled_once
 from tests.support.waiting import until
@@ -75,13 +78,13 @@ class RunningSite:
         """All messages of a channel (or of all), in the order they were journaled."""
         found: list[MessageView] = []
         before: int | None = None
-        while page := self.journal.messages(Filter(channel=name), before_id=before, limit=500):
+        while page := messages_page(self.journal, Filter(channel=name), before_id=before, limit=500):
             found += page
             before = page[-1].id
         return found[::-1]
 
     def trace(self, message: int) -> Trace:
-        trace = self.journal.message(message)
+        trace = trace_of(self.journal, message)
         assert trace is not None
         return trace
 
@@ -94,7 +97,7 @@ class RunningSite:
 
     def _document(self, document: int) -> Json:
         if document not in self._read:
-            self._read[document] = orjson.loads(self.journal.document(document))
+            self._read[document] = orjson.loads(stored_document(self.journal, document))
         return self._read[document]
 
     def end_of(self, message: int) -> str:
@@ -113,9 +116,9 @@ class RunningSite:
         await until(self.is_settled, within_s)
 
     def is_settled(self) -> bool:
-        if any(view.stored for view in self.journal.channels()):
+        if any(view.stored for view in list_channels(self.journal)):
             return False
-        return not any(view.open for view in self.journal.lanes())
+        return not any(view.open for view in list_lanes(self.journal))
 
     # -- acts, as people do them -------------------------------------------------------------------------------------
 

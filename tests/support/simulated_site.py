@@ -38,6 +38,8 @@ from engine.model.units import HostPort
 from engine.processing.process import process
 from engine.runtime.build import build_site
 from engine.store.journal import Journal
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.messages import messages_page, trace_of
 from engine.succession.kinds import under
 from tests.support.live import Daemon
 from tests.support.packs import received
@@ -244,7 +246,7 @@ class Count:
             if view.state == "incomplete":
                 self.looked_at["incomplete"] += 1
                 continue
-            payload = journal.payload(view.id)
+            payload = stored_payload(journal, view.id)
             kept[payload] += view.equal_to is None  # nothing shows that it is a repeat: taken, and flagged
             stored = Stored(
                 id=view.id,
@@ -261,7 +263,7 @@ class Count:
                 dead.add(payload)
             if (view.reason or view.state) != state:
                 self.wrong.append(f"{name}: message {view.id} is {view.reason or view.state}, and should be {state}")
-            trace = journal.message(view.id)
+            trace = trace_of(journal, view.id)
             assert trace is not None
             made: dict[str, Json] = {}
             tests: dict[str, list[tuple[str, str]]] = {}
@@ -334,7 +336,7 @@ def _messages(journal: Journal, channel: str) -> Iterator[Any]:
     """Oldest first."""
     views: list[Any] = []
     before: int | None = None
-    while page := journal.messages(Filter(channel=channel), before_id=before, limit=500):
+    while page := messages_page(journal, Filter(channel=channel), before_id=before, limit=500):
         views += page
         before = page[-1].id
     return reversed(views)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from engine.store.integrity import verify
+from engine.store.queries.contents import stored_payload
 from tests.support.journals import opened
 from tests.support.store_worker import digest
 
@@ -91,8 +92,8 @@ class Promises:
         journal = opened(data)
         assert journal.alarms == []
         journal.recover()
-        assert {number: digest(journal.payload(number)) for number in self.messages} == self.messages
-        assert {journal.payload(number) for number in self.frames} <= {b"1H"}
+        assert {number: digest(stored_payload(journal, number)) for number in self.messages} == self.messages
+        assert {stored_payload(journal, number) for number in self.frames} <= {b"1H"}
         with journal.snapshot() as execute:
             queued = {row[0] for row in execute("SELECT id FROM message_state WHERE state = 'mapped'")}
             delivered = {row[0] for row in execute("SELECT id FROM delivery WHERE state = 'delivered'")}

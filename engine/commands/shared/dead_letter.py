@@ -26,9 +26,11 @@ from engine.model.errors import LabRelayError
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter, DeliveryView, Trace
 from engine.store.operations.dead_letters import likely_fix
+from engine.store.queries.contents import stored_document, stored_payload
+from engine.store.queries.tallies import list_unmapped
 
 if TYPE_CHECKING:
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 MOST_ELEMENTS = 200  # of a conflict that are listed
 LONGEST = 60  # signs of a value in a table of two versions
@@ -47,7 +49,7 @@ def document_of(
     session: Session, reader: "Reader", trace: Trace, found: Sequence[DeadLetter], *, unmask: bool, parsed: bool
 ) -> dict[str, Any]:
     """The document of `dlq show`."""
-    payload = reader.payload(trace.message.id)
+    payload = stored_payload(reader, trace.message.id)
     known = _known(session, reader, trace.message.channel)
     deliveries = {delivery.id: delivery for delivery in trace.deliveries}
     document: dict[str, Any] = {
@@ -69,7 +71,7 @@ def _known(session: Session, reader: "Reader", channel: str) -> frozenset[str]:
     lists them."""
     from engine.commands.shared.exporting_deid import known_codes
 
-    gaps = [text for gap in reader.unmapped(channel) for text in (gap.code, gap.unit)]
+    gaps = [text for gap in list_unmapped(reader, channel) for text in (gap.code, gap.unit)]
     return known_codes(session.folder) | technology.codes_of(*gaps)
 
 
@@ -220,7 +222,7 @@ def conflicts(reader: "Reader", delivery: DeliveryView, known: frozenset[str], *
     """What a server had instead of what we wrote last, beside what we would write now, element by element."""
     if delivery.cause != ReasonCode.CONFLICT.value or not delivery.answer.startswith(b'{"conflicts":'):
         return []
-    entries = json.loads(reader.document(delivery.document_id)).get("entry", [])
+    entries = json.loads(stored_document(reader, delivery.document_id)).get("entry", [])
     ours = {entry["request"]["url"]: entry.get("resource", {}) for entry in entries}
     return [
         {

@@ -27,10 +27,12 @@ from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show
 from engine.commands.shared.selecting import ACT_TIMEOUT_S, channels, without_daemon
 from engine.commands.shared.session import Session, consent
 from engine.model.errors import LabRelayError
+from engine.store.queries.contents import stored_payload, why_absent
+from engine.store.queries.messages import trace_of
 
 if TYPE_CHECKING:
     from engine.actions.underway import Acts
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 FOLDER = "labrelay-edit-"  # + number of the process + "-" ...
 FILE = "message.txt"
@@ -44,11 +46,11 @@ def edited(
 ) -> ExitCode:
     """Have the message corrected, ask, and store it; says what came of it."""
     with session.reader() as reader:
-        trace = reader.message(message)
+        trace = trace_of(reader, message)
         if trace is None:
-            raise reader.absent("message", message)
+            raise why_absent(reader, "message", message)
         raise_if_not_editable(trace)
-        payload = reader.payload(message)
+        payload = stored_payload(reader, message)
         charsets = _charsets(session, reader, trace.message.channel, payload) if source is None else ()
     code = trace.message.reason or next((d.cause for d in trace.deliveries if d.state == "dead"), "")
     ask = _asking(session, message, reason)

@@ -22,9 +22,11 @@ from engine.model.clock import from_us
 from engine.model.errors import ErasedError, StoreError
 from engine.model.records import AttemptView, DeliveryView, Filter, MessageView
 from engine.store.core.durable import write_atomically, write_without_log
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.messages import deliveries_of, messages_page
 
 if TYPE_CHECKING:
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 Row = dict[str, Any]
 PAGE = 500  # messages
@@ -91,7 +93,7 @@ def new_file(path: Path) -> Iterator[Path]:
 def _pages(reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> Iterator[list[Row]]:
     """Newest first."""
     before, limit = up_to + 1, PAGE_WITH_CONTENTS if contents else PAGE
-    while views := reader.messages(wanted, before_id=before, limit=limit):
+    while views := messages_page(reader, wanted, before_id=before, limit=limit):
         before = views[-1].id
         rows = {view.id: _message(view) for view in views}
         if contents:
@@ -101,7 +103,7 @@ def _pages(reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> I
                 }  # fmt: skip
         for row in rows.values():
             row["deliveries"] = []
-        for delivery in reader.deliveries(list(rows), notes=contents):
+        for delivery in deliveries_of(reader, list(rows), notes=contents):
             rows[delivery.message_id]["deliveries"].append(_delivery(delivery, contents=contents))
         yield list(rows.values())
 
@@ -109,7 +111,7 @@ def _pages(reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> I
 def payload_of(reader: "Reader", view: MessageView) -> bytes:
     """What was received; empty where it was erased, as the notes say."""
     try:
-        return reader.payload(view.id)
+        return stored_payload(reader, view.id)
     except ErasedError:
         return b""
 

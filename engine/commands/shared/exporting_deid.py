@@ -23,9 +23,10 @@ from engine.diagnostics.deidentified import KEY_BYTES, QUARTER, Deidentifier, Un
 from engine.diagnostics.deidentified_codes import Survey
 from engine.model.clock import from_us
 from engine.model.records import Filter, MessageView
+from engine.store.queries.messages import messages_page
 
 if TYPE_CHECKING:
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 MAX_CODE = 60
 
@@ -63,7 +64,7 @@ def write_without_patients(
 def _looked_at(reader: "Reader", wanted: Filter, up_to: int) -> tuple[Survey, dict[int, int]]:
     """What the messages have in common, and the number that each of them gets, in the order of the file."""
     survey, found, before = Survey(), list[int](), up_to + 1
-    while views := reader.messages(wanted, before_id=before, limit=PAGE_WITH_CONTENTS):
+    while views := messages_page(reader, wanted, before_id=before, limit=PAGE_WITH_CONTENTS):
         before = views[-1].id
         for view in views:
             found.append(view.id)
@@ -77,7 +78,7 @@ def _rows(
     reader: "Reader", wanted: Filter, numbers: Mapping[int, int], export: Deidentifier
 ) -> Iterator[dict[str, Any]]:
     for message in numbers:
-        for view in reader.messages(wanted, before_id=message + 1, limit=1):
+        for view in messages_page(reader, wanted, before_id=message + 1, limit=1):
             if view.id == message:  # else it was let go, or erased, since
                 yield _row(view, payload_of(reader, view), export, numbers)
 

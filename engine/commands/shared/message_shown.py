@@ -10,9 +10,11 @@ from engine.commands.shared.decided import counted, decided
 from engine.commands.shared.output import cell, printable
 from engine.model.clock import from_us
 from engine.model.records import Act, MessageView, Trace
+from engine.store.queries.acts import acts_page
+from engine.store.queries.contents import stored_document, stored_payload
 
 if TYPE_CHECKING:
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 ACTS_LOOKED_AT = 2000  # of the newest, for the acts about one message
 ACTS_AT_ONCE = 500
@@ -170,7 +172,7 @@ def acts_about(reader: "Reader", message: int) -> list[dict[str, Any]]:
     def newest() -> Iterator[Act]:
         before: int | None = None
         for _ in range(ACTS_LOOKED_AT // ACTS_AT_ONCE):
-            page = reader.acts(before_id=before, limit=ACTS_AT_ONCE)
+            page = acts_page(reader, before_id=before, limit=ACTS_AT_ONCE)
             yield from page
             if not page or page[-1].id < message:  # an act names messages that were there before it
                 return
@@ -194,8 +196,8 @@ def acts_about(reader: "Reader", message: int) -> list[dict[str, Any]]:
 
 def contents_of(reader: "Reader", trace: Trace) -> dict[str, Any]:
     return {
-        "payload": _text(reader.payload(trace.message.id)),
-        "bodies": {str(document.id): _text(reader.document(document.id)) for document in trace.documents},
+        "payload": _text(stored_payload(reader, trace.message.id)),
+        "bodies": {str(document.id): _text(stored_document(reader, document.id)) for document in trace.documents},
     }
 
 

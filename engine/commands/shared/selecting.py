@@ -17,6 +17,9 @@ from engine.commands.shared.output import ExitCode, Form, say, show_document
 from engine.commands.shared.session import Session, consent
 from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, MessageState
+from engine.store.queries.contents import why_absent
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.messages import trace_of
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
@@ -152,8 +155,8 @@ def raise_if_unknown(session: Session, *, channel: str | None = None, destinatio
 
     with session.reader() as reader:
         known = {
-            "channel": {one.name for one in reader.channels()},
-            "destination": {one.destination for one in reader.lanes()},
+            "channel": {one.name for one in list_channels(reader)},
+            "destination": {one.destination for one in list_lanes(reader)},
         }
     for kind, name in (("channel", channel), ("destination", destination)):
         if name is None or name in known[kind]:
@@ -240,7 +243,7 @@ def carry_out(
 def raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
     """Say which of the numbers that a person has given have no message; nothing about those that only do not fit."""
     with session.reader() as reader:
-        absent = [reader.absent("message", number) for number in ids if reader.message(number) is None]
+        absent = [why_absent(reader, "message", number) for number in ids if trace_of(reader, number) is None]
     for error in absent[1:]:
         say(str(error))
     if absent:

@@ -18,7 +18,7 @@ from engine.commands.shared.output import on_terminal, say
 if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.store.integrity.rollback import Witness
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Session:
         Raises:
             StoreError: there is none yet, or it cannot be read.
         """
-        from engine.store.queries import Reader
+        from engine.store.queries.reader import Reader
 
         reader = Reader.beside(self.data)
         try:

@@ -14,9 +14,10 @@ from engine.diagnostics.lines.signs import text
 from engine.model.clock import from_us
 from engine.model.records import Trace
 from engine.store.operations.line_trace import KEPT_SESSIONS, LineEntry, LineRecord, LineWay
+from engine.store.queries.line import frames_of, line_of
 
 if TYPE_CHECKING:
-    from engine.store.queries import Reader
+    from engine.store.queries.reader import Reader
 
 LONGEST = 160  # signs of a frame that people are shown at once
 
@@ -30,14 +31,14 @@ TOO_OLD = (
 def wire_of(session: Session, reader: "Reader", trace: Trace, *, masked: bool) -> dict[str, Any]:
     """The part ``wire`` of a message's document: its session's steps, and a note where they are not all."""
     message = trace.message
-    records = reader.line(message.channel, session=trace.session) if trace.session else []
+    records = line_of(reader, message.channel, session=trace.session) if trace.session else []
     if records:
         steps = [step for record in reversed(records) for step in dialogue(record.entries)]
         return {"note": "", "steps": rows(session, steps, masked=masked)}
     if not trace.frames:
         only = Step(at_us=message.received_us, way="in", what=f"block, {message.size} bytes of content")
         return {"note": WHOLE_BLOCK, "steps": rows(session, [only], masked=masked)}
-    frames = reader.frames(trace.session, message.channel, trace.frames[0], trace.frames[-1])
+    frames = frames_of(reader, trace.session, message.channel, trace.frames[0], trace.frames[-1])
     taken = dialogue(LineEntry(LineWay.IN, at_us, raw) for at_us, raw in frames)
     return {"note": TOO_OLD, "steps": rows(session, list(taken), masked=masked)}
 

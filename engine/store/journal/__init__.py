@@ -50,7 +50,9 @@ from engine.store.operations import number_bearers, poison_message, record_outco
 from engine.store.operations.line_trace import LineLog, LineRecord
 from engine.store.operations.line_trace import store as store_lines
 from engine.store.operations.outbox import claims
-from engine.store.queries import Reader
+from engine.store.queries.contents import open_stored
+from engine.store.queries.lanes import open_lanes
+from engine.store.queries.reader import Reader
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -205,7 +207,7 @@ class Journal(Reader):
         self.others.update(number_bearers.others(connection.execute))
         self._upkeep = StoreUpkeep(
             connection,
-            wal=wal_of(self._path),
+            wal=wal_of(self.path),
             tail=tail,
             vault=self.vault,
             anchor=Anchor(
@@ -324,7 +326,7 @@ class Journal(Reader):
             acts = tuple(row[0] for row in execute("SELECT id FROM open_act ORDER BY id"))
             (unprocessed,) = execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
         return Recovery(
-            lanes=tuple(self.open_lanes()),
+            lanes=tuple(open_lanes(self)),
             unprocessed=unprocessed,
             sessions=len(self._tail.sessions),
             maybe_delivered=maybe_delivered,
@@ -357,7 +359,7 @@ class Journal(Reader):
                 if found and size > max_bytes:
                     break
                 try:
-                    found.append(self._stored(row))
+                    found.append(open_stored(self, row))
                 except IntegrityError as error:
                     self.run(record_outcome.record, row[0], Outcome("dead", ReasonCode.DAMAGED, str(error)))
                 if len(found) >= limit:
@@ -472,7 +474,7 @@ class Journal(Reader):
         if self._upkeep is not None and self._upkeep.over_cap:
             found.append("a reader keeps the journal's log from being emptied")
         if self._upkeep is not None and self.full:
-            room = f"free {max(1, -(-self._upkeep.lacking >> 20))} MiB on the disk of {self._path.parent}"
+            room = f"free {max(1, -(-self._upkeep.lacking >> 20))} MiB on the disk of {self.path.parent}"
             kept = "what still is free there is kept for what people do"
             if self._upkeep.spent:
                 kept = "what was kept there for what people do is used up, too: pauses and decisions may fail"

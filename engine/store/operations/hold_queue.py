@@ -21,11 +21,12 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import CRITICAL, REMEMBER, Held, Routed
 from engine.model.results import UnreadableResultsError, results_of
 from engine.store.core.batch import Batch
+from engine.store.core.notes import read_note
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit, dedup, delta_history, number_bearers, used_numbers
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
-from engine.store.operations.outbox.moving import read_note, tell
+from engine.store.operations.outbox.moving import tell
 from engine.store.operations.superseding import in_words, overtaken, overtaken_by
 from engine.succession.critical import tells_critical
 

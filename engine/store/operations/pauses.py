@@ -9,17 +9,9 @@ The pause and its audit row, with person and reason, are one transaction: there 
 none is forgotten. The lane's own row has it too (`lane.paused`), since a claim reads that row anyway.
 """
 
-import sqlite3
-from collections.abc import Callable
-from typing import Any
-
-import orjson
-
-from engine.model.errors import IntegrityError
-from engine.model.records import DELIVERIES, Pause, Target
+from engine.model.records import DELIVERIES, Target
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.core.vault import Vault
 from engine.store.operations import audit
 
 ROLLED_BACK = "rolled_back"  # key in the table `meta`: why deliveries are paused, until a person resumes them
@@ -58,37 +50,6 @@ def resume(batch: Batch, target: Target, actor: str, reason: str) -> int | None:
     if target == DELIVERIES:
         batch.execute("DELETE FROM meta WHERE name = ?", (ROLLED_BACK,))
     return audit.note(batch, actor, "resume", {"what": target.kind, "name": target.name, "reason": reason})
-
-
-def read(execute: Callable[..., sqlite3.Cursor], vault: Vault | None) -> list[Pause]:
-    """All pauses; without the key, or where the audit row is lost, they lack person and reason."""
-    rows = execute(
-        "SELECT p.channel, p.destination, p.since_us, p.act, j.body FROM pause p"
-        " LEFT JOIN journal j ON j.id = p.act AND j.kind = 3 ORDER BY p.channel, p.destination"
-    ).fetchall()
-    found = []
-    for channel, destination, since_us, act, sealed in rows:
-        said = _said(vault, act, sealed)
-        what = said.get("what", {})
-        found.append(
-            Pause(
-                target=Target(channel=channel, destination=destination),
-                since_us=since_us,
-                actor=str(said.get("actor", "")),
-                reason=str(what.get("paused") or what.get("reason", "")),
-            )
-        )
-    return found
-
-
-def _said(vault: Vault | None, act: int, sealed: bytes | None) -> dict[str, Any]:
-    if vault is None or not sealed:
-        return {}
-    try:
-        content: dict[str, Any] = orjson.loads(vault.open(sealed, "body", act, ""))
-    except IntegrityError:
-        return {}  # it is paused all the same; `labrelay verify` reports the damage
-    return content
 
 
 _HERE = "channel = ? AND destination = ?"

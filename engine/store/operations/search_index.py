@@ -2,10 +2,10 @@
 numbers).
 
     with reader.snapshot() as execute:
-        term, values = numbered.term(execute, reader.vault, "specimen", "26-4711")
+        term, values = search_index.term(execute, reader.vault, "specimen", "26-4711")
         execute(f"SELECT ... FROM journal j WHERE {term} ...", values)
 
-Callers that read through `Reader` use a filter: ``Filter(specimen="26-4711")``, ``Filter(patient=...)``,
+Queries of messages take a filter: ``Filter(specimen="26-4711")``, ``Filter(patient=...)``,
 ``Filter(number=...)``.
 
 The index is a table of its own, written with the verdict on a message and so after its acknowledgement. A hash is as
@@ -16,15 +16,18 @@ block (a thousand blocks for a million messages, some milliseconds).
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from engine.model.search_keys import NOT_ALL, Number, NumberKind, folded, own_number
-from engine.store.core.batch import Batch
 from engine.store.core.vault import Vault
+
+if TYPE_CHECKING:
+    from engine.store.core.batch import Batch
 
 BLOCK_BITS = 10  # messages (and other rows of the journal) of one block: 1,024
 
 
-def note(batch: Batch, message_id: int, numbers: Sequence[Number]) -> None:
+def note(batch: "Batch", message_id: int, numbers: Sequence[Number]) -> None:
     """Index the numbers that a message bears; existing entries stay."""
     block, token = message_id >> BLOCK_BITS, batch.vault.search_token
     batch.executemany(
@@ -33,12 +36,12 @@ def note(batch: Batch, message_id: int, numbers: Sequence[Number]) -> None:
     )
 
 
-def note_control_id(batch: Batch, message_id: int, control_id: str) -> None:
+def note_control_id(batch: "Batch", message_id: int, control_id: str) -> None:
     """Index the control id of a message that has its verdict on arrival and is never parsed."""
     note(batch, message_id, own_number(control_id))
 
 
-def forget(batch: Batch, message_id: int) -> None:
+def forget(batch: "Batch", message_id: int) -> None:
     """Delete the index entries of a message."""
     batch.execute(
         "DELETE FROM message_number WHERE block = ? AND message_id = ?", (message_id >> BLOCK_BITS, message_id)

@@ -1,132 +1,111 @@
-"""Reading how big a journal is, how far back it reaches, and what retention has let go or would let go of it."""
+"""Reading how big a journal is, how far back it reaches, and what retention has let go of it."""
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 import orjson
 
 from engine.model.records import Kept
 from engine.store.core import erased_rows, pruned_ranges
-from engine.store.core.connecting import connect
 from engine.store.core.growth import DAY_US, DAYS, Growth
 from engine.store.core.moments import first_at
 from engine.store.queries.listing import BLOCK_BITS
-from engine.store.queries.snapshots import Rows, Snapshots
-
-if TYPE_CHECKING:
-    from engine.store.lifecycle.retention import Policy
-    from engine.store.operations.pruning import Found
+from engine.store.queries.reader import Reader
 
 
-@dataclass(frozen=True, slots=True)
-class _RowsNow(Rows):
-    """The same, and what time it is."""
+def identity_of(reader: Reader) -> bytes:
+    """16 bytes, which journal this is."""
+    with reader.snapshot() as execute:
+        return bytes(execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0])
 
-    now_us: int
+
+def is_compact_due(reader: Reader) -> bool:
+    """Whether something was erased since the file was last written anew."""
+    with reader.snapshot() as execute:
+        return erased_rows.is_compact_due(execute)
 
 
-class Extent(Snapshots):
-    """The journal as a whole."""
+def growth_of(reader: Reader, now_us: int) -> Growth:
+    """How many rows there are, and how many of the last days."""
+    with reader.snapshot() as execute:
+        first, last = execute(
+            # One at a time each is a look at one end of the table, and together a walk through all of it.
+            "SELECT coalesce((SELECT min(id) FROM journal), 0), coalesce((SELECT max(id) FROM journal), 0)"
+        ).fetchone()
+        bounds = "SELECT received_us FROM journal WHERE id = ?"
+        (first_us,) = execute(bounds, (first,)).fetchone() or (0,)
+        (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
+        since = first_at(execute, now_us - DAYS * DAY_US) if last else 0
+        (pages,) = execute("PRAGMA page_count").fetchone()
+        (free,) = execute("PRAGMA freelist_count").fetchone()
+        (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        gone = sum(min(one.last, last) - max(one.first, first) + 1 for one in _let_go(execute) if one.last > first)
+        kept_us = _oldest_message(execute)
+    return Growth(
+        file_bytes=pages * page_bytes,
+        rows=last - first + 1 - gone if last else 0,
+        first_us=first_us,
+        last_us=last_us,
+        recent=max(0, last - max(since, first) + 1) if last else 0,
+        now_us=now_us,
+        unused_bytes=free * page_bytes,
+        kept_us=kept_us,
+    )
 
-    def identity(self) -> bytes:
-        """16 bytes, which journal this is."""
-        with self.snapshot() as execute:
-            return bytes(execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0])
 
-    def is_compact_due(self) -> bool:
-        """Whether something was erased since the file was last written anew."""
-        with self.snapshot() as execute:
-            return erased_rows.is_compact_due(execute)
+def kept_of(reader: Reader) -> Kept:
+    """How far back the journal reaches, and what retention let go last."""
+    with reader.snapshot() as execute:
+        oldest_us = _oldest_message(execute)
+        gone = _let_go(execute)
+        said = execute("SELECT value FROM meta WHERE name = 'retention'").fetchone()
+        (page_count,) = execute("PRAGMA page_count").fetchone()
+        (free,) = execute("PRAGMA freelist_count").fetchone()
+        (page_bytes,) = execute("PRAGMA page_size").fetchone()
+    last = orjson.loads(said[0]) if said is not None else {}
+    return Kept(
+        oldest_us=oldest_us,
+        gone=sum(one.last - one.first + 1 for one in gone),
+        used_bytes=(page_count - free) * page_bytes,
+        last_us=last.get("at_us", 0),
+        last_messages=last.get("messages", 0),
+        last_early=last.get("early", 0),
+    )
 
-    def growth(self, now_us: int) -> Growth:
-        """How many rows there are, and how many of the last days."""
-        with self.snapshot() as execute:
-            first, last = execute(
-                # One at a time each is a look at one end of the table, and together a walk through all of it.
-                "SELECT coalesce((SELECT min(id) FROM journal), 0), coalesce((SELECT max(id) FROM journal), 0)"
-            ).fetchone()
-            bounds = "SELECT received_us FROM journal WHERE id = ?"
-            (first_us,) = execute(bounds, (first,)).fetchone() or (0,)
-            (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
-            since = first_at(execute, now_us - DAYS * DAY_US) if last else 0
-            (pages,) = execute("PRAGMA page_count").fetchone()
-            (free,) = execute("PRAGMA freelist_count").fetchone()
-            (page_bytes,) = execute("PRAGMA page_size").fetchone()
-            gone = sum(min(one.last, last) - max(one.first, first) + 1 for one in _let_go(execute) if one.last > first)
-            kept_us = _oldest_message(execute)
-        return Growth(
-            file_bytes=pages * page_bytes,
-            rows=last - first + 1 - gone if last else 0,
-            first_us=first_us,
-            last_us=last_us,
-            recent=max(0, last - max(since, first) + 1) if last else 0,
-            now_us=now_us,
-            unused_bytes=free * page_bytes,
-            kept_us=kept_us,
-        )
 
-    def kept(self) -> Kept:
-        """How far back the journal reaches, and what retention let go last."""
-        with self.snapshot() as execute:
-            oldest_us = _oldest_message(execute)
-            gone = _let_go(execute)
-            said = execute("SELECT value FROM meta WHERE name = 'retention'").fetchone()
-            (page_count,) = execute("PRAGMA page_count").fetchone()
-            (free,) = execute("PRAGMA freelist_count").fetchone()
-            (page_bytes,) = execute("PRAGMA page_size").fetchone()
-        last = orjson.loads(said[0]) if said is not None else {}
-        return Kept(
-            oldest_us=oldest_us,
-            gone=sum(one.last - one.first + 1 for one in gone),
-            used_bytes=(page_count - free) * page_bytes,
-            last_us=last.get("at_us", 0),
-            last_messages=last.get("messages", 0),
-            last_early=last.get("early", 0),
-        )
+def table_sizes(reader: Reader) -> list[tuple[str, int, int | None]]:
+    """Each table with its rows and, where SQLite can tell, its bytes with its indexes; reads the whole file.
 
-    def survey(self, policy: "Policy", now_us: int) -> "Found":
-        """What retention would let go now; reads for as long as it takes, in one transaction."""
-        from engine.store.lifecycle import retention
+    Not under the deadline of other queries: for people who ask for it.
+    """
+    with reader.unhurried() as execute:
+        names = [
+            name
+            for (name,) in execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+            )
+        ]
+        sizes: dict[str, int] = {}
+        with suppress(sqlite3.OperationalError):  # a SQLite without this table of its own
+            sizes = dict(
+                execute(
+                    "SELECT s.tbl_name, sum(d.pgsize) FROM dbstat d JOIN sqlite_schema s ON s.name = d.name"
+                    " WHERE d.aggregate = TRUE GROUP BY s.tbl_name"
+                ).fetchall()
+            )
+        return [
+            (name, execute(f"SELECT count(*) FROM {name}").fetchone()[0], sizes.get(name))  # noqa: S608 - of the schema
+            for name in names
+        ]
 
-        with closing(connect(self._path, immutable=self._immutable)) as connection:
-            connection.execute("BEGIN")
-            newest = connection.execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
-            return retention.survey(_RowsNow(connection.execute, self.vault, now_us), policy=policy, newest=newest)
 
-    def tables(self) -> list[tuple[str, int, int | None]]:
-        """Each table with its rows and, where SQLite can tell, its bytes with its indexes; reads the whole file.
-
-        Not under the deadline of other queries: for people who ask for it.
-        """
-        with closing(connect(self._path, immutable=self._immutable)) as connection:
-            names = [
-                name
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
-                )
-            ]
-            sizes: dict[str, int] = {}
-            with suppress(sqlite3.OperationalError):  # a SQLite without this table of its own
-                sizes = dict(
-                    connection.execute(
-                        "SELECT s.tbl_name, sum(d.pgsize) FROM dbstat d JOIN sqlite_schema s ON s.name = d.name"
-                        " WHERE d.aggregate = TRUE GROUP BY s.tbl_name"
-                    ).fetchall()
-                )
-            return [
-                (name, connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0], sizes.get(name))  # noqa: S608 - of the schema
-                for name in names
-            ]
-
-    def free_bytes(self) -> int:
-        """Bytes inside the file that nothing uses; `labrelay journal compact` gives them back."""
-        with self.snapshot() as execute:
-            (pages,) = execute("PRAGMA freelist_count").fetchone()
-            (page_bytes,) = execute("PRAGMA page_size").fetchone()
-        return int(pages * page_bytes)
+def free_bytes(reader: Reader) -> int:
+    """Bytes inside the file that nothing uses; `labrelay journal compact` gives them back."""
+    with reader.snapshot() as execute:
+        (pages,) = execute("PRAGMA freelist_count").fetchone()
+        (page_bytes,) = execute("PRAGMA page_size").fetchone()
+    return int(pages * page_bytes)
 
 
 def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:

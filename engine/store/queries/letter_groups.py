@@ -9,17 +9,15 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import orjson
 
 from engine.model.errors import IntegrityError
 from engine.model.records import Filter
+from engine.store.core.vault import Vault
 from engine.store.operations.dead_letters import Group, Groups, cause_of
 from engine.store.queries.listing import letter_terms
-
-if TYPE_CHECKING:
-    from engine.store.core.vault import Vault
+from engine.store.queries.reader import Reader
 
 Execute = Callable[..., sqlite3.Cursor]
 
@@ -32,21 +30,19 @@ _DEAD_DELIVERIES = "d.state = 'dead'"
 _CAUSE_BYTES = 8  # the first half of a token
 
 
-def find(execute: Execute, vault: "Vault | None", wanted: Filter) -> list[Group]:
-    """All dead letters that fit, in groups, the largest first.
-
-    Args:
-        vault: None where the keys are not at hand: then causes stay unknown, and letters are grouped by reason.
-    """
-    search = _Search(execute, vault, wanted)
-    if wanted.destination is None:
-        search.messages()
-    search.deliveries()
+def letter_groups(reader: Reader, wanted: Filter | None = None) -> list[Group]:
+    """All dead letters in groups of one reason and cause, the largest first; causes unknown without the keys."""
+    wanted = wanted or Filter()
+    with reader.snapshot() as execute:
+        search = _Search(execute, reader.keys, wanted)
+        if wanted.destination is None:
+            search.messages()
+        search.deliveries()
     return search.groups.largest_first()
 
 
 class _Search:
-    def __init__(self, execute: Execute, vault: "Vault | None", wanted: Filter) -> None:
+    def __init__(self, execute: Execute, vault: Vault | None, wanted: Filter) -> None:
         self.groups = Groups()
         self._execute = execute
         self._vault = vault

@@ -2,18 +2,12 @@
 
 import sqlite3
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from engine.model.records import CRITICAL, DeadLetter, Filter
+from engine.store.core.notes import read_note
 from engine.store.queries.listing import letter_terms
-from engine.store.queries.snapshots import Rows, Snapshots
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-    from engine.model.results import Result
-    from engine.store.operations.dead_letters import Group
-    from engine.store.operations.superseding import Newer
+from engine.store.queries.reader import Reader
 
 # As the indexes say it, word for word, or SQLite does not see that one fits.
 _STUCK = {
@@ -26,166 +20,132 @@ _COLUMNS = (  # of `_letter`
 )
 
 
-class Letters(Snapshots):
-    """Dead letters and held results."""
+def dead_letters(
+    reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
+) -> list[DeadLetter]:
+    """A page of what needs a person, by message number, newest first.
 
-    def dead(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
-        """A page of what needs a person, by message number, newest first.
-
-        Args:
-            before_id: the last *message* id of the page before. A page may be longer than ``limit`` so that it never
-                ends amid the deliveries of one message.
-        """
-        wanted = wanted or Filter()
-        letters: list[DeadLetter] = []
-        with self.snapshot() as execute:
-            clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
-            if wanted.destination is None:
-                letters += [
-                    DeadLetter(
-                        message_id=r[0], delivery_id=0, channel=r[1], destination="", state=r[2], reason=r[3],
-                        at_us=r[4], message_type=r[5],
-                    )
-                    for r in execute(
-                        "SELECT j.id, j.channel, s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
-                        " FROM message_state s CROSS JOIN journal j ON j.id = s.id"
-                        f" WHERE s.state IN ('dead', 'incomplete') AND {clause} ORDER BY s.id DESC LIMIT ?",
-                        (*values, limit),
-                    )
-                ]  # fmt: skip
-            letters += self._stuck(execute, "dead", wanted, before_id, limit)
-        letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
-        if len(letters) <= limit:
-            return letters
-        last = letters[limit - 1].message_id
-        return [letter for letter in letters if letter.message_id >= last]
-
-    def count_dead(self, wanted: Filter | None = None, *, before_id: int | None = None) -> int:
-        """How many `dead` would give, were its pages all read from ``before_id`` on."""
-        wanted = wanted or Filter()
-        with self.snapshot() as execute:
-            count = 0
-            if wanted.destination is None:
-                clause, values = letter_terms(
-                    execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason"
+    Args:
+        before_id: the last *message* id of the page before. A page may be longer than ``limit`` so that it never
+            ends amid the deliveries of one message.
+    """
+    wanted = wanted or Filter()
+    letters: list[DeadLetter] = []
+    with reader.snapshot() as execute:
+        clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
+        if wanted.destination is None:
+            letters += [
+                DeadLetter(
+                    message_id=r[0], delivery_id=0, channel=r[1], destination="", state=r[2], reason=r[3],
+                    at_us=r[4], message_type=r[5],
                 )
-                (count,) = execute(
-                    "SELECT count(*) FROM message_state s CROSS JOIN journal j ON j.id = s.id"  # noqa: S608 - constants
-                    f" WHERE s.state IN ('dead', 'incomplete') AND {clause}",
-                    values,
-                ).fetchone()
-            clause, values = letter_terms(
-                execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
-            )
-            (stuck,) = execute(
-                "SELECT count(*) FROM delivery d CROSS JOIN journal j ON j.id = d.message_id"  # noqa: S608 - constants
-                " CROSS JOIN lane l ON l.id = d.lane"
-                f" WHERE {_STUCK['dead']} AND (? IS NULL OR l.destination = ?) AND {clause}",
-                [wanted.destination, wanted.destination, *values],
+                for r in execute(
+                    "SELECT j.id, j.channel, s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
+                    " FROM message_state s CROSS JOIN journal j ON j.id = s.id"
+                    f" WHERE s.state IN ('dead', 'incomplete') AND {clause} ORDER BY s.id DESC LIMIT ?",
+                    (*values, limit),
+                )
+            ]  # fmt: skip
+        letters += _stuck(execute, "dead", wanted, before_id, limit)
+    letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
+    if len(letters) <= limit:
+        return letters
+    last = letters[limit - 1].message_id
+    return [letter for letter in letters if letter.message_id >= last]
+
+
+def count_dead_letters(reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None) -> int:
+    """How many `dead_letters` would give, were its pages all read from ``before_id`` on."""
+    wanted = wanted or Filter()
+    with reader.snapshot() as execute:
+        count = 0
+        if wanted.destination is None:
+            clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
+            (count,) = execute(
+                "SELECT count(*) FROM message_state s CROSS JOIN journal j ON j.id = s.id"  # noqa: S608 - constants
+                f" WHERE s.state IN ('dead', 'incomplete') AND {clause}",
+                values,
             ).fetchone()
-            return int(count + stuck)
-
-    def corrections_set_aside(self, limit: int) -> list[DeadLetter]:
-        """The oldest corrections and withdrawals that a person has set aside and that are not done yet."""
-        with self.snapshot() as execute:
-            rows = execute(
-                f"SELECT {_COLUMNS}"  # noqa: S608
-                " FROM delivery d INDEXED BY delivery_set_aside CROSS JOIN journal j ON j.id = d.message_id"
-                " CROSS JOIN lane l ON l.id = d.lane"
-                " WHERE d.state = 'dead' AND d.cause = 'CORRECTION_SET_ASIDE' ORDER BY d.message_id LIMIT ?",
-                (limit,),
-            ).fetchall()
-        return [_letter(row) for row in rows]
-
-    def letter_groups(self, wanted: Filter | None = None) -> "list[Group]":
-        """All dead letters in groups of one reason and cause, the largest first; causes unknown without the keys."""
-        from engine.store.queries import letter_groups
-
-        with self.snapshot() as execute:
-            return letter_groups.find(execute, self._vault, wanted or Filter())
-
-    def held(self, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50) -> list[DeadLetter]:
-        """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of
-        those that a person has decided against. The first page has those with critical values first, however old they
-        are. As `dead`, otherwise.
-
-        Raises:
-            ConfigError, IntegrityError: a sealed reason cannot be opened.
-        """
-        from engine.store.operations.outbox.moving import read_note
-
-        wanted = wanted or Filter()
-        with self.snapshot() as execute:
-            state = wanted.state or "held"
-            first = self._stuck(execute, state, wanted, None, limit, critical=True) if before_id is None else []
-            there = {letter.delivery_id for letter in first}
-            found = self._stuck(execute, state, wanted, before_id, limit)
-            found = [*first, *(letter for letter in found if letter.delivery_id not in there)]
-            sealed = {
-                letter.delivery_id: execute(
-                    "SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)
-                ).fetchone()[0]
-                for letter in found
-            }
-        return [
-            letter._replace(detail=read_note(self._note(sealed[key], "delivery", key, letter.channel))[0])
-            for letter in found
-            for key in (letter.delivery_id,)
-        ]
-
-    def overtaken(self, delivery_id: int) -> Literal["", "part", "whole"]:
-        """How much of a held delivery newer messages have had delivered (`superseding.overtaken`)."""
-        from engine.store.operations.superseding import overtaken
-
-        with self.snapshot() as execute:
-            return overtaken(Rows(execute, self.vault), delivery_id)
-
-    def overtaken_by(self, delivery_id: int) -> "list[Newer]":
-        """The newer messages that keep a held delivery from being sent (`superseding.overtaken_by`)."""
-        from engine.store.operations.superseding import overtaken_by
-
-        with self.snapshot() as execute:
-            return overtaken_by(Rows(execute, self.vault), delivery_id)
-
-    def earlier_value(self, message_id: int, channel: str, result: "Result", within_us: int) -> "Decimal | None":
-        """The value that a rule about ``result`` would find before it (`engine.store.operations.delta_history`)."""
-        from engine.store.operations.delta_history import Past
-
-        with self.snapshot() as execute:
-            row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
-            past = Past(Rows(execute, self.vault), channel, row[0] if row is not None else 0)
-            return past.value(result, within_us)
-
-    @staticmethod
-    def _stuck(
-        execute: Callable[..., sqlite3.Cursor],
-        state: str,
-        wanted: Filter,
-        before_id: int | None,
-        limit: int,
-        *,
-        critical: bool = False,
-    ) -> list[DeadLetter]:
-        """The newest deliveries in a state, and all those of the last message among them.
-
-        Args:
-            critical: only those that tell a critical value.
-        """
         clause, values = letter_terms(
             execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
         )
-        select = (
+        (stuck,) = execute(
+            "SELECT count(*) FROM delivery d CROSS JOIN journal j ON j.id = d.message_id"  # noqa: S608 - constants
+            " CROSS JOIN lane l ON l.id = d.lane"
+            f" WHERE {_STUCK['dead']} AND (? IS NULL OR l.destination = ?) AND {clause}",
+            [wanted.destination, wanted.destination, *values],
+        ).fetchone()
+        return int(count + stuck)
+
+
+def corrections_set_aside(reader: Reader, limit: int) -> list[DeadLetter]:
+    """The oldest corrections and withdrawals that a person has set aside and that are not done yet."""
+    with reader.snapshot() as execute:
+        rows = execute(
             f"SELECT {_COLUMNS}"  # noqa: S608
-            " FROM delivery d CROSS JOIN journal j ON j.id = d.message_id CROSS JOIN lane l ON l.id = d.lane"
-            f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND (d.flags & ?) >= ? AND {clause}"
-        )
-        values = [wanted.destination, wanted.destination, CRITICAL, CRITICAL * critical, *values]
-        rows = execute(f"{select} ORDER BY d.message_id DESC, d.id LIMIT ?", (*values, limit)).fetchall()
-        if len(rows) == limit:
-            last = rows[-1][0]
-            rows = [row for row in rows if row[0] != last]
-            rows += execute(f"{select} AND d.message_id = ? ORDER BY d.id", (*values, last)).fetchall()
-        return [_letter(row) for row in rows]
+            " FROM delivery d INDEXED BY delivery_set_aside CROSS JOIN journal j ON j.id = d.message_id"
+            " CROSS JOIN lane l ON l.id = d.lane"
+            " WHERE d.state = 'dead' AND d.cause = 'CORRECTION_SET_ASIDE' ORDER BY d.message_id LIMIT ?",
+            (limit,),
+        ).fetchall()
+    return [_letter(row) for row in rows]
+
+
+def held_deliveries(
+    reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
+) -> list[DeadLetter]:
+    """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of
+    those that a person has decided against. The first page has those with critical values first, however old they
+    are. As `dead_letters`, otherwise.
+
+    Raises:
+        ConfigError, IntegrityError: a sealed reason cannot be opened.
+    """
+    wanted = wanted or Filter()
+    with reader.snapshot() as execute:
+        state = wanted.state or "held"
+        first = _stuck(execute, state, wanted, None, limit, critical=True) if before_id is None else []
+        there = {letter.delivery_id for letter in first}
+        found = _stuck(execute, state, wanted, before_id, limit)
+        found = [*first, *(letter for letter in found if letter.delivery_id not in there)]
+        sealed = {
+            letter.delivery_id: execute("SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)).fetchone()[0]
+            for letter in found
+        }
+    return [
+        letter._replace(detail=read_note(reader.note(sealed[key], "delivery", key, letter.channel))[0])
+        for letter in found
+        for key in (letter.delivery_id,)
+    ]
+
+
+def _stuck(
+    execute: Callable[..., sqlite3.Cursor],
+    state: str,
+    wanted: Filter,
+    before_id: int | None,
+    limit: int,
+    *,
+    critical: bool = False,
+) -> list[DeadLetter]:
+    """The newest deliveries in a state, and all those of the last message among them.
+
+    Args:
+        critical: only those that tell a critical value.
+    """
+    clause, values = letter_terms(execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause")
+    select = (
+        f"SELECT {_COLUMNS}"  # noqa: S608
+        " FROM delivery d CROSS JOIN journal j ON j.id = d.message_id CROSS JOIN lane l ON l.id = d.lane"
+        f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND (d.flags & ?) >= ? AND {clause}"
+    )
+    values = [wanted.destination, wanted.destination, CRITICAL, CRITICAL * critical, *values]
+    rows = execute(f"{select} ORDER BY d.message_id DESC, d.id LIMIT ?", (*values, limit)).fetchall()
+    if len(rows) == limit:
+        last = rows[-1][0]
+        rows = [row for row in rows if row[0] != last]
+        rows += execute(f"{select} AND d.message_id = ? ORDER BY d.id", (*values, last)).fetchall()
+    return [_letter(row) for row in rows]
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:

@@ -20,15 +20,15 @@ which says so: a common type that a large channel has never sent.
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.model.errors import StoreError
+from engine.model.reagents import lot_key
 from engine.model.records import Filter
+from engine.model.search_keys import NumberKind
 from engine.store.core.moments import DISORDER_US, first_at
-
-if TYPE_CHECKING:
-    from engine.model.search_keys import NumberKind
-    from engine.store.core.vault import Vault
+from engine.store.core.vault import Vault
+from engine.store.operations import search_index
 
 Execute = Callable[..., sqlite3.Cursor]
 
@@ -59,7 +59,7 @@ class _Terms:
 
 
 def rows(
-    execute: Execute, vault: "Callable[[], Vault]", wanted: Filter, before_id: int | None, limit: int
+    execute: Execute, vault: Callable[[], Vault], wanted: Filter, before_id: int | None, limit: int
 ) -> list[tuple[Any, ...]]:
     """A page of messages, newest first: `COLUMNS` of each.
 
@@ -87,18 +87,12 @@ def rows(
     if wanted.channel is not None:
         terms.add("j.channel = ?" if lead == "channel" else "+j.channel = ?", wanted.channel)
     for kind, text in numbers_of(wanted):
-        from engine.store.operations import (
-            search_index,  # which stands on what writes; most lists ask for no number
-        )
-
         term, those = search_index.term(execute, vault(), kind, text)
         terms.add(term, *those)
     if wanted.control_id is not None:
         ids = _with_control_id(execute, vault(), wanted)
         terms.add(f"j.id IN ({','.join('?' * len(ids)) or '0'})", *ids)
     if wanted.lot is not None:
-        from engine.model.reagents import lot_key
-
         terms.add(
             "j.id IN (SELECT u.message_id FROM reagent r CROSS JOIN reagent_use u ON u.reagent = r.id"
             " WHERE r.lot_key = ?)",
@@ -192,7 +186,7 @@ def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
         terms.add("+s.state = ?", state)
 
 
-def numbers_of(wanted: Filter) -> "list[tuple[NumberKind, str]]":
+def numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
     """The numbers that a filter asks for."""
     asked: tuple[tuple[NumberKind, str | None], ...] = (
         ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
@@ -200,7 +194,7 @@ def numbers_of(wanted: Filter) -> "list[tuple[NumberKind, str]]":
     return [(kind, text) for kind, text in asked if text is not None]
 
 
-def _with_control_id(execute: Execute, vault: "Vault", wanted: Filter) -> list[int]:
+def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int]:
     """The messages remembered with this control id, that is, within the channel's repeat window."""
     if wanted.channel is None:
         raise StoreError("a search for a control id needs the channel")

@@ -3,96 +3,97 @@
 import json
 from typing import Any
 
+from engine.model.reagents import lot_key
 from engine.model.records import Count, Gap, ReagentView, Seeming
-from engine.store.queries.snapshots import Snapshots
+from engine.store.queries.reader import Reader
 
 
-class Tallies(Snapshots):
-    """What many messages come to."""
+def counters_of(reader: Reader, day: str) -> list[Count]:
+    """What happened on ``day`` (``2026-03-01``, in the site's zone)."""
+    with reader.snapshot() as execute:
+        return [
+            Count(channel=r[0], destination=r[1], name=r[2], n=r[3])
+            for r in execute("SELECT channel, destination, name, n FROM counter WHERE day = ?", (day,))
+        ]
 
-    def counters(self, day: str) -> list[Count]:
-        """What happened on ``day`` (``2026-03-01``, in the site's zone)."""
-        with self.snapshot() as execute:
-            return [
-                Count(channel=r[0], destination=r[1], name=r[2], n=r[3])
-                for r in execute("SELECT channel, destination, name, n FROM counter WHERE day = ?", (day,))
-            ]
 
-    def seeming_count(self) -> int:
-        """How many records seem to be of the person who bore their patient number before, and are not confirmed."""
-        with self.snapshot() as execute:
-            return int(execute("SELECT count(*) FROM bearer WHERE standing = 2").fetchone()[0])
+def seeming_count(reader: Reader) -> int:
+    """How many records seem to be of the person who bore their patient number before, and are not confirmed."""
+    with reader.snapshot() as execute:
+        return int(execute("SELECT count(*) FROM bearer WHERE standing = 2").fetchone()[0])
 
-    def seeming(self, limit: int = 1000) -> list[Seeming]:
-        """These records, the newest first: a message that bears each, and one that it was compared with."""
-        with self.snapshot() as execute:
-            rows = execute(
-                "SELECT b.message_id, j.channel, j.received_us, (SELECT min(r.message_id) FROM bearer r"
-                " WHERE r.number = b.number AND r.standing = 0 AND r.person = b.person) FROM bearer b"
-                " JOIN journal j ON j.id = b.message_id WHERE b.standing = 2 ORDER BY b.message_id DESC LIMIT ?",
-                (limit,),
-            ).fetchall()
-        return [Seeming(message_id=row[0], channel=row[1], received_us=row[2], before=row[3] or 0) for row in rows]
 
-    def unmapped_count(self) -> int:
-        """How many different codes no code table had."""
-        with self.snapshot() as execute:
-            return int(execute("SELECT count(*) FROM unmapped_code").fetchone()[0])
+def list_seeming(reader: Reader, limit: int = 1000) -> list[Seeming]:
+    """These records, the newest first: a message that bears each, and one that it was compared with."""
+    with reader.snapshot() as execute:
+        rows = execute(
+            "SELECT b.message_id, j.channel, j.received_us, (SELECT min(r.message_id) FROM bearer r"
+            " WHERE r.number = b.number AND r.standing = 0 AND r.person = b.person) FROM bearer b"
+            " JOIN journal j ON j.id = b.message_id WHERE b.standing = 2 ORDER BY b.message_id DESC LIMIT ?",
+            (limit,),
+        ).fetchall()
+    return [Seeming(message_id=row[0], channel=row[1], received_us=row[2], before=row[3] or 0) for row in rows]
 
-    def unmapped(self, channel: str | None = None) -> list[Gap]:
-        """Codes that no code table had, the most frequent first; without the keys only how often they came."""
-        with self.snapshot() as execute:
-            rows = execute(
-                "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE ? IS NULL OR channel = ?",
-                (channel, channel),
-            ).fetchall()
-        found = []
-        for row_id, owner, sealed, n, first_us, last_us in rows:
-            texts = ("", "", "", "")
-            if self._vault is not None:
-                texts = json.loads(self._vault.open(sealed, "unmapped", row_id, owner))
-            found.append(Gap(owner, *texts, n=n, first_us=first_us, last_us=last_us))
-        return sorted(found, key=lambda gap: (-gap.n, gap.channel, gap.table, gap.code))
 
-    def reagents(
-        self, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100
-    ) -> list[ReagentView]:
-        """Reagent lots, those that were named last first.
+def unmapped_count(reader: Reader) -> int:
+    """How many different codes no code table had."""
+    with reader.snapshot() as execute:
+        return int(execute("SELECT count(*) FROM unmapped_code").fetchone()[0])
 
-        Args:
-            lot: this one only; letters and digits count.
-            message: only those that this message names, with its own tests.
-        """
-        source, tests, where, values = "reagent r", "r.tests", ["r.n > 0"], list[Any]()
-        if message is not None:
-            source, tests = "reagent_use u CROSS JOIN reagent r ON r.id = u.reagent", "u.tests"
-            where.append("u.message_id = ?")
-            values.append(message)
-        if channel is not None:
-            where.append("r.channel = ?" if lot is None else "+r.channel = ?")
-            values.append(channel)
-        if lot is not None:
-            from engine.model.reagents import lot_key
 
-            where.append("r.lot_key = ?")
-            values.append(lot_key(lot))
-        text = (
-            f"SELECT r.channel, r.name, r.lot, r.expires, {tests}, r.remains, r.first_us, r.last_us, r.n"  # noqa: S608 - constants
-            f" FROM {source} WHERE {' AND '.join(where)} ORDER BY r.last_us DESC, r.id DESC LIMIT ?"
-        )
-        with self.snapshot() as execute:
-            rows = execute(text, (*values, limit))
-            return [
-                ReagentView(
-                    channel=row[0],
-                    name=row[1],
-                    lot=row[2],
-                    expires=row[3],
-                    tests=tuple(filter(None, row[4].split("\n"))),
-                    left=row[5],
-                    first_us=row[6],
-                    last_us=row[7],
-                    messages=row[8],
-                )
-                for row in rows
-            ]
+def list_unmapped(reader: Reader, channel: str | None = None) -> list[Gap]:
+    """Codes that no code table had, the most frequent first; without the keys only how often they came."""
+    with reader.snapshot() as execute:
+        rows = execute(
+            "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE ? IS NULL OR channel = ?",
+            (channel, channel),
+        ).fetchall()
+    found = []
+    for row_id, owner, sealed, n, first_us, last_us in rows:
+        texts = ("", "", "", "")
+        if reader.keys is not None:
+            texts = json.loads(reader.keys.open(sealed, "unmapped", row_id, owner))
+        found.append(Gap(owner, *texts, n=n, first_us=first_us, last_us=last_us))
+    return sorted(found, key=lambda gap: (-gap.n, gap.channel, gap.table, gap.code))
+
+
+def list_reagents(
+    reader: Reader, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100
+) -> list[ReagentView]:
+    """Reagent lots, those that were named last first.
+
+    Args:
+        lot: this one only; letters and digits count.
+        message: only those that this message names, with its own tests.
+    """
+    source, tests, where, values = "reagent r", "r.tests", ["r.n > 0"], list[Any]()
+    if message is not None:
+        source, tests = "reagent_use u CROSS JOIN reagent r ON r.id = u.reagent", "u.tests"
+        where.append("u.message_id = ?")
+        values.append(message)
+    if channel is not None:
+        where.append("r.channel = ?" if lot is None else "+r.channel = ?")
+        values.append(channel)
+    if lot is not None:
+        where.append("r.lot_key = ?")
+        values.append(lot_key(lot))
+    text = (
+        f"SELECT r.channel, r.name, r.lot, r.expires, {tests}, r.remains, r.first_us, r.last_us, r.n"  # noqa: S608 - constants
+        f" FROM {source} WHERE {' AND '.join(where)} ORDER BY r.last_us DESC, r.id DESC LIMIT ?"
+    )
+    with reader.snapshot() as execute:
+        rows = execute(text, (*values, limit))
+        return [
+            ReagentView(
+                channel=row[0],
+                name=row[1],
+                lot=row[2],
+                expires=row[3],
+                tests=tuple(filter(None, row[4].split("\n"))),
+                left=row[5],
+                first_us=row[6],
+                last_us=row[7],
+                messages=row[8],
+            )
+            for row in rows
+        ]

@@ -24,6 +24,9 @@ from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.operations import append, dismissal, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.messages import deliveries_of, trace_of
+from engine.store.queries.replays import unfinished_replays
 from tests.support.filled_journal import (
     CHANNEL,
     DELIVERED,
@@ -57,12 +60,12 @@ class Site:
         self.acts = Acts(journal, channels=lambda: self.routes, look_again=lambda *lane: self.woken.append(lane))
 
     def state(self, message: int) -> str:
-        trace = self.journal.message(message)
+        trace = trace_of(self.journal, message)
         assert trace is not None
         return trace.message.state
 
     def deliveries(self, message: int) -> list[str]:
-        trace = self.journal.message(message)
+        trace = trace_of(self.journal, message)
         assert trace is not None
         return [delivery.state for delivery in trace.deliveries]
 
@@ -121,7 +124,7 @@ async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
     never = ChannelRoutes(**{**{name: getattr(ROUTES, name) for name in ROUTES.__slots__}, "routes": ()})
     site.routes = {CHANNEL: never}
     assert (await retry_letters(site.acts, Selection(ids=(UNMAPPED,)), actor="anita"))["done"]["still_dead"] == 1
-    trace = site.journal.message(UNMAPPED)
+    trace = trace_of(site.journal, UNMAPPED)
     assert trace is not None
     assert (trace.message.state, trace.message.reason) == ("dead", ReasonCode.NO_ROUTE.value)
 
@@ -133,7 +136,7 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
     """What the first transaction has changed is durable, and nobody else tells the lane."""
     monkeypatch.setattr(hold_decisions, "AT_ONCE", 1)
     await site.journal.run(claims.claim, CHANNEL, DESTINATION, 10)
-    (waiting,) = site.journal.deliveries([WAITING])
+    (waiting,) = deliveries_of(site.journal, [WAITING])
     await site.journal.run(attempts.bury, waiting.id, reason=ReasonCode.CONFLICT)
     asked = 0
 
@@ -197,7 +200,7 @@ async def test_a_dismissal_names_who_and_why_and_needs_both(site: Site) -> None:
         "dismissed",
         ["dismissed"],
     )
-    newest = site.journal.acts(limit=1)[0]
+    newest = acts_page(site.journal, limit=1)[0]
     assert (newest.actor, newest.verb, newest.what["reason"]) == ("anita", "dismiss", "duplicate order")
 
 
@@ -205,7 +208,7 @@ async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: 
     answer = await replay_documents(site.acts, Selection(ids=(DELIVERED,)), actor="anita", rate=1000)
 
     assert answer["done"] == {"messages": 1, "deliveries": 1}
-    trace = site.journal.message(DELIVERED)
+    trace = trace_of(site.journal, DELIVERED)
     assert trace is not None
     assert [delivery.state for delivery in trace.deliveries] == ["delivered", "waiting"]
     assert len({delivery.key for delivery in trace.deliveries}) == 1
@@ -228,7 +231,7 @@ async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_th
         assert answer["done"] == {"messages": 1, "deliveries": 1}
         for delivery in await site.journal.run(claims.claim, CHANNEL, "other", 9):
             await site.journal.run(attempts.settle, delivery.id, delivered_us=1 + again)
-    trace = site.journal.message(DELIVERED)
+    trace = trace_of(site.journal, DELIVERED)
     assert trace is not None
     there = [delivery for delivery in trace.deliveries if delivery.destination == "other"]
     assert [delivery.state for delivery in there] == ["delivered"] * 2
@@ -259,39 +262,39 @@ def test_the_act_of_a_replay_has_no_number_of_a_specimen_in_it() -> None:
 
 
 async def test_a_dry_run_counts_and_changes_nothing(site: Site) -> None:
-    before = site.journal.acts()
+    before = acts_page(site.journal)
     everything = Selection(all=True)
     assert (await retry_letters(site.acts, everything, actor="anita", dry_run=True))["count"] == 3
     assert (await dismiss_letters(site.acts, everything, actor="anita", reason="x", dry_run=True))["count"] == 3
     assert (await replay_documents(site.acts, everything, actor="anita", dry_run=True))["count"] == 1
 
-    assert site.journal.acts() == before
+    assert acts_page(site.journal) == before
     assert len(letters(site.journal, everything)) == 3
 
 
 async def test_an_act_is_a_row_before_it_starts_and_another_at_its_end(site: Site) -> None:
     answer = await retry_letters(site.acts, Selection(code="REFUSED"), actor="anita")
-    end, begin = site.journal.acts(limit=2)
+    end, begin = acts_page(site.journal, limit=2)
 
     assert (begin.id, begin.actor, begin.verb) == (answer["act"], "anita", "retry")
     assert begin.what["selection"] == {"code": "REFUSED"}
     assert (end.ended, end.what["requeued"]) == (begin.id, 1)
-    assert site.journal.open_acts() == []
+    assert open_acts(site.journal) == []
 
 
 async def test_an_act_that_a_stop_cut_short_is_closed_at_the_next_start(site: Site) -> None:
     site.acts.replays._waits = lambda channel, destination: "live messages go first"
     await replay_documents(site.acts, Selection(all=True), actor="anita", within_s=0)
-    await until(lambda: bool(site.journal.open_acts()))
+    await until(lambda: bool(open_acts(site.journal)))
     await site.acts.stop()
-    cut = site.journal.open_acts()
+    cut = open_acts(site.journal)
     assert [act.verb for act in cut] == ["replay"]
 
     await site.acts.give_up(act.id for act in cut)
 
-    assert site.journal.open_acts() == []
-    assert site.journal.acts(limit=1)[0].what == {"interrupted": True}
-    assert [one.number for one in site.journal.unfinished_replays()] == [cut[0].id], "it can be taken up again"
+    assert open_acts(site.journal) == []
+    assert acts_page(site.journal, limit=1)[0].what == {"interrupted": True}
+    assert [one.number for one in unfinished_replays(site.journal)] == [cut[0].id], "it can be taken up again"
 
 
 def test_a_selection_survives_the_wire_and_nothing_else_is_taken_for_one() -> None:

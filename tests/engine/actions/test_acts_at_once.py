@@ -27,6 +27,9 @@ from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome, replays, superseding
 from engine.store.operations.outbox import attempts, claims
+from engine.store.queries.acts import acts_page
+from engine.store.queries.messages import trace_of
+from engine.store.queries.replays import unfinished_replay
 from tests.support.channels import MemoryStream, block, channel, hl7
 from tests.support.filled_journal import (
     CHANNEL,
@@ -72,7 +75,7 @@ async def acts(journal: Journal) -> AsyncIterator[Acts]:
 
 
 def states(journal: Journal, message: int) -> tuple[str, list[str]]:
-    trace = journal.message(message)
+    trace = trace_of(journal, message)
     assert trace is not None
     return trace.message.state, [delivery.state for delivery in trace.deliveries]
 
@@ -260,9 +263,11 @@ async def test_two_who_take_up_a_replay_have_one(journal: Journal, acts: Acts) -
     )
 
     assert {type(one) for one in answers} == {dict, LabRelayError}, answers
-    assert [act.what for act in journal.acts(limit=9) if "resumed" in act.what] == [{"resumed": number, "behind": 0}]
+    assert [act.what for act in acts_page(journal, limit=9) if "resumed" in act.what] == [
+        {"resumed": number, "behind": 0}
+    ]
     assert states(journal, DELIVERED) == ("mapped", ["delivered", "waiting"])
-    assert journal.unfinished_replay(number) is None
+    assert unfinished_replay(journal, number) is None
 
 
 class HeldUp(LineProgram):

@@ -15,6 +15,8 @@ from engine.model.errors import LabRelayError, RefusedDeliveryError, TransientDe
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.store.operations import dismissal
+from engine.store.queries.lanes import list_lanes
+from engine.store.queries.messages import trace_of
 from tests.support.plant import Plant, ScriptedDestination, plant
 from tests.support.waiting import until
 
@@ -55,7 +57,7 @@ async def one_dead_one_under_way(made: Plant, order: str = "none") -> tuple[Acts
 
 
 def delivery(made: Plant, message: int, destination: str) -> DeliveryView:
-    trace = made.journal.message(message)
+    trace = trace_of(made.journal, message)
     assert trace is not None
     (found,) = [one for one in trace.deliveries if one.destination == destination]
     return found
@@ -164,5 +166,5 @@ async def test_a_delivery_that_is_closed_while_its_attempt_is_under_way_is_not_t
     ended = delivery(made, stored.id, "server")
     assert (ended.state, len(ended.attempts)) == ("dismissed", 2), "how the last one ended is known"
     assert made.workers["server"].memory.deliveries == 0
-    (lane,) = made.journal.lanes()
+    (lane,) = list_lanes(made.journal)
     assert lane.open == 0

@@ -14,6 +14,7 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.operations import pauses
+from engine.store.queries.lanes import list_lanes
 from tests.support.plant import Plant, ScriptedDestination, numbers, plant
 from tests.support.waiting import until
 
@@ -58,7 +59,7 @@ async def test_a_destination_paused_amid_a_storm_of_retries_makes_not_one_more_a
     await made.settle()
     assert tries(server) == before
     assert made.workers["server"].memory.deliveries == 0
-    assert sum(view.open for view in made.journal.lanes()) == 23
+    assert sum(view.open for view in list_lanes(made.journal)) == 23
 
     server.script = lambda *_: None
     made.workers["server"].resume()

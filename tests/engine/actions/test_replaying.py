@@ -20,6 +20,8 @@ from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
 from engine.store.operations import replays
 from engine.store.operations.outbox import attempts, claims
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.replays import unfinished_replays
 from tests.support.journals import queue, replaced, running, started
 from tests.support.waiting import until
 
@@ -89,8 +91,8 @@ async def test_it_goes_out_oldest_first_and_ends_with_its_outcome(journal: Journ
     assert await acts.replays.wait(begun["act"], 60.0)
     progress = acts.replays.progress(begun["act"])
     assert (progress["state"], progress["outcome"]) == ("ended", {"messages": COUNT, "deliveries": COUNT})
-    assert journal.unfinished_replays() == []
-    assert journal.open_acts() == []
+    assert unfinished_replays(journal) == []
+    assert open_acts(journal) == []
 
 
 async def test_each_end_of_a_delivery_is_counted_for_what_it_is(journal: Journal) -> None:
@@ -214,9 +216,9 @@ async def test_whatever_ends_it_nothing_is_left_out_and_nothing_is_queued_twice(
                 journal._recovered = False
         await journal.stop()
         journal = await started(tmp_path)
-        await acts_on(journal).give_up(act.id for act in journal.open_acts())
+        await acts_on(journal).give_up(act.id for act in open_acts(journal))
         sent += await deliver(journal)
-        if not journal.unfinished_replays() or len(sent) >= COUNT:
+        if not unfinished_replays(journal) or len(sent) >= COUNT:
             break
     await journal.stop()
     assert sent == ids
@@ -230,9 +232,9 @@ async def test_a_replay_that_ended_cannot_be_taken_up_and_one_may_be_given_up(jo
     number = (await replay_documents(acts, Selection(all=True), actor="anita", rate=1e5, within_s=0))["act"]
     await until(lambda: lanes.left == 0)
     await acts.replays.halt(number)
-    assert [one.number for one in journal.unfinished_replays()] == [number]
+    assert [one.number for one in unfinished_replays(journal)] == [number]
     await forget_replay(acts, number, actor="anita")
-    assert journal.acts(limit=1)[0].what == {"given_up": number}
+    assert acts_page(journal, limit=1)[0].what == {"given_up": number}
     with pytest.raises(LabRelayError, match="not unfinished"):
         await resume_replay(acts, number, actor="anita")
 

@@ -17,6 +17,8 @@ from engine.model.records import Target
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
 from engine.runtime.app import App
+from engine.store.queries.acts import acts_page
+from engine.store.queries.lanes import list_pauses
 from tests.support.command_line import Ran, labrelay
 from tests.support.live import Analyzer, Mood, Server
 from tests.support.ports import quiet_ports
@@ -186,7 +188,9 @@ async def test_an_order_amid_the_change_of_a_destination_holds(lab: Lab, verb: s
         ran = await lab.labrelay(*command)
         assert ran.code == ExitCode.OK, ran.err
         assert app.workers["server"].paused is (verb == "pause")
-        assert [pause.target.destination for pause in app.journal.pauses()] == (["server"] if verb == "pause" else [])
+        assert [pause.target.destination for pause in list_pauses(app.journal)] == (
+            ["server"] if verb == "pause" else []
+        )
         app.intake.between_messages = between  # type: ignore[method-assign]
 
 
@@ -199,7 +203,7 @@ async def test_a_restarted_channel_takes_up_its_analyzer_again(lab: Lab) -> None
             assert (ran.code, ran.out.startswith("channel c0 was restarted")) == (ExitCode.OK, True)
             before = len(analyzer.acked)
             await until(lambda: len(analyzer.acked) > before + 5)
-        assert app.journal.acts(limit=1)[0].verb == "restart"
+        assert acts_page(app.journal, limit=1)[0].verb == "restart"
         await until(lambda: whole(lab.server, analyzer))
 
 
@@ -305,11 +309,11 @@ async def test_orders_are_counted_asked_for_and_given_once(lab: Lab) -> None:
         assert (tried.json["changed"], tried.json["act"], tried.json["dry_run"]) == (True, None, True)
         unsure = await lab.labrelay("pause", "destination", "server", "--reason", "x")
         assert (unsure.code, "--yes" in unsure.err) == (ExitCode.REFUSED, True)
-        assert app.journal.pauses() == []
+        assert list_pauses(app.journal) == []
 
         done = await lab.labrelay("pause", "destination", "server", *WHY, "-o", "json")
         assert (done.code, done.json["changed"]) == (ExitCode.OK, True)
-        assert app.journal.acts(limit=1)[0].id == done.json["act"]
+        assert acts_page(app.journal, limit=1)[0].id == done.json["act"]
         again = await lab.labrelay("pause", "destination", "server", *WHY)
         assert (again.code, "was paused already by" in again.out, "new firmware" in again.out) == (0, True, True)
         assert (await lab.labrelay("restart", "destination", "server", *WHY)).code == ExitCode.REFUSED
@@ -335,7 +339,7 @@ async def test_a_name_that_is_none_is_told(lab: Lab, arguments: tuple[str, ...],
         assert said in ran.err
         assert (await lab.labrelay("pause", "channel", "c0", "--reason", " ", "--yes")).code == ExitCode.REFUSED
         assert (await lab.labrelay("pause", "channel", "c0", "--yes")).code == ExitCode.USAGE
-        assert app.journal.pauses() == []
+        assert list_pauses(app.journal) == []
 
 
 async def test_without_a_daemon_the_order_is_kept_for_its_next_start(lab: Lab) -> None:

@@ -10,6 +10,8 @@ import pytest_asyncio
 from engine.actions.control import SOCKET_NAME
 from engine.commands.shared.output import ExitCode
 from engine.runtime.app import App
+from engine.store.queries.acts import acts_page
+from engine.store.queries.messages import messages_page, trace_of
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, fill_journal, payload
 from tests.support.sites import make_site
@@ -55,7 +57,7 @@ class Running:
         await until(lambda: self._states(message) == ["delivered"] * times)
 
     def _states(self, message: int) -> list[str]:
-        trace = self.app.journal.message(message)
+        trace = trace_of(self.app.journal, message)
         assert trace is not None
         return [delivery.state for delivery in trace.deliveries]
 
@@ -125,20 +127,20 @@ async def test_a_dismissal_names_the_user_by_the_kernels_word(running: Running) 
     ran = await running.labrelay("dlq", "dismiss", "--all", "--reason", "test", "--yes")
 
     assert ran.out == "3 selected: 3 dismissed\n"
-    assert running.app.journal.acts(limit=1)[0].verb == "dismiss"
+    assert acts_page(running.app.journal, limit=1)[0].verb == "dismiss"
 
 
 async def test_showing_content_is_noted_by_the_daemon(running: Running) -> None:
     ran = await running.labrelay("messages", "show", "1", "--unmask")
 
     assert CANARY in ran.out
-    newest = running.app.journal.acts(limit=1)[0]
+    newest = acts_page(running.app.journal, limit=1)[0]
     assert (newest.verb, newest.what) == ("unmask", {"message": 1})
 
     file = str(running.folder / "out.csv")
     assert (await running.labrelay("messages", "export", "--to", file, "--unmask")).code == ExitCode.OK
-    newest = running.app.journal.acts(limit=1)[0]
-    assert (newest.verb, newest.what) == ("unmask", {"export": {"up_to": running.app.journal.messages()[0].id}})
+    newest = acts_page(running.app.journal, limit=1)[0]
+    assert (newest.verb, newest.what) == ("unmask", {"export": {"up_to": messages_page(running.app.journal)[0].id}})
 
 
 async def test_a_reload_takes_what_is_right_and_keeps_the_old_where_it_is_not(running: Running) -> None:

@@ -16,6 +16,8 @@ from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.store.core.lock import SiteLock
 from engine.store.journal import Journal
+from engine.store.queries.acts import acts_page
+from engine.store.queries.contents import stored_payload
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import (
     CANARY,
@@ -77,7 +79,7 @@ def show(site: Path, message: int) -> Ran:
 def stored(site: Path, message: int) -> bytes:
     journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
     try:
-        return journal.payload(message)
+        return stored_payload(journal, message)
     finally:
         journal.close()
 
@@ -85,7 +87,7 @@ def stored(site: Path, message: int) -> bytes:
 def last_act(site: Path) -> tuple[str, dict[str, object]]:
     journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
     try:
-        act = journal.acts(limit=1)[0]
+        act = acts_page(journal, limit=1)[0]
         return act.verb, act.what
     finally:
         journal.close()

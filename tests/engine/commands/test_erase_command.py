@@ -16,6 +16,9 @@ from engine.model.search_keys import MOST, Number, numbers_in
 from engine.processing import process
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
+from engine.store.queries.acts import acts_page
+from engine.store.queries.lanes import list_lanes
+from engine.store.queries.messages import messages_page
 from tests.support.command_line import Ran, labrelay
 from tests.support.running import (
     MLLP,
@@ -290,7 +293,7 @@ async def test_what_is_found_beside_a_daemon_is_what_is_found_without_one(tmp_pa
 
     async def look(site: RunningSite) -> None:
         looked.append(await erase_beside(site, "--dry-run", "-o", "json"))
-        assert site.journal.acts() == []
+        assert acts_page(site.journal) == []
 
     ids = await _filled(tmp_path, look)
     alone = (await asyncio.to_thread(erase, tmp_path, "--dry-run", "-o", "json")).json
@@ -329,7 +332,7 @@ async def test_a_patient_is_erased_while_messages_come_and_go(tmp_path: Path) ->
         assert [key for key in site.sandbox.accepted if key in keys] == keys
         patients = [one["identifier"][0]["value"] for one in site.sandbox.resources("Patient")]
         assert patients.count(NUMBER) == 1, "what was delivered before is the server's"
-        (act,) = [act for act in site.journal.acts() if act.verb == "erase"]
+        (act,) = [act for act in acts_page(site.journal) if act.verb == "erase"]
         assert (act.what["messages"], act.what["reason"]) == ([1, 3, 8], "asked by the patient")
         assert NUMBER not in str(act.what)
         site.app.observer.look_again()
@@ -431,8 +434,8 @@ def test_folders_that_have_the_patients_files_are_named(tmp_path: Path) -> None:
         make_running_site(tmp_path, channels, {"archive": {"kind": "file", "folder": str(delivered)}})
         async with running_app(tmp_path) as app:
             (inbox / "a.hl7").write_bytes(hl7("1"))
-            await until(lambda: any(view.state == "mapped" for view in app.journal.messages()))
-            await until(lambda: not any(lane.open for lane in app.journal.lanes()))
+            await until(lambda: any(view.state == "mapped" for view in messages_page(app.journal)))
+            await until(lambda: not any(lane.open for lane in list_lanes(app.journal)))
 
     asyncio.run(live())
     ran = erase(tmp_path, "--force", "--yes", "-o", "json")

@@ -17,6 +17,7 @@ from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.store.journal import Journal
 from engine.store.operations import append
+from engine.store.queries.acts import acts_page
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal, payload
 from tests.support.journals import received
@@ -40,7 +41,7 @@ def export(site: Path, to: Path, *options: str) -> Ran:
 def unmasked(site: Path) -> list[dict[str, Any]]:
     journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
     try:
-        return [act.what for act in journal.acts() if act.verb == "unmask"]
+        return [act.what for act in acts_page(journal) if act.verb == "unmask"]
     finally:
         journal.close()
 

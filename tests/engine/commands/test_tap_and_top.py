@@ -19,6 +19,7 @@ from engine.commands.shared.output import ExitCode
 from engine.model.clock import ManualClock
 from engine.monitoring import taps as taps_module
 from engine.runtime.app import App
+from engine.store.queries.acts import acts_page, open_acts
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, payload
 from tests.support.running import running_app
@@ -112,8 +113,8 @@ async def test_contents_are_shown_only_after_a_row_of_the_audit_trail(site: Site
     ran = await site.following("--unmask", "--stage", "raw,mapped", "--count", "2")
     assert CANARY in ran.out
     await until(lambda: not site.app.taps._open)
-    await until(lambda: not site.app.journal.open_acts())
-    end, begin = site.app.journal.acts(limit=2)
+    await until(lambda: not open_acts(site.app.journal))
+    end, begin = acts_page(site.app.journal, limit=2)
     assert (begin.verb, begin.what["export"]["tap"]) == ("unmask", "haematology")
     assert (end.ended, end.what) == (begin.id, {"first": 2, "last": 2})  # the act is row 1
 

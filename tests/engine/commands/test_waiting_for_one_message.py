@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from engine.commands.shared.output import ExitCode
+from engine.store.queries.letters import dead_letters
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, payload
 from tests.support.running import QUICK, channel, make_running_site, running_app
@@ -60,7 +61,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             site["destinations"]["lab-fhir"]["retry"]["give_up_after"] = "1s"
             file.write_text(yaml.safe_dump(site))
             assert (await command("reload")).code == ExitCode.OK
-            await until(lambda: len(taken) == 2 and bool(app.journal.dead()), within_s=60.0)
+            await until(lambda: len(taken) == 2 and bool(dead_letters(app.journal)), within_s=60.0)
             (letter,) = (await command("dlq", "list", "--each", "-o", "json")).json["dead_letters"]
             assert (letter["message"], letter["reason"]) == (BAD, "GAVE_UP")
             app.observer.look_again()

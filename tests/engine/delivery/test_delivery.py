@@ -23,6 +23,7 @@ from engine.store.journal import Journal
 from engine.store.operations import dismissal
 from engine.store.operations.outbox import attempts as attempts_ops
 from engine.store.operations.outbox import claims, decisions, queueing
+from engine.store.queries.messages import messages_page, trace_of
 from tests.support.plant import Plant, ScriptedDestination, all_taken, in_order, numbers, plant
 from tests.support.waiting import until
 
@@ -906,7 +907,7 @@ class Full:
     def run(self, function: Any, delivery_id: Any, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
         if function is not attempts_ops.settle:
             return self._journal.run(function, delivery_id, *arguments, **more)
-        (delivery,) = [one for one in self._journal.message(delivery_id).deliveries if one.id == delivery_id]
+        (delivery,) = [one for one in trace_of(self._journal, delivery_id).deliveries if one.id == delivery_id]
         if self.full and delivery.channel == "a":
             self.failed += 1
             raise StoreError("the journal cannot keep this: database or disk is full")
@@ -981,7 +982,7 @@ async def test_whatever_people_and_peers_do_at_once_order_and_every_message_are_
                         await made.journal.run(decisions.requeue, rng.sample(dead, min(len(dead), 3)))
                         made.look_for_open("server")
                     case "replay":
-                        ids = [view.id for view in made.journal.messages(limit=1000)]
+                        ids = [view.id for view in messages_page(made.journal, limit=1000)]
                         await made.journal.run(queueing.replay, rng.sample(ids, min(len(ids), 3)))
                         made.look_for_open("server")
             await made.settle()

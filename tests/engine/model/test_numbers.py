@@ -12,6 +12,7 @@ from engine.model.outcome import Outcome
 from engine.model.records import Filter
 from engine.model.search_keys import MOST, NOT_ALL, Number, numbers_in, own_number
 from engine.store.operations import append, record_outcome, search_index
+from engine.store.queries.messages import messages_page
 from tests.support.journals import WINDOW_S, received, running, store
 from tests.support.running import hl7_channel, running_site
 from tests.support.senders import send_blocks
@@ -73,17 +74,19 @@ async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> Non
             record_outcome.record, stored[5].id, Outcome("filtered", numbers=(Number("specimen", "P77"),))
         )
         ids = [one.id for one in reversed(wanted)]
-        assert [view.id for view in journal.messages(Filter(patient=" p77 "))] == ids
-        assert [view.id for view in journal.messages(Filter(specimen="s1", channel="chem"))] == ids
-        assert [view.id for view in journal.messages(Filter(number="M1", patient="P77"), before_id=ids[0])] == ids[1:]
-        assert [view.id for view in journal.messages(Filter(specimen="P77"))] == [stored[5].id]
-        assert journal.messages(Filter(patient="S1")) == []
+        assert [view.id for view in messages_page(journal, Filter(patient=" p77 "))] == ids
+        assert [view.id for view in messages_page(journal, Filter(specimen="s1", channel="chem"))] == ids
+        assert [
+            view.id for view in messages_page(journal, Filter(number="M1", patient="P77"), before_id=ids[0])
+        ] == ids[1:]
+        assert [view.id for view in messages_page(journal, Filter(specimen="P77"))] == [stored[5].id]
+        assert messages_page(journal, Filter(patient="S1")) == []
         with journal.snapshot() as execute:
             assert search_index.messages(execute, journal.vault, "patient", ["P77", "P77"]) == sorted(ids)
         journal_bytes = (tmp_path / "journal.db").read_bytes() + (tmp_path / "journal.db-wal").read_bytes()
         assert b"P77" not in journal_bytes
         await journal._writer.submit(lambda batch: search_index.forget(batch, stored[1030].id))
-        assert [view.id for view in journal.messages(Filter(patient="P77"))] == [ids[0], ids[2]]
+        assert [view.id for view in messages_page(journal, Filter(patient="P77"))] == [ids[0], ids[2]]
 
 
 async def test_what_is_never_parsed_is_found_by_its_own_number(tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ async def test_what_is_never_parsed_is_found_by_its_own_number(tmp_path: Path) -
             await store(journal, known.encode(), control_id=known)
         first, again = await store(journal, b"same", b"same", control_id="M9")
         assert again.repeat_of == first.id
-        assert [view.id for view in journal.messages(Filter(number="m9"))] == [again.id]
+        assert [view.id for view in messages_page(journal, Filter(number="m9"))] == [again.id]
 
 
 async def test_people_find_messages_by_number(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import claims
+from engine.store.queries.contents import stored_document
+from engine.store.queries.messages import trace_of
 from tests.support.journals import WINDOW_S, opened, received
 
 BUNDLE = b'{"resourceType":"Bundle","entry":[' + b'{"resource":{"resourceType":"Observation"}},' * 50 + b"{}]}"
@@ -102,7 +104,7 @@ async def test_the_journal_keeps_a_packed_document_as_it_is_and_reads_it_whole(t
     claimed = await journal.run(claims.claim, "chem", "b", 10)
     assert [unpack(one.body) if one.packed else one.body for one in claimed] == [BUNDLE, BUNDLE]
     assert [one.packed for one in claimed] == [True, True]
-    trace = journal.message(stored.id)
+    trace = trace_of(journal, stored.id)
     assert trace is not None
-    assert [journal.document(one.id) for one in trace.documents] == [BUNDLE, BUNDLE]
+    assert [stored_document(journal, one.id) for one in trace.documents] == [BUNDLE, BUNDLE]
     await journal.stop()

@@ -11,6 +11,8 @@ from engine.model.message import FormatOptions, Reagent
 from engine.model.reagents import lot_key, reagents_in
 from engine.model.records import Filter
 from engine.store.operations import reagent_lots
+from engine.store.queries.messages import messages_page
+from engine.store.queries.tallies import list_reagents
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.waiting import until
 
@@ -99,14 +101,17 @@ CHANNEL = {"chem": hl7_channel()}
 async def test_results_of_a_recalled_lot_are_found(tmp_path: Path) -> None:
     async with running_site(tmp_path, CHANNEL) as site:
         await send(site, result(1, "L-1"), result(2, "L-2"), result(3, "L-1", "NA"), result(4, "L-2"))
-        (one,) = site.journal.reagents(lot="l1")
+        (one,) = list_reagents(site.journal, lot="l1")
         assert (one.channel, one.lot, one.messages, one.tests, one.left) == ("chem", "L-1", 2, ("GLU", "NA"), "97")
         assert one.first_us < one.last_us
-        found = site.journal.messages(Filter(lot="L-1"))
-        assert [view.id for view in found] == [view.id for view in site.journal.messages() if view.seq in (1, 3)]
-        assert [view.seq for view in site.journal.messages(Filter(lot="L1", channel="chem", state="mapped"))] == [3, 1]
-        assert site.journal.messages(Filter(lot="L1", channel="other")) == []
-        (of_message,) = site.journal.reagents(message=found[0].id)
+        found = messages_page(site.journal, Filter(lot="L-1"))
+        assert [view.id for view in found] == [view.id for view in messages_page(site.journal) if view.seq in (1, 3)]
+        assert [view.seq for view in messages_page(site.journal, Filter(lot="L1", channel="chem", state="mapped"))] == [
+            3,
+            1,
+        ]
+        assert messages_page(site.journal, Filter(lot="L1", channel="other")) == []
+        (of_message,) = list_reagents(site.journal, message=found[0].id)
         assert (of_message.lot, of_message.tests) == ("L-1", ("NA",))
 
         listed = await site.labrelay("messages", "list", "--lot", "L-1", "-o", "json")
@@ -121,7 +126,7 @@ async def test_results_of_a_recalled_lot_are_found(tmp_path: Path) -> None:
 async def test_a_repeat_is_no_second_use(tmp_path: Path) -> None:
     async with running_site(tmp_path, CHANNEL) as site:
         await send(site, result(1, "L-1"), result(2, "L-1"), result(3, "L-1"), result(3, "L-1"))
-        (one,) = site.journal.reagents()
+        (one,) = list_reagents(site.journal)
         assert one.messages == 3
 
 
@@ -132,16 +137,16 @@ async def test_a_message_that_is_processed_again_names_its_lots_once(tmp_path: P
         await send(site, result(1, "L-1"))
         (view,) = site.messages()
         assert view.reason == "NO_ROUTE"
-        assert [one.messages for one in site.journal.reagents()] == [1]
+        assert [one.messages for one in list_reagents(site.journal)] == [1]
         await site.retry(view.id)
-        assert [one.messages for one in site.journal.reagents()] == [1]
+        assert [one.messages for one in list_reagents(site.journal)] == [1]
 
 
 async def test_no_more_lots_are_kept_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reagent_lots, "REAGENT_ROWS", 2)
     async with running_site(tmp_path, CHANNEL) as site:
         await send(site, *(result(number, f"L-{number}") for number in range(1, 5)), result(5, "L-1"))
-        assert {one.lot: one.messages for one in site.journal.reagents()} == {"L-1": 2, "L-2": 1}
+        assert {one.lot: one.messages for one in list_reagents(site.journal)} == {"L-1": 2, "L-2": 1}
         assert site.ends() == ["delivered"] * 5
 
 
@@ -160,4 +165,4 @@ async def test_astm_records_with_lots(tmp_path: Path) -> None:
         await until(lambda: len(site.messages()) == 1)
         await site.settled()
         writer.close()
-        assert [(one.lot, one.name) for one in site.journal.reagents()] == [("254169", "NEO CI")]
+        assert [(one.lot, one.name) for one in list_reagents(site.journal)] == [("254169", "NEO CI")]

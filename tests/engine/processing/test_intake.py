@@ -22,6 +22,8 @@ from engine.processing import intake as intake_module
 from engine.processing.process import ChannelRoutes, Route, process
 from engine.store.journal import Journal
 from engine.store.operations import record_outcome
+from engine.store.queries.lanes import list_channels
+from engine.store.queries.messages import messages_page
 from tests.support.plant import LineFormat, LineProgram, Plant, numbers, plant
 from tests.support.waiting import until
 
@@ -41,7 +43,7 @@ async def made(tmp_path: Path) -> AsyncIterator[Plant]:
 
 
 def outcomes(made: Plant) -> dict[int, tuple[str, str]]:
-    return {view.id: (view.state, view.reason) for view in made.journal.messages(limit=10_000)}
+    return {view.id: (view.state, view.reason) for view in messages_page(made.journal, limit=10_000)}
 
 
 # -- judging -------------------------------------------------------------------------------------------------------
@@ -336,7 +338,7 @@ async def test_messages_of_a_channel_that_was_taken_away_wait_until_it_is_back(m
     await made.settle()
     assert made.destinations["server"].of("a") == numbers(3)
     assert made.destinations["server"].of("b") == numbers(3)
-    assert [view.stored for view in made.journal.channels() if view.name == "a"] == [3]
+    assert [view.stored for view in list_channels(made.journal) if view.name == "a"] == [3]
     made.channels["a"] = gone
     made.intake.configure(dict(made.channels), made.workers)
     await made.send("a", "00007")
@@ -352,10 +354,10 @@ async def test_between_messages_nothing_is_half_way(made: Plant) -> None:
     sending = asyncio.create_task(made.send("a", *numbers(500)))
     for _ in range(5):
         async with made.intake.between_messages():
-            held = len(made.journal.messages(Filter(state="mapped"), limit=10_000))
+            held = len(messages_page(made.journal, Filter(state="mapped"), limit=10_000))
             assert all(lane.reserved == 0 for lane in worker.memory.lanes.values())
             await asyncio.sleep(0.005)
-            assert len(made.journal.messages(Filter(state="mapped"), limit=10_000)) == held
+            assert len(messages_page(made.journal, Filter(state="mapped"), limit=10_000)) == held
         await asyncio.sleep(0.002)
     await sending
     made.destinations["server"].gate.set()

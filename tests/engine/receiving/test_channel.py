@@ -6,6 +6,7 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.store.operations import append
 from engine.store.operations.line_trace import LineWay
+from engine.store.queries.messages import messages_page, trace_of
 from tests.support.astm_peer import one_record_a_frame, wire_frame
 from tests.support.channels import (
     ACK,
@@ -591,7 +593,7 @@ async def test_a_session_ended_by_eot_leaves_nothing_for_the_next_start(tmp_path
             await until(lambda: stream.written == ACK * 3)
             stream.feed(EOT)
             await until(lambda: len(seen) == 1)
-        trace = journal.message(seen[0].id)
+        trace = trace_of(journal, seen[0].id)
         assert trace is not None
         assert len(trace.frames) == 2
     async with running(tmp_path) as journal:
@@ -653,7 +655,7 @@ async def test_whatever_a_header_holds_the_journal_keeps_it(tmp_path: Path) -> N
                 stream.feed(block(content.replace(b"\x1c", b"").replace(b"\x0b", b"") + b"\r"))
                 await until(lambda before=before: made.counts.messages + made.counts.faults.total() > before)
                 assert made.counts.faults.total() == 0, number
-        assert len(journal.messages(limit=1000)) == made.counts.messages >= 150
+        assert len(messages_page(journal, limit=1000)) == made.counts.messages >= 150
 
 
 # -- ack: on_delivery ----------------------------------------------------------------------------------------------
@@ -663,7 +665,7 @@ async def test_whatever_a_header_holds_the_journal_keeps_it(tmp_path: Path) -> N
 async def awaiting(tmp_path: Path) -> AsyncIterator[tuple[Plant, ScriptedDestination, MemoryStream, Channel]]:
     """A channel that answers once all is delivered, to two destinations."""
     async with plant(tmp_path) as made:
-        outcomes = Outcomes(made.journal.message)
+        outcomes = Outcomes(partial(trace_of, made.journal))
         events = DeliveryEvents(
             settled=lambda delivery, reason: outcomes.ended(delivery.message_id, delivery.id, dead=reason is not None)
         )
@@ -722,7 +724,7 @@ async def test_the_outcome_of_an_older_message_is_found_in_the_journal(tmp_path:
         server.gate.clear()
         await made.send("a", "4")
         await made.settle()
-        outcomes = Outcomes(made.journal.message)
+        outcomes = Outcomes(partial(trace_of, made.journal))
         found = [outcomes.expect_known(number) for number in (1, 2, 3, 4)]
         assert [future.done() for future in found] == [True, True, True, False]
         assert [future.result() for future in found[:3]] == [True, False, False]
@@ -750,13 +752,13 @@ async def test_what_ended_and_is_not_in_the_journal_yet_is_not_waited_for(
         seen: list[DeliveryView] = []  # right after a start it waits for a claim first, which changes its state
 
         def is_there() -> bool:
-            trace = made.journal.message(1)
+            trace = trace_of(made.journal, 1)
             seen.extend(one for one in (trace.deliveries if trace else ()) if one.state == state)
             return bool(seen)
 
         await until(is_there)
         found = seen[0]
-        outcomes = Outcomes(made.journal.message)
+        outcomes = Outcomes(partial(trace_of, made.journal))
         outcomes.ended(1, found.id, dead=dead)
         known = outcomes.expect_known(1)
         assert known.done()

@@ -29,6 +29,9 @@ from engine.runtime import app as app_module
 from engine.runtime.app import App
 from engine.store.core.vault import KEY_NAME, make_kek
 from engine.store.operations import append, dismissal, pauses
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import messages_page, trace_of
 from tests.support.certificates import Authority
 from tests.support.command_line import Ran, labrelay
 from tests.support.failing_disk import FULL, IOERR_FSYNC, FailingDisk
@@ -243,8 +246,8 @@ async def test_a_stop_under_load_ends_and_loses_nothing(folder: Folder, all_the_
                     before = len(first.acked) + len(second.acked)
                     await until(lambda before=before: len(first.acked) + len(second.acked) > before + 20)
         async with running_app(folder.path) as app:
-            await until(lambda: not any(view.open for view in app.journal.lanes()), 240.0)
-            trace = [app.journal.message(view.id) for view in app.journal.messages(limit=10)]
+            await until(lambda: not any(view.open for view in list_lanes(app.journal)), 240.0)
+            trace = [trace_of(app.journal, view.id) for view in messages_page(app.journal, limit=10)]
             assert all(one is not None for one in trace)
         check(to, first, second)
 
@@ -260,7 +263,7 @@ async def test_a_stop_does_not_wait_for_a_destination_that_does_not_answer(folde
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path) as app:
             await until(lambda: to.arrived[0] == [1])
-            trace = app.journal.message(1)
+            trace = trace_of(app.journal, 1)
             assert trace is not None
             assert trace.deliveries[0].maybe_delivered
 
@@ -375,7 +378,7 @@ async def test_a_half_message_that_could_not_be_stored_outlasts_its_channel_or_i
             if what == "changed":
                 is_full = False
                 assert b"MSA|AA" in await exchange(folder.ports["c0"])
-                (letter,) = app.journal.dead()
+                (letter,) = dead_letters(app.journal)
                 assert (letter.state, letter.channel) == ("incomplete", "c0")
     assert ("could not store is lost" in caplog.text) is (what != "changed")
 
@@ -451,8 +454,8 @@ async def test_fifty_reloads_under_load_lose_nothing(folder: Folder) -> None:
                     await app.reload()
                     await until(lambda before=before: len(second.acked) > before, 240.0)
                 to.mood = Mood.WELL
-            await until(lambda: not any(view.open for view in app.journal.lanes()), 240.0)
-            assert all(view.stored == view.dead == 0 for view in app.journal.channels())
+            await until(lambda: not any(view.open for view in list_lanes(app.journal)), 240.0)
+            assert all(view.stored == view.dead == 0 for view in list_channels(app.journal))
         check(to, first, second)
         assert min(len(first.acked), len(second.acked)) > 20
 
@@ -499,7 +502,7 @@ async def test_a_message_that_was_broken_off_is_shown_until_a_person_has_decided
             assert "Incomplete messages: 1" in ran.out
             assert "INCOMPLETE" in ran.out
             assert "labrelay dlq list" in ran.out
-            (letter,) = app.journal.dead()
+            (letter,) = dead_letters(app.journal)
             await app.journal.run(dismissal.dismiss, messages=[letter.message_id], actor="anita", reason="came again")
             site = look(app)
             assert (site.incomplete_total, site.channels[0].incomplete) == (0, 0)
@@ -513,7 +516,7 @@ async def test_a_disk_that_is_full_beneath_deliveries_is_an_alarm_until_a_write_
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path) as app:
             assert b"MSA|AA" in await exchange(folder.ports["c0"])
-            await until(lambda: not any(view.open for view in app.journal.lanes()))
+            await until(lambda: not any(view.open for view in list_lanes(app.journal)))
             connection = app.journal._connection
             assert connection is not None
             disk = FailingDisk(connection, lambda file, what: FULL if what == "write" else 0)

@@ -15,6 +15,7 @@ from engine.processing import intake as intake_module
 from engine.processing.process import ChannelRoutes, Processed, process
 from engine.runtime.worker import large
 from engine.store.operations.settling import accepted
+from engine.store.queries.contents import stored_payload
 from tests.engine.processing.test_intake import FULL, Flaky
 from tests.support.channels import hl7
 from tests.support.plant import Plant, numbers, plant
@@ -152,7 +153,7 @@ async def test_a_large_message_is_kept_as_every_other(tmp_path: Path) -> None:
         assert lines(answer)["MSA"][1:3] == ["AA", "4711"]
         await site.settled()
         (kept,) = site.messages("big")
-        assert site.journal.payload(kept.id) == payload
+        assert stored_payload(site.journal, kept.id) == payload
         assert kept.size == len(payload)
         ran = await site.labrelay("verify")
         assert ran.code == 0, ran.out

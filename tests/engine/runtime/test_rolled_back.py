@@ -19,6 +19,9 @@ from engine.model.records import DELIVERIES
 from engine.runtime import other_history
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.queries.acts import acts_page
+from engine.store.queries.lanes import list_lanes
+from engine.store.queries.messages import messages_page
 from engine.store.recovery.backups import standing
 from engine.store.recovery.backups.shelf import Shelf
 from tests.support.command_line import labrelay
@@ -140,8 +143,8 @@ async def test_a_folder_that_was_put_back_is_noticed_and_delivers_nothing_until_
         assert port is not None
         (answer,) = await send_blocks(port, [oru(6)])
         assert lines(answer)["MSA"][1] == "AA"  # received and acknowledged ...
-        await until(lambda: sum(view.open for view in app.journal.lanes()) == 1, WITHIN_S)  # ... and not delivered
-        (message,) = app.journal.messages(limit=1)
+        await until(lambda: sum(view.open for view in list_lanes(app.journal)) == 1, WITHIN_S)  # ... and not delivered
+        (message,) = messages_page(app.journal, limit=1)
         assert message.id > last  # no number is given twice
 
         status = await asyncio.to_thread(labrelay, "status", site=folder)
@@ -160,7 +163,7 @@ async def test_a_folder_that_was_put_back_is_noticed_and_delivers_nothing_until_
         assert delivered(folder) == before
 
     async with running_app(folder) as app:  # nor does a start let it go on
-        assert sum(view.open for view in app.journal.lanes()) == 1
+        assert sum(view.open for view in list_lanes(app.journal)) == 1
         assert app.workers["lab-fhir"].paused
         refused = await asyncio.to_thread(labrelay, "resume", "deliveries", "--reason", " ", "--yes", site=folder)
         assert refused.code != ExitCode.OK  # not without a reason
@@ -170,9 +173,9 @@ async def test_a_folder_that_was_put_back_is_noticed_and_delivers_nothing_until_
         assert ran.code == ExitCode.OK, ran.err
         await until(lambda: delivered(folder) == before + 1, WITHIN_S)
         assert not app.observer.snapshot().alarms or not any("Nothing" in one for one in app.observer.snapshot().alarms)
-        acts = [(act.verb, act.what.get("reason")) for act in app.journal.acts()]
+        acts = [(act.verb, act.what.get("reason")) for act in acts_page(app.journal)]
         assert ("resume", "sent again, ward told") in acts
-        assert [(act.what["first"], act.what["last"]) for act in app.journal.acts() if act.verb == "rollback"] == [
+        assert [(act.what["first"], act.what["last"]) for act in acts_page(app.journal) if act.verb == "rollback"] == [
             (first, last)
         ]
     good = await asyncio.to_thread(labrelay, "verify", "-o", "json", site=folder)
@@ -223,7 +226,7 @@ async def test_a_person_who_accepts_a_loss_accepts_all_that_any_anchor_knows_of(
     assert newest(folder) == last + 1  # the act itself
     before = delivered(folder)
     async with running_app(folder) as app:
-        (act,) = [one for one in app.journal.acts() if one.verb == "accept-loss"]
+        (act,) = [one for one in acts_page(app.journal) if one.verb == "accept-loss"]
         assert (act.what["first"], act.what["last"]) == (first, last)
         assert DELIVERIES not in app.pauses  # the person knows
         port = app.sources["chem"].port

@@ -12,6 +12,7 @@ from engine.receiving.channel import UNREAD_SAID
 from engine.receiving.link_words import FAULT_WORDS, stranger_words
 from engine.runtime.app import App
 from engine.store.core.vault import KEY_NAME
+from engine.store.queries.lanes import list_channels, list_lanes
 from tests.support.ports import quiet_ports
 from tests.support.running import running_app
 from tests.support.waiting import until
@@ -101,7 +102,7 @@ async def test_a_message_that_is_younger_than_the_clock_says_so(
         await send(port, MESSAGE, answered=True)
         assert not [text for text in said(app) if "clock" in text]
         year_us = 365 * 86_400 * 1_000_000
-        (view,) = app.journal.channels()
+        (view,) = list_channels(app.journal)
         monkeypatch.setattr(app.clock, "now_us", lambda: view.last_us - year_us, raising=False)
         (text,) = [text for text in said(app) if "the clock of this machine says" in text]
         assert "chem has a message of" in text
@@ -114,8 +115,9 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
     async with site(tmp_path, port) as app:
         counts = app.sources["chem"].channel.counts
         await send(port, MESSAGE, answered=True)
-        lanes = app.journal.lanes
-        await until(lambda: [one.delivered_us > 0 for one in lanes()] == [True])  # nothing is on its way to the store
+        await until(
+            lambda: [one.delivered_us > 0 for one in list_lanes(app.journal)] == [True]
+        )  # nothing is on its way to the store
         await until(lambda: not app.journal.queued)
         upkeep = type(app.journal._upkeep)
         now = app.clock.monotonic()

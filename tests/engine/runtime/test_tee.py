@@ -22,6 +22,7 @@ from engine.model.reasons import ReasonCode
 from engine.receiving import tee as tee_module
 from engine.receiving.channel_parts import ChannelSettings
 from engine.receiving.tee import TeeChannel
+from engine.store.queries.contents import stored_message, stored_payload
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame
 from tests.support.channels import END, ScriptedStore, block, hl7
 from tests.support.failing_disk import FULL, FailingDisk
@@ -177,7 +178,7 @@ async def test_orders_and_queries_are_kept_and_never_mapped(tmp_path: Path) -> N
         first, second = site.messages()
         assert (first.message_type, first.notes) == ("ORM^O01", ("from the middleware",))
         assert (second.message_type, second.state) == ("QBP^Q11", "filtered")
-        assert site.journal.stored(first.id).filtered is ReasonCode.OVERHEARD
+        assert stored_message(site.journal, first.id).filtered is ReasonCode.OVERHEARD
         await until(lambda: tee_of(site).counts.messages > 0)  # counted behind the row
         assert tee_of(site).counts.messages == 1  # the order is no sign of life from the analyzer
     server.close()
@@ -248,7 +249,7 @@ async def test_a_thousand_messages_pass_byte_for_byte_and_are_all_kept(tmp_path:
                 assert await say_mllp(analyzer, oru(number)) == ack("AA", f"M{number}")
             await until(lambda: tee_of(site).counts.messages == 1000, 240.0)
             assert lis.messages == [oru(number) for number in range(1000)]
-            kept = [site.journal.payload(view.id) for view in site.messages()]
+            kept = [stored_payload(site.journal, view.id) for view in site.messages()]
             assert kept == lis.messages
             assert tee_of(site).tee.not_kept == 0
 
@@ -276,7 +277,7 @@ async def test_a_full_disk_holds_nothing_up_and_what_passed_is_kept_afterwards(
             await site.settled()
         finally:
             disk.restore()
-        assert [site.journal.payload(view.id) for view in site.messages()] == lis.messages
+        assert [stored_payload(site.journal, view.id) for view in site.messages()] == lis.messages
         assert tee_of(site).tee.not_kept == 0
         assert all_ends(site) == ["delivered"] * 6
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.receiving.tee import TeeChannel
+from engine.store.queries.contents import stored_payload
 from tests.support.running import RunningSite, astm_channel, hl7_channel, running_site
 from tests.support.waiting import until
 
@@ -43,7 +44,7 @@ def kept(site: RunningSite) -> list[tuple[str, bytes]]:
     """Messages in order, and whether their bytes came before. Whether those are a repeat depends on whose answer was
     lost: the middleware has written it, and the tee has seen it pass."""
     return [
-        ("again" if view.repeat_of or view.equal_to else view.state, site.journal.payload(view.id))
+        ("again" if view.repeat_of or view.equal_to else view.state, stored_payload(site.journal, view.id))
         for view in site.messages()
         if view.state != "incomplete"
     ]
@@ -51,4 +52,4 @@ def kept(site: RunningSite) -> list[tuple[str, bytes]]:
 
 def evidence(site: RunningSite) -> list[bytes]:
     """What was cut off; in which order a line's end and the next line's begin are noticed is chance."""
-    return [site.journal.payload(view.id) for view in site.messages() if view.state == "incomplete"]
+    return [stored_payload(site.journal, view.id) for view in site.messages() if view.state == "incomplete"]

@@ -22,6 +22,8 @@ from engine.model.records import KIND_MESSAGE, MANUAL, RELEASED
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations.dedup import TOKEN_BYTES
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.lanes import list_channels, list_lanes
 from tests.faults.harness.ledger import Ledger, digest
 from tests.faults.harness.tally import Tally
 
@@ -73,7 +75,9 @@ def is_settled(data: Path) -> bool:
     """Whether nothing is open in the journal; it may be asked while the daemon runs."""
     journal = Journal.open(data, clock=SystemClock(), read_only=True)
     try:
-        return not any(view.stored for view in journal.channels()) and not any(view.open for view in journal.lanes())
+        return not any(view.stored for view in list_channels(journal)) and not any(
+            view.open for view in list_lanes(journal)
+        )
     finally:
         journal.close()
 
@@ -120,7 +124,7 @@ def judge(
                     " FROM delivery d JOIN lane l ON l.id = d.lane ORDER BY d.id"
                 )
             ]
-        payloads = {row[0]: digest(journal.payload(row[0])) for row in messages}
+        payloads = {row[0]: digest(stored_payload(journal, row[0])) for row in messages}
     finally:
         journal.close()
 

@@ -4,11 +4,12 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import MAYBE_DELIVERED
 from engine.model.versions import Versions
 from engine.store.core.batch import Batch, LaneTally
+from engine.store.core.notes import note
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint, server_versions
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages
-from engine.store.operations.outbox.moving import move, moved_to, note, note_attempt, note_late
+from engine.store.operations.outbox.moving import move, moved_to, note_attempt, note_late
 
 
 @operation(priority=Priority.SETTLE, can_linger=True)

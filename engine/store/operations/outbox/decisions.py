@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from engine.model.reasons import ReasonCode
 from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
 from engine.store.core.batch import Batch
+from engine.store.core.notes import note
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages
-from engine.store.operations.outbox.moving import close_all, closed_all, move, note, tell
+from engine.store.operations.outbox.moving import close_all, closed_all, move, tell
 
 
 @operation(priority=Priority.SETTLE)

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import orjson
-
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch, LaneTally
+from engine.store.core.notes import note
 from engine.store.operations.append import seal_note
 
 # The lane's gauge for each state; the other states are final and counted per day only.
@@ -109,21 +108,3 @@ def note_late(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str, an
     ).fetchone()
     if row is not None:
         note_attempt(batch, delivery_id, row[0], cause, detail, answer)
-
-
-def note(detail: str, answer: bytes) -> dict[str, Any]:
-    note: dict[str, Any] = {}
-    if detail:
-        note["detail"] = detail
-    if answer:
-        # One character per byte: an answer may be anything, and must be read back unchanged.
-        note["answer"] = answer.decode("latin-1")
-    return note
-
-
-def read_note(opened: bytes) -> tuple[str, bytes]:
-    """(detail, answer) of a note that `bury` or `postpone` stored; both are empty without a note."""
-    if not opened:
-        return "", b""
-    note = orjson.loads(opened)
-    return note.get("detail", ""), note.get("answer", "").encode("latin-1")

@@ -16,6 +16,7 @@ from engine.devtools.simulator.play import Analyzer, Manner
 from engine.devtools.simulator.shift import Kind, shift
 from engine.devtools.simulator.wires import Connecting
 from engine.model.units import HostPort
+from engine.store.queries.contents import stored_payload
 from tests.support.running import hl7_channel, running_site
 
 START = datetime(2026, 3, 2, 8, 0)
@@ -31,7 +32,7 @@ async def test_its_client_gets_an_answer_to_each_message(tmp_path: Path) -> None
 
         answers = await asyncio.to_thread(send)
         await site.settled()
-        kept = [site.journal.payload(view.id) for view in site.messages("haem")]
+        kept = [stored_payload(site.journal, view.id) for view in site.messages("haem")]
         ends = set(site.ends("haem"))
     assert kept == [sending.payload for sending in sendings]
     assert ends == {"delivered"}

@@ -10,6 +10,7 @@ from engine.devtools.sandbox import Sandbox
 from engine.model.records import Target
 from engine.runtime.app import App
 from engine.store.operations import pauses
+from engine.store.queries.lanes import list_channels, list_pauses
 from tests.support.filled_journal import payload
 from tests.support.running import MLLP, QUICK, RunningSite, channel, make_running_site, running_app
 from tests.support.senders import send_blocks
@@ -22,7 +23,7 @@ async def switch(app: App, *, paused: bool) -> None:
     """As `labrelay pause` and `resume` do."""
     change = pauses.pause if paused else pauses.resume
     await app.journal.run(change, SERVER, actor="ann", reason="a test")
-    await app.switched(SERVER, next(iter(app.journal.pauses()), None))
+    await app.switched(SERVER, next(iter(list_pauses(app.journal)), None))
 
 
 async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
             await until(lambda: process.ready, 240.0)
             await switch(app, paused=True)
             await send_blocks(site.port("chem"), [payload(1), payload(2)])
-            await until(lambda: not any(view.stored for view in app.journal.channels()))
+            await until(lambda: not any(view.stored for view in list_channels(app.journal)))
             assert process.pid is not None
             os.kill(process.pid, signal.SIGSTOP)
             try:

@@ -19,6 +19,7 @@ from engine.store.core.growth import DAY_US, Growth
 from engine.store.core.lock import SiteLock
 from engine.store.integrity import verify
 from engine.store.operations import append
+from engine.store.queries.extent import growth_of, table_sizes
 from engine.store.recovery import compact
 from tests.support.journals import opened, received, running
 
@@ -54,7 +55,7 @@ def test_rows_of_the_last_days_are_counted(tmp_path: Path) -> None:
     asyncio.run(fill())
     journal = opened(tmp_path, read_only=True)
     try:
-        growth = journal.growth(clock.now_us())
+        growth = growth_of(journal, clock.now_us())
     finally:
         journal.close()
     assert (growth.rows, growth.recent) == (20, 7)
@@ -66,8 +67,8 @@ def test_an_empty_journal_has_no_growth(tmp_path: Path) -> None:
     opened(tmp_path).close()
     journal = opened(tmp_path, read_only=True)
     try:
-        assert journal.growth(ManualClock().now_us()).rows == 0
-        assert ("journal", 0) in [(name, rows) for name, rows, _ in journal.tables()]
+        assert growth_of(journal, ManualClock().now_us()).rows == 0
+        assert ("journal", 0) in [(name, rows) for name, rows, _ in table_sizes(journal)]
     finally:
         journal.close()
 

@@ -13,6 +13,8 @@ from engine.model.clock import ManualClock
 from engine.model.errors import ConfigError, IntegrityError
 from engine.store.core import key_encryption_key as kek
 from engine.store.core.vault import KEY_NAME, Sealer, Vault, WrappedKey, check_value, make_kek, rewrap
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.messages import messages_page
 from tests.support.journals import opened, running, store
 
 KEK = bytes(range(32))
@@ -195,9 +197,9 @@ async def test_a_credential_of_the_service_manager_goes_first(tmp_path: Path, mo
         opened(data)
     # A command that has no access to the credential sees everything but sealed columns.
     reader = opened(data, read_only=True)
-    assert [(one.id, one.control_id) for one in reader.messages()] == [(1, "")]
+    assert [(one.id, one.control_id) for one in messages_page(reader)] == [(1, "")]
     with pytest.raises(ConfigError, match=r"labrelay.key: .* is not there.*credential, run this as the service's user"):
-        reader.payload(1)
+        stored_payload(reader, 1)
     reader.close()
 
 
@@ -207,9 +209,9 @@ async def test_each_month_has_its_own_key_and_all_stay_readable(tmp_path: Path) 
         await store(journal, b"march")
         clock.advance(31 * 86_400)
         await store(journal, b"april")
-        assert [journal.payload(n) for n in (1, 2)] == [b"march", b"april"]
+        assert [stored_payload(journal, n) for n in (1, 2)] == [b"march", b"april"]
     reader = opened(tmp_path, read_only=True)
-    assert [reader.payload(n) for n in (1, 2)] == [b"march", b"april"]
+    assert [stored_payload(reader, n) for n in (1, 2)] == [b"march", b"april"]
     with reader.snapshot() as execute:
         months = execute("SELECT month, count(*) FROM data_key WHERE month <> '' GROUP BY month").fetchall()
     assert months == [("2026-03", 3), ("2026-04", 3)]

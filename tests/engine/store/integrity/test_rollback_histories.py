@@ -33,6 +33,7 @@ from engine.store.journal import Journal, keys
 from engine.store.lifecycle import retention
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, pauses, record_outcome
+from engine.store.queries.lanes import list_pauses
 from tests.support.copies import Place
 from tests.support.journals import opened, received, unexpected
 
@@ -100,7 +101,7 @@ class Life:
             if not self.put_back_since:
                 assert (back, told) == (None, [])
             if back is not None:
-                assert DELIVERIES in {pause.target for pause in journal.pauses()}
+                assert DELIVERIES in {pause.target for pause in list_pauses(journal)}
                 await journal.run(pauses.resume, DELIVERIES, actor="anna", reason="sent again")
                 self.now.told |= missing.keys()
             self.put_back_since = False

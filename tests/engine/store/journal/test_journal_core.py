@@ -17,6 +17,12 @@ from engine.model.records import Assembled, Filter, Routed
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, dismissal, record_outcome, superseding
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.contents import stored_document, stored_payload
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.tallies import counters_of, list_unmapped
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, running, started
 
 
@@ -71,7 +77,7 @@ async def test_what_was_stored_is_read_back_after_a_restart(journal: Journal, tm
     await journal.stop()
     again = await started(tmp_path)
     assert again.unprocessed() == [first]
-    assert again.payload(first.id) == b"\x00\xff" * 500
+    assert stored_payload(again, first.id) == b"\x00\xff" * 500
     second = await again.run(append.store_message, received(b"x"), repeat_window_s=WINDOW_S)
     assert (second.id, second.seq) == (2, 2)
     await again.stop()
@@ -84,7 +90,7 @@ async def test_a_repeat_is_stored_and_not_processed_again(journal: Journal) -> N
     )
     assert again.repeat_of == first.id
     assert journal.unprocessed() == [first]
-    trace = journal.message(again.id)
+    trace = trace_of(journal, again.id)
     assert trace is not None
     assert (trace.message.state, trace.message.reason, trace.message.repeat_of) == ("filtered", "REPEAT", first.id)
 
@@ -152,16 +158,16 @@ async def test_a_mapped_message_is_delivered_through_its_lanes(journal: Journal)
     assert len({claimed.key, other.key}) == 2
     await journal.run(attempts.settle, claimed.id, delivered_us=77)
     await journal.run(attempts.settle, other.id, delivered_us=78)
-    assert [(lane.destination, lane.open, lane.delivered_us) for lane in journal.lanes()] == [
+    assert [(lane.destination, lane.open, lane.delivered_us) for lane in list_lanes(journal)] == [
         ("archive", 0, 78),
         ("fhir", 0, 77),
     ]
-    trace = journal.message(stored.id)
+    trace = trace_of(journal, stored.id)
     assert trace is not None
     assert trace.issues[0]["place"] == "OBX[1]-5"
     assert [delivery.state for delivery in trace.deliveries] == ["delivered", "delivered"]
-    assert journal.document(trace.documents[0].id) == b'{"n":1}'
-    assert [(gap.code, gap.unit, gap.n) for gap in journal.unmapped()] == [("GLU", "mg/dL", 1)]
+    assert stored_document(journal, trace.documents[0].id) == b'{"n":1}'
+    assert [(gap.code, gap.unit, gap.n) for gap in list_unmapped(journal)] == [("GLU", "mg/dL", 1)]
 
 
 async def test_a_second_verdict_changes_nothing(journal: Journal) -> None:
@@ -169,7 +175,7 @@ async def test_a_second_verdict_changes_nothing(journal: Journal) -> None:
     await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()])
     outcome = await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()])
     assert (outcome.already, outcome.waiting) == (True, 0)
-    assert [lane.open for lane in journal.lanes()] == [1]
+    assert [lane.open for lane in list_lanes(journal)] == [1]
 
 
 async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place(journal: Journal) -> None:
@@ -180,7 +186,7 @@ async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place
     assert [first.seq, second.seq] == [1, 2]
     await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, detail="422", answer=b"\xffno")
     await journal.run(attempts.postpone, second.id, attempt=1, not_before_us=5, cause=ReasonCode.BUSY, detail="503")
-    (dead,) = journal.dead()
+    (dead,) = dead_letters(journal)
     assert (dead.delivery_id, dead.reason) == (first.id, "REFUSED")
     await journal.run(decisions.requeue, [dead.delivery_id])
     claimed = await journal.run(claims.claim, "chem", "fhir", 10)
@@ -190,7 +196,7 @@ async def test_claims_come_in_lane_order_and_a_retried_delivery_in_its_old_place
         (3, 0, False),
         (4, 0, False),
     ]
-    trace = journal.message(first.message_id)
+    trace = trace_of(journal, first.message_id)
     assert trace is not None
     (attempt,) = trace.deliveries[0].attempts
     assert (attempt.cause, attempt.detail, attempt.answer) == ("REFUSED", "422", b"\xffno")
@@ -205,7 +211,7 @@ async def test_a_dead_delivery_may_hold_its_lane_until_it_is_decided_about(journ
     assert await journal.run(claims.claim, "chem", "fhir", 1) == []
     assert await journal.run(dismissal.dismiss, deliveries=[first.id], actor="ann", reason="entered by hand") == 1
     assert [one.seq for one in await journal.run(claims.claim, "chem", "fhir", 1)] == [2]
-    (act,) = journal.acts()
+    (act,) = acts_page(journal)
     assert (act.actor, act.verb, act.what["reason"]) == ("ann", "dismiss", "entered by hand")
 
 
@@ -224,7 +230,7 @@ async def test_one_number_for_two_patients_is_a_conflict_and_queues_nothing(jour
     assert await deliver(b"2", b"p" * 16) == "mapped"
     assert await deliver(b"3", b"") == "mapped"
     assert await deliver(b"4", b"q" * 16) == "IDENTITY_CONFLICT"
-    assert [lane.open for lane in journal.lanes()] == [3]
+    assert [lane.open for lane in list_lanes(journal)] == [3]
 
 
 async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(journal: Journal) -> None:
@@ -241,7 +247,7 @@ async def test_an_older_result_is_superseded_once_a_newer_one_was_delivered(jour
     assert await journal.run(superseding.overtaken_before_sent, old.id)
     assert not await journal.run(superseding.overtaken_before_sent, correction.id)
     assert await journal.run(decisions.supersede, [old.id]) == 1
-    assert [lane.open for lane in journal.lanes()] == [0]
+    assert [lane.open for lane in list_lanes(journal)] == [0]
 
 
 async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, tmp_path: Path) -> None:
@@ -258,7 +264,7 @@ async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, 
     again.start(asyncio.get_running_loop())
     assert [one.maybe_delivered for one in await again.run(claims.claim, "chem", "fhir", 10)] == [True, False]
     await again.run(audit.end, 4, {"given up": True})
-    assert again.open_acts() == []
+    assert open_acts(again) == []
     await again.stop()
 
 
@@ -284,7 +290,7 @@ async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Jo
         append.store_completing_frame, "chem", session, b"2L", 2, [received(b"HL")], repeat_window_s=WINDOW_S
     )
     assert [one.id for one in stored] == [3]
-    trace = journal.message(3)
+    trace = trace_of(journal, 3)
     assert trace is not None
     assert trace.frames == (1, 2)
     await journal.run(append.store_frame, "chem", torn, b"1H", 3)
@@ -302,7 +308,7 @@ async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Jo
     made = await again.run(append.assemble, read, repeat_window_s=WINDOW_S, before=again.first_session)
     assert [(one.payload, one.received_us) for one in made] == [(b"HL2", 4), (b"1H", 3)]
     assert [one.payload for one in again.unprocessed()] == [b"HL", b"HL2"]
-    assert [(letter.state, letter.reason) for letter in again.dead()] == [("incomplete", "INCOMPLETE")]
+    assert [(letter.state, letter.reason) for letter in dead_letters(again)] == [("incomplete", "INCOMPLETE")]
     assert await again.run(append.assemble, read, repeat_window_s=WINDOW_S, before=again.first_session) == []
     await again.stop()
 
@@ -343,7 +349,7 @@ async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: J
     )
     assert [one.payload for one in made] == [b"1H3L"]
     assert again.unprocessed() == []
-    assert [letter.state for letter in again.dead()] == ["incomplete"]
+    assert [letter.state for letter in dead_letters(again)] == ["incomplete"]
     await again.stop()
 
 
@@ -355,19 +361,19 @@ async def test_counters_and_gauges_follow_what_happens(journal: Journal) -> None
     await journal.run(append.store_message, received(b"4"), repeat_window_s=WINDOW_S)
     await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(claimed=True)])
     await journal.run(record_outcome.record, dead.id, Outcome("dead", ReasonCode.UNREADABLE))
-    counts = {(one.destination, one.name): one.n for one in journal.counters("2026-03-01")}
+    counts = {(one.destination, one.name): one.n for one in counters_of(journal, "2026-03-01")}
     assert counts == {
         ("", "received"): 5,
         ("", "repeat"): 1,
         ("", "incomplete"): 1,
         ("", "dead"): 1,
     }
-    (channel,) = journal.channels()
+    (channel,) = list_channels(journal)
     assert (channel.last_seq, channel.stored, channel.dead, channel.incomplete) == (5, 1, 1, 1)
     assert await journal.run(dismissal.dismiss, messages=[3, dead.id], actor="ann", reason="seen") == 2
-    (channel,) = journal.channels()
+    (channel,) = list_channels(journal)
     assert (channel.dead, channel.incomplete) == (0, 0)
-    assert [one.id for one in journal.messages(Filter(channel="chem", state="dismissed"))] == [4, 3]
+    assert [one.id for one in messages_page(journal, Filter(channel="chem", state="dismissed"))] == [4, 3]
 
 
 async def test_only_one_process_may_write(journal: Journal, tmp_path: Path) -> None:
@@ -378,9 +384,9 @@ async def test_only_one_process_may_write(journal: Journal, tmp_path: Path) -> N
 async def test_a_read_only_journal_works_beside_the_daemon_and_without_it(journal: Journal, tmp_path: Path) -> None:
     await journal.run(append.store_message, received(b"1"), repeat_window_s=WINDOW_S)
     beside = opened(tmp_path, read_only=True)
-    assert [one.control_id for one in beside.messages()] == [""]
+    assert [one.control_id for one in messages_page(beside)] == [""]
     beside.close()
     await journal.stop()
     without = opened(tmp_path, read_only=True)
-    assert without.payload(1) == b"1"
+    assert stored_payload(without, 1) == b"1"
     without.close()

@@ -26,6 +26,10 @@ from engine.store.journal import Journal, opening
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
+from engine.store.queries.acts import acts_page
+from engine.store.queries.line import line_of
+from engine.store.queries.messages import messages_page
+from engine.store.queries.prunable import survey
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, running, store, unexpected
 
 
@@ -81,7 +85,7 @@ async def test_a_first_start_that_lost_its_power_is_made_anew(tmp_path: Path) ->
             (data / f"{JOURNAL_NAME}{end}").write_bytes((tmp_path / f"half.db{end}").read_bytes())
     async with running(data) as journal:
         assert await store(journal, b"one")
-        assert len(journal.messages()) == 1
+        assert len(messages_page(journal)) == 1
     assert verify.run(data, deep=True) == []
 
 
@@ -135,7 +139,7 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
     journal.start(asyncio.get_running_loop())
     (stored,) = await store(journal, b"3")
     assert stored.id > 2  # the numbers of what is missing stay unused
-    (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
+    (act,) = [act for act in acts_page(journal) if act.verb == "accept-loss"]
     assert (act.actor, act.what["reason"], act.what["first"], act.what["last"]) == ("ann", "the disk burned", 1, 2)
     assert "rows 1 to 2" in act.what["what"]
     await journal.stop()
@@ -186,7 +190,7 @@ async def test_the_anchor_of_another_journal_is_noticed_and_a_person_may_decide(
     with pytest.raises(LossError, match="the anchor belongs to another journal"):
         opened(tmp_path)
     journal = opened(tmp_path, accept_loss=True)
-    (act,) = [act for act in journal.acts() if act.verb == "accept-loss"]
+    (act,) = [act for act in acts_page(journal) if act.verb == "accept-loss"]
     assert (act.what["first"], act.what["last"]) == (0, 0)  # it cannot be told which rows are missing
     journal.close()
     opened(tmp_path).close()
@@ -197,7 +201,7 @@ async def test_what_would_be_let_go_can_be_looked_at_before(tmp_path: Path) -> N
     async with running(tmp_path) as journal:
         await store(journal, b"1")
         policy = Policy(delivered_us=1, filtered_us=1, dismissed_us=1, audit_us=1, least_us=1)
-        assert journal.survey(policy, NOW_US + 1_000_000).messages == []  # its work is open
+        assert survey(journal, policy, NOW_US + 1_000_000).messages == []  # its work is open
 
 
 async def test_the_head_is_what_the_anchor_says_and_acts_tell_their_configuration(tmp_path: Path) -> None:
@@ -209,7 +213,7 @@ async def test_the_head_is_what_the_anchor_says_and_acts_tell_their_configuratio
         assert (number, chain) == (2, mark.chain.hex())
         journal.under("c0ffee")
         await journal.run(audit.note, "ann", "pause", {})
-        assert [act.config for act in journal.acts()] == ["c0ffee"]
+        assert [act.config for act in acts_page(journal)] == ["c0ffee"]
         assert journal.damage == []
 
 
@@ -311,7 +315,7 @@ async def test_what_passes_on_a_line_may_be_kept_beside(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         journal.keep_line(LineRecord("chem", 0, (LineEntry(LineWay.IN, NOW_US, b"\x05"),)))
     async with running(tmp_path) as journal:
-        (kept,) = journal.line("chem", limit=5)
+        (kept,) = line_of(journal, "chem", limit=5)
         assert kept.channel == "chem"
 
 

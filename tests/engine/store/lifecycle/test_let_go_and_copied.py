@@ -28,6 +28,9 @@ from engine.store.integrity import before_upgrade, verify
 from engine.store.journal import Journal, keys
 from engine.store.lifecycle import erasure
 from engine.store.operations import delta_history, pruning, search_index
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.lanes import list_lanes
+from engine.store.queries.messages import trace_of
 from engine.store.recovery.backups import checking, copying, drill, far_file, pieces
 from engine.store.recovery.backups.shelf import Copy, read_copy
 from engine.store.recovery.salvage import saving
@@ -90,10 +93,10 @@ def test_of_what_was_erased_nothing_is_sent_or_processed_after_a_restoration(pla
     new = opened(tmp_path / "new" / "var")
     try:
         assert list(new.unprocessed()) == []
-        trace = new.message(1)
+        trace = trace_of(new, 1)
         assert trace is not None
         assert [one.state for one in trace.deliveries] == ["dismissed"]
-        assert [lane.open for lane in new.lanes()] == [0]
+        assert [lane.open for lane in list_lanes(new)] == [0]
     finally:
         new.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
@@ -312,7 +315,7 @@ def test_a_copy_has_the_key_of_its_own_journal_where_that_was_rotated_meanwhile(
 
     place.restore(asyncio.run(before()), tmp_path / "new", keys=None)
     journal = opened(tmp_path / "new" / "var")
-    assert journal.payload(1) == b"one"
+    assert stored_payload(journal, 1) == b"one"
     journal.close()
 
 

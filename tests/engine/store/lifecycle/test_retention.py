@@ -31,6 +31,10 @@ from engine.store.lifecycle import erasure, retention
 from engine.store.lifecycle.retention import Policy, Run
 from engine.store.operations import append, audit, dedup, pauses, pruning, record_outcome
 from engine.store.operations.outbox import attempts, decisions
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.contents import stored_document, stored_payload
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.messages import trace_of
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving
 from tests.support.journals import opened, received, routed, running
@@ -285,16 +289,16 @@ def _newest_owners(site: Site) -> set[int]:
 def _is_whole(site: Site, made: Made) -> None:
     """Everything that belongs to a message that stays is still there, and can be read."""
     number = made.rows[-1]
-    trace = site.journal.message(number)
+    trace = trace_of(site.journal, number)
     assert trace is not None
-    assert site.journal.payload(number).startswith(b"MSH|")
+    assert stored_payload(site.journal, number).startswith(b"MSH|")
     assert len(trace.frames) == (2 if made.end == "framed" else 0)
     states = [one.state for one in trace.deliveries]
     assert (trace.message.state != "mapped") or len(states) == {
         "no document": 0, "two lanes": 2, "one of two dead": 2
     }.get(made.end, 1)  # fmt: skip
     for document in trace.documents:
-        assert site.journal.document(document.id) == b"{}"
+        assert stored_document(site.journal, document.id) == b"{}"
 
 
 def test_a_message_goes_with_all_that_belongs_to_it(site: Site) -> None:
@@ -333,11 +337,11 @@ def test_each_run_is_one_act_with_its_counts(site: Site) -> None:
     site.message("delivered")
     site.walk(POLICY, limit=2)
 
-    end, begin = [act for act in site.journal.acts() if act.verb == retention.VERB or act.ended]
+    end, begin = [act for act in acts_page(site.journal) if act.verb == retention.VERB or act.ended]
     assert (begin.verb, begin.actor, end.ended) == ("retention", "labrelay", begin.id)
     assert end.what["messages"] == 5
     site.walk(POLICY)
-    assert len(site.journal.acts()) == 2  # where nothing goes, nothing is noted
+    assert len(acts_page(site.journal)) == 2  # where nothing goes, nothing is noted
 
 
 def test_a_clock_that_leaps_ahead_makes_nothing_old_at_once(site: Site) -> None:
@@ -532,9 +536,9 @@ def test_a_lane_and_a_channel_whose_messages_are_all_gone_count_on(site: Site) -
     site.reopened()
     site.message("delivered", "haem")
 
-    views = {view.name: view for view in site.journal.channels()}
+    views = {view.name: view for view in list_channels(site.journal)}
     assert views["haem"].last_seq == 2
-    assert {(lane.channel, lane.last_seq) for lane in site.journal.lanes()} == {("haem", 2), ("chem", 1)}
+    assert {(lane.channel, lane.last_seq) for lane in list_lanes(site.journal)} == {("haem", 2), ("chem", 1)}
     assert site.findings() == []
 
 
@@ -616,7 +620,7 @@ def test_salvage_and_compaction_keep_apart_what_was_let_go_and_what_is_lost(site
     assert [(one.first, one.last) for one in saved.missing] == [(lost, lost)]
     assert saved.findings == []
     site.journal = opened(tmp_path / "whole", clock=site.clock)
-    assert {view.name: view.last_seq for view in site.journal.channels()} == {"chem": 8, "haem": 1}
+    assert {view.name: view.last_seq for view in list_channels(site.journal)} == {"chem": 8, "haem": 1}
     site.message("delivered", "haem")
     site.folder = tmp_path / "whole"
     assert site.findings() == []
@@ -635,12 +639,12 @@ def test_the_daemon_lets_go_between_batches_and_ends_its_act_when_it_stops(tmp_p
             journal.retain(POLICY)
             journal.let_go_now()
             number = old[0].rows[0]
-            await until(lambda: journal.message(number) is None, within_s=60.0)
+            await until(lambda: trace_of(journal, number) is None, within_s=60.0)
 
     asyncio.run(run())
     site.journal = opened(tmp_path / "var", clock=site.clock)
-    assert site.journal.open_acts() == []
-    assert [act.what.get("stopped") for act in site.journal.acts() if act.ended] in ([True], [None])
+    assert open_acts(site.journal) == []
+    assert [act.what.get("stopped") for act in acts_page(site.journal) if act.ended] in ([True], [None])
     assert site.findings() == []
     site.close()
 

@@ -15,6 +15,8 @@ from engine.store.core.vault import KEY_NAME, check_value, read_kek, write_kek
 from engine.store.integrity import verify
 from engine.store.journal import Journal, keys
 from engine.store.lifecycle import key_rotation
+from engine.store.queries.acts import acts_page
+from engine.store.queries.contents import stored_payload
 from tests.support.journals import opened, running, store
 
 STEPS = ("written", "committed", "proven", "moved", "named")
@@ -50,7 +52,7 @@ def facts_of(journal: Journal) -> key_rotation.KeyFacts:
 def checked(data: Path) -> str:
     """The id of the key in use, of a site in which everything opens."""
     with_payload = opened(data)
-    assert [with_payload.payload(n) for n in (1, 2)] == [b"result one", b"result two"]
+    assert [stored_payload(with_payload, n) for n in (1, 2)] == [b"result one", b"result two"]
     found = facts_of(with_payload)
     with_payload.close()
     assert verify.run(data, deep=True) == []
@@ -85,7 +87,7 @@ async def test_the_old_key_is_kept_for_old_backups_or_thrown_away(tmp_path: Path
         assert read_kek(Path(first.kept)) == old
         second = await keys.rotate(journal, tmp_path, actor="ann", discard_old=True)
         assert second.kept == ""
-        acts = [(act.actor, act.verb, act.what) for act in journal.acts()]
+        acts = [(act.actor, act.verb, act.what) for act in acts_page(journal)]
     assert sorted(name for name in os.listdir(tmp_path) if name.startswith(KEY_NAME)) == [
         KEY_NAME,
         f"{key_encryption_key.OLD_NAME}{first.before}",
@@ -106,7 +108,7 @@ async def test_keys_of_a_month_that_begins_after_a_rotation_are_wrapped_by_the_n
         clock.advance(31 * 86_400)
         (april,) = await store(journal, b"april")
     again = opened(tmp_path)
-    assert [again.payload(1), again.payload(april.id)] == [b"march", b"april"]
+    assert [stored_payload(again, 1), stored_payload(again, april.id)] == [b"march", b"april"]
     again.close()
 
 

@@ -15,6 +15,8 @@ from engine.model.records import Filter, Routed
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import audit, dismissal, hold_queue, number_bearers, record_outcome
+from engine.store.queries.letters import held_deliveries
+from engine.store.queries.tallies import list_seeming, seeming_count
 from tests.support.journals import DAY_S, routed, running, store
 
 NUMBER = b"n" * 16
@@ -69,7 +71,7 @@ async def test_another_person_is_a_conflict_and_one_who_says_nothing_is_none(tmp
     async with running(tmp_path) as journal:
         ended = await ends(journal, IYER, KHAN, person("UNKNOWN", "", "F"), IYER, KHAN, lasting=lasting)
         assert ended == [OK, NO, OK, OK, NO]
-        (asked, last) = journal.held(Filter(code=NO))[::-1]
+        (asked, last) = held_deliveries(journal, Filter(code=NO))[::-1]
         assert (asked.message_id, last.message_id) == (2, 5)
         assert asked.detail == "message 1 used the same patient number for a person of another name, birth date or sex"
 
@@ -167,7 +169,7 @@ async def test_another_person_is_one_of_their_own_from_then_on(tmp_path: Path) -
 async def test_what_is_asked_is_not_released_and_may_be_rejected(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER, KHAN, KHAN) == [OK, NO, NO]
-        held = [one.delivery_id for one in journal.held(Filter(code=NO))]
+        held = [one.delivery_id for one in held_deliveries(journal, Filter(code=NO))]
         ended, lanes = await journal.run(hold_queue.release, held, actor="ann", reason="x")
         assert ({name: count for name, count in ended.items() if count}, lanes) == ({"unanswered": 2}, set())
         await journal.run(hold_queue.reject, held, actor="ann", reason="wrong patient")
@@ -254,9 +256,9 @@ async def test_who_seems_to_be_the_same_is_shown_until_a_person_has_confirmed_it
     async with running(tmp_path) as journal:
         wife, married = person("SHARMA^ANITA"), person("VERMA^ANITA")
         assert await ends(journal, wife, married, married) == [OK, OK, OK]
-        assert [(one.message_id, one.before) for one in journal.seeming()] == [(2, 1)]
+        assert [(one.message_id, one.before) for one in list_seeming(journal)] == [(2, 1)]
         assert await answers(journal, 2, married, same=True) == ([], [])
-        assert (journal.seeming_count(), journal.seeming()) == (0, [])
+        assert (seeming_count(journal), list_seeming(journal)) == (0, [])
         assert await ends(journal, person("VERMA^ANITA", "19600203"), person("DAS^RADHA", "19600203")) == [OK, NO]
 
 

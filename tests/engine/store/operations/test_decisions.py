@@ -19,6 +19,11 @@ from engine.store.core.chain import GENESIS, chain_hash, document_hash, erased_d
 from engine.store.journal import Journal
 from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, replays
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries.acts import acts_page
+from engine.store.queries.lanes import list_lanes
+from engine.store.queries.letters import dead_letters, held_deliveries
+from engine.store.queries.tallies import counters_of
+from engine.store.queries.versions import known_versions
 from tests.support.journals import DAY_S, NOW_US, queue, received, routed, running, started, store
 
 LATER_US = NOW_US + 60_000_000
@@ -33,7 +38,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 def counted(journal: Journal) -> dict[str, int]:
     """What was counted of deliveries today."""
     found: Counter[str] = Counter()
-    for one in journal.counters(from_us(NOW_US).date().isoformat()):
+    for one in counters_of(journal, from_us(NOW_US).date().isoformat()):
         found[one.name] += one.n if one.destination else 0
     return found
 
@@ -78,7 +83,7 @@ async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_onc
     await journal.run(hold_queue.release, [claimed[0].id], **who)  # under way
     await journal.run(attempts.settle, claimed[0].id, delivered_us=7)
     await journal.run(hold_queue.release, [1], **who)  # delivered
-    (lane,) = journal.lanes()
+    (lane,) = list_lanes(journal)
     assert (lane.open, lane.held, lane.delivered_us) == (0, 2, 7)
     found = counted(journal)
     assert found["delivered"] == 1
@@ -109,7 +114,7 @@ async def test_a_document_that_cannot_be_opened_is_passed_over_from_either_end(j
     await journal._writer.submit(damage)
     assert [one.id for one in await journal.run(claims.claim_newest, "chem", "fhir", 1, without=[])] == [2]
     assert await journal.run(claims.claim, "chem", "fhir", 1) == []
-    assert {one.delivery_id for one in journal.dead()} == {1, 3}
+    assert {one.delivery_id for one in dead_letters(journal)} == {1, 3}
 
 
 async def test_what_stands_otherwise_at_the_other_destination_is_left_alone(journal: Journal) -> None:
@@ -138,19 +143,19 @@ async def test_what_a_server_has_is_remembered_with_the_delivery(journal: Journa
     await queue(journal, b"1")
     (one,) = await journal.run(claims.claim, "chem", "fhir", 9)
     await journal.run(attempts.settle, one.id, delivered_us=1, versions=(("Patient/p", "3"), ("Observation/o", "")))
-    assert journal.versions("fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
-    assert journal.versions("elsewhere", ["Patient/p"]) == {}
+    assert known_versions(journal, "fhir", ["Patient/p", "Observation/o", "Patient/q"]) == {"Patient/p": "3"}
+    assert known_versions(journal, "elsewhere", ["Patient/p"]) == {}
 
 
 async def test_only_what_waits_is_set_aside_and_only_then_an_act_says_so(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     await journal.run(attempts.settle, 1, delivered_us=NOW_US)
     assert not await journal.run(dismissal.set_aside, 1, correction=True, actor="ann", reason="never digested")
-    assert (journal.acts(), journal.dead()) == ([], [])
+    assert (acts_page(journal), dead_letters(journal)) == ([], [])
     assert await journal.run(dismissal.set_aside, 2, correction=False, actor="ann", reason="never digested")
-    (act,) = journal.acts()
+    (act,) = acts_page(journal)
     assert (act.actor, act.verb, act.what["messages"]) == ("ann", "set-aside", [2])
-    assert [(one.delivery_id, one.reason) for one in journal.dead()] == [(2, ReasonCode.SET_ASIDE.value)]
+    assert [(one.delivery_id, one.reason) for one in dead_letters(journal)] == [(2, ReasonCode.SET_ASIDE.value)]
     assert (
         await journal.run(dismissal.dismiss, deliveries=[1, 2], actor="ann", reason="by hand") == 1
     )  # not what was delivered
@@ -170,7 +175,7 @@ async def test_only_what_was_delivered_is_refused_late_and_a_day_that_has_ended_
         clock.advance(2 * DAY_S)
         assert await journal.run(attempts.refuse_late, 2, detail="AE after CA")
         assert counted(journal)["delivered"] == 1
-        assert [one.reason for one in journal.dead()] == [ReasonCode.REFUSED_LATE.value] * 2
+        assert [one.reason for one in dead_letters(journal)] == [ReasonCode.REFUSED_LATE.value] * 2
 
 
 async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
@@ -248,7 +253,7 @@ async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_
     kept = replace(routed(b"2", "a", "b"), hold=Always())
     made = await journal.run(record_outcome.record, message.id, Outcome("mapped"), [routed(b"1"), kept, routed(b"3")])
     assert (made.held, made.waiting) == (frozenset({1, 2}), 2)
-    assert {one.delivery_id for one in journal.held()} == {2, 3}
+    assert {one.delivery_id for one in held_deliveries(journal)} == {2, 3}
     await journal.run(hold_queue.release, [2], actor="ann", reason="seen")
     await journal.run(hold_queue.reject, [3], actor="ann", reason="clotted")
     await journal.run(decisions.supersede, [1])
@@ -260,7 +265,7 @@ async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_
         "superseded": 1,
     }
     assert found["held"] == 2
-    assert [(lane.destination, lane.open, lane.held) for lane in journal.lanes()] == [
+    assert [(lane.destination, lane.open, lane.held) for lane in list_lanes(journal)] == [
         ("a", 1, 0),  # released, it waits
         ("b", 0, 0),
         ("fhir", 0, 1),
@@ -270,13 +275,16 @@ async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_
 async def test_a_lane_begins_empty(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await queue(journal, b"1", to=("a", "b"))
-        assert [(lane.destination, lane.open, lane.dead, lane.held, lane.last_seq) for lane in journal.lanes()] == [
+        assert [(lane.destination, lane.open, lane.dead, lane.held, lane.last_seq) for lane in list_lanes(journal)] == [
             ("a", 1, 0, 0, 1),
             ("b", 1, 0, 0, 1),
         ]
     async with running(tmp_path) as journal:  # and is read back as it was
         await queue(journal, b"2", to=("a",))
-        assert [(lane.destination, lane.open, lane.last_seq) for lane in journal.lanes()] == [("a", 2, 2), ("b", 1, 1)]
+        assert [(lane.destination, lane.open, lane.last_seq) for lane in list_lanes(journal)] == [
+            ("a", 2, 2),
+            ("b", 1, 1),
+        ]
 
 
 def test_hashes_of_rows_never_change() -> None:

@@ -17,6 +17,7 @@ from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions, queueing
+from engine.store.queries.tallies import counters_of
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, routed
 
 Step = Callable[[Batch], object]
@@ -175,5 +176,5 @@ def test_a_message_counts_once_when_all_of_it_is_delivered(journal: Journal, nam
     day = ManualClock().now().strftime("%Y-%m-%d")
     for at, (step, expected) in enumerate(STORIES[name]):
         journal.run_alone(step)
-        counted = {(one.destination, one.name): one.n for one in journal.counters(day)}
+        counted = {(one.destination, one.name): one.n for one in counters_of(journal, day)}
         assert counted.get(("", "delivered"), 0) == expected, f"step {at + 1}"

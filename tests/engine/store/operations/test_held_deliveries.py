@@ -35,6 +35,10 @@ from engine.store.operations import append, hold_queue, record_outcome, supersed
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.delta_history import Past
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries.lanes import list_lanes
+from engine.store.queries.letters import held_deliveries
+from engine.store.queries.messages import trace_of
+from engine.store.queries.succession import earlier_value
 from tests.support.journals import NOW_US, media_type_of, received, running, started, store
 
 DAY_US = 86_400_000_000
@@ -103,7 +107,7 @@ async def arrive(journal: Journal, payload: bytes, made: Routed) -> int:
 
 
 def state(journal: Journal, message: int) -> str:
-    trace = journal.message(message)
+    trace = trace_of(journal, message)
     assert trace is not None
     return trace.deliveries[0].state
 
@@ -175,8 +179,8 @@ def test_delivered_exactly_when_released(
                     journal = await started(data)
             assert set(sent) <= released | (set(ids) - kept)
             still = kept - released - rejected
-            assert {one.message_id for one in journal.held()} == still
-            assert {one.message_id for one in journal.held(Filter(state="rejected"))} == rejected
+            assert {one.message_id for one in held_deliveries(journal)} == still
+            assert {one.message_id for one in held_deliveries(journal, Filter(state="rejected"))} == rejected
         await retry_letters(Acts(journal, channels=dict), Selection(all=True), actor="ann")
         dismissed = {message for message in released if state(journal, message) == "dismissed"}
         await drain(journal)
@@ -325,7 +329,7 @@ async def test_which_value_was_before(
 ) -> None:
     async with running(tmp_path) as journal:
         await known(journal, *earlier)
-        value = journal.earlier_value(1, "chem", asked, within * DAY_US)
+        value = earlier_value(journal, 1, "chem", asked, within * DAY_US)
         assert (None if value is None else str(value)) == found
 
 
@@ -345,7 +349,7 @@ async def test_a_correction_or_withdrawal_with_another_unit_or_code_takes_the_va
         await known(journal, result("12", day=6, run="a"))
         await known(journal, result("14.8", day=8, run="b"))
         await known(journal, replace(result("14.8", day=8, run="b"), **change))
-        assert journal.earlier_value(1, "chem", result(), 7 * DAY_US) == Decimal(12)
+        assert earlier_value(journal, 1, "chem", result(), 7 * DAY_US) == Decimal(12)
 
 
 async def test_where_the_last_value_is_a_bound_nobody_knows_the_change(tmp_path: Path) -> None:
@@ -353,15 +357,15 @@ async def test_where_the_last_value_is_a_bound_nobody_knows_the_change(tmp_path:
     async with running(tmp_path) as journal:
         await known(journal, result("100", day=7, run="a"))
         await known(journal, replace(result("5", day=8, run="b"), comparator="<"))
-        assert journal.earlier_value(1, "chem", result("98"), 7 * DAY_US) is None
-        assert journal.earlier_value(1, "chem", result("98", day=8), 7 * DAY_US) == Decimal(100)
+        assert earlier_value(journal, 1, "chem", result("98"), 7 * DAY_US) is None
+        assert earlier_value(journal, 1, "chem", result("98", day=8), 7 * DAY_US) == Decimal(100)
 
 
 async def test_of_two_values_of_one_instant_the_later_word_counts(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         for run, value in (("b", "10"), ("a", "11"), ("c", "12")):
             await known(journal, result(value, day=8, run=run))
-        assert journal.earlier_value(1, "chem", result(), 7 * DAY_US) == Decimal(12)
+        assert earlier_value(journal, 1, "chem", result(), 7 * DAY_US) == Decimal(12)
 
 
 async def test_what_is_no_exact_number_or_was_withdrawn_is_not_remembered(tmp_path: Path) -> None:
@@ -371,7 +375,7 @@ async def test_what_is_no_exact_number_or_was_withdrawn_is_not_remembered(tmp_pa
         await known(journal, replace(result("5", day=8, run="c"), subject=""))
         await known(journal, result("5", day=8, run="d"))
         await known(journal, replace(result("5", day=8, run="d"), status="entered-in-error"))
-        assert journal.earlier_value(1, "chem", result(), 7 * DAY_US) is None
+        assert earlier_value(journal, 1, "chem", result(), 7 * DAY_US) is None
 
 
 async def test_values_are_forgotten_after_their_time(tmp_path: Path) -> None:
@@ -388,7 +392,7 @@ async def test_values_are_forgotten_after_their_time(tmp_path: Path) -> None:
                 break
         else:
             pytest.fail("nothing was forgotten")
-        assert journal.earlier_value(1, "chem", result(day=3), 7 * DAY_US) is None
+        assert earlier_value(journal, 1, "chem", result(day=3), 7 * DAY_US) is None
 
 
 # -- controls ----------------------------------------------------------------------------------------------------------
@@ -436,7 +440,7 @@ async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(
             record_outcome.record, 2, Outcome("mapped"), [routed(later(body("a")), held=False, reports=REPORT)]
         )
         await journal.run(attempts.settle, 2, delivered_us=1)
-        (kept,) = journal.held()
+        (kept,) = held_deliveries(journal)
 
         def damage(batch: Batch) -> None:
             batch.execute("UPDATE delivery SET detail = x'0102' WHERE id = ?", (kept.delivery_id,))
@@ -446,7 +450,7 @@ async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(
             await journal._writer.submit(damage)
         for _ in range(2):  # the second time nothing is added
             await journal.run(hold_queue.release, [kept.delivery_id], actor="ann", reason="x")
-            (found,) = journal.held()
+            (found,) = held_deliveries(journal)
             before = "" if damaged else "; held before: a rule"
             assert (found.reason, found.detail) == ("OVERTAKEN", "overtaken by message 2" + before)
     finally:
@@ -467,7 +471,7 @@ async def test_what_was_refused_before_is_not_why_it_is_held_or_closed_now(tmp_p
         await journal.run(decisions.requeue, [1])
         (again,) = await journal.run(claims.claim, "chem", "fhir", 10)
         assert await journal.run(hold_queue.close_overtaken, again.id, whole=whole) == 1
-        trace = journal.message(1)
+        trace = trace_of(journal, 1)
         assert trace is not None
         (kept,) = trace.deliveries
         assert (kept.state, kept.detail) == ("superseded" if whole else "held", "overtaken by message 2")
@@ -500,15 +504,15 @@ async def test_a_held_critical_value_is_noted_whenever_it_is_held(tmp_path: Path
             record_outcome.record, 3, Outcome("mapped"), [routed(later(body("b")), held=False, reports=REPORT)]
         )
         await journal.run(record_outcome.record, 4, Outcome("mapped"), [routed(body("d"), held=True)])
-        refused = journal.message(2)
+        refused = trace_of(journal, 2)
         assert refused is not None
         delivery = refused.deliveries[0].id
         await journal.run(attempts.bury, delivery, reason=ReasonCode.REFUSED, detail="HTTP 422", answer=b"{}")
         await journal.run(decisions.requeue, [delivery])
         assert await journal.run(hold_queue.close_overtaken, delivery, whole=False) == 1
-        found = [(one.message_id, one.critical) for one in journal.held()]
+        found = [(one.message_id, one.critical) for one in held_deliveries(journal)]
         assert found == [(2, True), (1, True), (4, False)]
-        (lane,) = journal.lanes()
+        (lane,) = list_lanes(journal)
         assert (lane.held, lane.held_critical) == (3, 2)
     finally:
         await journal.stop()

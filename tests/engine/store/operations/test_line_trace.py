@@ -24,6 +24,9 @@ from engine.store.operations.line_trace import (
     pack,
     unpack,
 )
+from engine.store.queries.acts import acts_page
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.line import line_of
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, one_record_a_frame, wire_frame
 from tests.support.journals import running
 from tests.support.running import ASTM, MLLP, RunningSite, astm_channel, make_running_site, running_app
@@ -164,7 +167,7 @@ async def test_each_frame_in_and_out_is_shown_with_the_reason_of_a_refusal(tmp_p
         await peer.tell(EOT)
         await until(lambda: bool(site.messages("chem")))
         (message,) = site.messages("chem")
-        await until(lambda: bool(site.journal.line("chem")))
+        await until(lambda: bool(line_of(site.journal, "chem")))
 
         ran = await site.labrelay("messages", "show", str(message.id), "--wire")
         assert ran.code == ExitCode.OK
@@ -180,7 +183,7 @@ async def test_each_frame_in_and_out_is_shown_with_the_reason_of_a_refusal(tmp_p
         assert [step["what"] for step in steps if step["way"] == "out"] == ["ACK"] * 2 + ["NAK"] + ["ACK"] * 4
         assert [step["good"] for step in steps if step["number"] is not None] == [True, False, True, True, True, True]
         assert any("Doe^Jane" in step["text"] for step in steps)
-        acts = [act.what for act in site.journal.acts() if act.verb == "unmask"]
+        acts = [act.what for act in acts_page(site.journal) if act.verb == "unmask"]
         assert acts == [{"message": message.id}]
 
 
@@ -190,7 +193,7 @@ async def test_what_never_became_a_message_is_shown_by_channel(tmp_path: Path) -
         bad = FRAMES[0].replace(b"XN", b"XM")
         assert await peer.ask(ENQ, bad, bad) == ACK + NAK + NAK
         await peer.tell(EOT)
-        await until(lambda: bool(site.journal.line("chem")))
+        await until(lambda: bool(line_of(site.journal, "chem")))
 
         ran = await site.labrelay("messages", "line", "chem")
         assert ran.out.count("NAK") == 2
@@ -207,13 +210,13 @@ async def test_sessions_of_two_analyzers_at_one_port_are_kept_apart(tmp_path: Pa
             await two.ask(theirs)
         await one.tell(EOT)
         await two.tell(EOT)
-        await until(lambda: len(site.journal.line("chem")) == 2)
+        await until(lambda: len(line_of(site.journal, "chem")) == 2)
 
         for message in site.messages("chem"):
-            (record,) = site.journal.line("chem", session=site.trace(message.id).session)
+            (record,) = line_of(site.journal, "chem", session=site.trace(message.id).session)
             came = b"".join(entry.data for entry in record.entries if entry.way is LineWay.IN)
             assert came in (ENQ + b"".join(FRAMES) + EOT, ENQ + b"".join(others) + EOT)
-            assert (b"|XN" in came) == (b"|S1" in site.journal.payload(message.id))
+            assert (b"|XN" in came) == (b"|S1" in stored_payload(site.journal, message.id))
 
 
 async def test_frames_of_a_session_that_is_no_longer_traced_are_still_shown(tmp_path: Path) -> None:
@@ -236,7 +239,7 @@ async def test_a_block_says_that_it_was_one(tmp_path: Path) -> None:
 
         ran = await site.labrelay("messages", "show", str(message.id), "--wire")
         assert "one whole block" in ran.out
-        assert site.journal.line("hl7") == []
+        assert line_of(site.journal, "hl7") == []
 
 
 @pytest.mark.parametrize("source", [ASTM, {**ASTM, "kind": "auto"}], ids=["astm", "auto"])
@@ -247,7 +250,7 @@ async def test_a_session_that_the_link_took_message_by_message_is_shown_too(
     async with running_channel(tmp_path, "chem") as (site, peer):
         await peer.ask(ENQ, *FRAMES)
         await peer.tell(EOT)
-        await until(lambda: bool(site.journal.line("chem")))
+        await until(lambda: bool(line_of(site.journal, "chem")))
         (message,) = site.messages("chem")
 
         ran = await site.labrelay("messages", "show", str(message.id), "--wire", "-o", "json")
@@ -263,9 +266,9 @@ async def test_the_oldest_sessions_go(tmp_path: Path) -> None:
         for number in range(1, last + 1):
             journal.keep_line(LineRecord("chem", number, (LineEntry(LineWay.IN, number, ENQ),)))
             if number % WRITE_AT == 0:
-                await until(lambda written=number: bool(journal.line("chem", session=written)))
+                await until(lambda written=number: bool(line_of(journal, "chem", session=written)))
 
-        kept = journal.line("chem", limit=10_000)
+        kept = line_of(journal, "chem", limit=10_000)
         assert KEPT_SESSIONS <= len(kept) < KEPT_SESSIONS + 2 * SWEEP_EVERY
         assert kept[0].session == last
 
@@ -273,7 +276,7 @@ async def test_the_oldest_sessions_go(tmp_path: Path) -> None:
 async def test_what_is_kept_is_sealed(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         journal.keep_line(LineRecord("chem", 1, (LineEntry(LineWay.IN, 1, b"Doe^Jane" * 20),)))
-        await until(lambda: bool(journal.line("chem")))
+        await until(lambda: bool(line_of(journal, "chem")))
 
     assert b"Doe^Jane" not in all_bytes(tmp_path)
 
@@ -286,4 +289,4 @@ async def test_what_waits_is_written_at_a_stop(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         journal.keep_line(LineRecord("chem", 1, (LineEntry(LineWay.IN, 1, ENQ),)))
     async with running(tmp_path) as journal:
-        assert [record.session for record in journal.line("chem")] == [1]
+        assert [record.session for record in line_of(journal, "chem")] == [1]

@@ -16,6 +16,9 @@ from engine.model.records import DeliveryView
 from engine.store.journal import Journal
 from engine.store.operations import dismissal, record_outcome
 from engine.store.operations.outbox import attempts, claims
+from engine.store.queries.lanes import list_lanes
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import trace_of
 from tests.support.journals import queue, routed, running, store
 
 
@@ -26,7 +29,7 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 
 
 def view(journal: Journal, message_id: int) -> DeliveryView:
-    trace = journal.message(message_id)
+    trace = trace_of(journal, message_id)
     assert trace is not None
     (delivery,) = trace.deliveries
     return delivery
@@ -47,7 +50,7 @@ async def test_every_failed_attempt_is_kept_though_the_delivery_stays_in_memory_
     found = view(journal, message)
     assert (found.state, found.attempt, found.not_before_us) == ("waiting", 3, 30)
     assert [(tried.n, tried.detail) for tried in found.attempts] == [(1, "try 1"), (2, "try 2"), (3, "try 3")]
-    (lane,) = journal.lanes()
+    (lane,) = list_lanes(journal)
     assert lane.open == 1
 
 
@@ -100,7 +103,7 @@ async def test_a_claim_is_empty_only_where_nothing_waits(tmp_path: Path) -> None
         (found,) = await journal.run(claims.claim, "chem", "fhir", 2)  # the four before it cannot be opened any more
         assert found.message_id == messages[4]
         assert await journal.run(claims.claim, "chem", "fhir", 2) == []
-        assert sorted(letter.message_id for letter in journal.dead()) == messages[:4]
+        assert sorted(letter.message_id for letter in dead_letters(journal)) == messages[:4]
 
 
 async def test_reading_back_is_empty_only_where_nothing_is_left(tmp_path: Path) -> None:

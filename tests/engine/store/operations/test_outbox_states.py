@@ -20,6 +20,10 @@ from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, dismissal, hold_queue, pauses, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.letters import dead_letters, held_deliveries
+from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.tallies import counters_of
 from tests.support.journals import queue, routed, running, store
 
 VERBS = [
@@ -103,8 +107,8 @@ async def ask(journal: Journal, verb: str, delivery_id: int) -> None:
 
 def deliveries(journal: Journal) -> dict[int, DeliveryView]:
     found = {}
-    for message in journal.messages(limit=1000):
-        trace = journal.message(message.id)
+    for message in messages_page(journal, limit=1000):
+        trace = trace_of(journal, message.id)
         assert trace is not None
         found |= {delivery.id: delivery for delivery in trace.deliveries}
     return found
@@ -129,13 +133,13 @@ async def walk(data: Path, asked: Iterable[tuple[str, int]], count: int) -> None
         found = deliveries(journal)
         assert {n: delivery.state for n, delivery in found.items()} == expected
         states = Counter(expected.values())
-        (lane,) = journal.lanes()
+        (lane,) = list_lanes(journal)
         assert lane.open == states["waiting"] + states["sending"]
         assert (lane.dead, lane.held, lane.last_seq) == (states["dead"], states["held"], count)
         for state, letters in (
-            ("dead", journal.dead()),
-            ("held", journal.held()),
-            ("rejected", journal.held(Filter(state="rejected"))),
+            ("dead", dead_letters(journal)),
+            ("held", held_deliveries(journal)),
+            ("rejected", held_deliveries(journal, Filter(state="rejected"))),
         ):
             assert {letter.delivery_id for letter in letters} == {n for n in expected if expected[n] == state}
     assert verify.run(data, deep=True) == []
@@ -171,7 +175,7 @@ async def test_a_paused_lane_gives_no_claims_also_after_a_restart(journal: Journ
     async with running(tmp_path) as again:
         assert await again.run(claims.claim, "chem", "a", 5) == []
         assert len(await again.run(claims.claim, "chem", "b", 5)) == 1
-        assert [(lane.destination, lane.paused) for lane in again.lanes()] == [("a", True), ("b", False)]
+        assert [(lane.destination, lane.paused) for lane in list_lanes(again)] == [("a", True), ("b", False)]
         await again.run(pauses.resume, lane, actor="anita", reason="test")
         assert len(await again.run(claims.claim, "chem", "a", 5)) == 1
 
@@ -180,7 +184,7 @@ async def test_a_retried_delivery_frees_the_lane_that_it_held_and_goes_first(jou
     await queue(journal, b"1", b"2", b"3")
     (first,) = await journal.run(claims.claim, "chem", "fhir", 1)
     await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, hold_lane=True)
-    (lane,) = journal.lanes()
+    (lane,) = list_lanes(journal)
     assert lane.held_by == first.id
     assert await journal.run(claims.claim, "chem", "fhir", 9) == []
     await journal.run(decisions.requeue, [first.id])
@@ -193,7 +197,7 @@ async def test_another_dead_delivery_does_not_let_go_the_lane(journal: Journal) 
     for delivery in (first, second):
         await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, hold_lane=True)
     await journal.run(dismissal.dismiss, deliveries=[second.id], actor="ann", reason="by hand")
-    (lane,) = journal.lanes()
+    (lane,) = list_lanes(journal)
     assert lane.held_by == first.id
     assert await journal.run(claims.claim, "chem", "fhir", 9) == []
 
@@ -207,7 +211,7 @@ async def test_a_retried_delivery_begins_anew(journal: Journal) -> None:
     await journal.run(decisions.requeue, [1])
     view = deliveries(journal)[1]
     assert (view.state, view.attempt, view.not_before_us, view.settled_us) == ("waiting", 0, 0, 0)
-    counts = {one.name: one.n for one in journal.counters("2026-03-01") if one.destination}
+    counts = {one.name: one.n for one in counters_of(journal, "2026-03-01") if one.destination}
     assert (counts["dead"], counts["requeued"]) == (1, 1)
 
 
@@ -322,14 +326,14 @@ async def test_processing_again_supersedes_what_the_first_time_left_open(journal
 async def test_processing_a_dead_message_again_clears_it(journal: Journal) -> None:
     (stored,) = await store(journal, b"1")
     await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.UNMAPPED_CODE, "OBX[1]"))
-    assert [letter.reason for letter in journal.dead()] == ["UNMAPPED_CODE"]
+    assert [letter.reason for letter in dead_letters(journal)] == ["UNMAPPED_CODE"]
     outcome = await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.NO_ROUTE), again=True)
     assert (outcome.state, outcome.reason) == ("dead", ReasonCode.NO_ROUTE)
-    (channel,) = journal.channels()
+    (channel,) = list_channels(journal)
     assert channel.dead == 1
     await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()], again=True)
-    assert journal.dead() == []
-    (channel,) = journal.channels()
+    assert dead_letters(journal) == []
+    (channel,) = list_channels(journal)
     assert (channel.dead, channel.stored) == (0, 0)
 
 

@@ -20,6 +20,7 @@ from engine.store.core.batch import Batch
 from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, superseding
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.operations.superseding import Newer, in_words
+from engine.store.queries.succession import overtaken, overtaken_by, would_be_superseded
 from engine.succession.statements import loads, resources_in
 from tests.engine.store.operations.test_held_deliveries import body, later
 from tests.engine.store.operations.test_short_memories import rows
@@ -186,7 +187,7 @@ async def test_a_report_is_not_taken_back_by_an_older_message_with_other_tests(
         await journal.run(decisions.requeue, [first.id])
         (first,) = await journal.run(claims.claim, "chem", "fhir", 10)
         assert await journal.run(superseding.overtaken_before_sent, first.id) == outcome
-        assert journal.overtaken(first.id) == ""
+        assert overtaken(journal, first.id) == ""
         await journal.run(decisions.hold, [first.id], cause=ReasonCode.OVERTAKEN)
         await journal.run(hold_queue.release, [first.id], actor="ann", reason="seen")
         (released,) = await journal.run(claims.claim, "chem", "fhir", 10)
@@ -215,7 +216,7 @@ async def test_an_hl7_message_that_is_held_is_compared_result_by_result(
             )
         first, second = await journal.run(claims.claim, "chem", "fhir", 10)
         await journal.run(attempts.settle, second.id, delivered_us=1)
-        assert journal.overtaken(first.id) == outcome
+        assert overtaken(journal, first.id) == outcome
 
 
 @pytest.mark.parametrize(("older", "newer", "outcome"), FHIR + OTHERS)
@@ -326,8 +327,8 @@ async def test_what_would_be_made_anew_is_superseded_where_a_newer_one_writes_th
         for delivery in await journal.run(claims.claim, "chem", "fhir", 10):
             await journal.run(attempts.settle, delivery.id, delivered_us=1)
         document = Document(body=body("a", value="6"), reports=REPORT)
-        assert journal.would_be_superseded(1, "chem", "fhir", document) is superseded
-        assert journal.would_be_superseded(1, "chem", "elsewhere", document) is False
+        assert would_be_superseded(journal, 1, "chem", "fhir", document) is superseded
+        assert would_be_superseded(journal, 1, "chem", "elsewhere", document) is False
 
 
 async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="no delivery 9"):
             await journal.run(superseding.overtaken_before_sent, gone.id)
         with pytest.raises(StoreError, match="no delivery 9"):
-            journal.overtaken(9)
+            overtaken(journal, 9)
 
 
 def newer(*those: tuple[int, int | None, bool]) -> list[Newer]:
@@ -394,9 +395,9 @@ async def test_which_newer_messages_keep_it_back(
         first, *rest = await journal.run(claims.claim, "chem", "fhir", 10)
         for delivery in rest:
             await journal.run(attempts.settle, delivery.id, delivered_us=1)
-        assert journal.overtaken_by(first.id) == by
+        assert overtaken_by(journal, first.id) == by
         with pytest.raises(StoreError, match="no delivery 99"):
-            journal.overtaken_by(99)
+            overtaken_by(journal, 99)
 
 
 async def test_what_a_document_tells_is_remembered_once_it_is_committed_and_within_bounds(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal
 from engine.store.operations import pauses
 from engine.store.operations.outbox import claims
+from engine.store.queries.acts import acts_page
+from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.recovery.salvage import saving
 from tests.support.journals import opened, queue, running
 
@@ -26,18 +28,18 @@ LANE = Target(channel="chem", destination="fhir")
 async def test_a_pause_is_kept_with_who_when_and_why_until_it_is_resumed(tmp_path: Path, target: Target) -> None:
     async with running(tmp_path) as journal:
         act = await journal.run(pauses.pause, target, actor="anita", reason="new firmware")
-        at_us = journal.acts(limit=1)[0].at_us
+        at_us = acts_page(journal, limit=1)[0].at_us
     async with running(tmp_path) as journal:
-        (pause,) = journal.pauses()
+        (pause,) = list_pauses(journal)
         assert (pause.target, pause.actor, pause.reason) == (target, "anita", "new firmware")
         assert pause.since_us == at_us
-        noted = journal.acts(limit=1)[0]
+        noted = acts_page(journal, limit=1)[0]
         assert (noted.id, noted.verb, noted.actor) == (act, "pause", "anita")
         assert noted.what == {"what": target.kind, "name": target.name, "reason": "new firmware"}
 
         assert await journal.run(pauses.resume, target, actor="bela", reason="done") is not None
-        assert journal.pauses() == []
-        noted = journal.acts(limit=1)[0]
+        assert list_pauses(journal) == []
+        noted = acts_page(journal, limit=1)[0]
         assert (noted.verb, noted.actor, noted.what["reason"]) == ("resume", "bela", "done")
 
 
@@ -46,8 +48,8 @@ async def test_what_changes_nothing_is_no_act(tmp_path: Path) -> None:
         assert await journal.run(pauses.resume, LANE, actor="anita", reason="why not") is None
         await journal.run(pauses.pause, LANE, actor="anita", reason="first")
         assert await journal.run(pauses.pause, LANE, actor="bela", reason="second") is None
-        assert [pause.reason for pause in journal.pauses()] == ["first"]
-        assert len(journal.acts()) == 1
+        assert [pause.reason for pause in list_pauses(journal)] == ["first"]
+        assert len(acts_page(journal)) == 1
 
 
 async def test_a_lane_its_channel_and_its_destination_are_paused_each_for_itself(tmp_path: Path) -> None:
@@ -55,8 +57,11 @@ async def test_a_lane_its_channel_and_its_destination_are_paused_each_for_itself
         for target in (CHANNEL, DESTINATION, LANE):
             await journal.run(pauses.pause, target, actor="anita", reason=target.kind)
         await journal.run(pauses.resume, DESTINATION, actor="anita", reason="on")
-        assert {pause.target.kind: pause.reason for pause in journal.pauses()} == {"channel": "channel", "lane": "lane"}
-        assert [(lane.destination, lane.paused) for lane in journal.lanes()] == [("fhir", True)]
+        assert {pause.target.kind: pause.reason for pause in list_pauses(journal)} == {
+            "channel": "channel",
+            "lane": "lane",
+        }
+        assert [(lane.destination, lane.paused) for lane in list_lanes(journal)] == [("fhir", True)]
 
 
 async def test_without_the_key_it_is_known_what_is_paused_and_not_why(tmp_path: Path) -> None:
@@ -64,7 +69,7 @@ async def test_without_the_key_it_is_known_what_is_paused_and_not_why(tmp_path: 
         await journal.run(pauses.pause, DESTINATION, actor="anita", reason="Mrs Sharma asked")
     (tmp_path / KEY_NAME).rename(tmp_path / "elsewhere")
     journal = opened(tmp_path, read_only=True)
-    (pause,) = journal.pauses()
+    (pause,) = list_pauses(journal)
     journal.close()
     assert (pause.target, pause.actor, pause.reason) == (DESTINATION, "", "")
     assert b"Sharma" not in (tmp_path / JOURNAL_NAME).read_bytes()
@@ -80,7 +85,7 @@ async def test_a_lane_that_an_earlier_version_had_paused_can_be_resumed(tmp_path
         connection.execute("UPDATE lane SET paused = 1")
         connection.executescript(steps[number])
     async with running(tmp_path) as journal:
-        assert [pause.target for pause in journal.pauses()] == [LANE]
+        assert [pause.target for pause in list_pauses(journal)] == [LANE]
         assert await journal.run(claims.claim, "chem", "fhir", 5) == []
         await journal.run(pauses.resume, LANE, actor="anita", reason="on")
         assert len(await journal.run(claims.claim, "chem", "fhir", 5)) == 1
@@ -98,4 +103,4 @@ async def test_what_is_paused_is_still_so_in_a_salvaged_journal(tmp_path: Path) 
 
 
 def _kinds(journal: Journal) -> dict[str, str]:
-    return {pause.target.kind: pause.reason for pause in journal.pauses()}
+    return {pause.target.kind: pause.reason for pause in list_pauses(journal)}

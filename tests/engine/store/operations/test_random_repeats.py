@@ -23,6 +23,7 @@ from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.operations import append as append_ops
 from engine.store.operations import record_outcome
+from engine.store.queries.messages import trace_of
 from tests.support.journals import opened, routed
 
 DAY_S = 86_400.0
@@ -168,7 +169,7 @@ class Channels(RuleBasedStateMachine):
             self.ids.append(control_id)
             self.times.append(sent)
             self.do(self.journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(payload)]))
-            delivery = self.journal.message(stored.id).deliveries[0]
+            delivery = trace_of(self.journal, stored.id).deliveries[0]
             if stored.equal_to is not None:
                 assert delivery.key not in self.tokens
             self.tokens.add(delivery.key)

@@ -22,7 +22,9 @@ from engine.store.journal import Journal
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit, dedup, dismissal, record_outcome, replays, superseding
 from engine.store.operations.outbox import attempts, claims
-from engine.store.queries import Reader
+from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import counters_of, list_unmapped
 from tests.support.journals import DAY_S, WINDOW_S, opened, received, routed, running, store
 from tests.support.waiting import until
 
@@ -45,7 +47,7 @@ async def test_a_person_may_accept_a_conflict(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await mapped(journal, b"1", ANN) == "mapped"
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
-        trace = journal.message(2)
+        trace = trace_of(journal, 2)
         assert trace is not None
         assert trace.detail == "message 1 used the same order or specimen number for another patient"
         outcome = await journal.run(
@@ -211,17 +213,17 @@ async def test_unmapped_codes_are_counted_and_bounded(tmp_path: Path, monkeypatc
             (stored,) = await store(journal, b"%d" % n)
             codes = [Unmapped("lab.csv", "GLU"), Unmapped("lab.csv", f"X{n}" * 300, "mg", "noise")]
             await journal.run(record_outcome.record, stored.id, Outcome("filtered", unmapped=codes))
-        found = journal.unmapped()
+        found = list_unmapped(journal)
         assert len(found) == 5
         assert (found[0].code, found[0].n) == ("GLU", 8)
         assert max(len(gap.code) for gap in found) == 200
-        counts = {one.name: one.n for one in journal.counters("2026-03-01")}
+        counts = {one.name: one.n for one in counters_of(journal, "2026-03-01")}
         assert counts["unmapped_not_kept"] == 4
     async with running(tmp_path) as journal:
         (stored,) = await store(journal, b"9")
         await journal.run(record_outcome.record, stored.id, Outcome("filtered", unmapped=[Unmapped("lab.csv", "NEW")]))
-        assert len(journal.unmapped("chem")) == 5
-        assert journal.unmapped("blood") == []
+        assert len(list_unmapped(journal, "chem")) == 5
+        assert list_unmapped(journal, "blood") == []
 
 
 async def test_codes_of_messages_that_share_a_transaction_are_counted_each(tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ async def test_codes_of_messages_that_share_a_transaction_are_counted_each(tmp_p
             *(journal.run(record_outcome.record, one, Outcome("filtered", unmapped=glucose * 2)) for one in kept)
         )
         assert journal.stats.batches - before < len(kept)
-        assert [(one.code, one.unit, one.n) for one in journal.unmapped()] == [("GLU", "mg/dL", 40)]
+        assert [(one.code, one.unit, one.n) for one in list_unmapped(journal)] == [("GLU", "mg/dL", 40)]
 
 
 async def test_a_code_of_a_transaction_that_failed_is_counted_when_it_comes_again(tmp_path: Path) -> None:
@@ -251,7 +253,7 @@ async def test_a_code_of_a_transaction_that_failed_is_counted_when_it_comes_agai
         assert journal.stats.rollbacks == rollbacks + 1
         await journal.run(record_outcome.record, second, Outcome("filtered", unmapped=glucose + urea))
         await journal.run(record_outcome.record, third, Outcome("filtered", unmapped=glucose * 2 + urea))
-        assert [(one.code, one.n) for one in journal.unmapped()] == [("GLU", 4), ("UREA", 2)]
+        assert [(one.code, one.n) for one in list_unmapped(journal)] == [("GLU", 4), ("UREA", 2)]
 
 
 async def test_few_short_codes_are_remembered_and_all_are_counted(
@@ -269,7 +271,7 @@ async def test_few_short_codes_are_remembered_and_all_are_counted(
             assert len(remembered) <= 3
             assert all(len(code) < 200 for _, _, code, _ in remembered)
         assert remembered
-        found = {one.code: one.n for one in journal.unmapped()}
+        found = {one.code: one.n for one in list_unmapped(journal)}
     assert found == {"C0": 7, "C1": 1, "C2": 1, "C3": 1, "C4": 7, "X" * 200: 7}
 
 
@@ -280,8 +282,8 @@ async def test_a_day_is_the_sites_day(tmp_path: Path) -> None:
     await store(journal, b"1")
     clock.advance(13 * 3600)  # 19:00 and still the same day in UTC, half past midnight in Kolkata
     await store(journal, b"2", b"3")
-    assert [(c.name, c.n) for c in journal.counters("2026-03-01")] == [("received", 1)]
-    assert [(c.name, c.n) for c in journal.counters("2026-03-02")] == [("received", 2)]
+    assert [(c.name, c.n) for c in counters_of(journal, "2026-03-01")] == [("received", 1)]
+    assert [(c.name, c.n) for c in counters_of(journal, "2026-03-02")] == [("received", 2)]
     await journal.stop()
 
 
@@ -312,12 +314,12 @@ async def test_codes_and_units_of_messages_do_not_stand_in_the_file_in_clear(tmp
         for body in (b"1", b"2"):
             (stored,) = await store(journal, body)
             await journal.run(record_outcome.record, stored.id, Outcome("filtered", unmapped=[seen]))
-        (gap,) = journal.unmapped("chem")
+        (gap,) = list_unmapped(journal, "chem")
         assert (gap.table, gap.code, gap.unit, gap.display, gap.n) == (*astuple(seen), 2)
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())  # noqa: ASYNC240
     for text in (seen.code, seen.unit, seen.display):
         assert text.encode() not in content
     (tmp_path / KEY_NAME).unlink()
     reader = Reader.beside(tmp_path)
-    assert [(gap.code, gap.unit, gap.n) for gap in reader.unmapped()] == [("", "", 2)]
+    assert [(gap.code, gap.unit, gap.n) for gap in list_unmapped(reader)] == [("", "", 2)]
     reader.close()

@@ -18,7 +18,10 @@ from engine.store.journal import Journal
 from engine.store.operations import append, failure_fingerprint, record_outcome
 from engine.store.operations.dead_letters import cause_of
 from engine.store.operations.outbox import attempts, decisions
-from engine.store.queries import Reader
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
 from tests.support.journals import NOW_US, WINDOW_S, opened, routed
 
 HOUR_US = 3_600_000_000
@@ -68,14 +71,14 @@ def summary(journal: Reader, wanted: Filter | None = None) -> Summary:
         (one.reason, one.cause): (
             one.count, one.oldest_us, one.newest_us, frozenset(one.channels), frozenset(one.destinations), one.example,
         )
-        for one in journal.letter_groups(wanted)
+        for one in letter_groups(journal, wanted)
     }  # fmt: skip
 
 
 def by_opening_each(journal: Reader, wanted: Filter | None = None) -> Summary:
     found: Summary = {}
-    for letter in journal.dead(wanted, limit=10_000):
-        trace = journal.message(letter.message_id)
+    for letter in dead_letters(journal, wanted, limit=10_000):
+        trace = trace_of(journal, letter.message_id)
         assert trace is not None
         details = {0: trace.detail} | {one.id: one.detail for one in trace.deliveries}
         key = letter.reason, cause_of(details[letter.delivery_id])
@@ -137,9 +140,9 @@ def test_one_letter_of_a_cause_is_opened(journal: Journal, monkeypatch: pytest.M
         seen.append(place[1:])
         return open_sealed(self, *place)  # type: ignore[arg-type]  # as it was called
 
-    groups = journal.letter_groups()
+    groups = letter_groups(journal)
     monkeypatch.setattr(Vault, "open", opening)
-    journal.letter_groups()
+    letter_groups(journal)
     assert 1 < len({one.cause for one in groups}) == len(seen) + 1, "each but that which is empty"
     assert len(seen) < sum(one.count for one in groups) / 10
 
@@ -182,7 +185,7 @@ def test_a_damaged_detail_is_no_cause_and_stops_nothing(journal: Journal) -> Non
 
 
 def test_what_dies_again_has_its_new_cause(journal: Journal) -> None:
-    (letter, *_) = journal.dead(Filter(code="REFUSED"), limit=1)
+    (letter, *_) = dead_letters(journal, Filter(code="REFUSED"), limit=1)
 
     def again(batch: Batch) -> None:
         decisions.requeue(batch, (letter.delivery_id,), manual=True)

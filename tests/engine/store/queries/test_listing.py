@@ -22,6 +22,12 @@ from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries import listing
+from engine.store.queries.acts import acts_page
+from engine.store.queries.lanes import list_lanes, list_pauses, open_lanes
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.letters import count_dead_letters, dead_letters, held_deliveries
+from engine.store.queries.line import line_of
+from engine.store.queries.messages import deliveries_of, messages_page, trace_of
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened
 
 CHANNELS = ("chem", "haema", "urine")
@@ -169,14 +175,17 @@ def test_pages_hold_what_fits_newest_first_and_once(
     monkeypatch.setattr(listing, "FEW_WAITING", few_waiting)
     monkeypatch.setattr(listing, "BLOCKS_AT_ONCE", 1)
     wanted = FILTERS[name]
-    everything = journal.messages(limit=10_000)
+    everything = messages_page(journal, limit=10_000)
     states: dict[int, set[str]] = {view.id: set() for view in everything}
     for at in range(0, len(everything), 300):
-        for delivery in journal.deliveries([view.id for view in everything[at : at + 300]]):
+        for delivery in deliveries_of(journal, [view.id for view in everything[at : at + 300]]):
             states[delivery.message_id].add(delivery.state)
     expected = [view for view in everything if fits(view, wanted, states[view.id])]
     assert len(everything) == 1500
-    assert pages(lambda before: journal.messages(wanted, before_id=before, limit=7), lambda view: view.id) == expected
+    assert (
+        pages(lambda before: messages_page(journal, wanted, before_id=before, limit=7), lambda view: view.id)
+        == expected
+    )
     assert bool(expected) is ("no such" not in name and "another" not in name)
 
 
@@ -204,15 +213,17 @@ def test_pages_of_dead_letters_hold_what_fits(journal: Journal, name: str) -> No
         )
 
     wanted = LETTERS[name]
-    received = {view.id: view.received_us for view in journal.messages(limit=10_000)}
-    everything = journal.dead(limit=10_000)
+    received = {view.id: view.received_us for view in messages_page(journal, limit=10_000)}
+    everything = dead_letters(journal, limit=10_000)
     expected = [letter for letter in everything if letter_fits(letter)]
     assert expected
-    found = pages(lambda before: journal.dead(wanted, before_id=before, limit=7), lambda letter: letter.message_id)
+    found = pages(
+        lambda before: dead_letters(journal, wanted, before_id=before, limit=7), lambda letter: letter.message_id
+    )
     assert found == expected
-    assert journal.count_dead(wanted) == len(expected)
+    assert count_dead_letters(journal, wanted) == len(expected)
     middle = expected[len(expected) // 2].message_id
-    assert journal.count_dead(wanted, before_id=middle) == sum(one.message_id < middle for one in expected)
+    assert count_dead_letters(journal, wanted, before_id=middle) == sum(one.message_id < middle for one in expected)
 
 
 # -- how they are found --------------------------------------------------------------------------------------------
@@ -242,25 +253,25 @@ def explained(journal: Journal) -> Iterator[list[str]]:
 
 
 LISTS: dict[str, Callable[[Journal], object]] = {
-    **{f"messages: {name}": partial(lambda wanted, journal: journal.messages(wanted), wanted)
+    **{f"messages: {name}": partial(lambda wanted, journal: messages_page(journal, wanted), wanted)
        for name, wanted in FILTERS.items()},
-    **{f"next messages: {name}": partial(lambda wanted, journal: journal.messages(wanted, before_id=700), wanted)
+    **{f"next messages: {name}": partial(lambda wanted, journal: messages_page(journal, wanted, before_id=700), wanted)
        for name, wanted in FILTERS.items()},
-    **{f"letters: {name}": partial(lambda wanted, journal: journal.dead(wanted), wanted)
+    **{f"letters: {name}": partial(lambda wanted, journal: dead_letters(journal, wanted), wanted)
        for name, wanted in LETTERS.items()},
-    **{f"groups: {name}": partial(lambda wanted, journal: journal.letter_groups(wanted), wanted)
+    **{f"groups: {name}": partial(lambda wanted, journal: letter_groups(journal, wanted), wanted)
        for name, wanted in LETTERS.items()},
-    **{f"held: {name}": partial(lambda wanted, journal: journal.held(wanted), wanted)
+    **{f"held: {name}": partial(lambda wanted, journal: held_deliveries(journal, wanted), wanted)
        for name, wanted in LETTERS.items()},
-    "rejected": lambda journal: journal.held(Filter(state="rejected")),
-    "reagent lot": lambda journal: journal.messages(Filter(lot="A1")),
-    "control id": lambda journal: journal.messages(Filter(channel="chem", control_id="C7")),
-    "acts": lambda journal: journal.acts(),
-    "one message": lambda journal: journal.message(7),
-    "lanes": lambda journal: journal.lanes(),
-    "open lanes": lambda journal: journal.open_lanes(),
-    "pauses": lambda journal: journal.pauses(),
-    "line": lambda journal: journal.line("chem"),
+    "rejected": lambda journal: held_deliveries(journal, Filter(state="rejected")),
+    "reagent lot": lambda journal: messages_page(journal, Filter(lot="A1")),
+    "control id": lambda journal: messages_page(journal, Filter(channel="chem", control_id="C7")),
+    "acts": lambda journal: acts_page(journal),
+    "one message": lambda journal: trace_of(journal, 7),
+    "lanes": lambda journal: list_lanes(journal),
+    "open lanes": lambda journal: open_lanes(journal),
+    "pauses": lambda journal: list_pauses(journal),
+    "line": lambda journal: line_of(journal, "chem"),
 }  # fmt: skip
 
 

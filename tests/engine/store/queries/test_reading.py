@@ -23,7 +23,13 @@ from engine.model.records import Filter
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims
-from engine.store.queries import Reader
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.contents import stored_document, stored_message, stored_payload
+from engine.store.queries.lanes import list_channels, list_lanes, open_lanes
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import counters_of
 from tests.support.journals import NOW_US, WINDOW_S, opened, queue, received, routed, running, store
 
 ROOT = Path(__file__).parents[4]
@@ -86,7 +92,7 @@ async def test_every_page_of_messages_in_order_and_none_twice(
     await fill(journal)
     for limit in (1, 3, 100):
         found = paged(
-            lambda before, limit=limit: [m.id for m in journal.messages(wanted, before_id=before, limit=limit)]
+            lambda before, limit=limit: [m.id for m in messages_page(journal, wanted, before_id=before, limit=limit)]
         )
         assert found == sorted(expected, reverse=True)
 
@@ -97,20 +103,20 @@ async def test_every_page_of_dead_letters_and_none_twice(journal: Journal) -> No
         for channel in ("a", "b"):
             for delivery in await journal.run(claims.claim, channel, destination, 3):
                 await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED)
-    everything = journal.dead(limit=1000)
+    everything = dead_letters(journal, limit=1000)
     assert len(everything) == 4 + 12
     for limit in (1, 2, 3, 5):
         found: list[tuple[int, int]] = []
         before = None
-        while page := journal.dead(before_id=before, limit=limit):
+        while page := dead_letters(journal, before_id=before, limit=limit):
             found += [(letter.message_id, letter.delivery_id) for letter in page]
             before = found[-1][0]
         assert found == [(letter.message_id, letter.delivery_id) for letter in everything]
-    assert {letter.destination for letter in journal.dead(Filter(destination="x"))} == {"x"}
-    assert {letter.reason for letter in journal.dead(Filter(code="NO_ROUTE"))} == {"NO_ROUTE"}
-    assert {letter.channel for letter in journal.dead(Filter(channel="b"))} == {"b"}
-    assert journal.dead(Filter(state="incomplete")) == []
-    assert journal.dead(Filter(before_us=NOW_US)) == []
+    assert {letter.destination for letter in dead_letters(journal, Filter(destination="x"))} == {"x"}
+    assert {letter.reason for letter in dead_letters(journal, Filter(code="NO_ROUTE"))} == {"NO_ROUTE"}
+    assert {letter.channel for letter in dead_letters(journal, Filter(channel="b"))} == {"b"}
+    assert dead_letters(journal, Filter(state="incomplete")) == []
+    assert dead_letters(journal, Filter(before_us=NOW_US)) == []
 
 
 @contextmanager
@@ -134,18 +140,18 @@ async def test_no_list_scans_a_table_that_grows(journal: Journal) -> None:
             Filter(state="stored"), Filter(channel="a", state="stored"), Filter(channel="a", control_id="C2"),
             Filter(after_us=1), Filter(before_us=NOW_US),
         ):  # fmt: skip
-            journal.messages(wanted, before_id=15)
-            journal.dead(wanted, before_id=15)
-        journal.message(1)
-        journal.payload(1)
-        journal.document(1)
+            messages_page(journal, wanted, before_id=15)
+            dead_letters(journal, wanted, before_id=15)
+        trace_of(journal, 1)
+        stored_payload(journal, 1)
+        stored_document(journal, 1)
         journal.unprocessed()
-        journal.channels()
-        journal.lanes()
-        journal.open_lanes()
-        journal.counters("2026-03-01")
-        journal.acts(before_id=10)
-        journal.open_acts()
+        list_channels(journal)
+        list_lanes(journal)
+        open_lanes(journal)
+        counters_of(journal, "2026-03-01")
+        acts_page(journal, before_id=10)
+        open_acts(journal)
     selects = [text for text in seen if text.startswith("SELECT")]
     assert len(selects) > 30
     with journal.snapshot() as execute:
@@ -167,7 +173,7 @@ async def test_a_query_that_takes_too_long_is_ended(journal: Journal) -> None:
     with pytest.raises(StoreError, match=r"longer than 0\.05 s; narrow it"), journal.snapshot() as execute:
         execute(endless)
     journal.deadline_s = 2.0
-    assert journal.messages() == []  # the connection is fit for use again
+    assert messages_page(journal) == []  # the connection is fit for use again
 
 
 async def test_a_reader_cannot_write(journal: Journal) -> None:
@@ -178,17 +184,17 @@ async def test_a_reader_cannot_write(journal: Journal) -> None:
 async def test_lists_never_read_bodies(journal: Journal) -> None:
     await fill(journal)
     with statements(journal) as seen:
-        journal.messages()
-        journal.dead()
-        journal.message(1)
+        messages_page(journal)
+        dead_letters(journal)
+        trace_of(journal, 1)
     assert not [text for text in seen if re.search(r"\bbody\b", text.replace("length(body)", ""))]
 
 
 async def test_what_is_not_there(journal: Journal) -> None:
-    assert journal.message(1) is None
-    for read in (journal.payload, journal.document, journal.stored):
+    assert trace_of(journal, 1) is None
+    for read in (stored_payload, stored_document, stored_message):
         with pytest.raises(StoreError, match="there is no"):
-            read(1)
+            read(journal, 1)
 
 
 async def test_damage_is_told_and_does_not_hide_the_rest(journal: Journal, tmp_path: Path) -> None:
@@ -198,10 +204,10 @@ async def test_damage_is_told_and_does_not_hide_the_rest(journal: Journal, tmp_p
         connection.execute("UPDATE journal SET meta = zeroblob(60), body = zeroblob(90) WHERE id = 2")
     connection.close()
     reader = opened(tmp_path, read_only=True)
-    assert [(one.id, one.notes) for one in reader.messages()] == [(2, ("damaged",)), (1, ("no CR after FS",))]
+    assert [(one.id, one.notes) for one in messages_page(reader)] == [(2, ("damaged",)), (1, ("no CR after FS",))]
     with pytest.raises(IntegrityError, match="body of row 2"):
-        reader.payload(2)
-    assert reader.payload(1) == b"1"
+        stored_payload(reader, 2)
+    assert stored_payload(reader, 1) == b"1"
     reader.close()
 
 
@@ -232,10 +238,11 @@ def test_a_folder_that_cannot_be_written_is_read_under_the_lock() -> None:
         (data / "labrelay.key").chmod(0o600)
         code = (
             "import os, pathlib, sys; import tests.support.journals as j; import engine.store.integrity.verify as v\n"
+            "from engine.store.queries.messages import messages_page\n"
             "import engine.store.core.migrate as m; m.steps()  # the interpreter may be out of the other user's reach\n"
             "os.setgid(65534); os.setuid(65534); data = pathlib.Path(sys.argv[1])\n"
             "journal = j.opened(data, read_only=True)\n"
-            "print(journal.notes, [m.state for m in journal.messages()])\n"
+            "print(journal.notes, [m.state for m in messages_page(journal)])\n"
             "print(v.run(data))\n"
             "sys.stdout.flush(); sys.stdin.readline(); journal.close()"
         )
@@ -259,13 +266,13 @@ async def test_acts_are_listed_newest_first_with_their_ends(journal: Journal) ->
     act = await journal.run(audit.begin, "ann", "replay", {"messages": [1]})
     done = await journal.run(audit.end, act, {"deliveries": 2})
     await journal.run(audit.note, "bob", "unmask", {"message": 1})
-    assert [(one.actor, one.verb, one.ended) for one in journal.acts()] == [
+    assert [(one.actor, one.verb, one.ended) for one in acts_page(journal)] == [
         ("bob", "unmask", 0),
         ("", "", act),
         ("ann", "replay", 0),
     ]
-    assert [one.id for one in journal.acts(before_id=done)] == [act]
-    assert journal.acts()[1].what == {"deliveries": 2}
+    assert [one.id for one in acts_page(journal, before_id=done)] == [act]
+    assert acts_page(journal)[1].what == {"deliveries": 2}
     with pytest.raises(StoreError, match=f"no act {act} under way"):
         await journal.run(audit.end, act, {})
-    assert ManualClock().now_us() == journal.acts()[0].at_us
+    assert ManualClock().now_us() == acts_page(journal)[0].at_us

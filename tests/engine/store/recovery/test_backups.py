@@ -22,6 +22,10 @@ from engine.store.journal import keys as keys_ops
 from engine.store.lifecycle import erasure
 from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
+from engine.store.queries.acts import acts_page
+from engine.store.queries.contents import stored_payload
+from engine.store.queries.lanes import list_channels
+from engine.store.queries.messages import messages_page, trace_of
 from engine.store.recovery.backups import checking, copying, drill, restoring
 from engine.store.recovery.backups.restoring import RESERVED
 from engine.store.recovery.backups.shelf import MANIFEST_NAME, Copy, Shelf
@@ -88,7 +92,7 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
             await journal.run(append.store_message, received(b"one", lost=True), repeat_window_s=86_400.0)
             await journal.run(append.store_incomplete, received(b"tor"), ReasonCode.INCOMPLETE)
             place.rows(copy)
-            keys = {n: journal.message(n).deliveries[0].key for n in (1, 2, 3, 4)}  # type: ignore[union-attr] # they are there
+            keys = {n: trace_of(journal, n).deliveries[0].key for n in (1, 2, 3, 4)}  # type: ignore[union-attr] # they are there
             return copy, keys
 
     copy, keys = asyncio.run(before())
@@ -103,7 +107,7 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
     async def after() -> None:
         async with running(new) as journal:
             assert [one.id for one in journal.unprocessed()] == [3, 4, 5]
-            assert {n: journal.message(n).message.state for n in (6, 7)} == {6: "filtered", 7: "incomplete"}  # type: ignore[union-attr] # as above
+            assert {n: trace_of(journal, n).message.state for n in (6, 7)} == {6: "filtered", 7: "incomplete"}  # type: ignore[union-attr] # as above
             outcome = await journal.run(record_outcome.record, 3, Outcome("mapped"), [routed(b"three", claimed=True)])
             (delivery,) = outcome.deliveries
             assert (delivery.key, delivery.maybe_delivered) == (keys[3], True)
@@ -111,7 +115,7 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
             assert {one.key for one in waiting} >= {keys[1], keys[2]}
             assert all(one.maybe_delivered for one in waiting)
             (fresh,) = await queue(journal, b"six", claimed=True)
-            assert not journal.message(fresh).deliveries[0].maybe_delivered  # type: ignore[union-attr] # as above
+            assert not trace_of(journal, fresh).deliveries[0].maybe_delivered  # type: ignore[union-attr] # as above
             assert fresh > 7 + RESERVED
 
     asyncio.run(after())
@@ -133,7 +137,7 @@ def test_with_the_old_anchor_the_exact_rows_are_named_that_are_lost(place: Place
     assert "rows 3 to 5 were acknowledged and are missing" in "\n".join(restoring.sentences(restored, tmp_path))
     journal = opened(tmp_path / "new" / "var")
     try:
-        (act,) = [act for act in journal.acts() if act.verb == "restore"]
+        (act,) = [act for act in acts_page(journal) if act.verb == "restore"]
         assert (act.id, act.what["missing"], act.what["reason"]) == (6, [3, 5], "disk lost")
     finally:
         journal.close()
@@ -261,7 +265,7 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
     async def before() -> Copy:
         async with running(place.data) as journal:
             (dead, held) = await queue(journal, b"one", b"two", claimed=True)
-            ids = {n: journal.message(n).deliveries[0].id for n in (dead, held)}  # type: ignore[union-attr] # they are there
+            ids = {n: trace_of(journal, n).deliveries[0].id for n in (dead, held)}  # type: ignore[union-attr] # they are there
             await journal.run(attempts.bury, ids[dead], reason=ReasonCode.REFUSED)
             await journal.run(decisions.hold, [ids[held]])
             (stored,) = await store(journal, b"three")
@@ -282,7 +286,7 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
 
     journal = opened(tmp_path / "new" / "var")
     try:
-        traces = {n: journal.message(n) for n in restored.decided}
+        traces = {n: trace_of(journal, n) for n in restored.decided}
         states = {n: trace.message.state for n, trace in traces.items() if trace is not None}
         assert sorted(states.values()) == ["dismissed", "dismissed", "mapped", "mapped"]
         ended = [one.state for trace in traces.values() if trace is not None for one in trace.deliveries]
@@ -313,9 +317,9 @@ def test_evidence_that_a_person_has_closed_since_the_copy_stays_closed(place: Pl
 
     journal = opened(tmp_path / "new" / "var")
     try:
-        found = {one.id: one.state for one in journal.messages()}
+        found = {one.id: one.state for one in messages_page(journal)}
         assert sorted(found.values()) == ["dismissed", "incomplete", "mapped"]
-        assert [view.incomplete for view in journal.channels()] == [1]
+        assert [view.incomplete for view in list_channels(journal)] == [1]
         assert restored.decided == []
     finally:
         journal.close()
@@ -374,7 +378,7 @@ def test_a_full_disk_of_the_copies_costs_the_copy_alone(place: Place, monkeypatc
             monkeypatch.undo()
             await until(lambda: not list(place.copies.rglob(JOURNAL_NAME)))  # what has filled the disk is gone at once
             (stored,) = await store(journal, b"on it goes")
-            assert journal.payload(stored.id) == b"on it goes"
+            assert stored_payload(journal, stored.id) == b"on it goes"
             assert (await place.copy(journal)).is_whole
 
     asyncio.run(run())
@@ -505,7 +509,7 @@ def test_what_was_erased_since_the_copy_does_not_come_back(place: Place, tmp_pat
     try:
         for number in (old, 2):
             with pytest.raises(ErasedError):
-                new.payload(number)
+                stored_payload(new, number)
     finally:
         new.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
@@ -528,7 +532,7 @@ def test_rows_from_after_a_rotation_of_the_key_come_back_with_a_copy_from_before
     restored = place.restore(copy, tmp_path / "new")
     assert (restored.wrong, restored.findings, restored.from_pieces) == ([], [], 2)
     journal = opened(tmp_path / "new" / "var", read_only=True)
-    assert [journal.payload(view.id) for view in journal.messages()] == [b"april", b"march"]
+    assert [stored_payload(journal, view.id) for view in messages_page(journal)] == [b"april", b"march"]
     journal.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
 

@@ -29,6 +29,10 @@ from engine.store.journal import keys as keys_ops
 from engine.store.lifecycle import erasure
 from engine.store.operations import dismissal, edit_message, hold_queue, number_bearers, pauses, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
+from engine.store.queries.contents import stored_document, stored_payload
+from engine.store.queries.lanes import list_pauses
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import trace_of
 from engine.store.recovery.backups import checking, standing
 from engine.store.recovery.backups.shelf import Copy
 from tests.support.copies import Place
@@ -273,7 +277,7 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
             ids = await queue(journal, *(b"%d" % n for n in range(5)), claimed=True)
             copy = await place.copy(journal)
             (released, rejected, later, dead, done) = (
-                journal.message(n).deliveries[0].id  # type: ignore[union-attr] # it is there
+                trace_of(journal, n).deliveries[0].id  # type: ignore[union-attr] # it is there
                 for n in [*ids[:2], *await queue(journal, b"x", b"y", b"z", claimed=True)]
             )
             await journal.run(decisions.hold, [released, rejected, later])
@@ -294,7 +298,7 @@ def test_nothing_that_a_person_has_stopped_or_let_go_is_forgotten(place: Place, 
 
     async def after() -> None:
         async with running(tmp_path / "new" / "var") as journal:
-            (deliveries_of_all, pause) = journal.pauses()
+            (deliveries_of_all, pause) = list_pauses(journal)
             assert deliveries_of_all.target == DELIVERIES  # rows may be missing
             assert (pause.target, pause.actor, pause.reason) == (LANE, "anna", "wrong patients")
             assert await journal.run(claims.claim, "chem", "fhir", 10) == []
@@ -316,7 +320,7 @@ def test_after_a_crash_between_rows_and_their_standing_what_people_decided_is_to
             await journal.run(
                 record_outcome.record, waits.id, Outcome("mapped"), [routed(b"w", "fhir", "s3", claimed=True)]
             )
-            await journal.run(attempts.bury, journal.message(waits.id).deliveries[0].id, reason=ReasonCode.REFUSED)  # type: ignore[union-attr] # it is there
+            await journal.run(attempts.bury, trace_of(journal, waits.id).deliveries[0].id, reason=ReasonCode.REFUSED)  # type: ignore[union-attr] # it is there
             copy = await place.copy(journal)
             for one in (bad, waits):
                 await journal.run(
@@ -340,11 +344,11 @@ def test_after_a_crash_between_rows_and_their_standing_what_people_decided_is_to
     journal = opened(tmp_path / "new" / "var")
     try:
         for original in (bad, waits):
-            trace = journal.message(original)
+            trace = trace_of(journal, original)
             assert trace is not None
             assert trace.edited_as
             assert {one.state for one in trace.deliveries} <= {"dismissed"}
-        assert {pause.target for pause in journal.pauses()} == {Target(destination="s3"), LANE, DELIVERIES}
+        assert {pause.target for pause in list_pauses(journal)} == {Target(destination="s3"), LANE, DELIVERIES}
     finally:
         journal.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
@@ -428,11 +432,11 @@ def test_what_was_erased_does_not_come_back_with_a_file_from_before(place: Place
     new = tmp_path / "new" / "var"
     journal = opened(new)
     try:
-        trace = journal.message(gone)
+        trace = trace_of(journal, gone)
         assert trace is not None
         assert [one.state for one in trace.deliveries] == ["dismissed"]
         with pytest.raises(ErasedError):
-            journal.payload(gone)
+            stored_payload(journal, gone)
     finally:
         journal.close()
     assert verify.run(new, deep=True) == []
@@ -501,9 +505,9 @@ def test_documents_from_after_a_rotation_of_the_key_can_be_read_with_a_copy_from
     assert (restored.wrong, restored.findings, restored.again) == ([], [], 0)
     journal = opened(tmp_path / "new" / "var", read_only=True)
     try:
-        assert [journal.document(number) for number in (1, 2)] == [b"march", b"april"]
-        assert [one.state for one in journal.message(1).deliveries] == ["dead"]  # type: ignore[union-attr] # it is there
-        assert journal.message(1).deliveries[0].detail.startswith("a key for notes")  # type: ignore[union-attr] # as above
+        assert [stored_document(journal, number) for number in (1, 2)] == [b"march", b"april"]
+        assert [one.state for one in trace_of(journal, 1).deliveries] == ["dead"]  # type: ignore[union-attr] # it is there
+        assert trace_of(journal, 1).deliveries[0].detail.startswith("a key for notes")  # type: ignore[union-attr] # as above
     finally:
         journal.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
@@ -553,7 +557,7 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
                 await journal.run(
                     record_outcome.record, one.id, Outcome("mapped"), [routed(b"w", "fhir", "s3", claimed=True)]
                 )
-            (refused, _), (kept, _) = (journal.message(one.id).deliveries for one in (both, held))  # type: ignore[union-attr] # they are there
+            (refused, _), (kept, _) = (trace_of(journal, one.id).deliveries for one in (both, held))  # type: ignore[union-attr] # they are there
             await journal.run(attempts.bury, refused.id, reason=ReasonCode.REFUSED)
             await journal.run(dismissal.dismiss, deliveries=[refused.id], actor="anna", reason="not wanted there")
             await journal.run(decisions.hold, [kept.id])
@@ -567,7 +571,7 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
     assert restored.decided == numbers
     journal = opened(tmp_path / "new" / "var")
     try:
-        letters = {letter.message_id: letter.reason for letter in journal.dead(Filter())}
+        letters = {letter.message_id: letter.reason for letter in dead_letters(journal, Filter())}
         assert letters == dict.fromkeys(numbers, "DECIDED_IN_PART")
         assert journal.unprocessed() == []
     finally:

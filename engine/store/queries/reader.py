@@ -1,13 +1,13 @@
 """Short read transactions on one journal file, each with a deadline, and the keys to what is sealed in it.
 
-What every reading stands on (`engine.store.queries`).
+Every query is given a `Reader` (`engine.store.queries`).
 """
 
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -29,34 +29,27 @@ class Rows:
     vault: Vault
 
 
-class Snapshots:
+class Reader:
     """Read access to one journal file.
 
     Attributes:
+        path: the journal's file.
+        keys: as `vault`; None where they are not at hand.
+        immutable: the file cannot change while it is open (read-only folder, lock held).
         deadline_s: how long a query may take.
         notes: what a person must be told once, loudly.
     """
 
     def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
-        """
-        Args:
-            vault: None where the key is not at hand: everything but sealed columns can be read.
-            immutable: the file cannot change while it is open (read-only folder, lock held).
-        """
         self.deadline_s = DEADLINE_S
-        self._path = path
-        self._vault = vault
-        self._immutable = immutable
+        self.path = path
+        self.keys = vault
+        self.immutable = immutable
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self.notes: list[str] = []
         self._why_closed = "the key of this journal is not at hand here"
         self._held = ExitStack()
-
-    @property
-    def path(self) -> Path:
-        """The journal's file."""
-        return self._path
 
     @classmethod
     def beside(cls, data: Path) -> Self:
@@ -98,9 +91,9 @@ class Snapshots:
         Raises:
             ConfigError: they are not at hand in this process.
         """
-        if self._vault is None:
+        if self.keys is None:
             raise ConfigError(self._why_closed)
-        return self._vault
+        return self.keys
 
     @contextmanager
     def snapshot(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
@@ -115,21 +108,27 @@ class Snapshots:
             connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
             connection.execute("BEGIN")
         except DAMAGE as error:
-            raise damage.told(f"{self._path}: cannot be read: {error}", error) from error
+            raise damage.told(f"{self.path}: cannot be read: {error}", error) from error
         try:
             yield connection.execute
         except DAMAGE as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise StoreError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
-            raise damage.told(f"{self._path}: cannot be read: {error}", error) from error
+            raise damage.told(f"{self.path}: cannot be read: {error}", error) from error
         finally:
             self._give_back(connection)
+
+    @contextmanager
+    def unhurried(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """The ``execute`` of a connection without a deadline: for people who ask for the whole file to be read."""
+        with closing(connect(self.path, immutable=self.immutable)) as connection:
+            yield connection.execute
 
     def _take(self) -> sqlite3.Connection:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        return connect(self._path, immutable=self._immutable)
+        return connect(self.path, immutable=self.immutable)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         connection.set_progress_handler(None, 0)
@@ -141,7 +140,6 @@ class Snapshots:
                 return
         connection.close()
 
-    def _note(self, sealed: bytes | None, column: str, row_id: int, channel: str) -> bytes:
-        if not sealed or self._vault is None:
-            return b""
-        return self._vault.open(sealed, column, row_id, channel)
+    def note(self, sealed: bytes | None, column: str, row_id: int, channel: str) -> bytes:
+        """A sealed note, opened; empty where there is none, or the keys are not at hand."""
+        return self.keys.open(sealed, column, row_id, channel) if sealed and self.keys is not None else b""

@@ -1,0 +1,37 @@
+"""Reading what passed on a line: the frames of a message, and the sessions of a channel."""
+
+from engine.store.operations.line_trace import LineRecord, unpack
+from engine.store.queries.reader import Reader
+
+
+def frames_of(reader: Reader, session: int, channel: str, first: int, last: int) -> list[tuple[int, bytes]]:
+    """The frames that a message was made of: (receive time, bytes as they came), in order."""
+    with reader.snapshot() as execute:
+        rows = execute(
+            "SELECT id, received_us, body FROM journal"
+            " WHERE id BETWEEN ? AND ? AND kind = 2 AND session = ? AND channel = ? ORDER BY id",
+            (first, last, session, channel),
+        ).fetchall()
+    return [(at_us, reader.vault.open(body, "body", row_id, channel)) for row_id, at_us, body in rows]
+
+
+def line_of(reader: Reader, channel: str, *, session: int | None = None, limit: int = 20) -> list[LineRecord]:
+    """What passed on a channel's line, newest session first; nothing where it is too long ago.
+
+    Args:
+        session: this one only.
+
+    Raises:
+        ConfigError, IntegrityError: it cannot be opened.
+    """
+    which, values = ("session = ? AND", [session]) if session is not None else ("", [])
+    with reader.snapshot() as execute:
+        rows = execute(
+            "SELECT id, session, content FROM line_trace"  # noqa: S608 - constants
+            f" WHERE {which} channel = ? ORDER BY id DESC LIMIT ?",
+            (*values, channel, limit),
+        ).fetchall()
+    return [
+        LineRecord(channel, own, tuple(unpack(reader.vault.open(content, "line_trace", row_id, channel))))
+        for row_id, own, content in rows
+    ]

@@ -1,0 +1,22 @@
+"""Reading what retention would let go of a journal."""
+
+from dataclasses import dataclass
+
+from engine.store.lifecycle import retention
+from engine.store.operations.pruning import Found
+from engine.store.queries.reader import Reader, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class _RowsNow(Rows):
+    """The same, and what time it is."""
+
+    now_us: int
+
+
+def survey(reader: Reader, policy: retention.Policy, now_us: int) -> Found:
+    """What retention would let go now; reads for as long as it takes, in one transaction."""
+    with reader.unhurried() as execute:
+        execute("BEGIN")
+        newest = execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
+        return retention.survey(_RowsNow(execute, reader.vault, now_us), policy=policy, newest=newest)
