@@ -37,7 +37,7 @@ def all_but_the_first(content: bytearray) -> None:
         pytest.param(
             all_but_the_first,
             "database disk image is malformed",
-            "labrelay verify tells what is damaged, labrelay journal salvage saves the rest",
+            "labrelay verify shows what is damaged, labrelay journal salvage saves the rest",
             "neither",
             id="pages",
         ),

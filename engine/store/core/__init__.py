@@ -1,1 +1,1 @@
-"""One journal file: the thread that writes, its batches, chain and anchor, keys, lock, schema steps."""
+"""One journal file: the writer thread, its batches, chain and anchor, keys, lock, schema steps."""

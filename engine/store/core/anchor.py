@@ -1,8 +1,9 @@
-"""How far the journal was, kept outside of it: the one thing that notices rows which are no longer there.
+"""The anchor: a mark of the journal's newest row, kept outside of it. Only the anchor notices that rows are missing at
+the end.
 
-A database file cannot tell that its tail is missing: a flipped bit in the write-ahead log, a lost log file or a
-restored old copy all open without complaint, only shorter. The anchor is a second, tiny file that is written after
-each commit and before anything is acknowledged::
+A database file does not show that its tail is missing: after a flipped bit in the write-ahead log, a lost log file or a
+restored old copy it opens without complaint, only shorter. The anchor is a second, tiny file that is written after each
+commit and before anything is acknowledged::
 
     slot 0 at byte 0, slot 1 at byte 4096, written in turn; big-endian
     8  magic "LRANCHOR"      2  version 2            16  journal id
@@ -10,18 +11,18 @@ each commit and before anything is acknowledged::
     4  CRC-32 of the bytes before
 
 Two slots, because a write may be torn: the other slot is then one commit behind, which is harmless. An anchor *behind*
-the journal is normal after a crash; an anchor *ahead* proves loss. It is synced once a second only: unsynced it can
-never cause loss, merely fail to notice one that falls together with a power failure.
+the journal is normal after a crash; an anchor *ahead* proves loss. It is synced only once a second: an unsynced anchor
+never causes loss, it can only miss a loss that coincides with a power failure.
 
-Version 1, of earlier programs, had no seal. It is read where no program that seals has had the journal
+Version 1, of earlier programs, had no seal. It is accepted only while no sealing program has opened the journal
 (`engine.store.core.loss`).
 
-The sum tells a torn write; the seal tells a forged one: who cuts rows off and has not the key can write no anchor for
-what is left. Who puts the whole folder back puts the anchor back with it: against that a second one lies elsewhere
-(`engine.runtime.other_history`).
+The checksum detects a torn write; the seal detects a forged one: without the key, a person who deletes rows can write
+no anchor for the rest. Restoring the whole folder restores the anchor with it: against that a second one is kept
+elsewhere (`engine.runtime.other_history`).
 
-It speaks of rows of the journal: messages, frames, acts. A verdict or a delivery mark that is lost without them is done
-again at the next start, under the same delivery key.
+It covers rows of the journal: messages, frames, audit rows. A verdict or a delivery state that is lost without them is
+made again at the next start, under the same delivery key.
 """
 
 import os
@@ -39,7 +40,7 @@ ANCHOR_NAME = "journal.anchor"
 MAGIC = b"LRANCHOR"
 VERSION = 2
 UNSEALED = 1  # the version of earlier programs
-READ_AGAIN = 3  # times, where a slot is not a mark
+READ_AGAIN = 3  # times, where a slot holds no valid mark
 SLOT_BYTES = 4096
 
 _OWNED = "it has to be a file of the service's user, as the journal is"
@@ -62,8 +63,7 @@ class Mark:
         journal_id: 16 bytes, which journal this anchor belongs to.
         last_id: the newest row that was committed.
         chain: the chain hash of that row (zeros before the first).
-        seal: 16 bytes, by the journal's key; empty where a mark comes from something else than an anchor, or from one
-            of version 1.
+        seal: 16 bytes, by the journal's key; empty for a mark that is not from an anchor, or from one of version 1.
     """
 
     journal_id: bytes
@@ -73,18 +73,18 @@ class Mark:
 
     @property
     def said(self) -> bytes:
-        """The bytes that the seal is of."""
+        """The bytes that the seal covers."""
         return _RECORD.pack(MAGIC, VERSION, self.journal_id, self.last_id, self.chain)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the anchor file says.
+    """The content of the anchor file.
 
     Attributes:
         mark: the newest readable slot, or None.
-        exists: whether there is a file at all.
-        damaged: slots that hold something which is not a mark (0, 1).
+        exists: whether the file exists.
+        damaged: slots without a valid mark (0, 1).
     """
 
     mark: Mark | None
@@ -99,7 +99,7 @@ def encode(mark: Mark) -> bytes:
 
 
 def decode(slot: bytes) -> Mark | None:
-    """The mark in ``slot``, or None where it is not one."""
+    """The mark in ``slot``, or None where it holds no valid one."""
     for version, length in ((VERSION, _SEALED_BYTES), (UNSEALED, _RECORD.size)):
         record, crc = slot[:length], slot[length : length + _CRC.size]
         if slot.startswith(_HEAD.pack(MAGIC, version)) and crc == _CRC.pack(zlib.crc32(record)):
@@ -109,14 +109,14 @@ def decode(slot: bytes) -> Mark | None:
 
 
 def read(path: Path) -> Reading:
-    """Read both slots; never fails because of what stands in them.
+    """Read both slots, whatever they contain.
 
     Raises:
-        StoreError: there is a file, and it cannot be read.
+        StoreError: the file exists and cannot be read.
     """
     reading = _read(path)
     for _ in range(READ_AGAIN):
-        if not reading.damaged:  # else a daemon may have written the slot just then, and half of it was read
+        if not reading.damaged:  # else a daemon may be writing the slot, and half of it was read
             break
         reading = _read(path)
     return reading
@@ -142,16 +142,16 @@ class Anchor:
     def __init__(
         self, path: Path, journal_id: bytes, last_id: int, chain: bytes, seal: Sealing, *, disputed: bool = False
     ) -> None:
-        """Open or make the file, with the journal as it stands in both slots; durable when this returns.
+        """Open or create the file and write the journal's end into both slots; durable when this returns.
 
-        The caller has compared what was there with the journal before.
+        The caller has compared the old content with the journal before.
 
         Args:
             seal: of the journal's vault, `Vault.anchor_seal`.
-            disputed: the two do not agree, and a person is about to say so: what stands there stays until `renew`.
+            disputed: anchor and journal disagree, and a person is about to decide: the old content stays until `renew`.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the file cannot be written.
         """
         self._journal_id = journal_id
         self._seal = seal
@@ -176,14 +176,14 @@ class Anchor:
         return self._unsynced
 
     def write(self, last_id: int, chain: bytes) -> None:
-        """Note how far the journal is. Costs a few microseconds: the bytes go to the page cache."""
+        """Write a mark of the newest row. Costs a few microseconds: the bytes go to the page cache."""
         mark = Mark(self._journal_id, last_id, chain)
         os.pwrite(self._descriptor, encode(replace(mark, seal=self._seal(mark.said))), self._slot * SLOT_BYTES)
         self._slot = 1 - self._slot
         self._unsynced = True
 
     def renew(self, last_id: int, chain: bytes) -> None:
-        """Put the journal as it stands into both slots, durable."""
+        """Write the journal's end into both slots, durable."""
         self.write(last_id, chain)
         self.write(last_id, chain)
         self.sync()

@@ -1,7 +1,7 @@
-"""One transaction of the writer, and what it knows without asking the database.
+"""One transaction of the writer, and the state that it has without asking the database.
 
 `Tail` is the committed end of everything that counts upwards: row ids, the chain, numbers of channels and lanes, open
-work. A `Batch` works on copies; they become the tail's only after COMMIT, so that a rollback needs no undoing: the
+work. A `Batch` works on copies; they replace the tail's only after COMMIT. A rollback therefore undoes nothing: the
 batch is thrown away.
 """
 
@@ -25,13 +25,13 @@ from engine.store.core.unmapped_codes import Key, UnmappedCodes
 from engine.store.core.vault import MESSAGE_KEYS, Vault
 from engine.succession.statements import Resource
 
-INCOMPLETE_US = 30 * 86_400_000_000  # how long, once a person has dismissed them
+INCOMPLETE_US = 30 * 86_400_000_000  # how long dismissed ones are kept
 
 # The watermark is where the start-up scan for open work begins. It may lag: that costs a few more rows at the next
 # start, while writing it with every batch would cost a page each.
 _WATERMARK_STEP = 512
 _TOLD_RESOURCES = 20_000  # about 10 MB
-_TOLD_NAMES = 60_000  # about 4 MB; of the orders looked at last: one test a message means a look at all before it
+_TOLD_NAMES = 60_000  # about 4 MB; where orders come test by test, each message needs all before it
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class ChannelTally:
     habit: Habit = field(default_factory=Habit)
 
     def copied(self) -> "ChannelTally":
-        """As `dataclasses.replace`, at an eighth of the price: each batch copies what it changes."""
+        """As `dataclasses.replace`, at an eighth of the cost: each batch copies the tallies that it changes."""
         return ChannelTally(
             self.name, self.last_seq, self.last_us, self.stored, self.dead, self.incomplete, self.habit.copied()
         )
@@ -86,14 +86,14 @@ class Tail:
     Attributes:
         last_id, chain: the newest row and its chain hash.
         sessions: link session -> ids of its frames that belong to no message yet.
-        sweeps: where the sweeps of the short memories have come to.
-        restored_to: messages up to this one came from a backup; what they make may have been delivered before.
-        incomplete_bytes, incomplete_us: what the site lets incomplete messages take
-        (`engine.store.operations.incomplete`).
-        told: stored document -> the resources in it, of those that were compared last.
-        names: message -> hashes of what its documents tell, likewise (`engine.store.operations.settling.accepted`).
-        code_rows: code without a row in its table -> where it is counted (`engine.store.core.unmapped_codes`).
-        answers: messages whose answer was not written yet, or never.
+        sweeps: the positions of the sweeps through the short-lived tables.
+        restored_to: messages up to this one came from a backup; their deliveries may have been made before.
+        incomplete_bytes, incomplete_us: the site's limits for incomplete messages
+            (`engine.store.operations.incomplete`).
+        told: stored document -> the resources in it, of the documents that were compared last.
+        names: message -> hashes of the names in its documents, likewise (`engine.store.operations.settling.accepted`).
+        code_rows: code without a row in its code table -> row of its counter (`engine.store.core.unmapped_codes`).
+        answers: messages whose answer is not written yet, or never was.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -101,7 +101,7 @@ class Tail:
         self.chain: bytes = row[0] if row else GENESIS
         self.incomplete_bytes = INCOMPLETE_BYTES
         self.incomplete_us = INCOMPLETE_US
-        # Numbers that a person has given up for lost stay unused: a message number is never given twice.
+        # Numbers that a person has given up as lost stay unused: a message number is never given twice.
         self.last_id = last_number(connection.execute)
         self.channels: dict[str, ChannelTally] = {}
         self.lanes: dict[int, LaneTally] = {}
@@ -125,7 +125,7 @@ class Tail:
         self._find_open_work(connection)
 
     def _find_open_work(self, connection: sqlite3.Connection) -> None:
-        """Messages without a verdict and frames without a message, all above the watermark."""
+        """Find messages without a verdict and frames without a message, all above the watermark."""
         frames: dict[int, list[int]] = {}
         for row_id, kind, session, state in connection.execute(
             "SELECT j.id, j.kind, j.session, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
@@ -152,16 +152,16 @@ class Tail:
         return self.clear_to - self.watermark >= _WATERMARK_STEP
 
     def keep_told(self, document_id: int, resources: "list[Resource]") -> None:
-        """Remember what a committed document tells; documents never change."""
+        """Cache the resources of a committed document; documents never change."""
         if document_id > self.last_document or len(resources) > _TOLD_RESOURCES:
-            return  # its number may be given once more, where this transaction fails; or it would fill the memory alone
+            return  # its number may be used again if this transaction fails; or it would fill the cache alone
         self.told[document_id] = resources
         self._told_resources += 1 + len(resources)
         while self._told_resources > _TOLD_RESOURCES:
             self._told_resources -= 1 + len(self.told.pop(next(iter(self.told))))
 
     def keep_names(self, message_id: int, names: frozenset[int], *, newest: int) -> None:
-        """Remember what the documents of a message tell, of which ``newest`` is the last one."""
+        """Cache the names in the documents of a message; ``newest`` is the last document."""
         if newest > self.last_document or len(names) > _TOLD_NAMES:
             return
         self.names[message_id] = names
@@ -170,12 +170,12 @@ class Tail:
             self.forget_names(next(iter(self.names)))
 
     def forget_names(self, message_id: int) -> None:
-        """A message gets another document."""
+        """Drop the cached names of a message that gets another document."""
         if (names := self.names.pop(message_id, None)) is not None:
             self._told_names -= 1 + len(names)
 
     def account(self, opened: list[int], closed: list[int]) -> None:
-        """Take over a committed batch's open work."""
+        """Take over the open work of a committed batch."""
         for row_id in opened:
             heappush(self._open, row_id)
         self._closed.update(closed)
@@ -188,13 +188,12 @@ class Batch:
 
     Attributes:
         now_us: wall time, the same for the whole batch.
-        steady_us: the same, where nobody has moved the clock ahead; else behind it (`engine.store.journal.upkeep`).
-        What is to be
-            forgotten is told by it.
+        steady_us: the same, except that it does not follow a clock that was set ahead (`engine.store.journal.upkeep`).
+            Expiry is measured by it.
         boot: lease number of this process.
         execute, executemany: run a statement on the writer's connection.
-        stored_bytes: of sealed values, so far.
-        config_hash: of the configuration in force, for the audit trail; empty where it is not known.
+        stored_bytes: size of the sealed values so far.
+        config_hash: of the configuration in force, for the audit trail; empty where it is unknown.
     """
 
     def __init__(
@@ -251,7 +250,7 @@ class Batch:
         """Append one row, sealed, hashed and chained; return its id.
 
         Args:
-            packed: the body compressed, where that was done already.
+            packed: the compressed body, where it is compressed already.
         """
         row_id = self.last_id + 1
         size = len(body)
@@ -279,7 +278,7 @@ class Batch:
         return sealed
 
     def meta(self, message_id: int, channel: str) -> dict[str, Any] | None:
-        """What the row of a message notes beside its bytes; None where it is gone, or cannot be opened."""
+        """The notes of a message's row; None where the row is gone or cannot be opened."""
         row = self.execute("SELECT meta FROM journal WHERE id = ?", (message_id,)).fetchone()
         if row is None:
             return None
@@ -302,11 +301,11 @@ class Batch:
     # -- answers -------------------------------------------------------------------------------------------------
 
     def expect_answer(self, channel: str, message_id: int, line: Line) -> None:
-        """The answer to a message is to be written on this line; until that is told, its sender may send again."""
+        """Expect the answer to a message on this line; until it is written, the sender may send the message again."""
         self._unanswered.setdefault(channel, {})[message_id] = line
 
     def is_unanswered(self, channel: str, message_id: int, line: Line) -> bool:
-        """Whether the sender on ``line`` has sent this message a short while ago, and could not have our answer."""
+        """Whether the sender on ``line`` sent this message shortly before, and may not have received our answer."""
         own = self._unanswered.get(channel, {}).get(message_id)
         return self.tail.answers.missing(self, channel, message_id, line, own)
 
@@ -318,7 +317,7 @@ class Batch:
         self._counts[key] = self._counts.get(key, 0) + n
 
     def channel(self, name: str) -> ChannelTally:
-        """The channel's tally, to be changed in place; made where there is none."""
+        """The channel's tally, to be changed in place; created where it is missing."""
         tally = self._channels.get(name)
         if tally is None:
             known = self.tail.channels.get(name)
@@ -338,7 +337,7 @@ class Batch:
         return tally
 
     def lane(self, channel: str, destination: str) -> LaneTally:
-        """The lane's tally, to be changed in place; made where there is none."""
+        """The lane's tally, to be changed in place; created where it is missing."""
         lane_id = self.tail.lane_ids.get((channel, destination))
         if lane_id is None:
             lane_id = self._find_lane(channel, destination)
@@ -370,13 +369,13 @@ class Batch:
         return int(row[0])
 
     def day_of(self, instant_us: int) -> str:
-        """The day of the site on which an instant is, as counters are named: ``2026-03-01``."""
+        """The site's day of an instant, as counters are named: ``2026-03-01``."""
         return from_us(instant_us).astimezone(self.zone).date().isoformat()
 
     # -- the end of the transaction ------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what was only counted so far. Call before COMMIT."""
+        """Write the tallies. Call before COMMIT."""
         self.unmapped.write(self)
         if self._channels:
             self.executemany(

@@ -1,13 +1,13 @@
 """The hash of a journal row and the chain through all rows. Pure.
 
-Both run over the *stored* bytes (sealed payload) and the row's fixed fields, so that a check needs no key, and a
-stolen file confirms no guess about its content.
+Both cover the *stored* bytes (sealed payload) and the row's fixed fields, so a check needs no key, and a stolen file
+confirms no guess about its content.
 
     hash[n]  = SHA-256(fixed fields of row n, lengths, sealed meta, sealed body)
     chain[n] = SHA-256(chain[n-1] | hash[n])            chain before the first row: 32 zero bytes
 
-Each row stores both. ``hash`` names every damaged row by itself, also next to missing ones; ``chain`` notices rows
-that were taken out, put in or reordered; the newest chain value stands in the anchor.
+Each row stores both. ``hash`` identifies every damaged row by itself, also next to missing ones; ``chain`` detects rows
+that were removed, inserted or reordered; the anchor has the newest chain value.
 """
 
 import struct
@@ -37,7 +37,7 @@ def row_hash(
     meta: bytes,
     body: bytes,
 ) -> bytes:
-    """SHA-256 of one row. Lengths are part of it, so that no byte can move from one field to the next unseen."""
+    """SHA-256 of one row. Lengths are part of it, so that no byte can move from one field to the next unnoticed."""
     channel_bytes, type_bytes = channel.encode(), message_type.encode()
     fixed = _FIXED.pack(
         row_id, kind, seq, received_us, session, size,
@@ -63,7 +63,7 @@ def document_hash(
     reports: bytes,
     body: bytes,
 ) -> bytes:
-    """SHA-256 of a document's row, in the same manner; documents are not chained (they can be made again)."""
+    """SHA-256 of a document's row, likewise; documents are not chained (they can be made again)."""
     fixed = _DOCUMENT.pack(
         document_id, message_id, revision, ordinal, len(media_type), len(conditional), len(reports), len(body)
     )
@@ -73,23 +73,23 @@ def document_hash(
 
 
 def pruned_digest(what: str, first: int, last: int, chain: bytes) -> bytes:
-    """What the record of a deletion says of one range of numbers (`engine.store.lifecycle.retention`).
+    """The digest of one pruned range of numbers, as its record stores it (`engine.store.lifecycle.retention`).
 
     Args:
-        what: which numbers: ``journal``, ``document``, ``lane N``.
-        chain: of the journal's rows, the chain value of the last one, from which the chain goes on.
+        what: kind of numbers: ``journal``, ``document``, ``lane N``.
+        chain: for rows of the journal, the chain value of the last one, from which the chain goes on.
     """
     fixed = b"".join((b"labrelay pruned\0", what.encode(), b"\0", struct.pack(">QQ", first, last), chain))
     return sha256(fixed).digest()[:PRUNED_DIGEST_BYTES]
 
 
 def erased_digest(what: str, number: int, stored: bytes, now: bytes) -> bytes:
-    """What the record of an erasure says of one row (`engine.store.core.erased_rows`).
+    """The digest of one erased row, as its record stores it (`engine.store.core.erased_rows`).
 
     Args:
-        what: which numbers: ``journal``, ``document``.
-        stored: the row's hash, as it was and stays.
-        now: the hash of the row as the erasure leaves it.
+        what: kind of row: ``journal``, ``document``.
+        stored: the row's stored hash, which stays unchanged.
+        now: the hash of the emptied row.
     """
     fixed = b"".join((b"labrelay erased\0", what.encode(), b"\0", struct.pack(">Q", number), stored, now))
     return sha256(fixed).digest()[:DIGEST_BYTES]

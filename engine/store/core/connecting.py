@@ -1,4 +1,4 @@
-"""How a journal file is opened to be read: connections that cannot write, beside a running daemon or without one."""
+"""Read-only connections to a journal file, beside a running daemon or without one."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from engine.store.core.lock import SiteLock
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
 
 JOURNAL_NAME = "journal.db"
-# What reading a damaged file may raise; a damaged schema makes error texts that are no text.
+# Errors that a damaged file may raise; a damaged schema makes error texts that are not valid text.
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 
 
 def connect(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """A connection that can only read. Each statement outside a transaction is a short one of its own."""
+    """A read-only connection. Each statement outside a transaction is a short transaction of its own."""
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA query_only = 1")
@@ -26,13 +26,13 @@ def connect(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 @contextmanager
 def access(path: Path) -> Iterator[bool]:
-    """How a journal file can be read: gives whether as an immutable file, and keeps the lock meanwhile if so.
+    """Choose how a journal file can be read. Yields whether as an immutable file; if so, the lock is held meanwhile.
 
-    A reader needs the files that SQLite shows its readers and writers the log by. In a folder that we cannot write,
-    with no daemon that has made them, the file is read as it is, under the lock, so that no daemon starts meanwhile.
+    A reader needs SQLite's shared-memory files. In a folder that we cannot write, without a daemon that has made them,
+    the file is read as it is, under the lock, so that no daemon starts meanwhile.
 
     Raises:
-        StoreError: it cannot be read, or is of another version; DamagedError: it is damaged.
+        StoreError: it cannot be read, or has another schema version; DamagedError: it is damaged.
         LockedError: it can only be read alone, and a daemon has it.
     """
     lock: SiteLock | None = None
@@ -58,7 +58,7 @@ def data_keys(connection: sqlite3.Connection) -> list[WrappedKey]:
 
 
 def read_vault(path: Path, data: Path, *, immutable: bool) -> tuple[Vault | None, list[str], str]:
-    """The unlocked keys where this process may read the key, else None, a note that says so, and what to do."""
+    """The unlocked keys where this process may read the key, else None; a note about the failure; and the fix."""
     with closing(connect(path, immutable=immutable)) as connection:
         connection.execute("BEGIN")
         (expected,) = connection.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()

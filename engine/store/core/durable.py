@@ -1,4 +1,4 @@
-"""Files and names that outlast a power failure: a file's content needs a sync of its own, and so does its name."""
+"""Files and names that survive a power failure: a file's content needs a sync, and so does its name."""
 
 import os
 import sqlite3
@@ -9,13 +9,13 @@ from pathlib import Path
 
 @contextmanager
 def write_atomically(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """Give the block a new empty file, which takes the name of ``path`` when the block ends: whole and durable.
+    """Give the block a new empty file, which is renamed to ``path`` when the block ends: whole and durable.
 
-    Only its owner can read it. If anything fails, ``path`` is as it was, and the new file is removed.
+    Only its owner can read it. If anything fails, ``path`` stays unchanged, and the new file is removed.
 
     Args:
         part: the name until then, in the same folder. A file that a crash left under it is replaced. The default is a
-            hidden name with the number of this process.
+            hidden name with this process's id.
     """
     part = part or path.with_name(f".{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
@@ -29,14 +29,14 @@ def write_atomically(path: Path, part: Path | None = None) -> Iterator[Path]:
         part.replace(path)
     except BaseException:
         with suppress(OSError):
-            part.unlink()  # it may be what has filled the disk
+            part.unlink()  # it may be the file that filled the disk
         raise
-    with suppress(PermissionError):  # a folder that one may write to, and not read
+    with suppress(PermissionError):  # a folder may be writable and not readable
         sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:
-    """Make what stands in a file durable, by whomever it was written."""
+    """Make the content of a file durable, whichever process wrote it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -54,10 +54,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_way_to(folder: Path) -> None:
-    """Make the names of ``folder`` and of the folders above it durable, as far as they are on one file system.
+    """Make the names of ``folder`` and of the folders above it durable, within one file system.
 
-    A folder that was just made is lost in a power failure without this, with all that was synced in it. Those that may
-    not be read here were not made here.
+    A new folder is lost in a power failure without this, with all that was synced in it. Folders that may not be read
+    here were not created here.
     """
     device = folder.stat().st_dev
     for above in folder.resolve().parents:
@@ -68,6 +68,6 @@ def sync_way_to(folder: Path) -> None:
 
 
 def write_without_log(connection: sqlite3.Connection, schema: str = "main") -> None:
-    """No rollback journal and no sync: for a database that nothing reads before it is whole."""
+    """Disable rollback journal and sync: for a database that is not read before it is complete."""
     connection.execute(f"PRAGMA {schema}.journal_mode = OFF")
     connection.execute(f"PRAGMA {schema}.synchronous = OFF")

@@ -1,12 +1,12 @@
-"""Rows whose content was erased on a patient's demand: how a check tells them from changed ones.
+"""Rows whose content was erased for a patient: how a check distinguishes them from changed ones.
 
-`engine.store.lifecycle.erasure` puts an empty, sealed content in the place of the old one and leaves the row's hash as
-it is, so the chain and the anchor stay true. That such a row no longer has its hash, a record vouches for: a row of the
-journal of kind 5, numbered, chained and anchored like all others, whose ``token`` has 16 bytes for each erased row::
+`engine.store.lifecycle.erasure` replaces the old content by an empty, sealed one and leaves the row's hash as it is, so
+chain and anchor stay valid. A record attests that such a row no longer matches its hash. The record is a row of the
+journal of kind 5, numbered, chained and anchored like all others; its ``token`` has 16 bytes for each erased row::
 
     SHA-256("labrelay erased" | what | number | stored hash | hash of the row as it is now)[:16]     store/core/chain.py
 
-So a check needs no key to tell, and nobody can empty a row, or change an emptied one, without leaving a trace.
+So a check needs no key, and nothing can empty a row, or change an emptied one, without leaving a trace.
 """
 
 import sqlite3
@@ -17,22 +17,22 @@ from engine.store.core.chain import DIGEST_BYTES, erased_digest
 
 JOURNAL = "journal"
 DOCUMENT = "document"
-COMPACT_DUE = "compact_due"  # in ``meta``, from an erasure until the file is written anew: old pages may hold it yet
+COMPACT_DUE = "compact_due"  # in ``meta``, from an erasure until a rewrite of the file: old pages may hold the content
 
 Execute = Callable[..., sqlite3.Cursor]
 
 
 class Vouched:
-    """What the records of a journal vouch for; also those that come while rows are checked, where they can be read."""
+    """The erasures that the records of a journal attest; rereads the records while rows are checked, where it can."""
 
     def __init__(self, execute: Execute | None = None) -> None:
         self._execute = execute
-        self._newest = 0  # record that was read
+        self._newest = 0  # id of the newest record that was read
         self._digests: set[bytes] = set()
         self._look_again()
 
     def covers(self, what: str, number: int, stored: bytes, computed: bytes) -> bool:
-        """Whether a row that has another hash than the stored one was erased, and is as the erasure left it."""
+        """Whether a row with another hash than the stored one was erased, and is as the erasure left it."""
         return self._has(what, number, stored, computed) or (
             self._look_again() and self._has(what, number, stored, computed)
         )
@@ -41,7 +41,7 @@ class Vouched:
         return bool(self._digests) and erased_digest(what, number, stored, computed) in self._digests
 
     def _look_again(self) -> bool:
-        """Whether something was erased since."""
+        """Read the records that came since; True where there are any."""
         if self._execute is None:
             return False
         newest = self._execute("SELECT coalesce(max(record), 0) FROM erased").fetchone()[0]
@@ -57,7 +57,7 @@ class Vouched:
 
 
 def vouched(execute: Execute) -> Vouched:
-    """Whether these records are what was stored, their own hashes and the chain tell.
+    """The erasures on record. That the records are unchanged is proved by their own hashes and the chain.
 
     Raises:
         sqlite3.Error: they cannot be read.
@@ -71,6 +71,6 @@ def is_compact_due(execute: Execute) -> bool:
 
 
 def act_of(execute: Execute, what: str, number: int) -> int:
-    """The act by which a row was erased; 0 where it was not."""
+    """The audit row of a row's erasure; 0 where it was not erased."""
     row = execute("SELECT act FROM erased WHERE what = ? AND number = ?", (what, number)).fetchone()
     return int(row[0]) if row is not None else 0

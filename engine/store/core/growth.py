@@ -1,25 +1,25 @@
-"""How fast the journal grows, and how long the disk will last at that rate.
+"""The journal's growth, and the days until the disk is full at that rate.
 
-The file never shrinks by itself: space that becomes free in it is used again. What the rows of the last days took is
-told from their share of all rows, which costs a few look-ups, whatever the size of the file. Once the oldest messages
-are as old as retention lets them become, as much goes as comes, and the file grows no further.
+The file never shrinks by itself: freed space in it is used again. The bytes of the last days are estimated from their
+share of all rows, which costs a few look-ups, whatever the size of the file. Once the oldest messages reach the age
+that retention allows, as much is deleted as comes in, and the file stops growing.
 """
 
 from dataclasses import dataclass
 
 DAYS = 7
 DAY_US = 86_400 * 1_000_000
-LEAST_US = DAY_US // 4  # of history, below which nothing is foretold
+LEAST_US = DAY_US // 4  # of history; with less there is no forecast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """Rows of the journal, all of them and those of late.
+    """The journal's rows: all of them, and the recent ones.
 
     Attributes:
-        file_bytes: of the database file; ``unused_bytes`` of them hold nothing and are used again.
-        kept_us: when the oldest message that is kept was received; 0 without one.
-        rows: of the journal; ``first_us`` and ``last_us`` when the oldest and newest were received, 0 without rows.
+        file_bytes: of the database file; ``unused_bytes`` of them are free and used again.
+        kept_us: when the oldest remaining message was received; 0 without one.
+        rows: of the journal; ``first_us`` and ``last_us``: when the oldest and newest were received, 0 without rows.
         recent: rows of the last `DAYS` days before ``now_us``.
     """
 
@@ -34,7 +34,7 @@ class Growth:
 
     @property
     def bytes_a_day(self) -> float | None:
-        """At the rate of late; None where that is not known yet."""
+        """Bytes per day at the recent rate; None where that is not known yet."""
         span = min(self.now_us - self.first_us, DAYS * DAY_US)
         if not self.rows or not self.recent or span < LEAST_US:
             return None
@@ -45,10 +45,10 @@ class Growth:
         return self.file_bytes - self.unused_bytes
 
     def days_left(self, free_bytes: int, keep_s: float | None = None) -> float | None:
-        """Until the disk is full at this rate; None where that is not known, or it never will be.
+        """Days until the disk is full at this rate; None where that is not known, or it never will be.
 
         Args:
-            keep_s: the age at which messages go.
+            keep_s: the age at which messages are deleted.
         """
         rate = self.bytes_a_day
         if not rate:
@@ -57,10 +57,10 @@ class Growth:
         return None if keep_s is not None and days >= self._days_to_go(keep_s) else days
 
     def largest_bytes(self, keep_s: float) -> int | None:
-        """What the journal will take once as much goes as comes; None where that is not known."""
+        """The size of the journal once as much is deleted as comes in; None where that is not known."""
         rate = self.bytes_a_day
         return None if rate is None else round(self.used_bytes + rate * self._days_to_go(keep_s))
 
     def _days_to_go(self, keep_s: float) -> float:
-        """Until the oldest message goes."""
+        """Days until the oldest message is deleted."""
         return max(0.0, keep_s / 86_400 - (self.now_us - (self.kept_us or self.now_us)) / DAY_US)

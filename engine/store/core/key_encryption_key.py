@@ -1,15 +1,15 @@
-"""Where the key-encryption key (KEK) is: a systemd credential, a file of the data folder, or the environment.
+"""Find the key-encryption key (KEK): a systemd credential, a file of the data folder, or the environment.
 
     1  $CREDENTIALS_DIRECTORY/labrelay-kek      LoadCredential=, or LoadCredentialEncrypted= sealed to the TPM
     2  <data>/labrelay.key                      mode 0600; made at the first start where there is no other
     3  LABRELAY_KEK                             64 hexadecimal digits, in the environment
 
 A rotation (`engine.store.lifecycle.key_rotation`) leaves more files beside the second: ``labrelay.key.new`` until the
-new key has its place, ``labrelay.key.old-<id>`` for backups from before. The journal says which key it needs
-(`check_value`), so whatever is found is only tried: at every moment of a rotation one of them is the right one.
+new key is in place, ``labrelay.key.old-<id>`` for older backups. The journal knows which key it needs (`check_value`),
+so every key found is tried: at every moment of a rotation one of them is the right one.
 
-The first eight digits of the check value are the key's *id*: enough to tell keys apart on a sheet of paper, and of no
-use to anybody else.
+The first eight digits of the check value are the key's *id*: enough to distinguish keys on a sheet of paper, and
+useless to an attacker.
 """
 
 import os
@@ -31,7 +31,7 @@ _ID_BYTES = 4
 
 
 class Source(StrEnum):
-    """Where a key was found, in words for people."""
+    """The place of a key, as text for people."""
 
     CREDENTIAL = "credential"
     FILE = "file"
@@ -41,13 +41,13 @@ class Source(StrEnum):
 
     @property
     def is_first_choice(self) -> bool:
-        """A new journal may be made with it."""
+        """Whether a new journal may be made with it."""
         return self in (Source.CREDENTIAL, Source.FILE, Source.ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A key that is at hand. The key itself is no part of its text."""
+    """A key that was found. The key itself is not part of its text."""
 
     source: Source
     place: str
@@ -63,16 +63,16 @@ class Found:
 
 
 def key_id(check: bytes) -> str:
-    """How a key is called, by its check value: ``5f3a91bc``."""
+    """The name of a key, from its check value: ``5f3a91bc``."""
     return check[:_ID_BYTES].hex()
 
 
 def candidates(data: Path, environment: Mapping[str, str] | None = None) -> Iterator[Found]:
-    """Every key at hand, the usual places first.
+    """Every key that can be found, the usual places first.
 
     Raises:
-        ConfigError: a file can be read by others, or holds no key.
-        PermissionError: a file cannot be read by us.
+        ConfigError: a file can be read by other users, or holds no key.
+        PermissionError: we cannot read a file.
     """
     environment = os.environ if environment is None else environment
     folder = environment.get(CREDENTIALS_VARIABLE)
@@ -86,14 +86,14 @@ def candidates(data: Path, environment: Mapping[str, str] | None = None) -> Iter
             raise ConfigError(f"{VARIABLE}: not a key: 64 hexadecimal digits are expected")
         yield Found(Source.ENVIRONMENT, VARIABLE, kek)
     if (path := data / NEW_NAME).exists():
-        with suppress(ConfigError):  # a rotation that was killed while it wrote this: no journal can need it
+        with suppress(ConfigError):  # a rotation was killed while it wrote this: no journal can need it
             yield _file(Source.NEW_FILE, path)
     for path in sorted(data.glob(OLD_NAME + "*")):
         yield _file(Source.OLD_FILE, path)
 
 
 def first(data: Path) -> Found | None:
-    """The key for a journal that is to be made, if there is one."""
+    """The key for a new journal, if there is one."""
     return next((found for found in candidates(data) if found.source.is_first_choice), None)
 
 
@@ -104,11 +104,11 @@ def unlock(data: Path, expected: bytes) -> Found:
         expected: its ``key_check``.
 
     Raises:
-        ConfigError: there is no key at all.
-        IntegrityError: there are others only.
+        ConfigError: no key was found.
+        IntegrityError: only other keys were found.
     """
     others: list[Found] = []
-    for _ in range(2):  # the files of a rotation may have been renamed between two looks
+    for _ in range(2):  # a rotation may have renamed its files between two attempts
         others.clear()
         for found in candidates(data):
             if found.check == expected:
@@ -128,7 +128,7 @@ def unlock(data: Path, expected: bytes) -> Found:
 
 
 def not_there(data: Path, wanted: str) -> str:
-    """What to do where a command finds no key at all; one that lies there and may not be read is told otherwise.
+    """The error text where a command finds no key at all; a key that may not be read has another text.
 
     Args:
         wanted: the id of the journal's key.
@@ -141,7 +141,7 @@ def not_there(data: Path, wanted: str) -> str:
 
 
 def not_readable(place: str) -> str:
-    """The other case: it is there, and not ours to read."""
+    """The error text for a key that exists, but may not be read."""
     return f"{place}: not readable here; run this as the service's user"
 
 

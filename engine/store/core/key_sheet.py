@@ -1,11 +1,11 @@
-"""A key on paper: lines that a person can read aloud and type in again. Pure.
+"""A key on paper: lines that a person can read aloud and type. Pure.
 
     1   7QK2-M9XD-04TE-HW3A     8 bytes of the key and 2 of a checksum over them and the number of the line
     2   ...                     in Crockford's base 32: no I, L, O, U; small letters, blanks and hyphens do not count
     3   ...
     4   ...
 
-A slip of the hand is noticed in its line (one in 65,536 is not), and so are lines in another order; that all four are
+A typing error is detected in its line (one in 65,536 is not), and so are lines in another order. Whether the whole is
 the right key, the journal knows.
 """
 
@@ -29,11 +29,11 @@ def read_line(number: int, text: str) -> bytes:
     """The 8 bytes of line ``number``, from 1.
 
     Raises:
-        ValueError: not what such a line can be; says what is wrong with it, never the line.
+        ValueError: the text is no such line; the error explains it, and never quotes the line.
     """
     signs = [sign for sign in text.upper() if sign not in " \t-.\u2013"]
     if len(signs) > _SYMBOLS and signs[0] == str(number):
-        del signs[0]  # the number of the line was typed too
+        del signs[0]  # the line number was typed, too
     if len(signs) != _SYMBOLS:
         raise ValueError(f"line {number} has {len(signs)} letters and digits, {_SYMBOLS} are expected")
     bits = 0
@@ -48,10 +48,10 @@ def read_line(number: int, text: str) -> bytes:
 
 
 def read(lines: Sequence[str]) -> bytes:
-    """The key of four lines.
+    """The key in four lines.
 
     Raises:
-        ValueError: as `read_line`, or there are not four.
+        ValueError: as `read_line`, or there are not four lines.
     """
     if len(lines) != LINES:
         raise ValueError(f"{LINES} lines are expected, not {len(lines)}")

@@ -22,7 +22,7 @@ class SiteLock:
 
     @classmethod
     def acquire(cls, data: Path, *, shared: bool = False) -> "SiteLock":
-        """Take the lock of ``data``, or say who has it.
+        """Lock ``data``, or report which process holds it.
 
         Args:
             shared: only keep writers out, for readers of a folder that cannot be written.
@@ -40,8 +40,8 @@ class SiteLock:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise LockedError(
-                f"{path}: another LabRelay (process {holder}) is using this data folder; what needs it stopped "
-                "comes after sudo systemctl stop labrelay"
+                f"{path}: another LabRelay (process {holder}) is using this data folder; "
+                "for a command that needs it stopped, run sudo systemctl stop labrelay first"
             ) from error
         if not shared:
             hand_over(descriptor, data)
@@ -50,7 +50,7 @@ class SiteLock:
         return cls(descriptor)
 
     def release(self) -> None:
-        """Give the folder back; a second call does nothing."""
+        """Release the folder; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,4 +1,4 @@
-"""Comparing a journal with its anchor: are all acknowledged rows still there?"""
+"""Compare a journal with its anchor: are all acknowledged rows still there?"""
 
 import sqlite3
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from engine.store.core.vault import Vault
 
 
 class LossError(IntegrityError):
-    """The anchor proves that rows are missing, or that this is not the journal that it knows.
+    """The anchor proves that rows are missing, or that it belongs to another journal.
 
     Attributes:
-        first, last: the missing row numbers; 0 and 0 where they cannot be told.
+        first, last: the missing row numbers; 0 and 0 where they are unknown.
     """
 
     def __init__(self, message: str, first: int = 0, last: int = 0) -> None:
@@ -26,10 +26,10 @@ class LossError(IntegrityError):
 
 
 def look(path: Path, reading: Reading) -> LossError | None:
-    """Whether rows are missing from the journal in ``path``, found without changing its files.
+    """Find out whether rows are missing from the journal in ``path``, without changing its files.
 
-    A connection that can write empties the log when it closes: commits that one damaged frame hides would be gone for
-    good, and `engine.store.recovery.salvage` can still read them.
+    A writable connection empties the log when it closes: commits behind a damaged frame would be gone for good, while
+    `engine.store.recovery.salvage` can still read them.
 
     Raises:
         sqlite3.Error: the file cannot be read.
@@ -40,7 +40,7 @@ def look(path: Path, reading: Reading) -> LossError | None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
-            return None  # the power went while the file was made and had no log yet: who may write takes that back
+            return None  # power failed before the new file had a log: a writable connection rolls that back
 
 
 def _look(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
@@ -56,7 +56,7 @@ def _has(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def find_total_loss(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
-    """Whether a file that holds no journal stands where the anchor knows one: it must not be taken for a new one."""
+    """Whether the file holds no journal where the anchor knows one: it must not be taken for a new one."""
     mark = reading.mark
     if mark is None or mark.last_id == 0:
         return None
@@ -74,8 +74,8 @@ def find_loss(
     """None where journal and anchor agree. An anchor behind the journal is normal: it is written after the commit.
 
     Args:
-        reading: read *before* this call, for a daemon may be writing meanwhile.
-        vault: where the key is at hand; without it the writer of the anchor cannot be told.
+        reading: read *before* this call, since a daemon may write meanwhile.
+        vault: the keys; without them the seal of the anchor is not checked.
     """
     mark = reading.mark
     last_id = last_number(connection.execute)
@@ -107,22 +107,24 @@ def find_loss(
 
 
 def _has_had_a_seal(connection: sqlite3.Connection) -> bool:
-    """Whether a program that seals the anchor has had this journal: those before it kept none of these notes. They are
-    made after the first sealed anchor, so that a start that was killed amid the upgrade finds the old one good."""
+    """Whether a program that seals the anchor has opened this journal: earlier ones kept none of these notes. They are
+    made after the first sealed anchor, so that after a start that was killed during the upgrade the old anchor still
+    counts.
+    """
     found = connection.execute("SELECT count(*) FROM meta WHERE name IN ('verified', 'history_from')").fetchone()
     return bool(found[0])
 
 
 def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
     """Whether retention has deleted the row: an old anchor may still name it."""
-    if not _has(connection, "pruned"):  # an older schema, which is about to be brought up to date
+    if not _has(connection, "pruned"):  # an older schema, which is about to be upgraded
         return False
     found = pruned_ranges.around(connection.execute, pruned_ranges.JOURNAL, row_id)
     return found is not None and pruned_ranges.is_vouched_for(connection.execute, found)
 
 
 def last_number(execute: Callable[..., sqlite3.Cursor]) -> int:
-    """The newest row's number, or the newest one that was given up for lost."""
+    """The number of the newest row, or the newest number that was given up as lost."""
     (row,) = execute(
         "SELECT max(coalesce((SELECT max(id) FROM journal), 0), coalesce((SELECT max(last_id) FROM gap), 0))"
     ).fetchone()

@@ -1,7 +1,7 @@
 """Numbered schema steps: ``engine/store/schema/NNNN_name.sql``, applied in order, each in one transaction.
 
 ``PRAGMA user_version`` holds the number of the last step. It is changed in the same transaction, so a crash leaves
-either the old or the new schema, never something in between. A file is never edited after a release.
+either the old or the new schema, never a mixture. A file is never edited after a release.
 """
 
 import sqlite3
@@ -15,21 +15,21 @@ SCHEMA = Path(__file__).parents[1] / "schema"
 
 @cache
 def steps() -> list[tuple[int, str]]:
-    """Every step that this version knows: (number, SQL), in order."""
+    """Every step of this version: (number, SQL), in order."""
     found = [(int(path.name[:4]), path.read_text("utf-8")) for path in SCHEMA.iterdir() if path.suffix == ".sql"]
     return sorted(found)
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """The number of the last step that was applied; 0 for an empty file."""
+    """The number of the last applied step; 0 for an empty file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def check(connection: sqlite3.Connection) -> None:
-    """Refuse to read a journal of another schema.
+    """Refuse to read a journal with another schema.
 
     Raises:
-        StoreError: newer than this program, or older (only the daemon brings it up to date).
+        StoreError: its schema is newer than this program, or older (only the daemon upgrades it).
     """
     newest, found = steps()[-1][0], version(connection)
     if found > newest:
@@ -45,17 +45,17 @@ def check(connection: sqlite3.Connection) -> None:
 
 
 def upgrade(connection: sqlite3.Connection, known: list[tuple[int, str]] | None = None) -> int:
-    """Apply the steps that are missing.
+    """Apply the missing steps.
 
     Args:
         connection: in autocommit mode (``isolation_level=None``), writable.
         known: the steps, for tests; by default those of this version.
 
     Returns:
-        How many steps were applied.
+        The number of applied steps.
 
     Raises:
-        StoreError: the journal is newer than this program, or a step failed; the journal is then as it was.
+        StoreError: the journal is newer than this program, or a step failed; the journal is then unchanged.
     """
     known = steps() if known is None else known
     found = version(connection)

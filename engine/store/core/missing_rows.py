@@ -1,8 +1,8 @@
-"""Why a number of the journal has no message, in one place: what was lost must not look like what never came.
+"""Explain why a number of the journal has no message: a lost one must not look like one that never came.
 
-Numbers are given without gaps. So one below the newest that has no row was let go by retention
-(`engine.store.core.pruned_ranges`), or given up by a person (table ``gap``: a salvage, a restoration, an accepted
-loss), or it is missing: a damaged page.
+Numbers are given without gaps. A number below the newest without a row was pruned by retention
+(`engine.store.core.pruned_ranges`), or given up by a person (table ``gap``: a salvage, a restore, an accepted loss), or
+its row is missing: a damaged page.
 """
 
 import orjson
@@ -18,23 +18,23 @@ from engine.store.core.vault import Vault
 _OTHERS = {
     KIND_FRAME: "a frame",
     KIND_ACT: "an entry of the audit trail",
-    KIND_PRUNED: "a note of what was let go",
-    KIND_ERASED: "a note of what was erased",
+    KIND_PRUNED: "a record of rows that retention deleted",
+    KIND_ERASED: "a record of erased rows",
 }
 
 
 def absence(
     execute: Execute, kind: str, row_id: int, *, vault: Vault | None = None, mark: Mark | None = None
 ) -> StoreError:
-    """Why there is no message (or row) of a number, as the error to raise: an `IntegrityError` where it is missing.
+    """The error for a number without a message (or row): an `IntegrityError` where the row is missing.
 
     Args:
         kind: ``message`` or ``row``, for the text.
-        vault: with it, it is said how a lost number was lost.
-        mark: of the anchor, where it is at hand; read *before* the snapshot was taken, as in `engine.store.core.loss`.
+        vault: the keys; with them the error also names how a lost number was lost.
+        mark: of the anchor, where it is known; read *before* the snapshot was taken, as in `engine.store.core.loss`.
 
     Raises:
-        sqlite3.Error: not even that can be read.
+        sqlite3.Error: the journal cannot be read.
     """
     row = execute("SELECT kind FROM journal WHERE id = ?", (row_id,)).fetchone()
     if row is not None:
@@ -43,7 +43,7 @@ def absence(
     if let_go is not None:
         at = execute("SELECT received_us FROM journal WHERE id = ?", (let_go.record,)).fetchone()
         on = f" on {from_us(at[0]):%Y-%m-%d}" if at is not None else ""
-        return StoreError(f"{kind} {row_id} is not kept any longer: retention let it go{on}")
+        return StoreError(f"{kind} {row_id} is not kept any longer: retention deleted it{on}")
     gap = execute(
         "SELECT first_id, last_id, act FROM gap WHERE first_id <= ? AND last_id >= ?", (row_id, row_id)
     ).fetchone()
@@ -53,19 +53,19 @@ def absence(
         numbers = f"the number {first}" if first == last else f"the numbers {first} to {last}"
         listed = f"labrelay audit list{f' --act {verb}' if verb else ''}"
         return StoreError(
-            f"{kind} {row_id} is not here: what had {numbers} {how}; "
+            f"{kind} {row_id} is not here: the row with {numbers} {how}; "
             f"entry {act} of the audit trail says who noted that, and why ({listed})"
         )
     if 0 < row_id <= _newest(execute, mark):
         return IntegrityError(
-            f"{kind} {row_id} is missing: its number was given, and nothing says that it was let go. "
-            "labrelay verify tells what is damaged"
+            f"{kind} {row_id} is missing: its number was given, and no record says that it was deleted. "
+            "labrelay verify shows what is damaged"
         )
     return StoreError(f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else ""))
 
 
 def _newest(execute: Execute, mark: Mark | None) -> int:
-    """The newest number that was given, as far as the journal and its anchor tell."""
+    """The newest number that was given, according to the journal and its anchor."""
     newest, journal_id = execute(
         "SELECT coalesce(max(id), 0), (SELECT value FROM meta WHERE name = 'journal_id') FROM journal"
     ).fetchone()
@@ -73,7 +73,9 @@ def _newest(execute: Execute, mark: Mark | None) -> int:
 
 
 def _told(execute: Execute, vault: Vault | None, act: int) -> tuple[str, str]:
-    """The act behind a gap, and how it says that its numbers were lost; an empty verb where it cannot be opened."""
+    """The verb of the action behind a gap, and a text on how its numbers were lost; an empty verb where it cannot be
+    opened.
+    """
     row = execute("SELECT body FROM journal WHERE id = ?", (act,)).fetchone()
     if vault is None or row is None:
         return "", "was lost"

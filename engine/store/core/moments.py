@@ -1,15 +1,16 @@
-"""From a time to a number of the journal: numbers follow time, so no index on the time is needed."""
+"""Convert a time to a number of the journal: numbers follow time, so the time needs no index."""
 
 import sqlite3
 from collections.abc import Callable
 
-# By how much rows may be out of order in time (the clock was set, frames were assembled after a restart).
+# How far rows may be out of order in time (the clock was set, frames were assembled after a restart).
 DISORDER_US = 86_400_000_000
 
 
 def first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
-    """About the first id that was received at ``at_us`` or later, by halving: ids follow time, and so no index on the
-    time is needed. Right for rows that are out of order by no more than the caller's margin."""
+    """About the first id that was received at ``at_us`` or later, by bisection: ids follow time, so the time needs no
+    index. Correct for rows that are out of order by no more than the caller's margin.
+    """
     low, high = 1, (execute("SELECT max(id) FROM journal").fetchone()[0] or 0) + 1
     while low < high:
         middle = (low + high) // 2

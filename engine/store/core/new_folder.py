@@ -1,17 +1,17 @@
-"""The folder that a salvage or a restoration is to make: nothing in it is ever written over."""
+"""The target folder of a salvage or restore: nothing in it is ever overwritten."""
 
 from pathlib import Path
 
 from engine.model.errors import StoreError
 
-SALVAGING, RESTORING = "salvaging-", "restoring-"  # beginnings of the folders in which the work is done
+SALVAGING, RESTORING = "salvaging-", "restoring-"  # prefixes of the working folders
 _WORK = {SALVAGING: "salvage", RESTORING: "restore"}
 
 
 def raise_if_in_use(target: Path) -> None:
     """
     Raises:
-        StoreError: it is not empty; its text says so where one that was interrupted has left that.
+        StoreError: it is not empty; the error names a leftover of an interrupted run.
         OSError: it is no folder, or cannot be read.
     """
     if not target.exists():

@@ -1,11 +1,11 @@
-"""Operations: functions of a `Batch` that `Journal.run` has carried out in the writer's next transaction.
+"""Operations: functions of a `Batch` that `Journal.run` executes in the writer's next transaction.
 
     @operation(priority=Priority.SETTLE, can_linger=True)
     def settle(batch: Batch, delivery_id: int, delivered_us: int) -> None: ...
 
     await journal.run(attempts.settle, delivery_id, delivered_us)
 
-An operation is declared once, where it does its work. What is not marked here cannot be run.
+An operation is declared once, where it is implemented. An unmarked function cannot be run.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Priority(Enum):
-    """Whether the writer takes an operation in while its queue is full.
+    """Whether the writer accepts an operation while its queue is full.
 
-    RECEIVE: it brings new work, and is refused. SETTLE: it ends work, and refusing it would make no room.
+    RECEIVE: it brings new work, and is refused. SETTLE: it ends work; refusing it would free nothing.
     """
 
     RECEIVE = "receive"
@@ -31,9 +31,9 @@ class Traits:
     """How the writer treats an operation.
 
     Attributes:
-        can_linger: no sender and no person waits for it, so it may wait for others to share a sync.
-        size: bytes of payload that it brings, from its arguments; None: none. While the disk is full, an operation
-            that brings some is refused.
+        can_linger: neither a sender nor a person waits for it, so it may wait for others to share a sync.
+        size: payload bytes that it brings, from its arguments; None: none. While the disk is full, an operation with
+            payload is refused.
     """
 
     priority: Priority

@@ -1,8 +1,8 @@
-"""Whose files are: what root makes for the service belongs to the service.
+"""File ownership: files that root creates for the service belong to the service.
 
-Commands are often given by root (`sudo labrelay ...`), and the service has a user of its own. A journal that root has
-written anew, or a lock file that root has made, would keep the service from its next start. Where a file system knows
-no owners, or lets root set none (a share), all stays as it is.
+Commands are often run by root (`sudo labrelay ...`), and the service has a user of its own. A journal or a lock file
+that belongs to root would keep the service from starting. Where a file system has no owners, or root cannot set them (a
+share), nothing changes.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def hand_over(descriptor: int, folder: Path) -> None:
-    """Give an open file, which lies in ``folder``, to whom the folder belongs; only root can, and only root need."""
+    """Give an open file in ``folder`` to the owner of the folder. Only root can do that, and only root needs it."""
     if os.geteuid() == 0:
         with suppress(OSError):
             owner = folder.stat()
@@ -19,7 +19,7 @@ def hand_over(descriptor: int, folder: Path) -> None:
 
 
 def hand_over_path(path: Path, like: Path) -> None:
-    """The same for a name, to whom ``like`` belongs; of a link the link itself."""
+    """The same for a path, which gets the owner of ``like``; for a link the link itself."""
     if os.geteuid() == 0:
         with suppress(OSError):
             owner = like.stat()
@@ -27,6 +27,6 @@ def hand_over_path(path: Path, like: Path) -> None:
 
 
 def hand_over_all(tree: Path, like: Path) -> None:
-    """The same for a folder and all that is in it."""
+    """The same for a folder and everything in it."""
     for path in (tree, *tree.rglob("*")):
         hand_over_path(path, like)

@@ -1,6 +1,6 @@
-"""Numbers that are gone because somebody let them go, not because they were lost: reading the records of deletions.
+"""Row numbers that retention removed (not data loss): reading the records of deletions.
 
-`engine.store.lifecycle.retention` writes them and says what they mean.
+`engine.store.lifecycle.retention` writes these records and explains them.
 """
 
 import sqlite3
@@ -20,12 +20,12 @@ _COLUMNS = "what, first, last, chain, record"
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers that are gone, of one kind of rows.
+    """A range of removed numbers, of one kind of rows.
 
     Attributes:
-        what: `JOURNAL`, `DOCUMENT` or what `lane` gives.
-        chain: of the journal, the chain value of the last row; else empty.
-        record: the row of the journal that vouches for it.
+        what: `JOURNAL`, `DOCUMENT` or the result of `lane`.
+        chain: for the journal, the chain value of the last row; else empty.
+        record: the row of the journal that attests it.
     """
 
     what: str
@@ -40,7 +40,7 @@ class Range:
 
 
 def lane(lane_id: int) -> str:
-    """The deliveries of one lane, by their numbers in it."""
+    """The kind of one lane's deliveries, by their numbers in it."""
     return f"lane {lane_id}"
 
 
@@ -49,12 +49,12 @@ def every(execute: Execute) -> list[Range]:
 
 
 def of_record(execute: Execute, record: int) -> list[Range]:
-    """What one row of the journal vouches for."""
+    """The ranges that one row of the journal attests."""
     return [Range(*row) for row in execute(f"SELECT {_COLUMNS} FROM pruned WHERE record = ?", (record,)).fetchall()]  # noqa: S608 - constant
 
 
 def around(execute: Execute, what: str, number: int) -> Range | None:
-    """The range that a number is in."""
+    """The range that contains a number."""
     row = execute(
         f"SELECT {_COLUMNS} FROM pruned WHERE what = ? AND first <= ? ORDER BY first DESC LIMIT 1",  # noqa: S608 - constant
         (what, number),
@@ -64,7 +64,9 @@ def around(execute: Execute, what: str, number: int) -> Range | None:
 
 
 def is_vouched_for(execute: Execute, one: Range) -> bool:
-    """Whether a record of the journal says so. That the record is what was stored, its own hash and the chain tell."""
+    """Whether a record of the journal attests a range. That the record is unchanged is proved by its own hash and the
+    chain.
+    """
     row = execute("SELECT token FROM journal WHERE id = ? AND kind = ?", (one.record, KIND_PRUNED)).fetchone()
     return row is not None and one.digest in _digests(row[0])
 

@@ -1,14 +1,14 @@
-"""A reserve of disk space: given back when the disk is full, so that people can still act, and made again afterwards.
+"""A reserve of disk space: released when the disk is full, so that people can still act, and filled again afterwards.
 
-On a full disk nothing new is kept, and so nothing acknowledged. But a verdict on what is here already, an entry of the
-audit trail or a person's decision needs a few pages, too, and they are what helps then. So a file of `RESERVE_BYTES`
-lies beside the journal while LabRelay runs. Where a write fails for lack of space it is cut to nothing, and from then
-on only operations that bring no new payload are let in: they have the room to themselves. Once there is room for the
-reserve again and `MARGIN_BYTES` more, everything is let in, and the file grows back, a step at a time. Of a small disk
-neither is more than a share, since nobody can free more than a disk has.
+On a full disk nothing new is stored, and so nothing acknowledged. But a verdict on a stored message, an audit row or a
+person's decision also needs a few pages, and these help most then. So a file of `RESERVE_BYTES` lies beside the journal
+while LabRelay runs. When a write fails for lack of space, the file is truncated, and from then on only operations
+without new payload are accepted: they have the room to themselves. Once there is room for the reserve again and
+`MARGIN_BYTES` more, everything is accepted, and the file grows back in steps. On a small disk both are limited to a
+share of it, since no more than the whole disk can be freed.
 
-The file is left behind by a process that was killed: a start on a full disk gives it back first. An orderly stop
-removes it. Where the disk has no room for it, LabRelay works without one.
+A process that was killed leaves the file behind: a start on a full disk releases it first. An orderly stop removes it.
+Where the disk has no room for it, LabRelay works without one.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ logger = logging.getLogger("labrelay.journal")
 
 RESERVE_NAME = "labrelay.reserve"
 RESERVE_BYTES = 64 * 1024 * 1024
-MARGIN_BYTES = 64 * 1024 * 1024  # less than this left over, and the disk counts as full once a write has failed
-SHARE = 8  # neither is more than this part of the disk
-SPENT_BYTES = 256 * 1024  # less than this left, and not even an act is sure to find room
-STEP_BYTES = 8 * 1024 * 1024  # made in one go: nobody's acknowledgement waits long for it
+MARGIN_BYTES = 64 * 1024 * 1024  # with less than this left after a failed write, the disk counts as full
+SHARE = 8  # each is at most this part of the disk
+SPENT_BYTES = 256 * 1024  # with less than this left, not even an audit row is sure to find room
+STEP_BYTES = 8 * 1024 * 1024  # made in one go, so short that no acknowledgement waits long
 
 
 class Reserve:
     """The file in a data folder. Used by the writer thread; `given` may be read anywhere.
 
     Attributes:
-        given: the disk is full, and the reserve (if there was one) is given back: only what needs little is let in.
-        ended: when that was over last, on the monotonic clock; None where it never was.
+        given: the disk is full and the reserve (if any) is released: only operations without payload are accepted.
+        ended: when the disk was last full, on the monotonic clock; None where it never was.
     """
 
     def __init__(self, data: Path) -> None:
@@ -44,13 +44,13 @@ class Reserve:
         self.ended: float | None = None
 
     def open(self) -> None:
-        """Before the journal is opened: make room for that on a disk that is full."""
+        """Before the journal is opened: release an old reserve on a disk that is full."""
         _, margin, free = self._disk()
         if self._path.exists() and free < min(STEP_BYTES, margin):
             self.give()
 
     def give(self) -> bool:
-        """A write has failed for lack of space: give the reserve back. False: the disk is not full, so it keeps it."""
+        """A write has failed for lack of space: release the reserve. False: the disk is not full, so it is kept."""
         _, margin, free = self._disk()
         if free >= margin:
             return False
@@ -62,7 +62,7 @@ class Reserve:
         return True
 
     def look(self) -> None:
-        """Let everything in again once there is room, and bring the file to its size, a step at a time."""
+        """Accept everything again once there is room, and grow the file to its size, a step at a time."""
         try:
             if self._lacks() > 0:
                 return
@@ -78,7 +78,7 @@ class Reserve:
 
     @property
     def lacking(self) -> int:
-        """Bytes that must be freed on the disk before everything is let in again."""
+        """Bytes that must be freed on the disk before everything is accepted again."""
         try:
             return max(0, self._lacks())
         except OSError:
@@ -86,14 +86,14 @@ class Reserve:
 
     @property
     def spent(self) -> bool:
-        """What was given back is used up as well, by us or by others: people's acts find no room any more."""
+        """Whether the released space is used up, too, by us or others: people's actions find no room any more."""
         try:
             return self._disk()[2] < SPENT_BYTES
         except OSError:
             return True
 
     def remove(self) -> None:
-        """An orderly stop: nothing is written any more."""
+        """Remove the file at an orderly stop: nothing is written any more."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
@@ -101,7 +101,7 @@ class Reserve:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             hand_over(descriptor, self._data)
-            # Not written, but the system must have the blocks: a file with a hole would be no reserve.
+            # Not sparse: the system must allocate the blocks, for a file with a hole would be no reserve.
             os.posix_fallocate(descriptor, size, min(STEP_BYTES, full_size - size))
         finally:
             os.close(descriptor)
@@ -114,7 +114,7 @@ class Reserve:
         return self._path.stat().st_size if self._path.exists() else 0
 
     def _disk(self) -> tuple[int, int, int]:
-        """Bytes: of a whole reserve and of the margin on this disk, and what this process may still write."""
+        """Bytes: of a full reserve and of the margin on this disk, and those that this process may still write."""
         stat = os.statvfs(self._data)
         share = stat.f_blocks * stat.f_frsize // SHARE
         return min(RESERVE_BYTES, share), min(MARGIN_BYTES, share), stat.f_bavail * stat.f_frsize

@@ -1,4 +1,4 @@
-"""One transaction as a look into the store needs it: the writer's batch, or a reader's snapshot."""
+"""One transaction for reading: the writer's batch, or a reader's snapshot."""
 
 import sqlite3
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def body_of(rows: Rows, document_id: int) -> bytes:
     """A stored document.
 
     Raises:
-        IntegrityError, ValueError: it cannot be opened, or not unpacked.
+        IntegrityError, ValueError: it cannot be opened or unpacked.
     """
     sealed, channel = rows.execute(
         "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)

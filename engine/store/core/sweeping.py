@@ -1,4 +1,4 @@
-"""Rows of the short memories that are out of time go, a few hundred at a time."""
+"""Delete expired rows of short-lived tables, a few hundred at a time."""
 
 from engine.store.core.batch import Batch
 
@@ -6,10 +6,10 @@ SWEEP_ROWS = 500
 
 
 def sweep(batch: Batch, table: str, *key: str) -> bool:
-    """Look at the next few hundred rows of a table and drop those out of time; True once the end was reached.
+    """Check the next few hundred rows of a table and delete the expired ones; return True once the end was reached.
 
-    Rows that begin with the same part of the key are few: the last such part is looked at again from its first row,
-    unless it alone filled the step. A row whose ``until_us`` is 0 stays.
+    Few rows share the first part of a key: the last such part is checked again from its first row, unless it alone
+    filled the step. A row whose ``until_us`` is 0 stays.
 
     Args:
         table: has a column ``until_us``; its name and those of its key are constants.

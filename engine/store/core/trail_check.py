@@ -1,15 +1,15 @@
-"""Whether the audit trail is what it was: for whoever has the key, and against what was written down elsewhere.
+"""Verify the audit trail: with the key, and against chain heads that were recorded elsewhere.
 
-The chain over the journal's rows is of plain hashes: whoever can write the file, and its anchor, can compute it anew
-over whatever they like. So each act has inside its sealed content the chain value of the row before it
-(`engine.store.operations.audit`). The seal is authenticated by a key that does not lie in the file; so nothing before
-an act can be changed, taken out or put in without that the act says so, and nobody without the key can make acts.
+The chain over the journal's rows consists of plain hashes: a person who can write the file and its anchor can recompute
+it over other rows. So the sealed content of each audit row has the chain value of the row before it
+(`engine.store.operations.audit`). The seal is authenticated by a key that is not in the file. Without that key no audit
+row can be forged, and a change, removal or insertion before one is detected by it.
 
-What comes after the last act can only be cut off. Against that the daemon writes the head of the chain into its log at
-each start, each stop and once a day, and the log goes where the journal's writer has no say (`journald`, and from there
-to another machine).
+Rows after the last audit row can still be cut off. Against that the daemon logs the head of the chain at each start,
+each stop and once a day, and the log goes to a place that a user with access to the journal cannot change (`journald`,
+and from there another machine).
 
-A salvage makes the chain anew: acts from before it are compared with nothing.
+A salvage starts a new chain: audit rows from before it are compared with nothing.
 """
 
 import re
@@ -35,13 +35,13 @@ Execute = Callable[..., sqlite3.Cursor]
 
 @dataclass(slots=True)
 class Checked:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        rows: of the trail. sealed: of those, how many prove what was before them.
-        since: the first of these; 0 where there is none (written by an older version).
-        anew: the newest salvage, before which acts are compared with nothing; 0 without one.
-        findings: what is wrong, in words.
+        rows: of the trail. sealed: how many of them prove the rows before them.
+        since: the first of these; 0 without one (all were written by an older version).
+        anew: the newest salvage, before which audit rows are compared with nothing; 0 without one.
+        findings: problems, as text.
     """
 
     rows: int = 0
@@ -52,7 +52,7 @@ class Checked:
 
 
 def check(execute: Execute, vault: Vault) -> Checked:
-    """Open every act and compare what it says of the chain before it."""
+    """Open every audit row and compare the chain value in it with the chain before it."""
     found = Checked()
     acts: list[tuple[int, dict[str, object]]] = []
     for row_id, sealed in execute("SELECT id, body FROM journal WHERE kind = ? ORDER BY id", (KIND_ACT,)):
@@ -75,14 +75,15 @@ def check(execute: Execute, vault: Vault) -> Checked:
         stored = before(execute, row_id)
         if stored is not None and stored.hex() != said:
             found.findings.append(
-                f"row {row_id} of the audit trail: what stands before it is not what stood there when it was written"
+                f"row {row_id} of the audit trail: the rows before it are not those that were there when it was written"
             )
     return found
 
 
 def before(execute: Execute, row_id: int) -> bytes | None:
     """The chain value that a row follows; None where rows before it are missing, which `engine.store.integrity.verify`
-    says."""
+    reports.
+    """
     at = row_id - 1
     while at > 0:
         row = execute("SELECT chain FROM journal WHERE id = ?", (at,)).fetchone()
@@ -99,7 +100,7 @@ def before(execute: Execute, row_id: int) -> bytes | None:
 
 
 def heads_in(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The heads that a log, or a person, has written down: (row, chain value)."""
+    """The chain heads in a log, or in a person's notes: (row, chain value)."""
     for line in lines:
         plain = _PLAIN.fullmatch(line)
         found = plain or (_HEAD.search(line) if HEAD_WORDS in line else None)
@@ -108,10 +109,10 @@ def heads_in(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def compare(execute: Execute, heads: Iterable[tuple[int, str]], anew: int) -> tuple[int, int, list[str]]:
-    """How many heads agree, how many nothing can be said of any more, and what is wrong with the others.
+    """The number of heads that agree, the number that cannot be checked any more, and the problems with the others.
 
     Args:
-        anew: as in `Checked`: heads from before it are of another chain.
+        anew: as in `Checked`: heads from before it belong to another chain.
     """
     agree = silent = 0
     findings = []

@@ -1,14 +1,14 @@
-"""Messages whose answer was not written: their senders will send the same bytes again, and mean the same message.
+"""Messages without a written answer: their senders will send the same bytes again, and mean the same message.
 
-Each message is expected an answer for from its transaction on; its channel says when the answer was written. What is
-left over is what a sender may be waiting for: the connection ended before, or the answer was one that refuses.
+From its transaction on, each message expects an answer; its channel reports when the answer was written. The rest are
+messages whose sender may be waiting: the connection ended before, or the answer was a refusal.
 
 Table ``channel`` has the numbers of these messages as ``5-9,12``, written with any other change of the channel's row.
-After a start such a message counts for `UNANSWERED_US`: its sender could not reach us while nothing listened. After a
-crash none counts: the row was written before the answers were, so nothing tells which were, and the next patient's
-equal text must not be taken for a repeat.
+After an orderly stop such a message counts for `UNANSWERED_US`: its sender could not reach us while nothing listened.
+After a crash none counts: the row was written before the answers, so it is unknown which were sent, and the next
+patient's equal text must not be taken for a repeat.
 
-The journal's thread adds and looks; the event loop removes (`answered`). Each is one operation on a dict.
+The writer's thread adds and reads; the event loop removes (`answered`). Each is one operation on a dict.
 """
 
 import sqlite3
@@ -21,11 +21,13 @@ from engine.model.repeats import UNANSWERED_US
 if TYPE_CHECKING:
     from engine.store.core.batch import Batch
 
-MAX_UNANSWERED = 4_096  # of a channel, up to 24 kB in its row; beyond that the oldest count as answered
+MAX_UNANSWERED = 4_096  # per channel, up to 24 kB in its row; beyond that the oldest count as answered
 
 
 class Answers:
-    """Of all channels. A message of an earlier process has no line: its peer is read from its row."""
+    """The unanswered messages of all channels. A message of an earlier process has no line: its peer is read from its
+    row.
+    """
 
     def __init__(self) -> None:
         self._missing: dict[str, dict[int, Line | None]] = {}
@@ -33,7 +35,7 @@ class Answers:
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Answers":
-        """What the journal has noted; nothing, where the process before this one was killed."""
+        """Read the numbers in the journal; none where the last process was killed."""
         made = cls()
         if connection.execute("SELECT 1 FROM meta WHERE name = 'running'").fetchone() is not None:
             return made
@@ -42,18 +44,18 @@ class Answers:
         return made
 
     def begin(self, now_us: int) -> None:
-        """The process starts: from here on senders reach us again."""
+        """The process starts: from now on senders can reach us again."""
         self._began_us = now_us
 
     def expect(self, channel: str, lines: Mapping[int, Line]) -> None:
-        """These messages are durable now."""
+        """Add messages that are durable now."""
         known = self._missing.setdefault(channel, {})
         for message_id, line in lines.items():
-            known.pop(message_id, None)  # it comes last: what is dropped first is what was expected first
+            known.pop(message_id, None)  # reinserted at the end: the oldest are dropped first
             known[message_id] = line
 
     def answered(self, channel: str, message_ids: Iterable[int]) -> None:
-        """The answers to these messages were handed to the system."""
+        """Remove messages whose answers were handed to the operating system."""
         known = self._missing.get(channel)
         if known is not None:
             for message_id in message_ids:
@@ -61,11 +63,11 @@ class Answers:
 
     @property
     def channels(self) -> list[str]:
-        """Those of which messages may be noted as unanswered."""
+        """The channels that may have unanswered messages."""
         return list(self._missing)
 
     def missing(self, batch: "Batch", channel: str, message_id: int, line: Line, own: Line | None) -> bool:
-        """Whether the sender on ``line`` may be without the answer to this message.
+        """Whether the sender on ``line`` may lack the answer to this message.
 
         Args:
             own: the line of the earlier message, where that is not committed yet.
@@ -75,7 +77,7 @@ class Answers:
             if message_id not in known:
                 return False
             own = known.get(message_id)
-        if own is line:  # it came a moment ago by the same connection, so that has not ended
+        if own is line:  # it came a moment ago on the same connection, which is still open
             return False
         if own is None:
             return self._fresh(batch.now_us) and _peer_of(batch, channel, message_id) == line.peer
@@ -83,7 +85,7 @@ class Answers:
         return ended_us is not None and own.peer == line.peer and batch.now_us - ended_us <= UNANSWERED_US
 
     def written(self, channel: str, new: Iterable[int], now_us: int) -> str:
-        """The channel's numbers as its row has them; forgets those whose time is over."""
+        """The channel's numbers as its row stores them; drops the expired ones."""
         known = self._missing.get(channel, {})
         items = list(known.items())
         for at, (message_id, line) in enumerate(items):
@@ -97,7 +99,7 @@ class Answers:
         return _ranges(sorted({*list(known), *new}))
 
     def _fresh(self, now_us: int) -> bool:
-        """Whether it is so short a while since the start that a sender may not have reached us yet."""
+        """Whether the start is so recent that a sender may not have reached us yet."""
         self._began_us = self._began_us or now_us
         return now_us - self._began_us <= UNANSWERED_US
 
@@ -109,7 +111,7 @@ def host_of(peer: str) -> str:
 
 
 def note_all(batch: "Batch") -> None:
-    """Note which messages are unanswered: the process ends in order."""
+    """Store the unanswered messages: the process ends in order."""
     for channel in batch.tail.answers.channels:
         batch.channel(channel)
 

@@ -1,7 +1,7 @@
-"""Codes that no code table had: how often each was seen, and the texts that a person needs to map it.
+"""Codes without an entry in their code table: a count of each, and the texts that a person needs to map it.
 
-A transaction counts them by itself and writes each once, when it ends: an analyzer without a code table of its own
-sends the same twenty codes with each message. The texts are sealed, for a sender may put anything into a code.
+A transaction counts them in memory and writes each once, when it ends: an analyzer without a code table of its own
+sends the same twenty codes with each message. The texts are sealed, for a code from a sender may contain anything.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ Key = tuple[str, str, str, str]
 
 
 class UnmappedCodes:
-    """Those of one transaction.
+    """The unmapped codes of one transaction.
 
     Attributes:
         rows: code -> number of its row, where it was looked up or written here.
@@ -45,7 +45,7 @@ class UnmappedCodes:
             self._seen[key] = n + 1, display
 
     def write(self, batch: "Batch") -> None:
-        """Add them to table ``unmapped_code``; of too many different ones a channel's counter says how many."""
+        """Add them to table ``unmapped_code``; beyond the limit a channel's counter counts them."""
         known = batch.tail.code_rows
         again = [(n, batch.now_us, known[key]) for key, (n, _) in self._seen.items() if key in known]
         if again:
@@ -76,7 +76,7 @@ class UnmappedCodes:
         )
 
     def committed(self, known: dict[Key, int]) -> None:
-        """Remember their rows. No row is removed while the store is open. Rows of long codes are not remembered."""
+        """Cache their rows. No row is removed while the store is open. Rows of long codes are not cached."""
         if len(known) + len(self.rows) > ROWS_REMEMBERED:
             known.clear()
         for key, row in self.rows.items():

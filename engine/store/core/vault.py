@@ -1,11 +1,11 @@
-"""Keys and sealed columns: patient data is never in clear on the disk.
+"""Keys and sealed columns: patient data is never stored in clear.
 
-Key tree: the site's *key-encryption key* (KEK) wraps *data keys*; a data key seals the columns of one class of rows
-for one month. Rotation re-wraps the data keys (`rewrap`) and rewrites no row; destroying a month's data key destroys
-that month. Two more keys are wrapped alike and never rotate, because what they made lives elsewhere or must be found
-again: ``identity`` (FHIR ids) and ``token`` (repeats, delivery keys, exact search).
+Key tree: the site's *key-encryption key* (KEK) wraps *data keys*; a data key seals the columns of one class of rows for
+one month. Rotation re-wraps the data keys (`rewrap`) and rewrites no row; destroying a month's data key destroys that
+month. Two more keys are wrapped alike and never rotate, because their hashes are used elsewhere or must be found again:
+``identity`` (FHIR ids) and ``token`` (repeats, delivery keys, exact search).
 
-A sealed value, and what is inside it::
+The layout of a sealed value, and its content::
 
     1 version 1 | 4 key id | 12 random nonce | AES-256-GCM(1 codec | content) with its 16-byte tag
     codec: 0 as it is, 1 zstd
@@ -46,7 +46,7 @@ _VERSION = 1
 _HEAD = struct.Struct(">BI")
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-_LARGE_BYTES = 1024 * 1024  # sealed and opened without a further copy
+_LARGE_BYTES = 1024 * 1024  # sealed and opened without another copy
 _BODY_AT = _HEAD.size + _NONCE_BYTES
 _PLAIN = b"\x00"
 _ZSTD = b"\x01"
@@ -75,7 +75,7 @@ class Sealer:
         self._pack = Packer().pack
 
     def seal(self, content: bytes, column: str, row_id: int, channel: str, *, packed: bool = False) -> bytes:
-        """The sealed form of ``content`` for exactly this place. ``packed``: it is compressed already."""
+        """Seal ``content`` for exactly this place. ``packed``: it is compressed already."""
         if not packed:
             content, packed = self._pack(content)
         flag, nonce, place = (
@@ -88,7 +88,7 @@ class Sealer:
         return self._head + nonce + self._aead.encrypt(nonce, flag + content, place)
 
     def _sealed_in_place(self, flag: bytes, content: bytes, nonce: bytes, place: bytes) -> bytes:
-        """The same form, of a large content without a further copy of it."""
+        """The same form, for a large content without another copy of it."""
         head = self._head + nonce
         made = bytearray(len(head) + len(flag) + len(content) + _TAG_BYTES)
         made[: len(head)] = head
@@ -100,7 +100,7 @@ class Sealer:
             encryptor.update_into(content, whole[at:])
         encryptor.finalize()
         made[-_TAG_BYTES:] = encryptor.tag
-        return cast(bytes, made)  # SQLite and hashes read it alike; a bytes of it would be one copy more
+        return cast(bytes, made)  # SQLite and hashes accept it as it is; converting it to bytes would copy it
 
 
 class Vault:
@@ -131,7 +131,7 @@ class Vault:
     # -- data keys -----------------------------------------------------------------------------------------------
 
     def add(self, wrapped: WrappedKey, key: bytes) -> None:
-        """Take a key into use; the caller has committed (or just read) its row."""
+        """Use a key from now on; the caller has committed (or just read) its row."""
         if wrapped.month:
             self._opening[wrapped.id] = AESGCM(key), key
             self._sealing[wrapped.key_class, wrapped.month] = Sealer(wrapped.id, key)
@@ -139,14 +139,14 @@ class Vault:
             self._fixed[wrapped.key_class] = key
 
     def offer_kek(self, kek: bytes) -> None:
-        """A rotation is about to wrap the data keys by ``kek``; it counts once the journal says so: `use_kek`."""
+        """Add a KEK that a rotation is about to use; it takes effect once the journal has its check value."""
         self._keks[check_value(kek)] = AESGCM(kek)
 
     def use_kek(self, check: bytes) -> None:
-        """Wrap new data keys by the key with this check value, which the journal knows by now.
+        """Wrap new data keys by the KEK with this check value, which the journal now has.
 
         Raises:
-            IntegrityError: it is none of those that were offered: another process has rotated the key.
+            IntegrityError: no offered KEK has it: another process has rotated the key.
         """
         kek = self._keks.get(check)
         if kek is None:
@@ -181,10 +181,10 @@ class Vault:
     # -- values --------------------------------------------------------------------------------------------------
 
     def open(self, sealed: bytes, column: str, row_id: int, channel: str) -> bytes:
-        """What was sealed for exactly this place. Any thread may call it.
+        """Open a value that was sealed for exactly this place. Any thread may call it.
 
         Raises:
-            IntegrityError: damaged, moved from another place, or sealed by a key that is gone.
+            IntegrityError: damaged, moved from another place, or sealed by a missing key.
         """
         content, packed = self.open_packed(sealed, column, row_id, channel)
         if not packed:
@@ -195,7 +195,7 @@ class Vault:
             raise IntegrityError(f"{column} of row {row_id}: {error}") from error
 
     def open_packed(self, sealed: bytes, column: str, row_id: int, channel: str) -> tuple[bytes, bool]:
-        """As `open`, but what was stored compressed stays so; with whether it is."""
+        """As `open`, but a compressed value stays compressed; also returns whether it is."""
         if len(sealed) <= _BODY_AT:
             raise IntegrityError(f"{column} of row {row_id}: cut short")
         version, key_id = _HEAD.unpack_from(sealed)
@@ -219,21 +219,23 @@ class Vault:
     def message_token(self, channel: str, control_id: str, payload_hash: bytes) -> bytes:
         """24 bytes: 12 of (channel, control id), then 12 of (channel, payload).
 
-        A message that has the token of an earlier one and may be another result gets 16 more: `apart`.
+        A message with the token of an earlier one that may be another result gets 16 more: `apart`.
         """
         return self.control_token(channel, control_id) + self._hash(b"payload", 12, channel.encode(), payload_hash)
 
     def control_token(self, channel: str, control_id: str) -> bytes:
-        """The first 12 bytes of `message_token`: finds a message by its control id."""
+        """The first 12 bytes of `message_token`; finds a message by its control id."""
         return self._hash(b"control-id", 12, channel.encode(), control_id.encode())
 
     def fits(self, token: bytes, channel: str, payload_hash: bytes) -> bool:
-        """Whether the payload half of a message token is that of this payload."""
+        """Whether the payload half of a message token belongs to this payload."""
         return len(token) in (24, 40) and token[12:24] == self._hash(b"payload", 12, channel.encode(), payload_hash)
 
     @staticmethod
     def apart(token: bytes, received_us: int, seq: int) -> bytes:
-        """The token with the time of receipt and the number in the channel: another token, so other delivery keys."""
+        """The token extended by the time of receipt and the number in the channel: another token, so other delivery
+        keys.
+        """
         return token + received_us.to_bytes(8, "big") + seq.to_bytes(8, "big")
 
     def delivery_key(self, token: bytes, revision: int, ordinal: int, destination: str) -> bytes:
@@ -241,24 +243,25 @@ class Vault:
         return self._hash(b"delivery", 16, token, b"%d.%d" % (revision, ordinal), destination.encode())
 
     def search_token(self, kind: str, number: str) -> bytes:
-        """8 bytes that stand for a number that messages are looked for by (`engine.store.operations.search_index`)."""
+        """8 bytes: the keyed hash of a number, for `engine.store.operations.search_index`."""
         return self._hash(b"search", 8, kind.encode(), number.encode("utf-8", "surrogatepass"))
 
     def cause_token(self, channel: str, cause: str) -> bytes:
-        """16 bytes that stand for the cause of a dead letter: 8 of the cause, then `channel_token`."""
+        """16 bytes for the cause of a dead letter: 8 for the cause, then `channel_token`."""
         return self._hash(b"cause", 8, cause.encode("utf-8", "surrogatepass")) + self.channel_token(channel)
 
     def channel_token(self, channel: str) -> bytes:
-        """The last 8 bytes of the channel's cause tokens: tells whose letters are counted."""
+        """The last 8 bytes of the channel's cause tokens: they identify the channel of the counted letters."""
         return self._hash(b"cause-channel", 8, channel.encode())
 
     def anchor_seal(self, said: bytes) -> bytes:
-        """16 bytes that only who has the key can make of what an anchor says (`engine.store.core.anchor`)."""
+        """16 bytes that only the holder of the key can compute from the content of an anchor
+        (`engine.store.core.anchor`).
+        """
         return self._hash(b"anchor", 16, said)
 
     def past_key(self, kind: bytes, *parts: bytes) -> bytes:
-        """16 bytes that stand for something where rules ask for what was earlier
-        (`engine.store.operations.delta_history`)."""
+        """16 bytes: the key of an entry in the history for hold rules (`engine.store.operations.delta_history`)."""
         return self._hash(kind, 16, *parts)
 
     def _hash(self, person: bytes, size: int, *parts: bytes) -> bytes:
@@ -266,10 +269,10 @@ class Vault:
 
 
 def _opened_in_place(key: bytes, sealed: bytes, place: bytes) -> tuple[bytes, bool]:
-    """A large content, and whether it is compressed, without a further copy of it.
+    """Open a large content without another copy of it; also returns whether it is compressed.
 
     Raises:
-        InvalidTag: it is not that which was sealed.
+        InvalidTag: it was changed, or sealed for another place.
     """
     decryptor = Cipher(AES(key), GCM(sealed[_HEAD.size : _BODY_AT])).decryptor()
     decryptor.authenticate_additional_data(place)
@@ -296,12 +299,12 @@ def rewrap(old_kek: bytes, new_kek: bytes, keys: Iterable[WrappedKey]) -> list[W
 
 
 def check_value(kek: bytes) -> bytes:
-    """Tells one KEK from another without giving anything away; stored in the journal."""
+    """Identifies a KEK without revealing anything about it; stored in the journal."""
     return blake2b(b"labrelay key check", key=kek, digest_size=16).digest()
 
 
 def make_kek(data: Path) -> tuple[bytes, str]:
-    """Make a KEK in the data folder, durable when this returns; with the note that its owner must be shown."""
+    """Create a KEK in the data folder, durable when this returns; with a note to show to its owner."""
     path, kek = data / KEY_NAME, os.urandom(KEY_BYTES)
     write_kek(path, kek)
     return kek, (
@@ -311,10 +314,10 @@ def make_kek(data: Path) -> tuple[bytes, str]:
 
 
 def write_kek(path: Path, kek: bytes) -> None:
-    """A new key file, for its owner only and durable. The owner is that of the folder, also where root writes it.
+    """Write a new key file, durable and for its owner only. It gets the owner of the folder, also when root writes it.
 
     Raises:
-        FileExistsError: a key is never written over.
+        FileExistsError: a key is never overwritten.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -329,7 +332,7 @@ def read_kek(path: Path) -> bytes:
     """The key in a file.
 
     Raises:
-        ConfigError: it holds none.
+        ConfigError: it holds no key.
     """
     kek = parse_kek(path.read_bytes())
     if kek is None:

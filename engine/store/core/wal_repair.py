@@ -1,9 +1,9 @@
 """Make a damaged write-ahead log readable to its end.
 
-SQLite reads a log up to the first frame whose checksum is wrong, for each checksum covers all frames before it: one
-flipped bit hides every commit behind it. What is hidden is still there. Here each frame gets the checksum of what it
-holds now, so that SQLite reads on; what stands in the pages is for the reader to judge (rows of the journal carry a
-hash of their own). Source: the SQLite file format, section 4, "The Write-Ahead Log". Pure.
+SQLite reads a log up to the first frame with a wrong checksum, for each checksum covers all frames before it: one
+flipped bit hides every commit behind it. The hidden frames are still there. Here each frame gets the checksum of its
+present content, so that SQLite reads on; whether the pages are right, the reader must check (rows of the journal carry
+a hash of their own). Source: the SQLite file format, section 4, "The Write-Ahead Log". Pure.
 
     32  header: magic, version, page size, sequence number, salts 1 and 2, checksums 1 and 2; big-endian
     then frames, each a page behind 24 bytes: page number, pages in all after a commit (else 0), salts, checksums
@@ -24,7 +24,7 @@ class Repaired:
 
     Attributes:
         log: its bytes.
-        damaged: the frames, from 1, whose checksum was wrong by themselves.
+        damaged: the frames, from 1, whose own checksum was wrong.
         hidden: frames that could not be read before.
     """
 
@@ -34,11 +34,11 @@ class Repaired:
 
 
 def repair(log: bytes, pages: int, *, keep_damaged: bool = True) -> Repaired | None:
-    """None where nothing is hidden in ``log``, or its header itself cannot be understood.
+    """None where no frame of ``log`` is hidden, or its header is damaged.
 
     Args:
-        pages: how many pages the database has at least; a page number far beyond them is a damaged one.
-        keep_damaged: with the frames that are damaged themselves, if they say where they belong.
+        pages: the least number of pages of the database; a page number far beyond it is damaged.
+        keep_damaged: also keep damaged frames that name their page.
     """
     if len(log) < _HEADER.size:
         return None
@@ -60,7 +60,7 @@ def repair(log: bytes, pages: int, *, keep_damaged: bool = True) -> Repaired | N
     for number in range(1, frames + 1):
         at = _HEADER.size + (number - 1) * size
         page, commit, first, second, *stored = _FRAME.unpack_from(log, at)
-        # Frames of an earlier use of the file have other salts and end the log. One such value may be the damage.
+        # Frames of an earlier use of the file have other salts and end the log. One such value may be damage.
         if (first, second) != (salt_1, salt_2):
             strange += 1
             if strange > 1 or (first != salt_1 and second != salt_2):
@@ -88,7 +88,7 @@ def repair(log: bytes, pages: int, *, keep_damaged: bool = True) -> Repaired | N
 
 
 def _sum(words: tuple[int, ...], start: tuple[int, int]) -> tuple[int, int]:
-    """SQLite's running checksum, on from ``start``."""
+    """SQLite's running checksum, continued from ``start``."""
     first, second = start
     for at in range(0, len(words), 2):
         first = first + words[at] + second & _MASK

@@ -1,12 +1,12 @@
 """The one thread that writes: group commit.
 
-Whatever waits is taken into one transaction; then, in this order: COMMIT (synced by SQLite), anchor, results. A result
-is what lets somebody acknowledge, so nothing can be acknowledged before it is durable. All results of a batch reach
+All waiting operations are taken into one transaction; then, in this order: COMMIT (synced by SQLite), anchor, results.
+Only a result allows an acknowledgement, so nothing is acknowledged before it is durable. All results of a batch reach
 the event loop in one call, in the order in which the operations were submitted.
 
 If an operation of a batch fails, the whole batch is rolled back and its operations run again one by one, each in a
 transaction of its own, so that only the guilty one fails. A full disk fails operations and is survived. A failed sync
-is not: what the kernel did with the pages is unknown, so the writer stops for good and says so (``on_fatal``).
+is not: the state of the pages in the kernel is unknown, so the writer stops for good and reports it (``on_fatal``).
 """
 
 import asyncio
@@ -32,21 +32,21 @@ BATCH_OPERATIONS = 256
 BATCH_BYTES = 8 * 1024 * 1024
 QUEUE_OPERATIONS = 20_000
 QUEUE_BYTES = 64 * 1024 * 1024
-# Operations that end work (settle, bury, ...) are taken in above the limits for new work.
+# Operations that end work (settle, bury, ...) are accepted beyond the limits for new work.
 SETTLE_HEADROOM = 4
 IDLE_S = 0.25
-LINGER_S = 0.003  # how long operations that can linger wait for a message to share its sync
-RECENT_COMMITS = 512  # whose times are kept for the page
+LINGER_S = 0.003  # how long an operation that can linger waits for a message to share its sync
+RECENT_COMMITS = 512  # their times are kept for the page
 
 T = TypeVar("T")
 Operation = Callable[[Batch], T]
-# Work on the writer's connection that takes long, and so lets messages pass: it calls `Pump` between its steps.
+# Long work on the writer's connection. It calls `Pump` between its steps, so that messages can pass.
 Pump = Callable[[float], None]
 Job = Callable[[sqlite3.Connection, Pump], T]
 
-# Written out and not there: the transaction never happened, and the next one may succeed.
+# Errors of a write that did not happen: the transaction is rolled back, and the next one may succeed.
 _RECOVERABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY}
-# What the disk holds is unknown, or not a database any more.
+# Errors after which the content of the disk is unknown, or not a database any more.
 _FATAL_ANYWHERE = {
     sqlite3.SQLITE_IOERR_FSYNC,
     sqlite3.SQLITE_IOERR_DIR_FSYNC,
@@ -57,11 +57,11 @@ _PRIMARY = 0xFF
 
 
 class NoRoomError(StoreError):
-    """Not tried, since the disk is full: the room that is left is for what helps."""
+    """Not tried, since the disk is full: the remaining room is for operations without payload."""
 
 
 class Upkeep(Protocol):
-    """What the writer does beside batches, on its own thread and connection."""
+    """The writer's duties beside batches, on its own thread and connection."""
 
     def begin(self) -> Batch:
         """A batch for the transaction that is about to start."""
@@ -73,14 +73,14 @@ class Upkeep(Protocol):
         """Results are out: checkpoint if it is time."""
 
     def make_room(self) -> bool:
-        """The disk is full: give back what can be given back. True: what needs little room may be tried again."""
+        """The disk is full: release space. True: operations with little need of room may be tried again."""
 
     @property
     def full(self) -> bool:
-        """What brings new payload is not let in: the disk is full, and the room that is left is for people."""
+        """Whether operations with new payload are refused: the disk is full, and the remaining room is for people."""
 
     def idle(self) -> None:
-        """Nothing waits."""
+        """The queue is empty."""
 
     def close(self) -> None:
         """The last batch is done: leave the files in order."""
@@ -91,7 +91,7 @@ class WriterStats:
     """Counts since the start, for metrics. Written by the writer thread, read by anyone.
 
     Attributes:
-        fault: why the last batch could not keep all it had, and when (monotonic); None once a batch was kept whole.
+        fault: why the last batch could not store everything, and when (monotonic); None after a batch without a fault.
     """
 
     batches: int = 0
@@ -105,7 +105,7 @@ class WriterStats:
     commits: Timing = field(default_factory=Timing)
 
     def commit_ms(self, share: float) -> float | None:
-        """How long ``share`` of the recent commits took at most, with their sync; None before the first."""
+        """The duration within which ``share`` of the recent commits ended, with their sync; None before the first."""
         recent = sorted(self.recent_s)
         return recent[min(len(recent) - 1, int(len(recent) * share))] * 1000 if recent else None
 
@@ -125,7 +125,7 @@ class _Item:
 
 
 class JobStoppedError(LabRelayError):
-    """The writer is asked to stop amid a job: it ends at once."""
+    """The writer has to stop during a job: the job ends at once."""
 
 
 class Writer:
@@ -148,7 +148,7 @@ class Writer:
         self._queue_bytes = queue_bytes
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[tuple[Job[Any], asyncio.Future[Any]]] = queue.SimpleQueue()
-        # Both are touched on the event loop only: counted up when submitted, down when resolved.
+        # Both are used on the event loop only: incremented when submitted, decremented when resolved.
         self._waiting = 0
         self._waiting_bytes = 0
         self._failed: StoreError | None = None
@@ -186,8 +186,8 @@ class Writer:
 
         Args:
             size: bytes that it keeps in memory.
-            priority, can_linger: as in `Traits`. What can linger waits `LINGER_S` for others: a sync costs more than
-                all that a message writes, and under load it shares that of the next message.
+            priority, can_linger: as in `Traits`. An operation that can linger waits `LINGER_S` for others: a sync costs
+                more than all else that a message writes, and under load it shares the sync of the next message.
 
         Raises:
             StoreError: the queue is full, or the writer has stopped.
@@ -211,7 +211,7 @@ class Writer:
     def lend(self, job: Job[T]) -> "asyncio.Future[T]":
         """Run ``job`` on the writer's thread and connection, outside of any transaction; never blocks.
 
-        It must call the pump between short steps: then what waits is committed and answered, as if there were no job.
+        It must call the pump between short steps: then waiting operations are committed and answered as usual.
 
         Raises:
             StoreError: the writer has stopped. The future may raise it, too.
@@ -237,7 +237,7 @@ class Writer:
         """Run one operation in the calling thread, before `start`.
 
         Raises:
-            StoreError, or what the operation raises; nothing was changed then.
+            StoreError, or an error of the operation; nothing was changed then.
         """
         assert self._thread is None, "the writer thread owns the connection"
         item = _Item(operation, None, 0)
@@ -251,7 +251,7 @@ class Writer:
         return result
 
     async def stop(self) -> None:
-        """Finish what was submitted, then let `Upkeep.close` leave the files in order."""
+        """Finish the submitted operations, then let `Upkeep.close` leave the files in order."""
         if self._thread is None or self._finished is None:
             self._stopping = True
             return
@@ -275,7 +275,7 @@ class Writer:
                 item.future.set_result(item.result)
 
     def _end(self, error: StoreError | None) -> None:
-        """The thread is done. From here on `submit` raises, so what is queued now is all there will ever be."""
+        """The thread has ended. From here on `submit` raises, so the queue can only get shorter."""
         left: list[_Item] = []
         while not self._queue.empty():
             if (item := self._queue.get_nowait()) is not None:
@@ -285,7 +285,7 @@ class Writer:
         while not self._jobs.empty():
             _, future = self._jobs.get_nowait()
             self._tell(future, None, StoreError(str(self._failed), fatal=error is not None))
-        assert self._finished is not None  # made before the thread was
+        assert self._finished is not None  # set before the thread started
         self._finished.set_result(None)
         if error is not None:
             self._on_fatal(error)
@@ -305,9 +305,9 @@ class Writer:
             self._upkeep.close()
         except _FatalError as error:
             fatal = error.cause
-        except sqlite3.Error as error:  # from upkeep: it lets pass only what the process must not survive
+        except sqlite3.Error as error:  # from upkeep: it passes on only errors that the process must not survive
             fatal = _failure(error)
-        except Exception as error:  # a fault of ours must not leave callers waiting for ever
+        except Exception as error:  # an error of ours must not leave callers waiting without end
             logger.exception("the journal writer failed")
             fatal = _fault_of_ours(error)
         self._failed = fatal or StoreError("the journal is closed")
@@ -321,17 +321,17 @@ class Writer:
         except _FatalError as fatal:
             self._call(self._tell, future, None, fatal.cause)
             raise
-        except Exception as failed:  # its own fault, or that of the disk it writes to: it costs the job alone
+        except Exception as failed:  # an error of the job or of its own disk: only the job fails
             error = failed
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._call(self._tell, future, result, error)
 
     def _pump(self, pause_s: float) -> None:
-        """Between two steps of a job: do what waits, and what comes within ``pause_s``.
+        """Between two steps of a job: run waiting operations, and those that come within ``pause_s``.
 
         Raises:
-            JobStoppedError: it is time to stop.
+            JobStoppedError: the writer has to stop.
         """
         until = time.monotonic() + pause_s
         while (left_s := until - time.monotonic()) > 0 or not self._queue.empty():
@@ -342,7 +342,7 @@ class Writer:
             if items:
                 try:
                     self._work(items)
-                except sqlite3.Error as error:  # from upkeep: what the process must not survive is no matter of the job
+                except sqlite3.Error as error:  # from upkeep: the process must not survive it, so it is not the job's
                     raise _FatalError(_failure(error)) from error
 
     @staticmethod
@@ -355,7 +355,7 @@ class Writer:
             future.set_result(result)
 
     def _take(self, timeout_s: float = IDLE_S) -> list[_Item] | None:
-        """What waits, at most a batch; empty after a quiet while; None when it is time to stop."""
+        """The waiting operations, at most a batch; empty after a quiet while; None when it is time to stop."""
         try:
             first = self._next(timeout_s)
         except queue.Empty:
@@ -379,11 +379,11 @@ class Writer:
         return items
 
     def _next(self, timeout_s: float) -> _Item | None:
-        """The next item. Looked for without waiting first: behind items that were there at once, CPython's queue takes
-        a wait that is over before it began for one without an end (its remaining microseconds are below zero).
+        """The next item. Tried without waiting first: behind items that were there at once, CPython's queue takes a
+        timeout that is over before it began for one without an end (its remaining microseconds are below zero).
 
         Raises:
-            queue.Empty: there is none within this time.
+            queue.Empty: none came within this time.
         """
         try:
             return self._queue.get_nowait()
@@ -403,7 +403,7 @@ class Writer:
                 for item in tried:
                     if _is_full(item.error) and not item.size:
                         self._attempt([item])
-        except Exception as error:  # not of _FatalError alone: a fault of ours behind the commit leaves nobody waiting
+        except Exception as error:  # not only _FatalError: after an error of ours, too, no caller may wait
             cause = error.cause if isinstance(error, _FatalError) else _fault_of_ours(error)
             for item in items:
                 item.error = item.error or StoreError(str(cause), fatal=True)
@@ -419,7 +419,7 @@ class Writer:
 
     @staticmethod
     def _let_in(items: list[_Item]) -> list[_Item]:
-        """Refuse what brings new payload; the rest."""
+        """Refuse operations with new payload; return the rest."""
         for item in items:
             if item.size:
                 item.error = NoRoomError("the disk is full: nothing new is kept until there is room")
@@ -456,7 +456,7 @@ class Writer:
     def _rolled_back(self, items: list[_Item], error: Exception, *, committing: bool) -> None:
         if is_fatal(error, committing=committing):
             raise _FatalError(_failure(error)) from error
-        if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors
+        if self._connection.in_transaction:  # SQLite rolls back by itself after some errors
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error as second:
@@ -469,7 +469,7 @@ class Writer:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
-            # The loop was closed without `stop`: nobody waits for results any more, and what is durable stays so.
+            # The loop was closed without `stop`: results have no receiver any more, and durable rows stay durable.
             logger.debug("the event loop is closed")
 
 
@@ -498,7 +498,7 @@ def is_fatal(error: BaseException, *, committing: bool) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """A database error for logs: its name and SQLite's own text, which never holds values."""
+    """A database error for logs: its name and SQLite's own text, which never contains values."""
     name = getattr(error, "sqlite_errorname", None)
     return f"{name}: {error}" if name else f"{type(error).__name__}: {error}"
 
@@ -516,7 +516,7 @@ def _is_full(error: BaseException | None) -> bool:
 
 
 def _translated(error: Exception) -> Exception:
-    """What the submitter gets to see."""
+    """The error that the submitter gets."""
     if isinstance(error, LabRelayError):
         return error
     if isinstance(error, sqlite3.Error):

@@ -124,7 +124,7 @@ def test_after_a_salvage_it_is_said_how_it_was_lost(site: Path, tmp_path: Path) 
     target.rename(site / "var")
     ran = labrelay("messages", "show", str(LOST), site=site)
     assert ran.code == ExitCode.FAILED
-    assert f"message {LOST} is not here: what had the number {LOST} was lost with damaged pages" in ran.err
+    assert f"message {LOST} is not here: the row with the number {LOST} was lost with damaged pages" in ran.err
     assert "labrelay audit list --act salvage" in ran.err
     (act,) = labrelay("audit", "list", "--act", "salvage", "-o", "json", site=site).json["acts"]
     assert f"entry {act['id']} of the audit trail" in ran.err
@@ -168,5 +168,5 @@ def test_where_the_act_cannot_be_read_it_was_lost_all_the_same(site: Path, harm:
     lose(site)
     harm(site, noted(site, "salvage", {}))
     ran = labrelay("messages", "show", str(LOST), site=site)
-    assert f"what had the number {LOST} was lost; entry" in ran.err
+    assert f"the row with the number {LOST} was lost; entry" in ran.err
     assert "(labrelay audit list)" in ran.err

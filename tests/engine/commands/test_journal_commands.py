@@ -311,7 +311,7 @@ def test_a_journal_that_cannot_be_read_says_where_to_go_on(site: Path) -> None:
     path.write_bytes(content)
     ran = labrelay("messages", "list", site=site)
     assert ran.code != ExitCode.OK
-    assert "labrelay verify tells what is damaged" in ran.err
+    assert "labrelay verify shows what is damaged" in ran.err
 
 
 def test_where_nothing_can_be_read_no_command_recommends_one_that_cannot_help(site: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_what_went_is_told_apart_from_what_never_was(site: Path) -> None:
 
     shown = labrelay("messages", "show", str(DELIVERED), site=site)
     assert shown.code == ExitCode.FAILED
-    assert "is not kept any longer: retention let it go on" in shown.err
+    assert "is not kept any longer: retention deleted it on" in shown.err
     assert "there is no message 99" in labrelay("messages", "show", "99", site=site).err
     assert "not kept any longer" in labrelay("explain", str(DELIVERED), site=site).err
     assert labrelay("messages", "show", str(REFUSED), site=site).code == ExitCode.OK

@@ -81,7 +81,7 @@ async def test_a_rewritten_history_is_noticed_by_its_seals(tmp_path: Path, witho
     assert [found for found in run(tmp_path) if found.kind in ("chain", "changed")] == []  # the chain alone is fooled
     found = checked(tmp_path)
     assert found.findings
-    assert all("not what stood there when it was written" in text for text in found.findings)
+    assert all("not those that were there when it was written" in text for text in found.findings)
 
 
 async def test_an_act_cannot_be_made_or_moved_without_the_key(tmp_path: Path) -> None:
