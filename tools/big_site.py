@@ -33,7 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engine.devtools.bench.cases import CHANNELS, Bench, Case
+from engine.devtools.bench.cases import CHANNELS, Case, TcpBench
 from engine.devtools.bench.messages import control_id, oru
 from engine.model.clock import SystemClock
 from engine.model.message import Document, Received, Report
@@ -174,7 +174,7 @@ def measure(folder: Path, rounds: int, say: Callable[[str], None] = print) -> di
 
 
 def _round(site: Path) -> Iterator[tuple[str, float]]:
-    bench = Bench(site, 0, "oru20", "frame", lambda text: None)
+    bench = TcpBench(site, 0, "oru20", "frame")
     bench.first = _first_free(site)
     try:
         yield "listening, s", bench.daemon.listening_s

@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -45,6 +45,7 @@ def command(session: Session, style: str, log_level: str) -> None:
     from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
     from engine.monitoring.logs import loop_exception_handler, setup_logging
     from engine.monitoring.metrics import Counters
+    from engine.runtime import event_loop
     from engine.runtime.app import App
 
     counters = Counters()
@@ -101,7 +102,7 @@ def command(session: Session, style: str, log_level: str) -> None:
             for line in _greeting(app):
                 say(line)
 
-    _run(serve())
+    event_loop.run(serve())
 
 
 def _greeting(app: "App") -> Iterator[str]:
@@ -139,12 +140,3 @@ def _leave_at_last() -> None:
     timer = threading.Timer(LEAVE_WITHIN_S, leave)
     timer.daemon = True
     timer.start()
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)

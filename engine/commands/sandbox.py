@@ -5,7 +5,7 @@ Documented in docs/sandbox.md. Faults given here are in force from the start; ``
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,9 @@ def command(
     if not listen.is_loopback:
         say(f"{listen} is open to the network, and the sandbox has no log-in: it is for made-up data only")
     folder = None if data == "memory" else Path(data)
-    return _run(_serve(listen, base, folder, faults, seed, names))
+    from engine.runtime import event_loop
+
+    return event_loop.run(_serve(listen, base, folder, faults, seed, names))
 
 
 async def _serve(
@@ -134,11 +136,3 @@ async def _serve(
     await sandbox.stop()
     say("stopped; kept " + (", ".join(f"{count} {kind}" for kind, count in totals.items()) or "nothing"))
     return ExitCode.OK
-
-
-def _run(main: Coroutine[Any, Any, ExitCode]) -> ExitCode:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)

@@ -5,11 +5,13 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 SYNCS = 200
 LOOP = 200_000
+NOISY = 0.2  # of the median
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -22,8 +24,34 @@ def measure(folder: Path) -> dict[str, Any]:
         "fsync_p50_ms": round(statistics.median(syncs), 3),
         "fsync_p99_ms": round(percentile(syncs, 99), 3),
         "cpu_loop_us": round(_cpu_loop_us(), 1),
-        "load": [round(value, 2) for value in os.getloadavg()],
+        "load": _load(),
     }
+
+
+def report(folder: Path, cases: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The whole of a benchmark: its cases, which are measured as they are asked for, and the machine around them.
+
+    Args:
+        folder: on the disk whose sync time is told.
+    """
+    box = measure(folder)
+    measured = list(cases)
+    return {"version": 1, "box": {**box, "load_after": _load()}, "cases": measured}
+
+
+def spread(values: Iterable[float], digits: int) -> dict[str, float]:
+    """The median of a figure over the rounds, and how far apart they lie."""
+    figures = list(values)
+    return {
+        "median": round(statistics.median(figures), digits),
+        "min": round(min(figures), digits),
+        "max": round(max(figures), digits),
+    }
+
+
+def is_noisy(figure: dict[str, float]) -> bool:
+    """Whether the rounds of a `spread` lie too far apart to say much."""
+    return bool(figure["median"] and (figure["max"] - figure["min"]) / figure["median"] > NOISY)
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -32,6 +60,10 @@ def percentile(values: list[float], percent: float) -> float:
         return 0.0
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def _load() -> list[float]:
+    return [round(value, 2) for value in os.getloadavg()]
 
 
 def _sync_ms(folder: Path) -> list[float]:

@@ -1,20 +1,18 @@
 """Run the cases of a benchmark in rotating rounds, and count what was lost, repeated or out of order."""
 
 import json
-import os
 import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.devtools.bench.box import measure, percentile
+from engine.devtools.bench.box import is_noisy, percentile, report, spread
 from engine.devtools.bench.processes import Daemon, Told, free_ports
 
 CHANNELS = 32
-NOISY = 0.2
 DRAIN_WITHIN_S = 120.0
 SITE = """\
 site: {{name: Bench, timezone: Asia/Kolkata}}
@@ -26,7 +24,7 @@ destinations:
 """
 CHANNEL = """\
 channel: c{number:03d}
-source: {{kind: {kind}, listen: "127.0.0.1:{port}"{more}}}
+source: {{{source}}}
 routes:
   - mapping: {mapping}
     to: sink
@@ -77,90 +75,100 @@ class Round:
     wal_mib: float
 
 
-@dataclass(slots=True)
 class Bench:
-    """All processes of one site; a case with another number of workers needs another one."""
+    """The processes of one site: the daemon, what sends to it, and the sink that it delivers to.
 
-    folder: Path
-    workers: int
-    scenario: str
-    commit: str
-    say: Callable[[str], None]
-    daemon: Daemon = field(init=False)
-    sink: Told = field(init=False)
-    load: Told = field(init=False)
-    ports: list[tuple[int, str]] = field(init=False)
-    first: int = field(init=False, default=1)
+    Attributes:
+        first: the number that the next message of each line gets.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, folder: Path, sender: Told, channels: Iterable[tuple[str, str]], *, web: int, port: int, workers: int = 0
+    ) -> None:
+        """
+        Args:
+            sender: says when it begins to send what it is told, and then what it has sent.
+            channels: the source of each, and its mapping.
+            web: the port of the site's page.
+            port: the one that says that the daemon listens.
+        """
+        self.folder = folder
+        self.sender = sender
+        self.first = 1
         self.sink = Told("engine.devtools.bench.sink")
-        self.load = Told("engine.devtools.bench.load")
-        sink_port = self.sink.hear()["port"]
-        web, *ports = free_ports(CHANNELS + 1)
-        (self.folder / "config").mkdir(parents=True, exist_ok=True)
-        (self.folder / "channels").mkdir(exist_ok=True)
-        (self.folder / "config" / "labrelay.yaml").write_text(
-            SITE.format(web=web, workers=self.workers, sink=sink_port)
-        )
-        self.ports = []
-        for number, port in enumerate(ports):
-            astm = self.scenario.startswith("astm") or (self.scenario == "mixed" and number % 2)
-            kind, mapping = ("astm", "astm-results") if astm else ("mllp", "hl7-results")
-            self.ports.append((port, kind))
-            (self.folder / "channels" / f"c{number:03d}.yaml").write_text(
-                CHANNEL.format(
-                    number=number,
-                    kind=kind,
-                    port=port,
-                    mapping=mapping,
-                    more=f", commit: {self.commit}" if astm else "",
-                )
-            )
-        self.daemon = Daemon(self.folder, ports[-1], self.folder / "daemon.log")
+        (folder / "config").mkdir(parents=True, exist_ok=True)
+        (folder / "channels").mkdir(exist_ok=True)
+        site = SITE.format(web=web, workers=workers, sink=self.sink.hear()["port"])
+        (folder / "config" / "labrelay.yaml").write_text(site)
+        for number, (source, mapping) in enumerate(channels):
+            text = CHANNEL.format(number=number, source=source, mapping=mapping)
+            (folder / "channels" / f"c{number:03d}.yaml").write_text(text)
+        self.daemon = Daemon(folder, port, folder / "daemon.log")
 
-    def close(self) -> float:
-        self.load.stop()
-        stopped = self.daemon.stop()
+    def close(self) -> None:
+        self.sender.stop()
+        self.daemon.stop()
         self.sink.stop()
-        return stopped
 
-    def run(self, case: Case, count: int) -> Round:
-        """``count`` messages per connection."""
-        self.sink.ask(f"delay {case.delay_ms / 1000}")
-        first, self.first = self.first, self.first + count
-        told = {
-            "ports": self.ports,
-            "connections": case.connections,
-            "first": first,
-            "count": count,
-            "rate": case.rate,
-            "seed": first,
-        }
-        self.load.tell(json.dumps(told))
-        start = self.load.hear()["start"]
+    def play(self, told: dict[str, Any]) -> tuple[Round, dict[str, Any]]:
+        """Have the sender send, and count; with it what the sender says, and the daemon's CPU time as ``cpu_s``."""
+        self.sender.tell(json.dumps(told))
+        start = self.sender.hear()["start"]
         cpu_before = self.daemon.cpu_s()
-        result = self.load.hear()
+        result = self.sender.hear()
         acked: list[tuple[int, int, float]] = [tuple(entry) for entry in result["acked"]]
         self._drain(len(acked))
-        cpu = self.daemon.cpu_s() - cpu_before
+        result["cpu_s"] = self.daemon.cpu_s() - cpu_before
         seen: list[tuple[int, int, str, float]] = [tuple(entry) for entry in self.sink.ask("take")["seen"]]
         wal = self.folder / "var" / "journal.db-wal"
-        return judge(
+        counted = judge(
             acked,
             seen,
             start=start,
             end=result["end"],
-            ack_s=result["answer_s"],
-            refused=result["refused"],
-            cpu_s=cpu,
+            ack_s=result.get("answer_s", []),
+            refused=result.get("refused", 0),
+            cpu_s=result["cpu_s"],
             wal_mib=wal.stat().st_size / 2**20 if wal.exists() else 0.0,
         )
+        return counted, result
 
     def _drain(self, expected: int) -> None:
         deadline = time.monotonic() + DRAIN_WITHIN_S
         while time.monotonic() < deadline and self.sink.ask("count")["count"] < expected:
             time.sleep(0.05)
         time.sleep(0.2)  # settling of the last rows belongs to the cost, and so would a repeat
+
+
+class TcpBench(Bench):
+    """Its analyzers are on TCP; a case with another number of workers needs another one."""
+
+    def __init__(self, folder: Path, workers: int, scenario: str, commit: str) -> None:
+        web, *ports = free_ports(CHANNELS + 1)
+        self._ports: list[tuple[int, str]] = []
+        channels: list[tuple[str, str]] = []
+        for number, port in enumerate(ports):
+            astm = scenario.startswith("astm") or (scenario == "mixed" and number % 2)
+            kind, mapping = ("astm", "astm-results") if astm else ("mllp", "hl7-results")
+            self._ports.append((port, kind))
+            more = f", commit: {commit}" if astm else ""
+            channels.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
+        sender = Told("engine.devtools.bench.load")
+        super().__init__(folder, sender, channels, web=web, port=ports[-1], workers=workers)
+
+    def run(self, case: Case, count: int) -> Round:
+        """``count`` messages per connection."""
+        self.sink.ask(f"delay {case.delay_ms / 1000}")
+        told = {
+            "ports": self._ports,
+            "connections": case.connections,
+            "first": self.first,
+            "count": count,
+            "rate": case.rate,
+            "seed": self.first,
+        }
+        self.first += count
+        return self.play(told)[0]
 
 
 def judge(
@@ -215,10 +223,9 @@ def judge(
 
 def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dict[str, Any]:
     """One case as JSON: medians over the rounds, and how far they spread."""
-    cpu = [entry.cpu_ms for entry in rounds]
+    cpu = spread((entry.cpu_ms for entry in rounds), 4)
     ack = sorted(value for entry in rounds for value in entry.ack_ms)
     delivered = sorted(value for entry in rounds for value in entry.delivered_ms)
-    median = statistics.median(cpu)
     return {
         "scenario": case.scenario,
         "connections": case.connections,
@@ -228,7 +235,7 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
         "commit": case.commit,
         "rounds": len(rounds),
         "messages": sum(entry.messages for entry in rounds),
-        "cpu_ms_per_msg": {"median": round(median, 4), "min": round(min(cpu), 4), "max": round(max(cpu), 4)},
+        "cpu_ms_per_msg": cpu,
         "e2e_per_s": round(statistics.median(entry.delivered_per_s for entry in rounds)),
         "accepted_per_s": round(statistics.median(entry.accepted_per_s for entry in rounds)),
         "ack_ms": {
@@ -238,46 +245,56 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
         },
         "delivered_ms": {"p50": round(percentile(delivered, 50), 2), "p99": round(percentile(delivered, 99), 2)},
         "wal_mib_max": round(max(entry.wal_mib for entry in rounds), 1),
-        "lost": sum(entry.lost for entry in rounds),
-        "repeats_same_key": sum(entry.repeats_same_key for entry in rounds),
-        "repeats_other_key": sum(entry.repeats_other_key for entry in rounds),
-        "reordered": sum(entry.reordered for entry in rounds),
-        "refused": sum(entry.refused for entry in rounds),
-        "noisy": bool(median and (max(cpu) - min(cpu)) / median > NOISY),
+        **totals(rounds, "lost", "repeats_same_key", "repeats_other_key", "reordered", "refused"),
+        "noisy": is_noisy(cpu),
         **bench_facts,
     }
 
 
+def totals(rounds: list[Round], *names: str) -> dict[str, int]:
+    """The sums of counts over all rounds."""
+    return {name: sum(getattr(entry, name) for entry in rounds) for name in names}
+
+
 def run(cases: list[Case], folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Run all cases and return the report. ``say`` gets a line of talk now and then."""
-    report: dict[str, Any] = {"version": 1, "box": measure(folder), "cases": []}
-    for scenario, workers, commit in dict.fromkeys(map(_site_of, cases)):
-        mine = [case for case in cases if _site_of(case) == (scenario, workers, commit)]
-        bench = Bench(folder / f"{scenario}-{workers}-{commit}", workers, scenario, commit, say)
-        try:
-            idle_mib = bench.daemon.rss_mib()
-            counts: dict[Case, int] = {}
-            results: dict[Case, list[Round]] = {case: [] for case in mine}
-            for case in mine:  # the warm-up also tells how many messages fill the time
-                warm = bench.run(case, max(20, (600 if not case.rate else int(case.rate)) // case.connections))
-                rate = case.rate or max(warm.delivered_per_s, 50.0)
-                counts[case] = max(20, int(rate * seconds / case.connections))
-            for index in range(rounds):
-                for case in mine:
-                    say(f"round {index + 1} of {rounds}: {case.name()}")
-                    results[case].append(bench.run(case, counts[case]))
-            facts = {
-                "rss_mib_idle": round(idle_mib, 1),
-                "rss_mib_max": round(bench.daemon.rss_mib("VmHWM"), 1),
-                "listening_s": round(bench.daemon.listening_s, 2),
-            }
-            report["cases"] += [summary(case, results[case], facts) for case in mine]
-        finally:
-            bench.close()
-    report["box"]["load_after"] = [round(value, 2) for value in os.getloadavg()]
-    return report
+    sites: defaultdict[tuple[str, int, str], list[Case]] = defaultdict(list)
+    for case in cases:
+        sites[case.scenario, case.workers, case.commit].append(case)
+    measured = (
+        one
+        for (scenario, workers, commit), mine in sites.items()
+        for one in _on_one_site(
+            mine,
+            TcpBench(folder / f"{scenario}-{workers}-{commit}", workers, scenario, commit),
+            seconds=seconds,
+            rounds=rounds,
+            say=say,
+        )
+    )
+    return report(folder, measured)
 
 
-def _site_of(case: Case) -> tuple[str, int, str]:
-    """What needs a site of its own."""
-    return case.scenario, case.workers, case.commit
+def _on_one_site(
+    cases: list[Case], bench: TcpBench, *, seconds: float, rounds: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    try:
+        idle_mib = bench.daemon.rss_mib()
+        counts: dict[Case, int] = {}
+        results: dict[Case, list[Round]] = {case: [] for case in cases}
+        for case in cases:  # the warm-up also tells how many messages fill the time
+            warm = bench.run(case, max(20, (600 if not case.rate else int(case.rate)) // case.connections))
+            rate = case.rate or max(warm.delivered_per_s, 50.0)
+            counts[case] = max(20, int(rate * seconds / case.connections))
+        for index in range(rounds):
+            for case in cases:
+                say(f"round {index + 1} of {rounds}: {case.name()}")
+                results[case].append(bench.run(case, counts[case]))
+        facts = {
+            "rss_mib_idle": round(idle_mib, 1),
+            "rss_mib_max": round(bench.daemon.rss_mib("VmHWM"), 1),
+            "listening_s": round(bench.daemon.listening_s, 2),
+        }
+        return [summary(case, results[case], facts) for case in cases]
+    finally:
+        bench.close()

@@ -2,7 +2,7 @@
 engine.devtools.bench.lines``.
 
 Told by JSON lines: ``{"lines": 32}`` answers with their devices; ``{"seconds": 10, "first": 1}`` lets each send message
-after message for so long, numbered from ``first``, and answers with what was acknowledged.
+after message for so long, numbered from ``first``, and answers when it begins, and then with what was acknowledged.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ class Lines:
 
     async def play(self, seconds: float, first: int) -> dict[str, Any]:
         start = time.monotonic()
+        print(json.dumps({"start": start}), flush=True)
         dialogue = Dialogue()
         acked: list[tuple[int, int, float]] = []
         await asyncio.gather(

@@ -11,19 +11,24 @@ import json
 import random
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from engine.config import registry
 from engine.devtools.bench.messages import astm, oru
+from engine.runtime import event_loop
 
 VT, END = b"\x0b", b"\x1c\r"
-ENQ, ACK, STX, ETX, EOT = b"\x05", b"\x06", b"\x02", b"\x03", b"\x04"
+ENQ, ACK, EOT = b"\x05", b"\x06", b"\x04"
+E1381 = registry.load(registry.SENDERS, "e1381")
 
 
 @dataclass(slots=True)
 class Outcome:
     """What one case gave: ids acknowledged with the time they were sent, and answer times in seconds."""
 
+    start: float
+    end: float = 0.0
     acked: list[tuple[int, int, float]] = field(default_factory=list)
     answer_s: list[float] = field(default_factory=list)
     refused: int = 0
@@ -34,12 +39,7 @@ def mllp_frames(channel: int, number: int, rng: random.Random) -> list[bytes]:
 
 
 def astm_frames(channel: int, number: int, rng: random.Random) -> list[bytes]:
-    frames = [ENQ]
-    for index, record in enumerate(astm(channel, number, rng), 1):
-        body = b"%d" % (index % 8) + record + ETX
-        frames.append(STX + body + b"%02X\r\n" % (sum(body) % 256))
-    frames.append(EOT)
-    return frames
+    return [ENQ, *E1381.frames_of(b"".join(astm(channel, number, rng))), EOT]
 
 
 async def play(
@@ -48,21 +48,16 @@ async def play(
     protocol: str,
     messages: list[tuple[int, list[bytes]]],
     period_s: float,
-    start: float,
     out: Outcome,
 ) -> None:
     """Send ``messages`` over one connection; ``period_s`` 0 is a closed loop."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    wait = start - time.monotonic()
-    if wait > 0:
-        await asyncio.sleep(wait)
-    due = start + (random.Random(channel).random() * period_s)
+    await _until(out.start)
+    due = out.start + (random.Random(channel).random() * period_s)
     try:
         for number, frames in messages:
             if period_s:
-                wait = due - time.monotonic()
-                if wait > 0:
-                    await asyncio.sleep(wait)
+                await _until(due)
                 began, due = due, due + period_s
             else:
                 began = time.monotonic()
@@ -88,9 +83,14 @@ async def play(
         writer.close()
 
 
+async def _until(at: float) -> None:
+    wait = at - time.monotonic()
+    if wait > 0:
+        await asyncio.sleep(wait)
+
+
 async def run_case(case: dict[str, Any]) -> dict[str, Any]:
     """``case``: ports, protocol(s), connections, first (number), count per connection, rate, seed."""
-    out = Outcome()
     connections: int = case["connections"]
     work: list[tuple[int, int, str, list[tuple[int, list[bytes]]]]] = []
     for index in range(connections):
@@ -102,31 +102,14 @@ async def run_case(case: dict[str, Any]) -> dict[str, Any]:
         work.append(
             (channel, port, protocol, [(n, make(channel, n, rng)) for n in range(first, first + case["count"])])
         )
-    start = time.monotonic() + 0.3
+    out = Outcome(start=time.monotonic() + 0.3)
     period_s = connections / case["rate"] if case.get("rate") else 0.0
-    print(json.dumps({"start": start}), flush=True)
-    await asyncio.gather(
-        *(play(channel, port, protocol, messages, period_s, start, out) for channel, port, protocol, messages in work)
-    )
-    return {
-        "acked": out.acked,
-        "answer_s": sorted(out.answer_s),
-        "refused": out.refused,
-        "start": start,
-        "end": time.monotonic(),
-    }
-
-
-def main() -> None:
-    try:
-        import uvloop
-
-        run: Any = uvloop.run
-    except ImportError:
-        run = asyncio.run
-    for line in sys.stdin:
-        print(json.dumps(run(run_case(json.loads(line)))), flush=True)
+    print(json.dumps({"start": out.start}), flush=True)
+    await asyncio.gather(*(play(*one, period_s, out) for one in work))
+    out.end = time.monotonic()
+    return asdict(out)
 
 
 if __name__ == "__main__":
-    main()
+    for line in sys.stdin:
+        print(json.dumps(event_loop.run(run_case(json.loads(line)))), flush=True)

@@ -12,13 +12,11 @@ its own. What an analyzer sends again and again (codes, units, ranges) may be re
 """
 
 import gc
-import os
 import random
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +24,12 @@ from typing import Any
 
 from engine.config import registry
 from engine.config.site import mapping_path
-from engine.devtools.bench.box import measure
+from engine.devtools.bench.box import is_noisy, report, spread
 from engine.devtools.bench.messages import astm, oru
 from engine.mapping import Program, load
 from engine.model.message import FormatOptions, MapContext
 from engine.runtime import gc_tuning
 
-NOISY = 0.2
 BATCH = 100  # messages between two looks at the clock
 WARM_UP = 300
 RESULTS = 20_000  # of all messages of a size and round together
@@ -99,7 +96,10 @@ def run(folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]
         folder: on the disk whose sync time is told; nothing is written for the cases.
         seconds: CPU time for each case and round; sizes and compiling take what they take.
     """
-    report: dict[str, Any] = {"version": 1, "box": measure(folder), "cases": []}
+    return report(folder, _cases(seconds, rounds, say))
+
+
+def _cases(seconds: float, rounds: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     search = mapping_path(None)
     programs = {name: load(name, search) for name in dict.fromkeys(feed.mapping for feed in FEEDS)}
     numbers = {feed.name: 0 for feed in FEEDS}
@@ -112,15 +112,13 @@ def run(folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]
             found = _round(feed, programs[feed.mapping], numbers, seconds if index >= 0 else 0.0)
             if index >= 0:
                 measured[feed.name].append(found)
-    report["cases"] += [_message_case(feed, measured[feed.name]) for feed in FEEDS]
+    yield from (_message_case(feed, measured[feed.name]) for feed in FEEDS)
     say(f"one message of up to {max(SIZES):,} results")
-    report["cases"] += [_size_case(size, programs["hl7-results"], rounds) for size in SIZES]
+    yield from (_size_case(size, programs["hl7-results"], rounds) for size in SIZES)
     names = shipped_mappings(search)
     for chosen in (*([name] for name in names), names):
         say(f"compile {chosen[0] if len(chosen) == 1 else 'all shipped mappings'}")
-        report["cases"].append(_compile_case(chosen, rounds))
-    report["box"]["load_after"] = [round(value, 2) for value in os.getloadavg()]
-    return report
+        yield _compile_case(chosen, rounds)
 
 
 def shipped_mappings(search: Sequence[Path]) -> list[str]:
@@ -164,20 +162,20 @@ def _round(feed: Feed, program: Program, numbers: dict[str, int], seconds: float
 
 
 def _message_case(feed: Feed, found: list[tuple[float, float, float, int]]) -> dict[str, Any]:
-    whole = _spread([each[1] for each in found])
-    traced = _spread([each[2] for each in found])
+    whole = spread((each[1] for each in found), 1)
+    traced = spread((each[2] for each in found), 1)
     return {
         "scenario": "mapping",
         "kind": "message",
         "case": f"{feed.name}: parse + {feed.mapping} + JSON",
         "bytes_of_json": found[-1][3],
-        "parse_us": _spread([each[0] for each in found]),
+        "parse_us": spread((each[0] for each in found), 1),
         "cpu_us": whole,
         "target_us": MESSAGE_US,
         "traced_us": traced,
         "traced_times": round(traced["median"] / whole["median"], 2),
         "target_times": TRACED_TIMES,
-        "noisy": _noisy(whole),
+        "noisy": is_noisy(whole),
     }
 
 
@@ -194,39 +192,27 @@ def _size_case(size: int, program: Program, rounds: int) -> dict[str, Any]:
         for payload in payloads:
             program.apply(codec.parse(payload, options), CONTEXT)
         times.append((time.process_time() - start) / len(payloads) / size * 1e6)
-    spread = _spread(times)
+    each = spread(times, 1)
     return {
         "scenario": "mapping",
         "kind": "size",
         "case": f"{size:,} OBX in one message, for each OBX",
         "results": size,
-        "cpu_us": spread,
-        "noisy": _noisy(spread),
+        "cpu_us": each,
+        "noisy": is_noisy(each),
     }
 
 
 def _compile_case(names: list[str], rounds: int) -> dict[str, Any]:
     command = [sys.executable, "-c", COMPILE, *names]
     found = [subprocess.check_output(command).split() for _ in range(rounds)]  # noqa: S603  (our own program)
-    spread = _spread([float(loaded) for loaded, _ in found])
+    loading = spread((float(loaded) for loaded, _ in found), 1)
     return {
         "scenario": "mapping",
         "kind": "compile",
         "case": f"compile {names[0]}" if len(names) == 1 else f"compile all {len(names)} shipped mappings",
-        "cpu_ms": spread,
-        "with_code_ms": _spread([float(made) for _, made in found]),
+        "cpu_ms": loading,
+        "with_code_ms": spread((float(made) for _, made in found), 1),
         "target_ms": COMPILE_MS if len(names) > 1 else None,
-        "noisy": _noisy(spread),
+        "noisy": is_noisy(loading),
     }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 1),
-        "min": round(min(values), 1),
-        "max": round(max(values), 1),
-    }
-
-
-def _noisy(spread: dict[str, float]) -> bool:
-    return bool(spread["median"] and (spread["max"] - spread["min"]) / spread["median"] > NOISY)

@@ -46,11 +46,7 @@ class Told:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        try:
-            self._process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        _wait(self._process)
         self._process.stdout.close()
 
 
@@ -102,17 +98,18 @@ class Daemon:
                         total += int(line.split()[1])
         return total / 1024
 
-    def stop(self) -> float:
-        """Ask it to stop; seconds until it had."""
-        began = time.monotonic()
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        return time.monotonic() - began
+    def stop(self) -> None:
+        self._process.terminate()
+        _wait(self._process)
+
+
+def _wait(process: "subprocess.Popen[Any]") -> None:
+    """Let it end, or end it."""
+    try:
+        process.wait(STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_ports(count: int) -> list[int]:

@@ -10,7 +10,10 @@ import json
 import re
 import sys
 import time
+from functools import cache
 from typing import cast
+
+from engine.runtime import event_loop
 
 CONTROL_ID = re.compile(rb"B(\d{3})-(\d{8})")
 KEY_HEADER = re.compile(rb"\r\n(?:Idempotency-Key|X-Request-Id): ([^\r\n]+)", re.IGNORECASE)
@@ -19,24 +22,20 @@ ENTRY = b'{"response":{"status":"201 Created"}}'
 
 
 class Sink:
-    def __init__(self, delay_s: float) -> None:
-        self.delay_s = delay_s
-        self.seen: list[tuple[int, int, str, float]] = []
-        self._answers: dict[int, bytes] = {}
+    """What came, and how long each answer is kept back."""
 
-    def answer(self, entries: int) -> bytes:
-        built = self._answers.get(entries)
-        if built is None:
-            body = (
-                b'{"resourceType":"Bundle","type":"transaction-response","entry":['
-                + b",".join([ENTRY] * entries)
-                + b"]}"
-            )
-            built = self._answers[entries] = (
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: %d\r\n\r\n" % len(body)
-                + body
-            )
-        return built
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.seen: list[tuple[int, int, str, float]] = []
+
+
+@cache
+def answer(entries: int) -> bytes:
+    """To a transaction of so many entries."""
+    listed = b",".join([ENTRY] * entries)
+    body = b'{"resourceType":"Bundle","type":"transaction-response","entry":[' + listed + b"]}"
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return head + body
 
 
 class SinkConnection(asyncio.Protocol):
@@ -73,19 +72,19 @@ class SinkConnection(asyncio.Protocol):
                 (int(control.group(1)), int(control.group(2)), key.group(1).decode() if key else "", time.monotonic())
             )
         if sink.delay_s:
-            asyncio.get_running_loop().call_later(sink.delay_s, self._write, sink.answer(entries))
+            asyncio.get_running_loop().call_later(sink.delay_s, self._write, answer(entries))
         else:
-            self._write(sink.answer(entries))
+            self._write(answer(entries))
 
-    def _write(self, answer: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(answer)
+            self._transport.write(data)
 
 
-async def serve(delay_s: float) -> None:
+async def serve() -> None:
     """Serve until standard input says ``stop``; a line ``count`` prints how many came so far."""
     loop = asyncio.get_running_loop()
-    sink = Sink(delay_s)
+    sink = Sink()
     server = await loop.create_server(lambda: SinkConnection(sink), "127.0.0.1", 0)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     reader = asyncio.StreamReader()
@@ -104,14 +103,5 @@ async def serve(delay_s: float) -> None:
     server.close()
 
 
-def _loop() -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(0.0))
-    else:
-        uvloop.run(serve(0.0))
-
-
 if __name__ == "__main__":
-    _loop()
+    event_loop.run(serve())

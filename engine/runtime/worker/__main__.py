@@ -4,7 +4,6 @@ FD is our end of a socket pair. Everything else, keys included, comes over it: n
 environment.
 """
 
-import asyncio
 import ctypes
 import signal
 import sys
@@ -18,15 +17,10 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
+    from engine.runtime import event_loop
     from engine.runtime.worker.child import serve
 
-    end = socket(fileno=int(sys.argv[1]))
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(end))
-    else:
-        uvloop.run(serve(end))
+    event_loop.run(serve(socket(fileno=int(sys.argv[1]))))
 
 
 def _die_with_parent() -> None:
