@@ -5,9 +5,9 @@ line and column, and every problem begins with them.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from adapters.codecs.text.framing import CHECKSUMS, NAMES, Checksum, Framing, shown, wire
 from adapters.codecs.text.layout_language import (
@@ -23,6 +23,8 @@ from adapters.codecs.text.layout_language import (
     Value,
 )
 from engine.model.errors import ConfigError
+
+C = TypeVar("C", bound=str)
 
 FIELD = re.compile(r"([A-Z])-([0-9]{1,2})(?:\.([0-9]{1,2}))?")
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m)")
@@ -93,11 +95,9 @@ class _Reader:
             text=text,
             rules=rules,
             framing=self._framing(block["framing"]) if "framing" in block else None,
-            decimal="," if "decimal" in block and self._choice(block["decimal"], (".", ",")) == "," else ".",
+            decimal=self._choice(block.get("decimal"), (".", ",")),
             required=tuple(self._required(node) for node in self._listed(block.get("required"))),
-            unread="refuse"
-            if "unread" in block and self._choice(block["unread"], ("keep", "refuse")) == "refuse"
-            else "keep",
+            unread=self._choice(block.get("unread"), ("keep", "refuse")),
             columns=_columns(text, rules),
             at=f"{root.file}:{root.line}:{root.column}",
         )
@@ -113,7 +113,7 @@ class _Reader:
         )
         start = self._marks(block.get("start"))
         end = self._marks(block.get("end"))
-        lines = self._number(block["lines"], 1, 10_000) if "lines" in block else 0
+        lines = self._number(block.get("lines"), 1, 10_000)
         idle = self._duration(block["idle"]) if "idle" in block else None
         if sum(key in block for key in ("end", "idle", "lines")) != 1:
             self._problem(node, "give one of end, idle and lines: what ends a text")
@@ -124,12 +124,12 @@ class _Reader:
         checksum = self._checksum(block["checksum"]) if "checksum" in block else None
         if checksum is not None and not end:
             self._problem(block["checksum"], "a checksum needs end bytes, so that its place is known")
-        answer = self._block(block["answer"], "good", "bad") if "answer" in block else {}
+        answer = self._block(block.get("answer"), "good", "bad")
         good, bad = self._marks(answer.get("good")), self._marks(answer.get("bad"))
         if "answer" in block and not good:
             self._problem(block["answer"], "answer needs good: what the analyzer waits for, as good: <ACK>")
         replies = {}
-        for key, value in self._pairs(block["replies"]) if "replies" in block else ():
+        for key, value in self._pairs(block.get("replies")):
             byte = self._bytes(key)
             if len(byte) != 1 or byte[0] >= 32 or byte in (b"\r", b"\n", b"\t"):
                 self._problem(key, "expected one control byte, as <ENQ>")
@@ -152,21 +152,15 @@ class _Reader:
 
     def _checksum(self, node: Node) -> Checksum:
         block = self._block(node, "kind", "covers", "place", "written", "check")
-        kind = self._choice(block["kind"], tuple(CHECKSUMS)) if "kind" in block else "sum"
+        kind = self._choice(block.get("kind"), tuple(CHECKSUMS))
         covers = {self._choice(item, ("start", "text", "end")) for item in self._listed(block.get("covers"))}
         if covers and "text" not in covers:
             self._problem(block["covers"], "covers needs text, as covers: [text, end]")
-        place: Literal["before", "after"] = (
-            "before" if "place" in block and self._choice(block["place"], ("before", "after")) == "before" else "after"
-        )
-        written: Literal["byte", "hex"] = (
-            "byte" if "written" in block and self._choice(block["written"], ("hex", "byte")) == "byte" else "hex"
-        )
+        place: Literal["before", "after"] = self._choice(block.get("place"), ("before", "after"), "after")
+        written: Literal["hex", "byte"] = self._choice(block.get("written"), ("hex", "byte"))
         if place == "before" and written == "byte":
             self._problem(block["written"], "a byte before the end bytes could be an end byte itself; only hex can be")
-        check: Literal["warn", "required"] = (
-            "warn" if "check" in block and self._choice(block["check"], ("required", "warn")) == "warn" else "required"
-        )
+        check: Literal["required", "warn"] = self._choice(block.get("check"), ("required", "warn"))
         return Checksum(
             kind=kind, start="start" in covers, end="end" in covers, place=place, written=written, check=check
         )
@@ -176,7 +170,7 @@ class _Reader:
     def _text(self, node: Node) -> Lines | Fields | Rows:
         keys = {"lines": ("ends",), "fields": ("separator", "tag", "until", "end"), "csv": tuple(_CSV_KEYS)}
         pairs = {key.value: value for key, value in node.pairs}
-        kind = self._choice(pairs["as"], tuple(keys)) if "as" in pairs else ""
+        kind = self._choice(pairs.get("as"), tuple(keys), "")
         if not kind:
             self._missing(node, "as", "lines, fields or csv")
             kind = "lines"
@@ -191,7 +185,7 @@ class _Reader:
                 self._problem(node, "give tag: how many characters, or until: what ends a tag, as until: '='")
             return Fields(
                 separator=separator or "\n",
-                tag=self._number(block["tag"], 1, 32) if "tag" in block else 0,
+                tag=self._number(block.get("tag"), 1, 32),
                 until=self._characters(block.get("until")),
                 end=self._characters(block.get("end")),
             )
@@ -210,12 +204,11 @@ class _Reader:
         delimiter, quote = one("delimiter", ","), one("quote", '"')
         if delimiter == quote or {delimiter, quote} & set("\r\n"):
             self._problem(block.get("quote", block["as"]), "delimiter and quote are two characters, and no line ends")
-        header = self._choice(block["header"], ("true", "false")) != "false" if "header" in block else True
         return Rows(
             delimiter=delimiter,
             quote=quote,
-            header=header,
-            skip=self._number(block["skip"], 0, 1000) if "skip" in block else 0,
+            header=self._choice(block.get("header"), ("true", "false")) == "true",
+            skip=self._number(block.get("skip"), 0, 1000),
             skip_lines=self._pattern(block["skip_lines"]) if "skip_lines" in block else None,
             key=tuple(self._word(item) for item in self._listed(block.get("key"))),
             optional=tuple(self._word(item) for item in self._listed(block.get("optional"))),
@@ -250,10 +243,10 @@ class _Reader:
         if not any(key in block for key in ACTIONS):
             self._problem(node, f"does nothing; give one of {', '.join(ACTIONS)}")
         line, find, value = (self._pattern(block[key]) if key in block else None for key in ("line", "find", "value"))
-        columns = self._slices(block["columns"]) if "columns" in block else {}
+        columns = self._slices(block.get("columns"))
         each = self._each(block["each"]) if "each" in block else None
         names = self._names(text, (line, find, value, each), columns, ends="at_end_of" in block)
-        new = self._choice(block["new"], tuple(OPENED_BY_RULES)) if "new" in block else ""
+        new = self._choice(block.get("new"), tuple(OPENED_BY_RULES), "")
         sets = tuple(
             (self._place(key), self._value(given_value, names)) for key, given_value in self._pairs(block.get("set"))
         )
@@ -268,12 +261,12 @@ class _Reader:
             find=find,
             begins=self._characters(block.get("begins")),
             columns=columns,
-            tag=self._word(block["tag"]) if "tag" in block else "",
+            tag=self._word(block.get("tag")),
             value=value,
             each=each,
-            at_end_of=self._choice(block["at_end_of"], ("P", "O", "R")) if "at_end_of" in block else "",
+            at_end_of=self._choice(block.get("at_end_of"), ("P", "O", "R"), ""),
             sections=tuple(self._section(item) for item in self._listed(block.get("in"))),
-            section=self._word(block["section"]) if "section" in block else "",
+            section=self._word(block.get("section")),
             where={
                 self._known(key, key.value, names): self._pattern(pattern)
                 for key, pattern in self._pairs(block.get("if"))
@@ -287,7 +280,7 @@ class _Reader:
             amends=self._amend(block["amend"], names) if "amend" in block else None,
             skip=self._flag(block.get("skip")),
             no_result=self._flag(block.get("no_result")),
-            refuse=self._word(block["refuse"]) if "refuse" in block else "",
+            refuse=self._word(block.get("refuse")),
         )
 
     def _names(
@@ -314,7 +307,7 @@ class _Reader:
             return tuple(self._word(item) for item in node.items)
         return self._pattern(node)
 
-    def _slices(self, node: Node) -> dict[str, tuple[int, int]]:
+    def _slices(self, node: Node | None) -> dict[str, tuple[int, int]]:
         made = {}
         for key, value in self._pairs(node):
             first, dash, last = value.value.partition("-")
@@ -404,7 +397,9 @@ class _Reader:
 
     # -- scalars and blocks ------------------------------------------------------------------------------------
 
-    def _block(self, node: Node, *known: str) -> dict[str, Node]:
+    # A key that is not given has no node: each of these then gives what that means.
+
+    def _block(self, node: Node | None, *known: str) -> dict[str, Node]:
         made = {}
         for key, value in self._pairs(node):
             if key.value in known:
@@ -432,21 +427,22 @@ class _Reader:
             return ()
         return (node,) if node.kind == "scalar" else self._list(node)
 
-    def _word(self, node: Node, *, empty: bool = False) -> str:
+    def _word(self, node: Node | None, *, empty: bool = False) -> str:
+        if node is None:
+            return ""
         if node.kind != "scalar" or not (node.value or empty):
             self._problem(node, "expected a text")
             return ""
         return node.value
 
-    def _convert(self, node: Node, convert: Callable[[str], bytes]) -> bytes:
+    def _bytes(self, node: Node | None) -> bytes:
+        if node is None:
+            return b""
         try:
-            return convert(self._word(node))
+            return wire(self._word(node))
         except ValueError as error:
             self._problem(node, str(error))
             return b""
-
-    def _bytes(self, node: Node | None) -> bytes:
-        return self._convert(node, wire) if node is not None else b""
 
     def _marks(self, node: Node | None) -> bytes:
         """Bytes of a framing, where the name of a control character alone is never meant as text."""
@@ -462,7 +458,9 @@ class _Reader:
     def _characters(self, node: Node | None) -> str:
         return self._bytes(node).decode("latin-1")
 
-    def _number(self, node: Node, low: int, high: int) -> int:
+    def _number(self, node: Node | None, low: int, high: int) -> int:
+        if node is None:
+            return 0
         text = self._word(node)
         if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
             self._problem(node, f"expected a whole number from {low} to {high}")
@@ -488,11 +486,14 @@ class _Reader:
             self._problem(node, "expected true; leave it out where it does not hold")
         return node is not None
 
-    def _choice(self, node: Node, known: tuple[str, ...]) -> str:
-        if node.kind != "scalar" or node.value not in known:
+    def _choice(self, node: Node | None, known: tuple[C, ...], default: C | None = None) -> C:
+        """``default``: the first of ``known``, where it is no other."""
+        if node is None:
+            return known[0] if default is None else default
+        chosen = next((one for one in known if node.kind == "scalar" and node.value == one), None)
+        if chosen is None:
             self._problem(node, f"expected {', '.join(known[:-1])} or {known[-1]}{_hint(node.value, known)}")
-            return known[0]
-        return node.value
+        return chosen or known[0]
 
     def _missing(self, node: Node, key: str, what: str) -> str:
         self._problem(node, f"{key} is missing; add {key}: {what}")
