@@ -27,8 +27,8 @@ class Bearers:
     """The patient numbers of one message.
 
     Attributes:
-        found: what the journal compares: a number, and who bears it.
-        told_apart: numbers, (system, value), that stand for another person than their first bearer here.
+        found: for the journal to compare: a number, and the person behind it.
+        told_apart: numbers, (system, value), that belong to another person than their first bearer here.
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Bearers:
     )
 
     def __init__(self, run: Run, state: blake2b, scope: KeyScope) -> None:
-        """What a message made is let go at once: nothing here may lead back to its owner.
+        """Hold no reference to the objects of a message, so that they are freed at once.
 
         Args:
             state: of the keyed hash that has read the site's key.
@@ -82,7 +82,7 @@ class Bearers:
         return number not in self._run.counted and number not in self.told_apart
 
     def counter(self, number: str) -> str:
-        """What keys of results hold in the place of a patient number that is a counter: it is this channel's."""
+        """The part of result keys that replaces a patient number which is a counter: it belongs to this channel."""
         return f"{COUNTER}{self._run.context.channel}{SEPARATOR}{number}"
 
     def order_number(self, group: Group) -> str:
@@ -99,18 +99,19 @@ class Bearers:
         return ""
 
     def person(self, number: bytes, fields: list[str]) -> int:
-        """Which person of a number is meant: 1, or one whom a person has told apart from the first."""
+        """Which person of a number is meant: 1, or another one that a user has distinguished from the first."""
         others = self._run.context.others
         return others.get(number + self._record(fields)[2], 1) if others else 1
 
     def note(self, number: bytes, fields: list[str], *, lasts: bool, master: bool = False) -> bytes:
-        """Note who bears a number, by the fields of the PID or P at hand; the hash of the whole record.
+        """Note the person behind a number, from the fields of the PID or P at hand; return the hash of the whole
+        record.
 
         Args:
-            number: the keyed hash that it is known by: of a counter, with its order and day.
+            number: its keyed hash; of a counter, with its order and day.
 
         Raises:
-            ContentError: it stands for two persons in this message.
+            ContentError: two persons have this number in this message.
         """
         if fields is self._fields and number == self._noted:
             return self._said

@@ -1,10 +1,10 @@
-"""The envelope: resources to a Bundle, with its identifier, time and Provenance, and the bytes that are sent.
+"""Build the Bundle around the resources: identifier, time, Provenance, and the bytes that are sent.
 
 Everything in it comes from the message or the context: the same bytes give the same Bundle.
 
 A document (FHIR R4, Documents; invariants bdl-9 to bdl-11 of Bundle) begins with its Composition and has an identifier
-and a time. What a mapping says of the envelope itself, it says by a step `create: Bundle`: its elements take the
-place of those that are made here.
+and a time. A mapping sets elements of the Bundle itself by a step `create: Bundle`: they replace the elements made
+here.
 """
 
 import re

@@ -31,10 +31,10 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes that came, or went, together.
+    """Bytes that were received or sent together.
 
     Attributes:
-        at_us: when, in microseconds since 1970 (UTC); 0 where nobody noted it.
+        at_us: when, in microseconds since 1970 (UTC); 0 if not recorded.
     """
 
     data: bytes
@@ -60,7 +60,7 @@ def line_of(piece: Piece) -> bytes:
 
 
 def received(pieces: Iterable[Piece]) -> bytes:
-    """What the other side sent, or everything where the direction is not known."""
+    """The bytes that the other side sent, or all bytes where the direction is not known."""
     return b"".join(piece.data for piece in pieces if piece.way is not Way.US)
 
 

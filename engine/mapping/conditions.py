@@ -1,7 +1,7 @@
 """Conditions of routes (``when: =MSH-9.1 == 'ORU'``): the mapping language's expressions over a whole message.
 
-A condition is asked before any mapping is chosen, of messages of every structure. So it knows no groups: a path reads
-the first such segment of the message wherever it stands, ``OBX[*]-3`` all of them.
+A condition is evaluated before a mapping is chosen, on messages of every structure. So it knows no groups: a path reads
+the first such segment anywhere in the message, ``OBX[*]-3`` all of them.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,12 @@
-"""Two documents made of one message, element by element: what came, went or changed.
+"""Compare two documents made of one message, element by element: added, removed or changed.
 
     Observation.valueQuantity.value changed, Observation.interpretation.coding.code added
 
-Paths have no numbers, so that what a new mapping changes in a thousand messages is a few lines. Resources of Bundles
-are compared by their `fullUrl`: one whose id is another is another one, which stands beside the old one at a server.
-Items of lists are aligned, so that one more at the front does not change those behind it. Numbers are compared as they
-are written. HL7 v2 is compared segment by segment. The name and digest of the mapping in the Provenance are no
-difference: they tell who made the document.
+Paths have no numbers, so the changes of a new mapping in a thousand messages fit on a few lines. Resources of Bundles
+are matched by their `fullUrl`: a resource with another id is a new one, which a server keeps beside the old one. Items
+of lists are aligned, so an item added at the front does not change those behind it. Numbers are compared as they are
+written. HL7 v2 is compared segment by segment. The name and digest of the mapping in the Provenance are not compared:
+they only identify the mapping.
 """
 
 import json
@@ -37,7 +37,7 @@ class Change:
 
 
 def differences(before: bytes, after: bytes) -> list[Change]:
-    """What differs, in the order of the document; nothing where it says the same."""
+    """The differences, in the order of the document; none where the content is equal."""
     before, after = _MAPPING.sub(b"urn:labrelay:mapping", before), _MAPPING.sub(b"urn:labrelay:mapping", after)
     if before == after:
         return []

@@ -1,6 +1,6 @@
-"""What a mapping test expects, compared with what came: subsets of resources, differences by path.
+"""Compare the expectations of a mapping test with the result: subsets of resources, differences by path.
 
-A map matches where each of its keys matches; what it does not name may be anything. A list matches element by element
+A map matches where each of its keys matches; other keys of the value are ignored. A list matches element by element
 in order; the value may be longer. ``$absent`` must not be there, ``$any`` must be there, ``$match pattern`` is
 found in the text. Numbers are compared as they are written: 148 is not 148.0.
 """

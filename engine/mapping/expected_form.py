@@ -1,4 +1,4 @@
-"""The form of a mapping test: what is misspelt in it is told, with line and column, before anything runs.
+"""Check the form of a mapping test: report misspellings, with line and column, before anything runs.
 
 A test that names an element that does not exist would never pass, or (``valueQuanttiy: $absent``) never fail.
 """
@@ -29,7 +29,7 @@ _FIELD = re.compile(r"[A-Z][A-Z0-9]{0,2}-[0-9]+", re.ASCII)
 
 
 def check(test: Node) -> Iterator[str]:
-    """What is wrong with the form of a test."""
+    """Problems in the form of a test."""
     for name in ("test", "description", "mapping", "given", "file"):
         if (node := test.get(name)) is not None and node.kind != "scalar":
             yield node.problem(f"{name}: is one text")

@@ -57,7 +57,7 @@ def chosen(leaves: Sequence[Leaf], field: str) -> list[Leaf]:
 
 
 def missing(trace: Trace, parsed: Parsed, field: str) -> str:
-    """What to say where nothing was chosen: what there is instead, or why a field went nowhere. No values."""
+    """The text where a path selects nothing: what exists instead, or why a field was not used. No values."""
     place = _FIELD.fullmatch(field)
     if place is not None and (place["field"] or any(segment.name == place["segment"] for segment in parsed.segments)):
         return _missing_field(trace, parsed, place)
@@ -69,7 +69,7 @@ def missing(trace: Trace, parsed: Parsed, field: str) -> str:
     good = 0
     while good < len(steps) and any(_is_under(path, steps[: good + 1]) for path in known):
         good += 1
-    # What stands where the path goes wrong.
+    # The elements where the path goes wrong.
     here = {
         _text(path_steps[good : good + 1]): None
         for path in known

@@ -1,11 +1,11 @@
-"""Why every value of a document is what it is: what a traced mapping noted, laid beside the document it made.
+"""Explain every value of a document: match the notes of a traced mapping with the document that it made.
 
     Observation[3].valueQuantity.value   <- lab.yaml:31 quantity()   <- OBX[3]-5, OBX[3]-6 x row HGB,g/dL factor 10
 
-The document is the truth: each of its leaves gets an explanation, whoever wrote it. A rule's note names the element as
-the rule has it (`Observation.component[1].code`: the second of the rule's list), and an element that was absent, gave
-several values or was joined with another resource's stands elsewhere in the document; so notes are placed first. What
-no rule wrote (ids, the envelope) is the engine's own, and says of what it was made. Plain data in and out.
+The document decides: each of its leaves gets an explanation, whatever wrote it. A rule's note names the element as the
+rule has it (`Observation.component[1].code`: the second of the rule's list). An element that was absent, gave several
+values or was joined with another resource's has another place in the document, so notes are placed first. Values that
+no rule wrote (ids, the envelope) are the engine's own; their explanation names their sources. Plain data in and out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,22 +36,22 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One value of the document, and why it is there.
+    """One value of the document, and its explanation.
 
     Attributes:
         path: ``Observation[3].valueQuantity.value``; resources of a type are numbered from 1, items of lists from 0.
-            What stands around a resource is ``Bundle[1].entry[7].fullUrl``.
+            Elements around a resource are written as ``Bundle[1].entry[7].fullUrl``.
         pointer: the same in the document, as a JSON pointer (RFC 6901): ``/entry/7/resource/valueQuantity/value``.
         value: the value as text, for ``--show-values`` only: it is patient data.
         origin: ``rule`` (an expression), ``literal`` (written in the mapping), ``identity`` (ids, references to them,
             requests: made of the key), ``envelope`` (LabRelay's own).
         rule: ``lab.yaml:31``; empty where no rule is behind it.
         function: ``quantity()``, empty where a field was only read.
-        sources: ``OBX[3]-5``; the fields it was made of, as ``R[3]-4 (line 14)`` where they stand in a text, and
-            settings as ``setting(zone)``.
+        sources: ``OBX[3]-5``; the fields it was made of, as ``R[3]-4 (line 14)`` in texts, and settings as
+            ``setting(zone)``.
         rows: ``row HGB,g/dL factor 10``: the table rows it was made with.
         calls: the places it passed, uses of fragments first, from the outermost inwards.
-        about: in words, where rules and fields do not say it all: what a reference names, how an id is made.
+        about: words that rules and fields do not give: the target of a reference, how an id is made.
     """
 
     path: str
@@ -68,7 +68,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What the traced code noted when a rule gave an element its value; ``path`` is the element as the rule has it."""
+    """A note of the traced code that a rule gave an element its value; ``path`` is the element as the rule has it."""
 
     path: str
     rule: str
@@ -101,10 +101,10 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What is known beside the rules.
+    """Facts from outside of the rules.
 
     Attributes:
-        fields: ``MSH-10`` -> ``MSH[1]-10`` for the fields of the message's header that say something.
+        fields: ``MSH-10`` -> ``MSH[1]-10`` for the fields of the message's header that are not empty.
         mapping: name of the mapping.
         received: the time of receipt as documents write it; empty where it is not known.
     """
@@ -159,7 +159,7 @@ def numbered(entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """What the explanation of one leaf may need of the whole document; ``names`` is by fullUrl."""
+    """Facts about the whole document that the explanation of one leaf may need; ``names`` is by fullUrl."""
 
     products: Mapping[str, Sequence[Product]]
     names: Mapping[str, str]
@@ -223,7 +223,7 @@ _ENTRY = {"fullUrl": "the id of", "url": "the address of", "ifNoneExist": "the s
 
 
 def _of_a_step(place: Position, tree: Mapping[str, Any], product: Product) -> tuple[str, str] | None:
-    """Origin and words of what stands in a step's resource without a rule; None where it is not the step's."""
+    """Origin and words of a value in a step's resource that no rule wrote; None where it is not the step's."""
     match place:
         case ("resourceType",):
             return LITERAL, f"create: {product.kind}"
@@ -234,7 +234,8 @@ def _of_a_step(place: Position, tree: Mapping[str, Any], product: Product) -> tu
     return None
 
 
-# What LabRelay writes by itself: path within the document or resource -> words, and the header fields it is made of.
+# Values that LabRelay writes by itself: path within the document or resource -> words, and the header fields it is made
+# of.
 _PROFILES = ("profiles: of mapping MAPPING", ())
 _THIS_MESSAGE = ("MSH-3", "MSH-10", "H-5", "H-3")
 _KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -284,7 +285,7 @@ HEADER_FIELDS = sorted({name for _, fields in _KNOWN.values() for name in fields
 
 
 def _marks(tree: Mapping[str, Any], products: Sequence[Product]) -> dict[Position, Noted]:
-    """Where each note stands in the resource. A later step adds only what an earlier one left open (`identity`)."""
+    """The place of each note in the resource. A later step adds only elements that are still open (`identity`)."""
     marks: dict[Position, Noted] = {}
     there: dict[str, Any] = {}
     for product in products:

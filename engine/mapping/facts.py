@@ -1,8 +1,8 @@
-"""What a message holds, counted on its own segments before any rule has run.
+"""Counts of a message's content, taken from its own segments before any rule has run.
 
-Beside the resources that a mapping made this is the first thing to look at with a new analyzer: two patients and
-seven results came in, and what came of them? The numbers may differ for good reasons: a patient record that names
-nobody makes no Patient, two orders with one number are one report.
+With a new analyzer, first compare these counts with the resources that the mapping made: two patients and seven results
+came in; how many went out? The numbers may differ for good reasons: a patient record without a name or number makes no
+Patient, two orders with one number are one report.
 """
 
 from collections import Counter

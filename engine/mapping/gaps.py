@@ -97,10 +97,10 @@ def shipped_columns(_: Seen) -> Sequence[str]:
 
 
 def csv_lines(rows: Iterable[Seen], columns_of: ColumnsOf = shipped_columns) -> Iterator[str]:
-    """The rows as a code table to complete, one after the other for each table: what is pasted passes the check.
+    """The rows as code tables to complete, one table after the other. The lines pass the check as they are.
 
-    What was seen where and how often stands in comments; so does what cannot be a row (a code or unit that is ``*``)
-    and a code that several channels lack, but for the first.
+    Comments say where and how often a code was seen. Codes that cannot be a row (a code or unit ``*``) are comments; so
+    is each further channel's line of a code that several channels lack.
     """
     by_table: dict[tuple[str, tuple[str, ...]], list[Seen]] = {}
     for row in rows:
@@ -114,7 +114,7 @@ def csv_lines(rows: Iterable[Seen], columns_of: ColumnsOf = shipped_columns) -> 
         for (code, unit), seen in places.items():
             yield f"# {', '.join(_where(row) for row in seen)}"
             line = _csv(_cells(seen[0], columns))
-            yield f"# {line}: a * would stand for anything" if "*" in (code, unit) else line
+            yield f"# {line}: a * would match anything" if "*" in (code, unit) else line
 
 
 def _where(row: Seen) -> str:
@@ -129,7 +129,7 @@ def _cells(row: Seen, columns: Sequence[str]) -> list[str]:
 
 
 def _csv(cells: list[str]) -> str:
-    """One line. What a sender wrote is never a formula where a spreadsheet opens it, nor a line or a comment here."""
+    """One line. A sender's text never becomes a formula in a spreadsheet, nor a line or a comment here."""
     out = io.StringIO()
     csv.writer(out, lineterminator="").writerow([plain(cell) for cell in cells])
     line = out.getvalue()
@@ -138,7 +138,7 @@ def _csv(cells: list[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """A cell without control characters; before what a spreadsheet would run stands an apostrophe, as there."""
+    """A cell without control characters; an apostrophe precedes text that a spreadsheet would run as a formula."""
     text = _CONTROL.sub(" ", text)
     return "'" + text if text.startswith(_FORMULA) else text
 

@@ -30,7 +30,7 @@ from engine.succession.statements import OWN_SYSTEM
 
 Json = dict[str, Any]
 
-NO_NUMBER = "-"  # stands in a key where the sender gave no order or specimen number
+NO_NUMBER = "-"  # in a key, replaces an order or specimen number that the sender did not give
 _NO_NUMBER = NO_NUMBER + SEPARATOR
 _OF_A_CHANNEL = frozenset({"DiagnosticReport", "Media", "Observation"})  # two analyzers may measure one tube
 _RUNS = frozenset({"Observation", "Media"})
@@ -115,7 +115,7 @@ class Making:
         return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
     def token(self, text: str) -> bytes:
-        """16 bytes that stand for a key where the key itself must not be kept."""
+        """A pseudonym of 16 bytes for a key that must not be stored itself."""
         state = self._states[""].copy()
         state.update(text.encode("utf-8", "surrogatepass"))
         found: bytes = state.digest()
@@ -141,7 +141,7 @@ class Making:
         """
         if kind in _OF_A_CHANNEL:
             key += self._whose
-        # A number that is absent tells nothing apart.
+        # An absent number distinguishes nothing.
         if self._tells_apart and key.startswith(_NO_NUMBER) and (self.scope.unique or OF_A_DAY in key):
             key += SEPARATOR + self.scope.this_message()
         identity = self.identity(kind, key)
@@ -229,7 +229,7 @@ class Making:
         return reference
 
     def remembered(self) -> tuple[Report, ...]:
-        """What the journal is to remember of this message: its reports, and what it updates, whatever the order."""
+        """The reports of this message for the journal to record, and the resources that it updates, in any order."""
         reports = [*self.reports.values()]
         if self._updated:
             reports.append(Report(key=self.token(SEPARATOR.join(["updates", *sorted(self._updated)]))))
@@ -239,7 +239,7 @@ class Making:
         """The search by which the server finds a resource; adds the Identifier that it needs."""
         if scoped and not self.scope.unique:
             identifier = None
-        elif identifier is None or "system" not in identifier:  # a bare number may be anybody's
+        elif identifier is None or "system" not in identifier:  # a bare number may be any person's
             identifier = next((one for one in resource.get("identifier", ()) if "system" in one), None)
         if identifier is None:
             identifier = {"system": OWN_SYSTEM, "value": identity}
@@ -284,10 +284,10 @@ class Making:
     # -- whose -----------------------------------------------------------------------------------------------------
 
     def report(self, number: str, patient: str | None, time: str, person: list[str]) -> None:
-        """Note whose order or specimen number this is on which day, for the journal's memory.
+        """Note the patient of an order or specimen number and the day, for the journal's record of numbers.
 
-        A unique number is one of the whole site; what has neither number nor patient stands for this message alone.
-        ``person`` is the fields of the PID or P at hand.
+        A unique number is unique in the whole site; a report with neither number nor patient belongs to this message
+        alone. ``person`` is the fields of the PID or P at hand.
         """
         day = ""
         if self.scope.unique and number != NO_NUMBER:
@@ -331,7 +331,7 @@ class Making:
         return self.bearers.note(key, person, lasts=False)
 
     def whose(self, identifier: Json, group: Group, person: list[str], master: bool = False) -> str:
-        """What keys of results hold in the place of a patient number.
+        """The part of result keys that replaces a patient number.
 
         Args:
             person: as for `report`.

@@ -1,7 +1,7 @@
-"""Where a message says when and of whom: the fields that ids and the journal's memory of persons are made of.
+"""The fields with a message's times and patient: ids and the journal's record of persons are made of them.
 
-A mapping that reads a time, a name or a birth date elsewhere than its standard has them says so (``identity:``), for
-ids follow these fields and not the rules: a correction of the next day would have other ids than the result.
+A mapping that reads a time, a name or a birth date from other fields than its standard declares them (``identity:``).
+Ids follow these fields and not the rules: otherwise a correction of the next day would have other ids than the result.
 
     identity: {order_time: [O-9, O-8], result_time: R-10}     of several fields the first that holds a time counts
 """
@@ -14,11 +14,11 @@ class IdentityFields:
     """Numbers of fields. Those of times: the first that holds one counts.
 
     Attributes:
-        order, result, person: segments that these fields stand in.
+        order, result, person: segments that have these fields.
         order_time: when an order's specimen was taken or measured: its day is part of ids.
         result_time: of a result; the first result's counts where the order has no time.
-        order_number: the first that holds one is part of the key of a Patient whose number is a counter.
-        name, birth_date, sex: of the person who bears a patient number.
+        order_number: the first that holds one is part of a Patient's key where the patient number is a counter.
+        name, birth_date, sex: of the person with a patient number.
     """
 
     order: str

@@ -12,7 +12,7 @@ IDENTITY_KEYS = ("order_time", "result_time", "order_number", "name", "birth_dat
 
 
 def read_identity(node: Node | None, standard: IdentityFields, reader: BodyReader) -> IdentityFields:
-    """The block ``identity:`` of a mapping. What it does not say is as in the standard.
+    """The block ``identity:`` of a mapping. Other fields are those of the standard.
 
     Args:
         standard: the fields of the format that the mapping reads.

@@ -74,7 +74,7 @@ def messages_in(data: bytes) -> list[Found]:
 
 
 def _recorded(data: bytes) -> bytes:
-    """What the other side sent, where the file is a recording with times; any other file as it is."""
+    """The bytes that the other side sent, where the file is a recording with times; any other file as it is."""
     try:
         pieces = capture.read(data)
     except ContentError:

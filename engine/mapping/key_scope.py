@@ -1,10 +1,10 @@
-"""What keeps apart the numbers that restart: whose an order is, and when it was measured.
+"""Distinguish numbers that restart, by the patient of an order and the time of measurement.
 
 Counters restart, so the natural key of an order, specimen, report or observation also holds the patient and the local
 day of measurement (the day of receipt, where no time is sent). Without a patient it holds the channel and the time to
-the second, and where no such time is sent, the message itself. So it does, too, where the same bytes came before and
-nothing shows that they are a repeat. ``specimen_ids: unique`` switches that off for what has a number. With ``day`` the
-channel and the day of measurement are enough without a patient, too.
+the second; where no such time is sent, the message itself. It also holds the message where the same bytes came before
+and nothing shows that they are a repeat. ``specimen_ids: unique`` switches this off for orders and specimens with a
+number. With ``day`` the channel and the day of measurement are enough without a patient, too.
 """
 
 from operator import attrgetter
@@ -21,11 +21,11 @@ _TOLD_BY: dict[str, tuple[Any, ...]] = {"hl7v2": ("OBX", 3, 4, 14), "astm": ("R"
 
 
 class KeyScope:
-    """What the keys of one message are extended by.
+    """The extension of the keys of one message.
 
     Attributes:
         unique: numbers of orders and specimens never restart.
-        of_a_day: a number is one specimen's for its day, without a patient, too.
+        of_a_day: within a day a number belongs to one specimen, also without a patient.
         apart: text that sets this message apart from one of the same bytes; usually empty.
     """
 
@@ -82,14 +82,14 @@ class KeyScope:
         )
 
     def tell_time(self, group: Group, result: Segment | None) -> None:
-        """Tell the trace which field the time in an id comes from: that of ``result``, or of the order at hand."""
+        """Note in the trace the field behind the time in an id: that of ``result``, or of the order at hand."""
         if self.unique or (result is not None and self._time_in(result, self._run.identity.result_time)):
             return
         if self.order_time(group) == self._run.times.message_time and self._run.parsed.segments:
             self._run.trace.source(self._run.parsed.segments[0], 7 if self._run.hl7 else 14)
 
     def of(self, patient: str | None, time: str) -> str:
-        """What a key that may restart is extended by."""
+        """The extension of a key that may restart."""
         if self.unique:
             return ""
         if self.of_a_day and patient is None:
@@ -128,7 +128,7 @@ class KeyScope:
         return f"{self.alone(time)}{SEPARATOR}{told}"
 
     def day(self, time: str) -> str:
-        """The local day of measurement; of receipt, where the message tells no day."""
+        """The local day of measurement; of receipt, where the message has no day."""
         day = self._days.get(time)
         if day is not None:
             return day
@@ -139,7 +139,7 @@ class KeyScope:
         return day
 
     def this_message(self) -> str:
-        """What no other message has: where nothing in it says whose a result is, it is one of its own."""
+        """A text that no other message has: a result without any owner in the message is a separate one."""
         context = self._run.context
         received = "" if context.received_at is None else context.received_at.isoformat()
         apart = f"{SEPARATOR}{self.apart}" if self.apart else ""

@@ -44,9 +44,9 @@ Value = TypeVar("Value")
 
 
 class _Once(Generic[Value]):
-    """What was read of files with the same content: several mappings of a site import the same libraries and tables.
+    """Cache of parsed files by content: several mappings of a site import the same libraries and tables.
 
-    The key holds the content itself, or its hash, so that nothing is ever older than its file.
+    The key holds the content itself, or its hash, so a cached value is never older than its file.
     """
 
     def __init__(self, most: int) -> None:
@@ -195,7 +195,7 @@ def _locate(name_or_path: str | Path, search: Sequence[Path]) -> tuple[Path, tup
 
 
 def _is_mapping(path: Path) -> bool:
-    """Whether a file is a mapping and no library; one that cannot be read is what somebody may have meant."""
+    """Whether a file is a mapping and no library; a file that cannot be read may be the intended one."""
     try:
         return yaml_nodes.read_file(path, path.name).get("mapping-library") is None
     except ConfigError:
@@ -236,7 +236,7 @@ def _libraries(mapping: MappingFile, sources: _Sources) -> list[LibraryFile]:
 
 
 def _library(node: Node, sources: _Sources) -> LibraryFile:
-    """A library, read once for all mappings that import it; what is wrong with it is told of each of them."""
+    """A library, read once for all mappings that import it; its problems are reported for each of them."""
 
     def read() -> tuple[LibraryFile, Problems]:
         problems = Problems()
@@ -264,7 +264,7 @@ def _tables(mapping: MappingFile, sources: _Sources, chosen: dict[str, str | Seq
 
 
 def _doubt(search: Sequence[Path]) -> Doubt | None:
-    """What cannot be true of a row, says the tables of terms and of units on the search path."""
+    """The plausibility check of rows, by the tables of terms and of units on the search path."""
     texts = []
     for name in ("tables/loinc.csv", "tables/ucum.csv"):
         path = next((folder / name for folder in search if (folder / name).is_file()), None)
@@ -374,7 +374,7 @@ class _Compiler:
         except TooLargeError:
             problems.error(self._mapping.node, "the mapping becomes too large; use fewer fragments inside fragments")
             return _NOT_MADE
-        except RecursionError:  # fragments inside fragments: what stands in one file is never so deep
+        except RecursionError:  # fragments inside fragments: one file is never that deep
             problems.error(self._mapping.node, _TOO_DEEP)
             return _NOT_MADE
         if isinstance(compiler, Outputs) and not traced:
@@ -395,7 +395,7 @@ class _Compiler:
             return _NOT_MADE
 
     def _check_results(self, compiler: Outputs) -> None:
-        """What ``results:`` names is there; where nothing says it, the results are not compared."""
+        """Check that the names under ``results:`` exist; without ``results:`` the results are not compared."""
         target, mapping = self._mapping.target, self._mapping.node
         if target.kind == "hl7v2" or not compiler.lists_results:
             return
@@ -426,7 +426,7 @@ class _Compiler:
 
 _TOO_DEEP = "conditions, cases or loops are nested too deeply; make them flatter"
 _NOT_MADE = Generated(lambda: Made(lambda *_: None, [], ""), frozenset())
-"""Stands for code that could not be made; the problem that says so keeps the mapping from being used."""
+"""Placeholder for code that could not be generated; the reported problem keeps the mapping from being used."""
 
 
 def build(

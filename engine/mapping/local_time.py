@@ -41,14 +41,14 @@ class LocalTimes:
         self._zone = zone
         self._warn = warn
         self._message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
-        # Within one message the same few times stand in every segment.
+        # Within one message every segment has the same few times.
         self._dates: dict[str, str | None] = {}
         self.sent: dict[str, str] = {}  # fields as they were sent -> dateTime, filled in by generated code
         self._hours = _hours_of(zone, self._message_offset)
         self._whole_hour = False  # the offset found last holds for the whole hour
 
     def warn_no_more(self) -> None:
-        """Let go of the one that is warned, who holds these times: else both live until a garbage collection."""
+        """Drop the reference to the owner, which holds these times: else both live until a garbage collection."""
         self._warn = _silent
 
     def datetime(self, text: str) -> str | None:

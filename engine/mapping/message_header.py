@@ -1,6 +1,7 @@
-"""The MessageHeader of a FHIR message: which event, from whom, to whom, and what it is about.
+"""The MessageHeader of a FHIR message: event, source, destination, and focus.
 
-Source: HL7 v2-to-FHIR implementation guide, MSH; FHIR R4 MessageHeader. What ASTM E1394 calls these stands beside it.
+Source: HL7 v2-to-FHIR implementation guide, MSH; FHIR R4 MessageHeader. The fields of ASTM E1394 are beside those of
+HL7.
 
     MSH-9.2, EVN-1               eventCoding of table 0003; a message without an event has an eventUri of ours
     MSH-3, MSH-24   H-5          source: name, and its address
@@ -9,8 +10,8 @@ Source: HL7 v2-to-FHIR implementation guide, MSH; FHIR R4 MessageHeader. What AS
     MSH-6                        receiver
     MSH-11          H-12         meta.tag, where it is not production (table 0103)
 
-FHIR asks for the address of the source and of each destination. A message often tells none: then it is a name of ours
-(``urn:labrelay:app:LIS``), which leads nowhere and says so.
+FHIR asks for the address of the source and of each destination. A message often has none: then the address is a URN of
+ours (``urn:labrelay:app:LIS``), which shows that it leads nowhere.
 """
 
 import re
@@ -28,7 +29,7 @@ _EVENT = re.compile(r"[A-Z]\d\d", re.ASCII).fullmatch
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+|(?:urn|mailto|tel):\S+", re.ASCII).fullmatch
 _NOT_PRODUCTION = ("D", "T")
 
-# What a message is about: resources of the first of these types that it has.
+# The focus of a message: its resources of the first of these types that it has.
 _ABOUT = ("DiagnosticReport", "Observation", "DocumentReference", "Task", "ServiceRequest", "Encounter", "Patient")
 
 

@@ -1,7 +1,7 @@
-"""What stands in the place of a patient number and is none: words, signs, a digit typed again and again. Pure.
+"""Recognise placeholders for a patient number: words, signs, one digit repeated. Pure.
 
-Analyzers whose operators must fill in a number get these for people who have none, or whose number is not known.
-Taken as numbers, they would make one patient of all of them.
+Some analyzers require a number, so operators type these for people who have none, or whose number is not known. Taken
+as numbers, they would join all these people into one patient.
 """
 
 import re

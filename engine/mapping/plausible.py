@@ -1,9 +1,8 @@
-"""Whether a row of a code table can be true: what its LOINC term is and measures, against its unit, type and name.
+"""Check whether a row of a code table is plausible: its LOINC term and quantity, against its unit, type and name.
 
 A term for a count (``[#/volume]``) with the unit ``%`` reports a percentage as a number of cells: such a row is
-refused, in `labrelay check` and when a mapping is loaded. What the tables of terms and units (``loinc.csv``,
-``ucum.csv``) do not know is told by the term's name and by the unit's own atoms; what neither tells is compared with
-nothing.
+refused, in `labrelay check` and when a mapping is loaded. For terms and units that the tables (``loinc.csv``,
+``ucum.csv``) do not have, the term's name and the unit's own atoms decide; without these nothing is compared.
 
 A row that calls glucose ``C reactive protein`` is doubted: an error of `labrelay check`, and a warning of the daemon,
 which goes on. Its name must be that of another term or analyte in ``loinc.csv``: a name that is not known there, in the
@@ -44,13 +43,13 @@ _NEVER = ({"fraction", "count/volume"}, {"fraction", "mass/volume"}, {"fraction"
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """What terms and units measure.
+    """The kinds of quantity that terms and units measure.
 
     Attributes:
         terms: LOINC code -> kinds of unit that fit it.
         units: a unit as senders write it, or its code in UCUM -> kind.
         names: LOINC code -> name of the term; ``scales``: -> Qn (a number), Ord, Nom or Nar (words).
-        analytes: name of an analyte, or what laboratories call it for short (``CRP``) -> LOINC codes of its terms.
+        analytes: name of an analyte, or its usual short form (``CRP``) -> LOINC codes of its terms.
     """
 
     terms: Mapping[str, str] = field(default_factory=dict)
@@ -89,7 +88,7 @@ class Kinds:
         return "loinc", f"{words}; correct the code or the name, or write yes into a column meant"
 
     def _wrong_scale(self, cells: dict[str, str]) -> tuple[str, str] | None:
-        """Where a term for words stands beside a number."""
+        """Whether a row has a term for words beside a number."""
         code, scale = cells.get("loinc", ""), self.scales.get(cells.get("loinc", ""))
         if scale not in ("Ord", "Nom", "Nar") or cells.get("scale") == "Ord" or cells.get("type") not in ("NM", "SN"):
             return None
@@ -113,11 +112,11 @@ class Kinds:
         return "loinc", f"{words}; take the term for this unit, or correct the unit"
 
     def sent(self, cells: dict[str, str]) -> str | None:
-        """What the unit measures that comes in."""
+        """The kind of quantity of the incoming unit."""
         return self._of(cells.get("unit_in"))
 
     def made(self, cells: dict[str, str]) -> str | None:
-        """What the unit measures that goes out."""
+        """The kind of quantity of the outgoing unit."""
         if "ucum" in cells:
             return self.units.get(cells["ucum"]) or dimension(cells["ucum"])
         return self._of(cells.get("unit") or cells.get("unit_in"))
@@ -169,7 +168,7 @@ def _rows(text: str) -> Iterable[dict[str, str]]:
 
 
 def _named(display: str) -> str:
-    """The kinds of unit that fit a term by its name; empty where the name does not tell."""
+    """The kinds of unit that fit a term by its name; empty where the name does not show them."""
     if _PER_HUNDRED.search(display):
         return "fraction number-ratio"
     found = _BRACKET.search(display)

@@ -44,8 +44,8 @@ class Made:
 
 
 class Generated:
-    """What was generated for one structure, and checked. Python compiles it when it is first needed: a site has
-    mappings for messages that it never receives, and their code takes more time than all the checking of them.
+    """The generated and checked code for one structure. Python compiles it on first use: a site has mappings for
+    messages that it never receives, and compiling their code takes more time than checking it.
 
     Attributes:
         read: names of the segments that rules read.
@@ -59,7 +59,7 @@ class Generated:
     ) -> None:
         self._make: Callable[[], Made] | None = make
         self._made: Made | None = None
-        self._rules_at: dict[tuple[int, int], str] = {}  # code and instruction that told of something -> its rule
+        self._rules_at: dict[tuple[int, int], str] = {}  # code and instruction that gave a warning -> its rule
         self.read = read
         self.repetitions: dict[str, list[tuple[int, int]]] = {}
         for (segment, number), most in sorted((repetitions or {}).items()):
@@ -161,7 +161,7 @@ class Program:
         return self._apply(parsed, context, self._generated(parsed, self.plain), None)
 
     def explain(self, parsed: Parsed, context: MapContext) -> Trace:
-        """Map one message and tell where every value came from. A dead message is told in the trace, not raised."""
+        """Map one message and trace the source of every value. A dead message is reported in the trace, not raised."""
         kind = Tracer if self.target.kind == "fhir" else PartTracer
         tracer = kind(parsed, context, self.name)
         try:
@@ -236,7 +236,7 @@ class Program:
         return self._finish(run, making, results)
 
     def _unread_repetitions(self, run: Run, generated: Generated) -> None:
-        """Tell of fields that repeat and of which rules read the first repetition, or the first few."""
+        """Warn about repeating fields of which rules read only the first repetition, or the first few."""
         for segment in run.parsed.segments:
             for number, most in generated.repetitions.get(segment.name, ()):
                 if len(segment.fields) <= number or run.R not in segment.fields[number]:
@@ -251,7 +251,7 @@ class Program:
                     )
 
     def _refuse_what_is_no_report(self, run: Run, generated: Generated) -> int | None:
-        """What holds for every message before its rules; returns how many results it has, None for a control."""
+        """The checks of every message before its rules; returns how many results it has, None for a control."""
         names = [segment.name for segment in run.parsed.segments]
         results = names.count(RESULT_SEGMENT[self.format])
         unread = [

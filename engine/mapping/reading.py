@@ -1,11 +1,11 @@
-"""What is kept from one message to the next, among messages that are read alike.
+"""Values that are cached from one message to the next, among messages that are read alike.
 
 Two messages are read alike where the same text in the same field means the same: they have the same structure,
 delimiters and character set, name the same sending facility (whose namespaces its numbers are in), and came through a
 channel with the same settings on a site with the same namespaces. Analyzers send the same few hundred codes, units,
-ranges and flags for ever, so what was made of them is kept here: coded fields by their text, and values of rules by the
-fields that they are made of (`engine.mapping.compiler.recurring`). Nothing that a message said of a patient is in here
-but by a mapping that makes it from such fields, and nothing of it is durable.
+ranges and flags again and again, so values made of them are cached here: coded fields by their text, and values of
+rules by the fields that they are made of (`engine.mapping.compiler.recurring`). Patient data is here only if a mapping
+makes it from such fields. Nothing here is durable.
 """
 
 from collections import defaultdict
@@ -79,14 +79,14 @@ class Room:
 
 
 class Loop(dict[tuple[str, ...], Values]):
-    """What is kept of one loop over results: their recurring fields -> values made of them, `UNSET` where not yet.
+    """The cache of one loop over results: their recurring fields -> values made of them, `UNSET` where not yet.
 
-    Behind the values are two things more: what is kept under the last field of all, the reference range, and what was
-    told while values were computed, by their places (`note`).
+    Two more entries follow the values: the cache under the last field, the reference range, and the warnings given
+    while values were computed, by their places (`note`).
 
     Attributes:
         number: among the loops of its mapping.
-        passing: places of values that hold for the result at hand only, for somebody was told something about it.
+        passing: places of values that are valid for the result at hand only, because a warning was given for it.
     """
 
     __slots__ = ("_room", "number", "passing")
@@ -125,13 +125,14 @@ class Loop(dict[tuple[str, ...], Values]):
         self.passing.clear()
 
     def note(self, run: Any, values: Values, place: int, before: tuple[int, int, int]) -> None:
-        """Something was told while a value was computed: it holds for this result, and the next one is told again.
+        """A warning was given while a value was computed: the value is valid for this result, and the next result warns
+        again.
 
-        Where that was codes without a row and nothing else, it can be told without computing anything.
+        If the warnings were only codes without a row, they can be repeated without computing anything.
 
         Args:
             run: the `engine.mapping.run.Run`.
-            before: how much was told, how many of it codes, and how many values were passing when it began.
+            before: the numbers of warnings, of codes among them, and of passing values at the beginning.
         """
         noted, unmapped, passing = before
         if run.noted - noted == len(run.unmapped) - unmapped and len(self.passing) == passing:
@@ -141,7 +142,7 @@ class Loop(dict[tuple[str, ...], Values]):
         self.passing.append((values, place))
 
     def tell_again(self, run: Any, values: Values, place: int) -> Any:
-        """The value of an earlier result with these fields, of which the same is to be told."""
+        """The value of an earlier result with these fields; its warnings are repeated."""
         made, told = values[-1][place]
         run.noted += len(told)
         run.unmapped += told
@@ -152,14 +153,14 @@ class Loop(dict[tuple[str, ...], Values]):
 
 @dataclass(slots=True)
 class Reading:
-    """What is kept of messages that are read alike.
+    """The cache for messages that are read alike.
 
     Attributes:
-        settings, namespaces: of the channel and its site, for which this holds.
-        concepts: coded fields as they were sent -> what was made of them.
+        settings, namespaces: of the channel and its site, to which this applies.
+        concepts: coded fields as they were sent -> the concepts made of them.
         codes: test ids of ASTM as they were sent -> their codes.
         room: shared by all ways of reading of a mapping.
-        results: number of a loop over results in its mapping -> what is kept of it; it is made by the loop itself.
+        results: number of a loop over results in its mapping -> its cache, which the loop itself creates.
     """
 
     settings: Mapping[str, Any]
@@ -170,7 +171,7 @@ class Reading:
     results: dict[int, Loop] = field(default_factory=dict)
 
     def loop(self, number: int) -> Loop:
-        """What is kept of a loop over results."""
+        """The cache of a loop over results."""
         found = self.results.get(number)
         if found is None:
             found = self.results[number] = Loop(self.room, number)

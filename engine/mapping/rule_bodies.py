@@ -1,4 +1,4 @@
-"""YAML nodes to the parts of rules that stand everywhere: scalars, expressions, names, and the bodies of resources."""
+"""YAML nodes to the parts that occur in all rules: scalars, expressions, names, and the bodies of resources."""
 
 from collections.abc import Iterator
 

@@ -42,7 +42,7 @@ _MAPPING_KEYS = (
     "policies",
     "identity",
 )
-_OWN_COUNTS = ("results_in", "observations", "dropped", "attached")  # of results; a filter's stand beside them
+_OWN_COUNTS = ("results_in", "observations", "dropped", "attached")  # of results; a filter's are beside them
 _LIBRARY_KEYS = ("mapping-library", "format", "description", "fragments")
 _FRAGMENT_KEYS = ("takes", "let", "body", "steps")
 _TABLE_KEYS = ("csv", "key", "optional_key", "on_missing", "on_missing_unit")
@@ -158,7 +158,7 @@ def _read_table_use(name: Node, node: Node, reader: "_Reader") -> TableUse | Non
     for column in optional:
         if column in columns:
             reader.problems.error(
-                node.get("optional_key") or node, f"'{column}' stands in key: too; it is one or the other"
+                node.get("optional_key") or node, f"'{column}' is in key:, too; it is one or the other"
             )
     made = TableUse(name.value, name, tuple(file for file in files if file is not None), columns, optional)
     if (missing := node.get("on_missing")) is not None:
@@ -199,7 +199,7 @@ class _Reader(BodyReader):
         for text in ("drop", "dead", "warn"):
             if (value := node.get(text)) is not None:
                 if value.kind != "scalar" or value.value.startswith("=") or not value.value:
-                    self.problems.error(value, f"{text}: is a fixed text; conditions stand in when:")
+                    self.problems.error(value, f"{text}: is a fixed text; conditions go into when:")
                     value = Node(kind="scalar", file=value.file, line=value.line, column=value.column, value=text)
                 setattr(made, text, Text(value))
         if (create := node.get("create")) is not None:
@@ -229,7 +229,7 @@ class _Reader(BodyReader):
             self.problems.error(node, "a create: needs body:, its elements")
 
     def _adds(self, node: Node, made: Step) -> None:
-        """What is added to a resource that an earlier step made."""
+        """Read the elements that a step adds to a resource of an earlier step."""
         kind = node.get("add_to")
         if kind is None:
             if (misplaced := node.key("which")) is not None:
@@ -248,7 +248,7 @@ class _Reader(BodyReader):
             self.problems.error(node, "an add_to: needs body:, the elements that are added")
 
     def _make(self, node: Node) -> Make | None:
-        """A part of an output that is no FHIR: its name and its body, which stands in another key for some."""
+        """A part of an output that is no FHIR: its name and its body, which some have in another key."""
         if node.get("segment") is None and (misplaced := node.key("fields")) is not None:
             self.problems.error(misplaced, "fields: belongs to a segment:")
         for kind, inside in (("segment", "fields"), ("record", "body"), ("row", ""), ("document", "")):
@@ -257,7 +257,7 @@ class _Reader(BodyReader):
                 continue
             content = node.get(inside) if inside else value
             if inside and (value.kind != "scalar" or not value.value or value.value.startswith("=")):
-                self.problems.error(value, f"{kind}: is a fixed name; its content stands in {inside}:")
+                self.problems.error(value, f"{kind}: is a fixed name; its content goes into {inside}:")
                 return None
             if content is None:
                 self.problems.error(node, f"a {kind}: needs {inside}:, what is in it")

@@ -122,7 +122,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An object: elements, cases and fragments in the order they stand."""
+    """An object: elements, cases and fragments in their order."""
 
     node: Node
     parts: tuple["Element | Case | Use", ...]
@@ -142,11 +142,11 @@ Value = Formula | Text | Body | Values
 
 @dataclass(frozen=True, slots=True)
 class Make:
-    """What a step makes where no FHIR is written: one part of the output.
+    """The part of the output that a step makes where no FHIR is written.
 
     Attributes:
         kind: ``segment`` (HL7 v2), ``row`` (CSV), ``record`` or ``document`` (JSON).
-        name: of the segment, or of the list that the record stands in.
+        name: of the segment, or of the list that contains the record.
     """
 
     kind: str

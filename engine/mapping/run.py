@@ -20,11 +20,11 @@ from engine.model.message import Group, Issue, MapContext, Parsed, Segment, Unma
 from engine.model.reasons import ReasonCode
 
 GENERATED = "<mapping>"  # file name of generated code; a frame with it knows its rule by its line number
-NEVER = "\ud800"  # stands for a delimiter that a message does not have: strict decoding cannot produce it
+NEVER = "\ud800"  # replaces a delimiter that a message does not have: strict decoding cannot produce it
 MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say so
 
 RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
-# Fields of patient numbers, and of the numbers of orders and specimens that stand behind them.
+# Fields of patient numbers, and of the numbers of orders and specimens after them.
 _PATIENT_NUMBERS = {"hl7v2": ("PID", (2, 3, 4)), "astm": ("P", (3, 4, 5))}
 _ORDER_NUMBERS = {"OBR": (2, 3), "ORC": (2, 3), "SPM": (2,), "SAC": (3,), "O": (3, 4)}  # 2 to 4
 _SEARCHED = 1000  # characters of these that are searched for a number before its field is read
@@ -44,7 +44,7 @@ class Run:
     """The state of one application of a mapping. Not shared between messages, nor between threads.
 
     Attributes:
-        noted: how often somebody was to be told something; values that are computed meanwhile hold for this once.
+        noted: how many warnings were given; values computed meanwhile are valid only once.
     """
 
     __slots__ = (
@@ -131,7 +131,7 @@ class Run:
         self.attached = 0  # results that are documents and went into a report
         self.filtered: dict[str, int] = {}  # name of the filter -> results behind it
         self.controls: list[int] = []  # positions of the results that the filter of controls took
-        self.at: Segment | None = None  # the segment that the innermost loop stands at, for places
+        self.at: Segment | None = None  # the current segment of the innermost loop, for places
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
         self.times = LocalTimes(self._message_time(), context.timezone, self.warn)
@@ -140,7 +140,7 @@ class Run:
         self.counted: set[tuple[str | None, str]] = set()
         self.units: dict[Any, str] = {}  # a unit as it was sent, with its rows -> as a Quantity names it
         self.results: Any = None  # the results of the message by order, once a function has asked for them
-        self.tested: list[Segment] | None = None  # results that tell a susceptibility; read once
+        self.tested: list[Segment] | None = None  # results that are susceptibilities; read once
         self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
         self.trace: Any = None
         self._beside_orders: frozenset[str] | None = None
@@ -229,7 +229,7 @@ class Run:
                 "\x1f".join(segment.fields[2:5]) for segment in self.parsed.segments if segment.name in _ORDER_NUMBERS
             ]
             self._order_numbers = "\x1f".join(fields)
-        # As it was sent, a number stands in its field, but for escapes.
+        # As sent, a number is in its field literally, except for escapes.
         if (
             len(self._order_numbers) < _SEARCHED
             and number not in self._order_numbers
@@ -279,7 +279,7 @@ class Run:
         return str(value) or None
 
     def policy(self, name: str) -> str:
-        """What the channel says, else the mapping, about a case that has several answers."""
+        """The channel's policy, else the mapping's, for a case with several answers."""
         return str(self.settings.get(name) or self.policies.get(name, ""))
 
     def namespace(self, name: str) -> str:
@@ -298,7 +298,7 @@ class Run:
     def own_system(self) -> str | None:
         """A system for numbers without their authority: the site's entry for the sending facility, else the channel's.
 
-        What MSH-4 says does not do by itself: as delivered, every analyzer of a make says the same there.
+        MSH-4 alone is not enough: by default, every analyzer of a maker sends the same one.
         """
         namespaces = self.context.namespaces
         if namespaces and self.hl7:
@@ -312,7 +312,7 @@ class Run:
 
     @property
     def place(self) -> str:
-        """Where the mapping stands: ``OBX[3]``."""
+        """The current place of the mapping: ``OBX[3]``."""
         return f"{self.at.name}[{self.at.ordinal}]" if self.at is not None else ""
 
     @property
@@ -328,7 +328,7 @@ class Run:
         return ""
 
     def place_of(self, field: str) -> str:
-        """Where a field that a rule reads stands: ``OBX[3]-8`` in the segment of the innermost loop, else ``PV1-2``."""
+        """The place of a field that a rule reads: ``OBX[3]-8`` in the segment of the innermost loop, else ``PV1-2``."""
         segment, mark, number = field.partition("-")
         if self.at is None or segment != self.at.name or not number.replace(".", "").isdigit():
             return field or self.place

@@ -1,4 +1,4 @@
-"""What generated code calls besides the functions of the language: rows of tables, comparisons, conversions."""
+"""Functions for generated code besides those of the language: rows of tables, comparisons, conversions."""
 
 from operator import attrgetter
 from typing import Any
@@ -54,7 +54,7 @@ def _note_unmapped(run: Run, table: Table, key: tuple[str, ...], unit_at: int | 
 
 
 def one_code(run: Run, name: str, table: CodeMap, raw: str, field: str = "") -> Any:
-    """The value of a code that is not in a fixed table as it was sent; ``field`` is where it stood."""
+    """The value of a code that is not in a fixed table as it was sent; ``field`` is its place."""
     text = run.text(raw)
     if text is None:
         return None
@@ -77,7 +77,7 @@ def inside(group: Group, name: str, ways: tuple[tuple[str, ...], ...]) -> list[S
     """The segments of a name in the groups inside ``group``, in the order of the message.
 
     Args:
-        ways: down to every group of the grammar in which such segments stand.
+        ways: down to every group of the grammar that contains such segments.
     """
     found: list[Segment] = []
     for way in ways:
@@ -94,10 +94,11 @@ def inside(group: Group, name: str, ways: tuple[tuple[str, ...], ...]) -> list[S
 
 def z_segments(name: str, here: Group, *outer: Group) -> list[Segment]:
     """The sender's own segments of a name: those in the group at hand and in the groups inside it, in the order of the
-    message; where it has none, those that stand directly in the nearest of the groups around it.
+    message; where it has none, those directly in the nearest of the groups around it.
 
-    No grammar says whose they are. What follows the last result of an order stands with that result, and may be about
-    all of them: a rule that loops from the order finds it. One beside the group at hand is never looked at.
+    No grammar says to which group they belong. A segment after the last result of an order is read as part of that
+    result, and may be about all of them: a rule that loops from the order finds it. Segments of neighbouring groups are
+    never used.
     """
     found = _within(here, name)
     if found:

@@ -1,8 +1,8 @@
-"""Which shipped mapping a message is for, by its structure, and what to tell where a channel has no route for it.
+"""Choose the shipped mapping for a message by its structure; advise where a channel has no route for it.
 
-The verbs that work on files use these mappings where nobody names one: an engineer sees at once what becomes of a
-message. The daemon does not. A channel names the mapping of each route, since orders, patients and documents change
-records that the laboratory is not the master of, and that is for the site to decide.
+Verbs that work on files use these mappings by default, so an engineer sees the result of a message at once. The daemon
+does not: a channel names the mapping of each route. Orders, patients and documents change records that the laboratory
+does not own, so the site must decide.
 """
 
 from engine.model.message import Parsed

@@ -18,7 +18,7 @@ class Group:
     """A group of the grammar.
 
     Attributes:
-        segments: names of the segments that stand directly in it.
+        segments: names of the segments directly in it.
         anchor: the segment that a problem inside the group is placed at.
         groups: the groups inside, by name.
     """
@@ -34,11 +34,11 @@ class Group:
             yield from group.walk()
 
     def holds(self, segment: str) -> bool:
-        """Whether ``segment`` stands in this group or in one inside."""
+        """Whether ``segment`` is in this group or in one inside."""
         return any(segment in group.segments for group in self.walk())
 
     def ways_to(self, segment: str) -> tuple[tuple[str, ...], ...]:
-        """All ways down from this group to a group in which ``segment`` stands."""
+        """All ways down from this group to a group that contains ``segment``."""
         found: list[tuple[str, ...]] = [()] if segment in self.segments else []
         for group in self.groups.values():
             found += [(group.name, *way) for way in group.ways_to(segment)]

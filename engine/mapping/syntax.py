@@ -164,7 +164,7 @@ class ExpressionError(Exception):
 
 
 def children(node: Expression) -> tuple[Expression, ...]:
-    """The expressions directly inside ``node``, in the order they stand."""
+    """The expressions directly inside ``node``, in their order."""
     match node:
         case Call(arguments=inside) | ListOf(items=inside):
             return inside
@@ -179,7 +179,7 @@ def children(node: Expression) -> tuple[Expression, ...]:
 
 
 def same(one: Expression, other: Expression) -> bool:
-    """Whether two expressions are the same but for where they stand."""
+    """Whether two expressions are equal except for their places."""
     mine, yours = list(walk(one)), list(walk(other))
     return len(mine) == len(yours) and all(_alone(a) == _alone(b) for a, b in zip(mine, yours, strict=True))
 
@@ -311,7 +311,7 @@ def _path_token(text: str, match: re.Match[str]) -> tuple[Token, int]:
 
 
 def _quoted(text: str, at: int) -> tuple[str, int]:
-    """The text between quotes, and the offset behind it. A doubled quote or a backslash stands for itself."""
+    """The text between quotes, and the offset behind it. A doubled quote or a backslash is one character."""
     quote, value, i = text[at], [], at + 1
     while i < len(text):
         sign = text[i]
@@ -341,7 +341,7 @@ def _strange(text: str, at: int) -> str:
     if sign.isalpha():
         return "names are written in lower case, segments in upper case; check the spelling"
     if sign in "{}":
-        return "braces stand in YAML only; write an object as a map of its own"
+        return "braces are for YAML only; write an object as a map of its own"
     return f"{sign!r} means nothing here; remove it"
 
 
@@ -381,7 +381,7 @@ class _Parser:
 
     def whole(self) -> Expression:
         if self._peek().kind == "end":
-            raise ExpressionError(0, "nothing stands behind the =; write an expression or remove the =")
+            raise ExpressionError(0, "there is nothing after the =; write an expression or remove the =")
         tree = self._expression(0)
         rest = self._peek()
         if rest.kind != "end":

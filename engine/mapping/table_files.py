@@ -1,15 +1,15 @@
-"""Code tables from CSV files, and everything that is wrong with them.
+"""Code tables from CSV files, and their problems.
 
     code,unit_in,loinc,display,type,unit,ucum,factor,digits          header; `#` begins a comment line
     HGB,g/dL,718-7,Hemoglobin [Mass/volume] in Blood,NM,g/L,g/L,10,0
 
-A row whose ``type`` is ``none`` says that this is no result (a mode, an image, the patient's age). A row that holds
-nothing but its key, a name and a ``note`` is for people: the code is known and has no term, and stays a gap. So does
-one without a note, as `labrelay gaps` writes it; it waits to be completed.
+A row whose ``type`` is ``none`` says that this is no result (a mode, an image, the patient's age). A row with only its
+key, a name and a ``note`` is for people: the code is known and has no term, and stays a gap. A row without a note, as
+`labrelay gaps` writes it, is a gap, too, until it is completed.
 
 Two rows of a file that could both win are an error. ``*`` beside a unit or a factor is refused in ``unit_in``: it would
-make mg/dL into mg/L. An optional key column may be missing in a file, and a blank cell below it stands for ``*``. Of
-several files the first is asked first; a row of another that it covers is never used.
+make mg/dL into mg/L. An optional key column may be missing in a file, and a blank cell below it means ``*``. Of several
+files the first one has precedence; a row of another file that it covers is never used.
 """
 
 import csv
@@ -28,18 +28,18 @@ FOR_PEOPLE = frozenset({*KEY_COLUMNS, "display", "source", "note", "meant"})
 NO_RESULT = "none"  # in the column `type`
 MAX_ROWS = 100_000
 _NO_FORMULA = ("'=", "'+", "'-", "'@")
-# What a Quantity is made with; columns that are no key.
+# Columns for a Quantity; they cannot be keys.
 _QUANTITY = ("factor", "offset", "unit", "ucum")
 
 Doubt = Callable[[dict[str, str]], tuple[str, str, str] | None]
-"""What is wrong with a row beyond its form, given its cells: (column, words, severity), None where nothing is."""
+"""A check of a row beyond its form, given its cells: (column, words, severity), None without a problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with a table: ``error``, ``doubt`` (an error of `labrelay check`, and the table is used) or
-    ``warning``; the column is that of the sign, from 1.
-    ``unfinished``: of a row that does not say yet what its code means."""
+    """A problem of a table: ``error``, ``doubt`` (an error of `labrelay check`, but the table is used) or ``warning``;
+    the column counts characters from 1. ``unfinished``: of a row without a meaning for its code yet.
+    """
 
     line: int
     column: int
@@ -190,7 +190,7 @@ def _check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) -
         yield "type", text, "error"
     made = [column for column in _QUANTITY if cells.get(column)]
     if cells.get("unit_in") == "*" and made:
-        text = f"* matches every unit and must not stand beside a {made[0]}; write one row a unit"
+        text = f"* matches every unit and is not allowed beside a {made[0]}; write one row a unit"
         yield "unit_in", text, "error"
     if (cells.get("factor") or cells.get("offset")) and "unit_in" not in key:
         yield "factor", "a factor needs unit_in among the key columns; add it to `key:`", "error"
@@ -265,7 +265,7 @@ def _fill(table: Table, sheets: Sequence[Sheet], optional: frozenset[str], doubt
 
 
 def _known(placed: Sequence[_Placed], unit_at: int | None) -> list[Wildcards]:
-    """What the table knows of, whatever the unit: rows by the rest of their keys, fewest wildcards first."""
+    """Rows by their keys without the unit, fewest wildcards first."""
     found: dict[tuple[int, ...], dict[tuple[str, ...], Row]] = {}
     for one in placed:
         if not one.for_people and one.key[0] != "*" and one.row.cells.get("unit_in") != "*":
@@ -317,7 +317,7 @@ def _note(upper: Row, lower: _Placed, sheet: Sheet) -> str:
 
 
 def _says(row: Row) -> str:
-    """What a row is about, in short: its term and its conversion."""
+    """A row in short: its term and its conversion."""
     cells = row.cells
     if cells.get("type") == NO_RESULT:
         return "no result"

@@ -2,7 +2,7 @@
 `engine.mapping.table_files`.
 
 ``*`` in a key column matches anything; the row with the fewest wildcards wins. Of several files the first that has a
-row for a key decides, wildcards or not: a site's rows stand above those that ship.
+row for a key decides, wildcards or not: a site's rows have precedence over shipped ones.
 """
 
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ class Row:
     Attributes:
         cells: column -> text, blank cells left out.
         code, coding, concept: the LOINC term as Coding and CodeableConcept, None without one. Shared: never change.
-        dimension: what kind of quantity it measures, where the table says so.
+        dimension: the kind of quantity it measures, where the table says so.
         unit, ucum: the unit after conversion, as text and as UCUM code; None where the table does not say.
-        quantity: what a Quantity has besides its value, None where that depends on the message. It holds
-            for results whose unit was sent as ``quantity_unit``, for all where that is None.
+        quantity: the members of a Quantity besides its value, None where they depend on the message. It applies to
+            results whose unit was sent as ``quantity_unit``, to all where that is None.
         converts: there is a factor, an offset or a number of digits.
         unit_missing: the code is in the table, but the message named no unit; a number must not pass.
-        name: the row as `explain` shows it: ``HGB,g/dL``. file, line: where it stands.
+        name: the row as `explain` shows it: ``HGB,g/dL``. file, line: its place.
     """
 
     __slots__ = (
@@ -96,7 +96,7 @@ class Row:
 
 
 def quantity_unit(words: str | None, code: str | None) -> str:
-    """What a Quantity has besides its value: the rest of a JSON object, behind a first member."""
+    """The members of a Quantity besides its value: the rest of a JSON object, after a first member."""
     made = {}
     if words:
         made["unit"] = words
@@ -128,7 +128,7 @@ class Table:
         rows: all that are in use, in the order of the files.
         on_missing: ``local``, ``dead`` or ``drop``; ``on_missing_unit``: ``dead`` or ``local``.
         left_out: codes that are no results.
-        notes: which rows stand in the place of rows of another file, each with its place.
+        notes: rows that override rows of another file, each with its place.
         doubts: rows that contradict the LOINC term they name, each with its place and what to do.
     """
 
@@ -168,5 +168,5 @@ class Table:
 
     @property
     def unit_position(self) -> int | None:
-        """Where the unit stands in the key, None where it does not."""
+        """The position of the unit in the key, None without one."""
         return self.key.index("unit_in") if "unit_in" in self.key else None

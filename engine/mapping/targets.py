@@ -1,4 +1,4 @@
-"""What a mapping writes: its ``to:``, and what that needs to know beside the rules.
+"""The output format of a mapping: its ``to:``, and the settings of that format.
 
 to: fhir/R4             a Bundle of resources (`create:`)
 to: hl7v2/ORU_R01       an HL7 v2 message of this structure (`segment:`)
@@ -61,14 +61,14 @@ class CsvForm:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is written.
+    """The output format of a mapping.
 
     Attributes:
         kind: ``fhir``, ``hl7v2``, ``json`` or ``csv``.
         event: of HL7 v2, as in ``to:``: ``ORU_R01``, ``ADT_A08``.
         results: of CSV and JSON, the columns or members by which results are compared with those before
             (`engine.succession.list_statements`), by `RESULT_KEYS`; empty: they are not, by ``results: none``. None:
-            nothing is said.
+            not stated.
     """
 
     kind: str = "fhir"

@@ -204,7 +204,7 @@ class Runner:
         if channel is None:
             return None
         if self.as_channel is None:
-            raise ConfigError(channel.problem(f"there is no site here, so nobody knows channel {channel.value}"))
+            raise ConfigError(channel.problem(f"there is no site here, so channel {channel.value} is not known"))
         mapper = self.as_channel(channel.value, test.mapping)
         if mapper is None:
             raise ConfigError(channel.problem(f"the site has no channel {channel.value}"))
@@ -222,7 +222,7 @@ class Runner:
 
     @staticmethod
     def _at_the_test(test: Test, error: ConfigError) -> ConfigError:
-        """A mapping that there is not is a mistake of the test, and is told there."""
+        """A missing mapping is a mistake of the test, and is reported there."""
         named = test.node.get("mapping")
         lines = [problem.partition(f"{test.mapping}.yaml:1:1: there is no mapping ") for problem in error.problems]
         if named is None or not lines[0][1] or lines[0][0]:

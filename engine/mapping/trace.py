@@ -1,8 +1,8 @@
-"""What a traced mapping notes while it runs, and the trace that comes of it.
+"""The notes of a traced mapping while it runs, and the trace made of them.
 
-The traced variant of a mapping calls `Tracer` beside doing what the plain one does. A frame of sources is open while a
-value is computed; a value computed once and used twice keeps its sources. What the notes say of each value of the
-document is worked out where somebody asks for it (`engine.mapping.explaining`).
+The traced variant of a mapping does the same as the plain one and also calls `Tracer`. A frame of sources is open while
+a value is computed; a value computed once and used twice keeps its sources. The explanation of each value of the
+document is computed from the notes on request (`engine.mapping.explaining`).
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ from engine.model.message import Issue, MapContext, Mapped, Parsed, Segment
 
 @dataclass(frozen=True)
 class Trace:
-    """What became of one message and why.
+    """The outcome of one message, with the reasons.
 
     Attributes:
         mapped: the outcome, None where the message is dead; then ``error`` says why.
         rules: those that ran.
-        explain, look: give the leaves and what is unread; called once, by whoever asks for them first.
+        explain, look: return the leaves and the unread fields; called once, on first use.
     """
 
     issues: tuple[Issue, ...]
@@ -52,18 +52,18 @@ class Trace:
 Told = tuple[str, str, str]  # rule, name and function of a call, as the compiler writes it
 Span = tuple[int, int]  # what was asked for while a value was computed: from and to in the log
 
-# How the log tells a field that was read: its segment's position, its number and component, and who read it.
+# A field that was read, as the log holds it: its segment's position, its number and component, and its reader.
 _POSITION, _NUMBER, _ENGINE = 1 << 41, 1 << 21, 1
 
 
 class Tracer:
     """Collects the trace of one message; generated code calls it as ``T``.
 
-    Notes are taken for every value of every message that is traced, and read for few. So they are numbers, and things
-    that there are already, in a few long lists: a list or tuple for each of some thousand notes would cost more to
-    collect as garbage than the mapping takes. The log holds, in the order they were asked for: a field as a number
-    from 0, the value of a `let:` as a number below 0 (-1 is the first), a row, and any other source or table by its
-    words. A value is made of what stands in the log between its start and its end.
+    Every value of every traced message is noted, and few notes are read. So notes are numbers and existing objects in a
+    few long lists: a list or tuple for each of some thousand notes would cost more garbage collection than the mapping
+    takes. The log holds, in the order of reading: a field as a number from 0, the value of a `let:` as a number below 0
+    (-1 is the first), a row, and any other source or table by its words. The sources of a value are the entries of the
+    log between its start and its end.
     """
 
     def __init__(self, parsed: Parsed, context: MapContext, mapping: str) -> None:
@@ -150,7 +150,7 @@ class Tracer:
             self._open.counts[path, at] = 0 if value is None else len(value) if isinstance(value, list | tuple) else 1
 
     def begin(self, kind: str, request: str, rule: str, uses: tuple[Told, ...]) -> None:
-        """A resource begins. What a dropped result left open is closed."""
+        """A resource begins. Frames that a dropped result left open are closed."""
         self.forget()
         self._noted = []
         self._open = Product(kind, rule, request, _calls(uses))
@@ -205,7 +205,7 @@ class Tracer:
         return Noted(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*calls, *made.calls))
 
     def made_of(self, span: Span, known: "dict[int, Made] | None" = None) -> "Made":
-        """What a value is made of, written out; ``known`` are kept values by their number."""
+        """The sources of a value, written out; ``known`` are kept values by their number."""
         made, known = Made(), {} if known is None else known
         for noted in self._log[slice(*span)]:
             if isinstance(noted, Row):
@@ -286,7 +286,7 @@ def _row_text(row: Row) -> str:
 
 @dataclass(slots=True)
 class Made:
-    """What a value is made of, written out."""
+    """The sources of a value, written out."""
 
     sources: dict[str, None] = field(default_factory=dict)
     rows: dict[str, None] = field(default_factory=dict)

@@ -54,8 +54,8 @@ _RAISED = re.compile(r"(.*?[^0-9+-])([+-]?[1-9][0-9]*)", re.ASCII)
 _MAX_DEPTH = 20  # brackets in brackets
 _NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
 
-# What an atom measures, of those that laboratories use. Amount of substance, equivalents, enzyme activity and arbitrary
-# units are kinds of their own here, though UCUM counts them as numbers: a LOINC term tells them apart.
+# The quantity that an atom measures, of those that laboratories use. Amount of substance, equivalents, enzyme activity
+# and arbitrary units are kinds of their own here, though UCUM counts them as numbers: LOINC terms distinguish them.
 _KINDS = {
     **dict.fromkeys(("g", "t", "u"), "mass"),
     **dict.fromkeys(("l", "L"), "volume"),
@@ -110,7 +110,7 @@ def loinc_check_digit_holds(code: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def ucum_problem(unit: str) -> str:
-    """What is wrong with a unit, empty if it is a code of UCUM."""
+    """The problem of a unit, empty if it is a code of UCUM."""
     try:
         _Reader(unit).unit()
     except _NotUcumError as error:
@@ -120,7 +120,7 @@ def ucum_problem(unit: str) -> str:
 
 @lru_cache(maxsize=4096)
 def dimension(unit: str) -> str | None:
-    """What kind of quantity a code of UCUM measures, in the words of the tables; None where that is not told."""
+    """The kind of quantity that a code of UCUM measures, in the words of the tables; None if not known."""
     reader = _Reader(unit)
     try:
         reader.unit()
@@ -139,10 +139,10 @@ class _NotUcumError(Exception):
 
 
 class _Reader:
-    """Reads a unit, and notes what its atoms measure.
+    """Reads a unit, and notes the kinds of quantity of its atoms.
 
     Attributes:
-        known: every atom is one whose kind is told in `_KINDS`.
+        known: the kinds of all its atoms are in `_KINDS`.
     """
 
     def __init__(self, unit: str) -> None:
@@ -211,7 +211,7 @@ class _Reader:
         self._annotation()
 
     def _annotation(self) -> str:
-        """What stands in braces here, in small letters; empty where nothing does."""
+        """The text in braces here, in lower case; empty without any."""
         found = _ANNOTATION.match(self._rest)
         if found is None:
             return ""
@@ -239,7 +239,7 @@ class _Reader:
 
 @lru_cache(maxsize=1024)
 def _kind(symbol: str) -> str | None:
-    """What an atom with its prefix measures; empty where that is not told, None where there is no such unit."""
+    """The quantity that an atom with its prefix measures; empty if not known, None where there is no such unit."""
     if symbol in _OTHER or symbol in _METRIC:
         return _measures(symbol)
     for prefix in _PREFIXES:

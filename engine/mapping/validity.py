@@ -1,6 +1,6 @@
-"""Is a Bundle valid FHIR R4, as far as tables can tell, and one that a server will take as it is?
+"""Check whether a Bundle is valid FHIR R4, as far as tables can show, and whether a server will accept it.
 
-`faults(body)` lists what is wrong, one line each, by path and never with a value: elements, cardinalities and types of
+`faults(body)` lists the problems, one line each, by path and never with a value: elements, cardinalities and types of
 R4, codes of required bindings, shapes of primitives, a value beside a dataAbsentReason (obs-6) and other invariants,
 references that lead nowhere, empty strings and lists, requests that contradict their resource, numbers that are no
 plain decimals. Profiles and terminology are beyond it.
@@ -45,7 +45,7 @@ def load(body: bytes) -> dict[str, Any]:
 
 
 def faults(body: bytes) -> list[str]:
-    """What is wrong with a serialised Bundle; the order is stable."""
+    """The problems of a serialised Bundle; the order is stable."""
     try:
         bundle = load(body)
     except ValueError as error:
@@ -258,7 +258,7 @@ def _literal_type(reference: str) -> str:
 
 
 def _references(value: Any, kind: str, path: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
-    """Every Reference below ``value``, with where it stands and the types that the element allows."""
+    """Every Reference below ``value``, with its place and the types that the element allows."""
     if not isinstance(value, dict):
         return
     elements = ELEMENTS.get(value.get("resourceType", "") if kind == "Resource" else kind, {})

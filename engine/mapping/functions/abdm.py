@@ -1,9 +1,9 @@
-"""What the profiles of the National Resource Centre for EHR Standards (NRCeS, India) want beside plain FHIR R4.
+"""Requirements of the profiles of the National Resource Centre for EHR Standards (NRCeS, India) beyond FHIR R4.
 
 Source: its implementation guide for ABDM (`https://nrces.in/ndhm/fhir/r4`). Identifiers carry a type with its code and
-display, names a text, codings only the terminologies that a profile names; a reference in a document's section says
-what it points to. Guide 2.0.1 knows types of HL7 table 0203 only; from 6 on NRCeS has codes of its own for the ABHA
-number (`HIN`) and the ABHA address (`ABHA`).
+display, names a text, codings only the terminologies that a profile names; a reference in a document's section names
+the type of its target. Guide 2.0.1 knows types of HL7 table 0203 only; from 6 on NRCeS has codes of its own for the
+ABHA number (`HIN`) and the ABHA address (`ABHA`).
 """
 
 import re
@@ -33,7 +33,7 @@ _ABHA_ADDRESS = re.compile(r"[0-9A-Za-z._-]+@[0-9A-Za-z]+")
 
 
 def _type(code: str) -> Json:
-    """A type of table 0203; one whose display is not known here is told as words, not as half a coding."""
+    """A type of table 0203; without a known display it becomes text, not an incomplete coding."""
     if code in _DISPLAYS:
         return {"coding": [{"system": IDENTIFIER_TYPE, "code": code, "display": _DISPLAYS[code]}]}
     return {"text": code}
@@ -44,7 +44,7 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
     """The ABHA number and address among a patient's identifiers, as the profile of Patient wants them.
 
     The number is the one of this system or of type `HIN` (CX.5), the address the one of type `ABHA`. A number that has
-    not 14 digits, and an address that is none, make the message dead: the document would go to somebody else. The
+    not 14 digits, and an address that is none, make the message dead: the document would go to another person. The
     number goes out twice, typed `MR` and `HIN`, because receivers read either; once with `abdm_guide: 2.0.1`, which
     knows no `HIN`.
     """
@@ -102,7 +102,7 @@ def registry_identifier(kind: str, system: str, value: str) -> Json:
 def codings_of(code: Json, *systems: str) -> Json | None:
     """A concept with only the codings of these systems, each with its display; the others are left to the words.
 
-    A sender's own code stands in `text` where there are no words beside it.
+    A sender's own code goes into `text` where there are no words beside it.
     """
     codings = code.get("coding", [])
     kept = [one for one in codings if one.get("system") in systems and "code" in one and "display" in one]
@@ -155,7 +155,7 @@ def embedded(run: Run, documents: list[Json]) -> list[Json]:
 def issue_number(run: Run, issued: str) -> str | None:
     """A number that rises with each issue of a document: the time of issue in UTC, as digits to the second.
 
-    What the sender left out of the time counts as zero: it is a number to compare, not a time.
+    Parts that the sender left out of the time count as zero: the number is for comparison, it is not a time.
     """
     match = _TIME.fullmatch(issued)
     at = run.times.instant(match[1].ljust(14, "0") + (match[2] or "")) if match else None

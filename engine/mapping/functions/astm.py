@@ -1,4 +1,4 @@
-"""What makers put into the universal test id of ASTM E1394 (O-5, R-3): one code out of up to nine components.
+"""The universal test id of ASTM E1394 (O-5, R-3), as makers fill it: select one code out of up to nine components.
 
     ^^^WBC                                    most makers: component 4
     ^^^^WBC^1                                 Sysmex: component 5, then the run or dilution
@@ -7,8 +7,8 @@
     ^MTB-RIF^^RIF^^^SPC^Ct                    GeneXpert: panel in 2, test in 4, analyte in 7, cycle threshold in 8
     ^^^HIV1mlDBS^...^lot^lot^^F               Abbott m2000: F final, I interpretation, P raw signal in 9
 
-A channel's setting says otherwise where its maker does. Two more speak of the same components: `table_code` where the
-code that is sent was chosen at the site and another part of the id names the assay, `raw_results` for parts that are
+A channel's setting overrides this for a maker that differs. Two more settings concern the same components: `table_code`
+where the code was chosen at the site and another part of the id names the assay, `raw_results` for parts that are raw
 signals of the instrument.
 """
 

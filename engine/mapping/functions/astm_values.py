@@ -47,9 +47,10 @@ _UNCLEAR = _Parts(None, whole=True, unclear=True)
 
 @function("astm_value(value: field) -> field", settings=(SETTING,))
 def astm_value(run: Run, raw: str) -> str | None:
-    """The component of R-4 that is the value: component 1 where nothing stands behind it, else the one that the setting
-    `r4` names `value` (the `call` where it is alone). Absent where no setting says which component is the value: `5^6`
-    is neither 5 nor 6."""
+    """The component of R-4 that is the value: component 1 where it is the last one, else the one that the setting `r4`
+    names `value` (the `call` where it is alone). Absent where no setting says which component is the value: `5^6` is
+    neither 5 nor 6.
+    """
     return raw if run.C not in raw else _read(run, raw).value
 
 

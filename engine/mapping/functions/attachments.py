@@ -1,7 +1,7 @@
 """Documents, images and raw data inside messages: ED (embedded) and RP (by address) to Attachment.
 
-Size and hash are computed. What an enclosure is, its type and subtype say (HL7 tables 0191 and 0291), and where they
-say no more than that it is data, the first bytes of it do: makers send a bitmap as `Application^Octer-stream`.
+Size and hash are computed. The kind of an enclosure follows from its type and subtype (HL7 tables 0191 and 0291). Where
+these say only that it is data, its first bytes decide: makers send a bitmap as `Application^Octer-stream`.
 
     document    PDF, text, a word processor's     the report as it was issued
     image       BMP, PNG, JPEG ..., sound, film   a histogram, a scattergram, a photograph
@@ -183,8 +183,9 @@ def encloses(run: Run, observations: list[Segment]) -> bool:
 
 @function("enclosed_as(observation: segment) -> text")
 def enclosed_as(run: Run, segment: Segment) -> str | None:
-    """What an OBX of type ED or RP encloses: `document` (PDF, text, word processing; also what cannot be read, and an
-    address without a type), `picture` (image, sound, film) or `data`. Absent for other types."""
+    """The kind of enclosure in an OBX of type ED or RP: `document` (PDF, text, word processing; also unreadable
+    content, and an address without a type), `picture` (image, sound, film) or `data`. Absent for other types.
+    """
     kind = _value_type(run, segment.fields)
     return _kind_of(run, segment, kind) if kind in ("ED", "RP") else None
 
@@ -234,8 +235,9 @@ def _kind_of(run: Run, segment: Segment, kind: str) -> str:
 
 @function("enclosure(observation: segment) -> Attachment")
 def enclosure(run: Run, segment: Segment) -> Json | None:
-    """What an OBX of type ED or RP encloses, with its name (OBX-3) as title. Counted as `attached`, and as `dropped`
-    where it cannot be read. Of several repetitions the first is taken, with a warning."""
+    """The enclosure of an OBX of type ED or RP, with its name (OBX-3) as title. Counted as `attached`, and as `dropped`
+    where it cannot be read. Of several repetitions the first is used, with a warning.
+    """
     found = _read(run, segment, _value_type(run, segment.fields))
     if not found:
         return None

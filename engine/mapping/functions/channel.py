@@ -1,4 +1,4 @@
-"""What a mapping may ask about the channel that a message came through."""
+"""Functions that read settings of the channel that received the message."""
 
 from engine.mapping.functions.registry import function
 from engine.mapping.run import Run
@@ -15,8 +15,9 @@ def channel_system(run: Run, name: str) -> str:
 
 @function("policy(name: literal) -> text", whole_message=True)
 def policy(run: Run, name: str) -> str | None:
-    """What the channel says, else the mapping under `policies:`, about a case that has several answers; absent where
-    neither says it."""
+    """The channel's policy for a case with several answers, else the mapping's under `policies:`; absent where neither
+    has one.
+    """
     return run.policy(name) or None
 
 
@@ -28,8 +29,9 @@ def numbers_restart(run: Run) -> bool:
 
 @function("runs_apart() -> flag!", steady=True, settings=("observation_key",))
 def runs_apart(run: Run) -> bool:
-    """Whether a result is told from an earlier run of the same test by its time (setting `observation_key`, as
-    `+OBX-14`, `+R-13`): then both stay. Without it the later one takes the place of the earlier one."""
+    """Whether the time distinguishes a result from an earlier run of the same test (setting `observation_key`, as
+    `+OBX-14`, `+R-13`): then both are kept. Without it the later one replaces the earlier one.
+    """
     return str(run.settings.get("observation_key", "")).lower() in _RUNS_APART
 
 

@@ -27,10 +27,10 @@ class CodeMap:
         values: code -> value. Values are shared: never changed.
         otherwise: value of a code outside the table; None leaves it out with a warning.
         dead: reason that makes the message dead instead, by code; ``*`` for any code outside the table.
-        doc: what it is, for the documentation.
-        case: codes are compared in capitals.
+        doc: description, for the documentation.
+        case: codes are compared in upper case.
         concept_system: a code outside the table becomes a concept: in this system, or text alone where it is empty.
-        without: codes of the table that FHIR has no counterpart for: nothing is given, and nothing is to be told.
+        without: codes of the table without a counterpart in FHIR: no value and no warning.
         patterns: codes with a number in them -> value.
     """
 
@@ -250,7 +250,7 @@ CODE_MAPS: dict[str, CodeMap] = {
 
 
 def miss(table: str, code_map: CodeMap, code: str, run: Any, field: str = "") -> Any:
-    """The value of a code that is not in ``code_map.values`` as it stands; ``field`` is where it stood (``PV1-2``)."""
+    """The value of a code that is not in ``code_map.values`` as it was sent; ``field`` is its place (``PV1-2``)."""
     found = code_map.values.get(code.upper())
     if found is not None:
         return found

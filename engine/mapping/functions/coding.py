@@ -43,7 +43,7 @@ def cwe(run: Run, raw: str) -> Json | None:
     A system that is the sender's own (`L`, `99xxx`, none) becomes the channel's `local_system`. A code that the HL7
     table beside it (`HL70487`) does not have, and one that LOINC cannot have, stays as a code without a system.
     """
-    # An analyzer sends the same few hundred codes for ever.
+    # An analyzer sends the same few hundred codes again and again.
     known = run.concepts.get(raw)
     if known is not None:
         return known
@@ -233,8 +233,9 @@ def table_code(run: Run, row: Row) -> Json | None:
 
 @function("answer(value: field, unit: text?) -> CodeableConcept", steady=True, settings=("local_system",))
 def answer(run: Run, raw: str, unit: str | None = None) -> Json | None:
-    """A coded answer as `cwe` reads it. A unit stands behind its words, where these hold a digit (`2 to 4 ug/mL`) and
-    the code is the sender's own: a term of a terminology has no unit."""
+    """A coded answer as `cwe` reads it. A unit is appended to its words where these hold a digit (`2 to 4 ug/mL`) and
+    the code is the sender's own: a term of a terminology has no unit.
+    """
     concept = cwe(run, raw)
     if concept is None or not unit or not _has_digit(words := concept.get("text", "")):
         return concept

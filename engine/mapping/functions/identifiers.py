@@ -16,7 +16,7 @@ _ASTM_PATIENT_IDS = ((3, "patient_system"), (4, "patient_system_lab"), (5, "pati
 
 
 def make_identifier(system: str | None, value: str, kind: str | None = None) -> Json:
-    """An Identifier; a type that HL7 table 0203 does not have (`MRN`) is told in words."""
+    """An Identifier; a type that HL7 table 0203 does not have (`MRN`) becomes text."""
     made: Json = {}
     if kind:
         known = is_of(IDENTIFIER_TYPE, kind)
@@ -39,8 +39,8 @@ def cx(run: Run, raw: str) -> Json | None:
 
     An id without authority gets the channel's setting `patient_system`, else the site's entry for the sending facility,
     else a system that only this channel uses: two analyzers with their maker's name in MSH-4 count different patients.
-    What stands for no number (`0`, `UNKNOWN`, `?`; setting `no_patient_ids`) is absent, with a warning; so is the
-    number of the order or specimen beside it.
+    A placeholder (`0`, `UNKNOWN`, `?`; setting `no_patient_ids`) is absent, with a warning; so is the number of the
+    order or specimen beside it.
     """
     text = run.text
     parts = raw.split(run.C)
@@ -68,7 +68,7 @@ def cx(run: Run, raw: str) -> Json | None:
 
 
 def _undivided(run: Run, raw: str) -> str | None:
-    """An id that holds the delimiter of subcomponents, unescaped: what stands before it may be another person's."""
+    """An id that holds the delimiter of subcomponents, unescaped: the part before it may be another person's id."""
     if not any(map(run.present, raw.split(run.S)[1:])):
         return run.text(raw)
     run.warn("DIVIDED_ID", "an id holds the delimiter of subcomponents; it is kept whole")
@@ -136,7 +136,7 @@ def identifier(run: Run, system: str | None, value: str) -> Json:
 
 @function("serial_number(value: field) -> text", steady=True)
 def serial_number(run: Run, raw: str) -> str | None:
-    """The serial number of an instrument; absent where the text stands for none (`Unknown`, `N/A`, `0`)."""
+    """The serial number of an instrument; absent where the text is a placeholder (`Unknown`, `N/A`, `0`)."""
     value = run.text(raw)
     return None if value is None or value.upper() in _NO_SERIALS or not value.strip("0") else value
 
@@ -210,8 +210,8 @@ def _is_name(parts: list[str]) -> bool:
 )
 def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
     """The ids of a P record. P-3, P-4 and P-5 number different things, so each has a system of its own: the channel's
-    settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses. What
-    stands for no number (setting `no_patient_ids`) is absent, with a warning; so is a name in the place of a number
+    settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses. A
+    placeholder (setting `no_patient_ids`) is absent, with a warning; so is a name in the place of a number
     (`Rabe^Marie`), which other people have too."""
     made = []
     for field, setting in _ASTM_PATIENT_IDS:
@@ -234,8 +234,9 @@ def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
 
 @function("patient_number(value: field) -> text", settings=("no_patient_ids",))
 def patient_number(run: Run, raw: str) -> str | None:
-    """The number in a field of a patient's numbers, for outputs that have no Identifier. What stands for no number
-    (setting `no_patient_ids`) and a name in the place of one are absent, with a warning."""
+    """The number in a field of a patient's numbers, for outputs that have no Identifier. A placeholder (setting
+    `no_patient_ids`) and a name in the place of a number are absent, with a warning.
+    """
     value = run.text(raw)
     if value is None or _is_placeholder(run, value):
         return None

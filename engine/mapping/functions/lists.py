@@ -59,7 +59,7 @@ def joint_status(statuses: list[str]) -> str:
 
 
 def _contents(value: Any) -> Any:
-    """What two equal values have in common, as something that can be a key."""
+    """A hashable key that is equal for equal values."""
     if isinstance(value, dict):
         return frozenset((name, _contents(part)) for name, part in value.items())
     return tuple(map(_contents, value)) if isinstance(value, list) else value

@@ -18,7 +18,7 @@ from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds
 Json = dict[str, Any]
 
 WARNING = "LOINC_MISMATCH"
-# What the last sign of a name says where there is no unit: GRAN#, GRAN%.
+# Meaning of the last character of a name where there is no unit: GRAN#, GRAN%.
 _BY_NAME = {"#": "count/volume", "%": "fraction"}
 
 

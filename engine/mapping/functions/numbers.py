@@ -220,7 +220,7 @@ def amount(
 
 
 def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> str:
-    """What a Quantity has besides its value, as the rest of a JSON object."""
+    """The members of a Quantity besides its value, as the rest of a JSON object."""
     if row is not None:
         if row.unit_missing:
             raise run.dead(
@@ -324,10 +324,10 @@ def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json
 
 @function("in_words(words: text, type: text, unit: text?) -> text", steady=True, settings=("decimal_comma",))
 def in_words(run: Run, words: str, kind: str, unit: str | None = None) -> str:
-    """A value as words, with its unit behind them; behind each line, where every line is a number.
+    """A value as words, followed by its unit; on each line, where every line is a number.
 
     `type` is that of the value (OBX-2; `auto` where none is declared). Several numbers in one result, and a type that
-    HL7 table 0125 does not have, are told of (`SEVERAL_VALUES`, `VALUE_TYPE`).
+    HL7 table 0125 does not have, give a warning (`SEVERAL_VALUES`, `VALUE_TYPE`).
     """
     if kind not in _TYPES:
         run.warn("VALUE_TYPE", "OBX-2 names a type of value that HL7 does not have; the value was kept as text")
@@ -455,12 +455,12 @@ def _ends(run: Run, text: str) -> tuple[str | None, str | None, str]:
 
 
 def _words(run: Run, text: str | None) -> str:
-    """What stands behind the numbers, without empty components."""
+    """The text after the numbers, without empty components."""
     return (text or "").strip(f"{run.C}{run.S} ")
 
 
 def _ascends(low: str, high: str) -> bool:
-    return float(low) <= float(high)  # where floats cannot tell them apart, neither does it matter
+    return float(low) <= float(high)  # a difference too small for floats does not matter
 
 
 @function("number(value: text) -> decimal", steady=True, settings=("decimal_comma",))

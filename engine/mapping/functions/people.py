@@ -117,7 +117,7 @@ def xcn_name(run: Run, raw: str) -> Json | None:
 
 @function("called(person: field) -> Reference", steady=True)
 def called(run: Run, raw: str) -> Json | None:
-    """A reference by name alone, to somebody in an XCN who has no number: prefix, given names, family name, suffix."""
+    """A reference by name alone, to a person in an XCN without a number: prefix, given names, family name, suffix."""
     name = xcn_name(run, raw)
     if name is None:
         return None

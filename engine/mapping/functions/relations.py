@@ -1,4 +1,4 @@
-"""Which result belongs to which, where the message says so: never by what a code seems to mean.
+"""Relate results to each other where the message says so, never by the apparent meaning of a code.
 
 HL7 v2.5.1 chapter 7 relates a child order to the result that caused it, in microbiology the susceptibilities of an
 isolate to its identification:
@@ -11,8 +11,8 @@ isolate to its identification:
     OBX|1|CWE|630-4^Bacteria identified^LN|1|112283007^Escherichia coli^SCT
     OBR|2|O1|F2|50545-3^Susceptibility panel^LN|...|630-4&Bacteria identified&LN^1|||O1^F1
 
-Other senders put both below one order and tell with OBX-4 what goes together, but not which of them is the head: that,
-the channel says (setting `head_codes`). From v2.8.2 on OBX-4 is a group and a sequence; the group counts.
+Other senders put both below one order and group them by OBX-4, which does not show the head: the channel names it
+(setting `head_codes`). From v2.8.2 on OBX-4 is a group and a sequence; the group counts.
 
 ASTM E1394 has neither parents nor sub-ids. There a result with a head code is the head of those that follow it in its
 order, until the next head.
@@ -41,9 +41,9 @@ class _Order:
     """An OBR with its results.
 
     Attributes:
-        patient: which PID of the message it stands behind.
+        patient: position of the PID before it.
         common: the ORC before it, which may hold its numbers.
-        index: its results by code (or words) and sub-id, and by code alone; made when it is asked for.
+        index: its results by code (or words) and sub-id, and by code alone; built on first use.
     """
 
     segment: Segment
@@ -58,7 +58,7 @@ class _Results:
     """The orders of a message, by their numbers and by the position of their results; read once.
 
     Attributes:
-        settled: positions of results for which a head was found, or of which it was told that there is none.
+        settled: positions of results with a known head, or with a warning that there is none.
     """
 
     orders: dict[tuple[int, int, str], list[_Order]] = field(default_factory=dict)
@@ -196,7 +196,7 @@ def _same_code(left: list[str | None], right: list[str | None]) -> bool:
 
 
 def _group(run: Run, segment: Segment) -> str | None:
-    """What OBX-4 says of results that belong together: its group (OG, 2.8.2), else its text."""
+    """The group of a result by OBX-4: its group component (OG, 2.8.2), else its text."""
     raw = _field(segment, 4)
     return run.part_text(raw.split(run.C), 1) or run.text(raw)
 

@@ -47,7 +47,7 @@ def _in_words(run: Run, raw: str, kind: str | None) -> str | None:
 
 @function("comments_behind(segments: segment[]) -> text")
 def comments_behind(run: Run, segments: list[Segment]) -> str | None:
-    """The comments on these segments: NTE-3 of all NTE that stand directly behind one of them, as lines."""
+    """The comments on these segments: NTE-3 of all NTE directly after one of them, as lines."""
     lines, everything = list[str](), run.parsed.segments
     for one in segments:
         at = one.position  # of the next one
@@ -62,7 +62,7 @@ def comments_behind(run: Run, segments: list[Segment]) -> str | None:
 
 @function("beyond_first(value: field) -> text", steady=True, of_components=True)
 def beyond_first(run: Run, raw: str) -> str | None:
-    """A field whole, where something stands behind its first component (`^0^CODE`); absent where nothing does."""
+    """The whole field, where it has more than its first component (`^0^CODE`); else absent."""
     if run.C not in raw or run.present(raw.partition(run.C)[2].strip(run.C)) is None:
         return None
     return run.whole(raw.strip())
@@ -82,13 +82,13 @@ def lower(text: str) -> str:
 
 @function("before(value: text, mark: literal) -> text", pure=True)
 def before(text: str, mark: str) -> str | None:
-    """What stands before the first `mark`; the whole text if there is none."""
+    """The text before the first `mark`; the whole text if there is none."""
     return text.partition(mark)[0].strip() or None
 
 
 @function("after(value: text, mark: literal) -> text", pure=True)
 def after(text: str, mark: str) -> str | None:
-    """What stands behind the first `mark`; absent if there is none."""
+    """The text after the first `mark`; absent if there is none."""
     return text.partition(mark)[2].strip() or None
 
 
@@ -112,7 +112,7 @@ def starts_with(text: str, start: str) -> bool:
 
 @function("contains(value: text, part: text) -> flag!", pure=True)
 def contains(text: str, part: str) -> bool:
-    """Whether `part` stands somewhere in the text."""
+    """Whether the text contains `part`."""
     return part in text
 
 

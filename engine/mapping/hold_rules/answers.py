@@ -1,6 +1,6 @@
-"""How the parts of a hold rule answer, once compiled: comparisons, earlier values, controls, tables of limits.
+"""Runtime of compiled hold rules: comparisons, earlier values, controls, tables of limits.
 
-What is not known is neither true nor false, and is noted in what was asked.
+An unknown value is neither true nor false; it is recorded in `Asked`.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def same(left: TextsOf, right: TextsOf) -> TestOf:
 
 
 def quietly(asked: Asked, of: Callable[[Asked], T | None]) -> T | None:
-    """A value whose absence is an answer, and no reason to tell."""
+    """A value whose absence is an answer, and is not reported."""
     before = list(asked.unknown)
     found = of(asked)
     asked.unknown[:] = before
@@ -65,7 +65,7 @@ def _earlier(asked: Asked, within_us: int, told: str) -> Decimal | None:
 
 
 def _change(asked: Asked, within_us: int, told: str) -> tuple[Decimal, Decimal] | None:
-    """What it changed by, and the earlier value."""
+    """The change, and the earlier value."""
     value = exact(value_of(asked))
     before = _earlier(asked, within_us, told)
     if value is None:

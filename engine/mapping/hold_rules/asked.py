@@ -1,4 +1,4 @@
-"""What a hold rule is asked about, and what the parts of its expression are: functions of that."""
+"""The input of a hold rule. The parts of its expression are functions of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from typing import TypeVar
 from engine.mapping.hold_rules.values import Number, Test
 from engine.model.results import Earlier, Result
 
-MAX_UNKNOWN = 3  # reasons that are told
+MAX_UNKNOWN = 3  # reasons that are reported
 
 
 @dataclass(slots=True)
 class Asked:
-    """What a rule is asked about.
+    """The input of a hold rule.
 
     Attributes:
-        result: an empty one for a rule that reads nothing of one.
+        result: an empty one for a rule that reads no result.
         tests: answers of the conditions about the message, by their number.
-        unknown: takes what was asked for and is not known.
+        unknown: collects descriptions of values that are not known.
     """
 
     result: Result

@@ -1,4 +1,4 @@
-"""What a mapping test says about holding results back.
+"""The part of a mapping test about holding results.
 
 hold: =value < 7                         rules as a route has them
 channel: haematology                     or those of the route of this channel that takes the message
@@ -6,7 +6,7 @@ earlier: {718-7: '10.2'}                 the patient's last values, by code
 controls: {HGB: failed}                  how controls ended, by code: passed or failed
 expect:
   held: HELD_BY_RULE                     or HOLD_UNDECIDED, HOLD_FAULT; `no`: it is not held
-  held: {cause: HELD_BY_RULE, why: critical}        `why` is found in what a person is told
+  held: {cause: HELD_BY_RULE, why: critical}        `why` is part of the text that a person reads
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ CAUSES = tuple(reason.value for reason in (ReasonCode.HELD_BY_RULE, ReasonCode.H
 
 
 def check(test: Node) -> Iterator[str]:
-    """What is wrong with a test's part about holding."""
+    """Problems in a test's part about holding."""
     if test.get("hold") is not None and (channel := test.key("channel")) is not None:
         yield channel.problem("a test has rules of its own (hold:) or those of a channel (channel:), not both")
     for key in ("earlier", "controls"):
@@ -76,7 +76,7 @@ def own_rules(test: Node, program: Program, search: Sequence[Path]) -> Holding |
 
 
 def told(test: Node) -> Told:
-    """What a test says about the past."""
+    """The patient history that a test states."""
     earlier, controls = test.get("earlier"), test.get("controls")
     return Told(
         {key.value: Decimal(decimals.normal(value.value) or 0) for key, value in earlier.pairs} if earlier else {},

@@ -3,9 +3,9 @@
     critical('critical')            code,unit,low,high           held below `low` or above `high`
     delta_exceeds('delta')          code,unit,change,percent,within     held where it changed by more than that
 
-A row holds for results with this code (of whatever system) and this unit, as they stand in the document: its UCUM code
-or its text. Of `change` and `percent` either may be left out; where both stand, both must be exceeded. A code that no
-row names is no concern of the table. A code that is there with other units only cannot be judged: that is unknown.
+A row applies to results with this code (of any system) and this unit, as the document has them: its UCUM code or its
+text. Of `change` and `percent` either may be left out; where both are given, both must be exceeded. The table does not
+apply to a code that no row names. The answer for a code with other units only is unknown.
 """
 
 import csv

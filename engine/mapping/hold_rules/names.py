@@ -97,8 +97,9 @@ FUNCTIONS: dict[str, str] = {
     "`'7d'` before; unknown where there is none",
     "delta(within)": "`value - previous(within)`",
     "delta_percent(within)": "the same in per cent of the earlier value; unknown where that is 0",
-    "delta_exceeds('table')": "whether it changed by more than the row of `tables/<table>.csv` allows (columns `code`, "
-    "`unit`, `change`, `percent`, `within`; where both limits stand, both must be exceeded)",
+    "delta_exceeds('table')": "whether it changed by more than the row of `tables/<table>.csv` allows (columns "
+    "`code`, `unit`, `change`, `percent`, `within`; where both limits are given, both must "
+    "be exceeded)",
     "critical('table')": "whether it is below `low` or above `high` of its row in `tables/<table>.csv` (columns "
     "`code`, `unit`, `low`, `high`)",
     "qc_failed(within)": "whether the last run of a control of this test on this channel failed, of any material, "

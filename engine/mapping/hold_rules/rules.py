@@ -33,7 +33,7 @@ class Rule:
     """One rule.
 
     Attributes:
-        reason: what a person is told; the expression itself where the route gives none.
+        reason: the text for a person; the expression itself where the route gives none.
         place: ``channels/lab.yaml:12``.
     """
 
@@ -59,7 +59,7 @@ class Holding:
         return any(rule.compiled.asks_controls for rule in self.rules)
 
     def facts(self, parsed: Parsed, body: bytes) -> bytes:
-        """What `about` needs to know of a message and its document. Never raises: a fault is a fact, too."""
+        """The facts that `about` needs of a message and its document. Never raises: a fault is a fact, too."""
         try:
             tests = [[holds(parsed) for holds in rule.compiled.conditions] for rule in self.rules]
         except Exception as error:
@@ -122,7 +122,7 @@ class About:
             asked = Asked(result, earlier, tests, now_us)
             try:
                 answer = rule.compiled.test(asked)
-            except Exception as error:  # P7: a fault of ours holds this result, and costs nobody else one
+            except Exception as error:  # P7: a fault of ours holds this result only
                 found.append((ReasonCode.HOLD_FAULT, f"{type(error).__name__} in the rule {rule.place}"))
                 break
             if answer is True:

@@ -1,4 +1,4 @@
-"""The past as a test, or a command without a journal, tells it: an `engine.model.results.Earlier`."""
+"""Patient history supplied by a test or a command instead of the journal: an `engine.model.results.Earlier`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from engine.model.results import Result
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is said to be known.
+    """The patient history as stated.
 
     Attributes:
         values: code -> the patient's last value, in the unit of the result, whenever it was measured.

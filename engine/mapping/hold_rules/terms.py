@@ -1,17 +1,18 @@
 """Expressions of hold rules, compiled to Python functions over one result and what came before it.
 
-The grammar is that of mappings (`engine.mapping.syntax`). What stands in it is about a result:
+The grammar is that of mappings (`engine.mapping.syntax`). Its names and functions are about a result:
 
     code flags status text value unit low high sex age age_days             see `names`
     previous(within) delta(within) delta_percent(within)                    see `names`
     critical('table') delta_exceeds('table') qc_failed(within) abs(x) known(x)
 
 or it is a condition about the message, with paths (``PV1-2 == 'E'``): that is the mapping language itself, compiled by
-`engine.mapping.conditions` and answered where the message is read. One comparison is about the one or the other.
+`engine.mapping.conditions` and answered where the message is read. A comparison is about either the result or the
+message.
 
-What is not known is neither true nor false (`engine.mapping.hold_rules.values`); ``x | y`` is y where x is not known,
-so that a rule says in so many words where the unknown is no reason to hold. A name or function alone, as in ``value and
-...``, asks whether it is there.
+An unknown value is neither true nor false (`engine.mapping.hold_rules.values`). ``x | y`` is y where x is not known: so
+a rule can say explicitly that an unknown value is no reason to hold. A name or function alone, as in ``value and ...``,
+tests whether it is there.
 """
 
 from collections.abc import Sequence
@@ -186,7 +187,7 @@ class _Compiler:
                 case TextTerm(of=some), TextTerm(of=others):
                     tests.append(same(some, others))
                 case _:
-                    self.error(item, "the list holds something else than what stands before in")
+                    self.error(item, "the list holds another kind of value than the one before in")
         return lambda asked: either([partial(test, asked) for test in tests])
 
     def _matches(self, part: syntax.Binary) -> TestOf:

@@ -1,8 +1,8 @@
 """Values of hold rules: true, false and *unknown*, and numbers of which only a bound is known (``<5``).
 
 Unknown is None, for tests as for values. It is never taken for false: `both` and `either` are Kleene's, a comparison
-with something unknown is unknown, and a rule that ends as unknown holds. A bound answers where the answer is the same
-for every number that it allows: ``<5`` is below 7, is not above 9, and nobody knows whether it is below 3.
+with an unknown value is unknown, and a rule that ends as unknown holds. A bound answers where the answer is the same
+for every number that it allows: ``<5`` is below 7, is not above 9, and it is unknown whether it is below 3.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
-"""What one message makes where no FHIR is written: segments, rows or records, in the order the steps made them.
+"""Collect the output of one message where no FHIR is written: segments, rows or records, in the order of the steps.
 
-It takes the place of `engine.mapping.identity.Making`, so that results are accounted for, dropped and remembered in the
-same way: every OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
+It replaces `engine.mapping.identity.Making`, so that results are counted, dropped and recorded in the same way: every
+OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ class Part:
     """One segment, row or record.
 
     Attributes:
-        name: of the segment, or of the list in which a record stands; ``row``.
+        name: of the segment, or of the list that contains a record; ``row``.
         content: fields by number, cells by column, or members by name.
         said: an expression in it had a value; a part that only repeats the mapping's literals is left out.
-        inner: the records inside, by the list they stand in.
-        result: it is what became of a result.
-        patient, order: the groups of these in the message that was read; None where it stands in none.
+        inner: the records inside, by their list.
+        result: it was made of a result.
+        patient, order: its groups in the message that was read; None where it is in none.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Collected(Making):
     """The parts that one message makes.
 
     Attributes:
-        parts: segments or rows in order, or the records that stand in the document itself.
+        parts: segments or rows in order, or the records directly in the document.
         document: the members of the document itself (JSON).
         header: MSH as it is written, once it is.
     """
@@ -63,7 +63,7 @@ class Collected(Making):
 
     def __init__(self, run: Run, fields: Mapping[str, tuple[str, ...]] | None = None) -> None:
         super().__init__(run, transaction=False)
-        self._fields = fields or {}  # of a list: where the numbers of patient and order stand
+        self._fields = fields or {}  # of a list: the places of the numbers of patient and order
         self._listed: set[tuple[str | None, str | None, str]] = set()
         self.parts: list[Part] = []
         self.document = Part("document", {}, "document")
@@ -139,9 +139,9 @@ class Collected(Making):
         return value if isinstance(value, str) or value is None else orjson.dumps(value).decode()
 
     def order(self, segment: Part | None, time: str, person: list[str]) -> None:
-        """OBR was made: whose number it is, so that a number reused for another patient is noticed.
+        """Note the patient of an OBR's number, so that its reuse for another patient is noticed.
 
-        What is remembered of HL7 messages is apart from what is remembered of FHIR: the numbers are the receiver's.
+        Numbers of HL7 messages are recorded apart from those of FHIR: they are the receiver's numbers.
         """
         if segment is None:
             return

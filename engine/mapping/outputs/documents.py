@@ -1,4 +1,4 @@
-"""What was collected of a message to the document that is sent."""
+"""Serialise the collected parts of a message to the document that is sent."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

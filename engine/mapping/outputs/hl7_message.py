@@ -8,7 +8,8 @@ r"""Segments to an HL7 v2 message: MSH, set IDs, control id, and the bytes that 
     MSH-18       UNICODE UTF-8
 
 So a retry, a replay and a second run of the same mapping carry the same control id, and a document that differs in
-anything carries another one: a receiver that tells repeats by MSH-10 takes a correction and takes nothing twice.
+anything carries another one: a receiver that recognises repeats by MSH-10 accepts a correction and accepts nothing
+twice.
 """
 
 import re
@@ -109,7 +110,7 @@ def _control_id(run: Run, text: str, mapping: str) -> str:
 
 
 def _check(run: Run, segment: Any) -> None:
-    """Fields without which nobody knows what a segment is about, and numbers that are none."""
+    """Check for missing fields without which a segment has no meaning, and for numbers that are none."""
     codec = writer()
     for number in codec.REQUIRED.get(segment.name, ()):
         if number not in segment.fields:

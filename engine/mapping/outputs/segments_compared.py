@@ -1,9 +1,9 @@
-"""Two HL7 v2 messages made of one message, field by field: what came, went or changed.
+"""Compare two HL7 v2 messages made of one message, field by field: added, removed or changed.
 
     OBX-5 changed, NTE added
 
-Segments are aligned, so that one more at the front does not change those behind it; of segments that stand for each
-other the fields are compared, as they are written. MSH-10 is no difference: it says that something differs.
+Segments are aligned, so a segment added at the front does not change those behind it. The fields of matching segments
+are compared as they are written. MSH-10 is not compared: it differs where anything differs.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def is_message(body: bytes) -> bool:
 
 
 def compared(before: bytes, after: bytes) -> Iterator[Compared]:
-    """What differs, in the order of the message."""
+    """The differences, in the order of the message."""
     old, new = _segments(before), _segments(after)
     for first, last, start, stop in _stretches(old, new):
         left, right = old[first:last], new[start:stop]

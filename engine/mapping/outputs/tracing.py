@@ -1,11 +1,11 @@
-"""Where every value of a segment, row or record came from: the trace of mappings that write no FHIR.
+"""The source of every value of a segment, row or record: the trace of mappings that write no FHIR.
 
     OBX[3].5 <- lab.yaml:31 <- R[3]-4       segments of a name and rows from 1, fields and components by number
     row[4].code <- ...                      repetitions from 1
     results[2].value <- ...                 members and items of lists as in the JSON, from 0
 
-A value is told by what was made, so that what LabRelay adds (set IDs, MSH-7, MSH-10) is told as well. Which of the
-notes that rules left belongs to it, its place says; where a rule gives several repetitions or items, so does the text.
+Values are taken from the finished output, so values that LabRelay adds (set IDs, MSH-7, MSH-10) are included. The note
+of a rule is found by the value's place; where a rule gives several repetitions or items, also by its text.
 """
 
 import re
@@ -28,7 +28,7 @@ _OWN = {"MSH": "LabRelay makes the header", "": "a set ID: the place among its l
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What a rule left at a place; ``path`` has no numbers of items."""
+    """A rule's note for a place; ``path`` has no numbers of items."""
 
     path: str
     origin: str
@@ -50,7 +50,7 @@ class PartTracer(Tracer):
     # -- called by generated code ------------------------------------------------------------------------------------
 
     def begin_part(self) -> None:
-        """A part begins. What a dropped result left open is closed."""
+        """A part begins. Frames that a dropped result left open are closed."""
         self.forget()
         self._notes = []
 
@@ -115,7 +115,7 @@ class PartTracer(Tracer):
 
 
 def _note_for(path: str, text: str, notes: list[_Note]) -> _Note | None:
-    """The note of the rule that gave a value: at its place or around it, of several the one whose value it is."""
+    """The note of the rule that gave a value: at its place or around it, of several the one with this value."""
     near = [note for note in notes if path == note.path or path.startswith(note.path + ".")]
     if len(near) < 2:
         return near[0] if near else None

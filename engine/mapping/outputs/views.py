@@ -34,7 +34,7 @@ class View:
     columns: tuple[str, ...] = ()
 
     def parts(self) -> list[dict[str, Any]]:
-        """What it holds, in its order."""
+        """Its parts, in order."""
         body = self.document.body
         match self.target.kind:
             case "fhir":
@@ -47,7 +47,7 @@ class View:
         return [_segment(segment, self._parsed().delimiters) for segment in self._parsed().segments]
 
     def counts(self) -> dict[str, int]:
-        """How many parts of each name, in the order in which they first stand."""
+        """How many parts of each name, in the order of first occurrence."""
         return dict(Counter(part[KIND] for part in self.parts()))
 
     def text(self) -> str:
@@ -60,7 +60,7 @@ class View:
         return body.decode().replace("\r\n", "\n").removesuffix("\n")
 
     def faults(self) -> list[str]:
-        """What is wrong with it, by place and never with a value."""
+        """Its problems, by place and never with a value."""
         if self.target.kind == "fhir":
             return validity.faults(self.document.body)
         if self.target.kind != "hl7v2":

@@ -61,8 +61,8 @@ def test_the_row_with_the_fewest_wildcards_wins() -> None:
         ("code,code,unit_in,device\n", "t.csv:1:1: column 'code' is here twice"),
         (HEAD + "GLU,mg/dL,x\nGLU,mg/dL,x\n", "t.csv:3:1: the same key as line 2"),
         (HEAD + "GLU,*,x,2345-7\nGLU,mg/dL,*,2345-7\n", "t.csv:3:1: this row and line 2 can match the same key"),
-        (HEAD + "GLU,*,x,,,,mg/L\n", "t.csv:2:5: * matches every unit and must not stand beside a unit"),
-        (HEAD + "GLU,*,x,,,,,,10\n", "t.csv:2:5: * matches every unit and must not stand beside a factor"),
+        (HEAD + "GLU,*,x,,,,mg/L\n", "t.csv:2:5: * matches every unit and is not allowed beside a unit"),
+        (HEAD + "GLU,*,x,,,,,,10\n", "t.csv:2:5: * matches every unit and is not allowed beside a factor"),
         (HEAD + "GLU,g/L,x,,,,,,ten\n", "t.csv:2:16: factor 'ten' is no decimal"),
         (HEAD + "GLU,g/L,x,,,,,,-1\n", "t.csv:2:16: a factor must be greater than 0"),
         (HEAD + "GLU,g/L,x,,,,,,,,1.5\n", "t.csv:2:18: digits '1.5' is no whole number"),
@@ -265,9 +265,9 @@ def test_all_gaps_can_be_pasted_and_stay_gaps_until_they_are_completed() -> None
         "# xn-1: seen 1 time",
         '"#A",,,,,,,,',
         "# xn-1: seen 1 time",
-        "# *,mg/dL,,,,,,,: a * would stand for anything",
+        "# *,mg/dL,,,,,,,: a * would match anything",
         "# xn-2: seen 1 time",
-        "# D E,*,,,,,,,: a * would stand for anything",
+        "# D E,*,,,,,,,: a * would match anything",
     ]
     made, found = paste(lines)
     assert found == [

@@ -66,7 +66,7 @@ def test_a_path_has_no_blanks() -> None:
 @pytest.mark.parametrize(
     ("text", "at", "says"),
     [
-        ("", 0, "nothing stands behind the ="),
+        ("", 0, "there is nothing after the ="),
         ("a = b", 2, "write =="),
         ("a && b", 2, "write and"),
         ("PID-0", 0, "count from 1"),

@@ -123,7 +123,7 @@ def test_a_channel_that_nobody_knows_is_told(site: Path, tmp_path: Path) -> None
     ran = run(site, "expect: {held: no}\n")
     assert ran.code == ExitCode.CONFIG
     assert "one.yaml:3:10: the site has no channel haem" in ran.out + ran.err
-    with pytest.raises(ConfigError, match="there is no site here, so nobody knows channel haem"):
+    with pytest.raises(ConfigError, match="there is no site here, so channel haem is not known"):
         failures(tmp_path, "channel: haem\nexpect: {held: no}\n")
 
 

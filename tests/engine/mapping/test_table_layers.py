@@ -168,7 +168,7 @@ def test_several_files_are_named_in_the_mapping_or_by_the_channel(workshop: Work
         ("{csv: [], key: [code]}", "m.yaml:6:19: table analytes needs csv:, the file to read, or a list of files"),
         ("{csv: [{a: b}], key: [code]}", "m.yaml:6:19: table analytes needs csv:"),
         ("{csv: [tables/t.csv, no.csv], key: [code]}", "m.yaml:6:34: there is no file no.csv"),
-        ("{csv: tables/t.csv, key: [code], optional_key: [code]}", "m.yaml:6:60: 'code' stands in key: too"),
+        ("{csv: tables/t.csv, key: [code], optional_key: [code]}", "m.yaml:6:60: 'code' is in key:, too"),
     ],
 )
 def test_what_is_wrong_with_a_declaration(workshop: Workshop, use: str, says: str) -> None:
