@@ -16,6 +16,18 @@ Invariant: memory always holds the oldest of a lane's open deliveries, in order.
 store (``spilled``) takes no new place in memory until a claim has found nothing more, and where a person's act brings
 older rows back, what waits in memory is given back to the store and all is claimed anew.
 
+``drain: newest-first`` claims from the end of the rows and takes from the end of memory. The invariant does not hold
+there, so a claim names what is in memory, and when a destination comes back all of it is given back first. A delivery
+that is older than one that went before it is closed (older versions of the same results), held (``OVERTAKEN``), or
+sent: `engine.store.operations.superseding` decides. An older one waits for a newer one that the server may have; after
+five attempts of the newer one it goes, if the two have no test in common.
+
+``conflicts: check`` writes the versions that the resources had last into the body as ``ifMatch``, in the main process;
+the answer is noted in the transaction that settles the delivery.
+
+A paused destination or lane gives back what it has in memory and claims nothing. An attempt looks once more right
+before it is made, so that none begins after the order to pause was answered.
+
 The parts of a worker, each with one duty; `DestinationWorker` makes them and gives each the others that it needs:
 
 events           the log, the counts, and who is called when a delivery ends

@@ -111,7 +111,7 @@ def test_every_piece_of_yaml_is_yaml() -> None:
 # -- links -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(CHECKOUT).as_posix())
 def test_every_link_leads_somewhere(path: Path) -> None:
     for target in LINK.findall(re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)):
         if "://" in target or target.startswith("mailto:"):
@@ -129,7 +129,11 @@ def _anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_index_has_every_page() -> None:
+    assert {path.name for path in DOCS.glob("*.md")} - set(LINK.findall(read("README.md"))) == {"README.md"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(CHECKOUT).as_posix())
 def test_paths_named_in_backticks_exist(path: Path) -> None:
     """`engine/x.py`, `tests/y`, `docs/z.md`: whoever looks must find them."""
     rooms = "engine|adapters|tests|docs|tools|requirements|systemd"

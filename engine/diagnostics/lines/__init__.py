@@ -8,4 +8,8 @@ look       everything seen on a line, and the sentences about it
 signs      bytes as people read them, and patient data masked
 guess      link, format and charset of an analyzer, each with how sure that is
 channel    a channel file to start from
+
+`labrelay listen` and `detect` feed it from a line that the same transports open as a channel's; `messages show --wire`
+feeds it from the journal. For links that take or refuse frame by frame `engine.store.operations.line_trace` keeps what
+passed: sealed, bounded, outside of the hash chain. A new tolerance or fault gets its sentence in `look`.
 """

@@ -1,3 +1,22 @@
 """Settle a document against earlier accepted ones for the same orders: echoes, corrections, withdrawals, questions to a
 person. `engine.succession` has the rules; this folder applies them to stored data.
+
+A mapping sees one message alone. Only the order of the journal shows whether its results were sent before, take one
+back, change a final result or correct one under another id. So the transaction that records the outcome decides it:
+
+    accepted.known_orders      one range of keys: same number, patient and channel, this day and two on each side
+    settle.settle              nothing known (the usual message): nothing more. Else the accepted documents of these
+                               orders are opened and compared, resource by resource
+      whole_reports            pure: which isolate is which, and what is gone from a report that is sent as a whole
+      corrections              pure: which accepted result a new one is about, where their ids differ
+      engine.succession        pure: what may follow what: echo, plain, amended, held
+
+A message is not mapped a second time for it: the Bundle is changed (resources left out, statuses, ids), so one place
+serves live messages, retries and `reprocess`. A status that is not the sender's has the sender's in ``meta.tag``. Each
+kind of document has one entry in `engine.succession.kinds`; a document without an entry is never changed. The key of a
+report is 12 bytes of its number and 4 of its day, so neighbouring days are a range. A document that cannot be read, a
+501st message of an order, and a million comparisons hold the new document (``NOT_COMPARED``).
+
+`report_lists` joins the list of a report right before it is sent, with the results that this lane *has* delivered:
+a receiver refuses references to resources that it never got.
 """

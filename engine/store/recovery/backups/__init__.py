@@ -12,6 +12,10 @@
         drill.json                                 when a copy was last restored for practice, and how that went
         making-.../                                under way, or left by a crash: taken away by the next
 
+SQLite's backup steps run on the writer's connection (``Writer.lend``): a job calls its pump between steps, and the pump
+commits what waits. Another connection reads the pieces, since rows never change. A restored journal has
+``meta.restored_to``: documents of messages up to there are born *maybe delivered*.
+
 Modules: `shelf` knows this layout, `copying` makes a full copy, `pieces` the rows since, `standing` how messages
 stood then, `outlook` says what they are worth now, `checking` reads a copy back, `decided` tells what people decided
 after that, `restoring` makes a site of it all.
