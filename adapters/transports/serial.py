@@ -23,6 +23,7 @@ from adapters.transports.serial_device import DeviceStream, open_device
 from adapters.transports.serial_opening import LineError
 from adapters.transports.serial_ports import look, ports
 from adapters.transports.serial_server import ServerStream
+from adapters.transports.waiting import finish
 from engine.model import back_off
 
 __all__ = ["SerialLine", "build", "look", "ports"]
@@ -90,10 +91,7 @@ class SerialLine:
             self._stream.end()
         else:
             self._task.cancel()
-        _, late = await asyncio.wait({self._task}, timeout=grace_s)
-        if late:
-            self._task.cancel()
-            await asyncio.wait(late, timeout=1.0)
+        await finish({self._task}, grace_s)
 
     async def _keep_open(self) -> None:
         async for attempt in back_off.trying(back_off.ALWAYS, first_s=REOPEN_FIRST_S, max_s=self._reopen_max_s):

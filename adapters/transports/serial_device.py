@@ -32,6 +32,7 @@ from adapters.codecs.astm import seven_bits
 from adapters.transports.serial_health import LineHealth, counters
 from adapters.transports.serial_opening import LineError, OpenPort, Settings, open_port
 from adapters.transports.threads import in_thread
+from adapters.transports.waiting import expire, wake
 
 READ_BYTES = 4096
 READS_AT_ONCE = 16
@@ -92,7 +93,7 @@ class DeviceStream:
     async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as the protocol has it
         if not self._chunks and not self._ended and not self.fault:
             self._reader = waiter = self._loop.create_future()
-            timer = None if timeout is None else self._loop.call_later(max(timeout, 0.0), _expire, waiter)
+            timer = None if timeout is None else self._loop.call_later(max(timeout, 0.0), expire, waiter)
             try:
                 await waiter
             except TimeoutError:
@@ -136,7 +137,7 @@ class DeviceStream:
         """Make the reader see the end of the stream now, from outside its task."""
         self._ended = True
         self._rest_for_ever()
-        _wake(self._reader)
+        wake(self._reader)
 
     async def close(self) -> None:
         """Close, giving what was written a second to go out."""
@@ -211,7 +212,7 @@ class DeviceStream:
         self._held = 0
         if self._chunks:
             self._silent_most = SILENT_RESTS if self._buffered > 1 else 1
-            _wake(self._reader)
+            wake(self._reader)
 
     def _rest(self) -> None:
         if not self.fault and self._buffered <= READ_HIGH_WATER:
@@ -240,7 +241,7 @@ class DeviceStream:
     def _broke(self, fault: str) -> None:
         self.fault = self.fault or fault
         self._rest_for_ever()
-        _wake(self._reader)
+        wake(self._reader)
 
     # -- the end -----------------------------------------------------------------------------------------------
 
@@ -310,13 +311,3 @@ def _broken(error: OSError) -> str:
     if error.errno in (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF):
         return "the line broke off; was the cable or the adapter pulled out?"
     return f"the line broke: {os.strerror(error.errno) if error.errno else type(error).__name__}"
-
-
-def _expire(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
-
-
-def _wake(waiter: "asyncio.Future[None] | None") -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

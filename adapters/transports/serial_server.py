@@ -10,11 +10,11 @@ from typing import Protocol
 
 from adapters.codecs.astm import seven_bits
 from adapters.codecs.rfc2217 import ComPortClient
+from adapters.transports import tcp_stream
 from adapters.transports.serial_health import LineHealth
 from adapters.transports.serial_opening import LineError, Settings
 from adapters.transports.tcp_stream import READ_HIGH_WATER, TcpStream
 
-CONNECT_TIMEOUT_S = 10.0
 NEGOTIATE_TIMEOUT_S = 5.0
 
 
@@ -179,11 +179,8 @@ async def connect(device: str, settings: Settings) -> ServerStream:
     scheme, _, place = device.partition("://")
     host, _, number = place.rpartition(":")
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, stream = await asyncio.get_running_loop().create_connection(
-                lambda: TcpStream(lambda _: None), host.strip("[]"), int(number)
-            )
-    except (OSError, TimeoutError, ValueError) as error:  # ValueError: an empty label, or one that is too long
+        stream = await tcp_stream.connect(host.strip("[]"), int(number))
+    except (OSError, ValueError) as error:
         raise LineError(_why_not(error)) from error
     port: Port = BarePort(settings)
     if scheme == "rfc2217":
@@ -197,7 +194,7 @@ async def connect(device: str, settings: Settings) -> ServerStream:
     return line
 
 
-def _why_not(error: Exception) -> str:
+def _why_not(error: OSError | ValueError) -> str:
     if isinstance(error, (socket.gaierror, ValueError)):
         return "the device server's name is not known; check device: and the network's names"
     if isinstance(error, ConnectionRefusedError):

@@ -11,14 +11,13 @@ from tenacity import RetryCallState
 
 from adapters.transports.accepting import Acceptor, leaves_files, peer_of
 from adapters.transports.gate import Admission, Gate
-from adapters.transports.tcp_stream import TcpStream
+from adapters.transports.tcp_stream import TcpStream, connect
 from adapters.transports.tls import TlsFiles, names_of
+from adapters.transports.waiting import finish
 from engine.model import back_off
 from engine.model.link_events import LinkFault
 
 logger = logging.getLogger("labrelay.channel")
-
-CONNECT_TIMEOUT_S = 10.0
 
 Handler = Callable[[TcpStream], Awaitable[None]]
 TurnedAway = Callable[[LinkFault, str], None]  # why, and which peer
@@ -145,7 +144,7 @@ class TcpListener:
         self, connection: socket.socket, host: str, peer: str, task: "asyncio.Task[None]"
     ) -> TcpStream | None:
         """A stream once its handshake is over, if there is one; None where that failed, or gave way to another."""
-        loop, stream = asyncio.get_running_loop(), TcpStream(lambda _: None)
+        loop, stream = asyncio.get_running_loop(), TcpStream()
         number = 0
         try:
             if self._context is None:
@@ -186,7 +185,7 @@ class TcpListener:
             task.cancel()
         for stream in list(self._open):
             stream.end()
-        await _finish([*self._coming, *self._open.values()], grace_s)
+        await finish([*self._coming, *self._open.values()], grace_s)
 
 
 class TcpConnector:
@@ -235,14 +234,9 @@ class TcpConnector:
                 await asyncio.sleep(back_off.FIRST_S)
 
     async def _connect(self) -> TcpStream:
-        loop = asyncio.get_running_loop()
         async for attempt in back_off.trying(back_off.UNREACHABLE, before_sleep=self._say_waiting):
             with attempt:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    _, stream = await loop.create_connection(
-                        lambda: TcpStream(lambda _: None), self._host, self._port, ssl=self._context
-                    )
-                self._stream = stream
+                self._stream = await connect(self._host, self._port, self._context)
                 self.attempts = 0
         assert self._stream is not None
         return self._stream
@@ -259,14 +253,4 @@ class TcpConnector:
         elif self._task is not None:
             self._task.cancel()
         if self._task is not None:
-            await _finish([self._task], grace_s)
-
-
-async def _finish(tasks: list[asyncio.Task[None]], grace_s: float) -> None:
-    if not tasks:
-        return
-    _, late = await asyncio.wait(tasks, timeout=grace_s)
-    for task in late:
-        task.cancel()
-    if late:
-        await asyncio.wait(late, timeout=1.0)
+            await finish([self._task], grace_s)

@@ -10,11 +10,14 @@ import contextlib
 import fcntl
 import logging
 import socket
+import ssl
 import struct
 import termios
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
+
+from adapters.transports.waiting import expire, wake
 
 logger = logging.getLogger("labrelay.channel")
 
@@ -23,6 +26,7 @@ KEEP_ALIVE_IDLE_S = 30
 KEEP_ALIVE_INTERVAL_S = 10
 KEEP_ALIVE_COUNT = 4
 USER_TIMEOUT_MS = 60_000
+CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
 _TCP_CLOSE = 7  # state of a connection that was reset (linux/tcp_states.h)
 
@@ -30,8 +34,7 @@ _TCP_CLOSE = 7  # state of a connection that was reset (linux/tcp_states.h)
 class TcpStream(asyncio.Protocol):
     """One connection as a `engine.model.ports.Stream`. Made by the event loop; used by one reader."""
 
-    def __init__(self, opened: Callable[["TcpStream"], None]) -> None:
-        self._opened = opened
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport  # from `connection_made` on, so for all who get to see a stream
         self._chunks: list[bytes] = []
@@ -87,7 +90,7 @@ class TcpStream(asyncio.Protocol):
         if self._loop.time() < self._due:
             self._set_timer(self._due)
         else:
-            _expire(self._reader)
+            expire(self._reader)
 
     async def write(self, data: bytes) -> None:
         if self._transport.is_closing():
@@ -140,8 +143,8 @@ class TcpStream(asyncio.Protocol):
         if not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
-        _wake(self._reader)
-        _wake(self._writer)
+        wake(self._reader)
+        wake(self._writer)
 
     def abort(self) -> None:
         """Close at once, also where not all was written."""
@@ -183,7 +186,6 @@ class TcpStream(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             _keep_alive(sock)
-        self._opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
@@ -193,11 +195,11 @@ class TcpStream(asyncio.Protocol):
         if self._buffered > READ_HIGH_WATER and not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
-        _wake(self._reader)
+        wake(self._reader)
 
     def eof_received(self) -> bool:
         self._eof = True
-        _wake(self._reader)
+        wake(self._reader)
         # Half-open: what was received before the FIN is still answered. TLS cannot do that.
         return self._transport.get_extra_info("ssl_object") is None
 
@@ -207,7 +209,7 @@ class TcpStream(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        _wake(self._reader)
+        wake(self._reader)
         if self._writer is not None and not self._writer.done():
             self._writer.set_exception(ConnectionResetError("the connection was lost while writing"))
             self._writer = None
@@ -219,13 +221,22 @@ class TcpStream(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
-        _wake(self._writer)
+        wake(self._writer)
         self._writer = None
 
 
-def _expire(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+async def connect(host: str, port: int, context: ssl.SSLContext | None = None) -> TcpStream:
+    """Connect to a peer.
+
+    Raises:
+        OSError, TimeoutError: nobody is there.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, stream = await asyncio.get_running_loop().create_connection(TcpStream, host, port, ssl=context)
+    except ValueError as error:  # an empty label, or one that is too long
+        raise socket.gaierror(socket.EAI_NONAME, "this can be no host's name") from error
+    return stream
 
 
 def _not_taken(sock: socket.socket) -> int:
@@ -233,11 +244,6 @@ def _not_taken(sock: socket.socket) -> int:
     size = array("i", [0])
     fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, size)
     return size[0]
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -13,15 +13,15 @@ listening. The queue is bounded; beyond the bound bytes pass unheard, and the li
 """
 
 import asyncio
-import errno
 import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from adapters.codecs.rfc2217 import LineSettings
-from adapters.transports.tcp import CONNECT_TIMEOUT_S, HostPort, TcpListener
-from adapters.transports.tcp_stream import TcpStream
+from adapters.transports.tcp import HostPort, TcpListener
+from adapters.transports.tcp_stream import TcpStream, connect
+from adapters.transports.waiting import wake
 from engine.model.link_events import Way
 from engine.model.ports import StreamHandler, Transport
 
@@ -88,7 +88,7 @@ class Hearing:
                 return
         self._passed.append((way, data))
         self._bytes += len(data)
-        self._wake()
+        wake(self._waiter)
 
     async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
         if not self._passed and not self._ended:
@@ -112,14 +112,10 @@ class Hearing:
 
     def end(self) -> None:
         self._ended = True
-        self._wake()
+        wake(self._waiter)
 
     async def close(self) -> None:
         self.end()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 async def listen(hearing: Hearing, handler: StreamHandler) -> None:
@@ -138,12 +134,7 @@ async def reach(address: HostPort) -> TcpStream:
     Raises:
         OSError, TimeoutError: nobody is there.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, stream = await loop.create_connection(lambda: TcpStream(lambda _: None), address.host, address.port)
-    except ValueError as error:  # an empty label, or one that is too long
-        raise OSError(errno.EINVAL, "this can be no host's name") from error
+    stream = await connect(address.host, address.port)
     stream.bear_with_slow_readers()
     return stream
 

@@ -21,6 +21,7 @@ from adapters.transports.serial_device import open_device
 from adapters.transports.tcp import HostPort, TcpListener
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee import End, Hearing, listen, reach, unreachable
+from adapters.transports.waiting import finish
 from engine.model import back_off
 from engine.model.link_events import Way
 from engine.model.ports import StreamHandler, Transport
@@ -72,11 +73,7 @@ class SerialTee:
         await asyncio.gather(*(transport.stop(grace_s) for transport in self._transports))
         if self._hearing is not None:
             self._hearing.end()
-        if self._listeners:
-            _, late = await asyncio.wait(self._listeners, timeout=grace_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*self._listeners, return_exceptions=True)
+        await finish(self._listeners, grace_s)
 
     # -- ends that come and go ---------------------------------------------------------------------------------
 
