@@ -1,4 +1,4 @@
-"""TCP: listening for analyzers, or connecting to those that listen themselves; TLS and mTLS for both."""
+"""TCP: listening for analyzers, with TLS or mTLS, or connecting to those that listen themselves."""
 
 import asyncio
 import logging
@@ -65,7 +65,7 @@ def build(source: Settings, handler: Handler, turned_away: TurnedAway | None = N
         listen = source.listen
         return TcpListener(listen.host, listen.port, handler, tls=tls, admission=admission, turned_away=turned_away)
     assert source.connect is not None
-    return TcpConnector(source.connect.host, source.connect.port, handler, tls=tls)
+    return TcpConnector(source.connect.host, source.connect.port, handler)
 
 
 class TcpListener:
@@ -191,12 +191,10 @@ class TcpListener:
 class TcpConnector:
     """Keep one connection to an analyzer that is the server; connect again, with back-off, for ever."""
 
-    def __init__(self, host: str, port: int, handler: Handler, *, tls: TlsFiles | None = None) -> None:
+    def __init__(self, host: str, port: int, handler: Handler) -> None:
         self._host = host
         self._port = port
         self._handler = handler
-        self._tls = tls
-        self._context: ssl.SSLContext | None = None
         self._stream: TcpStream | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -204,12 +202,7 @@ class TcpConnector:
         self.attempts = 0
 
     async def start(self) -> int:
-        """Begin to connect, and return the port; does not wait for the peer.
-
-        Raises:
-            OSError: a certificate cannot be read.
-        """
-        self._context = self._tls.client_context() if self._tls else None
+        """Begin to connect, and return the port; does not wait for the peer."""
         self._task = asyncio.get_running_loop().create_task(self._keep_connected())
         return self._port
 
@@ -236,7 +229,7 @@ class TcpConnector:
     async def _connect(self) -> TcpStream:
         async for attempt in back_off.trying(back_off.UNREACHABLE, before_sleep=self._say_waiting):
             with attempt:
-                self._stream = await connect(self._host, self._port, self._context)
+                self._stream = await connect(self._host, self._port)
                 self.attempts = 0
         assert self._stream is not None
         return self._stream

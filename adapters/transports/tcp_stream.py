@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import logging
 import socket
-import ssl
 import struct
 import termios
 from array import array
@@ -225,7 +224,7 @@ class TcpStream(asyncio.Protocol):
         self._writer = None
 
 
-async def connect(host: str, port: int, context: ssl.SSLContext | None = None) -> TcpStream:
+async def connect(host: str, port: int) -> TcpStream:
     """Connect to a peer.
 
     Raises:
@@ -233,7 +232,7 @@ async def connect(host: str, port: int, context: ssl.SSLContext | None = None) -
     """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, stream = await asyncio.get_running_loop().create_connection(TcpStream, host, port, ssl=context)
+            _, stream = await asyncio.get_running_loop().create_connection(TcpStream, host, port)
     except ValueError as error:  # an empty label, or one that is too long
         raise socket.gaierror(socket.EAI_NONAME, "this can be no host's name") from error
     return stream

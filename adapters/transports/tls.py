@@ -1,4 +1,4 @@
-"""Certificates of a TCP source: contexts for both ends, and the names in a client's certificate."""
+"""Certificates of a TCP source: what it listens with, and the names in a client's certificate."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """Paths of PEM files. ``ca``: who may be at the other end; a listener then demands a client certificate."""
+    """Paths of PEM files. ``ca``: who may be at the other end, which then has to show a certificate."""
 
     cert: str | None = None
     key: str | None = None
@@ -22,13 +22,6 @@ class TlsFiles:
         if self.ca:
             context.load_verify_locations(self.ca)
             context.verify_mode = ssl.CERT_REQUIRED
-        return context
-
-    def client_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key, password=_no_password)
         return context
 
 
