@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 12.0
 
@@ -82,17 +84,12 @@ async def get_json(host: str, port: int, path: str) -> dict[str, Any]:
     Raises:
         OSError, ValueError: no answer, or not JSON.
     """
-    async with asyncio.timeout(10.0):
-        reader, writer = await asyncio.open_connection(host, port)
-        try:
-            writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: application/json\r\n\r\n".encode())
-            answer = await reader.read()
-        finally:
-            writer.close()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if b" 200 " not in head.split(b"\r\n", 1)[0]:
-        raise ValueError(f"{path}: {head.split(chr(13).encode(), 1)[0].decode(errors='replace')}")
-    value: dict[str, Any] = json.loads(body)
+    url, headers = f"http://{host}:{port}{path}", {"Accept": "application/json"}
+    try:
+        async with asyncio.timeout(10.0), aiohttp.request("GET", url, headers=headers, raise_for_status=True) as answer:
+            value: dict[str, Any] = json.loads(await answer.read())
+    except aiohttp.ClientError as error:
+        raise ValueError(f"{path}: {error}") from error
     return value
 
 

@@ -7,7 +7,7 @@ cannot be read or is dead gives the reason, and a fault of ours its kind (its ow
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from engine.mapping.inputs import Found
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.model.errors import ConfigError, ContentError
-from engine.model.message import Issue, MapContext, Parsed
+from engine.model.message import MapContext, Parsed
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 MAX_EXPLAINED_BYTES = 4 * 1024 * 1024  # of a document; a larger one is shown as far as it is, without explanations
@@ -121,12 +121,12 @@ class Bench:
             "repetition": parsed.delimiters.repetition,
         }
         made["fields"] = _fields(message, found.payload, parsed)
-        made["issues"] = [_issue(issue) for issue in parsed.warnings]
+        made["issues"] = [asdict(issue) for issue in parsed.warnings]
         program = mapper.program_for(parsed)
         if not place:
             _add_program(made, program)
         trace = program.explain(parsed, mapper.context_for(parsed, found.payload))
-        made["issues"] += [_issue(issue) for issue in trace.issues]
+        made["issues"] += [asdict(issue) for issue in trace.issues]
         made["unread"] = list(trace.unread)
         _add_outcome(made, trace)
 
@@ -226,17 +226,8 @@ def _add_outcome(made: Json, trace: Trace) -> None:
 
 def _leaf(leaf: Leaf, pointer: str) -> Json:
     """All but its value, which stands in the document."""
-    return {
-        "path": leaf.path,
-        "pointer": pointer,
-        "origin": leaf.origin,
-        "rule": leaf.rule,
-        "function": leaf.function,
-        "sources": leaf.sources,
-        "rows": leaf.rows,
-        "calls": [[call.rule, call.name, call.function] for call in leaf.calls],
-        "about": leaf.about,
-    }
+    shown = {name: getattr(leaf, name) for name in ("path", "origin", "rule", "function", "sources", "rows", "about")}
+    return {**shown, "pointer": pointer, "calls": [astuple(call) for call in leaf.calls]}
 
 
 def _fields(message: str, payload: bytes, parsed: Parsed) -> list[tuple[int, int, str]]:
@@ -247,16 +238,6 @@ def _fields(message: str, payload: bytes, parsed: Parsed) -> list[tuple[int, int
         return []
     before = len(message[:at].encode("utf-16-le", "surrogatepass")) // 2
     return [(field.start + before, field.end + before, field.name) for field in fields_of(text, parsed)]
-
-
-def _issue(issue: Issue) -> Json:
-    return {
-        "severity": issue.severity,
-        "code": issue.code,
-        "place": issue.place,
-        "rule": issue.rule,
-        "text": issue.text,
-    }
 
 
 def _problem(line: str, severity: str) -> Json:

@@ -7,7 +7,7 @@ sessions nothing may come but an ENQ of a peer that wants the line. There it get
 
 import asyncio
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from engine.config import registry
 from engine.devtools.simulator import faults
@@ -41,12 +41,38 @@ class Habits:
     holds: float = 1.0
 
 
-class AstmPlayer:
+class Speaker:
+    """What all players do on a wire, whatever they speak."""
+
+    def __init__(self, wire: Wire, dialogue: Dialogue) -> None:
+        self._wire = wire
+        self._talk = dialogue
+
+    async def _break(self, plan: faults.Plan, where: str) -> NoReturn:
+        """Break the line off, as planned.
+
+        Raises:
+            DroppedError: always.
+        """
+        self._talk.fault("drop", f"the line breaks {where}")
+        await (self._wire.drop() if plan.rng.random() < 0.5 else self._wire.hang_up())
+        await asyncio.sleep(0)
+        raise DroppedError
+
+    async def _put(self, data: bytes, plan: faults.Plan) -> None:
+        """Write, in as many pieces as planned."""
+        self._talk.sent(data)
+        pieces = plan.pieces(data)
+        if len(pieces) > 1:
+            self._talk.fault("slow" if plan.slow else "split", f"written in {len(pieces)} pieces")
+        await self._wire.write(pieces, plan.pause_s)
+
+
+class AstmPlayer(Speaker):
     """Sends messages over one wire, one at a time."""
 
     def __init__(self, wire: Wire, dialogue: Dialogue, habits: Habits | None = None) -> None:
-        self._wire = wire
-        self._talk = dialogue
+        super().__init__(wire, dialogue)
         self._habits = habits or Habits()
         self._module = registry.load(registry.SENDERS, "e1381")
         self._plan: faults.Plan
@@ -154,11 +180,8 @@ class AstmPlayer:
         part = out[: max(1, int(len(out) * share))]
         self._talk.sent(part)
         await self._wire.write([part])
-        whole = len(part) == len(out)
-        self._talk.fault("drop", f"the line breaks {'before the answer' if whole else 'in the middle of a frame'}")
-        await (self._wire.drop() if plan.rng.random() < 0.5 else self._wire.hang_up())
         self._asked = False
-        raise DroppedError
+        await self._break(plan, "before the answer" if len(part) == len(out) else "in the middle of a frame")
 
     def _first(self, fault: faults.Fault) -> bool:
         """Whether it has not happened in this session yet; from now on it has."""

@@ -9,7 +9,7 @@ import asyncio
 
 from engine.config import registry
 from engine.devtools.simulator import faults
-from engine.devtools.simulator.astm import DroppedError, Habits
+from engine.devtools.simulator.astm import Habits, Speaker
 from engine.devtools.simulator.dialogue import Dialogue, readable
 from engine.devtools.simulator.wires import Wire
 from engine.model.errors import ContentError
@@ -25,12 +25,11 @@ ASKS = frozenset({"AL", "ER", "SU"})  # table 0155, but for NE
 UNASKED_S = 1.0
 
 
-class MllpPlayer:
+class MllpPlayer(Speaker):
     """Sends messages over one wire, one at a time."""
 
     def __init__(self, wire: Wire, dialogue: Dialogue, habits: Habits | None = None) -> None:
-        self._wire = wire
-        self._talk = dialogue
+        super().__init__(wire, dialogue)
         self._answer_within = (habits or Habits()).block_answer_within
         self._read_ack = registry.load(registry.ACKNOWLEDGEMENTS, "hl7v2").read_ack
         self._buffer = b""
@@ -82,22 +81,14 @@ class MllpPlayer:
         return accepted
 
     async def _say(self, block: bytes, plan: faults.Plan) -> None:
-        self._talk.sent(block)
         self._talk.tally.frames += 1
-        pieces = plan.pieces(block)
-        if len(pieces) > 1:
-            name = "slow" if plan.slow else "split"
-            self._talk.fault(name, f"written in {len(pieces)} pieces")
-        await self._wire.write(pieces, plan.pause_s)
+        await self._put(block, plan)
 
     async def _drop(self, block: bytes, plan: faults.Plan, share: float) -> None:
         part = block[: max(1, int(len(block) * share))]
         self._talk.sent(part)
         await self._wire.write([part])
-        whole = len(part) == len(block)
-        self._talk.fault("drop", f"the line breaks {'before the answer' if whole else 'in the middle of a block'}")
-        await (self._wire.drop() if plan.rng.random() < 0.5 else self._wire.hang_up())
-        raise DroppedError
+        await self._break(plan, "before the answer" if len(part) == len(block) else "in the middle of a block")
 
     async def _accepted(self, message: bytes) -> bool:
         """Read one answer and judge it; behind a commit answer that of the application, too."""

@@ -5,7 +5,6 @@ printer hears no answers, so nothing can be refused and a fault on the way that 
 waits for answers says ENQ, the text, EOT.
 """
 
-import asyncio
 import random
 import re
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine.devtools.simulator import faults
-from engine.devtools.simulator.astm import ACK, ENQ, EOT, NAK, DroppedError
+from engine.devtools.simulator.astm import ACK, ENQ, EOT, NAK, Speaker
 from engine.devtools.simulator.dialogue import Dialogue, readable
 from engine.devtools.simulator.panels import AGAIN
 from engine.devtools.simulator.people import Reception
@@ -114,12 +113,11 @@ def _summed(text: str) -> str:
     return f"{text[:1]}{body}{mark}{sum((body + mark).encode('latin-1')) & 0xFF:02x}{ETX}"
 
 
-class TextPlayer:
+class TextPlayer(Speaker):
     """Sends texts over one wire, one at a time."""
 
     def __init__(self, wire: Wire, dialogue: Dialogue, *, answered: bool) -> None:
-        self._wire = wire
-        self._talk = dialogue
+        super().__init__(wire, dialogue)
         self._answered = answered
 
     def transmissions(self, message: bytes) -> int:
@@ -178,22 +176,15 @@ class TextPlayer:
         return answer[:1] == ACK
 
     async def _write(self, data: bytes, plan: faults.Plan) -> None:
-        self._talk.sent(data)
         self._talk.tally.frames += len(data) > 1
-        pieces = plan.pieces(data)
-        if len(pieces) > 1:
-            self._talk.fault("slow" if plan.slow else "split", f"written in {len(pieces)} pieces")
-        await self._wire.write(pieces, plan.pause_s)
+        await self._put(data, plan)
 
     async def _drop(self, message: bytes, plan: faults.Plan, share: float) -> None:
         part = message[: max(1, int(len(message) * share))]
         await self._write(part, plan)
-        self._talk.fault("drop", "the line breaks in the middle of a text")
         if self._answered and len(part) == len(message):  # as an analyzer does: it waits, and the answer is lost
             try:
                 await self._wire.read(ANSWER_WITHIN_S)
             except TimeoutError:
                 self._talk.violation(f"no answer within {ANSWER_WITHIN_S:g} s")
-        await (self._wire.drop() if plan.rng.random() < 0.5 else self._wire.hang_up())
-        await asyncio.sleep(0)
-        raise DroppedError
+        await self._break(plan, "in the middle of a text")
