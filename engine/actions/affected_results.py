@@ -1,9 +1,9 @@
-"""The results that are affected where a message is mapped again: one row each, with what was delivered and what is new.
+"""The affected results of messages that are mapped again: one row each, with the delivered and the new value.
 
-After a fault of a mapping this is the list from which a laboratory tells the wards which results to look at again.
-Compared are the documents that `engine.processing.reprocessing` found to differ, result by result. So that nothing is
-missing from the list, a message that cannot be compared has a row without a test, and so has a document that differs in
-something that is no result, or that has no results which can be read (`engine.model.tested_results`).
+After an error in a mapping, a laboratory uses this list to inform the wards which results to check again. The documents
+that `engine.processing.reprocessing` found to differ are compared result by result. So that the list is complete, some
+rows have no test: for a message that cannot be compared, and for a document that differs in something other than a
+result, or without readable results (`engine.model.tested_results`).
 """
 
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ class Affected:
     """One result that differs.
 
     Attributes:
-        outcome: what becomes of the new one (`engine.processing.reprocessing`).
+        outcome: the outcome of the new one (`engine.processing.reprocessing`).
         reason: the reason code where its message would be dead.
-        destinations: to which the old one was delivered, or the new one goes.
-        change: empty where there is no result to tell of.
-        differs: which of `TOLD`; ``other`` where all of these are the same.
-        old, new: None where there is none on that side.
+        destinations: those that got the old one, or will get the new one.
+        change: empty where there is no result to report.
+        differs: which of `TOLD`; ``other`` where all of these are equal.
+        old, new: None without a result on that side.
     """
 
     message_id: int
@@ -44,11 +44,11 @@ class Affected:
 
 
 def affected(reader: Reader, finding: Finding) -> Iterator[Affected]:
-    """The results of one message that differ, in the order of its documents; nothing where none does.
+    """The differing results of one message, in the order of its documents.
 
     Raises:
         StoreError: the journal cannot be read.
-        ConfigError: its key is not at hand.
+        ConfigError: its key was not found.
     """
     if finding.outcome == "unchanged":
         return
@@ -81,7 +81,7 @@ def _of_document(reader: Reader, finding: Finding, compared: Compared) -> Iterat
     if compared.before is not None:
         try:
             before = _results(reader, stored_document(reader, compared.before))
-        except (ErasedError, IntegrityError):  # it went, or `labrelay verify` says what is wrong
+        except (ErasedError, IntegrityError):  # it was erased, or `labrelay verify` reports the damage
             yield row()
             return
     if compared.after is not None:

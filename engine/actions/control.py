@@ -7,14 +7,14 @@
 
 The socket has mode 0600, and only the daemon's own user and root are served (`engine.actions.control_server`).
 ``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Arguments and results
-carry names, numbers and reason codes, never the content of messages. Two exceptions: ``content`` of the verbs of
-`WITH_CONTENT`, in base 64; and a tap, whose lines are masked unless the audit row that says who looks is durable. The
-verbs and their arguments are in `engine.runtime.control_handlers`.
+carry names, numbers and reason codes, never the content of messages. There are two exceptions: ``content`` of the verbs
+of `WITH_CONTENT`, in base 64; and a tap, whose lines are masked until the audit row that names the reader is durable.
+The verbs and their arguments are in `engine.runtime.control_handlers`.
 
-An outcome is ``{"count", "act", "done", "going_on"}``: how many were selected, the number of the row that was stored
-before the act began (null for a dry run, or where the act is one row), what became of them by name, and whether it
-takes longer than a command waits and goes on in the daemon. That of a dry run about dead letters or held results has
-``counted_us`` beside, which the selection of the act that follows repeats: no more is done than was counted.
+An outcome is ``{"count", "act", "done", "going_on"}``: the number of selected items, the id of the row that was written
+before the action began (null for a dry run, or where the action is one row), the results by name, and whether it takes
+longer than a command waits and continues in the daemon. The outcome of a dry run about dead letters or held results
+also has ``counted_us``, which the selection of the following action repeats: nothing is done that was not counted.
 """
 
 import base64
@@ -49,7 +49,7 @@ class RefusedError(LabRelayError):
     """Not allowed: missing rights, or a confirmation that was not given. Exit code 7."""
 
 
-# The name on the wire and the class on both ends; the first that fits is sent.
+# The name on the wire and the class on both ends; the first match is sent.
 ERRORS: dict[str, type[LabRelayError]] = {
     "config": ConfigError,
     "locked": LockedError,
@@ -65,7 +65,7 @@ ERRORS: dict[str, type[LabRelayError]] = {
 def call(
     path: Path, verb: str, args: Mapping[str, Any] | None = None, *, timeout: float = 10.0, content: bytes = b""
 ) -> dict[str, Any]:
-    """Ask the daemon, and wait for its answer; blocks.
+    """Send a request to the daemon and wait for its answer; blocks.
 
     Args:
         path: the socket, ``<data>/labrelay.sock``.
@@ -75,7 +75,7 @@ def call(
     Raises:
         UnreachableError: no daemon runs there, or we may not talk to it.
         TimeoutError: it did not answer in time.
-        LabRelayError: what the handler raised, as the same class.
+        LabRelayError: the error of the handler, as the same class.
     """
     if len(content) > MAX_CONTENT_BYTES:
         raise LabRelayError(f"larger than {MAX_CONTENT_BYTES} bytes")
@@ -86,15 +86,15 @@ def call(
 def follow(
     path: Path, verb: str, args: Mapping[str, Any] | None = None, *, until: float | None = None, timeout: float = 10.0
 ) -> Iterator[dict[str, Any]]:
-    """Ask the daemon for something that goes on, and give its items as they come; blocks.
+    """Send a request that the daemon answers continuously, and yield its items as they come; blocks.
 
     Args:
-        until: monotonic instant at which to end; None: only the daemon's end, or the caller's, is one.
+        until: monotonic instant of the end; None: until the daemon or the caller ends it.
         timeout: seconds for the first answer.
 
     Raises:
         UnreachableError: no daemon runs there, or it has ended.
-        LabRelayError: what the follower raised, as the same class.
+        LabRelayError: the error of the follower, as the same class.
     """
     with _asked(path, verb, args or {}, timeout) as (line, answer):
         while until is None or time.monotonic() < until:
@@ -119,12 +119,12 @@ def follow(
 def _asked(
     path: Path, verb: str, args: Mapping[str, Any], timeout: float, content: bytes = b""
 ) -> Iterator[tuple[socket.socket, "HTTPResponse"]]:
-    """The connection on which a request was sent, and the beginning of the answer.
+    """The connection that carries the request, and the beginning of the answer.
 
     Raises:
-        UnreachableError, TimeoutError: what the system says of a socket that does not answer, in words that help.
+        UnreachableError, TimeoutError: system errors of a socket that does not answer, with helpful texts.
     """
-    from http.client import HTTPConnection, HTTPException  # 30 ms, which a command without a daemon need not pay
+    from http.client import HTTPConnection, HTTPException  # 30 ms, which a command without a daemon can save
 
     body = _json(args)
     if len(body) >= MAX_REQUEST_BYTES:
@@ -134,7 +134,7 @@ def _asked(
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as line:
         line.settimeout(timeout)
         connection = HTTPConnection("labrelay")
-        connection.sock = line  # connected here, since it is no address of TCP
+        connection.sock = line  # connected here, since it is no TCP address
         try:
             with short(path) as address:
                 line.connect(address)
@@ -181,7 +181,7 @@ def _error(said: Mapping[str, Any]) -> LabRelayError:
 
 @contextlib.contextmanager
 def short(path: Path) -> Iterator[str]:
-    """An address for ``path`` that fits into the kernel's limit, by way of an open folder where it must."""
+    """An address for ``path`` within the kernel's limit, relative to an open folder if needed."""
     if len(os.fsencode(path)) <= MAX_PATH_BYTES:
         yield str(path)
         return

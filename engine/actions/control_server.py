@@ -1,7 +1,7 @@
-"""The daemon's local socket, as the daemon serves it; `engine.actions.control` says what goes over it.
+"""The daemon's side of the local socket; `engine.actions.control` defines the protocol.
 
-The kernel says who is at the other end (SO_PEERCRED). One request a connection. A client that asks for nothing, or does
-not send what it began, is cut off; one that does not read what it follows holds up only itself.
+The kernel identifies the client (SO_PEERCRED). One request per connection. A client that sends no request, or not all
+of it, is disconnected; a client that does not read its stream delays only itself.
 """
 
 import asyncio
@@ -45,11 +45,11 @@ _NOT_A_REQUEST = f"not a request of version {VERSION}; the command and the daemo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a handler gets.
+    """The input of a handler.
 
     Attributes:
-        actor: the user at the other end, by the kernel's word; goes into the audit row.
-        content: a message, where the verb takes one; never to be logged.
+        actor: the user of the client, according to the kernel; goes into the audit row.
+        content: a message, where the verb takes one; never logged.
     """
 
     verb: str
@@ -82,9 +82,7 @@ class ControlServer:
         self._http = web.Server(self._serve, handler_cancellation=True, access_log=None, lingering_time=request_timeout)
         self._runner = web.ServerRunner(self._http, handle_signals=False, shutdown_timeout=STOP_TIMEOUT_S)
         self._server: asyncio.Server | None = None
-        self._silent: dict[
-            asyncio.BaseProtocol, asyncio.TimerHandle
-        ] = {}  # connections that have asked for nothing yet
+        self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}  # connections without a request so far
         self._under_way: set[asyncio.Future[Any]] = set()
 
     async def start(self) -> None:
@@ -99,7 +97,7 @@ class ControlServer:
             with short(self._path) as address:
                 self._path.unlink(missing_ok=True)
                 listener.bind(address)
-            # Nobody can connect between bind and listen, so the socket is never open to others.
+            # No client can connect between bind and listen, so the socket is never open to others.
             self._path.chmod(0o600)
             self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
         except BaseException:
@@ -107,7 +105,7 @@ class ControlServer:
             raise
 
     async def stop(self) -> None:
-        """Stop listening, end what is under way and remove the socket."""
+        """Stop listening, end requests under way and remove the socket."""
         if self._server is None:
             return
         self._server.close()
@@ -146,7 +144,7 @@ class ControlServer:
             answer, status = await self._run(asked), 200
         except LabRelayError as error:
             answer = _error(error)
-        except Exception as error:  # a fault of ours costs this request, never the daemon
+        except Exception as error:  # an error of ours fails this request, never the daemon
             logger.exception("control handler failed", extra={"verb": request.path.rpartition("/")[2]})
             answer, status = _error(_inside(error)), 500
         finally:
@@ -187,7 +185,7 @@ class ControlServer:
         return Request(verb=verb, args=args, actor=of_process(uid, pid), content=content)
 
     async def _run(self, asked: Request) -> dict[str, Any]:
-        # What was begun is brought to its end, also where nobody waits any more: half a reload is worse than none.
+        # A handler that has begun is completed, also without a waiting client: half a reload is worse than none.
         task = asyncio.ensure_future(self._handlers[asked.verb](asked))
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -200,10 +198,10 @@ class ControlServer:
     def _ended(self, task: asyncio.Future[dict[str, Any]]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # who waits is told; else it has been said that it may go on, and its act tells the rest
+            task.exception()  # a waiting client gets the error; else its action's audit row has the result
 
     async def _follow(self, asked: Request, request: web.BaseRequest) -> web.StreamResponse:
-        """Send items until the client is gone. While it does not read, they wait elsewhere."""
+        """Send items until the client is gone. While it does not read, items wait elsewhere."""
         stream = web.StreamResponse(headers={"Content-Type": NDJSON})
         stream.force_close()
         try:
@@ -239,10 +237,10 @@ def _error(error: LabRelayError) -> dict[str, Any]:
 
 
 def _peer(transport: asyncio.BaseTransport | None) -> tuple[int, int]:
-    """User and process at the other end, by the kernel's word."""
+    """User and process of the client, according to the kernel."""
     if transport is None:
         raise LabRelayError("the client is gone")
-    # A duplicate: event loops differ in what their transport's socket object can do.
+    # A duplicate: event loops differ in the abilities of their transport's socket object.
     with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as peer:
         pid, uid, _ = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return int(uid), int(pid)

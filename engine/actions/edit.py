@@ -1,4 +1,4 @@
-"""A person corrects a dead message: what they made of it is checked as intake would, and journaled as a new message."""
+"""Edit a dead message: a person's corrected bytes are checked as intake does, and journaled as a new message."""
 
 import asyncio
 from functools import partial
@@ -21,15 +21,15 @@ async def edit_message(
 ) -> dict[str, Any]:
     """Journal a person's correction of a dead letter as a new message, and close the dead letter.
 
-    What would be a dead letter again is not taken: the one there is stays as it is. An attempt that is under way
-    with what was wrong cannot be called back: it is waited for (``awaited``: to which destinations), so that how it
-    ended is known, and nothing of the corrected message can go out before it.
+    An edit that would be a dead letter again is refused: the present one stays as it is. A delivery attempt of the
+    wrong version cannot be called back: it is waited for (``awaited``: its destinations), so that its result is known,
+    and nothing of the corrected message can be sent before it.
 
     Args:
         content: the whole corrected message.
 
     Raises:
-        LabRelayError: nothing was changed; its text says why.
+        LabRelayError: nothing was changed; its text has the reason.
     """
     if not dry_run and not reason.strip():
         raise RefusedError("an edit needs a reason")
@@ -65,9 +65,9 @@ async def edit_message(
         return {**answer(1, None, {}), "message": None, "awaited": [], **told}
     awaited = await acts.let_attempts_end(message)
     for lane in {(one.channel, one.destination) for one in trace.deliveries}:
-        acts.look_again(*lane, 0)  # what waits in memory is closed with its row, and from here on nothing begins
+        acts.look_again(*lane, 0)  # deliveries in memory are closed with their rows, and from here on no attempt begins
     future = acts.journal.run(edit_message_ops.correct, message, received, before=before, actor=actor, reason=reason)
-    future.add_done_callback(partial(_corrected, acts))  # in journal order, also where nobody waits any more
+    future.add_done_callback(partial(_corrected, acts))  # in journal order, also without a waiting caller
     corrected = await asyncio.shield(future)
     if corrected.stored is None:
         raise LabRelayError(corrected.refused)
@@ -82,14 +82,12 @@ def _corrected(acts: Acts, done: "asyncio.Future[Corrected]") -> None:
 
 
 def raise_if_not_editable(trace: Trace) -> None:
-    """Raises LabRelayError where a message is no dead letter that may be edited."""
+    """Raises LabRelayError where a message is not an editable dead letter."""
     number = trace.message.id
     if trace.edited_as:
         raise LabRelayError(f"message {number} was edited already: it is message {trace.edited_as} now")
     if trace.message.state == "incomplete":
-        raise LabRelayError(
-            f"message {number} is incomplete: what came is a part, and never a result; have the analyzer send it again"
-        )
+        raise LabRelayError(f"message {number} is incomplete, so it is never a result; have the analyzer send it again")
     if trace.message.state != "dead" and not any(delivery.state == "dead" for delivery in trace.deliveries):
         raise LabRelayError(f"message {number} is no dead letter ({trace.message.state}); only these are edited")
 
@@ -100,7 +98,7 @@ def _raise_if_not_one(content: bytes, channel: ChannelRoutes) -> None:
         raise LabRelayError("the edited message is empty; to close a dead letter, use: labrelay dlq dismiss")
     try:
         parts = len(channel.message_format.split(content))
-    except Exception as error:  # a fault of ours: what it is about is not told apart any further
+    except Exception as error:  # an error of ours; its details are not examined here
         raise LabRelayError("the edited text cannot be read as a message") from error
     if parts != 1:
         raise LabRelayError(f"the edited text holds {parts} messages; one dead letter becomes one message")

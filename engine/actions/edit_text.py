@@ -1,13 +1,12 @@
 r"""A message as text that any editor can keep, and back to the same bytes. Pure.
 
     MSH|^~\&|XN|...        a line is a segment or record: its end stands for the message's own (CR, CR LF or LF)
-    OBX|1|TX|||a<0A>b      <HH>, two upper-case hexadecimal digits: one byte that an editor would not show, or spoil
-    <3C>0A>                a text that only looks like one has its first sign written so
+    OBX|1|TX|||a<0A>b      <HH>, two upper-case hexadecimal digits: one byte that an editor would hide or change
+    <3C>0A>                text that only looks so: its first character is written as a byte
 
-Control characters, line ends of another kind, bytes that are no text in the message's character set, and signs that
-are not to be seen (a byte order mark, marks that turn the direction of writing) are written as bytes. All else is
-shown as it is, in UTF-8, and written in the message's own character set again. What was not changed comes back as the
-same bytes, whatever they were.
+Control characters, other line ends, bytes that are not text in the message's character set, and invisible characters (a
+byte order mark, marks that change the writing direction) are written as bytes. Everything else is shown as it is, in
+UTF-8, and encoded in the message's own character set again. Unchanged text gives the same bytes, whatever they were.
 """
 
 import codecs
@@ -17,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-HEAD = "# labrelay: "  # lines at the top that begin so are ours and no part of the message
+HEAD = "# labrelay: "  # lines at the top with this prefix are ours and no part of the message
 CR, CR_LF, LF = "\r", "\r\n", "\n"
 
 _BREAK = re.compile(r"\r\n|\r|\n")
@@ -27,16 +26,16 @@ _SURROGATES = 0xDC00  # where the error handler "surrogateescape" keeps a byte t
 
 
 class EditedTextError(ValueError):
-    """The text cannot be made bytes again; its words say where and why, and quote no more than one sign."""
+    """The text cannot be converted to bytes; the error names place and reason, and quotes at most one character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a text does not show of its message.
+    """Properties of a message that its text does not show.
 
     Attributes:
         charset: Python's name of it.
-        line_end: what a line end stands for.
+        line_end: the bytes of a line end.
         ended: the last line has one, too.
     """
 
@@ -46,14 +45,14 @@ class Shape:
 
 
 def shown(payload: bytes, charsets: Iterable[str] = ()) -> tuple[str, Shape]:
-    """A message as text, and what `read` needs to make bytes of it.
+    """A message as text, and the shape that `read` needs to restore its bytes.
 
     Args:
-        charsets: Python's names of the character sets that it may have, the likeliest first; UTF-8 comes after them.
+        charsets: Python's names of its possible character sets, the likeliest first; UTF-8 comes after them.
     """
     for charset in (*charsets, "utf-8"):
         try:
-            codecs.lookup(charset)  # an empty payload decodes in any that there is none of
+            codecs.lookup(charset)  # an empty payload decodes in any, also an unknown one
             decoded = payload.decode(charset)
         except (UnicodeDecodeError, LookupError):
             continue
@@ -70,16 +69,16 @@ def _as_ascii(payload: bytes) -> tuple[str, Shape]:
 
 
 def read(text: str, shape: Shape) -> bytes:
-    """The bytes that a text stands for.
+    """The bytes of an edited text.
 
     Raises:
-        EditedTextError: a sign that the message's character set does not have.
+        EditedTextError: it has a character that the message's character set lacks.
     """
     lines = _BREAK.sub("\n", text.removeprefix(_BYTE_MARK)).split("\n")
     ours = next((number for number, line in enumerate(lines) if not line.startswith(HEAD)), len(lines))
     del lines[:ours]
     if len(lines) > 1 and not lines[-1]:
-        del lines[-1]  # the end of the last line, and no line of its own
+        del lines[-1]  # the end of the last line is no line of its own
     signs = shape.line_end.join(_BYTE.sub(_signs_of, line) for line in lines)
     if shape.ended:
         signs += shape.line_end

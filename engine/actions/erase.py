@@ -1,4 +1,4 @@
-"""A patient's messages are erased while the site runs: their deliveries stop first, then they go in small steps."""
+"""Erase a patient's messages while the site runs: their deliveries stop first, then they are erased in small steps."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ ERASED_AT_ONCE = 25  # messages in one transaction, so that no sender waits long
 async def erase_messages(
     acts: Acts, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
 ) -> dict[str, Any]:
-    """Erase these messages, a few in each transaction. Each step has its own row of the audit trail; cut short, the
-    same command does the rest.
+    """Erase these messages, a few in each transaction. Each step has its own audit row; after an interruption, the same
+    command does the rest.
 
     Args:
         numbers: the patient's, for traces of lines and the audit trail's tokens.
-        more: what else the audit trail says.
+        more: further contents of the audit row.
 
     Raises:
-        LabRelayError: the step was not made; its text says why. Those before it were.
+        LabRelayError: the step failed; its text has the reason. Earlier steps are done.
     """
     if not reason.strip():
         raise RefusedError("erasing needs a reason")
@@ -39,7 +39,7 @@ async def erase_messages(
             lanes |= await asyncio.to_thread(lanes_of, acts.journal, message)
         await acts.let_attempts_end(*part)
         for lane in lanes:
-            acts.look_again(*lane, 0)  # from here on nothing begins: what waits in memory is given back
+            acts.look_again(*lane, 0)  # from here on no attempt begins: deliveries in memory are given back
         try:
             erased = await acts.journal.run(erasure.erase, part, numbers, actor=actor, reason=reason, more=more)
         except StoreError as error:

@@ -1,4 +1,4 @@
-"""What a named person decides about dead letters and held results: dismissed, released, rejected."""
+"""Decisions of a named person about dead letters and held results: dismiss, release, reject."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ from engine.store.operations import dismissal, hold_queue
 async def dismiss_letters(
     acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Close dead letters; the journal keeps who, when and ``reason``."""
+    """Close dead letters; the journal keeps person, time and ``reason``."""
     if not reason.strip():
         raise RefusedError("a dismissal needs a reason")
     now_us = acts.now_us()
@@ -29,7 +29,7 @@ async def dismiss_letters(
             actor=actor,
             reason=reason,
         )
-        # At once, for the next part may fail: a dead letter may have held its lane.
+        # At once, since the next part may fail: a dead letter may have held its lane.
         for lane in {(letter.channel, letter.destination) for letter in part if letter.delivery_id}:
             acts.look_again(*lane, 0)
     return answer(len(chosen), None, {"dismissed": changed})
@@ -38,8 +38,9 @@ async def dismiss_letters(
 async def release_held(
     acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Let held results go; the journal keeps who, when and ``reason``. ``done``: see
-    `engine.store.operations.hold_queue.release`."""
+    """Release held results; the journal keeps person, time and ``reason``. ``done``: see
+    `engine.store.operations.hold_queue.release`.
+    """
     if not reason.strip():
         raise RefusedError("a release needs a reason")
     now_us = acts.now_us()
@@ -59,7 +60,7 @@ async def release_held(
 async def reject_held(
     acts: Acts, selection: Selection, *, actor: str, reason: str, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Decide that held results are never delivered; the journal keeps them, with who, when and ``reason``."""
+    """Reject held results for good; the journal keeps them, with person, time and ``reason``."""
     if not reason.strip():
         raise RefusedError("a rejection needs a reason")
     now_us = acts.now_us()

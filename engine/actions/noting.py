@@ -1,4 +1,4 @@
-"""Acts that only the journal's record makes acts of: contents shown or exported, and what is done with the key."""
+"""Actions that consist of their audit row alone: contents shown or exported, and uses of the key."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,14 +7,14 @@ from engine.store.operations import audit
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
-KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # what a command does with the key by itself -> its act
+KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # use of the key by a command -> its action
 
 
 async def note_shown(journal: "Journal", actor: str, message: int) -> None:
-    """A person is about to see contents: durable before they do."""
+    """Record that a person is about to see contents: durable before they do."""
     await journal.run(audit.note, actor, "unmask", {"message": message})
 
 
 async def note_exported(journal: "Journal", actor: str, what: dict[str, Any]) -> None:
-    """A person is about to write contents to a file; ``what`` tells which."""
+    """Record that a person is about to export contents; ``what`` names them."""
     await journal.run(audit.note, actor, "unmask", {"export": what})

@@ -1,18 +1,18 @@
-"""Pause, resume and restart a channel, a destination or a lane: what a person orders, and what then happens.
+"""Pause, resume and restart a channel, a destination or a lane, on a person's order.
 
-The order is a row of the journal first, and only then has an effect; the effect is there when the answer is. So a
-destination paused amid a storm of retries makes not one more attempt, and a pause outlives the daemon: the next start
-reads the rows (`engine.store.operations.pauses`) before anything is opened.
+The order is first a row of the journal, and only then takes effect; it has taken effect when the answer is sent. So a
+destination that is paused during a storm of retries makes no further attempt, and a pause outlives the daemon: the next
+start reads the rows (`engine.store.operations.pauses`) before anything is opened.
 
-    pause channel      the source is closed; what was acknowledged goes on to its destinations
+    pause channel      the source is closed; acknowledged messages are still delivered
     pause destination  attempts under way end, none begins; everything is still received, mapped and queued
-    pause lane         the same for what one channel has for one destination
-    pause deliveries   the same for all destinations; a journal that misses rows begins so
+    pause lane         the same for the deliveries of one channel to one destination
+    pause deliveries   the same for all destinations; a journal with missing rows starts so
                        (`engine.store.integrity.rollback`)
-    restart            close and open the source; close and open the destination, and try at once what waits for a
-                       retry; try at once what the lane has
+    restart            close and open the source; close and open the destination, and retry its waiting deliveries at
+                       once; retry the lane's deliveries at once
 
-Without a daemon the same orders are given under the data folder's lock; its next start follows them.
+Without a daemon the same orders are written under the data folder's lock; the next start follows them.
 """
 
 from collections.abc import Iterable
@@ -36,24 +36,24 @@ VERBS = ("pause", "resume", "restart")
 
 
 class Running(Protocol):
-    """What a daemon does when an order is given."""
+    """The daemon's reactions to an order."""
 
     async def switched(self, target: Target, pause: Pause | None) -> None:
-        """It is paused now, or (None) goes on."""
+        """``target`` was paused, or (None) resumed."""
 
     async def restarted(self, target: Target) -> None:
-        """Close and open it, or try at once what it has."""
+        """Close and open it, or retry its deliveries at once."""
 
     def connections(self, channel: str) -> int:
-        """How many are connected to a channel now."""
+        """The number of present connections to a channel."""
 
     def in_flight(self, target: Target) -> int:
-        """Attempts of a destination or lane that are under way now."""
+        """The number of present attempts of a destination or lane."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchOrder:
-    """What to do, and who says why."""
+    """The action, and the person and reason behind it."""
 
     verb: str
     target: Target
@@ -62,7 +62,7 @@ class SwitchOrder:
 
 
 class Switches:
-    """Carries orders out.
+    """Carries out orders.
 
     Args:
         running: None without a daemon.
@@ -73,20 +73,20 @@ class Switches:
         self._running = running
 
     async def carry_out(self, order: SwitchOrder, site: Site, *, dry_run: bool = False) -> dict[str, Any]:
-        """Do it, or (``dry_run``) say what it would change.
+        """Carry out the order, or (``dry_run``) report what it would change.
 
         Returns:
-            what `look` says, with ``verb``, ``changed`` and ``act``, the number of the audit row.
+            the result of `look`, with ``verb``, ``changed`` and ``act``, the id of the audit row.
 
         Raises:
             LabRelayError: nothing has this name.
-            RefusedError: it cannot be done, or no reason is given.
+            RefusedError: the order is impossible, or has no reason.
         """
         verb, target = order.verb, order.target
         if not dry_run and not order.reason.strip():
             raise RefusedError(f"to {verb} something needs a reason")
         paused = {pause.target: pause for pause in list_pauses(self._journal)}
-        if verb != "resume" or target not in paused:  # what is gone from the configuration can still be resumed
+        if verb != "resume" or target not in paused:  # a target that the configuration lacks now can be resumed
             _known(site, target)
         before = paused.get(target)
         if verb == "pause":
@@ -124,8 +124,9 @@ class Switches:
         return done
 
     def look(self, target: Target) -> dict[str, Any]:
-        """What is under way there: ``connections`` and ``stored`` (received, not mapped) of a channel, ``waiting``
-        deliveries, ``in_flight`` attempts. Numbers only."""
+        """The work under way there: ``connections`` and ``stored`` (received, not mapped) of a channel, ``waiting``
+        deliveries, ``in_flight`` attempts. Numbers only.
+        """
         channel = next((one for one in list_channels(self._journal) if one.name == target.channel), None)
         whole = target.kind == "channel"
         running = self._running
@@ -154,7 +155,7 @@ class Switches:
 
 
 def target_of(kind: Any, name: Any) -> Target:
-    """The target that a person names.
+    """The target with this kind and name.
 
     Raises:
         LabRelayError: no such kind, or a lane that is not ``channel/destination``.
@@ -176,7 +177,7 @@ def target_of(kind: Any, name: Any) -> Target:
 
 
 def targets(site: Site) -> dict[str, list[str]]:
-    """Every name that the configuration has, by kind."""
+    """Every name in the configuration, by kind."""
     lanes = {
         f"{name}/{destination}": None
         for name, channel in site.channels.items()
@@ -207,7 +208,7 @@ def _refuse_tee(site: Site, target: Target) -> None:
 
 
 def _warning(site: Site, target: Target) -> str:
-    """What a pause would lose, in words; empty where a sender keeps what is not acknowledged."""
+    """A warning about data that a pause would lose; empty where the sender keeps unacknowledged data."""
     config = site.channels.get(target.name) if target.kind == "channel" else None
     if config is None:
         return ""
@@ -215,14 +216,14 @@ def _warning(site: Site, target: Target) -> str:
     unheard = isinstance(source, E1381Options) and ("none" in (source.acks, source.framing))
     if isinstance(source, TextPart):
         unheard = not source.text_layout.framing.good
-    return "its analyzer waits for no acknowledgement: what it sends meanwhile is lost" if unheard else ""
+    return "its analyzer waits for no acknowledgement: data that it sends meanwhile is lost" if unheard else ""
 
 
 def concerns(target: Target, channel: str, destination: str) -> bool:
-    """Whether a lane is part of what is meant."""
+    """Whether a lane is part of the target."""
     return target.channel in ("", channel) and target.destination in ("", destination)
 
 
 def _said(pause: Pause | None) -> dict[str, Any] | None:
-    """A pause as data: who, when (microseconds since 1970), why."""
+    """A pause as data: person, time (microseconds since 1970), reason."""
     return None if pause is None else {"by": pause.actor, "since_us": pause.since_us, "reason": pause.reason}

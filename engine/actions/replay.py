@@ -1,4 +1,4 @@
-"""Replays as acts: which documents go out again, and where; how they do is in `engine.actions.replay_messages`."""
+"""Replay actions: choose the documents to send again, and where; `engine.actions.replay_messages` sends them."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from engine.store.operations import replays
 from engine.store.queries.messages import sent_among
 from engine.store.queries.replays import unfinished_replay
 
-MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its act lists them
+MOST_BY_NUMBER = 2000  # messages of a replay that was selected by a number: its audit row lists them
 
 
 async def replay_documents(
@@ -31,18 +31,17 @@ async def replay_documents(
 ) -> dict[str, Any]:
     """Send stored documents of messages again, and with them the newer messages of the same reports.
 
-    ``count`` is the number of messages that were selected, ``newer`` of those that go along, ``act`` the replay's
-    own.
+    ``count`` is the number of selected messages, ``newer`` the number that go along, ``act`` the replay's own.
 
     Args:
-        selection: its destination is one that they went to, its state how they stand there.
-        reason: why; wanted where the newer ones at least double it.
-        to: another destination for them; empty: where they went.
+        selection: its destination and state are those of their deliveries.
+        reason: required where the newer ones at least double the number.
+        to: another destination; empty: the original ones.
         takes: the media type that ``to`` takes, or empty.
-        within_s: wait so long for its end; after that it goes on.
+        within_s: how long to wait for its end; after that it continues.
 
     Raises:
-        RefusedError: no reason is given where one is wanted.
+        RefusedError: a required reason is missing.
     """
     found = await asyncio.to_thread(replayable, acts.journal, selection)
     chosen, count = found.all, len(found.selected)
@@ -71,7 +70,7 @@ async def replay_documents(
 async def resume_replay(
     acts: Acts, number: int, *, actor: str, rate: float | None = None, within_s: float = ANSWER_WITHIN_S
 ) -> dict[str, Any]:
-    """Take up a replay again where it was; one that is under way is only waited for."""
+    """Resume a replay at its position; one that is under way is only waited for."""
     if acts.replays.is_running(number):
         return await _so_far(acts, number, acts.replays.progress(number)["total"], within_s)
     found = await asyncio.to_thread(unfinished_replay, acts.journal, number)
@@ -87,7 +86,7 @@ async def resume_replay(
 
 
 async def forget_replay(acts: Acts, number: int, *, actor: str) -> dict[str, Any]:
-    """Nobody takes it up again."""
+    """Give a replay up for good."""
     if acts.replays.is_running(number):
         await acts.replays.halt(number)
     if await asyncio.to_thread(unfinished_replay, acts.journal, number) is None:
@@ -103,10 +102,10 @@ async def _so_far(acts: Acts, number: int, count: int, within_s: float) -> dict[
 
 
 def media_type_of(site: Site, destination: str) -> str:
-    """What a destination of the site takes, or empty: anything.
+    """The media type that a destination of the site takes, or empty: anything.
 
     Raises:
-        LabRelayError: there is none of that name.
+        LabRelayError: no destination has that name.
     """
     config = site.config.destinations.get(destination)
     if config is None:

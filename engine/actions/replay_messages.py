@@ -1,17 +1,17 @@
-"""Replays under way: stored documents go out again, behind everything that is new.
+"""Replays under way: send stored documents again, behind all new work.
 
-A replay yields. Its next message is queued only while the lanes concerned are empty, so that what comes from an
-analyzer meanwhile finds at most one delivery of the replay before it, and waits no longer than for that. It also waits
-while messages wait for their mapping, while the journal's writer has a queue, while a destination is not reachable and
-while a lane is paused or held: a server that has just come back gets what is new first. ``rate`` is a limit on top.
+A replay yields. Its next message is queued only while the lanes concerned are empty, so that a new message of an
+analyzer finds at most one delivery of the replay before it, and waits no longer than for that. It also waits while
+messages wait for their mapping, while the journal's writer has a queue, while a destination is unreachable and while a
+lane is paused or held: a server that has just come back gets new results first. ``rate`` is a limit on top.
 
-Where what is live never ends it must end all the same: having yielded for `YIELDS_S`, its next message is queued even
-so, unless one of its own is still under way. So it has two messages a second at the least, or as many as the lane
-carries one at a time, and a live one still finds at most one of them before it. It does not wait in vain for a lane
-that is paused, held or has no server: nothing of it is queued there.
+A replay must end even under constant live load: having yielded for `YIELDS_S`, its next message is queued anyway,
+unless one of its own is still under way. So it sends at least two messages a second, or as many as the lane carries one
+at a time, and a live message still finds at most one of them before it. For a lane that is paused, held or without a
+server it waits without this limit: nothing of it is queued there.
 
-Where it has come to is kept by the journal (`engine.store.operations.replays`): it can be stopped at any moment, by
-anything, and taken up again where it was. Each time it is taken up is an act of its own.
+The journal keeps its position (`engine.store.operations.replays`): it can be stopped at any moment, by anything, and
+resumed there. Each resumption is an action of its own.
 """
 
 import asyncio
@@ -31,15 +31,15 @@ from engine.store.queries.replays import unfinished_replay
 
 logger = logging.getLogger("labrelay.actions")
 
-LOOK_S = 0.1  # ... again whether a lane is free, where nothing says so earlier
-YIELDS_S = 0.5  # at a stretch to what is live; then one message goes
-LAST_S = 30.0  # at the end its last deliveries may take so long; after that they are told as waiting
+LOOK_S = 0.1  # interval of checks whether a lane is free, where no event comes earlier
+YIELDS_S = 0.5  # at a stretch to live messages; then one message is queued
+LAST_S = 30.0  # at the end its last deliveries may take so long; after that they are reported as waiting
 STORE_RETRY_S = 1.0
-AT_ONCE = 200  # messages of a step where nothing is sent from here
+AT_ONCE = 200  # messages of a step where this process sends nothing
 DELIVERED = frozenset({"delivered"})
-ENDED_KEPT = 20  # outcomes of the last replays, for whoever asks late
+ENDED_KEPT = 20  # outcomes of the latest replays, for late questions
 
-LIVE_FIRST = "live messages go first"  # the one reason that a replay does not wait for without end
+LIVE_FIRST = "live messages go first"  # the one reason to wait that has a time limit
 
 Waits = Callable[[str, str], str]  # (channel, destination) -> why nothing may be queued there now, or ""
 LookAgain = Callable[[str, str, int], None]
@@ -47,14 +47,14 @@ LookAgain = Callable[[str, str, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a replay is to do.
+    """The task of a replay.
 
     Attributes:
         destinations: documents that went to these; None: to any.
-        to: another destination for them, or empty: where they went.
+        to: another destination, or empty: the original ones.
         takes: the media type that ``to`` takes, or empty: any.
-        states: how a document must stand with the destination it went to.
-        newer: messages that go along with older ones; of these, what was delivered.
+        states: states of a document at its destination for which it is sent.
+        newer: messages that go along with older ones; of these, delivered documents are sent.
         rate: messages per second, at most.
     """
 
@@ -68,7 +68,7 @@ class Order:
 
 @dataclass(slots=True)
 class Run:
-    """One replay under way, or lately ended."""
+    """One replay under way, or recently ended."""
 
     number: int
     act: int
@@ -93,7 +93,7 @@ class Run:
         return told | {name: count for name, count in more.items() if count}
 
     def progress(self, now: float) -> dict[str, Any]:
-        """For the person who waits; ``rate`` in messages per second, ``left_s`` None while nobody can tell."""
+        """For the waiting person; ``rate`` in messages per second, ``left_s`` None while unknown."""
         since = max(now - self.began, 1e-3)
         rate = (self.done - self.done_before) / since
         return {
@@ -113,8 +113,8 @@ class Replays:
     """All replays of one journal.
 
     Args:
-        waits: asked before each message for each of its lanes. None: nothing is sent from this process, so nothing is
-            waited for and nobody says how deliveries end.
+        waits: called before each message for each of its lanes. None: this process sends nothing, so replays wait for
+            no lane and learn no results.
         look_again: rows of a lane became waiting.
     """
 
@@ -128,14 +128,14 @@ class Replays:
         self._moved = asyncio.Event()
 
     async def start(self, chosen: Sequence[int], order: Order, *, actor: str, what: dict[str, Any]) -> int:
-        """Begin; the replay's number."""
+        """Begin a replay; return its number."""
         last = self._journal.last_id
         number = await self._journal.run(replays.begin, actor=actor, what=what, total=len(chosen), last=last)
         self._run(Run(number, number, len(chosen), 0, 0, 0, self._now(), 0), chosen, order)
         return number
 
     async def resume(self, number: int, chosen: Sequence[int], order: Order, *, actor: str) -> None:
-        """Take up again one that is not under way; ``chosen`` are the messages behind its position."""
+        """Resume a replay that is not under way; ``chosen`` are the messages behind its position."""
         found = unfinished_replay(self._journal, number)
         if found is None:
             raise LabRelayError(f"replay {number} is not unfinished; `labrelay replay --unfinished` lists those")
@@ -147,7 +147,7 @@ class Replays:
         finally:
             self._taken_up.discard(number)
         run = Run(number, act, found.total, found.done, found.deliveries, found.failed, self._now(), found.done)
-        run.total = found.done + len(chosen)  # some may have gone from the journal meanwhile
+        run.total = found.done + len(chosen)  # some may have been deleted from the journal meanwhile
         self._run(run, chosen, order)
 
     def is_running(self, number: int) -> bool:
@@ -161,17 +161,17 @@ class Replays:
         return run.progress(self._now())
 
     async def halt(self, number: int) -> dict[str, Any]:
-        """Stop one between two messages; it can be taken up again."""
+        """Stop a replay between two messages; it can be resumed."""
         task = self._tasks.get(number)
         if task is not None:
-            # Not cancelled: what a step has queued must be looked for, too.
+            # Not cancelled: the deliveries of a step must still be announced to their lanes.
             self._runs[number].halted.set()
             self._moved.set()
             await asyncio.wait({task})
         return self.progress(number)
 
     async def wait(self, number: int, within_s: float) -> bool:
-        """Whether it has ended within ``within_s``; raises what it failed with."""
+        """Whether it ended within ``within_s``; raises the error that it failed with."""
         task = self._tasks.get(number)
         if task is None:
             return True
@@ -181,14 +181,14 @@ class Replays:
         return bool(done)
 
     async def stop(self) -> None:
-        """The process ends: cut them short. The next start notes that, and a person takes them up again."""
+        """Cut all replays short: the process ends. The next start records that, and a person resumes them."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def settled(self, delivery: int, reason: ReasonCode | None) -> None:
-        """A delivery has ended: one of ours perhaps, and certainly one lane has less to do."""
+        """A delivery has ended: perhaps one of a replay, and in any case one lane has less to do."""
         self._moved.set()
         for run in self._runs.values():
             if delivery in run.outstanding:
@@ -229,7 +229,7 @@ class Replays:
                     await self._journal.run(audit.end, run.act, {"stopped": True, **run.outcome()})
                     return
                 await self._step(run, [message], order)
-                # What a wait has cost is not caught up on: that would be a burst.
+                # Time lost by waiting is not caught up on: that would be a burst.
                 next_at = max(next_at, self._now()) + 1.0 / order.rate
             await self._last_ones(run)
         run.halted.clear()  # too late
@@ -289,7 +289,7 @@ class Replays:
             try:
                 self._look_again(channel, destination, added)
                 return
-            except StoreError:  # it cannot be read just now: nothing is lost, and nobody is told yet
+            except StoreError:  # unreadable just now: nothing is lost, and the lane is not announced yet
                 await asyncio.sleep(STORE_RETRY_S)
 
     async def _last_ones(self, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Messages mapped again, and what differs sent; what differs is found by `engine.processing.reprocessing`."""
+"""Map messages again and send the differences, which `engine.processing.reprocessing` finds."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ async def reprocess_messages(
     mapping: str = "",
     rate: float = DEFAULT_RATE,
 ) -> dict[str, Any]:
-    """Map the messages of a channel again and send what differs; ``count`` is the number of messages looked at.
+    """Map the messages of a channel again and send the differences; ``count`` is the number of messages checked.
 
-    Given again, it goes on where it was cut short: what was sent differs no more.
+    Run again, it continues where it was cut short: sent documents differ no more.
 
     Args:
-        routes: what to map with.
+        routes: the routes to map with.
         mapping: its name and digest, for the audit trail, where it is not the channel's own.
     """
     if not reason.strip():
@@ -38,7 +38,7 @@ async def reprocess_messages(
     if selection.channel != channel:
         raise RefusedError("reprocessing is for one channel")
     if channel in acts.reprocessing:
-        # Both would find the same differences, and send them twice.
+        # Two at once would find the same differences, and send them twice.
         raise RefusedError(f"messages of {channel} are being reprocessed already; try again when that has ended")
     acts.reprocessing.add(channel)
     begun: list[None] = []
@@ -66,7 +66,7 @@ async def reprocess_messages(
             rate=rate,
         )
     finally:
-        if not begun:  # it may go on in the background, else
+        if not begun:  # it may continue in the background, else
             acts.reprocessing.discard(channel)
 
 
@@ -75,7 +75,7 @@ async def _reprocess(acts: Acts, chosen: Sequence[int], routes: ChannelRoutes, r
     loop = asyncio.get_running_loop()
     begin = loop.time()
     for message_id in chosen:
-        # Waited for first: what is found must not have changed when it is sent.
+        # Waited for first: nothing found may change before it is sent.
         await asyncio.sleep(max(0.0, begin + outcome["messages"] / rate - loop.time()))
         # In a thread: analyzers are answered meanwhile.
         finding = await asyncio.to_thread(examine, acts.journal, message_id, routes)
@@ -95,9 +95,9 @@ async def _reprocess(acts: Acts, chosen: Sequence[int], routes: ChannelRoutes, r
 
 
 async def _send_again(acts: Acts, finding: Finding, channel: str) -> int | None:
-    """Store a message's new documents and queue them where they differ; how many deliveries.
+    """Store a message's new documents and queue them where they differ; return the number of deliveries.
 
-    None where a number in them has meanwhile become somebody else's: the message is a dead letter then, and shown.
+    None where another patient has used one of its numbers meanwhile: the message becomes a visible dead letter.
     """
     assert finding.processed is not None
     recorded = await acts.journal.run(

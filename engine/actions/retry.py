@@ -1,4 +1,4 @@
-"""Dead letters tried again: deliveries wait in their old places, messages are processed with today's mapping."""
+"""Retry dead letters: deliveries wait in their old places, messages are processed with today's mapping."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from engine.store.queries.contents import stored_message
 async def retry_letters(
     acts: Acts, selection: Selection, *, actor: str, reason: str = "", dry_run: bool = False
 ) -> dict[str, Any]:
-    """Try dead letters again; ``count`` is how many were selected, ``done`` what became of them.
+    """Retry dead letters; ``count`` is the number of selected ones, ``done`` their results.
 
     Args:
-        reason: why ours takes the place of what the server has, where that is another version (CONFLICT). Without
-            it such deliveries stay dead.
+        reason: why our version replaces the server's, where that is another one (CONFLICT). Without it such deliveries
+            stay dead.
     """
     now_us = acts.now_us()
     chosen = await asyncio.to_thread(letters, acts.journal, selection)
     if dry_run:
         return counted(now_us, chosen)
-    # Accepting that one number belongs to two patients takes a person who named these very letters.
+    # Only a person who named these very letters can accept that one number belongs to two patients.
     accept_conflict = bool(selection.ids) or selection.code == ReasonCode.IDENTITY_CONFLICT.value
     return await acts.act(
         actor,
@@ -61,7 +61,7 @@ async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool
                 part = [one for one in ids if (one in conflicts) is unconditional]
                 if part:
                     changed += await acts.journal.run(decisions.requeue, part, unconditional=unconditional)
-        finally:  # what waits again is durable, also where the rest could not be stored
+        finally:  # the retries so far are durable, also where the rest could not be stored
             if changed:
                 acts.look_again(channel, destination, changed)
         outcome["requeued"] += changed
@@ -70,14 +70,14 @@ async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool
 
 
 async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str:
-    """Map a dead message again; the counter that it belongs to."""
+    """Map a dead message again; return the counter of its result."""
     channel = acts.channels().get(letter.channel)
     if channel is None:
         return "skipped"  # its channel is not configured any more
     try:
         stored = await asyncio.to_thread(stored_message, acts.journal, letter.message_id)
     except IntegrityError:
-        return "skipped"  # damaged; `labrelay verify` says what is wrong
+        return "skipped"  # damaged; `labrelay verify` reports it
     # In a thread: analyzers are answered meanwhile.
     outcome = await asyncio.to_thread(process, stored, channel)
     routed = [routed_by(route, document) for document, route in outcome.documents]
@@ -91,7 +91,7 @@ async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str
         accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
     )
     if recorded.already:
-        return "skipped"  # somebody was quicker
+        return "skipped"  # another person was quicker
     if recorded.state == "mapped":
         for document in routed:
             for destination in document.destinations:

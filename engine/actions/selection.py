@@ -1,4 +1,4 @@
-"""Which messages or dead letters an act is about: what a person said, and what it means when it is asked."""
+"""Selections: which messages or dead letters an action is about, as a person gave it and as it resolves now."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,24 +13,24 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.succession import newer_of_same_reports
 
 PAGE = 500
-MAX_SELECTED = 200_000  # more are narrowed by time or channel; bounds memory and the length of an act
+MAX_SELECTED = 200_000  # more must be narrowed by time or channel; bounds memory and the length of an action
 REPLAY_STATES = ("delivered", "superseded", "dismissed")  # of deliveries whose documents a replay may send again
-REPLAYED = frozenset({"delivered"})  # ... and does where nothing else is said
+REPLAYED = frozenset({"delivered"})  # ... and sends by default
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which messages or dead letters: numbers, or a filter, or everything (``all``).
+    """A selection of messages or dead letters: numbers, or a filter, or everything (``all``).
 
     Attributes:
         ids: message numbers; with them, the rest narrows further.
-        specimen, number: of messages that bear this number of a specimen or order, or as their own control id. They
-            may be a patient's, and so are no part of an act's record (`without_numbers`).
+        specimen, number: of messages that bear this number of a specimen or order, or as their own control id. They may
+            be a patient's, so they are left out of an action's audit row (`without_numbers`).
         after_us, before_us: received within.
-        counted_us: when a person was told how many there are. What has become a dead letter, or was held back, after
-            that is not among those that they said yes to.
+        counted_us: when a person was shown the count. Later dead letters or held results are excluded from their
+            confirmation.
     """
 
     ids: tuple[int, ...] = ()
@@ -47,7 +47,7 @@ class Selection:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing was said: never taken to mean everything."""
+        """Nothing was given: never taken to mean everything."""
         return replace(self, counted_us=None) == Selection()
 
     def to_json(self) -> dict[str, Any]:
@@ -55,10 +55,10 @@ class Selection:
 
     @classmethod
     def from_json(cls, given: Any) -> "Selection":
-        """Read what came over the socket.
+        """Parse a selection from the socket.
 
         Raises:
-            LabRelayError: not a selection; the command and the daemon may differ in version.
+            LabRelayError: not a selection; command and daemon may differ in version.
         """
         kinds = {"ids": (list, tuple), "all": (bool,), "after_us": (int,), "before_us": (int,), "counted_us": (int,)}
         known = {field.name for field in fields(cls)}
@@ -85,19 +85,19 @@ class Selection:
         )
 
     def without_numbers(self, found: Sequence[int]) -> "Selection":
-        """The same messages for an act's record, which has no number of a specimen in it."""
+        """The same messages for an audit row, without the number of a specimen."""
         if self.specimen is None and self.number is None:
             return self
         return Selection(ids=tuple(found), destination=self.destination, state=self.state)
 
 
 def letters(reader: Reader, selection: Selection) -> list[DeadLetter]:
-    """The dead letters that a selection means now, oldest message first."""
+    """The dead letters that a selection matches now, oldest message first."""
     return _letters(reader, dead_letters, selection)
 
 
 def held_results(reader: Reader, selection: Selection) -> list[DeadLetter]:
-    """The held deliveries that a selection means now, oldest message first."""
+    """The held deliveries that a selection matches now, oldest message first."""
     return _letters(reader, held_deliveries, replace(selection, state=None))
 
 
@@ -123,13 +123,13 @@ def _counted(found: list[DeadLetter], selection: Selection) -> list[DeadLetter]:
 
 
 def counted_at(now_us: int, found: Sequence[DeadLetter]) -> int:
-    """The instant to count these by. A clock that was set back leaves none of them out."""
+    """The instant of the count. A clock that was set back leaves none of them out."""
     return max(now_us, *(letter.at_us for letter in found)) if found else now_us
 
 
 @dataclass(frozen=True, slots=True)
 class Replayable:
-    """The messages that a replay of a selection is about.
+    """The messages that a replay of a selection sends.
 
     Attributes:
         selected: their numbers, oldest first.
@@ -142,20 +142,20 @@ class Replayable:
 
     @property
     def all(self) -> list[int]:
-        """All that is sent, oldest first."""
+        """All messages to send, oldest first."""
         return sorted({*self.selected, *self.newer})
 
     @property
     def needs_reason(self) -> bool:
-        """Whether the newer ones at least double it."""
+        """Whether the newer ones at least double the number."""
         return bool(self.newer) and len(self.newer) >= len(self.selected)
 
 
 def replayable(reader: Reader, selection: Selection) -> Replayable:
-    """What a replay of a selection is about; begun and taken up again, it is the same.
+    """Resolve a selection for a replay; the result is the same when the replay is resumed.
 
-    ``state`` and ``destination`` are those of their deliveries here: what was delivered is sent again. Newer messages
-    of the same reports go along where they were delivered there.
+    ``state`` and ``destination`` are those of their deliveries here: delivered ones are sent again. Newer messages of
+    the same reports go along where they were delivered there.
     """
     found = messages(reader, replace(selection, state=None))
     sent = _sent(reader, found, replay_states(selection), selection.destination)
@@ -174,10 +174,10 @@ def _sent(reader: Reader, found: Sequence[int], states: frozenset[str], destinat
 
 
 def replay_states(selection: Selection) -> frozenset[str]:
-    """How a document must stand with its destination for a replay to send it again.
+    """The states of a document at its destination for which a replay sends it again.
 
     Raises:
-        LabRelayError: there is none such.
+        LabRelayError: no such state exists.
     """
     if selection.state is None:
         return REPLAYED
@@ -187,7 +187,7 @@ def replay_states(selection: Selection) -> frozenset[str]:
 
 
 def messages(reader: Reader, selection: Selection) -> list[int]:
-    """The numbers of the messages that a selection means now, oldest first."""
+    """The numbers of the messages that a selection matches now, oldest first."""
     wanted = replace(selection.filter(), state=selection.state or "mapped", destination=None)
     if selection.ids:
         return [number for number in sorted(set(selection.ids)) if _has(reader, wanted, number)]

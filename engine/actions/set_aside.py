@@ -1,4 +1,4 @@
-"""One delivery that its destination never takes is set aside, so that those behind it go out."""
+"""Set aside one delivery that its destination never takes, so that those behind it are sent."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ async def set_aside_delivery(
 ) -> dict[str, Any]:
     """Set aside the delivery of a message that has failed and waits for its next attempt.
 
-    An attempt that is under way cannot be called back, and is waited for. What is set aside is a dead letter:
-    retried, it goes out in its old place, and newer results that were delivered meanwhile keep it back as ever.
+    An attempt under way cannot be called back, and is waited for. The delivery becomes a dead letter: retried, it is
+    sent in its old place, and newer results that were delivered meanwhile keep it back as always.
 
     Args:
         destination: of the delivery; empty where the message waits for one destination only.
 
     Raises:
-        LabRelayError: nothing was changed; its text says why.
+        LabRelayError: nothing was changed; its text has the reason.
     """
     if not dry_run and not reason.strip():
         raise RefusedError("setting a delivery aside needs a reason")
@@ -43,7 +43,7 @@ async def set_aside_delivery(
     if dry_run:
         return {**answer(1, None, {}), **told}
     await acts.let_attempts_end(message)
-    acts.look_again(chosen.channel, chosen.destination, 0)  # gives back what waits in memory
+    acts.look_again(chosen.channel, chosen.destination, 0)  # gives back deliveries that wait in memory
     done = await acts.journal.run(dismissal.set_aside, chosen.id, correction=correction, actor=actor, reason=reason)
     acts.look_again(chosen.channel, chosen.destination, 0)
     if not done:
@@ -54,10 +54,10 @@ async def set_aside_delivery(
 
 
 def _corrects(acts: Acts, trace: Trace, delivery: DeliveryView) -> bool:
-    """Whether the document corrects or withdraws results, or nothing tells whether it does."""
+    """Whether the document corrects or withdraws results; True also where that is unknown."""
     try:
         known = corrects(stored_document(acts.journal, delivery.document_id))
-        if known is None:  # no document with results that can be read; the message may tell
+        if known is None:  # no document with readable results; the message may show it
             known = corrects(stored_payload(acts.journal, trace.message.id))
     except (ErasedError, IntegrityError):
         return True
@@ -65,10 +65,10 @@ def _corrects(acts: Acts, trace: Trace, delivery: DeliveryView) -> bool:
 
 
 def which(trace: Trace, destination: str) -> DeliveryView:
-    """The delivery that is meant.
+    """Find the delivery to set aside.
 
     Raises:
-        LabRelayError: there is none, or it is not clear which.
+        LabRelayError: there is none, or several match.
     """
     number = trace.message.id
     waiting = [one for one in trace.deliveries if one.state in OPEN and destination in ("", one.destination)]

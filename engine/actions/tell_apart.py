@@ -1,5 +1,6 @@
-"""A named person says whose results are: whether two records under one patient number are of one person, and whether an
-order that goes to another patient is withdrawn from the first."""
+"""A named person decides whose results they are: whether two records under one patient number belong to one person, and
+whether an order that moves to another patient is withdrawn from the first.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,11 +23,11 @@ async def tell_patients_apart(
 ) -> dict[str, Any]:
     """Answer for all messages with the number and the record of this one; they are processed again in their order.
 
-    One that was let through because it seems to be the same person is not: the answer is for those to come.
+    For a message that was let through because it seems to be the same person, the answer covers only later messages.
 
     Args:
-        said: ``same``: the record is of the person who bears the number. ``other``: it is not, and that person's
-            results get a Patient of their own. ``withdraw``, ``both``: of an order that goes to another patient
+        said: ``same``: the record belongs to the person who bears the number. ``other``: it does not, and that person's
+            results get a Patient of their own. ``withdraw``, ``both``: for an order that moves to another patient
             (`engine.store.operations.settling.moved_orders`).
 
     Raises:
@@ -40,7 +41,7 @@ async def tell_patients_apart(
         return await _answer_moved(acts, message, said, actor=actor, reason=reason, dry_run=dry_run)
     waiting, seems = await asyncio.to_thread(_asked, acts, message)
     if not waiting and not seems:
-        await asyncio.to_thread(stored_message, acts.journal, message)  # there may be no such message
+        await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
         raise RefusedError(f"message {message} is not held for its patient number")
     return await acts.act(
         actor,
@@ -58,7 +59,7 @@ async def _answer_moved(
     acts: Acts, message: int, said: str, *, actor: str, reason: str, dry_run: bool
 ) -> dict[str, Any]:
     if not await asyncio.to_thread(_moves, acts, message):
-        await asyncio.to_thread(stored_message, acts.journal, message)  # there may be no such message
+        await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
         raise RefusedError(f"message {message} is not held for an order that goes to another patient")
     if said == "both" and await asyncio.to_thread(_is_unique, acts, message):
         raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
@@ -103,11 +104,11 @@ async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> 
 
 
 async def _process_held(acts: Acts, message: int, moved: str) -> str:
-    """Map a held message again, by what is known now; the counter that it belongs to."""
+    """Map a held message again, with today's knowledge; return the counter of its result."""
     try:
         stored = await asyncio.to_thread(stored_message, acts.journal, message)
     except IntegrityError:
-        return "skipped"  # damaged; `labrelay verify` says what is wrong
+        return "skipped"  # damaged; `labrelay verify` reports it
     channel = acts.channels().get(stored.channel)
     if channel is None:
         return "skipped"  # its channel is not configured any more

@@ -1,9 +1,9 @@
-"""The audit trail in the forms that people and other systems read. Pure.
+"""The audit trail in forms for people and other systems. Pure.
 
-An act is two rows of the journal where it takes time (begun, ended), else one. Here it is one entry again. Reasons are
-people's own words, and so may name a patient although they are asked not to: exports say so.
+A longer action is two rows of the journal (begun, ended), a short one is one. Here each is one entry. Reasons are
+people's own words, and so may name a patient although people are asked not to: exports say so.
 
-FHIR: AuditEvent R4, after the profile of IHE ATNA for what has a place there; system and codes of the acts are our own.
+FHIR: AuditEvent R4, with fields of the IHE ATNA profile where they fit; system and codes of the actions are our own.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ _ACTIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One act.
+    """One action.
 
     Attributes:
         id: its number in the journal.
@@ -72,11 +72,11 @@ class Entry:
 
 
 def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
-    """Acts with their ends, newest first.
+    """Actions with their ends, newest first.
 
     Args:
         rows: of the journal, newest first, up to the newest: an end comes before its beginning.
-        open_acts: numbers of acts that have not ended.
+        open_acts: numbers of actions that have not ended.
     """
     ends: dict[int, Act] = {}
     for act in rows:
@@ -101,7 +101,7 @@ def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
 
 
 def audit_event(entry: Entry, site: str) -> dict[str, Any]:
-    """A FHIR R4 AuditEvent. ``site``: who observed it."""
+    """A FHIR R4 AuditEvent. ``site``: the observer."""
     subtype = {"system": ACTS_SYSTEM, "code": entry.verb}
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",
@@ -152,7 +152,7 @@ def _agent(entry: Entry) -> dict[str, Any]:
 
 
 def names_message(entry: Entry, message: int) -> bool:
-    """Whether an act says that it was about this message; one given by a filter names none."""
+    """Whether an action names this message; one given by a filter names none."""
     chosen = entry.what.get("selection")
     named = [entry.what.get("message"), entry.what.get("messages"), entry.what.get("ids")]
     named.append(chosen.get("ids") if isinstance(chosen, dict) else None)
@@ -160,7 +160,9 @@ def names_message(entry: Entry, message: int) -> bool:
 
 
 def shown_messages(entry: Entry) -> tuple[tuple[int, ...], Mapping[str, Any] | None]:
-    """Whose contents an act brought before a person: messages by number, and the filter of an export, if it was one."""
+    """The messages whose contents an action showed to a person: by number, and the filter of an export, if it
+    was one.
+    """
     if entry.verb != "unmask":
         return (), None
     message, export = entry.what.get("message"), entry.what.get("export")

@@ -1,4 +1,6 @@
-"""What every act stands on: it is stored before it starts and when it has ended, and may go on while nobody waits."""
+"""Run actions: each is recorded before it starts and when it has ended, and may continue after its caller stopped
+waiting.
+"""
 
 import asyncio
 import logging
@@ -18,23 +20,23 @@ from engine.store.operations import audit
 logger = logging.getLogger("labrelay.actions")
 
 
-AT_ONCE = 1000  # of what is closed or released in one transaction
-DEFAULT_RATE = 50.0  # messages per second of a replay, well below what a lane carries, so that live results go first
+AT_ONCE = 1000  # rows closed or released in one transaction
+DEFAULT_RATE = 50.0  # messages per second of a replay, well below a lane's capacity, so that live results go first
 ATTEMPT_ENDS_WITHIN_S = 15.0  # less than a command waits for its answer
 LOOK_AGAIN_S = 0.02
-ANSWER_WITHIN_S = 20.0  # an act that takes longer goes on in the daemon, and the command is told so
+ANSWER_WITHIN_S = 20.0  # a longer action continues in the daemon, and the command is informed
 
 
 class Acts:
-    """What every act is given: the journal, the site as far as it runs, and the acts that are under way.
+    """The environment of every action: the journal, the site as far as it runs, and the actions under way.
 
     Args:
-        channels: the compiled routes in force, by channel; asked for at each use, since a reload replaces them.
+        channels: returns the compiled routes in force, by channel; called at each use, since a reload replaces them.
         look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
-        accept: a message became durable, and waits for its verdict; a daemon's intake takes it.
-        attempts: message -> destinations to which an attempt to deliver it is under way; none without a daemon.
-        waits: why a replay has to wait for a lane (`engine.actions.replay_messages`); None where nothing is sent from
-        this process.
+        accept: a message became durable and waits for its verdict; a daemon's intake takes it.
+        attempts: message -> destinations with an attempt under way to deliver it; none without a daemon.
+        waits: why a replay has to wait for a lane (`engine.actions.replay_messages`); None where this process sends
+            nothing.
     """
 
     def __init__(
@@ -59,13 +61,13 @@ class Acts:
         self.reprocessing: set[str] = set()  # channels
 
     async def give_up(self, acts: Iterable[int]) -> None:
-        """Note the end of acts that a crash cut short. Nobody knows how far they came: a person must repeat them."""
+        """Record the end of actions that a crash cut short. Their progress is unknown: a person must repeat them."""
         for act in acts:
             await self.journal.run(audit.end, act, {"interrupted": True})
             logger.warning("an act was cut short by the last stop; give its command again", extra={"act": act})
 
     async def stop(self) -> None:
-        """End what is still going on; the next start notes it as cut short."""
+        """Cancel running actions; the next start records them as cut short."""
         await self.replays.stop()
         for task in self._running:
             task.cancel()
@@ -93,7 +95,8 @@ class Acts:
         return answer(count, act, task.result() if done else {}, going_on=not done)
 
     async def let_attempts_end(self, *messages: int) -> list[str]:
-        """Wait until no attempt to deliver one of these messages is under way; to which destinations there were some.
+        """Wait until no attempt to deliver one of these messages is under way; return the destinations of those waited
+        for.
 
         Raises:
             LabRelayError: one takes too long.
@@ -116,7 +119,7 @@ class Acts:
     def _ended(self, act: int, task: asyncio.Task[dict[str, int]]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Whoever waits hears it too; an act that went on in the background has only this line.
+            # A waiting caller gets the error, too; an action in the background has only this line.
             logger.error("an act failed", extra={"act": act, "detail": type(error).__name__})
 
     async def _finish(self, act: int, work: Callable[[], Any]) -> dict[str, int]:
@@ -130,5 +133,5 @@ def answer(count: int, act: int | None, done: Mapping[str, int], *, going_on: bo
 
 
 def counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
-    """The answer of a dry run: how many, and when that was counted, for the selection of the act that follows."""
+    """The answer of a dry run: the count and its time, for the selection of the action that follows."""
     return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}

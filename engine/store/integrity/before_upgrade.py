@@ -1,10 +1,9 @@
-"""A copy of the journal from before its schema is changed, so that a new version which turns out to be wrong costs time
-and no results.
+"""A copy of the journal from before a change of its schema, so that a faulty new version costs time and no results.
 
-Schema steps are transactions, so a step that *fails* needs no copy. This one is for a step that succeeds and does
-harm, which shows later. It lies in ``<data>/before-upgrade/`` with its anchor, as sealed as the journal itself; there
-is never more than one, and after `KEPT_DAYS` it goes by itself, so that no payload outlives its retention or its
-erasure for long.
+Schema steps are transactions, so a step that *fails* needs no copy. The copy is for a step that succeeds and does harm
+that shows later. It is kept in ``<data>/before-upgrade/`` with its anchor, as sealed as the journal itself. There is
+never more than one, and it is deleted after `KEPT_DAYS`, so that no payload outlives its retention or its erasure for
+long.
 """
 
 import shutil
@@ -20,21 +19,21 @@ from engine.store.core.ownership import hand_over_all
 
 FOLDER = "before-upgrade"
 KEPT_DAYS = 30
-SPARE_BYTES = 64 * 1024 * 1024  # that must stay free beside the copy: results go on coming
+SPARE_BYTES = 64 * 1024 * 1024  # must stay free beside the copy: results keep coming
 _DAY_S = 86_400
 
 
 def keep(connection: sqlite3.Connection, data: Path, anchor: Path, clock: Clock) -> str:
-    """Copy the journal in ``data`` if the next thing is to change its schema; take an old copy away if not.
+    """Copy the journal in ``data`` if its schema is about to change; otherwise delete an expired copy.
 
-    A copy that cannot be made does not keep the journal from opening: results wait, and the steps are transactions.
+    A failed copy does not keep the journal from opening: results wait, and the steps are transactions.
 
     Args:
-        connection: the only one that writes, in no transaction.
+        connection: the only writing one, in no transaction.
         anchor: the journal's anchor file.
 
     Returns:
-        What the owner should be told, or nothing.
+        A message to the owner, or an empty string.
     """
     found, newest = migrate.version(connection), migrate.steps()[-1][0]
     folder = data / FOLDER
@@ -60,9 +59,9 @@ def room_needed(journal: Path) -> int:
 
 
 def _made_before(connection: sqlite3.Connection, folder: Path, schema: int) -> Path | None:
-    """The copy that a start has made which ended amid the steps: no other has come to its end since.
+    """The copy from a start that ended during the steps: no other start has completed since.
 
-    It is from before the *first* of them, which one that is made now would not be.
+    It is from before the *first* of them; a copy made now would not be.
     """
     state = _state(connection)
     for path in sorted(folder.glob("journal-*.db")):
@@ -76,7 +75,7 @@ def _made_before(connection: sqlite3.Connection, folder: Path, schema: int) -> P
 
 
 def _state(connection: sqlite3.Connection) -> tuple[object, ...]:
-    """What each start that comes to its end changes, and each row that is received."""
+    """The values that every completed start and every received row change."""
     meta = connection.execute("SELECT name, value FROM meta WHERE name IN ('journal_id', 'boot') ORDER BY name")
     row = connection.execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1")
     return (*meta.fetchall(), row.fetchone())
@@ -92,7 +91,7 @@ def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Pat
     _sweep(folder, keep=(made.name,))
     with write_atomically(made, made.with_suffix(".new")) as new:
         with closing(sqlite3.connect(new, isolation_level=None)) as target:
-            target.execute("PRAGMA synchronous = OFF")  # it is synced as a whole, below
+            target.execute("PRAGMA synchronous = OFF")  # the whole file is synced below
             connection.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")
         with suppress(FileNotFoundError):

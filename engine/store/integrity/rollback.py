@@ -1,13 +1,13 @@
-"""A data folder that was put back to an earlier state, whole: found by what is known of its journal elsewhere.
+"""Detect a data folder that was rolled back to an earlier state, by knowledge about its journal elsewhere.
 
 A snapshot of a machine, or a copy of the folder, brings journal and anchor back together. Both agree, every hash is
-right, and what was acknowledged since is gone. Only what lies outside tells: a second anchor, the copies of the
-backup, the head of the chain in the log (`engine.runtime.other_history`).
+right, and rows acknowledged since are gone. Only sources outside the folder reveal it: a second anchor, the copies of
+the backup, the head of the chain in the log (`engine.runtime.other_history`).
 
-Analyzers go on sending, so such a journal receives and acknowledges. It delivers nothing until a person says so: it
-does not know which corrections, withdrawals and newer results it had sent, and an older one would go over them. One
-transaction notes the loss (act ``rollback``), leaves the lost numbers unused, marks open deliveries as maybe delivered,
-and pauses all deliveries.
+Analyzers go on sending, so such a journal receives and acknowledges. It delivers nothing until a person resumes
+deliveries: it does not know which corrections, withdrawals and newer results it had sent, and an older one would
+overwrite them. One transaction records the loss (action ``rollback``), leaves the lost numbers unused, marks open
+deliveries as maybe delivered, and pauses all deliveries.
 """
 
 import sqlite3
@@ -25,8 +25,8 @@ from engine.store.core.loss import last_number
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import audit, pauses
 
-# Of the table `meta`: the act before which what is known elsewhere says nothing; the newest row that was verified, and
-# its chain value.
+# Keys of the table `meta`: the audit row before which witnesses do not count; the newest row that was verified, and its
+# chain value.
 HISTORY_FROM = "history_from"
 VERIFIED = "verified"
 WHAT_TO_DO = (
@@ -39,12 +39,12 @@ Execute = Callable[..., sqlite3.Cursor]
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Something outside of the data folder that knows how far the journal was.
+    """A source outside of the data folder that knows a row of the journal.
 
     Attributes:
-        place: what and where, in words: "the anchor in /mnt/other".
+        place: description of the source: "the anchor in /mnt/other".
         mark: ``chain`` is empty where only the number is known.
-        sealed: it is an anchor, so its seal has to be the journal's.
+        sealed: it is an anchor, so it must have the journal's seal.
     """
 
     place: str
@@ -57,8 +57,8 @@ class Rollback:
     """Rows that were acknowledged and are not in the journal.
 
     Attributes:
-        text: what is wrong, with the range and who knows of it.
-        first, last: the missing row numbers; 0 and 0 where they cannot be told.
+        text: the problem, with the range and the witness.
+        first, last: the missing row numbers; 0 and 0 where they are unknown.
     """
 
     text: str
@@ -67,10 +67,10 @@ class Rollback:
 
 
 def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal: Sealing | None) -> Rollback | None:
-    """What the witnesses know and the journal does not; the furthest of them tells the range.
+    """Compare the journal with the witnesses; the one with the highest row determines the range.
 
     Args:
-        seal: `Vault.anchor_seal`, where the key is at hand: without it the writer of an anchor cannot be told.
+        seal: `Vault.anchor_seal`, where the key was found: without it the seal of an anchor cannot be checked.
     """
     last_id, since = last_number(execute), _history_from(execute)
     furthest: Witness | None = None
@@ -95,7 +95,7 @@ def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal
 
 @operation(priority=Priority.SETTLE)
 def note(batch: Batch, found: Rollback) -> int:
-    """Note it, and pause all deliveries; the number of the act."""
+    """Record it, and pause all deliveries; return the id of the audit row."""
     before = batch.last_id
     batch.last_id = max(before, found.last)
     what = {"reason": found.text, "first": found.first, "last": found.last, "newest": before}
@@ -104,7 +104,7 @@ def note(batch: Batch, found: Rollback) -> int:
         batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (found.first, found.last, act))
     begin_history(batch, act)
     pauses.stop_deliveries(batch, act)
-    # What is open was open then, and may have been delivered since.
+    # A delivery that is open here was open then, and may have been made since.
     batch.execute(
         "UPDATE delivery SET flags = flags | ? WHERE state IN ('waiting', 'sending', 'held', 'dead')",
         (MAYBE_DELIVERED,),
@@ -117,20 +117,20 @@ def note(batch: Batch, found: Rollback) -> int:
 
 
 def begin_history(batch: Batch, act: int) -> None:
-    """What is known elsewhere of rows before ``act`` is of an earlier history, and says nothing any more."""
+    """Ignore witnesses of rows before ``act`` from now on: they belong to an earlier history."""
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (HISTORY_FROM, act))
     batch.execute("DELETE FROM meta WHERE name = ?", (VERIFIED,))
 
 
 def verified(execute: Execute, row_id: int) -> None:
-    """Note that the rows up to ``row_id`` were found to be what was stored: a later start looks at those after it."""
+    """Record that the rows up to ``row_id`` were verified: a later start checks those after it."""
     row = execute("SELECT id, chain FROM journal WHERE id <= ? ORDER BY id DESC LIMIT 1", (row_id,)).fetchone()
     said = orjson.dumps([row[0], row[1].hex()] if row is not None else [0, ""])
     execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (VERIFIED, said))
 
 
 def undecided(execute: Execute) -> Rollback | None:
-    """The rollback that no person has decided about yet: all deliveries are still paused."""
+    """The rollback without a person's decision: all deliveries are still paused."""
     row = execute(
         "SELECT value FROM meta WHERE name = ? AND EXISTS"
         " (SELECT 1 FROM pause WHERE channel = '' AND destination = '')",
@@ -148,7 +148,7 @@ def _history_from(execute: Execute) -> int:
 
 
 def _differs(execute: Execute, mark: Mark) -> str:
-    """Why the row of a mark is not the one that was acknowledged under its number, or nothing."""
+    """The error text where the row of a mark differs from the acknowledged one; else empty."""
     row = execute("SELECT chain FROM journal WHERE id = ?", (mark.last_id,)).fetchone()
     if row is not None:
         other = mark.chain and row[0] != mark.chain

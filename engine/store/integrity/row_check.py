@@ -1,4 +1,4 @@
-"""Rows of the journal, read around damage and checked one after another: numbers, hashes, the chain.
+"""Read rows of the journal around damage, and check one after another: numbers, hashes, the chain.
 
 Hashes and chain run over stored bytes, so no key is needed.
 """
@@ -23,13 +23,13 @@ ROW_COLUMNS = "id, kind, channel, seq, received_us, session, message_type, size,
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem.
 
     Attributes:
         kind: ``missing``, ``changed``, ``chain``, ``numbering``, ``reference``, ``tally``, ``anchor``, ``sealed``,
             ``unreadable``, ``structure`` or ``rollback``.
-        table: where; ``journal`` for rows of the journal.
-        first, last: the row numbers concerned (of that table), equal for a single one; 0 where none can be named.
+        table: its table; ``journal`` for rows of the journal.
+        first, last: the row numbers concerned (of that table), equal for a single one; 0 where none is known.
         text: for a person, without patient data.
     """
 
@@ -44,7 +44,7 @@ class Finding:
 
 
 class RowCheck:
-    """Checks rows as they come, in order of their numbers; knows one row's past."""
+    """Checks rows in order of their numbers; keeps the state of one row."""
 
     def __init__(
         self,
@@ -57,23 +57,23 @@ class RowCheck:
     ) -> None:
         """
         Args:
-            first: the number of the first row to come.
-            gaps: (first, last) of numbers that a person has given up for lost.
+            first: the number of the first expected row.
+            gaps: (first, last) of numbers that a person has given up as lost.
             chain: the chain value before the first row, None if it is not known.
-            gone: what was let go, and is vouched for.
-            emptied: what was erased, and is vouched for.
-            look_again: gives ``gone`` as it is now: retention may go on beside a check.
+            gone: the pruned ranges with a valid record.
+            emptied: the erased rows with a valid record.
+            look_again: returns ``gone`` as it is now: retention may run beside a check.
         """
         self._look_again = look_again
         self._emptied = emptied or Vouched()
         self._expected = first
         self._gaps = dict(gaps)
         self._gone = {max(one.first, first): one for one in gone}
-        # What the chain value before the next row may be: as stored, and as computed where the stored one may be
-        # damaged. Only so can it be told which of two neighbours is the bad one. Empty: not known.
+        # Possible chain values before the next row: the stored one, and the computed one where the stored one may be
+        # damaged. Both are needed to find which of two neighbours is the bad one. Empty: not known.
         self._before = [chain] if chain is not None else []
         self._seqs: dict[str, int] | None = {} if first == 1 else None
-        self._lost = 0  # rows that are not there, or damaged; any of them may have been a message of any channel
+        self._lost = 0  # missing or damaged rows; any of them may have been a message of any channel
 
     def feed(self, row: "tuple[Any, ...] | Unreadable") -> Iterator[Finding]:
         if isinstance(row, Unreadable):
@@ -88,11 +88,11 @@ class RowCheck:
         findings = list(self._hashes(row))
         yield from findings
         if any(finding.kind == "changed" for finding in findings):
-            self._lost += 1  # what it says of itself cannot be believed
+            self._lost += 1  # its own fields cannot be trusted
         elif kind == KIND_MESSAGE and self._seqs is not None:
             expected = self._seqs.get(channel, 0) + 1
             skipped = seq - expected
-            if 0 <= skipped <= self._lost:  # those are named already, as missing rows
+            if 0 <= skipped <= self._lost:  # those are reported already, as missing rows
                 self._lost -= skipped
             else:
                 what = f"message {seq} of channel {channel} comes after {expected - 1}"
@@ -100,16 +100,16 @@ class RowCheck:
             self._seqs[channel] = seq
 
     def end(self, last_id: int) -> Iterator[Finding]:
-        """No row comes any more; ``last_id`` was the number of the last one that there should be."""
+        """All rows were fed; ``last_id`` is the number of the last expected one."""
         yield from self._skip_to(last_id + 1)
 
     def _skip_to(self, row_id: int) -> Iterator[Finding]:
         first = self._expected
         while first < row_id and (first in self._gaps or self._is_gone(first, row_id)):
-            if first in self._gone:  # let go, and the chain goes on from what the record says
+            if first in self._gone:  # pruned; the chain goes on from the value in the record
                 one = self._gone[first]
                 last, self._before = one.last, [one.chain] if one.chain else []
-            else:  # given up for lost, and the chain goes on over it
+            else:  # given up as lost; the chain goes on over it
                 last = self._gaps[first]
             self._lost += last + 1 - first
             first = last + 1
@@ -121,15 +121,15 @@ class RowCheck:
             self._lost += last - first + 1
 
     def _is_gone(self, number: int, row_id: int) -> bool:
-        """Whether what is missing from ``number`` on was let go; also if it was since the check began.
+        """Whether the missing rows from ``number`` on were pruned, also since the check began.
 
         Args:
-            row_id: the next row that is there, or was as it was read.
+            row_id: the next row that exists, or existed when it was read.
         """
         if number not in self._gone:
             found = next((one for one in self._look_again() if one.first <= number <= one.last), None)
             if found is not None:
-                if found.last >= row_id:  # gone, too, since it was read: what the chain was before it, none can say
+                if found.last >= row_id:  # also pruned since it was read: the chain value before it is unknown
                     found = replace(found, last=row_id - 1, chain=b"")
                 self._gone[number] = found
         return number in self._gone
@@ -156,7 +156,7 @@ class RowCheck:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that is there (an index or a neighbour says so) but lies on a damaged page."""
+    """A row that exists (an index or a neighbour shows it) but is on a damaged page."""
 
     id: int
 
@@ -169,11 +169,11 @@ def read_rows(
     table: str = "journal",
     key: str = "id",
 ) -> Iterator["tuple[Any, ...] | Unreadable"]:
-    """The rows of a table by number, ascending, in short transactions; around what is damaged one by one.
+    """The rows of a table by number, ascending, in short transactions; around damage one by one.
 
-    A damaged page need not look damaged to SQLite: one cell with a wrong number in it ends a range early, or is a row
-    out of its place. So a range with a hole is read from its other end too, and where the two differ, number by
-    number. ``columns`` begins with ``key``, or names it.
+    SQLite may not notice a damaged page: one cell with a wrong number in it ends a range early, or is a row out of its
+    place. So a range with a hole is read from its other end, too, and where the two differ, number by number.
+    ``columns`` begins with ``key``, or names it.
     """
     select = f"SELECT {columns} FROM {table} WHERE {key}"  # noqa: S608 - constants
     place = [name.strip() for name in columns.split(",")].index(key)
@@ -200,7 +200,7 @@ def _ascend(numbers: list[int], begin: int, end: int) -> bool:
 def _one_by_one(
     connection: sqlite3.Connection, select: str, place: int, begin: int, end: int, met: list[tuple[Any, ...]]
 ) -> Iterator["tuple[Any, ...] | Unreadable"]:
-    """Each number on its own; ``met`` are rows that a walk came by, which a search may miss."""
+    """Read each number on its own; ``met`` are rows that a scan found, which a search may miss."""
     by_walk = {row[place]: row for row in met}
     for row_id in range(begin, end + 1):
         try:

@@ -1,11 +1,11 @@
-"""Is the journal still what it was? Names every row that is not.
+"""Verify the journal: report every row that is missing or changed.
 
-The short form needs no key: hashes and chain run over stored bytes. It checks that every number from 1 on is there,
-every row's hash and the chain, the numbering of channels and lanes, documents, the kept tallies, the anchor, and
-SQLite's own structures. The deep form also opens every sealed column.
+The short form needs no key: hashes and chain cover stored bytes. It checks that every number from 1 on exists, every
+row's hash and the chain, the numbering of channels and lanes, documents, the tallies, the anchor, and SQLite's own
+structures. The deep form also opens every sealed column.
 
-It may run beside the daemon: rows never change, so they are read in short transactions that do not keep the log from
-being emptied, and the anchor is read before the newest row number.
+It may run beside the daemon: rows never change, so they are read in short transactions that do not block the truncation
+of the log, and the anchor is read before the newest row number.
 """
 
 import sqlite3
@@ -46,15 +46,15 @@ def run(
     progress: Progress | None = None,
     elsewhere: Elsewhere = lambda journal_id: (),
 ) -> list[Finding]:
-    """Check the journal in folder ``data``; an empty list means that nothing is wrong.
+    """Check the journal in folder ``data``; return an empty list without a problem.
 
     Args:
         deep: also open every sealed column; needs the key.
         progress: called with (rows checked, rows in all).
-        elsewhere: what is known of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
+        elsewhere: finds witnesses of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
 
     Raises:
-        StoreError: there is no journal, or the file cannot be opened for another reason than damage.
+        StoreError: there is no journal, or the file cannot be opened for a reason other than damage.
         ConfigError, IntegrityError: ``deep``, and the key is missing or another one.
     """
     path = data / "journal.db"
@@ -71,15 +71,15 @@ def run(
                 vault = _vault(connection, data) if deep else None
                 findings.extend(_elsewhere(connection, reading, data, elsewhere))
                 findings.extend(_findings(connection, reading, vault, progress or (lambda done, total: None)))
-            except DAMAGE as error:  # not one row can be read: the schema itself is damaged
+            except DAMAGE as error:  # no row can be read: the schema itself is damaged
                 findings.append(Finding("structure", "", 0, 0, f"the journal cannot be read: {error}"))
-    except DamagedError as error:  # nor its header
+    except DamagedError as error:  # its header cannot be read either
         findings.append(Finding("structure", "", 0, 0, error.what))
     return findings
 
 
 def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None) -> list[Finding]:
-    """The short check of a journal file that nobody writes, as a copy is; leaves nothing beside it.
+    """The short check of a journal file without a writer, such as a copy; leaves no files beside it.
 
     Raises:
         sqlite3.Error: it cannot be opened.
@@ -93,10 +93,10 @@ def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None)
 
 
 def recent(connection: sqlite3.Connection, last_id: int) -> list[Finding]:
-    """The quick look at the start of the daemon: the newest rows, back to the one that was verified last.
+    """The quick check at the start of the daemon: the newest rows, back to the one that was verified last.
 
-    At least `START_LEAST` rows; at most `START_MOST`, or fewer where they hold more than `START_BYTES`: a start costs
-    what is new, not what is kept.
+    At least `START_LEAST` rows; at most `START_MOST`, or fewer where they hold more than `START_BYTES`: the cost of a
+    start depends on new rows, not on kept ones.
     """
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (rollback.VERIFIED,)).fetchone()
     known, chain_there = orjson.loads(row[0]) if row is not None else (0, "")
@@ -108,7 +108,7 @@ def recent(connection: sqlite3.Connection, last_id: int) -> list[Finding]:
 
 
 def _affordable(connection: sqlite3.Connection) -> int:
-    """How many of the newest rows a start can look at."""
+    """How many of the newest rows a start can check."""
     total = count = 0
     for (size,) in connection.execute("SELECT size FROM journal ORDER BY id DESC LIMIT ?", (START_MOST,)):
         total, count = total + size, count + 1
@@ -122,7 +122,7 @@ def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Findi
     before = connection.execute("SELECT chain FROM journal WHERE id = ?", (first - 1,)).fetchone()
     chain = before[0] if before else GENESIS if first == 1 else None
     gone = [one for one in vouched(connection, pruned_ranges.JOURNAL) if one.last >= first]
-    # One that began before it: a restoration leaves a million numbers unused.
+    # A gap that began before it: a restore leaves a million numbers unused.
     gaps = [(max(begin, first), end) for begin, end in _gaps(connection) if end >= first]
     check = RowCheck(first, gaps, chain, gone, erased_rows.vouched(connection.execute))
     findings = [finding for row in read_rows(connection, first, last_id) for finding in check.feed(row)]
@@ -132,7 +132,7 @@ def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Findi
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-# What comes of a value of the wrong kind, where a damaged page reads as if it were whole.
+# Errors from a value of the wrong type, where a damaged page is readable.
 NO_VALUE = (TypeError, ValueError, KeyError, OverflowError)
 ROLLBACK = "rollback"
 START_LEAST = 1000
@@ -159,7 +159,7 @@ def _findings(
     for name, step in steps:
         try:
             yield from step
-        except DAMAGE as error:  # a page that this step cannot do without; the others may do
+        except DAMAGE as error:  # this step needs a damaged page; the others may do without
             yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: {error}")
         except NO_VALUE as error:
             kind = type(error).__name__
@@ -167,7 +167,7 @@ def _findings(
 
 
 def _nothing_left(path: Path, reading: anchor.Reading) -> LossError | None:
-    """Whether no journal, or an empty file, stands where the anchor knows one."""
+    """Whether no journal, or an empty file, is in the place where the anchor knows one."""
     with (
         suppress(*DAMAGE),
         closing(connect(path) if path.exists() else sqlite3.connect(":memory:")) as connection,
@@ -187,7 +187,7 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
             (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
             loss = find_loss(connection, reading, journal_id)
     except DAMAGE:
-        return  # the row that the anchor names is on a damaged page: the scan names it
+        return  # the anchor's row is on a damaged page, which the scan reports
     if loss is not None:
         yield _lost(loss)
     for slot in reading.damaged:
@@ -199,9 +199,8 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
 def _elsewhere(
     connection: sqlite3.Connection, reading: anchor.Reading, data: Path, ask: Elsewhere
 ) -> Iterator[Finding]:
-    """What is known of the journal outside of its folder; and by whom its anchors were written, where the key is at
-    hand."""
-    with suppress(*DAMAGE, TypeError):  # a journal whose tables cannot be read: the scan names it
+    """Findings of the witnesses outside of the journal's folder; with the key, also the seals of their anchors."""
+    with suppress(*DAMAGE, TypeError):  # unreadable tables are reported by the scan
         (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
         vault: Vault | None = None
         with suppress(ConfigError, IntegrityError, OSError):
@@ -218,17 +217,17 @@ def _elsewhere(
 
 
 def _records(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """Ranges that nothing vouches for: their numbers are missing, whatever the table says."""
+    """Ranges without a valid record: their numbers count as missing."""
     with _at_once(connection):
         every = pruned_ranges.every(connection.execute)
         wrong = [one for one in every if not pruned_ranges.is_vouched_for(connection.execute, one)]
     for one in wrong:
-        text = f"{one.what} {one.first} to {one.last}: said to be let go, and row {one.record} does not say so"
+        text = f"{one.what} {one.first} to {one.last}: listed as deleted, but row {one.record} does not attest it"
         yield Finding("reference", "pruned", one.first, one.last, text)
 
 
 def vouched(connection: sqlite3.Connection, what: str | None = None) -> list[Range]:
-    """What was let go, as far as the journal vouches for it."""
+    """The pruned ranges with a valid record."""
     with _at_once(connection):
         every = [one for one in pruned_ranges.every(connection.execute) if what is None or one.what == what]
         return [one for one in every if pruned_ranges.is_vouched_for(connection.execute, one)]
@@ -236,7 +235,7 @@ def vouched(connection: sqlite3.Connection, what: str | None = None) -> list[Ran
 
 @contextmanager
 def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
-    """Statements that must see the same: retention may go on beside a check."""
+    """Statements that need one snapshot: retention may run beside a check."""
     if connection.in_transaction:
         yield
         return
@@ -279,12 +278,12 @@ def _open_row(vault: Vault, row: tuple[Any, ...], emptied: Vouched) -> Iterator[
     if kind == KIND_MESSAGE and not vault.fits(token, channel, sha256(payload).digest()):
         yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: its token is not that of its content")
     if kind in (KIND_PRUNED, KIND_ERASED) and not _vouches(payload, token):
-        text = f"row {row_id}: what it vouches for is not what it was written for"
+        text = f"row {row_id}: its digests are not those that it was written with"
         yield Finding("sealed", "journal", row_id, row_id, text)
 
 
 def _vouches(payload: bytes, token: bytes) -> bool:
-    """Whether a record still says what it said under its seal; those of the first version did not say it there."""
+    """Whether a record's token is the one under its seal; records of the first version have none there."""
     with suppress(ValueError, AttributeError):
         said = orjson.loads(payload).get("vouches")
         return said is None or bool(said == sha256(token).hexdigest())
@@ -304,9 +303,9 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
             continue
         document_id, message_id, *fields, stored = row
         while expected < document_id:
-            if expected not in given_up:  # it may have been let go since
+            if expected not in given_up:  # it may have been pruned since
                 now = vouched(connection, pruned_ranges.DOCUMENT)
-                # This row was there as it was read, and may have gone since, in one range with those before it.
+                # This row existed when it was read, and may have been pruned since, in one range with those before it.
                 before = document_id - 1
                 given_up.update((expected, min(one.last, before)) for one in now if one.first <= expected <= one.last)
             if expected not in given_up:
@@ -337,7 +336,7 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
             let_go.setdefault(one.what, {})[one.first] = one.last
         taken = {row[0]: array("q") for row in lanes}
         for lane_id, seq in connection.execute("SELECT lane, seq FROM delivery ORDER BY id"):
-            if lane_id in taken:  # else it is named below
+            if lane_id in taken:  # else it is reported below
                 taken[lane_id].append(seq)
     for lane_id, channel, destination, last_seq in lanes:
         name, expected = f"lane {channel} to {destination}", 1
@@ -372,10 +371,10 @@ def _lanes(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 
 def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
-    """The kept numbers against a recount, each pair in one snapshot."""
+    """The tallies against a recount, each pair in one snapshot."""
     for channel, kept, counted in connection.execute(
         "SELECT c.name, c.last_seq || ' ' || c.stored || ' ' || c.dead || ' ' || c.incomplete,"
-        # where the newest rows were let go or given up, the highest number is known from the kept one alone
+        # where the newest rows were pruned or given up, only the tally knows the highest number
         " CASE WHEN max((SELECT coalesce(max(last), 0) FROM pruned WHERE what = 'journal'),"
         "  (SELECT coalesce(max(last_id), 0) FROM gap)) > coalesce(n.newest, 0)"
         "  THEN c.last_seq ELSE coalesce(n.last, 0) END || ' ' || coalesce(n.stored, 0) || ' '"
@@ -398,7 +397,7 @@ def _tallies(connection: sqlite3.Connection) -> Iterator[Finding]:
             yield Finding("tally", "lane", lane_id, lane_id, text)
 
 
-# Beside the journal, by table: column, row, channel and content of what is sealed, as it was sealed.
+# Sealed columns beside the journal, by table: column, row, channel and content.
 _NOTES = {
     "message_state": "SELECT 'message_state', s.id, j.channel, s.detail FROM message_state s"
     " JOIN journal j ON j.id = s.id WHERE s.detail <> x''",
@@ -446,7 +445,7 @@ def _gaps(connection: sqlite3.Connection) -> list[tuple[int, int]]:
 
 
 def document_gaps(connection: sqlite3.Connection) -> dict[int, int]:
-    """Documents that `engine.store.recovery.salvage` could not bring over: first -> last."""
+    """Documents that `engine.store.recovery.salvage` could not copy: first -> last."""
     row = connection.execute("SELECT value FROM meta WHERE name = 'document_gaps'").fetchone()
     return dict(orjson.loads(row[0])) if row else {}
 
@@ -467,7 +466,7 @@ def _vault(connection: sqlite3.Connection, data: Path) -> Vault:
 
 
 class _Keys(Vault):
-    """Those of the journal, and those that a daemon makes beside the check: each month has its own."""
+    """The keys of the journal, and those that a daemon makes beside the check: each month has its own."""
 
     def __init__(self, kek: bytes, connection: sqlite3.Connection) -> None:
         self._connection = connection

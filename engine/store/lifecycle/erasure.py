@@ -1,22 +1,21 @@
-"""Erasing what is stored of a patient: payloads, documents, notes and memories, so that numbers, order and chain stay.
+"""Erase the stored data of a patient: payloads, documents, notes and lookup entries; numbers, order and chain stay.
 
-A message is found by its patient's number (`engine.store.operations.search_index`). Messages that were never read as
-such (unreadable, cut short, repeats, from before there was that search, with more numbers than are noted) are opened
-one by one, and the patient's records in them are looked at; where the number stands anywhere else, a person has to look
-and name the message.
+A message is found by its patient's number (`engine.store.operations.search_index`). Messages that were never parsed
+(unreadable, cut short, repeats, older than the index, or with more numbers than it takes) are opened one by one and
+searched for the patient's records; where the number occurs anywhere else, a person has to check and name the message.
 
-What goes, for each message:
+Erased, for each message:
 
     its row and its frames          content and notes: an empty content is sealed in their place (`erased_rows`)
     its documents                   content, keyed hashes of reports and of conditional keys        the same
     state, deliveries, attempts     details and answers of destinations
-    memories                        numbers, repeats, reports, earlier values, what passed on the line
+    lookup entries                  numbers, repeats, reports, earlier values, line traces
 
-Rows, times, types, sizes, states and reasons stay: they say that something was received and what became of it, and name
-nobody. Everything happens in one transaction, with one row of the audit trail that has keyed tokens for the patient's
-numbers. SQLite overwrites what becomes free; `engine.store.recovery.compact` then leaves nothing of older pages.
+Rows, times, types, sizes, states and reasons stay: they show that something was received and its outcome, and name no
+patient. Everything happens in one transaction, with one audit row that has keyed tokens of the patient's numbers.
+SQLite overwrites freed space; `engine.store.recovery.compact` then removes what older pages still hold.
 
-What is not touched: the audit trail (reasons that people wrote), backups, what destinations have, files elsewhere.
+Not erased: the audit trail (reasons that people wrote), backups, data at destinations, files elsewhere.
 """
 
 import re
@@ -44,8 +43,8 @@ from engine.store.operations.append import set_verdict
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
 
-OPENED_AT_ONCE = 100  # messages that are looked into in one short read
-_LEAST_DIGITS = 3  # a shorter number stands everywhere
+OPENED_AT_ONCE = 100  # messages that one short read searches
+_LEAST_DIGITS = 3  # a shorter number occurs everywhere
 
 _PATIENT = re.compile(rb"(?:^|[\r\n\x02\x0b])[0-7]?(PID|MRG|P)([^\w\s])([^\r\n\x03\x17]*)")
 _FIELDS = {b"PID": (2, 3, 4), b"MRG": (1,), b"P": (2, 3, 4)}  # positions after a split: PID-2.., MRG-1, P-3..
@@ -58,9 +57,9 @@ class Message:
     """One message that would be erased.
 
     Attributes:
-        open: it is not done with: not mapped, dead, or a delivery waits, is under way, held or dead.
+        open: it is unfinished: not mapped, dead, or a delivery waits, is under way, held or dead.
         others: it names other patients, too.
-        settled_us: when the last thing happened to it.
+        settled_us: the time of its last event.
         gone: it was erased before.
     """
 
@@ -76,12 +75,12 @@ class Message:
 
 @dataclass(slots=True)
 class Found:
-    """What there is of a patient.
+    """The stored data of a patient.
 
     Attributes:
-        unsure: messages in which the number stands, but not where a patient's does.
-        unreadable: messages that cannot be opened; nobody can tell.
-        edited: messages that a person has made of these by editing them, or these of them: perhaps because the
+        unsure: messages in which the number occurs, but not in the place of a patient number.
+        unreadable: messages that cannot be opened; unknown whether they belong to the patient.
+        edited: messages that a person made from these by editing, or from which these were made: perhaps because the
             patient's number was wrong.
     """
 
@@ -93,7 +92,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What was erased; ``act`` is the row of the audit trail."""
+    """The result of an erasure; ``act`` is the audit row."""
 
     act: int
     messages: int
@@ -111,13 +110,13 @@ Look = Callable[[], AbstractContextManager[Execute]]
 
 
 def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> Found:
-    """What there is of the patient with these numbers, with messages that a person names beside.
+    """Find the patient's stored data by these numbers, with messages that a person names in addition.
 
     Args:
-        look: begins a short read; a daemon may write between two of them, and what it has let go of is left out.
+        look: begins a short read; a daemon may write between two of them, and messages that it has pruned are left out.
 
     Raises:
-        StoreError: a message that was named does not exist.
+        StoreError: a named message does not exist.
     """
     wanted = frozenset(filter(None, map(folded, numbers)))
     named = frozenset(also)
@@ -150,7 +149,7 @@ def _open(
     ids: dict[int, None],
     found: Found,
 ) -> None:
-    """Look into messages whose numbers were not noted: the patient's go to ``ids``, the others where they belong."""
+    """Search messages without index entries: the patient's go to ``ids``, the others to their lists in ``found``."""
     for message_id, channel in never:
         try:
             payload = _payload(execute, vault, message_id, channel)
@@ -180,7 +179,7 @@ def _edited(execute: Execute, ids: Iterable[int]) -> set[int]:
 
 
 def _never_read(execute: Execute, vault: Vault) -> Iterator[tuple[int, str]]:
-    """Messages whose numbers are not in the search, or may not be."""
+    """Messages that are not in the search index, or may not be."""
     row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
     never = execute(
         "SELECT j.id, j.channel FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND"
@@ -223,13 +222,13 @@ def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str
 
 
 def _payload(execute: Execute, vault: Vault, message_id: int, channel: str) -> bytes | None:
-    """None where its time in the journal has passed since it was found."""
+    """None where retention has deleted it since it was found."""
     row = execute("SELECT body FROM journal WHERE id = ?", (message_id,)).fetchone()
     return None if row is None else vault.open(row[0], "body", message_id, channel)
 
 
 def _bearers(payload: bytes) -> Iterator[frozenset[str]]:
-    """The numbers of each patient that a text names, by the records of HL7 v2 and E1394 alone, however torn it is."""
+    """The numbers of each patient in a text, from the records of HL7 v2 and E1394 alone, however damaged it is."""
     header = re.search(rb"(?:MSH|H)([^\w\s])([^\w\s]{1,5})", payload)
     marks = (header[1] + header[2] if header else b"|\\^&~") + b"^~&\\"
     cut = re.compile(b"[" + re.escape(marks) + b"]")
@@ -253,7 +252,7 @@ def _patients(payload: bytes) -> Iterator[str]:
 
 
 def _stands_in(number: str, content: bytes) -> bool:
-    """Whether a number stands in a text, by itself."""
+    """Whether a number occurs in a text as a word of its own."""
     if len(number) < _LEAST_DIGITS:
         return False
     text = re.escape(number.encode("utf-8", "surrogatepass"))
@@ -267,14 +266,14 @@ def _stands_in(number: str, content: bytes) -> bool:
 def erase(
     batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
 ) -> Erased:
-    """Erase these messages and everything made of them, in this transaction.
+    """Erase these messages and everything made from them, in this transaction.
 
     Args:
         numbers: the patient's; the audit trail gets keyed tokens of them.
-        more: what else the row of the audit trail says (the authority, what was forced).
+        more: further contents of the audit row (the authority, overridden refusals).
 
     Raises:
-        StoreError: there is no such message, or an attempt to deliver something of it is under way.
+        StoreError: there is no such message, or one of its deliveries is being attempted.
     """
     (before,) = batch.execute("PRAGMA secure_delete").fetchone()
     batch.execute("PRAGMA secure_delete = ON")
@@ -310,7 +309,7 @@ def _erase(
 
 
 def _close(batch: Batch, message_id: int) -> int:
-    """Whatever is open about a message is dismissed: nothing of it can be sent any more."""
+    """Dismiss all open work of a message: nothing of it can be sent any more."""
     row = batch.execute(
         "SELECT j.channel, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
         " WHERE j.id = ? AND j.kind = 1",
@@ -333,9 +332,9 @@ def _close(batch: Batch, message_id: int) -> int:
 
 
 def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
-    """Take a message out of the memories; how many earlier values went."""
+    """Delete a message's lookup entries; return the number of deleted earlier values."""
     patients = {one.patient for one in dedup.reports_of(batch, message_id) if one.patient}
-    # Of a message that names several patients it cannot be told here which of them is meant.
+    # In a message with several patients the patient's own entries cannot be identified here.
     number_bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
     dedup.forget_reports(batch, message_id)
     search_index.forget(batch, message_id)
@@ -355,8 +354,7 @@ def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
 
 
 def _forget_lines(batch: Batch, messages: Sequence[int], numbers: Sequence[str]) -> int:
-    """Throw away what passed on the line with these messages, and what else their channels' traces have with these
-    numbers."""
+    """Delete the line traces of these messages, and other traces of their channels that contain these numbers."""
     sessions: dict[str, set[int]] = {}
     for message_id in messages:
         row = batch.execute("SELECT channel, session FROM journal WHERE id = ?", (message_id,)).fetchone()
@@ -380,7 +378,7 @@ def _forget_lines(batch: Batch, messages: Sequence[int], numbers: Sequence[str])
 
 
 def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, int, bytes]]:
-    """Empty a message's row and those of its frames; (what, number, digest) of each that was not empty yet."""
+    """Empty a message's row and those of its frames; (kind, number, digest) of each that was not empty yet."""
     channel, session, sealed = batch.execute(
         "SELECT channel, session, meta FROM journal WHERE id = ?", (message_id,)
     ).fetchone()
@@ -416,7 +414,7 @@ def _empty_documents(batch: Batch, message_id: int) -> list[tuple[str, int, byte
 
 
 def _empty_notes(batch: Batch, message_id: int) -> None:
-    """Details, and answers of destinations, which may name the patient."""
+    """Empty details and answers of destinations, which may name the patient."""
     batch.execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
     batch.execute(
         "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",

@@ -1,19 +1,19 @@
-"""A new key-encryption key for a journal. No row is rewritten: the data keys are wrapped anew, all in one transaction.
+"""Rotate a journal's key-encryption key. No row is rewritten: the data keys are wrapped anew, all in one transaction.
 
     1  labrelay.key.new     written, synced, read back
     2  one transaction      every data key wrapped by the new key, the check value, the row of the audit trail
-    3  proof                another connection, the key as it stands in the file: every data key opens
+    3  proof                another connection, with the key from the file, opens every data key
     4  labrelay.key         becomes labrelay.key.old-<id>, and labrelay.key.new takes its place
 
-A kill after any step leaves a site that opens: `engine.store.core.key_encryption_key.unlock` tries every key that is at
-hand, and before the commit the old one is the right one, after it the new one. What a killed rotation leaves behind the
-next one clears up.
+A kill after any step leaves a site that opens: `engine.store.core.key_encryption_key.unlock` tries every key that it
+finds; before the commit the old one is right, after it the new one. The next rotation removes what a killed one leaves
+behind.
 
 Where the key is a credential or in the environment, LabRelay cannot put the new one there: it stays in
-``labrelay.key.new``, from where it is found as well, until a person has moved it.
+``labrelay.key.new``, where it is found as well, until a person has moved it.
 
-The old key stays beside the new one, for backups from before were made with it; whoever has lost it to a stranger has
-it thrown away.
+The old key stays beside the new one, since older backups were made with it; if a stranger may know it, it can be
+discarded.
 """
 
 import os
@@ -38,14 +38,14 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
-    """What became of a rotation.
+    """The result of a rotation.
 
     Attributes:
         before, after: ids of the keys.
         keys: data keys that were wrapped anew.
-        place: where the new key is.
-        to_move: a person has to bring it to where the old one was.
-        kept: the file of the old key; empty where it was thrown away, or is none of ours.
+        place: the place of the new key.
+        to_move: a person has to move it to the place of the old one.
+        kept: the file of the old key; empty where it was discarded, or is not ours.
     """
 
     before: str
@@ -58,13 +58,13 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFacts:
-    """What the journal says of its keys; nothing here helps to open anything.
+    """Facts about the journal's keys; none of them helps to open anything.
 
     Attributes:
         id: of the key-encryption key in use.
-        made_us: since when it is in use.
-        sheet_us: when a person confirmed to have its recovery sheet; 0: nobody has.
-        data_keys: (class, month, when it was made), oldest first; month is empty for those that never rotate.
+        made_us: the start of its use.
+        sheet_us: when a person confirmed to have its recovery sheet; 0: never.
+        data_keys: (class, month, creation time), oldest first; month is empty for those that never rotate.
     """
 
     id: str
@@ -91,10 +91,10 @@ def facts(execute: Callable[..., sqlite3.Cursor]) -> KeyFacts:
 
 
 def begin(data: Path, expected: bytes) -> Found:
-    """Clear up what an earlier rotation left, and find the key in use.
+    """Remove leftovers of an earlier rotation, and find the key in use.
 
     Raises:
-        StoreError: it is in ``labrelay.key.new``, and waits for somebody to move it.
+        StoreError: it is in ``labrelay.key.new``, and a person has to move it first.
     """
     clear_up(data, expected)
     found = key_encryption_key.unlock(data, expected)
@@ -109,14 +109,14 @@ def begin(data: Path, expected: bytes) -> Found:
 
 
 def write_new(data: Path, step: Step = lambda name: None) -> bytes:
-    """A new key, durable in ``labrelay.key.new``.
+    """Create a new key, durable in ``labrelay.key.new``.
 
     Raises:
-        StoreError: the file cannot be written, or does not say what was written.
+        StoreError: the file cannot be written, or reads back differently.
     """
     path, new = data / NEW_NAME, os.urandom(KEY_BYTES)
     try:
-        path.unlink(missing_ok=True)  # of a rotation that came to nothing: the caller has seen that it opens nothing
+        path.unlink(missing_ok=True)  # of a rotation that failed: the caller has checked that it opens nothing
         write_kek(path, new)
         step("written")
         if read_kek(path) != new:
@@ -128,7 +128,7 @@ def write_new(data: Path, step: Step = lambda name: None) -> bytes:
 
 @operation(priority=Priority.SETTLE)
 def take(batch: Batch, *, old: bytes, new: bytes, actor: str) -> int:
-    """Wrap every data key by ``new``, in this transaction; how many there are."""
+    """Wrap every data key by ``new``, in this transaction; return how many there are."""
     keys = [WrappedKey(*row) for row in batch.execute("SELECT id, class, month, wrapped FROM data_key ORDER BY id")]
     renewed = rewrap(old, new, keys)
     batch.executemany("UPDATE data_key SET wrapped = ? WHERE id = ?", [(one.wrapped, one.id) for one in renewed])
@@ -142,13 +142,13 @@ def take(batch: Batch, *, old: bytes, new: bytes, actor: str) -> int:
 
 
 def wrapped_again(keys: Iterable[WrappedKey], by: bytes, others: Iterable[bytes]) -> list[WrappedKey]:
-    """Data keys that were made after another rotation, wrapped by ``by``, as the rest of a restored journal is.
+    """Data keys that were made after another rotation, wrapped by ``by`` like the rest of a restored journal.
 
     Args:
-        others: keys that are at hand; one of them has wrapped each of ``keys``, or ``by`` has.
+        others: the keys that were found; one of them, or ``by``, has wrapped each of ``keys``.
 
     Raises:
-        IntegrityError: none of them opens one of these.
+        IntegrityError: one of these is opened by none of them.
     """
     at_hand = [by, *others]
     made = []
@@ -170,7 +170,7 @@ def wrapped_again(keys: Iterable[WrappedKey], by: bytes, others: Iterable[bytes]
 
 @operation(priority=Priority.SETTLE)
 def confirm_sheet(batch: Batch, *, actor: str) -> None:
-    """Note that the sheet of the key in use is in somebody's hands; a rotation makes it another one."""
+    """Record that a person has the recovery sheet of the key in use; a rotation makes the sheet outdated."""
     (check,) = batch.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
     batch.executemany(
         "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", [("sheet_of", check), ("sheet_us", batch.now_us)]
@@ -179,10 +179,10 @@ def confirm_sheet(batch: Batch, *, actor: str) -> None:
 
 
 def prove(journal: Path, data: Path, new: bytes) -> None:
-    """Whether the key as it stands in its file opens every data key as it stands in the journal.
+    """Prove that the key in its file opens every data key in the journal.
 
     Raises:
-        IntegrityError: it does not. Nothing was taken away: both files stay.
+        IntegrityError: it does not. Nothing was removed: both files stay.
     """
     if read_kek(data / NEW_NAME) != new:
         raise IntegrityError(f"{data / NEW_NAME}: the new key is not what was written; keep both files")
@@ -194,7 +194,7 @@ def prove(journal: Path, data: Path, new: bytes) -> None:
 
 
 def settle(data: Path, old: Found, *, discard_old: bool = False, step: Step = lambda name: None) -> tuple[str, str]:
-    """Give the files their names; (where the new key is, where the old one is kept)."""
+    """Give the files their final names; (place of the new key, file of the old one)."""
     new, kept = data / NEW_NAME, ""
     if old.source in (Source.CREDENTIAL, Source.ENVIRONMENT):
         return str(new), kept
@@ -204,7 +204,7 @@ def settle(data: Path, old: Found, *, discard_old: bool = False, step: Step = la
         place.rename(name)
         kept = str(name)
         step("moved")
-    elif place.exists():  # it opened nothing here: another journal's, put here by mistake
+    elif place.exists():  # it opened nothing here: another journal's key, put here by mistake
         stray = key_encryption_key.key_id(check_value(read_kek(place)))
         place.rename(data / f"{OLD_NAME}{stray}")
     new.rename(place)
@@ -218,7 +218,7 @@ def settle(data: Path, old: Found, *, discard_old: bool = False, step: Step = la
 
 
 def clear_up(data: Path, expected: bytes) -> None:
-    """Finish what a killed rotation has left: a new key that the journal needs gets the file's name.
+    """Finish a killed rotation: a new key that the journal needs gets its final name.
 
     Only where the key was a file before; a daemon does this at its start, a command before a rotation.
     """
@@ -236,7 +236,7 @@ def clear_up(data: Path, expected: bytes) -> None:
 
 
 def _erase(path: Path) -> None:
-    """Overwrite and remove; what a disk keeps of it elsewhere nobody can promise."""
+    """Overwrite and remove a file; copies of it in other blocks of the disk cannot be excluded."""
     with suppress(OSError), path.open("r+b") as file:
         file.write(os.urandom(path.stat().st_size))
         file.flush()

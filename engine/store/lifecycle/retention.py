@@ -1,37 +1,37 @@
-"""What the journal need not keep any longer goes, a little at a time, and leaves a record that proves it was no loss.
+"""Retention: delete old rows that are no longer needed, in small steps, each with a record that proves it was no loss.
 
-A message that has ended may go once it is old enough: with its frames, documents, deliveries, attempts and what is
-remembered only for it. What is open, held, dead or incomplete stays for ever, and so does what somebody still needs:
+A finished message may be deleted once it is old enough: with its frames, documents, deliveries, attempts and its own
+lookup entries. An open, held, dead or incomplete message is never deleted, and neither is a row that is still needed:
 
-    message     no verdict, dead, incomplete; a delivery that waits, is being sent, held or dead; a lane of its that is
-                paused or held; a row of the short memories (repeats, reports) that has not run out; what a person has
-                made another of by editing it, while that is there; the newest document and the newest delivery of all,
-                from whose numbers the next ones count on
-    act         under way; the one that a gap, a pause, a replay or an edited message stands on
-    record      of an erasure, while one of the rows that it vouches for is there
-    anything    while a person's act (a replay, a reprocessing) is under way; the newest row
+    message     no verdict, dead, incomplete; a delivery that waits, is being sent, held or dead; one of its lanes is
+                paused or held; an entry in a short-lived table (repeats, reports) has not expired; an edited message
+                made from it still exists; the newest document and the newest delivery of all, from which the next
+                numbers count on
+    audit row   under way; referred to by a gap, a pause, a replay or an edited message
+    record      of an erasure, while one of the rows that it attests exists
+    any row     while a person's action (a replay, a reprocessing) is under way; the newest row
 
 **The record.** Each step deletes rows in a transaction that also appends a row of kind 4 to the journal: numbered,
 chained and anchored like all others. Its ``token`` has 16 bytes for each range that is gone::
 
     SHA-256("labrelay pruned" | what | first | last | chain value of the last row)[:16]       engine/store/core/chain.py
 
-Table ``pruned`` holds the ranges themselves and the number of that row. So a number that is missing was pruned exactly
-where a range covers it *and* the row that the range names is whole and has its digest; anything else is loss, and no
-key is needed to tell. (Whoever has the key sees more: the token's own sum stands under the row's seal.) The chain goes
-on behind a range from the value that the range keeps. Neighbouring ranges become one, vouched for by the newest record;
-when a record is old enough to go, a new one takes over what it vouched for. What is gone of documents and lanes is
-recorded the same way, since their numbers have no gaps either.
+Table ``pruned`` holds the ranges themselves and the number of that row. A missing number was therefore pruned exactly
+where a range covers it *and* the row that the range names is intact and has its digest. Anything else is loss, and this
+check needs no key. (With the key it is stronger: the token's own checksum is under the row's seal.) The chain goes on
+behind a range from the value that the range keeps. Adjacent ranges become one, attested by the newest record; when a
+record is old enough to be deleted, a new one takes its ranges over. Removed documents and deliveries are recorded in
+the same way, since their numbers have no gaps either.
 
-**The clock.** What went cannot come back, so a clock that somebody has moved ahead by years must not make everything
-old at once. Retention has a time of its own, which follows the clock on the wall by `LEAP_US` a walk at most, and by no
-more than `PACE` times what has passed since the last one (`behind`). After a year without power it is some weeks until
-all is let go that may be; a wrong clock is noticed before.
+**The clock.** Deletion is final, so a clock that was set ahead by years must not make everything old at once. Retention
+has a time of its own, which follows the wall clock by `LEAP_US` a walk at most, and by no more than `PACE` times the
+time since the last walk (`behind`). After a year without power, retention needs some weeks to catch up; a wrong clock
+is noticed before.
 
-**By bytes.** Where the site sets a size and the journal is over it, the oldest messages that have ended go before their
-time, but never one younger than ``minimum``.
+**By bytes.** Where the site sets a size and the journal exceeds it, the oldest finished messages are deleted before
+their time, but never one younger than ``minimum``.
 
-The file does not shrink: space that becomes free is used again (`labrelay journal compact` gives it back).
+The file does not shrink: freed space is used again (`labrelay journal compact` returns it to the disk).
 """
 
 import sqlite3
@@ -55,11 +55,11 @@ if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
 
 SECOND_US = 1_000_000
-STEP_ROWS = 32  # that may go in one transaction ...
-STEP_LOOKS = 400  # ... and that it looks at, so that what stays costs a bounded time too
+STEP_ROWS = 32  # deletions in one transaction ...
+STEP_LOOKS = 400  # ... and rows that it checks, so that remaining rows cost a bounded time, too
 DAY_US = 86_400 * SECOND_US
 LEAP_US = 7 * DAY_US
-PACE = 28  # a leap for each walk of a day's four
+PACE = 28  # a leap for each of a day's four walks
 
 VERB = "retention"
 ACTOR = "labrelay"
@@ -69,10 +69,10 @@ _DISMISSED = frozenset({"rejected", "dismissed"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How old (microseconds) what has ended may become; see `engine.config.keeping`.
+    """The ages (microseconds) at which finished rows are deleted; see `engine.config.keeping`.
 
     Attributes:
-        least_us: nothing younger goes, whatever the size.
+        least_us: younger rows stay, whatever the size.
         size: bytes of the file that may be in use; None: any.
     """
 
@@ -96,12 +96,12 @@ class Policy:
 
     @property
     def shortest_us(self) -> int:
-        """The age below which no row can go."""
+        """The age below which no row is deleted."""
         shortest = min(self.delivered_us, self.filtered_us, self.dismissed_us, self.audit_us)
         return min(shortest, self.least_us) if self.size is not None else shortest
 
     def later_by(self, behind_us: int) -> "Policy":
-        """The same, where retention's own time is that much behind the clock on the wall."""
+        """The same, where retention's own time is that much behind the wall clock."""
         return replace(
             self,
             delivered_us=self.delivered_us + behind_us,
@@ -113,7 +113,7 @@ class Policy:
 
 
 class Rows(Protocol):
-    """What looks need: statements of one transaction, the keys, and its time."""
+    """The input of a check: statements of one transaction, the keys, and its time."""
 
     @property
     def execute(self) -> Callable[..., sqlite3.Cursor]: ...
@@ -128,11 +128,12 @@ class Run:
     """One walk over the journal, from its oldest row to the newest that can be old enough.
 
     Attributes:
-        position: the row that was looked at last.
+        position: the row that was checked last.
         until: the row at which the walk ends.
-        act: its row in the audit trail; 0 before anything went.
-        gone: ``messages``, ``frames``, ``acts``, ``records``, ``bytes``, and ``early``: messages that went for size.
-        behind_us: how much retention's time is behind the clock on the wall.
+        act: its audit row; 0 before the first deletion.
+        gone: deleted ``messages``, ``frames``, ``acts``, ``records``, ``bytes``, and ``early``: messages deleted for
+            size.
+        behind_us: how far retention's time is behind the wall clock.
     """
 
     position: int = 0
@@ -147,15 +148,15 @@ class Run:
 
 
 def start(rows: Rows, *, policy: Policy) -> Run:
-    """A new walk."""
+    """Begin a new walk."""
     behind_us = behind(rows.execute, rows.now_us)
-    # Rows are out of order in time by at most the disorder; each one's own time is compared as well.
+    # Rows are out of order in time by at most the disorder; each row's own time is compared as well.
     bound = first_at(rows.execute, rows.now_us - policy.later_by(behind_us).shortest_us + DISORDER_US)
     return Run(until=bound - 1, behind_us=behind_us)
 
 
 def behind(execute: Callable[..., sqlite3.Cursor], now_us: int) -> int:
-    """By how much retention's own time is behind the clock on the wall, from what the last walk has noted."""
+    """How far retention's own time is behind the wall clock, from the notes of the last walk."""
     row = execute("SELECT value FROM meta WHERE name = 'retention_clock'").fetchone()
     if row is None:
         return 0
@@ -166,9 +167,9 @@ def behind(execute: Callable[..., sqlite3.Cursor], now_us: int) -> int:
 
 
 def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> Run:
-    """Let a few rows go; the walk as it stands once the transaction is committed.
+    """Delete a few rows; return the state of the walk after the commit.
 
-    The first step that finds something stores the act, the last one its end.
+    The first step with a deletion writes the audit row of the start, the last step that of the end.
     """
     if _busy(batch.execute, run.act):
         return run
@@ -191,7 +192,7 @@ def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> R
 
 
 def finish(batch: Batch, run: Run, *, stopped: bool = False) -> None:
-    """Store the end of a run that let something go."""
+    """Write the end of a walk that has deleted rows."""
     if run.act:
         outcome: dict[str, Any] = dict(run.gone)
         if stopped:
@@ -202,7 +203,7 @@ def finish(batch: Batch, run: Run, *, stopped: bool = False) -> None:
 
 
 def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, limit: int) -> Found:
-    """What may go among the rows behind ``after``: at most ``limit`` of them, and `STEP_LOOKS` looks."""
+    """Find rows behind ``after`` that may be deleted: at most ``limit`` of them, with `STEP_LOOKS` checks."""
     execute = rows.execute
     found = Found(after)
     ranges = 0
@@ -241,9 +242,10 @@ def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, lim
 
 
 def survey(rows: Rows, *, policy: Policy, newest: int) -> Found:
-    """What a walk would let go now, and what of that age stays and why; changes nothing.
+    """Preview: the rows that a walk would delete now, and the reasons why others of that age stay; changes nothing.
 
-    Where the journal is over its size, all that may go for that is counted, also what would be left once it is not.
+    Where the journal exceeds its size, this counts all messages that may be deleted for it, even those beyond the
+    limit.
     """
     run, found = start(rows, policy=policy), Found(0)
     policy, found.behind_us = policy.later_by(run.behind_us), run.behind_us
@@ -263,7 +265,7 @@ def over_size(execute: Callable[..., sqlite3.Cursor], policy: Policy) -> bool:
 
 
 def used_bytes(execute: Callable[..., sqlite3.Cursor]) -> int:
-    """Bytes of the file that hold something."""
+    """Bytes of the file that are in use."""
     pages, free, page_bytes = (
         int(execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
     )
@@ -274,14 +276,14 @@ def used_bytes(execute: Callable[..., sqlite3.Cursor]) -> int:
 
 
 def _busy(execute: Callable[..., sqlite3.Cursor], own: int) -> bool:
-    """Whether an act is under way that may be about any message."""
+    """Whether an action is under way that may concern any message."""
     return execute("SELECT 1 FROM open_act WHERE id <> ? LIMIT 1", (own,)).fetchone() is not None
 
 
 def _judge(
     rows: Rows, policy: Policy, message_id: int, received_us: int, token: bytes, over: bool, kept: Counter[str]
 ) -> bool | None:
-    """Whether a message may go: None where it stays, True where it goes before its time."""
+    """Whether a message may be deleted: None: it stays; True: it is deleted before its time."""
     execute, now_us = rows.execute, rows.now_us
     if received_us > now_us - policy.shortest_us:
         return None
@@ -321,7 +323,7 @@ def _judge(
 
 
 def _remembered(execute: Callable[..., sqlite3.Cursor], message_id: int, token: bytes, now_us: int) -> bool:
-    """Whether a short memory still names the message: as the first of repeats, or as a report's bearer."""
+    """Whether a short-lived table still names the message: as the first of repeats, or as the owner of a report."""
     if execute(
         "SELECT 1 FROM repeat WHERE token = substr(?, 1, 24) AND message_id = ? AND until_us >= ?",
         (token, message_id, now_us),
@@ -351,7 +353,7 @@ def _counted_from(
 
 
 def _frames(rows: Rows, message_id: int, channel: str, session: int) -> dict[int, bytes] | None:
-    """The frames that a message was made of, with their chain values; None where the row does not tell."""
+    """The frames of a message, with their chain values; None where the row does not list them."""
     if not session:
         return {}
     sealed = rows.execute("SELECT meta FROM journal WHERE id = ?", (message_id,)).fetchone()[0]
@@ -368,7 +370,7 @@ def _frames(rows: Rows, message_id: int, channel: str, session: int) -> dict[int
 
 
 def _needed(execute: Callable[..., sqlite3.Cursor], row_id: int) -> bool:
-    """Whether something stands on an act."""
+    """Whether another row still refers to an audit row."""
     return any(
         execute(query, (row_id,)).fetchone()
         for query in (
@@ -383,7 +385,7 @@ def _needed(execute: Callable[..., sqlite3.Cursor], row_id: int) -> bool:
 
 
 def _forget_lines(batch: Batch, policy: Policy) -> None:
-    """What passed on a line long ago: a quiet channel's would otherwise outlive its messages."""
+    """Delete old line traces: those of a quiet channel would otherwise outlive its messages."""
     batch.execute(
         "DELETE FROM line_trace WHERE id IN (SELECT id FROM line_trace ORDER BY id LIMIT ?) AND began_us < ?",
         (STEP_ROWS, batch.now_us - policy.delivered_us),

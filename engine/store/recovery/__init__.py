@@ -1,1 +1,1 @@
-"""A journal from other files: backups and restores, salvage of a damaged file, compaction."""
+"""Make a journal from other files: backups and restores, salvage of a damaged file, compaction."""

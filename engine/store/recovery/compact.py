@@ -1,6 +1,6 @@
-"""Write the journal's file anew without the space in it that nothing uses. Without the daemon.
+"""Rewrite the journal's file without its unused space. Without the daemon.
 
-The new file is made beside the old one and takes its name in one step: a crash leaves the one or the other, whole.
+The new file is written beside the old one and renamed over it in one step: a crash leaves the one or the other, whole.
 """
 
 import shutil
@@ -37,10 +37,10 @@ def run(data: Path) -> Compacted:
     Raises:
         LockedError: a daemon has it.
         LossError: rows are missing from it, or loss cannot be ruled out.
-        StoreError: there is none, it cannot be read whole, or there is no room for the new file. The old one stays as
-            it was.
+        StoreError: there is none, it cannot be read completely, or the new file has no room. The old file stays
+            unchanged.
     """
-    path = (data / JOURNAL_NAME).resolve()  # a link to another disk stays one
+    path = (data / JOURNAL_NAME).resolve()  # a link to another disk stays a link
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     lock = SiteLock.acquire(data)
@@ -63,7 +63,7 @@ def run(data: Path) -> Compacted:
 
 
 def _refuse_loss(path: Path, data: Path) -> None:
-    """What the log hides behind a damaged frame would be gone afterwards."""
+    """Refuse a journal with rows behind a damaged frame of its log: they would be gone afterwards."""
     try:
         loss = look(path, anchor.read(data / ANCHOR_NAME))
     except sqlite3.Error as error:
@@ -73,11 +73,11 @@ def _refuse_loss(path: Path, data: Path) -> None:
 
 
 def _copy(path: Path, new: Path) -> None:
-    """Write all of ``path`` into ``new``, with nothing left in the old file's log."""
+    """Write all of ``path`` into ``new``, and leave no rows in the old file's log."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise StoreError(f"{path}: somebody is reading it; try again")
+            raise StoreError(f"{path}: another process is reading it; try again")
         connection.execute("VACUUM INTO ?", (str(new),))
         kept = _identity(connection)
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
@@ -85,13 +85,14 @@ def _copy(path: Path, new: Path) -> None:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok" or _identity(connection) != kept:
             raise StoreError(f"{path}: the new file is not the same; it was thrown away")
-    # The old file's log is empty and went with its last connection; one that is left would be taken for the new one's.
+    # The old file's log is empty and was removed with its last connection; a remaining one would be taken for the new
+    # file's.
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _identity(connection: sqlite3.Connection) -> tuple[object, ...]:
-    """What must be the same afterwards."""
+    """The counts and ids that must be the same afterwards."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     last = last_number(connection.execute)
     chain = connection.execute("SELECT chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()

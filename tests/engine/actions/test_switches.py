@@ -224,7 +224,7 @@ async def test_what_an_analyzer_would_lose_is_said_before_it_is_paused(lab: Lab)
     lab.write("channels/c1", {"channel": "c1", "source": source, "routes": [{"to": "server"}]})
     async with running_app(lab.folder):
         ran = await lab.labrelay("pause", "channel", "c1", *WHY, "--dry-run")
-        assert "what it sends meanwhile is lost" in ran.err
+        assert "data that it sends meanwhile is lost" in ran.err
         assert "lost" not in (await lab.labrelay("pause", "channel", "c0", *WHY, "--dry-run")).err
 
 

@@ -177,7 +177,7 @@ async def test_a_key_file_that_is_gone_is_said_while_there_is_time(tmp_path: Pat
         "is gone: LabRelay runs on, and does not start again without the key",
         "the clock of this machine says ",
         "the copy is not whole (",
-        "nothing that was acknowledged is missing",
+        "no acknowledged row is missing",
         "the key is not the one that this journal was made with",
         "going on where the last run ended",
         "frames of the last run assembled",

@@ -1,7 +1,7 @@
-"""Reading a copy back: is what lies in the folder what the journal was? Needs no key.
+"""Read a copy back: does the folder hold the journal unchanged? Needs no key.
 
-Run in a process of its own, at the lowest priority (`labrelay backup verify`): hashing a million rows beside the
-daemon's own loop would make every answer wait.
+Run as a low-priority process (`labrelay backup verify`): hashing a million rows in the daemon's own loop would delay
+every answer.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 
 
 def run(copy: Copy, *, progress: Progress | None = None) -> Verified:
-    """Read a full copy back and note the outcome beside it."""
+    """Read a full copy back and store the result beside it."""
     began = time.monotonic()
     path = copy.path / JOURNAL_NAME
     with open(path, "rb") as file:
@@ -46,7 +46,7 @@ def run(copy: Copy, *, progress: Progress | None = None) -> Verified:
 
 
 def broken_pieces(copy: Copy) -> list[str]:
-    """What is wrong with the files beside a copy: damaged ones, and holes between them."""
+    """Problems of the files beside a copy: damaged ones, and gaps between them."""
     wrong: list[str] = []
     chain = bytes.fromhex(copy.manifest.chain)
     for piece in copy.pieces():

@@ -1,12 +1,12 @@
-"""A full copy of the journal while it is being written, and of the configuration beside it.
+"""Make a full copy of the journal while it is written, with the configuration beside it.
 
-SQLite's backup interface copies pages in steps. On a connection of its own it would begin anew whenever somebody
-commits, and so never end while results come. Therefore the steps run on the writer's own connection between commits
-(`engine.store.core.writer.Writer.lend`): what that connection writes meanwhile goes into the copy as well. After each
-step all that waits is committed and answered, so that a message waits for `STEP_PAGES` pages at most.
+SQLite's backup interface copies pages in steps. On another connection it would restart after each commit, and never end
+while results arrive. Therefore the steps run on the writer's own connection between commits
+(`engine.store.core.writer.Writer.lend`): pages that this connection writes meanwhile go into the copy as well. After
+each step all waiting operations are committed and answered, so a message waits for `STEP_PAGES` pages at most.
 
-What may wait for the target's disk is done by another thread (`engine.store.recovery.backups.far_file`), and so is the
-sync at the end. Only then the copy gets its manifest and its name. Trouble with the target costs the copy and nothing
+Another thread does all that may block on the target's disk (`engine.store.recovery.backups.far_file`), including the
+sync at the end. Only then the copy gets its manifest and its name. A failure of the target costs the copy and nothing
 else.
 """
 
@@ -32,7 +32,7 @@ from engine.store.recovery.backups.far_file import FarFile
 from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
 
 STEP_PAGES = 16  # 128 KiB
-REST = 3.0  # after each step, so many times what it took: three quarters of the time are for results
+REST = 3.0  # pause after each step, as a multiple of its duration: three quarters of the time are for results
 LEAST_REST_S = 0.001
 SPARE_BYTES = 64 * 1024 * 1024
 
@@ -45,7 +45,7 @@ Progress = Callable[[int, int], None]
 
 
 def job(target: Path, progress: Progress = lambda done, total: None) -> Job[None]:
-    """The work for the writer: copy its journal into the file ``target``, which is new.
+    """The job for the writer: copy its journal into the new file ``target``.
 
     Raises, when it runs:
         StoreError: the target cannot be written, or does not answer.
@@ -77,10 +77,10 @@ def job(target: Path, progress: Progress = lambda done, total: None) -> Job[None
 
 
 def room(shelf: Shelf, journal: Path) -> None:
-    """Look whether a copy has room.
+    """Check that a copy has room.
 
     Raises:
-        StoreError: it has not.
+        StoreError: it has none.
     """
     need, free = journal.stat().st_size + SPARE_BYTES, shutil.disk_usage(shelf.path).free
     if free < need:
@@ -98,7 +98,7 @@ def complete(
     seal: Sealing,
     with_key: bool = False,
 ) -> Copy:
-    """What comes after `job`, beside everything else: anchor, configuration, syncs, manifest, name.
+    """Complete a copy after `job`, outside the writer: anchor, configuration, syncs, manifest, name.
 
     Args:
         making: the folder with the copied journal in it.
@@ -107,7 +107,7 @@ def complete(
         seal: of the journal's vault, `Vault.anchor_seal`.
 
     Raises:
-        StoreError: it could not be written.
+        StoreError: it cannot be written.
     """
     try:
         path = making / JOURNAL_NAME
@@ -149,7 +149,7 @@ def complete(
         )
         copy_made = shelf.finish(making, manifest)
     except (sqlite3.Error, OSError) as error:
-        shutil.rmtree(making, ignore_errors=True)  # it may be what has filled the disk
+        shutil.rmtree(making, ignore_errors=True)  # it may be the file that filled the disk
         raise StoreError(f"{shelf.path}: the copy could not be made: {error}") from error
     return copy_made
 
@@ -163,6 +163,6 @@ def _configuration(site: Path) -> Iterator[Path]:
 
 
 def _key_file(data: Path, check: bytes) -> Path | None:
-    """The file with the key of the copied journal: a rotation since its last page has given it another name."""
+    """The file with the key of the copied journal: a rotation may have renamed it since the last page."""
     files = (found for found in key_encryption_key.candidates(data) if found.source in _FILES)
     return next((Path(found.place) for found in files if found.check == check), None)

@@ -1,14 +1,14 @@
-"""What people decided after the last file that says how messages stood (`engine.store.recovery.backups.standing`), from
-the rows of the audit trail alone. The daemon writes such a file with each round of pieces, so there is something of
-this only where a crash came between the two, or where the copies are older than these files.
+"""Redo people's decisions after the last state snapshot (`engine.store.recovery.backups.standing`), from the audit
+trail alone. The daemon writes a snapshot with each round of pieces, so there are such decisions only where a crash came
+between the two, or where the copies are older than snapshots.
 
-    dismiss, reject    what was closed is not sent; where a single delivery was, and is not known, its message is a dead
-                       letter: a person decides about all of it
-    edit               the original is closed, and the two messages know of each other
-    pause, resume      what somebody has stopped stays stopped
+    dismiss, reject    a closed delivery is not sent; where a single one was closed and is unknown here, its message
+                       becomes a dead letter: a person decides about all of it
+    edit               the original is closed, and the two messages refer to each other
+    pause, resume      a pause stays in force
 
-What was released is held again, what was retried is a dead letter again, what was replayed is not replayed again:
-each needs a person once more, and sends nothing meanwhile. What was set aside is tried again.
+A released result is held again, a retried one is a dead letter again, a replay is not repeated: each needs a person
+once more, and sends nothing meanwhile. A delivery that was set aside is tried again.
 """
 
 import sqlite3
@@ -40,7 +40,7 @@ def acts(connection: sqlite3.Connection, vault: Vault, first: int) -> Iterator[A
 
 
 def closed(act: Act) -> list[int]:
-    """The messages that a decision has closed as a whole; empty where it is about something else."""
+    """The messages that a decision has closed as a whole; none where it concerns something else."""
     _, _, verb, what = act
     with suppress(*_TROUBLE):
         if verb == "edit":
@@ -51,7 +51,7 @@ def closed(act: Act) -> list[int]:
 
 
 def in_part(act: Act) -> list[int]:
-    """The messages of which a decision has closed single deliveries, and others may have to be made."""
+    """The messages for which a decision closed single deliveries, while others may still have to be made."""
     return sorted(_concerned(act) - set(closed(act)))
 
 
@@ -64,7 +64,7 @@ def _concerned(act: Act) -> set[int]:
 
 
 def apply(connection: sqlite3.Connection, act: Act) -> list[int]:
-    """Do once more what a decision did to messages and deliveries that are known; the messages that it changed."""
+    """Redo a decision about known messages and deliveries; return the messages that it changed."""
     row_id, at_us, verb, what = act
     with suppress(*_TROUBLE):
         if verb in ("pause", "resume"):
@@ -90,7 +90,7 @@ def _close(connection: sqlite3.Connection, message: int, verb: str, what: dict[s
         f"SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ({marks})",  # noqa: S608 - question marks
         (message, *old),
     ).fetchall()
-    if named:  # numbers of deliveries that were made after what is known are nobody's here
+    if named:  # the named deliveries were made after the last known state, so these numbers now belong to no delivery
         found = [one for one in found if one[0] in named]
     for delivery, lane, state in found:
         execute("UPDATE delivery SET state = ? WHERE id = ?", (new, delivery))

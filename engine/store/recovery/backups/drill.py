@@ -1,8 +1,8 @@
-"""Practice: restore the newest copy into a scratch folder, check it, and remove it again. A backup that was never
-restored is a hope.
+"""Restore test: restore the newest copy into a scratch folder, check it, and remove it again. A backup that was never
+restored is only a hope.
 
-The scratch folder may be on the disk of the copies, where the key must never be: it stays in memory. What a drill that
-was killed has left there the next one takes away.
+The scratch folder may be on the disk of the copies, where the key must never be: it stays in memory. The next test
+removes what a killed one has left there.
 """
 
 import shutil
@@ -19,11 +19,11 @@ from engine.store.recovery.backups import restoring
 from engine.store.recovery.backups.shelf import DRILL_NAME, Shelf, write_json
 
 PREFIX = "drill-of-labrelay-"
-LEFT_S = 86_400.0  # one that is older is nobody's any more
+LEFT_S = 86_400.0  # an older one belongs to no running test
 
 
 def run(shelf: Shelf, scratch: Path, *, keys: Path | None, clock: Clock) -> dict[str, Any]:
-    """What was found: copy, rows, seconds (RTO), rpo_s, wrong; also kept in the folder of the copies.
+    """The result: copy, rows, seconds (RTO), rpo_s, wrong; also stored in the folder of the copies.
 
     Raises:
         StoreError: there is no whole copy, or it cannot be restored.
@@ -33,7 +33,7 @@ def run(shelf: Shelf, scratch: Path, *, keys: Path | None, clock: Clock) -> dict
     if copy is None:
         raise StoreError(f"{shelf.path}: no copy that was read back and found whole")
     began = time.monotonic()
-    # Of this journal alone: several sites may practise in one folder.
+    # Of this journal alone: several sites may test in one folder.
     prefix = f"{PREFIX}{copy.manifest.journal_id[:8]}-"
     for left in scratch.glob(prefix + "*"):
         with suppress(OSError):

@@ -1,9 +1,9 @@
-"""The file that a full copy is written to. A thread of its own does all that may wait for the disk beneath it.
+"""The file of a full copy. A thread of its own does everything that may block on the disk.
 
-The folder of copies is often a share, which may be slow, or not answer at all for a while. What SQLite writes there
-goes into the system's memory and costs the journal's writer nothing, as long as not too much of it is unwritten: past
-that the system holds up whoever writes. Opening and closing wait for the share in any case (a close on NFS until all
-is written). So a thread opens, syncs and closes; whoever asks goes on with other work, and gives up in the end.
+The folder of copies is often a share, which may be slow or unresponsive. SQLite's writes there go into the page cache
+and cost the journal's writer nothing while few of them are dirty: beyond a limit the kernel blocks the writing process.
+Opening and closing always wait for the share (a close on NFS until all is written). So a thread opens, syncs and
+closes; the caller goes on with other work, and gives up in the end.
 """
 
 import os
@@ -20,8 +20,8 @@ from engine.model.errors import StoreError
 from engine.store.core.durable import write_without_log
 from engine.store.core.writer import Pump
 
-UNWRITTEN_BYTES = 32 * 1024 * 1024  # that the system may hold for the share
-STALLED_S = 600.0  # without a single answer, and the copy is given up
+UNWRITTEN_BYTES = 32 * 1024 * 1024  # dirty bytes that the kernel may hold for the share
+STALLED_S = 600.0  # without a single answer, after which the copy is given up
 _LOOK_S = 0.02
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class FarFile:
     """A new database file, at a place that may not answer. Used by one thread.
 
     Attributes:
-        connection: to write it through, once `open` is done.
+        connection: for writing, once `open` is done.
     """
 
     connection: sqlite3.Connection
@@ -47,29 +47,30 @@ class FarFile:
         threading.Thread(target=self._run, name="backup-file", daemon=True).start()
 
     def open(self) -> None:
-        """Make the file, for its owner only.
+        """Create the file, for its owner only.
 
         Raises:
-            OSError, sqlite3.Error: it cannot be made.
-            StoreError: its disk does not answer. So do the others.
+            OSError, sqlite3.Error: it cannot be created.
+            StoreError: its disk does not answer. The other methods raise it, too.
         """
         self._wait_for(self._open)
 
     def wrote(self, size: int) -> None:
-        """So many bytes were written; waits until not too much is unwritten."""
+        """Count written bytes; wait while too many of them are dirty."""
         self._unwritten += size
         if self._unwritten >= UNWRITTEN_BYTES:
             self._wait_for(lambda: sync(self._descriptor))
             self._unwritten = 0
 
     def close(self) -> None:
-        """All is written."""
+        """Finish: everything is written."""
         self._wait_for(self._close)
         self._whole = True
 
     def leave(self) -> None:
-        """Nobody waits for it any more: as soon as its disk answers it is closed, and taken away if it is not whole. It
-        may well be what has filled the disk."""
+        """Give up waiting: as soon as its disk answers, the file is closed, and removed if it is incomplete. It may
+        well be the one that filled the disk.
+        """
         if not self._whole:
             self._steps.put(self._take_away)
         self._steps.put(self._close)
@@ -79,7 +80,7 @@ class FarFile:
 
     def _run(self) -> None:
         while (step := self._steps.get()) is not None:
-            with suppress(Exception):  # who waits has heard of it
+            with suppress(Exception):  # the waiting caller gets the error
                 step()
 
     def _open(self) -> None:
@@ -88,7 +89,7 @@ class FarFile:
         write_without_log(self.connection)
 
     def _take_away(self) -> None:
-        # Only the file that was made here: by now another copy may be under way under the same name.
+        # Only the file that was made here: another copy may be under way under the same name by now.
         if self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
             self._path.unlink()
 
@@ -118,7 +119,7 @@ class FarFile:
             if looked > until:
                 raise StoreError(f"{self._path.parent.parent}: does not answer")
             self._pump(_LOOK_S)
-            if time.monotonic() - looked < _LOOK_S:  # nobody else has work
+            if time.monotonic() - looked < _LOOK_S:  # no other work is waiting
                 done.wait(_LOOK_S)
         if trouble:
             raise trouble[0]

@@ -1,6 +1,6 @@
-"""What the copies would be worth now: for `labrelay doctor` and `check`, and for whoever reads the page.
+"""The present value of the copies: for `labrelay doctor` and `check`, and for the page.
 
-Needs no key and no daemon: names and times in the folder of copies, and the numbers of the journal.
+Needs no key and no daemon, only the names and times in the folder of copies, and the journal's numbers.
 """
 
 import os
@@ -16,10 +16,10 @@ from engine.model.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.recovery.backups.shelf import Copy, Shelf
 
-OVERDUE = 1.5  # so many times the time between copies without a verified one is a problem
-ROWS_OVERDUE_S = 900.0  # at least: what came so long ago and is not in the folder is a problem
+OVERDUE = 1.5  # this many intervals without a verified copy are a problem
+ROWS_OVERDUE_S = 900.0  # at least: an older row that is not in the folder is a problem
 SAME_DISK = (
-    "the copies lie on the journal's own disk: what takes one takes the other; name a folder on another disk, or a "
+    "the copies lie on the journal's own disk, whose failure destroys both; name a folder on another disk, or a "
     "mounted share"
 )
 _SUBJECT = "backup"
@@ -30,7 +30,7 @@ def rows_overdue_s(config: BackupConfig) -> float:
 
 
 def is_on_one_disk(copies: Path, data: Path) -> bool:
-    """Whether two folders are of one file system. False where either is not there: that is said elsewhere."""
+    """Whether two folders are on one file system. False where either is missing: other checks report that."""
     try:
         return os.stat(copies).st_dev == os.stat(data).st_dev
     except OSError:
@@ -38,10 +38,10 @@ def is_on_one_disk(copies: Path, data: Path) -> bool:
 
 
 def lines(config: BackupConfig, data: Path, *, runs: bool) -> Iterator[Line]:
-    """What `labrelay doctor` says of the copies.
+    """The lines of `labrelay doctor` about the copies.
 
     Args:
-        runs: whether the daemon does; without it nobody makes copies, and that is no fault.
+        runs: whether the daemon runs; without it no copies are made, which is no fault.
     """
     folder = config.folder
     if folder is None:
@@ -87,7 +87,7 @@ def _newest(config: BackupConfig, copy: Copy | None, now: datetime, *, runs: boo
 
 
 def _missing(config: BackupConfig, connection: sqlite3.Connection, copy: Copy, now: datetime, *, runs: bool) -> Line:
-    """What would be lost with the disk (RPO)."""
+    """The rows that would be lost with the disk (RPO)."""
     row = connection.execute(
         "SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (copy.last_id(),)
     ).fetchone()

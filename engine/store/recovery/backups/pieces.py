@@ -1,4 +1,4 @@
-r"""Rows of the journal since a full copy, in files that are written once: what makes the time that can be lost short.
+r"""Rows of the journal since a full copy, in files that are written once: they keep the possible data loss short.
 
     8    "LRROWS1\n"
     4    length of the head, big-endian            head: JSON, below
@@ -9,16 +9,16 @@ r"""Rows of the journal since a full copy, in files that are written once: what 
           "keys": [[id, class, month, wrapped, created_us]], "gaps": [[first, last]], "at": ISO 8601,
           "erased": [[what, number, record, act]], "emptied": {"journal": [row], "document": [row]}}
 
-A piece says where in the chain it belongs: rows are taken over only where the chain value before them is the one that
-is there. Each row is checked by its hash and the chain when it is written, and once more when it is restored. Rows
-never change but by an erasure, so they are read beside the running daemon, in short transactions. Data keys go with
-them, wrapped, for a month may have begun since the full copy.
+A piece records its place in the chain: its rows are accepted only where the present chain value is the one before them.
+Each row is checked by its hash and the chain when it is written, and once more when it is restored. Only an erasure
+changes rows, so they are read beside the running daemon, in short transactions. The wrapped data keys are included, for
+a month may have begun since the full copy.
 
-What was erased since goes with them as well: the rows as they are now, ``emptied`` in the head
-(`engine.store.lifecycle.erasure`), so that a restoration brings nothing back.
+Erasures since then are included as well: the emptied rows as they are now, ``emptied`` in the head
+(`engine.store.lifecycle.erasure`), so that a restore brings no content back.
 
-What became of messages is not in a piece but in a file of its own (`engine.store.recovery.backups.standing`). A
-restored message whose verdict is in none is processed again, and what that makes has the keys that it had before.
+The state of messages is not in a piece but in a file of its own (`engine.store.recovery.backups.standing`). A restored
+message without a verdict there is processed again, and its deliveries have the same keys as before.
 """
 
 import sqlite3
@@ -46,7 +46,7 @@ MAGIC = b"LRROWS1\n"
 MAKING = "making.rows"
 DOCUMENT_COLUMNS = "id, message_id, revision, ordinal, media_type, hash, conditional, reports, body"
 PIECE_ROWS = 20_000  # and
-PIECE_BYTES = 64 * 1024 * 1024  # of one file, so that writing and reading it takes a bounded memory
+PIECE_BYTES = 64 * 1024 * 1024  # of one file, so that writing and reading it needs bounded memory
 
 _LENGTH = struct.Struct(">I")
 # id, kind, seq, received_us, session, size; lengths of channel, message type, token, hash, chain, meta, body
@@ -58,7 +58,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A piece that was read and is whole in itself."""
+    """A piece that was read and is intact."""
 
     journal_id: bytes
     first: int
@@ -74,16 +74,17 @@ class Content:
 
 
 class OtherHistoryError(IntegrityError):
-    """The journal's rows are whole and linked to each other, but do not go on from what the backup has: some of that
-    was lost, or the journal was made anew."""
+    """The journal's rows are intact and linked to each other, but do not continue the backup: some of its rows were
+    lost, or the journal was created anew.
+    """
 
 
 def write(copy: Copy, journal: Path) -> Piece | None:
-    """Write the next piece beside a full copy; None where there is no row since the last one.
+    """Write the next piece beside a full copy; None where no row came since the last one.
 
     Raises:
         StoreError: it cannot be written, or the journal not read.
-        IntegrityError: a row of the journal is not what was stored, or what is there does not go on from the copy.
+        IntegrityError: a row of the journal was changed, or its rows do not continue the copy.
     """
     try:
         with closing(connect(journal)) as connection:
@@ -94,10 +95,10 @@ def write(copy: Copy, journal: Path) -> Piece | None:
 
 
 def rest(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes) -> Iterator[Content]:
-    """What would be written next, piece by piece until there is no more, in the transaction of a connection.
+    """Read the rows for the next pieces, piece by piece to the end, in the transaction of a connection.
 
     Args:
-        last, chain: where the pieces `end`.
+        last, chain: where the present pieces end (`end`).
 
     Raises:
         IntegrityError: as `write`.
@@ -109,10 +110,10 @@ def rest(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes) ->
 
 
 def end(copy: Copy) -> tuple[int, bytes]:
-    """The newest row that copy and pieces have, and its chain value.
+    """The newest row in copy and pieces, and its chain value.
 
     Raises:
-        IntegrityError, OSError: the last piece is not what was written.
+        IntegrityError, OSError: the last piece is damaged.
     """
     pieces = copy.pieces()
     if not pieces:
@@ -121,10 +122,10 @@ def end(copy: Copy) -> tuple[int, bytes]:
 
 
 def read(path: Path) -> Content:
-    """A piece, checked by its own sum.
+    """Read a piece and check its checksum.
 
     Raises:
-        IntegrityError: it is not what was written.
+        IntegrityError: it is damaged.
         OSError: it cannot be read.
     """
     raw = path.read_bytes()
@@ -196,14 +197,15 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
 
 
 def _is_linked(execute: erased.Execute, row: Row) -> bool:
-    """Whether the row goes on from the one that the journal has before it."""
+    """Whether the row continues the chain of the row before it in the journal."""
     before = execute("SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (row[0],)).fetchone()
     return before is not None and bool(row[10] == chain_hash(before[0], row[9]))
 
 
 def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[str, int, int, int]], list[Row]]:
-    """What records between two rows vouch for, and those rows as they are; and which of the rows between were erased,
-    though their record may come in the next piece."""
+    """The erasures that the records between two rows attest, with the emptied rows; and the rows between them that were
+    erased, though their record may come in the next piece.
+    """
     if not execute("SELECT 1 FROM sqlite_schema WHERE name = 'erased'").fetchone():
         return [], []
     emptied = execute(
@@ -246,7 +248,7 @@ def store(copy: Copy, content: Content) -> Piece:
     )
     path = copy.path / f"{content.first:012}-{content.last:012}.rows"
     digest = sha256()
-    # The same name each time, so that nothing gathers there.
+    # The same name each time, so that no leftovers accumulate.
     with write_atomically(path, copy.path / MAKING) as new, new.open("wb") as file:
         for part in (MAGIC, _LENGTH.pack(len(head)), head, *map(_packed, content.rows)):
             digest.update(part)

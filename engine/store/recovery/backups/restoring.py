@@ -1,18 +1,18 @@
-"""A site of a copy and its pieces, in a new folder. What is there is never written over.
+"""Restore a site from a copy and its pieces, in a new folder. Existing files are never overwritten.
 
     1  the copy's journal and configuration, checked by their sums
-    2  rows of the pieces, as far as they go on in the chain; the first that does not ends it
-    3  how messages stood after them: verdicts, documents, deliveries and their ends, pauses, all that people decided
-       (`engine.store.recovery.backups.standing`); of rows after the last such file, what they and the audit trail tell
-       by themselves: repeats, filtered and torn messages, what a person decided. The others are processed again
-    4  deliveries that were open then, and all that come of messages that are processed again, are marked as maybe
-       delivered: they go out under the keys that they had, so a server that has them knows them again
-    5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor is
-       still there and tells how far the journal was; else a million
-    6  an act says who restored what, when and why; where rows are missing it pauses all deliveries, for a correction or
-       a withdrawal may be among these, and what is here would go over it
+    2  rows of the pieces, as far as they continue the chain; the first that does not ends this step
+    3  the state snapshots: verdicts, documents, deliveries and their ends, pauses, people's decisions
+       (`engine.store.recovery.backups.standing`). For rows after the last snapshot, the rows and the audit trail show a
+       part of it: repeats, filtered and incomplete messages, decisions. Other messages are processed again
+    4  deliveries that were open then, and all deliveries of messages that are processed again, are marked as maybe
+       delivered: they are sent under their old keys, so a server that has them recognises them
+    5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor
+       still shows the journal's end; else a million
+    6  an audit row has person, copy, time and reason; where rows are missing it pauses all deliveries, for a correction
+       or a withdrawal may be among them, and an older result must not overwrite it
 
-The new journal is whole in itself: `labrelay verify` has nothing to say about it. What is missing is said by range.
+The new journal is consistent: `labrelay verify` finds no problem in it. Missing rows are reported as ranges.
 """
 
 import shutil
@@ -50,31 +50,31 @@ from engine.store.recovery.backups import decided, pieces, standing
 from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy
 
 DATA_FOLDER = "var"
-RESERVED = 1_000_000  # numbers that lost rows may have had, where nobody knows how far the journal was
-BOOTS = 1_000  # starts that may have been since the copy: leases and sessions are numbered by them
+RESERVED = 1_000_000  # numbers that lost rows may have had, where the journal's end is unknown
+BOOTS = 1_000  # possible starts since the copy: leases and sessions are numbered by them
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
 class Restored:
-    """What was made.
+    """The result of a restore.
 
     Attributes:
         copy: name of the full copy.
-        rows: of the journal, of which ``from_pieces`` came from pieces.
+        rows: of the journal; ``from_pieces`` of them came from pieces.
         last_id: the newest restored row; ``received`` when it was received, ISO 8601.
-        lost: (first, last) of rows that were acknowledged later and are missing, where the old anchor tells.
-        complete: the old anchor tells that there are none.
-        stands_to: the row up to which it is known what became of messages; ``last_id`` but for a crash or damage.
+        lost: (first, last) of rows that were acknowledged later and are missing, where the old anchor shows it.
+        complete: the old anchor proves that there are none.
+        stands_to: the last row of the newest state snapshot; ``last_id`` but for a crash or damage.
         again: messages that are processed again.
         maybe: deliveries that were open then, and may have been made since.
-        decided: messages after that which a person had dismissed, rejected or edited: that stays so.
-        paused: what is paused.
-        stands_still: nothing is delivered until a person says so, for rows are missing.
-        check_seconds: what the check of the new journal took.
+        decided: later messages that a person had dismissed, rejected or edited: they stay closed.
+        paused: the active pauses.
+        stands_still: deliveries are paused until a person resumes them, for rows are missing.
+        check_seconds: the duration of the check of the new journal.
         wrong: pieces that could not be used, and why.
-        findings: what `labrelay verify` says about the new journal; empty where nothing is wrong.
+        findings: the findings of `labrelay verify` in the new journal; empty without a problem.
     """
 
     copy: str
@@ -110,19 +110,19 @@ def run(
     progress: Progress | None = None,
     leave_key: bool = True,
 ) -> Restored:
-    """Make a site in folder ``target``, which is new or empty.
+    """Restore a site into folder ``target``, which is new or empty.
 
     Args:
-        actor, reason: who does it, and why; kept in the audit trail.
-        keys: a folder in which the key is looked for, beside the usual places: the old data folder.
+        actor, reason: the person and the reason, for the audit trail.
+        keys: a folder to search for the key, beside the usual places: the old data folder.
         old_anchor: the anchor of the journal that was lost, where there is one.
         progress: called with (rows, rows in all).
         leave_key: put the key beside the new journal, where it was a file.
 
     Raises:
         StoreError: ``target`` is in use or cannot be written; the copy cannot be read.
-        IntegrityError: the copy is not what was verified.
-        ConfigError: the key is not at hand.
+        IntegrityError: the copy was changed since it was verified.
+        ConfigError: the key was not found.
     """
     try:
         raise_if_in_use(target)
@@ -131,7 +131,7 @@ def run(
             said = progress or (lambda done, total: None)
             made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key=leave_key)
             restored = made.run(actor, reason)
-            # The data folder last, and the journal last in it: without it no daemon starts on what a crash here leaves.
+            # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
             for entry in sorted(Path(scratch).iterdir(), key=lambda entry: entry.name == DATA_FOLDER):
                 entry.rename(target / entry.name)
             sync_folder(target)
@@ -144,7 +144,7 @@ def run(
 
 
 class _Restoration:
-    """One restoration, step by step."""
+    """One restore, step by step."""
 
     def __init__(
         self,
@@ -173,13 +173,13 @@ class _Restoration:
         path = self._data / JOURNAL_NAME
         self._copy_files(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = DELETE")  # no log: it would hold everything once more
+            connection.execute("PRAGMA journal_mode = DELETE")  # no log: it would hold everything a second time
             connection.execute("PRAGMA synchronous = OFF")  # one sync at the end: until then this is no journal
             connection.execute("PRAGMA cache_size = -65536")
             migrate.upgrade(connection)
             meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
             self._unlock(connection, meta["key_check"])
-            connection.execute("PRAGMA secure_delete = ON")  # nothing that was erased since stays in a free page
+            connection.execute("PRAGMA secure_delete = ON")  # content erased since must not stay in a free page
             connection.execute("BEGIN")
             last_id, chain = self._take_pieces(connection)
             connection.execute("COMMIT")
@@ -234,7 +234,7 @@ class _Restoration:
             place.write_bytes(content)
 
     def _unlock(self, connection: sqlite3.Connection, check: bytes) -> None:
-        """The key, from where one can be; a file of it goes with the new journal."""
+        """Find the key in any of its places; a key file goes along with the new journal."""
         places = [place for place in (self._keys, self._copy.path) if place is not None]
         self._places = places or [self._data]
         found: key_encryption_key.Found | None = None
@@ -261,7 +261,7 @@ class _Restoration:
     # -- pieces --------------------------------------------------------------------------------------------------
 
     def _take_pieces(self, connection: sqlite3.Connection) -> tuple[int, bytes]:
-        """Append the rows of the pieces; the newest row and its chain value."""
+        """Append the rows of the pieces; return the newest row and its chain value."""
         execute = connection.execute
         row = execute("SELECT id, chain FROM journal ORDER BY id DESC LIMIT 1").fetchone()
         last_id, chain = row if row is not None else (0, bytes(32))
@@ -297,12 +297,12 @@ class _Restoration:
         return last_id, chain
 
     def _take_standings(self, connection: sqlite3.Connection, journal_id: bytes, last_id: int) -> int:
-        """Put how messages stood over the copy, file by file; the row up to which that is known then."""
+        """Apply the state snapshots to the copy, file by file; return the last row that they cover."""
         known = self._copy.manifest.last_id
         try:
             for one in standing.whole(self._copy):
                 if one.last > last_id:
-                    break  # of rows that could not be restored: what is wrong with these was said
+                    break  # it covers rows that could not be restored, which was reported
                 fresh = self._keys_of(connection, standing.keys(one))
                 connection.executemany(
                     "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
@@ -311,15 +311,16 @@ class _Restoration:
                 standing.apply(connection, one, journal_id)
                 known = one.last
         except (IntegrityError, OSError) as error:
-            self._restored.wrong.append(f"{error}; what became of messages from {known + 1} on is not restored")
+            self._restored.wrong.append(f"{error}; the state of messages from {known + 1} on is not restored")
         self._restored.stands_to = known
         return known
 
     def _empty_again(self, connection: sqlite3.Connection, content: pieces.Content, first: int) -> None:
-        """What was erased after the copy must not come back with it: not its content, nor what stands beside it.
+        """Repeat erasures that came after the copy, so that neither the content nor anything derived from it comes
+        back.
 
         Args:
-            first: the first row of which it is not known how it stood; those have no verdict and no deliveries yet.
+            first: the first row without a state snapshot: from there on messages have no verdict and no deliveries yet.
         """
         execute = connection.execute
         keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
@@ -337,17 +338,17 @@ class _Restoration:
                 _forget(rows, number, channel)
                 if number < first:
                     _close(connection, number, channel)
-        # Whose numbers stand in what passed on a line, nobody can tell here.
+        # Line traces may contain their numbers, and cannot be searched here: delete those of the channel.
         connection.executemany("DELETE FROM line_trace WHERE channel = ?", [(channel,) for channel in sorted(channels)])
         _put_emptied(connection, content)
 
     def _keys_of(
         self, connection: sqlite3.Connection, keys: list[tuple[int, str, str, bytes, int]]
     ) -> list[tuple[Any, ...]]:
-        """Those of data keys that are not known yet, wrapped by the copy's key.
+        """The data keys that are not known yet, wrapped by the copy's key.
 
         Raises:
-            IntegrityError: the site's key was rotated since, and the newer one is not at hand.
+            IntegrityError: the site's key was rotated since, and the newer one was not found.
         """
         known = {row[0] for row in connection.execute("SELECT id FROM data_key")}
         created = {row[0]: row[4] for row in keys}
@@ -361,7 +362,7 @@ class _Restoration:
         ]
 
     def _count(self, connection: sqlite3.Connection, first: int) -> None:
-        """Numbers and states of rows of which it is not known how they stood, as far as they tell them themselves."""
+        """Set numbers and states of rows behind the last state snapshot, as far as the rows contain them."""
         execute = connection.execute
         keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
         vault = Vault(self._kek, keys)
@@ -384,7 +385,7 @@ class _Restoration:
             known = orjson.loads(vault.open(meta, "meta", row_id, channel))
             state, reason = _state_of(known)
             if row_id in closed and state in ("", "incomplete"):
-                if not state:  # evidence is sent nowhere, whoever has decided about it
+                if not state:  # evidence is sent nowhere, whatever was decided about it
                     self._restored.decided.append(row_id)
                 state = "dismissed"
             elif row_id in in_part and not state:
@@ -408,7 +409,7 @@ class _Restoration:
             )
 
     def _mark_open(self, connection: sqlite3.Connection) -> None:
-        """Deliveries that were open may have been made since."""
+        """Mark open deliveries: they may have been made since."""
         cursor = connection.execute(
             "UPDATE delivery SET flags = flags | ?, state = CASE state WHEN 'sending' THEN 'waiting' ELSE state END,"
             " lease = 0 WHERE state IN ('waiting', 'sending', 'held', 'dead')",
@@ -419,7 +420,7 @@ class _Restoration:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _note(self, journal_id: bytes, actor: str, reason: str) -> None:
-        """The act, and the numbers that it leaves out."""
+        """Write the audit row and the gaps of the unused numbers."""
         known = False
         if self._old_anchor is not None:
             mark = anchor.read(self._old_anchor).mark
@@ -461,8 +462,8 @@ def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str,
 
 
 def _state_of(known: dict[str, Any]) -> tuple[str, str]:
-    """The verdict that a message's own row tells, if it does; and its reason."""
-    if "erased" in known:  # there is nothing in it to process
+    """The verdict and its reason, where the message's own row has them."""
+    if "erased" in known:  # it has no content to process
         return "dismissed", ""
     if reason := known.get("incomplete"):
         return "incomplete", reason
@@ -475,14 +476,14 @@ def _state_of(known: dict[str, Any]) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The journal that is being made, and its keys."""
+    """The new journal and its keys."""
 
     execute: Callable[..., sqlite3.Cursor]
     vault: Vault
 
 
 def _forget(rows: _Rows, message_id: int, channel: str) -> None:
-    """Take a message that was erased out of the memories, and what was noted of it; before its documents are empty."""
+    """Delete the lookup entries and notes of an erased message, before its documents are emptied."""
     execute = rows.execute
     for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
@@ -499,7 +500,7 @@ def _forget(rows: _Rows, message_id: int, channel: str) -> None:
 
 
 def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:
-    """Nothing of a message that was erased may be sent, or processed, any more: its documents are empty."""
+    """Close an erased message: it must not be sent or processed any more, for its documents are empty."""
     execute = connection.execute
     for delivery, lane, state in execute(
         "SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'dead', 'held')",
@@ -540,7 +541,7 @@ def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> Non
 
 
 def _checked(path: Path, row: pieces.Row, chain: bytes, emptied: set[int]) -> bytes:
-    """The chain value behind a row that goes on from ``chain``."""
+    """The chain value behind a row that continues ``chain``."""
     changed = row_hash(*row[:9], *row[11:]) != row[9] and row[0] not in emptied
     if row[10] != chain_hash(chain, row[9]) or changed:
         raise IntegrityError(f"{path}: row {row[0]} is not what was stored")
@@ -559,21 +560,21 @@ def sentences(restored: Restored, target: Path) -> Iterator[str]:
         first, last = restored.lost
         yield f"  rows {first} to {last} were acknowledged and are missing: let the analyzers send again from then on"
     elif restored.complete:
-        yield "  nothing that was acknowledged is missing: the old anchor tells of no later row"
+        yield "  no acknowledged row is missing: the old anchor knows no later one"
     else:
-        yield "  what was received after it is missing: let the analyzers send again from then on"
+        yield "  data received after it is missing: let the analyzers send again from then on"
     if restored.stands_to < restored.last_id:
-        yield f"  what became of messages is known up to row {restored.stands_to}"
+        yield f"  the state of messages is known up to row {restored.stands_to}"
     if restored.again:
-        yield f"  {restored.again} messages are processed again; what they make goes out under the same keys as before"
+        yield f"  {restored.again} messages are processed again; their deliveries have the same keys as before"
     if restored.maybe:
         yield f"  {restored.maybe} deliveries were open, may have been made since, and are marked so"
     if restored.decided:
         numbers = ", ".join(map(str, restored.decided[:20]))
-        yield f"  decided by a person after that, and so not sent: messages {numbers}"
+        yield f"  closed by a person after that, and so not sent: messages {numbers}"
     if restored.paused:
         yield f"  paused, as before: {', '.join(restored.paused)}; labrelay resume lets it go on"
     if restored.stands_still:
-        yield "  nothing is delivered until a person says so: what is missing may have corrected what is here. Let the"
+        yield "  nothing is delivered until a person resumes it: missing rows may have corrected restored ones. Let the"
         yield "  analyzers send again, then: labrelay resume deliveries --reason TEXT"
     yield from (f"  {text}" for text in (*restored.wrong, *restored.findings))

@@ -1,4 +1,4 @@
-"""The folder of copies: what lies in it, by name and manifest, and what may be taken away."""
+"""The folder of copies: its contents, by name and manifest, and which of them may be deleted."""
 
 import os
 import re
@@ -20,7 +20,7 @@ VERIFIED_NAME = "verified.json"
 DRILL_NAME = "drill.json"
 SITE_FOLDER = "site"
 VERSION = 1
-AHEAD = timedelta(hours=1)  # by so much clocks of two machines may differ
+AHEAD = timedelta(hours=1)  # the clocks of two machines may differ by this much
 
 _FULL = re.compile(r"full-\d{8}T\d{6}\.\d{3}Z-\d{12}")
 _PIECE = re.compile(r"(\d{12})-(\d{12})\.rows")
@@ -30,16 +30,16 @@ _MAKING = "making-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a full copy says of itself.
+    """The description of a full copy.
 
     Attributes:
         journal_id: of the journal, in hexadecimal digits.
-        made_at: ISO 8601, when the copy was whole: what was received later is not in it.
+        made_at: ISO 8601, when the copy was complete: rows received later are not in it.
         last_id, chain: the newest row in it, and its chain value.
         schema: of the journal.
         files: of the configuration -> SHA-256.
         left_out: files that hold a private key and are not in it.
-        key: whether the key lies beside it.
+        key: whether the key is beside it.
     """
 
     journal_id: str
@@ -57,11 +57,11 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """That a copy was read back.
+    """The result of reading a copy back.
 
     Attributes:
         sha256: of its journal.db.
-        findings: what is wrong with it; empty where it is whole.
+        findings: its problems; empty where it is whole.
     """
 
     at: str
@@ -82,7 +82,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How messages stood when row ``last`` was the newest; the ``number``-th since the copy, by its file's name."""
+    """The state snapshot made when row ``last`` was the newest; the ``number``-th since the copy, by its file's
+    name.
+    """
 
     path: Path
     number: int
@@ -92,7 +94,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A full copy that was made to its end."""
+    """A full copy that was completed."""
 
     path: Path
     manifest: Manifest
@@ -111,7 +113,7 @@ class Copy:
         return datetime.fromisoformat(self.manifest.made_at)
 
     def pieces(self) -> list[Piece]:
-        """The pieces that lie beside it, in order."""
+        """Its pieces, in order."""
         found = [
             Piece(path, int(match[1]), int(match[2]))
             for path in self.path.iterdir()
@@ -120,7 +122,7 @@ class Copy:
         return sorted(found, key=lambda piece: piece.first)
 
     def standings(self) -> list[Standing]:
-        """The files beside it that say how messages stood later, in order."""
+        """Its state snapshots, in order."""
         found = [
             Standing(path, int(match[1]), int(match[2]), match[3])
             for path in self.path.iterdir()
@@ -129,11 +131,11 @@ class Copy:
         return sorted(found, key=lambda standing: standing.number)
 
     def last_id(self) -> int:
-        """The newest row that copy and pieces have."""
+        """The newest row in copy and pieces."""
         return max([self.manifest.last_id, *(piece.last for piece in self.pieces())])
 
     def rows_at(self) -> datetime:
-        """Up to when rows are in it: when its newest piece was written, or the copy itself."""
+        """The time up to which it has rows: when its newest piece was written, or the copy itself."""
         times = [datetime.fromtimestamp(piece.path.stat().st_mtime, UTC) for piece in self.pieces()]
         return max([self.made_at, *times])
 
@@ -147,16 +149,16 @@ class Shelf:
     def __init__(self, folder: Path, journal_id: bytes) -> None:
         """
         Args:
-            folder: as configured; it must be there.
+            folder: as configured; it must exist.
         """
         self.root = folder
         self.path = folder / f"labrelay-{journal_id.hex()[:8]}"
 
     def open(self) -> None:
-        """Make the journal's own folder.
+        """Create the journal's own folder.
 
         Raises:
-            StoreError: the configured folder is not there, or cannot be written.
+            StoreError: the configured folder is missing or cannot be written.
         """
         if not self.root.is_dir():
             raise StoreError(f"{self.root}: the folder for copies is not there; mount it, or make it")
@@ -166,14 +168,14 @@ class Shelf:
             raise StoreError(f"{self.path}: cannot be made: {error.strerror}") from error
 
     def copies(self) -> list[Copy]:
-        """Every copy that was made to its end, newest first."""
+        """Every completed copy, newest first."""
         return copies(self.path)
 
     def newest(self, *, whole: bool = False) -> Copy | None:
         return next((copy for copy in self.copies() if copy.is_whole or not whole), None)
 
     def begin(self) -> Path:
-        """A folder to make a copy in; what a crash has left is taken away."""
+        """A folder to make a copy in; leftovers of a crash are removed."""
         for left in self.path.glob(_MAKING + "*"):
             shutil.rmtree(left, ignore_errors=True)
         making = self.path / f"{_MAKING}{os.getpid()}"
@@ -181,7 +183,7 @@ class Shelf:
         return making
 
     def finish(self, making: Path, manifest: Manifest) -> Copy:
-        """Give a copy its name, durable."""
+        """Rename a copy to its final name, durable."""
         write_json(making / MANIFEST_NAME, asdict(manifest))
         sync_folder(making)
         at = datetime.fromisoformat(manifest.made_at)
@@ -192,19 +194,19 @@ class Shelf:
         return Copy(path, manifest, None)
 
     def tidy(self, keep: int) -> list[str]:
-        """Take away what is older than the newest ``keep`` whole copies; their names. The only whole one stays."""
+        """Delete copies older than the newest ``keep`` whole ones; return their names. The only whole one stays."""
         gone: list[str] = []
         every = self.copies()
         whole = [at for at, copy in enumerate(every) if copy.is_whole]
         if whole:
             for copy in every[whole[: max(keep, 1)][-1] + 1 :]:
-                (copy.path / MANIFEST_NAME).unlink(missing_ok=True)  # from here on it is none
+                (copy.path / MANIFEST_NAME).unlink(missing_ok=True)  # from here on it counts as no copy
                 shutil.rmtree(copy.path, ignore_errors=True)
                 gone.append(copy.name)
         return gone
 
     def drill(self) -> dict[str, Any]:
-        """What the last drill noted; empty where there was none, or the disk has changed what it noted."""
+        """The result of the last restore test; empty without one, or where its file is damaged."""
         said = read_json(self.path / DRILL_NAME)
         try:
             _instant(said["at"])
@@ -220,15 +222,15 @@ def copies(path: Path) -> list[Copy]:
         for entry in path.iterdir():
             if _FULL.fullmatch(entry.name) and (copy := read_copy(entry)) is not None:
                 found.append(copy)
-    # Of a time to come is what was made while the clock was wrong: it must not be the newest for years.
+    # A copy with a future time was made while the clock was wrong: it must not be the newest for years.
     soon = datetime.now(UTC) + AHEAD
     return sorted(found, key=lambda copy: (copy.made_at <= soon, copy.made_at, copy.manifest.last_id), reverse=True)
 
 
 def read_copy(path: Path) -> Copy | None:
-    """A full copy by its folder; None where it is none, or was not made to its end.
+    """Read a full copy by its folder; None where it is none or was not completed.
 
-    What cannot be read of its manifest makes it none, and of the note that it was read back, one that was not.
+    With an unreadable manifest it is no copy; with an unreadable note of verification it counts as unverified.
     """
     said = read_json(path / MANIFEST_NAME)
     try:
@@ -247,10 +249,10 @@ def read_copy(path: Path) -> Copy | None:
 
 
 def _instant(text: str) -> datetime:
-    """An instant as it is written here.
+    """Parse an instant as it is written here.
 
     Raises:
-        ValueError, TypeError: it is none, or does not say in which zone.
+        ValueError, TypeError: it is none, or has no time zone.
     """
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
@@ -270,4 +272,4 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replace a small file, durable."""
     with write_atomically(path, path.with_name(path.name + ".new")) as new:
         new.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        hand_over_path(new, path.parent)  # the service reads what root has noted
+        hand_over_path(new, path.parent)  # the service must read files that root has written

@@ -1,26 +1,26 @@
-"""How messages stood at a moment, in files beside a full copy that are written once: what pieces of rows do not tell.
+"""State snapshots: the state of messages at one moment, in files beside a full copy that are written once. They
+complete the pieces, which have rows of the journal only.
 
-A piece has what was received and what people did (`engine.store.recovery.backups.pieces`). What came of it (verdicts,
-documents, deliveries and their ends, what is paused, held, released, rejected, dismissed) changes in the journal's
-other tables, and a restoration that did not know it would send what a person has stopped. So each round of pieces ends
-with a file of
-these: a database of the rows that are new or have changed since the file before it, read in the very transaction that
-reads the last rows of the journal. File and rows are of one moment.
+A piece has received data and people's actions (`engine.store.recovery.backups.pieces`). Their results (verdicts,
+documents, deliveries and their ends, pauses, holds, releases, rejections, dismissals) change in the journal's other
+tables, and a restore without them would send deliveries that a person has stopped. So each round of pieces ends with a
+state snapshot: a database of the rows that are new or changed since the snapshot before it, read in the very
+transaction that reads the last rows of the journal. Snapshot and rows therefore show the same moment.
 
     000003-000000123500-<SHA-256>.state     the third file; the journal's newest row then; the sum of the whole file
-    000003-<SHA-256>.known                  what the next one is compared with; only the newest is kept, or none
+    000003-<SHA-256>.known                  basis of comparison for the next one; only the newest is kept, or none
 
-Files are applied in their order, each over the one before. Where one is missing or damaged, those behind it are of no
-use: what came in since is processed again, as after a piece without such a file.
+Snapshots are applied in their order, each over the one before. Where one is missing or damaged, those behind it are
+useless: newer messages are processed again, as after a piece without a snapshot.
 
-What has changed is found without a mark on any row. New rows have higher numbers; of the older ones only those that
-were open then can have changed, for an end is final. ``.known`` lists these; where it is not whole, or of an earlier
-file, all that was open then or stands in a file since is written once more, for it may have changed there and back.
+Changes are found without a mark on any row. New rows have higher numbers; of the older ones only open ones can have
+changed, for an end is final. ``.known`` lists these. Where it is damaged, or belongs to an earlier snapshot, all rows
+that were open then or are in a later snapshot are written again, for they may have changed there and back.
 
-All of it is collected on the journal's own disk and brought to the copies afterwards: a share that does not answer
-must not keep a transaction open, for that would keep the journal's log from being emptied.
+Everything is collected on the journal's own disk and then moved to the copies: a share that does not answer must not
+keep a transaction open, for that would keep the journal's log from being truncated.
 
-Not in it: traces of the line, which are a help and no evidence, and what retention let go, which it lets go again.
+Left out: line traces, which are a help and no evidence, and deletions by retention, which deletes the same rows again.
 """
 
 import os
@@ -44,12 +44,12 @@ from engine.store.recovery.backups.shelf import Copy, Standing
 
 MAKING = "making.state"
 LOCAL = ".standing-"
-SPARE_BYTES = 64 * 1024 * 1024  # that stay free on the journal's disk
+SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 
-# Small, and taken as they are each time ...
+# Small tables, copied completely each time ...
 _WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act", "bearer_asked")
-# ... and what of the others. Memories under keyed hashes say themselves when they were noted; the writer's clock and
-# ours are the same, but a transaction may be a while under way.
+# ... and the selection from the others. Short-lived tables have the time of each entry; it comes from the writer's
+# clock, which is ours, but a transaction may have been under way for a while.
 _AMID_US = 600_000_000
 _DAY_US = 86_400_000_000
 _CHANGED = {
@@ -69,9 +69,9 @@ _CHANGED = {
     "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
     "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
 }
-# Table -> that of the numbers whose rows are taken: whose a number is, all its rows say together.
+# Table -> the table of the numbers whose rows are copied: only all rows of a number together show its owner.
 _BY_NUMBER = {"bearer": "bearer_number", "used_number": "used_key"}
-# A claim changes nothing that anybody has to know: what is claimed waits.
+# A claim is no change for a restore: a claimed delivery is waiting.
 _STANDS = "CASE {0}.state WHEN 'sending' THEN 'waiting' ELSE {0}.state END"
 
 Execute = Callable[..., sqlite3.Cursor]
@@ -79,10 +79,10 @@ Execute = Callable[..., sqlite3.Cursor]
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How far a file reached.
+    """The extent of a snapshot.
 
     Attributes:
-        last: the journal's newest row; ``clear`` the row up to which every message had its verdict.
+        last: the journal's newest row; ``clear``: the row up to which every message had its verdict.
         delivery, document, value: the highest numbers of these tables.
         at_us: when that row was received, by the journal's own clock.
     """
@@ -96,13 +96,13 @@ class _Mark:
 
 
 def write(copy: Copy, journal: Path) -> Standing | None:
-    """Write the rows that are not in a piece yet, and then how all stands; None where nothing has changed.
+    """Write the rows that are in no piece yet, and then the state snapshot; None where nothing has changed.
 
     Raises:
-        StoreError: it cannot be written, or the journal not read.
-        IntegrityError: a row of the journal is not what was stored, or what is there does not go on from the copy.
+        StoreError: it cannot be written, or the journal cannot be read.
+        IntegrityError: a row of the journal was changed, or its rows do not continue the copy.
     """
-    while pieces.write(copy, journal) is not None:  # each in a short transaction; few rows are left after it
+    while pieces.write(copy, journal) is not None:  # each in a short transaction; few rows remain afterwards
         pass
     try:
         _tidy(copy, journal.parent)
@@ -111,7 +111,7 @@ def write(copy: Copy, journal: Path) -> Standing | None:
             known, number, since = _known(copy, local)
             reached = pieces.end(copy)
             with closing(connect(journal)) as connection:
-                connection.execute("PRAGMA query_only = 0")  # of what is attached; the journal itself is opened to read
+                connection.execute("PRAGMA query_only = 0")  # for the attached file; the journal itself is read-only
                 _attach(connection, known, "known", "ro&immutable=1")
                 _attach(connection, local / "state", "state", "rwc")
                 _attach(connection, local / "fresh", "fresh", "rwc")
@@ -129,18 +129,18 @@ def write(copy: Copy, journal: Path) -> Standing | None:
                 pieces.store(copy, content)
             older = list(copy.path.glob("*.known"))
             written, digest = _named(copy, local / "state", f"{number:06}-{mark.last:012}-", ".state")
-            _named(copy, local / "fresh", f"{number:06}-", ".known")  # a crash before it costs the next file some bytes
+            _named(copy, local / "fresh", f"{number:06}-", ".known")  # a crash before it makes the next one larger
             _remove(*older)
             return Standing(written, number, mark.last, digest)
     except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{copy.path}: how messages stand could not be written there: {error}") from error
+        raise StoreError(f"{copy.path}: the state of messages could not be written there: {error}") from error
 
 
 def check(standing: Standing) -> None:
-    """Look whether a file is what was written.
+    """Check that a snapshot is unchanged.
 
     Raises:
-        IntegrityError: it is not.
+        IntegrityError: it is damaged.
         OSError: it cannot be read.
     """
     if _digest(standing.path) != standing.sha256:
@@ -148,7 +148,7 @@ def check(standing: Standing) -> None:
 
 
 def whole(copy: Copy) -> Iterator[Standing]:
-    """The files beside a copy in their order, as far as they are whole.
+    """The snapshots beside a copy in their order, up to the first damaged one.
 
     Raises:
         IntegrityError, OSError: the next one is missing or damaged.
@@ -166,16 +166,16 @@ def whole(copy: Copy) -> Iterator[Standing]:
 def _collect(
     connection: sqlite3.Connection, copy: Copy, number: int, since: list[Standing] | None, end: int, end_chain: bytes
 ) -> tuple[_Mark, bool]:
-    """Fill the attached file; how far it reaches, and whether anything is new in it.
+    """Fill the attached file; return its extent, and whether it has anything new.
 
     Args:
-        end, end_chain: the last row that the pieces have, and its chain value.
-        since: the files after the one that is compared with, where that is not the last; else None.
+        end, end_chain: the last row in the pieces, and its chain value.
+        since: the snapshots after the one that is compared with, where that is not the last; else None.
     """
     execute = connection.execute
     before = _mark(execute)
     last, chain = execute("SELECT id, chain FROM main.journal ORDER BY id DESC LIMIT 1").fetchone() or (0, bytes(32))
-    if (end, end_chain) != (last, chain):  # it was restored, or saved, from something else since
+    if (end, end_chain) != (last, chain):  # it was restored or salvaged from another source since
         raise IntegrityError(f"{copy.path}: its pieces do not end where the journal does, at row {last}")
     execute("CREATE TABLE state.delivery AS SELECT * FROM main.delivery WHERE id > ?", (before.delivery,))
     execute(
@@ -231,7 +231,7 @@ def _collect(
 
 
 def _collect_reports(connection: sqlite3.Connection) -> None:
-    """Whose the numbers of these messages are now; and which may be nobody's any more."""
+    """The present owners of these messages' numbers; and the numbers that may have no owner any more."""
     execute = connection.execute
     execute("CREATE TABLE state.report_key (key BLOB, message_id INTEGER, PRIMARY KEY (key, message_id))")
     rows = execute("SELECT o.message_id, o.reports FROM state.touched t JOIN main.document o ON o.message_id = t.id")
@@ -247,7 +247,7 @@ def _collect_reports(connection: sqlite3.Connection) -> None:
 
 
 def _collect_numbers(connection: sqlite3.Connection, table: str, keys: str, since_us: int) -> None:
-    """All rows of the numbers of which something is new, for a row that is gone tells nothing."""
+    """All rows of the numbers with a change, since a deleted row shows nothing."""
     execute = connection.execute
     execute(f"CREATE TABLE state.{keys} (number BLOB PRIMARY KEY)")
     execute(
@@ -278,7 +278,9 @@ def _highest(execute: Execute, table: str) -> int:
 
 
 def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
-    """A file on this disk to compare with; the number of the next one; and the files since, where it is older."""
+    """A file on this disk to compare with; the number of the next snapshot; and the snapshots since, where it
+    is older.
+    """
     standings = copy.standings()
     number = max([0, *(standing.number for standing in standings)]) + 1
     for path in sorted(copy.path.glob("*.known"), reverse=True):
@@ -295,7 +297,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
         (document,) = execute("SELECT coalesce(max(id), 0) FROM copy.document").fetchone()
         (delivery,) = execute("SELECT coalesce(max(id), 0) FROM copy.delivery").fetchone()
         value = 0
-        if _columns(execute, "copy", "earlier_value"):  # a version before did not have it
+        if _columns(execute, "copy", "earlier_value"):  # an earlier version did not have it
             (value,) = execute("SELECT coalesce(max(id), 0) FROM copy.earlier_value").fetchone()
         (clear,) = execute(
             "SELECT min(j.id) FROM copy.journal j LEFT JOIN copy.message_state s ON s.id = j.id"
@@ -311,7 +313,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
 
 
 def _named_in(standing: Standing) -> tuple[list[int], list[tuple[int]]]:
-    """The deliveries and the messages that a file is about; none where it cannot be read, and so not be applied."""
+    """The deliveries and the messages in a snapshot; none where it cannot be read, and so not be applied."""
     try:
         with closing(_opened(standing)) as connection:
             deliveries = connection.execute("SELECT id FROM delivery").fetchall()
@@ -321,7 +323,7 @@ def _named_in(standing: Standing) -> tuple[list[int], list[tuple[int]]]:
 
 
 def _list_open(connection: sqlite3.Connection, into: str, of: str) -> None:
-    # State by state, for each has its own small index.
+    # One state at a time, for each has its own small index.
     parts = " UNION ALL ".join(
         f"SELECT d.id, {_STANDS.format('d')} AS state, d.flags, d.cause, d.attempt"  # noqa: S608 - constants
         f" FROM {of}.delivery d WHERE d.state {which}"
@@ -350,10 +352,11 @@ def _mark(execute: Execute) -> _Mark:
 
 
 def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes) -> None:
-    """Put the rows of a file into the journal that is being made; its own rows must be there. No transaction is open.
+    """Put the rows of a snapshot into the new journal, which must have the snapshot's journal rows. No transaction is
+    open.
 
     Raises:
-        IntegrityError: it belongs to another journal, or not to these rows.
+        IntegrityError: it belongs to another journal, or to other rows.
     """
     execute = connection.execute
     _attach(connection, standing.path, "state", "ro&immutable=1")
@@ -373,12 +376,12 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
             execute("SELECT key, message_id FROM state.report_key").fetchall(),
         )
         for table, keys in _BY_NUMBER.items():
-            if _columns(execute, "state", table):  # a version before did not have it
+            if _columns(execute, "state", table):  # an earlier version did not have it
                 execute(f"DELETE FROM main.{table} WHERE number IN (SELECT number FROM state.{keys})")  # noqa: S608
         whole = (name for name in _WHOLE if name != "data_key")
         for table in ("delivery", *_CHANGED, "report", *_BY_NUMBER, *whole):
             names = ", ".join(sorted(_columns(execute, "state", table) & _columns(execute, "main", table)))
-            if not names:  # of another version, which did not have it
+            if not names:  # it is of another version, which did not have it
                 continue
             execute(f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM state.{table}")  # noqa: S608 - names of our own schema
         execute("COMMIT")
@@ -389,7 +392,7 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
 
 
 def keys(standing: Standing) -> list[tuple[int, str, str, bytes, int]]:
-    """The data keys that the journal had then, wrapped."""
+    """The wrapped data keys that the journal had then."""
     with closing(_opened(standing)) as connection:
         return connection.execute("SELECT id, class, month, wrapped, created_us FROM data_key").fetchall()
 
@@ -409,12 +412,12 @@ def _attach(connection: sqlite3.Connection, path: Path, name: str, mode: str) ->
     if mode == "rwc":
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection.execute(f"ATTACH ? AS {name}", (f"{path.absolute().as_uri()}?mode={mode}",))
-    if mode == "rwc":  # until it has its name, it is nothing
+    if mode == "rwc":  # it gets durable with its name
         write_without_log(connection, name)
 
 
 def _named(copy: Copy, local: Path, prefix: str, suffix: str) -> tuple[Path, str]:
-    """Bring a file that is done into the folder of copies and give it its name there, durable; with its sum."""
+    """Move a finished file into the folder of copies, with its checksum in its final name, durable."""
     digest = _digest(local)
     path = copy.path / f"{prefix}{digest}{suffix}"
     with write_atomically(path, copy.path / MAKING) as new, local.open("rb") as source, new.open("wb") as target:
@@ -423,20 +426,20 @@ def _named(copy: Copy, local: Path, prefix: str, suffix: str) -> tuple[Path, str
 
 
 def _room(execute: Execute, data: Path) -> None:
-    """Look whether the journal's disk has room for what is collected on it.
+    """Check that the journal's disk has room for the collected rows.
 
     Raises:
-        StoreError: it has not.
+        StoreError: it has none.
     """
     (new,) = execute(
         "SELECT coalesce(sum(length(body)), 0) FROM main.document WHERE id > (SELECT document FROM known.mark)"
     ).fetchone()
     if shutil.disk_usage(data).free < 2 * new + SPARE_BYTES:
-        raise StoreError(f"{data}: no room there to collect how messages stand, for the backup; new rows are written")
+        raise StoreError(f"{data}: no room there to collect the state of messages for the backup; new rows are written")
 
 
 def _tidy(copy: Copy, data: Path) -> None:
-    """Take away what a crash has left."""
+    """Remove leftovers of a crash."""
     _remove(copy.path / MAKING)
     for left in data.glob(f"{LOCAL}*"):
         shutil.rmtree(left, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a salvage has brought over, and what is missing: for programs and for people."""
+"""The result of a salvage: copied and missing rows, for programs and for people."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -7,18 +7,18 @@ from typing import Any
 
 from engine.store.core.connecting import JOURNAL_NAME
 
-NAMED = 20  # numbers of messages that are said to people; salvage.json has all
+NAMED = 20  # numbers of messages in the text for people; salvage.json has all
 
 
 @dataclass(slots=True)
 class Missing:
-    """Rows of the journal that are gone.
+    """Missing rows of the journal.
 
     Attributes:
         first, last: their numbers.
-        why: ``missing``, ``unreadable`` (on a damaged page) or ``changed`` (not what was stored).
+        why: ``missing``, ``unreadable`` (on a damaged page) or ``changed`` (not as stored).
         after, before: ISO 8601, when the rows around them were received; empty at the ends.
-        channels: channel -> (first, last) numbers of its messages among them, as far as the rows around tell.
+        channels: channel -> (first, last) numbers of its messages among them, as far as the rows around show.
     """
 
     first: int
@@ -31,16 +31,16 @@ class Missing:
 
 @dataclass(slots=True)
 class Salvage:
-    """What was brought over.
+    """The copied rows.
 
     Attributes:
-        rows: of the journal; ``lost`` the rows that are missing, in ``missing``.
-        mended: rows whose hash was hit and whose content is proven by its seal.
-        tables: table -> rows taken; ``damaged`` the tables of which some rows could not be read.
-        hidden: pieces of the write-ahead log that could not be read for one damaged before them, and are now.
-        again: messages that are processed again, because deliveries of theirs may be lost.
+        rows: of the journal; ``lost``: the number of missing rows, listed in ``missing``.
+        mended: rows with a damaged hash whose content is proven by its seal.
+        tables: table -> copied rows; ``damaged``: the tables with unreadable rows.
+        hidden: frames of the write-ahead log that were unreadable behind a damaged one, and are readable now.
+        again: messages that are processed again, because some of their deliveries may be lost.
         unsure: the same, but a person has decided about them: nothing is done again.
-        findings: what `labrelay verify --deep` says about the new journal; empty where nothing is wrong.
+        findings: the findings of `labrelay verify --deep` in the new journal; empty without a problem.
     """
 
     rows: int = 0
@@ -64,12 +64,12 @@ def sentences(saved: Salvage, target: Path) -> Iterator[str]:
     if saved.hidden:
         yield f"  {saved.hidden} pieces of the log could be read that one damaged before them had hidden"
     following = [*(one.channels for one in saved.missing[1:]), {}]
-    for one, later in zip(saved.missing, following, strict=False):  # of nothing missing there is nothing that follows
+    for one, later in zip(saved.missing, following, strict=False):  # without missing rows there is none that follows
         rows = f"row {one.first}" if one.first == one.last else f"rows {one.first} to {one.last}"
         time = f", received between {one.after or 'the beginning'} and {one.before or 'the end'}"
         yield f"  {rows}: {one.why}{time}"
         for channel, (first, last) in one.channels.items():
-            if later.get(channel) == (first, last):  # the same messages: no row of the channel is between the two
+            if later.get(channel) == (first, last):  # the same messages: the channel has no row between the two
                 continue
             numbers = f"message {first}" if first == last else f"messages {first} to {last}"
             yield f"    {numbers} of channel {channel}: let the analyzer send again what it measured then"

@@ -1,17 +1,16 @@
-"""Rows on leaf pages that no way leads to any more, read from the file itself.
+"""Read rows on unreachable leaf pages, from the file itself.
 
-SQLite finds a row through inner pages; where one of those is damaged, every leaf below it is out of reach, though each
-is whole. Here the pages of the file are looked through one by one, and the cells of those that are leaves of tables are
-decoded (SQLite database file format, https://www.sqlite.org/fileformat2.html, 1.6 B-tree pages, 2.1 record format):
+SQLite finds a row through inner pages; where one of those is damaged, every leaf below it is unreachable, though
+intact. Here the pages of the file are scanned one by one, and the cells of table leaves are decoded (SQLite database
+file format, https://www.sqlite.org/fileformat2.html, 1.6 B-tree pages, 2.1 record format):
 
     leaf        0x0D, first freeblock 2, number of cells 2, start of content 2, fragments 1; then 2 bytes per cell
-    cell        payload length varint, rowid varint, payload; what does not fit is on a chain of overflow pages
+    cell        payload length varint, rowid varint, payload; the rest is on a chain of overflow pages
     record      header length varint, a serial type varint for each column; then the values
 
-Nothing here is believed: a page may be left over from long ago, or of another table, and a cell may hold noise. Whoever
-takes a row proves it, as `engine.store.recovery.salvage.proven` does by the row's hash. Pages on the list of free ones
-are passed
-over: what retention let go may still stand there.
+Nothing here is proven: a page may be an old one, or belong to another table, and a cell may hold noise. The caller
+proves each row, as `engine.store.recovery.salvage.proven` does by its hash. Pages on the free list are skipped: they
+may still hold pruned rows.
 """
 
 import mmap
@@ -31,11 +30,11 @@ class _NoRowError(Exception):
 
 
 def stray_rows(path: Path, page_bytes: int, columns: int, wanted: Callable[[int], bool]) -> Iterator[list[Value]]:
-    """Every row of ``columns`` columns whose number is ``wanted``, as its values: the number is the first that is NULL
+    """Every row of ``columns`` columns with a ``wanted`` number, as its values. The number is the first value and NULL
     in the record, as SQLite stores an INTEGER PRIMARY KEY in the first column.
 
     Args:
-        path: the database file; its log is not looked at.
+        path: the database file; its log is ignored.
     """
     if path.stat().st_size < page_bytes:
         return
@@ -57,7 +56,7 @@ def stray_rows(path: Path, page_bytes: int, columns: int, wanted: Callable[[int]
 
 
 def _free_pages(content: mmap.mmap, page_bytes: int) -> set[int]:
-    """Numbers of pages without use, from the chain of trunk pages: next trunk 4, entries 4, and the numbers."""
+    """Numbers of unused pages, from the chain of trunk pages: next trunk 4, entries 4, and the numbers."""
     free: set[int] = set()
     trunk = int.from_bytes(content[32:36])
     while trunk not in free and 1 < trunk <= len(content) // page_bytes:

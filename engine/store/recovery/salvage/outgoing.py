@@ -1,4 +1,4 @@
-"""Documents, deliveries and verdicts: taken where they are what was stored; what may be lost is processed again."""
+"""Documents, deliveries and verdicts: unchanged ones are copied; possibly lost ones are made by processing again."""
 
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ _DOCUMENT_FIELDS = ("id", "message_id", "revision", "ordinal", "media_type", "co
 
 
 def take_documents(tables: Tables, emptied: erased_rows.Vouched) -> None:
-    """Those that are what was stored. Their numbers are gapless too: `labrelay verify` must know of the lost."""
+    """Copy unchanged documents. Their numbers are gapless, too, so `labrelay verify` must know the lost ones."""
     expected, gaps = 1, list(verify.document_gaps(tables.new).items())
     columns = tables.columns("document")
     for row in tables.rows("document", columns):
@@ -45,7 +45,7 @@ def take_documents(tables: Tables, emptied: erased_rows.Vouched) -> None:
 
 
 def take_deliveries(tables: Tables, vault: Vault) -> None:
-    """Deliveries of their message's own document, which their key proves; each other one is as good as lost."""
+    """Copy deliveries of their message's own document that are proven by their key; any other counts as lost."""
     columns = tables.columns("delivery")
     for row in tables.rows("delivery", columns):
         fields = dict(zip(columns, row, strict=True))
@@ -69,13 +69,14 @@ def _is_what_was_queued(new: sqlite3.Connection, vault: Vault, delivery: dict[st
 
 
 def claim_reports(new: sqlite3.Connection, now_us: int) -> None:
-    """Who has which order and patient numbers, from the documents: without it an older result that is processed
-    again could not be told from a newer one."""
+    """Rebuild the owners of order and patient numbers from the documents: without them an older result that is
+    processed again would look like a newer one.
+    """
     execute = new.execute
     for message_id, received_us, packed in execute(
         "SELECT o.message_id, j.received_us, o.reports FROM document o JOIN journal j ON j.id = o.message_id"
         " WHERE o.reports <> x'' AND j.received_us > ? AND EXISTS (SELECT 1 FROM delivery d"
-        # by its message, which has an index: else it were all deliveries for each document
+        # by its message, which has an index: else each document would scan all deliveries
         " WHERE d.message_id = o.message_id AND d.document_id = o.id AND d.state NOT IN ('rejected', 'dismissed'))",
         (now_us - REPORT_MEMORY_US,),
     ).fetchall():
@@ -90,7 +91,8 @@ def claim_reports(new: sqlite3.Connection, now_us: int) -> None:
             " SELECT ?1, ?2, ?3, ?3, 0, 0, ?4 WHERE NOT EXISTS (SELECT 1 FROM used_number WHERE number = ?1)",
             [(key, message_id, day, received_us) for key, *_ in rows if not any(key[12:])],
         )
-        # Of patients whose row is lost, the hash: they are known, and another person with the number is a conflict.
+        # For patients whose row is lost, store the hash: they stay known, and another person with the number is a
+        # conflict.
         new.executemany(
             "INSERT OR IGNORE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
             " person) VALUES (?, ?, ?, ?, 1, ?, ?, x'', 1)",
@@ -104,10 +106,10 @@ def claim_reports(new: sqlite3.Connection, now_us: int) -> None:
 
 
 def process_again(tables: Tables, gone: Sequence[Range], decided: Collection[int]) -> None:
-    """Take the verdict from messages that may have lost a document or a delivery.
+    """Remove the verdict of messages that may have lost a document or a delivery, so that they are processed again.
 
-    Which those are, the places in the lanes tell: between two deliveries of a lane that are not neighbours stood
-    messages of that channel. Where a person has decided about a message, nothing is done again: it is named.
+    The places in the lanes show which: between two deliveries of a lane that are not adjacent there were messages of
+    that channel. Where a person has decided about a message, nothing is done again: it is listed.
     """
     execute = tables.new.execute
     again: set[int] = set()
@@ -136,7 +138,7 @@ def process_again(tables: Tables, gone: Sequence[Range], decided: Collection[int
 
 
 def _skipped(new: sqlite3.Connection, gone: Sequence[Range], lane_id: int, channel: str, last_seq: int) -> set[int]:
-    """Messages that may have had one of the deliveries which are missing in a lane."""
+    """Messages that may have had one of the missing deliveries of a lane."""
     execute = new.execute
     found: set[int] = set()
     seq, message = 0, 0
@@ -162,9 +164,9 @@ def _skipped(new: sqlite3.Connection, gone: Sequence[Range], lane_id: int, chann
 
 
 def restore_verdicts(tables: Tables, vault: Vault, decided: Collection[int]) -> None:
-    """Verdicts that are lost and stand elsewhere too. Text that never became a message must not become one now.
+    """Restore lost verdicts that are recorded elsewhere, too. Text that never became a message must not become one now.
 
-    Never left out: a page of an earlier time, as a damaged log leaves it, can be read and lacks rows all the same.
+    Always done: a page of an earlier time, as a damaged log leaves it, can be readable and lack rows all the same.
     """
     execute = tables.new.execute
     for row_id, channel, meta, received_us, delivered in execute(
@@ -177,7 +179,7 @@ def restore_verdicts(tables: Tables, vault: Vault, decided: Collection[int]) -> 
             state = "incomplete"
         elif reason := known.get("filtered") or repeat:
             state = "filtered"
-        elif "erased" in known:  # there is nothing in it to process
+        elif "erased" in known:  # it has no content to process
             state, reason = "mapped" if delivered else "dismissed", ""
         elif delivered:
             state, reason = "mapped", ""
@@ -185,7 +187,7 @@ def restore_verdicts(tables: Tables, vault: Vault, decided: Collection[int]) -> 
             state, reason = "dismissed", ""
             tables.salvage.unsure.append(row_id)
         else:
-            continue  # processed anew
+            continue  # processed again
         execute(
             "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, '', x'')",
             (row_id, state, reason, received_us),

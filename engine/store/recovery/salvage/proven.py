@@ -1,4 +1,4 @@
-"""The journal's own rows: one is taken if its content is proven, chained anew, and the missing ones are named."""
+"""The journal's own rows: copy the proven ones, compute their chain anew, and list the missing ones."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 class JournalRows:
-    """The rows of the damaged journal, and what they say.
+    """The rows of the damaged journal, and the deletions that they record.
 
     Attributes:
         gone: ranges that retention has deleted, where the record of it is whole.
@@ -48,10 +48,10 @@ class JournalRows:
             self.emptied = erased_rows.vouched(tables.source.execute)
 
     def ranges_now(self) -> list[Range]:
-        """The ranges that are gone, for the new journal, whose chain goes on over them."""
+        """The removed ranges for the new journal, whose chain goes on over them."""
         ranges = []
         for one in self.gone:
-            if one.what == pruned_ranges.JOURNAL:  # documents are known as gaps, and lanes are numbered anew
+            if one.what == pruned_ranges.JOURNAL:  # documents are recorded as gaps, and lanes are numbered anew
                 before = self._tables.new.execute(
                     "SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,)
                 ).fetchone()
@@ -59,7 +59,7 @@ class JournalRows:
         return ranges
 
     def take(self) -> tuple[int, bytes]:
-        """Every row that is proven, chained anew; the newest one's number and chain value."""
+        """Copy every proven row with a new chain; return the newest one's number and chain value."""
         salvage = self._tables.salvage
         self._tables.take("gap")
         given_up = dict(self._tables.new.execute("SELECT first_id, last_id FROM gap ORDER BY first_id").fetchall())
@@ -82,7 +82,7 @@ class JournalRows:
                 continue
             own = _hash_of(row)
             if self.emptied.covers(erased_rows.JOURNAL, row_id, row[9], own):
-                own = row[9]  # as it was before its content was erased
+                own = row[9]  # its hash before the content was erased
             if own != row[9]:
                 salvage.mended.append(row_id)
             chain, last_row = chain_hash(chain, own), row_id
@@ -95,8 +95,9 @@ class JournalRows:
         return last_row, chain
 
     def _rows_of_the_journal(self, newest: int, given_up: dict[int, int]) -> Iterator[tuple[Any, ...] | Unreadable]:
-        """The rows in order, as found by their numbers; and in the place of one that is not there, cannot be read or is
-        not what was stored, the one with this number on a page that no way leads to, where its hash proves it."""
+        """The rows in order, as found by their numbers. In place of a missing, unreadable or changed row comes the one
+        with this number on an unreachable page, where its hash proves it.
+        """
         stray = self._stray_rows(newest, given_up)
         expected = 1
         for row in row_check.read_rows(self._source, 1, newest):
@@ -107,7 +108,7 @@ class JournalRows:
         yield from (stray[number] for number in sorted(stray) if number >= expected)
 
     def _stray_rows(self, newest: int, given_up: dict[int, int]) -> dict[int, tuple[Any, ...]]:
-        there = bytearray(newest // 8 + 1)  # a bit for each number that needs no second look
+        there = bytearray(newest // 8 + 1)  # a bit for each number that needs no further search
         for first, last in given_up.items():
             for number in range(first, min(last, newest) + 1):
                 there[number >> 3] |= 1 << (number & 7)
@@ -136,7 +137,7 @@ class JournalRows:
         return found
 
     def _is_changed(self, row: tuple[Any, ...]) -> bool:
-        """Whether a row's content is not proven, neither by its hash nor by the seals of its columns."""
+        """Whether a row's content is unproven, by its hash and by the seals of its columns."""
         with suppress(Exception):  # a damaged row may hold values of any type and size
             own = _hash_of(row)
             if own == row[9] or self.emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
@@ -144,8 +145,8 @@ class JournalRows:
             row_id, kind, channel, size, token, meta, body = *row[:3], row[7], row[8], row[11], row[12]
             self._vault.open(meta, "meta", row_id, channel)
             payload = self._vault.open(body, "body", row_id, channel)
-            # The other columns are under no seal: that number, times and type are right, the hash alone could tell.
-            # A message's place among the others is sure where its number is free.
+            # The other columns have no seal: only the hash can prove number, times and type. The place of a message is
+            # certain where its number is free.
             fits = kind != KIND_MESSAGE or self._vault.fits(token, channel, sha256(payload).digest())
             return not (len(payload) == size and fits and self._only_hash_is_hit(row))
         return True
@@ -157,7 +158,7 @@ class JournalRows:
         return bool(chain_hash(previous, _hash_of(row)) == row[10])
 
     def _miss(self, expected: int, row_id: int, given_up: dict[int, int], why: str = "missing") -> int:
-        """Note the rows from ``expected`` to before ``row_id`` as missing, but for those given up before."""
+        """Record the rows from ``expected`` to before ``row_id`` as missing, except for those given up before."""
         while expected < row_id and expected in given_up:
             expected = given_up[expected] + 1
         if expected < row_id:
@@ -170,7 +171,7 @@ class JournalRows:
 
 
 def _tell_surroundings(new: sqlite3.Connection, rows: list[Missing]) -> None:
-    """When the missing rows were received, and which messages of which channels are among them."""
+    """Add the time of the missing rows, and the messages of each channel among them."""
     execute = new.execute
     channels = [name for (name,) in execute("SELECT DISTINCT channel FROM journal WHERE kind = 1 ORDER BY 1")]
     for one in rows:
@@ -191,7 +192,7 @@ def _tell_surroundings(new: sqlite3.Connection, rows: list[Missing]) -> None:
 
 
 def decided(new: sqlite3.Connection, vault: Vault) -> set[int]:
-    """Messages about which the audit trail says that nothing more is to be sent: also where their rows are lost."""
+    """Messages that the audit trail closes for good: also where their rows are lost."""
     found: set[int] = set()
     for row_id, body in new.execute("SELECT id, body FROM journal WHERE kind = 3").fetchall():
         with suppress(IntegrityError, ValueError, AttributeError, TypeError):

@@ -1,4 +1,4 @@
-"""A salvage from beginning to end: the ways to read the damaged files, the steps, and the act that tells of it."""
+"""A salvage from beginning to end: the ways to read the damaged files, the steps, and the audit row."""
 
 import shutil
 import sqlite3
@@ -33,7 +33,7 @@ from engine.store.recovery.salvage.proven import JournalRows, Progress
 from engine.store.recovery.salvage.tables import Tables, without_own_indexes
 
 REPORT_NAME = "salvage.json"
-_VERDICT = (  # that can be believed
+_VERDICT = (  # verdicts that are trusted
     "?2 IN ('mapped', 'filtered', 'dead', 'incomplete', 'dismissed')"
     " AND EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 1)"
 )
@@ -58,17 +58,17 @@ def run(
     anchor_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Salvage:
-    """Make a new journal in folder ``target`` of what can be read in ``data``. The daemon must not be running.
+    """Make a new journal in folder ``target`` from the readable rows in ``data``. The daemon must not be running.
 
     Args:
-        actor, reason: who does it, and why; kept in the audit trail.
+        actor, reason: the person and the reason, for the audit trail.
         anchor_path: where the old anchor is, if not beside the journal.
-        progress: called with (rows looked at, rows in all).
+        progress: called with (rows checked, rows in all).
 
     Raises:
         LockedError: a daemon has the journal.
         StoreError: there is none, ``target`` is in use, or has no room.
-        DamagedError: not even its tables or its keys can be read.
+        DamagedError: its tables or its keys cannot be read.
         ConfigError, IntegrityError: its key is missing or another one.
     """
     try:
@@ -96,7 +96,7 @@ def _run(
                 try:
                     with closing(connect(whole)) as source:
                         if migrate.version(source) > migrate.steps()[-1][0]:
-                            migrate.check(source)  # says which version can read it
+                            migrate.check(source)  # raises with the version that can read it
                         saved = _copy(source, data, made, order, hidden)
                 except DAMAGE as error:
                     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
@@ -105,7 +105,7 @@ def _run(
                         ) from error
                     trouble = error
                 else:
-                    # The journal last: without it no daemon starts on what a crash here leaves.
+                    # The journal last: a daemon cannot start on the leftovers of a crash here.
                     for file in sorted(made.iterdir(), key=lambda file: file.name == JOURNAL_NAME):
                         file.rename(target / file.name)
                     sync_folder(target)
@@ -120,10 +120,10 @@ def _run(
 
 
 def _readings(path: Path, scratch: Path) -> Iterator[tuple[Path, int]]:
-    """The journal in ways to read it, the most promising first, and how many frames of its log each wins back.
+    """The ways to read the journal, the most promising first, each with the number of log frames that it recovers.
 
-    A log with a damaged frame is mended: with that frame, for most often a row is hit that the others do not need; and
-    without it, for its page may have gone astray onto one that is needed.
+    A log with a damaged frame is repaired twice: with that frame, for the damage most often hits a row that the others
+    do not need; and without it, for its page may have replaced one that is needed.
     """
     log = path.with_name(path.name + "-wal")
     if log.exists():
@@ -141,7 +141,7 @@ def _readings(path: Path, scratch: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, hidden: int) -> Salvage:
-    """Make the new journal in ``folder``, step by step; later steps ask what earlier ones have found."""
+    """Make the new journal in ``folder``, step by step; later steps use the results of earlier ones."""
     wrapped = source.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
     key = _key(source, data)
     vault = Vault(key.kek, [WrappedKey(*row) for row in wrapped])
@@ -197,7 +197,7 @@ def _key(source: sqlite3.Connection, data: Path) -> Found:
 
 
 def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch) -> int:
-    """The act, and the gaps that it stands for; and the record of what was let go."""
+    """Write the audit row with its gaps, and the record of the pruned ranges."""
     newest = max((one.last for one in salvage.missing), default=0)
     batch.last_id = max(batch.last_id, newest)
     ranges = [(one.first, one.last) for one in salvage.missing]
@@ -218,7 +218,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
 
 
 def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Neighbours as one."""
+    """Join adjacent ranges."""
     joined: list[tuple[int, int]] = []
     for first, last in ranges:
         if joined and joined[-1][1] == first - 1:

@@ -1,4 +1,4 @@
-"""A damaged journal read row by row, around the pages that cannot be read, and written into a new one."""
+"""Read a damaged journal row by row, around unreadable pages, and write it into a new one."""
 
 import os
 import sqlite3
@@ -17,9 +17,9 @@ from engine.store.recovery.salvage.found import Salvage
 
 CHUNK_ROWS = 500
 
-BLIND_CHUNKS = 40  # of numbers without a row, where the end of a table cannot be read, and it is taken to be over
+BLIND_CHUNKS = 40  # without a row, after which a table with an unreadable end counts as finished
 
-# Copied as they are, as far as they can be read ...
+# Copied as they are, as far as readable ...
 _MEMORIES = ("repeat", "report", "counter", "unmapped_code", "line_trace", "reagent", "reagent_use", "earlier_value",
              "control_result", "bearer", "bearer_asked", "used_number", "message_number", "edited", "replay",
              "server_version", "pause", "erased", "unfinished")  # fmt: skip
@@ -29,10 +29,10 @@ _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "chan
 
 
 class Tables:
-    """Rows of the damaged journal, and the new one that takes them.
+    """Rows of the damaged journal, and the new one that gets them.
 
     Attributes:
-        damaged: tables of which some rows could not be read.
+        damaged: tables with unreadable rows.
     """
 
     def __init__(self, source: sqlite3.Connection, target: Path, salvage: Salvage) -> None:
@@ -42,7 +42,7 @@ class Tables:
         self.new = new_journal(target)
 
     def memories(self) -> list[str]:
-        """Tables that are copied as they are. One that this module does not know must not be forgotten."""
+        """Tables that are copied as they are. A table that this module does not list must be copied, too."""
         names = [name for (name,) in self.new.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         unknown = sorted(set(names) - set(_OWN) - set(_MEMORIES))
         if unknown:
@@ -59,7 +59,7 @@ class Tables:
                 self.damaged.add(table)
 
     def rows(self, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-        """The readable rows of a table; that some are not is noted."""
+        """The readable rows of a table; unreadable ones are recorded."""
         self.salvage.tables.setdefault(table, 0)
         info = self.new.execute(f"PRAGMA table_info({table})").fetchall()
         key = [row[1] for row in sorted(info, key=lambda row: row[5]) if row[5]]
@@ -74,18 +74,18 @@ class Tables:
             yield from self._from_both_ends(table, columns, key)
 
     def take_meta(self) -> None:
-        """Copy what the journal says of itself, and its wrapped keys; unlike a row of a table, none may be missing."""
-        self.new.execute("DELETE FROM meta")  # what a new journal is born with
+        """Copy the journal's own properties and its wrapped keys; unlike a row of a table, none may be missing."""
+        self.new.execute("DELETE FROM meta")  # the entries of an empty journal
         for table in ("meta", "data_key"):
             columns = self.columns(table)
             rows = self.source.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608 - of the schema
             for row in rows:
                 self.insert(table, columns, row)
-        # The scan for open work begins anew: what it would skip may be open again.
+        # The scan for open work begins anew: rows below the old mark may be open again.
         self.new.execute("DELETE FROM meta WHERE name = 'watermark'")
 
     def _from_both_ends(self, table: str, columns: list[str], key: list[str]) -> Iterator[tuple[Any, ...]]:
-        """A table without numbers: forwards to the damaged page, and backwards to it."""
+        """Read a table without numbers: forwards to the damaged page, and backwards to it."""
         found: set[tuple[Any, ...]] = set()
         for order in ("ASC", "DESC"):
             by = ", ".join(f"{name} {order}" for name in key)
@@ -102,7 +102,7 @@ class Tables:
                 return
 
     def largest(self, table: str, key: str = "id") -> int:
-        """A table's largest number, also where the way to it is damaged: then what the rows before it say."""
+        """A table's largest number; where the way to it is damaged, the one that the readable rows show."""
         with suppress(*DAMAGE):
             return int(self.source.execute(f"SELECT coalesce(max({key}), 0) FROM {table}").fetchone()[0])  # noqa: S608 - of the schema
         self.damaged.add(table)
@@ -119,7 +119,7 @@ class Tables:
         return self.new.execute(f"SELECT 1 FROM {table} WHERE id = ?", (row_id,)).fetchone() is not None  # noqa: S608 - of the schema
 
     def columns(self, table: str) -> list[str]:
-        """Those that both journals have: the damaged one may be of an earlier version."""
+        """The columns that both journals have: the damaged one may be of an earlier version."""
         theirs = {row[1] for row in self.source.execute(f"PRAGMA table_info({table})")}
         return [row[1] for row in self.new.execute(f"PRAGMA table_info({table})") if row[1] in theirs]
 
@@ -139,7 +139,7 @@ def new_journal(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    # No write-ahead log: it would hold all of it once more. Whoever opens the journal turns it on.
+    # No write-ahead log: it would hold everything a second time. Opening the journal turns it on.
     connection.execute("PRAGMA synchronous = FULL")
     migrate.upgrade(connection)
     for index in _OWN_INDEXES:
@@ -148,12 +148,12 @@ def new_journal(path: Path) -> sqlite3.Connection:
 
 
 def without_own_indexes(connection: sqlite3.Connection) -> None:
-    """The end of the work: what the journal itself does not have."""
+    """Drop the indexes that only the salvage needs."""
     connection.execute("DROP INDEX salvage_channel")
     connection.execute("DROP INDEX salvage_lane")
 
 
-# No number is taken twice, and what is asked time and again is found: a running journal needs neither.
+# They prevent duplicate numbers and speed up frequent look-ups: a running journal needs neither.
 _OWN_INDEXES = (
     "CREATE UNIQUE INDEX salvage_channel ON journal (channel, seq) WHERE kind = 1",
     "CREATE UNIQUE INDEX salvage_lane ON delivery (lane, seq)",

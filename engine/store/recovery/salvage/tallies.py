@@ -1,4 +1,4 @@
-"""What is counted anew from the rows that are left: places in lanes, tallies of lanes and channels, pauses."""
+"""Recount from the remaining rows: places in lanes, tallies of lanes and channels, pauses."""
 
 import sqlite3
 
@@ -6,7 +6,7 @@ from engine.store.recovery.salvage.tables import Tables
 
 
 def pause_lanes(new: sqlite3.Connection) -> None:
-    """What either of them says is paused stays paused, and can be resumed."""
+    """Keep pauses that are recorded in either place; a person can resume them."""
     new.execute(
         "INSERT OR IGNORE INTO pause (channel, destination, since_us, act)"
         " SELECT channel, destination, 0, 0 FROM lane WHERE paused <> 0"
@@ -15,12 +15,12 @@ def pause_lanes(new: sqlite3.Connection) -> None:
 
 
 def number_lanes(new: sqlite3.Connection) -> None:
-    """The numbers within a lane have no gaps: what is left moves up, in its order. Then the tallies."""
+    """Close the gaps in a lane's numbers: remaining deliveries move up, in order. Then recount the tallies."""
     execute = new.execute
     for (lane_id,) in execute("SELECT id FROM lane").fetchall():
         rows = execute("SELECT id, seq FROM delivery WHERE lane = ? ORDER BY seq", (lane_id,)).fetchall()
         for wanted, (delivery_id, seq) in enumerate(rows, 1):
-            if seq != wanted:  # always downwards, so never onto another's number
+            if seq != wanted:  # always downwards, so never onto a used number
                 execute("UPDATE delivery SET seq = ? WHERE id = ?", (wanted, delivery_id))
         execute("UPDATE lane SET last_seq = ? WHERE id = ?", (len(rows), lane_id))
     for column, states in (("open", "'waiting', 'sending'"), ("dead", "'dead'"), ("held", "'held'")):
@@ -32,8 +32,8 @@ def number_lanes(new: sqlite3.Connection) -> None:
 
 
 def count_channels(tables: Tables, *, all_may_be_gone: bool) -> None:
-    """Tallies, counted anew; a number that was ever given stays given, also where its message is lost."""
-    columns = ["name", "last_seq", "last_us", "stored", "dead", "incomplete"]  # the rest is not known any more
+    """Recount the tallies. A number that was ever given stays given, also where its message is lost."""
+    columns = ["name", "last_seq", "last_us", "stored", "dead", "incomplete"]  # the others are unknown now
     known = {row[0]: row for row in tables.rows("channel", columns)}
     kept = {name: int(row[1]) for name, row in known.items()}
     for one in tables.salvage.missing:
@@ -46,6 +46,6 @@ def count_channels(tables: Tables, *, all_may_be_gone: bool) -> None:
     ).fetchall():
         tables.insert("channel", columns, (name, max(seq, kept.get(name, 0)), last_us, stored, dead, incomplete))
         known.pop(name, None)
-    if all_may_be_gone:  # of what is left here, retention may have let go all messages
+    if all_may_be_gone:  # retention may have deleted all messages before the remaining ones
         for name, row in known.items():
             tables.insert("channel", columns, (name, kept[name], row[2], 0, 0, 0))

@@ -252,7 +252,7 @@ def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place:
 
     assert verify.run(place.data) == []  # whoever can write the file can compute plain hashes
     assert [str(found) for found in verify.run(place.data, deep=True)] == [
-        f"row {row[0]}: what it vouches for is not what it was written for"
+        f"row {row[0]}: its digests are not those that it was written with"
     ]
 
 

@@ -156,7 +156,7 @@ def test_with_an_old_anchor_that_knows_of_no_more_it_is_said_that_nothing_is_mis
     restored = place.restore(copy, tmp_path / "new", old_anchor=place.data / ANCHOR_NAME)
     assert (restored.lost, restored.complete) == (None, True)
     (said,) = [text for text in restoring.sentences(restored, tmp_path / "new") if "missing" in text]
-    assert "nothing that was acknowledged is missing" in said
+    assert "no acknowledged row is missing" in said
     blind = place.restore(copy, tmp_path / "blind")
     assert not blind.complete
     assert any("let the analyzers send again" in text for text in restoring.sentences(blind, tmp_path / "blind"))

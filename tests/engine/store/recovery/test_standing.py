@@ -380,7 +380,7 @@ def test_what_is_behind_a_file_that_is_lost_is_processed_again_and_said(
     restored = place.restore(copy, tmp_path / "new")
 
     assert (restored.last_id, restored.stands_to, restored.again) == (4, 2, 2)
-    assert "what became of messages from 3 on is not restored" in restored.wrong[0]
+    assert "the state of messages from 3 on is not restored" in restored.wrong[0]
     assert restored.findings == []
 
 
