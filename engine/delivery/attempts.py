@@ -1,4 +1,4 @@
-"""One delivery: whether it is still wanted, the attempt, and its outcome."""
+"""One delivery: the check that it is still wanted, the attempt, and its outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -25,7 +25,7 @@ from engine.store.operations.settling import report_lists
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
-OUR_FAULT_ATTEMPTS = 5  # an exception of ours while delivering is tried this often before the delivery is dead
+OUR_FAULT_ATTEMPTS = 5  # a delivery with exceptions of ours is tried this often before it is dead
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -33,11 +33,11 @@ class AttemptRunner:
     """Make the attempts of one destination.
 
     Args:
-        room: waits until an attempt can be made at once; None where that is always so.
+        room: waits until an attempt can be made at once; None where that is always possible.
 
     Attributes:
         in_flight: how many are under way.
-        paused: no attempt begins, those included that were about to.
+        paused: no attempt begins, not even those about to.
         tasks: of the attempts.
         cut_off: deliveries whose attempts were cut off by the stop.
     """
@@ -71,7 +71,7 @@ class AttemptRunner:
         task.add_done_callback(self.tasks.discard)
 
     async def stop(self, grace_s: float) -> None:
-        """Wait for what is under way, and cut off what takes longer."""
+        """Wait for attempts under way, and cancel those that take longer."""
         if not self.tasks:
             return
         _, late = await asyncio.wait(self.tasks, timeout=grace_s)
@@ -110,7 +110,7 @@ class AttemptRunner:
             self.cut_off.append(delivery.id)
             raise
         except StoreError:
-            back = True  # the guard could not be asked, or not answer; nothing was sent
+            back = True  # the guard failed or could not be called; nothing was sent
             self._wait(lane, delivery)
         except Exception as error:
             logger.exception("delivery failed inside LabRelay", extra=names(self.name, lane, delivery))
@@ -130,24 +130,26 @@ class AttemptRunner:
             self.memory.look_at(lane)
 
     async def _is_overtaken(self, lane: Lane, delivery: Delivery) -> bool:
-        """Whether newer messages have had it delivered; then it has ended.
+        """Whether newer messages have had its results delivered; then it has ended.
 
         Raises:
-            StoreError: that cannot be said now.
+            StoreError: that is unknown now.
         """
         if how := await self.journal.run(superseding.overtaken_before_sent, delivery.id):
-            self.breaker.abandoned(self.clock.monotonic())  # nothing was sent, so nothing was learned
+            self.breaker.abandoned(
+                self.clock.monotonic()
+            )  # nothing was sent, so nothing is known about the destination
             self.settlement.overtaken(lane, delivery, whole=how == "whole")
             return True
-        if lane.failing:  # a full disk is read as ever: what was asked about may be what is not written
+        if lane.failing:  # a full disk stays readable: the answer may be an outcome that is not written yet
             raise StoreError("an outcome of the lane is not written yet")
         return False
 
     async def _guarded(self, lane: Lane, delivery: Delivery, look: bool) -> Delivery | None:
-        """What is to be sent now; None: nothing, the delivery waits in memory.
+        """The delivery to send now; None: nothing is sent, the delivery waits in memory.
 
         Args:
-            look: something newer for the same report may have been delivered before this one.
+            look: a newer one for the same report may have been delivered before this one.
         """
         there = lane.may_be_there_before(delivery)
         if there:
@@ -159,7 +161,7 @@ class AttemptRunner:
         if self.conditions is not None:
             sent = await self.conditions.put_on(sent)
         if self.room is not None:
-            await self.room()  # the last wait before the last look
+            await self.room()  # the last wait before the last check
         if self.paused or lane.held:  # a person was quicker than this attempt
             self.breaker.abandoned(self.clock.monotonic())
             lane.put_back(delivery)
@@ -168,18 +170,20 @@ class AttemptRunner:
         return sent
 
     def _wait(self, lane: Lane, delivery: Delivery, until: Iterable[float] = ()) -> None:
-        """Nothing was sent, and the delivery waits: `WRITE_RETRY_S` at least, and for the last of these instants."""
+        """Let the delivery wait without sending: `WRITE_RETRY_S` at least, and until the last of these instants."""
         now = self.clock.monotonic()
         self.breaker.abandoned(now)
         lane.delayed.append((max((now + WRITE_RETRY_S, *until)), delivery))
 
     async def _joined(self, lane: Lane, delivery: Delivery) -> Delivery:
-        """The delivery with reports that list what the receiver has of them from other messages
-        (`engine.store.operations.settling.report_lists`)."""
+        """The delivery with complete report lists, including results that the receiver has from other messages
+        (`engine.store.operations.settling.report_lists`).
+        """
         try:
             body = await self.journal.run(report_lists.join, delivery.id)
         except (IntegrityError, ValueError):
-            # Its own: the destination finds the same damage, and says so. An earlier one's: damaged since it was read.
+            # If it is this document, the destination finds the same damage and reports it. If an earlier one: it was
+            # damaged since it was read.
             logger.warning(
                 "lists of reports are not joined: a document of its order is damaged",
                 extra=names(self.name, lane, delivery),

@@ -1,4 +1,4 @@
-"""The circuit breaker of one destination: spare a peer that is down, and find out soon when it is back. Pure.
+"""The circuit breaker of one destination: spare a peer that is down, and notice soon when it is back. Pure.
 
     closed     deliveries pass. N transient failures in a row, or one failure of the destination as a whole
                (log-in, address, a proxy's page), open it.
@@ -6,14 +6,13 @@
     half-open  one delivery passes, the probe. If it succeeds the breaker closes, if it fails it opens again for
                twice as long, up to `max_open`.
 
-What one message does must not stop the others: a refused document or a 409 proves that the peer is alive, and the
-same delivery answered with 5xx over and over counts once. Its lane backs off on its own (`engine.delivery.retry`). A
-delivery that goes on failing after the destination has taken others is a suspect: its own document is at fault, however
-it fails
-(a receiver may close the connection on it), and it counts no more until it is delivered. A suspect is no probe.
+One message must not stop the others. A refused document or a 409 proves that the peer is alive, and repeated 5xx
+answers to the same delivery count once. Its lane backs off on its own (`engine.delivery.retry`). A delivery that keeps
+failing after the destination has taken others is a suspect: its own document is at fault, however it fails (a receiver
+may close the connection on it), and it does not count until it is delivered. A suspect is never the probe.
 
-An outcome is credited to the destination, not to a request. So the late success of a delivery that was under way when
-the breaker opened closes it, and a late failure while it is open changes nothing.
+An outcome is credited to the destination, not to a request. So a late success of a delivery that was under way when the
+breaker opened closes it, and a late failure while it is open changes nothing.
 """
 
 from enum import Enum
@@ -21,11 +20,11 @@ from enum import Enum
 from engine.model.errors import DeliveryError, DestinationDownError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 
-PROBE_PATIENCE_S = 300.0  # longer than any sensible `timeout`: a probe that is silent for so long is not coming back
-# The peer answered, but not well: it may be this one document that it cannot digest.
+PROBE_PATIENCE_S = 300.0  # longer than any sensible `timeout`: a probe without an answer for so long will get none
+# The peer answered with an error: it may be caused by this one document.
 ANSWERED = frozenset({ReasonCode.BUSY, ReasonCode.NEGATIVE_ACK})
-MAX_FAILING = 1000  # deliveries that are remembered as failing; the oldest goes first
-# The peer works: two writes met, and the other one won.
+MAX_FAILING = 1000  # deliveries that are remembered as failing; the oldest is dropped first
+# The peer works: two writes collided, and the other one won.
 ALIVE = frozenset({ReasonCode.CONFLICT})
 
 
@@ -36,12 +35,12 @@ class BreakerState(Enum):
 
 
 class Breaker:
-    """Instants are monotonic seconds, the same clock throughout.
+    """Instants are monotonic seconds of one clock.
 
     Args:
         threshold: transient failures in a row that open it.
         first_open: seconds it stays open the first time.
-        max_open: the longest it stays open.
+        max_open: the longest time that it stays open.
     """
 
     def __init__(self, *, threshold: int = 5, first_open: float = 5.0, max_open: float = 60.0) -> None:
@@ -51,7 +50,7 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._failures = 0
         self._blamed: int | None = None
-        self._failing: dict[int, bool] = {}  # delivery -> whether others were taken since it failed first
+        self._failing: dict[int, bool] = {}  # delivery -> whether others were taken since its first failure
         self._open_for = first_open
         self._next_probe: float | None = None
 
@@ -63,13 +62,13 @@ class Breaker:
     def next_probe(self) -> float | None:
         """When one delivery may pass; None while the breaker is closed.
 
-        While a probe is under way, that is when it counts as lost: nothing can keep a breaker half-open for ever.
+        While a probe is under way, this is when it counts as lost: no breaker stays half-open without end.
         """
         return self._next_probe
 
     @property
     def failures(self) -> int:
-        """Transient failures in a row, as far as they count."""
+        """Transient failures in a row that count."""
         return self._failures
 
     def allow(self, now: float) -> bool:
@@ -83,7 +82,7 @@ class Breaker:
         return True
 
     def heard(self, now: float, error: DeliveryError | None, *, delivery: int | None = None) -> None:
-        """Take in the outcome of a delivery: its error, or None if it was delivered.
+        """Record the outcome of a delivery: its error, or None if it was delivered.
 
         Args:
             delivery: its outbox number, to recognise one document that keeps failing.
@@ -104,15 +103,15 @@ class Breaker:
             )
 
     def is_suspect(self, delivery: int | None) -> bool:
-        """Whether a delivery goes on failing while the destination takes others."""
+        """Whether a delivery keeps failing while the destination takes others."""
         return delivery is not None and self._failing.get(delivery, False)
 
     def ended(self, delivery: int) -> None:
-        """There is no next attempt of a delivery."""
+        """A delivery has no further attempt: forget it."""
         self._failing.pop(delivery, None)
 
     def succeeded(self, now: float, *, delivery: int | None = None) -> None:
-        """The destination answered as it should, be it with a refusal."""
+        """The destination answered as it should, even with a refusal."""
         if self._failing:
             self._failing = {one: True for one in self._failing if one != delivery}
         self._state = BreakerState.CLOSED
@@ -126,7 +125,7 @@ class Breaker:
 
         Args:
             at_once: the destination as a whole is at fault; do not wait for the threshold.
-            delivery: set where the peer answered and the fault may be this one delivery's: in a row it counts once.
+            delivery: set where the peer answered and this one delivery may be at fault: in a row it counts once.
         """
         if self._state is BreakerState.OPEN:
             return

@@ -1,4 +1,4 @@
-"""Rows of the outbox are claimed in order, and given back where all of a lane is to be claimed anew."""
+"""Claim rows of the outbox in order, and give them back where a lane must be claimed anew."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class ClaimReader:
     """Read a destination's waiting rows from the store into its lanes.
 
     Args:
-        longest_wait: seconds for which a row may ask before its next attempt.
+        longest_wait: the longest time in seconds that a row's next attempt may be away.
 
     Attributes:
         pending: claims that the store has not answered yet.
@@ -38,17 +38,17 @@ class ClaimReader:
     pending: set[asyncio.Future[Any]] = field(default_factory=set)
 
     def claim(self, lane: Lane) -> None:
-        """Read the lane's next rows from the store, if it has some there and there is room for them."""
+        """Claim the lane's next rows from the store, if it has any and memory has room."""
         memory = self.memory
         if not lane.may_claim or (memory.full and not lane.drained):
             return
-        # A lane that has nothing in memory may always bring one: others that wait long must not starve it.
+        # A lane with nothing in memory may always load one: others with long waits must not starve it.
         limit = 1 if memory.full else min(CLAIM_AT_ONCE, memory.room)
         seen = lane.refused
         if lane.recalled:
             lane.recalled, lane.newest = False, 0
         lane.claiming = True
-        memory.deliveries += limit  # until it is known how many they are
+        memory.deliveries += limit  # until their number is known
         try:
             if lane.newest_first:
                 held = [*lane.in_flight, *(delivery.id for _, delivery in lane.delayed)]
@@ -66,7 +66,7 @@ class ClaimReader:
         future.add_done_callback(lambda done: self._claimed(lane, seen, limit, done))
 
     def give_up(self, lane: Lane) -> None:
-        """Give back what of the lane waits in memory; all of it is to be claimed anew."""
+        """Give back the lane's deliveries in memory; all are to be claimed anew."""
         waiting = lane.take_all()
         lane.spilled = lane.recalled = True
         lane.refused += 1
@@ -91,7 +91,7 @@ class ClaimReader:
             self.memory.bytes += len(delivery.body)
             wait_s = (delivery.not_before_us - now_us) / 1e6
             if wait_s > 0 and not lane.hasty:
-                # The wall clock may have jumped; no wait read from a row is longer than the policy's longest.
+                # The wall clock may have jumped; no wait from a row is longer than the policy's longest.
                 lane.delayed.append((now + min(wait_s, self.longest_wait), delivery))
                 lane.failure = lane.trouble(expected=self.downtime.until_us(now_us) is not None)
             elif lane.newest_first:
@@ -100,7 +100,7 @@ class ClaimReader:
                 lane.queue.append(delivery)
         if lane.recalled:  # while they were on their way
             self.give_up(lane)
-        # Nothing at all, not just less than asked for: a claim is cut short by bytes, too. A held lane shows nothing.
+        # Only an empty claim ends the backlog: a claim is cut short by bytes, too. A held lane returns nothing.
         if not deliveries and lane.hold_on_dead and not lane.held:
             self._look_whether_held(lane, seen)
             return
@@ -110,7 +110,7 @@ class ClaimReader:
             self.memory.look_at(lane)
 
     def _look_whether_held(self, lane: Lane, seen: int) -> None:
-        """Nothing was claimed: where a damaged document holds the lane, more waits behind it."""
+        """The claim was empty: where a damaged document holds the lane, more rows wait behind it."""
         lane.claiming = True
         try:
             future = self.journal.run(claims.is_held, lane.channel, self.destination)

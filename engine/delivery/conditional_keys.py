@@ -1,12 +1,12 @@
-"""Which deliveries may be in flight together at one destination. Pure.
+"""Decide which deliveries may be in flight together at one destination. Pure.
 
 Two conditional creates of one Patient that arrive together make two Patients on every known FHIR server, for each
-looks before the other has written. So, until the destination has once confirmed a conditional key, deliveries that
-share it go one after the other, whatever their lane; from then on the server finds what it has, and they may run
-together.
+searches before the other has written. So, until the destination has confirmed a conditional key once, deliveries that
+share it go one after the other, whatever their lane. From then on the server finds the existing resource, and they may
+run together.
 
-Confirmed keys are remembered, the least recently used forgotten first, and none longer than ``max_age``: a server
-that was emptied or restored must not stay trusted for ever. Forgetting costs only speed.
+Confirmed keys are remembered, the least recently used forgotten first, and none longer than ``max_age``: a server may
+be emptied or restored, so no confirmation is trusted for good. Forgetting costs only speed.
 """
 
 from collections import OrderedDict
@@ -37,7 +37,7 @@ class ConditionalGuard:
 
         Args:
             now: monotonic seconds; ages confirmations.
-            waiter: returned by the `leave` that may clear the way, if the answer is False (a lane, say).
+            waiter: returned by the `leave` that may clear the way, if the answer is False (a lane, for example).
         """
         for key in keys:
             if key in self._in_flight and not self._is_confirmed(key, now):
@@ -49,11 +49,11 @@ class ConditionalGuard:
         return True
 
     def leave(self, keys: tuple[bytes, ...], confirmed: bool, *, now: float = 0.0) -> list[Hashable]:
-        """Give back what `try_enter` claimed, and return who should try again, in the order they came.
+        """Release the keys of `try_enter`, and return the waiters that should try again, in the order they came.
 
         Args:
             keys: the same keys that entered.
-            confirmed: the destination delivered; any other end, also a cancelled one, confirms nothing.
+            confirmed: the destination delivered; any other end, including a cancelled one, confirms nothing.
         """
         woken: dict[Hashable, None] = {}
         for key in dict.fromkeys(keys):
@@ -65,18 +65,18 @@ class ConditionalGuard:
             if confirmed:
                 self._confirmed[key] = now
                 self._confirmed.move_to_end(key)
-            # All of them: one that is woken may be gone or paused, and must not keep the others asleep.
+            # All of them: a waiter that is woken may be gone or paused, and must not keep the others asleep.
             woken.update(self._waiting.pop(key, {}))
         while len(self._confirmed) > self._capacity:
             self._confirmed.popitem(last=False)
         return list(woken)
 
     def forget(self) -> None:
-        """Trust no confirmation any more (the destination's address changed)."""
+        """Trust no confirmation any more (the destination's address has changed)."""
         self._confirmed.clear()
 
     def __len__(self) -> int:
-        """Confirmed keys remembered."""
+        """The number of remembered confirmed keys."""
         return len(self._confirmed)
 
     def _is_confirmed(self, key: bytes, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Conditions of what was written before: the server still has it as it was; see `engine.model.versions`."""
+"""Preconditions of updates: the server's version must be the one that we wrote last; see `engine.model.versions`."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -20,13 +20,13 @@ class Conditions:
     def __init__(self, destination: str, journal: "Journal") -> None:
         self._destination = destination
         self._journal = journal
-        self._versions: dict[str, str] = {}  # of resources written lately, the oldest first
+        self._versions: dict[str, str] = {}  # of resources written recently, oldest first
 
     async def put_on(self, delivery: Delivery) -> Delivery:
-        """The delivery under the condition that the server has what we wrote last.
+        """Add the condition to a delivery: the server must have our last version.
 
-        Where a person has decided that ours takes the place of what the server has: under the condition that it has
-        what they were shown. What was written there since, no person has decided about.
+        Where a person has decided to replace the server's version, the condition is the version that they were shown:
+        their decision does not cover later ones.
         """
         shown: dict[str, str] = {}
         if delivery.unconditional:
@@ -36,17 +36,17 @@ class Conditions:
         try:
             body = unpack(delivery.body) if delivery.packed else delivery.body
         except ValueError:
-            return delivery  # the destination finds the same damage, and says so
+            return delivery  # the destination finds the same damage and reports it
         resources = written(body)
         known = {one: self._versions[one] for one in resources if one in self._versions}
         if unknown := [one for one in resources if one not in known]:
-            # What is not committed yet is known here; so a look into what is will do, and nothing waits for the writer.
+            # Uncommitted versions are known here; so a read is enough, and nothing waits for the writer.
             known |= await asyncio.to_thread(known_versions, self._journal, self._destination, unknown)
         known = {one: version for one, version in (known | shown).items() if version}
         return delivery.with_body(conditioned(body, known)) if known else delivery
 
     def remember(self, versions: Versions) -> None:
-        """The server has these now."""
+        """Store the versions that the server has now."""
         for resource, version in worth_keeping(versions):
             self._versions.pop(resource, None)
             self._versions[resource] = version

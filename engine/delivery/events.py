@@ -1,4 +1,4 @@
-"""Where a destination's events go: the log, its counts, and those parts of the site that follow its deliveries."""
+"""A destination's events: the log, its counts, and callbacks to other parts of the site."""
 
 import logging
 from collections import Counter, deque
@@ -10,19 +10,19 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.timing import Timing
 
-# One name for all of delivery: it is what operators filter by.
+# One logger name for all of delivery: operators filter by it.
 logger = logging.getLogger("labrelay.delivery")
 
-LAST_ANSWERS = 20  # documents taken or refused, looked at together: whether a destination refuses what it took before
+LAST_ANSWERS = 20  # documents taken or refused, compared to find whether a destination refuses what it took before
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEvents:
-    """Calls to make when the state of a delivery changes.
+    """Callbacks for state changes of a delivery.
 
     Attributes:
         settled: a delivery ended: delivered (None), or dead or closed for this reason.
-        postponed: an attempt failed for this reason and will be made again.
+        postponed: an attempt failed for this reason and will be retried.
     """
 
     settled: Callable[[Delivery, ReasonCode | None], None] = lambda delivery, reason: None
@@ -31,7 +31,7 @@ class DeliveryEvents:
 
 @dataclass(slots=True)
 class DestinationCounts:
-    """Since start, for rates and metrics; the journal keeps the day's counts."""
+    """Counts since start, for rates and metrics; the journal has the day's counts."""
 
     delivered: int = 0
     failed: Counter[ReasonCode] = field(default_factory=Counter)
@@ -45,7 +45,7 @@ class DestinationCounts:
 
 
 def names(destination: str, lane: Lane, delivery: Delivery, reason: ReasonCode | None = None) -> dict[str, object]:
-    """What a line of the log says of a delivery."""
+    """The fields of a delivery in a log line."""
     found: dict[str, object] = {
         "destination": destination,
         "channel": lane.channel,

@@ -1,18 +1,18 @@
-"""One lane: the deliveries of one channel for one destination, and which of them may go next (P3). Pure.
+"""One lane: the deliveries of one channel to one destination, and which of them may go next (P3). Pure.
 
     order: channel    one at a time, by their numbers; a failed one is tried again before the next
     order: specimen   the same, but only among deliveries that share a report
     order: none       a delivery waits only while one that shares a report with it is under way; failed ones are
-                      overtaken, and are not sent again once something newer for the same report was delivered.
-                      Where the answer to something newer was lost, an older one waits for its next attempt: the
-                      server may have it, and would have the older one in its place until then. Where attempt after
-                      attempt fails, it waits on only if it says something about the same results: one document
-                      that a server cannot digest keeps back no other session's tests
+                      overtaken, and are not sent again once a newer one for the same report was delivered.
+                      Where the answer to a newer one was lost, an older one waits for the next attempt of that
+                      one: the server may have it, and an older version must not replace it. Where attempt after
+                      attempt fails, the older one waits on only if both have results in common: one document that
+                      a server cannot process must not hold back another session's tests
 
-With ``drain: newest-first`` (and ``order: none``) the newest goes first. What is older than something that went before
-it is asked about: it is not sent where that said something newer about the same results.
+With ``drain: newest-first`` (and ``order: none``) the newest goes first. An older delivery that was passed by a newer
+one is checked: it is not sent where that one had newer values of the same results.
 
-A delivery that names no report stands alone with ``order: specimen``, for nothing says what it concerns.
+With ``order: specimen`` a delivery without a report goes alone, since it is unknown which reports it concerns.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 
-# The destination itself has said that it did not take it, or was never asked.
+# Failures that prove that the destination did not take it, or was never contacted.
 HEARD = frozenset(
     {
         ReasonCode.NEGATIVE_ACK,
@@ -32,13 +32,13 @@ HEARD = frozenset(
         ReasonCode.WRONG_ADDRESS,
     }
 )
-AWAITED_ATTEMPTS = 5  # of a newer delivery, before it is asked whether an older one has to wait for it at all
-LOOK_AHEAD = 64  # deliveries of a lane looked at for one that may go, where the order allows several under way
+AWAITED_ATTEMPTS = 5  # of a newer delivery, before it is checked whether an older one has to wait for it at all
+LOOK_AHEAD = 64  # deliveries of a lane searched for one that may go, where the order allows several at once
 
 
 @dataclass(slots=True)
 class Failure:
-    """Which delivery waits for its next attempt, and why: of several the one that was tried most often."""
+    """The failed delivery that a lane waits for, and the reason: of several the one with the most attempts."""
 
     attempt: int
     reason: ReasonCode
@@ -50,28 +50,28 @@ class Failure:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """What is known of a lane in memory. The store has the rest.
+    """The state of a lane in memory. The store has the rest.
 
     Attributes:
-        queue: may go as soon as the order allows, oldest first.
+        queue: deliveries that may go as soon as the order allows, oldest first.
         delayed: failed attempts, each with the monotonic instant of the next one.
         in_flight: under way, by number.
         reserved: places in memory for deliveries that are about to be committed.
-        spilled: rows of the lane wait in the store, all newer than those in memory; no new one takes a place in memory.
-        refused: how often a place was refused or rows came to the store by another way; tells whether a claim that
-            found nothing has seen everything.
+        spilled: rows of the lane wait in the store, all newer than those in memory; new ones get no place in memory.
+        refused: how often a place was refused or rows came to the store by another way; shows whether an empty claim
+            has seen all rows.
         newest: the highest number that was in memory since the last claim from the beginning.
-        recalled: memory was given back; the next claim is one from the beginning.
+        recalled: memory was given back; the next claim starts from the beginning.
         claiming: rows are being claimed.
         unwritten: outcomes that the store does not have yet.
-        failing: of these, that the store could not take when asked, and will be asked again.
-        held: nothing goes out (``on_dead: hold``, or a person paused it).
-        hasty: a person wants what failed before to be tried at once: waits that stand in rows do not count.
-        queued: stands in its worker's list of lanes to look at.
+        failing: those that the store failed to write, and that are tried again.
+        held: nothing is sent (``on_dead: hold``, or a person paused it).
+        hasty: a person wants failed deliveries retried at once: the waits in rows do not count.
+        queued: it is in its worker's list of lanes to check.
         row: delivery -> failures in a row for one reason.
-        heard: delivery -> its attempts of which it is known that the destination did not take it.
-        newest_first: of what waits the newest goes first.
-        highest: the highest number of which an attempt has begun.
+        heard: delivery -> number of its attempts that the destination is known not to have taken.
+        newest_first: the newest waiting delivery goes first.
+        highest: the highest number whose attempt has begun.
     """
 
     channel: str
@@ -99,32 +99,32 @@ class Lane:
 
     @property
     def in_memory(self) -> int:
-        """Deliveries, and places for them."""
+        """The number of deliveries, and of places for them."""
         return len(self.queue) + len(self.delayed) + len(self.in_flight) + self.reserved
 
     @property
     def drained(self) -> bool:
-        """Nothing of the lane is in memory."""
+        """Whether nothing of the lane is in memory."""
         return not self.in_memory
 
     @property
     def may_claim(self) -> bool:
-        """Whether the next rows may be read from the store.
+        """Whether the next rows may be claimed from the store.
 
-        From the beginning only where nothing of the lane is in memory and all that ended is written: a delivery that
-        failed before waits in the store, too, and would come twice. Rows that follow on what is in memory may come
-        as soon as nothing is left to choose from, where a failed delivery does not hold up those behind it.
+        A claim from the beginning needs a lane without deliveries in memory and with all outcomes written: a delivery
+        that failed before waits in the store, too, and would come twice. Rows that follow those in memory may come as
+        soon as nothing is left to choose from, where a failed delivery does not block those behind it.
         """
         if not self.spilled or self.claiming:
             return False
         if self.order == "channel" or self.recalled:
             return self.drained and not self.unwritten
-        if self.newest_first:  # from the end, so that numbers do not tell what is in memory
+        if self.newest_first:  # claimed from the end, so numbers do not show which rows are in memory
             return not self.queue and not self.reserved and not self.unwritten
         return not self.queue and not self.reserved
 
     def oldest(self) -> Delivery | None:
-        """The oldest open delivery that is in memory."""
+        """The oldest open delivery in memory."""
         candidates = [delivery for _, delivery in self.delayed]
         candidates += self.in_flight.values()
         if self.queue:
@@ -132,12 +132,12 @@ class Lane:
         return min(candidates, key=lambda delivery: delivery.seq, default=None)
 
     def next(self) -> Delivery | None:
-        """Take out the delivery that may go now, if there is one."""
+        """Remove and return the delivery that may go now, if there is one."""
         if not self.queue:
             return None
         if self.order == "channel":
             return None if self.in_flight or self.delayed else self.queue.popleft()
-        alone = self.order == "specimen"  # what names no report
+        alone = self.order == "specimen"  # deliveries without a report
         busy = list(self.in_flight.values())
         if alone:
             busy += [delivery for _, delivery in self.delayed]
@@ -151,7 +151,7 @@ class Lane:
         for index in reversed(places) if self.newest_first else places:
             delivery = self.queue[index]
             if _newer(newest, delivery) is not None:
-                continue  # that one goes first, wherever it stands
+                continue  # that one goes first, wherever it is
             if looked >= LOOK_AHEAD:
                 return None
             looked += 1
@@ -164,7 +164,7 @@ class Lane:
         return None
 
     def _step_aside(self) -> None:
-        """What waits for the next attempt of another one waits beside the queue, so that rows behind it are claimed."""
+        """Move deliveries that are blocked by a retry to `delayed`, so that later rows can be claimed."""
         if not self.delayed:
             return
         waits = self._after_one_before if self.order == "specimen" else self._after_one_that_may_be_there
@@ -177,7 +177,7 @@ class Lane:
                 self.queue.append(delivery)
 
     def _after_one_before(self) -> Callable[[Delivery], float | None]:
-        """The order of a report: whatever of it has failed goes first."""
+        """The order of a report: its failed deliveries go first."""
         latest: dict[bytes, float] = {}
         for at, one in self.delayed:
             for report in one.reports:
@@ -185,20 +185,21 @@ class Lane:
         return lambda delivery: max((latest[one] for one in delivery.reports if one in latest), default=None)
 
     def _after_one_that_may_be_there(self) -> Callable[[Delivery], float | None]:
-        """What is older than something that the server may have, and confirms with its next attempt, waits for that."""
+        """Older deliveries wait for the retry of a newer one that the server may already have."""
         newest = _newest_of((at, delivery) for at, delivery in self.delayed if self._is_awaited(delivery))
         return lambda delivery: _newer(newest, delivery)
 
     def _may_be_there(self, delivery: Delivery) -> bool:
-        """Whether an attempt was made of which nobody heard that the destination did not take it."""
+        """Whether an attempt may have succeeded without our learning of it."""
         return delivery.maybe_delivered or delivery.attempt > self.heard.get(delivery.id, 0)
 
     def _is_awaited(self, delivery: Delivery) -> bool:
         return delivery.attempt < AWAITED_ATTEMPTS and self._may_be_there(delivery)
 
     def may_be_there_before(self, delivery: Delivery) -> dict[int, float]:
-        """What waits in memory, is newer than a delivery for one of its reports, and may be there, whatever number of
-        attempts has failed; with the instant of the next one."""
+        """Newer deliveries for one of the same reports that wait in memory and may already be on the server, after any
+        number of failed attempts; with the instant of their next attempt.
+        """
         if self.order != "none":
             return {}
         reports, age = set(delivery.reports), (delivery.message_id, delivery.seq)
@@ -209,19 +210,20 @@ class Lane:
         }
 
     def failed(self, delivery: Delivery, reason: ReasonCode, in_a_row: int) -> None:
-        """An attempt to make it has failed, and another will follow."""
+        """Record a failed attempt; another will follow."""
         self.row[delivery.id] = (reason, in_a_row)
         if reason in HEARD:
             self.heard[delivery.id] = self.heard.get(delivery.id, 0) + 1
 
     def forget(self, delivery_id: int) -> None:
-        """There is no next attempt."""
+        """Forget a delivery without a next attempt."""
         self.row.pop(delivery_id, None)
         self.heard.pop(delivery_id, None)
 
     def trouble(self, *, expected: bool) -> Failure | None:
-        """What the lane waits for: that of its failed deliveries which was tried most often, since it may be one that
-        the destination cannot digest."""
+        """The reason why the lane waits: its failed delivery with the most attempts, since its document may be at
+        fault.
+        """
         tried = [(due, one) for due, one in self.delayed if one.id in self.row]
         if not tried:
             return None
@@ -229,14 +231,14 @@ class Lane:
         return Failure(worst.attempt, self.row[worst.id][0], due, worst.message_id, worst.id, expected=expected)
 
     def put_back(self, delivery: Delivery) -> None:
-        """Return what `next` took."""
+        """Return a delivery that `next` removed."""
         before = 0
         while before < len(self.queue) and self.queue[before].seq < delivery.seq:
             before += 1
         self.queue.insert(before, delivery)
 
     def take_due(self, now: float) -> float | None:
-        """Queue the failed ones whose time has come; when the next one is due, if one is left."""
+        """Queue the failed ones that are due; return when the next one is due, if one is left."""
         if not self.delayed:
             return None
         for delivery in sorted((d for at, d in self.delayed if at <= now), key=lambda d: d.seq):
@@ -245,14 +247,14 @@ class Lane:
         return min((at for at, _ in self.delayed), default=None)
 
     def take_all(self) -> list[Delivery]:
-        """Take out everything that waits in memory."""
+        """Remove and return all deliveries that wait in memory."""
         waiting = [*self.queue, *(delivery for _, delivery in self.delayed)]
         self.queue.clear()
         self.delayed.clear()
         return waiting
 
     def take(self, delivery_id: int) -> list[Delivery]:
-        """Take out one delivery that waits in memory, if it is there."""
+        """Remove and return one delivery that waits in memory, if it is there."""
         found = [one for one in (*self.queue, *(one for _, one in self.delayed)) if one.id == delivery_id]
         if found:
             self.queue = deque(one for one in self.queue if one.id != delivery_id)
@@ -260,20 +262,21 @@ class Lane:
         return found
 
     def may_be_superseded(self, delivery: Delivery) -> bool:
-        """Whether something newer for the same report may have been delivered before this one."""
+        """Whether a newer one for the same report may have been delivered before this one."""
         tried = bool(delivery.attempt or delivery.maybe_delivered)
-        # The first after a start may be older than what an earlier process has sent.
+        # The first after a start may be older than deliveries of an earlier process.
         overtaken = self.highest >= delivery.seq or (self.newest_first and not self.highest)
         return delivery.manual or (self.order == "none" and (tried or overtaken) and bool(delivery.reports))
 
     def begun(self, delivery: Delivery) -> None:
-        """Its attempt begins, and `may_be_superseded` has been asked."""
+        """Its attempt begins; `may_be_superseded` was called before."""
         self.highest = max(self.highest, delivery.seq)
 
 
 def _newest_of(unheard: Iterable[tuple[float, Delivery]]) -> dict[bytes, tuple[int, int, float]]:
-    """The newest of these for each report, by its message, since what a person sends again stands at the end of the
-    lane, and its number there; with its instant."""
+    """The newest of these for each report, with its instant. They are compared by message and then by number: a
+    replayed delivery is at the end of the lane.
+    """
     newest: dict[bytes, tuple[int, int, float]] = {}
     for at, one in unheard:
         for report in one.reports:
@@ -282,6 +285,6 @@ def _newest_of(unheard: Iterable[tuple[float, Delivery]]) -> dict[bytes, tuple[i
 
 
 def _newer(newest: dict[bytes, tuple[int, int, float]], delivery: Delivery) -> float | None:
-    """The instant of one of ``newest`` that shares a report with a delivery and is newer, or None."""
+    """The instant of a newer one of ``newest`` that shares a report with the delivery, or None."""
     found = [newest[report] for report in delivery.reports if report in newest]
     return max((at for message, seq, at in found if (message, seq) > (delivery.message_id, delivery.seq)), default=None)

@@ -1,4 +1,4 @@
-"""What of a destination's lanes is in memory, how much more may be, and which lanes are to be looked at."""
+"""The memory of a destination: which deliveries of its lanes are in it, its limits, and the lanes to check next."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,11 +15,11 @@ CLAIM_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much of a destination's may be under way or in memory at once.
+    """Limits of a destination's deliveries under way or in memory at once.
 
     Attributes:
         concurrency: attempts under way.
-        rate: attempts per second over all lanes; None: as many as the peer takes.
+        rate: attempts per second over all lanes; None: unlimited.
         deliveries, bytes: in memory.
     """
 
@@ -33,12 +33,12 @@ class LaneMemory:
     """The lanes of one destination.
 
     Args:
-        pump: starts what may be started now.
+        pump: starts all that may be started now.
 
     Attributes:
-        deliveries: in memory or under way, with the places that are reserved and the rows that are being claimed.
+        deliveries: in memory or under way, including reserved places and rows that are being claimed.
         bytes: of their documents.
-        ready: lanes to look at.
+        ready: lanes to check.
     """
 
     def __init__(self, pump: Callable[[], None], limits: Limits) -> None:
@@ -57,11 +57,13 @@ class LaneMemory:
 
     @property
     def room(self) -> int:
-        """How many deliveries more may come, as far as their number goes."""
+        """How many more deliveries fit, by their number alone."""
         return self._most - self.deliveries
 
     def lane(self, channel: str) -> Lane:
-        """The lane of a channel, made on first use; what the store has for it is looked up before anything new."""
+        """The lane of a channel, created on first use; its rows in the store are claimed before it takes new
+        deliveries.
+        """
         lane = self.lanes.get(channel)
         if lane is None:
             lane = self.lanes[channel] = Lane(channel, spilled=True)
@@ -69,13 +71,13 @@ class LaneMemory:
         return lane
 
     def make_ready(self, lane: Lane) -> None:
-        """Have the next pump look at the lane."""
+        """Let the next pump check the lane."""
         if not lane.queued:
             lane.queued = True
             self.ready.append(lane)
 
     def look_at(self, lane: Lane) -> None:
-        """Look at the lane now, behind those that are ready."""
+        """Check the lane now, behind those that are ready."""
         self.make_ready(lane)
         self.pump()
 
@@ -89,12 +91,12 @@ class LaneMemory:
         return True
 
     def release(self, lane: Lane, size: int) -> None:
-        """Give up a place that was taken."""
+        """Release a reserved place."""
         lane.reserved -= 1
         self.deliveries -= 1
         self.bytes -= size
 
     def leave(self, delivery: Delivery) -> None:
-        """The delivery is in memory no more."""
+        """The delivery leaves memory."""
         self.deliveries -= 1
         self.bytes -= len(delivery.body)

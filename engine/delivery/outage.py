@@ -1,4 +1,4 @@
-"""Whether a destination as a whole is down: said once when that begins, and once when it is over."""
+"""Outages of a destination: logged once when one begins, and once when it is over."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from engine.model.reasons import ReasonCode
 
 
 class Outage:
-    """Log when a destination goes away and comes back; in between, probes that fail change nothing worth reading.
+    """Log when a destination goes down and comes back; failed probes in between are not logged.
 
     Args:
-        back: called when the destination is there again.
+        back: called when the destination is up again.
     """
 
     def __init__(self, destination: str, breaker: Breaker, counts: DestinationCounts, back: Callable[[], None]) -> None:
@@ -21,14 +21,14 @@ class Outage:
         self._counts = counts
         self._back = back
         self._down_since: float | None = None  # when the breaker left its closed state ...
-        self._down_said = False  # ... and whether that was worth a warning: not in a window of expected downtime
+        self._down_said = False  # ... and whether a warning was logged: not in a window of expected downtime
         self._calm_until: int | None = None  # the window of expected downtime in which failures were last noted
 
     def attempt_failed(self, now: float, reason: ReasonCode, until_us: int | None) -> None:
-        """Say so once if the destination as a whole is down. The breaker has heard of the attempt.
+        """Log once if the destination as a whole is down. The breaker has recorded the attempt before.
 
         Args:
-            until_us: within a window of expected downtime, its end; then one calm line says it, and the warning
+            until_us: the end of the present window of expected downtime; then one calm line is logged, and the warning
                 follows only if the destination is still down after it.
         """
         if until_us is not None and until_us != self._calm_until:
@@ -53,7 +53,7 @@ class Outage:
             )
 
     def answered(self, now: float) -> None:
-        """The destination has answered; where that has closed the breaker, it is back."""
+        """The destination has answered; if that closed the breaker, it is back."""
         if self._down_since is None or self._breaker.state is not BreakerState.CLOSED:
             return
         if self._down_said:

@@ -1,6 +1,6 @@
-"""Outcomes are written to the store without waiting for it.
+"""Write outcomes to the store without waiting for it.
 
-Where the store cannot take an outcome now, it is tried until it can, and the lane claims nothing meanwhile.
+If the store cannot write an outcome now, it is retried until it can, and the lane claims nothing meanwhile.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ Write = Callable[[], "asyncio.Future[Any]"]
 
 
 class OutcomeWriter:
-    """Write what became of a destination's deliveries, and say once that the store fails."""
+    """Write the outcomes of a destination's deliveries, and log once that the store fails."""
 
     def __init__(self, destination: str, memory: LaneMemory) -> None:
         self._destination = destination
@@ -28,7 +28,7 @@ class OutcomeWriter:
     def write(self, lane: Lane, write: Write) -> None:
         """Write an outcome of a lane.
 
-        Until it is written, the lane claims nothing: what it would find might be what has just ended.
+        Until it is written, the lane claims nothing: a claim could return the very delivery that has just ended.
         """
         lane.unwritten += 1
         self._write(lane, write)

@@ -1,11 +1,11 @@
 """When to try a delivery again, and when to stop trying. Pure: the clock and the random number are arguments.
 
 Exponential back-off with *full* jitter: attempt n waits a random part of ``min(max, first * 2**(n-1))``, so that lanes
-that failed together do not come back together. What the destination asked for (Retry-After) is a lower bound, up to
-`LONGEST_RETRY_AFTER_S`; a date far in the future is a fault of theirs and must not park a laboratory's results.
+that failed together do not come back together. The destination's own request (Retry-After) is a lower bound, up to
+`LONGEST_RETRY_AFTER_S`; a date far in the future is an error of the server and must not park a laboratory's results.
 
 A refusal is dead at once. A transient failure is dead only where its error carries a limit (409: five in a row) or the
-site says ``give_up_after``; without that setting it is tried for ever, since nothing may vanish.
+site sets ``give_up_after``; without that setting it is retried without end, since nothing may vanish.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class RetryPolicy:
             jitter: a number in [0, 1), drawn by the caller.
             retry_after: seconds that the destination asked us to wait.
             limit: bury after so many failures in a row for this reason.
-            in_a_row: failures in a row for this reason, this one included; ``attempt`` where nobody counted.
+            in_a_row: failures in a row for this reason, this one included; by default ``attempt``.
         """
         if limit is not None and (attempt if in_a_row is None else in_a_row) >= limit:
             return None
@@ -63,10 +63,10 @@ class RetryPolicy:
         ceiling = self.ceiling(attempt)
         delay = max(jitter * ceiling, min(SHORTEST_DELAY_S, ceiling))
         if self.give_up_after is not None:
-            delay = min(delay, self.give_up_after - age)  # the last attempt falls on the last moment, not before it
+            delay = min(delay, self.give_up_after - age)  # the last attempt is made at the very end, not before
         if retry_after is None:
             return delay
-        # Everyone was told the same number: spread the return by the first back-off.
+        # All clients got the same number: spread the return by the first back-off.
         return max(delay, min(max(retry_after, 0.0), LONGEST_RETRY_AFTER_S) + jitter * self.first)
 
 
@@ -87,7 +87,7 @@ class Bury:
 def decide(
     error: DeliveryError, policy: RetryPolicy, *, attempt: int, age: float, jitter: float, in_a_row: int | None = None
 ) -> Again | Bury:
-    """What becomes of a delivery that failed with ``error``; the arguments are those of `RetryPolicy.next_attempt`."""
+    """Decide about a delivery that failed with ``error``; the arguments are those of `RetryPolicy.next_attempt`."""
     if not isinstance(error, TransientDeliveryError):
         return Bury(error.reason)
     delay = policy.next_attempt(

@@ -1,4 +1,4 @@
-"""What follows from an attempt: its outcome is counted, logged and written, and the next attempt has its time."""
+"""Settle an attempt: count, log and write its outcome, and schedule the next attempt."""
 
 import asyncio
 from collections.abc import Callable
@@ -50,10 +50,10 @@ class Settlement:
         self.patient = replace(self.retry, give_up_after=None)
 
     def delivered(self, lane: Lane, delivery: Delivery, versions: Versions, began: float) -> None:
-        """The destination has it.
+        """The destination has taken it.
 
         Args:
-            began: monotonic, when the attempt did.
+            began: monotonic instant of the attempt's begin.
         """
         now, now_us = self.clock.monotonic(), self.clock.now_us()
         self.breaker.succeeded(now, delivery=delivery.id)
@@ -66,14 +66,16 @@ class Settlement:
         self._ended(lane, delivery, None)
 
     def refused(self, lane: Lane, delivery: Delivery, error: RefusedDeliveryError) -> None:
-        """The destination will not have it, whenever it is sent."""
+        """The destination refuses it for good."""
         now = self.clock.monotonic()
         self.breaker.heard(now, error, delivery=delivery.id)
         self.outage.answered(now)
         self._bury(lane, delivery, error.reason, error.detail, error.answer)
 
     def overtaken(self, lane: Lane, delivery: Delivery, *, whole: bool) -> None:
-        """Newer messages had it delivered, or part of it: then its other results are nowhere, and a person decides."""
+        """Newer messages had it delivered, or a part of it: then its other results are nowhere, and a person
+        decides.
+        """
         reason = ReasonCode.SUPERSEDED if whole else ReasonCode.OVERTAKEN
         said = names(self.destination, lane, delivery, reason)
         if whole:
@@ -85,10 +87,10 @@ class Settlement:
         self._ended(lane, delivery, reason)
 
     def failed(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError, *, ours: bool = False) -> bool:
-        """Note a failed attempt. True: it stays in memory for the next one; False: it is dead.
+        """Record a failed attempt. True: it stays in memory for the next one; False: it is dead.
 
         Args:
-            ours: the fault is in LabRelay and says nothing about the destination.
+            ours: the error is in LabRelay and proves nothing about the destination.
         """
         now, now_us = self.clock.monotonic(), self.clock.now_us()
         maybe_delivered = error.reason is ReasonCode.MAYBE_DELIVERED
@@ -104,7 +106,7 @@ class Settlement:
         reason, in_a_row = lane.row.get(delivery.id, (error.reason, 0))
         in_a_row = in_a_row + 1 if reason is error.reason else 1
         if until_us is not None and error.reason is ReasonCode.NEGATIVE_ACK:
-            in_a_row = 0  # a receiver whose database is away: in its window that says nothing about the document
+            in_a_row = 0  # a receiver without its database: in its window that proves nothing about the document
         verdict = decide(
             error,
             self.retry if until_us is None else self.patient,
@@ -118,7 +120,7 @@ class Settlement:
             return False
         delay = verdict.delay
         if until_us is not None and error.retry_after is None:
-            # Over with the window: what waits is not to wait for the rest of a long back-off.
+            # It ends with the window: waiting deliveries need not wait for the rest of a long back-off.
             delay = min(delay, (until_us - now_us) / 1e6 + self.jitter() * self.retry.first)
         again = replace(
             delivery,
@@ -137,7 +139,7 @@ class Settlement:
         return True
 
     def refused_late(self, late: LateRefusal) -> None:
-        """The destination refuses what it has accepted: the delivery is a dead letter after all."""
+        """The destination refuses a document that it had accepted: the delivery becomes a dead letter after all."""
         lane = self.memory.lane(late.channel)
         hold = self._note_dead(lane, ReasonCode.REFUSED_LATE)
         logger.warning(
@@ -151,10 +153,10 @@ class Settlement:
         )
 
     def _age(self, delivery: Delivery, now_us: int) -> float:
-        """How long the destination has had for a delivery, in seconds: its expected downtime does not count."""
+        """How long the destination has had for a delivery, in seconds, without its expected downtime."""
         age = max(0.0, (now_us - delivery.received_us) / 1e6)
         if self.retry.give_up_after is None or age < self.retry.give_up_after:
-            return age  # nothing depends on it yet, and the windows of years would be looked through
+            return age  # nothing depends on it yet, and the windows of years would be searched
         return age - self.downtime.spared_us(delivery.received_us, now_us) / 1e6
 
     def _write_postponed(self, lane: Lane, again: Delivery, error: TransientDeliveryError) -> None:
@@ -190,7 +192,7 @@ class Settlement:
 
         def write() -> "asyncio.Future[Any]":
             written = self.journal.run(attempts.bury, delivery.id, reason, detail, answer, hold_lane=hold)
-            if hold:  # an act that looked at the lane's row meanwhile did not find it held yet
+            if hold:  # an action that read the lane's row meanwhile did not find it held yet
                 written.add_done_callback(lambda done: setattr(lane, "held", lane.held or done.exception() is None))
             return written
 
@@ -198,7 +200,7 @@ class Settlement:
         self._ended(lane, delivery, reason)
 
     def _note_dead(self, lane: Lane, reason: ReasonCode) -> bool:
-        """A dead letter; whether it holds its lane."""
+        """Count a dead letter; return whether it holds its lane."""
         self.counts.dead += 1
         self.counts.last_error = (reason, self.clock.now_us())
         if lane.hold_on_dead:
@@ -211,14 +213,16 @@ class Settlement:
         self.events.settled(delivery, reason)
 
     def _forget(self, lane: Lane, delivery_id: int) -> None:
-        """There is no next attempt of a delivery."""
+        """Forget a delivery without a next attempt."""
         lane.forget(delivery_id)
         self.breaker.ended(delivery_id)
         if lane.failure is not None:
             lane.failure = lane.trouble(expected=lane.failure.expected)
 
     def _claim_the_newest(self) -> None:
-        """The destination is back: what waits in memory of lanes that send the newest first is not the newest."""
+        """The destination is back: lanes that send the newest first must claim anew, since newer rows may be in the
+        store.
+        """
         for lane in self.memory.lanes.values():
             if lane.newest_first and lane.spilled:
                 self.claims.give_up(lane)

@@ -1,4 +1,6 @@
-"""One destination's worker: opening and closing it, people's orders, and the pump that starts what may be started."""
+"""One destination's worker: opening and closing it, people's orders, and the pump that starts whatever may be
+started.
+"""
 
 import asyncio
 import contextlib
@@ -29,16 +31,16 @@ if TYPE_CHECKING:
     from engine.store.journal import Journal
 
 REOPEN_S = 5.0
-CLOSE_S = 1.0  # a destination may take so long to close
-CLAIMS_S = 1.0  # ... and the journal to answer our last claims
+CLOSE_S = 1.0  # the time limit for closing a destination
+CLAIMS_S = 1.0  # ... and for the journal to answer our last claims
 
 
 class DestinationWorker:
-    """Deliver what all channels have for one destination. Lives on the event loop; owns no thread and no row.
+    """Deliver the messages of all channels to one destination. Lives on the event loop; owns no thread and no row.
 
     Args:
-        conditions: what was written before goes out on condition that the server still has it as it was; None: not so.
-        room: waits until an attempt can be made at once; None where that is always so.
+        conditions: for updates that require our last version on the server; None: no condition.
+        room: waits until an attempt can be made at once; None where that is always possible.
     """
 
     def __init__(
@@ -113,16 +115,16 @@ class DestinationWorker:
         self._timer_at = float("inf")
 
     async def start(self) -> None:
-        """Open the destination and begin. Where it cannot be opened, it is tried again, and deliveries wait."""
+        """Open the destination and begin. If it cannot be opened, it is tried again, and deliveries wait."""
         self._opening = None
         try:
             await self.destination.start()
-        except Exception:  # only a fault of ours or of the system gets here: a peer that is down is none
+        except Exception:  # only an error of ours or of the system gets here: a peer that is down is none
             logger.exception("the destination cannot be opened, will try again", extra={"destination": self.name})
             self._opening = asyncio.get_running_loop().call_later(REOPEN_S, self._start_again)
             return
         if self._conditions is not None:
-            with contextlib.suppress(StoreError):  # behind what a worker before this one has settled
+            with contextlib.suppress(StoreError):  # behind the outcomes of an earlier worker
                 await self._journal.run(claims.unclaim, ())
         self._running = True
         self.wake()
@@ -131,16 +133,16 @@ class DestinationWorker:
         self.attempts.run(self.start())
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """Start nothing new, give what is in flight ``grace_s``, and give back what was not settled.
+        """Start nothing new, give attempts in flight ``grace_s``, and give back deliveries without an outcome.
 
-        What is cut off is sent again, marked "maybe delivered".
+        A cancelled attempt is sent again, marked "maybe delivered".
         """
         self._running = False
         for handle in (self._timer, self._opening):
             if handle is not None:
                 handle.cancel()
         await self.attempts.stop(grace_s)
-        if self._claims.pending:  # what they bring is ours to give back, too
+        if self._claims.pending:  # their rows must be given back, too
             await asyncio.wait(self._claims.pending, timeout=CLAIMS_S)
         waiting = [delivery.id for lane in self.memory.lanes.values() for delivery in lane.take_all()]
         with contextlib.suppress(StoreError):  # the next start voids our leases as well
@@ -158,18 +160,18 @@ class DestinationWorker:
             )
 
     def attempts_of(self, message_id: int) -> int:
-        """How many attempts to deliver something of a message are under way."""
+        """The number of present attempts to deliver a message."""
         lanes = self.memory.lanes.values()
         return sum(one.message_id == message_id for lane in lanes for one in lane.in_flight.values())
 
-    # -- places in memory: intake asks for one before it commits a delivery, and says what became of it -------------
+    # -- places in memory: intake reserves one before it commits a delivery, and reports the result -------------------
 
     def lane(self, channel: str) -> Lane:
-        """The lane of a channel, made on first use."""
+        """The lane of a channel, created on first use."""
         return self.memory.lane(channel)
 
     def reserve(self, lane: Lane, size: int) -> bool:
-        """Ask for a place in memory for a delivery about to be committed. False: let it be born waiting.
+        """Reserve a place in memory for a delivery about to be committed. False: queue it in the store only.
 
         Args:
             size: bytes of its document.
@@ -189,7 +191,7 @@ class DestinationWorker:
         lane.reserved -= 1
         self.memory.bytes += len(delivery.body) - size
         lane.queue.append(delivery)
-        if lane.recalled:  # older ones are about to be read from the store, and go first
+        if lane.recalled:  # older ones are about to be claimed from the store, and go first
             self._claims.give_up(lane)
         else:
             lane.newest = delivery.seq
@@ -201,29 +203,29 @@ class DestinationWorker:
         self.memory.look_at(lane)
 
     def give_back(self, lane: Lane, size: int) -> None:
-        """The reserved place is not needed: the message came to nothing, or could not be stored."""
+        """The reserved place is not needed: the message is not delivered, or could not be stored."""
         self.memory.release(lane, size)
         self.memory.look_at(lane)
 
     def look_again(self, channel: str) -> None:
-        """Rows of a lane became waiting by another way (a retry, a replay, recovery): read them from the store.
+        """Claim rows that became waiting by another way (a retry, a replay, recovery).
 
-        They may be older than what waits in memory, and then go first: so that is given back, and all claimed anew.
+        They may be older than those in memory, and then go first: so these are given back, and all are claimed anew.
         """
         lane = self.lane(channel)
         self._claims.give_up(lane)
-        lane.failure = None  # what failed is claimed anew, unless a person has closed it
+        lane.failure = None  # failed deliveries are claimed anew, unless a person has closed them
         self.memory.look_at(lane)
 
-    # -- what a person orders ----------------------------------------------------------------------------------------
+    # -- a person's orders --------------------------------------------------------------------------------------------
 
     @property
     def paused(self) -> bool:
-        """A person has paused the destination: no attempt begins until they let it go on."""
+        """Whether a person has paused the destination: no attempt begins until they resume it."""
         return self.attempts.paused
 
     def pause(self) -> None:
-        """Begin no attempt from now on, those that were about to begin included; what waits here goes to the store."""
+        """Begin no attempt from now on, not even one about to begin; deliveries in memory go to the store."""
         self.attempts.paused = True
         for lane in self.memory.lanes.values():
             self._claims.give_up(lane)
@@ -234,7 +236,7 @@ class DestinationWorker:
         self.wake()
 
     def try_now(self, channel: str | None = None) -> None:
-        """Forget what is left of back-offs: what failed before is tried at once, as far as the breaker lets it.
+        """Forget the rest of back-offs: failed deliveries are retried at once, as far as the breaker allows.
 
         Args:
             channel: in this lane only.
@@ -245,10 +247,10 @@ class DestinationWorker:
                 self._claims.give_up(lane)
         self.wake()
 
-    # -- what starts when ----------------------------------------------------------------------------------------------
+    # -- the pump -----------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Look at every lane again: a timer is due (or a test moved its clock)."""
+        """Check every lane again: a timer is due (or a test moved its clock)."""
         self._timer = None
         self._timer_at = float("inf")
         for lane in self.memory.lanes.values():
@@ -256,13 +258,13 @@ class DestinationWorker:
         self.memory.pump()
 
     def _pump(self) -> None:
-        """Start what may be started now; whatever ends, or a timer, comes back here."""
+        """Start all that may be started now; every end and every timer comes back here."""
         memory, attempts = self.memory, self.attempts
         while memory.ready and self._running and not attempts.paused and attempts.in_flight < self._concurrency:
             lane = memory.ready.popleft()
             lane.queued = False
             if lane.held or (lane.newest_first and lane.failing):
-                continue  # of the latter: what would be asked about may not be written yet
+                continue  # for the latter: the outcome in question may not be written yet
             now = self._clock.monotonic()
             due = lane.take_due(now)
             if due is not None:
@@ -272,7 +274,7 @@ class DestinationWorker:
                 self._claims.claim(lane)
                 continue
             if not self._guard.try_enter(delivery.conditional, now=now, waiter=lane):
-                lane.put_back(delivery)  # `leave_keys` of the one that holds the key names this lane
+                lane.put_back(delivery)  # `leave_keys` of the delivery that holds the key names this lane
                 continue
             if (free_at := self._not_before(now)) is not None:
                 attempts.leave_keys(delivery, confirmed=False)
@@ -293,7 +295,7 @@ class DestinationWorker:
         return None if self.breaker.allow(now) else self.breaker.next_probe or now + 1.0
 
     def _wake_at(self, at: float) -> None:
-        """Come back to the pump at ``at`` (monotonic), or earlier."""
+        """Run the pump at ``at`` (monotonic), or earlier."""
         if self._timer is not None and self._timer_at <= at:
             return
         if self._timer is not None:

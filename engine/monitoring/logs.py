@@ -1,4 +1,4 @@
-"""Logs that may leave the laboratory: one JSON object a line, and nothing in it that came out of a message.
+"""Logs that may leave the laboratory: one JSON object per line, and nothing in it from the content of a message.
 
     {"ts": "2026-03-01T06:00:00.000Z", "level": "warning", "logger": "labrelay.delivery",
      "msg": "delivery postponed", "channel": "chemistry", "journal_id": 4711, "attempt": 3, "reason": "NO_ANSWER"}
@@ -11,7 +11,8 @@ Three rules keep patients out, whatever a caller does by mistake:
 * of foreign loggers (asyncio, aiohttp) the message template passes without its arguments: they hold reprs of tasks,
   requests and exceptions.
 
-One event is one line; the same event again within `REPEAT_WINDOW_S` is counted and told by one line at its end.
+One event is one line; repetitions of an event within `REPEAT_WINDOW_S` are counted, and one line at the end has the
+count.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ from engine.monitoring.metrics import LOG_FIELDS_DROPPED, LOG_LINES, LOG_REPEATS
 
 OURS = "labrelay"
 # The loggers: `labrelay.` and one of these. Operators filter by them, so a name does not follow its module: each module
-# writes it out. Besides them there are `labrelay.loop` and `labrelay.crash`, for errors that no task has handled.
+# has its own literal. Two more exist for errors that no task has handled: `labrelay.loop` and `labrelay.crash`.
 LOGGERS = {
     "run": "start, reload and stop of the daemon; a store that ends it",
     "site": "recovery at a start, the configuration in use, the clock of the machine",
@@ -53,7 +54,7 @@ REPEATS_REMEMBERED = 1000
 TEXT_MAX = 200
 FRAMES_MAX = 20
 
-# What may be said about an event. Names and numbers of ours, addresses of peers, codes: never content.
+# The fields that an event may have. Names and numbers of ours, addresses of peers, codes: never content.
 FIELDS = frozenset(
     {
         "act", "action", "actor", "address", "age_s", "attempt", "attempts", "bytes", "cause", "channel",
@@ -64,7 +65,7 @@ FIELDS = frozenset(
         "version", "waiting",
     }
 )  # fmt: skip
-# What makes two records the same event for `RepeatFilter`.
+# The fields by which `RepeatFilter` recognises the same event.
 _IDENTITY = ("channel", "destination", "lane", "task", "kind", "reason", "state", "to_state", "earlier")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "repeated"}
 _SYSLOG = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
@@ -79,7 +80,7 @@ def setup_logging(
         style: ``json``, ``human``, or ``auto``: for people on a terminal, else JSON.
 
     Returns:
-        The handler, so that a test can take it away again.
+        The handler, so that a test can remove it again.
     """
     out = sys.stderr if stream is None else stream
     human = style == "human" or (style == "auto" and out.isatty())
@@ -101,7 +102,7 @@ def setup_logging(
 
 
 def loop_exception_handler(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """For ``loop.set_exception_handler``: what nobody awaited, without the reprs in ``context``."""
+    """For ``loop.set_exception_handler``: errors of tasks that were never awaited, without the reprs in ``context``."""
     error = context.get("exception")
     logging.getLogger(f"{OURS}.loop").error(
         "unhandled error in the event loop", exc_info=error if isinstance(error, BaseException) else None
@@ -109,7 +110,7 @@ def loop_exception_handler(_loop: asyncio.AbstractEventLoop, context: dict[str, 
 
 
 class Fields:
-    """Picks what may be logged out of a record."""
+    """Selects the loggable parts of a record."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -149,7 +150,7 @@ class Fields:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; under systemd with the priority that journalctl filters by in front."""
+    """One JSON object per line; under systemd with the priority that journalctl filters by in front."""
 
     def __init__(self, fields: Fields, *, journal: bool = False) -> None:
         super().__init__()
@@ -194,7 +195,7 @@ class HumanFormatter(logging.Formatter):
 
 
 class RepeatFilter(logging.Filter):
-    """Lets an event through once a minute; the last line of a series says how often it came besides.
+    """Passes an event once a minute; the last line of a series has the number of repetitions.
 
     Two records are the same event when logger, level, template and the fields in ``_IDENTITY`` agree; ids and ages
     may differ. State changes differ in their fields, so they always pass.
@@ -250,7 +251,7 @@ class _Series:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An exception without its text: type, our reason code or the system's, and where it came from."""
+    """An exception without its text: type, our reason code or the system's, and its place."""
     told: dict[str, Any] = {"type": type(error).__name__}
     reason = getattr(error, "reason", None)
     if isinstance(reason, Enum):
@@ -268,7 +269,7 @@ _CODES = ("reason", "errno", "sqlite")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what caused it, and the members of exception groups, at most ten."""
+    """The error, its causes, and the members of exception groups, at most ten."""
     waiting, told = [error], set[int]()
     while waiting and len(told) < 10:
         current = waiting.pop(0)

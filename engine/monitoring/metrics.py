@@ -1,9 +1,9 @@
-"""What ``/metrics`` shows to Prometheus, and the counters behind it.
+"""The metrics at ``/metrics`` for Prometheus, and the counters behind them.
 
-The hot path adds to plain integers (`Cell.n += 1`, 30 ns) that it fetched once; nothing of prometheus-client is
-touched until somebody scrapes. What the snapshot knows (queues, ages, states) is read from it, so that the page and
-the metrics never disagree. Labels are channel and destination names from the configuration and codes from our own
-enums; what a peer could choose is cut off at `MAX_LABEL_SETS` per metric and counted as ``other``.
+The hot path adds to plain integers (`Cell.n += 1`, 30 ns) that it fetched once; prometheus-client runs only during a
+scrape. Values of the snapshot (queues, ages, states) are read from it, so that page and metrics never disagree. Labels
+are channel and destination names from the configuration and codes from our own enums; values that a peer could choose
+are limited to `MAX_LABEL_SETS` per metric, and the rest is counted as ``other``.
 
 Every metric is named in `METRICS`, and docs/operations.md describes the same list (a test compares both).
 """
@@ -165,11 +165,11 @@ class Counters:
         return known.setdefault(labels, Cell())
 
     def add(self, spec: Spec, *labels: str, n: int = 1) -> None:
-        """Count something that is too rare to keep its cell at hand."""
+        """Count something too rare to keep its cell."""
         self.cell(spec, *labels).n += n
 
     def adopt(self, spec: Spec, timing: Timing, *labels: str) -> None:
-        """Show a histogram that somebody else adds to."""
+        """Expose a histogram that another object fills."""
         self.timings.setdefault(spec, {})[labels] = timing
 
     def timing(self, spec: Spec, *labels: str) -> Timing:
@@ -180,14 +180,14 @@ class Counters:
 
 
 class SiteCollector(Collector):
-    """Exports the counters and the current snapshot when somebody scrapes."""
+    """Exports the counters and the current snapshot on each scrape."""
 
     def __init__(self, counters: Counters, snapshot: Callable[[], SiteSnapshot]) -> None:
         self._counters = counters
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        site = self._snapshot()  # first: looking at the site brings its counters up to now
+        site = self._snapshot()  # first: taking the snapshot updates its counters
         yield from _counted(self._counters)
         yield from _seen(site)
 

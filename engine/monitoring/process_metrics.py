@@ -1,4 +1,4 @@
-"""The ``process_*`` metrics that Prometheus's own tools expect, from what a hardened service may still see.
+"""The ``process_*`` metrics that Prometheus's own tools expect, from the files that a hardened service can read.
 
 The collector in prometheus-client needs the boot time from ``/proc/stat`` and shows nothing without it; under
 ``ProcSubset=pid`` that file does not exist. Everything here comes from ``/proc/self`` and getrusage(2).

@@ -1,14 +1,14 @@
-"""Taps: following what passes through one channel, live, without ever holding it up.
+"""Taps: follow the messages of one channel, live, without ever delaying them.
 
     raw        a message is durable (and was acknowledged): its bytes, letters as x and digits as 9 unless unmasked
     parsed     what its format makes of it: segments or records by name, warnings
     mapped     its verdict: state, reason, mapping, how many documents for whom
     delivery   an attempt has ended: delivered, postponed, dead, superseded
 
-The parts of the way of a message say one thing each (`Taps.raw`, `mapped`, `ended`, `postponed`); while nobody follows,
-that costs a look at an empty list. A follower has a short queue of its own; what does not fit is not kept, and how much
-that was is told in its place. What a person reads of it is made outside of the way of a message, at most `PER_S` a
-second, of the first `SHOWN_BYTES` of a message. So a terminal that stands still costs a bounded number of references.
+Each step of a message's path makes one call (`Taps.raw`, `mapped`, `ended`, `postponed`); without a follower it costs a
+look at an empty list. A follower has a short queue of its own; events without room there are dropped, and replaced by
+their number. The text for people is made outside of the message's path, at most `PER_S` lines a second, from the first
+`SHOWN_BYTES` of a message. So a stalled terminal costs a bounded number of references.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ from engine.processing.process import ChannelRoutes, Processed
 
 STAGES = ("raw", "parsed", "mapped", "delivery")
 QUEUED = 256  # events of one follower
-QUEUED_BYTES = 4 * 1024 * 1024  # of the messages that they refer to
+QUEUED_BYTES = 4 * 1024 * 1024  # of the messages to which they refer
 PER_S = 100  # lines a second for one follower; more are counted as lost
 SHOWN_BYTES = 2048
 PARSED_BYTES = 32 * 1024  # a larger message is not parsed for a follower
 FOLLOWERS = 4
 
-# What a sender says in place of a name: three letters, as a segment of HL7 has, and what is no type (``ORU^R01``) and
-# no structure (``ORU_R01``, ``E1394``).
+# Possible texts in place of a name: three letters, as in an HL7 segment, that are no type (``ORU^R01``) and no
+# structure (``ORU_R01``, ``E1394``).
 _FROM_MESSAGE = re.compile(
     r"[A-Z][A-Z0-9]{2}|(?!(E1394|[A-Z]{3}[_^][A-Z][0-9]{2}(\^[A-Z]{3}_[A-Z][0-9]{2})?)\Z).*[A-Z^_].*", re.DOTALL
 )
@@ -48,7 +48,7 @@ Routes = Callable[[], Mapping[str, ChannelRoutes]]
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """Something happened; ``make`` turns it into a line once somebody reads it."""
+    """An event; ``make`` converts it to a line once a follower reads it."""
 
     make: Callable[["Tap"], Line]
     size: int
@@ -59,8 +59,8 @@ class Tap:
     """One follower.
 
     Attributes:
-        unmask: contents are shown as they are; the caller has seen to the audit trail.
-        queue: events, and in its place how many found no room.
+        unmask: contents are shown unmasked; the caller has written the audit row.
+        queue: events, or in place of lost ones their number.
     """
 
     channel: str
@@ -93,7 +93,7 @@ class Taps:
         self._open: list[Tap] = []
 
     async def follow(self, channel: str, stages: Collection[str], *, unmask: bool) -> AsyncGenerator[Line, None]:
-        """Lines about a channel from now on, for ever.
+        """Yield the lines about a channel from now on, without end.
 
         Raises:
             LabRelayError: there are too many followers.
@@ -125,7 +125,7 @@ class Taps:
         finally:
             self._open.remove(tap)
 
-    # -- what the way of a message says --------------------------------------------------------------------------
+    # -- calls from the path of a message ----------------------------------------------------------------------------
 
     def raw(self, stored: Stored) -> None:
         """A message became durable."""
@@ -139,7 +139,7 @@ class Taps:
                 tap.put(_Event(partial(self._parsed, stored=stored, at_us=at_us), size))
 
     def mapped(self, stored: Stored, outcome: Processed, recorded: Recorded) -> None:
-        """What became of a message is durable."""
+        """The outcome of a message is durable."""
         for tap in self._open:
             if tap.channel == stored.channel and "mapped" in tap.stages:
                 size = sum(len(document.body) for document, _ in outcome.documents)
@@ -147,7 +147,7 @@ class Taps:
                 tap.put(_Event(make, size))
 
     def ended(self, delivery: Delivery, reason: ReasonCode | None) -> None:
-        """A delivery was made (None), or is not tried again."""
+        """A delivery was made (None), or is not retried."""
         if self._open:
             calm = (ReasonCode.SUPERSEDED, ReasonCode.OVERTAKEN)
             words = "delivered" if reason is None else reason.value.lower() if reason in calm else "dead"
@@ -192,8 +192,9 @@ class Taps:
 
 
 def _told(name: str, tap: Tap) -> str:
-    """The name of a segment, type or structure; masked where a broken message has something else in its place, which
-    may name a person: ``RAO`` on a line of its own."""
+    """The name of a segment, type or structure; masked where a broken message has other text in its place, which may
+    name a person: ``RAO`` on a line of its own.
+    """
     if tap.unmask or not _FROM_MESSAGE.fullmatch(name):
         return name
     return signs.text(f"{name}|".encode(), masked=True)[:-1]

@@ -1,7 +1,7 @@
-"""The format of a channel: its codec, with the habits of its analyzer on top.
+"""The format of a channel: its codec, and above it the dialect of its analyzer.
 
-A *dialect* is a small pure module of `adapters.dialects` for an analyzer that departs from its standard in what a
-message says. It sees each message between parsing and routing.
+A *dialect* is a small pure module of `adapters.dialects` for an analyzer whose messages depart from the standard. It
+handles each message between parsing and routing.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MEDIA_TYPES = {"hl7v2": "x-application/hl7-v2+er7", "astm": "text/x-astm-e1394",
 
 @dataclass(frozen=True, slots=True)
 class InDialect:
-    """A format whose messages are put right by a dialect."""
+    """A format whose messages a dialect corrects."""
 
     inner: Format
     dialect: ModuleType

@@ -1,9 +1,9 @@
-"""From a stored message to the outbox, in one transaction: what becomes of it says `engine.processing.process`. Runs
-after the durable ACK, so no fault here ever blocks an analyzer.
+"""Intake: from a stored message to the outbox, in one transaction; `engine.processing.process` decides the outcome.
+Runs after the durable ACK, so no error here ever blocks an analyzer.
 
 Messages are taken in journal order, which keeps every channel's order (P3). New ones come straight from the channel
-with their payload; after a start, or when more wait than memory may hold, they are read back from the store by number:
-the same path serves both, so a crash between journal and intake needs no code of its own.
+with their payload. After a start, or when more wait than memory may hold, they are read back from the store by number.
+The same path serves both, so a crash between journal and intake needs no code of its own.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ MEMORY_MESSAGES = 2048  # stored messages that wait in memory for their turn ...
 MEMORY_BYTES = 8 * 1024 * 1024  # ... and their payloads together; the rest are read back from the store
 READ_AT_ONCE = 64
 COMMITTING = 512  # outcomes handed to the journal and not durable yet ...
-COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is looked at
-ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are processed aside, before no further message is looked at
+COMMITTING_BYTES = 16 * 1024 * 1024  # ... and their documents together, before no further message is taken
+ASIDE_BYTES = 64 * 1024 * 1024  # of large messages that are processed aside, before no further message is taken
 STORE_RETRY_S = 1.0
-# What the database says of a statement, however often it is tried; its other errors are those of a disk or a lock.
+# Errors of the statement itself, however often it is tried; other errors are those of a disk or a lock.
 _OF_A_STATEMENT = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError)
 
 
@@ -55,7 +55,7 @@ class IntakeCounts:
 
 
 class Aside(Protocol):
-    """Where large messages are processed, so that no other waits for them (`engine.runtime.worker.large`)."""
+    """Processes large messages elsewhere, so that no other waits for them (`engine.runtime.worker.large`)."""
 
     def takes(self, stored: Stored) -> bool: ...
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None: ...
@@ -64,7 +64,7 @@ class Aside(Protocol):
 
 @value()
 class _Place:
-    """Where one delivery of a message goes, and whether it has a place in memory there."""
+    """The destination of one delivery of a message, and whether it has a place in memory there."""
 
     worker: DestinationWorker
     lane: Lane
@@ -73,7 +73,7 @@ class _Place:
 
 
 class Intake:
-    """Process stored messages, all channels in one order."""
+    """Process stored messages of all channels in one order."""
 
     def __init__(
         self,
@@ -88,11 +88,10 @@ class Intake:
     ) -> None:
         """
         Args:
-            outcomes: hears of every outcome.
-            mapped: hears of every outcome that became durable.
-            aside: processes large messages; without it they are processed like all.
-            warily: the last process was killed, perhaps by the processing of a message
-            (`engine.store.operations.poison_message`).
+            outcomes: called with every outcome.
+            mapped: called with every outcome that became durable.
+            aside: processes large messages; without it they are processed like all others.
+            warily: the last process was killed, perhaps by a message (`engine.store.operations.poison_message`).
         """
         self._journal = journal
         self._warily = warily
@@ -102,7 +101,7 @@ class Intake:
         self._clock = clock
         self._processor: Processor = processor or LocalProcessor()
         self._aside = aside
-        # Channel -> its large message that is processed aside, and those of its messages that wait for that.
+        # Channel -> its large message that is processed aside, and its messages that wait for that one.
         self._behind: dict[str, deque[Stored]] = {}
         self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
         self._queue: deque[Stored] = deque()
@@ -114,7 +113,7 @@ class Intake:
         self._before: dict[str, int] = {}  # channel -> the last of its messages whose outcome is being committed
         self._left: dict[str, int] = {}  # channel that is not configured -> the first of its messages that waits
         self._held = 0
-        self._resting = False  # the store could not take an outcome; it is asked again a little later
+        self._resting = False  # the store failed to write an outcome; it is retried a little later
         self._bytes = 0  # of the payloads in both
         self._caught_up = False  # False: the store has messages that are not in memory
         self._last_id = 0  # the last message taken out of the queue
@@ -127,8 +126,8 @@ class Intake:
     def configure(self, channels: Mapping[str, ChannelRoutes], workers: Mapping[str, DestinationWorker]) -> None:
         """Take over channels and destinations, at start and at a reload; between two messages, never within one.
 
-        What was asked and not answered is processed anew, so that every message has one configuration. Messages that
-        waited for their channel to be configured again are read back.
+        Messages without an answer are processed anew, so that every message has one configuration. Messages that waited
+        for their channel to be configured again are read back.
         """
         self._recall()
         self._channels = channels
@@ -140,7 +139,7 @@ class Intake:
 
     @asynccontextmanager
     async def between_messages(self) -> AsyncIterator[None]:
-        """Inside, no message is being processed: what was decided is durable, and nothing new begins."""
+        """Within this context no message is being processed: all decisions are durable, and nothing new begins."""
         self._held += 1
         try:
             self._recall()
@@ -151,14 +150,14 @@ class Intake:
             self._wake.set()
 
     def _recall(self) -> None:
-        """Have what was asked and not answered processed anew, in its order."""
+        """Have messages without an answer processed anew, in their order."""
         back = sorted([*self._asked, *self._forget_aside()], key=lambda stored: stored.id)
         self._processor.forget()
         self._asked.clear()
         self._queue.extendleft(reversed(back))
 
     def _forget_aside(self) -> list[Stored]:
-        """What is processed aside, and what waits behind it, as if it had not been taken."""
+        """Take back the large messages that are processed aside, and those that wait behind them, as if not taken."""
         if self._aside is not None:
             self._aside.forget()
         back = [stored for waiting in self._behind.values() for stored in waiting]
@@ -169,7 +168,7 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Stored messages in memory that have no verdict yet."""
+        """Stored messages in memory without a verdict."""
         return len(self._queue) + len(self._asked) + sum(map(len, self._behind.values()))
 
     def accept(self, stored: Stored) -> None:
@@ -177,7 +176,7 @@ class Intake:
         if stored.repeat_of is not None:  # it has its verdict already
             self.counts.ended[stored.channel, "repeat"] += 1
             return
-        if stored.filtered is not None:  # and so has what is for the record only
+        if stored.filtered is not None:  # and so has a message kept for the record only
             self.counts.ended[stored.channel, "filtered"] += 1
             return
         if stored.id <= self._newest:
@@ -191,11 +190,11 @@ class Intake:
         self._wake.set()
 
     async def run(self, heartbeat: Callable[[], None] = lambda: None) -> None:
-        """Process until cancelled. A message whose outcome cannot be stored is tried again, in order."""
+        """Process until cancelled. A message whose outcome cannot be stored is retried, in order."""
         if self._warily:
             self._warily = False
             try:
-                self._is_careful = True  # what is processed elsewhere would not be the one under suspicion
+                self._is_careful = True  # a message processed elsewhere would not be the suspect
                 await self._run_warily(heartbeat)
             finally:
                 self._is_careful = False
@@ -219,10 +218,10 @@ class Intake:
                 await asyncio.sleep(0)
 
     async def _run_warily(self, heartbeat: Callable[[], None]) -> None:
-        """Process what the last process may have had under way one by one, the first of them with a note.
+        """Process the messages that the last process may have had under way one by one; note the first of them.
 
-        Each is durable before the next is looked at. So if one ends this process, too, it is the first that the next
-        start finds, and is the one that is noted there.
+        Each is durable before the next is taken. So if one ends this process, too, it is the first that the next start
+        finds, and is the one noted there.
         """
         noted = False
         for _ in range(COMMITTING + 2):
@@ -255,7 +254,8 @@ class Intake:
         self._last_id = max(self._last_id, stored.id)
         channel = self._channels.get(stored.channel)
         if channel is None:
-            # Its channel was taken out of the configuration: it stays stored, and is processed when it is back.
+            # Its channel was removed from the configuration: it stays stored, and is processed when the channel is
+            # back.
             self._left.setdefault(stored.channel, stored.id)
             self._bytes -= len(stored.payload)
             return
@@ -266,28 +266,28 @@ class Intake:
         if self._aside is not None and self._aside.takes(stored) and not self._is_careful:
             self._behind[stored.channel] = deque([stored])
             self._aside_bytes += len(stored.payload)
-            self._bytes -= len(stored.payload)  # others have their room in memory meanwhile
+            self._bytes -= len(stored.payload)  # other messages get its room in memory meanwhile
             self._aside.ask(stored, channel, lambda outcome: self._processed_aside(stored, outcome))
             return
         self._asked.append(stored)
         self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome))
 
     def _processed_aside(self, stored: Stored, outcome: Processed) -> None:
-        """The verdict on a large message: its channel goes on with those that have waited for it."""
+        """Take the verdict on a large message: its channel continues with the messages that waited for it."""
         waiting = self._behind.pop(stored.channel)
         self._aside_bytes -= len(waiting.popleft().payload)
         self._behind_bytes -= sum(len(one.payload) for one in waiting)
         self._queue.extendleft(reversed(waiting))
-        self._outcome(replace(stored, payload=b""), outcome)  # which is of no use any more, and large
+        self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
 
     def _processed(self, stored: Stored, outcome: Processed) -> None:
-        """The verdict on the oldest message that was asked for."""
+        """Take the verdict on the oldest message that was asked for."""
         self._asked.popleft()
         self._bytes -= len(stored.payload)
         self._outcome(stored, outcome)
 
     def _outcome(self, stored: Stored, outcome: Processed) -> None:
-        """Store what became of a message. Where that cannot be stored it is processed again, in order."""
+        """Store the outcome of a message. If that fails it is processed again, in order."""
         self._wake.set()
         try:
             self._commit(stored, outcome)
@@ -302,7 +302,7 @@ class Intake:
     def _read_back(self) -> bool:
         """Refill the queue from the store; False when nothing is left there."""
         batch = self._journal.unprocessed(self._last_id, READ_AT_ONCE)
-        if not batch:  # and not merely fewer than asked for: large messages, and damaged ones, make short batches
+        if not batch:  # an empty batch, not just a short one: large and damaged messages make short batches
             self._caught_up = True
             return False
         self._queue.extend(batch)
@@ -393,16 +393,16 @@ class Intake:
     def _not_committed(self, stored: Stored, outcome: Processed, error: BaseException) -> None:
         if isinstance(error, StoreError) and not _is_lasting(error):
             if not error.fatal:
-                # The row still has no outcome, and the store lets no newer one of its channel have one before it:
-                # read it again from there.
+                # The row still has no outcome, and the store lets no newer message of its channel have one before it:
+                # read again from there.
                 self._start_over(stored.id)
             return
         logger.error(
             "an outcome cannot be written", extra={"channel": stored.channel, "journal_id": stored.id}, exc_info=error
         )
         if outcome.reason is ReasonCode.MAPPING_FAULT:
-            return  # not even that: it waits, stored, for the next start
-        try:  # P2 and P7: a fault of ours is a dead letter, and the next message is not affected
+            return  # that fails, too: it waits, stored, for the next start
+        try:  # P2 and P7: an error of ours makes a dead letter, and the next message is not affected
             self._commit(stored, Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__), in_turn=False)
         except StoreError:
             self._start_over(stored.id)
@@ -415,7 +415,7 @@ class Intake:
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._go_on)
 
     def _go_back(self, stored_id: int) -> None:
-        # What is aside, or waits for that, may be older.
+        # Messages aside, or waiting for those, may be older.
         oldest = min([stored_id, *(one.id for one in (*self._forget_aside(), *self._queue, *self._asked))])
         self._processor.forget()
         self._queue.clear()
@@ -449,5 +449,7 @@ class Intake:
 
 
 def _is_lasting(error: StoreError) -> bool:
-    """Whether a message would fail just so again: for damage in a row that it needs, or for what it brings."""
+    """Whether a message would fail the same way again: because of damage in a row that it needs, or of its own
+    content.
+    """
     return isinstance(error, IntegrityError) or isinstance(error.__cause__, _OF_A_STATEMENT)

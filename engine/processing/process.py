@@ -1,4 +1,4 @@
-"""What is to become of one message: parse -> route -> map. Pure, so that a worker process can do it as well."""
+"""Process one message: parse -> route -> map. Pure, so that a worker process can do it as well."""
 
 import hashlib
 import logging
@@ -55,12 +55,12 @@ class Route:
 
     Attributes:
         when: the compiled condition; None takes every message.
-        program: None where the destinations take the raw message, or where ``filter`` says it is not wanted.
-        filter: such messages are not wanted, and no later route is looked at.
-        hold: the rules that keep its documents back until a person releases them; None without any.
+        program: None where the destinations take the raw message, or where ``filter`` drops it.
+        filter: matching messages are not wanted, and no later route is tried.
+        hold: the rules that hold its documents until a person releases them; None without any.
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: a result of another channel for the same order and test is the same result.
-        form: where its documents have their results, of CSV and JSON; None: these are not compared.
+        form: the place of results in its documents, for CSV and JSON; None: these are not compared.
     """
 
     when: Callable[[Parsed], bool] | None
@@ -78,10 +78,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRoutes:
-    """What intake needs to know of a channel; compiled from its YAML by the composition root.
+    """The configuration of a channel for intake; compiled from its YAML by the composition root.
 
     Attributes:
-        media_type: of a message that is passed on as it is; empty where that depends on the message.
+        media_type: of a message that is passed on unchanged; empty where that depends on the message.
     """
 
     channel: str
@@ -93,7 +93,7 @@ class ChannelRoutes:
 
     @property
     def notes_controls(self) -> bool:
-        """A rule that holds results back asks how this channel's controls ended."""
+        """Whether a hold rule asks for the outcome of this channel's quality controls."""
         return any(route.hold is not None and route.hold.asks_controls for route in self.routes)
 
 
@@ -120,7 +120,7 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
         return Outcome("dead", error.reason, detail, reagents=reagents, numbers=numbers)
     except Exception as error:
-        # P2 and P7: a fault of ours is a dead letter with its place, and the next message is not affected.
+        # P2 and P7: an error of ours makes a dead letter with its place, and the next message is not affected.
         logger.exception(
             "processing failed inside LabRelay", extra={"channel": channel.channel, "journal_id": stored.id}
         )
@@ -128,7 +128,7 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
 
 
 def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
-    """What the message is looked for by; whatever is wrong with it costs nobody a result, and hides no message."""
+    """Extract search keys. Never fails: an error here must not block a result or hide a message."""
     try:
         return numbers_in(parsed)
     except Exception:
@@ -139,7 +139,7 @@ def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
 
 
 def _reagents(stored: Stored, parsed: Parsed) -> tuple[Reagent, ...]:
-    """The lots that a message names; whatever is wrong with them costs nobody a result."""
+    """Extract reagent lots. Never fails: an error here must not block a result."""
     try:
         return reagents_in(parsed)
     except Exception:
@@ -219,7 +219,7 @@ def _route(
 
 
 def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = ()) -> Routed:
-    """A document on its way to the destinations of its route, with the rules that may keep it back."""
+    """A document on its way to the destinations of its route, with the route's hold rules."""
     hold = route.hold.about(document.facts) if route.hold is not None else None
     return Routed(
         document=document,
@@ -233,8 +233,9 @@ def routed_by(route: Route, document: Document, *, claimed: tuple[bool, ...] = (
 
 
 def _hash_of(payload: bytes) -> str:
-    """SHA-256, hexadecimal. In pieces: above 2,047 bytes hashlib gives up the interpreter, and getting it back while
-    the journal's thread works takes ten times as long as the hash."""
+    """SHA-256, hexadecimal. In pieces: above 2,047 bytes hashlib releases the interpreter lock, and getting it back
+    while the journal's thread works takes ten times as long as the hash.
+    """
     if len(payload) > HASHED_IN_PIECES:
         return hashlib.sha256(payload).hexdigest()
     state = hashlib.sha256()
@@ -244,7 +245,7 @@ def _hash_of(payload: bytes) -> str:
 
 
 def context_of(stored: Stored, base: MapContext) -> MapContext:
-    """What a mapping knows of a stored message beside its bytes; ``base`` is the channel's."""
+    """The context of a stored message for its mapping; ``base`` is the channel's."""
     return MapContext(
         channel=base.channel,
         key=base.key,
@@ -263,23 +264,23 @@ def context_of(stored: Stored, base: MapContext) -> MapContext:
 
 
 class Processor(Protocol):
-    """Where messages are processed: in this process (`LocalProcessor`), or in another one (`engine.runtime.worker`).
+    """Processes messages: in this process (`LocalProcessor`), or in another one (`engine.runtime.worker`).
 
     Attributes:
-        burst: how many messages it may be asked for in one turn of the loop.
+        burst: how many messages it may get in one turn of the loop.
     """
 
     @property
     def burst(self) -> int: ...
 
     def has_room(self) -> bool:
-        """Whether it takes one more message now; where it does not, an answer or `forget` makes room."""
+        """Whether it takes one more message now; if not, an answer or `forget` makes room."""
 
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
         """Process a message. ``answer`` is called once, in the order of asking: at once, or later on the event loop."""
 
     def forget(self) -> None:
-        """Answer nothing of what was asked so far."""
+        """Drop the answers to all messages so far."""
 
 
 class LocalProcessor:

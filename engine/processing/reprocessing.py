@@ -1,20 +1,19 @@
-"""Messages of the journal mapped again with today's mapping, and compared with what was delivered.
+"""Map messages of the journal again with today's mapping, and compare the result with the delivered documents.
 
-One message at a time: `examine` maps it and says what differs, by destination, from the documents that were delivered
-there. It only reads; the command shows what it finds, and the act (`engine.actions`) sends what differs, as a new
-revision. What is the same is never sent again, and no older result takes the place of a newer one that was delivered.
-A document that its destination refused (`REFUSED`) counts as what is there: where another one is made now, that takes
-the dead letter's place.
+`examine` maps one message and reports the differences from the documents delivered at each destination. It only reads:
+the command shows the findings, and the action (`engine.actions`) sends the differences, as a new revision. An unchanged
+document is never sent again, and no older result replaces a newer one that was delivered. A document that its
+destination refused (`REFUSED`) counts as present there: a different new one replaces the dead letter.
 
     unchanged     the same documents as were delivered (or still nothing)
-    changed       at least one destination would get another document, or one for the first time
+    changed       at least one destination would get a different document, or its first one
     superseded    it would, but a newer message has the same results, and that one was delivered
-    withdrawn     nothing would be sent now of what was delivered once; what is at a destination stays there
-    dead          today's mapping makes a dead letter of it
-    unsettled     deliveries wait, are held, or are dead letters that this would not help: these come first
+    withdrawn     nothing would be sent now instead of a delivered document, which stays at its destination
+    dead          today's mapping makes it a dead letter
+    unsettled     deliveries wait, are held, or are dead letters that this would not fix: these come first
     undelivered   the message itself has no outcome yet, is dead, incomplete or dismissed: `labrelay dlq` is for these
     damaged       it cannot be opened any more
-    gone          its time in the journal has passed since it was chosen
+    gone          retention has deleted it since it was chosen
 """
 
 from collections.abc import Callable, Iterable
@@ -42,21 +41,21 @@ FindingState = Literal[
 ]
 
 OPEN = ("waiting", "sending", "held", "dead")
-MAX_GROUPS = 5000  # of changes that are told apart; FHIR has fewer elements
+MAX_GROUPS = 5000  # of distinct changes; FHIR has fewer elements
 EXAMPLES = 5
 VALUES = 3
-VALUE_LENGTH = 200  # of a value that is kept; an enclosed document has millions of signs
+VALUE_LENGTH = 200  # of a stored value; an embedded document has millions of characters
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A document that was delivered, and the one that today's mapping makes in its place, where they differ.
+    """A delivered document and the one that today's mapping makes instead, where they differ.
 
     Attributes:
-        outcome: what becomes of the new one at these destinations: ``changed`` (it would be sent), ``superseded``,
-            ``withdrawn`` or ``dead``.
+        outcome: of the new one at these destinations: ``changed`` (it would be sent), ``superseded``, ``withdrawn`` or
+            ``dead``.
         before: number of the delivered document; None where nothing was delivered.
-        after: the new document; None where none is made any more.
+        after: the new document; None where the mapping makes none any more.
     """
 
     outcome: FindingState
@@ -67,14 +66,14 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What mapping a message again would come to.
+    """The result of mapping a message again.
 
     Attributes:
         reason: the reason code where it would be dead or filtered.
         send: all its documents, each with the destinations that should get it now (none, where nothing differs).
-        same_reports: they carry the reports that were delivered, of the same patients: what other messages say of these
-            numbers was decided about when the message was mapped first.
-        compared: the documents that differ, also where nothing is sent of them.
+        same_reports: they carry the reports that were delivered, of the same patients: conflicts with other messages
+            about these numbers were decided when the message was mapped first.
+        compared: the differing documents, also those that are not sent.
     """
 
     message_id: int
@@ -92,7 +91,7 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
 
     Raises:
         StoreError: the journal cannot be read.
-        ConfigError: its key is not at hand.
+        ConfigError: its key was not found.
     """
     try:
         trace = trace_of(reader, message_id)
@@ -107,9 +106,9 @@ def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
     except ErasedError:
         return Finding(message_id, "gone")
     except IntegrityError:
-        return Finding(message_id, "damaged")  # `labrelay verify` says what is wrong
+        return Finding(message_id, "damaged")  # `labrelay verify` reports the damage
     except StoreError:
-        if trace_of(reader, message_id) is None:  # it went while it was looked at
+        if trace_of(reader, message_id) is None:  # it was deleted meanwhile
             return Finding(message_id, "gone")
         raise
 
@@ -135,13 +134,13 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
     superseded = False
     for ordinal, (document, route) in enumerate(processed.documents, start=1):
         body = under(document.body, document.media_type, route.form, trace.facts.get(ordinal))
-        if body is None:  # what was an echo stays one
+        if body is None:  # an echo stays one
             made |= {(destination, ordinal) for destination in route.to}
             send.append(replace(routed_by(route, document), destinations=()))
             continue
         wanted: list[str] = []
         compared: dict[int | None, list[Change]] = {None: [Change("added", DOCUMENT)]}
-        told: set[int | None] = set()  # the same document may have gone to several destinations: told once
+        told: set[int | None] = set()  # the same document may have gone to several destinations: counted once
         differ: dict[tuple[FindingState, int | None], list[str]] = {}
         for destination in _may_go_to(trace, route.to, ordinal):
             made.add((destination, ordinal))
@@ -162,7 +161,7 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
                 changes += compared[old]
         differing += [Compared(outcome, tuple(names), old, body) for (outcome, old), names in differ.items()]
         send.append(replace(routed_by(route, document), destinations=tuple(wanted)))
-    if refused:  # what is sent would close these dead letters, and nothing goes out in their place
+    if refused:  # sending would close these dead letters without a document in their place
         return Finding(message_id, "unsettled")
     gone = {place: document for place, document in delivered.items() if place not in made}
     if gone:
@@ -177,7 +176,7 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
 
 
 def _made_no_more(outcome: FindingState, delivered: dict[tuple[str, int], int]) -> tuple[Compared, ...]:
-    """The delivered documents in whose place none is made now."""
+    """The delivered documents that today's mapping does not make any more."""
     places: dict[int, list[str]] = {}
     for (destination, _), document in delivered.items():
         places.setdefault(document, []).append(destination)
@@ -185,7 +184,7 @@ def _made_no_more(outcome: FindingState, delivered: dict[tuple[str, int], int]) 
 
 
 def _is_refused(delivery: DeliveryView) -> bool:
-    """Whether its destination has refused the document: another one may do."""
+    """Whether its destination has refused the document: another one may be accepted."""
     return delivery.state == "dead" and delivery.cause == ReasonCode.REFUSED.value
 
 
@@ -194,7 +193,7 @@ def _is_delivered(delivery: DeliveryView) -> bool:
 
 
 def _newest(trace: Trace, which: Callable[[DeliveryView], bool]) -> dict[tuple[str, int], int]:
-    """(destination, which document of the message) -> the newest document of such deliveries."""
+    """(destination, place of the document in the message) -> the newest document of such deliveries."""
     ordinals = {document.id: document.ordinal for document in trace.documents}
     found: dict[tuple[str, int], int] = {}
     for delivery in trace.deliveries:
@@ -205,8 +204,9 @@ def _newest(trace: Trace, which: Callable[[DeliveryView], bool]) -> dict[tuple[s
 
 
 def _may_go_to(trace: Trace, routed: Iterable[str], ordinal: int) -> list[str]:
-    """Where a document may go: nowhere that the message did not go to before, unless it went nowhere (filtered then),
-    and nowhere that a person, or a newer result, has kept it from."""
+    """The permitted destinations of a document: those that the message went to before, or any if it went nowhere
+    (filtered then); without those that a person, or a newer result, has kept it from.
+    """
     if not trace.deliveries:
         return list(routed)
     went = {delivery.destination for delivery in trace.deliveries}
@@ -216,17 +216,17 @@ def _may_go_to(trace: Trace, routed: Iterable[str], ordinal: int) -> list[str]:
     return [name for name in routed if name in went and name not in closed]
 
 
-# -- with which mapping --------------------------------------------------------------------------------------------
+# -- the mapping to use --------------------------------------------------------------------------------------------
 
 
 def with_mapping(site: Site, channel: ChannelRoutes, mapping: str) -> tuple[ChannelRoutes, Program]:
-    """A channel's routes with another mapping in place of the one of that name, or of the only one that there is.
+    """A channel's routes with another mapping in place of the one of that name, or of the only one.
 
     Args:
         mapping: name, or path of a file.
 
     Raises:
-        ConfigError: it is wrong, or it is not clear which mapping it stands for.
+        ConfigError: it is wrong, or it is unclear which mapping it replaces.
     """
     tables = site.channels[channel.channel].tables
     named = Path(mapping) if mapping.endswith((".yaml", ".yml")) else mapping
@@ -240,7 +240,7 @@ def with_mapping(site: Site, channel: ChannelRoutes, mapping: str) -> tuple[Chan
         names = ", ".join(sorted(in_use)) or "none"
         raise ConfigError(
             f"{mapping}: channel {channel.channel} uses the mappings {names}; say in mapping: of the file which of "
-            "them it stands for"
+            "them it replaces"
         )
     routes = tuple(
         replace(route, program=program) if route.program is not None and route.program.name in replaced else route
@@ -249,7 +249,7 @@ def with_mapping(site: Site, channel: ChannelRoutes, mapping: str) -> tuple[Chan
     return replace(channel, routes=routes), program
 
 
-# -- of many messages ----------------------------------------------------------------------------------------------
+# -- many messages -------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -257,8 +257,8 @@ class Group:
     """One kind of change in many messages.
 
     Attributes:
-        messages: that have it. occurrences: in all of them.
-        examples: numbers of some. values: (before, after) of some; only kept where somebody may see them.
+        messages: number of messages with it. occurrences: in all of them.
+        examples: numbers of some. values: (before, after) of some; kept only where a person may see them.
     """
 
     messages: int = 0
@@ -269,11 +269,11 @@ class Group:
 
 @dataclass(slots=True)
 class Tally:
-    """Findings added up, in bounded memory.
+    """Findings summed up, in bounded memory.
 
     Attributes:
-        groups: (kind, path) -> how often.
-        not_sent: (outcome, reason) -> how often, of what is neither changed nor unchanged.
+        groups: (kind, path) -> count.
+        not_sent: (outcome, reason) -> count, of messages neither changed nor unchanged.
         ungrouped: changes beyond `MAX_GROUPS`.
     """
 

@@ -1,10 +1,10 @@
 """One connection: stream -> link -> journal -> answer. The only place where bytes are acknowledged.
 
-    read bytes, let the link find what they complete, store it, and only then answer.
+    Read bytes, let the link find the units that they complete, store these, and only then answer.
 
 Invariant (P1): an answer that takes responsibility (AA, CA, a frame's ACK) is written after the journal's future for
-those bytes has resolved, and that future resolves only after commit, sync and anchor. There is no other path to
-``stream.write`` of such an answer in this module.
+those bytes has resolved, and that future resolves only after commit, sync and anchor. This module has no other path to
+``stream.write`` of such an answer.
 """
 
 import asyncio
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.channel")
 
-# Nothing came of these bytes: a cable, a speed, a stranger. One now and then is noise; many and no message are not.
+# Faults of bytes that gave no message: a cable, a speed, a stranger. One now and then is noise; many without a message
+# are not.
 UNREAD_KINDS = frozenset({"noise", "stranger", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
-UNREAD_SAID = 5  # so many without a message between are a warning in the log
-MESSAGES_AT_ONCE = 64  # of one block handed to the journal before waiting: bounds memory for a batch file
+UNREAD_SAID = 5  # so many without a message in between are logged as a warning
+MESSAGES_AT_ONCE = 64  # of one block, handed to the journal before waiting: bounds memory for a batch file
 
 T = TypeVar("T")
 
@@ -77,10 +78,10 @@ class Channel:
         self.unkept = Unkept(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.counts = ChannelCounts()
-        self.last_line: LineRecord | None = None  # what passed on a line before it came to rest last
+        self.last_line: LineRecord | None = None  # the latest session that a line has ended
 
     async def handle(self, stream: Stream) -> None:
-        """Serve one connection until either side ends it. Never raises for what the peer does."""
+        """Serve one connection until either side ends it. Never raises for anything that the peer does."""
         now = self._clock.monotonic()
         self._admit()
         connection = Connection(stream, self._new_link(), opened=now, last_byte=now)
@@ -97,32 +98,32 @@ class Channel:
         finally:
             connection.line.ended_us = self._clock.now_us()
             self.connections.pop(id(connection), None)
-            self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links that have sessions
+            self.counts.stray_bytes += int(getattr(connection.link, "stray", 0))  # of links with sessions
             if connection.refused and not theirs:
                 await overlong.throw_away(stream)
             if not theirs:
-                await stream.close()  # before what may take long: a peer without its answer must see the end
+                await stream.close()  # before slow work: a peer without its answer must see the end
             await self._put_aside(connection)
             self._memory.forget(connection)
 
     async def _put_aside(self, connection: Connection) -> None:
-        """What was left half-way when the stream ended: evidence, or a last message that only the end completes."""
+        """Store what is incomplete when the stream ends: evidence, or a last message that only the end completes."""
         for event in connection.link.closed():
-            with contextlib.suppress(OSError):  # nobody may be there any more to hear an answer
+            with contextlib.suppress(OSError):  # the peer that the answer is for may be gone
                 await self._take(connection, event)
         if connection.trace is not None:
             self._keep_line(connection, connection.trace)
 
     def begin(self) -> None:
-        """Connections may come (again)."""
+        """Accept connections (again)."""
         self.unkept.stopping = False
 
     def stop(self) -> None:
-        """No more waiting for a failing store; open connections are ended by the transport."""
+        """Stop waiting for a failing store; the transport ends open connections."""
         self.unkept.stopping = True
 
     async def _serve(self, connection: Connection) -> bool:
-        """Read, store, answer. True: the peer has ended the stream; False: it is ours to close."""
+        """Read, store, answer. True: the peer has ended the stream; False: we must close it."""
         stream, link, trace = connection.stream, connection.link, connection.trace
         while True:
             try:
@@ -149,7 +150,7 @@ class Channel:
             while True:
                 for event in events:
                     goes_on = await self._take(connection, event)
-                    del event  # a large message is not kept until the next one comes
+                    del event  # a large message is freed before the next one comes
                     if not goes_on:
                         return False
                 out = link.outgoing()
@@ -168,13 +169,13 @@ class Channel:
                 self._keep_line(connection, trace)
 
     async def _was_answered(self, connection: Connection) -> None:
-        """All that the sender was to hear is written; where it could not hear it any more, it will send again."""
+        """Record that all answers are written; a sender that may not have received them will send again."""
         answered, connection.unanswered = connection.unanswered, []
         if not connection.line.gone() or await cast(EndedStream, connection.stream).took():
             self._journal.answered(self.settings.name, answered)
 
     def _refused(self, connection: Connection) -> None:
-        """The sender hears that it has to send again what is kept already."""
+        """Record that the sender was refused: it will send again what is already stored."""
         connection.line.ended_us = self._clock.now_us()
         connection.line = connection.new_line()
         connection.unanswered = []
@@ -189,7 +190,7 @@ class Channel:
         return None if due is None else due - self._clock.monotonic()
 
     async def _take(self, connection: Connection, event: LinkEvent) -> bool:
-        """Act on one event. False: the connection must be closed now."""
+        """Handle one event. False: the connection must be closed now."""
         if isinstance(event, Block):
             return await self._take_block(connection, event)
         if isinstance(event, Frame):
@@ -205,7 +206,7 @@ class Channel:
         return not event.fatal
 
     def _keep_line(self, connection: Connection, trace: LineTrace) -> None:
-        """Keep what passed on the line; called once a session is over, nothing is under way, or the line is gone."""
+        """Store the line trace; called when a session is over, nothing is under way, or the line is gone."""
         record: LineRecord | None = None
         link = cast(TracedLink, connection.link)
         if connection.ended is not None:
@@ -230,13 +231,13 @@ class Channel:
         awaited: list[asyncio.Future[bool]] = []
         for start in range(0, len(messages), MESSAGES_AT_ONCE):
             try:
-                # All are on their way before the first wait: one sync keeps them all.
+                # All are submitted before the first wait: one sync stores them all.
                 part = messages[start : start + MESSAGES_AT_ONCE]
                 ready = [await prepared(self._received(connection, payload, block.notes)) for payload in part]
                 for kept in [self._append(connection, received, awaited) for received in ready]:
                     _raise(await kept)
             except StoreError as error:
-                # P1: what could not be stored is not answered, and the socket closed, so that the sender sends again.
+                # P1: an unstored block is not answered, and the socket is closed, so that the sender sends again.
                 self._store_fault(connection, error)
                 if not self.settings.answer_store_fault or error.fatal:
                     return False
@@ -258,7 +259,7 @@ class Channel:
     def _split(self, block: bytes) -> list[bytes]:
         try:
             return self._format.split(block)
-        except Exception:  # a fault of ours: the bytes are kept all the same, and will be a dead letter
+        except Exception:  # an error of ours: the bytes are stored all the same, and will be a dead letter
             logger.exception("cannot split a block into messages", extra={"channel": self.settings.name})
             return [block]
 
@@ -275,7 +276,7 @@ class Channel:
         self._note(stored)
 
     def _note_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
-        """Ask for the outcome before intake can have it."""
+        """Register for the outcome before intake can have it."""
         assert self._outcomes is not None
         if stored.repeat_of is None:
             awaited.append(self._outcomes.expect(stored.id))
@@ -291,18 +292,18 @@ class Channel:
     def _kept(
         self, future: "asyncio.Future[T]", hand_on: Callable[[T], None] = lambda result: None
     ) -> "asyncio.Future[BaseException | None]":
-        """What came of an append: None, or why it failed.
+        """The result of an append: None, or the error.
 
-        ``hand_on`` is a callback of the journal's own future: what became durable is processed in journal order, also
-        where the connection is gone. For the same reason it is another future that is waited for: a wait that is cut
-        off cancels what it waits for.
+        ``hand_on`` is a callback of the journal's own future: a durable message is processed in journal order, also
+        after the connection is gone. For the same reason the wait uses a future of its own: cancelling a wait cancels
+        its future.
         """
         waiter: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
         def resolved(done: "asyncio.Future[T]") -> None:
             error = done.exception()
             if not waiter.done():
-                waiter.set_result(error)  # first, so that the answer goes out before the message is processed
+                waiter.set_result(error)  # first, so that the answer is sent before the message is processed
             if error is None:
                 if self.counts.store_fault is not None:
                     self._stores_again()
@@ -348,8 +349,8 @@ class Channel:
                 _raise(await self._kept(future, partial(self._note_all, connection)))
                 connection.last_message = connection.last_byte
             elif frame.durable:
-                # Nothing follows from its being durable but its ACK, so its own future is waited for: a wait that is
-                # cut off takes that future with it, and leaves the frame in the journal.
+                # A durable frame has no consequence but its ACK, so its own future is waited for: cancelling the wait
+                # cancels that future, and leaves the frame in the journal.
                 await self._journal.run(append.store_frame, name, connection.session, frame.raw, now_us)
                 if self.counts.store_fault is not None:
                     self._stores_again()
@@ -363,7 +364,9 @@ class Channel:
         return True
 
     async def _take_session_end(self, connection: Connection, end: SessionEnd) -> None:
-        """EOT is not acknowledged: nobody will send this again, so it is tried until it is stored or we stop."""
+        """EOT is not acknowledged: the peer will not send this again, so it is retried until it is stored or we
+        stop.
+        """
         session, connection.session = connection.session or 0, None
         connection.ended = (session, end.cause)
         window_s = self.settings.repeat_window_s
@@ -385,7 +388,7 @@ class Channel:
             await self._insist(connection, len(end.incomplete), partial(torn, session=session))
 
     async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
-        """Keep the beginning of what outgrew `max_message`, and tell its sender where the format has words for that."""
+        """Keep the beginning of a message over `max_message`, and reject it where the format can express that."""
         limit = self.settings.max_message
         head = whole[: overlong.KEPT_BYTES]
         received = await overlong.beginning(self._received(connection, head), whole, limit)
@@ -394,7 +397,7 @@ class Channel:
         if self._answer is not None and not self._format.header(head).problem:
             refused = overlong.refusal(limit)
             answers = self._answer(head, [head], stored=False, delivered=True, refused=refused)
-            with contextlib.suppress(OSError):  # it may be gone
+            with contextlib.suppress(OSError):  # the peer may be gone
                 await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
                 connection.refused = True
 
@@ -406,8 +409,8 @@ class Channel:
         hand_on: Callable[[Stored], None] = lambda stored: None,
     ) -> None:
         if not await self.unkept.insist(Evidence(size, begin, hand_on), partial(self._store_fault, connection)):
-            # A peer that leaves messages half-way while nothing can be kept must not fill the memory. What was
-            # acknowledged of them stands in the journal, frame by frame.
+            # A peer that leaves messages incomplete while nothing can be stored must not fill the memory. The
+            # acknowledged parts are in the journal, frame by frame.
             self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
 
     def _note_all(self, connection: Connection, messages: Sequence[Stored]) -> None:
@@ -424,9 +427,9 @@ class Channel:
     # -- limits and faults -------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        """Make room for one more connection: the one that has been quiet longest gives way.
+        """Make room for one more connection: the one that has been quiet longest is closed.
 
-        First those that have brought no message yet, from the time when they were opened: so a crowd that says nothing
+        Connections without a message so far come first, by the time when they were opened: so a crowd of silent ones
         replaces itself, and cannot keep an analyzer out or take the place of one that sends.
         """
         if len(self.connections) < self.settings.max_connections:
@@ -440,7 +443,7 @@ class Channel:
         quietest.stream.end()
 
     def turned_away(self, fault: LinkFault, peer: str) -> None:
-        """The transport has ended a connection before it was one."""
+        """The transport has rejected a connection before it was open."""
         self.counts.refused += 1
         self._fault(fault, peer)
 
@@ -462,7 +465,7 @@ class Channel:
 
     def _unread(self, fault: LinkFault, peer: str) -> None:
         known, now = self.counts.unread, self._clock.monotonic()
-        if known.kind == "stranger" and known.peer == peer:  # what else it says says less of it
+        if known.kind == "stranger" and known.peer == peer:  # its later faults are less specific
             fault = LinkFault(known.kind, known.detail)
         self.counts.unread = Unread(known.faults + 1, fault.kind, fault.detail, peer, now)
         if known.faults + 1 == UNREAD_SAID:

@@ -1,4 +1,4 @@
-"""What a channel works with: what it asks of others, its settings, an open connection, and what it counts."""
+"""Parts of a channel: the services that it calls, its settings, an open connection, and its counts."""
 
 import asyncio
 from collections import Counter
@@ -17,7 +17,7 @@ class Answer(Protocol):
     """Build the application's answers to one block.
 
     ``stored``: all its messages were. ``delivered``: all were, too, where the channel waits for that; else True.
-    ``refused``: why they never will be, in words for the sender.
+    ``refused``: why they never will be, as text for the sender.
     """
 
     def __call__(
@@ -26,7 +26,7 @@ class Answer(Protocol):
 
 
 class Awaiting(Protocol):
-    """What a channel with ``ack: on_delivery`` needs to know (`engine.receiving.outcomes`)."""
+    """Outcomes for a channel with ``ack: on_delivery`` (`engine.receiving.outcomes`)."""
 
     def expect(self, message_id: int) -> "asyncio.Future[bool]": ...
     def expect_known(self, message_id: int) -> "asyncio.Future[bool]": ...
@@ -34,7 +34,7 @@ class Awaiting(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelSettings:
-    """What a connection needs to know of its channel; made from the channel's YAML by the composition root."""
+    """The settings of a channel's connections; made from the channel's YAML by the composition root."""
 
     name: str
     repeat_window_s: float
@@ -42,7 +42,7 @@ class ChannelSettings:
     max_connections: int
     answer_store_fault: bool  # on_store_fault: ae
     max_message: int = 16 * 1024 * 1024
-    ack_timeout_s: float | None = None  # ack: on_delivery; so long the answer waits. None: ack: on_store
+    ack_timeout_s: float | None = None  # ack: on_delivery: how long the answer waits. None: ack: on_store
 
 
 @dataclass(slots=True)
@@ -58,17 +58,17 @@ class Connection:
     evicted: bool = False
     held: int = 0  # as `ReceiveMemory` counts it
     trace: LineTrace | None = None  # of links that answer frame by frame
-    heard: bool = False  # whether a byte has come
+    heard: bool = False  # whether any byte has come
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
-    refused: bool = False  # it was told that its message is too large, and must get to read that
+    refused: bool = False  # its message was rejected as too large, and it must get time to read that
     line: Line = field(init=False)
-    unanswered: list[int] = field(default_factory=list)  # messages that are durable, before our answer is written
+    unanswered: list[int] = field(default_factory=list)  # durable messages whose answer is not written yet
 
     def __post_init__(self) -> None:
         self.line = self.new_line()
 
     def new_line(self) -> Line:
-        """What the journal is told of where an answer goes."""
+        """The connection as the journal identifies it, for unanswered messages."""
         return Line(host_of(self.stream.peer), partial(getattr, self.stream, "gone", False))
 
     @property
@@ -89,7 +89,7 @@ class Unread:
 
 @dataclass(slots=True)
 class ChannelCounts:
-    """What happened on the link since start; the journal's own counters survive a restart, these do not need to."""
+    """Counts of the link since start; unlike the journal's counters they do not survive a restart."""
 
     connections: int = 0
     messages: int = 0
@@ -99,6 +99,6 @@ class ChannelCounts:
     notes: Counter[str] = field(default_factory=Counter)
     last_fault: tuple[str, float] | None = None
     last_message_us: int | None = None
-    stray_bytes: int = 0  # outside of sessions, on connections that are gone
+    stray_bytes: int = 0  # outside of sessions, on closed connections
     unread: Unread = field(default_factory=Unread)
-    store_fault: tuple[str, float] | None = None  # why nothing could be kept, and when last; None once it could
+    store_fault: tuple[str, float] | None = None  # why nothing could be stored, and when last; None once it could

@@ -1,6 +1,6 @@
-"""What is wrong on a line, in words: every kind of `LinkFault`, and what a channel counts beside them.
+"""Texts for faults on a line: for every kind of `LinkFault`, and for a channel's other counts.
 
-Each is what happened, said from where the person stands; what to do about it is in docs/page.md.
+Each text states the event from a person's point of view; docs/page.md has the remedy.
 """
 
 FAULT_WORDS = {
@@ -41,7 +41,7 @@ FAULT_WORDS = {
 }
 
 
-# How peers begin that are no analyzers, and what to say of them.
+# First bytes of peers that are no analyzers, with their texts.
 _STRANGERS = (
     (
         (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"CONNECT "),
@@ -53,10 +53,10 @@ _STRANGERS = (
 
 
 def stranger_words(first: bytes) -> str:
-    """What a connection is whose first bytes are no analyzer's; empty where nothing speaks against one."""
+    """The text for a connection whose first bytes are not an analyzer's; empty where they may be."""
     return next((words for begins, words in _STRANGERS if first.startswith(begins)), "")
 
 
 def fault_words(kind: str) -> str:
-    """A kind without words of its own is said as it is."""
+    """The text of a kind; a kind without one is returned itself."""
     return FAULT_WORDS.get(kind, kind)

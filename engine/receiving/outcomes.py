@@ -1,8 +1,8 @@
-"""Who waits for the end of a message's deliveries, for ``ack: on_delivery``. Lives on the event loop.
+"""Wait for the end of a message's deliveries, for ``ack: on_delivery``. Lives on the event loop.
 
-A channel asks before intake sees the message; intake says how many deliveries there are, the destinations' workers say
-how each ended. Nothing of it is durable and nothing need be: whoever gets no answer in time sends again, and what was
-kept is recognised as a repeat, whose outcome is that of the first.
+A channel registers before intake sees the message; intake reports the number of deliveries, the destinations' workers
+report the end of each. None of it is durable, and need not be: a sender without an answer in time sends again, and the
+stored message is recognised as a repeat, with the outcome of the first.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from engine.model.records import DeliveryView, Trace
 
-LATELY = 2_000  # deliveries that ended last: far more than have ended here and not in the journal yet
-CAPACITY = 10_000  # messages waited for; beyond that the oldest one is given up, as if its time were over
+LATELY = 2_000  # latest ended deliveries: far more than have ended here and not in the journal yet
+CAPACITY = 10_000  # messages waited for; beyond that the oldest is given up, as if timed out
 
 _WELL = ("delivered", "superseded", "rejected", "dismissed")
 _OPEN = ("waiting", "sending", "held")
@@ -29,7 +29,7 @@ class _Awaited:
 class Outcomes:
     """
     Args:
-        trace: what the journal knows of a message.
+        trace: looks a message up in the journal.
     """
 
     def __init__(self, trace: Callable[[int], Trace | None]) -> None:
@@ -41,8 +41,9 @@ class Outcomes:
         return len(self._awaited)
 
     def expect(self, message_id: int) -> "asyncio.Future[bool]":
-        """What becomes of a message that intake has not seen yet: True once all its deliveries are made (or a rule
-        says that there are none), False once it or one of them is dead. Shared: never cancel it."""
+        """The outcome of a message that intake has not seen yet: True once all its deliveries are made (or a rule says
+        that there are none), False once it or one of them is dead. Shared: never cancel it.
+        """
         return self._await(message_id).future
 
     def expect_known(self, message_id: int) -> "asyncio.Future[bool]":
@@ -61,7 +62,7 @@ class Outcomes:
         return awaited.future
 
     def processed(self, message_id: int, deliveries: int, *, dead: bool = False) -> None:
-        """Intake has a verdict, and it is durable."""
+        """Intake's verdict is durable."""
         awaited = self._awaited.get(message_id)
         if awaited is not None:
             awaited.open = deliveries
@@ -81,9 +82,9 @@ class Outcomes:
             self._look(message_id, awaited)
 
     def _state(self, delivery: DeliveryView) -> str:
-        """How a delivery stands: nobody tells again what has ended here, and is open in the journal still.
+        """Delivery state. The journal may still show it open after it ended here.
 
-        What a person has retried since counts as dead until it ends again: its sender asks once more.
+        A delivery that a person has retried since counts as dead until it ends again: its sender asks once more.
         """
         dead = self._lately.get(delivery.id)
         if delivery.state not in ("waiting", "sending") or dead is None:

@@ -1,10 +1,10 @@
-"""A large message made ready for the journal before its writer has it: hashed and compressed in a thread of its own.
+"""Prepare a large message for the journal's writer: hash and compress it in a thread of its own.
 
-The writer's thread commits for all channels. To compress 40 MiB takes it 400 ms, in which no other message could become
-durable, and no sender be answered; what is left for it then is to seal and to store.
+The writer's thread commits for all channels. Compressing 40 MiB would take it 400 ms, in which no other message could
+become durable, and no sender be answered; after this preparation it only seals and stores.
 
 The heap may have holes of 30 MiB by then: Python compiles a mapping when the first message of its structure comes, and
-the memory for that stays. It goes back to the system first, since a large message needs several times its size.
+keeps that memory. It is returned to the system first, since a large message needs several times its size.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ LARGE_BYTES = 1024 * 1024
 
 
 async def prepared(received: Received) -> Received:
-    """The same, with what the writer would have to compute; as it is where that takes no time to speak of."""
+    """The message with the values that the writer would have to compute; unchanged where that is fast anyway."""
     if len(received.payload) <= LARGE_BYTES:
         return received
     return await asyncio.to_thread(_prepare, received)

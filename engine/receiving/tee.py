@@ -1,12 +1,11 @@
-"""A channel that only listens: what passes a tee is journaled, and what the analyzer said is mapped.
+"""A listening channel: the messages that pass a tee are journaled, and those of the analyzer are mapped.
 
-    hear what passed -> listener -> backlog          never waits, so that hearing keeps up with the line
-    backlog -> journal                               one message after the other, tried until it is kept
+    bytes on the line -> listener -> backlog         never waits, so that it keeps up with the line
+    backlog -> journal                               one message after the other, retried until it is stored
 
 Nothing is answered here: the middleware has the responsibility (P1), and a message is journaled once it has answered.
-Where the journal cannot keep it, it waits in the backlog; what has no room there is lost to LabRelay, and counted
-(`TeeCounts.not_kept`). The line itself is carried elsewhere (`adapters.transports.tee`), and nothing here can hold it
-up.
+If the journal cannot store it, it waits in the backlog; a message without room there is lost to LabRelay, and counted
+(`TeeCounts.not_kept`). `adapters.transports.tee` carries the line itself, and nothing here can delay it.
 """
 
 import asyncio
@@ -35,19 +34,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.channel")
 
-BACKLOG_BYTES = 32 * 1024 * 1024  # of a channel's messages wait for the journal; more is not kept, and counted
+BACKLOG_BYTES = 32 * 1024 * 1024  # of a channel's messages wait for the journal; further ones are dropped and counted
 BACKLOG_MESSAGES = 10_000
 LATELY = 12  # messages that the page shows
-QUERIES = ("QRY", "QBP", "Q")  # MSH-9.1, and what an ASTM header is called that leads a query
+QUERIES = ("QRY", "QBP", "Q")  # MSH-9.1 of a query, and the name for an ASTM header before a query record
 
 
 @dataclass(slots=True)
 class TeeCounts:
-    """Since the start, by who said it.
+    """Counts since the start, by sender.
 
     Attributes:
-        seen: messages and what never became one.
-        answered: of those, by what the other side answered.
+        seen: messages, and data that never became one.
+        answered: of those, by the answer of the other side.
         not_kept: messages of either side that the journal does not have.
     """
 
@@ -68,7 +67,7 @@ class Passed:
 
 
 class _Mute:
-    """The link of a channel that answers nothing (`engine.model.ports.Link`)."""
+    """The link of a channel without answers (`engine.model.ports.Link`)."""
 
     held = 0
 
@@ -139,11 +138,11 @@ class TeeChannel(Channel):
 
     @property
     def receiving(self) -> bool:
-        """Whether a message is passing on some line now."""
+        """Whether a message is passing on any line now."""
         return any(line.listener.receiving for line in self._lines.values())
 
     async def handle(self, stream: Stream) -> None:
-        """Listen to one line until it is gone. Never raises for what passes."""
+        """Listen to one line until it is gone. Never raises for data that passes."""
         now = self._clock.monotonic()
         connection = Connection(stream, _Mute(), opened=now, last_byte=now)
         line = _Line(connection, self._new_listener())
@@ -193,7 +192,9 @@ class TeeChannel(Channel):
         return line.listener.hear(way, data, now)
 
     def _note_heard(self, line: _Line, listen: Callable[[], list[TeeEvent]]) -> None:
-        """Take what a listener has found. One that fails is replaced: the line is listened to for as long as it is."""
+        """Take the findings of a listener. One that fails is replaced, so that listening goes on as long as the line
+        does.
+        """
         try:
             events = listen()
         except Exception:
@@ -209,7 +210,7 @@ class TeeChannel(Channel):
         self._memory.note(line.connection, line.listener.held, partial(self._missed, line, "no memory"))
 
     def _missed(self, line: _Line, why: str) -> None:
-        """Bytes passed unheard, so what the listener has is no use: it begins anew."""
+        """Bytes passed unread, so the listener's state is useless: it begins anew."""
         left, line.listener = line.listener, self._new_listener()
         self._lose(line, "unheard", 1, why)
         self._memory.forget(line.connection)
@@ -231,7 +232,7 @@ class TeeChannel(Channel):
         line.more.set()
 
     def _record(self, connection: Connection, heard: Heard) -> Received:
-        """What the journal gets. Only what the analyzer said can be a result, and a query is none."""
+        """The message for the journal. Only data of the analyzer can be a result, and a query is none."""
         told_by_middleware = heard.way is Way.MIDDLEWARE
         notes = (*(("from the middleware",) if told_by_middleware else ()), *heard.notes)
         received = self._received(connection, heard.payload, notes)
@@ -246,7 +247,7 @@ class TeeChannel(Channel):
     # -- keeping -----------------------------------------------------------------------------------------------
 
     async def _keep_all(self, line: _Line) -> None:
-        """Journal what the backlog has, in order, until the line is gone and nothing waits."""
+        """Journal the messages of the backlog, in order, until the line is gone and none waits."""
         while line.backlog or not line.over:
             if not line.backlog:
                 line.more.clear()
@@ -256,14 +257,14 @@ class TeeChannel(Channel):
             try:
                 if not await self._keep(line, heard, received):
                     return
-            except Exception:  # P7: a fault of ours costs this one message
+            except Exception:  # P7: an error of ours costs this one message
                 logger.exception("keeping failed inside LabRelay", extra={"channel": self.settings.name})
                 self._lose(line, "not-kept", 1)
             line.backlog.popleft()
             self._let_go(received)
 
     async def _keep(self, line: _Line, heard: Heard, received: Received) -> bool:
-        """Try until it is kept; False where there will be no more tries."""
+        """Retry until it is stored; False where there will be no more attempts."""
         if heard.whole:
             attempt = partial(
                 self._journal.run, append.store_message, received, repeat_window_s=self.settings.repeat_window_s
@@ -309,7 +310,7 @@ class TeeChannel(Channel):
         self._waiting_bytes -= len(received.payload)
 
     def _give_up(self, line: _Line, count: int) -> None:
-        """LabRelay stops while the journal keeps nothing."""
+        """LabRelay stops while the journal cannot store anything."""
         if count:
             self._lose(line, "not-kept", count)
         while line.backlog:

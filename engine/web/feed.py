@@ -3,9 +3,9 @@
     id: <boot>-<version>
     data: {"parts": {id: html}, "order": {...}, "title": ..., "say": ...}
 
-Whoever has the version before the current one gets what changed; everybody else (new, or too slow to have read the
-last events) gets everything. So a slow reader costs no memory, and a reader that reconnects with ``Last-Event-ID``
-misses nothing. Nothing is rendered while nobody listens.
+A reader of the version before the current one gets the changes; any other (new, or too slow to have read the last
+events) gets everything. So a slow reader costs no memory, and a reader that reconnects with ``Last-Event-ID`` misses
+nothing. Nothing is rendered without a reader.
 """
 
 import asyncio
@@ -19,7 +19,9 @@ from engine.web.render import Live
 
 logger = logging.getLogger("labrelay.web")
 
-KEEP_ALIVE_INTERVALS = 15  # without news for this many intervals a comment is sent: a reader that left is noticed
+KEEP_ALIVE_INTERVALS = (
+    15  # without news for this many intervals a comment is sent, so that a departed reader is noticed
+)
 SAID_AT_ONCE = 3  # state changes read aloud per second; a flood of them would bury the first
 
 
@@ -50,7 +52,7 @@ class Feed:
         seen = int(number) if boot == self._boot and number.isdecimal() and len(number) < 16 else -1
         self._readers += 1
         if not self.active:
-            # Nobody listened for a while: what was published last is old. Wait for a fresh, whole event.
+            # After a time without readers the last published event is old. Wait for a fresh, complete one.
             self._live, seen = None, self._version
             self._ticker = asyncio.create_task(self._tick(), name="web feed")
         try:
@@ -100,12 +102,12 @@ class Feed:
 
 
 def everything(live: Live) -> dict[str, object]:
-    """What a reader needs who knows nothing yet."""
+    """The event for a reader without any version."""
     return {"parts": live.parts, "order": live.order, "title": live.title}
 
 
 def changes(before: Live, now: Live) -> dict[str, object]:
-    """What a reader of ``before`` needs to see ``now``."""
+    """The changes from ``before`` to ``now``."""
     update: dict[str, object] = {
         "parts": {key: html for key, html in now.parts.items() if before.parts.get(key) != html},
         "order": {key: ids for key, ids in now.order.items() if before.order.get(key) != ids},

@@ -1,8 +1,8 @@
-"""What every request passes and every answer carries: the page's outer wall.
+"""The page's outer wall: checks on every request, headers on every answer.
 
-The page listens on loopback and has no log-in yet, so the browser is the way in that is left: a foreign site may
-point its own name at 127.0.0.1 (DNS rebinding) and read answers as its own. Therefore a request is answered only
-under names that are this machine's own (RFC 9110, 7.4: 421 otherwise).
+The page listens on loopback and has no log-in yet, so the browser is the remaining way in: a foreign site may point its
+own name at 127.0.0.1 (DNS rebinding) and read answers as its own. Therefore a request is answered only under names of
+this machine (RFC 9110, 7.4: 421 otherwise).
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ MESSAGES = {
 }
 UNREADABLE = "The journal cannot be read just now."
 _HEADERS = {
-    # No inline script or style, nothing from elsewhere, no frames: injected text stays text. Forms only ask.
+    # No inline script or style, no foreign resources, no frames: injected text stays text. Forms send queries only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -74,7 +74,7 @@ def host_allowed(header: str, names: Collection[str]) -> bool:
 
 
 def machine_allowed(header: str, names: Collection[str]) -> bool:
-    """As `host_allowed`, for a server that other machines may reach: also an address: nothing points it elsewhere."""
+    """As `host_allowed`, for a server that other machines may reach: also an address, since no name leads elsewhere."""
     host = header.strip().lower()
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     try:
@@ -85,7 +85,7 @@ def machine_allowed(header: str, names: Collection[str]) -> bool:
 
 
 def from_another_site(headers: Mapping[str, str]) -> bool:
-    """Whether a page of another site sends this: its browser says so, and a page cannot change what it says.
+    """Whether a page of another site sends this: its browser declares it, and a page cannot change that.
 
     Programs send neither header (Fetch: ``Origin``; Fetch Metadata Request Headers: ``Sec-Fetch-Site``).
     """
@@ -96,7 +96,7 @@ def from_another_site(headers: Mapping[str, str]) -> bool:
 
 
 def wall(names: Collection[str], error_page: ErrorPage) -> Middleware:
-    """The middleware: checks the host, turns every fault into a plain page, lets no inside out."""
+    """The middleware: checks the host, turns every error into a plain page, and exposes no internals."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:

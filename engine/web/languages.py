@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.model.phrases import ENGLISH, Catalogue
 
-LANGUAGES = {"en": "English", "hi": "हिन्दी"}  # each in its own words
+LANGUAGES = {"en": "English", "hi": "हिन्दी"}  # each by its own name
 DEFAULT = "en"
 _FOLDER = Path(__file__).parent / "locale"
 _ENTRY = re.compile(r'^(msgid|msgstr)((?:\s+"(?:[^"\\]|\\.)*"\s*$)+)', re.MULTILINE)

@@ -35,7 +35,7 @@ class Live:
     Attributes:
         parts: element id -> its HTML.
         order: table body id -> ids of its rows, in order.
-        states: element id -> name and state in words, to be announced when one changes.
+        states: element id -> name and state as text, to be announced when one changes.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Live:
 
 
 class Renderer:
-    """Turns the current snapshot into `Live` parts and pages, remembering what it rendered last."""
+    """Turns the current snapshot into `Live` parts and pages; caches the last rendering."""
 
     def __init__(self, snapshot: Callable[[], SiteSnapshot]) -> None:
         self._snapshot = snapshot
@@ -80,7 +80,7 @@ class Renderer:
         )
 
     def analyzer_parts(self, language: str, name: str) -> Live | None:
-        """The parts of the page about one channel; None where there is no such channel."""
+        """The parts of the page about one channel; None if there is no such channel."""
         site = self._snapshot()
         channel = next((channel for channel in site.channels if channel.name == name), None)
         if channel is None:
@@ -94,7 +94,7 @@ class Renderer:
         return Live(f"{name} {page.badge.word} · {site.site_name} · LabRelay", parts, {}, state)
 
     def analyzer(self, language: str, name: str) -> str | None:
-        """The page about one channel; None where there is no such channel."""
+        """The page about one channel; None if there is no such channel."""
         live = self.analyzer_parts(language, name)
         if live is None:
             return None
@@ -107,7 +107,7 @@ class Renderer:
         )
 
     def reagents(self, language: str, lot: str, channel: str, found: Sequence[ReagentView], trouble: str = "") -> str:
-        """The page on which lots are looked for. ``trouble``: why there is nothing to show."""
+        """The search page for lots. ``trouble``: why there is no result."""
         site = self._snapshot()
         say = _translate(language)
         asked = {name: value for name, value in (("lot", lot), ("channel", channel)) if value}
@@ -122,7 +122,7 @@ class Renderer:
         )
 
     def _around(self, site: SiteSnapshot, language: str, query: str = "") -> dict[str, Any]:
-        """What every page needs; ``query`` is kept by the links that change the language."""
+        """The values that every page needs; ``query`` is kept by the links that change the language."""
         return {
             "language": language,
             "languages": LANGUAGES,
@@ -132,7 +132,7 @@ class Renderer:
         }
 
     def error(self, language: str, status: int, message: str) -> str:
-        """A page that says what went wrong, without details of the inside."""
+        """An error page, without internal details."""
         say = _translate(language)
         return self._pages["error"].render(language=language, status=status, message=say(message), _=say)
 
@@ -172,7 +172,7 @@ class Renderer:
 
 @cache
 def static_url(name: str) -> str:
-    """The address of a static file with its content's hash, so that browsers may keep it for ever."""
+    """The address of a static file with its content's hash, so that browsers may cache it without a time limit."""
     digest = hashlib.blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest()
     return f"/static/{name}?v={digest}"
 

@@ -1,4 +1,4 @@
-"""What stands in each cell of the page: plain values that compare equal while nothing visible changed.
+"""The cells of the page: plain values that compare equal while nothing visible changed.
 
 The page renders and sends only rows that differ. `engine.web.teller` makes them; nothing here knows HTML.
 """
@@ -94,7 +94,7 @@ class DestinationRow:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """One thing that passed on a line. ``level``: a `Level`'s value, or ``calm``."""
+    """One item that passed on a line. ``level``: a `Level`'s value, or ``calm``."""
 
     at: str
     at_iso: str

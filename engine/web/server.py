@@ -8,8 +8,8 @@
     GET /reagents     reagent lots, searched   GET /reagents.json the same as data
 
 Everything but the search for lots is read from one snapshot that the daemon makes; no handler touches the journal, so a
-reader can never slow an acknowledgment down. The search reads an index of the journal in a thread, one at a time, with
-a deadline. Connections, event readers, request lines and headers are limited.
+reader can never delay an acknowledgment. The search reads an index of the journal in a thread, one at a time, with a
+deadline. Connections, event readers, request lines and headers are limited.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ FindReagents = Callable[[str | None, str | None], Sequence[ReagentView]]
 logger = logging.getLogger("labrelay.web")
 
 MAX_CONNECTIONS = 64
-PATIENCE_S = 10.0  # a connection that has asked for nothing for so long may lose its place to a new one
+PATIENCE_S = 10.0  # a connection without a request for so long may lose its place to a new one
 MAX_EVENT_READERS = 16
-MAX_REQUEST_BODY = 4096  # nothing here takes a body
+MAX_REQUEST_BODY = 4096  # no request here has a body
 MAX_LINE = 4096
 MAX_WORD = 64  # of a search
 SEND_TIMEOUT_S = 10.0  # an event reader that does not take its event in this time is dropped
@@ -51,8 +51,8 @@ class StatusServer:
     Args:
         listen: host and port; the host must be a loopback address.
         snapshot: the current snapshot; cheap, returns the same object until there is a new one.
-        readiness: what still stands in the way of taking messages, one sentence each; empty when ready.
-        registry: what ``/metrics`` shows.
+        readiness: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
+        registry: the metrics of ``/metrics``.
         reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
         names: more host names under which a proxy on this machine may ask for the page.
         interval_s: between live updates.
@@ -88,7 +88,7 @@ class StatusServer:
         self._send_timeout_s = send_timeout_s
         self._patience_s = patience_s
         self._heard: dict[asyncio.BaseProtocol, float] = {}  # when it was opened, or sent its last whole request
-        self._following: set[asyncio.BaseProtocol] = set()  # event readers, who rightly ask for nothing more
+        self._following: set[asyncio.BaseProtocol] = set()  # event readers, which rightly send no further request
         app = web.Application(
             client_max_size=MAX_REQUEST_BODY,
             middlewares=[self._note, wall({name.lower() for name in names}, self._error_page)],
@@ -137,14 +137,14 @@ class StatusServer:
 
     @property
     def port(self) -> int:
-        """The port we listen on, also where 0 was asked for."""
+        """The port we listen on, also where 0 was configured."""
         if self._server is None:
             raise RuntimeError("the page's server is not started")
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def event_readers(self) -> int:
-        """How many browsers follow the live updates."""
+        """The number of browsers that follow the live updates."""
         return self._event_readers
 
     @property
@@ -167,7 +167,7 @@ class StatusServer:
         return connection
 
     def _make_room(self, open_now: Sequence[web.RequestHandler], now: float) -> bool:
-        """End the connection that has asked for nothing for longest, so that slow or idle ones keep nobody out."""
+        """End the connection that has been without a request for longest, so that slow or idle ones block no other."""
         there = [c for c in open_now if c.transport is not None and not c.transport.is_closing()]
         if len(there) < self._max_connections:
             return True
@@ -257,8 +257,8 @@ class StatusServer:
         return web.Response(status=503, text="".join(f"not ready: {reason}\n" for reason in missing))
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        # What is measured belongs to the event loop, so it is collected here; writing ten thousand samples (a site with
-        # hundreds of channels) as text takes longer and needs nobody else.
+        # The metrics belong to the event loop, so they are collected here. Writing ten thousand samples (a site with
+        # hundreds of channels) as text takes longer, and runs in a thread.
         collected = _Collected(list(self._registry.collect()))
         body = await asyncio.to_thread(generate_latest, collected)
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
@@ -308,7 +308,7 @@ class StatusServer:
 
 
 def _asked(request: web.Request) -> tuple[str, str]:
-    """The lot and the channel that a search is for; either may be empty."""
+    """The lot and the channel of a search; either may be empty."""
     return request.query.get("lot", "").strip()[:MAX_WORD], request.query.get("channel", "").strip()[:MAX_WORD]
 
 
@@ -331,7 +331,7 @@ class _Collected(CollectorRegistry):
 
 
 class _Refuse(asyncio.Protocol):
-    """What a connection over the limit gets: nothing."""
+    """The answer to a connection over the limit: none."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()

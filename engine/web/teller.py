@@ -1,4 +1,4 @@
-"""From a snapshot to what stands in each cell, in one language: every string of the overview is made here."""
+"""From a snapshot to the cells of the page, in one language: every string of the overview is made here."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ FAULTS_SHOWN = 3
 FINDINGS_SHOWN = 5
 LANES_SHOWN = 8
 
-# What became of today's messages, and how much that concerns a person.
+# The outcomes of today's messages, with their urgency for a person.
 TODAY_WORDS = {
     "delivered": "ok",
     "dead": "attention",
@@ -80,7 +80,7 @@ _WHO = {
     "middleware": "middleware",
 }
 
-# Neither good nor bad: no colour. Green is for what demonstrably works.
+# Neither good nor bad: no colour. Green is for states that demonstrably work.
 _CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE, DestinationState.EXPECTED}
 
 
@@ -145,7 +145,7 @@ class Teller:
         return Footer(self._clock_time(site.now), site.now.isoformat(timespec="seconds"), tuple(facts))
 
     def summary(self, items: Sequence[ChannelSnapshot] | Sequence[DestinationSnapshot]) -> str:
-        """What a table's caption says: how many rows, and how many of them are in trouble."""
+        """A table's caption: the number of rows, and of those in trouble."""
         problems = sum(item.level is Level.PROBLEM for item in items)
         attention = sum(item.level is Level.ATTENTION for item in items)
         said = [str(len(items))]
@@ -290,7 +290,7 @@ class Teller:
         )
 
     def state_words(self) -> dict[str, str]:
-        """Name and state of every row, without ages: a screen reader is told when one of these changes."""
+        """Name and state of every row, without ages: a screen reader announces changes of these."""
         rows: list[ChannelSnapshot | DestinationSnapshot] = [*self._site.channels, *self._site.destinations]
         return {
             row_id("c" if isinstance(row, ChannelSnapshot) else "d", row.name): (
@@ -312,7 +312,7 @@ class Teller:
         )
 
     def _paused(self, paused: Paused | None) -> str:
-        """By whom, since when and why, as far as that is known."""
+        """The person, time and reason of a pause, as far as known."""
         if paused is None:
             return ""
         said = []
@@ -342,7 +342,7 @@ class Teller:
         )
 
     def _retrying(self, retrying: Retrying, *, held_by_breaker: bool = False) -> Trouble:
-        """``held_by_breaker``: when the next try is stands with the state, and only there."""
+        """``held_by_breaker``: the time of the next attempt is shown with the state, and only there."""
         said = self._say("attempts failed: {n}", n=retrying.attempt)
         if retrying.message is not None:
             said = f"{self._say('message {n} of {channel}', n=retrying.message, channel=retrying.channel)}, {said}"
@@ -358,7 +358,7 @@ class Teller:
         return self._say(meaning(reason))
 
     def _line(self, channel: ChannelSnapshot) -> str:
-        """What the line is doing, and with whom; nothing where the state of the channel has said it already."""
+        """The state of the line, and its peers; empty where the state of the channel shows it already."""
         link = channel.link
         said = []
         if link.state not in (LinkState.OFF, LinkState.DOWN) and (channel.connections or not channel.last_message_at):
@@ -444,7 +444,7 @@ class Teller:
         return at.astimezone(self._zone).strftime("%Y-%m-%d")
 
     def _short_time(self, at: datetime) -> str:
-        """As short as it can be told apart: today's without the day."""
+        """As short as it stays unambiguous: today's without the day."""
         local, today = at.astimezone(self._zone), self._site.now.astimezone(self._zone).date()
         return local.strftime("%H:%M" if local.date() == today else "%Y-%m-%d %H:%M")
 
@@ -461,7 +461,7 @@ def meaning(reason: ReasonCode) -> str:
 
 
 def worst_first(rows: Sequence[Row]) -> list[Row]:
-    """Rows in the order in which a person should read them: worst level first, then by name."""
+    """Rows in reading order: worst level first, then by name."""
     return sorted(rows, key=lambda row: (row.level.rank, row.name))
 
 

@@ -14,14 +14,14 @@ from engine.monitoring.snapshot.states import ChannelState, DestinationState, Le
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying:
-    """A delivery failed and waits for its next attempt; of several the one that was tried most often.
+    """A failed delivery that waits for its next attempt; of several the one with the most attempts.
 
     Attributes:
         attempt: how many attempts have failed so far.
-        reason: why the last one failed.
-        next_at: when the next one is due; None while it is under way or a breaker holds it.
-        channel, message: what it is that waits, by the message's number.
-        others_taken: the destination has taken others since this one failed first: the fault may be its own.
+        reason: of the last failure.
+        next_at: when the next attempt is due; None while it is under way or a breaker holds it.
+        channel, message: of the waiting delivery; the message's number.
+        others_taken: the destination has taken others since its first failure: this document may be at fault.
     """
 
     attempt: int
@@ -34,7 +34,7 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastError:
-    """Why a destination last refused or failed, and when."""
+    """The last refusal or failure of a destination: reason and time."""
 
     reason: ReasonCode
     at: datetime
@@ -42,15 +42,15 @@ class LastError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneSnapshot:
-    """What one channel has for one destination.
+    """The deliveries of one channel to one destination.
 
     Attributes:
         waiting: deliveries not yet delivered, without those that are dead or held.
         oldest_age_s: since the oldest waiting delivery's message was received.
         dead: open dead letters of this lane.
-        held: deliveries that a rule of the route keeps back until a person decides.
+        held: deliveries that a rule of the route holds until a person decides.
         held_age_s: since the oldest of these is held.
-        held_critical: how many of these tell a critical value.
+        held_critical: how many of these have a critical value.
         paused: the lane alone; its destination as a whole may be paused, too.
         expected: attempts fail, in a window of the destination's expected downtime.
     """
@@ -70,8 +70,9 @@ class LaneSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReagentSnapshot:
-    """A reagent lot that the analyzer has named lately; the attributes are those of
-    `engine.model.records.ReagentView`."""
+    """A reagent lot that the analyzer has named recently; the attributes are those of
+    `engine.model.records.ReagentView`.
+    """
 
     name: str
     lot: str
@@ -99,19 +100,19 @@ class ChannelSnapshot:
     Attributes:
         kind: as in the channel's YAML (``mllp``, ``astm``, ...).
         address: where it listens, connects to, or which device; as configured, without secrets.
-        fault: for FAULTED, what is wrong, without patient data (``address already in use``).
-        notice: what a person has to see to although it works (``files that could not be taken: 1``).
+        fault: for FAULTED, the problem, without patient data (``address already in use``).
+        notice: a task for a person although the channel works (``files that could not be taken: 1``).
         paused: by a person, else None.
         connections: the peers connected now.
         last_message_age_s: None before the first message ever.
-        usual_gap_s: how far apart its messages usually are.
-        today_delivered: messages of which the last delivery was made today, or superseded by one that was.
+        usual_gap_s: the usual time between its messages.
+        today_delivered: messages whose last delivery was made today, or superseded by one that was.
         stored_waiting: journaled and acknowledged, not mapped yet.
-        dead: open dead letters that died before they had a destination (unreadable, mapping faults).
-        incomplete: messages that were broken off and wait for a person; none of them is a dead letter.
-        link_faults: how often the peer departed from its protocol since the start, by kind.
+        dead: open dead letters that died before they had a destination (unreadable, mapping errors).
+        incomplete: messages that broke off and wait for a person; none of them is a dead letter.
+        link_faults: violations of the protocol by the peer since the start, by kind.
         tee: of a channel that listens between an analyzer and its middleware, else None.
-        reagents: lots that the analyzer has named lately, the latest first.
+        reagents: lots that the analyzer has named recently, the latest first.
     """
 
     name: str
@@ -131,7 +132,7 @@ class ChannelSnapshot:
     today_dead: int = 0
     today_filtered: int = 0
     today_repeat: int = 0
-    today_same_bytes: int = 0  # delivered, though the same bytes came before: nothing shows that they are a repeat
+    today_same_bytes: int = 0  # delivered, though the same bytes came before: they are not known to be a repeat
     today_incomplete: int = 0
     stored_waiting: int = 0
     dead: int = 0
@@ -144,7 +145,7 @@ class ChannelSnapshot:
 
     @property
     def waiting(self) -> int:
-        """Everything that still has to go somewhere."""
+        """All deliveries that are still to be made."""
         return self.stored_waiting + sum(lane.waiting for lane in self.lanes)
 
     @property
@@ -163,7 +164,7 @@ class ChannelSnapshot:
 
     @property
     def words(self) -> Phrase:
-        """The state as a person says it; the age of the last message stands beside it."""
+        """The state as text; the age of the last message is shown beside it."""
         if self.state is ChannelState.FAULTED and self.fault:
             return Phrase("down: {fault}", {"fault": self.fault})
         return Phrase(_CHANNEL_WORDS[self.state])
@@ -187,14 +188,14 @@ def _unwell(lane: LaneSnapshot) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationSnapshot:
-    """One place where documents go, over all channels.
+    """One destination, over all channels.
 
     Attributes:
         address: the URL or folder, without user, password, query or token.
         breaker_until: when an open breaker lets the next probe through.
         paused: by a person, else None.
-        expected_until: the end of the window of expected downtime that is open now; None outside of any.
-        in_flight: attempts under way now.
+        expected_until: the end of the present window of expected downtime; None outside of any.
+        in_flight: present attempts.
         rate_per_min: delivered in the last minute.
     """
 

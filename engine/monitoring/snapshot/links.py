@@ -1,4 +1,4 @@
-"""What the page says of a connection: where its conversation stands, its last steps, and what its peer did wrong."""
+"""A connection on the page: the state of its conversation, its last steps, and the faults of its peer."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,11 +9,11 @@ from engine.receiving.link_words import fault_words
 
 
 class LinkState(Enum):
-    """What the line of a channel is doing."""
+    """The state of a channel's line."""
 
     OFF = "off"
     DOWN = "down"  # it cannot be opened, or the cable is out
-    UNCONNECTED = "unconnected"  # nobody has connected to us, or we to nobody
+    UNCONNECTED = "unconnected"  # no peer has connected to us, or we to none
     CONNECTED = "connected"
     WAITING_ENQ = "waiting_for_enq"
     RECEIVING = "receiving"
@@ -22,7 +22,7 @@ class LinkState(Enum):
 _LINK_WORDS = {
     LinkState.OFF: "switched off",
     LinkState.DOWN: "no line",
-    LinkState.UNCONNECTED: "nobody connected",
+    LinkState.UNCONNECTED: "no connection",
     LinkState.CONNECTED: "line idle",
     LinkState.WAITING_ENQ: "waiting for ENQ",
     LinkState.RECEIVING: "message coming in",
@@ -31,15 +31,15 @@ _LINK_WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineStep:
-    """One thing that passed on a line lately, without its content.
+    """One recent item on a line, without its content.
 
     Attributes:
-        way: ``in`` from the analyzer, ``out`` to it, ``about``: what the link said about it; ``analyzer`` and
-            ``middleware`` at a tee: who said it.
+        way: ``in`` from the analyzer, ``out`` to it, ``about``: a remark of the link; ``analyzer`` and ``middleware``
+            at a tee: the sender.
         phrase: ENQ, ``frame 3, 57 bytes`` ...
-        verdict: of a frame, what its checksum is; of what passed a tee, what the other side answered; None where there
-            is nothing to judge.
-        good: the verdict is a good one; None where there is none, or it is neither.
+        verdict: of a frame, the state of its checksum; at a tee, the answer of the other side; None where nothing is
+            judged.
+        good: whether the verdict is good; None without one, or where it is neither.
     """
 
     at: datetime
@@ -51,7 +51,7 @@ class LineStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFaults:
-    """How often one kind of fault was seen since the start, and what it means."""
+    """The count of one kind of fault since the start, and its meaning."""
 
     kind: str
     n: int
@@ -68,8 +68,8 @@ class LinkSnapshot:
     Attributes:
         stray_bytes: bytes since the start that came outside of any session.
         faults: the most frequent first.
-        last_fault: its kind, and when it was.
-        steps: what passed lately, oldest first.
+        last_fault: its kind and time.
+        steps: the latest items, oldest first.
     """
 
     state: LinkState = LinkState.UNCONNECTED
@@ -86,11 +86,11 @@ class LinkSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeeSnapshot:
-    """What a tee has heard since the start.
+    """The traffic of a tee since the start.
 
     Attributes:
-        seen, acknowledged, refused: messages of the analyzer, and what the middleware answered to them.
-        middleware_seen, middleware_acknowledged: messages of the middleware, and of those what the analyzer accepted.
+        seen, acknowledged, refused: messages of the analyzer, and the middleware's answers to them.
+        middleware_seen, middleware_acknowledged: messages of the middleware, and how many the analyzer accepted.
         not_kept: messages that passed and are not in the journal.
     """
 

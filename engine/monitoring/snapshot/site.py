@@ -1,4 +1,4 @@
-"""Everything at one moment, what of it a person should know, and the same for scripts."""
+"""The state of the whole site at one moment, the findings for people, and the same for scripts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -20,7 +20,7 @@ DISK_FREE_PROBLEM = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that a person should know.
+    """One problem or notice for people.
 
     Attributes:
         subject: the channel or destination concerned, or empty.
@@ -33,17 +33,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSnapshot:
-    """Everything at one moment.
+    """The state of the site at one moment.
 
     Attributes:
         timezone: the site's IANA zone: instants are shown to people in it.
         config_hash: the first digits of the hash over the configuration in force.
         dead_total: open dead letters, messages and deliveries.
-        incomplete_total: messages that were broken off; the analyzer may not send them again, so a person decides.
-        unmapped_total: different codes seen and not in their table, as far as they are counted (`UNMAPPED_ROWS`).
+        incomplete_total: messages that broke off; the analyzer may not send them again, so a person decides.
+        unmapped_total: different codes without an entry in their table, up to the counting limit (`UNMAPPED_ROWS`).
         disk_days_left: at the rate of the last days; None while that is not known.
-        task_restarts: supervised tasks that fell over since the start, and how often.
-        held_alarm_s: a result that is held back longer is a problem.
+        task_restarts: supervised tasks that failed since the start, with the number of restarts.
+        held_alarm_s: a result held longer than this is a problem.
         alarms: sentences that ask for action now (`Level.PROBLEM`).
         notes: sentences worth knowing (`Level.ATTENTION`).
     """
@@ -71,18 +71,19 @@ class SiteSnapshot:
 
     @property
     def unmapped_words(self) -> Phrase:
-        """`unmapped_total` as a person reads it: where the journal counts no further, it says so."""
+        """`unmapped_total` as text; it shows where the counting limit was reached."""
         if self.unmapped_total >= UNMAPPED_ROWS:
             return Phrase("{n} or more", {"n": self.unmapped_total})
         return Phrase("{text}", {"text": str(self.unmapped_total)})
 
     def findings(self) -> list[Finding]:
-        """What is not as it should be, worst first; within a level, what concerns results comes first, and who has
-        never sent anything last."""
+        """All findings, worst first. Within a level, those about results come first, and channels that never sent
+        anything last.
+        """
         return sorted(self._findings(), key=lambda finding: finding.level.rank)
 
     def overall(self) -> Finding:
-        """The worst finding, or the sentence that says that there is none."""
+        """The worst finding, or the sentence that all is well."""
         return min(
             self._findings(),
             key=lambda finding: finding.level.rank,
@@ -94,12 +95,12 @@ class SiteSnapshot:
         if critical := sum(destination.held_critical for destination in self.destinations):
             phrase = Phrase("Critical results held back: {n}", {"n": critical})
             found.append(Finding(level=Level.PROBLEM, phrase=phrase))
-        if self.journal.integrity != "ok" and not self.alarms:  # an alarm has said it, in more words
+        if self.journal.integrity != "ok" and not self.alarms:  # an alarm already reports it, in more words
             phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
             found.append(Finding(level=Level.PROBLEM, phrase=phrase))
         never: list[Finding] = []
         for channel in sorted(self.channels, key=_longest_silent_first):
-            alarmed = channel.state is ChannelState.REFUSING and self.alarms  # one has said it, for all channels
+            alarmed = channel.state is ChannelState.REFUSING and self.alarms  # one alarm already covers all channels
             if channel.state.level is not Level.OK and not alarmed:
                 unknown = channel.state is ChannelState.WAITING and channel.last_message_age_s is None
                 finding = Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name)
@@ -160,7 +161,7 @@ class SiteSnapshot:
 
 
 def _longest_silent_first(channel: ChannelSnapshot) -> float:
-    """A sort key that leaves all others in their order, after the silent ones."""
+    """Sort key: channels that were silent longest come first, all others keep their order."""
     return -(channel.last_message_age_s or 0.0) if channel.state is ChannelState.SILENT else 1.0
 
 

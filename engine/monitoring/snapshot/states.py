@@ -1,4 +1,4 @@
-"""What a channel and a destination can be, how much it concerns a person, and who has paused them."""
+"""States of a channel and a destination, their urgency, and pauses."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,13 +6,14 @@ from enum import Enum
 
 from engine.model.phrases import Phrase
 
-# A channel is shown as silent after this many of its usual gaps without a message: one gap would cry wolf daily.
+# A channel is shown as silent after this many of its usual gaps without a message: with one gap there would be a false
+# alarm every day.
 SILENT_AFTER_GAPS = 3
 RECEIVING_S = 300.0  # without a known usual gap, a message within the last five minutes counts as "receiving"
 
 
 class Level(Enum):
-    """How much something concerns a person: nothing to do, look when you can, act now."""
+    """The urgency of a state: nothing to do, look when you can, act now."""
 
     OK = "ok"
     ATTENTION = "attention"
@@ -31,7 +32,7 @@ class ChannelState(Enum):
     RECEIVING = "receiving"  # the last message is no older than the usual gap
     QUIET = "quiet"  # longer ago, but not worryingly
     SILENT = "silent"  # much longer ago than usual: look at the analyzer
-    WAITING = "waiting_for_connection"  # nobody has connected (or we cannot connect)
+    WAITING = "waiting_for_connection"  # no peer has connected (or we cannot connect)
     FAULTED = "faulted"  # the listener, device or task is down; being restarted
     REFUSING = "refusing"  # nothing can be stored (a full disk), so nothing is acknowledged
     PAUSED = "paused"  # by a person: nothing is received, so nothing is acknowledged
@@ -57,7 +58,7 @@ class DestinationState(Enum):
     RETRYING = "retrying"  # attempts fail and are repeated
     BREAKER_OPEN = "breaker_open"  # too many failed: nothing is sent until the breaker lets a probe through
     PROBING = "probing"  # one attempt is out to see whether it is back
-    EXPECTED = "expected_downtime"  # attempts fail, in a window in which that is no surprise
+    EXPECTED = "expected_downtime"  # attempts fail, within a window of expected downtime
     PAUSED = "paused"  # by a person: no attempt is made
 
     @property
@@ -75,7 +76,7 @@ _DESTINATION_LEVEL = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    """A person has paused a channel, a destination or a lane.
+    """A person's pause of a channel, a destination or a lane.
 
     Attributes:
         by: the user, empty where it is not known.
@@ -104,12 +105,12 @@ def channel_state(
     usual_gap_s: float | None,
     up_s: float,
 ) -> ChannelState:
-    """Decide what to say about a channel.
+    """Decide which state to show for a channel.
 
     Args:
-        storing: what comes can be kept. Where it cannot, that says more than when something came last.
-        connects: we open the connection (or device); then being unconnected is worth saying even after messages
-            came, while a sender that connects to us may do so for each message only.
+        storing: new data can be stored. If not, that matters more than the age of the last message.
+        connects: we open the connection (or device); then a missing one is reported even after messages came, while a
+            sender that connects to us may do so for each message only.
         up_s: how long the daemon has been up: a channel that never received anything is silent since then.
     """
     if not enabled:
@@ -121,7 +122,7 @@ def channel_state(
     if not storing:
         return ChannelState.REFUSING
     age_s = up_s if last_message_age_s is None else last_message_age_s
-    # After a start, senders get the time to connect again before anyone is called silent.
+    # After a start, senders get time to reconnect before a channel counts as silent.
     if usual_gap_s is not None and min(age_s, up_s) > SILENT_AFTER_GAPS * usual_gap_s:
         return ChannelState.SILENT
     if not connected and (connects or last_message_age_s is None):

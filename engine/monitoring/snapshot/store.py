@@ -1,4 +1,4 @@
-"""How the journal, what is kept of it, and its copies are."""
+"""The state of the journal, its retention, and its copies."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +11,8 @@ class JournalSnapshot:
     Attributes:
         last_id: the number of the newest message.
         fsync_ms_p50, fsync_ms_p99: how long a commit with its sync took lately; None before the first.
-        integrity: ``ok``, or what is wrong with which rows, or why none can be read.
-        writable: nothing has failed to be kept lately (a full disk); `SiteSnapshot.alarms` says what has.
+        integrity: ``ok``, or the damage and its rows, or why none can be read.
+        writable: no recent write has failed (a full disk); `SiteSnapshot.alarms` has the details.
     """
 
     last_id: int = 0
@@ -26,13 +26,13 @@ class JournalSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptSnapshot:
-    """How far back the journal reaches.
+    """The age of the journal's content.
 
     Attributes:
-        since: when the oldest message that is kept was received; None without one.
-        next_at: when the next message is old enough to go, at the earliest.
-        largest_bytes: what the journal will take once as much goes as comes; None while that is not known.
-        last_at, last_messages: when retention let something go last, and how many messages.
+        since: when the oldest remaining message was received; None without one.
+        next_at: when the next message is old enough to be deleted, at the earliest.
+        largest_bytes: the size of the journal once as much is deleted as comes in; None while that is not known.
+        last_at, last_messages: when retention last deleted rows, and how many messages.
     """
 
     since: datetime | None = None
@@ -47,13 +47,13 @@ class BackupSnapshot:
     """Copies of the journal.
 
     Attributes:
-        folder: where they go; empty where the site has none.
-        verified_at: when the newest copy that was read back and found whole was begun.
-        rows_at: up to when rows of the journal are in the folder.
-        drill_at: when a copy was last restored for practice; ``drill_s``, how long that took.
-        running: what is under way, in words, or empty.
-        fault: why the last try failed, or empty.
-        same_disk: they lie on the journal's own disk.
+        folder: where they are; empty where the site has none.
+        verified_at: when the newest verified copy was begun.
+        rows_at: the time up to which the folder has rows of the journal.
+        drill_at: the time of the last restore test; ``drill_s``: its duration.
+        running: the work under way, as text, or empty.
+        fault: why the last attempt failed, or empty.
+        same_disk: they are on the journal's own disk.
     """
 
     folder: str = ""

@@ -184,7 +184,7 @@ def test_json_is_plain_and_says_instants_with_their_zone() -> None:
     until = (NOW + timedelta(seconds=28)).isoformat(timespec="milliseconds")
     assert told["destinations"][0]["breaker_until"] == until
     link = next(channel for channel in told["channels"] if channel["name"] == "haematology-1")["link"]
-    assert (link["state"], link["words"], link["stray_bytes"]) == ("unconnected", "nobody connected", 17)
+    assert (link["state"], link["words"], link["stray_bytes"]) == ("unconnected", "no connection", 17)
     assert link["faults"][0] == {"kind": "bad-checksum", "n": 3, "words": "frame with a wrong checksum, refused"}
     assert link["steps"][2] == {
         "at": "2026-03-02T03:54:58.000+00:00",

@@ -53,7 +53,7 @@ async def test_link_faults_are_said_in_words() -> None:
         "the sender stopped amid a session receive-timeout 1",
     ]
     assert "Bytes outside a session 17" in root.one("section", id="analyzer-head").text
-    assert "Line nobody connected" in root.one("section", id="analyzer-head").text
+    assert "Line no connection" in root.one("section", id="analyzer-head").text
 
 
 async def test_a_tee_says_what_it_has_heard() -> None:
