@@ -1,1 +1,1 @@
-"""What LabRelay touches: wires, formats, dialects of makers, destinations. `engine.config` finds them by name."""
+"""Adapters to other systems: wires, formats, dialects of makers, destinations. `engine.config` finds them by name."""

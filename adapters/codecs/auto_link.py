@@ -1,13 +1,13 @@
-"""A link for a port where either HL7 v2 (MLLP) or ASTM (E1381) may come: what comes first decides. Pure.
+"""A link for a port where either HL7 v2 (MLLP) or ASTM (E1381) may come: the first bytes decide. Pure.
 
     ENQ, STX, or H and two delimiters      ASTM E1381
     VT, or MSH, FHS, BHS                   MLLP
 
-The decision is one connection's own. It is taken anew only while nothing is under way: bytes of a session or block that
-has begun never reach the other link. A session of which only the ENQ has come has not begun when a block does, so that
-a stray ENQ at plugging in costs nothing; and what has come together is cut where one may end (EOT, FS CR) or the other
-begin (VT), for an HL7 message behind an EOT must not be looked through for an H record. What decides nothing (answers,
-EOT, NUL, line ends) is skipped; any other bytes are noise: reported, counted, and bounded.
+Each connection decides for itself. It decides again only between sessions and blocks: bytes of one that has begun never
+reach the other link. A session with nothing but its ENQ does not count as begun when a block comes, so a stray ENQ at
+plugging in does no harm. Bytes that arrive together are cut where one protocol may end (EOT, FS CR) or the other begin
+(VT): an HL7 message after an EOT must not be searched for an H record. Bytes that decide nothing (answers, EOT, NUL,
+line ends) are skipped. All other bytes are noise: reported, counted, and bounded.
 """
 
 import re
@@ -32,13 +32,13 @@ AnyLink = mllp.MllpLink | astm_link.AstmReceiver
 
 
 def links(source: object) -> "Callable[[], AutoLink]":
-    """What makes a link for each connection of a channel."""
+    """Return the factory that makes a link for each connection of a channel."""
     new_mllp, new_astm = mllp.links(source), astm_link.links(source)
     return lambda: AutoLink(new_mllp, new_astm)
 
 
 def assemble(frames: Iterable[bytes], *, max_message: int = astm_link.AstmOptions().max_message) -> SessionEnd:
-    """What the committed frames of a session amount to: only ASTM has frames."""
+    """The content of the committed frames of a session: only ASTM has frames."""
     return astm_link.assemble(frames, max_message=max_message)
 
 

@@ -1,4 +1,4 @@
-"""A time as HL7 and ASTM write it, where it is given to the minute at least: what tells two messages apart. Pure."""
+"""A time of HL7 or ASTM that is given at least to the minute, so that it can distinguish two messages. Pure."""
 
 _DIGITS = (14, 12)  # to the second, to the minute
 
@@ -6,7 +6,7 @@ _DIGITS = (14, 12)  # to the second, to the minute
 def to_the_minute(text: str) -> str:
     """The first 12 or 14 digits of a time stamp (HL7 v2.5 2.A.77 TS, E1394 5.6.2: YYYYMMDDHHMMSS).
 
-    Empty where they are not given; also at midnight, which most often stands for a date alone.
+    Empty where they are not given; also at midnight, which most often means a date alone.
     """
     for length in _DIGITS:
         digits = text[:length]

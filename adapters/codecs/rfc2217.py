@@ -4,15 +4,15 @@
     IAC WILL | WONT | DO | DONT option                 255 251..254 o
     IAC IAC                                            one byte 255 of the line
 
-Telnet's options are negotiated so that there is no loop (RFC 1143 tells of those): we ask for each option once, and one
-that was refused stays refused, so each can change its state twice at most. What is agreed:
+Telnet's options are negotiated so that there is no loop (RFC 1143 describes those): we ask for each option once, and
+one that was refused stays refused, so each can change its state twice at most. The options:
 
 - COM-PORT-OPTION (44): we WILL, the server answers DO. Some servers offer it themselves; that counts as well.
 - BINARY (0) and SUPPRESS-GO-AHEAD (3), both ways. Where a server refuses them, bytes pass as they are all the same: a
   serial line has no line ends to translate.
 - Every other option is refused, ECHO among them.
 
-Once the option stands, the line's settings go out together, and each answer is compared with what was asked. Speed,
+Once the option is agreed, the line's settings go out together, and each answer is compared with what was asked. Speed,
 data bits, parity and stop bits must be confirmed before the line is ready; the answer to flow control and the modem
 lines is not waited for, since some servers give none.
 
@@ -35,7 +35,7 @@ DTR_ON, RTS_ON = 8, 11
 # SET-CONTROL values: the first three speak for both directions; DSR is for what we send, DTR for what we get.
 FLOW = {"none": (1,), "xonxoff": (2,), "rtscts": (3,), "dsrdtr": (19, 18)}
 BAUD_TOLERANCE = 0.025  # servers answer with the speed their clock gives; a UART reads a byte right within 4 %
-# Bits of NOTIFY-LINESTATE that tell of trouble.
+# Bits of NOTIFY-LINESTATE that report errors.
 LINE_ERRORS = {0x02: "overrun", 0x04: "parity", 0x08: "framing", 0x10: "break"}
 
 MAX_SUBNEGOTIATION = 256  # bytes; every known one has less than ten
@@ -67,7 +67,7 @@ class ComPortClient:
     Attributes:
         refusal: why the line cannot be used as it was asked for, in words; empty while all is well.
         suspended: the server has asked us to send nothing until it says so.
-        line_errors: what the server has told of the line: framing, parity, overrun, break.
+        line_errors: errors of the line that the server has reported: framing, parity, overrun, break.
     """
 
     def __init__(self, settings: LineSettings) -> None:
@@ -107,7 +107,7 @@ class ComPortClient:
         return sum(self.line_errors[name] for name in ("framing", "parity", "break"))
 
     def outgoing(self) -> bytes:
-        """What the negotiation has to say now; empties it."""
+        """Return and clear the negotiation bytes to send now."""
         data = bytes(self._out)
         self._out.clear()
         return data

@@ -1,9 +1,9 @@
 """A FHIR R4 server: each document, a transaction Bundle, is one POST to the base address.
 
 Delivered means that the server says so for every single entry: a transaction-response Bundle with as many entries as
-were sent and a 2xx status in each. Any other 2xx is somebody else's page (a proxy, a log-in form, a captive portal)
-and says nothing about the results; the breaker opens and nothing is lost. 412 says that several resources on the
-server match one identifier: a person must merge them there. The rest stands in `http_exchange`.
+were sent and a 2xx status in each. Any other 2xx comes from another server (a proxy, a log-in form, a captive portal)
+and does not confirm the results; the breaker opens and nothing is lost. 412 means that several resources on the server
+match one identifier: a person must merge them there. `http_exchange` describes the rest.
 
 A repeat is harmless on the server's side, since our ids are keyed hashes and our requests PUT or conditional; it is
 also recognisable, by two headers of every request:
@@ -12,12 +12,11 @@ also recognisable, by two headers of every request:
     X-Request-Id     the key's first 32 characters and a number of the attempt, as FHIR servers write it into their logs
 
 With ``conflicts: check`` a document that writes a resource again is conditional on the version that we wrote last
-(`engine.model.versions`), and the versions that the server answers are handed back. Where it refuses (412, of some
-servers
-409), the resources are read back: content that is not what we send makes a dead letter with both versions, CONFLICT.
-What is there already just so (the answer to an earlier attempt was lost) is no conflict: the document goes out once
-more, under the version that there is now. Just so is also about whom: what the server made of a reference must be what
-it finds for that reference now, or somebody has given the result to another patient.
+(`engine.model.versions`), and the versions in the server's answer are returned. Where it refuses (412, some servers
+409), the resources are read back: content that differs from ours makes a dead letter with both versions, CONFLICT.
+Equal content (the answer to an earlier attempt was lost) is no conflict: the document goes out once more, under the
+current version. Equal content includes the patient: a reference on the server must point to the resource that the
+server finds for it now, else the result was moved to another patient.
 """
 
 import json
@@ -155,10 +154,10 @@ class FhirRest:
         return True
 
     async def _look_up(self, address: str) -> frozenset[str] | None:
-        """What is meant by ``Type/id`` or ``Type?query`` on the server; None where nobody can tell.
+        """The resources that ``Type/id`` or ``Type?query`` means on the server; None if that is unknown.
 
         Raises:
-            TransientDeliveryError: it does not say.
+            TransientDeliveryError: the server gives no usable answer.
         """
         kind, asks, query = address.partition("?")
         if not asks:
@@ -214,7 +213,7 @@ class FhirRest:
         return answer
 
     def _raise_if_overwritten(self, wanted: Mapping[str, str], versions: Mapping[str, str]) -> None:
-        """A server that does not look at conditions has just written over somebody: that must be seen."""
+        """Raise if a server that ignores conditions has overwritten a resource: a person must see that."""
         over = [
             f"{resource}: we wrote version {before}, and the server made {versions[resource]} of ours"
             for resource, before in wanted.items()
@@ -267,7 +266,7 @@ class _Addresses:
 
 
 def _matches(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """What a search has found; what it says beside it (an OperationOutcome) is left out."""
+    """The matches of a search, without other entries (an OperationOutcome)."""
     entries = bundle.get("entry")
     resources = [one.get("resource") for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
     return [one for one in resources if isinstance(one, dict) and one.get("resourceType") == kind]
@@ -305,7 +304,7 @@ def build(name: str, config: FhirConfig, clock: Clock) -> FhirRest:
 
 
 def shortfall(answer: Answer, sent: bytes, entries_sent: int = 0) -> str:
-    """What keeps a 2xx answer from meaning *delivered*, or an empty text. Positions and statuses only.
+    """Why a 2xx answer does not mean *delivered*, or an empty text. Positions and statuses only.
 
     Args:
         entries_sent: how many entries ``sent`` has, where that is known: counting them takes as long as all the rest.
@@ -325,7 +324,7 @@ def shortfall(answer: Answer, sent: bytes, entries_sent: int = 0) -> str:
             return ""
     except (KeyError, IndexError, TypeError, AttributeError):
         return "a transaction-response whose entries have no status"
-    # Somebody else's way of writing JSON: count properly before believing it.
+    # JSON written in an unknown way: count properly before believing it.
     expected = len(_read(sent).get("entry", []))
     return "" if len(entries) == expected else f"{len(entries)} entries answered of {expected} sent"
 

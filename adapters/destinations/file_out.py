@@ -5,12 +5,11 @@
 
 Nothing in a name comes from the message's content. A delivery that is tried again writes the same name again, so a
 repeat replaces itself. Each file is written under a hidden name, synced, renamed, and the folder is synced before the
-delivery counts as made: whoever watches the folder never sees half a file, and a power cut takes none back.
+delivery counts as made: a reader of the folder never sees half a file, and a power cut loses none.
 
-Syncs are what costs. Deliveries that come while a batch is being written make up the next one: their files are
-written together, then synced one after the other (the first sync of a batch pays for most of the others), and share
-one sync of the folder. All of it happens in one thread of the destination's own, so that a hanging network drive
-stops nobody else.
+Syncs are the main cost. Deliveries that come while a batch is being written form the next batch: their files are
+written together, then synced one after the other (the first sync of a batch does most of the work), and share one sync
+of the folder. The destination does this in one thread of its own, so that a hanging network drive stops nothing else.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""Any web service that takes one document a request: POST or PUT to one address, 2xx is delivered.
+"""Any web service that accepts one document per request: POST or PUT to one address, 2xx is delivered.
 
 The document is sent as it is, under its own media type, with the delivery key in ``Idempotency-Key`` (the same over
-retries, restarts and replays): a receiver that stores the key tells a repeat from a new result. What the other
-statuses mean stands in `http_exchange`.
+retries, restarts and replays): a receiver that stores the key can distinguish a repeat from a new result.
+`http_exchange` describes the other statuses.
 """
 
 from typing import Protocol

@@ -7,15 +7,15 @@
     garbage, no acknowledgement    WRONG_ACK, transient
     none in time, connection lost  NO_ANSWER, transient
 
-An answer is credited to a message by MSA-2 only, never by when it came, so the rules are strict: one connection, one
-message in flight on it, and any outcome but a matching acknowledgement closes it, since an answer that is still on its
-way would meet the next message. For the same reason a control id is never used twice on one connection (analyzers
-restart their counters).
+An answer is matched to a message by MSA-2 only, never by its time. So the rules are strict: one connection, one message
+in flight on it, and any outcome but a matching acknowledgement closes it, since a late answer would be taken for the
+next message's. For the same reason a control id is never used twice on one connection (analyzers restart their
+counters).
 
-A receiver in enhanced mode (HL7 v2.5, 2.9.3) sends a commit and later an application acknowledgement, as some do that
-were asked for neither. Which of them counts is a setting. A refusal of a message that counts as delivered is told to
-the caller (`late`), by MSA-2, on any connection of this destination; so answers are read while nothing is sent, too.
-Which messages were delivered is known for as long as the process runs, of the last `MAX_SENT`.
+A receiver in enhanced mode (HL7 v2.5, 2.9.3) sends a commit and later an application acknowledgement, and some
+receivers do so unasked. A setting decides which of them counts. A refusal of a message that counts as delivered is
+reported to the caller (`late`), by MSA-2, on any connection of this destination; so answers are also read while nothing
+is sent. The last `MAX_SENT` delivered messages are remembered while the process runs.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ KEEP_ALIVE_IDLE_S = 30
 
 
 class MllpOutConfig(Protocol):
-    """What this destination reads from its YAML block."""
+    """The settings of this destination, from its YAML block."""
 
     connect: Address
     tls: Tls | None
@@ -193,7 +193,7 @@ class MllpOut:
         while True:
             event = await self._next(connection)
             if not isinstance(event, Block):
-                # No frame at all, or a torn one: nothing that this peer says can be told from an answer.
+                # No frame at all, or a torn one: with this peer, answers cannot be recognised any more.
                 raise TransientDeliveryError(ReasonCode.WRONG_ACK, "the answer is not an MLLP block")
             try:
                 ack = read_ack(event.payload)
@@ -228,7 +228,7 @@ class MllpOut:
             )
             return True
         if sent.final or ack.code == "CA":
-            return False  # the same once more: what this peer says cannot be told from an answer to the next message
+            return False  # a repeat: it could be taken for the answer to the next message
         sent.final = True
         return True
 
@@ -274,7 +274,7 @@ class MllpOut:
         return connection.unread.popleft()
 
     async def _events(self, connection: _Connection) -> list[LinkEvent]:
-        """What the next bytes complete, or the timer of a block that ends without its last byte."""
+        """The events of the next bytes, or of the timer of a block that ends without its last byte."""
         loop = asyncio.get_running_loop()
         due = connection.link.deadline()
         try:

@@ -1,8 +1,8 @@
-"""How a receiver of HL7 v2 acknowledges: a query that concerns no patient, and what its answers mean for `ack:`. Pure.
+"""Find out how a receiver of HL7 v2 acknowledges: a query without a patient, and advice on `ack:`. Pure.
 
     NMQ^N01   application management query (HL7 v2.5, 14.3.1), as training (MSH-11 is T), without MSH-15 and MSH-16
 
-A receiver that does not know the query refuses it, in the mode in which it answers messages; its codes tell that mode:
+A receiver that does not know the query refuses it, in the mode in which it answers messages. Its codes show that mode:
 C. in a commit acknowledgement, A. in that of the application (HL7 v2.5, 2.9.3; table 0008).
 """
 
@@ -24,7 +24,7 @@ def query(control_id: str, now: datetime) -> bytes:
 
 
 def advice(ack: str, codes: Sequence[str]) -> str | None:
-    """What a person should know of a receiver that answered ``codes``, in this order; None where it fits.
+    """Advice for a person about a receiver that answered ``codes``, in this order; None where the setting fits.
 
     Raises:
         RefusedDeliveryError: with this setting nothing would ever count as delivered.

@@ -10,16 +10,16 @@
     0x80 and above, otherwise            BUSY, transient
     none in time, connection lost        NO_ANSWER, transient
 
-(OASIS MQTT 5.0, 2.4; in MQTT 3.1.1 a PUBACK has no code and a refused message is not told from a taken one.)
+(OASIS MQTT 5.0, 2.4; in MQTT 3.1.1 a PUBACK has no code, so a refused message looks like an accepted one.)
 
-Nothing is credited but by the PUBACK for its own packet id on the connection it was sent on: a connection is never
-resumed. Each one starts clean, under the same client id, and with it goes all that was not acknowledged: the outbox is
-what sends again, not the client library. A delivery that is not acknowledged in time costs the connection, since a
-broker that says nothing for so long is not coming back on it. Messages are never retained (a retained result would be
-shown to whoever subscribes years later) and never expire.
+Only the PUBACK for a message's own packet id, on the connection it was sent on, confirms it: a connection is never
+resumed. Each one starts clean, under the same client id, and drops all unacknowledged messages: the outbox sends them
+again, not the client library. A delivery that is not acknowledged in time closes the connection, since a broker that is
+silent for so long will not answer on it. Messages are never retained (a retained result would be shown to anyone who
+subscribes years later) and never expire.
 
-aiomqtt brings Paho onto the event loop; what it does not pass on, reason codes of PUBACKs and properties of the
-CONNACK, is taken from its callbacks in `_Client`.
+aiomqtt brings Paho onto the event loop. It does not pass on reason codes of PUBACKs and properties of the CONNACK;
+`_Client` takes these from its callbacks.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class Auth(Protocol):
 
 
 class MqttConfig(Protocol):
-    """What this destination reads from its YAML block."""
+    """The settings of this destination, from its YAML block."""
 
     connect: Address
     client_id: str
@@ -199,7 +199,7 @@ class MqttOut:
         client.drop()
 
     def _properties(self, delivery: Delivery) -> Properties | None:
-        """How a receiver reads the document, and tells a repeat. MQTT 3.1.1 has no place for it."""
+        """The properties by which a receiver reads the document and recognises a repeat. MQTT 3.1.1 has none."""
         if self._config.version != "5":
             return None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # Paho has no types here
@@ -320,7 +320,7 @@ class _Client(aiomqtt.Client):
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
         code = _code(reason_code)
-        # Paho makes up a code where the broker gave none; of those only this one tells something.
+        # Paho makes up a code where the broker gave none; of those only this one is meaningful.
         self._said = code if flags.is_disconnect_packet_from_server or code == PROTOCOL_ERROR else 0
         if not self._connected.done():  # it ends before it has begun: no need to wait for what will not come
             self._connected.set_exception(MqttConnectError(self._said))
@@ -391,7 +391,7 @@ def topic_of(template: str, delivery: Delivery) -> str:
 
 
 def refused_by(code: int, what: str = "the message") -> DeliveryError:
-    """What a reason code of a CONNACK or PUBACK means for the delivery."""
+    """The error for a reason code of a CONNACK or PUBACK."""
     told = f"the broker answered {what} with 0x{code:02X}"
     if code == NO_MATCHING_SUBSCRIBERS:
         return TransientDeliveryError(ReasonCode.NO_SUBSCRIBER, "nobody has subscribed to the topic")
@@ -440,6 +440,6 @@ def _code(said: Any) -> int:
 
 
 def _drop_what_comes(task: "asyncio.Task[_Client]") -> None:
-    """A connection that nobody waits for any more."""
+    """Discard a connection that is no longer awaited."""
     if not task.cancelled() and task.exception() is None:
         task.result().drop()

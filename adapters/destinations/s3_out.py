@@ -7,12 +7,12 @@ A delivery that is tried again, or replayed, puts the same bytes under the same 
 PDFs and pictures that a FHIR document encloses are objects of their own beside it (``...-1.pdf``), put before it: once
 the document is there, all of it is.
 
-Delivered means that the storage has confirmed the bytes, not just answered 200: it repeats the SHA-256 that we sent
+Delivered means that the storage has confirmed the bytes, not only answered 200: it repeats the SHA-256 that we sent
 (``x-amz-checksum-sha256``), or the ETag is the MD5 of the content, as of every storage without encryption keys of its
 own; with them (``x-amz-server-side-encryption``) any ETag will do, since the request's own checksums were verified. The
 page of a proxy has neither. Of a body the request carries SHA-256 twice, under its signature.
 
-What refusals mean (codes of the Amazon S3 API Reference, "Error responses"):
+Refusals (codes of the Amazon S3 API Reference, "Error responses"):
 
     403, ExpiredToken, InvalidToken           NOT_AUTHORIZED  the destination as a whole
     404 NoSuchBucket, 3xx, wrong region,      WRONG_ADDRESS   likewise
@@ -63,7 +63,7 @@ SUFFIXES = (("json", ".json"), ("hl7", ".hl7"), ("csv", ".csv"), ("xml", ".xml")
 
 
 class S3Config(Protocol):
-    """What this destination reads from its YAML block."""
+    """The settings of this destination, from its YAML block."""
 
     endpoint: str
     bucket: str
@@ -140,7 +140,7 @@ class S3Out:
             )
 
     def _failure(self, answer: Answer) -> DeliveryError:
-        """What an answer other than 200 means for the delivery."""
+        """The error for an answer other than 200."""
         code = _code(answer)
         told = f"HTTP {answer.status}{f' {code}' if code else ''}"
         kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
@@ -241,7 +241,7 @@ def confirmed(content: bytes, headers: Mapping[str, str]) -> bool:
 
 
 async def _beside(content: bytes, make: Callable[[], _T]) -> _T:
-    """What ``make`` makes of ``content``; beside the event loop, where that is large."""
+    """Call ``make`` with ``content``; in a thread, where that is large."""
     return make() if len(content) <= LARGE_BODY_BYTES else await asyncio.to_thread(make)
 
 

@@ -6,11 +6,11 @@ r"""Cepheid GeneXpert over E1394; delimiters are ``|@^\``.
     R|4|^^^HIVVL^^^HIV-1^Ct|^38.4|||                                                           a part of it
 
 Analytes and their parts are results of their own with codes of their own (``HIVVL/HIV-1/Ct``); nothing of that is done
-here. That R-4 is a call and a number the pack says to the mapping (``r4: call^value``). What departs:
+here. The pack declares to the mapping that R-4 is a call and a number (``r4: call^value``). Departures:
 
-- A value of ``^`` alone is none. A call that says there is no result (ERROR, INVALID, NO RESULT, also with words behind
-  it) wins over a number: the part behind it is left out, so that ``ERROR^0`` is never 0. The channel's setting
-  ``no_result`` makes a reason of the word. Systems of other languages have other words (``ERREUR^0``), so a zero behind
+- A value of ``^`` alone is none. A call that says there is no result (ERROR, INVALID, NO RESULT, also with words after
+  it) wins over a number: the part after it is left out, so that ``ERROR^0`` is never 0. The channel's setting
+  ``no_result`` makes a reason of the word. Systems of other languages have other words (``ERREUR^0``), so a zero after
   any call is left out: no viral load is measured as zero.
 - Systems set to French write ``40,00 to 10000000,00``. Where a number of a message has a comma and one or two digits
   behind it, the comma is the decimal point in the whole message. ``1,250`` alone proves nothing and stays as it is.
@@ -77,7 +77,7 @@ def sentence(comment: str, delimiters: Delimiters) -> str:
 
 
 def outweighs(call: str, rest: list[str]) -> bool:
-    """Whether a call leaves no room for what stands behind it: it says that there is no result, or that is a zero."""
+    """Whether a call overrides the part after it: it says that there is no result, or the part is a zero."""
     words = " ".join(call.split()).upper()
     if any(words == none or re.match(rf"{none}\W", words) for none in NO_RESULT):
         return True

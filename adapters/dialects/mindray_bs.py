@@ -5,12 +5,12 @@
     OBR|1|0000000002|2|Mindray^BS-200E|Y||20070719145300||||||||serum   OBR-2 bar code, OBR-3 a counter, OBR-4 itself
     OBX|1|NM|2|test2|5.000000|g/ml|-||||F                               OBX-3 a number of the site, OBX-4 its name
 
-What departs:
-- MSH-16 tells what was measured (HL7 has no such numbers there). Calibrations and controls, whose values stand in OBR,
-  are marked as HL7 marks controls (MSH-11 is Q), so that they are filtered and never make a report of nobody.
+Departures:
+- MSH-16 shows what was measured (HL7 has no such numbers there). Calibrations and controls, whose values are in OBR,
+  are marked as HL7 marks controls (MSH-11 is Q), so that they are filtered and never make a report without a patient.
 And where OBR-4 says that it is a Mindray BS:
-- A bed (PID-4) is no number of a patient: the next one in it is somebody else. It is emptied.
-- The specimen's number is its bar code; the counter behind it begins anew. The bar code goes into OBR-3.
+- A bed (PID-4) is no number of a patient: the next patient in it is another person. It is emptied.
+- The specimen's number is its bar code; the counter after it restarts. The bar code goes into OBR-3.
 - OBR-4 names the analyzer and would make one report of all tests of a tube, of which each message brings one. It
   becomes the test. The test's name goes beside its number, into OBX-3.2.
 
@@ -56,6 +56,6 @@ def adapt(parsed: Parsed) -> Parsed:
 
 
 def _names_itself(parsed: Parsed, order: Segment) -> bool:
-    """Whether OBR-4 is ``Mindray^BS-...``, the analyzer where the test should stand."""
+    """Whether OBR-4 is ``Mindray^BS-...``, the analyzer in the place of the test."""
     maker, *model = components(get(order, SERVICE), parsed.delimiters)
     return maker.upper() == "MINDRAY" and bool(model) and model[0].upper().startswith("BS")

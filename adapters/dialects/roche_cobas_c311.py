@@ -4,14 +4,14 @@
         |     |                      |   +-- counter of the day
         |     |                      +-- position
         |     +-- specimen number, padded with blanks
-        +-- counter of the analyzer, which says nothing to a laboratory
+        +-- counter of the analyzer, without meaning for a laboratory
 
-What departs: the manual says that O-3 is the specimen number alone; the capture has it in component 2, behind a
-counter. So component 2 becomes O-3, and the counter goes into O-4, where settings keep it as a number of the instrument
-beside that of the specimen; without a number in component 2 (no barcode) it is all there is. Where no counter stands
-before it, O-3 is the number, whatever follows. O-4 as it is sent holds the kind of rack (R1), which is no number. O-16
-names the container (SC, MC) and not what is in it, so it is no specimen type. Comments are alarm numbers (0: none), and
-say so. A control has Q as its action code.
+Departures: the manual says that O-3 is the specimen number alone; the capture has it in component 2, after a counter.
+So component 2 becomes O-3, and the counter goes into O-4, where settings keep it as a number of the instrument beside
+that of the specimen; without a number in component 2 (no barcode) it is the only number. Where no counter precedes it,
+O-3 is the number, whatever follows. O-4 as it is sent holds the kind of rack (R1), which is no number. O-16 names the
+container (SC, MC) and not what is in it, so it is no specimen type. Comments are alarm numbers (0: none), and say so. A
+control has Q as its action code.
 
 Sources: capture roche-c311 and the driver published with it (senaite.astm, roche_cobas_c311.py, which names the
 components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.

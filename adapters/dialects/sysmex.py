@@ -3,8 +3,8 @@
     O|1||1^1^           QC-82151403^B|...|Q     a control: its file's number begins with QC-
     O|1||^^BACKGROUNDCHECK^A|...|Q              a background check
 
-What departs: nothing; but a control is marked twice, in O-12 and by its number, and one of the two is enough: a control
-may never become a patient's result because somebody switched the other off.
+Departures: none. But a control is marked twice, in O-12 and by its number, and one of the two is enough: a control must
+never become a patient's result because a user switched the other off.
 
 Sources: captures sysmex-xn550-qc and sysmex-xn350-background (O-4, component 3; on other models O-3).
 """

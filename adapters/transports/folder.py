@@ -1,14 +1,14 @@
 """A watched folder: each file is a stream of its own, read at once, and put away when its messages are durable.
 
     look    every few seconds; a file is ready when it has settled, or when its marker is there
-    claim   renamed, so that nobody else takes it
+    claim   renamed, so that no other program takes it
     handle  the channel reads the file as it reads a connection, and answers ACK once everything in it is committed
     put     renamed to the folder of the finished ones, or of those that failed
 
 The answer decides (P1): a file without ACK stays claimed and is read again, after a pause that grows to half a minute.
-A crash between the commit and the last rename has the file read again as well; its messages are repeats then.
+After a crash between the commit and the last rename the file is read again, too; its messages are repeats then.
 
-All calls that can block are made in one thread of the folder's own: a network share that hangs stops nobody else.
+All calls that can block are made in one thread of the folder's own: a network share that hangs stops nothing else.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Settings(Protocol):
-    """What a channel's ``source:`` says about the folder."""
+    """The settings of a channel's ``source:`` for the folder."""
 
     folder: Path
     pattern: str
@@ -89,7 +89,7 @@ def build(source: Settings, handler: Handler) -> "WatchedFolder":
 
 @dataclass(slots=True)
 class _Trouble:
-    """What is wrong just now, by what it is about; each clears itself."""
+    """The current problems, by subject; each clears itself."""
 
     folder: str = ""
     file: str = ""
@@ -104,7 +104,7 @@ class _Trouble:
 
     @property
     def notice(self) -> str:
-        """What is wrong with single files."""
+        """The problems of single files."""
         return "; ".join(filter(None, (self.file, *self.left)))
 
 
@@ -301,6 +301,6 @@ class WatchedFolder:
 
 
 async def _heard(future: "asyncio.Future[T]") -> None:
-    """Wait for a call that nobody waits for any more, so that its exception is not logged as one that was lost."""
+    """Wait for an abandoned call, so that its exception is not logged as never retrieved."""
     with contextlib.suppress(Exception):
         await future

@@ -51,13 +51,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at the folder found.
+    """The result of one scan of the folder.
 
     Attributes:
-        files: that may be ready, oldest first; also those that have no byte yet.
+        files: that may be ready, oldest first; also empty ones.
         claimed: names of files that were claimed before and not put away, oldest first.
-        failed: how many files are in the folder of those that failed.
-        took_s: how long the look took.
+        failed: how many files are in the folder of failed files.
+        took_s: how long the scan took.
     """
 
     files: list[Found]
@@ -160,8 +160,8 @@ class Files:
         return content if 0 < len(content) <= self._max_bytes else None
 
     def put_away(self, name: str, *, finished: bool) -> None:
-        """Move a claimed file to where it belongs now. One that has changed since it was read has failed: nobody has
-        read the rest of it.
+        """Move a claimed file to where it belongs now. A file that has changed since it was read has failed: the rest
+        of it was not read.
 
         Raises:
             FolderError: it cannot be moved.
@@ -174,7 +174,7 @@ class Files:
             target = self._finished if finished else self._failed
             path.rename(target / _free(target, name.partition(".")[2] or name))
         except FileNotFoundError:
-            pass  # somebody took it away, or an earlier call that seemed to hang has moved it
+            pass  # another program removed it, or an earlier call that seemed to hang has moved it
         except OSError as error:
             raise FolderError(f"a file that was read cannot be put away ({_words(error)})") from error
         self._read.pop(name, None)

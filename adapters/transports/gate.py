@@ -13,11 +13,11 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What a listener asks of those that connect.
+    """A listener's conditions for clients.
 
     Attributes:
         allow: addresses and networks; empty: any.
-        names: one of these must stand in the client's certificate, in lower case; empty: any that is trusted.
+        names: the client's certificate must have one of these, in lower case; empty: any trusted certificate.
         handshakes, handshakes_per_peer: unfinished ones at once.
         handshake_timeout_s: for one of them.
     """

@@ -1,13 +1,13 @@
-"""Serial lines: keep one line open for ever, at a port of this machine or at a device server.
+"""Serial lines: keep one line open, at a port of this machine or at a device server.
 
-    device: /dev/serial/by-id/...   a port of this machine (`serial_ports` says what a name can be)
+    device: /dev/serial/by-id/...   a port of this machine (`serial_ports` lists the forms of a name)
     device: rfc2217://host:port     a device server that sets its line as we ask
     device: socket://host:port      a device server, or anything else, that passes bytes on over TCP
 
 A line is one stream, handed to the handler for as long as it lives. When it breaks (cable or adapter pulled, server
-gone), the handler sees the end, puts aside what was half-way, and the line is opened again with a back-off: half a
-second, doubled up to 5 s for a port and 30 s for a server. A line that breaks soon after it was opened counts as one
-that could not be opened, so that one that opens and fails, opens and fails, never keeps us busy.
+gone), the handler sees the end and puts incomplete text aside. The line is opened again with a back-off: half a second,
+doubled up to 5 s for a port and 30 s for a server. A line that breaks soon after it was opened counts as one that could
+not be opened, so a line that keeps failing is retried slowly.
 
 `fault` says in words why there is no line, and clears itself; the log gets a line when that changes, not for each try.
 """
@@ -31,7 +31,7 @@ __all__ = ["SerialLine", "build", "look", "ports"]
 logger = logging.getLogger("labrelay.channel")
 
 REOPEN_FIRST_S = 0.5
-REOPEN_MAX_S = 5.0  # a port of this machine: trying costs nothing, and whoever plugs a cable in waits for it
+REOPEN_MAX_S = 5.0  # a port of this machine: trying costs nothing, and a person who plugs a cable in waits for it
 REOPEN_SERVER_MAX_S = 30.0
 STABLE_S = 5.0  # a line that lived this long was a line
 LATE_S = 20.0  # after this an attempt to open has hung; one at a device server takes 15 s at most
@@ -43,7 +43,7 @@ Opener = Callable[[], Awaitable[LineStream]]
 
 
 class Settings(serial_opening.Settings, Protocol):
-    """What a channel's ``source:`` says about the line."""
+    """The settings of a channel's ``source:`` for the line."""
 
     device: str
 

@@ -1,22 +1,21 @@
 """An open serial port as a stream: the event loop reads its file descriptor.
 
-How many wake-ups a line can cost is bounded, whatever comes. A quiet line is watched by the event loop; once bytes have
-come, it is looked at once in a *rest*, for as long as some 24 characters take (5 to 25 ms), and all that came meanwhile
-is read at once. A byte-wise adapter at 9600 baud so costs 40 looks a second instead of 960, noise costs no more than
-data, and a descriptor that is always ready (its device is gone) can never spin. Lines of the same speed rest until the
-same moment, so that one wake-up of the process and one timer serve them all. A full output buffer is tried again at the
-same pace.
+The number of wake-ups per line is bounded. The event loop watches a quiet line. Once bytes have come, the line is read
+once in a *rest*, the time of some 24 characters (5 to 25 ms), and all bytes of that time are read together. So a
+byte-wise adapter at 9600 baud costs 40 reads a second instead of 960, noise costs no more than data, and a descriptor
+that is always ready (its device is gone) can never spin. Lines of the same speed rest until the same moment, so that
+one wake-up of the process and one timer serve them all. A full output buffer is tried again at the same pace.
 
-A line is watched again once it was silent for a rest. Having it watched costs more than four looks, though, and between
-two frames a line is silent for a rest or two: behind more than a single character it rests on until it was silent for
-five. An ENQ behind an EOT, or one answer behind another, still finds it watched.
+A line is watched again once it was silent for a rest. But watching it costs more than four reads, and between two
+frames a line is silent for a rest or two. So after more than a single character the line is watched again only after
+five silent rests. An ENQ after an EOT, or one answer after another, still finds it watched.
 
-Whoever reads gets what it can act on, and not each piece in which it came: bytes are handed on when the last of them is
-a control character, for every protocol of analyzers ends with one what it wants answered; else when the line has been
-silent for a rest, and at the latest after eight. So a frame costs one turn of everything that reads it, not four.
+The reader gets complete units instead of single pieces. Bytes are handed on when the last of them is a control
+character, since every protocol of analyzers ends its units with one; else when the line has been silent for a rest, and
+at the latest after eight. So the reader runs once per frame, not four times.
 
-A device that is gone reads as an error or as the end of the file. Some drivers do neither, so the port's name is looked
-up now and then: where it leads elsewhere or nowhere, twice in a row, the line is given up as well.
+A device that is gone reads as an error or as the end of the file. Some drivers do neither, so the port's name is
+resolved now and then: if it leads elsewhere or nowhere, twice in a row, the line is given up, too.
 """
 
 import asyncio
@@ -153,7 +152,7 @@ class DeviceStream:
             await asyncio.wait({shutting}, timeout=CLOSE_TIMEOUT_S)
 
     def look(self) -> str:
-        """What is wrong with what comes on this line, in words. Gives the line up where its device is gone."""
+        """The problem with the bytes from this line, in words. Gives the line up where its device is gone."""
         try:
             self._misses = self._misses + 1 if os.stat(self._port.path).st_rdev != self._port.device_number else 0
         except OSError:

@@ -25,7 +25,7 @@ class LineHealth:
         self._trouble = ""
 
     def look(self, received: int, errors: int) -> str:
-        """What is wrong with the line, in words; empty while all is well. A silent line is as it was before.
+        """The problem of the line, in words; empty while there is none. A silent line keeps its state.
 
         Args:
             received: bytes that came since the line was opened.

@@ -1,11 +1,11 @@
 """Open a serial port of this machine, set it, and make it ours alone; or say in words why that cannot be done.
 
-pyserial does the opening and the line settings. What it leaves undone is done here:
+pyserial opens the port and sets the line. This module does the rest:
 
-- VMIN is 1, so that "nothing there" (EAGAIN) and "hung up" (end of file) can be told apart.
+- VMIN is 1, so that "nothing there" (EAGAIN) differs from "hung up" (end of file).
 - A break condition reads as a NUL byte; with BRKINT it would empty the buffers.
 - The port is ours alone: flock(2), which careful programs look at, and TIOCEXCL for the others.
-- What has come already is kept: an analyzer that waits for no answer sends it once.
+- Bytes that have come already are kept: an analyzer that waits for no answer sends them only once.
 - A driver that cannot do a setting takes it back without an error, so the settings are read back.
 """
 
@@ -130,7 +130,7 @@ def why_not(path: str, error: Exception) -> str:
 
 
 def _finish(fd: int, settings: Settings) -> int:
-    """What pyserial leaves undone; returns the device's number."""
+    """Do the steps that pyserial does not do; return the device's number."""
     number = os.fstat(fd).st_rdev
     fcntl.ioctl(fd, termios.TIOCEXCL)
     attributes = termios.tcgetattr(fd)

@@ -1,4 +1,4 @@
-"""The serial ports of this machine: which there are, what each is, and which one a ``device:`` means.
+"""List and describe the serial ports of this machine, and find the one that a ``device:`` means.
 
     /dev/ttyS0                       a port of the board
     /dev/serial/by-id/usb-FTDI_...   the name of a USB adapter, wherever it is plugged in and whatever its number is
@@ -9,8 +9,8 @@
 A name is looked up anew at each opening: an adapter that was pulled and plugged in again often comes back under another
 number. Where several ports fit, none is taken: results of another analyzer would be worse than none.
 
-Nothing here opens a port, since opening moves its modem lines, and some analyzers take that for a restart. What is
-known comes from files: ``/sys/class/tty`` (hardware), ``/dev/serial`` (names that udev gives), ``/proc/*/fd`` and
+Nothing here opens a port, since opening moves its modem lines, and some analyzers take that for a restart. All
+information comes from files: ``/sys/class/tty`` (hardware), ``/dev/serial`` (names that udev gives), ``/proc/*/fd`` and
 ``/proc/locks`` (who uses a port).
 """
 
@@ -50,12 +50,12 @@ class Port:
 
     Attributes:
         device: the kernel's name, ``/dev/ttyUSB0``.
-        names: what else leads to it, the most lasting first.
+        names: its other names, the most lasting first.
         usb: vendor and product number, ``0403:6001``; empty for ports that are not USB.
         owner, group, mode: of the device file; the mode in octal.
         permitted: this user may open it.
-        locked: somebody holds a lock on it; who, only root may see.
-        users: who has it open, as far as this user may see.
+        locked: a process holds a lock on it; only root may see which.
+        users: processes that have it open, as far as this user may see.
     """
 
     device: str

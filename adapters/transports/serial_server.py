@@ -19,7 +19,7 @@ NEGOTIATE_TIMEOUT_S = 5.0
 
 
 class Port(Protocol):
-    """What stands between the bytes of the line and those of the connection: `ComPortClient`, or `BarePort`."""
+    """Translates between the bytes of the line and those of the connection: `ComPortClient`, or `BarePort`."""
 
     @property
     def refusal(self) -> str: ...
@@ -56,7 +56,7 @@ class BarePort:
 
 
 class SevenBitPort(ComPortClient):
-    """RFC 2217 for a line of seven data bits; few servers' ports fail to clear bit 7, and nobody can tell which."""
+    """RFC 2217 for a line of seven data bits; few servers' ports fail to clear bit 7, and it is unknown which."""
 
     def receive(self, data: bytes) -> bytes:
         return seven_bits.strip(super().receive(data))
@@ -127,7 +127,7 @@ class ServerStream:
         await self._stream.close()
 
     def look(self) -> str:
-        """What is wrong with what comes on this line, in words."""
+        """The problem with the bytes from this line, in words."""
         return self._health.look(self._received, self._port.errors)
 
     async def _say(self) -> None:

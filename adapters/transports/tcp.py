@@ -39,7 +39,7 @@ class ServerTls(Protocol):
 
 
 class Settings(Protocol):
-    """What a channel's ``source:`` says about the transport: exactly one of ``listen`` and ``connect``."""
+    """The settings of a channel's ``source:`` for the transport: exactly one of ``listen`` and ``connect``."""
 
     listen: HostPort | None
     connect: HostPort | None
@@ -189,7 +189,7 @@ class TcpListener:
 
 
 class TcpConnector:
-    """Keep one connection to an analyzer that is the server; connect again, with back-off, for ever."""
+    """Keep one connection to an analyzer that is the server; connect again, with back-off, without limit."""
 
     def __init__(self, host: str, port: int, handler: Handler) -> None:
         self._host = host

@@ -135,8 +135,8 @@ class TcpStream(asyncio.Protocol):
     def end(self) -> None:
         """Make the reader see the end of the stream now, from outside its task.
 
-        What has come is still read, what comes from now on is not. A writer that waits for a peer that does not read
-        goes on; `close` gives what it wrote a last second.
+        Bytes received so far are still read, later ones are not. A writer that waits for a peer that does not read
+        continues; `close` gives its bytes a last second.
         """
         self._eof = self._ended = True
         if not self._reading_paused and not self._transport.is_closing():

@@ -1,15 +1,15 @@
-"""A tee: a line between two others goes through here, and what passes is heard.
+"""A tee: relay a connection between two other systems, and listen to its bytes.
 
     analyzer  <->  us  <->  middleware
 
-Every byte goes on unchanged and at once, in both directions, and no byte is ours. The two ends of the line are treated
-as one connection: where one end stops writing (FIN) the other is told so and may go on, where it breaks (RST) the other
-is broken, where the far end cannot be reached the near one is broken too, as it would have been refused without us. Who
-does not read slows the other down after some 256 KiB, as a socket's buffer would.
+Every byte is relayed unchanged and at once, in both directions, and we add none. The two ends are treated as one
+connection. Where one end stops writing (FIN), so does the other, which may go on sending. Where one end breaks (RST),
+the other is broken. Where the far end cannot be reached, the near one is broken, too, as it would have been refused
+without us. An end that does not read slows the other down after some 256 KiB, as a socket's buffer would.
 
-What passed is put into a queue beside the line, before it is passed on, so that a message always stands before its
-answer there. Nothing that becomes of it can hold a byte back: a listener that fails, hangs or is too slow costs the
-listening. The queue is bounded; beyond the bound bytes pass unheard, and the listener is told.
+Bytes are put into a queue for the listener before they are relayed, so that a message is always before its answer
+there. The listener can never delay a byte: if it fails, hangs or is too slow, only listening suffers. The queue is
+bounded; beyond the bound bytes pass without being queued, and the listener is informed.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Ends(Protocol):
 
 
 class Settings(Protocol):
-    """What a channel's ``source:`` says about the tee."""
+    """The settings of a channel's ``source:`` for the tee."""
 
     tee: Ends
     max_connections: int
@@ -67,7 +67,7 @@ def build(source: Settings, handler: StreamHandler) -> Transport:
 
 
 class Hearing:
-    """What passes on one line, for whoever listens (`engine.model.ports.Hearing`)."""
+    """The bytes that pass on one line, for the listener (`engine.model.ports.Hearing`)."""
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -132,7 +132,7 @@ async def reach(address: HostPort) -> TcpStream:
     """Connect to the far end.
 
     Raises:
-        OSError, TimeoutError: nobody is there.
+        OSError, TimeoutError: no server answers.
     """
     stream = await connect(address.host, address.port)
     stream.bear_with_slow_readers()

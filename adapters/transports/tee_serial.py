@@ -3,10 +3,10 @@
     analyzer  --cable--  us  --cable--  middleware
     analyzer  --cable--  us  <- TCP ->  middleware
 
-A cable knows no connections: what is said while nobody is at the other end is lost, as it is at a cable that is plugged
-in on one side only, and is no part of what is heard. A TCP end is connected for as long as the cable's end is open; it
-is cut where the cable is pulled, and where the TCP end goes, the cable stays open and the next connection takes its
-place. Otherwise as `tee`; a port is read in steps of 5 to 25 ms (`serial_device`).
+A cable knows no connections: bytes sent while the other end is absent are lost, as at a cable that is plugged in on one
+side only, and the listener does not get them. A TCP end is connected for as long as the cable's end is open. It is cut
+when the cable is pulled. When the TCP end goes, the cable stays open and the next connection takes its place. Otherwise
+as `tee`; a port is read in steps of 5 to 25 ms (`serial_device`).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Calls that may block, in threads that nobody has to wait for."""
+"""Run calls that may block in threads that can be abandoned."""
 
 import asyncio
 import threading
@@ -12,11 +12,11 @@ T = TypeVar("T")
 async def in_thread(call: Callable[[], T], undo: Callable[[T], None] = lambda result: None) -> T:
     """Run ``call`` in a thread of its own.
 
-    Not in a pool: a driver that hangs for ever would take a place in it from everybody else, and keep the process from
-    ending. A thread costs some 50 us, so this is for what is rare.
+    Not in a pool: a driver that hangs would occupy a place in it permanently, and keep the process from ending. A
+    thread costs some 50 us, so this is for rare calls.
 
     Args:
-        undo: takes back what ``call`` did, where nobody waits for it any more.
+        undo: reverts the effect of ``call`` if its result is no longer awaited.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

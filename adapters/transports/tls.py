@@ -26,7 +26,7 @@ class TlsFiles:
 
 
 def names_of(certificate: Mapping[str, Any]) -> frozenset[str]:
-    """What a verified certificate (`ssl.SSLSocket.getpeercert`) calls its bearer, in lower case.
+    """The names of the subject of a verified certificate (`ssl.SSLSocket.getpeercert`), in lower case.
 
     Its alternative names (RFC 5280, 4.2.1.6: DNS, IP address, URI, email) and the common name of its subject.
     """

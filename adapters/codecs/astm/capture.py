@@ -20,7 +20,7 @@ _BLANKS = b"\0\n\r\t "
 
 @dataclass(slots=True)
 class Capture:
-    """What is in a capture.
+    """The content of a capture.
 
     Attributes:
         messages: their texts, in order; the last of a session may be without its end.

@@ -51,15 +51,15 @@ def encode_frame(text: bytes, number: int, *, last: bool) -> bytes:
 
 @dataclass(slots=True)
 class WireFrame:
-    """One frame as it came; its layout is sound, its number and sum are the receiver's to judge.
+    """One frame as received; its layout is sound, the receiver checks its number and sum.
 
     Attributes:
         raw: from STX through LF, or as far as it came.
         body: FN through ETX or ETB, over which the sum is taken.
         given: the checksum digits as sent, empty if there were none.
-        number: the frame number; None if no digit stands there.
-        text: what the frame carries: without its number if it has one.
-        identity: what makes two frames the same frame; CR and LF may come differently.
+        number: the frame number; None if there is no digit.
+        text: the content of the frame, without its number if it has one.
+        identity: equal for copies of one frame; CR and LF may differ.
     """
 
     raw: bytes
@@ -90,7 +90,7 @@ class WireFrame:
 
 
 class Seen(Enum):
-    """What stood on the wire."""
+    """The kind of a token on the wire."""
 
     ENQ = auto()
     EOT = auto()
@@ -226,7 +226,7 @@ class FrameReader:
         return None
 
     def silence(self) -> list[Token]:
-        """What is over because no byte came for a moment; to be called when `next` has nothing more."""
+        """Tokens that end because no byte came for a moment; to be called when `next` has nothing more."""
         part = self._part
         if part is _Part.TRAILER_LF:
             self._trailer = CR

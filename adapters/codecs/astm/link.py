@@ -24,22 +24,23 @@ SILENCE_S = 0.3  # a frame is over when the line is silent this long: many bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AstmOptions:
-    """What a channel says about its analyzer's link.
+    """A channel's settings for its analyzer's link.
 
     Attributes:
         framing: ``e1381``; ``enq-less`` takes frames, or text from its H on, without ENQ too; ``none`` is text without
             frames.
-        checksum: ``required``; ``warn`` takes a frame whatever its sum and says so, ``ignore`` does not say so.
-        frame_numbers: ``strict``; ``warn`` takes frames under any number (some count from 0, some never count anew)
-            and says so, ``ignore`` does not say so and takes frames without a number.
-        acks: what the analyzer waits for: an answer to each ``frame``; to ENQ and EOT only (``session``); ``none``.
+        checksum: ``required``; ``warn`` accepts a frame with any sum and reports it, ``ignore`` does not report it.
+        frame_numbers: ``strict``; ``warn`` accepts frames with any number (some count from 0, some never restart) and
+            reports it, ``ignore`` does not report it and accepts frames without a number.
+        acks: the answers that the analyzer waits for: to each ``frame``; to ENQ and EOT only (``session``); ``none``.
         commit: hold the ACK of each ``frame`` until it is durable, or only that of the frame that ends a ``message``.
         end: a message ends with its L ``record``; with ``eot`` the end of the session completes what is open.
         max_frame: bytes from STX through ETX or ETB.
         max_message: bytes of text from H through L.
         max_frames: frames of one message.
         receive_timeout: seconds that a frame may take, counted from the answer to the one before.
-        answer_within: seconds after which the sender has given up waiting: an ACK then would be taken for another's.
+        answer_within: seconds after which the sender has given up waiting: a later ACK would be taken as the answer to
+            another frame.
     """
 
     framing: Literal["e1381", "enq-less", "none"] = "e1381"
@@ -56,14 +57,14 @@ class AstmOptions:
 
 
 def links(source: object) -> "Callable[[], AstmReceiver]":
-    """What makes a link for each connection of a channel."""
+    """Return the factory that makes a link for each connection of a channel."""
     options = options_of(AstmOptions, source)
     return lambda: AstmReceiver(options)
 
 
 @dataclass(slots=True)
 class SessionCounters:
-    """What happened since the current session, or the last one, began."""
+    """Counts since the current session, or the last one, began."""
 
     frames: int = 0
     naks: int = 0
@@ -82,7 +83,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What moves the link: what was seen on the line, judged, and what the caller said."""
+    """Input of the link's state machine: checked tokens from the line, and calls of the caller."""
 
     __hash__ = object.__hash__
 
@@ -138,12 +139,12 @@ class _Held:
 
 @dataclass(slots=True)
 class _Session:
-    """What is known of a session, beside its text.
+    """The state of a session, besides its text.
 
     Attributes:
         expected: the next frame number; None where a session without ENQ may begin with any.
-        by_enq: it was begun by ENQ, so EOT will end it.
-        carried: it carried something, so its end is reported.
+        by_enq: it began with ENQ, so EOT will end it.
+        carried: it had content, so its end is reported.
         nak_open: the last frame sent did not get through, and ``nak_number`` was its number if that could be read.
         lost: something did not get through and will not be sent again.
         ended_in_etx: the last frame accepted did (text without frames has none to wait for).
@@ -270,7 +271,7 @@ class AstmReceiver:
         return events
 
     def silence(self, now: float) -> list[LinkEvent]:
-        """The sender is done with what it is sending: somebody else, who hears it too, has answered it."""
+        """The sender has finished its frame: another receiver on the line has answered it."""
         events: list[LinkEvent] = []
         self._read(now, events)
         if self._state is not State.HOLDING and self._reader.open and self._reader.waiting:
@@ -307,10 +308,10 @@ class AstmReceiver:
         return due
 
     def closed(self) -> list[LinkEvent]:
-        """The stream ended, and nothing can be answered any more.
+        """The stream ended; no answer is possible any more.
 
-        A frame without its ACK is left to its sender, who still has it. Where no ACK is waited for nobody else has it:
-        what came whole is kept.
+        A frame without its ACK is left to its sender, who still has it. Where the sender waits for no ACK, nothing else
+        has the frame: complete frames are kept.
         """
         events: list[LinkEvent] = []
         if self._options.acks == "frame" and not self._reader.in_text:
@@ -361,12 +362,12 @@ class AstmReceiver:
                 self._reject(number, b"")
 
     def _is_noise(self, now: float) -> bool:
-        """Whether an ENQ stands where its sender could not have meant it: beside a frame, amid a message.
+        """Whether an ENQ is where its sender could not have meant it: beside a frame, amid a message.
 
-        It came with a frame, in the place of its CR perhaps, or with the next one. Answered, it makes one answer more
-        than there are frames, and the sender would take it for that of its last frame, which then is lost. An ENQ
-        beside an ENQ is answered: both sides may have wanted the line; so is one behind a frame that got none, since
-        it was held for longer than senders wait.
+        It came with a frame, perhaps in the place of its CR, or with the next one. An answer to it would be one more
+        than there are frames: the sender would take it as the answer to its last frame, which would be lost. An ENQ
+        beside an ENQ is answered: both sides may have wanted the line. An ENQ after an unanswered frame is answered,
+        too, since the frame was held for longer than senders wait.
         """
         if self._state is not State.RECEIVING or self._options.acks != "frame" or self._frame_due is None:
             return False
@@ -398,10 +399,11 @@ class AstmReceiver:
             self._go(Event.EOT)
 
     def _withdraw_late_answers(self) -> None:
-        """The sender went on before our answer was out: nobody waits for it, and its next frame would be taken for it.
+        """Withdraw answers that are no longer awaited: the sender went on, and would take them as answers to its next
+        frame.
 
-        That is so where a frame was held for longer than senders wait. What they sent meanwhile comes in one piece: the
-        EOT with which they gave up, an ENQ, the EOT after that, and only the last of them still wants an answer.
+        This happens where a frame was held for longer than senders wait. Their bytes since then arrive together: the
+        EOT with which they gave up, an ENQ, the EOT after that. Only the last of them still wants an answer.
         """
         if self._behind and self._out:
             self.counters.late_answers += 1
@@ -452,8 +454,8 @@ class AstmReceiver:
         if each or assembled.completes:
             number = frame.number if frame.number is not None else self._session.expected or 0
             self._hold(_Held(frame, frame.text, assembled, now), Event.GOOD_FRAME)
-            # What is left of a message with a hole is evidence, and comes with the end of the session. In the journal
-            # as a frame it would, after a crash, be put together with what came before the hole.
+            # The rest of a message with a hole is evidence, and comes with the end of the session. Stored as a frame it
+            # would, after a crash, be joined with the text before the hole.
             durable = each and not (assembled.torn and self._options.acks != "frame")
             events.append(Frame(frame.raw, number, durable=durable, completes=assembled.completes))
         else:
@@ -461,7 +463,7 @@ class AstmReceiver:
             self._go(Event.GOOD_FRAME_INSIDE)
 
     def _judge(self, frame: WireFrame, events: list[LinkEvent]) -> LinkFault | None:
-        """Why a frame is not taken, else None. What is tolerated only is reported here."""
+        """Why a frame is refused, else None. Tolerated faults are reported here."""
         options, number, expected = self._options, frame.number, self._session.expected
         if not frame.sum_is_right and options.checksum != "ignore":
             self.counters.bad_checksums += 1
@@ -489,7 +491,7 @@ class AstmReceiver:
         return None
 
     def _fault(self, kind: str, frame: WireFrame, why: str = "") -> LinkFault:
-        """What is wrong with a frame, with both sums and both numbers."""
+        """The fault of a frame, with both sums and both numbers."""
         number, expected = frame.number, self._session.expected
         return LinkFault(
             kind,
@@ -637,7 +639,7 @@ class AstmReceiver:
         self._go(Event.TIMEOUT)
 
     def _keep_what_came(self, events: list[LinkEvent]) -> None:
-        """Take what came whole although nobody can be answered."""
+        """Keep complete frames although no answer is possible."""
         self._take_held(events)
         for token in self._last_tokens():
             seen: list[LinkEvent] = []
@@ -663,7 +665,7 @@ class AstmReceiver:
 
 
 def assemble(frames: Iterable[bytes], *, max_message: int = AstmOptions().max_message) -> SessionEnd:
-    """What the committed frames of one session amount to; for a start after a crash.
+    """The content of the committed frames of one session; for a start after a crash.
 
     ``frames``: `Frame.raw` of each, in order. The cause is ``closed``.
     """

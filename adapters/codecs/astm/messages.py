@@ -21,7 +21,7 @@ _RECORD_END = re.compile(rb"[\r\n]")
 _RECORD = re.compile(rb"[^\r\n]+")
 _BLANKS = b"\0\n\r\t "
 _INNER = frozenset(b"ABCDEFGIJKMNOPQRSTUVWXYZ")  # what records between H and L begin with
-_HEAD_BYTES = 64  # of a record: enough to tell H and L from others
+_HEAD_BYTES = 64  # of a record: enough to recognise H and L
 
 
 def field_delimiter(record: bytes) -> bytes:
@@ -65,12 +65,12 @@ def split(payload: bytes) -> list[bytes]:
 
 @dataclass(slots=True)
 class Assembled:
-    """What one more piece of text makes of a session. Nothing is changed by it until `MessageAssembler.keep`.
+    """The effect of one more piece of text on a session. Nothing changes until `MessageAssembler.keep`.
 
     Attributes:
         completes: the messages that the piece ends, in order.
-        opens: the text of the message that is open behind the last of them; None if the piece just goes on.
-        piece: the text that goes on, if ``opens`` is None.
+        opens: the text of the message that is open after the last of them; None if the piece only continues one.
+        piece: the text that continues, if ``opens`` is None.
         record_at: where in the open message its unfinished record begins.
         delimiter: the field delimiter in force.
         aside: text that belongs to no message.
@@ -91,7 +91,7 @@ class MessageAssembler:
 
     Attributes:
         header_restarts: an H record before the L sets aside what came before it. That is for peers without frames:
-            there, nothing else tells that the sender began anew.
+            there, nothing else shows that the sender began anew.
     """
 
     def __init__(self, *, max_message: int) -> None:
@@ -123,7 +123,7 @@ class MessageAssembler:
         return len(self._open) + len(text) <= self._max_message
 
     def take(self, text: bytes, *, last: bool) -> Assembled:
-        """What ``text``, the content of one frame, makes of the session.
+        """The effect of ``text``, the content of one frame, on the session.
 
         ``last``: the frame ended in ETX, so that an L record needs no CR any more.
         """
@@ -209,7 +209,7 @@ class MessageAssembler:
         return completes, incomplete if incomplete.strip(_BLANKS) else b""
 
     def _from_header(self, text: bytes) -> tuple[bytes, bytes]:
-        """What stands before the message, and the message. Without any H record all of it is the message."""
+        """The text before the message, and the message. Without any H record all of it is the message."""
         headers = list(_HEADER_RECORD.finditer(text)) if self.header_restarts else [_HEADER_RECORD.search(text)]
         header = headers[-1] if headers else None
         if header is None:

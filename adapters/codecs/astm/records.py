@@ -11,9 +11,9 @@ C (comment), M (manufacturer) and S (scientific) records belong to the group of 
 P and O may be missing: the record below then opens the group on its own. Several H may come before one L: they stay one
 message, and each closes the groups that are open. Records end with CR; LF, CR LF and empty records are seen as well.
 
-Analyzers number, pad, cut and extend records as they like. What a reader can tolerate without guessing becomes a
-warning; what would make a wrong tree (no header, unreadable delimiters, a damaged record) makes the message UNREADABLE
-as a whole, and a message that its sender marked as aborted is refused: a part of a report is never a report.
+Analyzers number, pad, cut and extend records as they like. A fault that can be tolerated without guessing becomes a
+warning. A fault that would make a wrong tree (no header, unreadable delimiters, a damaged record) makes the message
+UNREADABLE as a whole. A message that its sender marked as aborted is refused: a part of a report is never a report.
 """
 
 import re
@@ -58,7 +58,7 @@ KINDS = ("R", "Q", "O")  # what makes the kind of a message, the first that occu
 ABORTED = {"T": "the sender aborted", "R": "the receiver aborted", "E": "unknown error"}  # L-3
 MAX_CONTROL_ID = 199  # characters kept of H-3 and H-13
 # Of one message. An instrument sends some hundred records; each part of a field takes a byte or two on the wire and a
-# hundred in memory. What these allow is mapped in about 2 s and 300 MB.
+# hundred in memory. A message within these limits is mapped in about 2 s and 300 MB.
 MAX_RECORDS = 25_000
 MAX_DELIMITERS = 400_000
 
@@ -123,7 +123,8 @@ def parse(payload: bytes, options: FormatOptions) -> Parsed:
     if charset not in options.charsets:
         warnings.append(Issue(code="charset", text=f"not in a character set of the channel; read as {charset}"))
     if "\0" in text:
-        # What pads a field or stands between records means nothing. 1<NUL>2 may have been 1.2: it is never read as 12.
+        # Padding of fields and bytes between records have no meaning. 1<NUL>2 may have been 1.2: it is never read as
+        # 12.
         text = _NUL_INSIDE.sub("\ufffd", text).replace("\0", "")
         warnings.append(Issue(code="nul", text="NUL characters were removed; inside a value they became U+FFFD"))
     if (charset not in FALLBACK_CHARSETS or _has_controls(payload)) and CONTROL_CHARACTER.search(text):
@@ -165,7 +166,7 @@ def _records(text: str, warnings: list[Issue]) -> tuple[list[str], Delimiters]:
     comments = 0
     usual = ""  # the field delimiter, once it is known
     for line, certain in _lines(text):
-        if usual and line[1:2] == usual and line[0] in _USUAL:  # a record as nearly all are, told at a glance
+        if usual and line[1:2] == usual and line[0] in _USUAL:  # the form of nearly all records, recognised cheaply
             if typed:
                 _take_in(records, typed)
             records.append(line)
@@ -185,7 +186,7 @@ def _records(text: str, warnings: list[Issue]) -> tuple[list[str], Delimiters]:
         elif _begins_record(record, delimiters):
             _take_in(records, typed)
             records.append(record)
-        elif certain or len(records) == 1:  # nobody types into an H record
+        elif certain or len(records) == 1:  # no user types into an H record
             if _is_damaged(record, delimiters):
                 raise ContentError(ReasonCode.UNREADABLE, "no record type where one belongs", place=f"after {place}")
             warnings.append(Issue(code="garbage", text="a line that is no record was left out", place=f"after {place}"))
@@ -243,7 +244,7 @@ def _begins_record(record: str, delimiters: Delimiters) -> bool:
         try:
             again = delimiters_of(record)
         except ContentError:
-            again = delimiters  # H with an empty definition: the first one stands
+            again = delimiters  # H with an empty definition: the first one stays valid
         if again != delimiters:
             raise ContentError(
                 ReasonCode.UNREADABLE, "H records of one message declare different delimiters", place="H-2"

@@ -1,12 +1,12 @@
 """Lines of seven data bits, where a byte carries the parity in bit 7, or nothing.
 
-A UART that is set to seven bits hands on bytes whose bit 7 is clear. Not every way to a line goes through one: a device
-server whose port stands at 8N1 passes the analyzer's parity bit on as bit 7 of each byte, and a checksum over such
-bytes is wrong although not a bit was hurt. So what comes from a line of seven bits is always cleared of bit 7, which
-changes nothing where a UART has done it already.
+A UART that is set to seven bits hands on bytes whose bit 7 is clear. Some lines have none: a device server whose port
+is set to 8N1 passes the analyzer's parity bit on as bit 7 of each byte, and a checksum over such bytes is wrong
+although no bit was damaged. So bit 7 of every byte from a line of seven bits is cleared, which changes nothing where a
+UART has done it already.
 
 On the way out the parity goes into bit 7: a server that is set to seven bits drops it and makes its own, one that is
-set to eight sends it as it is, and the analyzer hears what it expects in both cases.
+set to eight sends it as it is. The analyzer receives the right parity in both cases.
 """
 
 _CLEAR = bytes(byte & 0x7F for byte in range(256))

@@ -1,15 +1,16 @@
-"""What passes a tee on an ASTM E1381 line, heard from the middle. Pure; it answers nothing.
+"""Listen to the traffic through a tee on an ASTM E1381 line. Pure; it answers nothing.
 
     analyzer     ENQ      frame 1      frame 2      frame 2      EOT
     middleware       ACK          ACK          NAK          ACK
 
 Both sides may send, one session at a time, so each side has a receiver of its own (`astm_link`), with the options of
-the channel: a tee takes what LabRelay would take in the middleware's place, and nothing that the middleware did not.
-The receiver's word "durable" is the other side's ACK here (or its EOT, by which a receiver interrupts a sender), and
-"not durable" its NAK. What was neither accepted nor repeated is evidence: the text of a session that was given up.
+the channel: a tee accepts what LabRelay would accept in the middleware's place, and nothing that the middleware
+refused. The other side's ACK (or its EOT, by which a receiver interrupts a sender) takes the place of "durable" here,
+and its NAK that of "not durable". Text that was neither accepted nor repeated is evidence: of a session that was given
+up.
 
-An answer passes here before the next byte of the one who waits for it does, so an ENQ says for certain that whatever
-was not answered until then never was.
+An answer passes here before the next byte of the side that waits for it. So after an ENQ, earlier frames without an
+answer will never get one.
 """
 
 import re
@@ -25,7 +26,7 @@ _CONTROL = re.compile(b"[" + ENQ + EOT + ACK + NAK + b"]")
 
 
 def listeners(source: object) -> "Callable[[], AstmListener]":
-    """What makes a listener for each connection of a channel."""
+    """Return the factory that makes a listener for each connection of a channel."""
     options = replace(options_of(AstmOptions, source), commit="frame")
     return lambda: AstmListener(options)
 
@@ -78,7 +79,7 @@ class AstmListener:
 
 
 class _Side:
-    """What one side sends, and what the other has answered."""
+    """The frames that one side sends, and the answers of the other."""
 
     def __init__(self, way: Way, options: AstmOptions) -> None:
         self.receiver = AstmReceiver(options)
@@ -103,7 +104,7 @@ class _Side:
         return events
 
     def answered(self, answer: bytes, now: float) -> list[TeeEvent]:
-        """The other side answers. What this one was sending is over by that, whatever bytes it leaves out."""
+        """The other side answers. This ends the frame that this side was sending, even if bytes are missing."""
         events = self.take(self.receiver.silence(now), now) if self._held is None else []
         frame, self._held = self._held, None
         if frame is None:  # to ENQ, or to what our receiver did not take
@@ -153,7 +154,7 @@ class _Side:
         return events
 
     def _take_frame(self, frame: Frame, now: float, events: list[TeeEvent]) -> bool:
-        """Hold a frame until it is answered. True: nobody will answer it, so it is accepted as it is."""
+        """Hold a frame until it is answered. True: no answer will come, so it is accepted as it is."""
         if self._answers and frame.raw.startswith(STX):
             self._held = frame
             return False
@@ -178,7 +179,7 @@ class _Side:
         return [Heard(self._way, text, answered=answered, notes=notes) for text in texts]
 
     def _evidence(self, incomplete: bytes) -> list[TeeEvent]:
-        """What never became a message, with the frame that the other side did not take."""
+        """Text that never became a message, with the frame that the other side did not accept."""
         given_up, self._given_up = self._given_up, b""
         if not incomplete + given_up:
             return []

@@ -14,7 +14,7 @@ from engine.model.errors import ContentError
 from engine.model.message import Delimiters
 from engine.model.reasons import ReasonCode
 
-BLANKS = "\0\n\r\t "  # what may stand before a record without meaning anything
+BLANKS = "\0\n\r\t "  # characters without meaning before a record
 CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # what no FHIR string may hold
 FALLBACK_CHARSETS = ("utf-8", "cp1252", "latin-1")  # after the channel's own; the last one reads any bytes
 
@@ -26,7 +26,7 @@ def delimiters_of(record: str) -> Delimiters:
     A missing escape delimiter means that nothing is escaped.
 
     Raises:
-        ContentError: UNREADABLE, the record is no H record or its delimiters cannot be told apart.
+        ContentError: UNREADABLE, the record is no H record or its delimiters are not distinct.
     """
     if record[:1] not in ("H", "h") or len(record) < 2 or not _may_delimit(record[1]):
         raise ContentError(ReasonCode.UNREADABLE, "the text does not begin with an H record", place="H")

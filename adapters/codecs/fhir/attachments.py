@@ -1,6 +1,6 @@
-"""What a FHIR document encloses: PDFs, pictures, texts in ``Attachment.data`` and ``Binary.data`` (base64). Pure.
+"""The attachments of a FHIR document: PDFs, pictures, texts in ``Attachment.data`` and ``Binary.data`` (base64). Pure.
 
-They are found wherever they stand, in the order of the document: ``DiagnosticReport.presentedForm``,
+They are found anywhere, in the order of the document: ``DiagnosticReport.presentedForm``,
 ``DocumentReference.content.attachment``, ``Media.content``, ``Binary``.
 """
 
@@ -39,7 +39,7 @@ class Attachment:
 
 
 def attachments(body: bytes) -> Iterator[Attachment]:
-    """What the FHIR document ``body`` encloses; nothing of a document that is none."""
+    """The attachments of the FHIR document ``body``; none if it is no FHIR document."""
     if b'"data"' not in body:
         return
     try:

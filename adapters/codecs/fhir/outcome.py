@@ -1,17 +1,17 @@
-"""What an OperationOutcome says without patient data: the kinds and places of its errors. Pure.
+"""Read an OperationOutcome without patient data: the kinds and places of its errors. Pure.
 
     {"issue": [{"severity": "error", "code": "value", "expression": ["Bundle.entry[4].resource.status"], ...}]}
 
     ->  value at Bundle.entry[4].resource.status
 
-Anything else in it may be what the server was sent, said back: its words, and codes and places that R4 does not have
+Anything else in it may repeat data that the server was sent: its words, and codes and places that R4 does not have
 (valueset-issue-type.html; FHIRPath, as operationoutcome.html has it).
 """
 
 import json
 import re
 
-ISSUES = 3  # the first are told; a server that checks a Bundle may list hundreds
+ISSUES = 3  # the first are reported; a server that checks a Bundle may list hundreds
 MAX_READ = 64 * 1024
 _CODE = re.compile(
     "invalid|structure|required|value|invariant|security|login|unknown|expired|forbidden|suppressed|processing|"

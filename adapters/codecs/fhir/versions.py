@@ -1,9 +1,9 @@
-"""Versions in transactions: what our requests expect, what the server's answer gives, whose content it is. Pure.
+"""Versions in transactions: those that our requests expect, those in the server's answer, and their content. Pure.
 
     request   {"method": "PUT", "url": "Observation/6f1c...", "ifMatch": "W/\\"3\\""}
     answer    {"response": {"status": "200 OK", "etag": "W/\\"4\\"", "location": "Observation/6f1c.../_history/4"}}
 
-Entries of an answer stand in the order of the request's (R4, http.html#transaction-response).
+Entries of an answer are in the order of the request's (R4, http.html#transaction-response).
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _HISTORY = re.compile(r"/_history/([^/?#]+)$")
 _CONDITION = re.compile(rb'("url":"([A-Za-z]+/[A-Za-z0-9.-]+)","ifMatch":"W/\\")[^"\\]*')
-# What a server adds to a resource or changes of it by itself, and what says nothing about a result. Of the resource
-# as a whole: further inside, ``text`` is what a person reads of a code, a value or a note.
+# Members that a server adds or changes by itself, and members without meaning for a result. At the top level of a
+# resource only: further inside, ``text`` is the text of a code, a value or a note for a person.
 _SERVERS_OWN = frozenset({"meta", "text", "id"})
 IF_MATCH = b'"ifMatch":'
 
@@ -69,7 +69,7 @@ def version_of(answered: Any) -> str:
 
 
 def resources_of(body: bytes, sent: bytes) -> dict[str, dict[str, Any]]:
-    """What a Bundle writes, by address.
+    """The resources that a Bundle writes, by address.
 
     Args:
         sent: the same Bundle with other addresses and resources, in the same order, as it went out.
@@ -84,8 +84,8 @@ def resources_of(body: bytes, sent: bytes) -> dict[str, dict[str, Any]]:
 def says_the_same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
     """Whether a resource on the server is what we sent: every element of ours is there, and none beside them.
 
-    What the server manages itself does not count, nor where it made an address of a reference within the Bundle:
-    whether that is the right one, `links` and `addresses_of` tell.
+    Members that the server manages itself are ignored, and so are references within the Bundle that it replaced by
+    addresses: `links` and `addresses_of` check those.
     """
     names = (ours.keys() | theirs.keys()) - _SERVERS_OWN
     return all(name in ours and name in theirs and _same(ours[name], theirs[name]) for name in names)
@@ -119,8 +119,9 @@ def links(ours: Any, theirs: Any) -> Iterator[tuple[str, str]]:
 
 
 def addresses_of(sent: bytes) -> dict[str, str]:
-    """How the server finds what the entries of a Bundle are about, by fullUrl: ``Type/id``, or ``Type?query`` where it
-    looks for it. What it makes anew each time is not among them."""
+    """How the server finds the resources of a Bundle's entries, by fullUrl: ``Type/id``, or ``Type?query`` where it
+    searches. Resources that it creates anew each time are not included.
+    """
     found = {}
     for entry in json.loads(sent).get("entry", []):
         request = entry.get("request", {})

@@ -56,7 +56,7 @@ _ENCODING = "^~\\&"
 
 @dataclass(frozen=True, slots=True)
 class AckError:
-    """What is wrong with a message, for its sender.
+    """An error of a message, reported to its sender.
 
     Attributes:
         condition: HL7 table 0357.
@@ -73,7 +73,7 @@ class AckError:
 
 NOT_STORED = AckError(207, text="the message could not be stored, please send it again")
 
-# What `acknowledge` answers by itself, whatever the caller says.
+# Answers that `acknowledge` gives itself, regardless of the caller.
 _UNREADABLE = {
     NO_MSH: AckError(100, "MSH^1", NO_MSH, reject=True),
     BAD_DELIMITERS: AckError(102, "MSH^1^2", BAD_DELIMITERS, reject=True),
@@ -84,7 +84,7 @@ _UNREADABLE = {
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What an acknowledgement says.
+    """The content of an acknowledgement.
 
     Attributes:
         code: MSA-1, table 0008, in upper case.
@@ -195,7 +195,7 @@ def acknowledge_block(
 
 
 def read_ack(payload: bytes) -> Ack:
-    """What an answer to a message of ours says.
+    """Read the answer to a message of ours.
 
     Raises:
         ContentError: UNREADABLE: it is no acknowledgement.
@@ -338,7 +338,7 @@ def _err(error: AckError, number: tuple[int, ...], delimiters: Delimiters) -> li
 
 
 def _echo(msh: Msh, number: int, *, strip: bool = True) -> str:
-    """A field of theirs as it stands, without what could break framing or segments."""
+    """A field of the sender's as it is, without characters that could break framing or segments."""
     if msh.problem in (NO_MSH, BAD_DELIMITERS):
         return ""
     value = msh.field(number)[:MAX_ECHO]

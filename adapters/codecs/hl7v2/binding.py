@@ -22,7 +22,7 @@ class _Step:
 
     Attributes:
         node: the open group that takes it or holds what is opened; groups inside it are closed.
-        absent: the segment opens this group, unless the group has one of these already; None if it only stands in it.
+        absent: the segment opens this group, unless the group has one of these already; None if it only belongs to it.
         path: the groups to open inside ``node``.
         late: a warning is due where the group's `content` is there already.
         results: the group of results that an OBX may belong to instead (see `GroupGrammar.unless_results`).
@@ -46,7 +46,7 @@ class _Node:
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent else 0
         self.content = grammar.content if grammar.content is not None else frozenset(g.name for g in grammar.groups)
-        # The segment that must stand before this group: without its OBR a result belongs to no order.
+        # The segment that must precede this group: without its OBR a result belongs to no order.
         self.after: str = parent.grammar.needs if parent and grammar.name in parent.content else ""
         self.inner = [_Node(group, self) for group in grammar.groups]
         self.absent = {

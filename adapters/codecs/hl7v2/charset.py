@@ -55,7 +55,7 @@ def wide_codec(payload: bytes) -> str:
     return _WIDE_ZEROS.get(zeros, "")
 
 
-# The first letter is one of ASCII: where the zero bytes stand tells width and byte order.
+# The first letter is one of ASCII: the places of the zero bytes show width and byte order.
 _ZERO_OR_NOT = b"0" + b"x" * 255
 _WIDE_ZEROS = {b"x000": "utf-32-le", b"000x": "utf-32-be", b"x0x0": "utf-16-le", b"0x0x": "utf-16-be"}
 

@@ -1,12 +1,12 @@
-"""Message structures of HL7 v2: who belongs to whom. Pure.
+"""Message structures of HL7 v2: which segment belongs to which group. Pure.
 
-The table is `grammar.txt`. Three liberties are taken with the standard, all for the sake of rules that read ``PID-3``
-or ``OBR-4`` where they stand:
+The table is `grammar.txt`. It departs from the standard in three ways, so that rules can read ``PID-3`` or ``OBR-4`` in
+the group at hand:
 
 - A group that only bundles segments is dissolved into its parent: PATIENT and VISIT into PATIENT_RESULT, TIMING and
   OBSERVATION_REQUEST into ORDER, and so on.
-- What the standard puts beside the patient stands inside: PATIENT holds the ORDERs (OML, ORM) and SPECIMENs (OUL) that
-  follow it. Two patients in one message are two groups, and no order can read the other's PID.
+- Groups that the standard puts beside the patient are inside: PATIENT holds the ORDERs (OML, ORM) and SPECIMENs (OUL)
+  that follow it. Two patients in one message are two groups, and no order can read the other's PID.
 - An OBX of a specimen is in a SPECIMEN_OBSERVATION of its own (the name since v2.7), so that it is never a result.
 """
 
@@ -25,7 +25,7 @@ class GroupGrammar:
     Attributes:
         opens: segments that begin the group, in order; each starts a new group where the open one has it, a later one
             of them, or one of its `content` groups already.
-        holds: other segments that stand directly in the group, in any order and number.
+        holds: other segments directly in the group, in any order and number.
         groups: the groups inside it.
         needs: the segment without which the group makes no sense; its absence is a warning.
         content: groups inside it after which a segment of `opens` starts anew (default: all).
@@ -47,7 +47,7 @@ class GroupGrammar:
 
     @cached_property
     def segments(self) -> frozenset[str]:
-        """Names of the segments that stand directly in this group: a path with such a name is read here only."""
+        """Names of the segments directly in this group: a path with such a name is read here only."""
         return self.holds.union(self.opens)
 
     def walk(self) -> Iterator["GroupGrammar"]:
@@ -132,8 +132,8 @@ def structure_for(message_type: str) -> str:
 def structure_without_event(kind: str, segments: list[Segment]) -> str:
     """The structure of a message whose MSH-9 has a type and no event, as 2.1 and some analyzers send it; else empty.
 
-    EVN-1 says the event of an ADT message. OUL and OML have several structures: which segment comes first tells them
-    apart. Nothing else is guessed.
+    EVN-1 holds the event of an ADT message. OUL and OML have several structures: the segment that comes first decides.
+    Nothing else is guessed.
     """
     if kind in _ONLY:
         return _ONLY[kind]

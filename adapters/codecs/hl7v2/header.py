@@ -56,7 +56,7 @@ class Msh(NamedTuple):
 
 @lru_cache(maxsize=256)
 def delimiters_in(field: str, encoding: str) -> Delimiters | None:
-    """Delimiters of MSH-1 and MSH-2, or None where they cannot be told apart or are letters, digits or blanks.
+    """Delimiters of MSH-1 and MSH-2, or None where they are not distinct or are letters, digits or blanks.
 
     Characters that a short MSH-2 does not give do not exist for the message; a fifth is the truncation character of
     v2.7, which we never need.

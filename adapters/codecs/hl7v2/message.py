@@ -156,7 +156,7 @@ def _odd_name(fields: list[str], line: int, warnings: list[Issue]) -> str:
 
 
 def _count_delimiters(text: str, delimiters: Delimiters) -> int:
-    """With escape characters: what each stands for costs about as much as a component."""
+    """With escape characters: each escape sequence costs about as much as a component."""
     separators = (
         delimiters.field,
         delimiters.repetition,

@@ -54,7 +54,7 @@ class MllpOptions:
 
     Attributes:
         max_message: bytes of content; a longer block costs the connection.
-        block_timeout: seconds from VT to FS; a peer that trickles bytes may not hold a connection for ever.
+        block_timeout: seconds from VT to FS; a peer that trickles bytes may not hold a connection indefinitely.
         start_without_vt: a message header outside a block starts one.
         end_by_idle: seconds without a byte that end a block in place of FS, or None. A message cut short by the
             sender looks complete then, so this is for devices that send no FS at all.
@@ -71,7 +71,7 @@ class MllpOptions:
 
 
 def links(source: object) -> "Callable[[], MllpLink]":
-    """What makes a link for each connection of a channel."""
+    """Return the factory that makes a link for each connection of a channel."""
     options = options_of(MllpOptions, source)
     return lambda: MllpLink(options)
 
@@ -90,7 +90,7 @@ class MllpLink:
         self._noise = 0
         self._dead = False
 
-    traced = False  # one block, one answer: the journal tells as much
+    traced = False  # one block, one answer: the journal holds the same
 
     @property
     def resting(self) -> bool:
@@ -223,7 +223,7 @@ class MllpLink:
                     self._block += data[at:fs]
                 self._finish(self._taken() if self._block else data[at:fs], events)
                 return fs + ends
-            if ends < 0:  # cannot be told before more comes
+            if ends < 0:  # unknown before more comes
                 self._append(data[at:fs], events)
                 if self._open and not self._dead:
                     self._held = data[fs:]
@@ -239,7 +239,7 @@ class MllpLink:
         return len(data)
 
     def _width(self, data: bytes, at: int, fs: int) -> int:
-        """Bytes per code unit of the open block, as its first four bytes tell."""
+        """Bytes per code unit of the open block, by its first four bytes."""
         first = bytes(self._block[:WIDEST])
         if len(first) < WIDEST:
             first += data[at : min(fs, at + WIDEST - len(first))]

@@ -1,8 +1,8 @@
-"""What the standard says about a path such as ``PID-3.4.2``: for the linter, never while a message is read. Pure.
+"""Check a path such as ``PID-3.4.2`` against the standard: for the linter, never while a message is read. Pure.
 
-The table covers v2.3 to v2.8.2 together, since senders state one version and use fields of another. Only what no
-version knows is a problem, and only where the standard is binding: Z segments and their fields are the sender's, and
-a field that holds plain text by the standard may well be divided by an analyzer (``OBX-4.1.2``).
+The table covers v2.3 to v2.8.2 together, since senders state one version and use fields of another. Only a path that no
+version has is a problem, and only where the standard is binding: Z segments and their fields are the sender's, and a
+field that holds plain text by the standard may well be divided by an analyzer (``OBX-4.1.2``).
 """
 
 from functools import cache

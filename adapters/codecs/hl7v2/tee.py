@@ -1,12 +1,12 @@
-"""What passes a tee on an MLLP connection, heard from the middle. Pure; it answers nothing.
+"""Listen to the traffic through a tee on an MLLP connection. Pure; it answers nothing.
 
     analyzer     <VT>MSH ... ORU^R01 ...<FS><CR>
     middleware                                   <VT>MSH ... MSA|AA|...<FS><CR>
 
-A block waits until the other side's MSA has named it (MSA-2), so that the journal can say what was answered. It waits
-in its place: what came before it and is not answered yet goes first, and is said to be unanswered. So is what nobody
-has answered after `ANSWER_WITHIN_S`, or when the line is gone. A block with nothing but an answer in it (MSH, MSA, ERR)
-is no message; one with more (the answer to a query) is both.
+A block waits until the other side's MSA has named it (MSA-2), so that the journal can record the answer. Blocks keep
+their order: earlier blocks without an answer go first, marked as unanswered. A block also counts as unanswered after
+`ANSWER_WITHIN_S`, or when the line is gone. A block with nothing but an answer in it (MSH, MSA, ERR) is no message; one
+with more (the answer to a query) is both.
 """
 
 from collections import deque
@@ -27,7 +27,7 @@ _OF_AN_ANSWER = frozenset({"MSH", "SFT", "UAC", "MSA", "ERR", "NTE", ""})
 
 
 def listeners(source: object) -> "Callable[[], MllpListener]":
-    """What makes a listener for each connection of a channel."""
+    """Return the factory that makes a listener for each connection of a channel."""
     options = options_of(MllpOptions, source)
     return lambda: MllpListener(options)
 
@@ -109,7 +109,7 @@ class MllpListener:
         return events
 
     def _answers(self, way: Way, ack: Ack) -> list[TeeEvent]:
-        """What waits from ``way`` and is answered; an answer without MSA-2 is to the oldest."""
+        """The waiting blocks from ``way`` that ``ack`` answers; an answer without MSA-2 is to the oldest."""
         waiting = self._waiting[way]
         named = [at for at, one in enumerate(waiting) if one.control_id == ack.control_id or not ack.control_id]
         if not named:

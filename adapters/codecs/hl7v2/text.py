@@ -43,7 +43,7 @@ def unescape(text: str, delimiters: Delimiters, charset: str = "utf-8", notes: l
 
     Args:
         charset: Python codec of the message, for ``\Xdd\``.
-        notes: receives, once a text, ``unknown escape`` where an escape character was left as it stood, and
+        notes: receives, once a text, ``unknown escape`` where an escape character was left as it was, and
             ``control character`` where one was replaced by U+FFFD.
     """
     mark = delimiters.escape
@@ -88,7 +88,7 @@ def unescape(text: str, delimiters: Delimiters, charset: str = "utf-8", notes: l
 
 
 def escape(text: str, delimiters: Delimiters, *, line_break: str = LINE_BREAK) -> str:
-    r"""Text as it stands in a field: delimiters escaped, line ends as ``\.br\``.
+    r"""Text as written in a field: delimiters escaped, line ends as ``\.br\``.
 
     Args:
         line_break: the sequence for a line end, without escape characters; ``X0A`` for ST.
@@ -115,7 +115,7 @@ def _escapes(delimiters: Delimiters, line_break: str) -> dict[int, str]:
         (mark, "E"),
         ("\n", line_break),
     )
-    # A message without an escape character cannot carry a delimiter in a value: a blank stands in for it.
+    # A message without an escape character cannot carry a delimiter in a value: a blank replaces it.
     return {ord(char): f"{mark}{letter}{mark}" if mark else " " for char, letter in letters if char}
 
 

@@ -1,8 +1,8 @@
-"""What may be shown of a message's type: codes of HL7 v2's tables 0076 (types), 0003 (events), 0354 (structures), and
-local ones, which begin with Z (chapter 2, 2.11.5). Pure.
+"""The parts of a message's type that may be shown: codes of HL7 v2's tables 0076 (types), 0003 (events), 0354
+(structures), and local ones, which begin with Z (chapter 2, 2.11.5). Pure.
 
-MSH-9 stands in lists, logs and answers. What a sender puts there instead of a code, a name of three letters as well,
-is left out.
+MSH-9 appears in lists, logs and answers. Other text that a sender puts there, even a name of three letters, is left
+out.
 """
 
 import re

@@ -35,7 +35,7 @@ FORMATTED = frozenset({"FT", "TX"})  # data types in which \.br\ is a line end
 SET_ID = "SI"
 UTF_8 = "UNICODE UTF-8"
 
-# Fields that the standard requires and without which nobody could say what a segment is about.
+# Fields that the standard requires and without which a segment has no meaning.
 REQUIRED: dict[str, tuple[int, ...]] = {
     "EVN": (2,),
     "MRG": (1,),
@@ -107,7 +107,7 @@ def delimiters_of(separator: str, encoding: str) -> Delimiters:
     """The delimiters of MSH-1 and MSH-2.
 
     Raises:
-        ValueError: they cannot be told apart, or from what stands between them.
+        ValueError: they are not distinct, or occur in the text between them.
     """
     signs = separator + encoding
     if len(separator) != 1 or len(encoding) != 4 or len(set(signs)) != 5:
@@ -196,7 +196,7 @@ def _counted(group: Group, grammar: GroupGrammar) -> Iterator[tuple[int, int]]:
 
 
 class _Writer:
-    """Writes segments in one set of delimiters. Nearly every text needs no escape, which one look tells."""
+    """Writes segments in one set of delimiters. Nearly every text needs no escape, which one search shows."""
 
     __slots__ = ("_delimiters", "_field", "_needs_escape")
 

@@ -6,10 +6,10 @@
     kid   which of the keys that sender and receiver share
     v1    HMAC-SHA256 under that key of the canonical string, lines ended by LF but for the last:
 
-          1772353800                      t, as it stands in the header
+          1772353800                      t, as in the header
           2026-03                         kid
           POST                            method
-          /results?lab=7                  path with its query, as it stands in the request line
+          /results?lab=7                  path with its query, as in the request line
           <64 hexadecimal digits>         SHA-256 of the body as it went over the wire (compressed, where it is)
 
 The time stops a recorded request from being sent again later, method and path stop it from being sent elsewhere. The
@@ -34,5 +34,5 @@ def sign(key: bytes, key_id: str, at: int, method: str, path: str, body: bytes) 
 
 
 def canonical(key_id: str, at: int, method: str, path: str, body: bytes) -> bytes:
-    """What is signed."""
+    """The canonical string that is signed."""
     return "\n".join((str(at), key_id, method, path, hashlib.sha256(body).hexdigest())).encode()

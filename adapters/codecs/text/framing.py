@@ -1,11 +1,11 @@
-"""Where a text begins and ends on a line, and its checksum, for analyzers with a framing of their own. Pure.
+"""The beginning, end and checksum of texts on a line, for analyzers with a framing of their own. Pure.
 
     noise  START  text  END  checksum             the checksum behind the end bytes
     noise  START  text  checksum  END             ... or before them
 
-Start and end bytes, a silence or a number of lines: a layout says which (`layout_reader`), `text_link` reads the line.
+A layout (`layout_reader`) defines start and end bytes, a silence or a number of lines; `text_link` reads the line.
 
-The notation of bytes in a layout: printable characters stand for themselves, the others are written by the name that
+The notation of bytes in a layout: printable characters are written as they are, the others by the name that
 ASCII gives them or by their number, in angle brackets: ``<STX>``, ``<CR><LF>``, ``<0x1C>``.
 """
 
@@ -57,7 +57,7 @@ def shown(data: bytes) -> str:
 def _plain(text: str) -> bytes:
     for character in text:
         if not " " <= character <= "~":
-            raise ValueError("only printable ASCII stands for itself; write other bytes by name or number, as <0xB5>")
+            raise ValueError("only printable ASCII is written as it is; write other bytes by name or number, as <0xB5>")
     return text.encode("ascii")
 
 
@@ -105,7 +105,7 @@ class Checksum:
         return CHECKSUMS[self.kind](covered)
 
     def read(self, data: bytes) -> int | None:
-        """The number that stands on the line; None where it is none."""
+        """The number on the line; None where it is none."""
         if self.written == "byte":
             return data[0] if len(data) == 1 else None
         return int(data, 16) if re.fullmatch(rb"[0-9A-Fa-f]{2}", data) else None

@@ -29,13 +29,13 @@ __all__ = ["TextFormat", "build", "read_layout"]
 FED_AT_ONCE = 64 * 1024  # bytes of a file
 _BOM = "\ufeff"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-# NULs that printers are given at the ends of lines. One within a line stands where a serial driver read a byte with a
-# wrong parity or stop bit: without it, 1.2 would become 12.
+# NULs that printers are given at the ends of lines. A serial driver puts one within a line for a byte with a wrong
+# parity or stop bit: without it, 1.2 would become 12.
 _FILL = re.compile("(?<![^\r\n])\0+|(?<!\0)\0++(?![^\r\n])")
 
 
 class Settings(Protocol):
-    """What a channel's ``source:`` says about its texts."""
+    """The settings of a channel's ``source:`` for its texts."""
 
     text_layout: Layout
 

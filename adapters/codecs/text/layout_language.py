@@ -1,4 +1,4 @@
-"""What a layout says, as values: how a text is cut into pieces, and which rule puts what of a piece into which record.
+"""A layout as values: how a text is cut into pieces, and which rule puts which part of a piece into which record.
 
     text --cut--> pieces (lines, tagged fields, rows) --rules--> records H P O R C M L, fields numbered as in E1394
 
@@ -45,7 +45,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """What a field is set to.
+    """The value of a field.
 
     Attributes:
         times: formats of `datetime.strptime`, of which the first that fits reads the text as a time.
@@ -112,9 +112,9 @@ class Fields:
     """A text of tagged fields.
 
     Attributes:
-        separator: what stands between two fields.
-        tag: so many characters of a field are its tag; 0 where ``until`` ends it.
-        end: what a field ends with beside the separator, taken off its value.
+        separator: the text between two fields.
+        tag: the number of characters of a field's tag; 0 where ``until`` ends it.
+        end: the end of a field besides the separator; removed from its value.
     """
 
     separator: str
@@ -128,8 +128,8 @@ class Rows:
     """A text of rows of cells, as CSV.
 
     Attributes:
-        skip: so many lines stand before the first row and are not needed.
-        skip_lines: lines that are not needed, by what they match as a whole.
+        skip: the number of unneeded lines before the first row.
+        skip_lines: patterns of unneeded lines, matched against the whole line.
         header: the first row names the columns; else they are called 1, 2, 3 ...
         key: the columns that say which rows are of one message; empty: all rows are.
         optional: columns that may be missing. ignore: columns that are not needed.

@@ -44,7 +44,7 @@ RULE_KEYS = (
 
 
 class Node(Protocol):
-    """What the reader needs of `engine.config.yaml_nodes.Node`."""
+    """The part of `engine.config.yaml_nodes.Node` that the reader needs."""
 
     kind: str
     value: str
@@ -180,7 +180,7 @@ class _Reader:
         if kind == "fields":
             separator = self._characters(block.get("separator"))
             if not separator:
-                self._missing(node, "separator", "what stands between two fields, as <RS>")
+                self._missing(node, "separator", "the text between two fields, as <RS>")
             if ("tag" in block) == ("until" in block):
                 self._problem(node, "give tag: how many characters, or until: what ends a tag, as until: '='")
             return Fields(
@@ -218,7 +218,7 @@ class _Reader:
     # -- rules -------------------------------------------------------------------------------------------------
 
     def _note_names(self, node: Node) -> None:
-        """Names and sections that any rule gives: others may use them, wherever they stand."""
+        """Names and sections that any rule gives: all other rules may use them, also earlier ones."""
         for key, value in node.pairs:
             if key.value == "remember":
                 self._remembered |= {name.value for name, _ in value.pairs}
@@ -291,7 +291,7 @@ class _Reader:
         *,
         ends: bool,
     ) -> set[str] | None:
-        """The names that values of a rule may use; None where only the text itself will tell (columns of a file)."""
+        """The names that values of a rule may use; None where only the text itself has them (columns of a file)."""
         if isinstance(text, Rows) and not ends:
             return None
         names = set(self._remembered) | set(columns)
@@ -422,7 +422,7 @@ class _Reader:
         return node.items
 
     def _listed(self, node: Node | None) -> tuple[Node, ...]:
-        """A single value where a list may stand is a list of one."""
+        """A single value where a list is allowed is a list of one."""
         if node is None:
             return ()
         return (node,) if node.kind == "scalar" else self._list(node)

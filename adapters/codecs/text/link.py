@@ -1,21 +1,21 @@
-"""The link of analyzers with a framing of their own: texts out of bytes, as a layout describes it. Pure.
+"""The link of analyzers with a framing of their own: cuts texts out of bytes, as a layout describes it. Pure.
 
-    sender    ENQ       STX text GS checksum ETX       EOT          what of it there is, the layout says
+    sender    ENQ       STX text GS checksum ETX       EOT          the layout says which of these exist
     receiver       ACK                             ACK
 
-Two kinds of senders, and what each of them may lose decides how a text is handed on:
+There are two kinds of senders. The way a text is handed on depends on what each of them may lose:
 
 - One that waits for an answer forgets a text when it has it. The text is a `Frame` that holds a whole message: the
   answer waits until that is durable, and where it cannot be kept, the bad answer asks for it again.
-- One that waits for nothing will never send a text again. The text comes with a `SessionEnd`, which is tried until it
+- One that waits for no answer will never send a text again. The text comes with a `SessionEnd`, which is tried until it
   is stored.
 
-A text without its end (silence, a new start, the end of the connection, more than `max_message`) and, where nobody can
-be asked to send again, one with a wrong checksum become incomplete evidence, never a message. Nothing closes a
-connection: a serial line has no new one, and the next start bytes are a safe place to go on from, also where they stand
-behind a text that broke off in bytes which look like their beginning.
+A text without its end (silence, a new start, the end of the connection, more than `max_message`) and, where the sender
+cannot repeat it, one with a wrong checksum become incomplete evidence, never a message. Nothing closes a connection: a
+serial line has no new one, and the next start bytes are a safe place to resume, even after a text that broke off in
+bytes which look like their beginning.
 
-A call (ENQ) within a text is a sender that begins anew, or a byte that was damaged on its way. Nothing tells which, and
+A call (ENQ) within a text is a sender that begins anew, or a byte that was damaged on its way. Nothing shows which, and
 an ACK to the second would be taken for the answer to its text. The bad answer makes both try again.
 
 Events depend on the bytes and on pauses longer than the timers, not on how the bytes were cut on the way.
@@ -40,7 +40,7 @@ class Layout(Protocol):
 
 
 class Settings(Protocol):
-    """What a channel's ``source:`` says about the link."""
+    """The settings of a channel's ``source:`` for the link."""
 
     max_message: int
 
@@ -49,10 +49,10 @@ class Settings(Protocol):
 
 
 def links(source: Settings) -> "Callable[[], TextLink]":
-    """What makes a link for each connection of a channel.
+    """Return the factory that makes a link for each connection of a channel.
 
     Raises:
-        ConfigError: the layout says nothing about the line.
+        ConfigError: the layout does not describe the line.
     """
     framing = source.text_layout.framing
     if framing is None:
@@ -171,7 +171,7 @@ class TextLink:
         rest, self._waiting = self._waiting, b""
         if rest:
             events += self.receive(rest, self._last_byte)
-            if self._pending:  # nobody hears an answer any more; what is whole is kept, and comes again
+            if self._pending:  # no answer is possible any more; complete texts are kept, and come again
                 return [*events, *self.closed()]
         if self._open:
             self._give_up("closed", events)
@@ -263,7 +263,7 @@ class TextLink:
         return at + whole - before
 
     def _find_restart(self) -> _Restart | None:
-        """Where the sender begins anew in the open text: start bytes or a call, which stand between texts only."""
+        """Where the sender begins anew in the open text: start bytes or a call, which occur only between texts."""
         start, text = self._framing.start, self._text
         if not self._searched:
             for size in self._borders:  # the old start broke off, and its last bytes are the first of the new one
@@ -276,7 +276,7 @@ class TextLink:
         return None if found < 0 else _Restart(found, found + len(start))
 
     def _find_call_in_checksum(self, end: int) -> _Restart | None:
-        """A call behind the end bytes, which begin at ``end``: the text broke off there. Hex digits only can tell."""
+        """A call after the end bytes, which begin at ``end``: the text broke off there. Only hex digits can show it."""
         framing = self._framing
         if self._width and framing.checksum is not None and framing.checksum.written == "hex":
             first = end + len(framing.end)
@@ -327,7 +327,7 @@ class TextLink:
             self._take_head(self._last)
 
     def _begins_in(self, checksum: bytes) -> bool:
-        """Whether what stands where a checksum should may be the start of the next text: this one broke off there."""
+        """Whether the bytes in the place of a checksum may be the start of the next text: this one broke off there."""
         start, seen = self._framing.start, self._last + checksum
         return bool(start) and (start in seen or max(_overlaps(seen, start)) > 0)
 
@@ -398,7 +398,7 @@ def _overlaps(data: bytes, start: bytes) -> list[int]:
 def _borders(before: bytes, start: bytes) -> list[int]:
     """How many bytes ``before`` and a ``start`` right behind it may share, when ``before`` broke off; 0 is one of them.
 
-    Only where the rest of ``start`` says that it is one: in a row of the same character nothing tells two bars from a
-    longer one.
+    Only where the rest of ``start`` says that it is one: in a row of the same character two bars look like one longer
+    bar.
     """
     return [size for size in _overlaps(before, start) if not size or set(start[size:]) - set(start[:size])]

@@ -20,7 +20,7 @@ MAX_PIECE = 4096
 MAX_CELLS = 200_000
 
 _LINE_END = re.compile("\r\n|\r|\n")
-# Byte order marks, and how the bytes behind them are told apart: delimiters of UTF-8 are those of Latin-1.
+# Byte order marks, and the encoding to split the bytes after them: delimiters of UTF-8 are those of Latin-1.
 _MARKS = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (codecs.BOM_UTF8, "latin-1"))
 
 
@@ -41,13 +41,13 @@ class Piece:
 
 
 def pieces(text: str, how: Lines | Fields | Rows, columns: tuple[str, ...]) -> list[Piece]:
-    """The pieces of a text that are not blank, in order; rows of one key together, where its first one stands.
+    """The pieces of a text that are not blank, in order; rows of one key together, at the place of the first.
 
     Args:
         columns: of rows, those that must be there.
 
     Raises:
-        ContentError: UNREADABLE, the text is no such text; TOO_LARGE, it has more of them than anybody sends.
+        ContentError: UNREADABLE, the text has another form; TOO_LARGE, it has more pieces than any sender makes.
     """
     if isinstance(how, Rows):
         rows = _rows(text, how, columns)
@@ -130,7 +130,7 @@ def _header(cells: list[str], place: str, columns: tuple[str, ...]) -> list[str]
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    """A row and where it stands: in lines from 1, and as characters of the text."""
+    """A row and its place: in lines from 1, and as characters of the text."""
 
     line: int
     start: int

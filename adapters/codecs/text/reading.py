@@ -1,8 +1,8 @@
-"""The pieces of one text on their way through the rules of a layout into records. Pure.
+"""Apply the rules of a layout to the pieces of one text, and make records of them. Pure.
 
-What no rule takes is kept in an M record (``M|1|unread|line 14|...``) and warned about, or makes the text unreadable,
-as the layout says. A text without a field that the layout requires is UNREADABLE: a part of a report is no report. So
-is one in which a result could become that of another specimen, or be lost under another result.
+A piece without a matching rule is kept in an M record (``M|1|unread|line 14|...``) with a warning, or makes the text
+unreadable, as the layout says. A text without a field that the layout requires is UNREADABLE: a part of a report is no
+report. So is one in which a result could become that of another specimen, or be lost under another result.
 """
 
 import re
@@ -30,7 +30,7 @@ class Reading:
         self._layout = layout
         self._section = ""
         self._no_result = False
-        self._numbers: dict[tuple[str, Place], Record] = {}  # where a rule has put the number of whom results are
+        self._numbers: dict[tuple[str, Place], Record] = {}  # where a rule has put the number of the results' patient
         self.tree = Tree(self._end_of)
         self.warnings: list[Issue] = []
         self._end_rules = [rule for rule in layout.rules if rule.at_end_of]
@@ -58,7 +58,7 @@ class Reading:
         return False
 
     def _take_parts(self, piece: Piece) -> bool:
-        """Rules with ``find``, in the order in which their matches stand; what is left over is not taken."""
+        """Rules with ``find``, in the order of their matches; the rest is not taken."""
         if piece.tag:
             return False
         found: list[tuple[int, int, Rule, dict[str, str]]] = []
@@ -276,7 +276,7 @@ def _groups(match: re.Match[str]) -> dict[str, str]:
 
 
 def _column(each: "re.Pattern[str] | tuple[str, ...]", column: str, used: frozenset[str]) -> dict[str, str] | None:
-    """What a rule's ``each`` takes from a column's name; None if the rule is not about this column."""
+    """The values that a rule's ``each`` takes from a column's name; None if the rule is not about this column."""
     if isinstance(each, tuple):
         return {} if column in each else None
     found = each.fullmatch(column) if column not in used else None

@@ -1,6 +1,6 @@
-r"""Records on their way from a layout's rules to E1394 text. Pure.
+r"""Arrange the records of a layout's rules as E1394 text. Pure.
 
-    H                     values may come in any order: a patient's number that stands behind the specimen's is put
+    H                     values may come in any order: a patient's number after the specimen's is put
       P {C M}             into the P record all the same, which is written before its O
         O {C M}
           R {C M}

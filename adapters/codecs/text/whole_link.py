@@ -23,13 +23,13 @@ SAMPLE_BYTES = 64
 
 
 class Settings(Protocol):
-    """What a channel's ``source:`` says about the content of its files."""
+    """The settings of a channel's ``source:`` for the content of its files."""
 
     format: str
 
 
 def links(source: Settings) -> "Callable[[], WholeLink]":
-    """What makes a link for each file of a channel."""
+    """Return the factory that makes a link for each file of a channel."""
     return lambda: WholeLink(source.format)
 
 
@@ -44,7 +44,7 @@ class WholeLink:
         self._out = b""
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
-        """What ``data``, the whole content of a file, holds."""
+        """The events in ``data``, the whole content of a file."""
         if not data:
             return []
         blocks = self._unframed(data)

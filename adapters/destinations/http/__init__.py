@@ -1,1 +1,1 @@
-"""What destinations over HTTP share: one exchange, TLS, and the ways to log in."""
+"""Shared by destinations over HTTP: one exchange, TLS, and the ways to log in."""

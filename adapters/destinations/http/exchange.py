@@ -1,4 +1,4 @@
-"""One HTTP request to a destination, and what its answer means. Shared by the destinations that speak HTTP.
+"""One HTTP request to a destination, and the meaning of its answer. Shared by the destinations that speak HTTP.
 
     2xx                         the caller looks at the body
     none, reset, timeout        NO_ANSWER, transient
@@ -7,11 +7,11 @@
     401, 403                    NOT_AUTHORIZED  the destination as a whole: its breaker opens
     404, 405                    WRONG_ADDRESS   likewise, for every request goes to the same address
     3xx                         likewise (a proxy's page, a moved server); redirects are never followed, since they
-                                would carry a patient's results to an address that nobody configured
+                                would carry a patient's results to an address that is not configured
     other 4xx                   REFUSED, dead, with the answer kept
 
-How a request is logged in stands in `http_log_in`. A log-in that can be renewed (a token) is, once, after a 401, and
-the request goes out once more within the same attempt.
+`http_log_in` authenticates requests. A log-in that can be renewed (a token) is renewed once after a 401, and the
+request goes out once more within the same attempt.
 
 Sessions keep connections alive, trust the configured authorities only, take neither proxies nor credentials from
 the environment, keep no cookies, and read no more of an answer than `MAX_ANSWER_BYTES`. Error texts name statuses and
@@ -66,7 +66,7 @@ _NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 
 
 class HttpConfig(Config, Protocol):
-    """What a destination on HTTP reads from its YAML block."""
+    """The settings of a destination over HTTP, from its YAML block."""
 
     gzip: bool
     concurrency: int
@@ -147,7 +147,7 @@ class HttpExchange:
         self.url = URL(config.url)
 
     async def start(self) -> None:
-        """Open the session; connects to nobody."""
+        """Open the session; makes no connection."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._config.concurrency + 1,  # the deliveries, and one probe beside them
@@ -242,7 +242,7 @@ class HttpExchange:
             raise TransientDeliveryError(ReasonCode.NO_ANSWER, _cause(error)) from None
 
     def failure(self, answer: Answer) -> DeliveryError:
-        """What an answer outside 2xx means for the delivery."""
+        """The error for an answer outside 2xx."""
         status = answer.status
         said = self._reasons(answer.body)
         detail = f"HTTP {status}, {said}" if said else f"HTTP {status}"

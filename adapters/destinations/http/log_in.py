@@ -1,7 +1,7 @@
-"""How we log in with each HTTP request: HTTP Basic, a fixed token, a signature, or tokens of an authorization server.
+"""Authenticate each HTTP request: HTTP Basic, a fixed token, a signature, or tokens of an authorization server.
 
 A secret is read when it is first needed and again after the server refused it, so that a rotated one is picked up
-without a restart. Neither secrets nor what is made of them stand in an error, a log or a repr.
+without a restart. Neither secrets nor values made of them appear in an error, a log or a repr.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class Auth(Protocol):
 
 
 class Config(Protocol):
-    """What logging in reads of a destination."""
+    """The settings of a destination for logging in."""
 
     url: str
     auth: Auth | None
@@ -63,7 +63,7 @@ class Config(Protocol):
 
 
 class LogIn(Protocol):
-    """What a request needs to be let in."""
+    """The authentication of a request."""
 
     async def start(self) -> None: ...
     async def close(self) -> None: ...
@@ -88,10 +88,10 @@ class LogIn(Protocol):
 
 
 def log_in_of(name: str, config: Config, clock: Clock) -> LogIn | None:
-    """What the ``auth:`` of destination ``name`` asks for; None where it asks for nothing.
+    """The log-in for the ``auth:`` of destination ``name``; None without ``auth:``.
 
     Raises:
-        ConfigError: nothing is asked for, or a file cannot be used.
+        ConfigError: ``auth:`` is incomplete, or a file cannot be used.
     """
     auth = config.auth
     if auth is None:
@@ -173,7 +173,7 @@ def of_one_line(value: str, place: str) -> str:
 
 
 def revealed(reveal: Callable[[], str]) -> str:
-    """What ``reveal`` makes of a secret.
+    """The secret that ``reveal`` returns.
 
     Raises:
         DestinationDownError: NOT_AUTHORIZED, the secret is not set.

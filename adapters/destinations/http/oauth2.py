@@ -2,15 +2,15 @@
 
 One token serves all deliveries of a destination. It is kept in memory only.
 
-    no token, or one that has expired    whoever comes asks for one; all who come meanwhile wait for that answer
+    no token, or one that has expired    the first request asks for one; requests that come meanwhile wait for it
     a token close to its end             one request is begun, and the old token serves until it is there
     401 from the destination             that token is forgotten, and the delivery goes out once more with a new one
     403                                  that token is forgotten: the next attempt has one with today's rights
 
-Lives are measured on our monotonic clock from before the request, so that a wrong wall clock changes nothing. The
-wall clock matters for assertions only, and where a server refuses one, what its Date header says is believed.
-What the server's answers mean stands in `oauth2_answer`. Where the configuration names no server, the FHIR server is
-asked for it, and once more after tokens were refused (`smart_discovery`).
+Lives are measured on our monotonic clock from before the request, so that a wrong wall clock changes nothing. The wall
+clock matters for assertions only; where a server refuses one, the time in its Date header is used. `oauth2_answer`
+interprets the server's answers. Where the configuration names no server, the FHIR server is asked for it, and once more
+after tokens were refused (`smart_discovery`).
 """
 
 import asyncio
@@ -130,7 +130,7 @@ class OAuth2:
             return
         if task.exception() is None:
             self._token = task.result()
-        else:  # whoever waits for it is told; the token that there is may be good for some time yet
+        else:  # waiting requests get the error; the existing token may be valid for some time yet
             self._not_before = self._clock.monotonic() + AGAIN_AFTER_S
 
     async def _renew(self) -> _Token:
@@ -198,7 +198,7 @@ def _bearer(token: _Token) -> str:
 
 @contextlib.contextmanager
 def _about_tokens() -> Iterator[None]:
-    """A request that failed is the token server's fault, and is told as that."""
+    """Report a failed request as a fault of the token server."""
     try:
         yield
     except TransientDeliveryError as error:

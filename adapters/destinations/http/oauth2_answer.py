@@ -1,4 +1,4 @@
-"""What an authorization server answers when it is asked for a token (RFC 6749, 5.1 and 5.2).
+"""The answer of an authorization server to a token request (RFC 6749, 5.1 and 5.2).
 
     200 with access_token                   a token
     400, 401, 403 with an error of ours     NOT_AUTHORIZED  the client is wrong: a person must act, the breaker opens
@@ -7,7 +7,7 @@
     anything else                           NO_TOKEN, the destination as a whole: a log-in page, a wrong address
 
 None of it is about the document that waits for the token, so none of it can make a dead letter. Of an answer only its
-error code and its description are told, the latter without anything of what we sent.
+error code and its description are reported, the latter without any text that we sent.
 """
 
 import json
@@ -58,8 +58,8 @@ def read_answer(
     """The token, or why there is none.
 
     Args:
-        proof: the keys of the configuration that say who we are.
-        secrets: texts that must not be told, whatever the server says.
+        proof: the keys of the configuration that identify us.
+        secrets: texts that must not be reported, even if the server repeats them.
     """
     said = _object(body)
     if 200 <= status < 300:

@@ -1,7 +1,7 @@
-"""What time it is for a server, by the Date headers of its answers (RFC 9110, 6.6.1).
+"""The time of a server's clock, by the Date headers of its answers (RFC 9110, 6.6.1).
 
-Signatures and assertions are good for minutes, and a laboratory's machine may be off by more: without a battery, or
-without a time server behind its firewall. The server's own clock is what it checks them by, so that is what counts.
+Signatures and assertions are valid for minutes, and a laboratory's machine may be off by more: without a battery, or
+without a time server behind its firewall. The server checks them by its own clock, so that clock is used.
 """
 
 from datetime import UTC, datetime, timedelta

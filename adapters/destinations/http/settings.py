@@ -1,4 +1,4 @@
-"""What several destinations read from their YAML blocks: where the peer is, who we are, and whom we trust."""
+"""Settings that several destinations share: the peer's address, our credentials, and the authorities to trust."""
 
 from pathlib import Path
 from typing import Protocol

@@ -37,7 +37,7 @@ def repetitions(value: str, delimiters: Delimiters) -> list[str]:
 
 
 def is_blank(value: str, delimiters: Delimiters) -> bool:
-    """Whether nothing stands in a field but delimiters and blanks."""
+    """Whether a field has nothing but delimiters and blanks."""
     return not value.strip(BLANKS + delimiters.component + delimiters.repetition + delimiters.subcomponent)
 
 

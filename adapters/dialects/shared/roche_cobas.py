@@ -1,4 +1,4 @@
-"""What the Roche analyzers of the E1394 generation (cobas c111, c311, e411) have in common.
+"""Common habits of the Roche analyzers of the E1394 generation (cobas c111, c311, e411).
 
     C|1|I|43|I              the comment of a result is the number of a data alarm, 0 where there is none
     O|...|X\\Q              the action code of a control may be a repetition: X measured, Q control
