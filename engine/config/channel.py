@@ -30,10 +30,10 @@ class HoldRule(Model):
     """A rule of a route's `hold`."""
 
     when: Text = Field(
-        description="Condition about each result of the document, as `=flags in ['HH', 'LL']`; what it may name stands "
-        "in docs/held.md."
+        description="Condition about each result of the document, as `=flags in ['HH', 'LL']`; the names it may use "
+        "are in docs/held.md."
     )
-    reason: str = Field(default="", description="What a person is told; without it, the condition itself.")
+    reason: str = Field(default="", description="The text for a person; without it, the condition itself.")
 
 
 def _rules(value: Any) -> Any:
@@ -72,8 +72,8 @@ class RouteConfig(Model):
     )
     order: Literal["channel", "specimen", "none"] = Field(
         default="channel",
-        description="What reaches a destination in the order it came: everything of the `channel`, what concerns one "
-        "`specimen` or report, or nothing (`none`).",
+        description="Which deliveries keep the order of their messages: all of the `channel`, those about one "
+        "`specimen` or report, or none (`none`).",
     )
     drain: Literal["in-order", "newest-first"] = Field(
         default="in-order",
@@ -131,7 +131,7 @@ class ChannelConfig(Model):
     """One channel."""
 
     channel: Name = Field(description="Name of the channel; part of report keys and lanes, so never change it lightly.")
-    description: str = Field(default="", description="For people: which analyzer, where it stands.")
+    description: str = Field(default="", description="For people: which analyzer, and its location.")
     analyzer: Name | None = Field(
         default=None,
         description="Name of an analyzer's pack (`labrelay analyzers`): gives the code table, dialect, character sets "
@@ -150,7 +150,7 @@ class ChannelConfig(Model):
     )
     routes: Annotated[tuple[RouteConfig, ...], NotEmpty] = Field(
         strict=False,  # a YAML list is a Python list; each route in it is still read strictly
-        description="What to do with messages; a message that no route takes is dead (`NO_ROUTE`).",
+        description="The routes of messages; a message that no route accepts is dead (`NO_ROUTE`).",
     )
     settings: dict[str, Any] = Field(
         default_factory=dict,
@@ -179,13 +179,14 @@ class ChannelConfig(Model):
         ge=DAY,
         le=90 * DAY,
         description="With `specimen_ids: unique`: for so long after its last use a number is still the same "
-        "specimen's, from `1d` to `90d`; `30d` where nothing is said. What is measured later is held "
-        "(`NUMBER_AGAIN`), for it may be another specimen's.",
+        "specimen's, from `1d` to `90d`; `30d` by default. Later measurements are held (`NUMBER_AGAIN`), "
+        "for it may be another specimen's.",
     )
     results_of: Literal["channel", "site"] = Field(
         default="channel",
-        description="Whose a result is that two channels send for one order and test: `channel`, they stand side by "
-        "side; `site`, it is one result, and the later one follows the earlier one as if one analyzer had sent both.",
+        description="Results that two channels send for one order and test: `channel`, they are kept side by side; "
+        "`site`, it is one result, and the later one follows the earlier one as if one analyzer had sent "
+        "both.",
     )
     report_list: Literal["join", "replace"] = Field(
         default="join",
@@ -217,7 +218,7 @@ class ChannelConfig(Model):
     )
     spm_obx: Literal["result", "specimen"] = Field(
         default="result",
-        description="What an OBX after SPM is, where its OBR has no other: a `result`, or about the `specimen`.",
+        description="The meaning of an OBX after SPM where its OBR has no other: a `result`, or about the `specimen`.",
     )
     fix: Fixes = Field(
         default=(),
@@ -241,7 +242,7 @@ class ChannelConfig(Model):
         if self.ack == "on_delivery" and isinstance(self.source, TeePart):
             raise ValueError("ack: on_delivery: a tee answers nothing; take ack out")
         if self.ack == "on_delivery" and isinstance(self.source, FolderPart):
-            raise ValueError("ack: on_delivery: nobody reads an answer to a file; take ack out")
+            raise ValueError("ack: on_delivery: a file has no reader for an answer; take ack out")
         if self.ack == "on_delivery" and any(route.hold is not None for route in self.routes):
             raise ValueError(
                 "ack: on_delivery: a held result may wait for hours, and its sender for the answer; take ack out"

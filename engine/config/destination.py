@@ -31,7 +31,7 @@ from engine.config.yaml_nodes import KeyPath
 
 
 class HttpBase(DestinationBase):
-    """What destinations on HTTP share."""
+    """Settings that destinations over HTTP share."""
 
     url: HttpUrl = Field(description="Address of the service.")
     auth: AuthConfig | None = Field(default=None, description="How to log in.")
@@ -154,8 +154,8 @@ feed:
         description="Our name at the broker. No other client may have it: the broker ends the older of two connections."
     )
     topic: Topic = Field(
-        description="Where to publish, as `lab/{channel}/{message_type}`; also `{destination}`. Nothing else can stand "
-        "in braces: a topic is shown and logged everywhere."
+        description="Where to publish, as `lab/{channel}/{message_type}`; also `{destination}`. Nothing else is "
+        "allowed in braces: a topic is shown and logged everywhere."
     )
     version: Literal["5", "3.1.1"] = Field(
         default="5", description="Version of MQTT. In 3.1.1 a broker cannot say that it refuses a message."
@@ -170,8 +170,8 @@ feed:
     )
     no_subscriber: Literal["wait", "deliver"] = Field(
         default="wait",
-        description="A document that the broker took while nobody had subscribed: try again later (`wait`), or count "
-        "it as delivered. Only MQTT 5 brokers tell.",
+        description="A document that the broker accepted without a subscriber: try again later (`wait`), or count it "
+        "as delivered. Only MQTT 5 brokers report this.",
     )
     concurrency: Whole = Field(default=8, ge=1, le=20, description="Messages under way at once, over all lanes.")
 
@@ -208,9 +208,9 @@ archive:
     endpoint: Endpoint = Field(description="Address of the storage, as `https://s3.ap-south-1.amazonaws.com`.")
     bucket: Bucket = Field(description="Name of the bucket; it must be there.")
     region: Name = Field(default="us-east-1", description="The storage's region, part of each signature.")
-    prefix: Prefix = Field(default="", description="What names of objects begin with, as `results/`.")
+    prefix: Prefix = Field(default="", description="The beginning of objects' names, as `results/`.")
     address: Literal["path", "host"] = Field(
-        default="path", description="Where the bucket stands in addresses: in the `path`, or before the `host` name."
+        default="path", description="The place of the bucket in addresses: in the `path`, or before the `host` name."
     )
     access_key: SecretName = Field(description="The id of our key at the storage, by name only.")
     secret_key: SecretName = Field(description="The key itself, by name only.")

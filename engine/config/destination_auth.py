@@ -64,7 +64,7 @@ class OAuth2Auth(Model):
     kid: Text | None = Field(
         default=None, description="Key id in our assertions; by default the key's RFC 7638 thumbprint."
     )
-    scope: Text | None = Field(default=None, description="What the token shall be good for, as `system/*.write`.")
+    scope: Text | None = Field(default=None, description="The scope of the token, as `system/*.write`.")
     audience: Text | None = Field(
         default=None, description="`audience` of the request for a token, where the server wants one."
     )

@@ -3,9 +3,9 @@
     - {days: [sun], start: "02:00", end: "04:00"}      Sundays from two to four
     - {start: "23:30", end: "00:30"}                   every night; a window begins on its day and may pass midnight
 
-The end is not part of a window: at 04:00:00 it is over. Where the clocks are set in between, a time
-that there is twice, or not at all, is taken so that the window is the longer one: whoever writes "02:00" for a
-maintenance means it by the same clock, and a calm hour too many does less harm than an alarm in the night.
+The end is not part of a window: at 04:00:00 it is over. When the clocks change within a window, a time that occurs
+twice, or not at all, is read so that the window is longer: "02:00" for a maintenance is meant by the same clock, and a
+quiet hour too many does less harm than an alarm in the night.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from engine.model.clock import from_us
 
 DAY_MINUTES = 24 * 60
-# Windows that follow on each other are one; a week of them is as long as one can be told apart.
+# Adjacent windows count as one. All windows repeat weekly, so a chain is followed for a week and a day.
 LONGEST_CHAIN = 8
 
 

@@ -1,7 +1,7 @@
-"""What a site shows to others: secrets sent to another machine without TLS, and ports that take results from any.
+"""Find exposed parts of a site: secrets sent to another machine without TLS, and ports that accept results from anyone.
 
-A warning, and no problem that stops a start: a laboratory's own wire may be guarded otherwise, and results come first.
-But RFC 6749 (3.2) demands TLS of every server that gives tokens, and what is read once on the way can be used again.
+These are warnings and do not stop a start: a laboratory's own network may be protected otherwise, and results come
+first. But RFC 6749 (3.2) demands TLS of every server that issues tokens, and an intercepted secret can be used again.
 """
 
 from collections.abc import Iterator

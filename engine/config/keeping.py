@@ -11,8 +11,9 @@ LEAST_S = 91 * DAY_S  # what LabRelay itself still asks: numbers of orders and p
 
 
 class RetentionConfig(Model):
-    """How long the journal keeps what has ended. What is open, held, dead or incomplete stays until a person has
-    decided about it, under any of these keys. An age counts from the last thing that happened to a message."""
+    """How long the journal keeps finished messages. Open, held, dead or incomplete ones stay until a person has decided
+    about them, whatever these keys say. An age counts from the last event of a message.
+    """
 
     delivered: Duration = Field(
         default=5 * YEAR_S,
@@ -41,14 +42,15 @@ class RetentionConfig(Model):
     minimum: Duration | None = Field(
         default=None,
         ge=LEAST_S,
-        description="What the law asks: nothing younger goes, neither for `size` nor when a patient's data are erased "
-        "(unless a person forces that, with a reason). By default the shortest of the ages above.",
+        description="The time that the law demands: nothing younger is deleted, neither for `size` nor when a "
+        "patient's data are erased (unless a person forces that, with a reason). By default the shortest "
+        "of the ages above.",
     )
     size: Size | None = Field(
         default=None,
         ge=64 * 1024 * 1024,
-        description="What the journal may take on the disk. Beyond it the oldest messages that have ended go before "
-        "their time, down to `minimum`, which must stand here then; the page says so.",
+        description="The size that the journal may have on the disk. Beyond it the oldest finished messages are "
+        "deleted before their time, down to `minimum`, which is then required; the page says so.",
     )
 
     @model_validator(mode="after")
@@ -93,13 +95,13 @@ class BackupConfig(Model):
         default=300.0,
         ge=10.0,
         le=DAY_S,
-        description="Time between pieces: new rows of the journal, written to the folder between full copies. What can "
-        "be lost with the disk is what came within this time.",
+        description="Time between pieces: new rows of the journal, written to the folder between full copies. A loss "
+        "of the disk can lose the data received within this time.",
     )
     keep: Whole = Field(default=7, ge=1, le=1000, description="Full copies to keep, with their pieces.")
     key: Flag = Field(
         default=False,
-        description="`true`: the key goes with the copies, so that whoever has the folder can read every result. By "
+        description="`true`: the key goes with the copies, so anyone with the folder can read every result. By "
         "default it does not: keep a copy of it elsewhere, for without it no copy can be read.",
     )
     drill: Duration | None = Field(

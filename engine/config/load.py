@@ -58,7 +58,7 @@ class Site:
     nodes: dict[str, Node] = field(default_factory=dict, repr=False)
 
     def node(self, channel: str, *path: str | int) -> Node:
-        """Where a channel's key stands: ``node("chemistry", "routes", 0, "when").place``."""
+        """The place of a channel's key: ``node("chemistry", "routes", 0, "when").place``."""
         return walk(self.nodes[channel], path)
 
     def patient_numbers(self, channel: ChannelConfig) -> str:
@@ -199,7 +199,7 @@ class _Loader:
         return None if bad.nodes else made
 
     def _fill_from_pack(self, root: Node, given: dict[str, Any]) -> None:
-        """What a channel takes over from the pack of its analyzer; a name that is none is the model's to refuse."""
+        """Fill in the values that a channel inherits from its analyzer's pack. The model refuses an unknown pack."""
         name = given["analyzer"]
         try:
             if isinstance(name, str) and name:
@@ -210,8 +210,10 @@ class _Loader:
             self._problems += [(text.partition(":")[0], *_place(text), text) for text in error.problems]
 
     def _inherited(self, config: SiteConfig | None, site: Node | None) -> dict[str, Any]:
-        """What channels take over from the site. A mistake in the site's file is no mistake of its channels: without a
-        model the zone is read from the node, and where that is what is wrong, any will do, since nothing can start."""
+        """The values that channels inherit from the site. A mistake in the site's file is no mistake of its channels:
+        without a model the zone is read from the node. If the zone itself is wrong, any zone will do, since nothing can
+        start.
+        """
         if config is not None:
             return {"timezone": config.site.timezone} if config.site.timezone else {}
         zone = walk(site, ("site", "timezone")) if site is not None else None

@@ -38,11 +38,11 @@ class Seen(Model):
 
     what: Literal["capture", "vendor-example", "modelled"] = Field(
         description="`capture`: bytes of a real analyzer. `vendor-example`: an example of the maker's manual. "
-        "`modelled`: written by somebody after a driver or a manual."
+        "`modelled`: written by a person from a driver or a manual."
     )
     model: Text = Field(description="Which model it is of.")
     file: Text = Field(description="Its file in the corpus of messages, as `astm/sysmex-xn550.astm`.")
-    shows: Text = Field(description="What can be learned from it, in a few words.")
+    shows: Text = Field(description="Its use as evidence, in a few words.")
     link: Text = Field(description="Where it was published.")
 
 
@@ -55,7 +55,7 @@ class Recognition(Model):
     bytes_match: Text | None = Field(
         default=None, description="Regular expression over the raw bytes, for what is neither HL7 v2 nor ASTM E1394."
     )
-    why: Text = Field(description="What was seen, in words, as people are told it.")
+    why: Text = Field(description="The evidence, in words, as people read it.")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Recognition":
@@ -67,7 +67,7 @@ class Recognition(Model):
 
 
 class Gives(Model):
-    """What channels of this analyzer start from; what a channel says itself stands above it."""
+    """Defaults for channels of this analyzer; a channel's own settings override them."""
 
     dialect: Dialect | None = Field(default=None, description="The dialect, where the analyzer needs one.")
     charset: Charsets | None = Field(default=None, description="Character sets to try, where it declares none.")
@@ -80,16 +80,16 @@ class PackConfig(Model):
     analyzer: Name = Field(description="Name of the pack, which is also that of its folder.")
     maker: Text = Field(description="Who makes the analyzer.")
     models: Annotated[Texts, NotEmpty] = Field(description="Models that were seen, or that the evidence is about.")
-    measures: Text = Field(description="What it measures, in a few words.")
+    measures: Text = Field(description="Its measurements, in a few words.")
     speaks: Text = Field(description="Its interface, in a few words: content, framing, who connects.")
-    format: Literal["hl7v2", "astm"] = Field(description="What mappings read of it.")
+    format: Literal["hl7v2", "astm"] = Field(description="The format that mappings read.")
     seen: Annotated[tuple[Seen, ...], NotEmpty] = Field(strict=False, description="The evidence.")
     recognise: tuple[Recognition, ...] = Field(
         default=(), strict=False, description="How its messages are recognised; one sign is enough."
     )
-    gives: Gives = Field(default_factory=Gives, description="What channels of this analyzer start from.")
-    set_up: Texts = Field(default=(), description="What to set on the analyzer itself.")
-    traps: Texts = Field(default=(), description="What goes wrong, and what this pack does about it.")
+    gives: Gives = Field(default_factory=Gives, description="Defaults for channels of this analyzer.")
+    set_up: Texts = Field(default=(), description="Settings to make on the analyzer itself.")
+    traps: Texts = Field(default=(), description="Known problems, and how this pack handles them.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Pack:
         return (self.folder / CHANNEL_FILE).read_text(encoding="utf-8")
 
     def place(self, file: str) -> str:
-        """What problems call one of its files: ``analyzers/sysmex-xn/codes.csv``."""
+        """The name of one of its files in problems: ``analyzers/sysmex-xn/codes.csv``."""
         return f"{FOLDER}/{self.name}/{file}"
 
     def fill(self, channel: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""What is wrong with a file, as a person needs it: ``file:line:column: key.path: what; what to do``.
+"""Problems of a file, as a person needs them: ``file:line:column: key.path: problem; what to do``.
 
-pydantic says where in the data and which rule; the YAML nodes say where in the file; the models say what was
-wanted. Values are shown as written in the file (never expanded), and those of secrets never.
+pydantic gives the place in the data and the rule, the YAML nodes give the place in the file, the models give the
+expected value. Values are shown as written in the file (never expanded), and those of secrets never.
 """
 
 import types
@@ -19,7 +19,7 @@ from engine.config.yaml_nodes import KeyPath, Node, line, walk
 from engine.model.spelling import did_you_mean
 from engine.model.units import duration_text, size_text
 
-# Keys that a channel may leave to the site's file, and where they stand there.
+# Keys that a channel may leave to the site's file, and their places there.
 INHERITED: dict[KeyPath, str] = {("timezone",): "site.timezone"}
 
 
@@ -58,7 +58,7 @@ def plain_type(annotation: Any) -> Any:
 
 
 def words(annotation: Any, metadata: Iterable[Any] = ()) -> str:
-    """What the documentation calls this type."""
+    """The name of this type in the documentation."""
     for mark in metadata:
         if isinstance(mark, Words):
             return mark.text

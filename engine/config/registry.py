@@ -1,13 +1,13 @@
 """YAML name -> module, imported on first use: a site without a serial line never imports one, and starts fast.
 
-``engine`` imports no adapter by a statement. Codecs stand in the tables below. A transport and a dialect are found by
-their file; a destination is named by its model (`engine.config.destination_base`). What such a module offers:
+``engine`` imports no adapter by a statement. Codecs are in the tables below. A transport and a dialect are found by
+their file; a destination is named by its model (`engine.config.destination_base`). The contents of such a module:
 
     FORMATS       the functions of `engine.model.ports.Format`, or ``build(source)`` that returns such a thing
-    WRITERS       what makes messages of a format, as `adapters.codecs.hl7v2.writer`
-    LINKS         ``links(source)``: what makes a new `engine.model.ports.Link` for each connection;
+    WRITERS       a builder of messages of a format, as `adapters.codecs.hl7v2.writer`
+    LINKS         ``links(source)``: the factory of a new `engine.model.ports.Link` for each connection;
                   ``assemble(frames, max_message=...)`` where the link has frames of its own
-    TEES          ``listeners(source)``: what makes a new `engine.model.ports.TeeLink` for each connection
+    TEES          ``listeners(source)``: the factory of a new `engine.model.ports.TeeLink` for each connection
     LOG_INS       ``key_set(auth)``: the public keys of a destination's way to log in
     `transport`   ``build(source, handler)``: an `engine.model.ports.Transport`; of `serial`,
                   ``ports()`` and ``look(device)``

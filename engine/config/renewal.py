@@ -1,4 +1,4 @@
-"""What the certificate and key files of a site hold, as one hash for each channel and destination.
+"""The content of a site's certificate and key files, as one hash for each channel and destination.
 
 Renewed certificates keep their names, so the YAML does not change with them. A reload compares these, too.
 """

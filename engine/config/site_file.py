@@ -1,7 +1,7 @@
-"""What a site's files say, read alone, without the models of the configuration: where the data is, the zone, names.
+"""Read a site's files without the models of the configuration: the place of the data, the zone, names.
 
-For commands that only look at the journal: they must work while the rest of the configuration is broken or names
-variables that only the service has, and they start without all that checks a configuration.
+For commands that only read the journal: they must work while the rest of the configuration is broken or names variables
+that only the service has. They also start faster, without the checks of a configuration.
 """
 
 from contextlib import suppress

@@ -41,7 +41,7 @@ class WebConfig(Model):
 
 
 class LimitsConfig(Model):
-    """What all channels share."""
+    """Limits that all channels share."""
 
     receive_memory: Size = Field(
         default=DEFAULT_BYTES,
@@ -74,9 +74,9 @@ class SiteConfig(Model):
     )
     anchor: FilePath | None = Field(
         default=None,
-        description="Folder for the second anchor, best on another disk: it tells at a start that `data` was put back "
-        "to an earlier state. Unset: a folder beside `data`, with its name and `-anchor`, where the service may write "
-        "there.",
+        description="Folder for the second anchor, best on another disk: it shows at a start that `data` was put back "
+        "to an earlier state. Unset: a folder beside `data`, with its name and `-anchor`, where the "
+        "service may write there.",
     )
     web: WebConfig = Field(default_factory=WebConfig, description="The status page.")
     destinations: dict[Name, DestinationConfig] = Field(
@@ -84,16 +84,16 @@ class SiteConfig(Model):
     )
     namespaces: dict[Text, Uri] = Field(
         default_factory=dict,
-        description="Assigner names as they stand in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
+        description="Assigner names as in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
     )
     patient_numbers: Literal["lasting", "counter"] | None = Field(
         default=None,
         description="`lasting`: a patient number is one person's for good, as those of a hospital's register are. "
-        "`counter`: numbers begin anew or are given again, as those that an analyzer counts; such a number is known "
-        "with its order and day alone, and never goes out as a Patient's identifier. Without an answer all are "
-        "counters, but those whose authority (PID-3.4) stands in `namespaces`.",
+        "`counter`: numbers begin anew or are given again, as those that an analyzer counts; such a "
+        "number is known with its order and day alone, and never goes out as a Patient's identifier. "
+        "Without an answer all are counters, but those whose authority (PID-3.4) is in `namespaces`.",
     )
-    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="What all channels share.")
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="Limits that all channels share.")
     retention: RetentionConfig = Field(
         default_factory=RetentionConfig, description="How long the journal keeps what has ended."
     )

@@ -23,7 +23,7 @@ MiB = 1024 * KiB
 
 
 class Source(Model):
-    """What every source has, whatever its transport and link.
+    """Settings of every source, for any transport and link.
 
     The fields `transport`, `link` and `format` are of the models below; `kind` fills them in.
 
@@ -84,7 +84,8 @@ class TcpPart(Source):
         default=None, description="Address to listen on; port 0 takes any free one. Either this or `connect`."
     )
     connect: Address | None = Field(
-        default=None, description="Address of an analyzer that is itself the TCP server; we connect, for ever."
+        default=None,
+        description="Address of an analyzer that is itself the TCP server; we connect, and reconnect without limit.",
     )
     allow: Networks = Field(
         default=(),
@@ -124,7 +125,7 @@ class TcpPart(Source):
 
 
 class LinkPart(Model):
-    """What every link's part has; each says which values there are."""
+    """Settings common to every link; each link defines the allowed values."""
 
     link: str
     format: str
@@ -174,7 +175,9 @@ class E1381Options(LinkPart):
     )
     acks: Literal["frame", "session", "none"] = Field(
         default="frame",
-        description="What the analyzer expects: an answer to each frame, one at the end of the session, or none.",
+        description=(
+            "The answers that the analyzer expects: an answer to each frame, one at the end of the session, or none."
+        ),
     )
     commit: Literal["frame", "message"] = Field(
         default="frame",
@@ -183,7 +186,7 @@ class E1381Options(LinkPart):
     )
     end: Literal["record", "eot"] = Field(
         default="record",
-        description="What ends a message: its L record, or EOT as well where an analyzer sends no L.",
+        description="The end of a message: its L record, or EOT as well where an analyzer sends no L.",
     )
     max_frame: Size = Field(default=64_000, ge=64, le=1 * MiB, description="Largest frame; a longer one gets NAK.")
     receive_timeout: Duration = Field(
@@ -202,8 +205,8 @@ class E1381Part(E1381Options):
 
 
 class AutoPart(MllpOptions, E1381Options):
-    """MLLP or ASTM E1381, with the options of both: what comes first decides, for each connection. What each message
-    is, its first segment or record decides.
+    """MLLP or ASTM E1381, with the options of both: the first bytes decide, for each connection. The first segment or
+    record of each message decides its format.
     """
 
     link: Literal["auto"] = Field(

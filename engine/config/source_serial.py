@@ -91,7 +91,7 @@ class SerialPart(Model):
 
     @property
     def line(self) -> str:
-        """The same for two names of one line, as far as the names tell now: what they lead to, host and port."""
+        """Equal for two names of one line, as far as the names show now: their target, host and port."""
         if self.is_remote:
             return self.device.partition("://")[2]
         return os.path.realpath(self.device) if self.device.startswith("/") else self.device.lower()

@@ -120,7 +120,7 @@ class TeeEnds(Model):
 
 
 def _is_the_same(listens: HostPort, connects: HostPort) -> bool:
-    """Whether connecting there would reach our own listener, as far as the addresses tell."""
+    """Whether connecting there would reach our own listener, as far as the addresses show."""
     here = listens.is_every_interface and connects.host in ("localhost", "127.0.0.1", "::1")
     return listens.port == connects.port and (listens.host == connects.host or here)
 

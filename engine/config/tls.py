@@ -18,9 +18,9 @@ class ServerTls(Model):
     )
     client_names: CertificateNames = Field(
         default=(),
-        description="Names of which a client's certificate must have one, as it stands there: DNS name, address, URI "
-        "or email among its alternative names, or its common name. By default each certificate of `client_ca` may use "
-        "the channel.",
+        description="Names of which a client's certificate must have one, as written there: DNS name, address, URI or "
+        "email among its alternative names, or its common name. By default each certificate of "
+        "`client_ca` may use the channel.",
     )
     handshakes: Whole = Field(
         default=32,

@@ -1,7 +1,7 @@
 """The types that keys of a site's YAML can have, for pydantic: text in, values out, and words for the documentation.
 
-The YAML reader hands every scalar over as its text (so that ``NO`` is no boolean and ``22:00`` no number); the place
-where it stands decides what it is. Each type takes that text, or the finished value when a model is made in Python.
+The YAML reader hands every scalar over as its text (so that ``NO`` is no boolean and ``22:00`` no number); its place
+decides its type. Each type takes that text, or the finished value when a model is made in Python.
 """
 
 import codecs
@@ -30,7 +30,7 @@ class Model(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the reference documentation calls a type."""
+    """The name of a type in the reference documentation."""
 
     text: str
 
@@ -120,11 +120,11 @@ def _prefix(text: str) -> str:
 
 
 def _topic(text: str) -> str:
-    """A topic of MQTT (5.0, 4.7) with fields that tell nothing of a patient."""
+    """A topic of MQTT (5.0, 4.7) with fields that reveal nothing of a patient."""
     for name in re.findall(r"\{([^{}]*)\}", text):
         if name not in TOPIC_FIELDS:
             hint = did_you_mean(name, TOPIC_FIELDS) or f"there are {', '.join(f'{{{one}}}' for one in TOPIC_FIELDS)}"
-            raise ValueError(f"{{{name}}} cannot stand in a topic; {hint}")
+            raise ValueError(f"{{{name}}} is not allowed in a topic; {hint}")
     plain = re.sub(r"\{[^{}]*\}", "x", text)
     if re.search(r"[{}#+\x00]", plain) or not plain.isprintable():
         raise ValueError("a topic to publish to has no #, no + and no single brace")
@@ -151,7 +151,7 @@ def _path(value: Any, info: ValidationInfo) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """A single value where a list may stand is a list of one."""
+    """A single value where a list is allowed is a list of one."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value

@@ -1,8 +1,8 @@
-"""YAML as a tree of nodes that know where they stand: every scalar is its text, nothing is guessed.
+"""YAML as a tree of nodes that know their place: every scalar is its text, nothing is guessed.
 
-YAML 1.1's implicit types turn `NO` into false and `22:00` into 1320, so no type is resolved here: the place where a
-scalar stands decides what it means. Duplicate keys, anchors, aliases, tags and a second document are refused, because
-each of them makes a file mean something else than it seems to say. Lines and columns count from 1.
+YAML 1.1's implicit types turn `NO` into false and `22:00` into 1320, so no type is resolved here: the place of a scalar
+decides its meaning. Duplicate keys, anchors, aliases, tags and a second document are refused, because each of them
+makes a file mean something else than it seems to. Lines and columns count from 1.
 """
 
 import re
@@ -29,7 +29,7 @@ class Node:
         kind: ``scalar``, ``list`` or ``map``.
         value: a scalar's text, else empty.
         items: a list's elements, else empty.
-        pairs: a map's keys and values in the order they stand, else empty; keys are scalars.
+        pairs: a map's keys and values in the order of the file, else empty; keys are scalars.
         plain: a scalar written without quotes or block sign.
         style: how a scalar is written: empty (plain), a quote, ``|`` or ``>``.
         multiline: a scalar that spreads over several lines.

@@ -378,12 +378,12 @@ SITE_MISTAKES = {
     ),
     "a topic that would name a patient": (
         SITE_YAML + "  b: {kind: mqtt, connect: 'x:1', client_id: a, topic: 'lab/{patient}'}\n",
-        "config/labrelay.yaml:4:57: destinations.b.topic: 'lab/{patient}': {patient} cannot stand in a topic; there "
+        "config/labrelay.yaml:4:57: destinations.b.topic: 'lab/{patient}': {patient} is not allowed in a topic; there "
         "are {channel}, {destination}, {message_type}",
     ),
     "a misspelt field of a topic": (
         SITE_YAML + "  b: {kind: mqtt, connect: 'x:1', client_id: a, topic: 'lab/{chanel}'}\n",
-        "config/labrelay.yaml:4:57: destinations.b.topic: 'lab/{chanel}': {chanel} cannot stand in a topic; did you "
+        "config/labrelay.yaml:4:57: destinations.b.topic: 'lab/{chanel}': {chanel} is not allowed in a topic; did you "
         "mean channel?",
     ),
     "a topic to subscribe to": (
