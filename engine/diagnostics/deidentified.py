@@ -1,8 +1,7 @@
 """A message without its patient, to be shown to others: HL7 v2 and E1394, for bug reports. Pure.
 
-What is kept is named here, field by field, and only where the value is of the kind that the field is for; everything
-else is replaced. So a name in a field that is for a date, a segment that nobody knows, a vendor's own field: none
-survives.
+Kept fields are listed here, one by one, and a value is kept only if it has the kind that the field is for. Everything
+else is replaced. So a name in a field for dates, an unknown segment and a vendor's own field are all replaced.
 
     kept        delimiters, segments, empty fields and HL7's "", repetitions, components, line ends, set IDs, types,
                 numbers, ranges of numbers; of the analyzer what a code table has, or the message of another patient at
@@ -12,10 +11,10 @@ survives.
                 export, and texts of six or more digits become as many digits
     shifted     dates and times, all of one patient's by the same number of days; times of day to the quarter of a day
     cut         dates of birth, and others of more than a year before, to the year; 90 years and more are one
-    dropped     free text: `text` stands there instead, in NTE, C, and results that are no number and no known code
-    told        bytes that are no text: a value that had some ends in one
+    dropped     free text: replaced by `text`, in NTE, C, and results that are no number and no known code
+    reported    bytes that are no text: a value that had some ends in one
 
-Whoever has the key can try what became of a name, so a key is made for each export and thrown away with it.
+With the key, a person could find the token of a known name, so a key is made for each export and thrown away with it.
 """
 
 import re
@@ -64,7 +63,7 @@ _DAY, _MONTH, _YEAR = "(?:0[1-9]|[12][0-9]|3[01])", "(?:0[1-9]|1[0-2])", "(?:19|
 _YEAR_ALONE = re.compile(r"((?:19|20)[0-9]{2})(?:0[1-9]|1[0-2])?")
 _OTHER_DATE = re.compile(f"(?:{_DAY}{_MONTH}|{_MONTH}{_DAY}){_YEAR}")  # not as the standards write it
 
-# Words that results come in, beside the codes of the tables: what an analyzer says, and nobody is called.
+# Words of results, besides the codes of the tables: words that an analyzer uses, and that are no person's name.
 _WORDS = frozenset(
     """positive negative pos neg reactive non-reactive nonreactive detected not-detected equivocal indeterminate
     borderline normal abnormal trace present absent invalid valid error none clear turbid cloudy hazy yellow straw amber
@@ -133,7 +132,7 @@ _ASTM: dict[str, dict[int, Kind]] = {
 
 
 class UnknownFormatError(ValueError):
-    """The bytes are neither HL7 v2 nor E1394: nobody can say where in them a patient stands."""
+    """The bytes are neither HL7 v2 nor E1394: the places of patient data in them are unknown."""
 
 
 @dataclass(slots=True)
@@ -167,7 +166,7 @@ class Deidentifier:
         return "".join(done).encode("latin-1"), days
 
     def token(self, text: str) -> str:
-        """What stands for a text in this export."""
+        """The token of a text in this export."""
         found = self._tokens.get(text)
         if found is None:
             found = self._tokens[text] = self._made(text)
@@ -235,7 +234,7 @@ class Deidentifier:
         bare = value.strip()
         if not bare or bare == '""':
             return value
-        # Also where a number could stand: a birth date is a result of some analyzers.
+        # Also in the place of a number: some analyzers send a birth date as a result.
         if (date_shown := moved.shown(bare, birth=kind == "birth")) and not (kind == "code" and self._is_code(bare)):
             return value.replace(bare, date_shown)
         if kind == "result" and _OTHER_DATE.fullmatch(bare):
@@ -266,7 +265,7 @@ PATTERNS: Mapping[Kind, re.Pattern[str]] = {
 
 
 _WHOLE: Mapping[Kind, re.Pattern[str]] = {"unit": _UNIT, "range": _RANGE}
-# Where the analyzer stands, and not its patient: what several patients' messages have there is kept.
+# Kinds of field about the analyzer, not the patient: values there in several patients' messages are kept.
 OF_ANALYZER = frozenset({"code", "known", "unit", "flag", "type", "version", "sub"})
 
 
@@ -276,7 +275,7 @@ class _Dates:
 
     Attributes:
         received: the day on which it came. days: by which its dates are shifted.
-        births: days of birth that stand in it, as ``YYYYMMDD``.
+        births: days of birth in it, as ``YYYYMMDD``.
     """
 
     received: date
@@ -284,9 +283,9 @@ class _Dates:
     births: frozenset[str]
 
     def shown(self, text: str, *, birth: bool) -> str:
-        """A date or time as it is shown, as long as it was; the empty text where it is none.
+        """A date or time as it is shown, in its original length; the empty text where it is none.
 
-        One that is cut to its year stands at the year's first day, where it had a day.
+        A date that is cut to its year becomes the year's first day, if it had a day.
         """
         if birth and (year := _YEAR_ALONE.fullmatch(text)) is not None:
             shown = self.shown(f"{year[1]}0701", birth=True)[:4]
@@ -354,12 +353,12 @@ def cut_up(payload: bytes) -> tuple[list[str], Delimiters]:
     text = payload.decode("latin-1")
     start = _start(text)
     if start is None:
-        raise UnknownFormatError("neither HL7 v2 nor ASTM E1394: where a patient stands in it is not known")
+        raise UnknownFormatError("neither HL7 v2 nor ASTM E1394: the places of patient data in it are not known")
     return re.split(r"([\r\n\x0b\x1c]+)", text), Delimiters.of(text, start)
 
 
 def patient_of(lines: list[str], cut: Delimiters) -> str:
-    """What names the (first) patient of a message, in capitals: a number, else a name; empty where nothing does."""
+    """The (first) patient of a message, in upper case: a number, else a name; empty without either."""
     for line in lines[::2]:
         fields = line.split(cut.field)
         places = {"PID": (3, 2, 4, 5), "P": (2, 3, 4, 5)}.get(fields[0].strip(), ())

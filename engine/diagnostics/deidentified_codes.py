@@ -1,7 +1,7 @@
-"""Which codes of an export are an analyzer's, and not a patient's: those that messages of several patients have. Pure.
+"""Find the codes of an export that belong to an analyzer, not to a patient: several patients' messages have them. Pure.
 
-Senders write names into fields for codes: of a test, an instrument, a facility. What stands there in one patient's
-messages alone may be that patient. What is a part of any patient's name in the export is never taken for a code.
+Senders write names into fields for codes: of a test, an instrument, a facility. A value there in one patient's messages
+only may be that patient's name. A part of any patient's name in the export is never taken for a code.
 """
 
 import re
@@ -39,7 +39,7 @@ class Survey:
 
     @property
     def shared(self) -> frozenset[str]:
-        """What several patients' messages have where a code belongs, and what is no name."""
+        """Values in fields for codes that several patients' messages have, and that are no name."""
         return frozenset(text for text in self._several if not self._is_name(text))
 
     def _came(self, text: str, patient: str) -> None:
@@ -54,7 +54,7 @@ class Survey:
 
 
 def _codes(name: str, fields: list[str], cut: Delimiters) -> list[str]:
-    """The texts of a line that stand where a code belongs; the name of an unknown segment is one."""
+    """The texts of a line in fields for codes; the name of an unknown segment is one."""
     places = cut.places.get(name)
     if places is None:
         return [name] if len(fields) > 1 and _SEGMENT.fullmatch(name) else []

@@ -63,7 +63,7 @@ def origin() -> Line:
 
 
 def clock_is_synchronised(state: int | None = None) -> Line:
-    """What the kernel says of its clock; ``state`` is the answer of adjtimex(2), asked for where it is not given."""
+    """The kernel's state of its clock; ``state`` is the answer of adjtimex(2), called if not given."""
     state = _clock_state() if state is None else state
     now = datetime.now(UTC)
     if now.year < 2025:
@@ -247,7 +247,7 @@ def open_files(connections: int) -> Line:
 
 
 def is_locked(path: Path, locks: str | None = None) -> bool:
-    """Whether a process holds an advisory lock on ``path``; looks without taking it, so that it disturbs nobody."""
+    """Whether a process holds an advisory lock on ``path``; checks without taking it, so it disturbs no process."""
     try:
         facts = path.stat()
         listed = Path("/proc/locks").read_text(encoding="ascii") if locks is None else locks

@@ -19,7 +19,7 @@ class User(Protocol):
 
 
 class Port(Protocol):
-    """What is known of a port (`adapters.transports.serial_ports`)."""
+    """A serial port of this machine (`adapters.transports.serial_ports`)."""
 
     @property
     def device(self) -> str: ...
@@ -68,8 +68,8 @@ def busybodies() -> Line | None:
         Health.WARN,
         "line",
         f"{' and '.join(found)} runs here, and may open a serial port that is plugged in and send to it",
-        f"systemctl disable --now {' '.join(found)}, unless this machine needs it; LabRelay's udev rule tells "
-        "ModemManager to stay away",
+        f"systemctl disable --now {' '.join(found)}, unless this machine needs it; LabRelay's udev rule makes "
+        "ModemManager ignore the port",
     )
 
 

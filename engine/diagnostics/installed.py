@@ -83,7 +83,7 @@ def schema_of(journal: Path) -> int:
 
 
 def examine_journal(journal: Path) -> Line:
-    """What this program's next start does to the journal."""
+    """The effect of this program's next start on the journal."""
     try:
         found = schema_of(journal)
     except StoreError as error:

@@ -1,7 +1,7 @@
-"""Analyzer packs at work: which one a message is of, and whether a pack is sound.
+"""Use analyzer packs: find the pack of a message, and check whether a pack is sound.
 
-What a pack is and how it is read: `engine.config.pack`. The conditions of a pack are those of routes (`when:`), so they
-say the same here and in a channel file.
+`engine.config.pack` defines and reads packs. The conditions of a pack are those of routes (`when:`), so they mean the
+same here and in a channel file.
 """
 
 import re
@@ -18,7 +18,7 @@ from engine.model.message import Parsed
 
 __all__ = ["FOLDER", "Pack", "check_pack", "codes_of", "find_pack", "packs", "read_pack", "recognise"]
 
-LOOKED_AT = 64 * 1024  # bytes of a payload that patterns look at: every sign stands at the beginning of a message
+LOOKED_AT = 64 * 1024  # bytes of a payload that patterns search: every sign is at the beginning of a message
 KEY = ("code", "unit_in")
 
 
@@ -56,7 +56,7 @@ def _pattern(text: str) -> re.Pattern[bytes]:
 
 
 def _place(pack: Pack, at: int) -> str:
-    """Where a sign's condition stands."""
+    """The place of a sign's condition."""
     listed = pack.node.get("recognise")
     node = listed.items[at] if listed is not None and at < len(listed.items) else pack.node
     return (node.get("when") or node.get("bytes_match") or node).place
@@ -87,7 +87,7 @@ def _table(pack: Pack) -> tuple[Table | None, list[str]]:
 
 
 def check_pack(pack: Pack) -> Iterator[str]:
-    """What is wrong with a pack beyond its `pack.yaml`, each with its place and what to do."""
+    """The problems of a pack beyond its `pack.yaml`, each with its place and what to do."""
     for at, sign in enumerate(pack.config.recognise):
         try:
             if sign.when is not None:

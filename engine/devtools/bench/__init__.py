@@ -1,5 +1,5 @@
 """`labrelay bench`: the real daemon on a temporary site, a load and a sink as processes of their own, loopback only.
 
-What makes a figure worth writing down: messages that all differ, rounds that rotate, a warm-up that is not counted,
-CPU time beside wall time, the machine's sync time beside both, and a count at the end of what was lost or came twice.
+Measures for reliable figures: all messages differ, rounds rotate, a warm-up is not counted, CPU time is beside wall
+time, the machine's sync time is beside both, and lost and repeated messages are counted at the end.
 """

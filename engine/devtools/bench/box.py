@@ -1,4 +1,4 @@
-"""What the machine can do, measured beside every figure: without it no latency means anything."""
+"""The machine's own speed, measured beside every figure: without it no latency has a meaning."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ def report(folder: Path, cases: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The whole of a benchmark: its cases, which are measured as they are asked for, and the machine around them.
 
     Args:
-        folder: on the disk whose sync time is told.
+        folder: on the disk whose sync time is reported.
     """
     box = measure(folder)
     measured = list(cases)

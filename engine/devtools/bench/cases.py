@@ -87,10 +87,10 @@ class Bench:
     ) -> None:
         """
         Args:
-            sender: says when it begins to send what it is told, and then what it has sent.
+            sender: sends the load on request; reports when it begins, and then the messages that it has sent.
             channels: the source of each, and its mapping.
             web: the port of the site's page.
-            port: the one that says that the daemon listens.
+            port: opens once the daemon listens.
         """
         self.folder = folder
         self.sender = sender
@@ -282,7 +282,7 @@ def _on_one_site(
         idle_mib = bench.daemon.rss_mib()
         counts: dict[Case, int] = {}
         results: dict[Case, list[Round]] = {case: [] for case in cases}
-        for case in cases:  # the warm-up also tells how many messages fill the time
+        for case in cases:  # the warm-up also shows how many messages fill the time
             warm = bench.run(case, max(20, (600 if not case.rate else int(case.rate)) // case.connections))
             rate = case.rate or max(warm.delivered_per_s, 50.0)
             counts[case] = max(20, int(rate * seconds / case.connections))

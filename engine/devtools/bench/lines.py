@@ -1,8 +1,9 @@
 """Simulated analyzers on pseudo-terminals, at the pace of a serial line. Run as ``python -m
 engine.devtools.bench.lines``.
 
-Told by JSON lines: ``{"lines": 32}`` answers with their devices; ``{"seconds": 10, "first": 1}`` lets each send message
-after message for so long, numbered from ``first``, and answers when it begins, and then with what was acknowledged.
+Controlled by JSON lines: the answer to ``{"lines": 32}`` is their devices. With ``{"seconds": 10, "first": 1}`` each
+sends message after message for that time, numbered from ``first``; the answers are a line at the beginning, and then
+the acknowledged messages.
 """
 
 import asyncio

@@ -1,5 +1,5 @@
-"""The load: analyzers that send and wait for their answers. Run as ``python -m engine.devtools.bench.load``, told by
-JSON lines.
+"""The load: analyzers that send and wait for their answers. Run as ``python -m engine.devtools.bench.load``, controlled
+by JSON lines.
 
 Closed loop (``rate`` 0): each connection sends its next message when the last was answered; that gives the highest
 rate, but its answer times are only connections / rate. For latency the load is *offered*: ``rate`` messages a second
@@ -25,7 +25,7 @@ E1381 = registry.load(registry.SENDERS, "e1381")
 
 @dataclass(slots=True)
 class Outcome:
-    """What one case gave: ids acknowledged with the time they were sent, and answer times in seconds."""
+    """The result of one case: ids acknowledged with the time they were sent, and answer times in seconds."""
 
     start: float
     end: float = 0.0

@@ -1,9 +1,9 @@
-"""What a message costs by itself: parsed, mapped by a shipped mapping and serialised, in this process alone.
+"""The cost of a message by itself: parsed, mapped by a shipped mapping and serialised, in this process alone.
 
-Nothing is listened to, stored or sent, so that the figure is CPU time of this one thread. Every message differs, and
-none comes twice: values, times, flags, numbers and patients vary as from a real feed, and each round has messages of
-its own. What an analyzer sends again and again (codes, units, ranges) may be remembered from the warm-up; where ranges
-*change*, every result has one that was never seen.
+Nothing is received, stored or sent, so the figure is CPU time of this one thread. Every message differs, and none comes
+twice: values, times, flags, numbers and patients vary as from a real feed, and each round has messages of its own.
+Values that an analyzer repeats (codes, units, ranges) may be cached since the warm-up; where ranges *change*, every
+result has a new one.
 
     messages   parse + map + serialise, and the same with tracing, as `explain` does it
     sizes      one message of 20 to 10,000 OBX: the time for each, which must not grow
@@ -93,7 +93,7 @@ def run(folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]
     """Measure, and return the report.
 
     Args:
-        folder: on the disk whose sync time is told; nothing is written for the cases.
+        folder: on the disk whose sync time is reported; nothing is written for the cases.
         seconds: CPU time for each case and round; sizes and compiling take what they take.
     """
     return report(folder, _cases(seconds, rounds, say))

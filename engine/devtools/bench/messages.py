@@ -1,11 +1,11 @@
 """Made-up messages for the load: every one differs, patients repeat, and all analyzers share one laboratory.
 
 Values, flags, numbers and times vary with the seed; the shape is a haematology panel of 20 results with units and
-reference ranges, as analyzers send it. Control ids are ``B<channel>-<number>``, so that the sink can tell channel and
+reference ranges, as analyzers send it. Control ids are ``B<channel>-<number>``, so that the sink can find channel and
 order from the document alone.
 
-Reference ranges are those of the panel, as an analyzer sends the same ones for ever, or differ in every result, as from
-one that computes them by age.
+Reference ranges are those of the panel, as of an analyzer with fixed ranges, or differ in every result, as of an
+analyzer that computes them by age.
 """
 
 import random

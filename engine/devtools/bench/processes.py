@@ -16,7 +16,7 @@ STOP_WITHIN_S = 15.0
 
 
 class Told:
-    """A process that is told by JSON lines on standard input and answers on standard output."""
+    """A process that reads JSON lines on standard input and answers on standard output."""
 
     def __init__(self, module: str) -> None:
         # An unbuffered standard output writes what the pipe takes, and drops the rest of a long line.
@@ -113,7 +113,7 @@ def _wait(process: "subprocess.Popen[Any]") -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody uses at this moment."""
+    """Ports on 127.0.0.1 that are free at this moment."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [sock.getsockname()[1] for sock in held]

@@ -1,4 +1,4 @@
-"""What serial lines cost: 32 of them at 9600 baud, none of them ever quiet, and the daemon's share of one core."""
+"""The cost of serial lines: 32 of them at 9600 baud, never quiet, and the daemon's share of one core."""
 
 import json
 from collections.abc import Callable, Iterator

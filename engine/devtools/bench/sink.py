@@ -1,7 +1,7 @@
 """A FHIR server that only counts: answers every transaction Bundle with as many 201 as it has entries.
 
 A bare HTTP/1.1 parser on a Protocol, so that the sink costs little of the two cores that daemon and load share. It
-notes control id, delivery key and time of every document and writes them when told to stop: the parent checks that
+notes control id, delivery key and time of every document and writes them on request: the parent checks that
 nothing was lost, came twice under another key, or out of order. Run as ``python -m engine.devtools.bench.sink``.
 """
 
@@ -22,7 +22,7 @@ ENTRY = b'{"response":{"status":"201 Created"}}'
 
 
 class Sink:
-    """What came, and how long each answer is kept back."""
+    """The received messages, and the delay of each answer."""
 
     def __init__(self) -> None:
         self.delay_s = 0.0

@@ -20,7 +20,7 @@ from engine.model.units import HostPort
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What is simulated.
+    """A simulated analyzer.
 
     Attributes:
         samples: files of `samples/` that it plays in turn.

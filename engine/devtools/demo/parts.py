@@ -94,5 +94,5 @@ async def get_json(host: str, port: int, path: str) -> dict[str, Any]:
 
 
 def plain_environment() -> bool:
-    """Whether the counter may be redrawn in place: a terminal that is not told to be plain."""
+    """Whether the counter may be redrawn in place: a terminal that is not set to be plain."""
     return sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"

@@ -29,7 +29,7 @@ DRAIN_WITHIN_S = 60.0
 
 @dataclass(slots=True)
 class Progress:
-    """What is known at one moment."""
+    """The progress at one moment."""
 
     sent: int = 0
     delivered: int = 0

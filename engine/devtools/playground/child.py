@@ -1,5 +1,5 @@
-"""The process in which trials run: a mapping is compiled and a message mapped while somebody types, so that it has to
-be possible to end it.
+"""The process in which trials run: it compiles a mapping and maps a message while the user types, so it must be
+possible to end it.
 
 Requests and answers are JSON behind their length (4 bytes, big endian), one at a time. Where an answer takes too long,
 the process is ended and another one begins with the next request.

@@ -1,4 +1,4 @@
-"""A document as lines for people: each with its depth, its text, and the place of the value that stands on it. Pure.
+"""A document as lines for people: each with its depth, its text, and the place of its value. Pure.
 
 Tokens stay as they were written, so that ``148.50`` is shown as it is sent.
 """

@@ -1,4 +1,4 @@
-"""Where the fields of a message stand in its text: what the page lights up. Pure.
+"""Find the fields of a message in its text, for the page to highlight. Pure.
 
 Offsets are those of a browser: UTF-16 code units from the start of the text.
 """
@@ -11,7 +11,7 @@ from engine.model.message import Parsed
 
 HL7 = "hl7v2"
 MAX_FIELDS = 50_000
-_BEFORE = "\ufeff\0\t\v\x1a "  # what may stand in front of a segment
+_BEFORE = "\ufeff\0\t\v\x1a "  # characters that may precede a segment
 _LINE = re.compile(r"[^\r\n]+")
 
 

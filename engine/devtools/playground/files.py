@@ -48,7 +48,7 @@ class Folders:
     """Where files are looked for, in order.
 
     Attributes:
-        own: folders whose files belong to whoever is at the page; ``shipped`` those that belong to LabRelay.
+        own: folders whose files belong to the user of the page; ``shipped`` those that belong to LabRelay.
         home: where a shipped file is saved as the site's own; None without a site.
     """
 
@@ -70,7 +70,7 @@ class Folders:
         return sorted(name for name, good in names.items() if good)
 
     def stamps(self) -> list[tuple[str, int, int]]:
-        """What tells that a file was edited elsewhere: names, times and sizes."""
+        """Names, times and sizes, which show that a file was edited elsewhere."""
         found = []
         for folder in self.own:
             for path in (*folder.glob("*.yaml"), *folder.glob("tables/*.csv")):
@@ -110,7 +110,7 @@ class Folders:
             digest: of the file as the page read it.
 
         Raises:
-            SavingError: it was changed elsewhere meanwhile, is nobody's to save, or cannot be written.
+            SavingError: it was changed elsewhere meanwhile, may not be saved, or cannot be written.
         """
         path = self.find(name)
         target, shipped = self._target(path, name) if path is not None else (None, False)
@@ -155,7 +155,7 @@ def _as_in_a_browser(text: str) -> str:
 
 
 def _is_mapping(path: Path) -> bool:
-    """Whether a file says that it is a mapping; one that cannot be read may be what somebody works on."""
+    """Whether a file says that it is a mapping; a file that cannot be read may be one that the user is editing."""
     try:
         return yaml_nodes.read_file(path, path.name).get("mapping") is not None
     except ConfigError:
@@ -179,7 +179,7 @@ def _named(text: str, file: str) -> Iterable[str]:
 
 
 def _replace(target: Path, text: str, *, like: Path, marked: bool) -> None:
-    """Write a file beside its place and move it there: whoever reads it sees the old one or the new one."""
+    """Write a file beside its place and move it there: a reader sees the old one or the new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(target) as new:
         new.write_bytes(text.encode("utf-8-sig" if marked else "utf-8"))

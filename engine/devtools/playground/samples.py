@@ -6,7 +6,7 @@ from pathlib import Path
 
 MAX_SAMPLES = 1000
 MAX_SAMPLE_BYTES = 16 * 1024 * 1024
-# What stands beside samples and is none.
+# Files beside samples that are none.
 _NO_SAMPLES = frozenset({".json", ".md", ".py", ".tsv", ".yaml", ".yml", ".csv"})
 
 

@@ -1,4 +1,4 @@
-"""The server of `labrelay try`: one page, on loopback, for whoever has its address.
+"""The server of `labrelay try`: one page, on loopback, for users who have its address.
 
     GET  /TOKEN/                the page              POST /TOKEN/run.json      a trial
     GET  /TOKEN/start.json      what it begins with   POST /TOKEN/save.json     a file of the mapping
@@ -6,8 +6,8 @@
     GET  /TOKEN/static/...      style and script
 
 The message is a patient's: it is shown to the browser that pasted it, and neither stored nor logged. So the address has
-a token that nobody can guess, requests are answered under this machine's own names only, and one that changes or runs
-anything must come from the page itself (`Origin`, a JSON body). Nothing is fetched from elsewhere.
+a token that cannot be guessed, requests are answered under this machine's own names only, and a request that changes or
+runs anything must come from the page itself (`Origin`, a JSON body). Nothing is fetched from elsewhere.
 """
 
 import asyncio
@@ -46,12 +46,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What the page begins with.
+    """The initial state of the page.
 
     Attributes:
-        mapping: its name or the name of its file; empty: what the channel, or the message's kind, asks for.
+        mapping: its name or the name of its file; empty: the one of the channel, or of the message's kind.
         channel: the channel it runs as; empty for none.
-        setting: what the child needs to know, as it is sent to it.
+        setting: the settings of the child, as they are sent to it.
         message: the bytes of the file that was named.
     """
 

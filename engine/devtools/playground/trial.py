@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 class Maps(Protocol):
-    """What a message needs to become something, as a channel or the command line says."""
+    """Maps a message, as a channel or the command line says."""
 
     def messages_in(self, data: bytes) -> list[Found]: ...
 
@@ -75,13 +75,13 @@ class Bench:
         return {"messages": made, "more": len(found) > MAX_MESSAGES}
 
     def run(self, mapping: str, texts: Mapping[str, str], message: str, charset: str) -> Json:
-        """What becomes of a message.
+        """Process a message and describe the result.
 
         Args:
-            mapping: its name, or the name of its file; empty for the one that the message's kind asks for.
-            texts: edited files by name, in place of those in the folders.
+            mapping: its name, or the name of its file; empty for the one of the message's kind.
+            texts: edited files by name; they replace those in the folders.
             message: the text of one message, or of several, of which the first is taken.
-            charset: in which it becomes bytes.
+            charset: the encoding of its bytes.
         """
         data = bytes_of(message, charset)
         if len(data) > MAX_MESSAGE_BYTES:
@@ -106,7 +106,7 @@ class Bench:
     def _run(self, made: Json, mapping: str, texts: Mapping[str, str], message: str, data: bytes) -> None:
         mapper, place = self._mapper(mapping, texts)
         if place:
-            _add_program(made, mapper.program(place))  # what is wrong with it is told whatever the message is
+            _add_program(made, mapper.program(place))  # its problems are reported for any message
         if not data.strip():
             return
         parts = mapper.messages_in(data) or [Found(data, "")]
@@ -131,7 +131,7 @@ class Bench:
         _add_outcome(made, trace)
 
     def _mapper(self, mapping: str, texts: Mapping[str, str]) -> tuple[Maps, str]:
-        """What maps, and the name or path of its mapping; empty where that depends on the message."""
+        """The mapper, and the name or path of its mapping; empty where that depends on the message."""
         key = repr((mapping, sorted(texts.items()), self.folders.stamps()))
         if self._kept is None or self._kept.key != key:
             self.close()
@@ -140,7 +140,7 @@ class Bench:
             overlay(first, texts, self.folders)
             place = mapping
             if mapping.endswith((".yaml", ".yml")):
-                # A copy beside the edited ones: what stands beside a mapping is looked for there first.
+                # A copy beside the edited ones: files beside a mapping are searched there first.
                 copy, here = first / mapping, self.folders.find(mapping)
                 if here is not None and not copy.is_file():
                     copy.write_bytes(here.read_bytes())
@@ -225,13 +225,13 @@ def _add_outcome(made: Json, trace: Trace) -> None:
 
 
 def _leaf(leaf: Leaf, pointer: str) -> Json:
-    """All but its value, which stands in the document."""
+    """All but its value, which is in the document."""
     shown = {name: getattr(leaf, name) for name in ("path", "origin", "rule", "function", "sources", "rows", "about")}
     return {**shown, "pointer": pointer, "calls": [astuple(call) for call in leaf.calls]}
 
 
 def _fields(message: str, payload: bytes, parsed: Parsed) -> list[tuple[int, int, str]]:
-    """The fields of the message's text on the page; none where it stands there in a frame."""
+    """The fields of the message's text on the page; none where it is in a frame there."""
     text, _ = text_of(payload)
     at = message.find(text)
     if at < 0:

@@ -7,9 +7,9 @@ A transaction goes in the specification's order, all or nothing:
     3. DELETE, POST, PUT, then GET; references by fullUrl and conditional references become Type/id on the way
     4. the answer has an entry for each entry, in the order of the request
 
-A conditional request that several resources match is 412. What R4 leaves to the server is decided strictly, so that a
-mistake shows here and not at a hospital: a reference to a fullUrl that is not in the Bundle, or a conditional one
-that nothing matches, is 400.
+A conditional request that several resources match is 412. Where R4 leaves a decision to the server, the strict one is
+taken, so that a mistake shows here and not at a hospital: a reference to a fullUrl that is not in the Bundle, or a
+conditional one that nothing matches, is 400.
 """
 
 import re
@@ -57,7 +57,7 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of an interaction.
+    """The result of an interaction.
 
     Attributes:
         status: the HTTP status: 200, 201 or 204.
@@ -72,7 +72,7 @@ class Result:
 
 
 class Interactions:
-    """Carries out requests on ``store``; ``base`` is our own address, as it may stand in references."""
+    """Carries out requests on ``store``; ``base`` is our own address, as references may have it."""
 
     def __init__(self, store: Store, base: str, now_us: int, *, blind: bool = False) -> None:
         """
@@ -312,7 +312,7 @@ def read_entry(entry: Any) -> Interaction:
 
 
 def read_request(method: str, url: str, resource: Any, if_none_exist: str | None = None) -> Interaction:
-    """A request as it stands in an entry, or on the wire, with ``url`` relative to the base.
+    """A request of an entry, or from the wire, with ``url`` relative to the base.
 
     Raises:
         RefusalError: 400.

@@ -1,4 +1,6 @@
-"""What the sandbox writes of its own: search results, histories, the CapabilityStatement, the page for people. Pure."""
+"""Documents that the sandbox itself writes: search results, histories, the CapabilityStatement, the page for people.
+Pure.
+"""
 
 import html
 from importlib.metadata import PackageNotFoundError, version
@@ -53,7 +55,7 @@ def history(versions: list[Version]) -> dict[str, Any]:
 
 
 def capability_statement(base: str, now_us: int) -> dict[str, Any]:
-    """What this server can do."""
+    """The capabilities of this server."""
     kind: dict[str, Any] = {
         "interaction": [{"code": code} for code in INTERACTIONS],
         "versioning": "versioned",

@@ -1,6 +1,6 @@
-"""What the sandbox does wrong on purpose: at the start by options, at run time by ``POST /$faults``.
+"""Deliberate faults of the sandbox: at the start by options, at run time by ``POST /$faults``.
 
-Faults concern writes (transactions, batches, POST, PUT, DELETE), so that a test can always look at what was kept;
+Faults concern writes (transactions, batches, POST, PUT, DELETE), so that a test can always read the stored resources;
 ``down`` alone concerns every FHIR request.
 
     a status  400 to 599   refused with that status before anything is kept; 429 and 503 with Retry-After
@@ -51,7 +51,7 @@ class Faults(BaseModel):
         default=0,
         ge=0,
         description="So many of the resources that the next transactions PUT, and that are there already, are changed "
-        "by somebody else first: a new version, with `language` `x-foreign`.",
+        "by another client first: a new version, with `language` `x-foreign`.",
     )
     refuse: frozenset[str] = Field(
         default=frozenset(), description="Identifier values: a transaction that has one of them is answered 422."

@@ -1,4 +1,4 @@
-"""What makes a resource unacceptable, though it is JSON: the basics that every FHIR server refuses.
+"""Check for faults in a resource that every FHIR server refuses, though it is JSON.
 
 Checked for the types that LabRelay writes: unknown elements, lists where one value belongs (and the reverse),
 required elements, codes outside a required binding, all on the resource's first level; and anywhere in it, null,

@@ -56,7 +56,7 @@ def terms_of(resource: dict[str, Any], resolve: dict[str, str]) -> list[Term]:
     """The index terms of a resource, sorted.
 
     Args:
-        resolve: references as they stand in the resource, and what they mean on this server.
+        resolve: references as the resource has them -> their targets on this server.
     """
     terms: set[Term] = set()
     for identifier in _each(resource.get("identifier")):

@@ -44,7 +44,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 KEYS_REMEMBERED = 200_000
 FHIR_JSON = "application/fhir+json"
 STATUS_LINES = {200: "200 OK", 201: "201 Created", 204: "204 No Content"}
-FOREIGN = "x-foreign"  # the language of what somebody else has changed
+FOREIGN = "x-foreign"  # the language of resources that another client has changed
 LOG_IN_PAGE = "<!doctype html><title>Log in</title><h1>Log in to use this network</h1><form><input name=user></form>"
 
 

@@ -1,11 +1,11 @@
-"""What the sandbox keeps, in SQLite: every version of every resource, the search index, delivery keys.
+"""The store of the sandbox, in SQLite: every version of every resource, the search index, delivery keys.
 
     resource  one row per type and id: the current version, and the index terms it has
     history   one row per version, with the body as sent (plus id and meta)
     term      (type, parameter, code, system) -> resource; references and tokens alike
     delivery  how often each delivery key was accepted
 
-One connection, no syncs: what a power cut takes, the sandbox may lose.
+One connection, no syncs: the sandbox may lose data in a power cut.
 """
 
 import sqlite3

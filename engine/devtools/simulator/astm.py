@@ -196,7 +196,7 @@ class AstmPlayer(Speaker):
         return "ENQ" if self._out == ENQ else "EOT" if self._out == EOT else f"frame {self._out[1:2].decode()}"
 
     def _judged(self, data: bytes) -> bytes:
-        """What the sender is told of an answer."""
+        """The answer as the sender sees it."""
         self._talk.came(data)
         answer = data[:1]
         if not self._asked:

@@ -1,4 +1,4 @@
-"""What is said on the line, for people, and what the peer did wrong.
+"""Show the dialogue on the line, and the peer's mistakes, for people.
 
 > ENQ
 < ACK
@@ -32,7 +32,7 @@ def readable(data: bytes) -> str:
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted.
+    """The counts.
 
     Attributes:
         sessions: tries to send a message; ``acknowledged`` of them succeeded.
@@ -40,8 +40,8 @@ class Tally:
         naks: good frames or messages that the peer refused, which it may do.
         lost: connections that the peer ended.
         failed: messages that were given up.
-        faults: what was done on purpose, by name.
-        violations: what the peer did against the protocol; ``broken`` counts them.
+        faults: the deliberate faults, by name.
+        violations: the peer's violations of the protocol; ``broken`` counts them.
     """
 
     sessions: int = 0
@@ -59,7 +59,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Dialogue:
-    """One line's talk. ``say`` prints a line; None: nobody listens."""
+    """The dialogue of one line. ``say`` prints a line; None: nothing is printed."""
 
     say: Callable[[str], None] | None = None
     tally: Tally = field(default_factory=Tally)

@@ -1,4 +1,4 @@
-"""What goes wrong with one session, decided before it begins: the same seed spoils the same bytes.
+"""The faults of one session, decided before it begins: the same seed damages the same bytes.
 
 fault         on an E1381 link                                   on MLLP
 bad-checksum  a frame is damaged, so the peer must say NAK       a block breaks off and is begun again
@@ -71,7 +71,7 @@ class Plan:
 def plan_of(
     enabled: frozenset[Fault], *, seed: int, session: int, transmissions: int, trickle_s: float = TRICKLE_S
 ) -> Plan:
-    """What happens to a session of so many frames (or blocks)."""
+    """Plan the faults of a session of so many frames (or blocks)."""
     rng = random.Random(f"{seed} {session}")
     hit = {fault for fault in Fault if rng.random() < SHARE and fault in enabled}
 

@@ -158,7 +158,7 @@ class MllpPlayer(Speaker):
         return True
 
     def _take_late(self, said: bytes) -> bytes:
-        """What is left of bytes that came unasked, without late answers of the application."""
+        """Remove late answers of the application from bytes that came unasked; return the rest."""
         left = b""
         while END in said:
             block, _, said = said.partition(END)

@@ -1,7 +1,7 @@
-"""What an analyzer of a kind sends, as its samples show it: `samples/<pack>/`, each file one or more messages.
+"""Messages of an analyzer, from its samples: `samples/<pack>/`, each file one or more messages.
 
-A sample is a control run (QC, background) where the message says so in its standard place or its file's name does; it
-is left out altogether where it is no first-hand result: a query, an order, a correction, a rerun. Those are made.
+A sample is a control run (QC, background) where the message says so in its standard place, or its file's name does. A
+sample that is no original result (a query, an order, a correction, a rerun) is left out: the simulator generates these.
 """
 
 from collections.abc import Sequence

@@ -27,13 +27,13 @@ _RANGE = re.compile(r"\s*(\d+(?:[.,]\d+)?)\s*(?:-|to|\.\.)\s*(\d+(?:[.,]\d+)?)(?
 
 @dataclass(slots=True)
 class _Change:
-    """What one message becomes.
+    """The changes to one message.
 
     Attributes:
-        reception: gives patients and numbers; None: both stay, as when a specimen or a control is measured again.
+        reception: assigns patients and numbers; None: both stay, as when a specimen or a control is measured again.
         spread: how far a value may move, where its reference range does not say.
         status: C for a correction; None: as it is.
-        numbers: the sample's numbers and what they became.
+        numbers: the sample's numbers -> the new ones.
     """
 
     reception: Reception | None
@@ -119,7 +119,7 @@ def _changed(text: str, change: _Change) -> str:
     return "\r".join(changed) + "\r"
 
 
-# -- HL7 v2: MSH-n stands at n-1, any other at n ---------------------------------------------------------------------
+# -- HL7 v2: MSH-n is at n-1, any other at n -------------------------------------------------------------------------
 
 
 def _hl7(lines: list[str], change: _Change) -> list[str]:
@@ -156,7 +156,7 @@ def _hl7(lines: list[str], change: _Change) -> list[str]:
     return [separator.join(fields) for fields in rows]
 
 
-# -- ASTM E1394: record type first, so that field n stands at n-1 ----------------------------------------------------
+# -- ASTM E1394: record type first, so that field n is at n-1 --------------------------------------------------------
 
 
 def _astm(lines: list[str], change: _Change) -> list[str]:
@@ -214,7 +214,7 @@ def _times(fields: list[str], places: tuple[int, ...], change: _Change, *, colle
 
 
 def _letters(number: str) -> str:
-    """What stands before the digits: ``ORD-`` of an order's number."""
+    """The part before the digits: ``ORD-`` of an order's number."""
     return number[: len(number) - len(number.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-"))]
 
 

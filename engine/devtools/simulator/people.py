@@ -1,4 +1,4 @@
-"""Invented patients and the numbers of their specimens. Nobody here exists; every patient's number begins with SIM."""
+"""Invented patients and the numbers of their specimens. Every patient's number begins with SIM."""
 
 import random
 from dataclasses import dataclass, field

@@ -121,7 +121,7 @@ class Analyzer:
 
 
 def _calmed(plan: Plan) -> Plan:
-    """What is left of a plan for the next try: what strikes once has struck."""
+    """The plan for the next try, without the faults that occur only once."""
     return replace(plan, damaged=None, deaf=None, dropped=None, contended=False, noise=b"")
 
 

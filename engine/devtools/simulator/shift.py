@@ -1,4 +1,4 @@
-"""What an analyzer sends in one shift, in order: controls first, then specimens, now and then one of them again.
+"""The messages of one shift of an analyzer, in order: controls first, then specimens, some of them repeated.
 
 The same seed gives the same shift, byte for byte.
 """

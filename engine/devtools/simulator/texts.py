@@ -1,8 +1,8 @@
 """Analyzers that send text of their own, neither HL7 v2 nor E1394: printers' lines, tagged fields.
 
-Their samples are bytes as they come. What changes in them is found by a pattern for each; everything else stays. A
-printer hears no answers, so nothing can be refused and a fault on the way that no checksum shows is not made; one that
-waits for answers says ENQ, the text, EOT.
+Their samples are bytes as they come. A pattern for each finds the values to change; everything else stays. A printer
+reads no answers, so nothing can be refused, and faults that no checksum shows are not made; a device that waits for
+answers sends ENQ, the text, EOT.
 """
 
 import random

@@ -31,13 +31,13 @@ class Wire(Protocol):
     where: str
 
     async def open(self) -> None:
-        """Raises: OSError, TimeoutError: there is nobody."""
+        """Raises: OSError, TimeoutError: the peer does not answer."""
 
     async def read(self, within_s: float) -> bytes:
         """The next bytes, as many as there are. Raises: TimeoutError."""
 
     def unread(self) -> bytes:
-        """What has come and was not read."""
+        """Received bytes that were not read."""
 
     async def write(self, pieces: list[bytes], pause_s: float = 0.0) -> None:
         """Hand over each piece for itself, so that the other side may read in between."""
@@ -120,7 +120,7 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
 
 
 class _Tcp:
-    """What both ends of a TCP connection do once it is there."""
+    """Behaviour of both ends of an established TCP connection."""
 
     _connection: _Connection | None = None
 

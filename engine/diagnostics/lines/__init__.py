@@ -1,8 +1,9 @@
-"""What an unknown line says, in words: bytes looked at, named, masked, and guessed about. Pure: bytes in, words out.
+"""Describe an unknown line in words: inspect, name and mask its bytes, and guess its settings. Pure: bytes in, words
+out.
 
 capture    bytes with their times and directions, and the file that keeps them
-marks      one direction's bytes cut into what stands there: ENQ, frames, blocks, text
-frames     one E1381 frame: whether its sum fits, and what was done to it if not
+marks      one direction's bytes cut into units: ENQ, frames, blocks, text
+frames     one E1381 frame: whether its sum fits, and how it was changed if not
 serial     settings of a serial line that bytes give away: parity, a wrong speed
 look       everything seen on a line, and the sentences about it
 signs      bytes as people read them, and patient data masked

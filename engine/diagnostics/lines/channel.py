@@ -17,7 +17,7 @@ MAPPINGS = {
     "ADT": "hl7-patients",
     "MDM": "hl7-documents",
 }
-FIRST_PORT = 5000  # where nobody said
+FIRST_PORT = 5000  # by default
 DEVICE = "/dev/serial/by-id/usb-NAME-OF-THE-ADAPTER"
 WIDTH = 118
 _LISTEN = re.compile(r'(?m)^  listen: "?(\S+):(\d+)')
@@ -35,7 +35,7 @@ def channel_text(
     """The text of ``channels/NAME.yaml``.
 
     Args:
-        place: ``("listen" | "connect" | "device", where)``; None where nobody said.
+        place: ``("listen" | "connect" | "device", where)``; None if not given.
         line: settings of the serial line that the person gave, ``{"baud": "4800"}``.
         destinations: of the site, each with the kind of document that it takes; empty for any.
         taken: ports that its other channels listen on.
@@ -52,7 +52,7 @@ def channel_text(
 
 
 def _why(made: Guess) -> Iterable[str]:
-    yield "Written by labrelay detect. What it rests on:"
+    yield "Written by labrelay detect. The evidence:"
     for part in made.parts:
         value = part.value or "open"
         yield from _wrapped(f"{part.name}: {value} ({part.sure.value}): {part.why}")

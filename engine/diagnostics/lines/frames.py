@@ -1,9 +1,9 @@
-"""One ASTM E1381 frame as it stands in a capture: does its sum fit, and if not, what was done to it on the way.
+"""One ASTM E1381 frame of a capture: whether its sum fits, and if not, how it was changed on the way.
 
     <STX> FN text (<ETX>|<ETB>) C1 C2 <CR><LF>
 
-The link (`adapters.codecs.astm.frames`) takes a frame or refuses it. Here nothing is refused: a person wants to know
-which setting, cable or program made the frame what it is.
+The link (`adapters.codecs.astm.frames`) accepts a frame or refuses it. Here nothing is refused: a person wants to know
+which setting, cable or program changed the frame.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ETB = b"\x17"
 
 
 class Sum(StrEnum):
-    """What can be said of a frame's checksum."""
+    """The state of a frame's checksum."""
 
     RIGHT = "right"
     LF_FOR_CR = "right once each LF is CR again"  # terminal programs, and tools that store text
@@ -55,7 +55,7 @@ class FrameSeen:
 
     @property
     def text(self) -> bytes:
-        """What it carries, as it came."""
+        """Its content, as received."""
         return self.body[1:-1] if self.number is not None else self.body[:-1]
 
     @property

@@ -1,8 +1,8 @@
-"""What a channel for the other side must say: link, framing, format, character set, line settings, and which analyzer.
+"""Guess the settings of a channel for the other side: link, framing, format, character set, line settings, analyzer.
 
-Each part comes with how sure it is and why. *Sure* needs evidence that damage or chance do not make: a checksum that is
-right, a whole block, records or segments without a stray line. What a recording does not hold (a file of bare records
-says nothing about frames) is at most *likely*. Where nothing fits, or two things do, the part stays open.
+Each part has a degree of certainty and a reason. *Sure* needs evidence that damage or chance cannot make: a right
+checksum, a whole block, records or segments without a stray line. A part that a recording does not show (a file of bare
+records has no frames) is at most *likely*. Where nothing fits, or two things do, the part stays open.
 """
 
 import re
@@ -96,11 +96,11 @@ NOTHING = Part("", "", Sure.OPEN, "")
 
 
 def guess(pieces: Sequence[Piece], packs: Sequence[Pack], *, live: bool = False) -> Guess:
-    """What ``pieces``, all from one line, say about the other side.
+    """Guess the other side's settings from ``pieces``, all from one line.
 
     Args:
         packs: the analyzers that are known.
-        live: they were heard on a line from its first byte on, so that what is missing was never sent.
+        live: they were recorded on a line from its first byte on, so missing bytes were never sent.
     """
     seen = look(pieces)
     sound = _sound(seen)
@@ -270,6 +270,6 @@ def _parsed(seen: Look) -> list[Parsed]:
 
 
 def _from_header(seen: Look) -> bytes:
-    """The content from its first header on: what stands before are comments, or another sender's noise."""
+    """The content from its first header on: text before it is comments, or another sender's noise."""
     start = re.search(rb"(?:\A|[\r\n])[\x00 \t]*(?=MSH[^\w\s]|[Hh][^\w\s]{3})", seen.content)
     return seen.content[start.end() :].replace(b"\x1c", b"") if start else seen.content

@@ -1,7 +1,7 @@
-"""Everything that is seen on a line, and the sentences about it. Pure: the same bytes give the same words.
+"""All observations on a line, and the sentences about them. Pure: the same bytes give the same words.
 
-A sentence says what is there, then what to do about it. It never quotes what stands in a message: names of protocols,
-numbers of frames, message types and record letters are all that is named.
+A sentence states the observation, then the remedy. It never quotes the content of a message: it names only protocols,
+numbers of frames, message types and record letters.
 """
 
 import re
@@ -42,7 +42,7 @@ class Remark:
 
 @dataclass(slots=True)
 class Look:
-    """What is seen in all that came so far, from the other side (or from both, where that is not known).
+    """The observations in all bytes so far, from the other side (or from both, where that is not known).
 
     Attributes:
         size: bytes.
@@ -89,7 +89,7 @@ class Look:
 
     @property
     def remarks(self) -> list[Remark]:
-        """What there is to say, the most telling first."""
+        """The remarks, the most important first."""
         return list(_remarks(self))
 
 
@@ -171,7 +171,7 @@ def _read_content(seen: Look) -> None:
 
 
 def _text_of_frames(seen: Look) -> bytes:
-    """What the frames say, those that came again left out, a line end between two sessions."""
+    """The text of the frames without repeats, a line end between two sessions."""
     parts: list[bytes] = []
     last: FrameSeen | None = None
     for mark in seen.marks:
@@ -217,7 +217,9 @@ def _remarks(seen: Look) -> Iterator[Remark]:
     yield from _about_content(seen)
     yield from _about_letters(seen)
     if seen.both_ways:
-        yield Remark("both-ways", "ACK or NAK stand between the frames, so this recording holds both sides of the line")
+        yield Remark(
+            "both-ways", "there are ACK or NAK between the frames, so this recording holds both sides of the line"
+        )
     if seen.stray:
         yield Remark("stray", f"{_count(seen.stray, 'byte')} outside of every frame and block")
 
@@ -290,10 +292,10 @@ def _about_frames(seen: Look) -> Iterator[Remark]:
     yield from _about_sums(seen)
     if not any(b"\n" in frame.trailer for frame in frames):
         ends = "CR" if any(frame.trailer for frame in frames) else "nothing"
-        yield Remark("trailer", f"behind the checksum stands {ends} instead of CR LF; that is tolerated")
+        yield Remark("trailer", f"after the checksum comes {ends} instead of CR LF; that is tolerated")
     elif not any(b"\r" in frame.trailer for frame in frames):
         yield Remark(
-            "trailer", "behind the checksum stands LF instead of CR LF; a program that stored it may have cut it"
+            "trailer", "after the checksum comes LF instead of CR LF; a program that stored it may have cut it"
         )
     if not seen.counts[Kind.ENQ]:
         yield Remark(
@@ -348,7 +350,7 @@ def _about_blocks(seen: Look) -> Iterator[Remark]:
     yield Remark("blocks", f"{_count(len(seen.blocks), 'MLLP block')} (VT ... FS)")
     if ends != {b"\r"}:
         other = "nothing" if b"" in ends else "LF"
-        yield Remark("block-ends", f"behind FS stands {other} instead of CR; that is tolerated")
+        yield Remark("block-ends", f"after FS comes {other} instead of CR; that is tolerated")
 
 
 def _about_packets(seen: Look) -> Iterator[Remark]:

@@ -1,10 +1,10 @@
-"""One direction of a line, cut into what stands there: ENQ, EOT, answers, frames, blocks, text. Pure.
+"""One direction of a line, cut into units: ENQ, EOT, answers, frames, blocks, text. Pure.
 
-Nothing is refused and nothing is dropped: every byte belongs to a mark or to what stands between two marks (NUL, CR,
-LF). `Marks` takes bytes as they come, however they were cut on the way; the marks do not depend on that.
+Nothing is refused and nothing is dropped: every byte belongs to a mark or is between two marks (NUL, CR, LF). `Marks`
+takes bytes as they come; the marks do not depend on how the bytes were cut on the way.
 
     05 ENQ  04 EOT  06 ACK  15 NAK     one byte each
-    STX .. ETX|ETB ..                  an E1381 frame where a number stands first and a record or a checksum shows it;
+    STX .. ETX|ETB ..                  an E1381 frame where a number is first and a record or a checksum confirms it;
                                        else text of a protocol of its own
     VT .. FS CR                        an MLLP block
     anything else                      text, a line at a time
@@ -42,14 +42,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One thing that stands in the bytes.
+    """One unit of the bytes.
 
     Attributes:
-        start, end: where, counted from the first byte ever given.
+        start, end: its place, counted from the first byte ever given.
         data: its bytes.
         frame: with FRAME.
-        content: with PACKET and BLOCK, what is between the framing bytes; with TEXT, the line without its end.
-        trailer: with PACKET from its end byte on (a checksum, CR, LF); with BLOCK and TEXT, what came of CR and LF.
+        content: with PACKET and BLOCK, the bytes between the framing bytes; with TEXT, the line without its end.
+        trailer: with PACKET from its end byte on (a checksum, CR, LF); with BLOCK and TEXT, the received CR and LF.
     """
 
     kind: Kind
@@ -73,7 +73,7 @@ class Marks:
 
     @property
     def open(self) -> bytes:
-        """What came and is no mark yet."""
+        """Bytes that are no mark yet."""
         return self._data
 
     def feed(self, data: bytes) -> list[Mark]:
@@ -81,11 +81,11 @@ class Marks:
         return self._cut(quiet=False, final=False)
 
     def quiet(self) -> list[Mark]:
-        """What is complete unless more comes: a frame without its last LF, a line without its end."""
+        """Marks that are complete unless more comes: a frame without its last LF, a line without its end."""
         return self._cut(quiet=True, final=False)
 
     def finish(self) -> list[Mark]:
-        """What is left, although its end never came."""
+        """The rest, although its end never came."""
         return self._cut(quiet=True, final=True)
 
     def _cut(self, *, quiet: bool, final: bool) -> list[Mark]:
@@ -155,7 +155,7 @@ class Marks:
 
 
 def _line_end(data: bytes, at: int) -> int:
-    """Length of the line end that stands at ``at``."""
+    """Length of the line end at ``at``."""
     if data[at : at + 2] == b"\r\n":
         return 2
     return 1 if data[at : at + 1] in (b"\r", b"\n") else 0

@@ -1,7 +1,7 @@
-"""The messages in text of unknown kind, as far as guessing needs them: what they are, not what they say. Pure.
+"""Find the messages in text of unknown kind, as far as guessing needs them: their kind, not their content. Pure.
 
-ASTM E1394 records and HL7 v2 segments are told by their headers. A header in the middle of other text counts only at
-the beginning of a line, and only with its delimiters behind it.
+ASTM E1394 records and HL7 v2 segments are recognised by their headers. A header in the middle of other text counts only
+at the beginning of a line, and only with its delimiters after it.
 """
 
 import re

@@ -1,15 +1,15 @@
-"""What bytes give away about the settings of a serial line: a parity bit read as data, a wrong speed.
+"""Find wrong settings of a serial line from its bytes: a parity bit read as data, a wrong speed.
 
 A receiver set to 8 data bits, no parity, reads a 7-bit line like this: each byte is the character with its parity bit
 on top. The bit makes the number of ones even (or odd) in every byte, which no 8-bit text does for long.
 
-A receiver that is k times too fast sees each bit of the sender k times. What it takes for a byte begins with the start
-bit, so the bits come in groups of k: a zero group first (less the start bit itself), then whole ones::
+A receiver that is k times too fast sees each bit of the sender k times. Its bytes begin with the start bit, so the bits
+come in groups of k: a zero group first (less the start bit itself), then whole ones::
 
     k = 2   start 0 | b0=0 | b1=b2 | b3=b4 | b5=b6 | b7
     k = 4   start 0 | b0=b1=b2=0 | b3=b4=b5=b6 | b7
 
-A receiver that is too slow sees no such thing, just bytes that no text is made of.
+A receiver that is too slow sees no such pattern, only bytes that do not occur in text.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ GARBAGE_BYTES = 24
 SLOWER_BYTES = 8
 PLAUSIBLE_BELOW = 0.75  # share of bytes that a protocol's text is made of, below which it is none
 
-# What text and the protocols of analyzers are made of, beside printable ASCII.
+# Control characters of text and of analyzers' protocols.
 _CONTROLS = frozenset(b"\x02\x03\x04\x05\x06\x09\x0a\x0b\x0c\x0d\x15\x17\x1c\x1d\x1e")
 _KNOWN = frozenset(range(0x20, 0x7F)) | _CONTROLS
 _EVEN = frozenset(byte for byte in range(256) if byte.bit_count() % 2 == 0)
@@ -33,11 +33,11 @@ TIMES = (8, 6, 4, 3, 2)  # how many times slower a sender can be: 57600, 38400, 
 
 @dataclass(frozen=True, slots=True)
 class LineSigns:
-    """What the bytes say about the line.
+    """Signs of the line's settings in its bytes.
 
     Attributes:
         parity: the bytes are 7-bit characters with this parity bit on top; None if they are not.
-        slower: the sender is so many times slower than the receiver; 0 if nothing says so.
+        slower: the sender is so many times slower than the receiver; 0 without a sign of that.
         garbage: the bytes are no text of any kind.
     """
 
@@ -47,7 +47,7 @@ class LineSigns:
 
 
 def signs(data: bytes) -> LineSigns:
-    """What ``data``, all from one side, says about the line it came over."""
+    """The signs in ``data``, all from one side, about its line."""
     if found := _parity(data):
         return LineSigns(parity=found)
     if plausible(data) >= PLAUSIBLE_BELOW:

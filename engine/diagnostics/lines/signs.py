@@ -1,8 +1,8 @@
 r"""Bytes as people read them: control characters by name, hex beside text, patient data masked.
 
 Masked means: each letter is ``x``, each digit ``9``, its hex ``..``; a byte with bit 7 set is ``?`` with hex ``^^``.
-What stays is what a line is judged by: control characters, delimiters, blanks, lengths, and those letters and digits
-that the protocol itself puts there (frame numbers, checksums, the names of records and segments).
+Unmasked are the signs needed to judge a line: control characters, delimiters, blanks, lengths, and letters and digits
+of the protocol itself (frame numbers, checksums, the names of records and segments).
 
     02 31 48 7C 5C 5E 26 7C 7C 7C .. .. .. ..      STX 1H|\^&|||xxxx
 """
@@ -42,7 +42,7 @@ def rows(data: bytes, *, masked: bool, before: bytes = b"", width: int = ROW_BYT
     """``data`` as rows of ``width`` bytes; a row ends early after a line end, so that records begin rows.
 
     Args:
-        before: the byte in front of ``data``, which tells whether a record begins.
+        before: the byte in front of ``data``, which shows whether a record begins.
     """
     shown = masks(data, before) if masked else bytes(len(data))
     at = 0
