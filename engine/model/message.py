@@ -293,9 +293,9 @@ class MapContext:
         reuse_days: of unique numbers: after so many days without a use, the number may belong to another specimen.
         results_of: ``channel``: results of one order from two channels are separate resources; or ``site``.
         apart: distinguishes a message from an earlier one with the same bytes, where it may be another result; else
-        empty.
+            empty.
         others: `Bearer.number` and `Bearer.whole` -> which person of the number it is, where a user has decided that
-        the number has several. Shared by all channels, and filled while the site runs.
+            the number has several. Shared by all channels, and filled while the site runs.
         patient_numbers: ``lasting``, or ``counter`` where they may restart: then they name a person in one order only.
     """
 

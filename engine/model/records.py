@@ -396,7 +396,7 @@ class Kept(NamedTuple):
         gone: rows that retention has deleted so far.
         used_bytes: of the file, without what is free in it.
         last_us: when retention last deleted rows (0: never): ``last_messages`` messages, ``last_early`` of them before
-        their time, because of the size.
+            their time, because of the size.
     """
 
     oldest_us: int

@@ -26,7 +26,7 @@ class Tested:
         code: the analyzer's or the site's own code; else the first one. codes: all of them.
         loinc: empty where the result has none.
         patient: pseudonym of the patient: `Token` of the first number, else the id of a Patient without one; empty
-        where none is named.
+            where none is named.
         specimen, value: patient data.
         rest: everything else that the document says of it, to be compared.
     """
