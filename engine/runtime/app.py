@@ -2,8 +2,8 @@
 
     lock -> journal (anchor, last rows checked) -> recovery -> destinations -> intake -> sources -> page, control
 
-Sources open last: nothing is accepted before recovery is done. At the stop it is the other way round: no new bytes,
-then what is under way, then the journal. Nothing volatile needs flushing, so a kill at any moment loses nothing.
+Sources open last: nothing is accepted before recovery is done. The stop has the opposite order: no new bytes, then work
+under way, then the journal. Nothing volatile needs flushing, so a kill at any moment loses nothing.
 """
 
 import asyncio
@@ -71,22 +71,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.site")
 
-STOP_SOURCES_S = 2.0  # with what follows these graces, well within ten seconds altogether
+STOP_SOURCES_S = 2.0  # with the following grace periods well within ten seconds altogether
 STOP_WORKERS_S = 2.0
 STOP_INTAKE_S = 1.0
 STOP_RELOAD_S = 2.0
-REAGENTS_FOUND = 200  # lots that the page lists at most
+REAGENTS_FOUND = 200  # the most lots that the page lists
 PAGE_RETRY_S = 5.0
 STORE_RETRY_S = 1.0
 HEAD_EVERY_S = 86_400.0
 HEAD_WITHIN_S = 1.0
-QUIET = 32  # operations that wait for the journal's writer: above, a replay waits
+QUIET = 32  # operations that wait for the journal's writer: with more, a replay waits
 STRICTEST_FIRST = ("channel", "specimen", "none")
 STALE_AFTER_S = 30.0  # intake and the loop beat at least every 5 s
 
 
 class App:
-    """One running site. Made and run within one event loop."""
+    """One running site. Created and run within one event loop."""
 
     def __init__(self, folder: Path, *, counters: Counters | None = None, clock: Clock | None = None) -> None:
         self.folder = folder
@@ -142,7 +142,7 @@ class App:
         try:
             await self._run(site, recovery, started)
         finally:
-            # After a failed sync what the kernel holds is unknown: stop without another write.
+            # After a failed sync the kernel's state is unknown: stop without another write.
             await self.journal.stop()
         if self.fatal is not None:
             raise self.fatal
@@ -186,7 +186,7 @@ class App:
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
-            # Whatever was begun is ended, in the opposite order, also where a later step of the start fails.
+            # Every begun part is ended, in the opposite order, also where a later step of the start fails.
             async with contextlib.AsyncExitStack() as running:
                 await self._start(site, recovery, supervisor, running)
                 self.ready = True
@@ -201,7 +201,7 @@ class App:
         self, site: Site, recovery: Recovery, supervisor: Supervisor, running: contextlib.AsyncExitStack
     ) -> None:
         running.push_async_callback(self.second_anchor.close)
-        # The worker process, if there is one, outlives what is under way in it: the supervisor ends last.
+        # The worker process, if there is one, outlives the work under way in it: the supervisor ends last.
         for name, config in site.config.destinations.items():
             self.workers[name] = self._worker(name, config)
         if self.worker is not None:
@@ -269,14 +269,15 @@ class App:
         failed.cancel()
 
     async def _write_heads(self) -> None:
-        """The head of the journal's chain, where the journal's writer has no say; see
-        `engine.store.core.trail_check`."""
+        """Log the head of the journal's chain, out of reach of the journal's writer; see
+        `engine.store.core.trail_check`.
+        """
         while True:
             await self._write_head()
             await asyncio.sleep(HEAD_EVERY_S)
 
     async def _write_head(self) -> None:
-        with contextlib.suppress(StoreError, TimeoutError):  # said elsewhere; and nothing waits for a disk that hangs
+        with contextlib.suppress(StoreError, TimeoutError):  # reported elsewhere; a hanging disk is not waited for
             async with asyncio.timeout(HEAD_WITHIN_S):
                 last_id, head = await self.journal.run(journal.head)
             own = self.journal.journal_id.hex()[:8]
@@ -285,7 +286,7 @@ class App:
     # -- stopping ----------------------------------------------------------------------------------------------
 
     async def _stop_receiving(self) -> None:
-        # A reload that is under way would open again what is closed here.
+        # A reload under way would reopen the sources that are closed here.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_RELOAD_S):
                 await self._reloading.acquire()
@@ -295,7 +296,7 @@ class App:
             _say_what_is_lost(source)
 
     async def _stop_intake(self) -> None:
-        """Let what was decided become durable, so that its deliveries are known to those who give them back."""
+        """Let decided outcomes become durable, so that the workers know their deliveries when they give them back."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_INTAKE_S), self.intake.between_messages():
                 await self.supervisor.release("intake")
@@ -309,7 +310,7 @@ class App:
         """Read the site again and swap to it, or keep everything as it is.
 
         First everything is read, compiled and checked; only then channels and destinations that differ are stopped,
-        replaced and started. What does not differ goes on untouched, connections included.
+        replaced and started. Unchanged ones go on untouched, including their connections.
 
         Raises:
             ConfigError: with every problem; nothing was changed.
@@ -363,8 +364,8 @@ class App:
         await self._stop_sources(leaving)
         for source in leaving:
             del self.sources[source.built.config.channel]
-        # No message is half-way now, so none has a place with a worker that goes. New workers take what comes into
-        # the store only, until they have read what the old ones gave back: the order of their lanes holds.
+        # No message is half-way now, so none has a place at a worker that leaves. New workers take deliveries into the
+        # store only, until they have claimed the rows that the old ones gave back: so the lanes keep their order.
         async with self.intake.between_messages():
             replaced = [self.workers.pop(name) for name in changed & self.workers.keys()]
             self.workers.update(made)
@@ -388,7 +389,7 @@ class App:
         logger.info("configuration reloaded", extra={"config_hash": built.site.hash[:12]})
 
     def _leave(self, source: ChannelSource) -> None:
-        """What a channel could not keep goes to the one that takes its place; nobody would send it again."""
+        """Hand a channel's unstored data to the channel that replaces it; no sender would send it again."""
         name, left = source.built.config.channel, source.channel.unkept
         if (new := self.sources.get(name)) is not None:
             new.channel.unkept.take_over(left)
@@ -406,7 +407,7 @@ class App:
                 await asyncio.sleep(STORE_RETRY_S)
 
     def _find_open(self, names: set[str]) -> None:
-        """Tell the workers in ``names`` what the store has for them."""
+        """Give the workers in ``names`` the state of their lanes in the store."""
         for view in list_lanes(self.journal):
             if view.destination in names and view.destination in self.workers:
                 worker = self.workers[view.destination]
@@ -415,7 +416,7 @@ class App:
                     worker.look_again(view.channel)
 
     def _look_again(self, channel: str, destination: str, added: int) -> None:
-        """A person's act changed ``added`` rows of a lane; a lane without its destination waits in the store."""
+        """A person's action changed ``added`` rows of a lane; a lane without its destination waits in the store."""
         worker = self.workers.get(destination)
         if worker is None:
             return
@@ -424,11 +425,11 @@ class App:
                 worker.lane(channel).held = bool(view.held_by) or view.paused
         worker.look_again(channel)
 
-    # -- what a person switches (`engine.actions.pause_resume.Running`)
-    # ------------------------------------------------------
+    # -- pauses and restarts (`engine.actions.pause_resume.Running`)
+    # -----------------------------------------------------
 
     async def switched(self, target: Target, pause: Pause | None) -> None:
-        """It is paused now, or (None) goes on."""
+        """``target`` was paused, or (None) resumed."""
         if pause is not None:
             self.pauses[target] = pause
         else:
@@ -439,7 +440,7 @@ class App:
             self.observer.look_again()
 
     async def _switch(self, target: Target) -> None:
-        # Deliveries first, at once: not one more attempt.
+        # Deliveries first, at once: no further attempt begins.
         if target.kind == "lane":
             self._look_again(target.channel, target.destination, 0)
         elif target.kind in ("destination", "deliveries"):
@@ -456,7 +457,7 @@ class App:
                     await source.start()
 
     async def restarted(self, target: Target) -> None:
-        """Close and open a source or destination, or try at once what a lane has."""
+        """Close and open a source or destination, or retry a lane's deliveries at once."""
         if target.kind == "lane":
             if (lanes := self.workers.get(target.destination)) is not None:
                 lanes.try_now(target.channel)
@@ -468,7 +469,7 @@ class App:
                     await source.start()
                 return
             name = target.destination
-            # As at a reload: the new worker has the lanes, and takes them from the store once the old one is gone.
+            # As at a reload: the new worker has the lanes, and claims them from the store once the old one is gone.
             config = self.built.site.config.destinations.get(name)
             if config is None:
                 return
@@ -496,7 +497,7 @@ class App:
         )
 
     async def _assemble(self, built: BuiltSite) -> None:
-        """Make messages of committed frames that the last run had no time to put together."""
+        """Assemble messages from committed frames that the last run had no time to process."""
         made = await self.journal.run(
             append.assemble,
             lambda channel, frames, at_us: reassemble(built.channels.get(channel), channel, frames, at_us),
@@ -506,7 +507,7 @@ class App:
         logger.info("frames of the last run assembled", extra={"count": len(made)})
 
     def _take_over(self, built: BuiltSite) -> None:
-        """Give intake and lanes the new configuration, and make sources for channels that have none."""
+        """Give intake and lanes the new configuration, and create sources for channels without one."""
         self.journal.retain(Policy.of(built.site.config.retention))
         self.journal.limit_incomplete(
             built.site.config.limits.incomplete, round(built.site.config.retention.incomplete * 1_000_000)
@@ -518,13 +519,13 @@ class App:
                 for destination in route.to:
                     lane = self.workers[destination].lane(name)
                     routes = [other for other in channel.routes.routes if destination in other.to]
-                    # Several routes into one lane: the strictest of them holds for all.
+                    # Several routes into one lane: the strictest of them applies to all.
                     lane.order = min((other.order for other in routes), key=STRICTEST_FIRST.index)
                     lane.hold_on_dead = any(other.hold_on_dead for other in routes)
                     newest_first = all(other.newest_first for other in routes)
                     if lane.newest_first != newest_first:
                         lane.newest_first = newest_first
-                        self.workers[destination].look_again(name)  # what is in memory was taken in another order
+                        self.workers[destination].look_again(name)  # deliveries in memory were taken in another order
             if name in self.sources:
                 self.sources[name].built = channel
             else:
@@ -547,7 +548,7 @@ class App:
         return made
 
     def _follow_pauses(self, names: Iterable[str]) -> None:
-        """What was ordered between the making of these workers and now, the old ones were told."""
+        """Apply orders that came between the creation of these workers and now, and that went to the old ones."""
         for name in names:
             worker, paused = self.workers[name], self._is_paused(name)
             if paused and not worker.paused:
@@ -596,7 +597,7 @@ class App:
             await asyncio.gather(*(source.stop(self._grace(STOP_SOURCES_S)) for source in sources))
 
     def _grace(self, seconds: float) -> float:
-        """How long what is under way may take to end. After a failed sync: no time at all."""
+        """The time for work under way to end. After a failed sync: none."""
         return 0.0 if self.fatal is not None else seconds
 
     # -- the page ----------------------------------------------------------------------------------------------
@@ -617,7 +618,7 @@ class App:
         try:
             await page.start()
         except OSError as error:
-            # Results matter more than the page: say so, and try again.
+            # Results matter more than the page: report it, and try again.
             logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": error.strerror})
             self.observer.page_fault = f"the status page cannot listen on {listen}: {error.strerror}"
             self.supervisor.supervise("page", lambda: self._keep_opening(page))
@@ -631,11 +632,12 @@ class App:
                 self.observer.page_fault = ""
         await asyncio.Event().wait()
 
-    # -- what the parts tell -----------------------------------------------------------------------------------
+    # -- callbacks of the parts --------------------------------------------------------------------------------------
 
     def _replay_waits(self, channel: str, destination: str) -> str:
-        """Why a replay queues nothing in a lane now, or "": what is live goes first
-        (`engine.actions.replay_messages`)."""
+        """Why a replay queues nothing in a lane now, or "": live messages go first
+        (`engine.actions.replay_messages`).
+        """
         worker = self.workers.get(destination)
         if worker is None:
             return ""  # it waits in the store for the destination to be configured again
@@ -677,7 +679,7 @@ class App:
 
 
 def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:
-    """Whether a channel's connections may stay open: everything that concerns its link is as it was."""
+    """Whether a channel's connections may stay open: all settings of its link are unchanged."""
     if new is None:
         return False
     keys = ("source", "enabled", "repeat_window", "ack", "ack_timeout", "on_store_fault", "ack_code", "timezone")
@@ -687,7 +689,7 @@ def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:
 def _say_what_is_lost(source: ChannelSource) -> None:
     if size := source.channel.unkept.waiting_bytes:
         logger.error(
-            "what a channel could not store is lost; the frames of it that were acknowledged stand in the journal",
+            "data that a channel could not store is lost; its acknowledged frames are in the journal",
             extra={"channel": source.built.config.channel, "detail": f"{size} bytes"},
         )
 

@@ -1,9 +1,8 @@
-"""Copies at their time: a full one a day, new rows every few minutes, a drill a month; and what to say about them.
+"""Scheduled copies: a full one a day, new rows every few minutes, a restore test a month; and messages about them.
 
-Two tasks. One makes full copies and drills, one writes rows; so the time that can be lost stays short while a large
-copy is under way. Copying a journal is the writer's work (`engine.store.recovery.backups.copying`), reading a copy back
-and restoring it for practice that of another process at the lowest priority. Whatever fails costs the copy: it is said,
-and tried again.
+Two tasks: one makes full copies and restore tests, one writes rows, so that the possible loss stays small while a large
+copy is under way. Copying a journal is the writer's work (`engine.store.recovery.backups.copying`); a low-priority
+process reads a copy back and restores it as a test. A failure costs only the copy: it is reported, and tried again.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ LOOK_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
 FIRST_S = 30.0  # after a start: results of the night come first
 LONGEST_ERROR = 300
-# Acts after which a journal need not go on from copies that were made before.
+# Actions after which a journal need not continue earlier copies.
 MADE_ANEW = {
     "salvage": "the journal was salvaged; a new full copy is begun",
     "restore": "the journal was restored; a new full copy is begun",
@@ -48,18 +47,18 @@ class BackupKeeper:
     def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
         """
         Args:
-            site: the configuration in force; a reload changes it.
+            site: returns the configuration in force; a reload changes it.
         """
         self._journal = journal
         self._site = site
         self._clock = clock
-        self._wanted = ""  # by a person: "now" or "drill"
+        self._wanted = ""  # a person's request: "now" or "drill"
         self._running = ""
         self._fault = ""
         self._rows_fault = ""
-        self._left = ""  # the copy that rows could not be put beside
+        self._left = ""  # the copy that rows could not be added to
         self._rows_looked = 0.0  # monotonic, when all rows were last known to be in the folder
-        self._folder: Path | None = None  # of what follows
+        self._folder: Path | None = None  # the folder of the following attributes
         self._copy: Copy | None = None  # the newest whole one
         self._rows_at: datetime | None = None
         self._drill_at: datetime | None = None
@@ -71,7 +70,7 @@ class BackupKeeper:
         self._looked = False
         self._same_disk = False
 
-    # -- what people see -----------------------------------------------------------------------------------------
+    # -- display -----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> BackupSnapshot:
         config = self._config
@@ -89,7 +88,7 @@ class BackupKeeper:
         )
 
     def alarms(self) -> list[str]:
-        """What asks for action now."""
+        """Problems that ask for action now."""
         config = self._config
         if config.folder is None:
             return []
@@ -105,7 +104,7 @@ class BackupKeeper:
         return found
 
     def notes(self) -> list[str]:
-        """What should be known, and is no alarm."""
+        """Facts worth knowing that are no alarm."""
         if self._config.folder is None or not self._same_disk:
             return []
         return [f"backup: {outlook.SAME_DISK}"]
@@ -122,10 +121,10 @@ class BackupKeeper:
             return ["New rows have not reached the backup for " + f"{late / 60:.0f} minutes"]
         return []
 
-    # -- what people ask for -------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------------------------
 
     def ask(self, what: str) -> None:
-        """Begin a copy (``now``) or a ``drill`` as soon as may be.
+        """Begin a copy (``now``) or a ``drill`` as soon as possible.
 
         Raises:
             StoreError: no folder is configured, or one is under way.
@@ -144,7 +143,7 @@ class BackupKeeper:
     # -- the tasks -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Full copies and drills, for ever."""
+        """Make full copies and restore tests, without end."""
         while True:
             await asyncio.sleep(LOOK_S)
             config = self._config
@@ -159,14 +158,14 @@ class BackupKeeper:
                 elif self._drill_due(config):
                     await self._drill(config)
             except (LabRelayError, OSError) as error:
-                if self._wanted == asked:  # what was asked for meanwhile has not been tried
+                if self._wanted == asked:  # a request that came meanwhile has not been tried
                     self._wanted = ""
                 self._failed(str(error), config)
             finally:
                 self._running = ""
 
     async def run_rows(self) -> None:
-        """New rows, for ever."""
+        """Write new rows, without end."""
         while True:
             await asyncio.sleep(LOOK_S)
             config = self._config
@@ -182,12 +181,12 @@ class BackupKeeper:
                 if not self._rows_fault:
                     logger.error("new rows do not reach the backup", extra={"detail": str(error)[:LONGEST_ERROR]})
                 self._rows_fault = str(error)[:LONGEST_ERROR]
-                # After a restoration of an older copy, say, no row goes on from the newest one: a full copy helps.
+                # After a restore of an older copy, for example, no row continues the newest one: a full copy helps.
                 if isinstance(error, IntegrityError) and self._left != self._copy.name and not self._wanted:
-                    self._left, self._wanted = self._copy.name, "now"  # once, for it does not help a damaged journal
+                    self._left, self._wanted = self._copy.name, "now"  # once, since it does not help a damaged journal
 
     def _write_rows(self, copy: Copy) -> str:
-        """Why the journal does not go on from the copy, where that is as it should be; else nothing.
+        """The legitimate reason why the journal does not continue the copy; else empty.
 
         Raises:
             StoreError, IntegrityError, OSError: as `standing.write`.
@@ -204,7 +203,7 @@ class BackupKeeper:
         return ""
 
     def _made_anew(self, copy: Copy) -> str:
-        """What to say of an act that made the journal anew and is not in the copy or its pieces yet; else nothing."""
+        """A message about an action that made the journal anew and is not in the copy or its pieces yet; else empty."""
         last, at = pieces.end(copy)[0], copy.rows_at()
         before: int | None = None
         while page := acts_page(self._journal, before_id=before):
@@ -217,7 +216,7 @@ class BackupKeeper:
         return ""
 
     def _begin_anew(self, copy: Copy, anew: str) -> None:
-        """A full copy, at once; where that failed, again after a while."""
+        """Make a full copy at once; after a failure, again after a while."""
         first, self._left = self._left != copy.name, copy.name
         if first:
             logger.warning(anew)
@@ -235,14 +234,14 @@ class BackupKeeper:
         return Shelf(config.folder, self._journal.journal_id)
 
     def _look(self, config: BackupConfig) -> None:
-        """What lies in the folder; the disk is asked seldom."""
+        """Read the contents of the folder; the disk is read seldom."""
         same = self._looked and self._folder == config.folder
         if same and not self._wanted and self._clock.monotonic() < self._not_before:
             return
         shelf = self._shelf(config)
         shelf.open()
         self._same_disk = outlook.is_on_one_disk(shelf.root, self._site().config.data)
-        if self._folder != config.folder:  # a reload named another one
+        if self._folder != config.folder:  # a reload has changed it
             self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
         self._copy = shelf.newest(whole=True)
         if self._copy is not None:
@@ -269,7 +268,7 @@ class BackupKeeper:
         return not -AGAIN_S <= self._age_s(last) < config.drill
 
     def _age_s(self, at: datetime) -> float:
-        """Seconds; less than none where the clock was ahead then, and was set right since."""
+        """Seconds; negative where the clock was ahead then, and was set right since."""
         return (self._clock.now() - at).total_seconds()
 
     async def _full(self, config: BackupConfig) -> None:
@@ -330,7 +329,7 @@ class BackupKeeper:
         except StoreError as error:
             self._drill_fault = str(error)
             logger.error("the backup drill failed", extra={"detail": str(error)})
-            self._drill_at = self._clock.now()  # tried; the next one is due in its time, and the alarm stays
+            self._drill_at = self._clock.now()  # it was tried; the next one is due in its time, and the alarm stays
             return
         self._looked = False
         said = await asyncio.to_thread(self._shelf(config).drill)
@@ -339,10 +338,10 @@ class BackupKeeper:
         )
 
     async def _command(self, *arguments: str) -> None:
-        """Run a verb of ours beside this process.
+        """Run a labrelay command beside this process.
 
         Raises:
-            StoreError: it failed; with its last words.
+            StoreError: it failed; with its last output line.
         """
         ended = await run_gently(self._site().folder, *arguments)
         if ended.code:
@@ -356,7 +355,7 @@ class BackupKeeper:
 
 
 def _not_whole(path: Path) -> StoreError | None:
-    """What is wrong with a copy that was read back; None where nothing was found that is."""
+    """The error in a copy that was read back; None without one."""
     made = read_copy(path)
     found = made.verified.findings if made is not None and made.verified is not None else []
     if not found:

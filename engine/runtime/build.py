@@ -1,4 +1,4 @@
-"""From configuration to running parts: compile every channel and destination of a site, or say all that is wrong.
+"""From configuration to running parts: compile every channel and destination of a site, or report all errors.
 
 Building touches no socket and no row, so a reload can build everything beside the running site and only then swap.
 """
@@ -44,13 +44,13 @@ from engine.runtime.worker.destination import Deliverer, RemoteDestination
 if TYPE_CHECKING:
     from engine.store.journal import Journal
 
-WHOLE = "whole"  # the link of files: nobody reads an answer there
+WHOLE = "whole"  # the link of files: answers have no reader there
 CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltChannel:
-    """One channel, ready to be connected to a transport. ``new_listener``: of a tee, which answers nothing."""
+    """One channel, ready to be connected to a transport. ``new_listener``: for a tee, which answers nothing."""
 
     config: ChannelConfig
     settings: ChannelSettings
@@ -70,7 +70,7 @@ class BuiltSite:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Rows of code tables that contradict themselves, each once."""
+        """Rows of code tables that contradict themselves, without repetition."""
         routes = [route for channel in self.channels.values() for route in channel.routes.routes]
         return tuple(dict.fromkeys(line for route in routes for line in getattr(route.program, "doubts", ())))
 
@@ -99,14 +99,14 @@ def build_site(
 
 
 class Programs:
-    """The compiled mappings of one site; channels that use the same mapping and tables share one."""
+    """The compiled mappings of one site; channels with the same mapping and tables share one."""
 
     def __init__(self, search: Sequence[Path]) -> None:
         self._search = search
         self._made: dict[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], Program] = {}
 
     def get(self, name: str, tables: Mapping[str, tuple[str, ...]]) -> Program:
-        """Raises ConfigError, each time it is asked for."""
+        """Raises ConfigError, on every call for a faulty mapping."""
         key = (name, tuple(sorted(tables.items())))
         if key not in self._made:
             self._made[key] = load_mapping(name, self._search, tables=tables)
@@ -165,10 +165,10 @@ def build_channel(
 
 
 def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Unpacking:
-    """A destination that takes packed documents, too.
+    """A destination that also takes packed documents.
 
     Raises:
-        ConfigError: a certificate or key file cannot be used.
+        ConfigError: a certificate or key file is unusable.
     """
     return Unpacking(config.build(name, clock))
 
@@ -186,7 +186,7 @@ def build_worker(
     """A worker for one destination; `start` opens it.
 
     Args:
-        process: where deliveries are made, if that is not here.
+        process: the worker process that delivers; None: this process does.
 
     Raises:
         ConfigError: as `build_destination`.
@@ -213,12 +213,12 @@ def build_worker(
 
 
 def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes], received_us: int) -> Assembled:
-    """What a channel's link makes of the committed frames of a session that a crash cut short.
+    """Let a channel's link assemble the committed frames of a session that a crash cut short.
 
-    They were good when they came, so that only their text counts now, and not what number the first of them has: it
-    may follow a message of the same session. Text without its end is left over as evidence.
+    They were valid when they came, so only their text counts now, not the number of the first: it may follow a message
+    of the same session. Text without its end is kept as evidence.
     """
-    if built is None:  # the channel is gone from the configuration: nothing says how to read them
+    if built is None:  # the channel is gone from the configuration: its frames cannot be read
         return Assembled()
     module = registry.load(registry.LINKS, built.config.source.link)
     if not hasattr(module, "assemble"):  # the channel's link has no frames any more
@@ -279,13 +279,13 @@ def _routes(site: Site, config: ChannelConfig, programs: Programs) -> tuple[Rout
 
 
 def _setting_problems(site: Site, config: ChannelConfig, program: Program | None) -> Iterator[str]:
-    """Settings of the channel that mean nothing to the documents of a route."""
+    """Settings of the channel without a meaning for the documents of a route."""
     for name, what in setting_problems(program.target, config.settings) if program is not None else ():
         yield site.node(config.channel, "settings", name).problem(f"settings.{name}: {what}")
 
 
 def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Iterator[str]:
-    """What is wrong with the destinations of a route: those that do not take what its mapping writes."""
+    """Errors of a route's destinations: those that do not take the documents of its mapping."""
     for name in route.to or ():
         wanted = site.config.destinations[name].takes
         if program is not None and wanted not in ("", program.target.kind):
@@ -294,7 +294,7 @@ def _not_taken(site: Site, route: RouteConfig, program: Program | None) -> Itera
 
 
 def _other_orders(config: ChannelConfig, route: RouteConfig) -> Iterator[str]:
-    """Destinations to which another route of the channel sends in order: they share one lane, and so one order."""
+    """Destinations that another route of the channel also sends to, in order: they share one lane, and so one order."""
     if route.drain == "newest-first":
         in_order = {name for other in config.routes if other.drain == "in-order" for name in other.to or ()}
         for name in sorted(in_order.intersection(route.to or ())):
@@ -311,7 +311,7 @@ def holding_of(site: Site, channel: str, index: int, program: Program) -> Holdin
     """The hold rules of a channel's route, by its position; None where it has none.
 
     Raises:
-        ConfigError: all that is wrong with them.
+        ConfigError: with all their errors.
     """
     rules = site.channels[channel].routes[index].hold
     if not rules:
@@ -329,7 +329,7 @@ def holding_of(site: Site, channel: str, index: int, program: Program) -> Holdin
 
 
 def _answer(config: ChannelConfig, clock: Clock) -> Answer:
-    """HL7's acknowledgement; ASTM needs none, its link has acknowledged every frame."""
+    """HL7's acknowledgement; ASTM needs none, since its link has acknowledged every frame."""
     module = registry.load(registry.ACKNOWLEDGEMENTS, "hl7v2")
     either = registry.load(registry.FORMATS, EITHER) if config.source.format == EITHER else None
     ack_code = "aa" if config.ack_code == "aa" else ""
@@ -344,7 +344,7 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
     ) -> Sequence[bytes]:
         nonlocal number
         if either is not None and either.format_of(block) != "hl7v2":
-            return ()  # ASTM records in a block: they know no answer
+            return ()  # ASTM records in a block: they have no answer
         number += 1
         now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
         error = module.NOT_STORED if not stored else None if delivered else not_delivered

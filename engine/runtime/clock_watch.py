@@ -1,8 +1,8 @@
-"""Notices that the clock on the wall was moved: by a person, a time server, a battery that is empty, a machine asleep.
+"""Notice jumps of the wall clock: by a person, a time server, an empty battery, a sleeping machine.
 
-Nothing waits by that clock: timers and deadlines are monotonic. But the times that stand beside messages come from it,
-and what was received before the clock was moved cannot be compared with what came after. So it is said, and noted as a
-row of the journal, between the messages from before and those from after.
+Nothing waits by that clock: timers and deadlines are monotonic. But the times of messages come from it, and times from
+before a jump cannot be compared with those after it. So a jump is logged, and recorded as a row of the journal, between
+the messages from before and those from after.
 """
 
 import asyncio
@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable
 
 from engine.model.clock import Clock
 
-NOTICED_S = 30.0  # less is what time servers correct every day
+NOTICED_S = 30.0  # time servers correct smaller differences every day
 LOOK_S = 5.0
 
 
 class ClockWatch:
-    """Compares the clock on the wall with the one that never jumps.
+    """Compares the wall clock with the monotonic one.
 
     Attributes:
-        moved: by how many seconds it was moved last, and when (wall time in microseconds, the new one); None: never.
+        moved: seconds of the last jump, and its time (wall time in microseconds, the new one); None: never.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,7 +27,7 @@ class ClockWatch:
         self.moved: tuple[float, int] | None = None
 
     def look(self) -> float | None:
-        """Seconds by which the clock was moved since the last look (negative: back), where that is worth saying."""
+        """Seconds by which the clock jumped since the last call (negative: back); None for a small difference."""
         distance_s = self._look()
         jump_s = distance_s - self._distance_s
         if abs(jump_s) < NOTICED_S:  # many small steps in one direction add up, and are noticed then
@@ -37,7 +37,7 @@ class ClockWatch:
         return jump_s
 
     async def run(self, note: Callable[[float], Awaitable[None]]) -> None:
-        """Look for ever; ``note`` is told."""
+        """Poll forever and call `note` on every jump."""
         while True:
             await asyncio.sleep(LOOK_S)
             if (jump_s := self.look()) is not None:

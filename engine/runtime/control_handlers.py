@@ -1,4 +1,4 @@
-"""What the running site answers on its control socket: each verb, what it takes, and the function that does it."""
+"""The verbs of the control socket: for each its arguments, and the function that carries it out."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -51,14 +51,14 @@ from engine.store.operations import audit
 if TYPE_CHECKING:
     from engine.runtime.app import App
 
-REPLAY_ANSWER_S = 0.2  # who asked for a replay asks again for its progress
+REPLAY_ANSWER_S = 0.2  # the client of a replay asks again for its progress
 
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What the handlers work on."""
+    """The objects that the handlers work on."""
 
     app: "App"
     acts: Acts
@@ -144,7 +144,7 @@ async def _reprocess(site: Running, request: Request, asked: Reprocess) -> Resul
     channel = _known(built.channels, asked.selection.channel)
     if asked.config_hash != built.site.hash:
         raise RefusedError(
-            "the daemon runs another configuration than the one that the differences were made with: give "
+            "the daemon runs a different configuration from that of the differences: give "
             "`labrelay reload`, and look at them again"
         )
     routes, named = channel.routes, ""
@@ -247,13 +247,13 @@ HANDLERS: dict[str, Work] = {
 
 
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
-    """What the running site answers on its control socket."""
+    """The verbs with one answer on the control socket."""
     site = Running(app, acts, switches)
     return {verb: partial(work, site) for verb, work in HANDLERS.items()}
 
 
 def followers(app: "App") -> dict[str, Follower]:
-    """What can be followed on the control socket of the running site."""
+    """The verbs with a stream of items on the control socket."""
     return {"tap": partial(_tap, app)}
 
 

@@ -1,4 +1,4 @@
-"""What each verb of the control socket takes. A field that is missing, unknown or of the wrong kind is named."""
+"""The arguments of each verb of the control socket. An error names each missing, unknown or mistyped field."""
 
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -23,7 +23,7 @@ Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
 
 
 class Nothing(BaseModel):
-    """No arguments; the base of those that there are."""
+    """No arguments; the base class of all arguments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -125,7 +125,7 @@ def read(model: type[A], request: Request) -> A:
     """The arguments of a request.
 
     Raises:
-        LabRelayError: they are not what the verb takes; names each field, and no value.
+        LabRelayError: they do not fit the verb; the error names each field, and no value.
     """
     try:
         return model.model_validate(request.args)

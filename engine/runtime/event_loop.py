@@ -1,4 +1,4 @@
-"""The event loop that everything of ours runs on: uvloop's where there is one, which is on Linux; else Python's."""
+"""The event loop of all our processes: uvloop's where it is installed, as on Linux; else Python's."""
 
 import asyncio
 from collections.abc import Coroutine

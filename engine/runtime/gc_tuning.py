@@ -1,22 +1,22 @@
-"""The memory of a process once its configuration is built.
+"""Garbage collection and heap of a process once its configuration is built.
 
-Reading YAML and compiling mappings leaves a heap full of holes, and some hundred thousand objects that live as long as
-the configuration. The holes go back to the system (about 10 MiB for a small site); the objects are put where the
-collector does not walk them again and again, which would stop the event loop for tens of milliseconds each time.
+Reading YAML and compiling mappings leaves a fragmented heap, and some hundred thousand objects that live as long as the
+configuration. Free memory is returned to the system (about 10 MiB for a small site); the objects are frozen, so that
+the collector does not scan them again and again, which would stop the event loop for tens of milliseconds each time.
 
-A message makes some thousand objects and leaves no cycle behind, so the collector has little to find and comes seldom.
+A message creates some thousand objects without cycles, so the collector has little to find and runs seldom.
 """
 
 import gc
 
 from engine.model import allocator
 
-_YOUNG_OBJECTS = 20_000  # more than were let go since the last look; a message makes twice the 700 of Python's default
+_YOUNG_OBJECTS = 20_000  # net allocations before a collection; a message makes twice Python's default of 700
 
 
 def settle() -> None:
     """Call after every build. Takes some tens of milliseconds."""
-    gc.unfreeze()  # what an earlier configuration left can be collected now
+    gc.unfreeze()  # objects of an earlier configuration can be collected now
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)

@@ -1,4 +1,6 @@
-"""What the page says of patient numbers: an open question, too many conflicts, who seems to be the same person."""
+"""Messages on the page about patient numbers: an open question, too many conflicts, records that seem to be of one
+person.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +8,7 @@ from engine.config.load import Site
 from engine.config.questions import numbers_open
 
 ASKED = "asked_person"  # messages of a day that were held for their patient number
-TOO_MANY_IN = 100  # one in so many is the numbers' own fault, and no slip of a hand
+TOO_MANY_IN = 100  # one in so many is the fault of the numbers themselves, and no slip
 _AT_LEAST = 2
 
 Today = Mapping[tuple[str, str], Mapping[str, int]]
@@ -17,7 +19,7 @@ def in_words(site: Site, today: Today, seeming: int) -> Iterator[str]:
 
     Args:
         today: (channel, destination or nothing) -> name of a counter -> how many today.
-        seeming: how many records seem to be of the person who bore their number before.
+        seeming: number of records that seem to be of the person who bore their number before.
     """
     if channels := [name for name in numbers_open(site) if today.get((name, ""), {}).get("received")]:
         yield (

@@ -1,7 +1,7 @@
-"""What the line of each channel looks like now, for people: its state, what passed lately, what was wrong. No content.
+"""The line of each channel, for people: its state, its latest traffic, its faults. No content.
 
-Frames come from the line's trace (`engine.store.operations.line_trace`), which is looked at again only when something
-has passed. A tee has no trace: there it is whole messages, and what was answered to them.
+Frames come from the line's trace (`engine.store.operations.line_trace`), which is read again only after new traffic. A
+tee has no trace: there the steps are whole messages, with the answers to them.
 """
 
 from collections.abc import Sequence
@@ -104,11 +104,11 @@ def _amid(connection: Connection) -> bool:
 
 
 def _stray(connection: Connection) -> int:
-    return int(getattr(connection.link, "stray", 0))  # of links that have sessions
+    return int(getattr(connection.link, "stray", 0))  # of links with sessions
 
 
 def _entries(channel: Channel) -> Sequence[LineEntry]:
-    """What passed last: on the connection that is open and has something to tell, else in the last session."""
+    """The latest entries: of the open connection if it has any, else of the last session."""
     live = [one.trace for one in channel.connections.values() if one.trace is not None and one.trace.entries]
     before = channel.last_line.entries if channel.last_line is not None else ()
     newest = max(live, key=lambda trace: trace.entries[-1][1], default=None)  # by its last instant

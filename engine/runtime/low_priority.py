@@ -1,4 +1,4 @@
-"""A verb of ours beside a running daemon: in a process of its own, at the lowest priority."""
+"""Run a labrelay command as a low-priority subprocess of the daemon."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ LONGEST_WORDS = 300
 
 
 class Ended(NamedTuple):
-    """How the process ended.
+    """The result of the process.
 
     Attributes:
         code: its exit code.
-        output: what it printed.
-        words: the last line that it said beside that, cut where it is long; never empty.
+        output: its standard output.
+        words: the last line of its error output, shortened if long; never empty.
     """
 
     code: int
@@ -25,7 +25,7 @@ class Ended(NamedTuple):
 
 
 async def run_gently(site: Path, *arguments: str) -> Ended:
-    """Run ``labrelay --site SITE ARGUMENTS --gently`` until it ends; whoever is cancelled ends it."""
+    """Run ``labrelay --site SITE ARGUMENTS --gently``. Wait for it to exit; kill it if the caller is cancelled."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "engine", "--site", str(site), *arguments, "--gently",
         stdin=DEVNULL, stdout=PIPE, stderr=PIPE,

@@ -1,4 +1,4 @@
-"""What people are told of documents that a destination does not take, although it takes others."""
+"""Messages about documents that a destination does not take, although it takes others."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ def in_words(workers: Iterable[DestinationWorker]) -> list[str]:
 
 
 def set_aside(journal: Reader) -> list[str]:
-    """An alarm for each correction or withdrawal that its destination does not have, by a person's act."""
+    """An alarm for each correction or withdrawal that its destination lacks because a person set it aside."""
     letters = corrections_set_aside(journal, SET_ASIDE_SAID + 1)
     said = [
         f"A correction or withdrawal was set aside, and {one.destination} goes on showing what it was to replace: "

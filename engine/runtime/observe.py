@@ -1,7 +1,7 @@
-"""What the running site looks like now: one `SiteSnapshot`, at most one a second, for page, metrics and status.
+"""Observe the running site: one `SiteSnapshot`, at most one a second, for page, metrics and status.
 
 The numbers of the day come from the journal's counters, so that they survive a restart; states, ages and queues come
-from the running parts. Nothing here looks into a message.
+from the running parts. The content of messages is never read here.
 """
 
 import shutil
@@ -50,21 +50,21 @@ from engine.store.queries.tallies import counters_of, list_reagents, seeming_cou
 if TYPE_CHECKING:
     from engine.runtime.app import App
 
-CLOCK_NOTE_US = 86_400_000_000  # for so long it is said that the clock was moved
-SHEET_AFTER_US = 86_400_000_000  # a new key may be without a confirmed recovery sheet for so long
+CLOCK_NOTE_US = 86_400_000_000  # how long a jump of the clock is reported
+SHEET_AFTER_US = 86_400_000_000  # how long a new key may be without a confirmed recovery sheet
 REFRESH_S = 1.0
 RATE_WINDOW_S = 60.0
 REAGENTS_SHOWN = 20  # lots of each channel
 GROWTH_EVERY_S = 600.0
-REFUSED_SAID = 5  # so many refused among a destination's last answers: more than the odd bad message
-UNREAD_FAULTS = 5  # so many times nothing could be made of what came, and no message since: said on the page
+REFUSED_SAID = 5  # so many refusals among a destination's last answers: more than a few bad messages
+UNREAD_FAULTS = 5  # after so many unreadable transfers without a message, the page reports it
 UNREAD_S = 900.0  # for so long after the last of them
 AHEAD_US = 600_000_000  # by which a message may be younger than the clock
-STORE_FAULT_S = 60.0  # for so long after the last try a fault of the store is shown, if nobody has tried again
+STORE_FAULT_S = 60.0  # how long a fault of the store is shown after the last attempt, if none followed
 
 
 class Observer:
-    """Looks at the parts of one `App`."""
+    """Reads the parts of one `App`."""
 
     def __init__(self, app: "App") -> None:
         self._app = app
@@ -73,16 +73,16 @@ class Observer:
         self._snapshot: SiteSnapshot | None = None
         self._taken = 0.0
         self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
-        self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; messages are counted by intake
+        self._dead: Counter[tuple[str, str]] = Counter()  # deliveries; intake counts messages
         self._unreadable = ""
-        self._in_store: dict[tuple[str, str], int] = {}  # lane -> its oldest, where some lane stands
+        self._in_store: dict[tuple[str, str], int] = {}  # lane -> its oldest, where a lane is at a standstill
         self._links = LinkViews()
         self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
         self._reagents_seen: dict[str, int] = {}
         self._growth: Growth | None = None
         self._kept: Kept | None = None
         self._growth_due = 0.0
-        self._key_file: Path | None = None  # where the key was at the start, if in a file
+        self._key_file: Path | None = None  # the place of the key at the start, if in a file
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -90,19 +90,19 @@ class Observer:
             self._version = "unknown"
 
     def settled(self, delivery: Delivery, reason: ReasonCode | None) -> None:
-        """A delivery ended (None: delivered); counted by its worker, remembered here by reason only."""
+        """A delivery ended (None: delivered); its worker counts it, this remembers the reason only."""
         if reason is not None and reason not in (ReasonCode.SUPERSEDED, ReasonCode.OVERTAKEN):
             self._dead[delivery.channel, reason.value] += 1
 
     def look_again(self) -> None:
-        """Something was ordered: who asks next sees what came of it."""
+        """An order was carried out: the next snapshot must show its effect."""
         self._snapshot = None
 
     def status_line(self) -> str:
         return str(self.snapshot().overall().phrase)
 
     def obstacles(self) -> list[str]:
-        """What stands in the way of taking messages."""
+        """The reasons why messages cannot be taken now."""
         app = self._app
         found = [] if app.ready else ["starting or stopping"]
         if app.fatal is not None:
@@ -117,23 +117,25 @@ class Observer:
         return found
 
     def _store_faults(self) -> list[str]:
-        """Why something could not be kept lately; a channel or writer that has kept something since is well again."""
+        """Why something could not be stored recently; a channel or writer that has stored something since has
+        recovered.
+        """
         faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
         faults.append(self._app.journal.stats.fault)
         recent = {fault[0] for fault in faults if fault is not None and self._is_recent(fault)}
-        if self._app.journal.full and not recent:  # also where nobody has tried for long
+        if self._app.journal.full and not recent:  # also where no attempt was made for long
             recent = {"the disk is full"}
         return [f"nothing can be stored, so nothing is acknowledged: {text}" for text in sorted(recent)]
 
     def _is_recent(self, fault: tuple[str, float] | None) -> bool:
-        """Whether something could not be kept lately, and there may be no room for it yet."""
+        """Whether a recent write failed for lack of room that may still be missing."""
         since = self._app.clock.monotonic() - STORE_FAULT_S
         if (full_until := self._app.journal.full_until) is not None:
-            since = max(since, full_until)  # there is room again, and who has not tried since is not at fault
+            since = max(since, full_until)  # there is room again, and a part without an attempt since is not at fault
         return fault is not None and fault[1] > since
 
     def _is_storing(self, source: ChannelSource) -> bool:
-        """Whether a message of this channel would be kept if it came now."""
+        """Whether a message of this channel would be stored if it came now."""
         journal = self._app.journal
         faults = journal.stats.fault, source.channel.counts.store_fault
         return not journal.full and not any(self._is_recent(fault) for fault in faults)
@@ -146,7 +148,7 @@ class Observer:
             self._count()
         return self._snapshot
 
-    # -- looking -----------------------------------------------------------------------------------------------
+    # -- taking the snapshot -----------------------------------------------------------------------------------------
 
     def _look(self, now_s: float) -> SiteSnapshot:
         app = self._app
@@ -183,11 +185,11 @@ class Observer:
                 )
             self._unreadable = ""
         except StoreError as error:
-            # The page stays up with what is in memory, and says what it cannot see.
+            # The page stays up with the values in memory, and names those that are missing.
             today, channels, lanes, unmapped = {}, {}, {}, 0
             self._unreadable = f"the journal cannot be read: {error}"
             alarms.append(self._unreadable)
-        if not app.journal.full:  # else an alarm has said it
+        if not app.journal.full:  # else an alarm has reported it
             alarms += self._store_faults()
         notes += self._rows_of_tomorrow(channels.values(), now)
         notes += [
@@ -235,14 +237,14 @@ class Observer:
         )
 
     def _standstill(self) -> list[str]:
-        """That nothing is delivered at all, and why."""
+        """The alarm that nothing is delivered at all, and why."""
         pause = self._app.pauses.get(DELIVERIES)
         if pause is None:
             return []
         return [f"Nothing is delivered: {pause.reason or 'paused'}; labrelay resume deliveries lets it go on"]
 
     def _clock_notes(self) -> list[str]:
-        """For a day: whether times of messages are to be doubted."""
+        """For a day after a jump of the clock: the warning that times of messages may be wrong."""
         moved = self._app.clock_watch.moved
         if moved is None or abs(self._app.clock.now_us() - moved[1]) > CLOCK_NOTE_US:
             return []
@@ -254,7 +256,7 @@ class Observer:
         ]
 
     def _refusal_notes(self) -> list[str]:
-        """Destinations that refuse much of what they get: a mapping or a server was changed, and somebody must look."""
+        """Destinations that refuse many documents: a mapping or a server was changed, and a person must check."""
         return [
             f"{name} refuses documents: {refused} of the last {len(worker.counts.refused)}; "
             f"labrelay dlq list --destination {name} shows why"
@@ -263,7 +265,7 @@ class Observer:
         ]
 
     def _rows_of_tomorrow(self, channels: Iterable[ChannelView], now: datetime) -> list[str]:
-        """Messages that are younger than the clock says it is: it was wrong then, or it is now."""
+        """Messages younger than the present time: the clock was wrong then, or it is now."""
         newest = max(channels, key=lambda one: one.last_us, default=None)
         if newest is None or newest.last_us <= self._app.clock.now_us() + AHEAD_US:
             return []
@@ -274,7 +276,9 @@ class Observer:
         ]
 
     def _key_alarms(self, file: Path) -> list[str]:
-        """That the file of the key is gone: this process has the key in its memory, the next one needs the file."""
+        """The alarm that the key's file is gone: this process has the key in its memory, the next one needs the
+        file.
+        """
         if self._key_file is None and file.exists():
             self._key_file = file
         if self._key_file is None or self._key_file.exists():
@@ -285,24 +289,24 @@ class Observer:
         ]
 
     def _key_notes(self) -> list[str]:
-        """What a person has to do about the key; a day after it was made, so that set-up comes first."""
+        """A person's tasks about the key; a day after it was made, so that set-up comes first."""
         try:
             with self._app.journal.snapshot() as execute:
                 facts = key_rotation.facts(execute)
         except StoreError:
-            return []  # said elsewhere
+            return []  # reported elsewhere
         if facts.sheet_us or self._app.clock.now_us() - facts.made_us < SHEET_AFTER_US:
             return []
         return [
-            "Nobody has confirmed to have the recovery sheet of the key: if the key is lost, so is everything stored "
+            "The recovery sheet of the key is not confirmed: if the key is lost, so is everything stored "
             "here. labrelay key recovery-sheet"
         ]
 
     def _days_left(self, free: int, now_s: float) -> float | None:
-        """The growth is looked up now and then only: it is an average over days."""
+        """The growth is read seldom: it is an average over days."""
         if self._growth is None or now_s >= self._growth_due:
             self._growth_due = now_s + GROWTH_EVERY_S
-            with suppress(StoreError):  # said elsewhere
+            with suppress(StoreError):  # reported elsewhere
                 self._growth = growth_of(self._app.journal, self._app.clock.now_us())
                 self._kept = kept_of(self._app.journal)
         keep_s = self._app.built.site.config.retention.delivered
@@ -322,7 +326,7 @@ class Observer:
         )
 
     def _kept_too_much(self) -> list[str]:
-        """What to say where the journal is over the size that the site allows."""
+        """A message where the journal exceeds the size that the site allows."""
         kept, config = self._kept, self._app.built.site.config.retention
         if kept is None or config.size is None:
             return []
@@ -341,7 +345,7 @@ class Observer:
         return []
 
     def _look_for_reagents(self) -> None:
-        """Read again the lots of channels that have named some since the last look."""
+        """Read the lots again of channels that have named some since the last time."""
         seen = self._app.intake.counts.reagents
         for name in self._app.sources:
             if self._reagents_seen.get(name) != seen[name]:
@@ -429,7 +433,7 @@ class Observer:
 
     @staticmethod
     def _unread_notice(source: ChannelSource, now_s: float) -> str:
-        """That what comes in does not become messages: a cable, a speed, a stranger at the port."""
+        """A notice that incoming data does not become messages: a cable, a speed, a stranger at the port."""
         unread = getattr(source.channel.counts, "unread", None)
         if unread is None or unread.faults < UNREAD_FAULTS or now_s - unread.at > UNREAD_S:
             return ""
@@ -461,7 +465,9 @@ class Observer:
         )
 
     def _oldest_us(self, worker: DestinationWorker, lanes: Iterable[Lane]) -> int | None:
-        """When the oldest open delivery of these lanes was received; lanes that stand keep theirs in the store only."""
+        """When the oldest open delivery of these lanes was received; a lane at a standstill has its own in the store
+        only.
+        """
         ages = [
             delivery.received_us
             if (delivery := lane.oldest()) is not None
@@ -526,7 +532,7 @@ class Observer:
         return Retrying(
             attempt=worst.attempt,
             reason=worst.reason,
-            # An open breaker lets nothing pass, whenever the lane would try: then the destination says when.
+            # An open breaker lets nothing pass, whatever the lane's time: then the destination's time counts.
             next_at=now + timedelta(seconds=wait_s) if wait_s > 0 and worker.breaker.next_probe is None else None,
             channel=channel,
             message=worst.message_id,
@@ -544,7 +550,7 @@ class Observer:
     # -- metrics -----------------------------------------------------------------------------------------------
 
     def _count(self) -> None:
-        """Bring the counters of `/metrics` up to what the parts have counted; the hot path touches none of them."""
+        """Update the counters of `/metrics` from the counts of the parts; the hot path touches none of them."""
         app, cell = self._app, self._app.counters.cell
         for name, source in app.sources.items():
             counts = source.channel.counts

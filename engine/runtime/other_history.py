@@ -1,11 +1,10 @@
-"""What is known of a journal outside of its data folder: a second anchor, the copies of the backup, the log.
+"""Evidence about a journal outside of its data folder: a second anchor, the copies of the backup, the log.
 
-The second anchor lies in the site's ``anchor:``, best on another disk; where none is given, in a folder beside the data
-folder (``/var/lib/labrelay-anchor``), if the service may write there. It is one file for each journal, of the same
-form as the first, renewed once a second (`engine.runtime.second_anchor`).
+The second anchor is in the site's ``anchor:`` folder, best on another disk; by default in a folder beside the data
+folder (``/var/lib/labrelay-anchor``), if the service may write there. It is one file for each journal, of the same form
+as the first, renewed once a second (`engine.runtime.second_anchor`).
 
-The head that was logged last is put at hand by the unit, in its runtime folder, for the service itself may not read the
-system's log.
+The unit copies the last logged head into its runtime folder, since the service itself may not read the system's log.
 """
 
 import os
@@ -31,7 +30,7 @@ T = TypeVar("T")
 
 
 def folder(config: SiteConfig) -> Path:
-    """Where the second anchor lies."""
+    """The folder of the second anchor."""
     if config.anchor is not None:
         return config.anchor
     data = config.data.resolve()  # often a link to another disk
@@ -47,7 +46,7 @@ class Elsewhere:
     """Asks the places of one site.
 
     Attributes:
-        silent: places that did not answer, in words.
+        silent: descriptions of the places that did not answer.
     """
 
     def __init__(self, config: SiteConfig) -> None:
@@ -55,12 +54,12 @@ class Elsewhere:
         self.silent: list[str] = []
 
     def witnesses(self, journal_id: bytes) -> list[Witness]:
-        """All that is known; never fails because of what stands there, or does not."""
+        """All witnesses; never fails, whatever is or is not there."""
         asked: tuple[Callable[[bytes], list[Witness]], ...] = (self._anchor, self._copies, self._heads)
         return [witness for ask in asked for witness in self._answer(ask, journal_id)]
 
     def _answer(self, ask: Callable[[bytes], list[Witness]], journal_id: bytes) -> list[Witness]:
-        """In a thread of its own, which is not waited for where a disk hangs."""
+        """In a thread of its own, which is abandoned where a disk hangs."""
         found: list[Witness] = []
 
         def run() -> None:

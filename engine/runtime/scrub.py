@@ -1,9 +1,9 @@
-"""Where no copies of the journal are made, all of it is read through once a day: bit rot is found while analyzers still
-have what was lost.
+"""Scrub: without copies of the journal, read all of it once a day, so that bit rot is found while analyzers still have
+the lost results.
 
-A start looks at the newest rows only, and a copy is read back as a whole (`engine.runtime.backup_scheduler`). Without a
-folder of copies nobody would read an old page before somebody needs it. It is `labrelay verify` in a process of its
-own, at the lowest priority; what it finds is an alarm until the next look, or the next start, finds otherwise.
+A start checks the newest rows only, and a copy is read back as a whole (`engine.runtime.backup_scheduler`). Without a
+folder of copies an old page would not be read until it is needed. The scrub is `labrelay verify` in a low-priority
+process; its findings are an alarm until the next scrub, or the next start, finds otherwise.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ logger = logging.getLogger("labrelay.journal")
 FIRST_S = 3600.0  # after a start
 EVERY_S = 24 * 3600.0
 LOOK_S = 60.0
-MOST = 20  # findings that are told; `labrelay verify` names all
-_LOOKED = (0, 6)  # exit codes of `labrelay verify`: nothing is wrong, something is
+MOST = 20  # findings in the alarm; `labrelay verify` lists all
+_LOOKED = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
 
 
 class DailyLook:
-    """Has the journal of one running site read through, day by day."""
+    """Scrubs the journal of one running site, day by day."""
 
     def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
         """
         Args:
-            site: the configuration in force; a reload changes it.
+            site: returns the configuration in force; a reload changes it.
         """
         self._journal = journal
         self._site = site
@@ -41,11 +41,11 @@ class DailyLook:
         self._next = clock.monotonic() + FIRST_S
 
     async def run(self) -> None:
-        """For ever."""
+        """Run without end."""
         while True:
             await asyncio.sleep(LOOK_S)
             if self._clock.monotonic() >= self._next and self._site().config.backup.folder is None:
-                self._next = self._clock.monotonic() + EVERY_S  # also where it fails: not again with each restart
+                self._next = self._clock.monotonic() + EVERY_S  # also after a failure: not again with each restart
                 await self._look()
 
     async def _look(self) -> None:
@@ -63,5 +63,5 @@ class DailyLook:
             logger.info("the journal was looked through, nothing is wrong", extra={"count": document["rows"]})
         self._journal.looked_through(found)
         if not found:
-            with suppress(StoreError):  # said elsewhere
+            with suppress(StoreError):  # reported elsewhere
                 await self._journal.verified_to(document["rows"])

@@ -1,7 +1,7 @@
-"""The anchor outside of the data folder, renewed beside the work: its disk may be slow, full or gone.
+"""The anchor outside of the data folder, renewed in the background: its disk may be slow, full or gone.
 
-It is at most a second behind, and an anchor that is behind is harmless. What it has to notice is a data folder that was
-put back by hours (`engine.store.integrity.rollback`).
+It is at most a second behind, which is harmless: it has to reveal a data folder that was rolled back by hours
+(`engine.store.integrity.rollback`).
 """
 
 import asyncio
@@ -22,12 +22,12 @@ AT_THE_END_S = 1.0
 
 
 class SecondAnchor:
-    """Keeps it for one running site."""
+    """Renews it for one running site."""
 
     def __init__(self, journal: Journal, site: Site) -> None:
         """
         Args:
-            site: the configuration of the start; another place takes effect at the next one.
+            site: the configuration of the start; a new place takes effect at the next one.
         """
         self._journal = journal
         self._path = other_history.anchor_path(site.config, journal.journal_id)
@@ -37,13 +37,13 @@ class SecondAnchor:
         self.fault = ""
 
     def alarms(self) -> list[str]:
-        """That it cannot be written, where the site asks for one."""
+        """The alarm that it cannot be written, where the site asks for one."""
         if not self._asked or not self.fault:
             return []
         return [f"the second anchor cannot be written ({self.fault}): a data folder that is put back goes unnoticed"]
 
     async def run(self) -> None:
-        """For ever."""
+        """Run without end."""
         while True:
             await self._renew()
             await asyncio.sleep(EVERY_S)
@@ -69,5 +69,5 @@ class SecondAnchor:
                 self._written, self.fault = last_id, ""
 
     def _write(self, last_id: int, chain: bytes) -> None:
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)  # its own parents are there, or a disk is not mounted
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)  # its own parents exist, or a disk is not mounted
         Anchor(self._path, self._journal.journal_id, last_id, chain, self._journal.vault.anchor_seal).close()

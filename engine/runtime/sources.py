@@ -1,7 +1,7 @@
 """Keep the source of one channel open: listening, or connected to an analyzer that is itself the server.
 
-An address in use, a certificate that cannot be read, an interface that is not up yet: the channel says what is wrong
-on the page and tries again; the other channels are not concerned (P7).
+An address in use, an unreadable certificate, an interface that is not up yet: the channel shows the error on the page
+and tries again; other channels are not affected (P7).
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from engine.runtime.build import BuiltChannel
 
 logger = logging.getLogger("labrelay.channel")
 
-# What a person can do about an address; the system's own words for it name a function call.
+# Remedies for errors of an address; the system's own text names a function call.
 ADDRESS_TROUBLE = {
     errno.EADDRINUSE: "the address is in use by another program; stop it, or take another port (labrelay doctor)",
     errno.EADDRNOTAVAIL: "this machine has no such address; `ip address` lists those it has",
@@ -32,7 +32,7 @@ class ChannelSource:
     def __init__(self, built: BuiltChannel, channel: Channel) -> None:
         self.built = built
         self.channel = channel
-        self._fault = ""  # why it cannot begin
+        self._fault = ""  # why it cannot open
         self.paused = False  # by a person: nothing is opened
         self.port: int | None = None
         self._transport: Transport | None = None
@@ -40,17 +40,17 @@ class ChannelSource:
 
     @property
     def fault(self) -> str:
-        """Why it is not open, or why there is no line just now; for the page."""
+        """Why it is not open, or why there is no line at present; for the page."""
         return self._fault or (self._transport.fault if self._transport is not None else "")
 
     @property
     def notice(self) -> str:
-        """What a person has to see to although bytes come, where the transport knows of such: files of a folder."""
+        """A task for a person although bytes come, where the transport knows one: files of a folder."""
         return str(getattr(self._transport, "notice", ""))
 
     @property
     def listens(self) -> bool:
-        """Whether it waits for an analyzer that connects, and is not itself the one that does."""
+        """Whether it waits for an analyzer to connect, instead of connecting itself."""
         source = self.built.config.source
         if isinstance(source, TeePart):
             return source.tee.ends[0].listen is not None
@@ -58,7 +58,7 @@ class ChannelSource:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a line just now; a folder is one for as long as it is watched."""
+        """Whether there is a line at present; a folder is one for as long as it is watched."""
         if isinstance(self.built.config.source, FolderPart):
             return self._transport is not None
         return bool(self.channel.connections)
@@ -69,7 +69,7 @@ class ChannelSource:
         return self._transport is None and self._task is None
 
     async def start(self) -> None:
-        """Open, or begin to try; returns after the first attempt, whatever came of it."""
+        """Open, or begin to try; returns after the first attempt, successful or not."""
         if not self.built.config.enabled or self.paused:
             return
         self.channel.begin()
@@ -97,9 +97,9 @@ class ChannelSource:
         transport: Transport = module.build(source, self.channel.handle, **listens)
         try:
             self.port = await transport.start()
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; a host name that is none, a ValueError
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError; an invalid host name is a ValueError
             fault = why_not_open(error)
-            if fault != self._fault:  # the state changed; the same again is not worth a line
+            if fault != self._fault:  # the state changed; a repetition is not logged
                 logger.error(
                     "cannot open the source, will keep trying",
                     extra={"channel": self.built.config.channel, "peer": source.place, "detail": fault},
@@ -112,6 +112,6 @@ class ChannelSource:
 
 
 def why_not_open(error: OSError | ValueError) -> str:
-    """Why a source cannot begin, in words."""
+    """Why a source cannot open, as text."""
     number = getattr(error, "errno", None)
     return ADDRESS_TROUBLE.get(number or 0) or getattr(error, "strerror", None) or type(error).__name__

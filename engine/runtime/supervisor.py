@@ -1,12 +1,13 @@
 """Long-lived tasks that must not die unnoticed: listeners, lanes, the writer's watch, the page.
 
-A supervised task that raises *or returns* is started again after a back-off that doubles from `first_s` to `max_s` and
-falls back once it has run for `HEALTHY_S`; each fall is logged and counted. Whatever happens to one task, the others
-run on. Two exceptions to that, both on purpose: a fatal error (a failed sync: the process must stop at once) ends
-everything and is raised by `wait`, and leaving the ``async with`` cancels all tasks and waits for them.
+A supervised task that raises *or returns* is started again after a back-off that doubles from `first_s` to `max_s`, and
+starts from the beginning once it has run for `HEALTHY_S`. Each failure is logged and counted. The failure of one task
+does not affect the others. There are two exceptions, both on purpose: a fatal error (a failed sync: the process must
+stop at once) ends everything and is raised by `wait`, and leaving the ``async with`` cancels all tasks and waits for
+them.
 
-A task that could hang while it looks alive says so itself: it calls `heartbeat` more often than its `stale_after_s`.
-`stale` names those that did not; the systemd watchdog is fed only while it names none.
+A task that could hang while it looks alive calls `heartbeat` more often than its `stale_after_s`. `stale` names those
+that did not; the systemd watchdog is fed only while it names none.
 """
 
 import asyncio
@@ -33,8 +34,8 @@ class TaskReport:
 
     Attributes:
         running: False while it waits to be started again.
-        restarts: how often it fell.
-        last_error: the type of what it fell over last, or empty.
+        restarts: how often it failed.
+        last_error: the type of its last error, or empty.
     """
 
     name: str
@@ -44,11 +45,11 @@ class TaskReport:
 
 
 class Supervisor:
-    """Starts tasks, starts them again, knows who is stale.
+    """Starts tasks, restarts them, and knows which are stale.
 
     Args:
         first_s, max_s: bounds of the back-off.
-        on_restart: told the name of each task that fell.
+        on_restart: called with the name of each task that failed.
         is_fatal: errors after which the process must stop.
         sleep: waits for the seconds that it gets.
     """
@@ -90,13 +91,13 @@ class Supervisor:
         healthy_s: float = HEALTHY_S,
         max_s: float | None = None,
     ) -> None:
-        """Run what ``factory`` makes, now and again whenever it ends.
+        """Run the coroutine that ``factory`` makes, now and again whenever it ends.
 
         Args:
             name: unique; also the label of its restart counter, so no ids in it.
             stale_after_s: without a `heartbeat` for this long it counts as hung; None: it need not beat.
-            healthy_s: once it ran for so long, its back-off starts from the beginning.
-            max_s: its longest back-off, where that is not everybody's.
+            healthy_s: after running for so long, its back-off starts from the beginning.
+            max_s: its longest back-off, if not the common one.
         """
         if name in self._tasks:
             raise ValueError(f"a task named {name} is supervised already")
@@ -105,13 +106,13 @@ class Supervisor:
         entry.task = asyncio.create_task(self._keep(entry), name=name)
 
     def heartbeat(self, name: str) -> None:
-        """Say that task ``name`` makes progress."""
+        """Record that task ``name`` makes progress."""
         entry = self._tasks.get(name)
         if entry is not None:
             entry.beat_at = self._clock.monotonic()
 
     def stale(self) -> list[str]:
-        """The tasks that should have beaten by now and did not; a task that waits to be restarted is not stale."""
+        """The tasks whose heartbeat is overdue; a task that waits to be restarted is not stale."""
         now = self._clock.monotonic()
         return [
             entry.name
@@ -171,7 +172,7 @@ class Supervisor:
     def _starts_again(self, entry: "_Supervised", state: RetryCallState) -> bool:
         error = back_off.error_of(state)
         if isinstance(error, asyncio.CancelledError):
-            # If something inside was cancelled, and not we, the task is as dead as by any other error.
+            # If something inside was cancelled, and not we, the task has failed as by any other error.
             return entry.task is None or not entry.task.cancelling()
         return error is None or (isinstance(error, Exception) and not self._is_fatal(error))
 

@@ -1,4 +1,4 @@
-"""Talking to systemd: ready, alive, stopping (sd_notify(3): datagrams of ``KEY=value`` lines to NOTIFY_SOCKET).
+"""Notify systemd: ready, alive, stopping (sd_notify(3): datagrams of ``KEY=value`` lines to NOTIFY_SOCKET).
 
 Without NOTIFY_SOCKET (a terminal, a test, another service manager) everything here does nothing.
 """
@@ -17,7 +17,7 @@ class Notifier:
     """Sends states to the service manager; a manager that does not listen never disturbs the daemon.
 
     Args:
-        environ: where NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID stand (sd_watchdog_enabled(3)).
+        environ: has NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID (sd_watchdog_enabled(3)).
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
@@ -34,7 +34,7 @@ class Notifier:
         self._send("READY=1", *_status(status))
 
     def reloading(self) -> None:
-        """A reload begins; `ready` ends it. Type=notify-reload wants the time with it (systemd 253)."""
+        """A reload begins; `ready` ends it. Type=notify-reload needs the time with it (systemd 253)."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
@@ -59,9 +59,9 @@ class Notifier:
 
 
 async def watch(notifier: Notifier, stale: Callable[[], Sequence[str]], status: Callable[[], str]) -> None:
-    """Feed the watchdog twice per its interval, for as long as nobody is stale; then let systemd act.
+    """Feed the watchdog twice per its interval while no task is stale; then let systemd act.
 
-    Runs for ever. With no watchdog asked for it still refreshes the status line, every 15 s.
+    Runs without end. Without a watchdog it still refreshes the status line, every 15 s.
     """
     interval_s = (notifier.watchdog_s or 30.0) / 2
     while True:
@@ -80,7 +80,7 @@ def _address(path: str) -> str | None:
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """The interval within which systemd wants to hear from us; None if it did not ask, or asked another process."""
+    """The interval within which systemd expects a message; None without one, or where another process is meant."""
     microseconds = environ.get("WATCHDOG_USEC", "")
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()) or not microseconds.isdecimal():
         return None

@@ -9,7 +9,7 @@
         | <- delivered | failed
     settle | postpone | bury
 
-They speak over one socket pair. The worker holds nothing that would be missed: what it had under way when it dies is
+They communicate over one socket pair. The worker holds nothing irreplaceable: its work under way when it dies is
 processed again, or delivered again under the same key.
 
 - One logic: intake asks a processor, a destination's worker has a destination, and either may be in another process.
@@ -28,6 +28,6 @@ processed again, or delivered again under the same key.
 - The identity key goes over the socket, never through arguments or the environment.
 
 wire      frames in bytes (pure)          child        the worker's side, `python -m engine.runtime.worker`
-frames    what each frame says (pure)     process      the main process's side: start, watch, replace
+frames    content of each frame (pure)    process      the main process's side: start, watch, replace
 pipe      the socket, writes in batches   processor, destination   what intake and delivery see of it
 """

@@ -1,7 +1,6 @@
-"""The worker process: ``python -m engine.runtime.worker FD``, started by the main process and by nobody else.
+"""The worker process: ``python -m engine.runtime.worker FD``, started only by the main process.
 
-FD is our end of a socket pair. Everything else, keys included, comes over it: nothing secret stands in arguments or the
-environment.
+FD is our end of a socket pair. Everything else, keys included, comes over it: arguments and environment hold no secret.
 """
 
 import ctypes
@@ -24,7 +23,7 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    """A second safety beside the end of the socket, which a worker that hangs would not notice."""
+    """A second safeguard beside the end of the socket, which a hanging worker would not notice."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

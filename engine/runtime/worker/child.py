@@ -1,8 +1,8 @@
 """The worker's side: process messages, deliver documents, for the main process at the other end of the pipe.
 
 It opens no database, no journal and no listener. It builds the same site from the same files as the main process and
-says so, or says why not. Frames are handled as they come; messages wait their turn and are processed a few at a time,
-so that neither a delivery nor a ping waits behind them.
+confirms it, or reports the errors. Frames are handled as they come; messages wait their turn and are processed a few at
+a time, so that neither a delivery nor a ping waits behind them.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Child:
 
     def _configure(self, frame: Frame) -> None:
         wanted = frames.read_configure(frame)
-        self._waiting.clear()  # main asks again for what it still wants processed, once we are ready
+        self._waiting.clear()  # main asks again for messages that it still wants processed, once we are ready
         self._in_background(self._take_over(wanted))
 
     async def _take_over(self, wanted: frames.Configuration) -> None:
@@ -102,9 +102,9 @@ class Child:
             self.pipe.send(frames.ready(wanted.epoch))
 
     async def _open(self, configs: Mapping[str, DestinationConfig], certificates: Fingerprints) -> None:
-        """Have exactly these destinations; those that did not change keep their connections.
+        """Open exactly these destinations; unchanged ones keep their connections.
 
-        What is under way with one that leaves is not cut off: the main process calls back what it waits for no longer.
+        Deliveries under way to one that leaves are not cancelled here: the main process cancels those that it gives up.
         """
         changed = {
             name
@@ -134,13 +134,13 @@ class Child:
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """Leave peers in order, as far as that is quick."""
+        """Close connections in order, as far as that is quick."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 for one in self._destinations.values():
                     await one.close()
 
-    # -- judging -----------------------------------------------------------------------------------------------
+    # -- processing --------------------------------------------------------------------------------------------
 
     def _map(self, frame: Frame) -> None:
         self._waiting.append(frame)
@@ -170,7 +170,7 @@ class Child:
         try:
             parts = frames.outcome(number, outcome, channel, self._pack)
         except Exception as error:
-            # P2: whatever is wrong with an outcome, its message must not be stuck here.
+            # P2: an error in an outcome must not leave its message stuck here.
             logger.exception("an outcome cannot be sent", extra={"channel": stored.channel, "journal_id": stored.id})
             fault: Processed = Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__)
             parts = frames.outcome(number, fault, channel, self._pack)
@@ -181,7 +181,7 @@ class Child:
     def _deliver(self, frame: Frame) -> None:
         request, delivery = frames.read_deliver(frame)
         destination = self._destinations.get(delivery.destination)
-        if destination is None:  # it has left the configuration, and main has not heard of it yet
+        if destination is None:  # it has left the configuration, and main does not know it yet
             self.pipe.send(frames.failed(request, TransientDeliveryError(ReasonCode.NO_DESTINATION)))
             return
         task = asyncio.get_running_loop().create_task(self._send(request, destination, delivery))
@@ -211,8 +211,8 @@ class Child:
 
 
 async def serve(end: socket) -> None:
-    """Work for the main process at the other end of ``end`` until it says stop."""
-    # Once the main process is gone, nobody would know what became of a delivery: end at once, as a crash would.
+    """Work for the main process at the other end of ``end`` until it sends stop."""
+    # Without the main process the result of a delivery could not be recorded: end at once, as a crash would.
     child = Child(leave=lambda: os._exit(0))
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(loop_exception_handler)

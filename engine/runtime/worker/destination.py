@@ -1,7 +1,7 @@
 """A destination as the main process sees it: documents go to the worker, which has the connections.
 
-When a worker ends, nobody knows which of the documents it had were taken: each of these deliveries fails with
-`MAYBE_DELIVERED`, which tells nothing about the destination, and is tried again with the same key.
+When a worker ends, it is unknown which of its documents were taken: each of these deliveries fails with
+`MAYBE_DELIVERED`, which proves nothing about the destination, and is retried with the same key.
 """
 
 import asyncio
@@ -14,31 +14,31 @@ from engine.model.versions import Versions
 
 
 class Deliverer(Protocol):
-    """What a destination needs of the worker process."""
+    """The worker process as a destination uses it."""
 
     @property
     def here(self) -> bool:
-        """No worker can be had: this process delivers."""
+        """Whether no worker is available: this process delivers."""
 
     def has_room(self) -> bool:
-        """Whether a worker is ready and may have one more delivery."""
+        """Whether a worker is ready and may get one more delivery."""
 
     async def changed(self) -> None:
-        """Wait until one of these is another than it was."""
+        """Wait until one of these has changed."""
 
     async def deliver(self, delivery: Delivery) -> Versions | None:
-        """Hand a delivery over; as `Destination.deliver`. Cancelling calls it back."""
+        """Hand a delivery over; as `Destination.deliver`. Cancelling it cancels the delivery in the worker."""
 
     def hear_late(self, destination: str, late: Callable[[LateRefusal], None]) -> None:
-        """Call ``late`` for what this destination refuses after it was delivered."""
+        """Call ``late`` for documents that this destination refuses after they were delivered."""
 
 
 class RemoteDestination:
     """See `engine.model.ports.Destination`. Takes documents packed or whole.
 
     Args:
-        make: makes the same destination for this process. It is called once at the beginning, since that shows what
-            is wrong with the configuration, and what it made is opened only while no worker can be had.
+        make: makes the same destination for this process. It is called once at the beginning, to find errors in the
+            configuration; its destination is opened only while no worker is available.
     """
 
     def __init__(self, name: str, worker: Deliverer, make: Callable[[], Unpacking]) -> None:
@@ -57,10 +57,10 @@ class RemoteDestination:
         self._worker.hear_late(self._name, late)
 
     async def start(self) -> None:
-        """Nothing to open: the worker does, when it is given its configuration."""
+        """Nothing to open: the worker does it with its configuration."""
 
     async def room(self) -> None:
-        """Wait until a delivery can be handed over at once: to a worker that is ready, or to this process."""
+        """Wait until a delivery can be handed over at once: to a ready worker, or to this process."""
         while not (self._worker.has_room() or self._worker.here):
             await self._worker.changed()
 

@@ -1,9 +1,9 @@
-"""What each frame between the main process and its worker says. Pure: values to frames and back.
+"""The content of each frame between the main process and its worker. Pure: values to frames and back.
 
     main -> worker    configure  epoch, site folder, configuration hash, log style and level | identity key
-                      map        number, what judging looks at | payload
-                      forget     nothing of what waits to be processed is wanted any more
-                      deliver    request, what destinations look at | document
+                      map        number, input of the mapping | payload
+                      forget     drop all messages that wait to be processed
+                      deliver    request, fields for the destination | document
                       cancel     request
                       ping, stop
     worker -> main    ready      epoch                  refused  epoch, why
@@ -47,10 +47,10 @@ Parts = list[bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What the worker has to build.
+    """The configuration that the worker has to build.
 
     Attributes:
-        epoch: counts configurations; the answer names it, so that a late one is not taken for that to a later one.
+        epoch: counts configurations; the answer repeats it, so that a late one is not taken for that to a later one.
         config_hash: `Site.hash` as the main process read it. The worker must find the same.
         delivers: it opens the destinations, too.
         log_style, log_level: as `engine.monitoring.logs.setup_logging` takes them.
@@ -144,7 +144,7 @@ def deliver(request: int, one: Delivery) -> Parts:
 
 
 def read_deliver(frame: Frame) -> tuple[int, Delivery]:
-    """The delivery as a destination may look at it; what orders deliveries among each other stays with main."""
+    """The fields of a delivery that a destination may read; those for the order of deliveries stay with main."""
     (
         request, row_id, message_id, channel, destination, seq, key, packed, media_type,
         received_us, attempt, maybe_delivered, manual, entries, message_type, earlier,
@@ -189,10 +189,10 @@ def refused(epoch: int, problems: Sequence[str]) -> Parts:
 def outcome(
     number: int, found: Processed, channel: ChannelRoutes, pack: Callable[[bytes], tuple[bytes, bool]]
 ) -> Parts:
-    """What became of message ``number``, its documents compressed.
+    """The outcome of message ``number``, its documents compressed.
 
     Raises:
-        TypeError: a text in it is none that JSON carries.
+        TypeError: a text in it cannot be written as JSON.
     """
     positions = {id(route): position for position, route in enumerate(channel.routes)} if found.documents else {}
     documents: list[Any] = []
@@ -231,7 +231,7 @@ def _bearer(hashes: bytes, record: bytes, lasting: bool, person: int, master: bo
 
 
 def number_of(frame: Frame) -> int:
-    """Which message an outcome is about."""
+    """The message of an outcome."""
     number: int = frame.fields[0]
     return number
 
@@ -291,7 +291,7 @@ _CLASSES: dict[str, type[DeliveryError]] = {
 
 
 def failed(request: int, error: DeliveryError) -> Parts:
-    """Why a delivery was not made."""
+    """A failed delivery, with its error."""
     kind = next((kind for kind, family in _CLASSES.items() if isinstance(error, family)), "refused")
     retry_after, limit = None, None
     if isinstance(error, TransientDeliveryError):
@@ -300,7 +300,7 @@ def failed(request: int, error: DeliveryError) -> Parts:
 
 
 def late(destination: str, refusal: LateRefusal) -> Parts:
-    """What was delivered is refused."""
+    """A delivered document was refused."""
     return encode("late", (destination, refusal.delivery_id, refusal.channel, refusal.detail), (refusal.answer,))
 
 
@@ -310,7 +310,7 @@ def read_late(frame: Frame) -> tuple[str, LateRefusal]:
 
 
 def fault(request: int, error: Exception) -> Parts:
-    """An error of ours while delivering: tried again a few times, as in one process."""
+    """An error of ours while delivering: retried a few times, as in one process."""
     return failed(request, TransientDeliveryError(ReasonCode.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS))
 
 

@@ -1,9 +1,9 @@
-"""Large messages are processed in a process of their own, which is there only while there are any.
+"""Large messages are processed in a process of their own, which exists only while there are any.
 
-To parse and map a report of 40 MiB takes seconds, and single steps of it hundreds of milliseconds in which no other
-thread of its process runs: a thread would keep every acknowledgement waiting. So it is a process, the same as the
-worker's (`engine.runtime.worker.process`), without destinations. It is started by the first large message, and ends
-once none has come for `IDLE_S`; what it needs in memory goes with it.
+Parsing and mapping a report of 40 MiB takes seconds, and single steps of it hundreds of milliseconds in which no other
+thread of its process runs: a thread would delay every acknowledgement. So it is a process, the same as the worker's
+(`engine.runtime.worker.process`), without destinations. The first large message starts it, and it ends once none has
+come for `IDLE_S`; its memory goes with it.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from engine.model.message import Stored
 from engine.processing.process import ChannelRoutes, Processed
 from engine.runtime.worker.process import WorkerProcess
 
-LARGE_BYTES = 1024 * 1024  # to map so much takes some 50 ms, and to hand it over 3
+LARGE_BYTES = 1024 * 1024  # mapping so much takes some 50 ms, and handing it over 3
 IDLE_S = 60.0
 
 
 class LargeMessages:
-    """Where intake has large messages processed (`engine.processing.intake.Aside`). Lives on the event loop."""
+    """Processes large messages for intake (`engine.processing.intake.Aside`). Lives on the event loop."""
 
     def __init__(self, process: WorkerProcess) -> None:
         self.process = process
@@ -37,17 +37,17 @@ class LargeMessages:
 
     @staticmethod
     def _answered(answer: Callable[[Processed], None], verdict: Processed) -> None:
-        allocator.trim()  # its frame came piece by piece; to store and send the document takes several times its size
+        allocator.trim()  # its frame came piece by piece; storing and sending the document takes several times its size
         answer(verdict)
 
     def forget(self) -> None:
         self.process.processor.forget()
 
     async def run(self) -> None:
-        """Have the process while it is needed; its supervisor begins anew.
+        """Run the process while it is needed; its supervisor begins anew.
 
         Raises:
-            WorkerError: it ended by itself, or had to be ended; what it had is asked of the next one.
+            WorkerError: it ended by itself, or had to be ended; its messages go to the next one.
         """
         while True:
             if not self.process.processor.outstanding:
@@ -62,7 +62,7 @@ class LargeMessages:
                     await life
 
     async def _attend(self, life: "asyncio.Task[None]") -> None:
-        """Until the process has ended, or nothing is left for it."""
+        """Wait until the process has ended, or has no work left."""
         while not life.done():
             self._wanted.clear()
             wanted = asyncio.create_task(self._wanted.wait())

@@ -1,8 +1,8 @@
 """The socket between the main process and its worker: frames out in batches, frames in as they come.
 
-What is sent within one turn of the event loop is written at once, so that a batch of verdicts or deliveries costs one
-system call and wakes the other side once. Nothing here bounds what is sent: the senders count what they have
-outstanding, and the worker stops judging while `congested`.
+All frames of one turn of the event loop are written at once, so that a batch of verdicts or deliveries costs one system
+call and wakes the other side once. Nothing here limits the frames: the senders count their outstanding ones, and the
+worker stops processing while `congested`.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ class Pipe(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def send(self, parts: list[bytes]) -> None:
-        """Send a frame; after the other side is gone, nothing happens."""
+        """Send a frame; does nothing after the other side is gone."""
         if not self._out:
             self._loop.call_soon(self.flush)
         self._out += parts
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write all waiting frames."""
         out, self._out = self._out, []
         if self._transport is None:
             return
@@ -61,7 +61,7 @@ class Pipe(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._loop = asyncio.get_running_loop()
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has its methods, but is no subclass
         self._transport.set_write_buffer_limits(high=CONGESTED_BYTES)
 
     def data_received(self, data: bytes) -> None:

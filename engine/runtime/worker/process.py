@@ -1,14 +1,14 @@
-"""The main process's side: start a worker, give it the configuration, watch it, replace it.
+"""The main process's side: start a worker, configure it, watch it, replace it.
 
     down -> starting -> ready             `run` is one life of a worker; its supervisor starts the next one
     ready -> starting                     another configuration, between two messages
     starting -> here                      it refused the configuration, or several did not even start
 
 *Here* means that this process maps and delivers itself until a worker is ready: a laboratory's results do not wait for
-a process that cannot be started, or for files that somebody is about to change. The page says so.
+a process that cannot be started, or for files that are about to be changed. The page shows it.
 
-When a worker ends, or hangs and is ended, nothing of it is sent any more once `run` goes on: only then its deliveries
-fail and its messages are asked of the next one, so nothing of it can come after what follows.
+When a worker ends, or hangs and is ended, it sends nothing any more once `run` continues: only then its deliveries fail
+and its messages go to the next one, so nothing of it can arrive later.
 """
 
 import asyncio
@@ -38,13 +38,13 @@ from engine.store.core.key_encryption_key import VARIABLE
 logger = logging.getLogger("labrelay.worker")
 
 PING_S = 2.0
-HUNG_S = 15.0  # a ready worker that has not said anything for so long is replaced
-START_S = 60.0  # ... and one that builds its configuration, for so long
+HUNG_S = 15.0  # a ready worker without a sign for so long is replaced
+START_S = 60.0  # ... and one that builds its configuration, after so long
 STOP_S = 2.0
 HEALTHY_S = 2.0  # after so long, the back-off of its restarts begins anew
 LONGEST_BACK_OFF_S = 5.0  # results wait for it
 FAILED_STARTS = 3
-NOTED_FOR_S = 3600.0  # the page says so long that workers ended
+NOTED_FOR_S = 3600.0  # how long the page shows that workers ended
 ENDS_REMEMBERED = 1000
 WINDOW_DELIVERIES = 512
 WINDOW_BYTES = 8 * 1024 * 1024
@@ -55,7 +55,7 @@ class WorkerProcess:
 
     Attributes:
         processor: for intake.
-        here: no worker can be had: this process maps and delivers.
+        here: no worker is available: this process maps and delivers.
     """
 
     def __init__(self, identity_key: bytes, *, delivers: bool = True) -> None:
@@ -80,7 +80,7 @@ class WorkerProcess:
         self._changed: asyncio.Future[None] | None = None
 
     def configure(self, site: Site) -> None:
-        """The configuration from now on; the worker is told between two messages."""
+        """Set the configuration from now on; the worker gets it between two messages."""
         self._wanted = replace(
             self._wanted, epoch=self._wanted.epoch + 1, folder=str(site.folder), config_hash=site.hash
         )
@@ -94,7 +94,7 @@ class WorkerProcess:
 
     @property
     def note(self) -> str:
-        """What the page should say about the worker; empty where all is well."""
+        """A message about the worker for the page; empty where all is well."""
         if self.here:
             return self._why_here
         since = asyncio.get_running_loop().time() - NOTED_FOR_S
@@ -105,7 +105,7 @@ class WorkerProcess:
 
     @property
     def deliveries(self) -> int:
-        """How many the worker has under way."""
+        """The number of deliveries under way in the worker."""
         return len(self._under_way)
 
     def has_room(self) -> bool:
@@ -137,7 +137,7 @@ class WorkerProcess:
     def _forget(self, request: int) -> "asyncio.Future[Versions] | None":
         entry = self._under_way.pop(request, None)
         if entry is None:
-            return None  # it was called back
+            return None  # it was cancelled
         self._bytes -= entry[1]
         self._tell()
         return entry[0]
@@ -152,7 +152,7 @@ class WorkerProcess:
             future.set_exception(error)
 
     def _tell(self) -> None:
-        """Wake whoever waits for a change."""
+        """Wake all that wait for a change."""
         if self._changed is not None:
             self._changed.set_result(None)
             self._changed = None
@@ -160,7 +160,7 @@ class WorkerProcess:
     # -- one life ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Start a worker and stay with it until it ends; cancelling ends it in order.
+        """Start a worker and watch it until it ends; cancelling ends it in order.
 
         Raises:
             WorkerError: it ended by itself, or had to be ended.
@@ -206,7 +206,7 @@ class WorkerProcess:
         return process, pipe, broken
 
     async def _attend(self, process: Process, pipe: Pipe, broken: "asyncio.Future[str]") -> str:
-        """Stay until the worker is of no use any more; why."""
+        """Watch the worker until it is unusable; return the reason."""
         self._silent_s = 0.0
         while True:
             # Silence is counted in pings, not by the clock: a pause of this process is none of the worker's.
@@ -223,7 +223,7 @@ class WorkerProcess:
             pipe.send(frames.PING)
 
     async def _stop(self, process: Process, pipe: Pipe) -> None:
-        """Let it leave its peers in order; what it has under way is over by now, or will be sent again."""
+        """Let it close its connections in order; its work under way is over by now, or will be sent again."""
         pipe.send(frames.STOP)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), STOP_S)
@@ -298,7 +298,7 @@ class WorkerProcess:
             self._break("it cannot be understood")
 
     def _is_ready(self, epoch: int) -> None:
-        if epoch != self._wanted.epoch or self._pipe is None:  # of the latter: said while it was ended as too slow
+        if epoch != self._wanted.epoch or self._pipe is None:  # no pipe: the worker was just ended as too slow
             return
         if self.here:
             logger.warning("a worker process maps and delivers again", extra={"pid": self.pid})
@@ -324,5 +324,5 @@ class WorkerProcess:
 
 
 def _environment() -> dict[str, str]:
-    """What the worker inherits: everything but the journal's key, which it has no use for."""
+    """The environment of the worker: everything but the journal's key, which it does not need."""
     return {name: value for name, value in os.environ.items() if name != VARIABLE}

@@ -1,8 +1,8 @@
-"""Messages processed by the worker: in the order of asking, whatever becomes of the worker meanwhile.
+"""Messages processed by the worker: in the order of asking, even if the worker is replaced meanwhile.
 
-Judging is pure, so a message that was asked for twice costs time and nothing else. What is not answered when a worker
-ends is asked of the next one, oldest first, *one at a time*: if a message makes worker after worker end, it is then the
-only one under suspicion, and after `STRIKES` of them it is dead (`MAPPING_FAULT`) and the rest goes on.
+Processing is pure, so a message that was asked for twice costs only time. Messages without an answer when a worker ends
+go to the next one, oldest first, *one at a time*: if a message ends worker after worker, it is then the only suspect,
+and after `STRIKES` of them it is dead (`MAPPING_FAULT`) and the rest goes on.
 """
 
 import asyncio
@@ -39,7 +39,9 @@ class _Asked:
 
 
 class RemoteProcessor:
-    """See `engine.processing.process.Processor`. The worker process hands it frames, and notes its starts and ends."""
+    """See `engine.processing.process.Processor`. The worker process sends it frames, and reports its starts and
+    ends.
+    """
 
     burst = 64
 
@@ -88,13 +90,13 @@ class RemoteProcessor:
         self._send_some()
 
     def pause(self) -> None:
-        """The worker is given another configuration: it drops what it has and answers nothing until `ready`."""
+        """The worker gets another configuration: it drops its messages and answers nothing until `ready`."""
         self._ready = False
         for one in self._asked:
             one.sent = False
 
     def lost(self) -> None:
-        """The worker is gone; whatever it had is asked again."""
+        """The worker is gone; its messages are asked again."""
         self._ready = False
         sent = [one for one in self._asked if one.sent]
         if not sent:
@@ -115,12 +117,12 @@ class RemoteProcessor:
             self._answer(Outcome("dead", ReasonCode.MAPPING_FAULT, detail))
 
     def process_here(self) -> None:
-        """No worker can be had: this process does it."""
+        """No worker is available: this process takes over."""
         self._ready, self._here = False, True
         self._process_here_soon()
 
     def outcome(self, frame: Frame) -> None:
-        """The worker's outcome of the oldest message; one on a message that was forgotten is dropped."""
+        """The worker's outcome of the oldest message; an outcome of a forgotten message is dropped."""
         if self._asked and frames.number_of(frame) == self._asked[0].number:
             self._answer(frames.read_outcome(frame, self._asked[0].channel))
             if self._careful_to:

@@ -5,9 +5,9 @@
     head     JSON array: kind, [length of each blob], fields ...
     blobs    one after the other
 
-Messages and documents travel as blobs, so that no byte of them is escaped or parsed. Both ends are the same version of
-LabRelay, started from the same files; there is no negotiation. A frame that does not fit these rules is a fault of
-ours, after which the stream cannot be trusted any more.
+Messages and documents travel as blobs, so no byte of them is escaped or parsed. Both ends are the same version of
+LabRelay, started from the same files; there is no negotiation. A frame that breaks these rules is an error of ours,
+after which the stream cannot be trusted any more.
 """
 
 import struct
@@ -36,7 +36,7 @@ def encode(kind: str, fields: Sequence[Any] = (), blobs: Sequence[bytes] = ()) -
     """The parts of a frame, to be written one after the other.
 
     Raises:
-        TypeError: a field is no JSON value (a text with half a surrogate pair, for one).
+        TypeError: a field is no JSON value (for example a text with half a surrogate pair).
         ProtocolError: the frame is over a limit.
     """
     head = orjson.dumps((kind, [len(blob) for blob in blobs], *fields))
@@ -51,18 +51,18 @@ class Decoder:
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        self._wanted = _LENGTHS.size  # bytes that ``_rest`` must have before another look is worth it
+        self._wanted = _LENGTHS.size  # bytes that ``_rest`` must have before the next check is worth it
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of a frame that has not come whole."""
+        """Bytes of an incomplete frame."""
         return len(self._rest)
 
     def feed(self, data: bytes | bytearray) -> list[Frame]:
         """Every frame that ``data`` completes, in order.
 
         Raises:
-            ProtocolError: no frame of ours; nothing further can be read.
+            ProtocolError: it is no frame of ours; the rest of the stream cannot be read.
         """
         if self._rest:
             self._rest += data
