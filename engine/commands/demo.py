@@ -1,7 +1,7 @@
 """See everything work on this machine: LabRelay, a FHIR server to receive results, and simulated analyzers.
 
 The analyzers play the samples over real TCP, with other patients and values each time. Ctrl-C stops everything. It
-plays on the site that `--site` names or that this folder is; elsewhere on one that it makes, and takes away afterwards.
+plays on the site of `--site` or of this folder; elsewhere it makes a site of its own, and removes it afterwards.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def command(session: Session, messages: int | None, leave: bool) -> None:
 
 @contextmanager
 def _site(session: Session) -> "Iterator[Site]":
-    """Where the demo plays. Not in the system's site unless that was named: its patients are invented."""
+    """The site of the demo. Not the system's site unless that was named: its patients are invented."""
     from engine.config.load import load_site
     from engine.config.site import SITE_VARIABLE, is_site, shipped
 

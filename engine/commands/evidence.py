@@ -1,4 +1,4 @@
-"""The evidence of a test run for the records of a laboratory: what was tested, on what, with which outcome.
+"""The evidence of a test run for the records of a laboratory: the tests, the software under test, and the outcome.
 
 ISO 15189:2022 (7.6.3) wants software and its changes verified before use, with records. The report names each mapping
 by the SHA-256 of its files, each test by that of its message, what was expected of it and how it went. It holds texts
@@ -65,7 +65,7 @@ def evidence_of(
 
 
 def _use(channel: str, mapping: str, digest: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What a channel maps with, and how many tests ran with the very same files; another table is another mapping."""
+    """A channel's mapping, and how many tests ran with the very same files; another table makes another mapping."""
     tests = sum(outcome.program is not None and outcome.program.content_hash == digest for outcome in outcomes)
     return {"channel": channel, "mapping": mapping, "digest": digest, "tests": tests}
 

@@ -24,7 +24,7 @@ GROUP = "start"
 
 OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
 BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, flow: as in the analyzer's menu"
-# What editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by.
+# Editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by this line.
 SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 SCHEMAS = Path("config") / "schema"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -54,7 +54,7 @@ def command(
 
     if schemas:
         if any((analyzer, name, listen, connect, device, timezone)):
-            raise click.UsageError("--schemas stands alone: it writes the schemas of a site and nothing else")
+            raise click.UsageError("--schemas cannot be combined: it writes the schemas of a site and nothing else")
         write_schemas(session.folder)
         say(f"wrote {session.folder / SCHEMAS}")
         return ExitCode.OK
@@ -79,13 +79,13 @@ def command(
         return _write_channel(folder, pack, channel, places)
     say(
         "Next: labrelay analyzers, then labrelay init --analyzer NAME for each of yours; labrelay listen and labrelay "
-        "detect for one that you do not know."
+        "detect for an unknown analyzer."
     )
     return ExitCode.OK
 
 
 def _folder(session: Session) -> Path:
-    """The site that is meant, or the folder where there is to be one."""
+    """The selected site, or the folder of the new one."""
     from engine.config.site import SYSTEM_SITE
 
     if session.site is not None:

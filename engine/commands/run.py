@@ -1,4 +1,4 @@
-"""Run LabRelay in the foreground: receive, journal, map and deliver until told to stop (SIGTERM or Ctrl-C).
+"""Run LabRelay in the foreground: receive, journal, map and deliver until it is stopped (SIGTERM or Ctrl-C).
 
 SIGHUP, or `labrelay reload`, reads the configuration again without dropping a connection that did not change. Under
 systemd the start, reload and health are reported to it.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GROUP = "start"
 
 FATAL_STORE = (
-    "the journal could not be written or synced; what it holds is uncertain, so this process ends at once. "
+    "the journal could not be written or synced; its content is uncertain, so this process ends at once. "
     "Nothing that was acknowledged is lost. Check the disk, then start again"
 )
 DAMAGED_STORE = "the journal is damaged; starting again does not mend it: %s"
@@ -94,7 +94,7 @@ def command(session: Session, style: str, log_level: str) -> None:
         _leave_at_last()
 
     def started(app: App) -> None:
-        # What exists now lives as long as the process: collections need not walk it for every batch of messages.
+        # Present objects live as long as the process: collections need not scan them for every batch of messages.
         gc.collect()
         gc.freeze()
         logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.built.site.hash[:12]})
@@ -106,7 +106,7 @@ def command(session: Session, style: str, log_level: str) -> None:
 
 
 def _greeting(app: "App") -> Iterator[str]:
-    """What a person at a terminal needs to know."""
+    """Facts for a person at a terminal."""
     config = app.built.site.config
     yield f"LabRelay runs for {config.site.name}."
     if config.web.enabled:

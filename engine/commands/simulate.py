@@ -138,7 +138,7 @@ def command(
 def _of_channel(
     session: Session, model: "Model", baud: int
 ) -> tuple[HostPort | None, HostPort | None, str | None, int]:
-    """Where the site's channel of this analyzer is: what it connects to listens here, and the other way round."""
+    """The place of the site's channel of this analyzer: if it connects, we listen here, and the other way round."""
     site = session.load(require_secrets=False) if session.folder_or_none is not None else None
     for channel in site.channels.values() if site is not None else ():
         if getattr(channel, "analyzer", None) != model.name:
@@ -193,7 +193,7 @@ async def _play(
             await wire.open()
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             number = getattr(error, "errno", None)
-            words = os.strerror(number) if number else str(error) or "nobody is there"
+            words = os.strerror(number) if number else str(error) or "no peer"
             raise LabRelayError(f"{wire.where}: {words}") from None
         tally["tally"] = dialogue.tally
         await Analyzer(model.link, wire, dialogue, manner).work(sendings, keep=False)

@@ -87,7 +87,7 @@ def command(
     elif mapping and (folders := setting.folders()).find(f"{mapping}.yaml") is None:
         hint = did_you_mean(mapping, folders.mappings()) or "a mapping is a name or a .yaml file; a message is a file"
         raise click.UsageError(f"{mapping}: there is no such mapping or file; {hint}")
-    setting.mapper("", ())  # a site or channel that is wrong is said here
+    setting.mapper("", ())  # a faulty site or channel is reported here
     analyzer = ""
     if channel:
         analyzer = session.load(require_secrets=False).channels[channel].analyzer or ""

@@ -32,14 +32,14 @@ before it is made, so that none begins after the order to pause was answered.
 The parts of a worker, each with one duty; `DestinationWorker` creates them and connects each to the others that it
 needs:
 
-events           the log, the counts, and who is called when a delivery ends
+events           the log, the counts, and callbacks at the end of a delivery
 lane             one lane: which of its deliveries may go next
-lane_memory      the lanes, and what of them is in memory
-outcome_writer   outcomes are written without waiting, also while the store fails
-claims           rows are claimed, and given back
-conditions       what was written before goes out on condition that it is still there as it was
+lane_memory      the lanes, and their deliveries in memory
+outcome_writer   writes outcomes without waiting, also while the store fails
+claims           claims rows and gives them back
+conditions       updates require the server's version to be our last one
 outage           whether the destination as a whole is down
-settlement       what follows from an attempt: settled, postponed, buried
+settlement       the result of an attempt: settled, postponed, buried
 attempts         one delivery: guard, attempt, settle
-worker           when what is started, places for intake, people's orders
+worker           starts lanes and attempts, gives intake places, follows people's orders
 """

@@ -1,1 +1,1 @@
-"""What several verbs share: output, the session with a journal or a daemon, options, selections."""
+"""Code shared by several verbs: output, the session with a journal or a daemon, options, selections."""

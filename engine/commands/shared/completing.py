@@ -1,7 +1,7 @@
-"""What the shell completes: channels and destinations of the site, reason codes, verbs.
+"""Shell completion: channels and destinations of the site, reason codes, verbs.
 
-The site's files are read alone, without the models of the configuration. Where there is no site, or a file cannot be
-read, nothing is offered and nothing is said.
+Only the site's files are read, without the models of the configuration. Without a site, or with an unreadable file,
+nothing is offered and no error is shown.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
-"""FHIR documents against the models of `fhir.resources` (R4B): a second opinion, by a reader that is not ours.
+"""FHIR documents against the models of `fhir.resources` (R4B): a second opinion, by an independent reader.
 
-R4B differs from R4 only in wider reference targets among the resources that mappings make. The models' own words quote
-values; here places and kinds of faults are told, and nothing of what stands in the document.
+R4B differs from R4 only in wider reference targets among the resources that mappings make. The models' own texts quote
+values; here places and kinds of errors are reported, and no content of the document.
 """
 
 import importlib
@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-MOST = 20  # faults of a document that are told
+MOST = 20  # reported errors of a document
 
 
 def departures(body: bytes) -> list[str]:
-    """What the models refuse in a serialised resource, each once: ``entry.2.Observation.status: missing``.
+    """The errors of the models in a serialised resource, each once: ``entry.2.Observation.status: missing``.
 
-    A body that is no JSON object is not judged here: `engine.mapping.validity` says so.
+    A body that is no JSON object is not checked here: `engine.mapping.validity` reports it.
     """
     from engine.mapping.validity import load
 

@@ -1,7 +1,7 @@
-"""HL7 v2 messages against HL7's own structures, by hl7apy: what a strict receiver would refuse.
+"""HL7 v2 messages against HL7's own structures, by hl7apy: the errors that a strict receiver would find.
 
-Mappings read more than the standard allows, since analyzers send more; this tells a vendor what is wrong. hl7apy's own
-words quote values; here places, tables and limits are told, and nothing of what stands in the message.
+Mappings read more than the standard allows, since analyzers send more; this shows a vendor the errors. hl7apy's own
+texts quote values; here places, tables and limits are reported, and no content of the message.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _PLACE = r"[A-Z][A-Za-z0-9_.]*"
-# hl7apy's sentences as rules without values; what fits none of them is told by its first words only.
+# hl7apy's sentences as rules without values; a sentence without a rule is reported by its first words only.
 _SENTENCES = (
     (re.compile(rf"Missing required child ({_PLACE})"), "{0} is required"),
     (re.compile(rf"Child limit exceeded ({_PLACE})"), "{0} occurs too often"),
@@ -43,12 +43,10 @@ def departures(text: str) -> tuple[list[str], list[str]]:
             message = parser.parse_message(segments + "\r", validation_level=consts.VALIDATION_LEVEL.TOLERANT)
             message.validate(report_file=str(report))
         except known.HL7apyException as error:
-            if not report.is_file():  # it could not even be read
+            if not report.is_file():  # it cannot be read at all
                 return [f"hl7apy cannot read it ({type(error).__name__})"], []
         except AttributeError as error:
-            if (
-                str(error) == "reference"
-            ):  # it has parsed the message, and has no structure of this name to hold it against
+            if str(error) == "reference":  # it has parsed the message, and has no structure of this name to compare
                 return ["HL7 has no structure of this name in this version (MSH-9, MSH-12)"], []
             return [f"hl7apy fails on it ({type(error).__name__})"], []
         except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
@@ -65,7 +63,7 @@ def _without_values(sentence: str) -> str:
     for pattern, words in _SENTENCES:
         if (match := pattern.search(sentence)) is not None:
             places = [group.replace("'", "") for group in match.groups()]
-            if "None" in places[-1].split(", "):  # what has no name at this place
+            if "None" in places[-1].split(", "):  # a value without a name at this place
                 return f"{places[0]} has a field that this version does not have"
             return words.format(*places)
     return "departs from the standard in another way"

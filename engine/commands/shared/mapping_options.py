@@ -1,4 +1,4 @@
-"""What the verbs that map files have in common: which mapping, as which channel, with which zone and time."""
+"""Common options of the verbs that map files: the mapping, the channel, the zone and the time."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -28,11 +28,11 @@ from engine.processing.formats import format_of
 if TYPE_CHECKING:
     from engine.config.load import Site
 
-# Where no channel says what it takes. Most samples that people have are marked as training, many declare no character
-# set: `labrelay map` reads them, and warns.
+# For files without a channel. Most samples are marked as training, and many declare no character set: `labrelay map`
+# reads them, and warns.
 BARE_OPTIONS = FormatOptions(charsets=("utf-8", "cp1252"))
 BARE_SETTINGS: dict[str, Any] = {"processing_ids": ["T", "D"]}
-# A file has no journal, which knows what was accepted before for the same orders.
+# A file has no journal, which knows earlier accepted results for the same orders.
 FIRST_OF_ALL = (
     "mapped as if nothing was known of their orders; labrelay explain NUMBER shows a stored message as it went out"
 )
@@ -120,10 +120,10 @@ def mapper_for(
     timezone: str | None = None,
     received: datetime | None = None,
 ) -> "ChannelMapper":
-    """The mapper for what the command line says.
+    """The mapper for the options of the command line.
 
     Raises:
-        ConfigError: the site or the channel is not there, or wrong.
+        ConfigError: the site or the channel is missing, or wrong.
     """
     if channel is None:
         folder = session.folder_or_none
@@ -194,7 +194,7 @@ Condition = Callable[[Parsed], bool]
 
 @dataclass(frozen=True, slots=True)
 class RouteOf:
-    """A route as far as mapping goes."""
+    """The parts of a route that mapping needs."""
 
     when: Condition | None
     mapping: str | None
@@ -203,10 +203,10 @@ class RouteOf:
 
 
 class ChannelMapper(Mapper):
-    """A mapper that follows a channel's routes where there is one.
+    """A mapper that follows a channel's routes if there is a channel.
 
     Attributes:
-        own_format: the channel brings texts of another kind than HL7 v2 and ASTM, which are read into their records.
+        own_format: the channel brings texts of another kind than HL7 v2 and ASTM, which are parsed into their records.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -215,13 +215,13 @@ class ChannelMapper(Mapper):
         self.own_format = False
 
     def messages_in(self, data: bytes) -> list[Found]:
-        """The messages of a file: by what its bytes look like, or as the channel's own format cuts it."""
+        """The messages of a file: detected from its bytes, or split by the channel's own format."""
         if self.own_format and self.message_format is not None:
             return [Found(part, ASTM) for part in self.message_format.split(data)]
         return messages_in(data)
 
     def program_for(self, parsed: Parsed) -> Program:
-        """The mapping of the first route with one that takes the message; else as without a channel."""
+        """The mapping of the first route that takes the message and has a mapping; else as without a channel."""
         if self.mapping or not self.routes:
             return super().program_for(parsed)
         for route in self.routes:
@@ -236,8 +236,9 @@ class ChannelMapper(Mapper):
         raise ContentError(*refusal(parsed))
 
     def holding_for(self, parsed: Parsed, program: Program) -> Holding | None:
-        """The hold rules of the route that ``program`` is the mapping of; where no route names it, those of the first
-        one that takes the message and makes the same kind of document. None where it has none."""
+        """The hold rules of the route with the mapping ``program``; if no route names it, those of the first route that
+        takes the message and makes the same kind of document. None without rules.
+        """
         taking = [route for route in self.taking(parsed) if route.mapping is not None]
         for route in taking:
             own = self.program(route.mapping or "")
@@ -254,7 +255,7 @@ class ChannelMapper(Mapper):
         return [self.program(name) for name in dict.fromkeys(named)] or list(self._programs.values())
 
     def taking(self, parsed: Parsed) -> list[RouteOf]:
-        """The routes that take a message, in order; the look ends with one that filters."""
+        """The routes that take a message, in order; a route that filters it is the last."""
         found: list[RouteOf] = []
         for route in self.routes:
             if route.when is None or route.when(parsed):
@@ -265,7 +266,7 @@ class ChannelMapper(Mapper):
 
 
 def _site_zone(folder: Path | None) -> str:
-    """The zone that a site names, UTC where there is no site."""
+    """The zone of a site, UTC without one."""
     if folder is None:
         return "UTC"
     from engine.config.site_file import site_zone
@@ -275,7 +276,7 @@ def _site_zone(folder: Path | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A message and where it came from: ``x.hl7: message 2``."""
+    """A message and its origin: ``x.hl7: message 2``."""
 
     where: str
     found: Found
@@ -300,7 +301,7 @@ def inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
 
 
 def say_settings(error: ContentError, program: Program) -> None:
-    """One line on stderr where a message would be dead for want of a setting that nobody gave."""
+    """One line on stderr where a message would be dead because a setting is missing."""
     if "setting" in error.detail and program.settings_read:
         names = ", ".join(sorted(program.settings_read))
         say(f"{program.name} reads these settings: {names}. Name a channel that gives them (--channel NAME), or give")
@@ -314,9 +315,9 @@ def say_dead(one: Input, error: ContentError) -> None:
 
 
 def held_by(mapper: ChannelMapper, parsed: Parsed, program: Program, mapped: Mapped) -> Held | None:
-    """Why the channel's route would keep back what a message became; None: it would not, or there is no channel.
+    """Why the channel's route would hold a message; None: it would not, or there is no channel.
 
-    No journal is asked: what came before is not known here, and a rule that asks for it cannot be decided.
+    No journal is read: earlier results are unknown here, and a rule about them cannot be decided.
     """
     holding = mapper.holding_for(parsed, program)
     found = (would_hold(holding, parsed, one, Told()) for one in mapped.documents if holding is not None)

@@ -1,6 +1,7 @@
-"""The certificate and key files that a site names: there, readable, PEM, belonging together, of a kind that works.
+"""Check the certificate and key files of a site: they exist, are readable PEM, belong together, and are of a supported
+kind.
 
-The daemon needs them only when it opens a port or a connection; here they are looked at before anything is started.
+The daemon needs them only when it opens a port or a connection; here they are checked before anything is started.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from engine.config.yaml_nodes import Node, line, read_file, walk
 
 
 def problems(site: Site) -> Iterator[str]:
-    """A line for each file that cannot be used, with its place in the YAML."""
+    """A line for each unusable file, with its place in the YAML."""
     for name, channel in site.channels.items():
         if channel.enabled:
             yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
@@ -34,7 +35,7 @@ def problems(site: Site) -> Iterator[str]:
 
 
 def _block(tls: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
-    """What is wrong with the files of one ``tls:`` block, whichever of them its model has."""
+    """The errors in the files of one ``tls:`` block, whichever of them its model has."""
     files = {key: file for key in ("cert", "key", "ca", "client_ca") if (file := getattr(tls, key, None)) is not None}
     keys: dict[str, bytes] = {}
     for key, file in files.items():
@@ -51,7 +52,7 @@ def _block(tls: Any, root: Node, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _signing_key(file: Path | None, root: Node, here: tuple[str, ...]) -> Iterator[str]:
-    """What is wrong with a key that signs our assertions."""
+    """The errors of a key that signs our assertions."""
     if file is None:
         return
     try:

@@ -1,4 +1,6 @@
-"""The process behind `labrelay try` that compiles and maps: started by it, fed through its standard input."""
+"""The process behind `labrelay try` that compiles and maps: it is started by that command and gets requests on its
+standard input.
+"""
 
 import io
 import os
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Setting:
-    """What the command line said, and what follows from it for page and process alike.
+    """The options of the command line, with the folders that follow from them, for page and process alike.
 
     Attributes:
         site: the site's folder; empty without one.
-        beside: the folder of a mapping that was named by its file; empty where none was.
-        settings: what ``--set`` said.
+        beside: the folder of a mapping that was named by its file; empty without one.
+        settings: the values of ``--set``.
     """
 
     site: str = ""
@@ -43,8 +45,8 @@ class Setting:
         if self.site:
             home = Path(self.site) / "mappings"
             theirs = [home, Path(self.site) / "analyzers"]
-            own += [folder for folder in theirs if folder.resolve() not in ours]  # also one that a save will make
-        # The checkout that ships LabRelay is a site too: there, its files are one's own.
+            own += [folder for folder in theirs if folder.resolve() not in ours]  # or a folder that a save will make
+        # The checkout of LabRelay is a site too: there, its files are the user's own.
         within = [folder for folder in ours if self.site and folder.parent == Path(self.site).resolve()]
         return Folders((*own, *within), tuple(folder for folder in ours if folder not in within), home)
 
@@ -53,7 +55,7 @@ class Setting:
         return Session(site=self.site).load(require_secrets=False)
 
     def mapper(self, mapping: str, first: tuple[Path, ...]) -> ChannelMapper:
-        """What maps as the channel would. Raises ConfigError."""
+        """The mapper that maps as the channel would. Raises ConfigError."""
         zone = self.timezone or None
         if not self.channel:
             session = Session(site=self.site or None, settings=self.settings)
@@ -69,7 +71,7 @@ class Setting:
 
 def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    sys.stdout = io.TextIOWrapper(sys.stderr.buffer)  # whatever prints must not get among the answers
+    sys.stdout = io.TextIOWrapper(sys.stderr.buffer)  # stray output must not get among the answers
     limit_memory()
     benches: dict[str, Bench] = {}
 

@@ -24,7 +24,7 @@ class Verb(NamedTuple):
 
 
 def verbs() -> dict[str, Verb]:
-    """By name, in the order of the alphabet."""
+    """All verbs by name, in alphabetical order."""
     found = {}
     for path in sorted(COMMANDS.glob("*.py")):
         tree = ast.parse(path.read_bytes())
@@ -50,7 +50,7 @@ def write_verbs(formatter: click.HelpFormatter, *, rare: bool) -> None:
 
 
 def _named(node: ast.stmt) -> list[tuple[str, object]]:
-    """What a statement of a module gives a name to, with the value where it is a constant."""
+    """The names that a statement of a module defines, with the value where it is a constant."""
     if isinstance(node, ast.FunctionDef):
         return [(node.name, None)]
     if isinstance(node, ast.Assign):

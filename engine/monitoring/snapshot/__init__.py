@@ -8,9 +8,9 @@ Instants are aware UTC datetimes, durations are seconds, sizes are bytes, "today
 `to_json` is a promise to scripts: a field is never renamed or given another meaning without a new `SCHEMA_VERSION`;
 new fields may appear.
 
-states     what a channel or destination can be, and what that says to a person
+states     states of a channel or destination, and their urgency
 links      connections
 channels   channels, destinations, lanes
 store      the journal and its copies
-site       all of it: `SiteSnapshot`
+site       the whole: `SiteSnapshot`
 """

@@ -272,7 +272,7 @@ def used_bytes(execute: Callable[..., sqlite3.Cursor]) -> int:
     return (pages - free) * page_bytes
 
 
-# -- what may go ---------------------------------------------------------------------------------------------------
+# -- rows that may be deleted --------------------------------------------------------------------------------------
 
 
 def _busy(execute: Callable[..., sqlite3.Cursor], own: int) -> bool:

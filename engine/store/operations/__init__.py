@@ -8,16 +8,16 @@ start reads those numbers, and all channels and the worker see them (``MapContex
 site calls unique has its days in `used_numbers`: a result measured far from them is held, under ids of its own.
 
 `search_index` keeps keyed hashes of a message's numbers in blocks of neighbouring messages: an index on random keys
-over all messages would write a page of the log for each row. `failure_fingerprint` is a keyed hash of what dead letters
-of one cause have in common, so thousands are counted unopened; the writer's upkeep adds it to rows without one.
+over all messages would write a page of the log for each row. `failure_fingerprint` is a keyed hash that dead letters
+of one cause share, so thousands are counted unopened; the writer's upkeep adds it to rows without one.
 
-`incomplete` keeps bytes that never became a message, within bounds: of one over ``max_message`` the first 64 KiB and a
-hash, once for each peer and content. Beyond ``limits: incomplete`` the content of the oldest goes, dismissed ones
+`incomplete` keeps bytes that never became a message, within limits: of one over ``max_message`` the first 64 KiB and a
+hash, once for each peer and content. Beyond ``limits: incomplete`` the content of the oldest is deleted, dismissed ones
 first: `emptying` leaves the row, so chain, backups and lists stay whole.
 
 `edit_message` journals a person's bytes as a new message behind those before it, and closes the dead one in the same
 transaction. `replays` queues a message's deliveries and moves the replay's place in one transaction, so an end of the
 process leaves no gap and no repeat. `server_versions` has the versions that the resources of a document had last
-(``conflicts: check``). `pauses` stores a pause with the act that says who and why. A new table that refers to messages
+(``conflicts: check``). `pauses` stores a pause with its audit row. A new table that refers to messages
 must be cleared in `pruning`.
 """

@@ -1,8 +1,8 @@
 """Resumable replays: the position of each is stored in the transaction that queues its deliveries.
 
-    begin    a replay has a number (of its first act), what it is about, and no message behind it yet
+    begin    a replay has a number (of its first audit row), a selection, and no message behind it yet
     step     the next messages are queued and the position moves behind them, both or neither
-    end      it has come to its end, or a person has given it up
+    end      it has ended, or a person has given it up
 
 So if the process ends between two steps, nothing is queued twice and nothing is left out: a resumed replay goes on
 behind its position. The deliveries of a step are like others, with leases, attempts and keys.

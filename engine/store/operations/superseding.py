@@ -128,10 +128,10 @@ def _takes_back(mine: dict[str, int], theirs: dict[str, int]) -> bool:
 def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     """How much of a held delivery was delivered in its lane by newer messages of the same reports.
 
-    While it was held, others went on. ``whole``: each of its results came in a newer document, so that it is nothing
-    but an older version. ``part``: some did, or it would replace what a newer message has updated; sending it would
-    undo these, and leaving it would lose the others. Tests of one order that came in another session are no version of
-    its results, whatever report they share: they take nothing from it, and a person has seen that report.
+    While it was held, others were delivered. ``whole``: each of its results came in a newer document, so it is only an
+    older version. ``part``: some did, or it would replace resources that a newer message has updated; sending it would
+    undo these, and closing it would lose the others. Tests of the same order from another session are no version of its
+    results, even if they share a report: they take nothing from it, and a person has seen that report.
     """
     lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
     newer = list(_newer(rows, lane_id, message_id, unpack_reports(packed)))

@@ -1,9 +1,10 @@
-"""Reading the journal: functions of a `Reader`, such as ``trace_of(reader, message)``. An open `Journal` is one, too.
+"""Read the journal: functions of a `Reader`, such as ``trace_of(reader, message)``. An open `Journal` is a reader, too.
 
-Each reads in short transactions on connections that cannot write. A reader that holds an old snapshot keeps the log
-from being emptied, so none may last: a query that takes longer than two seconds is interrupted and says so. Lists are
-paged by key, never by offset, and never read bodies. Any thread may read, and so may a command, beside a running daemon
-or without one. A command imports the queries that it asks alone, so a list starts without the code that writes.
+Each query reads in short transactions on read-only connections. A reader that holds an old snapshot blocks the
+truncation of the log, so none may last: a query that takes longer than two seconds is interrupted and raises an error.
+Lists are paged by key, never by offset, and never read bodies. Any thread may read, and so may a command, beside a
+running daemon or without one. A command imports only the queries that it uses, so a list starts without the code that
+writes.
 
 reader          the transactions, and the keys
 messages        pages of messages, and the trace of one

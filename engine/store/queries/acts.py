@@ -1,4 +1,4 @@
-"""Reading the audit trail: what people did, and what of it has not ended."""
+"""Read the audit trail: people's actions, and those that have not ended."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def acts_page(reader: Reader, *, before_id: int | None = None, limit: int = 50) 
 
 
 def open_acts(reader: Reader) -> list[Act]:
-    """Acts that were begun and have not ended."""
+    """Actions that were begun and have not ended."""
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT j.id, j.received_us, j.body FROM open_act a CROSS JOIN journal j ON j.id = a.id ORDER BY a.id"

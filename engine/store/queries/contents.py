@@ -1,4 +1,4 @@
-"""Reading contents: the bytes of a message, a frame or a document, or why they are not there any longer."""
+"""Read contents: the bytes of a message, a frame or a document, or the reason why they are gone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +48,7 @@ def stored_document(reader: Reader, document_id: int) -> bytes:
 
 
 def stored_message(reader: Reader, message_id: int) -> Stored:
-    """A message as it is handed to the mapping; raises as `stored_payload`."""
+    """A message as the mapping gets it; raises as `stored_payload`."""
     with reader.snapshot() as execute:
         row = execute(
             "SELECT id, channel, seq, received_us, message_type, meta, body FROM journal WHERE id = ? AND kind = 1",
@@ -70,7 +70,7 @@ def reports_of(reader: Reader, document_id: int) -> frozenset[Report]:
 
 
 def why_absent(reader: Reader, kind: str, row_id: int) -> StoreError:
-    """Why a row is not there, as the error to raise (`engine.store.core.missing_rows`)."""
+    """Why a row is missing, as the error to raise (`engine.store.core.missing_rows`)."""
     try:
         mark = anchor.read(reader.path.with_name(ANCHOR_NAME)).mark
     except StoreError:  # not for us to read: the journal speaks for itself
@@ -101,7 +101,7 @@ def open_stored(reader: Reader, row: Sequence[Any]) -> Stored:
 def _refuse_erased(reader: Reader, kind: str, what: str, number: int) -> None:
     """
     Raises:
-        ErasedError: an empty content is one that was erased.
+        ErasedError: the content was erased.
     """
     with reader.snapshot() as execute:
         act = erased_rows.act_of(execute, what, number)

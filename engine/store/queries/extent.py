@@ -1,4 +1,4 @@
-"""Reading how big a journal is, how far back it reaches, and what retention has let go of it."""
+"""Read the size of a journal, its oldest content, and the deletions by retention."""
 
 import sqlite3
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from engine.store.queries.reader import Reader
 
 
 def identity_of(reader: Reader) -> bytes:
-    """16 bytes, which journal this is."""
+    """The journal's id, 16 bytes."""
     with reader.snapshot() as execute:
         return bytes(execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0])
 
 
 def is_compact_due(reader: Reader) -> bool:
-    """Whether something was erased since the file was last written anew."""
+    """Whether something was erased since the file was last rewritten."""
     with reader.snapshot() as execute:
         return erased_rows.is_compact_due(execute)
 
 
 def growth_of(reader: Reader, now_us: int) -> Growth:
-    """How many rows there are, and how many of the last days."""
+    """The number of rows, and of those of the last days."""
     with reader.snapshot() as execute:
         first, last = execute(
-            # One at a time each is a look at one end of the table, and together a walk through all of it.
+            # One at a time each is a look-up at one end of the table; together they would scan all of it.
             "SELECT coalesce((SELECT min(id) FROM journal), 0), coalesce((SELECT max(id) FROM journal), 0)"
         ).fetchone()
         bounds = "SELECT received_us FROM journal WHERE id = ?"
@@ -55,7 +55,7 @@ def growth_of(reader: Reader, now_us: int) -> Growth:
 
 
 def kept_of(reader: Reader) -> Kept:
-    """How far back the journal reaches, and what retention let go last."""
+    """The age of the oldest content, and the last deletion by retention."""
     with reader.snapshot() as execute:
         oldest_us = _oldest_message(execute)
         gone = _let_go(execute)
@@ -75,9 +75,9 @@ def kept_of(reader: Reader) -> Kept:
 
 
 def table_sizes(reader: Reader) -> list[tuple[str, int, int | None]]:
-    """Each table with its rows and, where SQLite can tell, its bytes with its indexes; reads the whole file.
+    """Each table with its rows and, if SQLite knows them, its bytes with its indexes; reads the whole file.
 
-    Not under the deadline of other queries: for people who ask for it.
+    Without the deadline of other queries: for people who ask for it.
     """
     with reader.unhurried() as execute:
         names = [
@@ -87,7 +87,7 @@ def table_sizes(reader: Reader) -> list[tuple[str, int, int | None]]:
             )
         ]
         sizes: dict[str, int] = {}
-        with suppress(sqlite3.OperationalError):  # a SQLite without this table of its own
+        with suppress(sqlite3.OperationalError):  # a SQLite without this built-in table
             sizes = dict(
                 execute(
                     "SELECT s.tbl_name, sum(d.pgsize) FROM dbstat d JOIN sqlite_schema s ON s.name = d.name"
@@ -101,7 +101,7 @@ def table_sizes(reader: Reader) -> list[tuple[str, int, int | None]]:
 
 
 def free_bytes(reader: Reader) -> int:
-    """Bytes inside the file that nothing uses; `labrelay journal compact` gives them back."""
+    """Unused bytes inside the file; `labrelay journal compact` returns them to the disk."""
     with reader.snapshot() as execute:
         (pages,) = execute("PRAGMA freelist_count").fetchone()
         (page_bytes,) = execute("PRAGMA page_size").fetchone()
@@ -109,7 +109,7 @@ def free_bytes(reader: Reader) -> int:
 
 
 def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:
-    """When the oldest message that is kept was received; 0 without one."""
+    """When the oldest remaining message was received; 0 without one."""
     block = f"(id >> {BLOCK_BITS})"
     (oldest,) = execute(
         "SELECT received_us FROM journal WHERE id = (SELECT min(id) FROM journal INDEXED BY journal_channel"  # noqa: S608 - constants

@@ -1,4 +1,4 @@
-"""Reading what stands where: channels and lanes with their tallies, what is open in them, and what is paused."""
+"""Read the state of channels and lanes: their tallies, open work and pauses."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def list_lanes(reader: Reader) -> list[LaneView]:
 
 
 def open_lanes(reader: Reader) -> list[OpenLane]:
-    """Lanes with work, and how old the oldest is."""
+    """Lanes with work, and the age of the oldest."""
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT l.channel, l.destination, l.open, ("

@@ -1,8 +1,8 @@
 """Dead letters in groups of one reason and cause, counted by the index on their causes
 (`engine.store.operations.failure_fingerprint`).
 
-One letter of each cause is opened, for its words; which channel's letters were counted the token tells. Letters whose
-cause was not noted yet are opened each.
+One letter of each cause is opened, for its text; the token identifies the channel of the counted letters. Letters
+without a fingerprint are opened one by one.
 """
 
 import sqlite3
@@ -21,7 +21,7 @@ from engine.store.queries.reader import Reader
 
 Execute = Callable[..., sqlite3.Cursor]
 
-# As the indexes say it, word for word, or SQLite does not see that one fits.
+# Word for word as in the indexes, or SQLite does not use them.
 _MESSAGES = "message_state s INDEXED BY message_cause"
 _DEAD_MESSAGES = "s.state IN ('dead', 'incomplete')"
 _DELIVERIES = "delivery d INDEXED BY delivery_cause"
@@ -31,7 +31,7 @@ _CAUSE_BYTES = 8  # the first half of a token
 
 
 def letter_groups(reader: Reader, wanted: Filter | None = None) -> list[Group]:
-    """All dead letters in groups of one reason and cause, the largest first; causes unknown without the keys."""
+    """All dead letters in groups of one reason and cause, the largest first; without the keys causes are unknown."""
     wanted = wanted or Filter()
     with reader.snapshot() as execute:
         search = _Search(execute, reader.keys, wanted)
@@ -47,7 +47,7 @@ class _Search:
         self._execute = execute
         self._vault = vault
         self._wanted = wanted
-        self._anywhere = replace(wanted, channel=None)  # the token tells the channel, so that no other row is read
+        self._anywhere = replace(wanted, channel=None)  # the token identifies the channel, so that no other row is read
         self._causes: dict[bytes, str] = {}
         names = [name for (name,) in execute("SELECT name FROM channel")]
         self._channels = {vault.channel_token(name): name for name in names} if vault is not None else {}
@@ -115,7 +115,7 @@ class _Search:
                 )
 
     def _cause(self, token: bytes | None, table: str, row_id: int, channel: str) -> str:
-        """The cause of a letter, in words; each is opened once."""
+        """The cause of a letter, as text; each is opened once."""
         if token is None:
             return cause_of(self._detail(table, row_id, channel))
         own = token[:_CAUSE_BYTES]
@@ -124,7 +124,7 @@ class _Search:
         return self._causes[own]
 
     def _detail(self, table: str, row_id: int, channel: str) -> str:
-        """Empty where there is none, or it cannot be opened: `labrelay verify` says what is wrong."""
+        """Empty without a detail, or where it cannot be opened: `labrelay verify` reports the damage."""
         (sealed,) = self._execute(f"SELECT detail FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 - ours
         if self._vault is not None and sealed:
             with suppress(IntegrityError):
@@ -135,6 +135,6 @@ class _Search:
         return letter_terms(self._execute, wanted, None, number=number, state=state, reason=reason)
 
     def _joined(self, number: str) -> str:
-        """The journal is looked at only where times or a type are asked for: the index knows all else."""
+        """The journal is read only where times or a type are asked for: the index has all else."""
         asked = (self._wanted.after_us, self._wanted.before_us, self._wanted.message_type)
         return "" if asked == (None, None, None) else f" CROSS JOIN journal j ON j.id = {number}"

@@ -1,4 +1,4 @@
-"""Reading what waits for a person: dead letters, and results that a rule of their route keeps back."""
+"""Read the queue for people: dead letters, and results that a rule of their route holds."""
 
 import sqlite3
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from engine.store.core.notes import read_note
 from engine.store.queries.listing import letter_terms
 from engine.store.queries.reader import Reader
 
-# As the indexes say it, word for word, or SQLite does not see that one fits.
+# Word for word as in the indexes, or SQLite does not use them.
 _STUCK = {
     "dead": "d.state IN ('dead', 'held') AND d.state = 'dead'",
     "held": "d.state IN ('dead', 'held') AND d.state = 'held'",
@@ -23,11 +23,11 @@ _COLUMNS = (  # of `_letter`
 def dead_letters(
     reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
 ) -> list[DeadLetter]:
-    """A page of what needs a person, by message number, newest first.
+    """A page of dead letters, by message number, newest first.
 
     Args:
-        before_id: the last *message* id of the page before. A page may be longer than ``limit`` so that it never
-            ends amid the deliveries of one message.
+        before_id: the last *message* id of the page before. A page may be longer than ``limit``, so that it never ends
+            between the deliveries of one message.
     """
     wanted = wanted or Filter()
     letters: list[DeadLetter] = []
@@ -55,7 +55,7 @@ def dead_letters(
 
 
 def count_dead_letters(reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None) -> int:
-    """How many `dead_letters` would give, were its pages all read from ``before_id`` on."""
+    """The number of dead letters that all pages of `dead_letters` from ``before_id`` on would have."""
     wanted = wanted or Filter()
     with reader.snapshot() as execute:
         count = 0
@@ -79,7 +79,7 @@ def count_dead_letters(reader: Reader, wanted: Filter | None = None, *, before_i
 
 
 def corrections_set_aside(reader: Reader, limit: int) -> list[DeadLetter]:
-    """The oldest corrections and withdrawals that a person has set aside and that are not done yet."""
+    """The oldest corrections and withdrawals that a person has set aside and that are still open."""
     with reader.snapshot() as execute:
         rows = execute(
             f"SELECT {_COLUMNS}"  # noqa: S608
@@ -94,9 +94,8 @@ def corrections_set_aside(reader: Reader, limit: int) -> list[DeadLetter]:
 def held_deliveries(
     reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
 ) -> list[DeadLetter]:
-    """A page of deliveries that a rule keeps back, each with its reason in words; `Filter.state` ``rejected``: of
-    those that a person has decided against. The first page has those with critical values first, however old they
-    are. As `dead_letters`, otherwise.
+    """A page of held deliveries, each with its reason as text; with `Filter.state` ``rejected``: of rejected ones. The
+    first page has those with critical values first, however old they are. Otherwise as `dead_letters`.
 
     Raises:
         ConfigError, IntegrityError: a sealed reason cannot be opened.
@@ -128,10 +127,10 @@ def _stuck(
     *,
     critical: bool = False,
 ) -> list[DeadLetter]:
-    """The newest deliveries in a state, and all those of the last message among them.
+    """The newest deliveries in a state, including all those of the last message.
 
     Args:
-        critical: only those that tell a critical value.
+        critical: only those with a critical value.
     """
     clause, values = letter_terms(execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause")
     select = (

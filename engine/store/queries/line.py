@@ -1,11 +1,11 @@
-"""Reading what passed on a line: the frames of a message, and the sessions of a channel."""
+"""Read the traffic of a line: the frames of a message, and the sessions of a channel."""
 
 from engine.store.operations.line_trace import LineRecord, unpack
 from engine.store.queries.reader import Reader
 
 
 def frames_of(reader: Reader, session: int, channel: str, first: int, last: int) -> list[tuple[int, bytes]]:
-    """The frames that a message was made of: (receive time, bytes as they came), in order."""
+    """The frames of a message: (receive time, bytes as received), in order."""
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT id, received_us, body FROM journal"
@@ -16,10 +16,10 @@ def frames_of(reader: Reader, session: int, channel: str, first: int, last: int)
 
 
 def line_of(reader: Reader, channel: str, *, session: int | None = None, limit: int = 20) -> list[LineRecord]:
-    """What passed on a channel's line, newest session first; nothing where it is too long ago.
+    """The sessions on a channel's line, newest first; none where they are too old.
 
     Args:
-        session: this one only.
+        session: only this one.
 
     Raises:
         ConfigError, IntegrityError: it cannot be opened.

@@ -1,20 +1,21 @@
-"""Which statement lists messages or dead letters, so that each walks a narrow index in the page's own order. Pure SQL.
+"""Choose the statement that lists messages or dead letters, so that each scans a narrow index in the page's own order.
+Pure SQL.
 
-    what leads                               walked, newest first
+    filter                                   index that is scanned, newest first
     numbers, control id, lot                 the messages that bear them
-    --code                                   message_reason   rows with a reason only: what went well is not in it
+    --code                                   message_reason   rows with a reason only: without mapped messages
     --state dead, incomplete                 message_dead
     --state filtered, dismissed              message_ended    rows that are not mapped only
     --state stored                           above the watermark
-    --state waiting                          the deliveries that wait or are under way, while they are few
+    --state waiting                          the deliveries that wait or are under way, if they are few
     --type                                   journal_type
     --channel                                journal_channel, block by block
-    nothing of these, --state mapped or delivered
+    none of these, --state mapped or delivered
                                              the journal itself: nearly every row fits
 
-The rest of a filter is looked at row by row. A channel with few messages leads, whatever type is asked for. Times
-become numbers by halving (`first_at`), for numbers follow time. What still is too much ends at the reader's deadline,
-which says so: a common type that a large channel has never sent.
+The rest of a filter is checked row by row. A small channel takes precedence over a type. Times become numbers by
+bisection (`first_at`), since numbers follow time. A query that still is too slow, such as a common type that a large
+channel has never sent, ends at the reader's deadline with an error.
 """
 
 import sqlite3
@@ -32,13 +33,13 @@ from engine.store.operations import search_index
 
 Execute = Callable[..., sqlite3.Cursor]
 
-NO_LIMIT = 2**62  # above every number: a walk has a bound always, and so is a search and no scan
+NO_LIMIT = 2**62  # above every number: with a bound SQLite searches the index instead of scanning
 FEW_WAITING = 50_000  # deliveries; their messages are found in some 50 ms
-SMALL_CHANNEL = 20_000  # messages; walking through so many takes some 20 ms
+SMALL_CHANNEL = 20_000  # messages; scanning so many takes some 20 ms
 
-# Of the index journal_channel; its rows of one block are neighbours in the journal, and lie on few pages.
+# Of the index journal_channel; the rows of one block are neighbours in the journal, on few pages.
 BLOCK_BITS = 10
-BLOCKS_AT_ONCE = 512  # looked at by one statement
+BLOCKS_AT_ONCE = 512  # searched by one statement
 
 COLUMNS = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
 BY_JOURNAL = "journal j LEFT JOIN message_state s ON s.id = j.id"
@@ -64,7 +65,7 @@ def rows(
     """A page of messages, newest first: `COLUMNS` of each.
 
     Args:
-        vault: asked where a number must be hashed only; raises ConfigError where the keys are not at hand.
+        vault: called only where a number must be hashed; raises ConfigError without the keys.
         before_id: the last id of the page before.
     """
     lead = _lead(execute, wanted)
@@ -116,8 +117,8 @@ def rows(
 
 
 def _blocks(execute: Execute, channel: str, oldest: int, before_id: int | None) -> Iterator[int]:
-    """The blocks that hold messages of a channel, newest first, from the row ``oldest`` on to before ``before_id``."""
-    first, last = execute(  # one at a time: together they are a walk through the whole table
+    """The blocks with messages of a channel, newest first, from the row ``oldest`` on to before ``before_id``."""
+    first, last = execute(  # one at a time: together they would scan the whole table
         "SELECT (SELECT min(id) FROM journal), (SELECT max(id) FROM journal)"
     ).fetchone()
     first = max(oldest, first or 0) >> BLOCK_BITS
@@ -133,7 +134,7 @@ def _blocks(execute: Execute, channel: str, oldest: int, before_id: int | None) 
 
 
 def _lead(execute: Execute, wanted: Filter) -> str:
-    """What is walked."""
+    """The index to scan, by the most selective part of the filter."""
     if wanted.control_id is not None or wanted.lot is not None or numbers_of(wanted):
         return "numbers"
     if wanted.state == "stored":
@@ -157,7 +158,7 @@ def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
         watermark = execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
         terms.add("s.state IS NULL")
         terms.add("j.id > ?", watermark[0] if watermark else 0)
-    elif state == "held":  # of its deliveries; the message itself is mapped
+    elif state == "held":  # a state of its deliveries; the message itself is mapped
         terms.add("j.id IN (SELECT message_id FROM delivery WHERE state IN ('dead', 'held') AND state = 'held')")
     elif state == "waiting":
         open_ones = "SELECT message_id FROM delivery WHERE state = 'waiting'"
@@ -165,7 +166,7 @@ def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
         (count,) = execute("SELECT coalesce(sum(open), 0) FROM lane").fetchone()
         if count <= FEW_WAITING:
             terms.add(f"j.id IN ({open_ones})")
-        else:  # most of the newest do, and a page of them is soon found
+        else:  # most of the newest fit, and a page of them is soon found
             terms.add(
                 "EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.state IN ('waiting', 'sending'))"
             )
@@ -178,7 +179,7 @@ def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
             " AND d.state NOT IN ('delivered', 'superseded'))"
         )
     elif lead == "dead":
-        # As the index says it, word for word, or SQLite does not see that it fits.
+        # Word for word as in the index, or SQLite does not use it.
         terms.add("s.state IN ('dead', 'incomplete') AND +s.state = ?", state)
     elif lead == "ended":
         terms.add("s.state <> 'mapped' AND s.state = ?", state)
@@ -187,7 +188,7 @@ def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
 
 
 def numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
-    """The numbers that a filter asks for."""
+    """The numbers in a filter."""
     asked: tuple[tuple[NumberKind, str | None], ...] = (
         ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
     )  # fmt: skip
@@ -208,7 +209,7 @@ def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int
 def letter_terms(
     execute: Execute, wanted: Filter, before_id: int | None, *, number: str, state: str, reason: str
 ) -> tuple[str, list[Any]]:
-    """The conditions for dead letters, where ``number``, ``state`` and ``reason`` are the columns that have them."""
+    """The conditions for dead letters, with ``number``, ``state`` and ``reason`` as the names of their columns."""
     terms = _Terms()
     terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
     if wanted.after_us is not None:

@@ -1,6 +1,6 @@
-"""Reading messages: pages of them, and the trace of one, from its frames to the attempts of its deliveries.
+"""Read messages: pages of them, and the trace of one, from its frames to the attempts of its deliveries.
 
-Lists are paged by key and never read bodies; where the key is not at hand they show what is not sealed.
+Lists are paged by key and never read bodies; without the key they show only unsealed columns.
 """
 
 import sqlite3
@@ -48,8 +48,8 @@ _ORDER = ("waiting", "held", "dead", "dismissed", "rejected", "delivered")
 def messages_page(
     reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
 ) -> list[MessageView]:
-    """A page of messages, newest first. Where a test is asked for, the documents of all others that fit are opened
-    until the page is full, a few messages at a time.
+    """A page of messages, newest first. With a test in the filter, the documents of all messages that fit otherwise are
+    opened until the page is full, a few messages at a time.
 
     Args:
         before_id: the last id of the page before.
@@ -71,17 +71,17 @@ def messages_page(
 
 
 def _with_test(reader: Reader, message_ids: Sequence[int], wanted: Filter) -> set[int]:
-    """Those of some messages that have a document with a result under the code and LOINC that are asked for; where
-    no document tells its results (JSON, CSV, none at all), what was received is looked into. With them what is
-    damaged: what it tells of is not known.
+    """Those of some messages with a result under the code and LOINC of the filter. Where no document shows its results
+    (JSON, CSV, none at all), the received message is searched. Damaged messages are included, since their results are
+    unknown.
 
     Raises:
-        ConfigError: the keys are not at hand.
+        ConfigError: the keys were not found.
     """
     if not message_ids:
         return set()
     found: set[int] = set()
-    left = set(message_ids)  # those of which no document tells its results
+    left = set(message_ids)  # messages without a document that shows its results
 
     def look(message_id: int, column: str, row_id: int, channel: str, sealed: bytes) -> None:
         if message_id in found:
@@ -117,8 +117,8 @@ def _with_test(reader: Reader, message_ids: Sequence[int], wanted: Filter) -> se
 
 
 def ends_of(reader: Reader, message_ids: Sequence[int]) -> dict[int, str]:
-    """How the deliveries of some messages stand together: ``waiting`` where one waits or is under way, else
-    ``held``, ``dead``, what a person decided, or ``delivered``. Messages without deliveries are left out.
+    """The overall state of the deliveries of some messages: ``waiting`` where one waits or is under way, else ``held``,
+    ``dead``, a person's decision, or ``delivered``. Messages without deliveries are left out.
     """
     found: dict[int, str] = {}
     with reader.snapshot() as execute:
@@ -135,21 +135,20 @@ def ends_of(reader: Reader, message_ids: Sequence[int]) -> dict[int, str]:
 
 
 def numbers_from(reader: Reader) -> int:
-    """The first message of those that are surely found by their numbers
-    (`engine.store.operations.search_index`)."""
+    """The first message from which on all are in the search index (`engine.store.operations.search_index`)."""
     with reader.snapshot() as execute:
         row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
     return int(row[0]) if row is not None else 1
 
 
 def not_all_numbers(reader: Reader) -> int:
-    """How many messages bear numbers by which they are not found."""
+    """The number of messages with numbers that are not in the search index."""
     with reader.snapshot() as execute:
         return len(search_index.not_all_known(execute, reader.vault))
 
 
 def trace_of(reader: Reader, message_id: int) -> Trace | None:
-    """Everything about one message but its payload; None where there is no such message.
+    """Everything about one message but its payload; None if there is no such message.
 
     Raises:
         ConfigError, IntegrityError: a sealed note cannot be opened.
@@ -207,7 +206,7 @@ def deliveries_of(reader: Reader, message_ids: Sequence[int], *, notes: bool = F
     """The deliveries of some messages (at most a few hundred), with their failed attempts, oldest first.
 
     Args:
-        notes: with what is sealed: details, and the destinations' answers.
+        notes: include the sealed parts: details, and the destinations' answers.
 
     Raises:
         ConfigError, IntegrityError: a sealed note cannot be opened.
@@ -227,7 +226,7 @@ def deliveries_of(reader: Reader, message_ids: Sequence[int], *, notes: bool = F
 
 
 def lanes_of(reader: Reader, message_id: int) -> set[tuple[str, str]]:
-    """The channel and destinations that a message's deliveries go to."""
+    """The channel and destinations of a message's deliveries."""
     with reader.snapshot() as execute:
         return set(
             execute(
@@ -244,7 +243,7 @@ def sent_among(
     """Those of some messages (at most a few hundred) with a delivery in one of ``states``.
 
     Args:
-        destination: of deliveries there only.
+        destination: only deliveries to this one.
     """
     ids, marks = ",".join("?" * len(message_ids)), ",".join("?" * len(states))
     with reader.snapshot() as execute:
@@ -281,7 +280,7 @@ def _meta(reader: Reader, sealed: bytes, row_id: int, channel: str) -> dict[str,
     try:
         return cast("dict[str, Any]", orjson.loads(reader.vault.open(sealed, "meta", row_id, channel)))
     except IntegrityError:
-        return {"notes": ("damaged",)}  # the list goes on; `labrelay verify` says what is wrong
+        return {"notes": ("damaged",)}  # the list goes on; `labrelay verify` reports the damage
 
 
 def _frames(

@@ -1,4 +1,4 @@
-"""Reading what retention would let go of a journal."""
+"""Preview retention: the rows that it would delete from a journal."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from engine.store.queries.reader import Reader, Rows
 
 @dataclass(frozen=True, slots=True)
 class _RowsNow(Rows):
-    """The same, and what time it is."""
+    """Rows of a transaction, with the present time."""
 
     now_us: int
 
 
 def survey(reader: Reader, policy: retention.Policy, now_us: int) -> Found:
-    """What retention would let go now; reads for as long as it takes, in one transaction."""
+    """The rows that retention would delete now; reads without a deadline, in one transaction."""
     with reader.unhurried() as execute:
         execute("BEGIN")
         newest = execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]

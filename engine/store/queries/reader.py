@@ -1,6 +1,6 @@
-"""Short read transactions on one journal file, each with a deadline, and the keys to what is sealed in it.
+"""Short read transactions on one journal file, each with a deadline, and the keys to its sealed columns.
 
-Every query is given a `Reader` (`engine.store.queries`).
+Every query gets a `Reader` (`engine.store.queries`).
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ _STEPS_BETWEEN_LOOKS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One snapshot, for looks that others share."""
+    """One snapshot, for functions that also work on a batch."""
 
     execute: Callable[..., sqlite3.Cursor]
     vault: Vault
@@ -34,10 +34,10 @@ class Reader:
 
     Attributes:
         path: the journal's file.
-        keys: as `vault`; None where they are not at hand.
+        keys: as `vault`; None where they were not found.
         immutable: the file cannot change while it is open (read-only folder, lock held).
         deadline_s: how long a query may take.
-        notes: what a person must be told once, loudly.
+        notes: messages that a person must get once, prominently.
     """
 
     def __init__(self, path: Path, vault: Vault | None, *, immutable: bool = False) -> None:
@@ -53,12 +53,12 @@ class Reader:
 
     @classmethod
     def beside(cls, data: Path) -> Self:
-        """Open the journal in folder ``data`` to read it, beside a running daemon or without one; changes nothing.
+        """Open the journal in folder ``data`` for reading, beside a running daemon or without one; changes nothing.
 
         Raises:
             ConfigError: the key file is malformed or readable by others.
             IntegrityError: the key is another one.
-            StoreError: there is no journal yet, or it cannot be read, or is of another version.
+            StoreError: there is no journal yet, or it cannot be read, or has another version.
             LockedError: it can only be read alone, and a daemon has it.
         """
         path = data / JOURNAL_NAME
@@ -74,7 +74,7 @@ class Reader:
         return reader
 
     def close(self) -> None:
-        """Close what is open, and give back the lock if there is one."""
+        """Close all connections, and release the lock if there is one."""
         self._close_idle()
         self._held.close()
 
@@ -89,7 +89,7 @@ class Reader:
         """The unlocked keys.
 
         Raises:
-            ConfigError: they are not at hand in this process.
+            ConfigError: this process does not have them.
         """
         if self.keys is None:
             raise ConfigError(self._why_closed)
@@ -97,7 +97,7 @@ class Reader:
 
     @contextmanager
     def snapshot(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        """One short read transaction; gives the ``execute`` of its connection.
+        """One short read transaction; yields the ``execute`` of its connection.
 
         Raises:
             StoreError: the deadline passed, or the file cannot be read.
@@ -120,7 +120,7 @@ class Reader:
 
     @contextmanager
     def unhurried(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
-        """The ``execute`` of a connection without a deadline: for people who ask for the whole file to be read."""
+        """The ``execute`` of a connection without a deadline: for people who ask for a scan of the whole file."""
         with closing(connect(self.path, immutable=self.immutable)) as connection:
             yield connection.execute
 
@@ -141,5 +141,5 @@ class Reader:
         connection.close()
 
     def note(self, sealed: bytes | None, column: str, row_id: int, channel: str) -> bytes:
-        """A sealed note, opened; empty where there is none, or the keys are not at hand."""
+        """Open a sealed note; empty without one, or without the keys."""
         return self.keys.open(sealed, column, row_id, channel) if sealed and self.keys is not None else b""

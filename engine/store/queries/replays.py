@@ -1,4 +1,4 @@
-"""Reading replays that can be taken up again."""
+"""Read replays that can be resumed."""
 
 from engine.store.operations.replays import Replay
 from engine.store.queries.acts import act_of
@@ -6,7 +6,7 @@ from engine.store.queries.reader import Reader
 
 
 def unfinished_replays(reader: Reader) -> list[Replay]:
-    """Replays that have not come to their end, newest first."""
+    """Replays that have not ended, newest first."""
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT r.number, r.position, r.last, r.total, r.done, r.deliveries, r.failed, j.id, j.received_us,"

@@ -1,4 +1,4 @@
-"""Reading what other messages mean for a delivery: newer ones of its reports, and earlier values of its results."""
+"""Read the effect of other messages on a delivery: newer messages of its reports, and earlier values of its results."""
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
@@ -43,7 +43,7 @@ def newer_of_same_reports(reader: Reader, message_ids: Sequence[int], known: Col
     `engine.store.operations.settling.held_together`.
 
     Args:
-        known: these go already.
+        known: already chosen messages.
     """
     with reader.snapshot() as execute:
         return newer_of(Rows(execute, reader.vault), message_ids, known)

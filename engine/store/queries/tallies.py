@@ -1,4 +1,4 @@
-"""Reading what was counted or gathered over many messages: the day's counters, codes that no table had, reagents."""
+"""Read totals over many messages: the day's counters, unmapped codes, reagents."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from engine.store.queries.reader import Reader
 
 
 def counters_of(reader: Reader, day: str) -> list[Count]:
-    """What happened on ``day`` (``2026-03-01``, in the site's zone)."""
+    """The counters of ``day`` (``2026-03-01``, in the site's zone)."""
     with reader.snapshot() as execute:
         return [
             Count(channel=r[0], destination=r[1], name=r[2], n=r[3])
@@ -18,13 +18,13 @@ def counters_of(reader: Reader, day: str) -> list[Count]:
 
 
 def seeming_count(reader: Reader) -> int:
-    """How many records seem to be of the person who bore their patient number before, and are not confirmed."""
+    """The number of unconfirmed records that seem to be of the person who bore their patient number before."""
     with reader.snapshot() as execute:
         return int(execute("SELECT count(*) FROM bearer WHERE standing = 2").fetchone()[0])
 
 
 def list_seeming(reader: Reader, limit: int = 1000) -> list[Seeming]:
-    """These records, the newest first: a message that bears each, and one that it was compared with."""
+    """These records, newest first: a message with each, and one that it was compared with."""
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT b.message_id, j.channel, j.received_us, (SELECT min(r.message_id) FROM bearer r"
@@ -36,13 +36,13 @@ def list_seeming(reader: Reader, limit: int = 1000) -> list[Seeming]:
 
 
 def unmapped_count(reader: Reader) -> int:
-    """How many different codes no code table had."""
+    """The number of different codes that no code table had."""
     with reader.snapshot() as execute:
         return int(execute("SELECT count(*) FROM unmapped_code").fetchone()[0])
 
 
 def list_unmapped(reader: Reader, channel: str | None = None) -> list[Gap]:
-    """Codes that no code table had, the most frequent first; without the keys only how often they came."""
+    """Codes that no code table had, the most frequent first; without the keys only their counts."""
     with reader.snapshot() as execute:
         rows = execute(
             "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE ? IS NULL OR channel = ?",
@@ -60,10 +60,10 @@ def list_unmapped(reader: Reader, channel: str | None = None) -> list[Gap]:
 def list_reagents(
     reader: Reader, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100
 ) -> list[ReagentView]:
-    """Reagent lots, those that were named last first.
+    """Reagent lots, the most recently named first.
 
     Args:
-        lot: this one only; letters and digits count.
+        lot: only this one; only its letters and digits count.
         message: only those that this message names, with its own tests.
     """
     source, tests, where, values = "reagent r", "r.tests", ["r.n > 0"], list[Any]()

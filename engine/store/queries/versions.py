@@ -1,4 +1,4 @@
-"""Reading which versions of our resources a destination has."""
+"""Read the versions of our resources that a destination has."""
 
 from collections.abc import Sequence
 
@@ -18,8 +18,9 @@ def known_versions(reader: Reader, destination: str, resources: Sequence[str]) -
 
 
 def shown_versions(reader: Reader, delivery_id: int) -> dict[str, str]:
-    """What a server had in place of ours when a delivery became a dead letter (CONFLICT), by resource; an empty
-    version where it was gone. Empty where nothing is known of it."""
+    """The versions that a server had in place of ours when a delivery became a dead letter (CONFLICT), by resource; an
+    empty version for a deleted resource. Empty where none are known.
+    """
     with reader.snapshot() as execute:
         row = execute(
             "SELECT d.detail, j.channel FROM delivery d JOIN journal j ON j.id = d.message_id WHERE d.id = ?",

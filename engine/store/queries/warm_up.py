@@ -1,20 +1,20 @@
-"""Pages that any message may touch are brought into the system's memory after a start, before they are needed.
+"""Read pages that any message may need into the page cache after a start, before they are needed.
 
-The short memories stand under keyed hashes (`engine.store.operations.dedup`, `engine.store.operations.delta_history`,
-`engine.store.operations.server_versions`), so that each message reads two or three of their pages. After a start of the
-machine each of these is a read from the disk, made while an analyzer waits. Here they are asked for in the order of the
-file, some at once: a third of the work of reading each by itself. It is a hint: the system may forget them, and nothing
-depends on it.
+The short-lived tables have keyed hashes as keys (`engine.store.operations.dedup`,
+`engine.store.operations.delta_history`, `engine.store.operations.server_versions`), so each message reads two or three
+of their pages. After a reboot each of these is a read from the disk, while an analyzer waits. Here they are requested
+in the order of the file, some at once: a third of the cost of reading each by itself. It is a hint: the system may drop
+them, and nothing depends on it.
 
-A process of its own does it, on what the others leave over: this one cannot open the file a second time, for with a
-descriptor that is closed the system drops the locks that SQLite holds by another one (SQLite, How To Corrupt, 2.2).
+A low-priority process of its own does it. This process cannot open the file a second time: closing a descriptor drops
+the locks that SQLite holds by another one (SQLite, How To Corrupt, 2.2).
 
-Where the pages are is read from the interior ones of their B-trees (SQLite, Database File Format, 1.6)::
+The addresses of the pages are read from the interior pages of their B-trees (SQLite, Database File Format, 1.6)::
 
     page    type (1) | freeblock (2) | cells (2) | content (2) | fragments (1) | right-most child (4) | pointers (2)
     cell    left child (4) | ...
 
-Newer pages may stand in the log, or the file may change meanwhile: then a page too many is asked for, or one too few.
+Newer pages may be in the log, or the file may change meanwhile: then a page too many is requested, or one too few.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ TREES = (
     "repeat", "report", "bearer", "used_number", "server_version", "earlier_value_run", "earlier_value_at",
     "earlier_value_of_run",
 )  # fmt: skip
-WORTH_BYTES = 64 * 1024 * 1024  # smaller files are read soon enough
+WORTH_BYTES = 64 * 1024 * 1024  # smaller files are read fast enough anyway
 MOST_BYTES = 256 * 1024 * 1024
 MOST_S = 60.0
-AT_ONCE = 16  # pages; then whoever waits for the disk has it for as long as these took
+AT_ONCE = 16  # pages; then other readers get the disk for as long as these took
 
 _INTERIOR = (0x02, 0x05)
 _HEAD_BYTES = 12
@@ -43,14 +43,14 @@ _DEEPEST = 8
 
 
 class WarmUp:
-    """Brings the pages of a journal in, once."""
+    """Reads the pages of a journal, once."""
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Begin, where it is worth while; never fails."""
+        """Begin, if it is worthwhile; never fails."""
         with suppress(OSError):
             if os.stat(self._journal).st_size >= WORTH_BYTES:
                 self._process = await asyncio.create_subprocess_exec(
@@ -59,7 +59,7 @@ class WarmUp:
                 )  # fmt: skip
 
     async def stop(self) -> None:
-        """End it, if it is still at work."""
+        """End it, if it is still running."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()
@@ -67,10 +67,10 @@ class WarmUp:
 
 
 def bring_in(journal: Path, rest: Callable[[float], None] = time.sleep) -> int:
-    """Ask for the pages; how many.
+    """Request the pages; return how many.
 
     Args:
-        rest: given the seconds that the last ones took.
+        rest: called with the seconds that the last ones took.
 
     Raises:
         OSError, sqlite3.Error: the file cannot be read.
@@ -99,7 +99,7 @@ def bring_in(journal: Path, rest: Callable[[float], None] = time.sleep) -> int:
 
 
 def leaves(descriptor: int, root: int, page_bytes: int) -> Iterator[int]:
-    """The numbers of a B-tree's leaves, without reading these: all are at one depth, so one of them tells."""
+    """The numbers of a B-tree's leaves, without reading these: all have the same depth, so one of them is enough."""
     newest = os.fstat(descriptor).st_size // page_bytes
     depth, page = 0, root
     while depth < _DEEPEST and (children := _children(descriptor, page, page_bytes, newest)):
@@ -130,7 +130,7 @@ def _children(descriptor: int, page: int, page_bytes: int, newest: int) -> list[
 
 
 def _roots(journal: Path) -> tuple[list[int], int]:
-    """Root pages of the trees that there are, and the bytes of a page."""
+    """Root pages of the existing trees, and the page size in bytes."""
     with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         marks = ", ".join("?" * len(TREES))
         rows = connection.execute(f"SELECT rootpage FROM sqlite_schema WHERE name IN ({marks})", TREES).fetchall()  # noqa: S608 - constants
@@ -139,5 +139,5 @@ def _roots(journal: Path) -> tuple[list[int], int]:
 
 if __name__ == "__main__":
     os.nice(19)
-    with suppress(OSError, sqlite3.Error):  # who needs the file says what is wrong with it
+    with suppress(OSError, sqlite3.Error):  # another user of the file reports its error
         bring_in(Path(sys.argv[1]))

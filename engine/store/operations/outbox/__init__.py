@@ -13,9 +13,9 @@ processes are void: such deliveries wait again, marked *maybe delivered*, and go
 
 Each transition goes through `moving.move`, which keeps the gauges of the lane in the same transaction.
 
-queueing    into the outbox
-claims      which deliveries a worker has
-attempts    what came of one attempt
-decisions   what ends or begins again otherwise
+queueing    new deliveries
+claims      deliveries that a worker has taken
+attempts    the result of one attempt
+decisions   deliveries closed or reopened otherwise
 moving      the one place where a state changes
 """

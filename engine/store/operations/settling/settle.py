@@ -8,8 +8,8 @@ those orders are opened and compared, resource by resource:
     a step back        holds the document until a person decides (`engine.succession.steps`)
     a changed final    goes out as ``amended``, the sender's own status in a tag (HL7 v2: ``C``, `hl7_statements`)
     a correction       finds the one result that it corrects, also where day, time or specimen in its id differ
-    a whole report     withdraws what it has no longer (`engine.store.operations.settling.whole_reports`)
-    no comparison      (an earlier document cannot be read, or there are too many) holds it, too
+    a whole report     withdraws results that it lacks now (`engine.store.operations.settling.whole_reports`)
+    no comparison      holds it, too: an earlier document cannot be read, or there are too many
 
 The decisions are returned as `engine.succession.decided.Facts`, for the note beside the outcome.
 """

@@ -274,7 +274,7 @@ def _highest(execute: Execute, table: str) -> int:
     return int(execute(f"SELECT coalesce(max(id), 0) FROM main.{table}").fetchone()[0])  # noqa: S608 - constants
 
 
-# -- what the next one is compared with ----------------------------------------------------------------------------
+# -- the basis of comparison ---------------------------------------------------------------------------------------
 
 
 def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
