@@ -1,9 +1,9 @@
-"""What the writer thread does beside batches: keys of a new month, the anchor, checkpoints, sweeps.
+"""The writer thread's duties beside batches: keys of a new month, the anchor, checkpoints, sweeps.
 
-Checkpoints run here and nowhere else. SQLite's own automatic one is off: it would run inside somebody's commit, and a
-second connection that checkpoints is what an old fault of SQLite's needs to do harm. PASSIVE ones, between batches,
-keep the log small as long as no reader holds an old snapshot; past the cap the log is emptied by force of waiting for
-readers (who have a deadline), a little at a time.
+Checkpoints run only here. SQLite's automatic checkpoints are off: they would run inside a commit, and a second
+connection that checkpoints is the condition of an old error of SQLite's. PASSIVE ones, between batches, keep the log
+small as long as no reader holds an old snapshot; beyond the limit the log is truncated by waiting for readers (which
+have a deadline), a little at a time.
 """
 
 import logging
@@ -43,21 +43,23 @@ SWEEP_S = 1.0
 SWEEP_ROUND_S = 3600.0
 RETENTION_EVERY_S = 6 * 3600.0  # between two walks ...
 RETENTION_FIRST_S = 60.0  # ... and from the start to the first
-RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long, and so many times what the step took:
-RETENTION_IDLE = 10  # ... while nothing comes
+RETENTION_PAUSE_S = 0.05  # between two steps of a walk: at least this long, and a multiple of the step's duration:
+RETENTION_IDLE = 10  # ... while no message comes
 RETENTION_BUSY = 100  # ... while messages come: less than one in a hundred finds a step under way
 RESERVE_LOOK_S = 1.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
 
-# How long the log is cannot be asked for without a checkpoint. What a batch adds beside its sealed values (leaves of
-# the tables and indexes it touches) is estimated, and each checkpoint mends the estimate.
+# The length of the log is known only after a checkpoint. The bytes that a batch adds beside its sealed values (leaves
+# of the tables and indexes it touches) are estimated, and each checkpoint corrects the estimate.
 _OVERHEAD_AT_FIRST = 12 * PAGE_BYTES
 
 T = TypeVar("T")
 
 
 class StoreUpkeep:
-    """Owns the writer's connection between batches. Used by the writer thread, and by its opener before that runs."""
+    """Owns the writer's connection between batches. Used by the writer thread, and before that runs by the thread that
+    opens the journal.
+    """
 
     def __init__(
         self,
@@ -72,12 +74,12 @@ class StoreUpkeep:
         boot: int,
         reserve: Reserve | None = None,
     ) -> None:
-        """``reserve``: of a daemon; a command that opens a journal for one act keeps none."""
+        """``reserve``: of a daemon; a command that opens a journal for one action has none."""
         self.wal_bytes = 0
         self.anchor_fault = ""
         self.over_cap = False
         self.config_hash = ""
-        self.policy: retention.Policy | None = None  # nothing goes before the owner says what may
+        self.policy: retention.Policy | None = None  # nothing is deleted before the owner sets a policy
         self._connection = connection
         self._wal = wal
         self._tail = tail
@@ -130,9 +132,10 @@ class StoreUpkeep:
         return batch
 
     def _steady_us(self) -> int:
-        """Wall time as it would be had nobody moved the clock since the last walk of retention, whose own time this is.
+        """The time without any jump of the clock since the last walk of retention, whose own time this is.
 
-        A battery that fails makes it 2099 for a minute; the memory of whose number is whose must not end by that.
+        A failing battery may set the clock to 2099 for a minute; the entries in short-lived tables must not expire by
+        that.
         """
         return self._steady_from_us + round((self._clock.monotonic() - self._steady_at) * 1e6)
 
@@ -140,7 +143,7 @@ class StoreUpkeep:
         self._write_anchor()
         self._batches += 1
         self._stored_bytes += batch.stored_bytes
-        # What has waited for a large message goes before the checkpoint of it, which takes as long; one batch at most.
+        # Operations that waited for a large message go before its checkpoint, which takes as long; one batch at most.
         self._put_off = batch.stored_bytes >= CHECKPOINT_BYTES and not self._put_off
 
     def after_batch(self) -> None:
@@ -170,12 +173,12 @@ class StoreUpkeep:
 
     @property
     def lacking(self) -> int:
-        """Bytes to be freed on the disk before new payload is let in again; 0 while it is let in."""
+        """Bytes to free on the disk before new payload is accepted again; 0 while it is accepted."""
         return self._reserve.lacking if self._reserve is not None and self._reserve.given else 0
 
     @property
     def spent(self) -> bool:
-        """The disk is full, and nothing is left of what was kept for people's acts."""
+        """Whether the disk is full, and the room that was reserved for people's actions is used up, too."""
         return self._reserve is not None and self._reserve.given and self._reserve.spent
 
     @property
@@ -184,7 +187,7 @@ class StoreUpkeep:
         return None if self._reserve is None or self._reserve.given else self._reserve.ended
 
     def make_room(self) -> bool:
-        """Give the reserve back; fold the log into the database and cut it, so that its space can be used again."""
+        """Release the reserve; checkpoint and truncate the log, so that its space can be used again."""
         given = self._reserve is not None and self._reserve.give()
         self._run_checkpoint("TRUNCATE")
         return given
@@ -208,7 +211,7 @@ class StoreUpkeep:
     # -- keys ----------------------------------------------------------------------------------------------------
 
     def _make_keys(self, month: str) -> None:
-        """The data keys of ``month``, durable before the first value is sealed with them."""
+        """Create the data keys of ``month``, durable before the first value is sealed with them."""
         classes = [name for name in (MESSAGE_KEYS, DOCUMENT_KEYS, NOTE_KEYS) if not self._vault.has(name, month)]
         if not classes:
             return
@@ -236,7 +239,7 @@ class StoreUpkeep:
         self._anchor_step(lambda: self._anchor.write(self._tail.last_id, self._tail.chain))
 
     def renew_anchor(self) -> None:
-        """A loss was accepted, durably: from here on the anchor knows the journal as it is."""
+        """After an accepted loss is durable, write the journal's present end to the anchor."""
         self._anchor_step(lambda: self._anchor.renew(self._tail.last_id, self._tail.chain))
 
     def _sync_anchor(self) -> None:
@@ -245,8 +248,8 @@ class StoreUpkeep:
             self._anchor_step(self._anchor.sync)
 
     def _anchor_step(self, step: Callable[[], None]) -> None:
-        # The rows are durable without it, and an anchor behind the journal is harmless: its disk may be pulled. It
-        # is reported once and tried again with each batch.
+        # The rows are durable without it, and an anchor behind the journal is harmless: its disk may be removed. The
+        # failure is reported once and retried with each batch.
         try:
             step()
         except OSError as error:
@@ -259,12 +262,12 @@ class StoreUpkeep:
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def _log_estimate(self) -> int:
-        """About how many bytes the log has grown by since the last checkpoint."""
+        """The estimated growth of the log in bytes since the last checkpoint."""
         return self._stored_bytes + self._batches * self._overhead
 
     def _checkpoint(self) -> None:
         complete, log = self._run_checkpoint("PASSIVE")
-        if complete and self._batches:  # then the log began anew after the one before, and all of it is ours
+        if complete and self._batches:  # then the log was restarted after the one before, and all of it is ours
             self._overhead = max((log * PAGE_BYTES - self._stored_bytes) // self._batches, PAGE_BYTES)
         self._batches = self._stored_bytes = 0
         try:
@@ -301,20 +304,20 @@ class StoreUpkeep:
                 self._sweeps[n] = (sweep, now if again else now + SWEEP_ROUND_S)
 
     def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
-        """Run upkeep's own operation; a failure that the store survives only puts it off, and gives None."""
+        """Run an operation of the upkeep; a failure that the store survives only postpones it, and returns None."""
         try:
             batch = self.begin()
             self._connection.execute("BEGIN IMMEDIATE")
             result = operation(batch)
             batch.flush()
             self._connection.execute("COMMIT")
-        except Exception as error:  # also a fault of ours: it costs what nobody waits for, and never the daemon
+        except Exception as error:  # also an error of ours: no caller waits for this, and the daemon must go on
             if is_fatal(error, committing=True):
                 raise
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             known = isinstance(error, (sqlite3.Error, StoreError))
-            cause = describe(error) if known else type(error).__name__  # whose own words may quote what is stored
+            cause = describe(error) if known else type(error).__name__  # its own text may quote stored data
             logger.warning("upkeep failed, tried again later", extra={"cause": cause})
             return None
         batch.committed()
