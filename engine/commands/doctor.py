@@ -73,16 +73,21 @@ def _examine(session: Session) -> Iterator[Line]:
 
 
 def _journal(session: Session, site: "Site") -> Iterator[Line]:
-    """Whether deliveries stand still, and whether a data folder that is put back would be noticed."""
+    """Whether it can be read, whether deliveries stand still, and whether a data folder that is put back would be
+    noticed."""
     from engine.model.errors import StoreError
     from engine.model.records import DELIVERIES
     from engine.runtime import other_history
+    from engine.store.core.connecting import JOURNAL_NAME
 
+    if not (session.data / JOURNAL_NAME).exists():
+        return
     try:
         with session.reader() as reader:
             pauses = {pause.target: pause for pause in list_pauses(reader)}
-    except StoreError:
-        return  # there is none yet, or the line on the data folder says so
+    except StoreError as error:
+        yield Line(Health.FAIL, "journal", str(error))
+        return
     if DELIVERIES in pauses:
         text = f"nothing is delivered: {pauses[DELIVERIES].reason or 'paused'}"
         yield Line(Health.FAIL, "deliveries", text, "labrelay resume deliveries --reason TEXT, once that is mended")

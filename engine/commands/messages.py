@@ -31,7 +31,7 @@ from engine.model.clock import from_us
 from engine.model.records import Filter, MessageView
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
-from engine.store.queries.messages import ends_of, messages_page, not_all_numbers, numbers_from, trace_of
+from engine.store.queries.messages import ends_of, messages_page, not_all_numbers, trace_of
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
@@ -108,12 +108,11 @@ def list_messages(
     )
     with session.reader() as reader:
         found = _by_number(reader, wanted, ids) if ids else messages_page(reader, wanted, before_id=before, limit=limit)
-        if not found and control_id is not None and wanted.channel is not None:  # from before numbers were kept
+        if not found and control_id is not None and wanted.channel is not None:  # not processed yet, so not noted
             found = messages_page(
                 reader, replace(wanted, number=None, control_id=control_id), before_id=before, limit=limit
             )
         by_number = patient or specimen or control_id
-        older = numbers_from(reader) if by_number else 1
         unread = not_all_numbers(reader) if by_number else 0
         kept = kept_of(reader)
         ends = ends_of(reader, [view.id for view in found])
@@ -130,8 +129,6 @@ def list_messages(
         say(text)
     if by_number and not found:
         say("what could not be read, or broke off, has no number to be found by: labrelay dlq list")
-    if older > 1:
-        say(f"messages before {older} came before numbers were kept, and are not found by them")
     if unread:
         bear = "bears" if unread == 1 else "bear"
         say(

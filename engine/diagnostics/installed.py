@@ -11,6 +11,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,11 @@ def earlier(folder: Path | None = None) -> Program | None:
     return Program(old, str(version), int(schema))
 
 
-def schema_of(journal: Path) -> int:
+def schema_of(journal: Path, *, readable: bool = False) -> int:
     """The schema of the journal at this path; 0 if there is none yet.
+
+    Args:
+        readable: by this program, or raise.
 
     Raises:
         StoreError: it cannot be read.
@@ -73,29 +77,21 @@ def schema_of(journal: Path) -> int:
     if not journal.exists():
         return 0
     try:
-        connection = connect(journal)
-        try:
+        with closing(connect(journal)) as connection:
+            if readable:
+                migrate.check_readable(connection)
             return migrate.version(connection)
-        finally:
-            connection.close()
     except sqlite3.Error as error:
-        raise StoreError(f"{journal}: cannot be read: {error}") from error
+        raise StoreError(f"{journal}: cannot be read: {error}; run this as root or as the service's user") from error
 
 
 def examine_journal(journal: Path) -> Line:
     """The effect of this program's next start on the journal."""
     try:
-        found = schema_of(journal)
+        found = schema_of(journal, readable=True)
     except StoreError as error:
-        return Line(Health.FAIL, "journal", str(error), "run this as root or as the service's user")
+        return Line(Health.FAIL, "journal", str(error))
     newest = migrate.steps()[-1][0]
-    if found > newest:
-        return Line(
-            Health.FAIL,
-            "journal",
-            f"it has schema {found}, this program knows {newest} at most",
-            "a newer version wrote it: install that version or newer",
-        )
     if found in (0, newest):
         return Line(Health.OK, "journal", f"schema {newest}: nothing to change" if found else "there is none yet")
     stat = os.statvfs(journal.parent)

@@ -19,7 +19,7 @@ from engine.model.errors import DamagedError, IntegrityError, LockedError, Store
 from engine.model.message import Report
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.store.core import anchor
+from engine.store.core import anchor, migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.lock import SiteLock
@@ -33,6 +33,7 @@ from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences
 from tests.support.journals import opened, queue, received, routed, running, store
+from tests.support.made_up_steps import with_made_up_steps
 
 PAGE = 8192
 FLIPS = int(os.environ.get("LABRELAY_FLIPS", "250")) // 10
@@ -569,15 +570,16 @@ def test_a_target_that_is_no_folder_is_refused(whole: Path, tmp_path: Path, what
         saved(copied(whole, tmp_path / "old"), target)
 
 
-def test_a_journal_of_an_earlier_version_can_be_saved_as_well(whole: Path, tmp_path: Path) -> None:
+def test_a_journal_of_an_earlier_schema_can_be_saved_as_well(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The daemon, which would bring it up to date, may not start on it."""
-    old = copied(whole, tmp_path / "old")
-    with closing(sqlite3.connect(old / JOURNAL_NAME)) as connection, connection:
-        connection.execute("DROP TABLE earlier_value")
-        connection.execute("DROP TABLE control_result")
-        connection.execute("PRAGMA user_version = 3")
+    old, steps = copied(whole, tmp_path / "old"), with_made_up_steps()
+    monkeypatch.setattr(migrate, "steps", lambda: steps)
     found = saved(old, tmp_path / "new")
     assert (found.lost, found.damaged, found.findings) == (0, [], [])
+    with closing(sqlite3.connect(tmp_path / "new" / JOURNAL_NAME)) as connection:
+        assert migrate.version(connection) == steps[-1][0]
     with closing(sqlite3.connect(old / JOURNAL_NAME)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="newer"):

@@ -1,14 +1,14 @@
 """T2: the process ends amid an upgrade of the journal: before each statement of its schema steps and each of their
 commits, and around the copy that is made before; and the power goes before each change that reaches the disk (T3).
 
-The journals are those that earlier programs left (`tests/earlier`). Whatever is there after the kill has one of the
-schemas whole, and every row; the next start comes to the newest, and the copy is of the schema from before the first
-step. The kills come one after the other on one journal, too, as with a machine that restarts again and again.
+The journals are those of programs that were killed amid open work, and the steps are made up. Whatever is there after
+the kill has one of the schemas whole, and every row; the next start comes to the newest, and the copy is of the schema
+from before the first step. The kills come one after the other on one journal, too, as with a machine that restarts
+again and again.
 """
 
 import shutil
 import sqlite3
-import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,14 +19,20 @@ import pytest
 from engine.store.core import migrate
 from engine.store.integrity import before_upgrade, verify
 from tests.faults.harness.trial import Trial
-from tests.faults.test_earlier_journals import FILES, Row, ask
 from tests.support.failpoints import UPGRADE
 from tests.support.forgetful_disk import forgetful_disk
+from tests.support.made_up_steps import with_made_up_steps
 from tests.support.store_lives import Worker
 
-NEWEST = migrate.steps()[-1][0]
-EARLIER = [schema for schema in FILES if schema < NEWEST]
+FIRST, NEWEST = migrate.steps()[-1][0], with_made_up_steps()[-1][0]
+EARLIER = range(FIRST, NEWEST)
 ALL_SQL = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+Row = tuple[object, ...]
+
+
+def ask(journal: Path, sql: str) -> list[Row]:
+    with closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(sql).fetchall()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A journal of an earlier schema, unpacked once.
+    """A journal of an earlier schema, left by a program that was killed.
 
     Attributes:
         schemas: what the database looks like at each schema from its own on.
@@ -60,17 +66,19 @@ class Earlier:
     schemas: dict[int, list[Row]]
 
     @classmethod
-    def unpack(cls, schema: int, folder: Path) -> "Earlier":
+    def leave(cls, worker: Worker, schema: int, folder: Path) -> "Earlier":
         data = folder / f"schema-{schema}"
-        with tarfile.open(FILES[schema]) as tar:
-            tar.extractall(data, filter="data")
-        data.chmod(0o700)
+        worker.move(data)
+        worker.live("live", after_lines=60)
+        if schema > FIRST:
+            with closing(sqlite3.connect(data / "journal.db", isolation_level=None)) as connection:
+                migrate.upgrade(connection, with_made_up_steps(schema - FIRST))
         apart = folder / f"steps-{schema}"
         shutil.copytree(data, apart)
         schemas = {}
         with closing(sqlite3.connect(apart / "journal.db", isolation_level=None)) as connection:
             for newest in range(schema, NEWEST + 1):
-                migrate.upgrade(connection, [step for step in migrate.steps() if step[0] <= newest])
+                migrate.upgrade(connection, with_made_up_steps(newest - FIRST))
                 schemas[newest] = connection.execute(ALL_SQL).fetchall()
         content = Content.of(data / "journal.db")
         assert content.rows
@@ -95,7 +103,10 @@ class Earlier:
         self.is_whole(data)
         assert ask(data / "journal.db", "PRAGMA user_version") == [(NEWEST,)]
         assert (data / before_upgrade.FOLDER / f"journal-{self.schema:04}.db").exists()
-        assert verify.run(data, deep=True) == []
+        with pytest.MonkeyPatch.context() as patch:
+            newest = with_made_up_steps()
+            patch.setattr(migrate, "steps", lambda: newest)
+            assert verify.run(data, deep=True) == []
 
 
 @pytest.fixture
@@ -124,7 +135,7 @@ def test_an_upgrade_that_is_killed_anywhere_is_begun_or_done_and_loses_nothing(
     schemas = EARLIER if trial.scale != "quick" else [EARLIER[0], EARLIER[-1]]
     deaths = []
     for schema in schemas:
-        earlier = Earlier.unpack(schema, tmp_path)
+        earlier = Earlier.leave(worker, schema, tmp_path)
         kinds = kinds_of_death(worker, earlier, tmp_path / f"whole-{schema}")
         deaths += [(earlier, kind) for kind in (kinds[3::11] if trial.scale == "quick" else kinds)]
     again: dict[int, Path] = {}
@@ -159,7 +170,7 @@ def test_an_upgrade_that_the_power_leaves_anywhere_is_begun_or_done_and_loses_no
         schemas = EARLIER if trial.scale != "quick" else [EARLIER[-2]]
         steps = []
         for schema in schemas:
-            earlier = Earlier.unpack(schema, tmp_path)
+            earlier = Earlier.leave(worker, schema, tmp_path)
             data = disk.path / f"whole-{schema}"
             shutil.copytree(earlier.data, data)
             before = disk.changes()

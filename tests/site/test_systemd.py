@@ -315,6 +315,7 @@ def test_the_archive_installs_without_network_and_the_earlier_program_comes_back
     (site / "var").mkdir()
     with closing(sqlite3.connect(site / "var" / "journal.db")) as journal:
         journal.execute("PRAGMA user_version = 99")
+        journal.execute("PRAGMA application_id = 1")
     refused = installed(program, "--site", str(site), "upgrade", "--rollback", "--yes")
     assert refused.returncode == 1
     assert "this one has 99: it would refuse to start" in refused.stderr

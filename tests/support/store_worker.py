@@ -12,9 +12,9 @@ It imports once and forks a life at a time, so that a kill costs milliseconds. L
 mapped and queued, ``d ID`` a delivery is settled, ``failed ...`` what must not happen, ``ended`` the life is over;
 of ``fail``: ``at FILE CALL`` it failed there, ``refused`` something was not kept, ``fatal`` the journal gave up for
 good (and what was not synced is lost), ``calls WRITES SYNCS`` and ``closed`` it ended in order. ``careless N`` is a
-``cut`` of a store that does not sync: a test must notice. ``upgrade N`` opens a journal of an earlier schema and ends
-before the N-th statement of the schema steps, ``upgrade_step K 0|1`` before or after the K-th of `failpoints.UPGRADE`;
-``closed N`` where it came to its end. ``move FOLDER`` starts no life: the next ones are there.
+``cut`` of a store that does not sync: a test must notice. ``upgrade N`` opens a journal as a program with made-up
+schema steps, and ends before the N-th statement of these, ``upgrade_step K 0|1`` before or after the K-th of
+`failpoints.UPGRADE`; ``closed N`` where it came to its end. ``move FOLDER`` starts no life: the next ones are there.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
 from tests.support.failpoints import UPGRADE, arm
 from tests.support.fragile_files import IOERR_TRUNCATE, FragileFiles, nth
 from tests.support.journals import WINDOW_S, opened
+from tests.support.made_up_steps import with_made_up_steps
 
 SENDERS = 6
 
@@ -108,8 +109,14 @@ async def cut(data: Path, step: int, seed: int) -> None:
     await _short_life(data, files)
 
 
+def learn_made_up_steps() -> None:
+    known = with_made_up_steps()
+    setattr(migrate, "steps", lambda: known)  # noqa: B010 - this process is the test's own
+
+
 async def upgrade(data: Path, statement: int) -> None:
-    """Open a journal of an earlier schema, with all that goes before it; end before so many statements of the steps."""
+    """Open a journal as a program with more schema steps does; end before so many statements of these."""
+    learn_made_up_steps()
     real, statements = migrate.upgrade, 0
 
     def trace(sql: str) -> None:
@@ -132,6 +139,7 @@ async def upgrade(data: Path, statement: int) -> None:
 
 async def upgrade_step(data: Path, number: int, after: int) -> None:
     """The same; end before or after a named step of it."""
+    learn_made_up_steps()
     arm(UPGRADE[number], "after" if after else "before", 1)
     opened(data).close()
     say("closed", 0)

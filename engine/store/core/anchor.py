@@ -14,9 +14,6 @@ Two slots, because a write may be torn: the other slot is then one commit behind
 the journal is normal after a crash; an anchor *ahead* proves loss. It is synced only once a second: an unsynced anchor
 never causes loss, it can only miss a loss that coincides with a power failure.
 
-Version 1, of earlier programs, had no seal. It is accepted only while no sealing program has opened the journal
-(`engine.store.core.loss`).
-
 The checksum detects a torn write; the seal detects a forged one: without the key, a person who deletes rows can write
 no anchor for the rest. Restoring the whole folder restores the anchor with it: against that a second one is kept
 elsewhere (`engine.runtime.other_history`).
@@ -39,7 +36,6 @@ from engine.store.core.ownership import hand_over
 ANCHOR_NAME = "journal.anchor"
 MAGIC = b"LRANCHOR"
 VERSION = 2
-UNSEALED = 1  # the version of earlier programs
 READ_AGAIN = 3  # times, where a slot holds no valid mark
 SLOT_BYTES = 4096
 
@@ -63,7 +59,7 @@ class Mark:
         journal_id: 16 bytes, which journal this anchor belongs to.
         last_id: the newest row that was committed.
         chain: the chain hash of that row (zeros before the first).
-        seal: 16 bytes, by the journal's key; empty for a mark that is not from an anchor, or from one of version 1.
+        seal: 16 bytes, by the journal's key; empty for a mark that is not from an anchor.
     """
 
     journal_id: bytes
@@ -100,12 +96,11 @@ def encode(mark: Mark) -> bytes:
 
 def decode(slot: bytes) -> Mark | None:
     """The mark in ``slot``, or None where it holds no valid one."""
-    for version, length in ((VERSION, _SEALED_BYTES), (UNSEALED, _RECORD.size)):
-        record, crc = slot[:length], slot[length : length + _CRC.size]
-        if slot.startswith(_HEAD.pack(MAGIC, version)) and crc == _CRC.pack(zlib.crc32(record)):
-            _, _, journal_id, last_id, chain = _RECORD.unpack_from(record)
-            return Mark(journal_id, last_id, chain, record[_RECORD.size :])
-    return None
+    record, crc = slot[:_SEALED_BYTES], slot[_SEALED_BYTES : _SEALED_BYTES + _CRC.size]
+    if not slot.startswith(_HEAD.pack(MAGIC, VERSION)) or crc != _CRC.pack(zlib.crc32(record)):
+        return None
+    _, _, journal_id, last_id, chain = _RECORD.unpack_from(record)
+    return Mark(journal_id, last_id, chain, record[_RECORD.size :])
 
 
 def read(path: Path) -> Reading:

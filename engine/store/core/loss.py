@@ -7,7 +7,7 @@ from hmac import compare_digest
 from pathlib import Path
 
 from engine.model.errors import IntegrityError
-from engine.store.core import pruned_ranges
+from engine.store.core import migrate, pruned_ranges
 from engine.store.core.anchor import Reading
 from engine.store.core.vault import Vault
 
@@ -26,16 +26,19 @@ class LossError(IntegrityError):
 
 
 def look(path: Path, reading: Reading) -> LossError | None:
-    """Find out whether rows are missing from the journal in ``path``, without changing its files.
+    """Find out whether rows are missing from the journal in ``path``, before it is opened for writing and without
+    changing its files.
 
     A writable connection empties the log when it closes: commits behind a damaged frame would be gone for good, while
     `engine.store.recovery.salvage` can still read them.
 
     Raises:
         sqlite3.Error: the file cannot be read.
+        StoreError: this version cannot read it.
     """
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
         try:
+            migrate.check_readable(connection)
             return _look(connection, reading)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
@@ -86,8 +89,7 @@ def find_loss(
         return LossError(f"the journal has rows 1 to {last_id}, but its anchor {what}; loss cannot be ruled out")
     if mark.journal_id != journal_id:
         return LossError("the anchor belongs to another journal: this one is a copy of another's, or was made anew")
-    unsealed = not mark.seal and not _has_had_a_seal(connection)
-    if vault is not None and not unsealed and not compare_digest(mark.seal, vault.anchor_seal(mark.said)):
+    if vault is not None and not compare_digest(mark.seal, vault.anchor_seal(mark.said)):
         return LossError(
             "the anchor was not written with this journal's key: rows may have been cut off, and it was made to fit"
         )
@@ -106,19 +108,8 @@ def find_loss(
     return None
 
 
-def _has_had_a_seal(connection: sqlite3.Connection) -> bool:
-    """Whether a program that seals the anchor has opened this journal: earlier ones kept none of these notes. They are
-    made after the first sealed anchor, so that after a start that was killed during the upgrade the old anchor still
-    counts.
-    """
-    found = connection.execute("SELECT count(*) FROM meta WHERE name IN ('verified', 'history_from')").fetchone()
-    return bool(found[0])
-
-
 def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
     """Whether retention has deleted the row: an old anchor may still name it."""
-    if not _has(connection, "pruned"):  # an older schema, which is about to be upgraded
-        return False
     found = pruned_ranges.around(connection.execute, pruned_ranges.JOURNAL, row_id)
     return found is not None and pruned_ranges.is_vouched_for(connection.execute, found)
 

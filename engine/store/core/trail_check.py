@@ -39,7 +39,7 @@ class Checked:
 
     Attributes:
         rows: of the trail. sealed: how many of them prove the rows before them.
-        since: the first of these; 0 without one (all were written by an older version).
+        since: the first of these; 0 without one.
         anew: the newest salvage, before which audit rows are compared with nothing; 0 without one.
         findings: problems, as text.
     """
@@ -65,8 +65,7 @@ def check(execute: Execute, vault: Vault) -> Checked:
     for row_id, content in acts:
         said = content.get("chain")
         if not isinstance(said, str):
-            if found.since:
-                found.findings.append(f"row {row_id} of the audit trail: it does not say what was before it")
+            found.findings.append(f"row {row_id} of the audit trail: it does not say what was before it")
             continue
         found.sealed += 1
         found.since = found.since or row_id

@@ -21,7 +21,7 @@ import orjson
 
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
-from engine.store.core import anchor, erased_rows, pruned_ranges
+from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
 from engine.store.core.chain import GENESIS, document_hash, row_hash
 from engine.store.core.connecting import DAMAGE, access, connect
 from engine.store.core.erased_rows import Vouched
@@ -83,10 +83,12 @@ def run_file(path: Path, anchor_path: Path, *, progress: Progress | None = None)
 
     Raises:
         sqlite3.Error: it cannot be opened.
+        StoreError: this version cannot read it.
     """
     reading = anchor.read(anchor_path)
     with closing(connect(path, immutable=True)) as connection:
         try:
+            migrate.check_readable(connection)
             return list(_findings(connection, reading, None, progress or (lambda done, total: None)))
         except DAMAGE as error:
             return [Finding("structure", "", 0, 0, f"the journal cannot be read: {error}")]
@@ -417,12 +419,10 @@ def _notes(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Find
     """Sealed notes beside the journal; they have no hash of their own, opening them is their check."""
     if vault is None:
         return
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for table, select in _NOTES.items():
-        if table in there:  # a copy of an earlier version may lack it
-            for column, row, channel, sealed in connection.execute(select):
-                row_id = row if isinstance(row, int) else number_bearers.sealed_to(row)
-                yield from _open(vault, sealed, column, table, row_id, channel)
+        for column, row, channel, sealed in connection.execute(select):
+            row_id = row if isinstance(row, int) else number_bearers.sealed_to(row)
+            yield from _open(vault, sealed, column, table, row_id, channel)
 
 
 def _structure(connection: sqlite3.Connection) -> Iterator[Finding]:

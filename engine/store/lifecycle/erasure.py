@@ -1,8 +1,8 @@
 """Erase the stored data of a patient: payloads, documents, notes and lookup entries; numbers, order and chain stay.
 
 A message is found by its patient's number (`engine.store.operations.search_index`). Messages that were never parsed
-(unreadable, cut short, repeats, older than the index, or with more numbers than it takes) are opened one by one and
-searched for the patient's records; where the number occurs anywhere else, a person has to check and name the message.
+(unreadable, cut short, repeats, or with more numbers than the index takes) are opened one by one and searched for the
+patient's records; where the number occurs anywhere else, a person has to check and name the message.
 
 Erased, for each message:
 
@@ -180,11 +180,9 @@ def _edited(execute: Execute, ids: Iterable[int]) -> set[int]:
 
 def _never_read(execute: Execute, vault: Vault) -> Iterator[tuple[int, str]]:
     """Messages that are not in the search index, or may not be."""
-    row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
     never = execute(
         "SELECT j.id, j.channel FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.kind = 1 AND"
-        " (s.state IS NULL OR s.state <> 'mapped' OR j.id < ?) ORDER BY j.id",
-        (row[0] if row else 0,),
+        " (s.state IS NULL OR s.state <> 'mapped') ORDER BY j.id"
     ).fetchall()
     for message_id in search_index.not_all_known(execute, vault):
         never += execute("SELECT id, channel FROM journal WHERE id = ?", (message_id,)).fetchall()

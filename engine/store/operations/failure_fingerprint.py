@@ -3,7 +3,7 @@
 A letter's detail is sealed; `engine.store.operations.dead_letters.cause_of` derives the cause from it. Keyed hashes of
 the cause and of the channel are stored in clear beside the reason. Letters with equal hashes are counted together, and
 the text is opened once per cause (`engine.store.queries.letter_groups`). A row without hashes has to be opened on its
-own there, so rows that older programs wrote or that were restored get theirs in small steps.
+own there, so rows that a restoration or a salvage has made get theirs in small steps.
 """
 
 from typing import TYPE_CHECKING

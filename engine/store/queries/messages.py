@@ -134,13 +134,6 @@ def ends_of(reader: Reader, message_ids: Sequence[int]) -> dict[int, str]:
     return found
 
 
-def numbers_from(reader: Reader) -> int:
-    """The first message from which on all are in the search index (`engine.store.operations.search_index`)."""
-    with reader.snapshot() as execute:
-        row = execute("SELECT value FROM meta WHERE name = 'numbers_from'").fetchone()
-    return int(row[0]) if row is not None else 1
-
-
 def not_all_numbers(reader: Reader) -> int:
     """The number of messages with numbers that are not in the search index."""
     with reader.snapshot() as execute:

@@ -1,6 +1,9 @@
 -- The journal of one site: everything that came in and everything that was done about it.
 -- Instants are microseconds since 1970 (UTC), in columns named *_us. Sealed columns are BLOBs in the format of
--- engine/vault.py; what stands in clear (types, sizes, times, states, codes) identifies no patient.
+-- engine/store/core/vault.py; all else is in clear (types, sizes, times, states, codes) and identifies no patient.
+-- Keyed hashes are BLOBs, too: without the key they tell nothing.
+
+-- == the journal itself ============================================================================================
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -16,44 +19,84 @@ CREATE TABLE data_key (
     UNIQUE (class, month)
 );
 
--- One gapless numbering and one hash chain for all that is durable. Rows are never changed.
--- kind: 1 message, 2 ASTM frame, 3 act (audit). The small columns come before the body, so that a list of messages
--- does not read bodies.
+-- One gapless numbering and one hash chain for all that is durable. Rows never change, but by an erasure.
+-- kind: 1 message, 2 ASTM frame, 3 act (audit), 4 record of what retention deleted, 5 record of what was erased. The
+-- small columns come before the body, so that a list of messages does not read bodies. The index on the messages of a
+-- channel is cut into blocks of neighbouring rows (store/queries/listing.py): under one over all of them each channel
+-- would have a page of its own, which each of its messages would write to the log.
 CREATE TABLE journal (
     id           INTEGER PRIMARY KEY,
     kind         INTEGER NOT NULL,
-    channel      TEXT NOT NULL,             -- '' for acts
+    channel      TEXT NOT NULL,             -- '' for acts and records
     seq          INTEGER NOT NULL,          -- number within the channel, from 1 without gaps; 0 except for messages
     received_us  INTEGER NOT NULL,
     session      INTEGER NOT NULL,          -- link session that frames (and the messages made of them) came in; 0 none
     message_type TEXT NOT NULL,
     size         INTEGER NOT NULL,          -- bytes of the payload
-    token        BLOB NOT NULL,             -- keyed hash: 12 bytes of the control id, 12 of the payload
-    hash         BLOB NOT NULL,             -- engine/chain.py
+    token        BLOB NOT NULL,             -- keyed hash: 12 bytes of the control id, 12 of the payload; the digests of
+                                            -- a record
+    hash         BLOB NOT NULL,             -- store/core/chain.py
     chain        BLOB NOT NULL,
     meta         BLOB NOT NULL,             -- sealed: peer, control id, notes, ...
     body         BLOB NOT NULL              -- sealed: the bytes as received
 );
-CREATE UNIQUE INDEX journal_message ON journal (channel, seq) WHERE kind = 1;
 CREATE INDEX journal_act ON journal (id) WHERE kind = 3;
+CREATE INDEX journal_type ON journal (message_type, id) WHERE kind = 1;
+CREATE UNIQUE INDEX journal_channel ON journal (id >> 10, channel, seq) WHERE kind = 1;
 
 -- Rows whose loss a person has accepted: numbers that stay unused.
 CREATE TABLE gap (
     first_id INTEGER PRIMARY KEY,
     last_id  INTEGER NOT NULL,
-    act      INTEGER NOT NULL
+    act      INTEGER NOT NULL               -- journal.id
 );
 
--- Where a message is. No row: 'stored', that is, still to be processed.
+-- Numbers that are gone because retention let them go (store/lifecycle/retention.py). A range counts only where the row
+-- that it names, of kind 4, vouches for it.
+CREATE TABLE pruned (
+    what   TEXT NOT NULL,                   -- 'journal', 'document', or 'lane N': whose numbers
+    first  INTEGER NOT NULL,
+    last   INTEGER NOT NULL,
+    chain  BLOB NOT NULL,                   -- of the journal: the chain value of row `last`; else empty
+    record INTEGER NOT NULL,                -- journal.id
+    PRIMARY KEY (what, first)
+) WITHOUT ROWID;
+CREATE INDEX pruned_record ON pruned (record);
+
+-- Rows whose content was erased on a patient's demand (store/lifecycle/erasure.py). Such a row has an empty content and
+-- the hash of the old one; it counts as erased only where the row that it names, of kind 5, vouches for it.
+CREATE TABLE erased (
+    what   TEXT NOT NULL,                   -- 'journal' or 'document'
+    number INTEGER NOT NULL,                -- the row's
+    record INTEGER NOT NULL,                -- journal.id of the row that vouches for it
+    act    INTEGER NOT NULL,                -- journal.id of the row that says who, when and why
+    PRIMARY KEY (what, number)
+) WITHOUT ROWID;
+CREATE INDEX erased_record ON erased (record);
+
+-- Acts that were begun and not yet finished; each is an audit row in the journal.
+CREATE TABLE open_act (
+    id INTEGER PRIMARY KEY
+);
+
+-- == messages ======================================================================================================
+
+-- Where a message is. No row: 'stored', that is, still to be processed. None of these indexes holds a message that went
+-- well, so that they cost nothing where most are delivered.
 CREATE TABLE message_state (
-    id      INTEGER PRIMARY KEY,            -- journal.id
-    state   TEXT NOT NULL,                  -- mapped, filtered, dead, incomplete, dismissed
-    reason  TEXT NOT NULL,
-    at_us   INTEGER NOT NULL,
-    mapping TEXT NOT NULL,
-    detail  BLOB NOT NULL                   -- sealed, or empty
+    id          INTEGER PRIMARY KEY,        -- journal.id
+    state       TEXT NOT NULL,              -- mapped, filtered, dead, incomplete, dismissed
+    reason      TEXT NOT NULL,
+    at_us       INTEGER NOT NULL,
+    mapping     TEXT NOT NULL,
+    detail      BLOB NOT NULL,              -- sealed, or empty
+    cause_token BLOB                        -- keyed hash: store/operations/failure_fingerprint.py; NULL: not noted
 );
 CREATE INDEX message_dead ON message_state (id) WHERE state IN ('dead', 'incomplete');
+CREATE INDEX message_reason ON message_state (reason, id) WHERE reason <> '';
+CREATE INDEX message_ended ON message_state (state, id) WHERE state <> 'mapped';
+CREATE INDEX message_cause ON message_state (cause_token, reason, state, id, at_us)
+    WHERE state IN ('dead', 'incomplete');
 
 CREATE TABLE document (
     id          INTEGER PRIMARY KEY,
@@ -68,14 +111,55 @@ CREATE TABLE document (
 );
 CREATE INDEX document_message ON document (message_id);
 
--- One row per channel: numbering, and gauges kept in the transaction that changes them.
+-- Numbers that messages are looked for by (patient, specimen or order, the message's own), noted with the verdict. Cut
+-- into blocks of neighbouring messages, so that what is written together lies together.
+CREATE TABLE message_number (
+    block      INTEGER NOT NULL,            -- message_id >> 10
+    token      BLOB NOT NULL,               -- 8-byte keyed hash: search_token in store/core/vault.py
+    message_id INTEGER NOT NULL,
+    PRIMARY KEY (block, token, message_id)
+) WITHOUT ROWID;
+
+-- Messages that a person made of others by editing them (`labrelay dlq edit`): both ways from one to the other. The new
+-- message's own row names the original, too, under the hash chain.
+CREATE TABLE edited (
+    message_id INTEGER PRIMARY KEY,         -- journal.id of the edited bytes
+    original   INTEGER NOT NULL,            -- journal.id of the bytes as they were received
+    act        INTEGER NOT NULL             -- journal.id of the audit row: who, why, hashes of both
+);
+CREATE UNIQUE INDEX edited_original ON edited (original);
+
+-- Incomplete messages, as far as their bytes are concerned: how much is kept of each, and how often it came
+-- (store/operations/incomplete.py). Their content goes before that of all others, so none of them can fill the disk.
+CREATE TABLE unfinished (
+    message_id INTEGER PRIMARY KEY,         -- journal.id
+    token      BLOB NOT NULL,               -- 16 bytes, keyed hash of channel, peer and content; empty: not looked for
+    bytes      INTEGER NOT NULL,            -- kept of the message and its frames; 0 once that was let go
+    times      INTEGER NOT NULL,            -- how often it came
+    last_us    INTEGER NOT NULL,            -- when it came last
+    first_row  INTEGER NOT NULL,            -- of the frames that it was made of; 0 without any
+    last_row   INTEGER NOT NULL
+);
+CREATE INDEX unfinished_token ON unfinished (token) WHERE token <> x'';
+CREATE INDEX unfinished_kept ON unfinished (message_id, bytes) WHERE bytes > 0;
+
+-- == channels, lanes, deliveries ===================================================================================
+
+-- One row per channel: numbering, gauges kept in the transaction that changes them, and what its messages were seen to
+-- do (model/repeats.py): only where a control id or a time changes, the same bytes are a repeat.
 CREATE TABLE channel (
-    name       TEXT PRIMARY KEY,
-    last_seq   INTEGER NOT NULL,
-    last_us    INTEGER NOT NULL,            -- newest message
-    stored     INTEGER NOT NULL,            -- messages still to be processed
-    dead       INTEGER NOT NULL,
-    incomplete INTEGER NOT NULL
+    name         TEXT PRIMARY KEY,
+    last_seq     INTEGER NOT NULL,
+    last_us      INTEGER NOT NULL,          -- newest message
+    stored       INTEGER NOT NULL,          -- messages still to be processed
+    dead         INTEGER NOT NULL,
+    incomplete   INTEGER NOT NULL,
+    id_changes   INTEGER NOT NULL DEFAULT 0,
+    id_faults    INTEGER NOT NULL DEFAULT 0,
+    time_changes INTEGER NOT NULL DEFAULT 0,
+    time_back_us INTEGER NOT NULL DEFAULT 0,
+    last_message INTEGER NOT NULL DEFAULT 0,
+    unanswered   TEXT NOT NULL DEFAULT ''   -- messages whose answer was not written, as '5-9,12'
 ) WITHOUT ROWID;
 
 -- One row per channel and destination: the unit of order.
@@ -88,11 +172,23 @@ CREATE TABLE lane (
     dead         INTEGER NOT NULL,
     held         INTEGER NOT NULL,
     delivered_us INTEGER NOT NULL,          -- last success
-    paused       INTEGER NOT NULL,          -- 1: a person has paused it
+    paused       INTEGER NOT NULL,          -- 1: a person has paused it; it then has a row in `pause`, too
     held_by      INTEGER NOT NULL,          -- the dead delivery that holds the lane (`on_dead: hold`), or 0
     UNIQUE (channel, destination)
 );
 
+-- What a person has paused: a channel's source (destination ''), a destination (channel ''), the lane of both, or all
+-- deliveries (both ''). Kept until a person resumes it, over restarts and reloads. The act says who paused it, and why.
+CREATE TABLE pause (
+    channel     TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    since_us    INTEGER NOT NULL,
+    act         INTEGER NOT NULL,           -- journal.id
+    PRIMARY KEY (channel, destination)
+) WITHOUT ROWID;
+
+-- The numbers in a lane are looked for among open deliveries only, which have indexes of their own: an index over all
+-- of them would be one more page of the log for each delivery.
 CREATE TABLE delivery (
     id            INTEGER PRIMARY KEY,
     lane          INTEGER NOT NULL,
@@ -100,20 +196,26 @@ CREATE TABLE delivery (
     message_id    INTEGER NOT NULL,
     document_id   INTEGER NOT NULL,
     key           BLOB NOT NULL,
-    state         TEXT NOT NULL,            -- waiting, sending, delivered, dead, held, dismissed, superseded
-    lease         INTEGER NOT NULL,         -- boot number of the process that has it; 0 nobody
+    state         TEXT NOT NULL,            -- waiting, sending, delivered, dead, held, rejected, dismissed, superseded
+    lease         INTEGER NOT NULL,         -- boot number of the process that has it; 0 none
     attempt       INTEGER NOT NULL,
     not_before_us INTEGER NOT NULL,
     cause         TEXT NOT NULL,
-    flags         INTEGER NOT NULL,         -- 1 maybe delivered, 2 manual
-    settled_us    INTEGER NOT NULL,         -- when it was delivered, died or was dismissed; 0 open
-    detail        BLOB NOT NULL             -- sealed, or empty
+    flags         INTEGER NOT NULL,         -- 1 maybe delivered, 2 manual, 4 released by a person, 8 its values are
+                                            -- remembered once it is released
+    settled_us    INTEGER NOT NULL,         -- when it was delivered, died or was dismissed; held: since when; 0 open
+    detail        BLOB NOT NULL,            -- sealed, or empty
+    cause_token   BLOB                      -- as that of message_state
 );
-CREATE UNIQUE INDEX delivery_lane ON delivery (lane, seq);
 CREATE INDEX delivery_message ON delivery (message_id);
 CREATE INDEX delivery_waiting ON delivery (lane, seq) WHERE state = 'waiting';
 CREATE INDEX delivery_sending ON delivery (lane, seq) WHERE state = 'sending';
 CREATE INDEX delivery_stuck ON delivery (message_id, id) WHERE state IN ('dead', 'held');
+CREATE INDEX delivery_held ON delivery (lane, settled_us) WHERE state = 'held';
+CREATE INDEX delivery_rejected ON delivery (message_id) WHERE state = 'rejected';
+CREATE INDEX delivery_cause ON delivery (cause_token, cause, lane, message_id, settled_us) WHERE state = 'dead';
+-- Corrections and withdrawals that a person has set aside (actions/set_aside.py): alarms until each is done.
+CREATE INDEX delivery_set_aside ON delivery (message_id) WHERE state = 'dead' AND cause = 'CORRECTION_SET_ASIDE';
 
 -- Failed attempts only.
 CREATE TABLE attempt (
@@ -125,7 +227,21 @@ CREATE TABLE attempt (
     PRIMARY KEY (delivery, n)
 ) WITHOUT ROWID;
 
--- Short memories under keyed hashes; swept in small steps, so no index on their times.
+-- Replays that have not come to their end: how far each has come, changed in the transaction that queues its
+-- deliveries.
+CREATE TABLE replay (
+    number     INTEGER PRIMARY KEY,         -- journal.id of its first act, which says what it is about
+    position   INTEGER NOT NULL,            -- journal.id of the last message it has dealt with
+    last       INTEGER NOT NULL,            -- newest message when it began
+    total      INTEGER NOT NULL,            -- messages
+    done       INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    failed     INTEGER NOT NULL             -- of these, dead letters as far as they were noted
+);
+
+-- == short memories ================================================================================================
+-- Under keyed hashes; swept in small steps, so there is no index on their times.
+
 CREATE TABLE repeat (
     token      BLOB PRIMARY KEY,            -- as journal.token
     message_id INTEGER NOT NULL,            -- the first with these bytes
@@ -133,13 +249,96 @@ CREATE TABLE repeat (
 ) WITHOUT ROWID;
 
 CREATE TABLE report (
-    key        BLOB NOT NULL,               -- 16 bytes: channel, order or specimen number, day
+    key        BLOB NOT NULL,               -- 12 bytes of channel and order or specimen number, 4 of the day
     message_id INTEGER NOT NULL,
     patient    BLOB NOT NULL,               -- 16 bytes, or empty
     person     BLOB NOT NULL,               -- 8 bytes of the family name, 8 of the birth date, or empty
     until_us   INTEGER NOT NULL,
     PRIMARY KEY (key, message_id)
 ) WITHOUT ROWID;
+
+-- What the rules of routes that hold results back may ask: earlier values of a patient, the analyzer's last controls.
+CREATE TABLE earlier_value (
+    id      INTEGER PRIMARY KEY,
+    key     BLOB NOT NULL,                  -- 16-byte keyed hash: patient, code, unit
+    run     BLOB NOT NULL,                  -- 16-byte keyed hash: the Observation; a correction takes its place
+    at_us   INTEGER NOT NULL,               -- when it was measured
+    kept_us INTEGER NOT NULL,               -- when it was noted here
+    value   BLOB NOT NULL                   -- sealed: the decimal as it was written
+);
+CREATE UNIQUE INDEX earlier_value_run ON earlier_value (key, run);
+CREATE INDEX earlier_value_at ON earlier_value (key, at_us);
+-- A correction or a withdrawal takes away the earlier value whatever code and unit it had.
+CREATE INDEX earlier_value_of_run ON earlier_value (run);
+
+CREATE TABLE control_result (
+    id       INTEGER PRIMARY KEY,
+    channel  TEXT NOT NULL,
+    code     TEXT NOT NULL,                 -- of the test, as the analyzer writes it
+    material BLOB NOT NULL,                 -- 16-byte keyed hash of the control's specimen number
+    at_us    INTEGER NOT NULL,              -- when it was received
+    failed   INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX control_result_material ON control_result (channel, code, material);
+
+-- The version that a FHIR server gave our resources when we wrote them last, for destinations with `conflicts: check`.
+CREATE TABLE server_version (
+    resource BLOB PRIMARY KEY,              -- 16-byte keyed hash: destination, type and id
+    version  TEXT NOT NULL,
+    until_us INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- == who has which number ==========================================================================================
+
+-- Who bears which patient number (store/operations/number_bearers.py).
+CREATE TABLE bearer (
+    number     BLOB NOT NULL,               -- keyed hash of a number that lasts, or of a counter's order and day
+    whole      BLOB NOT NULL,               -- keyed hash of a record of the person
+    standing   INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    others     INTEGER NOT NULL,            -- 1: another message has it, too
+    until_us   INTEGER NOT NULL,            -- 0: for good
+    noted_us   INTEGER NOT NULL,            -- when it was written or changed
+    record     BLOB NOT NULL,               -- sealed: parts of the name, birth date and sex; empty where it is compared
+                                            -- with no other, or was erased
+    person     INTEGER NOT NULL,            -- 1, or one whom a person told apart from the first
+    PRIMARY KEY (number, whole)
+) WITHOUT ROWID;
+-- Persons of their own under a number that another one bore first: few, and read at each start.
+CREATE INDEX bearer_other ON bearer (person) WHERE person > 1;
+-- What is erased or rejected.
+CREATE INDEX bearer_message ON bearer (message_id);
+-- What seems to be the same person waits for a person to look.
+CREATE INDEX bearer_seems ON bearer (standing) WHERE standing = 2;
+
+-- Messages that are held until a person has said whether the record is of the same person as `person`, or of another.
+CREATE TABLE bearer_asked (
+    number     BLOB NOT NULL,
+    whole      BLOB NOT NULL,
+    message_id INTEGER NOT NULL,
+    until_us   INTEGER NOT NULL,
+    record     BLOB NOT NULL,
+    person     INTEGER NOT NULL,
+    PRIMARY KEY (number, whole, message_id)
+) WITHOUT ROWID;
+
+-- Which order and specimen numbers of a site that calls them unique are in use (store/operations/used_numbers.py). Kept
+-- for good: a number that was forgotten would be free.
+CREATE TABLE used_number (
+    number     BLOB NOT NULL,               -- key of their reports, a keyed hash
+    message_id INTEGER NOT NULL,
+    first_day  INTEGER NOT NULL,            -- as in date.toordinal
+    last_day   INTEGER NOT NULL,
+    use        INTEGER NOT NULL,            -- 0, or what sets apart the ids of a number that was given again: the
+                                            -- message that was first to use it so
+    waits      INTEGER NOT NULL,            -- 1: a person has not said yet whether it is another specimen's
+    noted_us   INTEGER NOT NULL,            -- when it was written or changed
+    PRIMARY KEY (number, message_id)
+) WITHOUT ROWID;
+-- What is released or rejected.
+CREATE INDEX used_number_waits ON used_number (message_id) WHERE waits = 1;
+
+-- == what people look at ===========================================================================================
 
 CREATE TABLE counter (
     day         TEXT NOT NULL,              -- '2026-03-01' in the site's zone
@@ -150,20 +349,54 @@ CREATE TABLE counter (
     PRIMARY KEY (day, channel, destination, name)
 ) WITHOUT ROWID;
 
--- Codes that no code table had; `labrelay gaps` prints them.
-CREATE TABLE unmapped (
-    channel    TEXT NOT NULL,
-    table_name TEXT NOT NULL,
-    code       TEXT NOT NULL,
-    unit       TEXT NOT NULL,
-    display    TEXT NOT NULL,
-    n          INTEGER NOT NULL,
-    first_us   INTEGER NOT NULL,
-    last_us    INTEGER NOT NULL,
-    PRIMARY KEY (channel, table_name, code, unit)
-) WITHOUT ROWID;
-
--- Acts that were begun and not yet finished; each is an audit row in the journal.
-CREATE TABLE open_act (
-    id INTEGER PRIMARY KEY
+-- Codes and units that no code table had; `labrelay gaps` prints them. A sender may put anything there, so they are
+-- sealed and found by a keyed hash.
+CREATE TABLE unmapped_code (
+    id       INTEGER PRIMARY KEY,
+    channel  TEXT NOT NULL,
+    token    BLOB NOT NULL UNIQUE,          -- of channel, table, code and unit
+    text     BLOB NOT NULL,                 -- sealed: [table, code, unit, display]
+    n        INTEGER NOT NULL,
+    first_us INTEGER NOT NULL,
+    last_us  INTEGER NOT NULL
 );
+
+-- Reagent lots that analyzers name in their messages, and which messages name them. Written with the verdict on a
+-- message; lots identify no patient. `labrelay reagents` reads them.
+CREATE TABLE reagent (
+    id       INTEGER PRIMARY KEY,
+    channel  TEXT NOT NULL,
+    name     TEXT NOT NULL,                 -- as the analyzer calls it, or ''
+    lot      TEXT NOT NULL,                 -- as the analyzer writes it
+    lot_key  TEXT NOT NULL,                 -- its letters and digits in upper case: what a search compares
+    expires  TEXT NOT NULL,                 -- '2018-10-30', '2019-07', or ''
+    tests    TEXT NOT NULL,                 -- codes of the tests it was named for, one a line; '': of all
+    remains  TEXT NOT NULL,                 -- what was left when it was named last, or ''
+    first_us INTEGER NOT NULL,              -- receive times of the messages
+    last_us  INTEGER NOT NULL,
+    n        INTEGER NOT NULL               -- messages
+);
+CREATE UNIQUE INDEX reagent_name ON reagent (channel, lot_key, name, expires);
+CREATE INDEX reagent_lot ON reagent (lot_key);
+CREATE INDEX reagent_last ON reagent (channel, last_us);
+
+CREATE TABLE reagent_use (
+    reagent    INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    tests      TEXT NOT NULL,               -- codes of the tests, one a line; '': the message names none
+    PRIMARY KEY (reagent, message_id)
+) WITHOUT ROWID;
+CREATE INDEX reagent_use_message ON reagent_use (message_id);
+
+-- What passed on the lines of analyzers, both ways, session by session: so that a person can see which frame was
+-- refused, and why. A help for people and no evidence: the oldest go, nothing else refers to it, no chain covers it.
+CREATE TABLE line_trace (
+    id       INTEGER PRIMARY KEY,
+    channel  TEXT NOT NULL,
+    session  INTEGER NOT NULL,              -- journal.session of its frames; 0 where none was ever taken
+    began_us INTEGER NOT NULL,
+    size     INTEGER NOT NULL,              -- bytes of the sealed content
+    content  BLOB NOT NULL                  -- sealed: store/operations/line_trace.py
+);
+CREATE INDEX line_trace_channel ON line_trace (channel, id, size);
+CREATE INDEX line_trace_session ON line_trace (session) WHERE session > 0;

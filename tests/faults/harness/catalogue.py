@@ -58,7 +58,7 @@ FAULTS: tuple[Fault, ...] = (
         fault="kill at each named step",
         how="The process kills itself at each named step: receive, commit, anchor, answer, map, claim, send, settle, "
         "act begun, act ended and others; just before each write and sync of a short life; and before each statement "
-        "and commit of an upgrade of every earlier journal, and around each step of the copy made before it.",
+        "and commit of an upgrade of the journal, and around each step of the copy made before it.",
         passes="lost=0 at every step; after a kill amid an upgrade the journal has one schema or the next, whole, and "
         "the next start comes to its end",
         nodes=(
@@ -75,7 +75,7 @@ FAULTS: tuple[Fault, ...] = (
         "of a short life the power goes: what was not synced is taken back from database, log and anchor, all of it or "
         "a part that chance chooses. And beneath the kernel: the whole site lies on a file system of the test's own "
         "(FUSE), the daemon under load is killed at any moment or amid any change that reaches the disk, its start "
-        "included, or amid an upgrade of an earlier journal; then writes that nobody synced, and names whose folder "
+        "included, or amid an upgrade of the journal; then writes that nobody synced, and names whose folder "
         "nobody synced, are gone, all or a part.",
         passes="each acknowledged unit was synced before its answer; every promise is kept; lost=0; what counts as "
         "delivered into a folder is there; a journal that does not sync is found out",
@@ -432,14 +432,14 @@ FAULTS: tuple[Fault, ...] = (
         fault="reload and upgrade under load",
         how=(
             "Reloads that change channels, mapping and destination at once, while analyzers send and the "
-            "server is in a bad mood; journals of every earlier schema with open work; a journal of a later "
-            "one."
+            "server is in a bad mood; the journal of a killed program with open work, and more schema steps; a "
+            "journal of a later schema."
         ),
         passes="lost=0, no message under two configurations, downgrade refused",
         nodes=(
             "tests/faults/test_races.py::test_no_message_is_lost_or_made_under_two_configurations_by_a_reload",
             "tests/faults/test_worker_kill.py::test_a_reload_under_load_loses_nothing_and_keeps_the_worker",
-            "tests/faults/test_earlier_journals.py",
+            "tests/faults/test_upgrade.py",
             "tests/engine/store/core/test_migrations.py",
         ),
         quick="12 reloads",

@@ -206,8 +206,6 @@ def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[s
     """The erasures that the records between two rows attest, with the emptied rows; and the rows between them that were
     erased, though their record may come in the next piece.
     """
-    if not execute("SELECT 1 FROM sqlite_schema WHERE name = 'erased'").fetchone():
-        return [], []
     emptied = execute(
         "SELECT what, number, record, act FROM erased WHERE record > ?1 AND record <= ?2"
         " OR what = 'journal' AND number > ?1 AND number <= ?2",

@@ -296,9 +296,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
         _list_open(connection, "main", "copy")
         (document,) = execute("SELECT coalesce(max(id), 0) FROM copy.document").fetchone()
         (delivery,) = execute("SELECT coalesce(max(id), 0) FROM copy.delivery").fetchone()
-        value = 0
-        if _columns(execute, "copy", "earlier_value"):  # an earlier version did not have it
-            (value,) = execute("SELECT coalesce(max(id), 0) FROM copy.earlier_value").fetchone()
+        (value,) = execute("SELECT coalesce(max(id), 0) FROM copy.earlier_value").fetchone()
         (clear,) = execute(
             "SELECT min(j.id) FROM copy.journal j LEFT JOIN copy.message_state s ON s.id = j.id"
             " WHERE j.kind = 1 AND s.id IS NULL AND j.id > coalesce((SELECT value FROM copy.meta"
@@ -376,12 +374,11 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
             execute("SELECT key, message_id FROM state.report_key").fetchall(),
         )
         for table, keys in _BY_NUMBER.items():
-            if _columns(execute, "state", table):  # an earlier version did not have it
-                execute(f"DELETE FROM main.{table} WHERE number IN (SELECT number FROM state.{keys})")  # noqa: S608
+            execute(f"DELETE FROM main.{table} WHERE number IN (SELECT number FROM state.{keys})")  # noqa: S608 - constants
         whole = (name for name in _WHOLE if name != "data_key")
         for table in ("delivery", *_CHANGED, "report", *_BY_NUMBER, *whole):
             names = ", ".join(sorted(_columns(execute, "state", table) & _columns(execute, "main", table)))
-            if not names:  # it is of another version, which did not have it
+            if not names:  # written before the schema step that made it
                 continue
             execute(f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM state.{table}")  # noqa: S608 - names of our own schema
         execute("COMMIT")

@@ -204,7 +204,7 @@ def decided(new: sqlite3.Connection, vault: Vault) -> set[int]:
 
 def _let_go(source: sqlite3.Connection) -> list[Range]:
     """Ranges that retention has deleted, where the record of it is whole."""
-    with suppress(*DAMAGE):  # an older schema has no such table; a damaged one proves nothing
+    with suppress(*DAMAGE):  # a damaged table proves nothing
         select = f"SELECT {row_check.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
         found: list[Range] = []
         for one in pruned_ranges.every(source.execute):

@@ -95,8 +95,7 @@ def _run(
                 made.mkdir(mode=0o700)
                 try:
                     with closing(connect(whole)) as source:
-                        if migrate.version(source) > migrate.steps()[-1][0]:
-                            migrate.check(source)  # raises with the version that can read it
+                        migrate.check_readable(source)
                         saved = _copy(source, data, made, order, hidden)
                 except DAMAGE as error:
                     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:

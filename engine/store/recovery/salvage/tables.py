@@ -75,7 +75,6 @@ class Tables:
 
     def take_meta(self) -> None:
         """Copy the journal's own properties and its wrapped keys; unlike a row of a table, none may be missing."""
-        self.new.execute("DELETE FROM meta")  # the entries of an empty journal
         for table in ("meta", "data_key"):
             columns = self.columns(table)
             rows = self.source.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()  # noqa: S608 - of the schema
@@ -119,7 +118,7 @@ class Tables:
         return self.new.execute(f"SELECT 1 FROM {table} WHERE id = ?", (row_id,)).fetchone() is not None  # noqa: S608 - of the schema
 
     def columns(self, table: str) -> list[str]:
-        """The columns that both journals have: the damaged one may be of an earlier version."""
+        """The columns that both journals have: the damaged one may be of an earlier schema."""
         theirs = {row[1] for row in self.source.execute(f"PRAGMA table_info({table})")}
         return [row[1] for row in self.new.execute(f"PRAGMA table_info({table})") if row[1] in theirs]
 

@@ -47,6 +47,34 @@ def test_the_steps_of_this_version_are_numbered_without_gaps() -> None:
     assert [number for number, _ in migrate.steps()] == list(range(1, len(migrate.steps()) + 1))
 
 
+@pytest.mark.parametrize(
+    ("steps", "is_the_same"),
+    [
+        ([(1, "CREATE TABLE a (x)"), (2, "CREATE TABLE b (x); -- why\n\n  INSERT INTO b VALUES (1);")], True),
+        ([(1, "CREATE TABLE a (x)"), (2, "CREATE TABLE b (x);\nINSERT INTO b VALUES (2);")], False),
+        ([(1, "CREATE TABLE a (x, y)"), (2, "CREATE TABLE b (x);\nINSERT INTO b VALUES (1);")], False),
+    ],
+    ids=["a comment", "the last step", "the first step"],
+)
+def test_a_journal_is_known_by_the_statements_that_made_it(
+    connection: sqlite3.Connection, steps: migrate.Steps, is_the_same: bool
+) -> None:
+    migrate.upgrade(connection, STEPS[:2])
+    if is_the_same:
+        assert migrate.upgrade(connection, [*steps, STEPS[2]]) == 1
+    else:
+        with pytest.raises(StoreError, match="made by another build of LabRelay, with other tables"):
+            migrate.upgrade(connection, [*steps, STEPS[2]])
+        assert (migrate.version(connection), tables(connection)) == (2, ["a", "b"])
+
+
+def test_a_journal_from_before_there_was_such_a_mark_is_of_another_build(connection: sqlite3.Connection) -> None:
+    connection.executescript("CREATE TABLE a (x); PRAGMA user_version = 21;")
+    for known in (STEPS, [*STEPS, (21, "CREATE TABLE c (x)")]):
+        with pytest.raises(StoreError, match="another build"):
+            migrate.upgrade(connection, known)
+
+
 async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await queue(journal, b"1")

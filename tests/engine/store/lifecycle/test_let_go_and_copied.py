@@ -37,6 +37,7 @@ from engine.store.recovery.salvage import saving
 from tests.support import copies
 from tests.support.copies import complete
 from tests.support.journals import opened, queue, running, store
+from tests.support.made_up_steps import with_made_up_steps
 from tests.support.waiting import until
 
 
@@ -206,15 +207,16 @@ def test_a_copy_from_before_an_upgrade_survives_a_start_that_has_no_room_for_ano
     opened(place_of).close()
     clock = ManualClock()
     with closing(sqlite3.connect(place_of / JOURNAL_NAME, isolation_level=None)) as connection:
-        newest = migrate.version(connection)
-        connection.execute(f"PRAGMA user_version = {newest - 2}")
+        schema = migrate.version(connection)
+        none, one, both = (with_made_up_steps(more) for more in range(3))
+        monkeypatch.setattr(migrate, "steps", lambda: both)
         before_upgrade.keep(connection, place_of, place_of / ANCHOR_NAME, clock)
-        kept = place_of / before_upgrade.FOLDER / f"journal-{newest - 2:04}.db"
+        kept = place_of / before_upgrade.FOLDER / f"journal-{schema:04}.db"
         assert kept.exists()
         # The process ended before, or after, the first of two steps.
         monkeypatch.setattr(before_upgrade, "SPARE_BYTES", 1 << 60)
-        for schema in (newest - 2, newest - 1):
-            connection.execute(f"PRAGMA user_version = {schema}")
+        for amid in (none, one):
+            migrate.upgrade(connection, amid)
             before_upgrade.keep(connection, place_of, place_of / ANCHOR_NAME, clock)
             assert kept.exists()
             assert kept.with_suffix(".anchor").exists()

@@ -1,14 +1,11 @@
 """What a person has paused is a row of the journal, with the act that made it so."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from engine.model.clock import ManualClock
 from engine.model.records import Target
-from engine.store.core import migrate
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal
@@ -73,22 +70,6 @@ async def test_without_the_key_it_is_known_what_is_paused_and_not_why(tmp_path: 
     journal.close()
     assert (pause.target, pause.actor, pause.reason) == (DESTINATION, "", "")
     assert b"Sharma" not in (tmp_path / JOURNAL_NAME).read_bytes()
-
-
-async def test_a_lane_that_an_earlier_version_had_paused_can_be_resumed(tmp_path: Path) -> None:
-    async with running(tmp_path) as journal:
-        await queue(journal, b"1")
-    with closing(sqlite3.connect(tmp_path / JOURNAL_NAME, isolation_level=None)) as connection:
-        steps = {number: sql for number, sql in migrate.steps() if "CREATE TABLE pause" in sql}
-        (number,) = steps
-        connection.execute("DROP TABLE pause")
-        connection.execute("UPDATE lane SET paused = 1")
-        connection.executescript(steps[number])
-    async with running(tmp_path) as journal:
-        assert [pause.target for pause in list_pauses(journal)] == [LANE]
-        assert await journal.run(claims.claim, "chem", "fhir", 5) == []
-        await journal.run(pauses.resume, LANE, actor="anita", reason="on")
-        assert len(await journal.run(claims.claim, "chem", "fhir", 5)) == 1
 
 
 async def test_what_is_paused_is_still_so_in_a_salvaged_journal(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def by_opening_each(journal: Reader, wanted: Filter | None = None) -> Summary:
 
 
 def forget_causes(batch: Batch, every: int = 1) -> None:
-    """As rows stand that an older program wrote, or that were restored."""
+    """As rows stand that were restored."""
     for table in ("message_state", "delivery"):
         batch.execute(f"UPDATE {table} SET cause_token = NULL WHERE id % ? = 0", (every,))
 

@@ -14,6 +14,7 @@ from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
+from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
@@ -26,11 +27,12 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import messages_page, trace_of
-from engine.store.recovery.backups import checking, copying, drill, restoring
+from engine.store.recovery.backups import checking, copying, drill, restoring, standing
 from engine.store.recovery.backups.restoring import RESERVED
 from engine.store.recovery.backups.shelf import MANIFEST_NAME, Copy, Shelf
 from tests.support.copies import Place, complete
 from tests.support.journals import opened, queue, received, routed, running, store
+from tests.support.made_up_steps import with_made_up_steps
 from tests.support.waiting import until
 
 CANARY = b"PID|1||4711||SHARMA^ANITA"
@@ -120,6 +122,38 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
 
     asyncio.run(after())
     assert verify.run(new, deep=True) == []
+
+
+def test_a_copy_from_before_a_schema_step_is_restored_with_what_came_after_it(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copy, pieces and how messages stood are of the earlier schema; the step also makes a table that is copied."""
+
+    async def run() -> tuple[Copy, int]:
+        async with running(place.data) as journal:
+            await queue(journal, b"1")
+            copy = await place.copy(journal)
+            await queue(journal, b"2")
+            (delivery,) = await journal.run(claims.claim, "chem", "fhir", 1)
+            await journal.run(attempts.settle, delivery.id, delivered_us=1)
+            assert place.standing(copy)
+            return copy, journal.last_id
+
+    copy, last_id = asyncio.run(run())
+    (*steps, (number, sql)) = with_made_up_steps()
+    steps.append((number, f"{sql}\nCREATE TABLE made_up (id INTEGER PRIMARY KEY);"))
+    monkeypatch.setattr(migrate, "steps", lambda: steps)
+    monkeypatch.setitem(standing._CHANGED, "made_up", "SELECT * FROM main.made_up")
+
+    restored = place.restore(copy, tmp_path / "new", old_anchor=place.data / ANCHOR_NAME)
+
+    assert (restored.wrong, restored.findings) == ([], [])
+    assert (restored.last_id, restored.stands_to, restored.again) == (last_id, last_id, 0)
+    with closing(sqlite3.connect(tmp_path / "new" / "var" / JOURNAL_NAME)) as connection:
+        assert migrate.version(connection) == number
+        states = connection.execute("SELECT message_id, state FROM delivery ORDER BY id").fetchall()
+    assert states == [(1, "delivered"), (2, "waiting")]
+    assert verify.run(tmp_path / "new" / "var", deep=True) == []
 
 
 def test_with_the_old_anchor_the_exact_rows_are_named_that_are_lost(place: Place, tmp_path: Path) -> None:
