@@ -12,6 +12,7 @@ that were removed, inserted or reordered; the anchor has the newest chain value.
 
 import struct
 from hashlib import sha256
+from typing import NamedTuple
 
 GENESIS = bytes(32)
 
@@ -22,6 +23,36 @@ DIGEST_BYTES = 16
 PRUNED_DIGEST_BYTES = DIGEST_BYTES
 
 _DOCUMENT = struct.Struct(">QQIIHIIQ")
+
+
+class JournalRow(NamedTuple):
+    """A row of the table ``journal``, its columns in their order. A damaged one may hold values of any type."""
+
+    id: int
+    kind: int
+    channel: str
+    seq: int
+    received_us: int
+    session: int
+    message_type: str
+    size: int
+    token: bytes
+    hash: bytes
+    chain: bytes
+    meta: bytes
+    body: bytes
+
+    @property
+    def computed(self) -> bytes:
+        """The hash of the row as it is; another than ``hash`` where the row was erased, or changed."""
+        return row_hash(*self[:9], *self[11:])
+
+    def follows(self, previous: bytes) -> bool:
+        """Whether its chain value goes on from ``previous``."""
+        return self.chain == chain_hash(previous, self.hash)
+
+
+ROW_COLUMNS = ", ".join(JournalRow._fields)
 
 
 def row_hash(

@@ -12,13 +12,12 @@ from typing import Any
 
 from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows
-from engine.store.core.chain import chain_hash, row_hash
+from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.core.connecting import DAMAGE
 from engine.store.core.erased_rows import Vouched
 from engine.store.core.pruned_ranges import Range
 
 CHUNK_ROWS = 500
-ROW_COLUMNS = "id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain, meta, body"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +74,28 @@ class RowCheck:
         self._seqs: dict[str, int] | None = {} if first == 1 else None
         self._lost = 0  # missing or damaged rows; any of them may have been a message of any channel
 
-    def feed(self, row: "tuple[Any, ...] | Unreadable") -> Iterator[Finding]:
+    def feed(self, row: "JournalRow | Unreadable") -> Iterator[Finding]:
         if isinstance(row, Unreadable):
             yield from self._skip_to(row.id)
             self._expected, self._before = row.id + 1, []
             self._lost += 1
             yield Finding("unreadable", "journal", row.id, row.id, f"row {row.id}: on a damaged page, cannot be read")
             return
-        row_id, kind, channel, seq, *_ = row
-        yield from self._skip_to(row_id)
-        self._expected = row_id + 1
+        yield from self._skip_to(row.id)
+        self._expected = row.id + 1
         findings = list(self._hashes(row))
         yield from findings
         if any(finding.kind == "changed" for finding in findings):
             self._lost += 1  # its own fields cannot be trusted
-        elif kind == KIND_MESSAGE and self._seqs is not None:
-            expected = self._seqs.get(channel, 0) + 1
-            skipped = seq - expected
+        elif row.kind == KIND_MESSAGE and self._seqs is not None:
+            expected = self._seqs.get(row.channel, 0) + 1
+            skipped = row.seq - expected
             if 0 <= skipped <= self._lost:  # those are reported already, as missing rows
                 self._lost -= skipped
             else:
-                what = f"message {seq} of channel {channel} comes after {expected - 1}"
-                yield Finding("numbering", "journal", row_id, row_id, f"row {row_id}: {what}")
-            self._seqs[channel] = seq
+                what = f"message {row.seq} of channel {row.channel} comes after {expected - 1}"
+                yield Finding("numbering", "journal", row.id, row.id, f"row {row.id}: {what}")
+            self._seqs[row.channel] = row.seq
 
     def end(self, last_id: int) -> Iterator[Finding]:
         """All rows were fed; ``last_id`` is the number of the last expected one."""
@@ -134,24 +132,23 @@ class RowCheck:
                 self._gone[number] = found
         return number in self._gone
 
-    def _hashes(self, row: tuple[Any, ...]) -> Iterator[Finding]:
-        row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body = row
+    def _hashes(self, row: JournalRow) -> Iterator[Finding]:
         computed = b""
         with suppress(Exception):  # a damaged row may hold values of any type and size
-            computed = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, body)
-        if computed != own and self._emptied.covers(erased_rows.JOURNAL, row_id, own, computed):
-            computed = own
+            computed = row.computed
+        if computed != row.hash and self._emptied.covers(erased_rows.JOURNAL, row.id, row.hash, computed):
+            computed = row.hash
         from_computed = [chain_hash(before, computed) for before in self._before]
-        from_stored = [chain_hash(before, own) for before in self._before]
-        if computed != own:
-            intact = chain in from_computed
+        from_stored = [chain_hash(before, row.hash) for before in self._before]
+        if computed != row.hash:
+            intact = row.chain in from_computed
             what = "its hash value is damaged, its content is intact" if intact else "not what was stored"
-            yield Finding("changed", "journal", row_id, row_id, f"row {row_id}: {what}")
-        elif self._before and chain not in from_computed:
-            what = f"its chain value does not follow from row {row_id - 1}"
-            yield Finding("chain", "journal", row_id, row_id, f"row {row_id}: {what}")
-        confirmed = chain in from_computed or chain in from_stored
-        self._before = [chain] if confirmed else [chain, *from_computed, *from_stored]
+            yield Finding("changed", "journal", row.id, row.id, f"row {row.id}: {what}")
+        elif self._before and row.chain not in from_computed:
+            what = f"its chain value does not follow from row {row.id - 1}"
+            yield Finding("chain", "journal", row.id, row.id, f"row {row.id}: {what}")
+        confirmed = row.chain in from_computed or row.chain in from_stored
+        self._before = [row.chain] if confirmed else [row.chain, *from_computed, *from_stored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +158,15 @@ class Unreadable:
     id: int
 
 
+def journal_rows(connection: sqlite3.Connection, first: int, last: int) -> Iterator[JournalRow | Unreadable]:
+    """The rows of the journal, as `read_rows`."""
+    for row in read_rows(connection, first, last, ROW_COLUMNS, "journal"):
+        yield row if isinstance(row, Unreadable) else JournalRow._make(row)
+
+
 def read_rows(
-    connection: sqlite3.Connection,
-    first: int,
-    last: int,
-    columns: str = ROW_COLUMNS,
-    table: str = "journal",
-    key: str = "id",
-) -> Iterator["tuple[Any, ...] | Unreadable"]:
+    connection: sqlite3.Connection, first: int, last: int, columns: str, table: str, key: str = "id"
+) -> Iterator[tuple[Any, ...] | Unreadable]:
     """The rows of a table by number, ascending, in short transactions; around damage one by one.
 
     SQLite may not notice a damaged page: one cell with a wrong number in it ends a range early, or is a row out of its

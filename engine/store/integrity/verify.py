@@ -15,14 +15,13 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
 from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
-from engine.store.core.chain import GENESIS, document_hash, row_hash
+from engine.store.core.chain import GENESIS, JournalRow, document_hash
 from engine.store.core.connecting import DAMAGE, access, connect
 from engine.store.core.erased_rows import Vouched
 from engine.store.core.key_encryption_key import key_id, unlock
@@ -31,7 +30,7 @@ from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
 from engine.store.integrity import rollback
 from engine.store.integrity.rollback import Witness
-from engine.store.integrity.row_check import CHUNK_ROWS, Finding, RowCheck, Unreadable, read_rows
+from engine.store.integrity.row_check import CHUNK_ROWS, Finding, RowCheck, Unreadable, journal_rows, read_rows
 from engine.store.operations import number_bearers
 
 Progress = Callable[[int, int], None]
@@ -127,7 +126,7 @@ def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Findi
     # A gap that began before it: a restore leaves a million numbers unused.
     gaps = [(max(begin, first), end) for begin, end in _gaps(connection) if end >= first]
     check = RowCheck(first, gaps, chain, gone, erased_rows.vouched(connection.execute))
-    findings = [finding for row in read_rows(connection, first, last_id) for finding in check.feed(row)]
+    findings = [finding for row in journal_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
 
@@ -253,42 +252,41 @@ def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Prog
     emptied = erased_rows.vouched(connection.execute)
     gone = partial(vouched, connection, pruned_ranges.JOURNAL)
     check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
-    for row in read_rows(connection, 1, last_id):
+    for row in journal_rows(connection, 1, last_id):
         yield from check.feed(row)
         if isinstance(row, Unreadable):
             continue
         if vault is not None:
             yield from _open_row(vault, row, emptied)
-        if row[0] % CHUNK_ROWS == 0:
-            progress(row[0], last_id)
+        if row.id % CHUNK_ROWS == 0:
+            progress(row.id, last_id)
     yield from check.end(last_id)
     progress(last_id, last_id)
 
 
-def _open_row(vault: Vault, row: tuple[Any, ...], emptied: Vouched) -> Iterator[Finding]:
-    row_id, kind, channel, _, _, _, _, size, token, own, _, meta, body = row
+def _open_row(vault: Vault, row: JournalRow, emptied: Vouched) -> Iterator[Finding]:
     try:
-        vault.open(meta, "meta", row_id, channel)
-        payload = vault.open(body, "body", row_id, channel)
+        vault.open(row.meta, "meta", row.id, row.channel)
+        payload = vault.open(row.body, "body", row.id, row.channel)
     except (IntegrityError, TypeError) as error:
-        yield Finding("sealed", "journal", row_id, row_id, str(error))
+        yield Finding("sealed", "journal", row.id, row.id, str(error))
         return
-    if not payload and size and emptied.covers(erased_rows.JOURNAL, row_id, own, row_hash(*row[:9], *row[11:])):
+    if not payload and row.size and emptied.covers(erased_rows.JOURNAL, row.id, row.hash, row.computed):
         return
-    if len(payload) != size:
-        yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: {len(payload)} bytes, {size} were stored")
-    if kind == KIND_MESSAGE and not vault.fits(token, channel, sha256(payload).digest()):
-        yield Finding("sealed", "journal", row_id, row_id, f"row {row_id}: its token is not that of its content")
-    if kind in (KIND_PRUNED, KIND_ERASED) and not _vouches(payload, token):
-        text = f"row {row_id}: its digests are not those that it was written with"
-        yield Finding("sealed", "journal", row_id, row_id, text)
+    if len(payload) != row.size:
+        text = f"row {row.id}: {len(payload)} bytes, {row.size} were stored"
+        yield Finding("sealed", "journal", row.id, row.id, text)
+    if row.kind == KIND_MESSAGE and not vault.fits(row.token, row.channel, sha256(payload).digest()):
+        yield Finding("sealed", "journal", row.id, row.id, f"row {row.id}: its token is not that of its content")
+    if row.kind in (KIND_PRUNED, KIND_ERASED) and not _vouches(payload, row.token):
+        text = f"row {row.id}: its digests are not those that it was written with"
+        yield Finding("sealed", "journal", row.id, row.id, text)
 
 
 def _vouches(payload: bytes, token: bytes) -> bool:
-    """Whether a record's token is the one under its seal; records of the first version have none there."""
+    """Whether a record's token is the one under its seal."""
     with suppress(ValueError, AttributeError):
-        said = orjson.loads(payload).get("vouches")
-        return said is None or bool(said == sha256(token).hexdigest())
+        return bool(orjson.loads(payload).get("vouches") == sha256(token).hexdigest())
     return False
 
 

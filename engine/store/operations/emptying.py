@@ -13,7 +13,7 @@ import orjson
 
 from engine.model.records import KIND_ERASED
 from engine.store.core.batch import Batch
-from engine.store.core.chain import erased_digest, row_hash
+from engine.store.core.chain import ROW_COLUMNS, JournalRow, erased_digest
 from engine.store.core.erased_rows import JOURNAL
 from engine.store.core.vault import MESSAGE_KEYS
 
@@ -28,19 +28,14 @@ def empty_row(batch: Batch, row_id: int, meta: bytes | None = None) -> Emptied:
     Args:
         meta: new notes in place of the row's own; None leaves them.
     """
-    kind, channel, seq, received_us, session, message_type, size, token, stored, sealed_meta = batch.execute(
-        "SELECT kind, channel, seq, received_us, session, message_type, size, token, hash, meta FROM journal"
-        " WHERE id = ?",
-        (row_id,),
-    ).fetchone()
-    if meta is not None:
-        sealed_meta = batch.seal(MESSAGE_KEYS, meta, "meta", row_id, channel)
-    sealed_body = batch.seal(MESSAGE_KEYS, b"", "body", row_id, channel)
-    batch.execute("UPDATE journal SET meta = ?, body = ? WHERE id = ?", (sealed_meta, sealed_body, row_id))
-    now = row_hash(
-        row_id, kind, channel, seq, received_us, session, message_type, size, token, sealed_meta, sealed_body
+    row = JournalRow._make(
+        batch.execute(f"SELECT {ROW_COLUMNS} FROM journal WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 - constant
     )
-    return JOURNAL, row_id, erased_digest(JOURNAL, row_id, stored, now)
+    if meta is not None:
+        row = row._replace(meta=batch.seal(MESSAGE_KEYS, meta, "meta", row_id, row.channel))
+    row = row._replace(body=batch.seal(MESSAGE_KEYS, b"", "body", row_id, row.channel))
+    batch.execute("UPDATE journal SET meta = ?, body = ? WHERE id = ?", (row.meta, row.body, row_id))
+    return JOURNAL, row_id, erased_digest(JOURNAL, row_id, row.hash, row.computed)
 
 
 def vouch(batch: Batch, emptied: Sequence[Emptied], act: int) -> None:

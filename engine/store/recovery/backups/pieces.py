@@ -36,10 +36,10 @@ import orjson
 
 from engine.model.errors import IntegrityError, StoreError
 from engine.store.core import erased_rows as erased
-from engine.store.core.chain import chain_hash, row_hash
+from engine.store.core.chain import ROW_COLUMNS, JournalRow
 from engine.store.core.connecting import connect
 from engine.store.core.durable import write_atomically
-from engine.store.integrity.row_check import ROW_COLUMNS, Unreadable, read_rows
+from engine.store.integrity.row_check import Unreadable, journal_rows
 from engine.store.recovery.backups.shelf import Copy, Piece
 
 MAGIC = b"LRROWS1\n"
@@ -67,9 +67,9 @@ class Content:
     after: bytes
     keys: list[tuple[int, str, str, bytes, int]]
     gaps: list[tuple[int, int]]
-    rows: list[Row]
+    rows: list[JournalRow]
     erased: list[tuple[str, int, int, int]]
-    emptied_rows: list[Row]
+    emptied_rows: list[JournalRow]
     emptied_documents: list[Row]
 
 
@@ -158,32 +158,32 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
     newest = execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
     gaps = execute("SELECT first_id, last_id FROM gap WHERE first_id > ?", (last,)).fetchall()
     gone = erased.vouched(execute)
-    rows: list[Row] = []
+    rows: list[JournalRow] = []
     size, expected, before = 0, last + 1, chain
     given_up = dict(gaps)
-    for row in read_rows(connection, last + 1, newest, ROW_COLUMNS):
+    for row in journal_rows(connection, last + 1, newest):
         if isinstance(row, Unreadable):
             raise IntegrityError(f"row {row.id} of the journal cannot be read; labrelay verify says more")
-        while expected < row[0] and expected in given_up:
+        while expected < row.id and expected in given_up:
             expected = given_up[expected] + 1
-        computed = _hash_of(row)
-        intact = computed == row[9] or gone.covers(erased.JOURNAL, row[0], row[9], computed)
-        if row[0] != expected or not intact or row[10] != chain_hash(chain, row[9]):
+        computed = row.computed
+        intact = computed == row.hash or gone.covers(erased.JOURNAL, row.id, row.hash, computed)
+        if row.id != expected or not intact or not row.follows(chain):
             kind = OtherHistoryError if not rows and intact and _is_linked(execute, row) else IntegrityError
-            raise kind(f"row {row[0]} of the journal is not what was stored; labrelay verify says more")
+            raise kind(f"row {row.id} of the journal is not what was stored; labrelay verify says more")
         rows.append(row)
-        chain, expected = row[10], row[0] + 1
-        size += len(row[11]) + len(row[12])
+        chain, expected = row.chain, row.id + 1
+        size += len(row.meta) + len(row.body)
         if len(rows) >= PIECE_ROWS or size >= PIECE_BYTES:
             break
     if not rows:
         return None
     keys = execute("SELECT id, class, month, wrapped, created_us FROM data_key").fetchall()
-    end = rows[-1][0]
+    end = rows[-1].id
     emptied, content = _emptied(execute, last, end)
     return Content(
         journal_id,
-        rows[0][0],
+        rows[0].id,
         end,
         before,
         chain,
@@ -191,15 +191,15 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
         [gap for gap in gaps if gap[1] < end],
         rows,
         emptied,
-        [row for what in content if what[0] == erased.JOURNAL for row in what[1:]],
+        [JournalRow._make(row) for what in content if what[0] == erased.JOURNAL for row in what[1:]],
         [row for what in content if what[0] == erased.DOCUMENT for row in what[1:]],
     )
 
 
-def _is_linked(execute: erased.Execute, row: Row) -> bool:
+def _is_linked(execute: erased.Execute, row: JournalRow) -> bool:
     """Whether the row continues the chain of the row before it in the journal."""
-    before = execute("SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (row[0],)).fetchone()
-    return before is not None and bool(row[10] == chain_hash(before[0], row[9]))
+    before = execute("SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (row.id,)).fetchone()
+    return before is not None and row.follows(before[0])
 
 
 def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[str, int, int, int]], list[Row]]:
@@ -255,13 +255,13 @@ def store(copy: Copy, content: Content) -> Piece:
     return Piece(path, content.first, content.last)
 
 
-def _packed(row: Row) -> bytes:
-    row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, body = row
-    texts = (channel.encode(), message_type.encode(), token, own, chain, meta, body)
-    return _ROW.pack(row_id, kind, seq, received_us, session, size, *map(len, texts)) + b"".join(texts)
+def _packed(row: JournalRow) -> bytes:
+    texts = (row.channel.encode(), row.message_type.encode(), row.token, row.hash, row.chain, row.meta, row.body)
+    fixed = _ROW.pack(row.id, row.kind, row.seq, row.received_us, row.session, row.size, *map(len, texts))
+    return fixed + b"".join(texts)
 
 
-def _unpacked(body: bytes, at: int) -> Iterator[Row]:
+def _unpacked(body: bytes, at: int) -> Iterator[JournalRow]:
     while at < len(body):
         row_id, kind, seq, received_us, session, size, *lengths = _ROW.unpack_from(body, at)
         at += _ROW.size
@@ -270,9 +270,5 @@ def _unpacked(body: bytes, at: int) -> Iterator[Row]:
             texts.append(body[at : at + length])
             at += length
         channel, message_type, token, own, chain, meta, content = texts
-        yield (row_id, kind, channel.decode(), seq, received_us, session, message_type.decode(), size, token, own,
-               chain, meta, content)  # fmt: skip
-
-
-def _hash_of(row: Row) -> bytes:
-    return row_hash(*row[:9], *row[11:])
+        yield JournalRow(row_id, kind, channel.decode(), seq, received_us, session, message_type.decode(), size,
+                         token, own, chain, meta, content)  # fmt: skip

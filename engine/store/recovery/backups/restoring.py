@@ -37,12 +37,12 @@ from engine.model.results import UnreadableResultsError, results_of
 from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
-from engine.store.core.chain import chain_hash, row_hash
+from engine.store.core.chain import ROW_COLUMNS, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.durable import sync_file, sync_folder, sync_way_to
 from engine.store.core.new_folder import RESTORING, raise_if_in_use
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
-from engine.store.integrity import row_check, verify
+from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, dedup, delta_history, incomplete, pauses
@@ -286,9 +286,8 @@ class _Restoration:
                 "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
                 [(*gap, gap[1] + 1) for gap in content.gaps],
             )
-            columns = row_check.ROW_COLUMNS
-            marks = ", ".join("?" * 13)
-            connection.executemany(f"INSERT INTO journal ({columns}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
+            marks = ", ".join("?" * len(JournalRow._fields))
+            connection.executemany(f"INSERT INTO journal ({ROW_COLUMNS}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
             if content.erased:
                 self._erasures.append(replace(content, rows=[]))
             last_id, chain = content.last, after
@@ -523,11 +522,10 @@ def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> Non
 
 
 def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> None:
-    columns = row_check.ROW_COLUMNS.split(", ")
-    sets = ", ".join(f"{name} = ?" for name in columns[1:])
+    sets = ", ".join(f"{name} = ?" for name in JournalRow._fields[1:])
     connection.executemany(
         f"UPDATE journal SET {sets} WHERE id = ?",  # noqa: S608 - constants
-        [(*row[1:], row[0]) for row in content.emptied_rows],
+        [(*row[1:], row.id) for row in content.emptied_rows],
     )
     columns = pieces.DOCUMENT_COLUMNS.split(", ")
     sets = ", ".join(f"{name} = ?" for name in columns[1:])
@@ -540,12 +538,12 @@ def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> Non
     )
 
 
-def _checked(path: Path, row: pieces.Row, chain: bytes, emptied: set[int]) -> bytes:
+def _checked(path: Path, row: JournalRow, chain: bytes, emptied: set[int]) -> bytes:
     """The chain value behind a row that continues ``chain``."""
-    changed = row_hash(*row[:9], *row[11:]) != row[9] and row[0] not in emptied
-    if row[10] != chain_hash(chain, row[9]) or changed:
-        raise IntegrityError(f"{path}: row {row[0]} is not what was stored")
-    return bytes(row[10])
+    changed = row.computed != row.hash and row.id not in emptied
+    if not row.follows(chain) or changed:
+        raise IntegrityError(f"{path}: row {row.id} is not what was stored")
+    return row.chain
 
 
 def _instant(row: tuple[int] | None) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -14,7 +13,7 @@ from engine.model.errors import IntegrityError
 from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.anchor import Mark
-from engine.store.core.chain import GENESIS, chain_hash, row_hash
+from engine.store.core.chain import GENESIS, ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.core.connecting import DAMAGE
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
@@ -67,26 +66,24 @@ class JournalRows:
         mark = self._mark
         newest = max(self._tables.largest("journal"), max(given_up.values(), default=0), mark.last_id if mark else 0)
         chain, expected, last_row = GENESIS, 1, 0
-        columns = row_check.ROW_COLUMNS.split(", ")
         for row in self._rows_of_the_journal(newest, given_up):
-            row_id = row.id if isinstance(row, Unreadable) else row[0]
-            expected = self._miss(expected, row_id, given_up)
-            expected = row_id + 1
-            if row_id % CHUNK_ROWS == 0:
-                self._progress(row_id, newest)
+            expected = self._miss(expected, row.id, given_up)
+            expected = row.id + 1
+            if row.id % CHUNK_ROWS == 0:
+                self._progress(row.id, newest)
             if isinstance(row, Unreadable):
-                self._miss(row_id, row_id + 1, given_up, "unreadable")
+                self._miss(row.id, row.id + 1, given_up, "unreadable")
                 continue
             if self._is_changed(row):
-                self._miss(row_id, row_id + 1, given_up, "changed")
+                self._miss(row.id, row.id + 1, given_up, "changed")
                 continue
-            own = _hash_of(row)
-            if self.emptied.covers(erased_rows.JOURNAL, row_id, row[9], own):
-                own = row[9]  # its hash before the content was erased
-            if own != row[9]:
-                salvage.mended.append(row_id)
-            chain, last_row = chain_hash(chain, own), row_id
-            self._tables.insert("journal", columns, (*row[:9], own, chain, *row[11:]))
+            own = row.computed
+            if self.emptied.covers(erased_rows.JOURNAL, row.id, row.hash, own):
+                own = row.hash  # its hash before the content was erased
+            if own != row.hash:
+                salvage.mended.append(row.id)
+            chain, last_row = chain_hash(chain, own), row.id
+            self._tables.insert("journal", list(JournalRow._fields), row._replace(hash=own, chain=chain))
             salvage.rows += 1
         self._miss(expected, newest + 1, given_up)
         self._progress(newest, newest)
@@ -94,31 +91,30 @@ class JournalRows:
         salvage.lost = sum(one.last - one.first + 1 for one in salvage.missing)
         return last_row, chain
 
-    def _rows_of_the_journal(self, newest: int, given_up: dict[int, int]) -> Iterator[tuple[Any, ...] | Unreadable]:
+    def _rows_of_the_journal(self, newest: int, given_up: dict[int, int]) -> Iterator[JournalRow | Unreadable]:
         """The rows in order, as found by their numbers. In place of a missing, unreadable or changed row comes the one
         with this number on an unreachable page, where its hash proves it.
         """
         stray = self._stray_rows(newest, given_up)
         expected = 1
-        for row in row_check.read_rows(self._source, 1, newest):
-            row_id = row.id if isinstance(row, Unreadable) else row[0]
-            yield from (stray.pop(number) for number in sorted(stray) if expected <= number < row_id)
-            expected = row_id + 1
-            yield stray.pop(row_id, row)
+        for row in row_check.journal_rows(self._source, 1, newest):
+            yield from (stray.pop(number) for number in sorted(stray) if expected <= number < row.id)
+            expected = row.id + 1
+            yield stray.pop(row.id, row)
         yield from (stray[number] for number in sorted(stray) if number >= expected)
 
-    def _stray_rows(self, newest: int, given_up: dict[int, int]) -> dict[int, tuple[Any, ...]]:
+    def _stray_rows(self, newest: int, given_up: dict[int, int]) -> dict[int, JournalRow | Unreadable]:
         there = bytearray(newest // 8 + 1)  # a bit for each number that needs no further search
         for first, last in given_up.items():
             for number in range(first, min(last, newest) + 1):
                 there[number >> 3] |= 1 << (number & 7)
-        for row in row_check.read_rows(self._source, 1, newest):
+        for row in row_check.journal_rows(self._source, 1, newest):
             if not isinstance(row, Unreadable):
                 own = b""
                 with suppress(Exception):  # a damaged row may hold values of any type and size
-                    own = _hash_of(row)
-                if own == row[9] or self.emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
-                    there[row[0] >> 3] |= 1 << (row[0] & 7)
+                    own = row.computed
+                if own == row.hash or self.emptied.covers(erased_rows.JOURNAL, row.id, row.hash, own):
+                    there[row.id >> 3] |= 1 << (row.id & 7)
 
         def is_wanted(number: int) -> bool:
             return 1 <= number <= newest and not there[number >> 3] & 1 << (number & 7)
@@ -126,36 +122,34 @@ class JournalRows:
         if not any(is_wanted(number) for number in range(1, newest + 1)):
             return {}
         names = [row[1] for row in self._source.execute("PRAGMA table_info(journal)")]
-        places = [names.index(name) for name in row_check.ROW_COLUMNS.split(", ")]
+        places = [names.index(name) for name in JournalRow._fields]
         (path,) = (row[2] for row in self._source.execute("PRAGMA database_list") if row[1] == "main")
-        found: dict[int, tuple[Any, ...]] = {}
+        found: dict[int, JournalRow | Unreadable] = {}
         for values in stray_rows(Path(path), PAGE_BYTES, len(names), is_wanted):
-            row = tuple(values[place] for place in places)
-            with suppress(Exception):  # noise may be of any type
-                if _hash_of(row) == row[9]:
-                    found[int(row[0])] = row
+            row = JournalRow._make(values[place] for place in places)
+            if _is_as_stored(row):
+                found[row.id] = row
         return found
 
-    def _is_changed(self, row: tuple[Any, ...]) -> bool:
+    def _is_changed(self, row: JournalRow) -> bool:
         """Whether a row's content is unproven, by its hash and by the seals of its columns."""
         with suppress(Exception):  # a damaged row may hold values of any type and size
-            own = _hash_of(row)
-            if own == row[9] or self.emptied.covers(erased_rows.JOURNAL, row[0], row[9], own):
+            own = row.computed
+            if own == row.hash or self.emptied.covers(erased_rows.JOURNAL, row.id, row.hash, own):
                 return False
-            row_id, kind, channel, size, token, meta, body = *row[:3], row[7], row[8], row[11], row[12]
-            self._vault.open(meta, "meta", row_id, channel)
-            payload = self._vault.open(body, "body", row_id, channel)
+            self._vault.open(row.meta, "meta", row.id, row.channel)
+            payload = self._vault.open(row.body, "body", row.id, row.channel)
             # The other columns have no seal: only the hash can prove number, times and type. The place of a message is
             # certain where its number is free.
-            fits = kind != KIND_MESSAGE or self._vault.fits(token, channel, sha256(payload).digest())
-            return not (len(payload) == size and fits and self._only_hash_is_hit(row))
+            fits = row.kind != KIND_MESSAGE or self._vault.fits(row.token, row.channel, sha256(payload).digest())
+            return not (len(payload) == row.size and fits and self._only_hash_is_hit(row))
         return True
 
-    def _only_hash_is_hit(self, row: tuple[Any, ...]) -> bool:
+    def _only_hash_is_hit(self, row: JournalRow) -> bool:
         """Whether the row's stored chain value follows from its content: then its hash value alone was damaged."""
-        before = self._source.execute("SELECT chain FROM journal WHERE id = ?", (row[0] - 1,)).fetchone()
-        previous = before[0] if before else GENESIS if row[0] == 1 else b""
-        return bool(chain_hash(previous, _hash_of(row)) == row[10])
+        before = self._source.execute("SELECT chain FROM journal WHERE id = ?", (row.id - 1,)).fetchone()
+        previous = before[0] if before else GENESIS if row.id == 1 else b""
+        return chain_hash(previous, row.computed) == row.chain
 
     def _miss(self, expected: int, row_id: int, given_up: dict[int, int], why: str = "missing") -> int:
         """Record the rows from ``expected`` to before ``row_id`` as missing, except for those given up before."""
@@ -205,24 +199,24 @@ def decided(new: sqlite3.Connection, vault: Vault) -> set[int]:
 def _let_go(source: sqlite3.Connection) -> list[Range]:
     """Ranges that retention has deleted, where the record of it is whole."""
     with suppress(*DAMAGE):  # a damaged table proves nothing
-        select = f"SELECT {row_check.ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
+        select = f"SELECT {ROW_COLUMNS} FROM journal WHERE id = ?"  # noqa: S608 - constant
         found: list[Range] = []
         for one in pruned_ranges.every(source.execute):
             row = source.execute(select, (one.record,)).fetchone()
-            if row is not None and pruned_ranges.is_vouched_for(source.execute, one) and _is_as_stored(row):
+            if (
+                row is not None
+                and pruned_ranges.is_vouched_for(source.execute, one)
+                and _is_as_stored(JournalRow._make(row))
+            ):
                 found.append(one)
         return found
     return []
 
 
-def _is_as_stored(row: tuple[Any, ...]) -> bool:
+def _is_as_stored(row: JournalRow) -> bool:
     with suppress(Exception):  # a damaged row may hold values of any type and size
-        return bool(_hash_of(row) == row[9])
+        return row.computed == row.hash
     return False
-
-
-def _hash_of(row: tuple[Any, ...]) -> bytes:
-    return row_hash(*row[:9], *row[11:])
 
 
 def _instant(row: tuple[int] | None) -> str:

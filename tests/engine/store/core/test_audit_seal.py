@@ -22,10 +22,9 @@ from engine.monitoring.logs import setup_logging
 from engine.monitoring.metrics import Counters
 from engine.store.core import trail_check
 from engine.store.core.anchor import ANCHOR_NAME
-from engine.store.core.chain import GENESIS, chain_hash, row_hash
+from engine.store.core.chain import GENESIS, ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.trail_check import check, compare, heads_in
-from engine.store.integrity.row_check import ROW_COLUMNS
 from engine.store.integrity.verify import run
 from engine.store.operations import audit
 from tests.support.command_line import labrelay
@@ -53,7 +52,7 @@ def rewrite(data: Path, without: int) -> None:
         connection.execute("DELETE FROM message_state WHERE id = ?", (without,))
         chain = GENESIS
         for row in connection.execute(f"SELECT {ROW_COLUMNS} FROM journal ORDER BY id").fetchall():
-            chain = chain_hash(chain, row_hash(*row[:9], *row[11:]))
+            chain = chain_hash(chain, JournalRow._make(row).computed)
             connection.execute("UPDATE journal SET chain = ? WHERE id = ?", (chain, row[0]))
         connection.execute("UPDATE channel SET stored = stored - 1")
         connection.commit()

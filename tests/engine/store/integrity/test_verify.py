@@ -14,7 +14,7 @@ from engine.model.message import Unmapped
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.results import Result
-from engine.store.core.chain import chain_hash, row_hash
+from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.integrity import verify
 from engine.store.operations import append, audit, delta_history, line_trace, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
@@ -100,11 +100,8 @@ async def test_the_last_rows_taken_out_are_named_by_the_anchor(data: Path) -> No
 
 async def test_a_row_exchanged_with_a_fitting_hash_breaks_the_chain_there(data: Path) -> None:
     def exchange(connection: sqlite3.Connection) -> None:
-        row = connection.execute(
-            "SELECT id, kind, channel, seq, received_us + 1, session, message_type, size, token, meta, body"
-            " FROM journal WHERE id = 4"
-        ).fetchone()
-        connection.execute("UPDATE journal SET received_us = ?, hash = ? WHERE id = 4", (row[4], row_hash(*row)))
+        (row,) = _a_microsecond_later(connection, "id = 4")
+        connection.execute("UPDATE journal SET received_us = ?, hash = ? WHERE id = 4", (row.received_us, row.computed))
 
     assert tampered(data, exchange) == [("chain", "journal", 4, 4)]
 
@@ -112,17 +109,20 @@ async def test_a_row_exchanged_with_a_fitting_hash_breaks_the_chain_there(data: 
 async def test_a_whole_new_chain_is_noticed_by_the_anchor(data: Path) -> None:
     def forge(connection: sqlite3.Connection) -> None:
         (chain,) = connection.execute("SELECT chain FROM journal WHERE id = 3").fetchone()
-        for row in connection.execute(
-            "SELECT id, kind, channel, seq, received_us + 1, session, message_type, size, token, meta, body"
-            " FROM journal WHERE id > 3"
-        ).fetchall():
-            own = row_hash(*row)
+        for row in _a_microsecond_later(connection, "id > 3"):
+            own = row.computed
             chain = chain_hash(chain, own)
             connection.execute(
-                "UPDATE journal SET received_us = ?, hash = ?, chain = ? WHERE id = ?", (row[4], own, chain, row[0])
+                "UPDATE journal SET received_us = ?, hash = ?, chain = ? WHERE id = ?",
+                (row.received_us, own, chain, row.id),
             )
 
     assert tampered(data, forge) == [("anchor", "journal", 0, 0)]
+
+
+def _a_microsecond_later(connection: sqlite3.Connection, where: str) -> list[JournalRow]:
+    found = connection.execute(f"SELECT {ROW_COLUMNS} FROM journal WHERE {where}").fetchall()
+    return [row._replace(received_us=row.received_us + 1) for row in map(JournalRow._make, found)]
 
 
 async def test_two_rows_exchanged_for_each_other_are_both_named(data: Path) -> None:

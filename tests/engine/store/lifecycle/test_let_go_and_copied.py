@@ -21,7 +21,7 @@ from engine.model.search_keys import Number
 from engine.store.core import migrate, pruned_ranges
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
-from engine.store.core.chain import chain_hash, pruned_digest, row_hash
+from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash, pruned_digest
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import before_upgrade, verify
@@ -237,24 +237,23 @@ def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place:
     assert verify.run(place.data, deep=True) == []
 
     with closing(sqlite3.connect(place.data / JOURNAL_NAME)) as connection, connection:
-        columns = "id, kind, channel, seq, received_us, session, message_type, size, token, meta, body"
-        (row,) = connection.execute(f"SELECT {columns} FROM journal WHERE kind IN (4, 5)").fetchall()
-        (before,) = connection.execute("SELECT chain FROM journal WHERE id = ?", (row[0] - 1,)).fetchone()
+        (found,) = connection.execute(f"SELECT {ROW_COLUMNS} FROM journal WHERE kind IN (4, 5)").fetchall()
+        row = JournalRow._make(found)
+        (before,) = connection.execute("SELECT chain FROM journal WHERE id = ?", (row.id - 1,)).fetchone()
         (gone,) = connection.execute("SELECT chain FROM journal WHERE id = 2").fetchone()
-        token = row[8] + pruned_digest(pruned_ranges.JOURNAL, 2, 2, gone)
-        changed = (*row[:8], token, *row[9:])
-        own = row_hash(*changed)
+        token = row.token + pruned_digest(pruned_ranges.JOURNAL, 2, 2, gone)
+        own = row._replace(token=token).computed
         chain = chain_hash(before, own)
         connection.execute(
-            "UPDATE journal SET token = ?, hash = ?, chain = ? WHERE id = ?", (token, own, chain, row[0])
+            "UPDATE journal SET token = ?, hash = ?, chain = ? WHERE id = ?", (token, own, chain, row.id)
         )
     journal = opened(place.data, read_only=True)
-    Anchor(place.data / ANCHOR_NAME, journal_id, row[0], chain, journal.vault.anchor_seal).close()
+    Anchor(place.data / ANCHOR_NAME, journal_id, row.id, chain, journal.vault.anchor_seal).close()
     journal.close()
 
     assert verify.run(place.data) == []  # whoever can write the file can compute plain hashes
     assert [str(found) for found in verify.run(place.data, deep=True)] == [
-        f"row {row[0]}: its digests are not those that it was written with"
+        f"row {row.id}: its digests are not those that it was written with"
     ]
 
 

@@ -687,7 +687,8 @@ def test_what_goes_while_the_journal_is_checked_is_no_loss(site: Site, monkeypat
                 let_go()
 
     monkeypatch.setattr(verify, "CHUNK_ROWS", 2)
-    monkeypatch.setattr(verify, "read_rows", slowly)
+    for module in (verify, row_check):  # documents, rows of the journal
+        monkeypatch.setattr(module, "read_rows", slowly)
     assert site.findings() == []
     assert len(site.rows()) < 9
 
@@ -706,7 +707,8 @@ def test_a_month_that_begins_while_the_journal_is_checked_has_a_key(
                 site.message("delivered")
             yield row
 
-    monkeypatch.setattr(verify, "read_rows", amid)
+    for module in (verify, row_check):  # documents, rows of the journal
+        monkeypatch.setattr(module, "read_rows", amid)
     assert verify.run(site.folder, deep=True) == []
     assert begun
 
@@ -731,7 +733,8 @@ def test_what_is_erased_while_the_journal_is_checked_is_no_damage(
             erase(left.pop())
         yield from read(connection, *arguments)
 
-    monkeypatch.setattr(verify, "read_rows", amid)
+    for module in (verify, row_check):  # documents, rows of the journal
+        monkeypatch.setattr(module, "read_rows", amid)
     assert [str(found) for found in verify.run(site.folder, deep=True)] == []
     assert not left
 
@@ -764,6 +767,7 @@ def test_what_goes_between_being_read_and_being_checked_is_no_damage(
                 let_go()
             yield row
 
-    monkeypatch.setattr(verify, "read_rows", slowly)
+    for module in (verify, row_check):  # documents, rows of the journal
+        monkeypatch.setattr(module, "read_rows", slowly)
     assert site.findings() == []
     assert 1 < there[0][0] < there[1][0]
