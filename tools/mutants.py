@@ -454,7 +454,6 @@ def main() -> int:
     parser.add_argument("--most", type=float, default=20, help="a mutant meets tests of so many seconds at most (20)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant later than this")
     parser.add_argument("--floor", type=int, default=0, help="fail when less than this percentage is noticed")
-    parser.add_argument("--reach", type=Path, help="read from here what the tests reach, or keep it here")
     arguments = parser.parse_args()
     begun = time.monotonic()
     os.chdir(ROOT)
@@ -465,7 +464,7 @@ def main() -> int:
         chosen = [m for m in chosen if m.number in arguments.only]
     elif not arguments.all:
         chosen = chosen[: arguments.sample]
-    found = Reach() if arguments.tests else _reach_kept(group, arguments.reach, arguments.jobs)
+    found = Reach() if arguments.tests else reach(group, arguments.jobs)
     if not arguments.tests:
         print(
             f"{len(found.seconds)} tests, {sum(found.seconds.values()):.0f} s of processor time with coverage",
@@ -486,20 +485,6 @@ def main() -> int:
         print(f"less than {arguments.floor} % noticed: see docs/quality.md")
         return 1
     return 0
-
-
-def _reach_kept(group: Group, path: Path | None, jobs: int) -> Reach:
-    if path is not None and path.exists():
-        kept = json.loads(path.read_text())
-        found = Reach(kept["seconds"])
-        for module, lines in kept["lines"].items():
-            found.lines[module].update({int(line): set(tests) for line, tests in lines.items()})
-        return found
-    found = reach(group, jobs)
-    if path is not None:
-        lines = {m: {line: sorted(tests) for line, tests in own.items()} for m, own in found.lines.items()}
-        path.write_text(json.dumps({"seconds": found.seconds, "lines": lines}))
-    return found
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ up."""
 import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from engine.config.channel import ChannelConfig
 from engine.devtools.simulator.dialogue import Dialogue
-from engine.devtools.simulator.packs import read_model
+from engine.devtools.simulator.packs import Model
 from engine.devtools.simulator.play import Analyzer as Simulated
 from engine.devtools.simulator.play import Manner
 from engine.devtools.simulator.shift import shift
@@ -18,37 +17,26 @@ from engine.devtools.simulator.wires import Connecting
 from engine.model.units import HostPort
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A simulated analyzer.
-
-    Attributes:
-        samples: files of `samples/` that it plays in turn.
-        protocol: ``mllp`` or ``e1381``.
-    """
-
-    name: str
-    channel: str
-    protocol: str
-    address: HostPort
-    samples: tuple[Path, ...]
-
-
 class Analyzer:
     """One simulated analyzer.
 
     Attributes:
+        protocol: ``mllp`` or ``e1381``.
         sent: messages so far; all but the one under way are ``acknowledged``.
     """
 
-    def __init__(self, model: Model, *, zone: ZoneInfo, seed: int) -> None:
-        self.model = model
+    def __init__(self, model: Model, channel: ChannelConfig, *, protocol: str, address: HostPort, seed: int) -> None:
+        self.name = model.name
+        self.channel = channel.channel
+        self.protocol = protocol
+        self.address = address
         self.sent = 0
         self.acknowledged = 0
-        self._wire = Connecting(model.address)
+        self._wire = Connecting(address)
         self._talk = Dialogue()
-        self._simulated = Simulated(model.protocol, self._wire, self._talk, Manner(tries=sys.maxsize))
-        self._sendings = shift(read_model(model.name, model.samples), seed=seed, start=datetime.now(zone), specimens=0)
+        self._simulated = Simulated(protocol, self._wire, self._talk, Manner(tries=sys.maxsize))
+        start = datetime.now(ZoneInfo(channel.timezone))
+        self._sendings = shift(model, seed=seed, start=start, specimens=0)
 
     @property
     def repeated(self) -> int:

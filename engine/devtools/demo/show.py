@@ -5,16 +5,16 @@ import contextlib
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from engine.config.load import Site
 from engine.config.source import TcpPart
-from engine.devtools.demo.analyzers import Analyzer, Model
+from engine.devtools.demo.analyzers import Analyzer
 from engine.devtools.demo.parts import Part, get_json, plain_environment, port_is_taken
+from engine.devtools.simulator.packs import read_model
 from engine.devtools.simulator.play import new_seed
 from engine.model.errors import LabRelayError
 
@@ -55,11 +55,9 @@ class Demo:
         self._base = "/" + server.url.split("//", 1)[1].partition("/")[2]
         self._web = site.config.web.listen
         self._stop = asyncio.Event()
-        seed = new_seed()
-        self._analyzers = [
-            Analyzer(model, zone=ZoneInfo(site.channels[model.channel].timezone), seed=seed + index)
-            for index, model in enumerate(_models(site, samples))
-        ]
+        self._analyzers = list(_analyzers(site, samples, new_seed()))
+        if not self._analyzers:
+            raise LabRelayError(f"the site has none of the demo's channels ({', '.join(PLAYED)})")
 
     async def run(self) -> int:
         """Play to the end, or until Ctrl-C. 0 if every message is on the sandbox, else 1."""
@@ -68,7 +66,7 @@ class Demo:
             for name, host, port in (
                 ("sandbox", self._sandbox_host, self._sandbox_port),
                 ("status page", self._web.host, self._web.port),
-                *((a.model.channel, a.model.address.host, a.model.address.port) for a in self._analyzers),
+                *((a.channel, a.address.host, a.address.port) for a in self._analyzers),
             )
             if port_is_taken(host, port)
         ]
@@ -86,12 +84,11 @@ class Demo:
             self._say(f"Starting a FHIR server to receive results (the sandbox) on http://{listen}{self._base}")
             await sandbox.start(self._sandbox_host, self._sandbox_port)
             self._say(f"Starting LabRelay on the site in {self._site.folder}")
-            last = self._analyzers[-1].model.address
+            last = self._analyzers[-1].address
             await daemon.start(last.host, last.port)
             self._say(f"The status page: http://{self._web.host}:{self._web.port}/")
-            for analyzer in self._analyzers:
-                model = analyzer.model
-                self._say(f"A simulated {model.name} connects to {model.address} ({model.protocol})")
+            for one in self._analyzers:
+                self._say(f"A simulated {one.name} connects to {one.address} ({one.protocol})")
             return await self._play(daemon, sandbox)
         except RuntimeError as error:
             self._say(str(error))
@@ -178,9 +175,8 @@ class Demo:
     def _sum_up(self, progress: Progress, took_s: float) -> int:
         self._say("")
         self._say(f"{'analyzer':<20}{'channel':<14}{'sent':>6}{'acknowledged':>14}{'sent again':>12}")
-        for analyzer in self._analyzers:
-            model, sent, acknowledged = analyzer.model, analyzer.sent, analyzer.acknowledged
-            self._say(f"{model.name:<20}{model.channel:<14}{sent:>6}{acknowledged:>14}{analyzer.repeated:>12}")
+        for one in self._analyzers:
+            self._say(f"{one.name:<20}{one.channel:<14}{one.sent:>6}{one.acknowledged:>14}{one.repeated:>12}")
         complete = progress.delivered >= progress.sent and (
             self._messages is None or progress.sent >= self._messages or self._stop.is_set()
         )
@@ -194,26 +190,14 @@ class Demo:
         return 0 if complete or self._stop.is_set() else 1
 
 
-def _models(site: Site, samples: Path) -> list[Model]:
-    models = []
-    for channel, (name, folder, files) in PLAYED.items():
-        config = site.channels.get(channel)
-        if config is None or not config.enabled:
+def _analyzers(site: Site, samples: Path, seed: int) -> Iterator[Analyzer]:
+    for index, (name, (model, folder, files)) in enumerate(PLAYED.items()):
+        channel = site.channels.get(name)
+        if channel is None or not channel.enabled or not isinstance(channel.source, TcpPart):
             continue
-        if not isinstance(config.source, TcpPart) or config.source.listen is None:
-            continue
-        models.append(
-            Model(
-                name=name,
-                channel=channel,
-                protocol=config.source.link,
-                address=config.source.listen,
-                samples=tuple(samples / folder / file for file in files),
-            )
-        )
-    if not models:
-        raise LabRelayError(f"the site has none of the demo's channels ({', '.join(PLAYED)})")
-    return models
+        if (address := channel.source.listen) is not None:
+            played = read_model(model, [samples / folder / file for file in files])
+            yield Analyzer(played, channel, protocol=channel.source.link, address=address, seed=seed + index)
 
 
 def _shares(messages: int | None, players: int) -> list[int | None]:
