@@ -71,7 +71,6 @@ class Hearing:
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
-        self.unheard = 0  # bytes
         self._passed: deque[tuple[Way, bytes]] = deque()
         self._bytes = 0
         self._ended = False
@@ -82,7 +81,6 @@ class Hearing:
         if self._ended:
             return
         if self._bytes + len(data) > UNHEARD_AFTER_BYTES:
-            self.unheard += len(data)
             data = b""
             if self._passed and not self._passed[-1][1]:
                 return

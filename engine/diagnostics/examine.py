@@ -30,7 +30,6 @@ SYNC_BUDGET_S = 3.0
 SYNC_SLOW_S = 0.02  # p99; a group commit still carries hundreds of messages a second, but one waits for it
 SYNC_UNBELIEVABLE_S = 0.000_005  # p50; no medium is that fast: nothing was synced
 CERTIFICATE_WARN_DAYS = 30
-CLOCK_AHEAD_S = 120.0
 WAL_RESET_FIXED_IN = (3, 51, 3)
 # Folders whose sync promises nothing, or whose locks are not those of one machine.
 UNSAFE_FILE_SYSTEMS = {"tmpfs": "is in memory: a power cut empties it", "ramfs": "is in memory: a power cut empties it"}
@@ -78,19 +77,6 @@ def clock_is_synchronised(state: int | None = None) -> Line:
     if state < 0:
         return Line(Health.WARN, "clock", "its state cannot be asked for here", "check that time is synchronised")
     return Line(Health.OK, "clock", f"synchronised, {now:%Y-%m-%dT%H:%M:%SZ}")
-
-
-def clock_against_journal(newest_us: int) -> Line | None:
-    """The newest message must not be in the future."""
-    ahead = newest_us / 1e6 - time.time()
-    if ahead <= CLOCK_AHEAD_S:
-        return None
-    return Line(
-        Health.FAIL,
-        "clock",
-        f"the newest message was received {ahead:.0f} s in the future",
-        "the clock was set back; set it right, then start the daemon",
-    )
 
 
 def data_folder(folder: Path) -> Iterator[Line]:

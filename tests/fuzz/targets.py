@@ -16,6 +16,7 @@ import yaml
 
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.astm.link import AstmOptions, AstmReceiver
+from adapters.codecs.hl7v2 import acknowledgement
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
 from engine.config import yaml_nodes
@@ -63,7 +64,7 @@ def mllp(data: bytes) -> None:
             if isinstance(event, Block):
                 for payload in hl7v2.split(event.payload):
                     hl7v2.header(payload)
-                    hl7v2.acknowledge(payload, now_text="20260301101530+0000", control_id="1")
+                    acknowledgement.acknowledge(payload, now_text="20260301101530+0000", control_id="1")
     if limit == SHORT and b"\0" in wire:
         return  # a sender of wide characters that starts again with narrow ones, in a block that is too long: evidence
     _must(all(one == found[0] for one in found), "the chunks matter")
@@ -111,12 +112,11 @@ def hl7(data: bytes) -> None:
         spm_obx="specimen" if choice & 4 else FormatOptions().spm_obx,
         fixes=frozenset({hl7v2.UNESCAPED_NEWLINES}) if choice & 8 else frozenset(),
     )
-    hl7v2.batch_warnings(payload)
     with contextlib.suppress(ContentError, ValueError):
-        hl7v2.read_ack(payload)
+        acknowledgement.read_ack(payload)
     for message in hl7v2.split(payload):
         hl7v2.header(message)
-        hl7v2.acknowledge(message, now_text="20260301101530+0000", control_id="1", ack_code="aa")
+        acknowledgement.acknowledge(message, now_text="20260301101530+0000", control_id="1", ack_code="aa")
         with contextlib.suppress(ContentError):
             _whole(hl7v2.parse(message, options))
 

@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 
 from adapters.codecs.hl7v2.charset import wide_codec
-from engine.model.message import Issue
 
 _ENVELOPE = (b"FHS", b"BHS", b"BTS", b"FTS")
 _NAMES = frozenset((b"MSH", *_ENVELOPE))
@@ -92,25 +91,6 @@ def envelope(payload: bytes) -> Envelope | None:
     return Envelope(file, [(head, count) for head, count in batches if count])
 
 
-def batch_warnings(payload: bytes) -> list[Issue]:
-    """Where BTS-1 or FTS-1 disagrees with what the block holds."""
-    payload = _narrow(payload)
-    warnings: list[Issue] = []
-    messages = batches = 0
-    for part in _parts(payload):
-        if part.name == b"MSH":
-            messages += 1
-        elif part.name == b"BHS":
-            messages = 0
-        elif part.name == b"BTS":
-            batches += 1
-            warnings += _count_warning(part.raw, "BTS-1", messages, "messages")
-            messages = 0
-        elif part.name == b"FTS":
-            warnings += _count_warning(part.raw, "FTS-1", batches, "batches")
-    return warnings
-
-
 def _narrow(payload: bytes) -> bytes:
     """UTF-16 and UTF-32 as UTF-8, all else as it is."""
     wide = wide_codec(payload)
@@ -145,11 +125,3 @@ def _split_wide(payload: bytes, codec: str) -> list[bytes]:
         return [part.decode("utf-8", "surrogatepass").encode(codec, "surrogatepass") for part in parts]
     except UnicodeError:
         return [payload]
-
-
-def _count_warning(segment: bytes, place: str, found: int, what: str) -> list[Issue]:
-    fields = segment.split(segment[3:4]) if len(segment) > 3 else []
-    stated = fields[1].strip() if len(fields) > 1 else b""
-    if not stated or (stated.isdigit() and len(stated) < 10 and int(stated) == found):
-        return []
-    return [Issue(code="BATCH_COUNT", text=f"{found} {what} found, the trailer states another number", place=place)]

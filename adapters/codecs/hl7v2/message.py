@@ -11,43 +11,18 @@ Its parts: `header` (MSH from the bytes), `batch` (several messages in one block
 import re
 from functools import lru_cache
 
-from adapters.codecs.hl7v2.acknowledgement import (
-    AckError,
-    acknowledge,
-    acknowledge_block,
-    application_acknowledge,
-    read_ack,
-)
-from adapters.codecs.hl7v2.batch import batch_warnings, split
+from adapters.codecs.hl7v2.batch import split
 from adapters.codecs.hl7v2.binding import bind
 from adapters.codecs.hl7v2.charset import decode
-from adapters.codecs.hl7v2.grammar import GRAMMARS, GroupGrammar, structure_for, structure_without_event
+from adapters.codecs.hl7v2.grammar import GRAMMARS, structure_for, structure_without_event
 from adapters.codecs.hl7v2.header import BAD_DELIMITERS, NO_MSH, Msh, header, message_type, read_msh
-from adapters.codecs.hl7v2.text import components, escape, repetitions, subcomponents, unescape
+from adapters.codecs.hl7v2.text import components, repetitions, subcomponents, unescape
 from adapters.codecs.hl7v2.types import event_code, structure_code, type_code
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Issue, Parsed, Segment
 from engine.model.reasons import ReasonCode
 
-__all__ = [
-    "GRAMMARS",
-    "AckError",
-    "GroupGrammar",
-    "acknowledge",
-    "acknowledge_block",
-    "application_acknowledge",
-    "batch_warnings",
-    "components",
-    "escape",
-    "header",
-    "parse",
-    "read_ack",
-    "repetitions",
-    "split",
-    "structure_for",
-    "subcomponents",
-    "unescape",
-]
+__all__ = ["GRAMMARS", "components", "header", "parse", "repetitions", "split", "subcomponents", "unescape"]
 
 UNESCAPED_NEWLINES = "unescaped_newlines"  # the fix: a line that starts no segment continues the field before it
 

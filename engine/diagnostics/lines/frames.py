@@ -21,7 +21,6 @@ class Sum(StrEnum):
     LF_FOR_CR = "right once each LF is CR again"  # terminal programs, and tools that store text
     CRLF_FOR_CR = "right once each CR LF is CR again"
     LF_LOST = "right once CR is CR LF again"
-    PARITY = "right without the parity bits"
     WITHOUT_END = "the sender leaves ETX out of the sum"
     WITH_STX = "the sender counts STX into the sum"
     XOR = "the sender uses another sum (exclusive or)"
@@ -29,8 +28,6 @@ class Sum(StrEnum):
     WRONG = "wrong"
 
 
-# Sums that a receiver takes as they are (once a line's settings are right).
-GOOD = (Sum.RIGHT, Sum.LF_FOR_CR, Sum.CRLF_FOR_CR, Sum.LF_LOST, Sum.PARITY)
 CHANGED_LINE_ENDS = (Sum.LF_FOR_CR, Sum.CRLF_FOR_CR, Sum.LF_LOST)
 OTHER_SUMS = (Sum.WITHOUT_END, Sum.WITH_STX, Sum.XOR)
 

@@ -29,7 +29,6 @@ class AstmText:
         types: the letters of the records from the first H on, in order.
         unfinished: messages (from an H to before the next) without an L record.
         doubled_escape: an H record declares ``\\\\^&``, a known fault of generators.
-        senders: H-5 of each header.
         odd_lines: lines that are no records.
     """
 
@@ -37,7 +36,6 @@ class AstmText:
     types: list[str] = field(default_factory=list)
     unfinished: int = 0
     doubled_escape: bool = False
-    senders: list[str] = field(default_factory=list)
     odd_lines: int = 0
 
 
@@ -46,15 +44,12 @@ class Hl7Message:
     """The header of one HL7 message. Each text is empty where the field is, or is not of the shape it must have.
 
     Attributes:
-        application, facility: MSH-3 and MSH-4.
         charset: MSH-18.
     """
 
     type: str = ""
     version: str = ""
     charset: str = ""
-    application: str = ""
-    facility: str = ""
 
     @property
     def is_query(self) -> bool:
@@ -75,8 +70,6 @@ def astm_text(text: bytes) -> AstmText:
             open_message = True
             delimiter = header[1]
             found.doubled_escape |= header[2].startswith(_DOUBLED)
-            fields = line.split(delimiter)
-            found.senders.append(fields[4].decode("latin-1").strip() if len(fields) > 4 else "")
             found.types.append("H")
             continue
         record = _RECORD.match(line)
@@ -112,6 +105,4 @@ def _header(line: bytes, separator: bytes) -> Hl7Message:
         type=kind[0] if kind else "",
         version=version[0] if version else "",
         charset=charset if _CHARSET.match(charset) else "",
-        application=items[2],
-        facility=items[3],
     )

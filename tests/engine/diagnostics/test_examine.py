@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import socket
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,15 +20,6 @@ def test_a_clock_that_the_kernel_does_not_trust_is_a_warning() -> None:
     assert examine.clock_is_synchronised(5).health is Health.WARN
     assert examine.clock_is_synchronised(-1).health is Health.WARN
     assert examine.clock_is_synchronised().health in Health  # the real one can be asked
-
-
-def test_a_message_from_the_future_says_that_the_clock_was_set_back() -> None:
-    now_us = time.time_ns() // 1000
-
-    assert examine.clock_against_journal(now_us) is None
-    line = examine.clock_against_journal(now_us + 3_600_000_000)
-    assert line is not None
-    assert line.health is Health.FAIL
 
 
 def test_a_folder_open_to_all_is_a_warning_and_a_missing_one_can_be_made(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import batch as hl7v2_batch
-from adapters.codecs.hl7v2.batch import batch_warnings, is_batch, split
+from adapters.codecs.hl7v2.batch import is_batch, split
 
 A = b"MSH|^~\\&|XN|LAB|||1||ORU^R01|1|P|2.5\rPID|1\rOBX|1\r"
 B = b"MSH|^~\\&|XN|LAB|||1||ORU^R01|2|P|2.5\rPID|1\r"
@@ -26,7 +26,6 @@ def test_a_batch() -> None:
     payload = FHS + BHS + A + B + b"BTS|2\rFTS|1\r"
     assert split(payload) == [A, B]
     assert is_batch(payload)
-    assert batch_warnings(payload) == []
 
 
 def test_several_messages_without_a_batch_header() -> None:
@@ -37,15 +36,6 @@ def test_several_messages_without_a_batch_header() -> None:
 
 def test_trailers_without_values_and_bare_trailers() -> None:
     assert split(BHS + A + b"BTS\rFTS") == [A]
-    assert batch_warnings(BHS + A + b"BTS\rFTS") == []
-
-
-def test_counts_that_disagree_are_reported() -> None:
-    payload = FHS + BHS + A + B + b"BTS|3\r" + BHS + A + b"BTS|1\rFTS|many\r"
-    assert [(issue.code, issue.place) for issue in batch_warnings(payload)] == [
-        ("BATCH_COUNT", "BTS-1"),
-        ("BATCH_COUNT", "FTS-1"),
-    ]
 
 
 def test_envelopes_may_have_delimiters_of_their_own() -> None:
@@ -75,7 +65,6 @@ def test_batches_in_utf_16(codec: str) -> None:
     assert split(wide(A)) == [wide(A)]
     assert split(wide(FHS + BHS + A + B + b"BTS|2\r")) == [wide(A), wide(B)]
     assert is_batch(wide(FHS))
-    assert [issue.place for issue in batch_warnings(wide(BHS + A + b"BTS|2\r"))] == ["BTS-1"]
 
 
 pieces = st.lists(st.sampled_from([A, B, FHS, BHS, b"BTS|1\r", b"FTS|1\r", b"x\r", b"\n", b"\0"]), max_size=8)
@@ -85,7 +74,6 @@ pieces = st.lists(st.sampled_from([A, B, FHS, BHS, b"BTS|1\r", b"FTS|1\r", b"x\r
 def test_every_message_is_in_some_part_in_order(payload: bytes) -> None:
     parts = split(payload)
     assert parts
-    batch_warnings(payload)
     at = 0
     for part in parts:
         at = payload.index(part, at) + len(part)

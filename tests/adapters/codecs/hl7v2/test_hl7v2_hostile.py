@@ -4,16 +4,8 @@ import contextlib
 
 import pytest
 
-from adapters.codecs.hl7v2.message import (
-    MAX_DELIMITERS,
-    MAX_SEGMENTS,
-    acknowledge,
-    batch_warnings,
-    header,
-    parse,
-    split,
-    unescape,
-)
+from adapters.codecs.hl7v2.acknowledgement import acknowledge
+from adapters.codecs.hl7v2.message import MAX_DELIMITERS, MAX_SEGMENTS, header, parse, split, unescape
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
 from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions
@@ -50,7 +42,6 @@ def test_reading_takes_time_in_proportion(name: str) -> None:
             with contextlib.suppress(ContentError):
                 parse(part, options)
         acknowledge(part, now_text="1", control_id="2")
-    batch_warnings(payload)
 
 
 @pytest.mark.parametrize(
