@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from adapters.codecs.astm.capture import Capture, read_capture, text_of_capture
+from adapters.codecs.astm.capture import text_of_capture
 from adapters.codecs.astm.fields import FIELDS
 from adapters.codecs.astm.messages import field_delimiter, split
 from adapters.codecs.astm.text import (
@@ -38,18 +38,7 @@ from engine.model.errors import ContentError
 from engine.model.message import Delimiters, FormatOptions, Group, Header, Issue, Parsed, Segment
 from engine.model.reasons import ReasonCode
 
-__all__ = [
-    "FIELDS",
-    "Capture",
-    "components",
-    "header",
-    "parse",
-    "read_capture",
-    "repetitions",
-    "split",
-    "text_of_capture",
-    "unescape",
-]
+__all__ = ["FIELDS", "components", "header", "parse", "repetitions", "split", "text_of_capture", "unescape"]
 
 FORMAT = "astm"
 STRUCTURE = "E1394"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.codecs.astm import records as astm_records
+from adapters.codecs.astm.capture import read_capture
 from adapters.codecs.astm.link import AstmOptions, AstmReceiver
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed, Segment
@@ -77,7 +78,7 @@ def test_records_are_those_of_the_index(row: dict[str, str]) -> None:
 
 @named([row for row in index() if row["frames"] != "0" and row["framing"] == "e1381"])
 def test_frames_and_checksums_are_those_of_the_index(row: dict[str, str]) -> None:
-    capture = astm_records.read_capture(content(row))
+    capture = read_capture(content(row))
     found = (capture.frames, capture.continued, capture.right_sums, capture.wrong_sums)
     assert found == tuple(int(row[column]) for column in ("frames", "etb", "cs_ok", "cs_bad"))
     if row["cs_bad"] != "0":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.codecs.astm.records import read_capture
+from adapters.codecs.astm.capture import read_capture
 from adapters.codecs.text.layout import TextFormat
 from engine.config.layouts import layout_files, load_layout
 from engine.model.errors import ContentError
