@@ -22,6 +22,7 @@ from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
 from engine.commands.shared.topics import TOPICS
 from engine.commands.shared.verb_list import COMMANDS, verbs, write_verbs
+from engine.views.text import ZONE
 
 
 class Verbs(click.Group):
@@ -80,7 +81,8 @@ class Verbs(click.Group):
 @click.pass_context
 def labrelay(ctx: click.Context, site: str | None, debug: bool) -> None:
     """LabRelay: laboratory results from analyzers (HL7 v2, ASTM) to FHIR, durably."""
-    ctx.obj = Session(site=site)
+    ctx.obj = session = Session(site=site)
+    ZONE.set(lambda: session.zone_or_here)
     if os.environ.get("NO_COLOR"):
         ctx.color = False
 

@@ -36,7 +36,7 @@ ORDER = (
         "engine.monitoring",
         "engine.actions",
     ),
-    *("engine.web", "engine.runtime", "engine.devtools", "engine.commands", "engine.__main__"),
+    *("engine.views", "engine.web", "engine.runtime", "engine.devtools", "engine.commands", "engine.__main__"),
 )
 # Neither of these may know the other: a store keeps what it is given, a mapping makes it.
 APART = (("engine.mapping", "engine.store"),)
@@ -218,6 +218,14 @@ def test_only_commands_and_tests_run_commands() -> None:
     for name, path in ENGINE.items():
         if not name.startswith(("engine.commands", "engine.__main__")):
             assert not any(other.startswith("engine.commands") for other in imports(path)), name
+
+
+def test_views_know_nothing_of_who_renders_them() -> None:
+    """A terminal, a page and an interface of HTTP take the same rows."""
+    for name, path in ENGINE.items():
+        if name.startswith("engine.views"):
+            known = {other.split(".")[0] for other in imports(path)}
+            assert known & {"click", "jinja2", "markupsafe", "aiohttp"} == set(), name
 
 
 def test_only_the_store_has_sql() -> None:

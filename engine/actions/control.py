@@ -23,7 +23,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,25 @@ class UnreachableError(LabRelayError):
 
 class RefusedError(LabRelayError):
     """Not allowed: missing rights, or a confirmation that was not given. Exit code 7."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The input of a handler.
+
+    Attributes:
+        actor: the user of the client, according to the kernel; goes into the audit row.
+        content: a message, where the verb takes one; never logged.
+    """
+
+    verb: str
+    actor: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+
+
+Handler = Callable[[Request], Awaitable[dict[str, Any]]]
+Follower = Callable[[Request], AsyncGenerator[dict[str, Any], None]]
 
 
 # The name on the wire and the class on both ends; the first match is sent.

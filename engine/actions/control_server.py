@@ -11,9 +11,8 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,10 @@ from engine.actions.control import (
     MAX_REQUEST_BYTES,
     VERSION,
     WITH_CONTENT,
+    Follower,
+    Handler,
     RefusedError,
+    Request,
     short,
 )
 from engine.model.actor import of_process
@@ -41,25 +43,6 @@ NDJSON = "application/x-ndjson"
 
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _NOT_A_REQUEST = f"not a request of version {VERSION}; the command and the daemon may differ"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """The input of a handler.
-
-    Attributes:
-        actor: the user of the client, according to the kernel; goes into the audit row.
-        content: a message, where the verb takes one; never logged.
-    """
-
-    verb: str
-    actor: str
-    args: Mapping[str, Any] = field(default_factory=dict)
-    content: bytes = field(default=b"", repr=False)
-
-
-Handler = Callable[[Request], Awaitable[dict[str, Any]]]
-Follower = Callable[[Request], AsyncGenerator[dict[str, Any], None]]
 
 
 class ControlServer:

@@ -52,24 +52,6 @@ class Entry:
     by: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
 
-    def row(self) -> dict[str, Any]:
-        """For tables, CSV and JSON; instants as ISO 8601 in UTC."""
-        return {
-            "id": self.id,
-            "at": instant(self.at_us),
-            "actor": self.actor,
-            "role": self.by.get("role", ""),
-            "login": self.by.get("login", ""),
-            "from": self.by.get("from", ""),
-            "given": self.by.get("given", ""),
-            "config": self.config,
-            "act": self.verb,
-            "state": self.state,
-            "ended": instant(self.ended_us) if self.ended_us else None,
-            "what": dict(self.what),
-            "outcome": dict(self.outcome),
-        }
-
 
 def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
     """Actions with their ends, newest first.

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.output import Column, ExitCode, Form, form_option, show_document, show_rows, table
+from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.session import Session, pass_session
+from engine.views.text import table
+from engine.views.view import Field, Row, View
 
 if TYPE_CHECKING:
     from engine.diagnostics.packs import Pack
@@ -23,24 +25,26 @@ LOINC_NOTICE = (
     "and the LOINC Committee and is available at no cost under the licence at https://loinc.org/license. "
     "Compare each code with the assays you run before results leave the laboratory."
 )
-COLUMNS = (
-    Column("analyzer", "ANALYZER"),
-    Column("maker", "MAKER"),
-    Column("models", "MODELS"),
-    Column("measures", "MEASURES"),
-    Column("seen", "SEEN"),
-    Column("codes", "CODES", right=True),
-    Column("unmapped", "WITHOUT LOINC", right=True),
-    Column("left_out", "NO RESULTS", right=True),
+ANALYZERS = View[Row](
+    "analyzers",
+    Field("analyzer", "ANALYZER"),
+    Field("maker", "MAKER"),
+    Field("models", "MODELS"),
+    Field("measures", "MEASURES"),
+    Field("seen", "SEEN"),
+    Field("codes", "CODES", right=True),
+    Field("unmapped", "WITHOUT LOINC", right=True),
+    Field("left_out", "NO RESULTS", right=True),
 )
-CODE_COLUMNS = (
-    Column("code", "CODE"),
-    Column("unit_in", "UNIT"),
-    Column("loinc", "LOINC"),
-    Column("display", "MEANS"),
-    Column("ucum", "UCUM"),
-    Column("source", "SOURCE"),
-    Column("note", "NOTE"),
+CODES = View[Row](
+    "code_table",
+    Field("code", "CODE"),
+    Field("unit_in", "UNIT"),
+    Field("loinc", "LOINC"),
+    Field("display", "MEANS"),
+    Field("ucum", "UCUM"),
+    Field("source", "SOURCE"),
+    Field("note", "NOTE"),
 )
 
 
@@ -53,7 +57,7 @@ def command(ctx: click.Context, form: Form) -> ExitCode:
     from engine.diagnostics.packs import packs
 
     rows = [summary(pack) for pack in packs(ctx.obj.folder_or_none)]
-    show_rows(form, "analyzers", rows, COLUMNS, "no packs are installed; is the package whole?")
+    show_rows(form, ANALYZERS, rows, "no packs are installed; is the package whole?")
     return ExitCode.OK
 
 
@@ -92,7 +96,7 @@ def show(session: Session, name: str, form: Form) -> ExitCode:
         pack = find_pack(name, session.folder_or_none)
     except KeyError as error:
         raise click.UsageError(error.args[0]) from None
-    rows = [{key: row.cells.get(key, "") for key in (column.key for column in CODE_COLUMNS)} for row in codes_of(pack)]
+    rows = [{key: row.cells.get(key, "") for key in (field.name for field in CODES.fields)} for row in codes_of(pack)]
     document = {
         **summary(pack),
         "speaks": pack.config.speaks,
@@ -129,7 +133,7 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     yield "Codes"
     if not rows:
         yield "  none: no code of this analyzer is known well enough; all pass as they are sent"
-    yield from (f"  {text}" for text in table(rows, CODE_COLUMNS))
+    yield from (f"  {text}" for text in table(rows, CODES.columns))
     yield ""
     yield LOINC_NOTICE
     yield ""

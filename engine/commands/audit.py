@@ -3,7 +3,6 @@
 Reasons are in people's own words: whoever wrote a patient's name there is read here.
 """
 
-import csv
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -15,25 +14,16 @@ import click
 
 from engine.actions import trail
 from engine.actions.trail import Entry
-from engine.commands.shared.output import (
-    Column,
-    ExitCode,
-    Form,
-    form_option,
-    harmless,
-    say,
-    show_document,
-    show_rows,
-    to_json,
-)
-from engine.commands.shared.selecting import ROW, instant_us
+from engine.commands.shared.exporting import new_file, write_rows
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows, to_json
+from engine.commands.shared.selecting import ROW, instant_us, page_options
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.clock import from_us
 from engine.model.errors import IntegrityError
 from engine.model.records import Act, Filter
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document
 from engine.store.queries.messages import messages_page, trace_of
+from engine.views.acts import ACT
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
@@ -43,16 +33,6 @@ GROUP = "upkeep"
 PAGE = 500
 CHECK_S = 3600.0
 FORMATS = (".csv", ".ndjson", ".json")
-COLUMNS = (
-    Column("id", "ID", right=True),
-    Column("at", "AT"),
-    Column("actor", "WHO"),
-    Column("from", "FROM"),
-    Column("act", "ACT"),
-    Column("object", "OBJECT"),
-    Column("state", "STATE"),
-    Column("reason", "REASON"),
-)
 
 
 @click.group(help=__doc__)
@@ -66,8 +46,7 @@ def command() -> None:
 @click.option("--actor", metavar="NAME", help="Of this person.")
 @click.option("--act", metavar="VERB", help="Of this kind: unmask, retry, dismiss, replay, reload ...")
 @click.option("--message", type=ROW, metavar="ID", help="That name this message.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=ROW, metavar="ID", help="Go on below this number (from the last page).")
+@page_options("number", most=100_000)
 @form_option()
 @pass_session
 def list_acts(
@@ -91,8 +70,7 @@ def list_acts(
             if len(found) > limit:
                 break
     next_page = f"--before {found[limit - 1].id}" if found[limit:] else ""
-    rows = [{**entry.row(), **_in_words(entry)} if form is Form.TABLE else entry.row() for entry in found[:limit]]
-    show_rows(form, "acts", rows, COLUMNS, "no acts", next_page=next_page)
+    show_rows(form, ACT, found[:limit], "no acts", next_page=next_page)
 
 
 @command.command(help="Check that no act was changed, taken out or put in, and that each can be opened.")
@@ -176,15 +154,19 @@ def export(
     after, before = instant_us(session, since), instant_us(session, until)
     with session.reader() as reader:
         if breach:
-            from engine.commands.shared.noting import note_exported
+            from engine.commands.shared.acting import note_exported
 
             chosen = list(_entries(reader, after, before))
             note_exported(session, {"breach": True, "since": since or "", "until": until or ""})
-            count = _write(path, _csv(_persons(reader, chosen)))
+            count = write_rows(path, _persons(reader, chosen))
             say(f"{path}: {count} lines; it holds patient data")
         else:
             site = session.load(require_secrets=False).config.site.name
-            count = _write(path, _lines(_entries(reader, after, before), path.suffix, site))
+            found = _entries(reader, after, before)
+            if path.suffix == ".json":
+                count = _write_bundle(path, found, site)
+            else:
+                count = write_rows(path, map(_in_cells if path.suffix == ".csv" else ACT.row, found))
             say(f"{path}: {count} acts")
     return ExitCode.OK
 
@@ -212,18 +194,6 @@ def _rows(reader: "Reader", after_us: int | None) -> Iterator[Act]:
 
 def _names(entry: Entry, message: int | None) -> bool:
     return message is None or trail.names_message(entry, message)
-
-
-def _in_words(entry: Entry) -> dict[str, Any]:
-    """What a table shows of an act's object."""
-    what = entry.what
-    parts = [f"{name} {value}" for name, value in what.items() if name != "reason" and value]
-    text = ", ".join(parts)
-    return {
-        "at": from_us(entry.at_us),
-        "object": text if len(text) <= 60 else text[:59] + "…",
-        "reason": what.get("reason") or "",
-    }
 
 
 def _persons(reader: "Reader", chosen: Iterable[Entry]) -> Iterator[dict[str, Any]]:
@@ -322,49 +292,18 @@ def _exported(reader: "Reader", what: Mapping[str, Any], act: int) -> Iterator[i
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
-def _lines(entries: Iterator[Entry], suffix: str, site: str) -> Iterator[str]:
-    if suffix == ".csv":
-        yield from _csv(
-            {**row, "what": to_json(row["what"]), "outcome": to_json(row["outcome"])} for row in _all(entries)
-        )
-    elif suffix == ".ndjson":
-        yield from (to_json(row) + "\n" for row in _all(entries))
-    else:
-        yield '{"resourceType": "Bundle", "type": "collection", "entry": [\n'
-        comma = ""
-        for entry in entries:
-            yield f'{comma}{{"resource": {to_json(trail.audit_event(entry, site))}}}\n'
-            comma = ","
-        yield "]}\n"
+def _in_cells(entry: Entry) -> dict[str, Any]:
+    row = ACT.row(entry)
+    return row | {name: to_json(row[name]) for name in ("what", "outcome")}
 
 
-def _all(entries: Iterator[Entry]) -> Iterator[dict[str, Any]]:
-    return (entry.row() for entry in entries)
-
-
-class _Line:
-    """Takes what `csv` writes."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    writer: Any = None
-    for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(_Line(), list(row))
-            yield writer.writeheader()
-        yield writer.writerow({name: harmless(value) for name, value in row.items()})
-
-
-def _write(path: Path, lines: Iterator[str]) -> int:
-    """Whole or not at all, readable by its owner only; how many lines after the heading."""
-    from engine.commands.shared.exporting import new_file
-
+def _write_bundle(path: Path, entries: Iterable[Entry], site: str) -> int:
+    """A Bundle of FHIR AuditEvents; how many."""
     count = 0
-    with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        for line in lines:
-            file.write(line)
-            count += 1
-    return max(0, count - {".csv": 1, ".json": 2}.get(path.suffix, 0))
+    with new_file(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write('{"resourceType": "Bundle", "type": "collection", "entry": [\n')
+        for count, entry in enumerate(entries, start=1):
+            comma = "," if count > 1 else ""
+            file.write(f'{comma}{{"resource": {to_json(trail.audit_event(entry, site))}}}\n')
+        file.write("]}\n")
+    return count

@@ -6,18 +6,19 @@ copy unless that is asked for: keep it elsewhere, for without it no copy can be 
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.shared.output import Column, ExitCode, Form, form_option, printable, say, show_document, table
-from engine.commands.shared.priority import be_gentle, gently_option
+from engine.commands.shared.long_running import Progress, be_gentle, gently_option
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError, LockedError, StoreError
 from engine.model.units import duration_text, size_words
 from engine.store.queries.extent import identity_of
+from engine.views.copies import COPY
+from engine.views.text import printable, table
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 GROUP = "upkeep"
 
 ASK_AGAIN_S = 0.5
-COLUMNS = (
-    Column("copy", "COPY"),
-    Column("made", "MADE"),
-    Column("age", "AGE"),
-    Column("size", "SIZE", right=True),
-    Column("rows_until", "ROWS UNTIL"),
-    Column("read_back", "VERIFIED"),
-)
 KEY_WORDS = (
     "the key is not in it: keep a copy of the key elsewhere (labrelay key recovery-sheet), for without it nothing in "
     "the backup can be read"
@@ -90,7 +83,7 @@ def _made(copy: "Copy | None", form: Form) -> ExitCode:
     if copy.manifest.left_out:
         lines.append(f"  left out, for they hold private keys: {', '.join(copy.manifest.left_out)}")
     say("the key lies beside it: guard the folder like the key" if copy.manifest.key else KEY_WORDS)
-    show_document(form, _row(copy), lines)
+    show_document(form, COPY.row(copy), lines)
     return ExitCode.OK if copy.is_whole else ExitCode.INTEGRITY
 
 
@@ -111,7 +104,6 @@ def _wait(session: Session) -> None:
 
 def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -> "Copy | None":
     """A copy without a daemon."""
-    from engine.commands.verify import Progress
     from engine.model.clock import SystemClock
     from engine.store.core.connecting import JOURNAL_NAME
     from engine.store.core.ownership import hand_over_all, hand_over_path
@@ -124,7 +116,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     try:
         shelf = Shelf(_root(site, folder), journal.journal_id)
         shelf.open()
-        copying.room(shelf, session.data / JOURNAL_NAME)
+        copying.room(shelf, session.journal)
         making = shelf.begin()
         journal.lend_alone(copying.job(making / JOURNAL_NAME))
         copy = copying.complete(
@@ -139,9 +131,8 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
         )
     finally:
         journal.close()
-    progress = Progress()
-    checking.run(copy, progress=progress)
-    progress.close()
+    with Progress() as progress:
+        checking.run(copy, progress=progress)
     hand_over_path(shelf.path, session.data)  # the daemon goes on with it, and takes it away once it is old
     hand_over_all(copy.path, session.data)
     made = read_copy(copy.path)
@@ -158,19 +149,19 @@ def list_(session: Session, folder: Path | None, form: Form) -> None:
     """The copies, newest first: age, size, and whether each was read back and found whole."""
     site = session.load(require_secrets=False)
     root = _root(site, folder)
-    rows = [_row(copy) for shelf in _shelves(root) for copy in shelf]
-    show_document(form, {"folder": str(root), "copies": rows}, _lines(rows) if rows else [f"{root}: no copies"])
+    found = [copy for shelf in _shelves(root) for copy in shelf]
+    document = {"folder": str(root), "copies": COPY.rows(found)}
+    show_document(form, document, _lines(found) if found else [f"{root}: no copies"])
 
 
-def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _lines(found: "Sequence[Copy]") -> Iterator[str]:
     """The table, and below it what is wrong with each copy."""
-    shown = [{**row, "read_back": "not whole: see below" if row["findings"] else row["verified"]} for row in rows]
-    yield from table(shown, COLUMNS)
-    for row in rows:
-        if row["findings"]:
+    yield from table(found, COPY.columns)
+    for copy in found:
+        if copy.verified is not None and copy.verified.findings:
             yield ""
-            yield f"{row['copy']} is not whole:"
-            yield from (f"  {printable(text)}" for text in row["findings"])
+            yield f"{copy.name} is not whole:"
+            yield from (f"  {printable(text)}" for text in copy.verified.findings)
 
 
 @command.command()
@@ -180,7 +171,6 @@ def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 @pass_session
 def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
     """Read a copy back (its folder, full-...) and check it by its chain. Needs no key and no site."""
-    from engine.commands.verify import Progress
     from engine.store.recovery.backups import checking
     from engine.store.recovery.backups.shelf import read_copy
 
@@ -188,9 +178,8 @@ def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
     found = read_copy(copy)
     if found is None:
         raise StoreError(f"{copy}: not a copy that was made to its end; labrelay backup list shows those")
-    progress = Progress()
-    verified = checking.run(found, progress=progress)
-    progress.close()
+    with Progress() as progress:
+        verified = checking.run(found, progress=progress)
     wrong = [*verified.findings, *checking.broken_pieces(found)]
     document = {"copy": found.name, "rows": verified.rows, "seconds": verified.seconds, "findings": wrong}
     show_document(form, document, wrong or [f"{found.name}: {verified.rows} rows, whole"])
@@ -249,24 +238,3 @@ def _shelves(root: Path) -> Iterator[list["Copy"]]:
 
     for path in sorted(root.glob("labrelay-*")):
         yield copies(path)
-
-
-def _row(copy: "Copy") -> dict[str, Any]:
-    now_at, verified = datetime.now(UTC), copy.verified
-    said = "not yet" if verified is None else "; ".join(verified.findings) or datetime.fromisoformat(verified.at)
-    return {
-        "copy": copy.name,
-        "path": str(copy.path),
-        "made": copy.made_at,
-        "age": duration_text(round((now_at - copy.made_at).total_seconds())),
-        "age_s": round((now_at - copy.made_at).total_seconds()),
-        "size": size_words(copy.bytes()),
-        "bytes": copy.bytes(),
-        "last": copy.last_id(),
-        "pieces": len(copy.pieces()),
-        "rows_until": copy.rows_at(),
-        "verified": said,
-        "findings": [] if verified is None else list(verified.findings),
-        "whole": copy.is_whole,
-        "key": copy.manifest.key,
-    }

@@ -11,48 +11,59 @@ and how long the shipped mappings take to compile.
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from engine.commands.shared.output import Column, ExitCode, Form, form_option, say, show_rows
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_rows
+from engine.views.view import Field, Row, View
 
 GROUP = "for developers"
 RARE = True
 
 SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping")
-COLUMNS = (
-    Column("case", "case"),
-    Column("cpu", "CPU ms/msg", right=True),
-    Column("e2e_per_s", "delivered/s", right=True),
-    Column("ack", "ACK p50/p99 ms", right=True),
-    Column("delivered", "delivered p50/p99 ms", right=True),
-    Column("rss", "RSS idle/peak MiB", right=True),
-    Column("listening_s", "listening s", right=True),
-    Column("lost", "lost", right=True),
-    Column("reordered", "reordered", right=True),
-    Column("repeats", "repeats same/other key", right=True),
-)
 
-SERIAL_COLUMNS = (
-    Column("case", "case"),
-    Column("cpu", "CPU, share of one core", right=True),
-    Column("messages", "messages", right=True),
-    Column("rss", "RSS peak MiB", right=True),
-    Column("lost", "lost", right=True),
-    Column("reordered", "reordered", right=True),
-    Column("repeats", "repeats same/other key", right=True),
-)
 
-MAPPING_COLUMNS = (
-    Column("case", "case"),
-    Column("cpu", "CPU", right=True),
-    Column("spread", "min to max", right=True),
-    Column("wanted", "wanted", right=True),
-    Column("traced", "traced", right=True),
-    Column("parse", "of it parsing", right=True),
-    Column("code", "with its code", right=True),
+def _as(text: str, given: str = "") -> Callable[[Row], str]:
+    """A cell with measured values in it. ``given``: empty where this was not measured."""
+    return lambda case: "" if given and given not in case else text.format_map(case)
+
+
+FAULTS: tuple[Field[Row], ...] = (
+    Field("lost", "lost", right=True),
+    Field("reordered", "reordered", right=True),
+    Field("", "repeats same/other key", of=_as("{repeats_same_key} / {repeats_other_key}"), right=True),
+)
+CASES = View[Row](
+    "cases",
+    Field("", "case", of=lambda case: _case(case)),
+    Field("", "CPU ms/msg", of=_as("{cpu_ms_per_msg[median]:.3f}"), right=True),
+    Field("e2e_per_s", "delivered/s", right=True),
+    Field("", "ACK p50/p99 ms", of=_as("{ack_ms[p50]:.1f} / {ack_ms[p99]:.1f}"), right=True),
+    Field("", "delivered p50/p99 ms", of=_as("{delivered_ms[p50]:.1f} / {delivered_ms[p99]:.1f}"), right=True),
+    Field("", "RSS idle/peak MiB", of=_as("{rss_mib_idle:.0f} / {rss_mib_max:.0f}"), right=True),
+    Field("", "listening s", of=_as("{listening_s:.2f}"), right=True),
+    *FAULTS,
+)
+SHARE = "{cpu_share[median]:.1%} ({cpu_share[min]:.1%} to {cpu_share[max]:.1%})"
+SERIAL = View[Row](
+    "cases",
+    Field("", "case", of=_as("{lines} serial lines at {bytes_per_s_and_line} bytes/s each")),
+    Field("", "CPU, share of one core", of=_as(SHARE), right=True),
+    Field("messages", "messages", right=True),
+    Field("", "RSS peak MiB", of=_as("{rss_mib_max:.0f}"), right=True),
+    *FAULTS,
+)
+MAPPING = View[Row](
+    "cases",
+    Field("case", "case", shown=lambda case: case["case"] + (" (noisy)" if case["noisy"] else "")),
+    Field("", "CPU", of=lambda case: "{median:.1f} {unit}".format_map(_cpu(case)), right=True),
+    Field("", "min to max", of=lambda case: "{min:.1f} - {max:.1f}".format_map(_cpu(case)), right=True),
+    Field("", "wanted", of=lambda case: _wanted(case), right=True),
+    Field("", "traced", of=_as("x {traced_times:.1f}", "traced_times"), right=True),
+    Field("", "of it parsing", of=_as("{parse_us[median]:.1f} us", "parse_us"), right=True),
+    Field("", "with its code", of=_as("{with_code_ms[median]:.1f} ms", "with_code_ms"), right=True),
 )
 
 
@@ -137,57 +148,26 @@ def command(
     if form is Form.JSON:
         click.echo(json.dumps(report, indent=1))
     else:
-        row, columns = TABLES.get(scenario, (_row, COLUMNS))
-        show_rows(form, "cases", map(row, report["cases"]), columns, "nothing was measured")
+        show_rows(form, TABLES.get(scenario, CASES), report["cases"], "nothing was measured")
     if any(case.get(fault) for case in report["cases"] for fault in ("lost", "repeats_other_key", "reordered")):
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _row(case: dict[str, Any]) -> dict[str, Any]:
+def _case(case: Row) -> str:
     offered = f" at {case['rate_offered']:.0f}/s" if case["rate_offered"] else ""
     delay = f" sink {case['dest_delay_ms']:.0f} ms" if case["dest_delay_ms"] else ""
     noisy = " (noisy)" if case["noisy"] else ""
     commit = f" commit: {case['commit']}" if case["scenario"] == "astm-fhir" else ""
-    return {
-        "case": f"{case['scenario']}{commit} x{case['connections']}{offered}{delay} workers {case['workers']}{noisy}",
-        "cpu": f"{case['cpu_ms_per_msg']['median']:.3f}",
-        "e2e_per_s": case["e2e_per_s"],
-        "ack": f"{case['ack_ms']['p50']:.1f} / {case['ack_ms']['p99']:.1f}",
-        "delivered": f"{case['delivered_ms']['p50']:.1f} / {case['delivered_ms']['p99']:.1f}",
-        "rss": f"{case['rss_mib_idle']:.0f} / {case['rss_mib_max']:.0f}",
-        "listening_s": f"{case['listening_s']:.2f}",
-        "lost": str(case["lost"]),
-        "reordered": str(case["reordered"]),
-        "repeats": f"{case['repeats_same_key']} / {case['repeats_other_key']}",
-    }
+    return f"{case['scenario']}{commit} x{case['connections']}{offered}{delay} workers {case['workers']}{noisy}"
 
 
-def _serial_row(case: dict[str, Any]) -> dict[str, Any]:
-    share = case["cpu_share"]
-    return {
-        "case": f"{case['lines']} serial lines at {case['bytes_per_s_and_line']} bytes/s each",
-        "cpu": f"{share['median']:.1%} ({share['min']:.1%} to {share['max']:.1%})",
-        "messages": case["messages"],
-        "rss": f"{case['rss_mib_max']:.0f}",
-        "lost": str(case["lost"]),
-        "reordered": str(case["reordered"]),
-        "repeats": f"{case['repeats_same_key']} / {case['repeats_other_key']}",
-    }
+def _cpu(case: Row) -> Row:
+    return next({**case[f"cpu_{unit}"], "unit": unit} for unit in ("us", "ms") if f"cpu_{unit}" in case)
 
 
-def _mapping_row(case: dict[str, Any]) -> dict[str, Any]:
-    name, unit = next((name, unit) for name, unit in (("cpu_us", "us"), ("cpu_ms", "ms")) if name in case)
-    spread = case[name]
+def _wanted(case: Row) -> str:
     wanted = case.get("target_us") or case.get("target_ms")
-    return {
-        "case": case["case"] + (" (noisy)" if case["noisy"] else ""),
-        "cpu": f"{spread['median']:.1f} {unit}",
-        "spread": f"{spread['min']:.1f} - {spread['max']:.1f}",
-        "wanted": f"{wanted:.0f} {unit}" if wanted else "",
-        "traced": f"x {case['traced_times']:.1f}" if "traced_times" in case else "",
-        "parse": f"{case['parse_us']['median']:.1f} us" if "parse_us" in case else "",
-        "code": f"{case['with_code_ms']['median']:.1f} ms" if "with_code_ms" in case else "",
-    }
+    return f"{wanted:.0f} {_cpu(case)['unit']}" if wanted else ""
 
 
-TABLES = {"serial": (_serial_row, SERIAL_COLUMNS), "mapping": (_mapping_row, MAPPING_COLUMNS)}
+TABLES = {"serial": SERIAL, "mapping": MAPPING}

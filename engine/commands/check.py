@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared.mapping_options import mapper_for, mapping_options
-from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site
 from engine.model.errors import ConfigError, DeliveryError
+from engine.views.text import plural
 
 if TYPE_CHECKING:
     from engine.model.ports import Tried

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.init import SCHEMA_LINE, SCHEMAS, write_schemas
-from engine.commands.shared.line_options import LineAt, duration_option, line_at, line_options
-from engine.commands.shared.output import ExitCode, Form, form_option, printable, say, show_document
+from engine.commands.shared.line_options import LineAt, line_at, line_options
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
+from engine.views.text import printable
 
 if TYPE_CHECKING:
     from engine.diagnostics.lines.guess import Guess
@@ -34,7 +36,7 @@ MAX_BYTES = 16 * 1024 * 1024  # of a capture; more tells nothing new
 @click.option(
     "--for",
     "for_s",
-    callback=duration_option,
+    callback=given_duration,
     default="60s",
     show_default=True,
     metavar="TIME",
@@ -121,11 +123,10 @@ def _captured(what: str) -> "list[Piece]":
 
 async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, save: Path | None) -> "list[Piece]":
     """What comes until all is known, or the time is over; of the connection that said most."""
-    from engine.commands.shared.listening import QUIET_S, Listener, Save, Watch, only_copy
+    from engine.commands.shared.listening import QUIET_S, Watch, listening
     from engine.diagnostics.lines.guess import Sure, guess
 
     stop = asyncio.Event()
-    kept = Save(save) if save is not None else None
 
     def pieces(watch: Watch) -> "list[Piece]":
         return list(watch.pieces)
@@ -142,19 +143,13 @@ async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, sav
                         stop.set()
             looked_at = now
 
-    try:
-        async with Listener(line, None, save=kept, answer=answer).opened() as listener:
-            where = f"{line.place.rpartition(':')[0]}:{listener.port}" if line.listens else line.place
-            say(f"listening on {where} for {for_s:g} s at most; let the analyzer send a result")
-            knowing = asyncio.create_task(know())
-            await listener.until(stop, for_s)
-            knowing.cancel()
-            await asyncio.wait({knowing})
-    finally:
-        if kept is not None:
-            kept.close()
-    if answer and save is not None and listener.heard:
-        say(only_copy(save))
+    async with listening(line, None, save=save, answer=answer) as listener:
+        where = f"{line.place.rpartition(':')[0]}:{listener.port}" if line.listens else line.place
+        say(f"listening on {where} for {for_s:g} s at most; let the analyzer send a result")
+        knowing = asyncio.create_task(know())
+        await listener.until(stop, for_s)
+        knowing.cancel()
+        await asyncio.wait({knowing})
     return max((pieces(watch) for watch in listener.watches), key=lambda one: sum(len(p.data) for p in one), default=[])
 
 

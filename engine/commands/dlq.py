@@ -4,69 +4,37 @@ Select by message number or by filter; `retry` and `dismiss` count and ask first
 old place; a dead message is processed again with today's configuration and mapping.
 """
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from engine.commands.shared.acting import acting_verb, ask, channels
 from engine.commands.shared.completing import destination_names
-from engine.commands.shared.output import (
-    Column,
-    ExitCode,
-    Form,
-    form_option,
-    on_terminal,
-    say,
-    show_document,
-    show_rows,
-    table,
-)
+from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
 from engine.commands.shared.selecting import (
     ROW,
-    act_options,
-    ask,
-    carry_out,
+    filter_of,
     filter_options,
-    instant_us,
     raise_if_unknown,
-    selection,
+    reason_option,
     sure_options,
 )
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.clock import from_us
 from engine.model.records import DeadLetter, Filter
 from engine.store.queries.contents import why_absent
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.messages import trace_of
+from engine.views.dead_letters import LETTER, LETTER_GROUP
 
 if TYPE_CHECKING:
-    from engine.actions.underway import Acts
+    from engine.store.operations.dead_letters import Group
     from engine.store.queries.reader import Reader
 
 GROUP = "every day"
 
-COLUMNS = (
-    Column("message", "MESSAGE", right=True),
-    Column("channel", "CHANNEL"),
-    Column("destination", "DESTINATION"),
-    Column("state", "STATE"),
-    Column("reason", "CODE"),
-    Column("since", "SINCE"),
-    Column("type", "TYPE"),
-)
 READ_AT_ONCE = 500
-NAMES_SHOWN = 3  # of the channels and destinations of a group; -o json has all
-GROUP_COLUMNS = (
-    Column("count", "COUNT", right=True),
-    Column("reason", "CODE"),
-    Column("cause", "CAUSE"),
-    Column("channels", "CHANNELS"),
-    Column("destinations", "DESTINATIONS"),
-    Column("oldest", "OLDEST"),
-    Column("newest", "NEWEST"),
-    Column("example", "EXAMPLE", right=True),
-)
 
 
 EDIT_HELP = """Correct a dead message in your editor ($VISUAL or $EDITOR), and have it processed again.
@@ -103,17 +71,10 @@ def command() -> None:
 def list_letters(
     session: Session, /, each: bool, limit: int, everything: bool, before: int | None, form: Form, **given: Any
 ) -> None:
-    wanted = Filter(
-        channel=given["channel"],
-        destination=given["destination"],
-        code=given["code"],
-        state=given["state"],
-        after_us=instant_us(session, given["since"]),
-        before_us=instant_us(session, given["until"]),
-    )
+    wanted = filter_of(session, given)
     each = each or before is not None or everything
     with session.reader() as reader:
-        groups = _groups(reader, wanted) if form is Form.JSON or (form is Form.TABLE and not each) else []
+        groups = letter_groups(reader, wanted) if form is Form.JSON or (form is Form.TABLE and not each) else []
         if form is Form.TABLE and not each:
             if not groups:
                 raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
@@ -122,14 +83,13 @@ def list_letters(
         if not dead_letters(reader, wanted, before_id=before, limit=1):
             raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
         page = Page(reader, wanted, before, None if everything else limit)
-        rows = (letter_row(letter) for letter in page)
         if form is Form.JSON:
-            found = list(rows)
+            found = LETTER.rows(page)
             more = page.more()
             cut = {"more": more, "next": f"--before {page.last}" if more else None}
-            show_document(form, {"groups": groups, "dead_letters": found, **cut}, ())
+            show_document(form, {"groups": LETTER_GROUP.rows(groups), "dead_letters": found, **cut}, ())
         else:
-            show_rows(form, "dead_letters", rows, COLUMNS, "no dead letters")
+            show_rows(form, LETTER, page, "no dead letters")
         if more := page.more():
             say(f"{more} more follow: --before {page.last}, a higher --limit, or --all")
 
@@ -162,41 +122,13 @@ class Page:
         return count_dead_letters(self._reader, self._wanted, before_id=self.last) if self.last else 0
 
 
-def _groups(reader: "Reader", wanted: Filter) -> list[dict[str, Any]]:
-    return [
-        {
-            "reason": group.reason,
-            "cause": group.cause,
-            "count": group.count,
-            "oldest": from_us(group.oldest_us),
-            "newest": from_us(group.newest_us),
-            "channels": sorted(group.channels),
-            "destinations": sorted(group.destinations),
-            "example": group.example,
-            "fix": group.fix,
-        }
-        for group in letter_groups(reader, wanted)
-    ]
-
-
-def _show_groups(groups: list[dict[str, Any]]) -> None:
-    if not groups:
-        say("no dead letters")
-    shown = [{**group, **{names: _some(group[names]) for names in ("channels", "destinations")}} for group in groups]
-    for line in table(shown, GROUP_COLUMNS):
-        click.echo(line)
-    if groups:
-        click.echo("")
-    for reason, fix in dict.fromkeys((group["reason"], group["fix"]) for group in groups):
+def _show_groups(groups: "list[Group]") -> None:
+    if not show_rows(Form.TABLE, LETTER_GROUP, groups, "no dead letters"):
+        return
+    click.echo("")
+    for reason, fix in dict.fromkeys((group.reason, group.fix) for group in groups):
         click.echo(f"{click.style(reason, bold=True)}: {fix}")
-    if groups:
-        say("each of them: --each; one in full: labrelay dlq show NUMBER")
-
-
-def _some(names: list[str]) -> str:
-    """The first few of many names."""
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names) if more <= 1 else f"{', '.join(names[:NAMES_SHOWN])} and {more} more"
+    say("each of them: --each; one in full: labrelay dlq show NUMBER")
 
 
 @command.command("show", help="Show the dead letters of one message in full: what came, what happened, what to do.")
@@ -207,7 +139,10 @@ def _some(names: list[str]) -> str:
 @pass_session
 def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form) -> ExitCode:
     from engine.actions.selection import Selection, letters
-    from engine.commands.shared.dead_letter import document_of, lines
+    from engine.commands.shared.exporting_deid import known_codes
+    from engine.views.letter_in_full import document_of, lines
+
+    parsed = parsed or form is Form.JSON
 
     with session.reader() as reader:
         found = letters(reader, Selection(ids=(message,)))
@@ -221,10 +156,13 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
                 say(f"it was edited by a person, and is message {trace.edited_as} now")
             return ExitCode.FAILED
         if unmask:
-            from engine.commands.shared.noting import note_shown
+            from engine.commands.shared.acting import note_shown
 
             note_shown(session, message)
-        document = document_of(session, reader, trace, found, unmask=unmask, parsed=parsed or form is Form.JSON)
+        routes = channels(session, reader.vault.identity_key).get(trace.message.channel) if parsed else None
+        document = document_of(
+            reader, trace, found, codes=known_codes(session.folder), unmask=unmask, parsed=parsed, routes=routes
+        )
     show_document(form, document, lines(document))
     return ExitCode.OK
 
@@ -237,58 +175,25 @@ the server has, dismiss the dead letter.
 """
 
 
-@command.command("retry", help=RETRY_HELP)
-@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
-@click.option("--reason", metavar="TEXT", help="Why ours takes the place of what the server has. No patient data here.")
-@filter_options("channel", "destination", "code", "letter-state", "since", "until")
-@act_options
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
-def retry(
-    session: Session,
-    /,
-    ids: tuple[int, ...],
-    reason: str | None,
-    everything: bool,
-    dry_run: bool,
-    yes: bool,
-    form: Form,
-    **given: Any,
-) -> ExitCode:
-    chosen = selection(session, ids, everything=everything, **given)
-    what = "Retry {n} dead letter{s}?" if reason is None else "Retry {n} dead letter{s}, over what a server has?"
-    return carry_out(session, "retry", chosen, what=what, form=form, dry_run=dry_run, yes=yes, reason=reason)
-
-
-@command.command("dismiss", help="Close dead letters: nothing more will be done about them. Your name and reason stay.")
-@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
-@filter_options("channel", "destination", "code", "letter-state", "since", "until")
-@act_options
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
-def dismiss(
-    session: Session,
-    /,
-    ids: tuple[int, ...],
-    reason: str,
-    everything: bool,
-    dry_run: bool,
-    yes: bool,
-    form: Form,
-    **given: Any,
-) -> ExitCode:
-    chosen = selection(session, ids, everything=everything, **given)
-    return carry_out(
-        session,
-        "dismiss",
-        chosen,
-        what="Dismiss {n} dead letter{s} for good?",
-        form=form,
-        dry_run=dry_run,
-        yes=yes,
-        reason=reason,
-    )
+_filters = filter_options("channel", "destination", "code", "letter-state", "since", "until")
+acting_verb(
+    command,
+    "retry",
+    "Retry {n} dead letter{s}?",
+    _filters,
+    with_reason="Retry {n} dead letter{s}, over what a server has?",
+    help=RETRY_HELP,
+    reason_given=click.option(
+        "--reason", metavar="TEXT", help="Why ours takes the place of what the server has. No patient data here."
+    ),
+)
+acting_verb(
+    command,
+    "dismiss",
+    "Dismiss {n} dead letter{s} for good?",
+    _filters,
+    help="Close dead letters: nothing more will be done about them. Your name and reason stay.",
+)
 
 
 SET_ASIDE_HELP = """Set one delivery aside that its destination does not take, so that those behind it go out.
@@ -307,7 +212,7 @@ showing what was wrong: the page says so (CORRECTION_SET_ASIDE) until it was sen
     shell_complete=destination_names,
     help="That for this destination, where the message waits for several.",
 )
-@click.option("--reason", metavar="TEXT", required=True, help="Why; kept for good. Write no patient data here.")
+@reason_option
 @sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -315,25 +220,16 @@ def set_aside(
     session: Session, message: int, destination: str | None, reason: str, dry_run: bool, yes: bool, form: Form
 ) -> ExitCode:
     args = {"message": message, "destination": destination or "", "reason": reason}
-    looked = _set_aside(session, {**args, "dry_run": True})
+    looked = ask(session, "set_aside", {**args, "dry_run": True})
     what = "a correction or withdrawal" if looked["code"] == "CORRECTION_SET_ASIDE" else "it"
     place = f"message {message} for {looked['destination']}"
     if dry_run:
         show_document(form, {"verb": "set-aside", "dry_run": True, **looked}, [f"{place} would be {looked['code']}"])
         return ExitCode.OK
     consent(f"Set aside {place} ({what} stays undelivered until a person retries it)?", yes=yes)
-    done = _set_aside(session, {**args, "destination": looked["destination"], "dry_run": False})
+    done = ask(session, "set_aside", {**args, "destination": looked["destination"], "dry_run": False})
     show_document(form, {"verb": "set-aside", "dry_run": False, **done}, [f"{place}: {done['code']}"])
     return ExitCode.OK
-
-
-def _set_aside(session: Session, args: dict[str, Any]) -> dict[str, Any]:
-    def here(acts: "Acts", actor: str) -> Awaitable[dict[str, Any]]:
-        from engine.actions.set_aside import set_aside_delivery
-
-        return set_aside_delivery(acts, **args, actor=actor)
-
-    return ask(session, "set_aside", args, here)
 
 
 @command.command("edit", help=EDIT_HELP)
@@ -367,17 +263,3 @@ def edit(
             raise click.UsageError("an edit needs a reason: --reason TEXT")
         reason = click.prompt("Why", err=True)
     return edited(session, message, reason or "", source, dry_run=dry_run, yes=yes, form=form)
-
-
-def letter_row(letter: DeadLetter) -> dict[str, Any]:
-    """What a list shows of a dead letter."""
-    return {
-        "message": letter.message_id,
-        "delivery": letter.delivery_id or None,
-        "channel": letter.channel,
-        "destination": letter.destination,
-        "state": letter.state,
-        "reason": letter.reason,
-        "since": from_us(letter.at_us) if letter.at_us else None,
-        "type": letter.message_type,
-    }

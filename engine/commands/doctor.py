@@ -19,6 +19,7 @@ from engine.model.health import Health, Line
 from engine.store.core.lock import LOCK_NAME
 from engine.store.queries.lanes import list_pauses
 from engine.store.recovery.backups import outlook
+from engine.views.view import picked
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -38,9 +39,7 @@ def command(session: Session, form: Form) -> ExitCode:
     lines = list(_examine(session))
     document = {
         "health": examine.worst(lines),
-        "lines": [
-            {"health": line.health, "subject": line.subject, "text": line.text, "advice": line.advice} for line in lines
-        ],
+        "lines": [picked(line, "health subject text advice") for line in lines],
     }
     show_document(form, document, (_for_people(line) for line in lines))
     return ExitCode.FAILED if examine.worst(lines) is Health.FAIL else ExitCode.OK

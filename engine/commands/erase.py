@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.actions.control import RefusedError
-from engine.commands.shared.output import ExitCode, Form, form_option, local, plural, say, show_document
-from engine.commands.shared.selecting import ACT_TIMEOUT_S, ROW
+from engine.commands.shared.acting import ACT_TIMEOUT_S
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import ROW
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import LockedError, StoreError
 from engine.model.units import duration_text, size_words
 from engine.store.operations import append
+from engine.views.text import local, plural
+from engine.views.view import picked
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -67,15 +70,13 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.store.core.connecting import JOURNAL_NAME
-
     numbers = tuple(click.prompt("patient number", hide_input=True, err=True) if n == "-" else n for n in numbers)
     if not any(number.strip() for number in numbers):
         raise click.UsageError("whose? Give --patient NUMBER")
     reason = (reason or "").strip()
     if not reason and not dry_run:
         raise click.BadParameter("say why", param_hint="--reason")
-    if not (session.data / JOURNAL_NAME).exists():
+    if not session.journal.exists():
         raise StoreError(f"{session.data}: there is no journal yet")
     wanted = Wanted(session.load(require_secrets=False), numbers, also, reason, authority, force, dry_run, yes, form)
     try:
@@ -128,11 +129,11 @@ def _plan(reader: "Reader", wanted: Wanted) -> Plan:
     document = {
         "count": len(chosen),
         "dry_run": wanted.dry_run,
-        "messages": [_row(one) for one in chosen],
+        "messages": [
+            {**picked(one, "id channel state open others"), "received": from_us(one.received_us)} for one in chosen
+        ],
         "erased_before": [one.id for one in found.messages if one.gone],
-        "unsure": found.unsure,
-        "unreadable": found.unreadable,
-        "edited": found.edited,
+        **picked(found, "unsure unreadable edited"),
         "obstacles": obstacles,
     }
     more: dict[str, Any] = {"authority": wanted.authority} if wanted.authority else {}
@@ -228,9 +229,11 @@ def _told(session: Session, wanted: Wanted, plan: Plan, done: Mapping[str, int],
         say(f"{folder}: this copy has these data, too, for up to {kept} days; remove it if you do not mean to go back")
     document = plan.document | {
         "elsewhere": _folders(wanted.site, {one.channel for one in plan.chosen}),
-        "act": done["act"], "frames": done["frames"], "documents": done["documents"], "closed": done["closed"],
-        "earlier_values": done["values"], "line_traces": done["lines"], "compacted": compacted,
-    }  # fmt: skip
+        **{name: done[name] for name in ("act", "frames", "documents", "closed")},
+        "earlier_values": done["values"],
+        "line_traces": done["lines"],
+        "compacted": compacted,
+    }
     show_document(wanted.form, document, _done_lines(document))
     return ExitCode.OK if compacted is not False else ExitCode.PARTLY
 
@@ -296,17 +299,6 @@ def _compact(session: Session) -> bool:
         return False
     say(f"the file was written anew: {size_words(done.before)} before, {size_words(done.after)} now")
     return True
-
-
-def _row(one: "Message") -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "channel": one.channel,
-        "received": from_us(one.received_us),
-        "state": one.state,
-        "open": one.open,
-        "others": one.others,
-    }
 
 
 def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) -> Iterator[str]:

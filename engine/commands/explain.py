@@ -24,7 +24,6 @@ from typing import Any
 
 import click
 
-from engine.commands.shared import decided
 from engine.commands.shared.as_sent import as_sent
 from engine.commands.shared.mapping_options import (
     ChannelMapper,
@@ -51,6 +50,8 @@ from engine.processing.process import context_of
 from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.messages import trace_of
 from engine.succession.decided import NOTHING, Facts
+from engine.views import decided
+from engine.views.view import picked
 
 GROUP = "when something is wrong"
 
@@ -121,7 +122,7 @@ def command(
         if stored is not None:
             documents[-1]["decided"] = said
         if held is not None:
-            documents[-1]["held"] = {"cause": held.reason.value, "why": held.text}
+            documents[-1]["held"] = {"code": held.reason.value, "why": held.text}
     show_document(form, {"messages": documents}, out[:-1])
     return ExitCode.FAILED if failed or (field and not found) else ExitCode.OK
 
@@ -170,7 +171,7 @@ def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
 
     number = ROW.convert(what, None, None)
     if show_values:
-        from engine.commands.shared.noting import note_shown
+        from engine.commands.shared.acting import note_shown
 
         note_shown(session, number)
     with session.reader() as journal:
@@ -206,37 +207,15 @@ def _types(trace: Trace) -> list[str]:
 def _document(one: Input, trace: Trace, leaves: list[Leaf], values: bool, *, whole: bool) -> dict[str, Any]:
     made = []
     for leaf in leaves:
-        row: dict[str, Any] = {
-            "path": leaf.path,
-            "pointer": leaf.pointer,
-            "origin": leaf.origin,
-            "rule": leaf.rule,
-            "function": leaf.function,
-            "sources": leaf.sources,
-            "rows": leaf.rows,
-            "calls": [{"rule": call.rule, "name": call.name, "function": call.function} for call in leaf.calls],
-            "about": leaf.about,
-        }
+        row = picked(leaf, "path pointer origin rule function sources rows about")
+        row["calls"] = [picked(call, "rule name function") for call in leaf.calls]
         if values:
             row["value"] = leaf.value
         made.append(row)
     document: dict[str, Any] = {"message": one.where, "values": made}
     if whole:
         document["unread"] = trace.unread
-        document["issues"] = [
-            {
-                "code": issue.code,
-                "severity": issue.severity,
-                "place": issue.place,
-                "rule": issue.rule,
-                "text": issue.text,
-            }
-            for issue in trace.issues
-        ]
+        document["issues"] = [picked(issue, "code severity place rule text") for issue in trace.issues]
     if trace.error is not None:
-        document["dead"] = {
-            "reason": trace.error.reason.value,
-            "place": trace.error.place,
-            "detail": trace.error.detail,
-        }
+        document["dead"] = {"code": trace.error.reason.value, **picked(trace.error, "place detail")}
     return document

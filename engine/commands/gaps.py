@@ -10,7 +10,7 @@ nobody sees.
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,20 +24,23 @@ from engine.commands.shared.mapping_options import (
     mapping_options,
     say_dead,
 )
-from engine.commands.shared.output import SCHEMA_VERSION, Column, ExitCode, plural, say, table, to_json
+from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, say, show_lines, to_json
 from engine.commands.shared.sampling import Sample, Sampler
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, pass_session
 from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_lines, plain, without_settled_units
 from engine.mapping.inputs import Found
 from engine.mapping.tables import Table
+from engine.model.clock import from_us
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
+from engine.model.records import Filter
 from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import messages_page
 from engine.store.queries.tallies import list_unmapped
+from engine.views.text import plural, table
+from engine.views.view import Field, Row, View, picked
 
 if TYPE_CHECKING:
-    from engine.model.records import Filter
     from engine.store.queries.reader import Reader
 
 GROUP = "mapping"
@@ -48,21 +51,23 @@ OPEN_POLICIES = {
     "on_missing": "local",
     "on_missing_unit": "local",
 }  # what a table lacks is told, whatever is made of it
-GAPS = (
-    Column("where", "WHERE"),
-    Column("table", "TABLE"),
-    Column("code", "CODE"),
-    Column("unit", "UNIT"),
-    Column("display", "DISPLAY"),
-    Column("count", "COUNT", right=True),
-    Column("last", "LAST SEEN"),
+GAPS = View[Row](
+    "gaps",
+    Field("where", "WHERE"),
+    Field("table", "TABLE"),
+    Field("code", "CODE"),
+    Field("unit", "UNIT"),
+    Field("display", "DISPLAY"),
+    Field("count", "COUNT", right=True),
+    Field("last", "LAST SEEN"),
 )
-UNREAD = (
-    Column("where", "WHERE"),
-    Column("segment", "SEGMENT"),
-    Column("field", "FIELD"),
-    Column("messages", "MESSAGES", right=True),
-    Column("of", "OF", right=True),
+UNREAD = View[Row](
+    "unread",
+    Field("where", "WHERE"),
+    Field("segment", "SEGMENT"),
+    Field("field", "FIELD"),
+    Field("messages", "MESSAGES", right=True),
+    Field("of", "OF", right=True),
 )
 
 
@@ -149,14 +154,14 @@ class _Looked:
             for name in names:
                 mapper = _open(channel_mapper(site, name))
                 sampler = Sampler(one=mapper, name=name, gaps=self._tally)
-                for number, payload in self._payloads(journal, _of(name, since_us)):
+                for number, payload in self._payloads(journal, Filter(channel=name, after_us=since_us)):
                     for found in mapper.messages_in(payload) or [Found(payload, "")]:
                         sample = Sample(f"message {number}", 1, channel=name)
                         sampler.look(sample, found, mapper)
                         self._note(sample, mapper)
         self.rows = without_settled_units(self._tally.seen(), self._tables)
 
-    def _payloads(self, journal: "Reader", wanted: "Filter") -> Iterator[tuple[int, bytes]]:
+    def _payloads(self, journal: "Reader", wanted: Filter) -> Iterator[tuple[int, bytes]]:
         """Stored messages with their numbers, newest first. Incomplete ones are none, and what another system answered
         was never meant to be mapped."""
         before: int | None = None
@@ -235,14 +240,8 @@ def _open(mapper: ChannelMapper) -> ChannelMapper:
     return mapper
 
 
-def _of(channel: str, since_us: int | None) -> "Filter":
-    from engine.model.records import Filter
-
-    return Filter(channel=channel, after_us=since_us)
-
-
 def _iso(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="seconds")
+    return from_us(at_us).isoformat(timespec="seconds")
 
 
 # -- showing -------------------------------------------------------------------------------------------------------
@@ -258,9 +257,8 @@ def _show(form: str, looked: _Looked, unread: bool, own: Path | None) -> None:
         for one in (*gaps, *fields):
             click.echo(to_json({"schema_version": SCHEMA_VERSION, **one}))
     elif form == "table":
-        for rows, columns in ((gaps, GAPS), (fields, UNREAD)):
-            for line in table(rows, columns) if rows else ():
-                click.echo(line)
+        for rows, view in ((gaps, GAPS), (fields, UNREAD)):
+            show_lines(table(rows, view.columns) if rows else ())
         _say_if_none(looked, unread)
     else:
         for line in (*csv_lines(looked.rows, looked.columns), *(_unread_lines(looked.unread) if unread else ())):
@@ -307,14 +305,7 @@ def _unread_lines(unread: Unread) -> Iterator[str]:
 
 
 def _row(row: Seen) -> dict[str, object]:
-    made: dict[str, object] = {
-        "where": row.where,
-        "table": row.table,
-        "code": row.code,
-        "unit": row.unit,
-        "display": row.display,
-        "count": row.count,
-    }
+    made = picked(row, "where table code unit display count")
     if row.last:
         made |= {"first": datetime.fromisoformat(row.first), "last": datetime.fromisoformat(row.last)}
     return made

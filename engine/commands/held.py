@@ -6,47 +6,38 @@ released or rejected what, and the reason, stays in the audit trail; a rejected 
 delivered.
 """
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.acting import acting_verb, ask
 from engine.commands.shared.completing import some_of
-from engine.commands.shared.output import (
-    Column,
-    ExitCode,
-    Form,
-    form_option,
-    plural,
-    printable,
-    say,
-    show_document,
-    show_rows,
-)
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
 from engine.commands.shared.selecting import (
     ROW,
-    act_options,
-    ask,
-    carry_out,
+    filter_of,
     filter_options,
-    instant_us,
+    page_options,
     raise_if_unknown,
-    selection,
+    reason_option,
     sure_options,
     word,
 )
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.clock import from_us
-from engine.model.reasons import ReasonCode
+from engine.model.reasons import ReasonCode, help_of
 from engine.store.queries.contents import stored_document, why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
 from engine.store.queries.succession import earlier_value, overtaken, overtaken_by
 from engine.store.queries.tallies import list_seeming
+from engine.views.dead_letters import HELD, PERSON
+from engine.views.text import Head, plural, printable
 
 if TYPE_CHECKING:
-    from engine.actions.underway import Acts
+    pass
 from engine.model.records import DeadLetter, Filter
 from engine.model.results import MEMORY_US, Result, UnreadableResultsError, results_of
 from engine.store.queries.reader import Reader
@@ -72,21 +63,6 @@ CODES = (
     ReasonCode.OVERTAKEN,
     ReasonCode.REJECTED,
 )
-PERSON_COLUMNS = (
-    Column("message", "MESSAGE", right=True),
-    Column("channel", "CHANNEL"),
-    Column("received", "RECEIVED"),
-    Column("before", "BEFORE", right=True),
-)
-COLUMNS = (
-    Column("message", "MESSAGE", right=True),
-    Column("channel", "CHANNEL"),
-    Column("destination", "DESTINATION"),
-    Column("critical", "CRITICAL"),
-    Column("cause", "CODE"),
-    Column("since", "SINCE"),
-    Column("why", "WHY"),
-)
 
 _IF_RELEASED = {
     "no": "None of these results has been overtaken: a release sends it.",
@@ -107,9 +83,6 @@ _PERSON = {
     "withdraw": "Withdraw the first patient's result, and send this one?",
     "both": "Send this one, and leave the first patient's result?",
 }
-_reason = click.option(
-    "--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
-)
 
 
 @click.group(help=__doc__)
@@ -121,19 +94,11 @@ def command() -> None:
 @filter_options("channel", "destination", "since", "until")
 @_code
 @click.option("--rejected", is_flag=True, help="Those that were rejected instead.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=ROW, metavar="ID", help="Go on below this message number (from the last page).")
+@page_options("message number")
 @form_option()
 @pass_session
 def list_held(session: Session, /, rejected: bool, limit: int, before: int | None, form: Form, **given: Any) -> None:
-    wanted = Filter(
-        channel=given["channel"],
-        destination=given["destination"],
-        code=given["code"],
-        state="rejected" if rejected else None,
-        after_us=instant_us(session, given["since"]),
-        before_us=instant_us(session, given["until"]),
-    )
+    wanted = replace(filter_of(session, given), state="rejected" if rejected else None)
     with session.reader() as reader:
         found = held_deliveries(reader, wanted, before_id=before, limit=limit)
         cut = len(found) >= limit and held_deliveries(reader, wanted, before_id=found[-1].message_id, limit=1)
@@ -141,7 +106,7 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
         raise_if_unknown(session, channel=wanted.channel, destination=wanted.destination)
     next_page = f"--before {found[-1].message_id}" if cut else ""
     nothing = "no result was rejected" if rejected else "no result is held"
-    show_rows(form, "held", [_row(one) for one in found], COLUMNS, nothing, next_page=next_page)
+    show_rows(form, HELD, found, nothing, next_page=next_page)
 
 
 @command.command("show", help="Show what is held of one message: the rules that hold it, and its results.")
@@ -151,7 +116,7 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
 @pass_session
 def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
     if unmask:
-        from engine.commands.shared.noting import note_shown
+        from engine.commands.shared.acting import note_shown
 
         note_shown(session, message)
     with session.reader() as reader:
@@ -166,7 +131,7 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
         rows = []
         for one in found:
             newer = overtaken(reader, one.delivery_id) if one.state == "held" else ""
-            row = {**_row(one), "newer_delivered": newer or "no", "help": _help(one.reason)}
+            row = {**HELD.row(one), "newer_delivered": newer or "no", "help": help_of(one.reason)}
             row["newer"] = _newer(reader, one, of[one.delivery_id])
             row["results"] = _results(reader, one.channel, message, of[one.delivery_id], unmask=unmask)
             rows.append(row)
@@ -178,56 +143,29 @@ def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
     return ExitCode.OK if rows else ExitCode.FAILED
 
 
-@command.command("release", help="Let held results go to their destination, in their old places.")
-@click.argument("ids", nargs=-1, type=ROW, metavar="[MESSAGE]...")
-@_reason
-@filter_options("channel", "destination", "since", "until")
-@_code
-@act_options
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
-def release(
-    session: Session,
-    /,
-    ids: tuple[int, ...],
-    reason: str,
-    everything: bool,
-    dry_run: bool,
-    yes: bool,
-    form: Form,
-    **given: Any,
-) -> ExitCode:
-    chosen = selection(session, ids, everything=everything, **given)
-    what = "Release {n} held result{s}?"
-    return carry_out(session, "release", chosen, what=what, form=form, dry_run=dry_run, yes=yes, reason=reason)
-
-
-@command.command("reject", help="Decide that held results are never delivered. Your name and reason stay.")
-@click.argument("ids", nargs=-1, required=True, type=ROW, metavar="MESSAGE...")
-@_reason
-@filter_options("destination")
-@sure_options
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
-def reject(
-    session: Session,
-    /,
-    ids: tuple[int, ...],
-    reason: str,
-    dry_run: bool,
-    yes: bool,
-    form: Form,
-    **given: Any,
-) -> ExitCode:
-    chosen = selection(session, ids, **given)
-    what = "Reject {n} held result{s} for good?"
-    return carry_out(session, "reject", chosen, what=what, form=form, dry_run=dry_run, yes=yes, reason=reason)
+acting_verb(
+    command,
+    "release",
+    "Release {n} held result{s}?",
+    filter_options("channel", "destination", "since", "until"),
+    _code,
+    help="Let held results go to their destination, in their old places.",
+)
+acting_verb(
+    command,
+    "reject",
+    "Reject {n} held result{s} for good?",
+    filter_options("destination"),
+    help="Decide that held results are never delivered. Your name and reason stay.",
+    numbers="MESSAGE...",
+    everything=False,
+)
 
 
 @command.command("answer", help="Say whose a held result is (IDENTITY_CONFLICT, ORDER_MOVED).")
 @click.argument("message", type=ROW)
 @click.argument("said", type=click.Choice(list(_PERSON)), metavar="|".join(_PERSON))
-@_reason
+@reason_option
 @sure_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -241,21 +179,13 @@ def answer(session: Session, /, message: int, said: str, reason: str, dry_run: b
     """
     args = {"message": message, "answer": said, "reason": reason}
 
-    def tell(dry: bool) -> dict[str, Any]:
-        def here(acts: "Acts", actor: str) -> Awaitable[dict[str, Any]]:
-            from engine.actions.tell_apart import tell_patients_apart
-
-            return tell_patients_apart(acts, message, said, actor=actor, reason=reason, dry_run=dry)
-
-        return ask(session, "tell_apart", {**args, "dry_run": dry}, here)
-
-    found = tell(True)
+    found = ask(session, "tell_apart", {**args, "dry_run": True})
     if dry_run:
         about = "with this number and this record" if said in ("same", "other") else "to be answered"
         show_document(form, found, (f"{plural(found['count'], 'held message')} {about}",))
         return ExitCode.OK
     consent(_PERSON[said].format(n=found["count"], s="" if found["count"] == 1 else "s"), yes=yes)
-    done = tell(False)
+    done = ask(session, "tell_apart", {**args, "dry_run": False})
     show_document(form, done, (", ".join(f"{n} {name.replace('_', ' ')}" for name, n in done["done"].items() if n),))
     return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK
 
@@ -266,36 +196,7 @@ def answer(session: Session, /, message: int, said: str, reason: str, dry_run: b
 def persons(session: Session, /, form: Form) -> None:
     """Each record was delivered. `held answer MESSAGE same` confirms it; `other` parts the two from then on."""
     with session.reader() as reader:
-        found = list_seeming(reader)
-    rows = [
-        {
-            "message": one.message_id,
-            "channel": one.channel,
-            "received": from_us(one.received_us),
-            "before": one.before or None,
-        }
-        for one in found
-    ]
-    show_rows(form, "persons", rows, PERSON_COLUMNS, "no person is to be confirmed")
-
-
-def _row(one: DeadLetter) -> dict[str, Any]:
-    return {
-        "message": one.message_id,
-        "delivery": one.delivery_id,
-        "channel": one.channel,
-        "destination": one.destination,
-        "state": one.state,
-        "critical": one.critical,
-        "cause": one.reason,
-        "why": one.detail,
-        "since": from_us(one.at_us) if one.at_us else None,
-        "type": one.message_type,
-    }
-
-
-def _help(code: str) -> str:
-    return next((reason.help for reason in ReasonCode if reason.value == code), "")
+        show_rows(form, PERSON, list_seeming(reader), "no person is to be confirmed")
 
 
 def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any]]:
@@ -357,10 +258,10 @@ def _result(reader: Reader, channel: str, message: int, result: Result, *, unmas
 
 def _explained(row: dict[str, Any]) -> Iterator[str]:
     where = f"message {row['message']} of {row['channel']} for {row['destination']}"
-    yield click.style(f"{where}: {row['state']}", bold=True)
+    yield Head(f"{where}: {row['state']}")
     if row["critical"]:
-        yield click.style("  critical value", bold=True)
-    yield printable(f"  {row['cause']}{': ' + row['why'] if row['why'] else ''}")
+        yield Head("  critical value")
+    yield printable(f"  {row['code']}{': ' + row['why'] if row['why'] else ''}")
     if row["help"]:
         yield f"  {row['help']}"
     for newer in row["newer"]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.actions.control import RefusedError, UnreachableError
-from engine.commands.shared.output import ExitCode, Form, cell, form_option, local, plural, say, show_document
+from engine.commands.shared.long_running import Progress
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import stated_reason
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
@@ -19,6 +21,7 @@ from engine.store.core.loss import LossError
 from engine.store.queries.extent import free_bytes, growth_of, kept_of, table_sizes
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.prunable import survey
+from engine.views.text import cell, local, plural
 
 if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
 GROUP = "upkeep"
 RARE = True
 
-JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
-
 
 @click.group(help=__doc__)
 def command() -> None:
@@ -36,7 +37,7 @@ def command() -> None:
 
 
 @command.command("accept-loss")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@stated_reason
 @click.option("--yes", is_flag=True, help="Do it without being asked.")
 @pass_session
 def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
@@ -47,18 +48,15 @@ def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
     to be sent again from the analyzers.
     """
     from engine.store.core.anchor import ANCHOR_NAME
-    from engine.store.core.connecting import JOURNAL_NAME
     from engine.store.journal import Journal
 
-    if not reason.strip():
-        raise click.BadParameter("say why", param_hint="--reason")
-    if not any((session.data / name).exists() for name in (JOURNAL_NAME, ANCHOR_NAME)):
+    if not (session.journal.exists() or (session.data / ANCHOR_NAME).exists()):
         raise StoreError(f"{session.data}: there is no journal yet")
     clock = SystemClock()
     try:
         Journal.open(session.data, clock=clock).close()
     except LossError as loss:
-        if hidden := _hidden(session.data):
+        if hidden := _hidden(session.journal):
             say(
                 f"{hidden} pieces of the log stand behind a damaged one, and labrelay journal salvage can still read "
                 "them: going on without them loses them for good"
@@ -72,7 +70,7 @@ def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
         clock=clock,
         accept_loss=True,
         actor=of_this_process(),
-        reason=reason.strip(),
+        reason=reason,
         elsewhere=session.elsewhere,
     ).close()
     say("accepted, and noted in the audit trail; start LabRelay, and send what is missing again from the analyzers")
@@ -85,7 +83,7 @@ def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
 @pass_session
 def stats(session: Session, tables: bool, form: Form) -> None:
     """How large the journal is, how fast it grows, and how long the disk will last."""
-    path = session.data / JOURNAL_NAME
+    path = session.journal
     log = path.resolve().with_name(path.resolve().name + "-wal")  # of a link to another disk, beside the file itself
     with session.reader() as reader:
         growth, unused, kept = growth_of(reader, SystemClock().now_us()), free_bytes(reader), kept_of(reader)
@@ -235,12 +233,12 @@ def compact(session: Session, yes: bool) -> None:
     say(f"{size_words(done.before)} before, {size_words(done.after)} now")
 
 
-def _hidden(data: Path) -> int:
+def _hidden(journal: Path) -> int:
     """How many pieces of the log SQLite does not read for a damaged one before them."""
     from engine.store.core import wal_repair
     from engine.store.journal.upkeep import PAGE_BYTES
 
-    path = (data / JOURNAL_NAME).resolve()
+    path = journal.resolve()
     log = path.with_name(path.name + "-wal")
     if not log.exists():
         return 0
@@ -257,7 +255,7 @@ def _size(path: Path) -> int:
 
 @command.command()
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new folder for what is saved.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@stated_reason
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def salvage(session: Session, target: Path, reason: str, form: Form) -> ExitCode:
@@ -267,23 +265,19 @@ def salvage(session: Session, target: Path, reason: str, form: Form) -> ExitCode
     must be room for two. The folder then holds a journal that is whole in itself, its key where that is a file, and
     salvage.json, which says the same as this command. Look at it, then put it in the place of the old data folder.
     """
-    from engine.commands.verify import Progress
     from engine.store.core.ownership import hand_over_all
     from engine.store.recovery.salvage import saving
     from engine.store.recovery.salvage.found import sentences
 
-    if not reason.strip():
-        raise click.BadParameter("say why", param_hint="--reason")
-    progress = Progress()
-    saved = saving.run(
-        session.data,
-        target,
-        clock=SystemClock(),
-        actor=of_this_process(),
-        reason=reason.strip(),
-        progress=progress,
-    )
-    progress.close()
+    with Progress() as progress:
+        saved = saving.run(
+            session.data,
+            target,
+            clock=SystemClock(),
+            actor=of_this_process(),
+            reason=reason,
+            progress=progress,
+        )
     hand_over_all(target, session.data)
     show_document(form, saved.as_json(), list(sentences(saved, target)))
     return ExitCode.PARTLY if saved.lost or saved.damaged or saved.findings else ExitCode.OK

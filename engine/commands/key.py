@@ -9,28 +9,24 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actions.control import RefusedError, UnreachableError
-from engine.actions.noting import KEY_ACTS
-from engine.commands.shared.output import ExitCode, Form, form_option, local, on_terminal, say, show_document
-from engine.commands.shared.selecting import without_daemon
+from engine.actions.control import RefusedError
+from engine.commands.shared.acting import ask
+from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import ConfigError, IntegrityError, StoreError
+from engine.views.text import local
 
 if TYPE_CHECKING:
     from engine.store.core.key_encryption_key import Found
     from engine.store.lifecycle.key_rotation import KeyFacts
 
 GROUP = "upkeep"
-
-ROTATE_TIMEOUT_S = 70.0
-JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 
 
 @click.group(help=__doc__)
@@ -46,15 +42,22 @@ def command() -> None:
 @pass_session
 def status(session: Session, form: Form) -> ExitCode:
     """Show which key is in use, where it is, and what it opens; never the key."""
-
-    if not _has_journal(session):
-        return _status_without_journal(session, form)
-    facts, (found, others) = _facts(session), _look(session)
+    exists = session.journal.exists()
+    found, others = _look(session)
     document: dict[str, Any] = {
-        "key": facts.id,
+        "key": found.id if found else None,
         "at_hand": found is not None,
         "source": found.source.value if found else None,
         "place": found.place if found else None,
+        "data_keys": [],
+    }
+    if not exists:
+        words = f"key {found.id} in {found.place}" if found else "there is no key yet; the first start makes one"
+        show_document(form, document, [f"{words}; there is no journal yet"])
+        return ExitCode.OK
+    facts = _facts(session)
+    document |= {
+        "key": facts.id,
         "made": from_us(facts.made_us),
         "age_days": round((SystemClock().now_us() - facts.made_us) / 86_400e6, 1),
         "sheet_confirmed": from_us(facts.sheet_us) if facts.sheet_us else None,
@@ -66,22 +69,6 @@ def status(session: Session, form: Form) -> ExitCode:
     }
     show_document(form, document, _status_lines(session, document))
     return ExitCode.OK if found is not None else ExitCode.INTEGRITY
-
-
-def _status_without_journal(session: Session, form: Form) -> ExitCode:
-    from engine.store.core import key_encryption_key
-
-    found = key_encryption_key.first(session.data)
-    document: dict[str, Any] = {
-        "key": found.id if found else None,
-        "at_hand": found is not None,
-        "source": found.source.value if found else None,
-        "place": found.place if found else None,
-        "data_keys": [],
-    }
-    words = f"key {found.id} in {found.place}" if found else "there is no key yet; the first start makes one"
-    show_document(form, document, [f"{words}; there is no journal yet"])
-    return ExitCode.OK
 
 
 def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
@@ -128,7 +115,7 @@ def init(session: Session, from_sheet: bool) -> ExitCode:
     session.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if from_sheet:
         return _restore(session, path)
-    if _has_journal(session):
+    if session.journal.exists():
         raise RefusedError("there is a journal, and no other key than its own opens it: labrelay key status")
     if (found := key_encryption_key.first(session.data)) is not None:
         raise RefusedError(f"there is a key already: {found.id} in {found.place}")
@@ -143,7 +130,7 @@ def _restore(session: Session, path: Path) -> ExitCode:
 
     key = _typed(list(range(1, key_sheet.LINES + 1)))
     typed = key_encryption_key.key_id(check_value(key))
-    if _has_journal(session):
+    if session.journal.exists():
         expected = _facts(session).id
         if typed != expected:
             raise IntegrityError(
@@ -160,8 +147,8 @@ def _restore(session: Session, path: Path) -> ExitCode:
         path.rename(aside)
         say(f"{path}: was there, and opens nothing here; kept as {aside.name}")
     write_kek(path, key)
-    if _has_journal(session):
-        _ask(session, {"step": "restored", "key": typed})
+    if session.journal.exists():
+        ask(session, "key", {"step": "restored", "key": typed})
     say(f"key {typed} is back: {path}")
     return ExitCode.OK
 
@@ -220,7 +207,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     from engine.store.core.vault import KEY_BYTES
 
     found, others = _look(session)
-    if found is None and not _has_journal(session):
+    if found is None and not session.journal.exists():
         raise ConfigError("there is no key yet; the first start makes one")
     if found is None:
         facts = _facts(session)
@@ -233,13 +220,13 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
         right = b"".join(found.kek[(number - 1) * size : number * size] for number in numbers)
         if not secrets.compare_digest(_typed(numbers), right):
             raise IntegrityError(f"this is not the sheet of the key in use ({found.id}); print a new one")
-        _ask(session, {"step": "confirm"})
+        ask(session, "key", {"step": "confirm"})
         say(f"confirmed: the sheet of key {found.id} is in safe hands")
         return ExitCode.OK
     where = f"into {path}" if path is not None else "here"
     consent(f"Show the key that opens every result of this site, {where}?", yes=yes)
-    if _has_journal(session):  # before it there is nowhere to note it, and nothing that the key opens
-        _ask(session, {"step": "show", "key": found.id})
+    if session.journal.exists():  # before it there is nowhere to note it, and nothing that the key opens
+        ask(session, "key", {"step": "show", "key": found.id})
     site = session.load(require_secrets=False).config.site.name
     text = _sheet(site, found, html=html)
     if path is None:
@@ -319,7 +306,7 @@ def rotate(session: Session, discard_old: bool, yes: bool, form: Form) -> ExitCo
     facts = _facts(session)
     old = " and throw the old one away" if discard_old else ""
     consent(f"Make a new key in the place of {facts.id}{old}?", yes=yes)
-    done = _ask(session, {"step": "rotate", "discard_old": discard_old})
+    done = ask(session, "key", {"step": "rotate", "discard_old": discard_old})
     show_document(form, done, _rotated_lines(done))
     return ExitCode.OK
 
@@ -337,29 +324,7 @@ def _rotated_lines(done: dict[str, Any]) -> Iterator[str]:
     yield "print the new recovery sheet now: labrelay key recovery-sheet"
 
 
-# -- asking ----------------------------------------------------------------------------------------------------------
-
-
-def _ask(session: Session, args: dict[str, Any]) -> dict[str, Any]:
-    """Have the daemon do it, or do it here where none runs."""
-    try:
-        return session.call("key", args, timeout=ROTATE_TIMEOUT_S)
-    except UnreachableError:
-        from engine.store.journal import keys
-        from engine.store.lifecycle import key_rotation
-        from engine.store.operations import audit
-
-        async def work(acts: Any, actor: str) -> dict[str, Any]:
-            if args["step"] == "rotate":
-                keep_none = args["discard_old"]
-                return asdict(await keys.rotate(acts.journal, session.data, actor=actor, discard_old=keep_none))
-            if args["step"] == "confirm":
-                await acts.journal.run(key_rotation.confirm_sheet, actor=actor)
-            else:
-                await acts.journal.run(audit.note, actor, KEY_ACTS[args["step"]], {"key": args["key"]})
-            return {}
-
-        return without_daemon(session, work)
+# -- looking ----------------------------------------------------------------------------------------------------------
 
 
 def _facts(session: Session) -> "KeyFacts":
@@ -369,8 +334,8 @@ def _facts(session: Session) -> "KeyFacts":
     from engine.store.core.connecting import connect
     from engine.store.lifecycle.key_rotation import facts
 
-    path = session.data / JOURNAL_NAME
-    if not _has_journal(session):
+    path = session.journal
+    if not session.journal.exists():
         raise StoreError(f"{session.data}: there is no journal yet; the first labrelay run makes it")
     try:
         with closing(connect(path)) as connection:
@@ -383,7 +348,7 @@ def _look(session: Session) -> tuple["Found | None", list["Found"]]:
     """The key in use, if it is at hand, and all others that are."""
     from engine.store.core import key_encryption_key
 
-    if not _has_journal(session):
+    if not session.journal.exists():
         return key_encryption_key.first(session.data), []
     check = _facts(session).check
     try:
@@ -392,7 +357,3 @@ def _look(session: Session) -> tuple["Found | None", list["Found"]]:
         raise ConfigError(key_encryption_key.not_readable(str(error.filename))) from error
     right = next((found for found in every if found.check == check), None)
     return right, [found for found in every if found is not right]
-
-
-def _has_journal(session: Session) -> bool:
-    return (session.data / JOURNAL_NAME).exists()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
-from engine.commands.shared.line_options import LineAt, duration_option, line_at, line_options
+from engine.commands.shared.line_options import LineAt, line_at, line_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say
+from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
 
 GROUP = "when something is wrong"
@@ -36,7 +37,7 @@ GROUP = "when something is wrong"
     metavar="FILE",
     help="Keep every byte. As it came; with times and answers where the name ends in .ndjson. Holds patient data.",
 )
-@click.option("--for", "for_s", callback=duration_option, metavar="TIME", help="Stop after this time, as 60s.")
+@click.option("--for", "for_s", callback=given_duration, metavar="TIME", help="Stop after this time, as 60s.")
 @click.option("--unmask", is_flag=True, help="Show messages too. This is noted in the audit trail.")
 @form_option(Form.TABLE, Form.NDJSON)
 @pass_session
@@ -45,22 +46,18 @@ def command(
     /,
     place: str,
     connect: bool,
-    baud: str | None,
-    bytesize: str | None,
-    parity: str | None,
-    stopbits: str | None,
-    flow: str | None,
     answer: bool,
     save: Path | None,
     for_s: float | None,
     unmask: bool,
     form: Form,
+    **settings: str | None,
 ) -> ExitCode:
     if answer and save is None:
         raise click.UsageError(
             "--answer needs --save FILE: the analyzer takes what is answered for delivered and does not send it again"
         )
-    line = line_at(place, connect=connect, baud=baud, bytesize=bytesize, parity=parity, stopbits=stopbits, flow=flow)
+    line = line_at(place, connect=connect, **settings)
     if unmask:
         note_watched(session, place)
     return asyncio.run(_listen(session, line, answer=answer, save=save, for_s=for_s, masked=not unmask, form=form))
@@ -76,33 +73,25 @@ async def _listen(
     masked: bool,
     form: Form,
 ) -> ExitCode:
-    from engine.commands.shared.listening import Listener, Save, Screen, only_copy
+    from engine.commands.shared.listening import Screen, listening
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError, RuntimeError):  # not in a thread of its own, as in tests
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     screen = Screen(form, masked=masked, zone=session.zone_or_here)
-    kept = Save(save) if save is not None else None
-    try:
-        async with Listener(line, screen, save=kept, answer=answer).opened() as listener:
-            where = f"listening on {line.place.rpartition(':')[0]}:{listener.port}" if line.listens else line.place
-            say(f"{where}; Ctrl-C ends it" + ("; messages are masked (letters x, digits 9)" if masked else ""))
-            await listener.until(stop, for_s)
-    finally:
-        if kept is not None:
-            kept.close()
-    if answer and save is not None and listener.heard:
-        say(only_copy(save))
+    async with listening(line, screen, save=save, answer=answer) as listener:
+        where = f"listening on {line.place.rpartition(':')[0]}:{listener.port}" if line.listens else line.place
+        say(f"{where}; Ctrl-C ends it" + ("; messages are masked (letters x, digits 9)" if masked else ""))
+        await listener.until(stop, for_s)
     return ExitCode.OK if listener.heard else ExitCode.FAILED
 
 
 def note_watched(session: Session, place: str) -> None:
     """The audit row comes first, as with `messages show --unmask`; where there is no site, there is no trail."""
-    from engine.commands.shared.noting import note_exported
-    from engine.store.core.connecting import JOURNAL_NAME
+    from engine.commands.shared.acting import note_exported
 
-    if session.folder_or_none is None or not (session.data / JOURNAL_NAME).exists():
+    if session.folder_or_none is None or not session.journal.exists():
         say("there is no site with a journal here, so nothing is noted: what you see is patient data all the same")
         return
     note_exported(session, {"line": place})

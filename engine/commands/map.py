@@ -34,28 +34,31 @@ from engine.commands.shared.mapping_options import (
     say_held,
     say_settings,
 )
-from engine.commands.shared.output import Column, ExitCode, Form, say, show_rows
+from engine.commands.shared.output import ExitCode, Form, say, show_rows
 from engine.commands.shared.session import Session, pass_session
 from engine.mapping.facts import facts_of, is_training
 from engine.mapping.json_text import indented
-from engine.mapping.outputs.views import JSON_KINDS, View
+from engine.mapping.outputs.views import JSON_KINDS
+from engine.mapping.outputs.views import View as DocumentView
 from engine.mapping.program import Program
 from engine.model.errors import ContentError
 from engine.model.message import Issue, Mapped
 from engine.model.reasons import ReasonCode
+from engine.views.view import Field, Row, View
 
 GROUP = "mapping"
 
 TRAINING = (
     "NOT_PRODUCTION: marked as training or debugging; a channel refuses it, unless its settings have processing_ids"
 )
-COLUMNS = (
-    Column("message", "Message"),
-    Column("type", "Type"),
-    Column("patients", "Patients", right=True),
-    Column("orders", "Orders", right=True),
-    Column("results", "Results", right=True),
-    Column("outcome", "Outcome"),
+MESSAGES = View[Row](
+    "messages",
+    Field("message", "Message"),
+    Field("type", "Type"),
+    Field("patients", "Patients", right=True),
+    Field("orders", "Orders", right=True),
+    Field("results", "Results", right=True),
+    Field("outcome", "Outcome"),
 )
 
 
@@ -131,7 +134,7 @@ def command(
     if wanting is not None:
         say_settings(*wanting)
     if form == "table":
-        show_rows(Form.TABLE, "messages", rows, COLUMNS, "no message")
+        show_rows(Form.TABLE, MESSAGES, rows, "no message")
     if form == "json":
         # One message gives its document; several give one array, so that the output is one JSON document.
         if count == 1 and len(bodies) == 1:
@@ -144,7 +147,7 @@ def command(
 LEFT_OUT = {"qc": "of controls filtered", "dropped": "dropped"}  # `Mapped.counts` -> what became of these results
 
 
-def _outcome(mapped: Mapped, views: list[View]) -> str:
+def _outcome(mapped: Mapped, views: list[DocumentView]) -> str:
     """The resources, or other parts, of the documents in words, or why there are none."""
     if mapped.filtered is not None:
         return str(mapped.filtered.value)

@@ -11,44 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.acting import note_exported, note_shown
 from engine.commands.shared.completing import channel_names
-from engine.commands.shared.message_shown import acts_about, contents_of, document_of, lines_of, row_of
-from engine.commands.shared.noting import note_exported, note_shown
-from engine.commands.shared.output import (
-    Column,
-    ExitCode,
-    Form,
-    form_option,
-    local,
-    plural,
-    say,
-    show_document,
-    show_rows,
-)
-from engine.commands.shared.selecting import ROW, asked_for, filter_options, instant_us, raise_if_unknown
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.shared.selecting import ROW, asked_for, filter_of, filter_options, page_options, raise_if_unknown
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.records import Filter, MessageView
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
 from engine.store.queries.messages import ends_of, messages_page, not_all_numbers, trace_of
+from engine.views.messages import MESSAGE
+from engine.views.text import Head, local, plural
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
 
 GROUP = "every day"
-
-COLUMNS = (
-    Column("id", "ID", right=True),
-    Column("received", "RECEIVED"),
-    Column("channel", "CHANNEL"),
-    Column("type", "TYPE"),
-    Column("state", "STATE"),
-    Column("reason", "CODE"),
-    Column("delivery", "DELIVERY"),
-    Column("bytes", "BYTES", right=True),
-    Column("flags", "FLAGS"),
-)
 
 
 @click.group(help=__doc__)
@@ -67,10 +46,11 @@ EXPORT_HELP = f"""Write messages and their deliveries to a SQLite database, as C
 {STATES_AND_CODES}"""
 
 
+_filters = filter_options("channel", "state", "code", "test-code", "loinc", "since", "until", "type", "lot")
+
+
 @command.command("list", help=LIST_HELP)
-@filter_options("channel", "state", "code", "test-code", "loinc", "since", "until")
-@click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
-@click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
+@_filters
 @click.option(
     "--patient",
     metavar="NUMBER",
@@ -85,15 +65,12 @@ EXPORT_HELP = f"""Write messages and their deliveries to a SQLite database, as C
 )
 @click.option("--control-id", metavar="TEXT", help="With exactly this control id.")
 @click.option("--id", "ids", type=ROW, multiple=True, metavar="ID", help="With this number; may be given again.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@click.option("--before", type=ROW, metavar="ID", help="Go on below this number (from the last page).")
+@page_options("number")
 @form_option()
 @pass_session
 def list_messages(
     session: Session,
     /,
-    message_type: str | None,
-    lot: str | None,
     patient: str | None,
     specimen: str | None,
     control_id: str | None,
@@ -103,9 +80,7 @@ def list_messages(
     form: Form,
     **given: Any,
 ) -> None:
-    wanted = _filter(
-        session, given, message_type=message_type, lot=lot, patient=patient, specimen=specimen, number=control_id
-    )
+    wanted = filter_of(session, given, patient=patient, specimen=specimen, number=control_id)
     with session.reader() as reader:
         found = _by_number(reader, wanted, ids) if ids else messages_page(reader, wanted, before_id=before, limit=limit)
         if not found and control_id is not None and wanted.channel is not None:  # not processed yet, so not noted
@@ -123,8 +98,8 @@ def list_messages(
     if not found:
         raise_if_unknown(session, channel=wanted.channel)
     next_page = f"--before {found[-1].id}" if cut else ""
-    rows = [row_of(view, ends.get(view.id, "")) for view in found]
-    show_rows(form, "messages", rows, COLUMNS, "no messages", next_page=next_page)
+    shown = [view._replace(end=ends.get(view.id, "")) for view in found]
+    show_rows(form, MESSAGE, shown, "no messages", next_page=next_page)
     for text in why:
         say(text)
     if by_number and not found:
@@ -145,21 +120,21 @@ def list_messages(
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -> ExitCode:
+    from engine.views.message_in_full import acts_about, contents_of, document_of, lines_of
+    from engine.views.wire import wire_of
+
     with session.reader() as reader:
         trace = trace_of(reader, message)
         if trace is None:
             raise why_absent(reader, "message", message)
-        contents: dict[str, Any] = {}
+        trace = trace._replace(message=trace.message._replace(end=ends_of(reader, [message]).get(message, "")))
+        document = document_of(trace, answers=unmask)
         if unmask:
             note_shown(session, message)
-            contents = contents_of(reader, trace)
+            document |= contents_of(reader, trace)
         if wire:
-            from engine.commands.shared.wire_lines import wire_of
-
-            contents["wire"] = wire_of(session, reader, trace, masked=not unmask)
-        contents["acts"] = acts_about(reader, message)
-        end = ends_of(reader, [message]).get(message, "")
-    document = {**document_of(trace, end, answers=unmask), **contents}
+            document["wire"] = wire_of(reader, trace, masked=not unmask)
+        document["acts"] = acts_about(reader, message)
     show_document(form, document, lines_of(document))
     return ExitCode.OK
 
@@ -171,13 +146,13 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def line(session: Session, channel: str, last: int, unmask: bool, form: Form) -> ExitCode:
-    from engine.commands.shared.wire_lines import lines, sessions_of
     from engine.store.queries.line import line_of
+    from engine.views.wire import lines, sessions_of
 
     with session.reader() as reader:
         if unmask:
             note_exported(session, {"line": channel, "last": last})
-        found = sessions_of(session, line_of(reader, channel, limit=last), masked=not unmask)
+        found = sessions_of(line_of(reader, channel, limit=last), masked=not unmask)
     if not found and form is Form.TABLE:
         say(
             f"nothing is kept of the line of {channel}: no session yet, no channel of that name, or whole blocks (MLLP)"
@@ -186,7 +161,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
     def shown() -> Iterator[str]:
         for one in reversed(found):
             number = f" (session {one['session']})" if one["session"] else ""
-            yield click.style(f"{one['steps'][0]['at']:%Y-%m-%d}{number}" if one["steps"] else "-", bold=True)
+            yield Head(f"{local(one['steps'][0]['at']):%Y-%m-%d}{number}" if one["steps"] else "-")
             yield from lines(one["steps"], whole=unmask)
 
     show_document(form, {"channel": channel, "sessions": found}, shown())
@@ -194,9 +169,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
 
 
 @command.command("export", help=EXPORT_HELP)
-@filter_options("channel", "state", "code", "test-code", "loinc", "since", "until")
-@click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01.")
-@click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count.")
+@_filters
 @click.option(
     "--to",
     "path",
@@ -220,25 +193,23 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
 def export(
     session: Session,
     /,
-    message_type: str | None,
-    lot: str | None,
     path: Path,
     yes: bool,
     unmask: bool,
     deid: bool,
     **given: Any,
 ) -> ExitCode:
-    from engine.commands.shared.exporting import SINKS, write_file
+    from engine.commands.shared.exporting import ENDINGS, write_file
 
     if unmask and deid:
         raise click.UsageError("--unmask shows the patients, --deid takes them out; say which")
     if deid and path.suffix != ".ndjson":
         raise click.BadParameter(f"'{path.name}' must end in .ndjson with --deid", param_hint="--to")
-    if path.suffix not in SINKS:
-        raise click.BadParameter(f"'{path.name}' must end in {', '.join(SINKS)}", param_hint="--to")
+    if path.suffix not in ENDINGS:
+        raise click.BadParameter(f"'{path.name}' must end in {', '.join(ENDINGS)}", param_hint="--to")
     if path.resolve().parent == session.data.resolve():
         raise click.BadParameter("the data folder is the journal's own; choose another one", param_hint="--to")
-    wanted = _filter(session, given, message_type=message_type, lot=lot)
+    wanted = filter_of(session, given)
     with session.reader() as reader:
         if path.exists():
             consent(f"Overwrite {path}?", yes=yes)
@@ -246,16 +217,13 @@ def export(
         if not newest:
             raise_if_unknown(session, channel=wanted.channel)
         up_to = newest[0].id if newest else 0
-        if unmask:
+        if unmask or deid:
             _ = reader.vault  # says so where the key is not at hand
             what = {name: value for name, value in asdict(wanted).items() if value is not None}
-            note_exported(session, {**what, "up_to": up_to})
+            note_exported(session, {**what, "up_to": up_to, **({"deid": True} if deid else {})})
         if deid:
             from engine.commands.shared.exporting_deid import known_codes, write_without_patients
 
-            _ = reader.vault
-            what = {name: value for name, value in asdict(wanted).items() if value is not None}
-            note_exported(session, {**what, "up_to": up_to, "deid": True})
             known = known_codes(session.folder)
             written, refused = write_without_patients(path, reader, wanted, up_to=up_to, known=known)
             say(f"{path}: {plural(written, 'message')} without their patients; look through it before you send it")
@@ -273,17 +241,3 @@ def _by_number(reader: "Reader", wanted: Filter, ids: tuple[int, ...]) -> list[M
         page = messages_page(reader, wanted, before_id=number + 1, limit=1)
         found += [view for view in page if view.id == number]
     return found
-
-
-def _filter(session: Session, given: dict[str, Any], **more: str | None) -> Filter:
-    """What the options mean that both lists have, and ``more``."""
-    return Filter(
-        channel=given["channel"],
-        state=given["state"],
-        code=given["code"],
-        test_code=given["test_code"],
-        loinc=given["loinc"],
-        after_us=instant_us(session, given["since"]),
-        before_us=instant_us(session, given["until"]),
-        **more,
-    )

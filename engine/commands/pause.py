@@ -8,9 +8,9 @@ messages are received, mapped and queued as ever. It stays so over restarts; who
 import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option
-from engine.commands.shared.selecting import sure_options
+from engine.commands.shared.selecting import given_duration, reason_option, sure_options
 from engine.commands.shared.session import Session, pass_session
-from engine.commands.shared.switching import given_duration, kind_and_name, reason_option, switch
+from engine.commands.shared.switching import kind_and_name, switch
 
 GROUP = "every day"
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.output import Column, ExitCode, Form, form_option, say, show_rows
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_rows
 from engine.commands.shared.session import Session, pass_session
 from engine.config import registry
 from engine.model.errors import ConfigError
+from engine.views.view import Field, Row, View, picked
 
 if TYPE_CHECKING:
     from engine.config.source_serial import SerialPart
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 GROUP = "when something is wrong"
 RARE = True
 
-COLUMNS = (
-    Column("device", "DEVICE"),
-    Column("channel", "CHANNEL"),
-    Column("state", "STATE"),
-    Column("description", "WHAT"),
-    Column("usb", "USB"),
-    Column("serial_number", "SERIAL"),
-    Column("access", "ACCESS"),
-    Column("name", "NAME FOR device:"),
+PORTS = View[Row](
+    "ports",
+    Field("device", "DEVICE"),
+    Field("channels", "CHANNEL"),
+    Field("", "STATE", of=lambda row: _state(row)),
+    Field("description", "WHAT"),
+    Field("usb", "USB"),
+    Field("serial_number", "SERIAL"),
+    Field("", "ACCESS", of=lambda row: _access(row)),
+    Field("", "NAME FOR device:", of=lambda row: _best(row)),
 )
 
 
@@ -36,7 +38,7 @@ COLUMNS = (
 @pass_session
 def command(session: Session, form: Form) -> ExitCode:
     rows = list(_rows(_lines(session)))
-    show_rows(form, "ports", [_for_people(row) if form is Form.TABLE else row for row in rows], COLUMNS, _NONE)
+    show_rows(form, PORTS, rows, _NONE)
     if form is Form.TABLE and any(row["present"] and not row["permitted"] for row in rows):
         groups = sorted({row["group"] for row in rows if row["present"] and not row["permitted"] and row["group"]})
         say(f"this user may not open every port; it needs the group {' or '.join(groups) or 'of the device'}")
@@ -84,34 +86,26 @@ def _rows(lines: "Iterable[tuple[str, SerialPart]]") -> Iterator[dict[str, Any]]
 
 def _row(port: Any, channels: list[str]) -> dict[str, Any]:
     return {
-        "device": port.device,
+        **picked(port, "device names description usb serial_number owner group mode permitted in_use"),
         "present": True,
-        "names": list(port.names),
-        "description": port.description,
-        "usb": port.usb,
-        "serial_number": port.serial_number,
-        "owner": port.owner,
-        "group": port.group,
-        "mode": port.mode,
-        "permitted": port.permitted,
-        "in_use": port.in_use,
-        "users": [{"pid": user.pid, "command": user.command} for user in port.users],
+        "users": [picked(user, "pid command") for user in port.users],
         "channels": channels,
     }
 
 
-def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
-    users = ", ".join(f"{user['command']} ({user['pid']})" for user in row.get("users", ()))
+def _state(row: Row) -> str:
     if row["present"] is None:
-        state = "device server"
-    elif not row["present"]:
-        state = "not there"
-    elif row["in_use"]:
-        state = f"in use: {users}" if users else "in use"
-    else:
-        state = "free" if row["permitted"] else "not permitted"
-    owner = f"{row['owner']}:{row['group'] or '?'} {row['mode']}" if row.get("mode") else ""
-    return {**row, "channel": row["channels"], "state": state, "access": owner, "name": _best(row)}
+        return "device server"
+    if not row["present"]:
+        return "not there"
+    if row["in_use"]:
+        users = ", ".join(f"{user['command']} ({user['pid']})" for user in row["users"])
+        return f"in use: {users}" if users else "in use"
+    return "free" if row["permitted"] else "not permitted"
+
+
+def _access(row: Row) -> str:
+    return f"{row['owner']}:{row['group'] or '?'} {row['mode']}" if row.get("mode") else ""
 
 
 def _best(row: Mapping[str, Any]) -> str:

@@ -5,32 +5,17 @@ When a lot is recalled: `labrelay reagents --lot LOT` says which analyzers used 
 file). Only what the analyzer sends is known: many send no lots at all.
 """
 
-from typing import Any
-
 import click
 
 from engine.commands.shared.completing import channel_names
-from engine.commands.shared.output import Column, Form, form_option, show_rows
+from engine.commands.shared.output import Form, form_option, show_rows
 from engine.commands.shared.selecting import ROW
 from engine.commands.shared.session import Session, pass_session
-from engine.model.clock import from_us
-from engine.model.records import ReagentView
 from engine.store.queries.tallies import list_reagents
+from engine.views.reagents import LOT
 
 GROUP = "every day"
 RARE = True
-
-COLUMNS = (
-    Column("channel", "CHANNEL"),
-    Column("name", "REAGENT"),
-    Column("lot", "LOT"),
-    Column("expires", "EXPIRES"),
-    Column("tests", "TESTS"),
-    Column("left", "LEFT"),
-    Column("messages", "MESSAGES", right=True),
-    Column("first", "FIRST"),
-    Column("last", "LAST"),
-)
 
 
 @click.command(help=__doc__)
@@ -47,18 +32,4 @@ def command(
         found = list_reagents(reader, channel, lot=lot, message=message, limit=limit + 1)
     next_page = "a higher --limit" if found[limit:] else ""
     empty = "no message names this lot" if lot is not None else "no message names a reagent lot"
-    show_rows(form, "reagents", [_row(view) for view in found[:limit]], COLUMNS, empty, next_page=next_page)
-
-
-def _row(view: ReagentView) -> dict[str, Any]:
-    return {
-        "channel": view.channel,
-        "name": view.name,
-        "lot": view.lot,
-        "expires": view.expires,
-        "tests": view.tests,
-        "left": view.left,
-        "messages": view.messages,
-        "first": from_us(view.first_us),
-        "last": from_us(view.last_us),
-    }
+    show_rows(form, LOT, found[:limit], empty, next_page=next_page)

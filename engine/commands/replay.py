@@ -21,25 +21,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.actions.control import UnreachableError
-from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
-from engine.actions.selection import REPLAY_STATES, Selection
+from engine.actions.selection import REPLAY_STATES
 from engine.actions.underway import DEFAULT_RATE
+from engine.commands.shared.acting import ACT_TIMEOUT_S, ask
 from engine.commands.shared.completing import destination_names
-from engine.commands.shared.output import (
-    Column,
-    ExitCode,
-    Form,
-    form_option,
-    on_terminal,
-    plural,
-    say,
-    show_document,
-    show_rows,
-)
+from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
 from engine.commands.shared.selecting import (
-    ACT_TIMEOUT_S,
     ROW,
-    ask,
     asked_for,
     filter_options,
     raise_if_missing,
@@ -49,26 +37,18 @@ from engine.commands.shared.selecting import (
     word,
 )
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.clock import from_us
 from engine.store.queries.replays import unfinished_replays
+from engine.views.acts import REPLAY
+from engine.views.text import plural
 
 if TYPE_CHECKING:
-    from engine.actions.underway import Acts
+    pass
 
 GROUP = "when something is wrong"
 
 LOOKS_S = (0.05, 0.1, 0.2, 0.5)  # between two looks at a replay: short at first, then the last
 LINE_EVERY_S = 10.0  # where there is no terminal for a bar
-OFFLINE_S = 86_400.0  # without a daemon all is queued at once, and waited for
 BAR = 30
-UNFINISHED = (
-    Column("number", "NUMBER", right=True),
-    Column("since", "SINCE"),
-    Column("actor", "ACTOR"),
-    Column("done", "DONE", right=True),
-    Column("total", "TOTAL", right=True),
-    Column("to", "TO"),
-)
 
 
 @click.command(help=__doc__)
@@ -145,28 +125,17 @@ def command(
         return _list(session, form)
     if give_up is not None:
         consent(f"Give up replay {give_up}? What it has not sent again by now, it never will.", yes=yes)
-        ask(
-            session, "replay_forget", {"number": give_up}, lambda acts, actor: forget_replay(acts, give_up, actor=actor)
-        )
+        ask(session, "replay_forget", {"number": give_up})
         show_document(form, {"verb": "replay", "given_up": give_up}, [f"replay {give_up} is given up"])
         return ExitCode.OK
     if resume is not None:
-        args = {"number": resume, "rate": rate}
-        begun = ask(
-            session,
-            "replay_resume",
-            args,
-            lambda acts, actor: resume_replay(acts, resume, actor=actor, rate=rate, within_s=OFFLINE_S),
-        )
+        begun = ask(session, "replay_resume", {"number": resume, "rate": rate})
         return _watched(session, begun, form)
     chosen = selection(session, ids, everything=everything, specimen=specimen, number=control_id, **given)
     rate = rate or DEFAULT_RATE
 
-    def tell(dry_run: bool) -> dict[str, Any]:
-        args = {"selection": chosen.to_json(), "reason": reason, "to": to, "rate": rate, "dry_run": dry_run}
-        return ask(session, "replay", args, _offline(session, chosen, reason, to, rate, dry_run))
-
-    counted = tell(True)
+    args = {"selection": chosen.to_json(), "reason": reason, "to": to, "rate": rate}
+    counted = ask(session, "replay", {**args, "dry_run": True})
     count, newer, new = counted["count"], counted["newer"], counted.get("new", 0)
     along = f" and {newer} newer of the same reports" if newer else ""
     if not count:
@@ -183,28 +152,8 @@ def command(
         )
     consent(f"Send {plural(count, 'message')}{along} again{f' to {to}' if to else ''}{never}?", yes=yes)
     with _interrupted_later() as interrupted:  # until its number is known
-        begun = tell(False)
+        begun = ask(session, "replay", {**args, "dry_run": False})
     return _watched(session, begun, form, stop=interrupted())
-
-
-def _offline(
-    session: Session, chosen: Selection, reason: str, to: str | None, rate: float, dry_run: bool
-) -> "Callable[[Acts, str], Any]":
-    async def act(acts: "Acts", actor: str) -> dict[str, Any]:
-        takes = media_type_of(session.load(require_secrets=False), to) if to else ""
-        return await replay_documents(
-            acts,
-            chosen,
-            actor=actor,
-            reason=reason,
-            to=to or "",
-            takes=takes,
-            rate=rate,
-            dry_run=dry_run,
-            within_s=OFFLINE_S,
-        )
-
-    return act
 
 
 # -- watching --------------------------------------------------------------------------------------------------------
@@ -286,21 +235,7 @@ def _words(progress: dict[str, Any]) -> str:
 
 def _list(session: Session, form: Form) -> ExitCode:
     with session.reader() as reader:
-        rows = [
-            {
-                "number": one.number,
-                "since": from_us(one.at_us),
-                "actor": one.actor,
-                "done": one.done,
-                "total": one.total,
-                "deliveries": one.deliveries,
-                "failed": one.failed,
-                "to": one.what.get("to") or None,
-                "selection": one.what.get("selection"),
-            }
-            for one in unfinished_replays(reader)
-        ]
-    show_rows(form, "replays", rows, UNFINISHED, "no replay is unfinished")
-    if rows and form is Form.TABLE:
+        found = show_rows(form, REPLAY, unfinished_replays(reader), "no replay is unfinished")
+    if found and form is Form.TABLE:
         say("go on with: labrelay replay --resume NUMBER")
     return ExitCode.OK

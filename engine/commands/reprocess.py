@@ -20,23 +20,25 @@ any more stays at its destination: LabRelay deletes nothing there.
 """
 
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.commands.shared.acting import ask
 from engine.commands.shared.completing import channel_names
-from engine.commands.shared.output import Column, ExitCode, Form, form_option, plural, printable, say, table
-from engine.commands.shared.selecting import ask, instant_us
+from engine.commands.shared.output import ExitCode, Form, form_option, say
+from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import ConfigError
 from engine.store.queries.messages import messages_page
+from engine.views.text import plural, printable, table
+from engine.views.view import Field, Row, View
 
 if TYPE_CHECKING:
     from engine.actions.selection import Selection
-    from engine.actions.underway import Acts
     from engine.commands.shared.affected_list import AffectedList
     from engine.config.load import Site
     from engine.processing.process import ChannelRoutes
@@ -49,11 +51,12 @@ DEFAULT_RATE = 50.0
 PAGE = 200
 NOBODY = 0  # no message has this number
 SAY_EVERY_S = 10.0
-COLUMNS = (
-    Column("kind", "CHANGE"),
-    Column("path", "ELEMENT"),
-    Column("messages", "MESSAGES", right=True),
-    Column("examples", "AS IN"),
+CHANGES = View[Row](
+    "changes",
+    Field("kind", "CHANGE"),
+    Field("path", "ELEMENT"),
+    Field("messages", "MESSAGES", right=True),
+    Field("examples", "AS IN"),
 )
 WHY = {
     "superseded": "a newer result was delivered: nothing is sent",
@@ -141,7 +144,7 @@ def command(
             selection = _refused(journal, selection)
         wanted = _wanted(session, journal, selection, mapping)
         if unmask:
-            from engine.commands.shared.noting import note_exported
+            from engine.commands.shared.acting import note_exported
 
             note_exported(session, {"reprocess": channel, **selection.to_json(), "mapping": wanted.named})
         rows = AffectedList(form, unmask=unmask) if listed or form is not Form.TABLE else None
@@ -257,20 +260,7 @@ def _send(session: Session, wanted: Wanted, reason: str, rate: float) -> dict[st
         "mapping_hash": wanted.mapping_hash,
     }
 
-    def here(acts: "Acts", actor: str) -> Awaitable[dict[str, Any]]:
-        from engine.actions.reprocess import reprocess_messages
-
-        return reprocess_messages(
-            acts,
-            wanted.selection,
-            routes=wanted.routes,
-            actor=actor,
-            reason=reason,
-            mapping=wanted.named,
-            rate=100_000.0,  # nothing is sent from here, so nothing needs pacing
-        )
-
-    return ask(session, "reprocess", args, here)
+    return ask(session, "reprocess", args)
 
 
 def _document(tally: "Tally", *, unmask: bool) -> dict[str, Any]:
@@ -295,7 +285,7 @@ def _document(tally: "Tally", *, unmask: bool) -> dict[str, Any]:
 
 def _lines(tally: "Tally", document: dict[str, Any], *, grouped: bool) -> Iterator[str]:
     if document["changes"] and grouped:
-        yield from table(document["changes"], COLUMNS)
+        yield from table(document["changes"], CHANGES.columns)
         for change in document["changes"]:
             for pair in change.get("values", ()):
                 if pair["before"] or pair["after"]:

@@ -7,9 +7,9 @@ once; so is what a lane (CHANNEL/DESTINATION) has. Nothing is lost, and nothing 
 import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option
-from engine.commands.shared.selecting import sure_options
+from engine.commands.shared.selecting import reason_option, sure_options
 from engine.commands.shared.session import Session, pass_session
-from engine.commands.shared.switching import kind_and_name, reason_option, switch
+from engine.commands.shared.switching import kind_and_name, switch
 
 GROUP = "when something is wrong"
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.commands.shared.long_running import Progress
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document
+from engine.commands.shared.selecting import stated_reason
 from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError, StoreError
 
@@ -26,7 +28,7 @@ GROUP = "upkeep"
 @click.command(help=__doc__)
 @click.argument("source", metavar="[FROM]", required=False, type=click.Path(path_type=Path))
 @click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new folder for the site.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here.")
+@stated_reason
 @click.option("--keys", type=click.Path(path_type=Path), help="A folder with the key in it (labrelay.key).")
 @click.option(
     "--anchor",
@@ -45,29 +47,25 @@ def command(
     anchor: Path | None,
     form: Form,
 ) -> ExitCode:
-    from engine.commands.verify import Progress
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
     from engine.store.core.ownership import hand_over_all
     from engine.store.recovery.backups import restoring
 
-    if not reason.strip():
-        raise click.BadParameter("say why", param_hint="--reason")
     data = _data(session)
     if anchor is None:
         anchor = _newest_anchor(session, data)
-    progress = Progress()
-    restored = restoring.run(
-        _chosen(session, source),
-        target,
-        clock=SystemClock(),
-        actor=of_this_process(),
-        reason=reason.strip(),
-        keys=keys or data,
-        old_anchor=anchor,
-        progress=progress,
-    )
-    progress.close()
+    with Progress() as progress:
+        restored = restoring.run(
+            _chosen(session, source),
+            target,
+            clock=SystemClock(),
+            actor=of_this_process(),
+            reason=reason,
+            keys=keys or data,
+            old_anchor=anchor,
+            progress=progress,
+        )
     if data is not None and data.exists():
         hand_over_all(target, data)
     lines = [

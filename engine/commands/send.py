@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from engine.commands.shared.output import ExitCode, Form, form_option, plural, say, show_document
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import consent
-from engine.commands.shared.switching import given_duration
 from engine.model.units import HostPort, parse_host_port
+from engine.views.text import plural
 
 if TYPE_CHECKING:
     from engine.devtools.simulator.astm import Habits

@@ -13,10 +13,11 @@ import click
 
 from engine.actions.control import SOCKET_NAME, follow
 from engine.commands.shared.completing import channel_names
-from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, plural, printable, say, to_json
+from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
+from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
-from engine.commands.shared.switching import given_duration
 from engine.monitoring.taps import STAGES
+from engine.views.text import plural, printable
 
 GROUP = "when something is wrong"
 
@@ -48,7 +49,7 @@ def _stages(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str
     "--for",
     "for_s",
     metavar="TIME",
-    callback=lambda ctx, param, text: None if text is None else given_duration(ctx, param, text),
+    callback=given_duration,
     help="End after this time, as 30s.",
 )
 @form_option(Form.TABLE, Form.NDJSON)
@@ -109,9 +110,9 @@ def _words(line: dict[str, Any]) -> Iterator[str]:
         made = f"{plural(line['documents'], 'document')}{to}" if line["documents"] else ""
         held = f"held back: {line['held']}" if line["held"] else ""
         issues = f"issues: {', '.join(line['issues'])}" if line["issues"] else ""
-        state = " ".join(filter(None, (line["state"], line["reason"])))
+        state = " ".join(filter(None, (line["state"], line["code"])))
         yield "; ".join(filter(None, (state, made, held, line["mapping"], issues)))
         yield from (printable(body) for body in line.get("bodies", ()))
     else:
-        reason = f" {line['reason']}" if line["reason"] else ""
-        yield f"{line['outcome']}{reason}: {line['destination']} ({line['seq']}), attempt {line['attempt']}"
+        code = f" {line['code']}" if line["code"] else ""
+        yield f"{line['outcome']}{code}: {line['destination']} ({line['seq']}), attempt {line['attempt']}"

@@ -8,13 +8,14 @@ with that of its message, what was expected and how it went. One HTML file to ke
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 import click
 
-from engine.commands.shared.junit import FileRun, junit_report
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session, pass_session
 from engine.config.site import mapping_path
@@ -26,6 +27,20 @@ from engine.model.errors import ConfigError
 from engine.model.message import Parsed
 
 GROUP = "mapping"
+
+
+@dataclass(slots=True)
+class FileRun:
+    """The tests of one file.
+
+    Attributes:
+        outcomes: each with the seconds it took.
+        errors: what kept others of the file from running, by the test's name; the file's own where none could be read.
+    """
+
+    file: str
+    outcomes: list[tuple[Outcome, float]] = field(default_factory=list)
+    errors: list[tuple[str, Sequence[str]]] = field(default_factory=list)
 
 
 @click.command(help=__doc__)
@@ -218,3 +233,50 @@ def _coverage(runner: Runner) -> Iterator[tuple[str, set[str], list[str]]]:
 def _by_line(rule: str) -> tuple[str, int]:
     file, _, line = rule.rpartition(":")
     return file, int(line)
+
+
+# -- JUnit ---------------------------------------------------------------------------------------------------------
+
+
+def junit_report(runs: Sequence[FileRun]) -> bytes:
+    """Runs as JUnit XML, as build servers read it (the schema of Jenkins' xUnit plug-in, which Ant's began).
+
+    testsuites > testsuite, one a file > testcase > failure: not as expected | error: could not be run
+    """
+    root = Element("testsuites", name="mappings")
+    for run in runs:
+        suite = SubElement(root, "testsuite", name=run.file)
+        for outcome, seconds in run.outcomes:
+            case = _case(suite, outcome.test.name, run.file, seconds)
+            if not outcome.passed:
+                _trouble(case, "failure", [*outcome.failures, *outcome.help])
+        for name, problems in run.errors:
+            _trouble(_case(suite, name, run.file, 0.0), "error", problems)
+        _total(suite, [run])
+    _total(root, runs)
+    report: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
+    return report + b"\n"
+
+
+def _case(suite: Element, name: str, file: str, seconds: float) -> Element:
+    return SubElement(suite, "testcase", name=_text(name), classname=file, time=f"{seconds:.3f}")
+
+
+def _trouble(case: Element, kind: str, lines: Sequence[str]) -> None:
+    found = SubElement(case, kind, message=_text(lines[0]), type=kind)
+    found.text = _text("\n".join(lines))
+
+
+def _total(element: Element, runs: Sequence[FileRun]) -> None:
+    tests = sum(len(run.outcomes) + len(run.errors) for run in runs)
+    failures = sum(not outcome.passed for run in runs for outcome, _ in run.outcomes)
+    errors = sum(len(run.errors) for run in runs)
+    seconds = sum(taken for run in runs for _, taken in run.outcomes)
+    for name, value in (("tests", tests), ("failures", failures), ("errors", errors)):
+        element.set(name, str(value))
+    element.set("time", f"{seconds:.3f}")
+
+
+def _text(text: str) -> str:
+    """Without the characters that XML cannot hold."""
+    return "".join(sign if sign in "\t\n" or " " <= sign < "\ufffe" or sign > "\uffff" else "�" for sign in text)

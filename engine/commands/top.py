@@ -11,43 +11,25 @@ from typing import Any
 
 import click
 
-from engine.commands.shared.output import SCHEMA_VERSION, Column, ExitCode, Form, form_option, table, to_json
+from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, to_json
+from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
-from engine.commands.shared.switching import given_duration
 from engine.commands.status import COLORS
-from engine.model.phrases import Span
+from engine.views.site import BUSY_CHANNEL, BUSY_DESTINATION
+from engine.views.text import table
+from engine.views.view import Row, View
 
 GROUP = "every day"
 
 EVERY_S = {True: 1.0, False: 10.0}  # by whether this is a terminal
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
-CHANNELS = (
-    Column("name", "CHANNEL"),
-    Column("words", "STATE"),
-    Column("last", "LAST MESSAGE", right=True),
-    Column("per_min", "/MIN", right=True),
-    Column("today_received", "TODAY", right=True),
-    Column("waiting", "QUEUE", right=True),
-    Column("oldest", "OLDEST", right=True),
-    Column("dead", "DEAD", right=True),
-)
-DESTINATIONS = (
-    Column("name", "DESTINATION"),
-    Column("words", "STATE"),
-    Column("rate_per_min", "/MIN", right=True),
-    Column("waiting", "QUEUE", right=True),
-    Column("oldest", "OLDEST", right=True),
-    Column("in_flight", "UNDER WAY", right=True),
-    Column("trouble", "RETRYING"),
-    Column("next", "NEXT TRY", right=True),
-)
 
 
 @click.command(help=__doc__)
 @click.option(
     "--every",
     metavar="TIME",
-    callback=lambda ctx, param, text: None if text is None else given_duration(ctx, param, text),
+    callback=given_duration,
     help="Between two tables; 1s on a terminal, else 10s.",
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many tables.")
@@ -88,20 +70,10 @@ def _document(said: dict[str, Any], before: dict[str, Any] | None) -> dict[str, 
 
 def _channel(channel: dict[str, Any], earlier: int | None, passed_s: float) -> dict[str, Any]:
     """``per_min``: received a minute since the look before; None at the first one, and at midnight."""
-    lanes = channel["lanes"]
     new = channel["today_received"] - earlier if earlier is not None else -1
-    return {
-        "name": channel["name"],
-        "state": channel["state"],
-        "level": channel["level"],
-        "words": channel["words"],
-        "last_message_age_s": channel["last_message_age_s"],
-        "per_min": round(new * 60 / passed_s, 1) if new >= 0 and passed_s > 0 else None,
-        "today_received": channel["today_received"],
-        "waiting": channel["stored_waiting"] + sum(lane["waiting"] for lane in lanes),
-        "oldest_age_s": max((lane["oldest_age_s"] for lane in lanes if lane["oldest_age_s"] is not None), default=None),
-        "dead": channel["dead"] + sum(lane["dead"] for lane in lanes),
-    }
+    names = ("name", "state", "level", "words", "last_message_age_s", "today_received", "waiting", "oldest_age_s")
+    per_min = round(new * 60 / passed_s, 1) if new >= 0 and passed_s > 0 else None
+    return {**{name: channel[name] for name in names}, "per_min": per_min, "dead": channel["dead_total"]}
 
 
 def _destination(destination: dict[str, Any], now: datetime) -> dict[str, Any]:
@@ -119,33 +91,15 @@ def _lines(session: Session, said: dict[str, Any], document: dict[str, Any]) -> 
     yield f"{said['site_name']} {at:%Y-%m-%d %H:%M:%S}  " + click.style(overall["words"], fg=COLORS[overall["level"]])
     if document["channels"]:
         yield ""
-        rows = [
-            {**one, "last": _age(one["last_message_age_s"]), "oldest": _age(one["oldest_age_s"])}
-            for one in document["channels"]
-        ]
-        yield from _coloured(rows, CHANNELS)
+        yield from _coloured(document["channels"], BUSY_CHANNEL)
     if document["destinations"]:
         yield ""
-        yield from _coloured([_told(one) for one in document["destinations"]], DESTINATIONS)
+        yield from _coloured(document["destinations"], BUSY_DESTINATION)
 
 
-def _told(destination: dict[str, Any]) -> dict[str, Any]:
-    retrying, trouble = destination["retrying"], ""
-    if retrying is not None:
-        which = f"message {retrying['message']} of {retrying['channel']}"
-        trouble = f"{retrying['reason']}, {which}, attempts failed: {retrying['attempt']}"
-    return {
-        **destination,
-        "rate_per_min": f"{destination['rate_per_min']:.0f}",
-        "oldest": _age(destination["oldest_age_s"]),
-        "trouble": trouble,
-        "next": _age(destination["next_try_s"]),
-    }
-
-
-def _coloured(rows: list[dict[str, Any]], columns: tuple[Column, ...]) -> Iterator[str]:
+def _coloured(rows: list[dict[str, Any]], view: View[Row]) -> Iterator[str]:
     """The lines of a table, each in the colour of its row's level."""
-    heading, *lines = table(rows, columns)
+    heading, *lines = table(rows, view.columns)
     yield heading
     for row, line in zip(rows, lines, strict=True):
         yield line if row["level"] == "ok" else click.style(line, fg=COLORS[row["level"]])
@@ -156,7 +110,3 @@ def _fitting(lines: list[str]) -> list[str]:
 
     height = shutil.get_terminal_size().lines
     return lines if len(lines) < height else [*lines[: height - 2], f"... {len(lines) - height + 2} lines more"]
-
-
-def _age(seconds: float | None) -> str:
-    return "" if seconds is None else Span(seconds).say()

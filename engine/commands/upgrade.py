@@ -19,10 +19,9 @@ from engine.commands.version import labrelay_version
 from engine.diagnostics.examine import worst
 from engine.model.errors import LabRelayError
 from engine.model.health import Health, Line
+from engine.views.view import picked
 
 GROUP = "upkeep"
-
-JOURNAL_NAME = "journal.db"  # as `engine.store.journal` has it, which is not imported for a glance
 
 
 @click.command(help=__doc__)
@@ -42,16 +41,13 @@ def command(session: Session, check: bool, rollback: bool, yes: bool, form: Form
 def _check(session: Session, form: Form) -> ExitCode:
     from engine.diagnostics.installed import earlier, examine_earlier, examine_journal
 
-    journal = session.data / JOURNAL_NAME
-    lines = [*_configuration(session), examine_journal(journal)]
+    lines = [*_configuration(session), examine_journal(session.journal)]
     if all(line.health is not Health.FAIL for line in lines):
-        lines.append(examine_earlier(journal, earlier()))
+        lines.append(examine_earlier(session.journal, earlier()))
     document = {
         "labrelay": labrelay_version(),
         "health": worst(lines),
-        "lines": [
-            {"health": line.health, "subject": line.subject, "text": line.text, "advice": line.advice} for line in lines
-        ],
+        "lines": [picked(line, "health subject text advice") for line in lines],
     }
     show_document(form, document, _for_people(lines))
     return ExitCode.FAILED if worst(lines) is Health.FAIL else ExitCode.OK
@@ -79,13 +75,13 @@ def _for_people(lines: list[Line]) -> Iterator[str]:
 def _roll_back(session: Session, *, yes: bool) -> ExitCode:
     from engine.diagnostics.installed import NAME, UNIT, earlier, roll_back
 
-    program, journal = Path(sys.prefix), session.data / JOURNAL_NAME
+    program = Path(sys.prefix)
     if program.name != NAME or (program / "pyvenv.cfg").stat().st_uid != os.geteuid():
         raise LabRelayError(f"{program}: was not put there by the installer, or not by this user; run this as root")
     old = earlier(program)
     if old is not None:
         consent(f"Put LabRelay {old.version} in the place of {labrelay_version()}?", yes=yes)
-    now = roll_back(program, journal)
+    now = roll_back(program, session.journal)
     say(f"installed now: LabRelay {now.version}; {labrelay_version()} is kept as the earlier one")
     if _runs_as_service():
         subprocess.run(["systemctl", "restart", UNIT], check=False)  # noqa: S603, S607

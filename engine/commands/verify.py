@@ -4,19 +4,17 @@ Works beside the running daemon and without one, and needs no key; `--deep` also
 needs it. Exit code 6 and one line for each thing that is wrong.
 """
 
-import sys
-import time
 from typing import Any
 
 import click
 
+from engine.commands.shared.long_running import Progress, be_gentle, gently_option
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.shared.priority import be_gentle, gently_option
 from engine.commands.shared.session import Session, pass_session
+from engine.views.view import picked
 
 GROUP = "when something is wrong"
 
-LINE_EVERY_S = 10.0
 WHAT_TO_DO = (
     "what to do: stop LabRelay and copy the data folder as it is. Then labrelay restore, where a backup has what is "
     "missing; or labrelay journal salvage, which saves all that can be read, often rows that are missing here, and has "
@@ -43,17 +41,13 @@ def command(session: Session, deep: bool, gently: bool, form: Form) -> ExitCode:
     from engine.store.integrity import verify
 
     be_gentle(gently)
-    progress = Progress()
-    findings = verify.run(session.data, deep=deep, progress=progress, elsewhere=session.elsewhere)
-    progress.close()
+    with Progress() as progress:
+        findings = verify.run(session.data, deep=deep, progress=progress, elsewhere=session.elsewhere)
     document: dict[str, Any] = {
         "ok": not findings,
         "deep": deep,
         "rows": progress.total,
-        "findings": [
-            {"kind": found.kind, "table": found.table, "first": found.first, "last": found.last, "text": found.text}
-            for found in findings
-        ],
+        "findings": [picked(found, "kind table first last text") for found in findings],
     }
     good = f"{progress.total} rows, nothing is wrong{' (deep)' if deep else ''}"
     show_document(form, document, [str(found) for found in findings] or [good])
@@ -62,30 +56,3 @@ def command(session: Session, deep: bool, gently: bool, form: Form) -> ExitCode:
         back = all(found.kind == verify.ROLLBACK for found in findings)
         say(WHAT_TO_DO_AFTER_A_ROLLBACK if back else WHAT_TO_DO_WITHOUT_ANY_ROW if lost else WHAT_TO_DO)
     return ExitCode.INTEGRITY if findings else ExitCode.OK
-
-
-class Progress:
-    """A line that is rewritten on a terminal, else one line in ten seconds."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._begin = self._said = time.monotonic()
-        self._on_terminal = sys.stderr.isatty()
-
-    def __call__(self, done: int, total: int) -> None:
-        self.total = total
-        now = time.monotonic()
-        if not self._on_terminal and now - self._said < LINE_EVERY_S:
-            return
-        self._said = now
-        rate = done / max(now - self._begin, 0.001)
-        left = (total - done) / max(rate, 0.001)
-        text = f"{done}/{total} rows, {rate:.0f}/s, {left:.0f} s left"
-        if self._on_terminal:
-            click.echo(f"\r{text:<60}", err=True, nl=False)
-        elif done < total:
-            say(text)
-
-    def close(self) -> None:
-        if self._on_terminal and self.total:
-            click.echo(f"\r{'':<60}\r", err=True, nl=False)

@@ -304,3 +304,8 @@ class ReasonCode(Enum):
     )
     REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")
     LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")
+
+
+def help_of(code: str) -> str:
+    """The help of a stored code; empty for one that this version does not know."""
+    return next((reason.help for reason in ReasonCode if reason.value == code), "")

@@ -22,6 +22,8 @@ MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "di
 LETTER_STATES = ("dead", "incomplete")  # of what failed and waits for a person
 DeliveryState = Literal["waiting", "sending", "delivered", "dead", "held", "rejected", "dismissed", "superseded"]
 
+JOURNAL_NAME = "journal.db"  # in the data folder
+
 UNMAPPED_ROWS = 10_000  # distinct codes kept; a device that sends noise as codes must not fill the disk
 REAGENT_ROWS = 20_000  # distinct reagent lots kept, for the same reason ...
 REAGENT_TESTS = 100  # ... and tests of each
@@ -262,7 +264,8 @@ class Count(NamedTuple):
 
 
 class MessageView(NamedTuple):
-    """One line of a message list. ``control_id`` and ``peer`` are empty where the keys are not at hand."""
+    """One line of a message list. ``control_id`` and ``peer`` are empty where the keys are not at hand; ``end``, what
+    became of the deliveries, where `Reader.ends` was not asked."""
 
     id: int
     channel: str
@@ -278,6 +281,7 @@ class MessageView(NamedTuple):
     repeat_of: int | None = None
     equal_to: int | None = None
     same_id_other_bytes: bool = False
+    end: str = ""
 
 
 class AttemptView(NamedTuple):

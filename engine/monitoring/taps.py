@@ -168,7 +168,7 @@ class Taps:
                     "seq": delivery.seq,
                     "attempt": attempt,
                     "outcome": outcome,
-                    "reason": reason.value if reason is not None else "",
+                    "code": reason.value if reason is not None else "",
                 }
                 tap.put(_Event(partial(_as_it_is, line=line), 0))
 
@@ -236,7 +236,7 @@ def _mapped(tap: Tap, *, stored: Stored, outcome: Processed, recorded: Recorded,
     line = {
         **_head("mapped", stored.channel, stored.id, at_us),
         "state": recorded.state,
-        "reason": recorded.reason.value if recorded.reason is not None else "",
+        "code": recorded.reason.value if recorded.reason is not None else "",
         "mapping": outcome.mapping,
         "documents": len(outcome.documents),
         "destinations": sorted({name for _, route in outcome.documents for name in route.to}),

@@ -1,14 +1,17 @@
-"""The verbs of the control socket: for each its arguments, and the function that carries it out."""
+"""The verbs of the control socket: for each its arguments, and the function that carries it out.
+
+Where no daemon runs, a command calls the same functions itself (`Running.running` is None then).
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.actions.control import RefusedError
-from engine.actions.control_server import Follower, Handler, Request
+from engine.actions.control import Follower, Handler, RefusedError, Request, UnreachableError
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
 from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
@@ -49,20 +52,42 @@ from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
 
 if TYPE_CHECKING:
+    from engine.config.load import Site
     from engine.runtime.app import App
+    from engine.store.journal import Journal
 
 REPLAY_ANSWER_S = 0.2  # the client of a replay asks again for its progress
+WITHOUT_DAEMON_S = 86_400.0
+UNPACED = 100_000.0  # messages a second
 
 Result = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """The objects that the handlers work on."""
+    """The objects that the handlers work on.
 
-    app: "App"
+    Attributes:
+        data: the data folder.
+        loaded: the configuration in force; asked for at each use, since a reload replaces it.
+        running: the daemon; None where a command has taken its place: then all is queued at once, and waited for.
+    """
+
     acts: Acts
     switches: Switches
+    data: Path
+    loaded: "Callable[[], Site]"
+    running: "App | None" = None
+
+    @property
+    def journal(self) -> "Journal":
+        return self.acts.journal
+
+    @property
+    def app(self) -> "App":
+        if self.running is None:
+            raise UnreachableError("no daemon runs")
+        return self.running
 
 
 async def _status(site: Running, request: Request, asked: Nothing) -> Result:
@@ -72,7 +97,7 @@ async def _status(site: Running, request: Request, asked: Nothing) -> Result:
 async def _reload(site: Running, request: Request, asked: Nothing) -> Result:
     before = site.app.built.site.hash
     loaded = await site.app.reload()
-    await site.app.journal.run(audit.note, request.actor, "reload", {"from": before, "to": loaded.hash})
+    await site.journal.run(audit.note, request.actor, "reload", {"from": before, "to": loaded.hash})
     return {"config_hash": loaded.hash, "changed": loaded.hash != before, "warnings": list(loaded.warnings)}
 
 
@@ -116,15 +141,20 @@ async def _replay(site: Running, request: Request, asked: Replay) -> Result:
         actor=request.actor,
         reason=asked.why,
         to=asked.to or "",
-        takes=media_type_of(site.app.built.site, asked.to) if asked.to else "",
+        takes=media_type_of(site.loaded(), asked.to) if asked.to else "",
         rate=asked.rate,
         dry_run=asked.dry_run,
-        within_s=REPLAY_ANSWER_S,
+        within_s=_within_s(site),
     )
 
 
 async def _replay_resume(site: Running, request: Request, asked: ResumedReplay) -> Result:
-    return await resume_replay(site.acts, asked.number, actor=request.actor, rate=asked.rate, within_s=REPLAY_ANSWER_S)
+    within_s = _within_s(site)
+    return await resume_replay(site.acts, asked.number, actor=request.actor, rate=asked.rate, within_s=within_s)
+
+
+def _within_s(site: Running) -> float:
+    return WITHOUT_DAEMON_S if site.running is None else REPLAY_ANSWER_S
 
 
 async def _replay_status(site: Running, request: Request, asked: OneReplay) -> Result:
@@ -140,16 +170,14 @@ async def _replay_forget(site: Running, request: Request, asked: OneReplay) -> R
 
 
 async def _reprocess(site: Running, request: Request, asked: Reprocess) -> Result:
-    built = site.app.built
-    channel = _known(built.channels, asked.selection.channel)
-    if asked.config_hash != built.site.hash:
+    loaded, routes, named = site.loaded(), _known(site.acts.channels(), asked.selection.channel), ""
+    if asked.config_hash != loaded.hash:
         raise RefusedError(
             "the daemon runs a different configuration from that of the differences: give "
             "`labrelay reload`, and look at them again"
         )
-    routes, named = channel.routes, ""
     if asked.mapping is not None:
-        routes, program = await asyncio.to_thread(with_mapping, built.site, routes, asked.mapping)
+        routes, program = await asyncio.to_thread(with_mapping, loaded, routes, asked.mapping)
         if program.content_hash != asked.mapping_hash:
             raise RefusedError(f"{asked.mapping} has changed since the differences were made; look at them again")
         named = f"{program.name}@{program.content_hash[:12]}"
@@ -160,7 +188,7 @@ async def _reprocess(site: Running, request: Request, asked: Reprocess) -> Resul
         actor=request.actor,
         reason=asked.why,
         mapping=named,
-        rate=asked.rate,
+        rate=UNPACED if site.running is None else asked.rate,  # without the daemon nothing is sent yet
     )
 
 
@@ -173,34 +201,33 @@ async def _backup(site: Running, request: Request, asked: Backup) -> Result:
 
 
 async def _prune(site: Running, request: Request, asked: Nothing) -> Result:
-    site.app.journal.let_go_now()
+    site.journal.let_go_now()
     return {}
 
 
 async def _shown(site: Running, request: Request, asked: Shown) -> Result:
-    await note_shown(site.app.journal, request.actor, asked.message)
+    await note_shown(site.journal, request.actor, asked.message)
     return {}
 
 
 async def _exported(site: Running, request: Request, asked: Exported) -> Result:
-    await note_exported(site.app.journal, request.actor, asked.what)
+    await note_exported(site.journal, request.actor, asked.what)
     return {}
 
 
 async def _key(site: Running, request: Request, asked: Key) -> Result:
     if asked.step == "rotate":
-        data = site.app.built.site.config.data
-        return asdict(await keys.rotate(site.app.journal, data, actor=request.actor, discard_old=asked.discard_old))
+        return asdict(await keys.rotate(site.journal, site.data, actor=request.actor, discard_old=asked.discard_old))
     if asked.step == "confirm":
-        await site.app.journal.run(key_rotation.confirm_sheet, actor=request.actor)
+        await site.journal.run(key_rotation.confirm_sheet, actor=request.actor)
     else:
-        await site.app.journal.run(audit.note, request.actor, KEY_ACTS[asked.step], {"key": asked.key})
+        await site.journal.run(audit.note, request.actor, KEY_ACTS[asked.step], {"key": asked.key})
     return {}
 
 
 async def _switch(site: Running, request: Request, asked: Switch) -> Result:
     order = SwitchOrder(request.verb, target_of(asked.kind, asked.name), request.actor, asked.reason)
-    return await site.switches.carry_out(order, site.app.built.site, dry_run=asked.dry_run)
+    return await site.switches.carry_out(order, site.loaded(), dry_run=asked.dry_run)
 
 
 async def _underway(site: Running, request: Request, asked: Target) -> Result:
@@ -248,7 +275,8 @@ HANDLERS: dict[str, Work] = {
 
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """The verbs with one answer on the control socket."""
-    site = Running(app, acts, switches)
+    data = app.built.site.config.data
+    site = Running(acts=acts, switches=switches, data=data, loaded=lambda: app.built.site, running=app)
     return {verb: partial(work, site) for verb, work in HANDLERS.items()}
 
 

@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from engine.actions.control import RefusedError
-from engine.actions.control_server import Request
+from engine.actions.control import RefusedError, Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.model.errors import LabRelayError

@@ -122,20 +122,20 @@ def _step(step: Step) -> LineStep:
         kind, _, rest = step.what.partition(":")
         what = Phrase(fault_words(kind))
         phrase = Phrase("{what} ({detail})", {"what": what, "detail": rest.strip()}) if rest else what
-        return LineStep(at=from_us(step.at_us), way="about", phrase=phrase)
+        return LineStep(at=from_us(step.at_us), way="about", words=phrase)
     if step.good is not None:
         number = "?" if step.number is None else step.number
         phrase = Phrase("frame {n}, {size} bytes", {"n": number, "size": len(step.data)})
         verdict = Phrase("checksum right") if step.good else Phrase("checksum wrong")
-        return LineStep(at=from_us(step.at_us), way=step.way, phrase=phrase, verdict=verdict, good=step.good)
-    return LineStep(at=from_us(step.at_us), way=step.way, phrase=_said(step.what))
+        return LineStep(at=from_us(step.at_us), way=step.way, words=phrase, verdict=verdict, good=step.good)
+    return LineStep(at=from_us(step.at_us), way=step.way, words=_said(step.what))
 
 
 def _passed(passed: Passed) -> LineStep:
     size = {"size": passed.size}
     phrase = Phrase("message, {size} bytes", size) if passed.whole else Phrase("unfinished message, {size} bytes", size)
     verdict, good = _ANSWERS[passed.answered]
-    return LineStep(at=from_us(passed.at_us), way=passed.way.value, phrase=phrase, verdict=verdict, good=good)
+    return LineStep(at=from_us(passed.at_us), way=passed.way.value, words=phrase, verdict=verdict, good=good)
 
 
 def _said(text: str) -> Phrase:

@@ -518,7 +518,7 @@ class Observer:
                 counts.get("delivered", 0) for (_, destination), counts in today.items() if destination == worker.name
             ),
             last_delivered_at=from_us(counts.last_delivered_us) if counts.last_delivered_us else None,
-            last_error=LastError(reason=error[0], at=from_us(error[1])) if error else None,
+            last_error=LastError(code=error[0], at=from_us(error[1])) if error else None,
             retrying=retrying,
             rate_per_min=self._rate(worker, now_s),
         )
@@ -531,7 +531,7 @@ class Observer:
         wait_s = worst.due - self._app.clock.monotonic()
         return Retrying(
             attempt=worst.attempt,
-            reason=worst.reason,
+            code=worst.reason,
             # An open breaker lets nothing pass, whatever the lane's time: then the destination's time counts.
             next_at=now + timedelta(seconds=wait_s) if wait_s > 0 and worker.breaker.next_probe is None else None,
             channel=channel,

@@ -90,8 +90,8 @@ class Renderer:
         page = teller.analyzer(channel)
         parts = {macro.replace("_", "-"): self._macros[macro](page, say) for macro in ANALYZER_PARTS}
         parts["footer"] = self._macros["footer"](teller.footer(), say)
-        state = {row_id("c", name): f"{name}: {page.badge.word}"}
-        return Live(f"{name} {page.badge.word} · {site.site_name} · LabRelay", parts, {}, state)
+        state = {row_id("c", name): f"{name}: {page['badge'].word}"}
+        return Live(f"{name} {page['badge'].word} · {site.site_name} · LabRelay", parts, {}, state)
 
     def analyzer(self, language: str, name: str) -> str | None:
         """The page about one channel; None if there is no such channel."""
@@ -148,14 +148,14 @@ class Renderer:
 
         for drawn, channel in enumerate(worst_first(site.channels), start=1):
             channel_row = teller.channel(channel)
-            order["channels"].append(channel_row.id)
-            draw(channel_row.id, "channel", channel_row)
+            order["channels"].append(channel_row["id"])
+            draw(channel_row["id"], "channel", channel_row)
             if drawn % ROWS_PER_SLICE == 0:
                 await asyncio.sleep(0)
         for destination in worst_first(site.destinations):
             destination_row = teller.destination(destination)
-            order["destinations"].append(destination_row.id)
-            draw(destination_row.id, "destination", destination_row)
+            order["destinations"].append(destination_row["id"])
+            draw(destination_row["id"], "destination", destination_row)
         draw("strip", "strip", teller.strip())
         draw("footer", "footer", teller.footer())
         self._rows[language] = rows

@@ -22,10 +22,10 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from engine.model.clock import from_us
 from engine.model.errors import StoreError
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
+from engine.views.reagents import LOT
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, require_loopback, wall
 from engine.web.languages import LANGUAGES, choose
@@ -189,19 +189,19 @@ class StatusServer:
 
     async def _overview(self, request: web.Request) -> web.Response:
         html = await self._renderer.overview(_language(request))
-        return web.Response(text=html, content_type="text/html", headers={hdrs.VARY: hdrs.ACCEPT_LANGUAGE})
+        return _page(html)
 
     async def _analyzer(self, request: web.Request) -> web.Response:
         html = self._renderer.analyzer(_language(request), request.query.get("name", ""))
         if html is None:
             raise web.HTTPNotFound
-        return web.Response(text=html, content_type="text/html", headers={hdrs.VARY: hdrs.ACCEPT_LANGUAGE})
+        return _page(html)
 
     async def _analyzer_parts(self, request: web.Request) -> web.Response:
         live = self._renderer.analyzer_parts(_language(request), request.query.get("name", ""))
         if live is None:
             raise web.HTTPNotFound
-        return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
+        return _json(everything(live))
 
     async def _reagents_page(self, request: web.Request) -> web.Response:
         lot, channel = _asked(request)
@@ -212,40 +212,21 @@ class StatusServer:
         except StoreError:
             trouble = UNREADABLE
         html = self._renderer.reagents(_language(request), lot, channel, found, trouble)
-        status = 503 if trouble else 200
-        return web.Response(
-            status=status, text=html, content_type="text/html", headers={hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
-        )
+        return _page(html, 503 if trouble else 200)
 
     async def _reagents_data(self, request: web.Request) -> web.Response:
         try:
             found = await self._find(*_asked(request))
         except StoreError as error:
             raise web.HTTPServiceUnavailable from error
-        rows = [
-            {
-                "channel": view.channel,
-                "name": view.name,
-                "lot": view.lot,
-                "expires": view.expires,
-                "tests": view.tests,
-                "left": view.left,
-                "messages": view.messages,
-                "first_at": from_us(view.first_us).isoformat(timespec="milliseconds"),
-                "last_at": from_us(view.last_us).isoformat(timespec="milliseconds"),
-            }
-            for view in found
-        ]
-        body = orjson.dumps({"schema_version": SCHEMA_VERSION, "reagents": rows}, option=orjson.OPT_INDENT_2)
-        return web.Response(body=body, content_type="application/json")
+        return _json({"schema_version": SCHEMA_VERSION, LOT.name: LOT.rows(found)}, orjson.OPT_INDENT_2)
 
     async def _find(self, lot: str, channel: str) -> Sequence[ReagentView]:
         async with self._searching:
             return await asyncio.to_thread(self._reagents, lot or None, channel or None)
 
     async def _status(self, _request: web.Request) -> web.Response:
-        body = orjson.dumps(self._snapshot().to_json(), option=orjson.OPT_INDENT_2)
-        return web.Response(body=body, content_type="application/json")
+        return _json(self._snapshot().to_json(), orjson.OPT_INDENT_2)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -280,7 +261,7 @@ class StatusServer:
 
     async def _live(self, request: web.Request) -> web.Response:
         live = await self._renderer.live(_language(request))
-        return web.Response(body=orjson.dumps(everything(live)), content_type="application/json")
+        return _json(everything(live))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if self._event_readers >= self._max_event_readers:
@@ -305,6 +286,16 @@ class StatusServer:
             self._following.discard(request.protocol)
             await events.aclose()
         return response
+
+
+def _page(html: str, status: int = 200) -> web.Response:
+    """In the language that the browser asks for."""
+    headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
+    return web.Response(status=status, text=html, content_type="text/html", headers=headers)
+
+
+def _json(value: object, option: int = 0) -> web.Response:
+    return web.Response(body=orjson.dumps(value, option=option), content_type="application/json")
 
 
 def _asked(request: web.Request) -> tuple[str, str]:

@@ -1,9 +1,12 @@
-"""From a snapshot to the cells of the page, in one language: every string of the overview is made here."""
+"""From a snapshot to the cells of the page, in one language: every string of the overview is made here.
+
+A row is a mapping of plain values, and equal to the one before it as long as nothing visible changes: the page renders
+and sends rows that differ. Nothing here knows HTML; the names are those that the templates read.
+"""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -21,22 +24,9 @@ from engine.monitoring.snapshot.channels import (
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkState
 from engine.monitoring.snapshot.site import Finding, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
-from engine.web.rows import (
-    AnalyzerPage,
-    Badge,
-    ChannelRow,
-    DestinationRow,
-    Fact,
-    FaultRow,
-    Footer,
-    LaneRow,
-    LotRow,
-    StepRow,
-    Strip,
-    Trouble,
-)
 
-Row = TypeVar("Row", ChannelSnapshot, DestinationSnapshot)
+Row = dict[str, Any]
+Item = TypeVar("Item", ChannelSnapshot, DestinationSnapshot)
 PEERS_SHOWN = 3
 FAULTS_SHOWN = 3
 FINDINGS_SHOWN = 5
@@ -80,6 +70,35 @@ _WHO = {
     "middleware": "middleware",
 }
 
+
+class Badge(NamedTuple):
+    """A state: icon, word and colour together, never colour alone.
+
+    Attributes:
+        level: a `Level`'s value, or ``calm``.
+    """
+
+    level: str
+    icon: str
+    word: str
+
+
+class Fact(NamedTuple):
+    """A labelled value of the top strip or of a cell's small print."""
+
+    label: str
+    value: str
+    level: str = "ok"
+
+
+class Trouble(NamedTuple):
+    """A reason code, its meaning in one sentence, and what happens next."""
+
+    code: str
+    meaning: str
+    then: str
+
+
 # Neither good nor bad: no colour. Green is for states that demonstrably work.
 _CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE, DestinationState.EXPECTED}
 
@@ -93,56 +112,56 @@ class Teller:
         self._catalogue = catalogue
         self._zone = ZoneInfo(site.timezone)
 
-    def strip(self) -> Strip:
+    def strip(self) -> Row:
         site = self._site
         found = site.findings()
         worst = found[0] if found else site.overall()
         shown, rest = found[1 : 1 + FINDINGS_SHOWN], len(found) - 1 - FINDINGS_SHOWN
         waiting = sum(channel.waiting for channel in site.channels)
         facts = [
-            Fact(self._say("Waiting"), str(waiting)),
-            Fact(self._say("Dead letters"), str(site.dead_total), _warn(bool(site.dead_total))),
-            *(
-                [Fact(self._say("Incomplete messages"), str(site.incomplete_total), "attention")]
-                if site.incomplete_total
-                else []
-            ),
-            Fact(
-                self._say("Unmapped codes"),
+            self._fact("Waiting", waiting),
+            self._fact("Dead letters", site.dead_total, _warn(bool(site.dead_total))),
+            *([self._fact("Incomplete messages", site.incomplete_total, "attention")] if site.incomplete_total else []),
+            self._fact(
+                "Unmapped codes",
                 site.unmapped_words.say(self._catalogue),
                 _warn(bool(site.unmapped_total)),
             ),
-            Fact(self._say("Disk"), self._disk()),
+            self._fact("Disk", self._disk()),
         ]
-        return Strip(
-            badge=Badge(worst.level.value, _LEVEL_ICONS[worst.level], self._say(_LEVEL_WORDS[worst.level])),
-            headline=worst.phrase.say(self._catalogue),
-            more=tuple(self._finding(finding) for finding in shown),
-            rest=self._say("and {n} more", n=rest) if rest > 0 else "",
-            facts=tuple(facts),
-        )
+        return {
+            "badge": Badge(worst.level.value, _LEVEL_ICONS[worst.level], self._say(_LEVEL_WORDS[worst.level])),
+            "headline": worst.phrase.say(self._catalogue),
+            "more": tuple(self._finding(finding) for finding in shown),
+            "rest": self._say("and {n} more", n=rest) if rest > 0 else "",
+            "facts": tuple(facts),
+        }
 
-    def footer(self) -> Footer:
+    def footer(self) -> Row:
         site = self._site
         facts = [
-            Fact(self._say("Running for"), self._span((site.now - site.started_at).total_seconds())),
-            Fact(self._say("Version"), site.version),
-            Fact(self._say("Configuration"), site.config_hash or "-"),
-            Fact(self._say("Last message number"), str(site.journal.last_id)),
+            self._fact("Running for", self._span((site.now - site.started_at).total_seconds())),
+            self._fact("Version", site.version),
+            self._fact("Configuration", site.config_hash or "-"),
+            self._fact("Last message number", site.journal.last_id),
         ]
         if site.journal.fsync_ms_p50 is not None:
-            facts.append(Fact(self._say("Commit"), f"{site.journal.fsync_ms_p50:.1f} ms"))
+            facts.append(self._fact("Commit", f"{site.journal.fsync_ms_p50:.1f} ms"))
         if site.kept.since is not None:
-            facts.append(Fact(self._say("Kept since"), self._day(site.kept.since)))
+            facts.append(self._fact("Kept since", self._day(site.kept.since)))
         if site.kept.next_at is not None:
-            facts.append(Fact(self._say("Next to go"), self._day(site.kept.next_at)))
+            facts.append(self._fact("Next to go", self._day(site.kept.next_at)))
         verified = site.backup.verified_at
         said = self._say("none yet") if verified is None else self._clock_time(verified)
         if site.backup.same_disk:
             said = self._say("{when}, on the disk of the journal", when=said)
         said = said if site.backup.folder else self._say("no folder set")
-        facts.append(Fact(self._say("Last verified backup"), said))
-        return Footer(self._clock_time(site.now), site.now.isoformat(timespec="seconds"), tuple(facts))
+        facts.append(self._fact("Last verified backup", said))
+        return {
+            "as_of": self._clock_time(site.now),
+            "as_of_at": site.now.isoformat(timespec="seconds"),
+            "facts": tuple(facts),
+        }
 
     def summary(self, items: Sequence[ChannelSnapshot] | Sequence[DestinationSnapshot]) -> str:
         """A table's caption: the number of rows, and of those in trouble."""
@@ -155,9 +174,8 @@ class Teller:
             said.append(self._say("to look at: {n}", n=attention))
         return " · ".join(said)
 
-    def channel(self, channel: ChannelSnapshot) -> ChannelRow:
+    def channel(self, channel: ChannelSnapshot) -> Row:
         last_at = channel.last_message_at
-        age = channel.last_message_age_s
         busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held or lane.paused]
         counts = (
             channel.today_delivered,
@@ -167,97 +185,91 @@ class Teller:
             channel.today_same_bytes,
             channel.today_incomplete,
         )
-        return ChannelRow(
-            id=row_id("c", channel.name),
-            level=channel.level.value,
-            name=channel.name,
-            description=channel.description,
-            href=self._href("/analyzer", name=channel.name),
-            where=f"{channel.kind} {channel.address}",
-            line=self._line(channel),
-            tee=self._tee(channel),
-            tee_lost=self._tee_lost(channel),
-            badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
-            paused=self._paused(channel.paused),
-            last=self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
-            last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
-            usual="" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
-            received=channel.today_received,
-            today=tuple(
+        return {
+            "id": row_id("c", channel.name),
+            "level": channel.level.value,
+            "name": channel.name,
+            "description": channel.description,
+            "href": self._href("/analyzer", name=channel.name),
+            "where": f"{channel.kind} {channel.address}",
+            "line": self._line(channel),
+            "tee": self._tee(channel),
+            "tee_lost": self._tee_lost(channel),
+            "badge": Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            "paused": self._paused(channel.paused),
+            "last": self._last(channel),
+            "last_at": _iso(last_at),
+            "usual": "" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
+            "received": channel.today_received,
+            "today": tuple(
                 Fact(self._say(word), str(count), level)
                 for (word, level), count in zip(TODAY_WORDS.items(), counts, strict=True)
                 if count
             ),
-            link_faults=self._link_faults(channel.link.faults),
-            stored=self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
-            lanes=tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
-            lanes_idle=len(channel.lanes) - len(busy),
-            dead=channel.dead_total,
-            incomplete=self._say("incomplete: {n}", n=channel.incomplete) if channel.incomplete else "",
-        )
+            "link_faults": self._link_faults(channel.link.faults),
+            "stored": self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
+            "lanes": tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
+            "lanes_idle": len(channel.lanes) - len(busy),
+            "dead": channel.dead_total,
+            "incomplete": self._say("incomplete: {n}", n=channel.incomplete) if channel.incomplete else "",
+        }
 
-    def analyzer(self, channel: ChannelSnapshot) -> AnalyzerPage:
+    def analyzer(self, channel: ChannelSnapshot) -> Row:
         link, tee = channel.link, channel.tee
         facts = [
-            Fact(self._say("Line"), link.words.say(self._catalogue)),
-            Fact(self._say("Address"), f"{channel.kind} {channel.address}"),
+            self._fact("Line", link.words.say(self._catalogue)),
+            self._fact("Address", f"{channel.kind} {channel.address}"),
         ]
         if channel.paused is not None:
-            facts.append(Fact(self._say("Paused"), self._paused(channel.paused), "attention"))
+            facts.append(self._fact("Paused", self._paused(channel.paused), "attention"))
         facts += [
-            Fact(self._say("Paused"), f"{lane.destination} {self._paused(lane.paused)}".strip(), "attention")
+            self._fact("Paused", f"{lane.destination} {self._paused(lane.paused)}".strip(), "attention")
             for lane in channel.lanes
             if lane.paused is not None
         ]
         if channel.fault:
-            facts.append(Fact(self._say("Trouble"), channel.fault, "problem"))
+            facts.append(self._fact("Trouble", channel.fault, "problem"))
         if channel.notice:
-            facts.append(Fact(self._say("Trouble"), channel.notice, "attention"))
+            facts.append(self._fact("Trouble", channel.notice, "attention"))
         if channel.connections:
-            facts.append(Fact(self._say("Connected"), ", ".join(channel.connections)))
-        age = channel.last_message_age_s
-        facts.append(
-            Fact(
-                self._say("Last message"),
-                self._say("never") if age is None else self._say("{age} ago", age=Span(age)),
-            )
-        )
-        facts.append(Fact(self._say("Received today"), str(channel.today_received)))
+            facts.append(self._fact("Connected", ", ".join(channel.connections)))
+        facts.append(self._fact("Last message", self._last(channel)))
+        facts.append(self._fact("Received today", channel.today_received))
         if link.stray_bytes:
-            facts.append(Fact(self._say("Bytes outside a session"), str(link.stray_bytes)))
+            facts.append(self._fact("Bytes outside a session", link.stray_bytes))
         if tee is not None:
             facts += [
-                Fact(self._say("Results seen"), str(tee.seen)),
-                Fact(self._say("acknowledged by the middleware"), str(tee.acknowledged)),
-                Fact(self._say("refused by the middleware"), str(tee.refused), _warn(bool(tee.refused))),
-                Fact(self._say("Orders seen"), str(tee.middleware_seen)),
-                Fact(self._say("acknowledged by the analyzer"), str(tee.middleware_acknowledged)),
-                Fact(self._say("Not kept"), str(tee.not_kept), "problem" if tee.not_kept else "ok"),
+                self._fact("Results seen", tee.seen),
+                self._fact("acknowledged by the middleware", tee.acknowledged),
+                self._fact("refused by the middleware", tee.refused, _warn(bool(tee.refused))),
+                self._fact("Orders seen", tee.middleware_seen),
+                self._fact("acknowledged by the analyzer", tee.middleware_acknowledged),
+                self._fact("Not kept", tee.not_kept, "problem" if tee.not_kept else "ok"),
             ]
-        return AnalyzerPage(
-            name=channel.name,
-            description=channel.description,
-            badge=Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
-            line=self._line(channel),
-            facts=tuple(facts),
-            steps=tuple(self._step(step) for step in reversed(link.steps)),
-            faults=tuple(FaultRow(one.kind, one.phrase.say(self._catalogue), one.n) for one in link.faults),
-            last_fault=""
-            if link.last_fault_at is None
-            else self._say("last {age} ago", age=self._since(link.last_fault_at)),
-            lots=tuple(self._lot(lot) for lot in channel.reagents),
-        )
+        return {
+            "name": channel.name,
+            "description": channel.description,
+            "badge": Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            "line": self._line(channel),
+            "facts": tuple(facts),
+            "steps": tuple(self._step(step) for step in reversed(link.steps)),
+            "faults": tuple(
+                {"kind": one.kind, "what": one.words.say(self._catalogue), "n": one.n} for one in link.faults
+            ),
+            "last_fault": self._ago("last {age} ago", link.last_fault_at),
+            "lots": tuple(self._lot(lot) for lot in channel.reagents),
+        }
 
-    def lots(self, found: Sequence[ReagentView]) -> tuple[LotRow, ...]:
+    def lots(self, found: Sequence[ReagentView]) -> tuple[Row, ...]:
         """Rows of a search over all analyzers."""
         rows = []
         for view in found:
             first = self._clock_time(from_us(view.first_us))
             lot = self._lot(ReagentSnapshot.of(view))
-            rows.append(replace(lot, channel=view.channel, messages=str(view.messages), first=first))
+            rows.append(lot | {"channel": view.channel, "messages": str(view.messages), "first": first})
         return tuple(rows)
 
-    def destination(self, destination: DestinationSnapshot) -> DestinationRow:
+    def destination(self, destination: DestinationSnapshot) -> Row:
         last_at, oldest = destination.last_delivered_at, destination.oldest_age_s
         then = ""
         if destination.state is DestinationState.BREAKER_OPEN and destination.breaker_until is not None:
@@ -266,28 +278,28 @@ class Teller:
             then = self._say("until {time}", time=self._short_time(destination.expected_until))
         if destination.paused is not None:
             then = self._paused(destination.paused)
-        return DestinationRow(
-            id=row_id("d", destination.name),
-            level=destination.level.value,
-            name=destination.name,
-            where=f"{destination.kind} {destination.address}",
-            badge=Badge(
+        return {
+            "id": row_id("d", destination.name),
+            "level": destination.level.value,
+            "name": destination.name,
+            "where": f"{destination.kind} {destination.address}",
+            "badge": Badge(
                 _tone(destination.state),
                 _DESTINATION_ICONS[destination.state],
                 destination.words.say(self._catalogue),
             ),
-            then=then,
-            waiting=destination.waiting,
-            oldest="" if oldest is None else self._say("oldest {age}", age=Span(oldest)),
-            in_flight=self._say("under way: {n}", n=destination.in_flight) if destination.in_flight else "",
-            delivered=destination.delivered_today,
-            rate=self._say("{n} a minute", n=f"{destination.rate_per_min:.0f}") if destination.rate_per_min else "",
-            last="" if last_at is None else self._say("last {age} ago", age=self._since(last_at)),
-            last_at="" if last_at is None else last_at.isoformat(timespec="seconds"),
-            trouble=self._destination_trouble(destination),
-            dead=destination.dead,
-            held=self._held(destination),
-        )
+            "then": then,
+            "waiting": destination.waiting,
+            "oldest": "" if oldest is None else self._say("oldest {age}", age=Span(oldest)),
+            "in_flight": self._say("under way: {n}", n=destination.in_flight) if destination.in_flight else "",
+            "delivered": destination.delivered_today,
+            "rate": self._say("{n} a minute", n=f"{destination.rate_per_min:.0f}") if destination.rate_per_min else "",
+            "last": self._ago("last {age} ago", last_at),
+            "last_at": _iso(last_at),
+            "trouble": self._destination_trouble(destination),
+            "dead": destination.dead,
+            "held": self._held(destination),
+        }
 
     def state_words(self) -> dict[str, str]:
         """Name and state of every row, without ages: a screen reader announces changes of these."""
@@ -302,14 +314,14 @@ class Teller:
     def _finding(self, finding: Finding) -> Badge:
         return Badge(finding.level.value, _LEVEL_ICONS[finding.level], finding.phrase.say(self._catalogue))
 
-    def _lane(self, lane: LaneSnapshot) -> LaneRow:
-        return LaneRow(
-            words=self._say("{n} for {destination}", n=lane.waiting, destination=lane.destination),
-            oldest="" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
-            trouble=None if lane.retrying is None else self._retrying(lane.retrying),
-            held=self._held(lane),
-            paused="" if lane.paused is None else f"{self._say('paused')} {self._paused(lane.paused)}".strip(),
-        )
+    def _lane(self, lane: LaneSnapshot) -> Row:
+        return {
+            "words": self._say("{n} for {destination}", n=lane.waiting, destination=lane.destination),
+            "oldest": "" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
+            "trouble": None if lane.retrying is None else self._retrying(lane.retrying),
+            "held": self._held(lane),
+            "paused": "" if lane.paused is None else f"{self._say('paused')} {self._paused(lane.paused)}".strip(),
+        }
 
     def _paused(self, paused: Paused | None) -> str:
         """The person, time and reason of a pause, as far as known."""
@@ -337,9 +349,7 @@ class Teller:
         if destination.last_error is None:
             return None
         error = destination.last_error
-        return Trouble(
-            error.reason.value, self._meaning(error.reason), self._say("{age} ago", age=self._since(error.at))
-        )
+        return Trouble(error.code.value, self._meaning(error.code), self._ago("{age} ago", error.at))
 
     def _retrying(self, retrying: Retrying, *, held_by_breaker: bool = False) -> Trouble:
         """``held_by_breaker``: the time of the next attempt is shown with the state, and only there."""
@@ -348,7 +358,7 @@ class Teller:
             said = f"{self._say('message {n} of {channel}', n=retrying.message, channel=retrying.channel)}, {said}"
         if retrying.next_at is not None and not held_by_breaker:
             said = f"{said}, {self._next(retrying.next_at)}"
-        return Trouble(retrying.reason.value, self._meaning(retrying.reason), said)
+        return Trouble(retrying.code.value, self._meaning(retrying.code), said)
 
     def _next(self, at: datetime) -> str:
         seconds = (at - self._site.now).total_seconds()
@@ -380,40 +390,40 @@ class Teller:
         return "" if tee is None or not tee.not_kept else self._say("tee: {n} messages not kept", n=tee.not_kept)
 
     def _link_faults(self, faults: Sequence[LinkFaults]) -> str:
-        shown = [f"{one.phrase.say(self._catalogue)}: {one.n}" for one in faults[:FAULTS_SHOWN]]
+        shown = [f"{one.words.say(self._catalogue)}: {one.n}" for one in faults[:FAULTS_SHOWN]]
         if len(faults) > FAULTS_SHOWN:
             shown.append(self._say("and {n} more", n=len(faults) - FAULTS_SHOWN))
         return "; ".join(shown)
 
-    def _step(self, step: LineStep) -> StepRow:
+    def _step(self, step: LineStep) -> Row:
         who = _WHO[step.way]
         level = "calm" if step.good is None else "ok" if step.good else "attention"
-        return StepRow(
-            at=step.at.astimezone(self._zone).strftime("%H:%M:%S.%f")[:-3],
-            at_iso=step.at.isoformat(timespec="milliseconds"),
-            who="LabRelay" if who == "LabRelay" else self._say(who),
-            what=step.phrase.say(self._catalogue),
-            level=level,
-            verdict="" if step.verdict is None else step.verdict.say(self._catalogue),
-        )
+        return {
+            "at": step.at.astimezone(self._zone).strftime("%H:%M:%S.%f")[:-3],
+            "at_iso": step.at.isoformat(timespec="milliseconds"),
+            "who": "LabRelay" if who == "LabRelay" else self._say(who),
+            "what": step.words.say(self._catalogue),
+            "level": level,
+            "verdict": "" if step.verdict is None else step.verdict.say(self._catalogue),
+        }
 
-    def _lot(self, reagent: ReagentSnapshot) -> LotRow:
+    def _lot(self, reagent: ReagentSnapshot) -> Row:
         at = reagent.last_at
         over = (
             bool(reagent.expires)
             and reagent.expires < self._site.now.astimezone(self._zone).strftime("%Y-%m-%d")[: len(reagent.expires)]
         )
-        return LotRow(
-            name=reagent.name or "-",
-            lot=reagent.lot,
-            href=self._href("/reagents", lot=reagent.lot),
-            expires=reagent.expires or "-",
-            expired=self._say("expired") if over else "",
-            tests=", ".join(reagent.tests) or "-",
-            left=reagent.left or "-",
-            last="" if at is None else self._say("{age} ago", age=self._since(at)),
-            last_at="" if at is None else at.isoformat(timespec="seconds"),
-        )
+        return {
+            "name": reagent.name or "-",
+            "lot": reagent.lot,
+            "href": self._href("/reagents", lot=reagent.lot),
+            "expires": reagent.expires or "-",
+            "expired": self._say("expired") if over else "",
+            "tests": ", ".join(reagent.tests) or "-",
+            "left": reagent.left or "-",
+            "last": self._ago("{age} ago", at),
+            "last_at": _iso(at),
+        }
 
     def _href(self, path: str, **query: str) -> str:
         if self._language:
@@ -451,6 +461,16 @@ class Teller:
     def _clock_time(self, at: datetime) -> str:
         return at.astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S")
 
+    def _fact(self, label: str, value: str | int, level: str = "ok") -> Fact:
+        return Fact(self._say(label), str(value), level)
+
+    def _last(self, channel: ChannelSnapshot) -> str:
+        age = channel.last_message_age_s
+        return self._say("never") if age is None else self._say("{age} ago", age=Span(age))
+
+    def _ago(self, text: str, at: datetime | None) -> str:
+        return "" if at is None else self._say(text, age=self._since(at))
+
     def _say(self, text: str, **values: str | int | Span | Phrase) -> str:
         return Phrase(text, values).say(self._catalogue)
 
@@ -460,7 +480,11 @@ def meaning(reason: ReasonCode) -> str:
     return reason.help.partition(". ")[0].rstrip(".") + "."
 
 
-def worst_first(rows: Sequence[Row]) -> list[Row]:
+def _iso(at: datetime | None) -> str:
+    return "" if at is None else at.isoformat(timespec="seconds")
+
+
+def worst_first(rows: Sequence[Item]) -> list[Item]:
     """Rows in reading order: worst level first, then by name."""
     return sorted(rows, key=lambda row: (row.level.rank, row.name))
 

@@ -111,7 +111,7 @@ async def test_a_held_result_waits_for_a_person_and_nobody_waits_for_it(site: Ru
     assert (hemoglobins(site.sandbox), archived(site)) == (["14.8"], 2)
     (row,) = (await held(site, "list"))["held"]
     assert (row["message"], row["channel"], row["destination"]) == (1, "lab", "lab-fhir")
-    assert (row["cause"], row["why"]) == ("HELD_BY_RULE", "haemoglobin is critical (HGB)")
+    assert (row["code"], row["why"]) == ("HELD_BY_RULE", "haemoglobin is critical (HGB)")
 
     assert await release(site, 1) == {"released": 1}
     assert hemoglobins(site.sandbox) == ["14.8", "5.1"]
@@ -144,7 +144,7 @@ async def test_a_rejected_result_is_never_delivered_and_stays(site: RunningSite)
     assert nothing.code == ExitCode.OK
     assert (hemoglobins(site.sandbox), archived(site)) == ([], 1)
     (row,) = (await held(site, "list", "--rejected"))["held"]
-    assert (row["message"], row["cause"], row["why"]) == (1, "REJECTED", "haemoglobin is critical (HGB)")
+    assert (row["message"], row["code"], row["why"]) == (1, "REJECTED", "haemoglobin is critical (HGB)")
     assert acts_page(site.journal)[-1].what["reason"] == "clotted"
 
 
@@ -202,7 +202,7 @@ async def test_what_is_held_while_a_person_says_yes_is_not_released_with_the_res
     def thinking_it_over(_question: str, *, yes: bool) -> None:
         asyncio.run_coroutine_threadsafe(send(site, message(2, "5.2")), loop).result(20)
 
-    monkeypatch.setattr("engine.commands.shared.selecting.consent", thinking_it_over)
+    monkeypatch.setattr("engine.commands.shared.acting.consent", thinking_it_over)
     ran = await held(site, "release", "--all", "--reason", "looked at", "--yes")
     assert (ran["count"], ran["done"]["released"]) == (1, 1)
     assert [site.deliveries(number)[-1].state for number in (1, 2)] == ["delivered", "held"]
@@ -293,7 +293,7 @@ async def test_where_newer_messages_have_part_of_it_nothing_is_undone_and_nothin
     ran = await site.labrelay("held", "release", "1", "--reason", "x", "--yes", "-o", "json")
     assert (ran.code, ran.json["done"]["overtaken"]) == (ExitCode.PARTLY, 1)
     (row,) = (await held(site, "list"))["held"]
-    assert (row["cause"], states(site, 1)["lab-fhir"]) == ("OVERTAKEN", "held")
+    assert (row["code"], states(site, 1)["lab-fhir"]) == ("OVERTAKEN", "held")
     assert hemoglobins(site.sandbox) == ["12.5"]
     assert (await held(site, "reject", "1", "--reason", "sent again", "--yes"))["done"]["rejected"] == 1
 
@@ -323,7 +323,7 @@ async def test_the_same_bytes_are_a_repeat_while_held_and_held_again_after_a_rej
         await send(site, message(3, "5.1"))
         assert ends(site)[2:] == ["rejected", "REPEAT", "held"]
         (row,) = (await held(site, "list"))["held"]
-        assert row["cause"] == "REJECTED_BEFORE"
+        assert row["code"] == "REJECTED_BEFORE"
         assert "haemoglobin is critical" in row["why"]
         assert "message 3" in row["why"]
 
@@ -435,7 +435,7 @@ async def test_after_a_failed_control_results_wait_until_one_passes(tmp_path: Pa
         await send(site, control(4, "H"), message(5), control(6, "N", level="L2"), message(7))
         await send(site, control(8, "N"), message(9))
         assert [site.end_of(n) for n in (2, 4, 6, 8)] == ["QUALITY_CONTROL"] * 4
-        found = [(row["message"], row["cause"]) for row in (await held(site, "list"))["held"]]
+        found = [(row["message"], row["code"]) for row in (await held(site, "list"))["held"]]
     assert found == [(7, "HELD_BY_RULE"), (5, "HELD_BY_RULE"), (1, "HOLD_UNDECIDED")]
 
 
@@ -485,7 +485,7 @@ async def test_bytes_that_were_dismissed_are_held_also_where_a_retry_makes_their
     async with running(tmp_path, sandbox) as site:
         await site.retry(second)
         (row,) = (await held(site, "list"))["held"]
-        assert (row["message"], row["cause"]) == (second, "REJECTED_BEFORE")
+        assert (row["message"], row["code"]) == (second, "REJECTED_BEFORE")
         assert f"message {first}," in row["why"]
         assert hemoglobins(sandbox) == []
 

@@ -44,7 +44,7 @@ async def test_what_is_accepted_and_refused_later_is_a_dead_letter(tmp_path: Pat
 
             shown = await site.labrelay("dlq", "list", "-o", "json")
             (letter,) = shown.json["dead_letters"]
-            assert (letter["destination"], letter["reason"]) == ("lis", "REFUSED_LATE")
+            assert (letter["destination"], letter["code"]) == ("lis", "REFUSED_LATE")
             (delivery,) = site.deliveries(1)
             (attempt,) = delivery.attempts
             assert attempt.detail == "answered AE after it had accepted it"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.commands.shared.dead_letter import outcome
 from engine.commands.shared.output import ExitCode
 from engine.store.queries.acts import acts_page
+from engine.views.letter_in_full import outcome
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal, payload
 from tests.support.running import MLLP, channel, hl7_channel, running_site
@@ -53,7 +53,7 @@ async def test_a_message_without_a_route_is_shown_with_the_way_out(tmp_path: Pat
         await send_blocks(site.port("chem"), [payload(1).replace(b"ORU^R01", b"ZZZ^Z01")])
         await site.settled()
         shown = (await site.labrelay("dlq", "show", "1", "-o", "json")).json["dead_letters"][0]
-        assert (shown["reason"], shown["destination"]) == ("NO_ROUTE", "")
+        assert (shown["code"], shown["destination"]) == ("NO_ROUTE", "")
         assert shown["fix"].endswith("labrelay dlq retry --code NO_ROUTE --channel chem")
 
 

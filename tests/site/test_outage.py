@@ -217,7 +217,7 @@ async def test_after_an_outage_everything_arrives_in_order(laboratory: Laborator
     assert "breaker_open" in states
     assert failing["waiting"] == 2 * STEPS
     assert failing["oldest_age_s"] >= STEPS * STEP_S - 1
-    assert failing["last_error"]["reason"] == failing["retrying"]["reason"] == trouble.reason
+    assert failing["last_error"]["code"] == failing["retrying"]["code"] == trouble.reason
     assert 1 < failing["retrying"]["attempt"] <= MOST_ATTEMPTS
     assert failing["breaker_until"] is not None
     assert (healthy["state"], healthy["waiting"], healthy["retrying"]) == ("ok", 0, None)

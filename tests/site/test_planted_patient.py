@@ -327,8 +327,8 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
             for path in ("/", "/status.json", "/metrics", "/healthz", "/readyz"):
                 clean(f"the page {path}", get(page, path))
             listed = labrelay("messages", "list", "--limit", "200", "-o", "json", site=tmp_path).json["messages"]
-            states = {(row["state"], row["reason"]) for row in listed}
-            one_of_each = {(row["channel"], row["state"], row["reason"]): row["id"] for row in listed}
+            states = {(row["state"], row["code"]) for row in listed}
+            one_of_each = {(row["channel"], row["state"], row["code"]): row["id"] for row in listed}
             worked = await show_everything(tmp_path, ids=list(one_of_each.values()))
             assert {"messages list", "messages show", "dlq list", "held list", "explain", "status"} <= worked
             for name in ("journal.db", "journal.db-wal", "journal.anchor"):
@@ -384,7 +384,7 @@ async def beside(folder: Path, *arguments: str, **environment: str) -> bytes:
 
 def find(folder: Path, state: str, reason: str) -> int:
     listed = labrelay("messages", "list", "--limit", "200", "-o", "json", site=folder).json["messages"]
-    return next((int(row["id"]) for row in listed if (row["state"], row["reason"]) == (state, reason)), 0)
+    return next((int(row["id"]) for row in listed if (row["state"], row["code"]) == (state, reason)), 0)
 
 
 def worker_of(folder: Path, pid: int) -> int:

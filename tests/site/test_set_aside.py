@@ -116,7 +116,7 @@ async def test_one_is_set_aside_and_those_behind_it_go_out(site: RunningSite) ->
     assert look(site).alarms == ()
     assert server(site).retrying is None
     letters = (await site.labrelay("dlq", "list", "-o", "json")).json["dead_letters"]
-    assert [(one["message"], one["reason"]) for one in letters] == [(2, "SET_ASIDE")]
+    assert [(one["message"], one["code"]) for one in letters] == [(2, "SET_ASIDE")]
 
     site.sandbox.faults.choke = frozenset()
     assert (await site.retry(2))["requeued"] == 1

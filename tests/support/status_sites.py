@@ -94,20 +94,20 @@ def troubled_site() -> SiteSnapshot:
                 last_fault="receive-timeout",
                 last_fault_at=ago(47 * 60),
                 steps=(
-                    LineStep(at=ago(2830), way="in", phrase=Phrase("{text}", {"text": "ENQ"})),
-                    LineStep(at=ago(2829.9), way="out", phrase=Phrase("{text}", {"text": "ACK"})),
+                    LineStep(at=ago(2830), way="in", words=Phrase("{text}", {"text": "ENQ"})),
+                    LineStep(at=ago(2829.9), way="out", words=Phrase("{text}", {"text": "ACK"})),
                     LineStep(
                         at=ago(2829),
                         way="in",
-                        phrase=Phrase("frame {n}, {size} bytes", {"n": 1, "size": 57}),
+                        words=Phrase("frame {n}, {size} bytes", {"n": 1, "size": 57}),
                         verdict=Phrase("checksum wrong"),
                         good=False,
                     ),
-                    LineStep(at=ago(2828.9), way="out", phrase=Phrase("{text}", {"text": "NAK"})),
+                    LineStep(at=ago(2828.9), way="out", words=Phrase("{text}", {"text": "NAK"})),
                     LineStep(
                         at=ago(2828.9),
                         way="about",
-                        phrase=Phrase(
+                        words=Phrase(
                             "{what} ({detail})",
                             {"what": Phrase(fault_words("bad-checksum")), "detail": "checksum A1, computed 53"},
                         ),
@@ -115,11 +115,11 @@ def troubled_site() -> SiteSnapshot:
                     LineStep(
                         at=ago(2828),
                         way="in",
-                        phrase=Phrase("frame {n}, {size} bytes", {"n": 1, "size": 57}),
+                        words=Phrase("frame {n}, {size} bytes", {"n": 1, "size": 57}),
                         verdict=Phrase("checksum right"),
                         good=True,
                     ),
-                    LineStep(at=ago(2827.9), way="out", phrase=Phrase("{text}", {"text": "ACK"})),
+                    LineStep(at=ago(2827.9), way="out", words=Phrase("{text}", {"text": "ACK"})),
                 ),
             ),
             lanes=(
@@ -148,7 +148,7 @@ def troubled_site() -> SiteSnapshot:
                     destination="lab-fhir",
                     waiting=38,
                     oldest_age_s=1204,
-                    retrying=Retrying(attempt=7, reason=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
+                    retrying=Retrying(attempt=7, code=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
                     delivered_today=338,
                 ),
                 LaneSnapshot(destination="archive", delivered_today=376),
@@ -216,7 +216,7 @@ def troubled_site() -> SiteSnapshot:
                     LineStep(
                         at=ago(1500),
                         way="analyzer",
-                        phrase=Phrase("message, {size} bytes", {"size": 612}),
+                        words=Phrase("message, {size} bytes", {"size": 612}),
                         verdict=Phrase("accepted"),
                         good=True,
                     ),
@@ -241,8 +241,8 @@ def troubled_site() -> SiteSnapshot:
             held=2,
             delivered_today=642,
             last_delivered_at=ago(1230),
-            last_error=LastError(reason=ReasonCode.NO_ANSWER, at=ago(31)),
-            retrying=Retrying(attempt=7, reason=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
+            last_error=LastError(code=ReasonCode.NO_ANSWER, at=ago(31)),
+            retrying=Retrying(attempt=7, code=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
         ),
         DestinationSnapshot(
             name="archive",

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.output import SCHEMA_VERSION, Column, Form, cell, harmless, to_json
+from engine.commands.shared.output import SCHEMA_VERSION, Form, harmless, to_json
+from engine.views.text import cell
+from engine.views.view import Field, Row, View, picked
 
 if TYPE_CHECKING:
     from engine.actions.affected_results import Affected
@@ -23,30 +25,30 @@ if TYPE_CHECKING:
 
 MASKED = "***"
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
-SIDES = ("value", "unit", "status")
-COLUMNS = (
-    Column("message", "MESSAGE", right=True),
-    Column("outcome", "OUTCOME"),
-    Column("change", "CHANGE"),
-    Column("specimen", "SPECIMEN"),
-    Column("patient", "PATIENT"),
-    Column("code", "TEST"),
-    Column("loinc", "LOINC"),
-    Column("old_value", "OLD", right=True),
-    Column("old_unit", "UNIT"),
-    Column("old_status", "STATUS"),
-    Column("new_value", "NEW", right=True),
-    Column("new_unit", "UNIT"),
-    Column("new_status", "STATUS"),
+RESULTS = View[Row](
+    "results",
+    Field("message", "MESSAGE", right=True),
+    Field("outcome", "OUTCOME"),
+    Field("reason"),
+    Field("destinations"),
+    Field("change", "CHANGE"),
+    Field("differs"),
+    Field("specimen", "SPECIMEN"),
+    Field("patient", "PATIENT"),
+    Field("code", "TEST"),
+    Field("loinc", "LOINC"),
+    Field("old_value", "OLD", right=True),
+    Field("old_unit", "UNIT"),
+    Field("old_status", "STATUS"),
+    Field("new_value", "NEW", right=True),
+    Field("new_unit", "UNIT"),
+    Field("new_status", "STATUS"),
 )
-NAMES = (
-    "message", "outcome", "reason", "destinations", "change", "differs", "specimen", "patient", "code", "loinc",
-    *(f"{side}_{name}" for side in ("old", "new") for name in SIDES),
-)  # fmt: skip
 
 
 def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
-    """A row, with `NAMES` in order. What a side does not have is null; codes, units and status are no patient data."""
+    """A row, with the names of `RESULTS` in order. What a side does not have is null. Codes, units and status are no
+    patient data."""
 
     def shown(text: str) -> str:
         return text if unmask or not text else MASKED
@@ -59,17 +61,12 @@ def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
         }
 
     told = one.new or one.old
+    whose = {name: getattr(told, name, "") for name in ("specimen", "patient", "code", "loinc")}
     return {
         "message": one.message_id,
-        "outcome": one.outcome,
-        "reason": one.reason,
-        "destinations": list(one.destinations),
-        "change": one.change,
-        "differs": list(one.differs),
-        "specimen": shown(told.specimen) if told is not None else "",
-        "patient": told.patient if told is not None else "",
-        "code": told.code if told is not None else "",
-        "loinc": told.loinc if told is not None else "",
+        **picked(one, "outcome reason destinations change differs"),
+        **whose,
+        "specimen": shown(whose["specimen"]),
         **side("old", one.old),
         **side("new", one.new),
     }
@@ -77,7 +74,7 @@ def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
 
 def _in_csv(value: Any) -> Any:
     """A cell of the file: a number stays as it is, with its sign too, for none is a formula."""
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         value = ", ".join(value)
     return value if isinstance(value, str) and _NUMBER.fullmatch(value) else harmless(value)
 
@@ -93,7 +90,7 @@ class AffectedList:
         self.rows = 0
         self._form = form
         self._unmask = unmask
-        self._widths = [len(column.title) for column in COLUMNS]
+        self._widths = [len(column.title) for column in RESULTS.columns]
 
     def begin(self, document: Mapping[str, Any]) -> None:
         """Write what comes before the rows.
@@ -102,11 +99,11 @@ class AffectedList:
             document: of JSON, what is known already.
         """
         if self._form is Form.CSV:
-            self._csv(NAMES)
+            self._csv([field.name for field in RESULTS.fields])
         elif self._form is Form.JSON:
             click.echo(to_json({"schema_version": SCHEMA_VERSION, **document})[:-1] + ',"results":[', nl=False)
         elif self._form is Form.TABLE:
-            click.echo(click.style(self._line([column.title for column in COLUMNS]), bold=True))
+            click.echo(click.style(self._line([column.title for column in RESULTS.columns]), bold=True))
 
     def add(self, one: "Affected") -> None:
         row = row_of(one, unmask=self._unmask)
@@ -117,7 +114,7 @@ class AffectedList:
         elif self._form is Form.NDJSON:
             click.echo(to_json({"schema_version": SCHEMA_VERSION, **row}))
         else:
-            click.echo(self._line([cell(row[column.key]) for column in COLUMNS]))
+            click.echo(self._line([cell(row[column.name]) for column in RESULTS.columns]))
         self.rows += 1
 
     def end(self, document: Mapping[str, Any]) -> None:
@@ -130,7 +127,7 @@ class AffectedList:
         self._widths = [max(width, len(text)) for width, text in zip(self._widths, cells, strict=True)]
         parts = [
             text.rjust(width) if column.right else text.ljust(width)
-            for column, text, width in zip(COLUMNS, cells, self._widths, strict=True)
+            for column, text, width in zip(RESULTS.columns, cells, self._widths, strict=True)
         ]
         return "  ".join(parts).rstrip()
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.commands.shared.decided import ANEW, CORRECTS, ECHO, why_status
 from engine.mapping.explaining import Around, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
 from engine.model.list_form import Form
@@ -18,6 +17,7 @@ from engine.model.message import Document
 from engine.succession.decided import Facts
 from engine.succession.kinds import has_ids, under
 from engine.succession.statements import SENDER_STATUS
+from engine.views.decided import ANEW, CORRECTS, ECHO, why_status
 
 Json = dict[str, Any]
 
@@ -32,7 +32,7 @@ def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts
     Args:
         form: of CSV and JSON, where the results are.
         leaves: of the document as the mapping makes it. Where it is not sent they are given back. So they are of a
-            document that is no Bundle: what was left out or has another status there, `engine.commands.shared.decided`
+            document that is no Bundle: what was left out or has another status there, `engine.views.decided`
             says.
     """
     body = document.body

@@ -20,18 +20,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from engine.actions.control import MAX_CONTENT_BYTES, RefusedError, UnreachableError
-from engine.actions.edit import edit_message, raise_if_not_editable
+from engine.actions.edit import raise_if_not_editable
 from engine.actions.edit_text import CR, HEAD, EditedTextError, Shape, read, shown
-from engine.commands.shared.noting import note_shown
+from engine.commands.shared.acting import ACT_TIMEOUT_S, channels, note_shown, without_daemon
 from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show_document
-from engine.commands.shared.selecting import ACT_TIMEOUT_S, channels, without_daemon
 from engine.commands.shared.session import Session, consent
 from engine.model.errors import LabRelayError
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 
 if TYPE_CHECKING:
-    from engine.actions.underway import Acts
     from engine.store.queries.reader import Reader
 
 FOLDER = "labrelay-edit-"  # + number of the process + "-" ...
@@ -93,11 +91,7 @@ def _asking(session: Session, message: int, reason: str) -> Ask:
         try:
             return {**session.call("edit", args, timeout=ACT_TIMEOUT_S, content=content), "running": True}
         except UnreachableError:
-
-            async def act(acts: "Acts", actor: str) -> dict[str, Any]:
-                return await edit_message(acts, message, content, actor=actor, reason=reason, dry_run=dry_run)
-
-            return {**without_daemon(session, act), "running": False}
+            return {**without_daemon(session, "edit", args, content), "running": False}
 
     return ask
 

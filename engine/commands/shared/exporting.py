@@ -12,45 +12,51 @@ time. Without ``contents`` nothing in it comes from inside a message, and no pee
 
 import csv
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.commands.shared.output import SCHEMA_VERSION, harmless, to_json
-from engine.model.clock import from_us
 from engine.model.errors import ErasedError, StoreError
 from engine.model.records import AttemptView, DeliveryView, Filter, MessageView
 from engine.store.core.durable import write_atomically, write_without_log
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import deliveries_of, messages_page
+from engine.views.messages import ATTEMPT as ATTEMPT_VIEW
+from engine.views.messages import DELIVERY as DELIVERY_VIEW
+from engine.views.messages import MESSAGE as MESSAGE_VIEW
+from engine.views.messages import as_text
+from engine.views.view import View
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
 
+T = TypeVar("T")
 Row = dict[str, Any]
 PAGE = 500  # messages
 PAGE_WITH_CONTENTS = 20  # each may be as long as the channel's `max_message`
 
 MESSAGE = {
-    "id": int, "channel": str, "seq": int, "received": str, "type": str, "bytes": int, "state": str, "reason": str,
+    "id": int, "channel": str, "seq": int, "received": str, "type": str, "bytes": int, "state": str, "code": str,
     "notes": str, "repeat_of": int, "equal_to": int, "same_id_other_bytes": bool,
 }  # fmt: skip
 MESSAGE_CONTENTS = {"control_id": str, "peer": str, "payload": bytes}
 DELIVERY = {
-    "id": int, "message": int, "destination": str, "seq": int, "key": str, "state": str, "cause": str,
+    "id": int, "message": int, "destination": str, "seq": int, "key": str, "state": str, "code": str,
     "failed_attempts": int, "next_attempt": str, "settled": str, "claimed": bool, "maybe_delivered": bool,
     "manual": bool,
 }  # fmt: skip
-ATTEMPT = {"delivery": int, "n": int, "at": str, "cause": str}
+ATTEMPT = {"delivery": int, "n": int, "at": str, "code": str}
 NOTES = {"detail": str, "answer": str}
-
-
-class Sink(Protocol):
-    """Takes pages of messages, each with its ``deliveries``, each of these with its ``attempts``."""
-
-    def write(self, page: Sequence[Row]) -> None: ...
-    def close(self) -> None: ...
+INDEXES = (
+    *(("messages", ["channel", "received"]), ("messages", ["state", "code"])),
+    *(("deliveries", ["message"]), ("deliveries", ["destination", "state"])),
+)
+ENDINGS = (".db", ".csv", ".ndjson")
 
 
 def write_file(path: Path, reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> tuple[int, int]:
@@ -63,13 +69,23 @@ def write_file(path: Path, reader: "Reader", wanted: Filter, *, up_to: int, cont
     Raises:
         StoreError: the journal cannot be read, or the file not be written; then there is no new file.
     """
-    messages = deliveries = 0
-    with new_file(path) as part, closing(SINKS[path.suffix](part, contents)) as sink:
+    counts: Counter[str] = Counter()
+
+    def messages() -> Iterator[Row]:
         for page in _pages(reader, wanted, up_to=up_to, contents=contents):
-            sink.write(page)
-            messages += len(page)
-            deliveries += sum(len(message["deliveries"]) for message in page)
-    return messages, deliveries
+            counts.update(messages=len(page), deliveries=sum(len(message["deliveries"]) for message in page))
+            yield from page
+
+    match path.suffix:
+        case ".db":
+            with new_file(path) as part:
+                _write_database(part, messages(), contents=contents)
+        case ".csv":
+            delivery = [f"delivery_{name}" for name in (*DELIVERY, *(NOTES if contents else ())) if name != "message"]
+            write_rows(path, _flat(messages()), [*MESSAGE, *(MESSAGE_CONTENTS if contents else ()), *delivery])
+        case _:
+            write_rows(path, ({"schema_version": SCHEMA_VERSION, **_as_text(message)} for message in messages()))
+    return counts["messages"], counts["deliveries"]
 
 
 @contextmanager
@@ -87,6 +103,32 @@ def new_file(path: Path) -> Iterator[Path]:
         raise StoreError(f"{path}: cannot be written: {text}") from error
 
 
+def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = ()) -> int:
+    """Rows as .csv, or as .ndjson; how many there are.
+
+    Args:
+        columns: of .csv; else those of the first row.
+
+    Raises:
+        StoreError: as `new_file`.
+    """
+    count = 0
+    with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns)
+        if columns:
+            table.writeheader()
+        for row in rows:
+            count += 1
+            if path.suffix != ".csv":
+                file.write(to_json(row) + "\n")
+                continue
+            if not table.fieldnames:
+                table.fieldnames = list(row)
+                table.writeheader()
+            table.writerow({name: harmless(value) for name, value in row.items()})
+    return count
+
+
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +137,10 @@ def _pages(reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> I
     before, limit = up_to + 1, PAGE_WITH_CONTENTS if contents else PAGE
     while views := messages_page(reader, wanted, before_id=before, limit=limit):
         before = views[-1].id
-        rows = {view.id: _message(view) for view in views}
+        rows = {
+            view.id: {**_row(MESSAGE_VIEW, view, MESSAGE), "same_id_other_bytes": view.same_id_other_bytes}
+            for view in views
+        }
         if contents:
             for view in views:
                 rows[view.id] |= {
@@ -116,149 +161,65 @@ def payload_of(reader: "Reader", view: MessageView) -> bytes:
         return b""
 
 
-def _message(view: MessageView) -> Row:
-    return {
-        "id": view.id,
-        "channel": view.channel,
-        "seq": view.seq,
-        "received": _instant(view.received_us),
-        "type": view.message_type,
-        "bytes": view.size,
-        "state": view.state,
-        "reason": view.reason,
-        "notes": "; ".join(view.notes),
-        "repeat_of": view.repeat_of,
-        "equal_to": view.equal_to,
-        "same_id_other_bytes": view.same_id_other_bytes,
-    }
-
-
 def _delivery(view: DeliveryView, *, contents: bool) -> Row:
-    return {
-        "id": view.id,
-        "message": view.message_id,
-        "destination": view.destination,
-        "seq": view.seq,
-        "key": view.key,
-        "state": view.shown_state,
-        "cause": view.cause,
-        "failed_attempts": view.attempt,
-        "next_attempt": _instant(view.not_before_us) if view.shown_state == "waiting" else None,
-        "settled": _instant(view.settled_us),
-        "claimed": view.claimed,
-        "maybe_delivered": view.maybe_delivered,
-        "manual": view.manual,
-        **(_notes(view) if contents else {}),
-        "attempts": [
-            {
-                "delivery": view.id,
-                "n": tried.n,
-                "at": _instant(tried.at_us),
-                "cause": tried.cause,
-                **(_notes(tried) if contents else {}),
-            }
-            for tried in view.attempts
-        ],
-    }
+    row = {"message": view.message_id, **_row(DELIVERY_VIEW, view, DELIVERY)}
+    row["attempts"] = [
+        {"delivery": view.id, **_row(ATTEMPT_VIEW, tried, ATTEMPT), **(_notes(tried) if contents else {})}
+        for tried in view.attempts
+    ]
+    return row | (_notes(view) if contents else {})
+
+
+def _row(view: View[T], one: T, names: Collection[str]) -> Row:
+    return {name: _plain(value) for name, value in view.row(one, names).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    return "; ".join(value) if isinstance(value, list) else value
 
 
 def _notes(view: DeliveryView | AttemptView) -> Row:
-    return {"detail": view.detail, "answer": view.answer.decode("utf-8", "backslashreplace")}
-
-
-def _instant(at_us: int) -> str | None:
-    return from_us(at_us).isoformat(timespec="microseconds") if at_us else None
+    return {"detail": view.detail, "answer": as_text(view.answer)}
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-class _Database:
-    def __init__(self, path: Path, contents: bool) -> None:
-        from sqlite_utils import Database
+def _write_database(path: Path, messages: Iterator[Row], *, contents: bool) -> None:
+    from sqlite_utils import Database
 
-        self._connection = sqlite3.connect(path)
-        write_without_log(self._connection)
-        self._tables = Database(self._connection, execute_plugins=False)
-        notes = NOTES if contents else {}
-        self._tables.table("messages").create(
-            {**MESSAGE, **(MESSAGE_CONTENTS if contents else {})},
-            pk="id",
-        )
-        self._tables.table("deliveries").create(
-            {**DELIVERY, **notes}, pk="id", foreign_keys=[("message", "messages", "id")]
-        )
-        self._tables.table("attempts").create(
-            {**ATTEMPT, **notes}, pk=("delivery", "n"), foreign_keys=[("delivery", "deliveries", "id")]
-        )
-
-    def write(self, page: Sequence[Row]) -> None:
-        deliveries = [delivery for message in page for delivery in message["deliveries"]]
-        attempts = [attempt for delivery in deliveries for attempt in delivery["attempts"]]
-        self._insert("messages", [_without(message, "deliveries") for message in page])
-        self._insert("deliveries", [_without(delivery, "attempts") for delivery in deliveries])
-        self._insert("attempts", attempts)
-
-    def _insert(self, table: str, rows: list[Row]) -> None:
-        if rows:
-            self._tables.table(table).insert_all(rows)
-
-    def close(self) -> None:
-        try:
-            # At the end: one sort is cheaper than keeping them in order all the way.
-            self._tables.table("messages").create_index(["channel", "received"])
-            self._tables.table("messages").create_index(["state", "reason"])
-            self._tables.table("deliveries").create_index(["message"])
-            self._tables.table("deliveries").create_index(["destination", "state"])
-            self._connection.commit()
-        finally:
-            self._connection.close()
+    notes = NOTES if contents else {}
+    with closing(sqlite3.connect(path)) as connection:
+        write_without_log(connection)
+        made = Database(connection, execute_plugins=False)
+        made.table("messages").create(MESSAGE | (MESSAGE_CONTENTS if contents else {}), pk="id")
+        made.table("deliveries").create(DELIVERY | notes, pk="id", foreign_keys=[("message", "messages", "id")])
+        keys = [("delivery", "deliveries", "id")]
+        made.table("attempts").create(ATTEMPT | notes, pk=("delivery", "n"), foreign_keys=keys)
+        while page := list(islice(messages, PAGE_WITH_CONTENTS if contents else PAGE)):
+            deliveries = [delivery for message in page for delivery in message.pop("deliveries")]
+            attempts = [attempt for delivery in deliveries for attempt in delivery.pop("attempts")]
+            for table, rows in (("messages", page), ("deliveries", deliveries), ("attempts", attempts)):
+                if rows:
+                    made.table(table).insert_all(rows)
+        # At the end: one sort is cheaper than keeping them in order all the way.
+        for table, columns in INDEXES:
+            made.table(table).create_index(columns)
+        connection.commit()
 
 
-class _Csv:
-    def __init__(self, path: Path, contents: bool) -> None:
-        self._file = _text_file(path)
-        columns = [*MESSAGE, *(MESSAGE_CONTENTS if contents else ())]
-        self._delivery = [name for name in (*DELIVERY, *(NOTES if contents else ())) if name != "message"]
-        self._rows = csv.DictWriter(self._file, [*columns, *(f"delivery_{name}" for name in self._delivery)])
-        self._rows.writeheader()
-
-    def write(self, page: Sequence[Row]) -> None:
-        for message in page:
-            row = _as_text(_without(message, "deliveries"))
-            for delivery in message["deliveries"] or [{}]:
-                more = {f"delivery_{name}": delivery[name] for name in self._delivery if name in delivery}
-                self._rows.writerow({name: harmless(value) for name, value in {**row, **more}.items()})
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Lines:
-    def __init__(self, path: Path, contents: bool) -> None:
-        self._file = _text_file(path)
-
-    def write(self, page: Sequence[Row]) -> None:
-        for message in page:
-            self._file.write(to_json({"schema_version": SCHEMA_VERSION, **_as_text(message)}) + "\n")
-
-    def close(self) -> None:
-        self._file.close()
-
-
-SINKS: dict[str, type[_Database] | type[_Csv] | type[_Lines]] = {".db": _Database, ".csv": _Csv, ".ndjson": _Lines}
-
-
-def _text_file(path: Path) -> TextIO:
-    return path.open("w", encoding="utf-8", newline="")
+def _flat(messages: Iterator[Row]) -> Iterator[Row]:
+    """A row for each delivery, with its message."""
+    for message in messages:
+        row = _as_text(message)
+        for delivery in row.pop("deliveries") or [{}]:
+            yield row | {f"delivery_{name}": delivery[name] for name in delivery.keys() - {"message", "attempts"}}
 
 
 def _as_text(message: Row) -> Row:
     """Bytes as text that can be read back: what is no UTF-8 stays as \\x.. escapes."""
     if "payload" not in message:
         return message
-    return {**message, "payload": message["payload"].decode("utf-8", "backslashreplace")}
-
-
-def _without(row: Row, name: str) -> Row:
-    return {key: value for key, value in row.items() if key != name}
+    return {**message, "payload": as_text(message["payload"])}

@@ -24,6 +24,7 @@ from engine.diagnostics.deidentified_codes import Survey
 from engine.model.clock import from_us
 from engine.model.records import Filter, MessageView
 from engine.store.queries.messages import messages_page
+from engine.views.messages import MESSAGE
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
@@ -86,12 +87,8 @@ def _rows(
 def _row(view: MessageView, payload: bytes, export: Deidentifier, numbers: Mapping[int, int]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": numbers[view.id],
-        "channel": view.channel,
-        "type": view.message_type,
+        **MESSAGE.row(view, {"channel", "type", "state", "code", "notes"}),
         "bytes": 0,
-        "state": view.state,
-        "reason": view.reason,
-        "notes": list(view.notes),
         "repeat_of": numbers.get(view.repeat_of or 0),
         "equal_to": numbers.get(view.equal_to or 0),
         "same_id_other_bytes": view.same_id_other_bytes,

@@ -17,7 +17,7 @@ from engine.config import registry
 from engine.config.source import SourceConfig
 from engine.model.errors import LabRelayError
 from engine.model.ports import StreamHandler, Transport
-from engine.model.units import parse_duration, parse_host_port
+from engine.model.units import parse_host_port
 from engine.runtime.sources import why_not_open
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,15 +118,6 @@ def _no_place(place: str, why: str) -> str:
     return (
         f"'{place}' is neither a serial device (/dev/serial/by-id/...; labrelay ports lists them) nor an address: {why}"
     )
-
-
-def duration_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _numbers(given: dict[str, str]) -> dict[str, Any]:

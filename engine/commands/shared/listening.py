@@ -25,7 +25,7 @@ from typing import Any
 import click
 
 from engine.commands.shared.line_options import LineAt
-from engine.commands.shared.output import SCHEMA_VERSION, Form, printable, to_json
+from engine.commands.shared.output import SCHEMA_VERSION, Form, say, to_json
 from engine.config import registry
 from engine.diagnostics.lines import signs
 from engine.diagnostics.lines.look import Look, Remark, look
@@ -35,6 +35,7 @@ from engine.model.clock import from_us
 from engine.model.errors import LabRelayError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault
 from engine.model.ports import Stream
+from engine.views.text import printable
 
 QUIET_S = 0.15  # bytes closer together than this are shown as one run
 LOOK_EVERY_S = 1.0  # while bytes keep coming
@@ -397,3 +398,17 @@ class Listener:
             yield "nothing has come yet: send a result from the analyzer, or run a control"
             if self._line.is_serial:
                 yield "if it has sent: is it the right port (labrelay ports), and are TX and RX crossed in the cable?"
+
+
+@contextlib.asynccontextmanager
+async def listening(line: LineAt, screen: Screen | None, *, save: Path | None, answer: bool) -> AsyncIterator[Listener]:
+    """A line that is watched, and saved; who has answered an analyzer is told what that means."""
+    kept = Save(save) if save is not None else None
+    try:
+        async with Listener(line, screen, save=kept, answer=answer).opened() as listener:
+            yield listener
+    finally:
+        if kept is not None:
+            kept.close()
+    if answer and save is not None and listener.heard:
+        say(only_copy(save))

@@ -7,16 +7,19 @@ command says ``--unmask``.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
 import click
 
+from engine.views.text import Head, printable, table
+from engine.views.view import View
+
 SCHEMA_VERSION = 1
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
@@ -55,15 +58,6 @@ class Form(StrEnum):
     CSV = "csv"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table: a key of the rows and its heading."""
-
-    key: str
-    title: str
-    right: bool = False
-
-
 def form_option(*forms: Form) -> Callable[[F], F]:
     """The option ``-o``; the command gets ``form``. Without ``forms``: all but CSV."""
     names = [form.value for form in forms or (Form.TABLE, Form.JSON, Form.NDJSON)]
@@ -83,11 +77,6 @@ def form_option(*forms: Form) -> Callable[[F], F]:
     return decorate
 
 
-def plural(count: int, noun: str) -> str:
-    """``1 message``, ``2 messages``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def say(text: str) -> None:
     """One line of talk, on stderr."""
     click.echo(printable(text), err=True)
@@ -96,85 +85,41 @@ def say(text: str) -> None:
 def show_document(form: Form, document: Mapping[str, Any], lines: Iterable[str]) -> None:
     """One document for scripts, or ``lines`` for people (which may be styled)."""
     if form is Form.TABLE:
-        for line in lines:
-            click.echo(line)
+        show_lines(lines)
     else:
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **document}, indent=form is Form.JSON))
 
 
-def show_rows(
-    form: Form,
-    name: str,
-    rows: Iterable[Mapping[str, Any]],
-    columns: Sequence[Column],
-    empty: str,
-    *,
-    next_page: str | None = None,
-) -> int:
-    """Rows as a table, as one document ``{name: [...]}``, or as lines; returns how many there were.
+def show_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(click.style(line, bold=True) if isinstance(line, Head) else line)
+
+
+def show_rows(form: Form, view: View[T], items: Iterable[T], empty: str, *, next_page: str | None = None) -> int:
+    """A list as a table, as one document ``{name: [...]}``, or as lines; returns how many there were.
 
     Args:
-        empty: what to tell people, on stderr, where there are no rows.
+        empty: what to tell people, on stderr, where there is nothing.
         next_page: of a list that may be cut: the option that shows what follows; empty where nothing does.
     """
     count = 0
     if form is Form.NDJSON:
-        for row in rows:
-            click.echo(to_json({"schema_version": SCHEMA_VERSION, **row}))
+        for one in items:
+            click.echo(to_json({"schema_version": SCHEMA_VERSION, **view.row(one)}))
             count += 1
     else:
-        listed = list(rows)
+        listed = list(items)
         count = len(listed)
         if form is Form.JSON:
             cut = {} if next_page is None else {"next": next_page or None}
-            click.echo(to_json({"schema_version": SCHEMA_VERSION, name: listed, **cut}, indent=True))
+            show_document(form, {view.name: view.rows(listed), **cut}, ())
         elif listed:
-            for line in table(listed, columns):
-                click.echo(line)
+            show_lines(table(listed, view.columns))
         else:
             say(empty)
     if next_page:
         say(f"more follow: {next_page}")
     return count
-
-
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> Iterator[str]:
-    """Lines of a table with a heading; a column without any value is left out."""
-    cells = [[cell(row.get(column.key)) for column in columns] for row in rows]
-    used = [at for at in range(len(columns)) if any(line[at] for line in cells)]
-    heading = [column.title for column in columns]
-    widths = {at: max(len(line[at]) for line in [heading, *cells]) for at in used}
-    for number, line in enumerate([heading, *cells]):
-        parts = [line[at].rjust(widths[at]) if columns[at].right else line[at].ljust(widths[at]) for at in used]
-        text = "  ".join(parts).rstrip()
-        yield click.style(text, bold=True) if number == 0 else text
-
-
-def cell(value: Any) -> str:
-    """A value as a table shows it."""
-    if value is None or value == "":
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return local(value).strftime("%Y-%m-%d %H:%M:%S%z")
-    if isinstance(value, (list, tuple)):
-        return ", ".join(cell(item) for item in value)
-    return printable(str(value))
-
-
-def local(instant: datetime) -> datetime:
-    """An instant as people read it: in the zone of the site that the running command is about, or of this machine."""
-    context = click.get_current_context(silent=True)
-    session = context.find_root().obj if context is not None else None
-    return instant.astimezone(session.zone_or_here if session is not None else None)
-
-
-def printable(text: str) -> str:
-    """Without control characters: what a peer sent must not be able to drive a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}" for sign in text)
 
 
 def harmless(value: Any) -> Any:

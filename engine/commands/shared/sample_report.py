@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from engine.commands.shared.output import Column, plural, printable, table
 from engine.commands.shared.sampling import NO_MESSAGE, Sample, Sampler, files_in
 from engine.mapping.gaps import (
     ColumnsOf,
@@ -20,18 +19,21 @@ from engine.mapping.gaps import (
     shipped_columns,
     without_settled_units,
 )
+from engine.views.text import plural, printable, table
+from engine.views.view import Field, View, picked
 
-COLUMNS = (
-    Column("message", "MESSAGE"),
-    Column("channel", "CHANNEL"),
-    Column("type", "TYPE"),
-    Column("results", "RESULTS", right=True),
-    Column("outcome", "OUTCOME"),
-    Column("documents", "RESOURCES"),
-    Column("warnings", "WARNINGS", right=True),
-    Column("unread", "UNREAD", right=True),
-    Column("invalid", "INVALID", right=True),
-    Column("hl7", "HL7", right=True),
+SAMPLES = View[Sample](
+    "messages",
+    Field("message", "MESSAGE", of=lambda one: _where(one)),
+    Field("channel", "CHANNEL"),
+    Field("type", "TYPE"),
+    Field("results", "RESULTS", of="results_in", right=True),
+    Field("outcome", "OUTCOME", of=lambda one: f"{one.outcome} {one.reason}".strip()),
+    Field("documents", "RESOURCES", of=lambda one: [f"{count} {kind}" for kind, count in one.resources.items()]),
+    Field("warnings", "WARNINGS", of=lambda one: len(one.warnings) or None, right=True),
+    Field("unread", "UNREAD", of=lambda one: len(one.unread) + len(one.segments) or None, right=True),
+    Field("invalid", "INVALID", of=lambda one: len(one.invalid) or None, right=True),
+    Field("hl7", "HL7", of=lambda one: len(one.hl7_errors) or None, right=True),
 )
 
 
@@ -71,17 +73,14 @@ class Report:
         return {
             "messages": [sample.to_json() for sample in self.samples],
             "skipped": [{"file": file, "why": why} for file, why in self.skipped.items()],
-            "gaps": [
-                {"where": one.where, "table": one.table, "code": one.code, "unit": one.unit, "count": one.count}
-                for one in self.gaps
-            ],
+            "gaps": [picked(one, "where table code unit count") for one in self.gaps],
             "totals": self.totals(),
         }
 
     # -- for people ------------------------------------------------------------------------------------------------
 
     def lines(self) -> Iterator[str]:
-        yield from table([_row(sample) for sample in self.samples], COLUMNS)
+        yield from table(self.samples, SAMPLES.columns)
         yield from _listed(
             "dead",
             ((f"{_where(s)}: {s.reason}{_at(s.place)}{': ' + s.detail if s.detail else ''}") for s in self._dead()),
@@ -147,22 +146,6 @@ def collect(folder: Path, sampler: Sampler) -> Report:
     report.gaps = without_settled_units(sampler.gaps.seen(), sampler.tables)
     report.columns_of = columns_in(sampler.tables)
     return report
-
-
-def _row(sample: Sample) -> dict[str, Any]:
-    outcome = f"{sample.outcome} {sample.reason}".strip()
-    return {
-        "message": _where(sample),
-        "channel": sample.channel,
-        "type": sample.type,
-        "results": sample.results_in,
-        "outcome": outcome,
-        "documents": ", ".join(f"{count} {kind}" for kind, count in sample.resources.items()),
-        "warnings": len(sample.warnings) or None,
-        "unread": len(sample.unread) + len(sample.segments) or None,
-        "invalid": len(sample.invalid) or None,
-        "hl7": len(sample.hl7_errors) or None,
-    }
 
 
 def _where(sample: Sample) -> str:

@@ -24,6 +24,7 @@ from engine.mapping.trace import Trace
 from engine.model.errors import ContentError
 from engine.model.message import Issue, Parsed
 from engine.model.reasons import ReasonCode
+from engine.views.view import picked
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -88,29 +89,13 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "file": self.file,
+            **picked(self, "file also type mapping outcome place detail results_in counts resources unread"),
+            **picked(self, "held invalid hl7_errors hl7_warnings"),
             "message": self.number,
+            "code": self.reason,
             "channel": self.channel or None,
-            "also": list(self.also),
-            "type": self.type,
-            "mapping": self.mapping,
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "place": self.place,
-            "detail": self.detail,
-            "results_in": self.results_in,
-            "counts": dict(self.counts),
-            "resources": dict(self.resources),
-            "warnings": [
-                {"code": issue.code, "place": issue.place, "rule": issue.rule, "text": issue.text}
-                for issue in self.warnings
-            ],
-            "unread": list(self.unread),
+            "warnings": [picked(issue, "code place rule text") for issue in self.warnings],
             "unread_segments": list(self.segments),
-            "held": self.held,
-            "invalid": self.invalid,
-            "hl7_errors": self.hl7_errors,
-            "hl7_warnings": self.hl7_warnings,
         }
 
 

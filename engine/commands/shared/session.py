@@ -59,6 +59,13 @@ class Session:
 
         return data_folder(self.folder)
 
+    @property
+    def journal(self) -> Path:
+        """The journal's file, which may not be there yet."""
+        from engine.model.records import JOURNAL_NAME
+
+        return self.data / JOURNAL_NAME
+
     def load(self, *, require_secrets: bool = True) -> "Site":
         """The site's configuration. Raises ConfigError with every problem."""
         from engine.config.load import load_site

@@ -7,14 +7,15 @@ from typing import Any, TypeVar
 import click
 
 from engine.actions.control import RefusedError, UnreachableError
-from engine.actions.pause_resume import KINDS, Switches, SwitchOrder, target_of
+from engine.actions.pause_resume import KINDS, target_of
+from engine.commands.shared.acting import without_daemon
 from engine.commands.shared.completing import target_names
-from engine.commands.shared.output import ExitCode, Form, cell, say, show_document
-from engine.commands.shared.selecting import with_journal
+from engine.commands.shared.output import ExitCode, Form, say, show_document
 from engine.commands.shared.session import Session, consent
 from engine.model.clock import from_us
 from engine.model.records import Target
-from engine.model.units import duration_text, parse_duration
+from engine.model.units import duration_text
+from engine.views.text import cell
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,20 +31,6 @@ def kind_and_name(command: F) -> F:
     name = click.argument("name", metavar="[NAME]", default="", shell_complete=target_names)
     kind = click.argument("kind", type=click.Choice(KINDS), metavar="|".join(KINDS))
     return kind(name(command))
-
-
-def reason_option(command: F) -> F:
-    return click.option(
-        "--reason", required=True, metavar="TEXT", help="Why; kept for good. Write no patient data here."
-    )(command)
-
-
-def given_duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
-    """Seconds of an option such as ``90s`` or ``10m``."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def switch(
@@ -85,14 +72,7 @@ def _order(session: Session, verb: str, target: Target, reason: str, *, dry_run:
     except UnreachableError:
         if verb == "restart":
             raise
-        site = session.load(require_secrets=False)
-        done = with_journal(
-            session,
-            lambda journal, actor: Switches(journal).carry_out(
-                SwitchOrder(verb, target, actor, reason), site, dry_run=dry_run
-            ),
-        )
-        return {**done, "daemon": False}
+        return {**without_daemon(session, verb, args), "daemon": False}
 
 
 def _drained(session: Session, target: Target, seen: dict[str, Any], wait_s: float, form: Form) -> ExitCode:

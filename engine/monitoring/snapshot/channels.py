@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase, Span
@@ -18,14 +19,14 @@ class Retrying:
 
     Attributes:
         attempt: how many attempts have failed so far.
-        reason: of the last failure.
+        code: the reason code of the last failure.
         next_at: when the next attempt is due; None while it is under way or a breaker holds it.
         channel, message: of the waiting delivery; the message's number.
         others_taken: the destination has taken others since its first failure: this document may be at fault.
     """
 
     attempt: int
-    reason: ReasonCode
+    code: ReasonCode
     next_at: datetime | None = None
     channel: str = ""
     message: int | None = None
@@ -36,7 +37,7 @@ class Retrying:
 class LastError:
     """The last refusal or failure of a destination: reason and time."""
 
-    reason: ReasonCode
+    code: ReasonCode
     at: datetime
 
 
@@ -142,11 +143,17 @@ class ChannelSnapshot:
     tee: TeeSnapshot | None = None
     reagents: tuple[ReagentSnapshot, ...] = ()
     lanes: tuple[LaneSnapshot, ...] = ()
+    derived: ClassVar = ("level", "words", "waiting", "dead_total", "oldest_age_s")
 
     @property
     def waiting(self) -> int:
         """All deliveries that are still to be made."""
         return self.stored_waiting + sum(lane.waiting for lane in self.lanes)
+
+    @property
+    def oldest_age_s(self) -> float | None:
+        """The greatest of its lanes; messages that are not mapped yet do not count."""
+        return max((lane.oldest_age_s for lane in self.lanes if lane.oldest_age_s is not None), default=None)
 
     @property
     def dead_total(self) -> int:
@@ -218,6 +225,7 @@ class DestinationSnapshot:
     last_error: LastError | None = None
     retrying: Retrying | None = None
     rate_per_min: float = 0.0
+    derived: ClassVar = ("level", "words")
 
     @property
     def level(self) -> Level:

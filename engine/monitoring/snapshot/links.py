@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import ClassVar
 
 from engine.model.phrases import Phrase
 from engine.receiving.link_words import fault_words
@@ -36,7 +37,7 @@ class LineStep:
     Attributes:
         way: ``in`` from the analyzer, ``out`` to it, ``about``: a remark of the link; ``analyzer`` and ``middleware``
             at a tee: the sender.
-        phrase: ENQ, ``frame 3, 57 bytes`` ...
+        words: ENQ, ``frame 3, 57 bytes`` ...
         verdict: of a frame, the state of its checksum; at a tee, the answer of the other side; None where nothing is
             judged.
         good: whether the verdict is good; None without one, or where it is neither.
@@ -44,7 +45,7 @@ class LineStep:
 
     at: datetime
     way: str
-    phrase: Phrase
+    words: Phrase
     verdict: Phrase | None = None
     good: bool | None = None
 
@@ -55,9 +56,10 @@ class LinkFaults:
 
     kind: str
     n: int
+    derived: ClassVar = ("words",)
 
     @property
-    def phrase(self) -> Phrase:
+    def words(self) -> Phrase:
         return Phrase(fault_words(self.kind))
 
 
@@ -78,6 +80,7 @@ class LinkSnapshot:
     last_fault: str = ""
     last_fault_at: datetime | None = None
     steps: tuple[LineStep, ...] = ()
+    derived: ClassVar = ("words",)
 
     @property
     def words(self) -> Phrase:

@@ -8,9 +8,8 @@ from typing import Any
 
 from engine.model.phrases import Phrase, Span
 from engine.model.records import UNMAPPED_ROWS
-from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
-from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot
-from engine.monitoring.snapshot.states import ChannelState, Level, Paused
+from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot
+from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
 
 SCHEMA_VERSION = 1
@@ -91,46 +90,41 @@ class SiteSnapshot:
         )
 
     def _findings(self) -> list[Finding]:
-        found = [Finding(level=Level.PROBLEM, phrase=Phrase("{text}", {"text": text})) for text in self.alarms]
+        found = [_found("{text}", Level.PROBLEM, text=text) for text in self.alarms]
         if critical := sum(destination.held_critical for destination in self.destinations):
-            phrase = Phrase("Critical results held back: {n}", {"n": critical})
-            found.append(Finding(level=Level.PROBLEM, phrase=phrase))
+            found.append(_found("Critical results held back: {n}", Level.PROBLEM, n=critical))
         if self.journal.integrity != "ok" and not self.alarms:  # an alarm already reports it, in more words
-            phrase = Phrase("The journal is damaged: {what}", {"what": self.journal.integrity})
-            found.append(Finding(level=Level.PROBLEM, phrase=phrase))
+            found.append(_found("The journal is damaged: {what}", Level.PROBLEM, what=self.journal.integrity))
         never: list[Finding] = []
         for channel in sorted(self.channels, key=_longest_silent_first):
+            name = channel.name
             alarmed = channel.state is ChannelState.REFUSING and self.alarms  # one alarm already covers all channels
             if channel.state.level is not Level.OK and not alarmed:
                 unknown = channel.state is ChannelState.WAITING and channel.last_message_age_s is None
-                finding = Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=channel.name)
+                finding = Finding(level=channel.state.level, phrase=_channel_phrase(channel), subject=name)
                 (never if unknown else found).append(finding)
             if channel.notice:
-                phrase = Phrase("{name}: {notice}", {"name": channel.name, "notice": channel.notice})
-                found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=channel.name))
-            if channel.tee is not None and channel.tee.not_kept:
-                phrase = Phrase("{name} tee: {n} messages not kept", {"name": channel.name, "n": channel.tee.not_kept})
-                found.append(Finding(level=Level.PROBLEM, phrase=phrase, subject=channel.name))
+                found.append(_found("{name}: {notice}", Level.ATTENTION, name, name=name, notice=channel.notice))
+            if channel.tee is not None and (lost := channel.tee.not_kept):
+                found.append(_found("{name} tee: {n} messages not kept", Level.PROBLEM, name, name=name, n=lost))
             for lane in channel.lanes:
                 if lane.paused is not None:
-                    phrase = _lane_phrase(channel.name, lane, lane.paused)
-                    found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=channel.name))
-        for destination in self.destinations:
-            if destination.state.level is not Level.OK:
-                phrase = _destination_phrase(destination, self.now)
-                found.append(Finding(level=destination.state.level, phrase=phrase, subject=destination.name))
+                    phrase = _with_waiting(f"{name}/{lane.destination}", lane.paused.words, lane.waiting)
+                    found.append(Finding(level=Level.ATTENTION, phrase=phrase, subject=name))
+        for one in self.destinations:
+            if one.state.level is not Level.OK:
+                state = one.paused.words if one.paused is not None else one.words
+                phrase = _with_waiting(one.name, state, one.waiting)
+                found.append(Finding(level=one.state.level, phrase=phrase, subject=one.name))
         found.extend(_disk(self.disk_free_bytes, self.disk_days_left))
         if self.dead_total:
-            phrase = Phrase("Dead letters: {n}", {"n": self.dead_total})
-            found.append(Finding(level=Level.ATTENTION, phrase=phrase))
+            found.append(_found("Dead letters: {n}", Level.ATTENTION, n=self.dead_total))
         if self.incomplete_total:
-            phrase = Phrase("Incomplete messages: {n}", {"n": self.incomplete_total})
-            found.append(Finding(level=Level.ATTENTION, phrase=phrase))
+            found.append(_found("Incomplete messages: {n}", Level.ATTENTION, n=self.incomplete_total))
         found.extend(self._held())
         if self.unmapped_total:
-            phrase = Phrase("Codes without a mapping: {n}", {"n": self.unmapped_words})
-            found.append(Finding(level=Level.ATTENTION, phrase=phrase))
-        found.extend(Finding(level=Level.ATTENTION, phrase=Phrase("{text}", {"text": text})) for text in self.notes)
+            found.append(_found("Codes without a mapping: {n}", Level.ATTENTION, n=self.unmapped_words))
+        found.extend(_found("{text}", Level.ATTENTION, text=text) for text in self.notes)
         return found + never
 
     def _held(self) -> list[Finding]:
@@ -140,10 +134,9 @@ class SiteSnapshot:
             return []
         age = max((one.held_age_s for one in self.destinations if one.held_age_s is not None), default=None)
         if age is None:
-            return [Finding(level=Level.ATTENTION, phrase=Phrase("Held back: {n}", {"n": held}))]
+            return [_found("Held back: {n}", Level.ATTENTION, n=held)]
         level = Level.PROBLEM if age > self.held_alarm_s else Level.ATTENTION
-        phrase = Phrase("Held back: {n}, the oldest for {age}", {"n": held, "age": Span(age)})
-        return [Finding(level=level, phrase=phrase)]
+        return [_found("Held back: {n}, the oldest for {age}", level, n=held, age=Span(age))]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``/status.json`` and ``labrelay status -o json`` (docs/page.md describes them)."""
@@ -160,6 +153,10 @@ class SiteSnapshot:
         }
 
 
+def _found(text: str, level: Level, subject: str = "", /, **values: str | int | Span | Phrase) -> Finding:
+    return Finding(level=level, phrase=Phrase(text, values), subject=subject)
+
+
 def _longest_silent_first(channel: ChannelSnapshot) -> float:
     """Sort key: channels that were silent longest come first, all others keep their order."""
     return -(channel.last_message_age_s or 0.0) if channel.state is ChannelState.SILENT else 1.0
@@ -172,15 +169,6 @@ def _channel_phrase(channel: ChannelSnapshot) -> Phrase:
     return Phrase("{name} {state}", {"name": channel.name, "state": state})
 
 
-def _destination_phrase(destination: DestinationSnapshot, now: datetime) -> Phrase:
-    state = destination.paused.words if destination.paused is not None else destination.words
-    return _with_waiting(destination.name, state, destination.waiting)
-
-
-def _lane_phrase(channel: str, lane: LaneSnapshot, paused: Paused) -> Phrase:
-    return _with_waiting(f"{channel}/{lane.destination}", paused.words, lane.waiting)
-
-
 def _with_waiting(name: str, state: Phrase, waiting: int) -> Phrase:
     values: dict[str, str | int | Span | Phrase] = {"name": name, "state": state}
     if not waiting:
@@ -189,31 +177,22 @@ def _with_waiting(name: str, state: Phrase, waiting: int) -> Phrase:
 
 
 def _disk(free_bytes: int | None, days_left: float | None) -> list[Finding]:
-    days = None if days_left is None else Phrase("Disk full in {days} days", {"days": int(days_left)})
-    if days is not None and days_left is not None and days_left < DISK_DAYS_PROBLEM:
-        return [Finding(level=Level.PROBLEM, phrase=days)]
+    if days_left is not None and days_left < DISK_DAYS_PROBLEM:
+        return [_found("Disk full in {days} days", Level.PROBLEM, days=int(days_left))]
     if free_bytes is not None and free_bytes < DISK_FREE_PROBLEM:
-        phrase = Phrase("Disk almost full: {mib} MiB left", {"mib": free_bytes >> 20})
-        return [Finding(level=Level.PROBLEM, phrase=phrase)]
-    if days is not None and days_left is not None and days_left < DISK_DAYS_ATTENTION:
-        return [Finding(level=Level.ATTENTION, phrase=days)]
+        return [_found("Disk almost full: {mib} MiB left", Level.PROBLEM, mib=free_bytes >> 20)]
+    if days_left is not None and days_left < DISK_DAYS_ATTENTION:
+        return [_found("Disk full in {days} days", Level.ATTENTION, days=int(days_left))]
     return []
 
 
 def _plain(value: object) -> Any:
-    """Dataclasses to objects (with ``level`` and ``words`` where a person would see them), instants to ISO 8601."""
+    """Dataclasses to objects (with their properties that are named in ``derived``), instants to ISO 8601."""
     if isinstance(value, Phrase):
         return str(value)
     if is_dataclass(value):
-        plain = {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
-        if isinstance(value, (ChannelSnapshot, DestinationSnapshot)):
-            plain["level"] = value.level.value
-        if isinstance(value, (ChannelSnapshot, DestinationSnapshot, LinkSnapshot)):
-            plain["words"] = str(value.words)
-        if isinstance(value, (LineStep, LinkFaults)):
-            plain.pop("phrase", None)
-            plain["words"] = str(value.phrase)
-        return plain
+        names = [*(entry.name for entry in fields(value)), *getattr(value, "derived", ())]
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")
     if isinstance(value, Enum):

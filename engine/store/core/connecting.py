@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from engine.model.records import JOURNAL_NAME as JOURNAL_NAME
 from engine.store.core import damage, key_encryption_key, migrate
 from engine.store.core.lock import SiteLock
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey
 
-JOURNAL_NAME = "journal.db"
 # Errors that a damaged file may raise; a damaged schema makes error texts that are not valid text.
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 

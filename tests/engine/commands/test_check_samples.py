@@ -77,7 +77,7 @@ def test_each_message_goes_to_the_channel_that_would_take_it(site: Path, folder:
 
     assert ran.code == ExitCode.OK, ran.out
     rows = ran.json["messages"]
-    assert [(row["file"], row["message"], row["channel"], row["outcome"], row["reason"]) for row in rows] == [
+    assert [(row["file"], row["message"], row["channel"], row["outcome"], row["code"]) for row in rows] == [
         ("a.hl7", 1, "lab", "mapped", ""),
         ("a.hl7", 2, "lab", "filtered", "FILTERED"),
         ("a.hl7", 3, "lab", "passed on", ""),
@@ -102,7 +102,7 @@ def test_a_folder_with_a_channels_name_holds_its_messages(site: Path, folder: Pa
     ran = labrelay("check", "--samples", str(folder), "-o", "json", site=site)
 
     (row,) = ran.json["messages"]
-    assert (row["channel"], row["outcome"], row["reason"]) == ("ward", "dead", "UNMAPPED_CODE")
+    assert (row["channel"], row["outcome"], row["code"]) == ("ward", "dead", "UNMAPPED_CODE")
     assert ran.code == ExitCode.FAILED
     assert ran.json["ok"] is False
 
@@ -138,9 +138,9 @@ def test_dead_messages_are_exit_code_1_with_place_and_reason(site: Path, folder:
 
     assert ran.code == ExitCode.FAILED
     first, second = ran.json["messages"]
-    assert (first["channel"], first["outcome"], first["reason"]) == ("counter", "dead", "UNMAPPED_UNIT")
+    assert (first["channel"], first["outcome"], first["code"]) == ("counter", "dead", "UNMAPPED_UNIT")
     assert first["place"].startswith("R[2]")
-    assert (second["channel"], second["outcome"], second["reason"]) == (None, "dead", "UNREADABLE")
+    assert (second["channel"], second["outcome"], second["code"]) == (None, "dead", "UNREADABLE")
     people = labrelay("check", "--samples", str(folder), site=site)
     assert "a.astm: 1: UNMAPPED_UNIT at R[2]" in people.out
 

@@ -13,10 +13,12 @@ import pytest
 from engine.__main__ import labrelay as group
 from engine.__main__ import run
 from engine.actions.control import RefusedError, UnreachableError
-from engine.commands.shared.output import EXIT_WORDS, Column, ExitCode, printable, table
+from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS
 from engine.commands.shared.verb_list import COMMANDS, GROUPS, verbs
 from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError
+from engine.views.text import printable, table
+from engine.views.view import Field
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import fill_journal
 from tests.support.sites import make_site
@@ -283,7 +285,7 @@ def test_a_fault_of_ours_shows_its_place_and_never_its_words(
 def test_what_a_peer_sent_cannot_drive_the_terminal() -> None:
     assert printable("a\x1b[2Jb\x07") == "a\\x1b[2Jb\\x07"
     rows = [{"id": 1, "name": "\x1b]0;x\x07", "none": None}]
-    lines = list(table(rows, [Column("id", "ID", right=True), Column("name", "NAME"), Column("none", "NONE")]))
+    lines = list(table(rows, [Field("id", "ID", right=True), Field("name", "NAME"), Field("none", "NONE")]))
 
     assert "\x1b" not in lines[1]
     assert "NONE" not in lines[0]

@@ -81,7 +81,7 @@ def test_the_database_can_be_asked(site: Path, tmp_path: Path) -> None:
         assert {row[2] for row in connection.execute("PRAGMA foreign_key_list(deliveries)")} == {"messages"}
         assert {row[2] for row in connection.execute("PRAGMA foreign_key_list(attempts)")} == {"deliveries"}
         found = connection.execute(
-            "SELECT m.id, d.state, d.cause, a.n, a.cause FROM messages m JOIN deliveries d ON d.message = m.id"
+            "SELECT m.id, d.state, d.code, a.n, a.code FROM messages m JOIN deliveries d ON d.message = m.id"
             " LEFT JOIN attempts a ON a.delivery = d.id WHERE d.destination = 'archive' ORDER BY m.id"
         ).fetchall()
         assert found == [
@@ -100,7 +100,7 @@ def test_a_csv_line_is_a_delivery(site: Path, tmp_path: Path) -> None:
     assert rows[DELIVERED]["delivery_destination"] == "archive"
     assert rows[DELIVERED]["received"].endswith("+00:00")
     assert rows[UNMAPPED]["delivery_state"] == ""
-    assert rows[UNMAPPED]["reason"] == "UNMAPPED_CODE"
+    assert rows[UNMAPPED]["code"] == "UNMAPPED_CODE"
 
 
 def test_filters_choose(site: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_messages_are_listed_newest_first_and_filtered(site: Path) -> None:
     listed = ran.json
     assert listed["schema_version"] == 1
     assert [row["id"] for row in listed["messages"]] == [5, 4, 3, 2, 1]
-    assert listed["messages"][2]["reason"] == "UNMAPPED_CODE"
+    assert listed["messages"][2]["code"] == "UNMAPPED_CODE"
     assert listed["messages"][0]["received"].endswith("+00:00")
 
     def ids(*options: str) -> list[int]:
@@ -162,7 +162,7 @@ def test_what_cannot_be_noted_is_not_shown(site: Path) -> None:
 
 def test_dead_letters_are_listed_and_explained(site: Path) -> None:
     listed = labrelay("dlq", "list", "-o", "json", site=site).json["dead_letters"]
-    assert [(row["message"], row["state"], row["reason"]) for row in listed] == [
+    assert [(row["message"], row["state"], row["code"]) for row in listed] == [
         (4, "incomplete", "INCOMPLETE"),
         (3, "dead", "UNMAPPED_CODE"),
         (2, "dead", "REFUSED"),
@@ -172,7 +172,7 @@ def test_dead_letters_are_listed_and_explained(site: Path) -> None:
     ] == [2]
 
     groups = labrelay("dlq", "list", "-o", "json", site=site).json["groups"]
-    assert [(one["reason"], one["cause"], one["count"], one["example"]) for one in groups] == [
+    assert [(one["code"], one["cause"], one["count"], one["example"]) for one in groups] == [
         ("INCOMPLETE", "", 1, 4),
         ("REFUSED", "HTTP 422", 1, 2),
         ("UNMAPPED_CODE", "OBX-3", 1, 3),

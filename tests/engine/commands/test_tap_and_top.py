@@ -126,7 +126,7 @@ async def test_a_failing_delivery_is_told_with_its_reason(site: Site) -> None:
     archive.write_text("in the way")
     ran = await site.following("--stage", "delivery", "--count", "1", "-o", "ndjson")
     (line,) = ran.lines
-    assert (line["outcome"], line["reason"], line["attempt"]) == ("postponed", "STORAGE", 1)
+    assert (line["outcome"], line["code"], line["attempt"]) == ("postponed", "STORAGE", 1)
 
 
 async def test_it_ends_after_the_time_that_is_given(site: Site) -> None:
@@ -297,7 +297,7 @@ async def test_top_tells_when_the_next_try_is(site: Site) -> None:
     ran = await site.labrelay("top", "--count", "1", "-o", "ndjson")
     (document,) = ran.lines
     (destination,) = document["destinations"]
-    assert destination["retrying"]["reason"] == "STORAGE"
+    assert destination["retrying"]["code"] == "STORAGE"
     assert document["channels"][0]["waiting"] == 1
     people = await site.labrelay("top", "--count", "1")
     assert "STORAGE, message 1 of haematology, attempts failed:" in people.out

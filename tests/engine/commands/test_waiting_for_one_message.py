@@ -49,7 +49,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             assert (told["retrying"]["channel"], told["retrying"]["message"]) == ("hema", BAD)
             (lane,) = said.json["channels"][0]["lanes"]
             assert lane["retrying"]["message"] == BAD
-            assert told["retrying"]["reason"] == "BUSY"
+            assert told["retrying"]["code"] == "BUSY"
             people = await command("status")
             assert f"lab-fhir waits for message {BAD} of hema: BUSY, " in people.out
             assert f"BUSY, message {BAD} of hema, attempts failed: " in (await command("top", "--count", "1")).out
@@ -63,7 +63,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             assert (await command("reload")).code == ExitCode.OK
             await until(lambda: len(taken) == 2 and bool(dead_letters(app.journal)), within_s=60.0)
             (letter,) = (await command("dlq", "list", "--each", "-o", "json")).json["dead_letters"]
-            assert (letter["message"], letter["reason"]) == (BAD, "GAVE_UP")
+            assert (letter["message"], letter["code"]) == (BAD, "GAVE_UP")
             app.observer.look_again()
             assert "waits for message" not in (await command("status")).out
             ended = await command("dlq", "dismiss", str(BAD), "--reason", "read at the server", "--yes")

@@ -135,7 +135,7 @@ def test_map_and_explain_say_what_would_be_held(site: Path, tmp_path: Path) -> N
         ran = labrelay(verb, "--channel", "haem", str(tmp_path / "m.hl7"), "-o", "json", site=site)
         assert text in ran.err
         assert "14.8" not in ran.err
-    assert ran.json["messages"][0]["held"]["cause"] == "HOLD_UNDECIDED"
+    assert ran.json["messages"][0]["held"]["code"] == "HOLD_UNDECIDED"
     assert (
         "; would be held" in labrelay("map", "--channel", "haem", str(tmp_path / "m.hl7"), "-o", "table", site=site).out
     )

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from engine.commands.shared.dead_letter import outcome, raw
 from engine.diagnostics.lines.signs import text
 from engine.model import technology
+from engine.views.letter_in_full import outcome, raw
 
 KNOWN = technology.codes_of("GLU", "mg/dL", "K", "Serum")
 LINES = {

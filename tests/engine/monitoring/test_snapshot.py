@@ -175,7 +175,7 @@ def test_json_is_plain_and_says_instants_with_their_zone() -> None:
     assert chemistry["state"] == "receiving"
     assert chemistry["lanes"][0]["retrying"] == {
         "attempt": 7,
-        "reason": "NO_ANSWER",
+        "code": "NO_ANSWER",
         "next_at": None,
         "channel": "chemistry",
         "message": 458,

@@ -52,7 +52,7 @@ async def test_a_session_is_told_and_the_state_follows_it(tmp_path: Path) -> Non
         await until(lambda: look(site).link.state is LinkState.UNCONNECTED)
         link = look(site).link
         assert link.stray_bytes == len("noise")  # also once the connection is gone
-        told = [(step.way, str(step.phrase), str(step.verdict or "")) for step in link.steps]
+        told = [(step.way, str(step.words), str(step.verdict or "")) for step in link.steps]
         sizes = [len(frame) for frame in good]
         assert told[-1] == ("in", "EOT", "")
         assert told[-3:-1] == [("in", f"frame 5, {sizes[4]} bytes", "checksum right"), ("out", "ACK", "")]
@@ -70,7 +70,7 @@ async def test_a_refused_frame_is_told_with_its_reason(tmp_path: Path) -> None:
             writer.write(part)
             await reader.readexactly(1)
         await until(lambda: any(step.way == "about" for step in look(site).link.steps))
-        told = [(step.way, str(step.phrase), step.good) for step in look(site).link.steps]
+        told = [(step.way, str(step.words), step.good) for step in look(site).link.steps]
         assert ("in", f"frame 1, {len(frame)} bytes", False) in told
         about = next(text for way, text, _ in told if way == "about")
         assert about.startswith("frame with a wrong checksum, refused (")
@@ -106,7 +106,7 @@ async def test_a_tee_counts_both_directions(tmp_path: Path) -> None:
             shown = look(site)
             assert shown.tee is not None
             assert (shown.tee.seen, shown.tee.acknowledged, shown.tee.refused) == (2, 1, 1)
-            told = [(step.way, str(step.phrase), str(step.verdict)) for step in shown.link.steps]
+            told = [(step.way, str(step.words), str(step.verdict)) for step in shown.link.steps]
             size = len(message)
             assert told == [
                 ("analyzer", f"message, {size} bytes", "accepted"),

@@ -126,7 +126,7 @@ async def test_a_search_finds_lots_and_says_how_to_list_the_messages() -> None:
     assert root.one("input", id="lot").attributes["value"] == "254169"
     (told,) = json.loads(data)["reagents"]
     assert (told["lot"], told["messages"], told["tests"]) == ("254169", 312, ["SPT", "SINR"])
-    assert told["first_at"].startswith("2026-02-13T")
+    assert told["first"].startswith("2026-02-13T")
     assert asked == [("254169", "coagulation"), ("254169", None), (None, None)]
 
 

@@ -32,7 +32,7 @@ def said_in_code() -> set[str]:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-                if name in {"Phrase", "_say"}:
+                if name in {"Phrase", "_say", "_fact", "_ago", "_found"}:
                     found.add(call.args[0].value)
     found |= {*SPANS, *MESSAGES.values(), UNREADABLE, *_CHANNEL_WORDS.values(), *_DESTINATION_WORDS.values()}
     found |= {*_LINK_WORDS.values(), *FAULT_WORDS.values(), *(set(teller._WHO.values()) - {"LabRelay"})}

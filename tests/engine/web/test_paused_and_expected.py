@@ -34,7 +34,7 @@ def paused_site() -> SiteSnapshot:
 
 def expected_site() -> SiteSnapshot:
     site = quiet_site()
-    retrying = Retrying(attempt=7, reason=ReasonCode.NO_ANSWER)
+    retrying = Retrying(attempt=7, code=ReasonCode.NO_ANSWER)
     first, *others = site.channels
     (lane,) = first.lanes
     return replace(

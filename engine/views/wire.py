@@ -4,17 +4,16 @@ Contents are masked (letters x, digits 9), and shown with --unmask only.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from engine.commands.shared.output import printable
-from engine.commands.shared.session import Session
 from engine.diagnostics.lines.dialogue import Step, dialogue
 from engine.diagnostics.lines.signs import text
 from engine.model.clock import from_us
 from engine.model.records import Trace
 from engine.store.operations.line_trace import KEPT_SESSIONS, LineEntry, LineRecord, LineWay
 from engine.store.queries.line import frames_of, line_of
+from engine.views.text import local, printable
+from engine.views.view import picked
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
@@ -28,40 +27,36 @@ TOO_OLD = (
 )
 
 
-def wire_of(session: Session, reader: "Reader", trace: Trace, *, masked: bool) -> dict[str, Any]:
+def wire_of(reader: "Reader", trace: Trace, *, masked: bool) -> dict[str, Any]:
     """The part ``wire`` of a message's document: its session's steps, and a note where they are not all."""
     message = trace.message
     records = line_of(reader, message.channel, session=trace.session) if trace.session else []
     if records:
         steps = [step for record in reversed(records) for step in dialogue(record.entries)]
-        return {"note": "", "steps": rows(session, steps, masked=masked)}
+        return {"note": "", "steps": rows(steps, masked=masked)}
     if not trace.frames:
         only = Step(at_us=message.received_us, way="in", what=f"block, {message.size} bytes of content")
-        return {"note": WHOLE_BLOCK, "steps": rows(session, [only], masked=masked)}
+        return {"note": WHOLE_BLOCK, "steps": rows([only], masked=masked)}
     frames = frames_of(reader, trace.session, message.channel, trace.frames[0], trace.frames[-1])
     taken = dialogue(LineEntry(LineWay.IN, at_us, raw) for at_us, raw in frames)
-    return {"note": TOO_OLD, "steps": rows(session, list(taken), masked=masked)}
+    return {"note": TOO_OLD, "steps": rows(list(taken), masked=masked)}
 
 
-def sessions_of(session: Session, records: Sequence[LineRecord], *, masked: bool) -> list[dict[str, Any]]:
+def sessions_of(records: Sequence[LineRecord], *, masked: bool) -> list[dict[str, Any]]:
     """Sessions of a channel, as documents; newest first, as they come."""
     return [
-        {"session": record.session or None, "steps": rows(session, list(dialogue(record.entries)), masked=masked)}
+        {"session": record.session or None, "steps": rows(list(dialogue(record.entries)), masked=masked)}
         for record in records
     ]
 
 
-def rows(session: Session, steps: Sequence[Step], *, masked: bool) -> list[dict[str, Any]]:
+def rows(steps: Sequence[Step], *, masked: bool) -> list[dict[str, Any]]:
     return [
         {
-            "at": from_us(step.at_us).astimezone(session.zone),
-            "way": step.way,
-            "what": step.what,
-            "number": step.number,
-            "expected": step.expected,
+            "at": from_us(step.at_us),
+            **picked(step, "way what number expected good"),
             "checksum": step.sum_given or None,
             "computed": step.sum_computed or None,
-            "good": step.good,
             "text": text(step.data, masked=masked) if len(step.data) > 1 else "",
         }
         for step in steps
@@ -71,7 +66,7 @@ def rows(session: Session, steps: Sequence[Step], *, masked: bool) -> list[dict[
 def lines(steps: Sequence[dict[str, Any]], *, whole: bool) -> Iterator[str]:
     """The steps as people read them. ``whole``: no frame is cut short."""
     for step in steps:
-        at: datetime = step["at"]
+        at = local(step["at"])
         when = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}" if step["way"] != "--" else ""
         yield f"  {when:<12}  {step['way']:<3}  {printable(step['what'])}"
         shown = step["text"]

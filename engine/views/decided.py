@@ -7,13 +7,13 @@ from typing import Any
 
 import orjson
 
-from engine.commands.shared.output import plural
 from engine.model.list_form import Form
 from engine.model.message import Document
 from engine.model.reasons import ReasonCode
 from engine.succession.decided import Facts
 from engine.succession.kinds import opened
 from engine.succession.statements import Resource, resources_in
+from engine.views.text import plural
 
 Json = dict[str, Any]
 
@@ -68,49 +68,45 @@ def decided(facts: Facts, document: Document | None = None, form: Form | None = 
     }  # fmt: skip
 
 
-def lines(said: Json) -> Iterator[str]:
-    """What `decided` says, a line for each resource."""
+def _of_all(said: Json) -> Iterator[str]:
     if said["not_sent"]:
         yield f"not sent: {said['not_sent']}"
     if said["not_compared"]:
         yield f"held, not compared: {said['not_compared']} ({ReasonCode.NOT_COMPARED.value})"
-    for one in said["left_out"]:
-        yield f"left out: {_called(one)}: {one['why']}"
+
+
+def lines(said: Json) -> Iterator[str]:
+    """What `decided` says, a line for each resource."""
+    yield from _of_all(said)
+    yield from (f"left out: {_called(one)}: {one['why']}" for one in said["left_out"])
     for one in said["statuses"]:
         sender = f", and not as the sender's {one['sender']}" if one["sender"] else ""
         yield f"status: {_called(one)} goes out as {one['status']}{sender}: {one['why']}"
     for one in (*said["apart"], *said["corrects"]):
         yield f"id: {one['id']} in place of {one['made']}: {one['why']}"
-    for one in said["reports"]:
-        yield f"report: {_called(one)} goes out as {one['status']}: {one['why']}"
-    for one in said["finished"]:
-        yield f"final: {_called(one)}: {one['why']}"
-    for one in said["withdrawn"]:
-        yield f"withdrawn: {_called(one)}: {one['why']}"
+    yield from (f"report: {_called(one)} goes out as {one['status']}: {one['why']}" for one in said["reports"])
+    yield from (f"final: {_called(one)}: {one['why']}" for one in said["finished"])
+    yield from (f"withdrawn: {_called(one)}: {one['why']}" for one in said["withdrawn"])
 
 
 def counted(said: Json) -> Iterator[str]:
     """What `decided` says, as counts."""
-    if said["not_sent"]:
-        yield f"not sent: {said['not_sent']}"
-    if said["not_compared"]:
-        yield f"held, not compared: {said['not_compared']} ({ReasonCode.NOT_COMPARED.value})"
+    yield from _of_all(said)
     if said["left_out"]:
         yield f"{plural(len(said['left_out']), 'result')} left out: {ECHO}"
     out = Counter((one["resource"].partition("/")[0], one["status"]) for one in said["statuses"])
     for (kind, status), count in out.items():
         what = _WHAT.get(kind, "result")
         yield f"{plural(count, what)} {'goes' if count == 1 else 'go'} out as {status}"
-    if count := len(said["apart"]):
-        yield f"{plural(count, 'resource')} {'has' if count == 1 else 'have'} {APART}"
-    if count := len(said["corrects"]):
-        yield f"{plural(count, 'resource')} {'has' if count == 1 else 'have'} {CORRECTS}"
-    if count := len(said["reports"]):
-        yield f"{plural(count, 'report')} of other messages written anew"
-    if count := len(said["finished"]):
-        yield f"{plural(count, 'result')} of other messages final now"
-    if count := len(said["withdrawn"]):
-        yield f"{plural(count, 'result')} of other messages withdrawn"
+    for name, what in (("apart", APART), ("corrects", CORRECTS)):
+        if count := len(said[name]):
+            yield f"{plural(count, 'resource')} {'has' if count == 1 else 'have'} {what}"
+    for name, noun, what in (
+        *(("reports", "report", "written anew"), ("finished", "result", "final now")),
+        ("withdrawn", "result", "withdrawn"),
+    ):
+        if said[name]:
+            yield f"{plural(len(said[name]), noun)} of other messages {what}"
 
 
 def why_status(name: str, status: str) -> str:

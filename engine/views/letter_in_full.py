@@ -11,25 +11,24 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
 import orjson
 
-from engine.commands.dlq import letter_row
-from engine.commands.shared.output import cell, printable
-from engine.commands.shared.session import Session
 from engine.diagnostics.lines.signs import text
 from engine.mapping.differences import differences
 from engine.mapping.r4 import RESOURCES
 from engine.model import technology
-from engine.model.clock import from_us
 from engine.model.errors import LabRelayError
-from engine.model.reasons import ReasonCode
+from engine.model.reasons import ReasonCode, help_of
 from engine.model.records import DeadLetter, DeliveryView, Trace
 from engine.store.operations.dead_letters import likely_fix
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.tallies import list_unmapped
+from engine.views.dead_letters import LETTER
+from engine.views.messages import as_text, attempt_words, attempts, issue_words
+from engine.views.text import Head, printable
 
 if TYPE_CHECKING:
+    from engine.processing.process import ChannelRoutes
     from engine.store.queries.reader import Reader
 
 MOST_ELEMENTS = 200  # of a conflict that are listed
@@ -46,11 +45,25 @@ _PLACE = re.compile(rf"(?:{_KIND})(?:{_STEP})*(?: *\(line [0-9]+, col(?:umn)? ?[
 
 
 def document_of(
-    session: Session, reader: "Reader", trace: Trace, found: Sequence[DeadLetter], *, unmask: bool, parsed: bool
+    reader: "Reader",
+    trace: Trace,
+    found: Sequence[DeadLetter],
+    *,
+    codes: frozenset[str],
+    unmask: bool,
+    parsed: bool,
+    routes: "ChannelRoutes | None",
 ) -> dict[str, Any]:
-    """The document of `dlq show`."""
+    """The document of `dlq show`.
+
+    Args:
+        codes: of the code tables. They are no person's data, and neither are those that no table has, as
+            `labrelay gaps` lists them.
+        routes: of the message's channel, to read the message by; None: there is none.
+    """
     payload = stored_payload(reader, trace.message.id)
-    known = _known(session, reader, trace.message.channel)
+    gaps = [text for gap in list_unmapped(reader, trace.message.channel) for text in (gap.code, gap.unit)]
+    known = codes | technology.codes_of(*gaps)
     deliveries = {delivery.id: delivery for delivery in trace.deliveries}
     document: dict[str, Any] = {
         "message": trace.message.id,
@@ -62,17 +75,8 @@ def document_of(
         "raw": raw(payload, known, masked=not unmask),
     }
     if parsed:
-        document["parsed"] = fields(session, reader, trace.message.channel, payload, known, masked=not unmask)
+        document["parsed"] = fields(routes, payload, known, masked=not unmask)
     return document
-
-
-def _known(session: Session, reader: "Reader", channel: str) -> frozenset[str]:
-    """Codes and units that are no person's data: of the code tables, and those that no table has, as `labrelay gaps`
-    lists them."""
-    from engine.commands.shared.exporting_deid import known_codes
-
-    gaps = [text for gap in list_unmapped(reader, channel) for text in (gap.code, gap.unit)]
-    return known_codes(session.folder) | technology.codes_of(*gaps)
 
 
 def _letter(
@@ -84,33 +88,24 @@ def _letter(
     *,
     unmask: bool,
 ) -> dict[str, Any]:
-    reason = next((reason for reason in ReasonCode if reason.value == letter.reason), None)
     shown: dict[str, Any] = {
-        **letter_row(letter),
+        **LETTER.row(letter),
         "detail": delivery.detail if delivery is not None else trace.detail,
-        "help": reason.help if reason is not None else "",
+        "help": help_of(letter.reason),
         "fix": likely_fix(letter.reason, letter.channel),
         "mapping": trace.mapping,
         "issues": list(trace.issues),
     }
     if delivery is None:
         return shown
-    shown["attempts"] = [
-        {
-            "n": tried.n,
-            "at": from_us(tried.at_us),
-            "cause": tried.cause,
-            "detail": tried.detail,
-        }
-        for tried in delivery.attempts
-    ]
+    shown["attempts"] = attempts(delivery, answers=False)
     conflict = conflicts(reader, delivery, known, masked=not unmask)
     if conflict:
         shown["conflict"] = conflict
     elif delivery.answer:
         shown["outcome"] = outcome(delivery.answer, masked=not unmask)
         if unmask:
-            shown["answer"] = delivery.answer.decode("utf-8", "backslashreplace")
+            shown["answer"] = as_text(delivery.answer)
     return shown
 
 
@@ -126,12 +121,9 @@ def raw(payload: bytes, known: frozenset[str], *, masked: bool) -> list[str]:
 
 
 def fields(
-    session: Session, reader: "Reader", channel: str, payload: bytes, known: frozenset[str], *, masked: bool
+    routes: "ChannelRoutes | None", payload: bytes, known: frozenset[str], *, masked: bool
 ) -> list[dict[str, Any]]:
     """Each field that has something in it, with its place; empty where the message cannot be read."""
-    from engine.commands.shared.selecting import channels
-
-    routes = channels(session, reader.vault.identity_key).get(channel)
     if routes is None:
         return []
     try:
@@ -264,27 +256,21 @@ def lines(document: dict[str, Any]) -> Iterator[str]:
     if document["edited_from"]:
         yield f"  edited by a person; as received it is message {document['edited_from']}"
     how = " (masked; --unmask shows it, and is noted)" if document["masked"] else ""
-    yield click.style(f"received{how}", bold=True)
+    yield Head(f"received{how}")
     yield from (f"  {printable(line)}" for line in document["raw"])
     if "parsed" in document:
-        yield click.style("fields", bold=True)
+        yield Head("fields")
         yield from (f"  {one['place']:<12} {printable(one['value'])}" for one in document["parsed"])
 
 
 def _letter_lines(letter: dict[str, Any]) -> Iterator[str]:
     where = f" for {letter['destination']}" if letter["destination"] else ""
-    yield click.style(f"message {letter['message']} of {letter['channel']}{where}: {letter['state']}", bold=True)
-    yield f"  {letter['reason']}{': ' + printable(letter['detail']) if letter['detail'] else ''}"
+    yield Head(f"message {letter['message']} of {letter['channel']}{where}: {letter['state']}")
+    yield f"  {letter['code']}{': ' + printable(letter['detail']) if letter['detail'] else ''}"
     if letter["help"]:
         yield f"  {letter['help']}"
-    for issue in letter["issues"]:
-        rule = f" (rule {issue['rule']})" if issue.get("rule") else ""
-        place = f" at {issue['place']}" if issue.get("place") else ""
-        said = printable(f"{issue.get('code', '')} {issue.get('text', '')}".strip())
-        yield f"  {issue.get('severity', 'issue')}: {said}{place}{rule}"
-    for tried in letter.get("attempts", ()):
-        detail = f": {printable(tried['detail'])}" if tried["detail"] else ""
-        yield f"  attempt {tried['n']} {cell(tried['at'])} {tried['cause']}{detail}"
+    yield from (f"  {issue.get('severity', 'issue')}: {issue_words(issue)}" for issue in letter["issues"])
+    yield from (f"  {attempt_words(tried)}" for tried in letter.get("attempts", ()))
     for issue in letter.get("outcome", ()):
         place = f" at {', '.join(issue['expression'])}" if issue["expression"] else ""
         said = printable(" ".join([*issue["details"], issue["diagnostics"]]))

@@ -1,0 +1,182 @@
+"""Verbs that act: count, ask the person, have the daemon act, report the result.
+
+Without a daemon the command takes the lock of the data folder and runs the daemon's handlers itself.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import (
+    ROW,
+    act_options,
+    raise_if_missing,
+    raise_if_unknown,
+    reason_option,
+    selection,
+    sure_options,
+)
+from engine.commands.shared.session import Session, consent, pass_session
+
+if TYPE_CHECKING:
+    from engine.actions.selection import Selection
+    from engine.processing.process import ChannelRoutes
+
+F = TypeVar("F", bound=Callable[..., Any])
+ACT_TIMEOUT_S = 70.0
+NOTED_WITHIN_S = 10.0
+
+
+def acting_verb(
+    group: click.Group,
+    verb: str,
+    what: str,
+    *filters: Callable[[F], F],
+    help: str,
+    reason_given: Callable[[F], F] = reason_option,
+    with_reason: str = "",
+    numbers: str = "[MESSAGE]...",
+    everything: bool = True,
+) -> None:
+    """Add a verb to ``group`` that counts, asks, acts, and says what became of it.
+
+    Args:
+        what: the act in words for the question, ``Retry {n} dead letter{s}?``.
+        filters: its options that choose.
+        with_reason: the question where a reason is given that need not be.
+        numbers: of messages; in brackets where a filter does, too.
+        everything: it may take all there are.
+    """
+
+    def act(session: Session, /, ids: tuple[int, ...], dry_run: bool, yes: bool, form: Form, **given: Any) -> ExitCode:
+        chosen = selection(session, ids, **{"everything": False} | given)
+        reason = given["reason"]
+        asked = with_reason if with_reason and reason is not None else what
+        return _carry_out(session, verb, chosen, asked, reason, form, dry=dry_run, yes=yes)
+
+    argument = click.argument("ids", nargs=-1, required=numbers[0] != "[", type=ROW, metavar=numbers)
+    sure = act_options if everything else sure_options
+    decorated = pass_session(act)
+    for option in (form_option(Form.TABLE, Form.JSON), sure, *reversed(filters), reason_given, argument):
+        decorated = option(decorated)
+    group.command(verb, help=help)(decorated)
+
+
+def _carry_out(
+    session: Session, verb: str, chosen: "Selection", what: str, reason: str | None, form: Form, *, dry: bool, yes: bool
+) -> ExitCode:
+    args = {"selection": chosen.to_json(), "reason": reason}
+    counted = ask(session, verb, {**args, "dry_run": True})
+    count, counted_us = counted["count"], counted.pop("counted_us", None)
+    if not count:
+        raise_if_unknown(session, channel=chosen.channel, destination=chosen.destination)
+        raise_if_missing(session, chosen.ids)
+    if dry or not count:
+        show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{count} selected"])
+        return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
+    consent(what.format(n=count, s="" if count == 1 else "s"), yes=yes)
+    # Those that were counted, and no more: what came while the person thought it over has been seen by nobody.
+    args["selection"] = replace(chosen, counted_us=counted_us).to_json()
+    result = ask(session, verb, {**args, "dry_run": False})
+    show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
+    if result["done"].get("conflicts"):
+        say("conflicts are tried again with --reason only: labrelay dlq show tells what the server has")
+    if result["done"].get("overtaken"):
+        say("what newer messages have overtaken stays held; labrelay held show NUMBER names them and says what helps")
+    if result["done"].get("requeued"):
+        say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --code OVERTAKEN")
+    if result["done"].get("unanswered"):
+        say("whose these are is to be answered first: labrelay held answer MESSAGE same, or other")
+    left = sum(
+        result["done"].get(name, 0)
+        for name in ("skipped", "still_dead", "overtaken", "too_old", "conflicts", "unanswered")
+    )
+    return ExitCode.PARTLY if left else ExitCode.OK
+
+
+def ask(
+    session: Session, verb: str, args: dict[str, Any], *, content: bytes = b"", timeout: float = ACT_TIMEOUT_S
+) -> dict[str, Any]:
+    """Have the daemon do it; do it here where none runs."""
+    from engine.actions.control import UnreachableError
+
+    try:
+        return session.call(verb, args, timeout=timeout, content=content)
+    except UnreachableError:
+        return without_daemon(session, verb, args, content)
+
+
+def without_daemon(session: Session, verb: str, args: dict[str, Any], content: bytes = b"") -> dict[str, Any]:
+    """Take the data folder's lock and do here what the daemon would do.
+
+    Raises:
+        LockedError: a daemon has it that we cannot talk to.
+        ConfigError: the channels are needed and cannot be read.
+        UnreachableError: there is no journal yet.
+    """
+    import asyncio
+
+    from engine.actions.control import Request, UnreachableError
+    from engine.actions.pause_resume import Switches
+    from engine.actions.underway import Acts
+    from engine.model.actor import of_this_process
+    from engine.model.clock import SystemClock
+    from engine.model.errors import ConfigError
+    from engine.runtime.control_handlers import HANDLERS, Running
+    from engine.store.journal import Journal
+
+    if not session.journal.exists():
+        raise UnreachableError(f"there is no journal in {session.data} yet, and no daemon runs")
+
+    async def run() -> dict[str, Any]:
+        journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
+        try:
+            with suppress(ConfigError):  # what is done may not need the configuration
+                journal.under(session.load(require_secrets=False).hash[:12])
+            journal.start(asyncio.get_running_loop())
+            site = Running(
+                acts=Acts(journal, channels=lambda: channels(session, journal.vault.identity_key, journal.others)),
+                switches=Switches(journal),
+                data=session.data,
+                loaded=lambda: session.load(require_secrets=False),
+            )
+            return await HANDLERS[verb](site, Request(verb=verb, actor=of_this_process(), args=args, content=content))
+        finally:
+            await journal.stop()
+
+    return asyncio.run(run())
+
+
+def channels(
+    session: Session, identity_key: bytes, others: "Mapping[bytes, int] | None" = None
+) -> "dict[str, ChannelRoutes]":
+    """The compiled routes of the site's channels; ``others`` as in `MapContext`. Raises ConfigError."""
+    from engine.model.clock import SystemClock
+    from engine.runtime.build import build_site
+
+    built = build_site(
+        session.load(require_secrets=False), identity_key=identity_key, clock=SystemClock(), others=others
+    )
+    return {name: channel.routes for name, channel in built.channels.items()}
+
+
+def note_shown(session: Session, message: int) -> None:
+    """The audit row comes first: contents that cannot be accounted for are not shown."""
+    ask(session, "shown", {"message": message}, timeout=NOTED_WITHIN_S)
+
+
+def note_exported(session: Session, what: dict[str, Any]) -> None:
+    """As `note_shown`, for all messages that fit."""
+    ask(session, "exported", {"what": what}, timeout=NOTED_WITHIN_S)
+
+
+def _in_words(result: Mapping[str, Any]) -> str:
+    done = [f"{count} {name.replace('_', ' ')}" for name, count in result["done"].items() if count]
+    text = f"{result['count']} selected" + (f": {', '.join(done)}" if done else "")
+    if result["going_on"]:
+        say("it takes longer and goes on in the daemon; `labrelay status` shows the queues")
+    return text

@@ -1,0 +1,13 @@
+"""Views: how a message, a dead letter, an act or a channel is shown, declared once for tables, JSON and sentences.
+
+A view (`engine.views.view`) lists the fields of one noun: the name in JSON, the heading in a table, the source of the
+value. Commands and the status page render it. No module here imports click, HTML or HTTP: any server of JSON can render
+the same views.
+
+view               fields and views                     text               cells, tables, lines for people
+messages           messages, deliveries, attempts       message_in_full    one message with its history
+dead_letters       lists of dead letters, held results  letter_in_full     the dead letters of one message
+acts               the audit trail, replays             decided            decisions about a document
+site               channels, destinations, pauses       wire               frames on a line
+reagents, copies   reagent lots, copies of the journal
+"""

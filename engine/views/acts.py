@@ -1,0 +1,52 @@
+"""Acts of the audit trail, and replays."""
+
+from typing import TYPE_CHECKING
+
+from engine.actions.trail import Entry, instant
+from engine.views.view import Field, View, at
+
+if TYPE_CHECKING:
+    from engine.store.operations.replays import Replay
+
+LONGEST = 60  # signs of an object in a table
+
+ACT = View[Entry](
+    "acts",
+    Field("id", "ID", right=True),
+    Field("at", "AT", of=lambda one: instant(one.at_us), shown=at("at_us")),
+    Field("actor", "WHO"),
+    Field("role", of=lambda one: one.by.get("role", "")),
+    Field("login", of=lambda one: one.by.get("login", "")),
+    Field("from", "FROM", of=lambda one: one.by.get("from", "")),
+    Field("given", of=lambda one: one.by.get("given", "")),
+    Field("config"),
+    Field("act", "ACT", of="verb"),
+    Field("", "OBJECT", of=lambda one: _object(one)),
+    Field("state", "STATE"),
+    Field("", "REASON", of=lambda one: reason(one)),
+    Field("ended", of=lambda one: instant(one.ended_us) if one.ended_us else None),
+    Field("what", of=lambda one: dict(one.what)),
+    Field("outcome", of=lambda one: dict(one.outcome)),
+)
+REPLAY: "View[Replay]" = View(
+    "replays",
+    Field("number", "NUMBER", right=True),
+    Field("since", "SINCE", of=at("at_us")),
+    Field("actor", "ACTOR"),
+    Field("done", "DONE", right=True),
+    Field("total", "TOTAL", right=True),
+    Field("deliveries"),
+    Field("failed"),
+    Field("to", "TO", of=lambda one: one.what.get("to") or None),
+    Field("selection", of=lambda one: one.what.get("selection")),
+)
+
+
+def _object(one: Entry) -> str:
+    text = ", ".join(f"{name} {value}" for name, value in one.what.items() if name != "reason" and value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def reason(one: Entry) -> str:
+    """In the person's words."""
+    return str(one.what.get("reason") or "")

@@ -1,0 +1,66 @@
+"""Views as text for people: cells, tables, sentences. A terminal may set the lines that are a `Head` apart."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime, tzinfo
+from typing import Any, TypeVar
+
+from engine.model.phrases import Span
+from engine.views.view import Field
+
+T = TypeVar("T")
+
+# The zone in which people read times; asked for once a time is shown.
+ZONE: ContextVar[Callable[[], tzinfo]] = ContextVar("ZONE", default=lambda: UTC)
+
+
+class Head(str):
+    """A line that begins something."""
+
+    __slots__ = ()
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Without control characters: what a peer sent must not be able to drive a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}" for sign in text)
+
+
+def local(instant: datetime) -> datetime:
+    """An instant as people read it."""
+    return instant.astimezone(ZONE.get()())
+
+
+def age(seconds: float | None) -> str:
+    return "" if seconds is None else Span(seconds).say()
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return local(value).strftime("%Y-%m-%d %H:%M:%S%z")
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(item) for item in value)
+    return printable(str(value))
+
+
+def table(items: Sequence[T], columns: Sequence[Field[T]]) -> Iterator[str]:
+    """Lines of a table with a heading; a column without any value is left out."""
+    cells = [[cell(column.cell(one)) for column in columns] for one in items]
+    used = [at for at in range(len(columns)) if any(line[at] for line in cells)]
+    heading = [column.title for column in columns]
+    widths = {at: max(len(line[at]) for line in [heading, *cells]) for at in used}
+    for number, line in enumerate([heading, *cells]):
+        parts = [line[at].rjust(widths[at]) if columns[at].right else line[at].ljust(widths[at]) for at in used]
+        text = "  ".join(parts).rstrip()
+        yield Head(text) if number == 0 else text

@@ -1,0 +1,80 @@
+"""Views and their fields: each has its name in JSON, its heading in a table, and the source of its value."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from engine.model.clock import from_us
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Generic[T]):
+    """One field of a view.
+
+    Attributes:
+        name: in JSON; a field without one is in tables only.
+        title: the heading of its column; a field without one is in JSON only.
+        of: the attribute (of a mapping: the key) with the value, or a function that makes it; empty: as `name`.
+        right: the column is aligned to the right.
+        shown: makes the cell of a table, where that is not the value.
+    """
+
+    name: str
+    title: str = ""
+    of: str | Callable[[T], Any] = ""
+    right: bool = False
+    shown: Callable[[T], Any] | None = None
+
+    def value(self, one: T) -> Any:
+        if callable(self.of):
+            return self.of(one)
+        name = self.of or self.name
+        return one.get(name) if isinstance(one, Mapping) else getattr(one, name)
+
+    def cell(self, one: T) -> Any:
+        return self.value(one) if self.shown is None else self.shown(one)
+
+
+class View(Generic[T]):
+    """The fields of one noun.
+
+    Args:
+        name: what a list of them is called in JSON.
+    """
+
+    def __init__(self, name: str, *fields: Field[T]) -> None:
+        self.name = name
+        self.fields = fields
+        self.columns = tuple(field for field in fields if field.title)
+
+    def row(self, one: T, names: Collection[str] | None = None) -> dict[str, Any]:
+        """The object in JSON; a mapping is its own. ``names``: these fields only."""
+        if isinstance(one, Mapping):
+            return dict(one)
+        return {
+            field.name: field.value(one)
+            for field in self.fields
+            if field.name and (names is None or field.name in names)
+        }
+
+    def rows(self, items: Iterable[T]) -> list[dict[str, Any]]:
+        return [self.row(one) for one in items]
+
+
+def picked(one: object, names: str) -> dict[str, Any]:
+    """Some attributes by their names, for objects that one place alone shows."""
+    return {name: getattr(one, name) for name in names.split()}
+
+
+def at(name: str) -> Callable[[Any], datetime | None]:
+    """For `Field.of`: the instant of an attribute in microseconds since 1970; None where that is 0."""
+    return lambda one: from_us(us) if (us := getattr(one, name)) else None
+
+
+def or_none(name: str) -> Callable[[Any], Any]:
+    """For `Field.of`: an attribute; None where it is 0 or empty."""
+    return lambda one: getattr(one, name) or None
