@@ -16,7 +16,7 @@ Made from the code by `make docs`; the language itself: [mapping.md](mapping.md)
 A signature reads `name(parameter: kind) -> kind`. Kinds are `field` (one repetition as it was sent), `segment`, `text`,
 `whole` (a text, or a field with all its delimiters), `literal` (a text in quotes), `decimal`, `measured` (a number with
 its comparator, see `decimal`), `row` (of a table), `flag` (true or false), or a FHIR type. `x[]` is a list, `x?` may be
-absent or left out, `x...` stands for any number of arguments, `x!` is never absent.
+absent or left out, `x...` is any number of arguments, `x!` is never absent.
 
 A function of an absent value is absent, unless the parameter says `?`. A list in the place of one value calls the
 function for each element.

@@ -228,7 +228,7 @@ async def connect(host: str, port: int) -> TcpStream:
     """Connect to a peer.
 
     Raises:
-        OSError, TimeoutError: nobody is there.
+        OSError, TimeoutError: no peer is there.
     """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):

@@ -7,7 +7,7 @@ Waiter = asyncio.Future[None]
 
 
 def wake(waiter: Waiter | None) -> None:
-    """Let go on what waits."""
+    """Wake the waiting task."""
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
 

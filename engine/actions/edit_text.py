@@ -1,6 +1,6 @@
 r"""A message as text that any editor can keep, and back to the same bytes. Pure.
 
-    MSH|^~\&|XN|...        a line is a segment or record: its end stands for the message's own (CR, CR LF or LF)
+    MSH|^~\&|XN|...        a line is a segment or record: its end means the message's own (CR, CR LF or LF)
     OBX|1|TX|||a<0A>b      <HH>, two upper-case hexadecimal digits: one byte that an editor would hide or change
     <3C>0A>                text that only looks so: its first character is written as a byte
 

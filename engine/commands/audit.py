@@ -1,6 +1,6 @@
 """The audit trail: who did what, and when. Each act is a row of the journal, sealed and chained like messages.
 
-Reasons are in people's own words: whoever wrote a patient's name there is read here.
+Reasons are in people's own words: a patient's name that a person wrote there is shown here.
 """
 
 import sys
@@ -132,9 +132,7 @@ def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
 )
 @click.option("--since", metavar="TIME", help="Since: an age (2h), a day, or a day and time.")
 @click.option("--until", metavar="TIME", help="Before that.")
-@click.option(
-    "--breach", is_flag=True, help="The persons whose data was brought before somebody in that time, as .csv."
-)
+@click.option("--breach", is_flag=True, help="The persons whose data was shown to a person in that time, as .csv.")
 @click.option("--yes", is_flag=True, help="Overwrite the file without being asked.")
 @pass_session
 def export(
@@ -143,7 +141,7 @@ def export(
     """Write the audit trail to a file.
 
     With --breach the file is a list of persons: what an authority asks for after a leak. It holds names and numbers of
-    patients, so that making it is itself noted in the audit trail. A line that is not certain tells of a person who may
+    patients, so that making it is itself noted in the audit trail. A line that is not certain names a person who may
     have been among those shown, or of something shown that no message names.
     """
     if path.suffix not in ((".csv",) if breach else FORMATS):

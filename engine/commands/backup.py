@@ -44,7 +44,7 @@ def command() -> None:
 
 @command.command()
 @folder_option
-@click.option("--with-key", is_flag=True, help="Put the key beside the copy: whoever has the folder can then read it.")
+@click.option("--with-key", is_flag=True, help="Put the key beside the copy: a holder of the folder can then read it.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def now(session: Session, folder: Path | None, with_key: bool, form: Form) -> ExitCode:

@@ -1,8 +1,9 @@
 """Read the site's configuration and mappings, and say all that is wrong with them.
 
-Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed here. What the
-daemon refuses at its start or on a reload is refused here, by the same code. With FILES, only problems of these files
-are shown; mapping and table files may be named too. Certificate and key files that the site names are read as well.
+Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed here. It
+refuses all that the daemon refuses at its start or on a reload, by the same code. With FILES, only problems of these
+files are shown; mapping and table files may be named too. Certificate and key files that the site names are read as
+well.
 
 --samples FOLDER also runs every message of a folder through, as the channels would, without a daemon: what each
 becomes, which results, segments and fields get lost, which codes and units no table has, and whether the documents are

@@ -39,9 +39,9 @@ READ_AT_ONCE = 500
 
 EDIT_HELP = """Correct a dead message in your editor ($VISUAL or $EDITOR), and have it processed again.
 
-What was received stays as it is, and is closed as dismissed. The corrected bytes are a new message of the channel, and
-each of the two names the other; who, why and the SHA-256 of both are in the audit trail. What would be a dead letter
-again, or is no change, is not taken.
+The received bytes stay as they are, and are closed as dismissed. The corrected bytes are a new message of the channel,
+and each of the two names the other; who, why and the SHA-256 of both are in the audit trail. A correction that would be
+a dead letter again, or is no change, is not taken.
 
 In the editor a line is a segment; its end becomes the message's own. <0D> is a byte in hexadecimal: a sign that an
 editor would not show. The text is in a private folder, in memory where there is one, for as long as the editor runs;

@@ -1,8 +1,8 @@
 """Erase what is stored of a patient, where the law demands it: payloads, documents and notes; the numbering stays.
 
 It works beside a running LabRelay, which takes messages meanwhile; then the file is not written anew, and older copies
-of what was erased may be in its unused parts until `labrelay journal compact` (with LabRelay stopped). What was sent
-elsewhere is not touched, and backups hold the data until they are pruned.
+of what was erased may be in its unused parts until `labrelay journal compact` (with LabRelay stopped). Data sent
+elsewhere are not touched, and backups hold the data until they are pruned.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ SHOWN = 20  # message numbers of one kind in a sentence
     "numbers",
     multiple=True,
     metavar="NUMBER",
-    help="The patient's number, as messages have it; may be given again. `-` asks for it, so that it stands in no list "
+    help="The patient's number, as messages have it; may be given again. `-` asks for it, so that it is in no list "
     "of processes.",
 )
 @click.option("--message", "also", type=ROW, multiple=True, metavar="ID", help="Also this message; may be given again.")

@@ -4,14 +4,14 @@ The argument is a file, or the number of a message in the journal. --field takes
 (Observation[3].valueQuantity.value, Observation[3], Observation[*].code) or a field or segment of the message
 (OBX[3]-5, OBX-5, PID), and then also shows the places that a value passed: fragments, and names that `let:` gave.
 Resources of a type are numbered from 1 in the order of the document, items of lists from 0. The place that a FHIR
-server named when it refused the document (Bundle.entry[4].resource.status) can be given as it stands there.
+server named when it refused the document (Bundle.entry[4].resource.status) can be given as it is there.
 
 Of a message of the journal the document is shown as it went out: mapped with what was known when it was received, and
 with what was decided about it behind other messages of its orders (results left out since they were accepted before,
 statuses in place of the sender's, ids of the results that it corrects). Lists of reports are joined when a document
 is sent, and are shown as they were before. A file is mapped as if nothing was known of its orders.
 
-Every value of the document is told of: what rules made, what they say literally, and what LabRelay makes by itself
+Every value of the document is explained: values of rules, literal ones, and those that LabRelay makes by itself
 (ids, references to them, the envelope). The exit code is 1 where a message is dead, or nothing is at PATH. Values
 are patient data and shown only with --show-values; from the journal that leaves a row in the audit trail.
 """

@@ -3,8 +3,8 @@
 From files, or from what the daemon has counted where no file is given: since ever, without what a table has by now.
 With --since stored messages are mapped again instead (nothing is sent), and counted in that time.
 
---unread also lists the segments and fields that no rule reads, with how many messages have them: what a sender says and
-nobody sees.
+--unread also lists the segments and fields that no rule reads, with how many messages have them: sent, and lost
+without a word.
 """
 
 import time

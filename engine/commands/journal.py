@@ -44,8 +44,8 @@ def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
     """Let LabRelay start although acknowledged rows are missing, or loss cannot be ruled out.
 
     For when the files are gone for good: after a restored backup, a damaged disk, a lost anchor. Your name, the reason
-    and the missing numbers become a row of the audit trail, and the numbers are never given again. What is missing has
-    to be sent again from the analyzers.
+    and the missing numbers become a row of the audit trail, and the numbers are never given again. Have the analyzers
+    send the missing messages again.
     """
     from engine.store.core.anchor import ANCHOR_NAME
     from engine.store.journal import Journal
@@ -147,10 +147,10 @@ def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
-    """Let go what is older than the site's `retention` keeps; the daemon does so by itself, every few hours.
+    """Delete messages that are older than the site's `retention`; the daemon does so by itself, every few hours.
 
-    Nothing goes that is open, held, dead or incomplete. What went is recorded in the journal, so that `labrelay verify`
-    tells it from a loss. The file does not shrink: its space is used again, and `labrelay journal compact` gives it
+    Nothing goes that is open, held, dead or incomplete. Each deletion is recorded in the journal, so `labrelay verify`
+    knows it from a loss. The file does not shrink: its space is used again, and `labrelay journal compact` gives it
     back.
     """
     from engine.store.lifecycle import retention

@@ -200,8 +200,8 @@ def _typed(numbers: list[int]) -> bytes:
 def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: bool, yes: bool) -> ExitCode:
     """Print the key on a sheet that brings it back. This is noted in the audit trail.
 
-    Keep the sheet where a stranger does not come, away from this machine. Whoever has it and a copy of the journal or a
-    backup can read everything. Then say so: labrelay key recovery-sheet --confirm
+    Keep the sheet where a stranger does not come, away from this machine. Its holder can read all of a copy of the
+    journal or a backup. Then say so: labrelay key recovery-sheet --confirm
     """
     from engine.store.core import key_encryption_key, key_sheet
     from engine.store.core.vault import KEY_BYTES

@@ -3,12 +3,12 @@
 Reads HL7 v2 and ASTM, framed or bare, one message or many. Ids in the documents are made without a site's secret key,
 so they differ from those that the daemon sends.
 
-What is printed is JSON; HL7 v2 is printed a segment a line, CSV as it is.
+The output is JSON; HL7 v2 is printed a segment a line, CSV as it is.
 
 Without --channel it is not known how a channel would read the messages: training messages (MSH-11 or H-12 is T or D)
 are mapped, and bytes that are no UTF-8 where no character set is declared are read as Windows-1252, both with a
 warning that names the key a channel needs. Settings that a mapping asks for are given by --set, or by a channel. With
---channel everything is as in the daemon, for the first message of an order: a file tells nothing of what was accepted
+--channel everything is as in the daemon, for the first message of an order: a file says nothing of results accepted
 before, so nothing is left out, amended or held for it.
 
 -o table prints one line for each message instead: what it holds, and what came of it.

@@ -38,7 +38,7 @@ def command() -> None:
 STATES_AND_CODES = """\
 --state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
 under way. Both are mapped messages. --test-code and --loinc open the documents of every message that the other filters
-leave, and what was received where no document tells its results: name a channel and a time with them.
+leave, and messages of which no document shows the results: name a channel and a time with them.
 """
 LIST_HELP = f"List messages, newest first.\n\n{STATES_AND_CODES}"
 EXPORT_HELP = f"""Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.
@@ -55,7 +55,7 @@ _filters = filter_options("channel", "state", "code", "test-code", "loinc", "sin
     "--patient",
     metavar="NUMBER",
     callback=asked_for,
-    help="With exactly this number of a patient. `-` asks for it, so that it stands in no list of processes.",
+    help="With exactly this number of a patient. `-` asks for it, so that it is in no list of processes.",
 )
 @click.option(
     "--specimen",

@@ -1,4 +1,4 @@
-"""Pause a channel, a destination or a lane until somebody resumes it; nothing that was received is lost by it.
+"""Pause a channel, a destination or a lane until a person resumes it; no received message is lost by it.
 
 A paused channel is closed, so that its analyzer keeps its results and sends them later; what was acknowledged still
 goes out. A paused destination (or lane: one channel's way to it, CHANNEL/DESTINATION) gets not one more attempt, while

@@ -71,7 +71,7 @@ BAR = 30
     "--state",
     type=word(REPLAY_STATES, ", ".join(REPLAY_STATES)),
     metavar="STATE",
-    help=f"Whose delivery stands so: {', '.join(REPLAY_STATES)}. Without it, the first.",
+    help=f"With a delivery in this state: {', '.join(REPLAY_STATES)}. Without it, the first.",
 )
 @click.option(
     "--to",

@@ -15,8 +15,8 @@ document is made now, it takes the dead letter's place.
 With --apply the daemon sends the documents that differ, oldest first and at a bounded rate, to the destinations where
 they differ; messages without a difference are not sent, and neither is a result that a newer one has replaced. A new
 document that would take an accepted result back is held, also where the one before it was released, and the command
-says how many are. Cut short, the same command goes on: what was sent differs no more. What a new document does not have
-any more stays at its destination: LabRelay deletes nothing there.
+says how many are. Cut short, the same command goes on: results that were sent differ no more. A result that a new
+document does not have any more stays at its destination: LabRelay deletes nothing there.
 """
 
 import time

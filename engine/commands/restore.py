@@ -33,7 +33,7 @@ GROUP = "upkeep"
 @click.option(
     "--anchor",
     type=click.Path(path_type=Path),
-    help="The lost journal's journal.anchor, if it is still there: it tells exactly which rows are missing. By default "
+    help="The lost journal's journal.anchor, if it is still there: it shows exactly which rows are missing. By default "
     "that of the site's data folder, or the second anchor, whichever knows more.",
 )
 @form_option(Form.TABLE, Form.JSON)

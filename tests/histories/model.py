@@ -3,7 +3,7 @@
     PERSONS    no two persons on one Patient, in one Observation or in one report
     BACK       no status goes back; what was withdrawn is not live again; a value is not taken away by a failed rerun
     SILENT     a final that was changed is not `final` any more, and a report that lists it is not either
-    LAST_WORD  the last statement about a test is on the server, or a person sees why not; no older one stands beside it
+    LAST_WORD  the last statement about a test is on the server, or a person sees why not; no older one is beside it
     UNLISTED   a result that was delivered is in the list of a report
     LOST       what was acknowledged is on the server, or a person sees it
     HELD       what is plain goes out without a person

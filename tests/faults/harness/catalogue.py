@@ -88,8 +88,8 @@ FAULTS: tuple[Fault, ...] = (
         ),
         quick="some 20 power cuts, 12 beneath the kernel",
         long="a power cut at every step, twice; 250 beneath the kernel", seconds=215,
-        unproven="A disk that lies about its syncs. What is beneath the kernel needs root and /dev/fuse; elsewhere it "
-        "is skipped.",
+        unproven="A disk that lies about its syncs. The trials beneath the kernel need root and /dev/fuse; elsewhere "
+        "it is skipped.",
     ),
     Fault(
         number=4,
@@ -191,7 +191,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=11,
         fault="poison message",
-        how="What cannot be read; floods of segments, repetitions, components, escapes; a mapping that falls over or "
+        how="Unreadable messages; floods of segments, repetitions, components, escapes; a mapping that falls over or "
         "gives up, a destination that answers 422, and a message whose processing ends the whole process.",
         passes="a dead letter with its reason; the next message is delivered",
         nodes=(
@@ -343,7 +343,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=20,
         fault="late, crossed, garbage answers",
-        how="A scripted receiver answers late, crossed, twice, half, for ever, or with another's number.",
+        how="A scripted receiver answers late, crossed, twice, half, without end, or with another's number.",
         passes="never credited to the wrong message",
         nodes=(
             "tests/adapters/destinations/test_mllp_out.py",
@@ -387,8 +387,8 @@ FAULTS: tuple[Fault, ...] = (
             "queue is full."
         ),
         passes=(
-            "memory below 128 MiB, the log below 64 MiB; at the mark nobody is answered, deliveries go on, and once "
-            "there is room everybody is answered again by itself; all of it arrives in order"
+            "memory below 128 MiB, the log below 64 MiB; at the mark no sender is answered, deliveries go on, and once "
+            "there is room all are answered again by itself; all of it arrives in order"
         ),
         nodes=(
             "tests/faults/test_load.py::test_what_the_destination_does_not_take_waits_on_disk_and_not_in_memory",
@@ -399,7 +399,7 @@ FAULTS: tuple[Fault, ...] = (
         long="50 s",
         soak="1 hour",
         seconds=110,
-        unproven="The mark is the disk's room without the reserve, and no number that somebody sets: an analyzer that "
+        unproven="The mark is the disk's room without the reserve, and no number of a setting: an analyzer that "
         "is not answered keeps few results and writes over the oldest, so refusing one while there is room would lose "
         "what could be kept.",
     ),
@@ -423,8 +423,8 @@ FAULTS: tuple[Fault, ...] = (
         soak="6 hours",
         seconds=90,
         unproven=(
-            "Pages of libraries that were in memory before the daemon started are nobody's, and not counted. Needs "
-            "root; elsewhere it is skipped."
+            "Pages of libraries that were in memory before the daemon started belong to no group, and are not counted. "
+            "Needs root; elsewhere it is skipped."
         ),
     ),
     Fault(
@@ -508,7 +508,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         number=30,
         fault="the loop hangs",
-        how="The event loop stands still amid a message; a service manager of the test's own listens to the "
+        how="The event loop hangs amid a message; a service manager of the test's own listens to the "
         "watchdog's datagrams, kills what is silent, and starts it again.",
         passes="the watchdog is not fed; lost=0",
         nodes=(
@@ -524,7 +524,7 @@ FAULTS: tuple[Fault, ...] = (
         passes="an alarm at 64 MiB of log, no stall, the log is emptied once the reader ends",
         nodes=("tests/faults/test_store_pinned_reader.py",),
         quick="12 MiB", long="64 MiB, then 2,000 messages", seconds=40,
-        unproven="A reader that stays for days: the log grows for as long, and the alarm stands.",
+        unproven="A reader that stays for days: the log grows for as long, and the alarm stays.",
     ),
     Fault(
         number=32,
