@@ -75,8 +75,8 @@ FAULTS: tuple[Fault, ...] = (
         "of a short life the power goes: what was not synced is taken back from database, log and anchor, all of it or "
         "a part that chance chooses. And beneath the kernel: the whole site lies on a file system of the test's own "
         "(FUSE), the daemon under load is killed at any moment or amid any change that reaches the disk, its start "
-        "included, or amid an upgrade of the journal; then writes that nobody synced, and names whose folder "
-        "nobody synced, are gone, all or a part.",
+        "included, or amid an upgrade of the journal; then unsynced writes, and names in unsynced folders, "
+        "are gone, all or a part.",
         passes="each acknowledged unit was synced before its answer; every promise is kept; lost=0; what counts as "
         "delivered into a folder is there; a journal that does not sync is found out",
         nodes=(
