@@ -101,7 +101,7 @@ def upgrade(connection: sqlite3.Connection, known: Steps | None = None) -> int:
 
 
 def _mark(known: Steps, number: int) -> int:
-    """What tells a journal that the steps up to ``number`` have made: a hash of their statements, never 0."""
+    """The mark of a journal that the steps up to ``number`` have made: a hash of their statements, never 0."""
     statements = " ".join(sql for each, sql in known if each <= number)
     digest = sha256(_BETWEEN_WORDS.sub(" ", statements).encode()).digest()
     return int.from_bytes(digest[:4], "big", signed=True) or 1
