@@ -44,7 +44,6 @@ _OWNED = "it has to be a file of the service's user, as the journal is"
 SEAL_BYTES = 16
 
 _RECORD = struct.Struct(">8sH16sQ32s")
-_HEAD = struct.Struct(">8sH")
 _SEALED_BYTES = _RECORD.size + SEAL_BYTES
 _CRC = struct.Struct(">I")
 
@@ -97,10 +96,10 @@ def encode(mark: Mark) -> bytes:
 def decode(slot: bytes) -> Mark | None:
     """The mark in ``slot``, or None where it holds no valid one."""
     record, crc = slot[:_SEALED_BYTES], slot[_SEALED_BYTES : _SEALED_BYTES + _CRC.size]
-    if not slot.startswith(_HEAD.pack(MAGIC, VERSION)) or crc != _CRC.pack(zlib.crc32(record)):
+    if crc != _CRC.pack(zlib.crc32(record)):
         return None
-    _, _, journal_id, last_id, chain = _RECORD.unpack_from(record)
-    return Mark(journal_id, last_id, chain, record[_RECORD.size :])
+    magic, version, journal_id, last_id, chain = _RECORD.unpack_from(record)
+    return Mark(journal_id, last_id, chain, record[_RECORD.size :]) if (magic, version) == (MAGIC, VERSION) else None
 
 
 def read(path: Path) -> Reading:

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.model.clock import Clock
 from engine.model.units import size_text
 from engine.store.core import migrate
+from engine.store.core.connecting import connect
 from engine.store.core.durable import sync_file, sync_folder, write_atomically
 from engine.store.core.ownership import hand_over_all
 
@@ -67,7 +68,7 @@ def _made_before(connection: sqlite3.Connection, folder: Path, schema: int) -> P
     for path in sorted(folder.glob("journal-*.db")):
         with (
             suppress(sqlite3.Error),
-            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as kept,
+            closing(connect(path, immutable=True)) as kept,
         ):
             if migrate.version(kept) <= schema and _state(kept) == state:
                 return path

@@ -4,7 +4,6 @@ Run as a low-priority process (`labrelay backup verify`): hashing a million rows
 every answer.
 """
 
-import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,7 +13,7 @@ from hashlib import file_digest
 
 from engine.model.errors import IntegrityError
 from engine.store.core.anchor import ANCHOR_NAME
-from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.integrity import verify
 from engine.store.recovery.backups import pieces, standing
 from engine.store.recovery.backups.shelf import VERIFIED_NAME, Copy, Verified, write_json
@@ -32,7 +31,7 @@ def run(copy: Copy, *, progress: Progress | None = None) -> Verified:
     before = copy.verified.sha256 if copy.verified is not None else found
     if found != before:
         findings.append(f"{path.name}: not the bytes that were verified at {copy.verified.at if copy.verified else ''}")
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+    with closing(connect(path, immutable=True)) as connection:
         (rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
     verified = Verified(
         at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -313,7 +313,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
 def _named_in(standing: Standing) -> tuple[list[int], list[tuple[int]]]:
     """The deliveries and the messages in a snapshot; none where it cannot be read, and so not be applied."""
     try:
-        with closing(_opened(standing)) as connection:
+        with closing(connect(standing.path, immutable=True)) as connection:
             deliveries = connection.execute("SELECT id FROM delivery").fetchall()
             return [row[0] for row in deliveries], connection.execute("SELECT id FROM touched").fetchall()
     except sqlite3.Error:
@@ -390,12 +390,8 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
 
 def keys(standing: Standing) -> list[tuple[int, str, str, bytes, int]]:
     """The wrapped data keys that the journal had then."""
-    with closing(_opened(standing)) as connection:
+    with closing(connect(standing.path, immutable=True)) as connection:
         return connection.execute("SELECT id, class, month, wrapped, created_us FROM data_key").fetchall()
-
-
-def _opened(standing: Standing) -> sqlite3.Connection:
-    return sqlite3.connect(f"{standing.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def _columns(execute: Execute, schema: str, table: str) -> set[str]:

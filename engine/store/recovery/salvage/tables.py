@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from engine.model.errors import StoreError
 from engine.store.core import migrate
 from engine.store.core.connecting import DAMAGE
 from engine.store.integrity import row_check
@@ -19,11 +18,7 @@ CHUNK_ROWS = 500
 
 BLIND_CHUNKS = 40  # without a row, after which a table with an unreadable end counts as finished
 
-# Copied as they are, as far as readable ...
-_MEMORIES = ("repeat", "report", "counter", "unmapped_code", "line_trace", "reagent", "reagent_use", "earlier_value",
-             "control_result", "bearer", "bearer_asked", "used_number", "message_number", "edited", "replay",
-             "server_version", "pause", "erased", "unfinished")  # fmt: skip
-# ... and those with rules of their own.
+# Tables with rules of their own; all others are copied as they are, as far as readable.
 _OWN = ("meta", "data_key", "journal", "gap", "message_state", "document", "channel", "lane", "delivery", "attempt",
         "open_act", "pruned")  # fmt: skip
 
@@ -42,12 +37,9 @@ class Tables:
         self.new = new_journal(target)
 
     def memories(self) -> list[str]:
-        """Tables that are copied as they are. A table that this module does not list must be copied, too."""
-        names = [name for (name,) in self.new.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-        unknown = sorted(set(names) - set(_OWN) - set(_MEMORIES))
-        if unknown:
-            raise StoreError(f"nothing says how to salvage the tables {', '.join(unknown)}: a fault of this version")
-        return [name for name in _MEMORIES if name in names]
+        """Tables that are copied as they are."""
+        names = self.new.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+        return [name for (name,) in names if name not in _OWN]
 
     def take(self, table: str, where: str = "1") -> None:
         """Copy the readable rows for which ``where`` holds; ``?1`` and ``?2`` are the row's first columns."""
