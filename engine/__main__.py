@@ -111,28 +111,20 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
 
 def _failed(error: Exception, *, debug: bool) -> ExitCode:
     """Say what went wrong, in the way its class asks for."""
-    from engine.actions.control import RefusedError, UnreachableError
-    from engine.model.errors import ConfigError, DamagedError, ErasedError, IntegrityError, LabRelayError, LockedError
-    from engine.store.core.loss import LossError
+    from engine.model.errors import ConfigError, LabRelayError, LossError
 
     if isinstance(error, ConfigError):
         for problem in error.problems:
             say(problem)
-        return ExitCode.CONFIG
+        return ExitCode(error.exit_code)
     if isinstance(error, (LabRelayError, TimeoutError)):
         say(f"labrelay: {error}")
-        if isinstance(error, (LockedError, UnreachableError)):
-            return ExitCode.UNREACHABLE
         if isinstance(error, LossError):
             say(
                 "Put the files back if you can find them; save what can be read of damaged ones: labrelay journal "
                 "salvage -h; if they are gone for good: labrelay journal accept-loss -h"
             )
-        if isinstance(error, (IntegrityError, DamagedError)) and not isinstance(error, ErasedError):
-            return ExitCode.INTEGRITY
-        if isinstance(error, RefusedError):
-            return ExitCode.REFUSED
-        return ExitCode.TIMEOUT if isinstance(error, TimeoutError) else ExitCode.FAILED
+        return ExitCode.TIMEOUT if isinstance(error, TimeoutError) else ExitCode(error.exit_code)
     frames = traceback.extract_tb(error.__traceback__)
     if (
         isinstance(error, OSError)

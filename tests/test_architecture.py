@@ -4,6 +4,7 @@ The folders of `engine` are its layers. docs/architecture.md says what each one 
 """
 
 import ast
+import builtins
 import re
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,13 @@ OF_CONFIG_IN_MAPPING = {"engine.config.yaml_nodes", "engine.config.registry"}
 CUT_BY_INHERITANCE = ("engine.mapping.compiler.",)
 # A kind of error, or of settings, is a kind of another one: these classes have no work to share out.
 KINDS_OF = {("engine.model.errors", "LabRelayError"), ("engine.config.values", "Model")}
+
+# Where errors are declared: one hierarchy; the tools for developers, and what passes between transports alone.
+ERRORS = {"engine.model.errors", "engine.devtools.errors", "adapters.transports.errors"}
+
+BUILT_IN_ERRORS = {
+    name for name, one in vars(builtins).items() if isinstance(one, type) and issubclass(one, BaseException)
+}
 
 IMPURE_MODULES = names(
     "asyncio concurrent ctypes fcntl glob http io logging multiprocessing os pathlib pickle random requests secrets "
@@ -275,6 +283,21 @@ def test_no_module_is_named_for_nothing() -> None:
     assert [
         name for name in {**ENGINE, **ADAPTERS} if name.rsplit(".", 1)[-1] in ("utils", "helpers", "common", "misc")
     ] == []
+
+
+def test_errors_are_declared_in_one_place() -> None:
+    """Each other one is private: raised and caught in its own module."""
+    errors = {name for module, name in classes() if module in ERRORS}
+    assert {"LabRelayError", "LineError", "SavingError"} <= errors
+    elsewhere = [
+        f"{module}.{node.name}"
+        for module, path in {**ENGINE, **ADAPTERS}.items()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef) and module not in ERRORS and not node.name.startswith("_")
+        for base in map(ast.unparse, node.bases)
+        if base.rpartition(".")[2] in errors | BUILT_IN_ERRORS
+    ]
+    assert elsewhere == []
 
 
 def test_no_class_is_cut_into_files_by_inheritance() -> None:

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from adapters.transports.folder_files import Files, FolderError, Found
+from adapters.transports.errors import FolderError
+from adapters.transports.folder_files import Files, Found
 from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
 

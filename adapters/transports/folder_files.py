@@ -20,6 +20,8 @@ from fnmatch import fnmatchcase
 from heapq import nsmallest
 from pathlib import Path
 
+from adapters.transports.errors import FolderError
+
 CLAIMED = ".claimed"
 # Names under which programs write what they are not done with.
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".download", "~")
@@ -27,10 +29,6 @@ MAX_WAITING = 10_000  # files that are looked at; the oldest, where there are mo
 NAME_MAX = 255  # bytes that file systems take for a name
 FOLDER_MODE = 0o750
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in place of a file does not block
-
-
-class FolderError(Exception):
-    """The folder cannot be used just now; its text is for people, and names no file."""
 
 
 @dataclass(frozen=True, slots=True)

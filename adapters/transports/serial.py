@@ -19,8 +19,8 @@ from functools import partial
 from typing import Protocol
 
 from adapters.transports import serial_opening, serial_server
+from adapters.transports.errors import LineError
 from adapters.transports.serial_device import DeviceStream, open_device
-from adapters.transports.serial_opening import LineError
 from adapters.transports.serial_ports import look, ports
 from adapters.transports.serial_server import ServerStream
 from adapters.transports.waiting import finish

@@ -28,8 +28,9 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from adapters.codecs.astm import seven_bits
+from adapters.transports.errors import LineError
 from adapters.transports.serial_health import LineHealth, counters
-from adapters.transports.serial_opening import LineError, OpenPort, Settings, open_port
+from adapters.transports.serial_opening import OpenPort, Settings, open_port
 from adapters.transports.threads import in_thread
 from adapters.transports.waiting import expire, wake
 

@@ -21,6 +21,7 @@ import serial
 
 from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports import serial_ports
+from adapters.transports.errors import LineError, NoSuchPortError
 
 PTY_MAJORS = range(136, 144)  # slave ends of pseudo-terminals: they know neither parity nor data bits
 PARITY = {
@@ -34,10 +35,6 @@ PARITY = {
 
 class Settings(LineSettings, Protocol):
     """How the line is set; the same for a port of this machine and at a device server."""
-
-
-class LineError(OSError):
-    """The line cannot be opened, or broke; the text is for people."""
 
 
 class _Serial(serial.Serial):
@@ -76,7 +73,7 @@ def open_port(device: str, settings: Settings) -> OpenPort:
     """
     try:
         path = serial_ports.find(device)
-    except serial_ports.NoSuchPortError as error:
+    except NoSuchPortError as error:
         raise LineError(str(error)) from error
     port = _Serial()
     port.port = path

@@ -24,16 +24,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.transports.errors import NoSuchPortError
+
 ROOT = Path("/")
 NAMES = ("dev/labrelay", "dev/serial/by-id", "dev/serial/by-path")  # the most lasting first
 USB = re.compile(r"usb:([0-9a-fA-F]{4}:[0-9a-fA-F]{4})(?:/(.+))?")
 OVERFLOW_GID = 65534  # what a group is called in a user namespace that does not have it
 NO_HARDWARE = "0"  # type of a port that the kernel has a name for, and no more
 _FLOCK = re.compile(r"FLOCK\s.*\s([0-9a-f]+):([0-9a-f]+):(\d+)\s")  # 3: FLOCK  ADVISORY  WRITE 4711 00:05:623 0 EOF
-
-
-class NoSuchPortError(OSError):
-    """No port, or more than one, has this name; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from typing import Protocol
 from adapters.codecs.astm import seven_bits
 from adapters.codecs.rfc2217 import ComPortClient
 from adapters.transports import tcp_stream
+from adapters.transports.errors import LineError
 from adapters.transports.serial_health import LineHealth
-from adapters.transports.serial_opening import LineError, Settings
+from adapters.transports.serial_opening import Settings
 from adapters.transports.tcp_stream import READ_HIGH_WATER, TcpStream
 
 NEGOTIATE_TIMEOUT_S = 5.0

@@ -28,7 +28,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.model.errors import ConfigError, ErasedError, IntegrityError, LabRelayError, LockedError, StoreError
+from engine.model.errors import (
+    ConfigError,
+    ErasedError,
+    IntegrityError,
+    LabRelayError,
+    LockedError,
+    RefusedError,
+    StoreError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -40,14 +49,6 @@ MAX_CONTENT_BYTES = 64 * 1024 * 1024  # more than any channel takes
 WITH_CONTENT = frozenset({"edit"})
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_PATH_BYTES = 100  # the kernel's limit is 108 with the final NUL
-
-
-class UnreachableError(LabRelayError):
-    """No daemon answers on this site's socket. Exit code 4."""
-
-
-class RefusedError(LabRelayError):
-    """Not allowed: missing rights, or a confirmation that was not given. Exit code 7."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,12 +26,11 @@ from engine.actions.control import (
     WITH_CONTENT,
     Follower,
     Handler,
-    RefusedError,
     Request,
     short,
 )
 from engine.model.actor import of_process
-from engine.model.errors import ConfigError, LabRelayError
+from engine.model.errors import ConfigError, LabRelayError, RefusedError
 
 logger = logging.getLogger("labrelay.actions")
 

@@ -4,9 +4,8 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from engine.actions.control import RefusedError
 from engine.actions.underway import Acts, answer
-from engine.model.errors import LabRelayError
+from engine.model.errors import LabRelayError, RefusedError
 from engine.model.message import Received, Stored
 from engine.model.records import Trace
 from engine.processing.process import ChannelRoutes, process

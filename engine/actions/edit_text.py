@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from engine.model.errors import EditedTextError
+
 HEAD = "# labrelay: "  # lines at the top with this prefix are ours and no part of the message
 CR, CR_LF, LF = "\r", "\r\n", "\n"
 
@@ -23,10 +25,6 @@ _BREAK = re.compile(r"\r\n|\r|\n")
 _BYTE = re.compile(r"<([0-9A-F]{2})>")
 _BYTE_MARK = "\ufeff"
 _SURROGATES = 0xDC00  # where the error handler "surrogateescape" keeps a byte that does not decode (PEP 383)
-
-
-class EditedTextError(ValueError):
-    """The text cannot be converted to bytes; the error names place and reason, and quotes at most one character."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from engine.actions.control import RefusedError
 from engine.actions.selection import chunks
 from engine.actions.underway import Acts
-from engine.model.errors import StoreError
+from engine.model.errors import RefusedError, StoreError
 from engine.store.lifecycle import erasure
 from engine.store.queries.messages import lanes_of
 

@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from engine.actions.control import RefusedError
 from engine.actions.selection import Selection, chunks, held_results, letters
 from engine.actions.underway import AT_ONCE, Acts, answer, counted
+from engine.model.errors import RefusedError
 from engine.store.operations import dismissal, hold_queue
 
 

@@ -19,12 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.actions.control import RefusedError
 from engine.config.load import Site
 from engine.config.source import E1381Options
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
-from engine.model.errors import LabRelayError, StoreError
+from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.records import DELIVERIES, Pause, Target
 from engine.model.spelling import did_you_mean
 from engine.store.journal import Journal

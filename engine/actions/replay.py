@@ -3,13 +3,12 @@
 import asyncio
 from typing import Any
 
-from engine.actions.control import RefusedError
 from engine.actions.replay_messages import Order
 from engine.actions.selection import PAGE, REPLAY_STATES, Replayable, Selection, chunks, replay_states, replayable
 from engine.actions.underway import ANSWER_WITHIN_S, DEFAULT_RATE, Acts, answer
 from engine.config.load import Site
 from engine.mapping.targets import MEDIA_TYPES
-from engine.model.errors import LabRelayError
+from engine.model.errors import LabRelayError, RefusedError
 from engine.store.operations import replays
 from engine.store.queries.messages import sent_among
 from engine.store.queries.replays import unfinished_replay

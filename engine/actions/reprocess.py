@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.actions.control import RefusedError
 from engine.actions.selection import Selection, messages
 from engine.actions.underway import DEFAULT_RATE, Acts
+from engine.model.errors import RefusedError
 from engine.processing.process import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
 from engine.store.operations import record_outcome

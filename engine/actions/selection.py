@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
-from engine.actions.control import RefusedError
-from engine.model.errors import LabRelayError
+from engine.model.errors import LabRelayError, RefusedError
 from engine.model.records import DeadLetter, Filter
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.messages import messages_page, sent_among

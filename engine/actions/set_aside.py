@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from engine.actions.control import RefusedError
 from engine.actions.underway import Acts, answer
-from engine.model.errors import ErasedError, IntegrityError, LabRelayError
+from engine.model.errors import ErasedError, IntegrityError, LabRelayError, RefusedError
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView, Trace
 from engine.model.tested_results import corrects

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from engine.actions.control import RefusedError
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
-from engine.model.errors import IntegrityError
+from engine.model.errors import IntegrityError, RefusedError
 from engine.processing.process import process, routed_by
 from engine.store.operations import number_bearers, record_outcome
 from engine.store.operations.settling import moved_orders

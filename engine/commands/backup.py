@@ -14,7 +14,7 @@ import click
 from engine.commands.shared.long_running import Progress, be_gentle, gently_option
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
-from engine.model.errors import ConfigError, LockedError, StoreError
+from engine.model.errors import ConfigError, LockedError, StoreError, UnreachableError
 from engine.model.units import duration_text, size_words
 from engine.store.queries.extent import identity_of
 from engine.views.copies import COPY
@@ -49,8 +49,6 @@ def command() -> None:
 @pass_session
 def now(session: Session, folder: Path | None, with_key: bool, form: Form) -> ExitCode:
     """Make a full copy now, read it back and check it by its chain; beside a running daemon or without one."""
-    from engine.actions.control import UnreachableError
-
     site = session.load(require_secrets=False)
     if folder is None and not with_key:
         try:

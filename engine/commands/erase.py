@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actions.control import RefusedError
 from engine.commands.shared.acting import ACT_TIMEOUT_S
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import ROW
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
-from engine.model.errors import LockedError, StoreError
+from engine.model.errors import LockedError, RefusedError, StoreError
 from engine.model.units import duration_text, size_words
 from engine.store.operations import append
 from engine.views.text import local, plural

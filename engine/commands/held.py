@@ -27,6 +27,7 @@ from engine.commands.shared.selecting import (
     word,
 )
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.errors import UnreadableResultsError
 from engine.model.reasons import ReasonCode, help_of
 from engine.store.queries.contents import stored_document, why_absent
 from engine.store.queries.letters import held_deliveries
@@ -39,7 +40,7 @@ from engine.views.text import Head, plural, printable
 if TYPE_CHECKING:
     pass
 from engine.model.records import DeadLetter, Filter
-from engine.model.results import MEMORY_US, Result, UnreadableResultsError, results_of
+from engine.model.results import MEMORY_US, Result, results_of
 from engine.store.queries.reader import Reader
 
 GROUP = "every day"

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actions.control import RefusedError, UnreachableError
 from engine.commands.shared.long_running import Progress
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.selecting import stated_reason
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.actor import of_this_process
 from engine.model.clock import SystemClock, from_us
-from engine.model.errors import ConfigError, StoreError
+from engine.model.errors import ConfigError, LossError, RefusedError, StoreError, UnreachableError
 from engine.model.units import size_words
-from engine.store.core.loss import LossError
 from engine.store.queries.extent import free_bytes, growth_of, kept_of, table_sizes
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.prunable import survey

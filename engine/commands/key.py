@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actions.control import RefusedError
 from engine.commands.shared.acting import ask
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import SystemClock, from_us
-from engine.model.errors import ConfigError, IntegrityError, StoreError
+from engine.model.errors import ConfigError, IntegrityError, RefusedError, StoreError
 from engine.views.text import local
 
 if TYPE_CHECKING:

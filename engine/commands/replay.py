@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.actions.control import UnreachableError
 from engine.actions.selection import REPLAY_STATES
 from engine.actions.underway import DEFAULT_RATE
 from engine.commands.shared.acting import ACT_TIMEOUT_S, ask
@@ -37,6 +36,7 @@ from engine.commands.shared.selecting import (
     word,
 )
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.errors import UnreachableError
 from engine.store.queries.replays import unfinished_replays
 from engine.views.acts import REPLAY
 from engine.views.text import plural

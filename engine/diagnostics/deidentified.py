@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import blake2b
 
+from engine.model.errors import UnknownFormatError
+
 KEY_BYTES = 32
 TEXT = "text"
 HEADERS = ("MSH", "FHS", "BHS", "H")
@@ -129,10 +131,6 @@ _ASTM: dict[str, dict[int, Kind]] = {
     "Q": {2: "small", 13: "status"},
     "L": {2: "small", 3: "flag"},
 }  # fmt: skip
-
-
-class UnknownFormatError(ValueError):
-    """The bytes are neither HL7 v2 nor E1394: the places of patient data in them are unknown."""
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from engine.mapping.rules import Formula, Problems
 from engine.mapping.run import Run
 from engine.mapping.runtime import PROLOGUE
 from engine.mapping.structures import Group, unescape_of
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, ExpressionError
 from engine.model.message import MapContext, Parsed, Segment
 
 Condition = Callable[[Parsed], bool]
@@ -47,7 +47,7 @@ def compile_condition(text: str, message_format: str, *, place: str) -> Conditio
         raise ConfigError(node.problem("a condition starts with =, as =MSH-9.1 == 'ORU'"))
     try:
         tree = syntax.parse(text[1:])
-    except syntax.ExpressionError as error:
+    except ExpressionError as error:
         raise ConfigError(node.problem(str(error), offset=1 + error.at)) from error
     return condition_of(Formula(node, tree), message_format)
 

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from engine.config import yaml_nodes
 from engine.config.yaml_nodes import Node
-from engine.mapping.compiler.code import Code, TooLargeError
+from engine.mapping.compiler.code import Code
 from engine.mapping.compiler.outputs import Outputs
 from engine.mapping.compiler.registers import compile_function
 from engine.mapping.compiler.steps import Steps
@@ -34,7 +34,7 @@ from engine.mapping.runtime import BOUND, PROLOGUE
 from engine.mapping.structures import structures
 from engine.mapping.table_files import Doubt, Finding, read_tables
 from engine.mapping.tables import Table
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, TooLargeError
 
 _BUILT_IN = ("labrelay/hl7v2", "labrelay/astm")  # the functions; every mapping has them, naming them is allowed
 MAX_TABLE_BYTES = 32 * 1024 * 1024

@@ -13,13 +13,12 @@ from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
 from engine.mapping.reading import Readings
 from engine.mapping.run import GENERATED, RESULT_SEGMENT, Run
-from engine.mapping.runtime import Dropped
 from engine.mapping.shipped import refusal
 from engine.mapping.structures import unescape_of
 from engine.mapping.tables import Table
 from engine.mapping.targets import FHIR, Target
 from engine.mapping.trace import Trace, Tracer
-from engine.model.errors import ContentError
+from engine.model.errors import ContentError, Dropped
 from engine.model.message import Document, MapContext, Mapped, Parsed
 from engine.model.reasons import ReasonCode
 

@@ -19,6 +19,7 @@ from engine.mapping.rules import (
     Values,
     suggestion,
 )
+from engine.model.errors import ExpressionError
 
 
 class BodyReader:
@@ -83,7 +84,7 @@ class BodyReader:
         """The expression of a scalar that begins with ``=``; None with a problem where it is none."""
         try:
             return Formula(node, syntax.parse(node.value[1:]))
-        except syntax.ExpressionError as error:
+        except ExpressionError as error:
             hint = ""
             if node.plain and "#" in node.value:
                 hint = " (in YAML a blank and # begin a comment: put quotes around)"

@@ -10,14 +10,11 @@ from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
 from engine.mapping.run import Run
 from engine.mapping.tables import Row, Table
+from engine.model.errors import Dropped
 from engine.model.message import Group, Segment, Unmapped
 from engine.model.reasons import ReasonCode
 
 NO_FIELDS: list[str] = []
-
-
-class Dropped(Exception):  # noqa: N818  (no error: a declared outcome)
-    """A result whose code is not in a table that says ``on_missing: drop``."""
 
 
 def find_row(run: Run, table: Table, given: tuple[str | None, ...]) -> Row | None:

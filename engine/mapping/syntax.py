@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+from engine.model.errors import ExpressionError
+
 MAX_EXPRESSION = 4000  # characters
 MAX_DEPTH = 60  # nested brackets and operators
 MAX_PATTERN = 200  # characters of a `matches` pattern
@@ -153,14 +155,6 @@ class Choice:
 Expression = (
     Literal | Number | Flag | Absent | Path | Name | Call | Part | Member | Item | ListOf | Unary | Binary | Choice
 )
-
-
-class ExpressionError(Exception):
-    """The text is no expression. ``at`` is the offset, the message says what and what to do."""
-
-    def __init__(self, at: int, text: str) -> None:
-        super().__init__(text)
-        self.at = at
 
 
 def children(node: Expression) -> tuple[Expression, ...]:

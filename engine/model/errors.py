@@ -1,13 +1,20 @@
 """The one hierarchy of errors. The class says who must act, the attributes say how.
 
+No other module of the engine defines an error, but one that never leaves it, and the tools for developers
+(`engine.devtools.errors`). ``exit_code`` is how a command ends that is left with the error (docs/cli.md).
+
 A message names the place and the value wanted, and never carries patient data: it goes to logs and pages.
 """
+
+from typing import ClassVar
 
 from engine.model.reasons import ReasonCode
 
 
 class LabRelayError(Exception):
     """Base of all errors that LabRelay raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class ConfigError(LabRelayError):
@@ -17,9 +24,59 @@ class ConfigError(LabRelayError):
         problems: one line each, ``file:line:column: what is wrong; what to do``.
     """
 
+    exit_code = 3
+
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class LimitsError(LabRelayError):
+    """A table of limits cannot be used.
+
+    Attributes:
+        problems: each text begins with the place or the file's name.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class ExpressionError(LabRelayError):
+    """The text is no expression; the message says what is wrong and what to do.
+
+    Attributes:
+        at: the offset of the character that is the reason.
+    """
+
+    def __init__(self, at: int, text: str) -> None:
+        super().__init__(text)
+        self.at = at
+
+
+class PatternError(ExpressionError):
+    """The text is no regular expression that a mapping may use."""
+
+
+class TooLargeError(LabRelayError):
+    """The mapping would need more code than it may."""
+
+
+class Dropped(LabRelayError):  # noqa: N818  (no error: a declared outcome)
+    """A result whose code is not in a table that says ``on_missing: drop``."""
+
+
+class UnreadableResultsError(LabRelayError):
+    """The document is no FHIR Bundle, or its results cannot be read."""
+
+
+class UnknownFormatError(LabRelayError):
+    """The bytes are neither HL7 v2 nor E1394: the places of patient data in them are unknown."""
+
+
+class EditedTextError(LabRelayError):
+    """The text cannot be converted to bytes; the error names place and reason, and quotes at most one character."""
 
 
 class ContentError(LabRelayError):
@@ -54,13 +111,23 @@ class StoreError(LabRelayError):
         self.fatal = fatal
 
 
+class NoRoomError(StoreError):
+    """Not tried, since the disk is full: the remaining room is for operations without payload."""
+
+
+class JobStoppedError(LabRelayError):
+    """The writer has to stop during a job: the job ends at once."""
+
+
 class DamagedError(StoreError):
-    """Not a row but the journal's file itself is damaged: trying again does not help. Exit code 6.
+    """Not a row but the journal's file itself is damaged: trying again does not help.
 
     Attributes:
         what: what could not be done, and SQLite's words.
         advice: the commands that help, for people.
     """
+
+    exit_code = 6
 
     def __init__(self, what: str, advice: str, *, fatal: bool = False) -> None:
         super().__init__(f"{what}; {advice}", fatal=fatal)
@@ -71,13 +138,62 @@ class DamagedError(StoreError):
 class IntegrityError(StoreError):
     """The journal is not what it was: a row, the chain, the numbering or the anchor disagrees."""
 
+    exit_code = 6
+
+
+class LossError(IntegrityError):
+    """The anchor proves that rows are missing, or that it belongs to another journal.
+
+    Attributes:
+        first, last: the missing row numbers; 0 and 0 where they are unknown.
+    """
+
+    def __init__(self, message: str, first: int = 0, last: int = 0) -> None:
+        super().__init__(message)
+        self.first = first
+        self.last = last
+
+
+class OtherHistoryError(IntegrityError):
+    """The journal's rows are intact and linked to each other, but do not continue the backup: some of its rows were
+    lost, or the journal was created anew.
+    """
+
+
+class NotComparedError(IntegrityError):
+    """The earlier accepted results cannot be compared.
+
+    Attributes:
+        message_id: the message of the unreadable document; 0 where the failure is not about one message.
+    """
+
+    def __init__(self, words: str, message_id: int = 0) -> None:
+        super().__init__(words)
+        self.message_id = message_id
+
 
 class ErasedError(IntegrityError):
     """The content is gone because it was erased on a patient's demand; nothing is wrong with the journal."""
 
+    exit_code = 1
+
 
 class LockedError(LabRelayError):
-    """Another process holds this site's data folder. Exit code 4."""
+    """Another process holds this site's data folder."""
+
+    exit_code = 4
+
+
+class UnreachableError(LabRelayError):
+    """No daemon answers on this site's socket."""
+
+    exit_code = 4
+
+
+class RefusedError(LabRelayError):
+    """Not allowed: missing rights, or a confirmation that was not given."""
+
+    exit_code = 7
 
 
 class WorkerError(LabRelayError):

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from engine.model.errors import UnreadableResultsError
+
 MEMORY_US = 90 * 86_400_000_000  # earlier values and controls are remembered so long; no rule may ask for more
 MAX_NUMBER = 80  # characters; the mapping writes at most 60 digits
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -78,10 +80,6 @@ class Earlier(Protocol):
     def control_failed(self, codes: tuple[str, ...], within_us: int) -> bool | None:
         """Whether a control material's last run for one of these tests failed on this channel within ``within_us``;
         None where none was judged in that time."""
-
-
-class UnreadableResultsError(ValueError):
-    """The document is no FHIR Bundle, or its results cannot be read."""
 
 
 def results_of(body: bytes) -> list[Result]:

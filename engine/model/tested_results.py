@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from engine.model.results import Result, UnreadableResultsError, results_of
+from engine.model.errors import UnreadableResultsError
+from engine.model.results import Result, results_of
 
 LOINC = "http://loinc.org"
 _LOINC_IN_HL7 = "LN"  # table 0396

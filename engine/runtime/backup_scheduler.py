@@ -16,7 +16,7 @@ from pathlib import Path
 from engine.config.keeping import BackupConfig
 from engine.config.load import Site
 from engine.model.clock import Clock, from_us
-from engine.model.errors import IntegrityError, LabRelayError, StoreError
+from engine.model.errors import IntegrityError, LabRelayError, OtherHistoryError, StoreError
 from engine.monitoring.snapshot.store import BackupSnapshot
 from engine.runtime.low_priority import run_gently
 from engine.store.core.connecting import JOURNAL_NAME
@@ -195,7 +195,7 @@ class BackupKeeper:
         path = self._site().config.data / JOURNAL_NAME
         try:
             standing.write(copy, path)
-        except pieces.OtherHistoryError:
+        except OtherHistoryError:
             if anew := self._made_anew(copy):
                 return anew
             raise

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.actions.control import Follower, Handler, RefusedError, Request, UnreachableError
+from engine.actions.control import Follower, Handler, Request
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
 from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
@@ -23,7 +23,7 @@ from engine.actions.retry import retry_letters
 from engine.actions.set_aside import set_aside_delivery
 from engine.actions.tell_apart import tell_patients_apart
 from engine.actions.underway import Acts
-from engine.model.errors import LabRelayError
+from engine.model.errors import LabRelayError, RefusedError, UnreachableError
 from engine.monitoring.taps import STAGES
 from engine.processing.reprocessing import with_mapping
 from engine.runtime.control_requests import (

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from engine.actions.control import RefusedError, Request
+from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
-from engine.model.errors import LabRelayError
+from engine.model.errors import LabRelayError, RefusedError
 
 
 def _selection(given: Any) -> Selection:

@@ -4,9 +4,10 @@ The sender's flag decides: HL7 table 0078 (FHIR R4, ObservationInterpretation) `
 judged here.
 """
 
+from engine.model.errors import UnreadableResultsError
 from engine.model.message import Document
 from engine.model.packing import unpack
-from engine.model.results import UnreadableResultsError, results_of
+from engine.model.results import results_of
 
 CRITICAL = frozenset({"HH", "LL", "AA"})
 _FLAGS = 8  # OBX-8

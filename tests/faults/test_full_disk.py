@@ -9,13 +9,12 @@ import pytest
 
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
-from engine.model.errors import StoreError
+from engine.model.errors import NoRoomError, StoreError
 from engine.monitoring.snapshot.states import ChannelState
 from engine.runtime import observe
 from engine.runtime.app import App
 from engine.store.core import reserve
 from engine.store.core.reserve import RESERVE_NAME, Reserve
-from engine.store.core.writer import NoRoomError
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, dismissal
 from engine.store.queries.lanes import list_channels, list_lanes

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.commands.shared.output import ExitCode
-from engine.model.errors import StoreError
-from engine.store.core.loss import LossError
+from engine.model.errors import LossError, StoreError
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import ManualClock
-from engine.model.errors import DamagedError, IntegrityError, LockedError, StoreError
+from engine.model.errors import DamagedError, IntegrityError, LockedError, LossError, StoreError
 from engine.model.message import Report
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
@@ -23,7 +23,6 @@ from engine.store.core import anchor, migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.lock import SiteLock
-from engine.store.core.loss import LossError
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, superseding

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.errors import DamagedError, StoreError
+from engine.model.errors import DamagedError, LossError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME, SLOT_BYTES
-from engine.store.core.loss import LossError
 from engine.store.integrity import row_check, verify
 from engine.store.operations import append, audit
 from engine.store.operations.outbox import attempts, claims

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.actions.control import RefusedError, UnreachableError, call
+from engine.actions.control import call
 from engine.commands import reprocess as reprocess_command
 from engine.commands.shared.output import ExitCode
 from engine.devtools.sandbox import Sandbox
 from engine.mapping.differences import Change
+from engine.model.errors import RefusedError, UnreachableError
 from engine.model.reasons import ReasonCode
 from engine.processing.reprocessing import Finding, Tally
 from engine.store.queries.acts import acts_page

@@ -102,7 +102,7 @@ def ask(
     session: Session, verb: str, args: dict[str, Any], *, content: bytes = b"", timeout: float = ACT_TIMEOUT_S
 ) -> dict[str, Any]:
     """Have the daemon do it; do it here where none runs."""
-    from engine.actions.control import UnreachableError
+    from engine.model.errors import UnreachableError
 
     try:
         return session.call(verb, args, timeout=timeout, content=content)
@@ -120,12 +120,12 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     """
     import asyncio
 
-    from engine.actions.control import Request, UnreachableError
+    from engine.actions.control import Request
     from engine.actions.pause_resume import Switches
     from engine.actions.underway import Acts
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
-    from engine.model.errors import ConfigError
+    from engine.model.errors import ConfigError, UnreachableError
     from engine.runtime.control_handlers import HANDLERS, Running
     from engine.store.journal import Journal
 

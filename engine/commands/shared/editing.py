@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from engine.actions.control import MAX_CONTENT_BYTES, RefusedError, UnreachableError
+from engine.actions.control import MAX_CONTENT_BYTES
 from engine.actions.edit import raise_if_not_editable
-from engine.actions.edit_text import CR, HEAD, EditedTextError, Shape, read, shown
+from engine.actions.edit_text import CR, HEAD, Shape, read, shown
 from engine.commands.shared.acting import ACT_TIMEOUT_S, channels, note_shown, without_daemon
 from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show_document
 from engine.commands.shared.session import Session, consent
-from engine.model.errors import LabRelayError
+from engine.model.errors import EditedTextError, LabRelayError, RefusedError, UnreachableError
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 

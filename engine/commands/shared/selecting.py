@@ -13,6 +13,7 @@ import click
 from engine.commands.shared.completing import channel_names, destination_names, some_of
 from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
+from engine.model.errors import ConfigError, LabRelayError
 from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, Filter, MessageState
 from engine.model.units import parse_duration
@@ -194,7 +195,6 @@ def raise_if_unknown(session: Session, *, channel: str | None = None, destinatio
     finger does not look like an empty list."""
     if channel is None and destination is None:
         return
-    from engine.model.errors import ConfigError, LabRelayError
     from engine.model.spelling import did_you_mean
 
     with session.reader() as reader:

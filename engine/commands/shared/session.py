@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared.output import on_terminal, say
+from engine.model.errors import ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -43,8 +44,6 @@ class Session:
     @cached_property
     def folder_or_none(self) -> Path | None:
         """As `folder`, for verbs that also work on files alone."""
-        from engine.model.errors import ConfigError
-
         try:
             return self.folder
         except ConfigError:
@@ -103,7 +102,6 @@ class Session:
 
     def elsewhere(self, journal_id: bytes) -> "list[Witness]":
         """What is known of the journal outside of its data folder; nothing where the configuration cannot be read."""
-        from engine.model.errors import ConfigError
         from engine.runtime.other_history import Elsewhere
 
         try:
@@ -133,8 +131,6 @@ def consent(question: str, *, yes: bool) -> None:
     Raises:
         RefusedError: the answer was no, or nobody is there to ask and ``--yes`` was not given.
     """
-    from engine.actions.control import RefusedError
-
     if yes:
         say(question.rstrip("?") + ": yes")
         return

@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.actions.control import RefusedError, UnreachableError
 from engine.actions.pause_resume import KINDS, target_of
 from engine.commands.shared.acting import without_daemon
 from engine.commands.shared.completing import target_names
 from engine.commands.shared.output import ExitCode, Form, say, show_document
 from engine.commands.shared.session import Session, consent
 from engine.model.clock import from_us
+from engine.model.errors import RefusedError, UnreachableError
 from engine.model.records import Target
 from engine.model.units import duration_text
 from engine.views.text import cell

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from engine.model.errors import LabRelayError
+from engine.devtools.errors import ChildError
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 MAX_MEMORY_BYTES = 2 * 1024**3  # of addresses; a trial of a message of the largest size takes a tenth of it
@@ -23,10 +23,6 @@ PATIENCE_S = 10.0
 _HEAD = struct.Struct(">I")
 
 Json = dict[str, Any]
-
-
-class ChildError(LabRelayError):
-    """There is no answer: it took too long, or the process ended. The text is for people."""
 
 
 class Child:

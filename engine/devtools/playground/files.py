@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config import yaml_nodes
-from engine.model.errors import ConfigError, LabRelayError
+from engine.devtools.errors import SavingError
+from engine.model.errors import ConfigError
 from engine.store.core.durable import write_atomically
 
 MAX_FILE_BYTES = 1024 * 1024  # of a file that is edited on the page; larger tables are used, not shown
 _SUFFIXES = (".yaml", ".yml", ".csv")
-
-
-class SavingError(LabRelayError):
-    """A file cannot be saved, or must not be; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

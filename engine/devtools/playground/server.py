@@ -24,8 +24,9 @@ import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from engine.devtools.playground.child import Child, ChildError
-from engine.devtools.playground.files import Folders, SavingError
+from engine.devtools.errors import ChildError, SavingError
+from engine.devtools.playground.child import Child
+from engine.devtools.playground.files import Folders
 from engine.devtools.playground.samples import Samples
 from engine.devtools.playground.trial import MAX_MESSAGE_BYTES
 from engine.web.guard import add_headers, host_allowed, require_loopback

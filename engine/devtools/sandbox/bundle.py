@@ -21,8 +21,8 @@ from typing import Any
 
 import orjson
 
-from engine.devtools.sandbox.exact_json import MalformedError, render
-from engine.devtools.sandbox.outcome import RefusalError
+from engine.devtools.errors import MalformedError, RefusalError
+from engine.devtools.sandbox.exact_json import render
 from engine.devtools.sandbox.rules import check_id, check_resource, check_type
 from engine.devtools.sandbox.search import Query, read_conditions, read_query, terms_of
 from engine.devtools.sandbox.store import Store, Version

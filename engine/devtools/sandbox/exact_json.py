@@ -9,11 +9,9 @@ from typing import Any
 
 import orjson
 
+from engine.devtools.errors import MalformedError
+
 LONGEST_INTEGER = 15  # digits; longer ones travel as text, like decimals
-
-
-class MalformedError(ValueError):
-    """Not JSON, or JSON that cannot be written again; the text says what is wrong and quotes nothing."""
 
 
 def parse(body: bytes) -> Any:

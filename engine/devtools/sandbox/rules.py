@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from engine.devtools.sandbox.outcome import RefusalError
+from engine.devtools.errors import RefusalError
 from engine.mapping.r4 import CODES, ELEMENTS, Element
 from engine.model.tables import table_lines
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
-from engine.devtools.sandbox.outcome import RefusalError
+from engine.devtools.errors import RefusalError
 from engine.devtools.sandbox.store import Condition, Term
 
 TOKENS = ("identifier", "code", "category", "status", "_tag")

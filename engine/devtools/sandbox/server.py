@@ -31,11 +31,12 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import ValidationError
 
+from engine.devtools.errors import MalformedError, RefusalError
 from engine.devtools.sandbox.bundle import Interaction, Interactions, Result, read_request
 from engine.devtools.sandbox.documents import capability_statement, history, searchset, summary, where
-from engine.devtools.sandbox.exact_json import MalformedError, parse, render
+from engine.devtools.sandbox.exact_json import parse, render
 from engine.devtools.sandbox.faults import KEEPING, FaultDrawer, Faults
-from engine.devtools.sandbox.outcome import RefusalError, outcome
+from engine.devtools.sandbox.outcome import outcome
 from engine.devtools.sandbox.store import Store
 from engine.model.clock import Clock, SystemClock
 from engine.web.guard import from_another_site, host_allowed, machine_allowed
@@ -189,7 +190,7 @@ class Sandbox:
             response = self._fhir(request, body)
         except RefusalError as refusal:
             self._counts["refused"] += 1
-            response = _json(refusal.status, render(refusal.outcome()))
+            response = _json(refusal.status, render(outcome(refusal.code, refusal.text, refusal.place)))
         if fault:
             return await self._fail(request, fault, response)
         return response
@@ -304,7 +305,9 @@ class Sandbox:
 
     def _refused_entry(self, refusal: RefusalError) -> dict[str, Any]:
         self._counts["refused"] += 1
-        return {"response": {"status": str(refusal.status), "outcome": refusal.outcome()}}
+        return {
+            "response": {"status": str(refusal.status), "outcome": outcome(refusal.code, refusal.text, refusal.place)}
+        }
 
     def _one(self, result: Result, minimal: bool) -> web.Response:
         self._counts[result.did] += 1

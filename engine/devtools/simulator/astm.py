@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from engine.config import registry
+from engine.devtools.errors import DroppedError
 from engine.devtools.simulator import faults
 from engine.devtools.simulator.dialogue import Dialogue, readable
 from engine.devtools.simulator.wires import Wire
 
 ENQ, ACK, NAK, STX, EOT = b"\x05", b"\x06", b"\x15", b"\x02", b"\x04"
 GARBLED = b"\x00"  # what becomes of an answer that is lost: E1381 has the sender repeat the frame
-
-
-class DroppedError(ConnectionError):
-    """The line was broken off on purpose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

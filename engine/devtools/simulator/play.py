@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from engine.devtools.simulator.astm import AstmPlayer, DroppedError, Habits
+from engine.devtools.errors import DroppedError
+from engine.devtools.simulator.astm import AstmPlayer, Habits
 from engine.devtools.simulator.dialogue import Dialogue, Tally
 from engine.devtools.simulator.faults import TRICKLE_S, Fault, Plan, plan_of
 from engine.devtools.simulator.mllp import MllpPlayer

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine.mapping.compiler.registers import ordered, share_variables
+from engine.model.errors import TooLargeError
 
 USUAL_DEPTH = 60  # of indentation; Python takes 100 levels
 USUAL_BLOCKS = 15  # loops and tries inside each other; Python takes 20
@@ -18,10 +19,6 @@ USUAL_BRACKETS = 60  # that a line opens; Python takes 200 inside each other
 MAX_LINES = 40_000  # of one generated function; a larger one is a mapping that no one can read either
 
 _WORD = re.compile(r"\w+")
-
-
-class TooLargeError(Exception):
-    """The mapping would need more code than `MAX_LINES`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from engine.mapping.compiler.operators import Operators
 from engine.mapping.compiler.paths import MESSAGE_SEGMENTS
 from engine.mapping.compiler.scopes import Scope, Segments
 from engine.mapping.functions import FUNCTIONS
+from engine.model.errors import PatternError
 
 _ORDERS: dict[str, tuple[int, ...]] = {"<": (-1,), "<=": (-1, 0), ">": (1,), ">=": (0, 1)}
 
@@ -214,7 +215,7 @@ class Comparisons(Operators):
             return "False"
         try:
             compiled = patterns.compiled(pattern)
-        except patterns.PatternError as error:
+        except PatternError as error:
             self.error(part.right, f"character {error.at + 1} of the pattern: {error}")
             return "False"
         if value.is_absent:

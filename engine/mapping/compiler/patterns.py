@@ -14,6 +14,8 @@ import re
 import warnings
 from dataclasses import dataclass
 
+from engine.model.errors import PatternError
+
 MAX_TEXT = 1000  # characters of a value that are looked at
 MAX_STEPS = 20_000_000  # less than a tenth of a second, for the worst text there is
 MAX_BOUNDED = 3  # variable repeats with an end, in one branch
@@ -21,18 +23,6 @@ _FAR = 100  # an end as far away as this is none
 
 _REPEAT = re.compile(r"\{(?=[\d,])(\d*)(?:(,)(\d*))?\}", re.ASCII)
 _CODE_POINT = re.compile(r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8})")
-
-
-class PatternError(Exception):
-    """A pattern is refused.
-
-    Attributes:
-        at: index of the character that is the reason.
-    """
-
-    def __init__(self, at: int, text: str) -> None:
-        super().__init__(text)
-        self.at = at
 
 
 def compiled(pattern: str) -> re.Pattern[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from engine.mapping import decimals
 from engine.mapping.rules import suggestion
+from engine.model.errors import LimitsError
 from engine.model.results import MEMORY_US
 from engine.model.units import parse_duration
 
@@ -24,14 +25,6 @@ CRITICAL = ("low", "high")
 DELTA = ("change", "percent", "within")
 MAX_ROWS = 20_000
 _FOR_PEOPLE = ("note", "source", "display")
-
-
-class LimitsError(Exception):
-    """A table cannot be used; each text begins with the place or the file's name."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from engine.mapping import syntax
 from engine.mapping.hold_rules.asked import Asked
 from engine.mapping.hold_rules.terms import Compiled, compile_rule
 from engine.mapping.rules import Formula
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, ExpressionError, UnreadableResultsError
 from engine.model.message import Parsed
 from engine.model.reasons import ReasonCode
 from engine.model.records import Held
-from engine.model.results import Earlier, Result, UnreadableResultsError, from_json, results_of, to_json
+from engine.model.results import Earlier, Result, from_json, results_of, to_json
 
 MAX_RESULTS = 5000  # rules ask the journal for each; a document of more is for a person
 NAMED = 8  # results that a reason names
@@ -177,7 +177,7 @@ def _compile(node: Node, reason: str, message_format: str, document: str, search
         raise ConfigError(node.problem(f"rules look at results in FHIR, and the route's mapping makes {document}"))
     try:
         tree = syntax.parse(node.value[1:])
-    except syntax.ExpressionError as error:
+    except ExpressionError as error:
         raise ConfigError(node.problem(str(error), offset=1 + error.at)) from error
     compiled = compile_rule(Formula(node, tree), message_format, search)
     return Rule(reason or node.value[1:].strip(), f"{node.file}:{node.line}", compiled)

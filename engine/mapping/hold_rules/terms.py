@@ -40,7 +40,7 @@ from engine.mapping.hold_rules.asked import Asked, NumberOf, NumberTerm, Term, T
 from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
 from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
 from engine.mapping.rules import Formula, Problems, suggestion
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, LimitsError, PatternError
 from engine.model.results import MEMORY_US
 from engine.model.units import parse_duration
 
@@ -197,7 +197,7 @@ class _Compiler:
             return lambda asked: None
         try:
             pattern = patterns.compiled(part.right.text)
-        except patterns.PatternError as error:
+        except PatternError as error:
             self.error(part.right, str(error))
             return lambda asked: None
         texts = left.of
@@ -333,7 +333,7 @@ class _Compiler:
         columns, judge = (limits.CRITICAL, critical) if part.name == "critical" else (limits.DELTA, delta_exceeds)
         try:
             table = limits.read_limits(argument.text, self._search, columns)
-        except limits.LimitsError as error:
+        except LimitsError as error:
             for problem in error.problems:
                 self.error(argument, problem)
             return lambda asked: None

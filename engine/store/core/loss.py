@@ -6,23 +6,10 @@ from contextlib import closing
 from hmac import compare_digest
 from pathlib import Path
 
-from engine.model.errors import IntegrityError
+from engine.model.errors import LossError
 from engine.store.core import migrate, pruned_ranges
 from engine.store.core.anchor import Reading
 from engine.store.core.vault import Vault
-
-
-class LossError(IntegrityError):
-    """The anchor proves that rows are missing, or that it belongs to another journal.
-
-    Attributes:
-        first, last: the missing row numbers; 0 and 0 where they are unknown.
-    """
-
-    def __init__(self, message: str, first: int = 0, last: int = 0) -> None:
-        super().__init__(message)
-        self.first = first
-        self.last = last
 
 
 def look(path: Path, reading: Reading) -> LossError | None:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from engine.model.errors import LabRelayError, StoreError
+from engine.model.errors import JobStoppedError, LabRelayError, NoRoomError, StoreError
 from engine.model.timing import Timing
 from engine.store.core import damage
 from engine.store.core.batch import Batch
@@ -54,10 +54,6 @@ _FATAL_ANYWHERE = {
     sqlite3.SQLITE_NOTADB,
 }
 _PRIMARY = 0xFF
-
-
-class NoRoomError(StoreError):
-    """Not tried, since the disk is full: the remaining room is for operations without payload."""
 
 
 class Upkeep(Protocol):
@@ -122,10 +118,6 @@ class _Item:
         self.size = size
         self.result: Any = None
         self.error: BaseException | None = None
-
-
-class JobStoppedError(LabRelayError):
-    """The writer has to stop during a job: the job ends at once."""
 
 
 class Writer:

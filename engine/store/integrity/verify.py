@@ -18,14 +18,14 @@ from pathlib import Path
 
 import orjson
 
-from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
+from engine.model.errors import ConfigError, DamagedError, IntegrityError, LossError, StoreError
 from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
 from engine.store.core.chain import GENESIS, JournalRow, document_hash
 from engine.store.core.connecting import DAMAGE, access, connect
 from engine.store.core.erased_rows import Vouched
 from engine.store.core.key_encryption_key import key_id, unlock
-from engine.store.core.loss import LossError, find_loss, find_total_loss, last_number
+from engine.store.core.loss import find_loss, find_total_loss, last_number
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
 from engine.store.integrity import rollback

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from engine.model.clock import Clock
-from engine.model.errors import ConfigError, IntegrityError, StoreError
+from engine.model.errors import ConfigError, IntegrityError, LossError, StoreError
 from engine.model.message import Stored
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
@@ -36,7 +36,7 @@ from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
 from engine.store.core.lock import SiteLock
-from engine.store.core.loss import LossError, find_loss, find_total_loss, look
+from engine.store.core.loss import find_loss, find_total_loss, look
 from engine.store.core.operation import Priority, operation, traits_of
 from engine.store.core.reserve import Reserve
 from engine.store.core.vault import Vault

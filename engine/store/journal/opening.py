@@ -5,13 +5,12 @@ import sqlite3
 from pathlib import Path
 
 from engine.model.clock import Clock
-from engine.model.errors import StoreError
+from engine.model.errors import LossError, StoreError
 from engine.store.core import damage, key_encryption_key
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import data_keys
 from engine.store.core.durable import sync_folder, sync_way_to
 from engine.store.core.lock import SiteLock
-from engine.store.core.loss import LossError
 from engine.store.core.ownership import hand_over
 from engine.store.core.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
 from engine.store.integrity import rollback

@@ -27,10 +27,10 @@ from typing import Any
 
 import orjson
 
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
 from engine.model.packing import unpack
 from engine.model.records import KIND_FRAME
-from engine.model.results import UnreadableResultsError, results_of
+from engine.model.results import results_of
 from engine.model.search_keys import folded
 from engine.store.core.batch import Batch
 from engine.store.core.chain import document_hash, erased_digest

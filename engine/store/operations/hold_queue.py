@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import CRITICAL, REMEMBER, Held, Routed
-from engine.model.results import UnreadableResultsError, results_of
+from engine.model.results import results_of
 from engine.store.core.batch import Batch
 from engine.store.core.notes import read_note
 from engine.store.core.operation import Priority, operation

@@ -17,10 +17,11 @@ import pytest
 
 from adapters.transports import serial as serial_module
 from adapters.transports import serial_device, serial_opening
+from adapters.transports.errors import LineError
 from adapters.transports.serial import LineStream, SerialLine, build
 from adapters.transports.serial_device import DeviceStream, open_device
 from adapters.transports.serial_health import LineHealth, counters
-from adapters.transports.serial_opening import LineError, not_as_asked, open_port, why_not
+from adapters.transports.serial_opening import not_as_asked, open_port, why_not
 from tests.support.serial_peers import Cable, Settings
 from tests.support.waiting import until
 

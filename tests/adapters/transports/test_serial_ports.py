@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.transports.serial_ports import NoSuchPortError, User, find, group_of, look, ports
+from adapters.transports.errors import NoSuchPortError
+from adapters.transports.serial_ports import User, find, group_of, look, ports
 from tests.support.serial_peers import Cable
 
 

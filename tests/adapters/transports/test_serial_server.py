@@ -8,8 +8,8 @@ import pytest
 
 from adapters.transports import serial as serial_module
 from adapters.transports import serial_server
+from adapters.transports.errors import LineError
 from adapters.transports.serial import LineStream, SerialLine, build
-from adapters.transports.serial_opening import LineError
 from adapters.transports.serial_server import ServerStream, connect
 from tests.support.ports import quiet_ports
 from tests.support.serial_peers import DeviceServer, Settings, StandInPort

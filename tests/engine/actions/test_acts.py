@@ -9,14 +9,13 @@ import pytest_asyncio
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.actions import hold_decisions
-from engine.actions.control import RefusedError
 from engine.actions.hold_decisions import dismiss_letters
 from engine.actions.replay import replay_documents
 from engine.actions.retry import retry_letters
 from engine.actions.selection import Selection, letters, messages
 from engine.actions.underway import Acts
 from engine.model.clock import SystemClock
-from engine.model.errors import LabRelayError, StoreError
+from engine.model.errors import LabRelayError, RefusedError, StoreError
 from engine.model.message import FormatOptions, MapContext, Received
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode

@@ -15,10 +15,18 @@ import pytest
 import uvloop
 
 from engine.actions import control, control_server
-from engine.actions.control import RefusedError, UnreachableError, call
+from engine.actions.control import call
 from engine.actions.control_server import ControlServer, Request
 from engine.model.actor import user_name
-from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError, StoreError
+from engine.model.errors import (
+    ConfigError,
+    IntegrityError,
+    LabRelayError,
+    LockedError,
+    RefusedError,
+    StoreError,
+    UnreachableError,
+)
 from tests.support.waiting import until
 
 

@@ -12,11 +12,10 @@ import pytest
 
 from engine.__main__ import labrelay as group
 from engine.__main__ import run
-from engine.actions.control import RefusedError, UnreachableError
 from engine.commands.shared.output import EXIT_WORDS, ExitCode
 from engine.commands.shared.topics import TOPICS
 from engine.commands.shared.verb_list import COMMANDS, GROUPS, verbs
-from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError
+from engine.model.errors import ConfigError, IntegrityError, LabRelayError, LockedError, RefusedError, UnreachableError
 from engine.views.text import printable, table
 from engine.views.view import Field
 from tests.support.command_line import labrelay

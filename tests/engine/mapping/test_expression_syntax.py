@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.mapping.syntax import Binary, ExpressionError, Path, children, parse, tokens, walk
+from engine.mapping.syntax import Binary, Path, children, parse, tokens, walk
+from engine.model.errors import ExpressionError
 
 
 def shape(text: str) -> str:

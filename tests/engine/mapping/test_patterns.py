@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.mapping.compiler.patterns import MAX_TEXT, PatternError, compiled
+from engine.mapping.compiler.patterns import MAX_TEXT, compiled
+from engine.model.errors import PatternError
 
 HANG_S = 5.0  # no measure: a pattern that runs away takes years
 

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from engine.actions.control import RefusedError
 from engine.actions.control_server import Request
 from engine.actions.selection import Selection
-from engine.model.errors import LabRelayError
+from engine.model.errors import LabRelayError, RefusedError
 from engine.runtime.control_requests import (
     ActOnSelection,
     Backup,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import orjson
 
-from engine.model.errors import IntegrityError
+from engine.model.errors import IntegrityError, NotComparedError
 from engine.model.hashes import neighbours, unpack_reports
 from engine.model.list_form import Form
 from engine.model.message import Bearer, Report
@@ -58,18 +58,6 @@ class Before(NamedTuple):
 
     messages: Sequence[Known] = ()
     all: bool = True
-
-
-class NotComparedError(IntegrityError):
-    """The earlier accepted results cannot be compared.
-
-    Attributes:
-        message_id: the message of the unreadable document; 0 where the failure is not about one message.
-    """
-
-    def __init__(self, words: str, message_id: int = 0) -> None:
-        super().__init__(words)
-        self.message_id = message_id
 
 
 def is_any_near(batch: Batch, message_id: int, reports: Iterable[Report]) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
+from engine.model.errors import NotComparedError
 from engine.model.reasons import ReasonCode
-from engine.store.operations.settling.accepted import Accepted, NotComparedError, Past
+from engine.store.operations.settling.accepted import Accepted, Past
 from engine.succession.statements import Resource, id_of
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, UNFINISHED
 

@@ -11,12 +11,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from engine.model.errors import NotComparedError
 from engine.model.message import Report
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import Held, Routed
 from engine.store.core.batch import Batch
-from engine.store.operations.settling.accepted import Known, NotComparedError, Past, names_in
+from engine.store.operations.settling.accepted import Known, Past, names_in
 from engine.succession.decided import NOTHING, Facts
 from engine.succession.kinds import FHIR
 from engine.succession.statements import Resource, loads, resources_in, settled

@@ -19,12 +19,13 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from engine.model.errors import NotComparedError
 from engine.model.hashes import neighbours, unpack_reports
 from engine.model.packing import unpack
 from engine.model.records import JOINS, RELEASED
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
-from engine.store.operations.settling.accepted import NEAR_DAYS, NotComparedError, bundle_of, told
+from engine.store.operations.settling.accepted import NEAR_DAYS, bundle_of, told
 from engine.succession.cultures import head_codes, reports_of_cultures
 from engine.succession.kinds import FHIR
 from engine.succession.statements import (

@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from engine.model.clock import from_us
+from engine.model.errors import NotComparedError
 from engine.model.message import Document
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
@@ -31,7 +32,6 @@ from engine.store.operations.settling import accepted
 from engine.store.operations.settling.accepted import (
     Before,
     Known,
-    NotComparedError,
     Past,
     has_accepted,
     names_in,

@@ -34,7 +34,7 @@ from typing import Any
 
 import orjson
 
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import IntegrityError, OtherHistoryError, StoreError
 from engine.store.core import erased_rows as erased
 from engine.store.core.chain import ROW_COLUMNS, JournalRow
 from engine.store.core.connecting import connect
@@ -71,12 +71,6 @@ class Content:
     erased: list[tuple[str, int, int, int]]
     emptied_rows: list[JournalRow]
     emptied_documents: list[Row]
-
-
-class OtherHistoryError(IntegrityError):
-    """The journal's rows are intact and linked to each other, but do not continue the backup: some of its rows were
-    lost, or the journal was created anew.
-    """
 
 
 def write(copy: Copy, journal: Path) -> Piece | None:

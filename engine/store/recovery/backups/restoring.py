@@ -30,10 +30,10 @@ from typing import Any
 import orjson
 
 from engine.model.clock import Clock, from_us
-from engine.model.errors import ConfigError, IntegrityError, StoreError
+from engine.model.errors import ConfigError, IntegrityError, StoreError, UnreadableResultsError
 from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
-from engine.model.results import UnreadableResultsError, results_of
+from engine.model.results import results_of
 from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.devtools.playground.files import Folders, SavingError
+from engine.devtools.errors import SavingError
+from engine.devtools.playground.files import Folders
 from engine.devtools.playground.samples import Samples
 
 MAPPING = """\

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.clock import ManualClock
-from engine.model.errors import DamagedError, LabRelayError, StoreError
+from engine.model.errors import DamagedError, JobStoppedError, LabRelayError, NoRoomError, StoreError
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
@@ -341,7 +341,7 @@ class Room:
 async def test_on_a_full_disk_what_brings_payload_is_refused_and_what_people_do_goes_on(journal: Journal) -> None:
     inner = writer_of(journal)
     inner._upkeep = Room(inner._upkeep, full=True, gives=False)
-    with pytest.raises(writer.NoRoomError, match="nothing new is kept until there is room"):
+    with pytest.raises(NoRoomError, match="nothing new is kept until there is room"):
         await journal.run(append.store_message, received(b"1"), repeat_window_s=WINDOW_S)
     assert await journal.run(audit.note, "ann", "pause", {}) == 1
     busy, release = await blocked(journal)
@@ -351,7 +351,7 @@ async def test_on_a_full_disk_what_brings_payload_is_refused_and_what_people_do_
     )
     release.set()
     await asyncio.gather(busy, note)
-    with pytest.raises(writer.NoRoomError):
+    with pytest.raises(NoRoomError):
         await message
 
 
@@ -453,7 +453,7 @@ async def test_long_work_ends_when_the_writer_does(tmp_path: Path) -> None:
     lent, behind = inner.lend(endless), inner.lend(endless)
     await asyncio.to_thread(begun.wait, 10)
     await journal.stop()
-    with pytest.raises(writer.JobStoppedError, match="LabRelay is stopping"):
+    with pytest.raises(JobStoppedError, match="LabRelay is stopping"):
         await lent
     with pytest.raises(LabRelayError):
         await behind

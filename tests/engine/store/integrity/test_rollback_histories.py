@@ -20,13 +20,13 @@ import pytest
 from engine.config.load import load_site
 from engine.config.sitewide import SiteConfig
 from engine.model.clock import ManualClock
+from engine.model.errors import LossError
 from engine.model.outcome import Outcome
 from engine.model.records import DELIVERIES
 from engine.runtime import other_history
 from engine.store import journal as journal_ops
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.loss import LossError
 from engine.store.integrity import verify
 from engine.store.integrity.rollback import undecided
 from engine.store.journal import Journal, keys

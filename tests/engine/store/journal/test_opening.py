@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from engine.model.clock import ManualClock
-from engine.model.errors import ConfigError, DamagedError, LockedError, StoreError
+from engine.model.errors import ConfigError, DamagedError, LockedError, LossError, StoreError
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store import journal as journal_module
 from engine.store.core import key_encryption_key
 from engine.store.core.anchor import ANCHOR_NAME, read
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.loss import LossError
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal, opening

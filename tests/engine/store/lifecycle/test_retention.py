@@ -18,13 +18,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from engine.model.clock import Clock, ManualClock, SystemClock
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import IntegrityError, LossError, StoreError
 from engine.model.message import Report
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core.batch import Batch
-from engine.store.core.loss import LossError
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure, retention

@@ -1,0 +1,40 @@
+"""The errors of the tools for developers."""
+
+from engine.model.errors import LabRelayError
+
+
+class SavingError(LabRelayError):
+    """A file of the playground cannot be saved, or must not be; the text says why and what to do."""
+
+
+class ChildError(LabRelayError):
+    """There is no answer: it took too long, or the process ended. The text is for people."""
+
+
+class DroppedError(ConnectionError):
+    """The simulator broke the line off on purpose."""
+
+
+class MalformedError(LabRelayError):
+    """Not JSON, or JSON that cannot be written again; the text says what is wrong and quotes nothing."""
+
+
+class RefusalError(LabRelayError):
+    """The sandbox does not take a request.
+
+    Attributes:
+        status: the HTTP status.
+        code: the issue's code (FHIR value set issue-type).
+        place: where, as ``Bundle.entry[3].resource.status``; empty if it is about the whole request.
+    """
+
+    def __init__(self, status: int, code: str, text: str, place: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+        self.text = text
+        self.place = place
+
+    def inside(self, place: str) -> "RefusalError":
+        """The same, seen from further outside."""
+        return RefusalError(self.status, self.code, self.text, f"{place}.{self.place}" if self.place else place)
