@@ -22,6 +22,7 @@ from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session
 from engine.commands.shared.topics import TOPICS
 from engine.commands.shared.verb_list import COMMANDS, verbs, write_verbs
+from engine.model.errors import ConfigError, LabRelayError, LossError
 from engine.views.text import ZONE
 
 
@@ -111,8 +112,6 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
 
 def _failed(error: Exception, *, debug: bool) -> ExitCode:
     """Say what went wrong, in the way its class asks for."""
-    from engine.model.errors import ConfigError, LabRelayError, LossError
-
     if isinstance(error, ConfigError):
         for problem in error.problems:
             say(problem)

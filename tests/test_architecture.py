@@ -7,7 +7,7 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -63,6 +63,13 @@ BUILT_IN_ERRORS = {
     name for name, one in vars(builtins).items() if isinstance(one, type) and issubclass(one, BaseException)
 }
 
+# What is imported of ours within a function, and why; a command imports there what only some of its runs need.
+IMPORTED_LATE = {
+    ("engine.__main__", "engine.model.spelling"): "only a wrong verb needs a suggestion",
+    ("engine.runtime.worker.__main__", "engine.runtime.worker.child"): "signals are ignored before it is read",
+    ("adapters.destinations.http.oauth2", "adapters.destinations.http.jwt"): "joserfc is slow to read, and rarely used",
+}
+
 IMPURE_MODULES = names(
     "asyncio concurrent ctypes fcntl glob http io logging multiprocessing os pathlib pickle random requests secrets "
     "select selectors shutil signal socket socketserver sqlite3 ssl subprocess tempfile threading time urllib"
@@ -99,12 +106,16 @@ def tree(path: Path) -> ast.Module:
 @cache
 def imports(path: Path) -> frozenset[str]:
     """Every module that is imported anywhere in the file, also within functions and for types only."""
+    return _imported_by(ast.walk(tree(path)))
+
+
+def _imported_by(nodes: Iterable[ast.AST]) -> frozenset[str]:
     found: set[str] = set()
-    for node in ast.walk(tree(path)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            assert node.level == 0, f"line {node.lineno}: relative import"
             # `from engine import registry` imports engine.config.registry
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in inner if _is_module(name)} or {node.module or ""}
@@ -189,6 +200,19 @@ def test_folders_look_inwards_only(name: str) -> None:
     for other in imports(ENGINE[name]):
         if other.startswith("engine.") and room(other) > mine and not _for_types_only(ENGINE[name], other):
             pytest.fail(f"{name} ({ORDER[mine]}) imports {other} ({ORDER[room(other)]})")
+
+
+def test_modules_are_imported_at_the_top() -> None:
+    """An import within a function hides a ring of modules, or what a module needs."""
+    late = {
+        (name, other)
+        for name, path in {**ENGINE, **ADAPTERS}.items()
+        if not name.startswith("engine.commands")
+        for function in ast.walk(tree(path))
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for other in ours(_imported_by(ast.walk(function)))
+    }
+    assert late == IMPORTED_LATE.keys()
 
 
 def test_no_module_lies_flat() -> None:

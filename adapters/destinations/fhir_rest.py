@@ -33,7 +33,9 @@ from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
 from adapters.codecs.fhir.versions import addresses_of, expected, given, links, renewed, resources_of, says_the_same
 from adapters.destinations.fhir_conditions import tried
+from adapters.destinations.http.auth import log_in_of
 from adapters.destinations.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
+from adapters.destinations.http.log_in import Config
 from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
@@ -48,7 +50,7 @@ MAX_KEPT_THEIRS_BYTES = 256 * 1024
 _VERSION = re.compile(r"[A-Za-z0-9.-]{1,64}")  # an id, as R4 says: it goes into a condition
 
 
-class FhirConfig(HttpConfig, Protocol):
+class FhirConfig(HttpConfig, Config, Protocol):
     ids: str
     conflicts: str
 
@@ -73,6 +75,7 @@ class FhirRest:
             redirected=ReasonCode.NOT_FHIR,
             refusals={412: ReasonCode.AMBIGUOUS_ON_SERVER},
             reasons=reasons,
+            log_in=log_in_of(name, config, clock),
         )
         self._server_ids = config.ids == "server"
         self._checks = config.conflicts == "check"

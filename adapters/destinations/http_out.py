@@ -7,13 +7,15 @@ retries, restarts and replays): a receiver that stores the key can distinguish a
 
 from typing import Protocol
 
+from adapters.destinations.http.auth import log_in_of
 from adapters.destinations.http.exchange import HttpConfig, HttpExchange
+from adapters.destinations.http.log_in import Config
 from engine.model.clock import Clock
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 
 
-class HttpOutConfig(HttpConfig, Protocol):
+class HttpOutConfig(HttpConfig, Config, Protocol):
     method: str
 
 
@@ -21,7 +23,14 @@ class HttpOut:
     """See `engine.model.ports.Destination`."""
 
     def __init__(self, name: str, config: HttpOutConfig, clock: Clock) -> None:
-        self._http = HttpExchange(name, config, clock, accept="*/*", redirected=ReasonCode.WRONG_ADDRESS)
+        self._http = HttpExchange(
+            name,
+            config,
+            clock,
+            accept="*/*",
+            redirected=ReasonCode.WRONG_ADDRESS,
+            log_in=log_in_of(name, config, clock),
+        )
         self._method = config.method
 
     async def start(self) -> None:

@@ -35,6 +35,7 @@ from adapters.codecs.hl7v2.header import header
 from adapters.codecs.hl7v2.mllp import END, MllpLink, MllpOptions
 from adapters.destinations.http.settings import Address, Tls
 from adapters.destinations.mllp_query import advice, query
+from adapters.destinations.tls import tls_context
 from engine.model.clock import Clock
 from engine.model.errors import ContentError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.link_events import Block, LinkEvent
@@ -343,8 +344,6 @@ def build(name: str, config: MllpOutConfig, clock: Clock) -> MllpOut:
     """
     context = None
     if config.tls is not None:
-        from adapters.destinations.http.exchange import tls_context  # brings aiohttp along
-
         context = tls_context(name, config.tls)
     return MllpOut(
         name, config.connect.host, config.connect.port, timeout_s=config.timeout, ssl_context=context, ack=config.ack

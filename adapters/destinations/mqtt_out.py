@@ -39,6 +39,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode as MqttReasonCode
 
 from adapters.destinations.http.settings import Address, BasicAuth, Tls
+from adapters.destinations.tls import tls_context
 from engine.model.clock import Clock
 from engine.model.errors import (
     ConfigError,
@@ -378,8 +379,6 @@ def build(name: str, config: MqttConfig, clock: Clock) -> MqttOut:
     """
     context = None
     if config.tls is not None:
-        from adapters.destinations.http.exchange import tls_context  # brings aiohttp along
-
         context = tls_context(name, config.tls)
     return MqttOut(name, config, context)
 

@@ -164,7 +164,7 @@ class S3Out:
 
 
 class _Signature:
-    """See `http_log_in.LogIn`: each request is signed, with the checksum of its body."""
+    """See `log_in.LogIn`: each request is signed, with the checksum of its body."""
 
     def __init__(self, config: S3Config, clock: Clock) -> None:
         self._config = config

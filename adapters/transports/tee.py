@@ -14,28 +14,17 @@ bounded; beyond the bound bytes pass without being queued, and the listener is i
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.tcp import HostPort, TcpListener
-from adapters.transports.tcp_stream import TcpStream, connect
-from adapters.transports.waiting import wake
+from adapters.transports.tcp_stream import TcpStream
+from adapters.transports.tee_ends import End, Hearing, listen, reach, unreachable
+from adapters.transports.tee_serial import SerialTee
 from engine.model.link_events import Way
 from engine.model.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay.channel")
-
-UNHEARD_AFTER_BYTES = 8 * 1024 * 1024  # of one line wait to be heard; a listener never leaves more than one read
-
-
-class End(LineSettings, Protocol):
-    """One end of the line: exactly one of these three is set; how a line is set is of a ``device``."""
-
-    listen: HostPort | None
-    connect: HostPort | None
-    device: str | None
 
 
 class Ends(Protocol):
@@ -55,8 +44,6 @@ def build(source: Settings, handler: StreamHandler) -> Transport:
     """The transport of one channel."""
     analyzer, middleware = source.tee.ends
     if analyzer.device is not None or middleware.device is not None:
-        from adapters.transports.tee_serial import SerialTee
-
         return SerialTee({Way.ANALYZER: analyzer, Way.MIDDLEWARE: middleware}, handler)
     if analyzer.listen is not None:
         assert middleware.connect is not None
@@ -64,83 +51,6 @@ def build(source: Settings, handler: StreamHandler) -> Transport:
     assert middleware.listen is not None
     assert analyzer.connect is not None
     return TcpTee(middleware.listen, analyzer.connect, Way.MIDDLEWARE, handler, source.max_connections)
-
-
-class Hearing:
-    """The bytes that pass on one line, for the listener (`engine.model.ports.Hearing`)."""
-
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
-        self._passed: deque[tuple[Way, bytes]] = deque()
-        self._bytes = 0
-        self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def passed(self, way: Way, data: bytes) -> None:
-        """Bytes are passing; never waits."""
-        if self._ended:
-            return
-        if self._bytes + len(data) > UNHEARD_AFTER_BYTES:
-            data = b""
-            if self._passed and not self._passed[-1][1]:
-                return
-        self._passed.append((way, data))
-        self._bytes += len(data)
-        wake(self._waiter)
-
-    async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
-        if not self._passed and not self._ended:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await asyncio.wait_for(self._waiter, None if timeout is None else max(timeout, 0.0))
-            finally:
-                self._waiter = None
-        if not self._passed:
-            return None
-        way, data = self._passed.popleft()
-        self._bytes -= len(data)
-        return way, data
-
-    async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as `Stream.read`
-        """Nothing: a tee is no end of the line."""
-        return b""
-
-    async def write(self, data: bytes) -> None:
-        raise OSError("a tee says nothing")
-
-    def end(self) -> None:
-        self._ended = True
-        wake(self._waiter)
-
-    async def close(self) -> None:
-        self.end()
-
-
-async def listen(hearing: Hearing, handler: StreamHandler) -> None:
-    """Let the handler listen for as long as it does."""
-    try:
-        await handler(hearing)
-    except Exception:  # a fault of ours: the line goes on, unheard
-        logger.exception("the listener of a tee failed", extra={"peer": hearing.peer})
-    finally:
-        hearing.end()
-
-
-async def reach(address: HostPort) -> TcpStream:
-    """Connect to the far end.
-
-    Raises:
-        OSError, TimeoutError: no server answers.
-    """
-    stream = await connect(address.host, address.port)
-    stream.bear_with_slow_readers()
-    return stream
-
-
-def unreachable(who: Way, address: HostPort, error: BaseException | None) -> str:
-    """Why the far end cannot be reached, for the page."""
-    why = getattr(error, "strerror", None) or "no answer"
-    return f"the {who.value} at {address.host}:{address.port} cannot be reached: {why}"
 
 
 class Line:

@@ -20,7 +20,7 @@ from adapters.transports.serial import LineStream, SerialLine
 from adapters.transports.serial_device import open_device
 from adapters.transports.tcp import HostPort, TcpListener
 from adapters.transports.tcp_stream import TcpStream
-from adapters.transports.tee import End, Hearing, listen, reach, unreachable
+from adapters.transports.tee_ends import End, Hearing, listen, reach, unreachable
 from adapters.transports.waiting import finish
 from engine.model import back_off
 from engine.model.link_events import Way

@@ -241,7 +241,8 @@ def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
 def _settings(site: Site, built: "BuiltSite") -> Iterator[str]:
     """Settings of channels that no rule reads, and policies with a choice that there is not: what is misspelt does
     nothing."""
-    from engine.mapping.rules import POLICIES, suggestion
+    from engine.mapping.rules import POLICIES
+    from engine.model.spelling import suggestion
 
     always = {*POLICIES, "tables", "processing_ids"}
     for name, channel in built.channels.items():

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from engine.config.yaml_nodes import Node
 from engine.mapping.expectations import ABSENT, ANY, MATCH
 from engine.mapping.r4 import ELEMENTS, PRIMITIVES, RESOURCES
-from engine.mapping.rules import suggestion
 from engine.model.reasons import ReasonCode
+from engine.model.spelling import suggestion
 
 PARTS = ("resources", "segments", "rows", "records")  # one thing, as each kind of document calls it
 EXPECT_KEYS = ("counts", *PARTS, "issues", "unmapped", "unread", "dead", "filtered", "held", "golden")

@@ -28,13 +28,14 @@ from engine.mapping.plausible import read_kinds
 from engine.mapping.program import Generated, Made, Program
 from engine.mapping.reading import UNSET
 from engine.mapping.rule_files import read_library, read_mapping
-from engine.mapping.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse, suggestion
+from engine.mapping.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse
 from engine.mapping.run import GENERATED
 from engine.mapping.runtime import BOUND, PROLOGUE
 from engine.mapping.structures import structures
 from engine.mapping.table_files import Doubt, Finding, read_tables
 from engine.mapping.tables import Table
 from engine.model.errors import ConfigError, TooLargeError
+from engine.model.spelling import suggestion
 
 _BUILT_IN = ("labrelay/hl7v2", "labrelay/astm")  # the functions; every mapping has them, naming them is allowed
 MAX_TABLE_BYTES = 32 * 1024 * 1024

@@ -17,9 +17,9 @@ from engine.mapping.rules import (
     Use,
     Value,
     Values,
-    suggestion,
 )
 from engine.model.errors import ExpressionError
+from engine.model.spelling import suggestion
 
 
 class BodyReader:

@@ -21,9 +21,9 @@ from engine.mapping.rules import (
     Step,
     TableUse,
     Text,
-    suggestion,
 )
 from engine.mapping.targets import read_target
+from engine.model.spelling import suggestion
 
 _MAPPING_KEYS = (
     "mapping",

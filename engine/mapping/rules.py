@@ -4,14 +4,12 @@ A scalar that begins with ``=`` is an expression, any other is a literal. Everyt
 file, line and column that problems, traces and errors name. `engine.mapping.rule_files` reads files into these.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
 from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.targets import FHIR, Target
-from engine.model.spelling import did_you_mean
 
 FORMAT = "labrelay-mapping/1"
 BUNDLES = ("transaction", "message", "document", "collection")
@@ -46,15 +44,6 @@ class Problems:
         if line not in self._seen:
             self._seen.add(line)
             self.warnings.append(line)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """``did you mean x?``, or the choices where they are few, or nothing."""
-    choices = list(known)
-    close = did_you_mean(name, choices)
-    if close:
-        return f"; {close}"
-    return f"; known are {', '.join(sorted(choices))}" if 0 < len(choices) <= 12 else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from engine.config.yaml_nodes import Node
+from engine.model.spelling import suggestion
 
 if TYPE_CHECKING:
     from engine.mapping.rules import Problems
@@ -96,8 +97,6 @@ def read_target(mapping: Node, problems: "Problems | _Problems") -> Target:
     to, csv = mapping.get("to"), mapping.get("csv")
     text = "fhir/R4" if to is None else to.value
     if text not in TARGETS:
-        from engine.mapping.rules import suggestion  # reads targets itself
-
         assert to is not None
         near = suggestion(text, TARGETS) or "; write fhir/R4, hl7v2/ORU_R01 (or another structure), json or csv"
         problems.error(to, f"'{text}' is not written{near}")

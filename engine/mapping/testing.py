@@ -43,10 +43,10 @@ from engine.mapping.inputs import Found, Mapper, messages_in
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
-from engine.mapping.rules import suggestion
 from engine.mapping.trace import Trace
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Issue, MapContext, Mapped, Parsed
+from engine.model.spelling import suggestion
 
 KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
 CONTEXT_KEYS = (

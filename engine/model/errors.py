@@ -67,7 +67,7 @@ class Dropped(LabRelayError):  # noqa: N818  (no error: a declared outcome)
     """A result whose code is not in a table that says ``on_missing: drop``."""
 
 
-class UnreadableResultsError(LabRelayError):
+class UnreadableResultsError(LabRelayError, ValueError):
     """The document is no FHIR Bundle, or its results cannot be read."""
 
 

@@ -16,5 +16,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(sorted(words[one] for one in near))}?" if near else ""
 
 
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``did you mean x?``, or the choices where they are few, or nothing."""
+    choices = list(known)
+    close = did_you_mean(name, choices)
+    if close:
+        return f"; {close}"
+    return f"; known are {', '.join(sorted(choices))}" if 0 < len(choices) <= 12 else ""
+
+
 def _alike(word: str, other: str) -> float:
     return SequenceMatcher(None, other, word.lower()).ratio()

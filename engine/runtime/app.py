@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine.actions.control import SOCKET_NAME
@@ -65,9 +64,7 @@ from engine.store.queries.lanes import list_lanes, list_pauses
 from engine.store.queries.messages import trace_of
 from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
-
-if TYPE_CHECKING:
-    from engine.web.server import StatusServer
+from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.site")
 
@@ -602,11 +599,9 @@ class App:
 
     # -- the page ----------------------------------------------------------------------------------------------
 
-    async def _start_page(self, site: Site) -> "StatusServer | None":
+    async def _start_page(self, site: Site) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
-        from engine.web.server import StatusServer
-
         listen = site.config.web.listen
         page = StatusServer(
             (listen.host, listen.port),
@@ -624,7 +619,7 @@ class App:
             self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
 
-    async def _keep_opening(self, page: "StatusServer") -> None:
+    async def _keep_opening(self, page: StatusServer) -> None:
         while self.observer.page_fault:
             await asyncio.sleep(PAGE_RETRY_S)
             with contextlib.suppress(OSError):

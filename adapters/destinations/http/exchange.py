@@ -10,7 +10,7 @@
                                 would carry a patient's results to an address that is not configured
     other 4xx                   REFUSED, dead, with the answer kept
 
-`http_log_in` authenticates requests. A log-in that can be renewed (a token) is renewed once after a 401, and the
+`log_in` authenticates requests. A log-in that can be renewed (a token) is renewed once after a 401, and the
 request goes out once more within the same attempt.
 
 Sessions keep connections alive, trust the configured authorities only, take neither proxies nor credentials from
@@ -20,8 +20,6 @@ causes, never the content of a request or an answer.
 
 import asyncio
 import io
-import os
-import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,11 +31,11 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
-from adapters.destinations.http.log_in import Auth, Config, LogIn, log_in_of
+from adapters.destinations.http.log_in import LogIn
 from adapters.destinations.http.settings import Tls
+from adapters.destinations.tls import cause_of, tls_context
 from engine.model.clock import Clock
 from engine.model.errors import (
-    ConfigError,
     DeliveryError,
     DestinationDownError,
     RefusedDeliveryError,
@@ -55,6 +53,7 @@ MAX_CONFLICTS = 5
 KEEP_ALIVE_S = 4.0
 LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the event loop a chance in between
 SMALLEST_GZIP_BYTES = 512
+_NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
     (aiohttp.ClientConnectorError, "the connection was closed while it was made"),
@@ -62,12 +61,14 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientPayloadError, "the connection broke in the middle of the answer"),
     (aiohttp.ClientResponseError, "what came is not an HTTP answer"),
 )
-_NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 
 
-class HttpConfig(Config, Protocol):
-    """The settings of a destination over HTTP, from its YAML block."""
+class HttpConfig(Protocol):
+    """The settings of a destination over HTTP that are read here, from its YAML block."""
 
+    url: str
+    tls: Tls | None
+    timeout: float
     gzip: bool
     concurrency: int
 
@@ -80,7 +81,6 @@ class Server:
     tls: Tls | None
     timeout: float
     concurrency: int = 1
-    auth: Auth | None = None
     gzip: bool = False
 
 
@@ -115,7 +115,7 @@ class HttpExchange:
         accept: the media type wanted in answers.
         redirected: the reason to give for a 3xx.
         reasons: what the body of an answer outside 2xx says without patient data.
-        log_in: how, where the ``auth:`` of ``config`` does not say it.
+        log_in: how each request is let in; None where the server asks for nothing.
         refusals: 4xx that have a reason of their own instead of REFUSED.
 
     Raises:
@@ -143,7 +143,7 @@ class HttpExchange:
         self._reasons = reasons
         self._tls = tls_context(name, config.tls) if config.url.startswith("https:") else None
         self._session: aiohttp.ClientSession | None = None
-        self._log_in: LogIn | None = log_in or log_in_of(name, config, clock)
+        self._log_in = log_in
         self.url = URL(config.url)
 
     async def start(self) -> None:
@@ -234,12 +234,12 @@ class HttpExchange:
                 ReasonCode.NO_ANSWER, f"the server's certificate is not trusted: {why}"
             ) from error
         except aiohttp.ClientSSLError as error:
-            raise DestinationDownError(ReasonCode.NO_ANSWER, f"TLS failed: {_cause(error)}") from error
+            raise DestinationDownError(ReasonCode.NO_ANSWER, f"TLS failed: {cause_of(error, CAUSES)}") from error
         except OSError as error:
-            raise TransientDeliveryError(ReasonCode.NO_ANSWER, _cause(error)) from error
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, cause_of(error, CAUSES)) from error
         except aiohttp.ClientError as error:
             # The library's text quotes what the peer sent, so that it is not passed on, not even as the cause.
-            raise TransientDeliveryError(ReasonCode.NO_ANSWER, _cause(error)) from None
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, cause_of(error, CAUSES)) from None
 
     def failure(self, answer: Answer) -> DeliveryError:
         """The error for an answer outside 2xx."""
@@ -263,27 +263,6 @@ class HttpExchange:
                 answer=kept,
             )
         return RefusedDeliveryError(self._refusals.get(status, ReasonCode.REFUSED), detail, answer=kept)
-
-
-def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:
-    """Verify the server against the configured authorities, or the system's; TLS 1.2 at least.
-
-    Raises:
-        ConfigError: a file cannot be read, or is no certificate or key.
-    """
-    try:
-        context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if tls is not None and tls.cert is not None:
-            # A key with a passphrase would make OpenSSL ask on the terminal: an empty one fails instead.
-            context.load_cert_chain(tls.cert, tls.key, password="")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        assert tls is not None
-        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
-        raise ConfigError(
-            f"destinations.{name}.tls: {_cause(error)}; expected PEM files that we may read: {files}"
-        ) from (error)
-    return context
 
 
 def retry_after_seconds(value: str, now: datetime) -> float | None:
@@ -318,17 +297,3 @@ async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
 
 def _gzip(body: bytes) -> bytes:
     return zlib.compress(body, 1, wbits=31)
-
-
-def _cause(error: BaseException) -> str:
-    """Why a connection failed, in the operating system's or OpenSSL's own words for it: never the peer's."""
-    at: BaseException | None = error
-    while at is not None:
-        # Some of the library's classes derive from SSLError without having its attributes.
-        reason = getattr(at, "reason", None) if isinstance(at, ssl.SSLError) else None
-        if isinstance(reason, str):
-            return reason.replace("_", " ").lower()
-        if isinstance(at, OSError) and at.errno and at.errno > 0:
-            return os.strerror(at.errno).lower()
-        at = at.__cause__
-    return next((words for kind, words in CAUSES if isinstance(error, kind)), type(error).__name__)

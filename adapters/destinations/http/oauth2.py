@@ -49,7 +49,7 @@ class _Token:
 
 
 class OAuth2:
-    """See `http_log_in.LogIn`.
+    """See `log_in.LogIn`.
 
     Args:
         base: of the FHIR server, which is asked for the token server where ``auth`` names none.

@@ -19,8 +19,9 @@ from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Code, Kind, Val
 from engine.mapping.compiler.expressions import Expressions
 from engine.mapping.compiler.scopes import Scope, Variable, declare
 from engine.mapping.compiler.values import Setting
-from engine.mapping.rules import Body, Case, Element, Formula, Problems, Text, Use, Value, Values, suggestion
+from engine.mapping.rules import Body, Case, Element, Formula, Problems, Text, Use, Value, Values
 from engine.mapping.rules import Fragment as RuleFragment
+from engine.model.spelling import suggestion
 
 _INTEGERS = {"integer": None, "positiveInt": 1, "unsignedInt": 0}
 _LITERAL_FORMS = {

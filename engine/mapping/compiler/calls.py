@@ -10,8 +10,8 @@ from engine.mapping.compiler.recurring import VARYING
 from engine.mapping.compiler.scopes import Made, Scope, Variable
 from engine.mapping.functions import FUNCTIONS, Function, Parameter
 from engine.mapping.functions.code_maps import CODE_MAPS
-from engine.mapping.rules import suggestion
 from engine.mapping.tables import Table
+from engine.model.spelling import suggestion
 
 TO_DATETIME = "to_datetime"  # of the run, as generated code calls it
 

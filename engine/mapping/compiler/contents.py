@@ -20,7 +20,8 @@ from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.scopes import Scope, Variable, declare
 from engine.mapping.compiler.steps import Steps
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.rules import Body, Case, Element, Formula, Text, Use, suggestion
+from engine.mapping.rules import Body, Case, Element, Formula, Text, Use
+from engine.model.spelling import suggestion
 
 TIMES = frozenset({"date", "dateTime", "instant", "time"})
 CONTENT = Kind("content")

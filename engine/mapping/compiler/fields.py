@@ -20,8 +20,9 @@ from engine.mapping.compiler.contents import PLAIN_TEXTS, TIMES, Content, Conten
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.outputs.hl7_message import writer
 from engine.mapping.outputs.hl7_values import carried, carried_all, time_text, times_text, undivided, undivided_all
-from engine.mapping.rules import Body, Case, Element, Formula, Make, Text, Use, Value, Values, suggestion
+from engine.mapping.rules import Body, Case, Element, Formula, Make, Text, Use, Value, Values
 from engine.mapping.targets import Target
+from engine.model.spelling import suggestion
 
 _FIELD = re.compile(r"(\w+)-(\d+)")
 MAX_NUMBER = 200  # no segment of the standard has more fields

@@ -5,7 +5,8 @@ from engine.mapping.compiler.code import NOTHING, TEXT, Kind, Val
 from engine.mapping.compiler.paths import Paths
 from engine.mapping.compiler.scopes import Lazy, Made, Scope, Variable
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.rules import Formula, Text, suggestion
+from engine.mapping.rules import Formula, Text
+from engine.model.spelling import suggestion
 
 
 class Names(Paths):

@@ -6,7 +6,7 @@ from engine.mapping.compiler.names import Names
 from engine.mapping.compiler.scopes import Scope
 from engine.mapping.compiler.values import with_code
 from engine.mapping.functions.numbers import MEASURED_MEMBERS
-from engine.mapping.rules import suggestion
+from engine.model.spelling import suggestion
 
 
 class Operators(Names):

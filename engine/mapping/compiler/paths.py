@@ -11,7 +11,7 @@ from engine.mapping.compiler.keeping import Keeping
 from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments, is_z_segment, z_segments_from
 from engine.mapping.compiler.values import quick
 from engine.mapping.field_tables import part_problem
-from engine.mapping.rules import suggestion
+from engine.model.spelling import suggestion
 
 MESSAGE_SEGMENTS = {"hl7v2": ("MSH", (1, 2)), "astm": ("H", (2,))}  # fields that hold the delimiters themselves
 

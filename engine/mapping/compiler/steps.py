@@ -24,10 +24,11 @@ from engine.mapping.compiler.scopes import (
     is_z_segment,
     z_segments_from,
 )
-from engine.mapping.rules import Formula, Let, Step, Text, suggestion
+from engine.mapping.rules import Formula, Let, Step, Text
 from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.structures import Group
 from engine.model.reasons import ReasonCode
+from engine.model.spelling import suggestion
 
 # Resources whose natural key holds the patient and the day of measurement, because counters restart.
 SCOPED = frozenset({"Composition", "DiagnosticReport", "Media", "Observation", "ServiceRequest", "Specimen", "Task"})

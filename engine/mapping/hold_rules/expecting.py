@@ -18,11 +18,11 @@ from engine.mapping import decimals
 from engine.mapping.hold_rules.rules import Holding, compile_holding
 from engine.mapping.hold_rules.stated import Told
 from engine.mapping.program import Program
-from engine.mapping.rules import suggestion
 from engine.model.errors import ConfigError
 from engine.model.message import Document, Parsed
 from engine.model.reasons import ReasonCode
 from engine.model.records import Held
+from engine.model.spelling import suggestion
 
 KEYS = ("hold", "channel", "earlier", "controls")
 NOT_HELD = "no"

@@ -15,9 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from engine.mapping import decimals
-from engine.mapping.rules import suggestion
 from engine.model.errors import LimitsError
 from engine.model.results import MEMORY_US
+from engine.model.spelling import suggestion
 from engine.model.units import parse_duration
 
 KEY = ("code", "unit")

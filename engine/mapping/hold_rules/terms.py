@@ -39,9 +39,10 @@ from engine.mapping.hold_rules.answers import (
 from engine.mapping.hold_rules.asked import Asked, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
 from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
 from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
-from engine.mapping.rules import Formula, Problems, suggestion
+from engine.mapping.rules import Formula, Problems
 from engine.model.errors import ConfigError, LimitsError, PatternError
 from engine.model.results import MEMORY_US
+from engine.model.spelling import suggestion
 from engine.model.units import parse_duration
 
 _NAMES_OF_FUNCTIONS = {signature.partition("(")[0]: signature for signature in FUNCTIONS}

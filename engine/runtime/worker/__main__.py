@@ -8,6 +8,8 @@ import signal
 import sys
 from socket import socket
 
+from engine.runtime import event_loop
+
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -16,7 +18,6 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
-    from engine.runtime import event_loop
     from engine.runtime.worker.child import serve
 
     event_loop.run(serve(socket(fileno=int(sys.argv[1]))))

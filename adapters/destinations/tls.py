@@ -1,0 +1,47 @@
+"""TLS towards destinations, and why a connection failed."""
+
+import os
+import ssl
+from collections.abc import Iterable
+
+from adapters.destinations.http.settings import Tls
+from engine.model.errors import ConfigError
+
+
+def tls_context(name: str, tls: Tls | None) -> ssl.SSLContext:
+    """Verify the server against the configured authorities, or the system's; TLS 1.2 at least.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no certificate or key.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if tls is not None and tls.cert is not None:
+            # A key with a passphrase would make OpenSSL ask on the terminal: an empty one fails instead.
+            context.load_cert_chain(tls.cert, tls.key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        assert tls is not None
+        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
+        raise ConfigError(
+            f"destinations.{name}.tls: {cause_of(error)}; expected PEM files that we may read: {files}"
+        ) from (error)
+    return context
+
+
+def cause_of(error: BaseException, known: Iterable[tuple[type[Exception], str]] = ()) -> str:
+    """Why a connection failed, in the operating system's or OpenSSL's own words for it: never the peer's.
+
+    Args:
+        known: the words for errors of a library that have no cause of the system's.
+    """
+    at: BaseException | None = error
+    while at is not None:
+        # Some of the library's classes derive from SSLError without having its attributes.
+        reason = getattr(at, "reason", None) if isinstance(at, ssl.SSLError) else None
+        if isinstance(reason, str):
+            return reason.replace("_", " ").lower()
+        if isinstance(at, OSError) and at.errno and at.errno > 0:
+            return os.strerror(at.errno).lower()
+        at = at.__cause__
+    return next((words for kind, words in known if isinstance(error, kind)), type(error).__name__)
