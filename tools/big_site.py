@@ -45,12 +45,14 @@ from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
 
 DAY_US = 86_400_000_000
 DAYS = 90
@@ -76,7 +78,7 @@ def fill(folder: Path, messages: int, say: Callable[[str], None] = print) -> Non
     """Make a journal with so many messages in ``folder/var``; one that is there is gone on with."""
     journal = Journal.open(folder / "var", clock=SystemClock())
     try:
-        journal.recover()
+        recover(journal)
         done = sum(view.last_seq for view in list_channels(journal))
         maker = _Maker(messages)
         began, start = time.monotonic(), done
@@ -268,7 +270,7 @@ def _queries(site: Path) -> Iterator[tuple[str, float]]:
     for name, ask, asked in lists:
         least = float("inf")
         for _ in range(3):
-            journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+            journal = Reader.beside(site / "var")
             journal.deadline_s = 30.0
             try:
                 began = time.perf_counter()

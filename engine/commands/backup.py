@@ -116,7 +116,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
         shelf.open()
         copying.room(shelf, session.journal)
         making = shelf.begin()
-        journal.lend_alone(copying.job(making / JOURNAL_NAME))
+        journal.writer.lend_alone(copying.job(making / JOURNAL_NAME))
         copy = copying.complete(
             shelf,
             making,

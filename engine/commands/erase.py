@@ -180,7 +180,7 @@ def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
                 journal.close()
                 _compact(session)
             return ExitCode.OK if plan.chosen else ExitCode.FAILED
-        journal.under(wanted.site.hash[:12])
+        journal.upkeep.config_hash = wanted.site.hash[:12]
         done = journal.run_alone(
             partial(
                 erasure.erase,
@@ -257,7 +257,7 @@ def _assemble(journal: "Journal", site: "Site") -> None:
     Raises:
         ConfigError: the site's channels cannot be built, so nobody can read them.
     """
-    if not journal.cut_short:
+    if not journal.tail.sessions:
         return
     from engine.runtime.build import build_site, reassemble
 

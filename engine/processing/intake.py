@@ -26,6 +26,7 @@ from engine.model.records import Recorded, Routed
 from engine.model.values import value
 from engine.processing.process import ChannelRoutes, LocalProcessor, Processed, Processor, routed_by
 from engine.receiving.outcomes import Outcomes
+from engine.store.journal.starting import unprocessed
 from engine.store.operations import poison_message, record_outcome
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ class Intake:
 
     def _read_back(self) -> bool:
         """Refill the queue from the store; False when nothing is left there."""
-        batch = self._journal.unprocessed(self._last_id, READ_AT_ONCE)
+        batch = unprocessed(self._journal, self._last_id, READ_AT_ONCE)
         if not batch:  # an empty batch, not just a short one: large and damaged messages make short batches
             self._caught_up = True
             return False

@@ -58,6 +58,7 @@ from engine.store import journal
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.trail_check import HEAD_WORDS
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit
 from engine.store.queries.lanes import list_lanes, list_pauses
@@ -134,7 +135,7 @@ class App:
         self._say((*self.journal.notes, *elsewhere.silent))
         for text in self.journal.damage:
             logger.error("the journal is damaged", extra={"detail": text})
-        recovery = self.journal.recover(judges=not site.config.workers)
+        recovery = recover(self.journal, judges=not site.config.workers)
         self.journal.start(self._loop)
         try:
             await self._run(site, recovery, started)
@@ -155,7 +156,7 @@ class App:
                 extra={"count": recovery.unprocessed, "waiting": recovery.maybe_delivered},
             )
         self.built = built
-        self.journal.under(built.site.hash[:12])
+        self.journal.upkeep.config_hash = built.site.hash[:12]
         self._certificates = fingerprints(built.site)
         self.pauses = {pause.target: pause for pause in list_pauses(self.journal)}
         if site.config.workers:
@@ -368,7 +369,7 @@ class App:
             self.workers.update(made)
             self._follow_pauses(made)
             self.built = built
-            self.journal.under(built.site.hash[:12])
+            self.journal.upkeep.config_hash = built.site.hash[:12]
             self._certificates = certificates
             self._take_over(built)
             for source in leaving:
@@ -505,9 +506,10 @@ class App:
 
     def _take_over(self, built: BuiltSite) -> None:
         """Give intake and lanes the new configuration, and create sources for channels without one."""
-        self.journal.retain(Policy.of(built.site.config.retention))
-        self.journal.limit_incomplete(
-            built.site.config.limits.incomplete, round(built.site.config.retention.incomplete * 1_000_000)
+        self.journal.upkeep.policy = Policy.of(built.site.config.retention)
+        self.journal.tail.incomplete_bytes, self.journal.tail.incomplete_us = (
+            built.site.config.limits.incomplete,
+            round(built.site.config.retention.incomplete * 1_000_000),
         )
         largest = max((channel.config.source.max_message for channel in built.channels.values()), default=0)
         self.memory.limit = max(built.site.config.limits.receive_memory, largest)
@@ -636,7 +638,7 @@ class App:
         worker = self.workers.get(destination)
         if worker is None:
             return ""  # it waits in the store for the destination to be configured again
-        if self.intake.waiting or self.journal.queued > QUIET:
+        if self.intake.waiting or self.journal.writer.waiting > QUIET:
             return LIVE_FIRST
         probe = worker.breaker.next_probe
         if worker.breaker.state is not BreakerState.CLOSED and (probe is None or probe > self.clock.monotonic()):

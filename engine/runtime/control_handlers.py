@@ -201,7 +201,7 @@ async def _backup(site: Running, request: Request, asked: Backup) -> Result:
 
 
 async def _prune(site: Running, request: Request, asked: Nothing) -> Result:
-    site.journal.let_go_now()
+    site.journal.upkeep.walk_now()
     return {}
 
 

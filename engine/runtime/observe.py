@@ -121,7 +121,7 @@ class Observer:
         recovered.
         """
         faults = [source.channel.counts.store_fault for source in self._app.sources.values()]
-        faults.append(self._app.journal.stats.fault)
+        faults.append(self._app.journal.writer.stats.fault)
         recent = {fault[0] for fault in faults if fault is not None and self._is_recent(fault)}
         if self._app.journal.full and not recent:  # also where no attempt was made for long
             recent = {"the disk is full"}
@@ -130,14 +130,14 @@ class Observer:
     def _is_recent(self, fault: tuple[str, float] | None) -> bool:
         """Whether a recent write failed for lack of room that may still be missing."""
         since = self._app.clock.monotonic() - STORE_FAULT_S
-        if (full_until := self._app.journal.full_until) is not None:
+        if (full_until := self._app.journal.upkeep.full_until) is not None:
             since = max(since, full_until)  # there is room again, and a part without an attempt since is not at fault
         return fault is not None and fault[1] > since
 
     def _is_storing(self, source: ChannelSource) -> bool:
         """Whether a message of this channel would be stored if it came now."""
         journal = self._app.journal
-        faults = journal.stats.fault, source.channel.counts.store_fault
+        faults = journal.writer.stats.fault, source.channel.counts.store_fault
         return not journal.full and not any(self._is_recent(fault) for fault in faults)
 
     def snapshot(self) -> SiteSnapshot:
@@ -359,7 +359,7 @@ class Observer:
 
     def _journal(self) -> JournalSnapshot:
         data = self._app.built.site.config.data
-        stats = self._app.journal.stats
+        stats = self._app.journal.writer.stats
         return JournalSnapshot(
             last_id=self._app.journal.last_id,
             size_bytes=_size(data / "journal.db"),
@@ -570,7 +570,7 @@ class Observer:
             for failed, n in worker.counts.failed.items():
                 cell(metrics.ATTEMPTS_FAILED, name, failed.value).n = n
             app.counters.adopt(metrics.DELIVERY, worker.counts.seconds, name)
-        app.counters.adopt(metrics.COMMIT, app.journal.stats.commits)
+        app.counters.adopt(metrics.COMMIT, app.journal.writer.stats.commits)
 
 
 def _by_lane(counts: Iterable[Count]) -> dict[tuple[str, str], dict[str, int]]:

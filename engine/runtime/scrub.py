@@ -16,6 +16,7 @@ from engine.config.load import Site
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.runtime.low_priority import run_gently
+from engine.store.integrity import rollback
 from engine.store.journal import Journal
 
 logger = logging.getLogger("labrelay.journal")
@@ -64,4 +65,4 @@ class DailyLook:
         self._journal.looked_through(found)
         if not found:
             with suppress(StoreError):  # reported elsewhere
-                await self._journal.verified_to(document["rows"])
+                await self._journal.run(rollback.note_verified, document["rows"])

@@ -14,9 +14,11 @@ from engine.devtools.bench.messages import oru
 from engine.model.clock import SystemClock
 from engine.model.reasons import ReasonCode
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import append, poison_message
 from engine.store.operations.poison_message import DETAIL, GIVE_UP_AFTER
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from tests.support.journals import WINDOW_S, received, running
 from tests.support.live import Server
 from tests.support.ports import quiet_ports
@@ -73,13 +75,13 @@ async def daemon(site: Path) -> AsyncIterator[asyncio.subprocess.Process]:
 async def stored_by_a_killed_process(data: Path, payloads: list[bytes]) -> list[int]:
     """What a daemon leaves that took messages and was killed before it looked at any."""
     journal = Journal.open(data, clock=SystemClock())
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     made = [
         (await journal.run(append.store_message, received(payload, channel="c0"), repeat_window_s=WINDOW_S)).id
         for payload in payloads
     ]
-    journal._recovered = False  # so that stopping says nothing of having stopped in order
+    journal.recovered = False  # so that stopping says nothing of having stopped in order
     await journal.stop()
     return made
 
@@ -110,7 +112,7 @@ async def test_a_message_that_ends_the_process_is_put_aside_and_no_other(tmp_pat
                 assert ends < 10, "it ends the process for ever"
     # Once as the message among others, and then as often as it was noted.
     assert GIVE_UP_AFTER <= ends <= GIVE_UP_AFTER + 1
-    reader = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    reader = Reader.beside(site / "var")
     states = {view.id: (view.state, view.reason) for view in messages_page(reader)}
     trace = trace_of(reader, ids[4])
     reader.close()
@@ -126,7 +128,7 @@ async def test_nothing_is_given_up_for_kills_that_no_message_was_noted_for(tmp_p
         await stored_by_a_killed_process(tmp_path, [])
     ids = await stored_by_a_killed_process(tmp_path, [b"MSH|1"])
     async with running(tmp_path) as journal:
-        assert [stored.id for stored in journal.unprocessed()] == ids
+        assert [stored.id for stored in unprocessed(journal)] == ids
 
 
 @pytest.mark.parametrize("killed", [True, False])
@@ -134,14 +136,14 @@ async def test_only_starts_after_kills_count(tmp_path: Path, killed: bool) -> No
     ids = await stored_by_a_killed_process(tmp_path, [b"MSH|1", b"MSH|2"])
     for _ in range(GIVE_UP_AFTER):
         journal = Journal.open(tmp_path, clock=SystemClock())
-        assert journal.recover().given_up == 0
+        assert recover(journal).given_up == 0
         journal.start(asyncio.get_running_loop())
         await journal.run(poison_message.note, ids[0])
         if killed:
-            journal._recovered = False
+            journal.recovered = False
         await journal.stop()
     journal = Journal.open(tmp_path, clock=SystemClock())
-    recovery = journal.recover()
+    recovery = recover(journal)
     journal.close()
     assert (recovery.killed, recovery.given_up) == ((True, ids[0]) if killed else (False, 0))
     assert recovery.unprocessed == (1 if killed else 2)
@@ -151,11 +153,11 @@ async def test_where_a_worker_judges_no_message_is_given_up(tmp_path: Path) -> N
     (only,) = await stored_by_a_killed_process(tmp_path, [b"MSH|1"])
     for _ in range(GIVE_UP_AFTER):
         journal = Journal.open(tmp_path, clock=SystemClock())
-        assert journal.recover(judges=False).given_up == 0
+        assert recover(journal, judges=False).given_up == 0
         journal.start(asyncio.get_running_loop())
         await journal.run(poison_message.note, only)
-        journal._recovered = False
+        journal.recovered = False
         await journal.stop()
     journal = Journal.open(tmp_path, clock=SystemClock())
-    assert journal.recover(judges=False).given_up == 0
+    assert recover(journal, judges=False).given_up == 0
     journal.close()

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from engine.devtools.bench.messages import control_id, oru
-from engine.model.clock import SystemClock
 from engine.model.records import Filter
-from engine.store.journal import Journal
 from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
 from tests.support.waiting import until
 
 FILES = 240
@@ -92,7 +91,7 @@ async def test_files_are_taken_once_however_often_the_daemon_is_killed(tmp_path:
 
 def _control_ids(data: Path) -> Counter[str]:
     """How often each message is in the journal, without those that were known to be repeats."""
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal = Reader.beside(data)
     found: Counter[str] = Counter()
     before: int | None = None
     try:

@@ -16,6 +16,7 @@ from engine.runtime.app import App
 from engine.store.core import reserve
 from engine.store.core.reserve import RESERVE_NAME, Reserve
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, audit, dismissal
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters
@@ -125,7 +126,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
 
 async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_kept(disk: SmallDisk) -> None:
     journal = Journal.open(disk.path, clock=SystemClock(), reserve=True)
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     await journal.run(append.store_message, received(b"first"), repeat_window_s=WINDOW_S)
     await until(lambda: size(disk) == KEPT)
@@ -137,7 +138,7 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
     disk.fill()
     assert disk.left == 0
     journal = Journal.open(disk.path, clock=SystemClock(), reserve=True)
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     assert journal.full
     with pytest.raises(NoRoomError):
@@ -201,7 +202,7 @@ def test_a_disk_without_room_for_a_reserve_goes_without_one(disk: SmallDisk) -> 
 
 async def test_a_command_that_opens_the_journal_for_one_act_keeps_none(disk: SmallDisk) -> None:
     journal = Journal.open(disk.path, clock=SystemClock())
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     await journal.run(append.store_message, received(b"first"), repeat_window_s=WINDOW_S)
     await journal.stop()

@@ -17,7 +17,6 @@ import pytest
 
 from engine.actions.control import SOCKET_NAME, call
 from engine.devtools.bench.sink import CONTROL_ID
-from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.records import DeadLetter, Filter
 from engine.store.integrity.verify import run as verify
@@ -26,6 +25,7 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
 
@@ -37,7 +37,7 @@ RULE = "    hold: =MSH-10 matches '[02468]$'\n"
 
 @contextmanager
 def reading(data: Path) -> Iterator[Journal]:
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal = Reader.beside(data)
     try:
         yield journal
     finally:

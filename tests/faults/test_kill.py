@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from engine.devtools.bench.sink import CONTROL_ID
-from engine.model.clock import SystemClock
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
-from engine.store.journal import Journal
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.letters import dead_letters
+from engine.store.queries.reader import Reader
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
@@ -45,7 +44,7 @@ def missing(server: Server, analyzer: Analyzer) -> set[int]:
 
 def refused_letters(data: Path) -> set[tuple[int, int]]:
     """(channel, number) of the messages whose delivery is dead because the server refused it."""
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal = Reader.beside(data)
     try:
         letters = dead_letters(journal, Filter(code=ReasonCode.REFUSED.value), limit=100_000)
         found = (CONTROL_ID.search(stored_payload(journal, letter.message_id)) for letter in letters)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import SystemClock
 from engine.model.records import Filter
-from engine.store.journal import Journal
 from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
 from tests.faults.harness.ledger import Ledger
 from tests.faults.harness.oracle import is_settled, judge
 from tests.faults.harness.trial import Trial
@@ -81,7 +80,7 @@ class Life:
 
     def _newest(self) -> list[str]:
         """Messages of which some were delivered; the first row may be a frame, or refused."""
-        journal = Journal.open(self.daemon.folder / "var", clock=SystemClock(), read_only=True)
+        journal = Reader.beside(self.daemon.folder / "var")
         try:
             return [str(view.id) for view in messages_page(journal, Filter(state="mapped"), limit=10)] or ["1"]
         finally:

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from engine.devtools.bench.messages import astm, control_id, oru
-from engine.model.clock import SystemClock
 from engine.store.integrity.verify import run as verify
 from engine.store.journal import Journal
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import status
 from tests.support.astm_peer import cut_every, one_record_a_frame
@@ -165,7 +165,7 @@ async def test_what_a_bad_line_does_is_survived_and_told(tmp_path: Path, trial: 
     data = daemon.folder / "var"
     assert verify(data, deep=True) == []
     figures: Counter[str] = Counter()
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal = Reader.beside(data)
     try:
         for analyzer in analyzers:
             rows = _rows(journal, f"c{analyzer.channel}")

@@ -150,7 +150,7 @@ async def test_another_message_that_is_too_large_is_kept_beside_the_first(tmp_pa
 
 async def test_all_incomplete_messages_together_have_a_limit_and_dismissed_ones_go_first(tmp_path: Path) -> None:
     async with running_site(tmp_path, {"big": hl7_channel()}) as site:
-        site.app.journal.limit_incomplete(LIMIT, 0)
+        site.app.journal.tail.incomplete_bytes, site.app.journal.tail.incomplete_us = LIMIT, 0
         port, size = site.port("big"), 300_000
         for number in range(3):
             await send_raw(port, VT + HEAD + bytes([65 + number]) * size)

@@ -22,6 +22,7 @@ from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.operations import audit
 from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import Trial
 from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
@@ -138,7 +139,7 @@ def what_is_found(data: Path) -> list[str]:
 def served(data: Path, unharmed: set[int]) -> dict[int, bytes]:
     """The payloads of rows that are whole, where the journal can be read at all."""
     try:
-        journal = opened(data, read_only=True)
+        journal = Reader.beside(data)
     except LabRelayError:
         return {}
     try:

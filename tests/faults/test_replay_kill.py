@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from engine.actions.control import SOCKET_NAME, call
-from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.records import Filter
 from engine.store.integrity.verify import run as verify
-from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from engine.store.queries.replays import unfinished_replays
 from tests.support.live import Analyzer, Daemon, Server
 from tests.support.waiting import until
@@ -67,7 +66,7 @@ async def test_a_replay_that_is_killed_is_taken_up_where_it_was(tmp_path: Path, 
     assert set(counts) <= {2, 3}, "each was sent again"
     assert counts[3] <= KILLS, "of what was under way at a kill, one each"
     assert all(len(set(keys)) == 1 for keys in server.keys.values()), "a repeat is known by its key"
-    journal = Journal.open(tmp_path / "site" / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(tmp_path / "site" / "var")
     try:
         views = [trace_of(journal, view.id) for view in messages_page(journal, Filter(), limit=MESSAGES)]
         assert {len(view.deliveries) for view in views if view is not None} == {2}

@@ -28,6 +28,7 @@ from engine.store.integrity import verify
 from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, superseding
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import Reader
 from engine.store.recovery import compact
 from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences
@@ -69,7 +70,7 @@ def saved(data: Path, to: Path) -> Salvage:
 
 def contents(data: Path) -> dict[int, bytes]:
     """Every message that can be opened."""
-    journal = opened(data, read_only=True)
+    journal = Reader.beside(data)
     try:
         with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection:
             numbers = [one for (one,) in connection.execute("SELECT id FROM journal WHERE kind = 1")]

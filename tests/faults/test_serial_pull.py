@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from engine.devtools.bench.messages import astm
-from engine.model.clock import SystemClock
 from engine.store.integrity.verify import run as verify
-from engine.store.journal import Journal
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
 from tests.faults.harness.trial import Trial
 from tests.faults.test_daemon import shown, status
 from tests.support.astm_peer import one_record_a_frame, session
@@ -96,7 +95,7 @@ async def test_a_pulled_line_costs_no_processor_and_nothing_that_was_sent(tmp_pa
     assert idle < MOST_CPU
     assert pulled < MOST_CPU
     data = daemon.folder / "var"
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal = Reader.beside(data)
     try:
         kept = [view for view in messages_page(journal, limit=1000) if view.state == "incomplete"]
         assert any(stored_payload(journal, view.id).startswith(b"H|") for view in kept), (

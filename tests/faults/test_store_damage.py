@@ -18,6 +18,7 @@ from engine.model.reasons import ReasonCode
 from engine.store.core import anchor
 from engine.store.core.anchor import ANCHOR_NAME, SLOT_BYTES
 from engine.store.integrity import row_check, verify
+from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, audit
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page
@@ -293,7 +294,7 @@ async def test_damaged_rows_are_told_at_the_start_and_the_rest_goes_on(whole: Pa
     ]
     async with running(data) as journal:
         assert journal.alarms == [f"row {stored[1].id}: not what was stored"]
-        assert [one.id for one in journal.unprocessed()] == [stored[0].id, stored[2].id]
+        assert [one.id for one in unprocessed(journal)] == [stored[0].id, stored[2].id]
         assert [one.message_id for one in await journal.run(claims.claim, "chem", "fhir", 10)] == [ids[1]]
         reasons = {letter.message_id: letter.reason for letter in dead_letters(journal)}
         assert reasons[stored[1].id] == "DAMAGED"

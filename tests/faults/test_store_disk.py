@@ -16,6 +16,7 @@ from engine.model.errors import StoreError
 from engine.model.outcome import Outcome
 from engine.store.integrity import verify
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
 from engine.store.queries.contents import stored_payload
 from tests.faults.harness.trial import scale_asked_for
@@ -55,7 +56,7 @@ def reopened(data: Path, to: Path) -> Journal:
     """What another process would find, had this one died now."""
     shutil.copytree(data, to, ignore=shutil.ignore_patterns("*-shm", "labrelay.lock"))
     journal = opened(to)
-    journal.recover()
+    recover(journal)
     return journal
 
 
@@ -134,7 +135,7 @@ async def test_all_that_waits_is_refused_when_a_sync_fails(tmp_path: Path) -> No
     promised, refused = await attempts(journal, *(b"%d" % n for n in range(600)))
     await until(lambda: bool(fatal), 240.0)
     assert (promised, len(refused), len(fatal)) == ({}, 600, 1)
-    assert journal.queued == 0
+    assert journal.writer.waiting == 0
     await journal.stop()
     abandon(journal, disk)
 
@@ -189,8 +190,8 @@ async def test_without_its_anchor_the_journal_goes_on_and_complains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path / "data") as journal:
-        assert journal._upkeep is not None
-        anchor = journal._upkeep._anchor
+        assert journal.upkeep is not None
+        anchor = journal.upkeep._anchor
         descriptor, anchor._descriptor = anchor._descriptor, os.open("/dev/full", os.O_WRONLY)
         await store(journal, b"1")
         assert any("anchor" in alarm for alarm in journal.alarms)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.model.clock import SystemClock
-from engine.store.journal import Journal
 from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.reader import Reader
 from tests.support.live import Analyzer, Daemon
 from tests.support.syscalls import SYSCALLS, Exchange, exchanges, read
 
@@ -35,7 +34,7 @@ async def _traced(tmp_path: Path, protocol: str) -> list[str]:
     assert tracer.stderr is not None
     assert b"attached" in await asyncio.wait_for(tracer.stderr.readline(), 240.0)
     analyzer = Analyzer(0, daemon.port_of[0], protocol)
-    journal = Journal.open(daemon.folder / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(daemon.folder / "var")
     # The next message only when the last has been delivered and that noted: no other work writes to the WAL.
     analyzer.gate = lambda: (
         not any(c.stored for c in list_channels(journal)) and not any(v.open for v in list_lanes(journal))

@@ -17,6 +17,7 @@ from engine.model.records import Routed
 from engine.store.core.batch import Batch
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 from tests.faults.harness.trial import Trial
@@ -57,7 +58,7 @@ class Maker:
 @pytest.mark.slow
 def test_a_whole_journal_and_an_exact_list_of_what_is_wrong(tmp_path: Path, trial: Trial) -> None:
     journal = Journal.open(tmp_path, clock=SystemClock())
-    journal.recover()
+    recover(journal)
     maker, messages, began = Maker(), 0, time.perf_counter()
     for thousand in trial.rounds(quick=4, long=MILLION // AT_ONCE, unit="thousand messages"):
         journal.run_alone(partial(maker.store, first=thousand * AT_ONCE))

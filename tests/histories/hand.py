@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.__main__ import run
-from engine.model.clock import SystemClock
 from engine.model.records import Filter
-from engine.store.journal import Journal
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 
 Json = dict[str, Any]
 
@@ -39,7 +38,7 @@ def command(site: str, arguments: list[str]) -> Json:
 
 @contextlib.contextmanager
 def _journal(site: str) -> Any:
-    journal = Journal.open(Path(site) / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(Path(site) / "var")
     try:
         yield journal
     finally:

@@ -264,7 +264,7 @@ def standing_writer(site: RunningSite) -> "Iterator[None]":
     def wait(batch: Batch) -> None:
         assert go_on.wait(120.0)
 
-    site.app.journal._writer.submit(wait)
+    site.app.journal.writer.submit(wait)
     try:
         yield
     finally:

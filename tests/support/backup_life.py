@@ -17,6 +17,7 @@ from engine.model.clock import SystemClock
 from engine.model.outcome import Outcome
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
 from engine.store.recovery.backups import checking, copying, pieces, shelf, standing
 from tests.support.copies import complete
@@ -61,7 +62,7 @@ def arm(step: str) -> None:
 
 async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
     journal = Journal.open(site / "var", clock=SystemClock())
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     for _ in range(30):
         stored = await journal.run(append.store_message, received(os.urandom(12_000)), repeat_window_s=60.0)

@@ -10,6 +10,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 
@@ -39,7 +40,7 @@ def fill_journal(data: Path, clock: Clock | None = None, *, gaps: Sequence[Unmap
 
 async def _fill(data: Path, clock: Clock, gaps: Sequence[Unmapped]) -> None:
     journal = Journal.open(data, clock=clock)
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     received = [
         Received(

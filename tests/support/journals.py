@@ -17,6 +17,7 @@ from engine.model.message import Document, Received, Report, Stored
 from engine.model.outcome import Outcome
 from engine.model.records import Routed
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
 
 DAY_S = 86_400.0
@@ -79,7 +80,6 @@ def opened(
     *,
     clock: Clock | None = None,
     accept_loss: bool = False,
-    read_only: bool = False,
     anchor_path: Path | None = None,
     zone: tzinfo | None = None,
 ) -> Journal:
@@ -88,7 +88,6 @@ def opened(
         clock=clock or ManualClock(),
         on_fatal=unexpected,
         accept_loss=accept_loss,
-        read_only=read_only,
         anchor_path=anchor_path,
         **({"zone": zone} if zone else {}),
     )
@@ -96,7 +95,7 @@ def opened(
 
 async def started(data: Path, *, clock: Clock | None = None, accept_loss: bool = False) -> Journal:
     journal = opened(data, clock=clock, accept_loss=accept_loss)
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     return journal
 

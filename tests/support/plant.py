@@ -255,11 +255,11 @@ class Plant:
         while quiet < 4:
             before = self._trace()
             await asyncio.sleep(0.002)
-            quiet = quiet + 1 if before == self._trace() and not self.journal.queued else 0
+            quiet = quiet + 1 if before == self._trace() and not self.journal.writer.waiting else 0
 
     def _trace(self) -> tuple[object, ...]:
         taken = [(len(d.taken), sum(d.attempts.values()), len(d.inside)) for d in self.destinations.values()]
-        return (*taken, self.journal.last_id, self.intake.waiting, self.journal.stats.operations)
+        return (*taken, self.journal.last_id, self.intake.waiting, self.journal.writer.stats.operations)
 
     async def drain(self, within_s: float = 240.0, step_s: float = 60.0) -> None:
         """Let time pass until nothing is open."""

@@ -40,6 +40,7 @@ from engine.runtime.build import build_site
 from engine.store.journal import Journal
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from engine.succession.kinds import under
 from tests.support.live import Daemon
 from tests.support.packs import received
@@ -192,7 +193,7 @@ class Simulation:
         """Compare, once the daemon has ended."""
         count = Count()
         site = load_site(self.daemon.folder)
-        journal = Journal.open(self.daemon.folder / "var", clock=SystemClock(), read_only=True)
+        journal = Reader.beside(self.daemon.folder / "var")
         try:
             assert journal.vault is not None
             built = build_site(site, identity_key=journal.vault.identity_key, clock=SystemClock()).channels

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from engine.store.integrity import verify
+from engine.store.journal.starting import recover
 from engine.store.queries.contents import stored_payload
 from tests.support.journals import opened
 from tests.support.store_worker import digest
@@ -91,7 +92,7 @@ class Promises:
         assert verify.run(data) == []
         journal = opened(data)
         assert journal.alarms == []
-        journal.recover()
+        recover(journal)
         assert {number: digest(stored_payload(journal, number)) for number in self.messages} == self.messages
         assert {stored_payload(journal, number) for number in self.frames} <= {b"1H"}
         with journal.snapshot() as execute:

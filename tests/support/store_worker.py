@@ -36,6 +36,7 @@ from engine.model.outcome import Outcome
 from engine.model.records import Routed
 from engine.store.core import migrate
 from engine.store.journal import Journal, upkeep
+from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts, claims
 from tests.support.failing_disk import IOERR_FSYNC, FailingDisk
@@ -57,7 +58,7 @@ def digest(payload: bytes) -> str:
 
 async def live(data: Path) -> None:
     journal = opened(data, clock=SystemClock())
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     await asyncio.gather(*(send(journal, sender) for sender in range(SENDERS)))
 
@@ -66,7 +67,7 @@ async def die(data: Path, step: int) -> None:
     """A short life of all kinds of work, checkpoints too, ended just before the ``step``-th write or sync."""
     upkeep.CHECKPOINT_BYTES = 200_000
     journal = opened(data, clock=SystemClock())
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     await send(journal, 2, 1)  # the log is open now
     steps = 0
@@ -162,7 +163,7 @@ async def _short_life(data: Path, files: FragileFiles) -> None:
     loop = asyncio.get_running_loop()
     try:
         journal = Journal.open(data, clock=SystemClock(), on_fatal=lambda error: _give_up(files))
-        journal.recover()
+        recover(journal)
     except StoreError as error:
         say("refused")
         if error.fatal:

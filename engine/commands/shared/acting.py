@@ -136,7 +136,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
         journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
         try:
             with suppress(ConfigError):  # what is done may not need the configuration
-                journal.under(session.load(require_secrets=False).hash[:12])
+                journal.upkeep.config_hash = session.load(require_secrets=False).hash[:12]
             journal.start(asyncio.get_running_loop())
             site = Running(
                 acts=Acts(journal, channels=lambda: channels(session, journal.vault.identity_key, journal.others)),

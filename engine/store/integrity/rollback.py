@@ -129,6 +129,12 @@ def verified(execute: Execute, row_id: int) -> None:
     execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (VERIFIED, said))
 
 
+@operation(priority=Priority.RECEIVE)
+def note_verified(batch: Batch, row_id: int) -> None:
+    """As `verified`, beside the writer's other work."""
+    verified(batch.execute, row_id)
+
+
 def undecided(execute: Execute) -> Rollback | None:
     """The rollback without a person's decision: all deliveries are still paused."""
     row = execute(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.model.errors import StoreError
 from engine.store.core import key_encryption_key
 from engine.store.core.vault import check_value
 from engine.store.journal import Journal
@@ -27,7 +28,9 @@ async def rotate(
     Raises:
         StoreError, IntegrityError: which step failed; the site opens all the same.
     """
-    with journal.changing_key():
+    if journal.changing_key.locked():  # of two at once one would take away the file of the key that the other committed
+        raise StoreError("the key is being changed already; look at labrelay key status when that has ended")
+    async with journal.changing_key:
         with journal.snapshot() as execute:
             (expected,) = execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
         old = await asyncio.to_thread(key_rotation.begin, data, expected)

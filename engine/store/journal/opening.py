@@ -119,7 +119,7 @@ def abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
     lock.release()
 
 
-def accept_loss(loss: LossError, actor: str, reason: str, batch: Batch) -> int:
+def note_loss(batch: Batch, loss: LossError, actor: str, reason: str) -> int:
     """Note a loss that a person has accepted; the missing numbers stay unused."""
     batch.last_id = max(batch.last_id, loss.last)
     what = {"what": str(loss), "first": loss.first, "last": loss.last, "reason": reason}

@@ -21,6 +21,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, dismissal, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page, open_acts
@@ -73,7 +74,7 @@ class Site:
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await asyncio.to_thread(fill_journal, tmp_path)
     journal = Journal.open(tmp_path, clock=SystemClock())
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     site = Site(journal)
     yield site

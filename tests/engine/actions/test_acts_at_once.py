@@ -25,6 +25,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, audit, record_outcome, replays, superseding
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page
@@ -61,7 +62,7 @@ HGB = Report(key=b"order-1-today---", patient=b"ann-------------")
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     await asyncio.to_thread(fill_journal, tmp_path)
     journal = Journal.open(tmp_path, clock=SystemClock())
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     yield journal
     await journal.stop()

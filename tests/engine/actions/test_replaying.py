@@ -213,7 +213,7 @@ async def test_whatever_ends_it_nothing_is_left_out_and_nothing_is_queued_twice(
                 await acts.stop()
             case "kill":  # no act has an end, leases are of a process that is gone
                 await acts.replays.stop()
-                journal._recovered = False
+                journal.recovered = False
         await journal.stop()
         journal = await started(tmp_path)
         await acts_on(journal).give_up(act.id for act in open_acts(journal))

@@ -18,6 +18,7 @@ from engine.model.outcome import Outcome
 from engine.model.records import Routed
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append, audit, record_outcome
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, fill_journal
@@ -66,7 +67,7 @@ def test_acts_of_a_message_of_a_person_and_of_a_time(site: Path) -> None:
 def test_an_act_with_an_end_is_one_entry(site: Path) -> None:
     async def act() -> None:
         journal = Journal.open(site / "var", clock=SystemClock())
-        journal.recover()
+        recover(journal)
         journal.start(asyncio.get_running_loop())
         one = await journal.run(audit.begin, "ann", "retry", {"selection": {"ids": [1]}, "count": 1})
         await journal.run(audit.end, one, {"retried": 1})
@@ -140,7 +141,7 @@ def test_after_a_breach_the_persons_are_listed(site: Path, tmp_path: Path) -> No
 
     async def fill() -> int:
         journal = Journal.open(site / "var", clock=SystemClock())
-        journal.recover()
+        recover(journal)
         journal.start(asyncio.get_running_loop())
         body = json.dumps({"resourceType": "Bundle", "entry": [{"resource": patient}]}).encode()
         open_one = (await journal.run(append.store_message, received(b"MSH|new"), repeat_window_s=1.0)).id
@@ -171,7 +172,7 @@ def test_nobody_whose_data_was_shown_is_missed(site: Path, tmp_path: Path) -> No
 
     async def fill() -> tuple[int, int]:
         journal = Journal.open(site / "var", clock=SystemClock())
-        journal.recover()
+        recover(journal)
         journal.start(asyncio.get_running_loop())
         numbers = []
         for body in (b"[1]", json.dumps(wrong).encode()):

@@ -13,11 +13,10 @@ import pytest
 
 from engine.commands.shared import editing
 from engine.commands.shared.output import ExitCode
-from engine.model.clock import SystemClock
 from engine.store.core.lock import SiteLock
-from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import (
     CANARY,
@@ -77,7 +76,7 @@ def show(site: Path, message: int) -> Ran:
 
 
 def stored(site: Path, message: int) -> bytes:
-    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(site / "var")
     try:
         return stored_payload(journal, message)
     finally:
@@ -85,7 +84,7 @@ def stored(site: Path, message: int) -> bytes:
 
 
 def last_act(site: Path) -> tuple[str, dict[str, object]]:
-    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(site / "var")
     try:
         act = acts_page(journal, limit=1)[0]
         return act.verb, act.what

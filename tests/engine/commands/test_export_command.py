@@ -16,8 +16,10 @@ from engine.commands.shared import exporting
 from engine.commands.shared.output import ExitCode
 from engine.model.clock import SystemClock
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append
 from engine.store.queries.acts import acts_page
+from engine.store.queries.reader import Reader
 from tests.support.command_line import Ran, labrelay
 from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal, payload
 from tests.support.journals import received
@@ -39,7 +41,7 @@ def export(site: Path, to: Path, *options: str) -> Ran:
 
 
 def unmasked(site: Path) -> list[dict[str, Any]]:
-    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(site / "var")
     try:
         return [act.what for act in acts_page(journal) if act.verb == "unmask"]
     finally:
@@ -132,7 +134,7 @@ def test_no_sender_writes_a_formula_into_a_spreadsheet(site: Path, tmp_path: Pat
 
     async def fill() -> None:
         journal = Journal.open(site / "var", clock=SystemClock())
-        journal.recover()
+        recover(journal)
         journal.start(asyncio.get_running_loop())
         await journal.run(append.store_message, received(formula.encode(), control_id=formula), repeat_window_s=1.0)
         await journal.stop()
@@ -212,7 +214,7 @@ def test_neither_place_nor_number_tells_the_order_of_messages_in_an_export_witho
 def test_what_is_no_message_stays_out_of_an_export_without_patients(site: Path, tmp_path: Path) -> None:
     async def fill() -> None:
         journal = Journal.open(site / "var", clock=SystemClock())
-        journal.recover()
+        recover(journal)
         journal.start(asyncio.get_running_loop())
         await journal.run(append.store_message, received(f"{CANARY} 5.1".encode()), repeat_window_s=1.0)
         await journal.stop()

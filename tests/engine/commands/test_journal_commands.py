@@ -17,8 +17,10 @@ from engine.model.actor import user_name
 from engine.model.clock import SystemClock
 from engine.store.core.lock import SiteLock
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append
 from engine.store.queries.acts import acts_page
+from engine.store.queries.reader import Reader
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, REFUSED, UNMAPPED, WAITING, fill_journal
 from tests.support.journals import received
@@ -33,7 +35,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def acts(site: Path) -> list[str]:
-    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(site / "var")
     try:
         return [act.verb for act in acts_page(journal) if act.verb]
     finally:
@@ -369,7 +371,7 @@ def test_a_start_over_missing_rows_needs_a_person_who_says_why(site: Path, lose:
 
     assert labrelay("verify", "--deep", site=site).code == ExitCode.OK
     Journal.open(site / "var", clock=SystemClock()).close()
-    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(site / "var")
     try:
         (act,) = [act for act in acts_page(journal) if act.verb == "accept-loss"]
     finally:
@@ -384,7 +386,7 @@ def test_before_a_loss_is_accepted_it_is_said_what_can_still_be_read(site: Path,
 
     async def fill() -> None:
         journal = Journal.open(data, clock=SystemClock())
-        journal.recover()
+        recover(journal)
         journal.start(asyncio.get_running_loop())
         for number in range(10):
             await journal.run(append.store_message, received(b"MSH|%d" % number * 1000), repeat_window_s=1.0)

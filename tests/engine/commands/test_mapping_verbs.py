@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from engine.commands import gaps as gaps_command
-from engine.model.clock import SystemClock
 from engine.model.message import Unmapped
-from engine.store.journal import Journal
 from engine.store.queries.acts import acts_page
+from engine.store.queries.reader import Reader
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, DELIVERED, fill_journal
 from tests.support.mapping_texts import ASTM, HL7
@@ -642,7 +641,7 @@ def with_journal(tmp_path: Path) -> Path:
 
 
 def audit(site: Path) -> list[str]:
-    journal = Journal.open(site / "var", clock=SystemClock(), read_only=True)
+    journal = Reader.beside(site / "var")
     try:
         return [act.verb for act in acts_page(journal) if act.verb]
     finally:

@@ -226,12 +226,10 @@ class Flaky:
 
     def __init__(self, journal: Journal, fault: Callable[[int], Exception | None], *, at_once: bool = False) -> None:
         self._journal = journal
+        self.snapshot, self.vault = journal.snapshot, journal.vault
         self._fault = fault
         self._at_once = at_once
         self.asked: list[int] = []
-
-    def unprocessed(self, after: int, limit: int) -> list[Stored]:
-        return self._journal.unprocessed(after, limit)
 
     def run(self, function: Any, stored_id: int, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
         if function is not record_outcome.record:
@@ -246,7 +244,7 @@ class Flaky:
         def fail(batch: Any) -> Any:
             raise error
 
-        return self._journal._writer.submit(fail)  # fails in its turn, within the same batch as its neighbours
+        return self._journal.writer.submit(fail)  # fails in its turn, within the same batch as its neighbours
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["by the disk", "by a full queue"])

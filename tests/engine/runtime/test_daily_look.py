@@ -57,15 +57,15 @@ async def test_a_row_that_changed_on_the_disk_is_an_alarm_until_it_is_whole_agai
         await send_blocks(site.port("chem"), [message % number for number in range(3)])
         await site.settled()
         journal = site.app.journal
-        assert journal._writer is not None
+        assert journal.writer is not None
         assert journal.damage == []
-        await journal._writer.submit(spoil)
+        await journal.writer.submit(spoil)
         await until(lambda: bool(journal.damage), LOOKED_WITHIN_S)
         assert journal.damage == ["row 2: not what was stored"]
         shown = site.app.observer.snapshot
         await until(lambda: shown().alarms == ("row 2: not what was stored",))
         assert shown().journal.integrity == "row 2: not what was stored"
-        await journal._writer.submit(mend)
+        await journal.writer.submit(mend)
         await until(lambda: not journal.damage, LOOKED_WITHIN_S)
         await until(lambda: not shown().alarms)
 

@@ -118,8 +118,8 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
         await until(
             lambda: [one.delivered_us > 0 for one in list_lanes(app.journal)] == [True]
         )  # nothing is on its way to the store
-        await until(lambda: not app.journal.queued)
-        upkeep = type(app.journal._upkeep)
+        await until(lambda: not app.journal.writer.waiting)
+        upkeep = type(app.journal.upkeep)
         now = app.clock.monotonic()
         counts.store_fault = ("the disk is full: nothing new is kept until there is room", now)
         with monkeypatch.context() as full:

@@ -17,13 +17,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.model.clock import SystemClock
 from engine.model.records import KIND_MESSAGE, MANUAL, RELEASED
 from engine.store.integrity import verify
-from engine.store.journal import Journal
 from engine.store.operations.dedup import TOKEN_BYTES
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.reader import Reader
 from tests.faults.harness.ledger import Ledger, digest
 from tests.faults.harness.tally import Tally
 
@@ -73,7 +72,7 @@ DEADLINE_S = 600.0  # for one read of all there is; after an hour under load tha
 
 def is_settled(data: Path) -> bool:
     """Whether nothing is open in the journal; it may be asked while the daemon runs."""
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal = Reader.beside(data)
     try:
         return not any(view.stored for view in list_channels(journal)) and not any(
             view.open for view in list_lanes(journal)
@@ -102,7 +101,7 @@ def judge(
     found = Judgement()
     tally = found.tally
     tally.sent, tally.acked = len(ledger.sent), len(ledger.acked)
-    journal = Journal.open(data, clock=SystemClock(), read_only=True)
+    journal = Reader.beside(data)
     journal.deadline_s = DEADLINE_S
     try:
         with journal.snapshot() as execute:

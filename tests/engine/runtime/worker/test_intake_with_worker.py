@@ -82,7 +82,7 @@ class Flaky:
         self._journal = journal
         self._rng = rng
         self.left = times
-        self.unprocessed = journal.unprocessed
+        self.snapshot, self.vault = journal.snapshot, journal.vault
 
     def run(self, function: Any, *arguments: Any, **more: Any) -> "asyncio.Future[Any]":
         if function is record_outcome.record and self.left and self._rng.random() < 0.1:

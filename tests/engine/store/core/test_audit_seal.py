@@ -27,6 +27,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.trail_check import check, compare, heads_in
 from engine.store.integrity.verify import run
 from engine.store.operations import audit
+from engine.store.queries.reader import Reader
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import DELIVERED, fill_journal
 from tests.support.journals import opened, running, store
@@ -60,7 +61,7 @@ def rewrite(data: Path, without: int) -> None:
 
 
 def checked(data: Path) -> trail_check.Checked:
-    journal = opened(data, read_only=True)
+    journal = Reader.beside(data)
     with journal.snapshot() as execute:
         found = check(execute, journal.vault)
     journal.close()
@@ -109,7 +110,7 @@ async def test_what_retention_and_accepted_loss_leave_out_is_no_forgery(tmp_path
 
 async def test_heads_from_elsewhere_are_compared(tmp_path: Path) -> None:
     await filled(tmp_path)
-    journal = opened(tmp_path, read_only=True)
+    journal = Reader.beside(tmp_path)
     with journal.snapshot() as execute:
         heads = [(row_id, chain.hex()) for row_id, chain in execute("SELECT id, chain FROM journal").fetchall()]
         assert compare(execute, [*heads, (0, GENESIS.hex())], 0) == (6, 0, [])
@@ -165,7 +166,7 @@ def test_who_asked_is_told_in_every_form(tmp_path: Path) -> None:
 
     async def note() -> None:
         async with running(site / "var", clock=ManualClock()) as journal:
-            journal.under("0123456789ab")
+            journal.upkeep.config_hash = "0123456789ab"
             await journal.run(audit.note, ANN, "unmask", {"message": 1})
 
     asyncio.run(note())

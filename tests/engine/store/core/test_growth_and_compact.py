@@ -20,6 +20,7 @@ from engine.store.core.lock import SiteLock
 from engine.store.integrity import verify
 from engine.store.operations import append
 from engine.store.queries.extent import growth_of, table_sizes
+from engine.store.queries.reader import Reader
 from engine.store.recovery import compact
 from tests.support.journals import opened, received, running
 
@@ -53,7 +54,7 @@ def test_rows_of_the_last_days_are_counted(tmp_path: Path) -> None:
                 clock.advance(timedelta(days=1).total_seconds())
 
     asyncio.run(fill())
-    journal = opened(tmp_path, read_only=True)
+    journal = Reader.beside(tmp_path)
     try:
         growth = growth_of(journal, clock.now_us())
     finally:
@@ -65,7 +66,7 @@ def test_rows_of_the_last_days_are_counted(tmp_path: Path) -> None:
 
 def test_an_empty_journal_has_no_growth(tmp_path: Path) -> None:
     opened(tmp_path).close()
-    journal = opened(tmp_path, read_only=True)
+    journal = Reader.beside(tmp_path)
     try:
         assert growth_of(journal, ManualClock().now_us()).rows == 0
         assert ("journal", 0) in [(name, rows) for name, rows, _ in table_sizes(journal)]

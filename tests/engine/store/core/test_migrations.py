@@ -12,6 +12,7 @@ from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
 from engine.store.core import migrate
 from engine.store.integrity import before_upgrade
+from engine.store.queries.reader import Reader
 from tests.support.journals import opened, queue, running
 
 STEPS = [(1, "CREATE TABLE a (x)"), (2, "CREATE TABLE b (x);\nINSERT INTO b VALUES (1);"), (3, "DROP TABLE a")]
@@ -80,9 +81,9 @@ async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None
         await queue(journal, b"1")
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
-    for read_only in (False, True):
+    for open_it in (opened, Reader.beside):
         with pytest.raises(StoreError, match=r"schema 99.*newer version.*before-upgrade"):
-            opened(tmp_path, read_only=read_only)
+            open_it(tmp_path)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         assert migrate.version(connection) == 99
         connection.execute(f"PRAGMA user_version = {migrate.steps()[-1][0]}")

@@ -15,6 +15,7 @@ from engine.store.core import key_encryption_key as kek
 from engine.store.core.vault import KEY_NAME, Sealer, Vault, WrappedKey, check_value, make_kek, rewrap
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
 from tests.support.journals import opened, running, store
 
 KEK = bytes(range(32))
@@ -166,7 +167,7 @@ def test_another_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="not the one that this journal was made with"):
         opened(tmp_path / "one")
     with pytest.raises(IntegrityError, match="not the one"):
-        opened(tmp_path / "one", read_only=True)
+        Reader.beside(tmp_path / "one")
 
 
 @pytest.mark.parametrize("content", [b"", b"secret", b"0" * 63, b"z" * 64, b"\xff" * 31])
@@ -196,7 +197,7 @@ async def test_a_credential_of_the_service_manager_goes_first(tmp_path: Path, mo
     with pytest.raises(ConfigError, match="missing"):
         opened(data)
     # A command that has no access to the credential sees everything but sealed columns.
-    reader = opened(data, read_only=True)
+    reader = Reader.beside(data)
     assert [(one.id, one.control_id) for one in messages_page(reader)] == [(1, "")]
     with pytest.raises(ConfigError, match=r"labrelay.key: .* is not there.*credential, run this as the service's user"):
         stored_payload(reader, 1)
@@ -210,7 +211,7 @@ async def test_each_month_has_its_own_key_and_all_stay_readable(tmp_path: Path) 
         clock.advance(31 * 86_400)
         await store(journal, b"april")
         assert [stored_payload(journal, n) for n in (1, 2)] == [b"march", b"april"]
-    reader = opened(tmp_path, read_only=True)
+    reader = Reader.beside(tmp_path)
     assert [stored_payload(reader, n) for n in (1, 2)] == [b"march", b"april"]
     with reader.snapshot() as execute:
         months = execute("SELECT month, count(*) FROM data_key WHERE month <> '' GROUP BY month").fetchall()

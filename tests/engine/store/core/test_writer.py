@@ -25,6 +25,7 @@ from engine.store.core import writer
 from engine.store.core.batch import Batch
 from engine.store.core.writer import Writer, is_fatal
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover, unprocessed
 from engine.store.journal.upkeep import CHECKPOINT_BYTES, StoreUpkeep
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import (
@@ -55,8 +56,8 @@ async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
 
 
 def writer_of(journal: Journal) -> Writer:
-    assert journal._writer is not None
-    return journal._writer
+    assert journal.writer is not None
+    return journal.writer
 
 
 def appending(payload: bytes, *, fails: str = "") -> writer.Operation[int]:
@@ -103,7 +104,7 @@ def test_only_the_guilty_operation_of_a_batch_fails(tmp_path_factory: pytest.Tem
             kinds = {"": int, "bug": BlotError, "sql": StoreError, "ours": StoreError}
             assert [type(outcome) for outcome in outcomes[1:]] == [kinds[fail] for fail in fails]
             expected = [b"%d" % n for n, fail in enumerate(fails) if not fail]
-            assert [one.payload for one in journal.unprocessed()] == expected
+            assert [one.payload for one in unprocessed(journal)] == expected
             assert [channel.last_seq for channel in list_channels(journal)] == [len(expected)] * bool(expected)
 
     asyncio.run(go())
@@ -115,11 +116,11 @@ async def test_what_waits_is_one_batch_and_resolves_in_order(journal: Journal) -
     futures = [journal.run(append.store_message, received(b"%d" % n), repeat_window_s=WINDOW_S) for n in range(100)]
     for future in futures:
         future.add_done_callback(lambda future: done.append(future.result().id))
-    before = journal.stats.batches
+    before = journal.writer.stats.batches
     release.set()
     await asyncio.gather(busy, *futures)
     assert done == list(range(1, 101))
-    assert journal.stats.batches == before + 2  # the one under way, and one for all that waited
+    assert journal.writer.stats.batches == before + 2  # the one under way, and one for all that waited
 
 
 async def test_a_cancelled_waiter_changes_nothing_for_others(journal: Journal) -> None:
@@ -130,8 +131,8 @@ async def test_a_cancelled_waiter_changes_nothing_for_others(journal: Journal) -
     release.set()
     await busy
     assert (await second).id == 2
-    assert [one.payload for one in journal.unprocessed()] == [b"1", b"2"]
-    assert (journal.queued, journal.queued_bytes) == (0, 0)
+    assert [one.payload for one in unprocessed(journal)] == [b"1", b"2"]
+    assert (journal.writer.waiting, journal.writer.waiting_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("limit", ["operations", "bytes"])
@@ -159,7 +160,7 @@ async def test_every_decision_is_taken_while_the_queue_is_full(tmp_path: Path) -
     journal = opened(tmp_path)
     inner = writer_of(journal)
     inner._queue_operations = 10
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     lane, who = ("chem", "fhir"), {"actor": "a.singh", "reason": "why"}
     decisions: list[Callable[[], asyncio.Future[Any]]] = [
@@ -273,7 +274,7 @@ class Upkeep:
 
 async def failing(data: Path, step: str, error: Exception, told: list[StoreError]) -> Journal:
     journal = Journal.open(data, clock=ManualClock(), on_fatal=told.append)
-    journal.recover()
+    recover(journal)
     inner = writer_of(journal)
     inner._upkeep = Upkeep(inner._upkeep, step, error)
     journal.start(asyncio.get_running_loop())
@@ -321,7 +322,7 @@ async def test_what_waits_behind_a_fatal_fault_is_refused_and_nothing_is_left_wa
     assert [str(one) for one in found] == ["the journal writer failed: BlotError"] * 9
     assert all(isinstance(one, StoreError) and one.fatal for one in found)
     assert [str(one) for one in told] == ["the journal writer failed: BlotError"]
-    assert (journal.queued, journal.queued_bytes) == (0, 0)
+    assert (journal.writer.waiting, journal.writer.waiting_bytes) == (0, 0)
     await journal.stop()
 
 
@@ -378,7 +379,7 @@ async def test_room_that_was_kept_serves_what_people_do(journal: Journal, gives:
     found = await asyncio.gather(acted, stored, return_exceptions=True)
     assert (found[0] == 7) is gives
     assert isinstance(found[1], StoreError)
-    assert journal.stats.fault is not None
+    assert journal.writer.stats.fault is not None
 
 
 async def test_a_fatal_fault_amid_stopping_still_ends_in_order(tmp_path: Path) -> None:
@@ -530,7 +531,7 @@ async def test_a_transaction_that_cannot_be_rolled_back_ends_the_writer(tmp_path
     inner = writer_of(journal)
     real = inner._connection
     inner._connection = Connection(real)  # type: ignore[assignment]  # all of it, by name
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     with pytest.raises(StoreError) as caught:
         await inner.submit(appending(b"1", fails="bug"))
@@ -560,19 +561,19 @@ def test_an_operation_before_the_start_raises_what_it_raises(tmp_path: Path) -> 
 async def test_commits_are_timed_for_the_page(journal: Journal) -> None:
     assert writer.WriterStats().commit_ms(0.5) is None
     await store(journal, b"1", b"2", b"3")
-    shares = [journal.stats.commit_ms(share) for share in (0.0, 0.5, 1.0)]
+    shares = [journal.writer.stats.commit_ms(share) for share in (0.0, 0.5, 1.0)]
     assert None not in shares
     assert shares == sorted(shares, key=lambda share: share or 0.0)
-    assert journal.stats.longest_commit_s * 1000 >= (shares[-1] or 0.0)
-    assert sum(journal.stats.commits.counts) >= 3
-    assert journal.stats.commits.sum_s >= journal.stats.last_commit_s
+    assert journal.writer.stats.longest_commit_s * 1000 >= (shares[-1] or 0.0)
+    assert sum(journal.writer.stats.commits.counts) >= 3
+    assert journal.writer.stats.commits.sum_s >= journal.writer.stats.last_commit_s
 
 
 def test_a_loop_that_was_closed_without_stop_costs_nobody_anything(tmp_path: Path) -> None:
     """What is durable stays so, and the thread comes to its end."""
     loop = asyncio.new_event_loop()
     journal = opened(tmp_path)
-    journal.recover()
+    recover(journal)
     loop.run_until_complete(_start(journal))
     inner = writer_of(journal)
     held = threading.Event()
@@ -584,11 +585,11 @@ def test_a_loop_that_was_closed_without_stop_costs_nobody_anything(tmp_path: Pat
     assert inner._thread is not None
     inner._thread.join(10)
     assert not inner._thread.is_alive()
-    journal._writer = None  # its thread has left the files in order; what is read and the lock are still ours
+    journal._closed = True  # its thread has left the files in order; what is read and the lock are still ours
     journal.close()
     again = opened(tmp_path)
-    again.recover()
-    assert [one.payload for one in again.unprocessed()] == [b"1"]
+    recover(again)
+    assert [one.payload for one in unprocessed(again)] == [b"1"]
     again.close()
 
 

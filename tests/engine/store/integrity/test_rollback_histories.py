@@ -30,6 +30,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.integrity.rollback import undecided
 from engine.store.journal import Journal, keys
+from engine.store.journal.starting import recover
 from engine.store.lifecycle import retention
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, pauses, record_outcome
@@ -83,7 +84,7 @@ class Life:
         found = verify.run(self.data, elsewhere=asked.witnesses) if (self.data / JOURNAL_NAME).exists() else []
         told = [one for one in found if one.kind == verify.ROLLBACK]
         journal = Journal.open(self.data, clock=self.clock, on_fatal=unexpected, elsewhere=asked.witnesses)
-        journal.recover()
+        recover(journal)
         journal.start(asyncio.get_running_loop())
         try:
             with journal.snapshot() as execute:

@@ -164,8 +164,8 @@ async def noted(tmp_path: Path) -> Path:
         await ends(journal, IYER, KHAN)
         (stored,) = await store(journal, b"GLU")
         await journal.run(record_outcome.record, stored.id, Outcome("mapped", unmapped=(Unmapped("analytes", "GLU"),)))
-        await journal._writer.submit(lambda batch: delta_history.remember(batch, [value], batch.now_us))
-        await journal._writer.submit(lambda batch: line_trace.store(batch, [line]))
+        await journal.writer.submit(lambda batch: delta_history.remember(batch, [value], batch.now_us))
+        await journal.writer.submit(lambda batch: line_trace.store(batch, [line]))
     return data
 
 

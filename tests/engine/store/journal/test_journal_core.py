@@ -15,6 +15,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Assembled, Filter, Routed
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover, unprocessed
 from engine.store.operations import append, audit, dismissal, record_outcome, superseding
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page, open_acts
@@ -22,6 +23,7 @@ from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from engine.store.queries.tallies import counters_of, list_unmapped
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened, received, routed, running, started
 
@@ -43,7 +45,7 @@ async def test_rows_are_numbered_without_gaps_over_all_and_within_each_channel(j
     assert [one.id for one in stored] == list(range(1, 11))
     assert [one.seq for one in stored if one.channel == "a"] == [1, 2, 3, 4, 5]
     assert [one.seq for one in stored if one.channel == "b"] == [1, 2, 3, 4, 5]
-    assert [one.payload for one in journal.unprocessed()] == [b"%d" % n for n in range(10)]
+    assert [one.payload for one in unprocessed(journal)] == [b"%d" % n for n in range(10)]
 
 
 async def test_what_has_no_verdict_is_found_after_restarts_however_much_came_later(
@@ -54,7 +56,7 @@ async def test_what_has_no_verdict_is_found_after_restarts_however_much_came_lat
     await journal.stop()
     for life in range(2):
         async with running(tmp_path) as again:
-            assert again.unprocessed() == [first], life
+            assert unprocessed(again) == [first], life
             later = await asyncio.gather(
                 *(
                     again.run(append.store_message, received(b"%d.%d" % (life, n)), repeat_window_s=WINDOW_S)
@@ -63,10 +65,10 @@ async def test_what_has_no_verdict_is_found_after_restarts_however_much_came_lat
             )
             await asyncio.gather(*(again.run(record_outcome.record, one.id, Outcome("filtered")) for one in later))
     async with running(tmp_path) as again:
-        assert again.unprocessed() == [first]
+        assert unprocessed(again) == [first]
         await again.run(record_outcome.record, first.id, Outcome("filtered"))
         await again.run(append.store_message, received(b"the last"), repeat_window_s=WINDOW_S)
-        watermark = again._tail.watermark if again._tail is not None else 0
+        watermark = again.tail.watermark if again.tail is not None else 0
     assert watermark > first.id
 
 
@@ -76,7 +78,7 @@ async def test_what_was_stored_is_read_back_after_a_restart(journal: Journal, tm
     )
     await journal.stop()
     again = await started(tmp_path)
-    assert again.unprocessed() == [first]
+    assert unprocessed(again) == [first]
     assert stored_payload(again, first.id) == b"\x00\xff" * 500
     second = await again.run(append.store_message, received(b"x"), repeat_window_s=WINDOW_S)
     assert (second.id, second.seq) == (2, 2)
@@ -89,7 +91,7 @@ async def test_a_repeat_is_stored_and_not_processed_again(journal: Journal) -> N
         append.store_message, received(control_id="C1", at_us=NOW_US + 20, lost=True), repeat_window_s=WINDOW_S
     )
     assert again.repeat_of == first.id
-    assert journal.unprocessed() == [first]
+    assert unprocessed(journal) == [first]
     trace = trace_of(journal, again.id)
     assert trace is not None
     assert (trace.message.state, trace.message.reason, trace.message.repeat_of) == ("filtered", "REPEAT", first.id)
@@ -258,7 +260,7 @@ async def test_after_a_crash_claims_wait_again_and_are_marked(journal: Journal, 
     await journal.run(audit.begin, "ann", "replay", {"messages": [1]})
     await journal.stop()
     again = opened(tmp_path)
-    recovery = again.recover()
+    recovery = recover(again)
     assert (recovery.unprocessed, recovery.maybe_delivered, recovery.acts) == (1, 1, (4,))
     assert [(lane.channel, lane.destination, lane.open) for lane in recovery.lanes] == [("chem", "fhir", 2)]
     again.start(asyncio.get_running_loop())
@@ -277,7 +279,7 @@ async def test_after_a_crash_a_retry_that_was_due_may_have_been_delivered(journa
         await journal.run(attempts.postpone, n + 1, attempt=1, not_before_us=not_before_us, cause=ReasonCode.BUSY)
     await journal.stop()
     again = opened(tmp_path)
-    assert again.recover().maybe_delivered == 1
+    assert recover(again).maybe_delivered == 1
     again.start(asyncio.get_running_loop())
     assert [one.maybe_delivered for one in await again.run(claims.claim, "chem", "fhir", 10)] == [True, False]
     await again.stop()
@@ -307,7 +309,7 @@ async def test_frames_become_messages_and_the_rest_stays_as_evidence(journal: Jo
 
     made = await again.run(append.assemble, read, repeat_window_s=WINDOW_S, before=again.first_session)
     assert [(one.payload, one.received_us) for one in made] == [(b"HL2", 4), (b"1H", 3)]
-    assert [one.payload for one in again.unprocessed()] == [b"HL", b"HL2"]
+    assert [one.payload for one in unprocessed(again)] == [b"HL", b"HL2"]
     assert [(letter.state, letter.reason) for letter in dead_letters(again)] == [("incomplete", "INCOMPLETE")]
     assert await again.run(append.assemble, read, repeat_window_s=WINDOW_S, before=again.first_session) == []
     await again.stop()
@@ -319,8 +321,8 @@ async def test_a_command_makes_messages_of_frames_before_any_daemon_starts(journ
     await journal.stop()
 
     again = opened(tmp_path)
-    assert again.cut_short == 2
-    again.recover()
+    assert len(again.tail.sessions) == 2
+    recover(again)
     made = again.run_alone(
         append.assemble,
         lambda channel, raws, received_us: Assembled(),
@@ -328,7 +330,7 @@ async def test_a_command_makes_messages_of_frames_before_any_daemon_starts(journ
         before=again.first_session,
     )
     assert [(one.payload, one.received_us) for one in made] == [(b"1H", 1), (b"1H", 2)]
-    assert again.cut_short == 0
+    assert len(again.tail.sessions) == 0
     again.close()
 
 
@@ -348,7 +350,7 @@ async def test_frames_of_which_one_cannot_be_opened_become_no_message(journal: J
         before=again.first_session,
     )
     assert [one.payload for one in made] == [b"1H3L"]
-    assert again.unprocessed() == []
+    assert unprocessed(again) == []
     assert [letter.state for letter in dead_letters(again)] == ["incomplete"]
     await again.stop()
 
@@ -383,10 +385,10 @@ async def test_only_one_process_may_write(journal: Journal, tmp_path: Path) -> N
 
 async def test_a_read_only_journal_works_beside_the_daemon_and_without_it(journal: Journal, tmp_path: Path) -> None:
     await journal.run(append.store_message, received(b"1"), repeat_window_s=WINDOW_S)
-    beside = opened(tmp_path, read_only=True)
+    beside = Reader.beside(tmp_path)
     assert [one.control_id for one in messages_page(beside)] == [""]
     beside.close()
     await journal.stop()
-    without = opened(tmp_path, read_only=True)
+    without = Reader.beside(tmp_path)
     assert stored_payload(without, 1) == b"1"
     without.close()

@@ -22,6 +22,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal, opening
+from engine.store.journal.starting import recover, unprocessed
 from engine.store.lifecycle.retention import Policy
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
@@ -29,6 +30,7 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import messages_page
 from engine.store.queries.prunable import survey
+from engine.store.queries.reader import Reader
 from tests.support.journals import NOW_US, WINDOW_S, opened, received, running, store, unexpected
 
 
@@ -54,7 +56,7 @@ async def test_with_the_key_at_hand_none_has_to_lie_beside_the_journal(tmp_path:
     assert key is not None
     (tmp_path / KEY_NAME).unlink()
     journal = Journal.open(tmp_path, clock=ManualClock(), on_fatal=unexpected, key=key.kek)
-    assert [one.payload for one in journal.unprocessed()] == [b"1"]
+    assert [one.payload for one in unprocessed(journal)] == [b"1"]
     assert journal.notes == []
     journal.close()
     assert not (tmp_path / KEY_NAME).exists()
@@ -90,7 +92,7 @@ async def test_a_first_start_that_lost_its_power_is_made_anew(tmp_path: Path) ->
 
 def test_a_reader_waits_for_the_first_run(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no journal yet; the first labrelay run makes it"):
-        opened(tmp_path, read_only=True)
+        Reader.beside(tmp_path)
 
 
 async def test_what_a_start_and_a_later_look_find_is_said_once_each(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ async def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(tmp_path: Path)
         tmp_path, clock=ManualClock(), on_fatal=unexpected, accept_loss=True, actor="ann", reason="the disk burned"
     )
     assert any("rows 1 to 2" in note for note in journal.notes)
-    journal.recover()
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     (stored,) = await store(journal, b"3")
     assert stored.id > 2  # the numbers of what is missing stay unused
@@ -210,7 +212,7 @@ async def test_the_head_is_what_the_anchor_says_and_acts_tell_their_configuratio
         mark = read(tmp_path / ANCHOR_NAME).mark
         assert mark is not None
         assert (number, chain) == (2, mark.chain.hex())
-        journal.under("c0ffee")
+        journal.upkeep.config_hash = "c0ffee"
         await journal.run(audit.note, "ann", "pause", {})
         assert [act.config for act in acts_page(journal)] == ["c0ffee"]
         assert journal.damage == []
@@ -219,17 +221,17 @@ async def test_the_head_is_what_the_anchor_says_and_acts_tell_their_configuratio
 async def test_a_walk_of_retention_leaves_open_work_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         await store(journal, b"1")
-        journal.retain(Policy(delivered_us=1, filtered_us=1, dismissed_us=1, audit_us=1, least_us=1))
-        journal.let_go_now()
+        journal.upkeep.policy = Policy(delivered_us=1, filtered_us=1, dismissed_us=1, audit_us=1, least_us=1)
+        journal.upkeep.walk_now()
         await store(journal, b"2")
-        journal.retain(None)
-        assert [one.payload for one in journal.unprocessed()] == [b"1", b"2"]
+        journal.upkeep.policy = None
+        assert [one.payload for one in unprocessed(journal)] == [b"1", b"2"]
 
 
 async def test_a_full_disk_is_an_alarm_as_long_as_it_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(tmp_path) as journal:
         assert (journal.full, journal.alarms) == (False, [])
-        monkeypatch.setattr(type(journal._upkeep), "full", True)
+        monkeypatch.setattr(type(journal.upkeep), "full", True)
         assert journal.full
         (alarm,) = journal.alarms
         assert alarm.startswith(
@@ -246,7 +248,7 @@ def test_a_key_that_may_not_be_read_leaves_the_sealed_columns_closed(
         raise PermissionError(13, "Permission denied", str(data / "labrelay.key"))
 
     monkeypatch.setattr(key_encryption_key, "unlock", unlock)
-    journal = opened(tmp_path, read_only=True)
+    journal = Reader.beside(tmp_path)
     assert [note.partition("labrelay.key: ")[2] for note in journal.notes] == [
         "not readable here; sealed columns stay closed"
     ]
@@ -259,10 +261,10 @@ async def test_a_writer_that_does_not_end_keeps_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = opened(tmp_path)
-    journal.recover()
+    recover(journal)
     loop = asyncio.get_running_loop()
     journal.start(loop)
-    writer = journal._writer
+    writer = journal.writer
     assert writer is not None
     release = asyncio.Event()
     begun = asyncio.Event()
@@ -307,7 +309,7 @@ async def test_where_open_work_begins_is_remembered_and_nothing_open_is_forgotte
     reader.close()
     assert 500 < begins < 700  # not looked at any more when it opens
     async with running(tmp_path) as journal:
-        assert {one.id for one in journal.unprocessed()} == still_open | {1301, 1302}
+        assert {one.id for one in unprocessed(journal)} == still_open | {1301, 1302}
 
 
 async def test_what_passes_on_a_line_may_be_kept_beside(tmp_path: Path) -> None:
@@ -323,8 +325,8 @@ async def test_long_work_is_lent_the_connection_of_a_journal_that_runs(tmp_path:
         return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
 
     journal = opened(tmp_path)
-    assert journal.lend_alone(count) == 0
-    journal.recover()
+    assert journal.writer.lend_alone(count) == 0
+    recover(journal)
     journal.start(asyncio.get_running_loop())
     await store(journal, b"1")
     assert await journal.lend(count) == 1
@@ -357,7 +359,7 @@ async def test_the_log_of_a_journal_that_is_a_link_to_another_disk_is_watched(tm
     (data / JOURNAL_NAME).symlink_to(disk / "results.db")
     async with running(data) as journal:
         await store(journal, *(os.urandom(1_000_000) for _ in range(6)))
-        upkeep = journal._upkeep
+        upkeep = journal.upkeep
         assert upkeep is not None
         async with asyncio.timeout(240.0):
             while not upkeep.wal_bytes:

@@ -26,11 +26,13 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import before_upgrade, verify
 from engine.store.journal import Journal, keys
+from engine.store.journal.starting import unprocessed
 from engine.store.lifecycle import erasure
 from engine.store.operations import delta_history, pruning, search_index
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
 from engine.store.recovery.backups import checking, copying, drill, far_file, pieces
 from engine.store.recovery.backups.shelf import Copy, read_copy
 from engine.store.recovery.salvage import saving
@@ -47,7 +49,7 @@ class Place(copies.Place):
     def copy_alone(self, journal: Journal) -> Copy:
         shelf = self.shelf(journal)
         making = shelf.begin()
-        journal.lend_alone(copying.job(making / JOURNAL_NAME))
+        journal.writer.lend_alone(copying.job(making / JOURNAL_NAME))
         made = complete(shelf, making, journal, self.site)
         checking.run(made)
         found = read_copy(made.path)
@@ -93,7 +95,7 @@ def test_of_what_was_erased_nothing_is_sent_or_processed_after_a_restoration(pla
     assert (restored.again, restored.maybe) == (0, 0)
     new = opened(tmp_path / "new" / "var")
     try:
-        assert list(new.unprocessed()) == []
+        assert list(unprocessed(new)) == []
         trace = trace_of(new, 1)
         assert trace is not None
         assert [one.state for one in trace.deliveries] == ["dismissed"]
@@ -247,7 +249,7 @@ def test_a_record_that_somebody_makes_say_more_is_named_by_the_deep_check(place:
         connection.execute(
             "UPDATE journal SET token = ?, hash = ?, chain = ? WHERE id = ?", (token, own, chain, row.id)
         )
-    journal = opened(place.data, read_only=True)
+    journal = Reader.beside(place.data)
     Anchor(place.data / ANCHOR_NAME, journal_id, row.id, chain, journal.vault.anchor_seal).close()
     journal.close()
 
@@ -269,7 +271,7 @@ def test_of_what_was_erased_nothing_is_processed_after_a_salvage(place: Place, t
 
     assert (saved.again, saved.findings) == ([], [])
     journal = opened(tmp_path / "new")
-    assert list(journal.unprocessed()) == []
+    assert list(unprocessed(journal)) == []
     journal.close()
 
 

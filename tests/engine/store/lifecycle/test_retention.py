@@ -635,8 +635,8 @@ def test_the_daemon_lets_go_between_batches_and_ends_its_act_when_it_stops(tmp_p
 
     async def run() -> None:
         async with running(tmp_path / "var", clock=_Later(site.clock, clock)) as journal:
-            journal.retain(POLICY)
-            journal.let_go_now()
+            journal.upkeep.policy = POLICY
+            journal.upkeep.walk_now()
             number = old[0].rows[0]
             await until(lambda: trace_of(journal, number) is None, within_s=60.0)
 

@@ -17,6 +17,7 @@ from engine.store.journal import Journal, keys
 from engine.store.lifecycle import key_rotation
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
+from engine.store.queries.reader import Reader
 from tests.support.journals import opened, running, store
 
 STEPS = ("written", "committed", "proven", "moved", "named")
@@ -175,7 +176,7 @@ def test_a_key_that_this_user_may_not_read_is_told(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(key_encryption_key, "read_kek", refused)
     with pytest.raises(ConfigError, match="run this as the service's user"):
         opened(tmp_path)
-    reader = opened(tmp_path, read_only=True)
+    reader = Reader.beside(tmp_path)
     assert "sealed columns stay closed" in reader.notes[0]
     reader.close()
 

@@ -17,6 +17,7 @@ from engine.model.results import Earlier, Result
 from engine.store.core.batch import Batch
 from engine.store.core.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
 from engine.store.journal import Journal
+from engine.store.journal.starting import unprocessed
 from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, replays
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page
@@ -110,8 +111,8 @@ async def test_a_document_that_cannot_be_opened_is_passed_over_from_either_end(j
     def damage(batch: Batch) -> None:
         batch.execute("UPDATE document SET body = x'00' WHERE id IN (1, 3)")
 
-    assert journal._writer is not None
-    await journal._writer.submit(damage)
+    assert journal.writer is not None
+    await journal.writer.submit(damage)
     assert [one.id for one in await journal.run(claims.claim_newest, "chem", "fhir", 1, without=[])] == [2]
     assert await journal.run(claims.claim, "chem", "fhir", 1) == []
     assert {one.delivery_id for one in dead_letters(journal)} == {1, 3}
@@ -186,8 +187,8 @@ async def test_what_was_erased_is_not_sent_again(journal: Journal) -> None:
     def erase(batch: Batch) -> None:
         batch.execute("INSERT INTO erased (what, number, record, act) VALUES ('document', 1, 1, 1)")
 
-    assert journal._writer is not None
-    await journal._writer.submit(erase)
+    assert journal.writer is not None
+    await journal.writer.submit(erase)
     assert await journal.run(decisions.requeue, [1, 2]) == 1
     assert [one.id for one in await journal.run(claims.claim, "chem", "fhir", 9)] == [2]
 
@@ -199,7 +200,7 @@ async def test_what_a_row_notes_beside_its_bytes_is_unknown_where_it_is_gone_or_
         batch.execute("UPDATE journal SET meta = zeroblob(length(meta)) WHERE id = ?", (second.id,))
         return [batch.meta(number, "chem") is None for number in (first.id, second.id, 99)]
 
-    assert await journal._writer.submit(damaged) == [False, True, True]
+    assert await journal.writer.submit(damaged) == [False, True, True]
 
 
 async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
@@ -223,8 +224,8 @@ async def test_what_is_held_goes_nowhere_else_either(journal: Journal) -> None:
     def release(batch: Batch) -> bool:
         return decisions.release(batch, 1)
 
-    assert journal._writer is not None
-    assert await journal._writer.submit(release) is False  # it was never held
+    assert journal.writer is not None
+    assert await journal.writer.submit(release) is False  # it was never held
 
 
 async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
@@ -233,7 +234,7 @@ async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
     who: dict[str, Any] = {"before": b"wrong", "actor": "ann", "reason": "a digit"}
     made = await journal.run(edit_message.correct, message.id, received(b"right"), **who)
     assert made.refused == ""
-    assert [one.payload for one in journal.unprocessed()] == [b"right"]
+    assert [one.payload for one in unprocessed(journal)] == [b"right"]
     assert (
         "was edited already" in (await journal.run(edit_message.correct, message.id, received(b"other"), **who)).refused
     )

@@ -171,7 +171,7 @@ def test_delivered_exactly_when_released(
                 case "deliver" | "fail":
                     await drain(journal, fails=verb == "fail")
                 case "kill":
-                    journal._recovered = False
+                    journal.recovered = False
                     await journal.stop()
                     journal = await started(data)
                 case _:
@@ -446,8 +446,8 @@ async def test_what_overtook_a_held_result_is_said_beside_the_rule_that_held_it(
             batch.execute("UPDATE delivery SET detail = x'0102' WHERE id = ?", (kept.delivery_id,))
 
         if damaged:
-            assert journal._writer is not None
-            await journal._writer.submit(damage)
+            assert journal.writer is not None
+            await journal.writer.submit(damage)
         for _ in range(2):  # the second time nothing is added
             await journal.run(hold_queue.release, [kept.delivery_id], actor="ann", reason="x")
             (found,) = held_deliveries(journal)

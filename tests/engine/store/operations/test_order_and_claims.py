@@ -14,6 +14,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
 from engine.store.journal import Journal
+from engine.store.journal.starting import unprocessed
 from engine.store.operations import dismissal, record_outcome
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.lanes import list_lanes
@@ -113,15 +114,15 @@ async def test_reading_back_is_empty_only_where_nothing_is_left(tmp_path: Path) 
         connection.execute("UPDATE journal SET body = zeroblob(length(body)) WHERE id <= 5")
         connection.commit()
     async with running(tmp_path) as journal:
-        assert [one.id for one in journal.unprocessed(0, 2)] == [stored[5].id, stored[6].id]
-        assert [one.id for one in journal.unprocessed(stored[6].id, 2)] == [stored[7].id]
-        assert journal.unprocessed(stored[7].id, 2) == []
+        assert [one.id for one in unprocessed(journal, 0, 2)] == [stored[5].id, stored[6].id]
+        assert [one.id for one in unprocessed(journal, stored[6].id, 2)] == [stored[7].id]
+        assert unprocessed(journal, stored[7].id, 2) == []
 
 
 async def test_reading_back_brings_no_more_into_memory_than_it_may(journal: Journal) -> None:
     stored = await store(journal, *(b"%d" % n * 100 for n in range(4)))
-    assert [one.id for one in journal.unprocessed(max_bytes=250)] == [stored[0].id, stored[1].id]
-    assert [one.id for one in journal.unprocessed(stored[1].id, max_bytes=1)] == [stored[2].id]
+    assert [one.id for one in unprocessed(journal, max_bytes=250)] == [stored[0].id, stored[1].id]
+    assert [one.id for one in unprocessed(journal, stored[1].id, max_bytes=1)] == [stored[2].id]
 
 
 async def test_a_message_does_not_overtake_the_one_before_it(journal: Journal) -> None:

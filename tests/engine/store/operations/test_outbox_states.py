@@ -277,7 +277,7 @@ async def test_of_what_was_erased_while_it_was_sent_nothing_that_the_server_said
     await queue(journal, b"1", b"2")
     for delivery in await journal.run(claims.claim, "chem", "fhir", 2):
         await journal.run(decisions.supersede, [delivery.id])
-    await journal._writer.submit(erase, priority=Priority.SETTLE)
+    await journal.writer.submit(erase, priority=Priority.SETTLE)
     for number in (1, 2):
         await journal.run(attempts.bury, number, reason=ReasonCode.REFUSED, detail="422", answer=b"no Smith, Anna here")
     assert {number: len(one.attempts) for number, one in deliveries(journal).items()} == {1: 0, 2: 1}

@@ -279,8 +279,8 @@ async def test_a_newer_one_that_cannot_be_opened_is_taken_for_the_same(tmp_path:
         def damage(batch: Batch) -> None:
             batch.execute("UPDATE document SET body = x'00' WHERE id = 2")
 
-        assert journal._writer is not None
-        await journal._writer.submit(damage)
+        assert journal.writer is not None
+        await journal.writer.submit(damage)
         await journal.run(queueing.replay, [1])
         (again,) = await journal.run(claims.claim, "chem", "fhir", 10)
         assert await journal.run(superseding.overtaken_before_sent, again.id) == "whole"
@@ -403,7 +403,7 @@ async def test_which_newer_messages_keep_it_back(
 async def test_what_a_document_tells_is_remembered_once_it_is_committed_and_within_bounds(tmp_path: Path) -> None:
     """A transaction that fails gives its numbers to the next one, whose documents are others."""
     async with running(tmp_path) as journal:
-        tail = journal._tail
+        tail = journal.tail
         tail.last_document = 10_000
         tail.keep_told(10_001, [])
         assert tail.told == {}
@@ -416,7 +416,7 @@ async def test_what_a_document_tells_is_remembered_once_it_is_committed_and_with
 
 async def test_the_names_of_what_a_message_tells_are_remembered_until_it_gets_another_document(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
-        tail = journal._tail
+        tail = journal.tail
         tail.last_document = 10_000
         tail.keep_names(1, frozenset(), newest=10_001)
         assert tail.names == {}

@@ -13,8 +13,9 @@ from engine.store.operations import pauses
 from engine.store.operations.outbox import claims
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes, list_pauses
+from engine.store.queries.reader import Reader
 from engine.store.recovery.salvage import saving
-from tests.support.journals import opened, queue, running
+from tests.support.journals import queue, running
 
 CHANNEL = Target(channel="chem")
 DESTINATION = Target(destination="fhir")
@@ -65,7 +66,7 @@ async def test_without_the_key_it_is_known_what_is_paused_and_not_why(tmp_path: 
     async with running(tmp_path) as journal:
         await journal.run(pauses.pause, DESTINATION, actor="anita", reason="Mrs Sharma asked")
     (tmp_path / KEY_NAME).rename(tmp_path / "elsewhere")
-    journal = opened(tmp_path, read_only=True)
+    journal = Reader.beside(tmp_path)
     (pause,) = list_pauses(journal)
     journal.close()
     assert (pause.target, pause.actor, pause.reason) == (DESTINATION, "", "")

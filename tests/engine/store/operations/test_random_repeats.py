@@ -21,6 +21,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.store import journal as journal_module
 from engine.store.journal import Journal
+from engine.store.journal.starting import recover
 from engine.store.operations import append as append_ops
 from engine.store.operations import record_outcome
 from engine.store.queries.messages import trace_of
@@ -59,7 +60,7 @@ class Channels(RuleBasedStateMachine):
 
     def start(self) -> None:
         async def begin() -> None:
-            self.journal.recover()
+            recover(self.journal)
             self.journal.start(asyncio.get_running_loop())
 
         self.loop.run_until_complete(begin())

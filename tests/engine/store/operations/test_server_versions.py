@@ -32,14 +32,14 @@ async def test_versions_are_swept_once_their_time_is_over(tmp_path: Path) -> Non
         (delivery,) = await journal.run(claims.claim, "chem", "fhir", 1)
         many = tuple((f"Observation/{number}", "1") for number in range(SWEEP_ROWS + 10))
         await journal.run(attempts.settle, delivery.id, delivered_us=1, versions=many)
-        assert not await journal._writer.submit(server_versions.sweep_versions), "in steps"
-        assert await journal._writer.submit(server_versions.sweep_versions)
+        assert not await journal.writer.submit(server_versions.sweep_versions), "in steps"
+        assert await journal.writer.submit(server_versions.sweep_versions)
         assert known_versions(journal, "fhir", ["Observation/5"]) == {"Observation/5": "1"}
 
         def age(batch: Batch) -> None:
             batch.execute("UPDATE server_version SET until_us = until_us - ?", (2 * REPORT_MEMORY_US,))
 
-        await journal._writer.submit(age)
-        while not await journal._writer.submit(server_versions.sweep_versions):
+        await journal.writer.submit(age)
+        while not await journal.writer.submit(server_versions.sweep_versions):
             pass
         assert known_versions(journal, "fhir", ["Observation/5"]) == {}

@@ -137,7 +137,7 @@ async def test_nor_does_a_start_with_a_wrong_clock(tmp_path: Path) -> None:
     policy = Policy(**dict.fromkeys(("delivered_us", "filtered_us", "dismissed_us", "audit_us", "least_us"), 10**16))
     clock = LeapingClock()
     async with running(tmp_path, clock=clock) as journal:
-        journal.retain(policy)
+        journal.upkeep.policy = policy
         assert await mapped(journal, b"1", ANN) == "mapped"
         for _ in range(3):
             clock.advance(61.0)  # a walk of retention notes the time
@@ -230,11 +230,11 @@ async def test_codes_of_messages_that_share_a_transaction_are_counted_each(tmp_p
     async with running(tmp_path) as journal:
         kept = [(await store(journal, b"%d" % n))[0].id for n in range(20)]
         glucose = [Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")]
-        before = journal.stats.batches
+        before = journal.writer.stats.batches
         await asyncio.gather(
             *(journal.run(record_outcome.record, one, Outcome("filtered", unmapped=glucose * 2)) for one in kept)
         )
-        assert journal.stats.batches - before < len(kept)
+        assert journal.writer.stats.batches - before < len(kept)
         assert [(one.code, one.unit, one.n) for one in list_unmapped(journal)] == [("GLU", "mg/dL", 40)]
 
 
@@ -244,13 +244,13 @@ async def test_a_code_of_a_transaction_that_failed_is_counted_when_it_comes_agai
         first, second, third = [(await store(journal, b"%d" % n))[0].id for n in range(3)]
         glucose, urea = [Unmapped("lab.csv", "GLU")], [Unmapped("lab.csv", "UREA")]
         await journal.run(record_outcome.record, first, Outcome("filtered", unmapped=glucose))
-        rollbacks = journal.stats.rollbacks
+        rollbacks = journal.writer.stats.rollbacks
         with sqlite3.connect(tmp_path / "journal.db", isolation_level=None) as other:
             other.execute("CREATE TRIGGER refused BEFORE UPDATE ON channel BEGIN SELECT RAISE(ABORT, 'no'); END")
             with pytest.raises(StoreError):
                 await journal.run(record_outcome.record, second, Outcome("dead", unmapped=glucose + urea))
             other.execute("DROP TRIGGER refused")
-        assert journal.stats.rollbacks == rollbacks + 1
+        assert journal.writer.stats.rollbacks == rollbacks + 1
         await journal.run(record_outcome.record, second, Outcome("filtered", unmapped=glucose + urea))
         await journal.run(record_outcome.record, third, Outcome("filtered", unmapped=glucose * 2 + urea))
         assert [(one.code, one.n) for one in list_unmapped(journal)] == [("GLU", 4), ("UREA", 2)]
@@ -267,7 +267,7 @@ async def test_few_short_codes_are_remembered_and_all_are_counted(
             await journal.run(
                 record_outcome.record, stored.id, Outcome("filtered", unmapped=[codes[n], *codes[-2:], codes[0]])
             )
-            remembered = journal._tail.code_rows
+            remembered = journal.tail.code_rows
             assert len(remembered) <= 3
             assert all(len(code) < 200 for _, _, code, _ in remembered)
         assert remembered

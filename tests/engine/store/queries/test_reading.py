@@ -21,6 +21,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Filter
 from engine.store.journal import Journal
+from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, audit, record_outcome
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.acts import acts_page, open_acts
@@ -145,7 +146,7 @@ async def test_no_list_scans_a_table_that_grows(journal: Journal) -> None:
         trace_of(journal, 1)
         stored_payload(journal, 1)
         stored_document(journal, 1)
-        journal.unprocessed()
+        unprocessed(journal)
         list_channels(journal)
         list_lanes(journal)
         open_lanes(journal)
@@ -203,7 +204,7 @@ async def test_damage_is_told_and_does_not_hide_the_rest(journal: Journal, tmp_p
     with sqlite3.connect(tmp_path / "journal.db") as connection:
         connection.execute("UPDATE journal SET meta = zeroblob(60), body = zeroblob(90) WHERE id = 2")
     connection.close()
-    reader = opened(tmp_path, read_only=True)
+    reader = Reader.beside(tmp_path)
     assert [(one.id, one.notes) for one in messages_page(reader)] == [(2, ("damaged",)), (1, ("no CR after FS",))]
     with pytest.raises(IntegrityError, match="body of row 2"):
         stored_payload(reader, 2)
@@ -239,9 +240,10 @@ def test_a_folder_that_cannot_be_written_is_read_under_the_lock() -> None:
         code = (
             "import os, pathlib, sys; import tests.support.journals as j; import engine.store.integrity.verify as v\n"
             "from engine.store.queries.messages import messages_page\n"
+            "from engine.store.queries.reader import Reader\n"
             "import engine.store.core.migrate as m; m.steps()  # the interpreter may be out of the other user's reach\n"
             "os.setgid(65534); os.setuid(65534); data = pathlib.Path(sys.argv[1])\n"
-            "journal = j.opened(data, read_only=True)\n"
+            "journal = Reader.beside(data)\n"
             "print(journal.notes, [m.state for m in messages_page(journal)])\n"
             "print(v.run(data))\n"
             "sys.stdout.flush(); sys.stdin.readline(); journal.close()"

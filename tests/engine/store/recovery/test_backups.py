@@ -20,6 +20,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
 from engine.store.journal import keys as keys_ops
+from engine.store.journal.starting import unprocessed
 from engine.store.lifecycle import erasure
 from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
@@ -27,6 +28,7 @@ from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.reader import Reader
 from engine.store.recovery.backups import checking, copying, drill, restoring, standing
 from engine.store.recovery.backups.restoring import RESERVED
 from engine.store.recovery.backups.shelf import MANIFEST_NAME, Copy, Shelf
@@ -108,7 +110,7 @@ def test_rows_since_the_copy_come_back_and_go_out_under_their_old_keys(place: Pl
 
     async def after() -> None:
         async with running(new) as journal:
-            assert [one.id for one in journal.unprocessed()] == [3, 4, 5]
+            assert [one.id for one in unprocessed(journal)] == [3, 4, 5]
             assert {n: trace_of(journal, n).message.state for n in (6, 7)} == {6: "filtered", 7: "incomplete"}  # type: ignore[union-attr] # as above
             outcome = await journal.run(record_outcome.record, 3, Outcome("mapped"), [routed(b"three", claimed=True)])
             (delivery,) = outcome.deliveries
@@ -324,7 +326,7 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
         assert sorted(states.values()) == ["dismissed", "dismissed", "mapped", "mapped"]
         ended = [one.state for trace in traces.values() if trace is not None for one in trace.deliveries]
         assert sorted(ended) == ["dismissed", "rejected"]
-        assert journal.unprocessed() == []
+        assert unprocessed(journal) == []
     finally:
         journal.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
@@ -564,7 +566,7 @@ def test_rows_from_after_a_rotation_of_the_key_come_back_with_a_copy_from_before
     copy = asyncio.run(run())
     restored = place.restore(copy, tmp_path / "new")
     assert (restored.wrong, restored.findings, restored.from_pieces) == ([], [], 2)
-    journal = opened(tmp_path / "new" / "var", read_only=True)
+    journal = Reader.beside(tmp_path / "new" / "var")
     assert [stored_payload(journal, view.id) for view in messages_page(journal)] == [b"april", b"march"]
     journal.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []

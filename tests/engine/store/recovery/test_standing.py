@@ -26,6 +26,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.journal import keys as keys_ops
+from engine.store.journal.starting import recover, unprocessed
 from engine.store.lifecycle import erasure
 from engine.store.operations import dismissal, edit_message, hold_queue, number_bearers, pauses, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
@@ -33,6 +34,7 @@ from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
 from engine.store.recovery.backups import checking, standing
 from engine.store.recovery.backups.shelf import Copy
 from tests.support.copies import Place
@@ -428,7 +430,7 @@ def test_what_was_erased_does_not_come_back_with_a_file_from_before(place: Place
             place.standing(copy)  # has its document
         journal = opened(place.data)
         try:
-            journal.recover()  # what was under way waits again
+            recover(journal)  # what was under way waits again
             journal.run_alone(
                 lambda batch: erasure.erase(batch, [gone], ["4711"], actor="anna", reason="asked", more={})
             )
@@ -515,7 +517,7 @@ def test_documents_from_after_a_rotation_of_the_key_can_be_read_with_a_copy_from
     restored = place.restore(copy, tmp_path / "new")
 
     assert (restored.wrong, restored.findings, restored.again) == ([], [], 0)
-    journal = opened(tmp_path / "new" / "var", read_only=True)
+    journal = Reader.beside(tmp_path / "new" / "var")
     try:
         assert [stored_document(journal, number) for number in (1, 2)] == [b"march", b"april"]
         assert [one.state for one in trace_of(journal, 1).deliveries] == ["dead"]  # type: ignore[union-attr] # it is there
@@ -585,7 +587,7 @@ def test_a_message_of_which_one_delivery_was_dismissed_is_not_lost_for_the_other
     try:
         letters = {letter.message_id: letter.reason for letter in dead_letters(journal, Filter())}
         assert letters == dict.fromkeys(numbers, "DECIDED_IN_PART")
-        assert journal.unprocessed() == []
+        assert unprocessed(journal) == []
     finally:
         journal.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []

@@ -1,0 +1,74 @@
+"""What earlier processes have left behind: leases, open lanes, and messages without an outcome."""
+
+from engine.model.errors import IntegrityError
+from engine.model.message import Stored
+from engine.model.outcome import Outcome
+from engine.model.reasons import ReasonCode
+from engine.model.records import Recovery
+from engine.store.journal import Journal
+from engine.store.operations import poison_message, record_outcome
+from engine.store.operations.outbox import claims
+from engine.store.queries.contents import open_stored
+from engine.store.queries.lanes import open_lanes
+
+UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one reading back brings into memory
+
+
+def recover(journal: Journal, *, judges: bool = True) -> Recovery:
+    """Void the leases of earlier processes and say what they left behind. Call it before anything else.
+
+    Works before `start` only: there is nothing to recover once work goes on.
+
+    Args:
+        judges: messages will be processed in this process, so one of them may have ended the last one.
+    """
+    maybe_delivered = journal.run_alone(claims.void_leases)
+    killed, given_up = journal.run_alone(poison_message.begin, judges=judges)
+    journal.recovered = True
+    with journal.snapshot() as execute:
+        acts = tuple(row[0] for row in execute("SELECT id FROM open_act ORDER BY id"))
+        (unprocessed,) = execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
+    return Recovery(
+        lanes=tuple(open_lanes(journal)),
+        unprocessed=unprocessed,
+        sessions=len(journal.tail.sessions),
+        maybe_delivered=maybe_delivered,
+        acts=acts,
+        killed=killed,
+        given_up=given_up,
+    )
+
+
+def unprocessed(
+    journal: Journal, after: int = 0, limit: int = 256, *, max_bytes: int = UNPROCESSED_BYTES
+) -> list[Stored]:
+    """The next messages without an outcome, oldest first; empty only where there is none.
+
+    One that cannot be opened becomes a dead letter (DAMAGED).
+
+    Args:
+        after: the id of the last one that the caller has.
+        max_bytes: of payloads; a single message may be larger.
+    """
+    found: list[Stored] = []
+    size = 0
+    with journal.snapshot() as execute:
+        rows = execute(
+            "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.meta, j.body, j.size FROM journal j"
+            " LEFT JOIN message_state s ON s.id = j.id"
+            " WHERE j.id > max(?, coalesce((SELECT value FROM meta WHERE name = 'watermark'), 0))"
+            " AND j.kind = 1 AND s.id IS NULL ORDER BY j.id",
+            (after,),
+        )
+        for *row, bytes_more in rows:
+            size += bytes_more
+            if found and size > max_bytes:
+                break
+            try:
+                found.append(open_stored(journal, row))
+            except IntegrityError as error:
+                journal.run(record_outcome.record, row[0], Outcome("dead", ReasonCode.DAMAGED, str(error)))
+            if len(found) >= limit:
+                break
+        rows.close()  # a cursor half-way keeps the log from being emptied
+    return found
