@@ -13,7 +13,8 @@ their file; a destination is named by its model (`engine.config.destination_base
                   ``ports()`` and ``look(device)``
     `dialect`     ``adapt(parsed)``, see `adapters.dialects`
 
-``source`` is the ``source:`` block of a channel (`engine.config.source`); adapters know it as a Protocol of their own.
+``source`` is the ``source:`` block of a channel (`engine.config.source`). Adapters know it as a Protocol of their own;
+a link takes the options that have the same names.
 """
 
 from functools import cache

@@ -82,8 +82,8 @@ class Tree:
 
     def open(self, letter: str, place: str) -> Record:
         """Begin a record, and end those that it follows."""
-        record = Record(letter, place)
         if letter in "CM":
+            record = Record(letter, place)
             self._deepest().notes.append(record)
             return record
         self._end_from(letter)
@@ -91,9 +91,7 @@ class Tree:
         parent = self._header
         for above in _LEVELS[:level]:
             parent = self._open.get(above) or self._begin(above, place, parent)
-        parent.below.append(record)
-        self._open[letter] = record
-        return record
+        return self._begin(letter, place, parent)
 
     def current(self, letter: str, place: str) -> Record | None:
         """The open record of a type; P and O are begun where there is none, R is not."""
