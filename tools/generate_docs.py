@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -36,6 +37,7 @@ from engine.config import (
     source_text,
     tls,
 )
+from engine.config.layouts import layout_files
 from engine.config.problems import alternatives, words
 from engine.diagnostics.packs import packs
 from engine.mapping.hold_rules import names
@@ -255,6 +257,13 @@ def loggers() -> Iterator[str]:
     yield from (f"| `{logs.OURS}.{name}` | {text} |" for name, text in logs.LOGGERS.items())
 
 
+def shipped_layouts() -> Iterator[str]:
+    yield from ("| layout | |", "|---|---|")
+    for name, path in layout_files(None).items():
+        about = yaml.safe_load(path.read_text(encoding="utf-8"))["about"]
+        yield f"| `{name}` | {cell(about)} |"
+
+
 def hold_names() -> Iterator[str]:
     yield from ("| name | of the result |", "|---|---|")
     yield from (f"| `{name}` | {cell(text)} |" for name, (_, text) in names.NAMES.items())
@@ -284,6 +293,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "verbs": verb_pages,
     "exit-codes": exit_codes,
     "reasons": reason_codes,
+    "layouts": shipped_layouts,
     "loggers": loggers,
     "hold-names": hold_names,
     "hold-functions": hold_functions,

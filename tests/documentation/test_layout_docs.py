@@ -8,7 +8,6 @@ import pytest
 from adapters.codecs.text.framing import CHECKSUMS, wire
 from adapters.codecs.text.layout import TextFormat
 from adapters.codecs.text.layout_reader import ACTIONS, RULE_KEYS, read_layout
-from engine.config.layouts import layout_files
 from engine.config.yaml_nodes import read
 from engine.model.message import FormatOptions
 
@@ -40,7 +39,3 @@ def test_every_key_is_described() -> None:
     keys |= {"delimiter", "quote", "header", "key", "skip_lines", "optional", "ignore", "separator", "until", "ends"}
     keys |= {"take", "time", "words", "decimal", "required", "unread", "about", "evidence", "written", "check"}
     assert [key for key in sorted(keys) if f"`{key}`" not in TEXT and f"`{key}:" not in TEXT] == []
-
-
-def test_every_shipped_layout_is_named() -> None:
-    assert [name for name in layout_files(None) if f"`{name}`" not in TEXT] == []
