@@ -153,7 +153,7 @@ class Journal(Reader):
             LockedError: another process writes here.
             ConfigError: the key file is missing, malformed or readable by others.
             IntegrityError: rows are missing, or the key is another one.
-            StoreError: the file cannot be opened, or is of a newer version; DamagedError: it is damaged.
+            StoreError: the file cannot be opened, or its schema is newer or another's; DamagedError: it is damaged.
         """
         anchor_path = anchor_path or data / ANCHOR_NAME
         try:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.diagnostics.installed import examine_journal
 from engine.model.clock import ManualClock
 from engine.model.errors import StoreError
+from engine.model.health import Health
 from engine.store.core import migrate
 from engine.store.integrity import before_upgrade
 from engine.store.queries.reader import Reader
@@ -84,6 +86,8 @@ async def test_a_newer_journal_is_refused_and_left_alone(tmp_path: Path) -> None
     for open_it in (opened, Reader.beside):
         with pytest.raises(StoreError, match=r"schema 99.*newer version.*before-upgrade"):
             open_it(tmp_path)
+    line = examine_journal(tmp_path / "journal.db")  # `labrelay upgrade --check`
+    assert (line.health, "a newer version wrote it" in line.text) == (Health.FAIL, True)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
         assert migrate.version(connection) == 99
         connection.execute(f"PRAGMA user_version = {migrate.steps()[-1][0]}")
