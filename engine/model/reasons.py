@@ -9,301 +9,224 @@ from enum import Enum
 
 
 class ReasonCode(Enum):
-    """A reason code. ``value`` is the code as stored; ``help`` says what happened and what to do."""
+    """A reason code. ``value``, as stored, is its name; ``help``, its text, says what happened and what to do."""
 
-    help: str
-
-    def __new__(cls, code: str, help_text: str) -> "ReasonCode":
-        member = object.__new__(cls)
-        member._value_ = code
-        member.help = help_text
-        return member
+    def __init__(self, help_text: str) -> None:
+        self.help = help_text
+        self._value_ = self.name
 
     # -- dead: the content -------------------------------------------------------------------------------------
     UNREADABLE = (
-        "UNREADABLE",
         "The bytes are neither HL7 v2 nor ASTM E1394, or their header cannot be read. Look at the raw bytes; "
-        "if another device is on this port, give it its own channel.",
+        "if another device is on this port, give it its own channel."
     )
     UNKNOWN_CHARSET = (
-        "UNKNOWN_CHARSET",
         "The declared character set is unknown, or the bytes do not decode with it. The declaration of a message "
         "(MSH-18) is never overruled: set the analyzer right, and correct MSH-18 with `labrelay dlq edit`. `charset:` "
-        "of the channel is for messages that declare none.",
+        "of the channel is for messages that declare none."
     )
     NO_ROUTE = (
-        "NO_ROUTE",
         "No route of the channel takes this kind of message. Add a route with the mapping that its detail names, or a "
-        "route with `filter:` that says it is not wanted.",
+        "route with `filter:` that says it is not wanted."
     )
     ACCOUNTS = (
-        "ACCOUNTS",
         "A message of accounts (BAR, DFT): charges and bills are no part of a laboratory's record, and nothing is made "
-        "of them. Stop them at the sender, or add a route with `filter:` that says they are not wanted.",
+        "of them. Stop them at the sender, or add a route with `filter:` that says they are not wanted."
     )
     TOO_LARGE = (
-        "TOO_LARGE",
         "The message is larger than `max_message` of the channel allows, or has more parts than any message has; the "
         "detail says which. Over `max_message` the first 64 KiB and a hash are kept, never as a result. If the sender "
-        "may send such a message, raise the limit and have it sent again.",
+        "may send such a message, raise the limit and have it sent again."
     )
     INCOMPLETE = (
-        "INCOMPLETE",
         "The sender stopped before the end of the message. The part received is kept as evidence and is never a "
-        "result; ask the analyzer to send it again.",
+        "result; ask the analyzer to send it again."
     )
     SENDER_ABORTED = (
-        "SENDER_ABORTED",
         "The sender marked the message as aborted or in error (ASTM L record T, R or E). Ask the analyzer to send "
-        "it again.",
+        "it again."
     )
     # -- dead: the mapping -------------------------------------------------------------------------------------
     UNMAPPED_CODE = (
-        "UNMAPPED_CODE",
         "A code is not in the code table and the mapping says `on_missing: dead`. `labrelay gaps` prints the missing "
-        "rows; add them, then retry.",
+        "rows; add them, then retry."
     )
     UNMAPPED_UNIT = (
-        "UNMAPPED_UNIT",
         "The code is in the table, but not with this unit; another row's factor is never applied. Add a row for the "
-        "unit, then retry.",
+        "unit, then retry."
     )
     UNMAPPED_STATUS = (
-        "UNMAPPED_STATUS",
-        "A result or report status has no counterpart in FHIR. Check the sender's manual and extend the mapping.",
+        "A result or report status has no counterpart in FHIR. Check the sender's manual and extend the mapping."
     )
-    BAD_STATUS = ("BAD_STATUS", "The report's status says there is an error, or no order for it, at the sender.")
-    NO_VALUE = (
-        "NO_VALUE",
-        "A status change came without its value; sending it would erase the value that the server has.",
-    )
-    BAD_VALUE = (
-        "BAD_VALUE",
-        "A value cannot be converted and the mapping says that such a message must not pass.",
-    )
+    BAD_STATUS = "The report's status says there is an error, or no order for it, at the sender."
+    NO_VALUE = "A status change came without its value; sending it would erase the value that the server has."
+    BAD_VALUE = "A value cannot be converted and the mapping says that such a message must not pass."
     UNREAD_SEGMENT = (
-        "UNREAD_SEGMENT",
-        "The message has a segment that no rule reads, and the mapping is strict. Extend the mapping or relax it.",
+        "The message has a segment that no rule reads, and the mapping is strict. Extend the mapping or relax it."
     )
     REQUIRED_ABSENT = (
-        "REQUIRED_ABSENT",
-        "An element that FHIR requires has no value in this message. Give the mapping another source or a default.",
+        "An element that FHIR requires has no value in this message. Give the mapping another source or a default."
     )
     NO_PATIENT = (
-        "NO_PATIENT",
         "The message names no patient and the channel says `no_patient: dead`; or a mapping to HL7 v2 writes no PID "
-        "for one patient behind another's, whose results these would seem to be: give each a PID, then retry.",
+        "for one patient behind another's, whose results these would seem to be: give each a PID, then retry."
     )
     NO_SPECIMEN = (
-        "NO_SPECIMEN",
-        "No field that the mapping reads holds the number of the specimen, and the channel says `no_specimen: dead`.",
+        "No field that the mapping reads holds the number of the specimen, and the channel says `no_specimen: dead`."
     )
     NO_IDENTITY = (
-        "NO_IDENTITY",
-        "A resource's key is absent (no order, specimen or patient number), so it cannot be distinguished from "
-        "another.",
+        "A resource's key is absent (no order, specimen or patient number), so it cannot be distinguished from another."
     )
-    NOT_PRODUCTION = (
-        "NOT_PRODUCTION",
-        "The sender marked the message as training or debugging; it must not reach a production system.",
-    )
+    NOT_PRODUCTION = "The sender marked the message as training or debugging; it must not reach a production system."
     COUNT_MISMATCH = (
-        "COUNT_MISMATCH",
         "The mapping produced fewer observations than the message has results, without saying which it dropped. "
-        "This is a fault of the mapping.",
+        "This is a fault of the mapping."
     )
     MAPPING_FAULT = (
-        "MAPPING_FAULT",
-        "The mapping failed inside LabRelay. The rule is named in the detail; please report it. The message is safe.",
+        "The mapping failed inside LabRelay. The rule is named in the detail; please report it. The message is safe."
     )
     IDENTITY_CONFLICT = (
-        "IDENTITY_CONFLICT",
         "One patient number is used for two persons, by name, birth date or sex: the result is held until a person "
         "has compared both messages (`labrelay held answer MESSAGE same` or `other`). Or the same order or specimen "
         "number was used for another patient on the same day: a dead letter, to be retried or dismissed; where "
-        "numbers are unique, retrying does not help: correct it at the analyzer and send again.",
+        "numbers are unique, retrying does not help: correct it at the analyzer and send again."
     )
     # -- dead: the destination ---------------------------------------------------------------------------------
     REFUSED = (
-        "REFUSED",
-        "The destination refused this document; trying again would not help. Its answer is kept with the delivery.",
+        "The destination refused this document; trying again would not help. Its answer is kept with the delivery."
     )
     REFUSED_LATE = (
-        "REFUSED_LATE",
         "The receiver accepted this message, and refused it afterwards. Its answer is kept with the delivery; what it "
-        "holds of the message is to be looked at there.",
+        "holds of the message is to be looked at there."
     )
-    AMBIGUOUS_ON_SERVER = (
-        "AMBIGUOUS_ON_SERVER",
-        "Several resources on the server match one identifier (412). Merge them there, then retry.",
-    )
+    AMBIGUOUS_ON_SERVER = "Several resources on the server match one identifier (412). Merge them there, then retry."
     DAMAGED = (
-        "DAMAGED",
         "The stored bytes are not those that were written (a fault of the disk). `labrelay verify` names the rows; ask "
-        "the analyzer to send the message again.",
+        "the analyzer to send the message again."
     )
     DECIDED_IN_PART = (
-        "DECIDED_IN_PART",
         "The journal was restored, and a person had dismissed or rejected part of what was made of this message; of "
-        "the rest it is not known whether it was delivered. `labrelay dlq retry` makes and sends all of it.",
+        "the rest it is not known whether it was delivered. `labrelay dlq retry` makes and sends all of it."
     )
-    GAVE_UP = ("GAVE_UP", "The destination did not take the document within `give_up_after`.")
+    GAVE_UP = "The destination did not take the document within `give_up_after`."
     SET_ASIDE = (
-        "SET_ASIDE",
         "A named person has set this delivery aside, so that those behind it go out. The destination may not have it: "
-        "`labrelay dlq retry` sends it after all, `labrelay dlq dismiss` says that it is not needed.",
+        "`labrelay dlq retry` sends it after all, `labrelay dlq dismiss` says that it is not needed."
     )
     CORRECTION_SET_ASIDE = (
-        "CORRECTION_SET_ASIDE",
         "A named person has set this delivery aside, and it is a correction or a withdrawal (or this is not known): "
         "the destination still shows the result that it was to replace. The page says so until it was sent (`labrelay "
-        "dlq retry`) or a person has mended the destination and dismissed it.",
+        "dlq retry`) or a person has mended the destination and dismissed it."
     )
-    NO_DESTINATION = (
-        "NO_DESTINATION",
-        "The destination of this delivery is no longer configured. Configure it again, or dismiss.",
-    )
+    NO_DESTINATION = "The destination of this delivery is no longer configured. Configure it again, or dismiss."
     # -- waiting: why the last attempt failed ------------------------------------------------------------------
-    NO_ANSWER = ("NO_ANSWER", "The destination did not answer, or the connection failed.")
-    BUSY = ("BUSY", "The destination asked to try later (408, 425, 429, 5xx).")
+    NO_ANSWER = "The destination did not answer, or the connection failed."
+    BUSY = "The destination asked to try later (408, 425, 429, 5xx)."
     CONFLICT = (
-        "CONFLICT",
         "The server has another version of a resource than the one that we wrote last (`conflicts: check`), or reports "
         "a conflict with another write (409). `labrelay dlq show` has both versions: `dlq retry --reason` writes "
-        "ours, `dlq dismiss` leaves theirs.",
+        "ours, `dlq dismiss` leaves theirs."
     )
-    NOT_FHIR = (
-        "NOT_FHIR",
-        "The answer was not a FHIR transaction response: a proxy or a log-in page may be in between.",
-    )
+    NOT_FHIR = "The answer was not a FHIR transaction response: a proxy or a log-in page may be in between."
     NOT_AUTHORIZED = (
-        "NOT_AUTHORIZED",
         "The destination refused our credentials (401, 403). Check `auth:`; the detail says whether it was the server "
-        "that gives tokens.",
+        "that gives tokens."
     )
     NO_TOKEN = (
-        "NO_TOKEN",
-        "The server that gives tokens for this destination is down, slow, or gave none. Documents wait, and go out "
-        "once it gives one (`auth: {oauth2: ...}`).",
+        "The server that gives tokens for this destination is down, slow, or gave none. Documents wait, and go out "  # noqa: S105
+        "once it gives one (`auth: {oauth2: ...}`)."
     )
-    WRONG_ADDRESS = ("WRONG_ADDRESS", "The destination's base address does not exist there (404, 405). Check `url:`.")
+    WRONG_ADDRESS = "The destination's base address does not exist there (404, 405). Check `url:`."
     NO_SUBSCRIBER = (
-        "NO_SUBSCRIBER",
         "The broker has no subscriber for the topic, so it would throw the document away. Start the receiver, or "
-        "check `topic:`; where no subscriber is needed, say `no_subscriber: deliver`.",
+        "check `topic:`; where no subscriber is needed, say `no_subscriber: deliver`."
     )
-    NEGATIVE_ACK = ("NEGATIVE_ACK", "The receiver answered with AE or CE.")
-    WRONG_ACK = (
-        "WRONG_ACK",
-        "The answer belongs to another message, or is none. It was not credited; the connection was closed.",
-    )
+    NEGATIVE_ACK = "The receiver answered with AE or CE."
+    WRONG_ACK = "The answer belongs to another message, or is none. It was not credited; the connection was closed."
     MAYBE_DELIVERED = (
-        "MAYBE_DELIVERED",
-        "LabRelay stopped between sending and noting the answer. It is sent again with the same delivery key.",
+        "LabRelay stopped between sending and noting the answer. It is sent again with the same delivery key."
     )
-    STORAGE = ("STORAGE", "The destination's folder cannot be written (full, read-only, missing).")
+    STORAGE = "The destination's folder cannot be written (full, read-only, missing)."
     # -- filtered, held, closed --------------------------------------------------------------------------------
-    REPEAT = ("REPEAT", "The same bytes came before; they were acknowledged again and not delivered again.")
-    ECHO = (
-        "ECHO",
-        "Each of its results was accepted before just so: the analyzer has sent its memory again. Nothing is sent.",
-    )
-    FILTERED = ("FILTERED", "A route's rule says that this message is not wanted.")
-    QUALITY_CONTROL = (
-        "QUALITY_CONTROL",
-        "A control or calibration, not a patient's result; no destination for controls is configured.",
-    )
+    REPEAT = "The same bytes came before; they were acknowledged again and not delivered again."
+    ECHO = "Each of its results was accepted before just so: the analyzer has sent its memory again. Nothing is sent."
+    FILTERED = "A route's rule says that this message is not wanted."
+    QUALITY_CONTROL = "A control or calibration, not a patient's result; no destination for controls is configured."
     OVERHEARD = (
-        "OVERHEARD",
-        "A tee heard it pass and it is no result: an order, a query, or an answer to one. It is kept for the record.",
+        "A tee heard it pass and it is no result: an order, a query, or an answer to one. It is kept for the record."
     )
-    SUPERSEDED = ("SUPERSEDED", "A newer result for the same report was delivered; sending this one would undo it.")
+    SUPERSEDED = "A newer result for the same report was delivered; sending this one would undo it."
     HELD_BY_RULE = (
-        "HELD_BY_RULE",
         "A rule of the route (`hold:`) keeps this result back. Look at it, then `labrelay held release` or "
-        "`labrelay held reject`.",
+        "`labrelay held reject`."
     )
     HOLD_UNDECIDED = (
-        "HOLD_UNDECIDED",
         "A rule of the route (`hold:`) could not be decided, since a value that it needs is not known; the detail "
-        "names it. The result is held until a person has looked at it.",
+        "names it. The result is held until a person has looked at it."
     )
     HOLD_FAULT = (
-        "HOLD_FAULT",
         "A rule of the route (`hold:`) failed inside LabRelay, so the result is kept back. The rule is named in the "
-        "detail; please report it.",
+        "detail; please report it."
     )
     STATUS_BACK = (
-        "STATUS_BACK",
         "A result of a lower status than the one that was accepted (preliminary after final, final after corrected), "
         "or one that its sender calls sent before (ASTM R-9 is R) and that differs, or an earlier one that is issued "
-        "again. Look at both, then `labrelay held reject`, or `labrelay held release` where this one is right.",
+        "again. Look at both, then `labrelay held reject`, or `labrelay held release` where this one is right."
     )
     OLDER_RESULT = (
-        "OLDER_RESULT",
         "A result that was measured earlier than the one that was accepted for the same test of the same order. Look "
-        "at both, then `labrelay held reject`, or `labrelay held release` where this one is right.",
+        "at both, then `labrelay held reject`, or `labrelay held release` where this one is right."
     )
     VALUE_GONE = (
-        "VALUE_GONE",
         "A result without a value (cancelled, a failed rerun) for one that has a value. Reject it where the value is "
-        "still valid; release it where it is not.",
+        "still valid; release it where it is not."
     )
     WITHDRAWN_BEFORE = (
-        "WITHDRAWN_BEFORE",
         "A result that its sender had withdrawn (OBX-11 D or W) comes again. Release it where it is right now, else "
-        "reject it.",
+        "reject it."
     )
     RESULTS_GONE = (
-        "RESULTS_GONE",
         "A report that its sender always sends whole lacks results that it had before. Look why they are gone. "
         "Release it where they are wrong: they are withdrawn with it. Else reject it, and have the whole report sent "
-        "again.",
+        "again."
     )
     REJECTED_BEFORE = (
-        "REJECTED_BEFORE",
         "The same bytes came before, and a person has rejected or dismissed that message; the detail names it. Release "
-        "it where it is right now, else reject it.",
+        "it where it is right now, else reject it."
     )
     CORRECTS_UNKNOWN = (
-        "CORRECTS_UNKNOWN",
         "A correction or a withdrawal, and it is not known which result it is about: none fits, or several do. Look "
         "at the results of the order, then release it (it is then sent beside them), or reject it and correct at the "
-        "analyzer.",
+        "analyzer."
     )
     ORDER_MOVED = (
-        "ORDER_MOVED",
         "A correction under the number of an order that another patient has: the first one's result may be a mistake. "
         "`labrelay held answer MESSAGE withdraw` withdraws that and sends this one; `both` sends this one beside it, "
-        "where two patients have the number; where this one is wrong, `labrelay held reject`.",
+        "where two patients have the number; where this one is wrong, `labrelay held reject`."
     )
     NUMBER_AGAIN = (
-        "NUMBER_AGAIN",
         "The order or specimen number was used before, and this was measured further from it than `reuse_after` of the "
         "channel allows: the number may have been given to another specimen. `labrelay held release` sends it as "
         "another specimen's, beside the first one's results; what follows it under this number goes there, too. Where "
-        "the number is wrong, reject it.",
+        "the number is wrong, reject it."
     )
     NOT_COMPARED = (
-        "NOT_COMPARED",
         "The results could not be compared with those that were accepted before for the same order: the document of an "
         "earlier message cannot be read (`labrelay verify` says why), or there are too many messages or results of the "
-        "order. The detail names it. Compare them at the analyzer, then release this one, or reject it.",
+        "order. The detail names it. Compare them at the analyzer, then release this one, or reject it."
     )
     CHANGE_UNSAID = (
-        "CHANGE_UNSAID",
         "A final result that changes a final one, in a list (CSV, JSON) that has no status to say so. Release it and "
-        "inform the receiver, or reject it. Give the list a status (`results:` of its mapping).",
+        "inform the receiver, or reject it. Give the list a status (`results:` of its mapping)."
     )
     OVERTAKEN = (
-        "OVERTAKEN",
         "A message that was received later had part of the same results (or it is not clear which), or has brought "
         "the same report further, and was delivered before this one: sending it would undo that, closing it would "
         "lose the others. Reject it, then have the tests sent or measured again that newer messages do not have; what "
-        "was accepted before is left out. Where it is the report only, a release sends it.",
+        "was accepted before is left out. Where it is the report only, a release sends it."
     )
-    REJECTED = ("REJECTED", "A named person has looked at this held result and decided that it is never delivered.")
-    LANE_HELD = ("LANE_HELD", "An earlier delivery of this lane is dead and the route says `on_dead: hold`.")
+    REJECTED = "A named person has looked at this held result and decided that it is never delivered."
+    LANE_HELD = "An earlier delivery of this lane is dead and the route says `on_dead: hold`."
 
 
 def help_of(code: str) -> str:
