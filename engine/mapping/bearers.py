@@ -31,21 +31,6 @@ class Bearers:
         told_apart: numbers, (system, value), that belong to another person than their first bearer here.
     """
 
-    __slots__ = (
-        "_fields",
-        "_group",
-        "_known",
-        "_noted",
-        "_number",
-        "_persons",
-        "_run",
-        "_said",
-        "_scope",
-        "_state",
-        "found",
-        "told_apart",
-    )
-
     def __init__(self, run: Run, state: blake2b, scope: KeyScope) -> None:
         """Hold no reference to the objects of a message, so that they are freed at once.
 

@@ -72,7 +72,7 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
     if problems.errors:
         raise ConfigError(*problems.errors)
     generated = build(code, frozenset(), "m, of_name", _PROLOGUE)
-    holds: Callable[..., object] = generated.function
+    holds: Callable[..., object] = generated.made.function
     unescape = unescape_of(message_format)
 
     def condition(parsed: Parsed) -> bool:

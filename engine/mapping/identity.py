@@ -49,33 +49,6 @@ class Making:
         own_reports: references of the reports that are written under our own ids.
     """
 
-    __slots__ = (
-        "_by_url",
-        "_day_of",
-        "_indexed",
-        "_lists",
-        "_numbers",
-        "_orders",
-        "_run",
-        "_runs",
-        "_shared",
-        "_states",
-        "_tells_apart",
-        "_updated",
-        "_whose",
-        "bearers",
-        "conditional",
-        "dropped",
-        "entries",
-        "envelope",
-        "made",
-        "own_reports",
-        "reports",
-        "scope",
-        "transaction",
-        "used",
-    )
-
     def __init__(self, run: Run, *, transaction: bool) -> None:
         self._run = run
         self._states = _states(run.context.key)

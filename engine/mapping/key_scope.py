@@ -29,8 +29,6 @@ class KeyScope:
         apart: text that sets this message apart from one of the same bytes; usually empty.
     """
 
-    __slots__ = ("_alone", "_days", "_group", "_orders", "_run", "apart", "of_a_day", "unique")
-
     def __init__(self, run: Run) -> None:
         self._run = run
         self._days: dict[str, str] = {}  # times of this message -> their days
@@ -64,7 +62,7 @@ class KeyScope:
         """The time in the first of these fields that holds one."""
         run = self._run
         for number in fields:
-            raw = segment.fields[number] if len(segment.fields) > number else ""
+            raw = segment.get(number)
             text = run.text(raw) if raw else None
             if text and run.times.datetime(text):
                 if run.trace is not None:

@@ -34,8 +34,6 @@ class LocalTimes:
         warn: called with a code and a text for what had to be decided.
     """
 
-    __slots__ = ("_dates", "_hours", "_message_offset", "_warn", "_whole_hour", "_zone", "message_time", "sent")
-
     def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
         self.message_time = message_time
         self._zone = zone
@@ -89,6 +87,11 @@ class LocalTimes:
                 return f"{text[:4]}-{month}-{day}"
         found = self.datetime(text)
         return found and found[:10]
+
+    def period(self, start: str | None, end: str | None) -> dict[str, str] | None:
+        """A Period of two times as they were sent, either of which may be absent."""
+        ends = (("start", start), ("end", end))
+        return {name: at for name, text in ends if text and (at := self.datetime(text))} or None
 
     def day(self, text: str) -> str:
         """The local calendar day of a time in the channel's zone, ``YYYYMMDD``; empty where there is none."""

@@ -73,25 +73,9 @@ class Generated:
         return self._made
 
     @property
-    def function(self) -> Callable[..., None]:
-        return self.made.function
-
-    @property
-    def rules(self) -> list[str]:
-        return self.made.rules
-
-    @property
-    def source(self) -> str:
-        return self.made.source
-
-    @property
-    def countable(self) -> frozenset[int]:
-        return self.made.countable
-
-    @property
     def counted(self) -> frozenset[str]:
         """The rules that coverage can speak of."""
-        return frozenset(self.rules[line - 1] for line in self.countable)
+        return frozenset(self.made.rules[line - 1] for line in self.made.countable)
 
     def rule_at(self, frame: FrameType) -> str:
         """The rule whose code runs in a frame. Python finds a frame's line by reading on from the function's first."""
@@ -102,7 +86,8 @@ class Generated:
         return rule
 
     def rule_of(self, line: int) -> str:
-        return self.rules[line - 1] if 0 < line <= len(self.rules) else ""
+        rules = self.made.rules
+        return rules[line - 1] if 0 < line <= len(rules) else ""
 
 
 @dataclass(slots=True)
@@ -219,9 +204,9 @@ class Program:
             tracer.making = making
         try:
             if tracer is None:
-                generated.function(run, making)
+                generated.made.function(run, making)
             else:
-                generated.function(run, making, tracer)
+                generated.made.function(run, making, tracer)
         except ContentError:
             raise
         except Dropped:

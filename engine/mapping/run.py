@@ -47,48 +47,6 @@ class Run:
         noted: how many warnings were given; values computed meanwhile are valid only once.
     """
 
-    __slots__ = (
-        "C",
-        "F",
-        "R",
-        "S",
-        "X",
-        "_beside_orders",
-        "_order_numbers",
-        "_rule_of",
-        "_seen_issues",
-        "_unescape",
-        "_unescape_with",
-        "accounted",
-        "at",
-        "attached",
-        "concepts",
-        "context",
-        "controls",
-        "counted",
-        "declared_drops",
-        "filtered",
-        "hl7",
-        "identity",
-        "issues",
-        "lasting",
-        "local_system",
-        "noted",
-        "numbers_with_comma",
-        "parsed",
-        "parts",
-        "policies",
-        "reading",
-        "results",
-        "root",
-        "settings",
-        "tested",
-        "times",
-        "trace",
-        "units",
-        "unmapped",
-    )
-
     def __init__(
         self,
         parsed: Parsed,
@@ -219,8 +177,14 @@ class Run:
             if candidate.name == segment:
                 if self.trace is not None:
                     self.trace.source(candidate, number)
-                return candidate.fields[number] if len(candidate.fields) > number else ""
+                return candidate.get(number)
         return ""
+
+    def get(self, segment: Segment, number: int) -> str:
+        """A field as sent, for a function that reads it: a trace names it as a source."""
+        if self.trace is not None:
+            self.trace.read(segment, number, 0)
+        return segment.get(number)
 
     def is_beside_orders(self, number: str) -> bool:
         """Whether a patient number is the number of an order or specimen of the same patient as well."""
@@ -254,7 +218,7 @@ class Run:
     def numbers_in(self, segment: Segment, fields: Iterable[int]) -> Iterable[str]:
         """The numbers in some fields of a segment; an O record may have a rack and a position before it."""
         for number in fields:
-            field = segment.fields[number] if len(segment.fields) > number else ""
+            field = segment.get(number)
             if field.isalnum():
                 yield field
                 continue

@@ -34,26 +34,6 @@ class Row:
         name: the row as `explain` shows it: ``HGB,g/dL``. file, line: its place.
     """
 
-    __slots__ = (
-        "cells",
-        "code",
-        "coding",
-        "concept",
-        "converts",
-        "digits",
-        "dimension",
-        "factor",
-        "file",
-        "line",
-        "name",
-        "offset",
-        "quantity",
-        "quantity_unit",
-        "ucum",
-        "unit",
-        "unit_missing",
-    )
-
     def __init__(self, cells: dict[str, str], name: str, line: int = 0, file: str = "") -> None:
         self.cells = cells
         self.name = name

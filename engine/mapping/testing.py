@@ -173,7 +173,7 @@ class Runner:
         ran: set[int] = set()
         with coverage.recording(ran):
             mapped = program.apply(parsed, context)
-        generated = program.plain[parsed.structure]
+        generated = program.plain[parsed.structure].made
         rules = self.covered.setdefault((program.name, parsed.structure), set())
         rules |= {generated.rules[line - 1] for line in ran & generated.countable}
         return mapped

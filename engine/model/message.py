@@ -48,6 +48,10 @@ class Segment:
         self.position = position
         self.ordinal = ordinal
 
+    def get(self, number: int) -> str:
+        """A field as sent; empty where the segment ends before it."""
+        return self.fields[number] if len(self.fields) > number else ""
+
     def __repr__(self) -> str:  # never the content
         return f"Segment({self.name}[{self.ordinal}], {len(self.fields) - 1} fields)"
 

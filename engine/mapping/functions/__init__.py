@@ -1,43 +1,11 @@
-"""The functions of the mapping language, a module per idea. Importing this package fills the registry."""
+"""The functions of the mapping language, a module per idea. Importing this package registers all of them."""
 
-from engine.mapping.functions import (
-    abdm,
-    astm,
-    astm_values,
-    attachments,
-    channel,
-    coding,
-    dates,
-    identifiers,
-    lists,
-    loinc,
-    numbers,
-    people,
-    relations,
-    special,
-    specimens,
-    texts,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from engine.mapping.functions.registry import FUNCTIONS, Function, Parameter
 
-__all__ = [
-    "FUNCTIONS",
-    "Function",
-    "Parameter",
-    "abdm",
-    "astm",
-    "astm_values",
-    "attachments",
-    "channel",
-    "coding",
-    "dates",
-    "identifiers",
-    "lists",
-    "loinc",
-    "numbers",
-    "people",
-    "relations",
-    "special",
-    "specimens",
-    "texts",
-]
+__all__ = ["FUNCTIONS", "Function", "Parameter"]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -87,17 +87,11 @@ def attachment(run: Run, raw: str) -> Json | None:
     if data is None:
         run.bad_value("embedded data that cannot be decoded; left out")
         return None
-    made: Json = {}
     content_type = _content_type(kind, subtype)
     if content_type in _NO_TYPE:
         content_type = _type_of_bytes(data) or content_type
-    if content_type:
-        made["contentType"] = content_type
-    made["data"] = base64.b64encode(data).decode("ascii")
-    made["size"] = len(data)
     # FHIR asks for SHA-1 here; it detects damage, it protects nothing.
-    made["hash"] = base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii")
-    return made if data else None
+    return _attached(content_type, data) if data else None
 
 
 def _decode(run: Run, raw: str, encoding: str) -> bytes | None:
@@ -134,19 +128,16 @@ def pointer(run: Run, raw: str) -> Json | None:
     return made
 
 
-def _value_type(run: Run, fields: list[str]) -> str:
+def _value_type(run: Run, segment: Segment) -> str:
     """OBX-2 as rules read it."""
-    kind = fields[2] if len(fields) > 2 else ""
+    kind = segment.get(2)
     return kind if kind.isalpha() else run.text(kind) or ""
 
 
 def _read(run: Run, segment: Segment, kind: str) -> list[Json]:
     """The enclosures of one OBX, a repetition each; counted as one `attached`, or `dropped` where none can be read."""
-    fields = segment.fields
-    if run.trace is not None:
-        run.trace.read(segment, 5, 0)
     make = attachment if kind == "ED" else pointer
-    raw = fields[5] if len(fields) > 5 else ""
+    raw = run.get(segment, 5)
     parts = run.repetitions(raw) or []
     if kind == "ED" and any(part.count(run.C) < 4 for part in parts):
         parts = [raw]  # a text in which the sender did not escape the delimiter
@@ -163,7 +154,7 @@ def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
     """
     made = []
     for segment in observations:
-        kind = _value_type(run, segment.fields)
+        kind = _value_type(run, segment)
         if kind in ("ED", "RP"):
             made += _read(run, segment, kind)
     return made or None
@@ -172,13 +163,8 @@ def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
 @function("encloses(observations: segment[]) -> flag!")
 def encloses(run: Run, observations: list[Segment]) -> bool:
     """Whether an enclosure (OBX-2 is ED or RP) is among OBX segments."""
-    for segment in observations:
-        fields = segment.fields
-        if len(fields) > 2 and fields[2] in _VALUES:  # nearly all are
-            continue
-        if _value_type(run, fields) in ("ED", "RP"):
-            return True
-    return False
+    others = (one for one in observations if one.get(2) not in _VALUES)  # nearly all are values
+    return any(_value_type(run, one) in ("ED", "RP") for one in others)
 
 
 @function("enclosed_as(observation: segment) -> text")
@@ -186,7 +172,7 @@ def enclosed_as(run: Run, segment: Segment) -> str | None:
     """The kind of enclosure in an OBX of type ED or RP: `document` (PDF, text, word processing; also unreadable
     content, and an address without a type), `picture` (image, sound, film) or `data`. Absent for other types.
     """
-    kind = _value_type(run, segment.fields)
+    kind = _value_type(run, segment)
     return _kind_of(run, segment, kind) if kind in ("ED", "RP") else None
 
 
@@ -197,10 +183,10 @@ def documents(run: Run, observations: list[Segment]) -> list[Json] | None:
     out and counted as `dropped`, with a warning: in `presentedForm` nothing would say so."""
     made = []
     for segment in observations:
-        kind = _value_type(run, segment.fields)
+        kind = _value_type(run, segment)
         if kind not in ("ED", "RP") or _kind_of(run, segment, kind) != "document":
             continue
-        if _status(run, segment) in _WITHDRAWN:
+        if (run.text(run.get(segment, 11)) or "").upper() in _WITHDRAWN:
             run.attach(segment, False)
             run.warn("WITHDRAWN", "a document that is deleted or wrong (OBX-11); it is not part of the report")
             continue
@@ -208,15 +194,8 @@ def documents(run: Run, observations: list[Segment]) -> list[Json] | None:
     return made or None
 
 
-def _status(run: Run, segment: Segment) -> str:
-    if run.trace is not None:
-        run.trace.read(segment, 11, 0)
-    return (run.text(segment.fields[11]) or "").upper() if len(segment.fields) > 11 else ""
-
-
 def _kind_of(run: Run, segment: Segment, kind: str) -> str:
-    raw = segment.fields[5].partition(run.R)[0] if len(segment.fields) > 5 else ""
-    parts = raw.split(run.C, 4)
+    parts = segment.get(5).partition(run.R)[0].split(run.C, 4)
     if kind == "RP":
         content_type = _content_type(run.part_text(parts, 2), run.part_text(parts, 3)) or "text/html"
     elif len(parts) < 5:
@@ -238,10 +217,10 @@ def enclosure(run: Run, segment: Segment) -> Json | None:
     """The enclosure of an OBX of type ED or RP, with its name (OBX-3) as title. Counted as `attached`, and as `dropped`
     where it cannot be read. Of several repetitions the first is used, with a warning.
     """
-    found = _read(run, segment, _value_type(run, segment.fields))
+    found = _read(run, segment, _value_type(run, segment))
     if not found:
         return None
-    parts = segment.fields[3].split(run.C) if len(segment.fields) > 3 else [""]
+    parts = segment.get(3).split(run.C)
     title = run.part_text(parts, 1) or run.text(parts[0])
     first: Json = run.only(found, f"{segment.name}-5")
     return {**first, "title": title} if title else first
@@ -277,13 +256,10 @@ def text_document(run: Run, observations: list[Segment]) -> Json | None:
 
     They are counted as `attached`, and as `dropped` where there is not one line in them.
     """
-    found = [one for one in observations if _value_type(run, one.fields) in ("TX", "FT", "ST")]
+    found = [one for one in observations if _value_type(run, one) in ("TX", "FT", "ST")]
     lines: list[str] = []
     for segment in found:
-        raw = segment.fields[5] if len(segment.fields) > 5 else ""
-        if run.trace is not None:
-            run.trace.read(segment, 5, 0)
-        lines += [run.whole(part) or "" for part in raw.split(run.R)]
+        lines += [run.whole(part) or "" for part in run.get(segment, 5).split(run.R)]
     data = "\n".join(lines).strip("\n").encode()
     for segment in found:
         run.attach(segment, bool(data))
@@ -326,9 +302,9 @@ def astm_streams(run: Run, record: Segment) -> list[Json] | None:
     return made or None
 
 
-def _attached(content_type: str, data: bytes) -> Json:
+def _attached(content_type: str | None, data: bytes) -> Json:
     return {
-        "contentType": content_type,
+        **({"contentType": content_type} if content_type else {}),
         "data": base64.b64encode(data).decode("ascii"),
         "size": len(data),
         "hash": base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii"),

@@ -47,15 +47,11 @@ def time(run: Run, text: str) -> str | None:
 @function("period(start: text?, end: text?) -> Period")
 def period(run: Run, start: str | None, end: str | None) -> dict[str, Any] | None:
     """A Period of two times, either of which may be absent; an end on a day before the start is left out."""
-    made = {}
-    if start and (first := run.times.datetime(start)):
-        made["start"] = first
-    if end and (last := run.times.datetime(end)):
-        if made and last[:10] < made["start"][:10][: len(last)]:
-            run.bad_value("a period that ends before it starts; its end was left out")
-        else:
-            made["end"] = last
-    return made or None
+    made = run.times.period(start, end)
+    if made and len(made) > 1 and made["end"][:10] < made["start"][:10][: len(made["end"])]:
+        run.bad_value("a period that ends before it starts; its end was left out")
+        del made["end"]
+    return made
 
 
 @function("not_after(value: text, latest: text?) -> dateTime")

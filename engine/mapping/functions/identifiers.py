@@ -56,14 +56,8 @@ def cx(run: Run, raw: str) -> Json | None:
         system = run.setting("patient_system") or run.own_system
     _note_whether_it_lasts(run, system, value, lasts)
     made = make_identifier(system, value, text(parts[4]) if count > 4 and parts[4] else None)
-    if count > 6:
-        period: Json = {}
-        if (start := text(parts[6])) and (at := run.times.datetime(start)):
-            period["start"] = at
-        if count > 7 and (end := text(parts[7])) and (at := run.times.datetime(end)):
-            period["end"] = at
-        if period:
-            made["period"] = period
+    if count > 6 and (period := run.times.period(text(parts[6]), text(parts[7]) if count > 7 else None)):
+        made["period"] = period
     return made
 
 
@@ -215,12 +209,8 @@ def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
     (`Rabe^Marie`), which other people have too."""
     made = []
     for field, setting in _ASTM_PATIENT_IDS:
-        raw = patient.fields[field] if len(patient.fields) > field else ""
-        value = run.text(raw) if raw else None
-        if value is None or _is_placeholder(run, value):
-            continue
-        if _is_name(raw.split(run.C)):
-            run.warn("NO_PATIENT_ID", "a name stands where a patient number should be; it identifies nobody")
+        value = patient_number(run, patient.get(field))
+        if value is None:
             continue
         if run.trace is not None:
             run.trace.read(patient, field, 0)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.functions.coding import coding_concept
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.segments import field_of
@@ -10,56 +11,21 @@ from engine.model.message import Segment
 
 Json = dict[str, Any]
 
-_NAME_USE = {
-    "L": "official",
-    "R": "official",
-    "D": "usual",
-    "M": "maiden",
-    "N": "nickname",
-    "BAD": "old",
-    "TEMP": "temp",
-    "NAV": "temp",
-    "MSK": "anonymous",
-}  # table 0200
-_ADDRESS_USE = {
-    "H": "home",
-    "P": "home",
-    "L": "home",
-    "B": "work",
-    "O": "work",
-    "C": "temp",
-    "BA": "old",
-    "BI": "billing",
-}  # table 0190
+_NAME_USE, _ADDRESS_USE, _TELECOM_USE = (CODE_MAPS[table].values for table in ("0200", "0190", "0201"))
 _ADDRESS_TYPE = {"M": "postal", "SH": "postal"}
-_TELECOM_USE = {"PRN": "home", "WPN": "work", "PRS": "mobile", "ORN": "home", "VHN": "temp"}  # table 0201
-_TELECOM_SYSTEM = {
-    "PH": "phone",
-    "CP": "phone",
+_TELECOM_SYSTEM = {  # table 0202
+    **dict.fromkeys(("PH", "CP"), "phone"),
+    **dict.fromkeys(("INTERNET", "X.400"), "email"),
+    **dict.fromkeys(("MD", "SAT", "TDD", "TTY"), "other"),
     "FX": "fax",
     "BP": "pager",
-    "INTERNET": "email",
-    "X.400": "email",
-    "MD": "other",
-    "SAT": "other",
-    "TDD": "other",
-    "TTY": "other",
-}  # table 0202
+}
 _GENDER = {"F": "female", "M": "male", "O": "other", "A": "other", "N": "other", "U": "unknown"}  # table 0001
 
 
 def _words(*parts: str | None) -> list[str]:
     """Given names and the like: each part may hold several, with blanks between them."""
     return [word for part in parts if part for word in part.split()]
-
-
-def _period(run: Run, start: str | None, end: str | None) -> Json | None:
-    made = {}
-    if start and (at := run.times.datetime(start)):
-        made["start"] = at
-    if end and (at := run.times.datetime(end)):
-        made["end"] = at
-    return made or None
 
 
 @function("xpn(name: field) -> HumanName")
@@ -75,7 +41,7 @@ def xpn(run: Run, raw: str) -> Json | None:
         return None
     if texts[6] and (use := _NAME_USE.get(texts[6])):
         made = {"use": use, **made}
-    if period := _period(run, texts[11], texts[12]):
+    if period := run.times.period(texts[11], texts[12]):
         made["period"] = period
     return made
 
@@ -176,7 +142,7 @@ def xad(run: Run, raw: str) -> Json | None:
             made[name] = value
     if not made or made.keys() <= {"use", "type"}:
         return None
-    if period := _period(run, texts[12], texts[13]):
+    if period := run.times.period(texts[12], texts[13]):
         made["period"] = period
     return made
 

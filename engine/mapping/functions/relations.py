@@ -92,13 +92,9 @@ def _results(run: Run) -> _Results:
     return made
 
 
-def _field(segment: Segment | None, number: int) -> str:
-    return segment.fields[number] if segment is not None and len(segment.fields) > number else ""
-
-
 def _number(order: _Order, field_number: int) -> str:
     """OBR-2 or OBR-3, else the same of the ORC before it."""
-    return _field(order.segment, field_number) or _field(order.common, field_number)
+    return order.segment.get(field_number) or ("" if order.common is None else order.common.get(field_number))
 
 
 def _texts(run: Run, raw: str, separator: str) -> list[str | None]:
@@ -115,7 +111,7 @@ def parent_result(run: Run, order: Segment) -> Json | None:
     """The Observation that an OBR names as the result which its own results belong to: by the order's number (OBR-29,
     OBR-50), code and sub-id (OBR-26). Absent without OBR-26; where the message does not hold exactly one such result,
     absent as well, with the warning `PARENT`."""
-    if not (named := _field(order, 26).partition(run.R)[0].strip()):
+    if not (named := order.get(26).partition(run.R)[0].strip()):
         return None
     if run.trace is not None:
         for number in (26, 29, 50):
@@ -134,14 +130,14 @@ def parent_result(run: Run, order: Segment) -> Json | None:
 
 def _parents(run: Run, own: _Order, known: _Results) -> list[_Order]:
     """The orders of the same patient that OBR-29 names, without the order itself. The filler's number decides."""
-    numbers = _field(own.segment, 29).partition(run.R)[0].split(run.C)
+    numbers = own.segment.get(29).partition(run.R)[0].split(run.C)
     wanted = {
         number: _texts(run, raw, run.S) for number, raw in zip((_PLACER, _FILLER), numbers, strict=False) if raw.strip()
     }
     first = next((number for number in (_FILLER, _PLACER) if number in wanted and wanted[number][0]), 0)
     if not first:
         return []
-    service = run.text(_field(own.segment, 50))
+    service = run.text(own.segment.get(50))
     numbered = known.orders.get((own.patient, first, str(wanted[first][0])), [])
     if len(numbered) > _MOST_ORDERS:
         return []
@@ -154,7 +150,7 @@ def _parents(run: Run, own: _Order, known: _Results) -> list[_Order]:
             for number, said in wanted.items()
             if said[0] and (theirs := _texts(run, _number(order, number), run.C))[0]
         )
-        and (service is None or service == run.text(_field(order.segment, 4)))
+        and (service is None or service == run.text(order.segment.get(4)))
     ]
 
 
@@ -168,7 +164,7 @@ def _named_results(run: Run, named: str, orders: list[_Order]) -> list[Segment]:
         index = _index(run, order)
         for name in names:
             for segment in index.get((name, sub_id), ()):
-                if _same_code(code, _texts(run, _field(segment, 3), run.C)):
+                if _same_code(code, _texts(run, segment.get(3), run.C)):
                     found[segment.position] = segment
                     if len(found) > 1:
                         return list(found.values())
@@ -178,8 +174,8 @@ def _named_results(run: Run, named: str, orders: list[_Order]) -> list[Segment]:
 def _index(run: Run, order: _Order) -> dict[tuple[str, str | None], list[Segment]]:
     if not order.index:
         for segment in order.results:
-            code = _texts(run, _field(segment, 3), run.C)
-            sub_ids = dict.fromkeys((None, run.text(_field(segment, 4)), _group(run, segment)))
+            code = _texts(run, segment.get(3), run.C)
+            sub_ids = dict.fromkeys((None, run.text(segment.get(4)), _group(run, segment)))
             for name in dict.fromkeys(text for at in (0, 3, 1) if len(code) > at and (text := code[at])):
                 for sub_id in sub_ids:
                     order.index.setdefault((name, sub_id), []).append(segment)
@@ -197,7 +193,7 @@ def _same_code(left: list[str | None], right: list[str | None]) -> bool:
 
 def _group(run: Run, segment: Segment) -> str | None:
     """The group of a result by OBX-4: its group component (OG, 2.8.2), else its text."""
-    raw = _field(segment, 4)
+    raw = segment.get(4)
     return run.part_text(raw.split(run.C), 1) or run.text(raw)
 
 
@@ -232,7 +228,7 @@ def head_result(run: Run, result: Segment) -> Json | None:
     if heads is None:
         heads = known.heads[order.segment.position] = {}
         for segment in order.results:
-            code = _texts(run, _field(segment, 3), run.C) + [None] * 4
+            code = _texts(run, segment.get(3), run.C) + [None] * 4
             if (own := _group(run, segment)) is not None and (code[0] in codes or code[3] in codes):
                 heads.setdefault(own, []).append(segment)
     if run.trace is not None:
@@ -251,8 +247,8 @@ def head_result(run: Run, result: Segment) -> Json | None:
 def is_head(run: Run, result: Segment) -> bool:
     """Whether the code of a result (OBX-3, R-3) is one of the channel's `head_codes`."""
     if result.name == "R":
-        return astm_test_code(run, _field(result, 3)) in _head_codes(run)
-    code = _texts(run, _field(result, 3), run.C) + [None] * 4
+        return astm_test_code(run, result.get(3)) in _head_codes(run)
+    code = _texts(run, result.get(3), run.C) + [None] * 4
     return not _head_codes(run).isdisjoint((code[0], code[3]))
 
 
@@ -310,7 +306,7 @@ def unlinked(run: Run) -> bool:
     patients = {order.patient for one in loose if (order := known.of_result.get(one.position)) is not None}
     for position, order in known.of_result.items():
         if order.patient in patients and run.accounted.get(position) and position not in known.settled:
-            code = run.text(_field(run.parsed.segments[position - 1], 3)) or ""
+            code = run.text(run.parsed.segments[position - 1].get(3)) or ""
             if (order.patient, code) in seen:
                 return True
             seen.add((order.patient, code))

@@ -6,7 +6,7 @@ from engine.model.message import Segment
 
 def field_of(run: Run, segment: Segment, number: int) -> str:
     """The first repetition of a field, raw and noted as read; empty where there is none."""
-    if len(segment.fields) <= number or not (raw := segment.fields[number]):
+    if not (raw := segment.get(number)):
         return ""
     if run.trace is not None:
         run.trace.read(segment, number, 0)

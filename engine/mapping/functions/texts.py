@@ -53,10 +53,7 @@ def comments_behind(run: Run, segments: list[Segment]) -> str | None:
         at = one.position  # of the next one
         while at < len(everything) and (segment := everything[at]).name == "NTE":
             at += 1
-            if run.trace is not None:
-                run.trace.read(segment, 3, 0)
-            raw = segment.fields[3] if len(segment.fields) > 3 else ""
-            lines += [words for part in raw.split(run.R) if (words := run.whole(part))]
+            lines += [words for part in run.get(segment, 3).split(run.R) if (words := run.whole(part))]
     return "\n".join(lines) or None
 
 

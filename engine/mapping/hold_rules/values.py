@@ -32,23 +32,20 @@ def negated(test: Test) -> Test:
 
 def both(tests: Sequence[Callable[[], Test]]) -> Test:
     """``and``: false where one is false, whatever the others are."""
-    found: Test = True
-    for test in tests:
-        one = test()
-        if one is False:
-            return False
-        if one is None:
-            found = None
-    return found
+    return _decided(tests, by=False)
 
 
 def either(tests: Sequence[Callable[[], Test]]) -> Test:
     """``or``: true where one is true, whatever the others are."""
-    found: Test = False
+    return _decided(tests, by=True)
+
+
+def _decided(tests: Sequence[Callable[[], Test]], *, by: bool) -> Test:
+    found: Test = not by
     for test in tests:
         one = test()
-        if one is True:
-            return True
+        if one is by:
+            return by
         if one is None:
             found = None
     return found

@@ -59,8 +59,6 @@ class Collected(Making):
         header: MSH as it is written, once it is.
     """
 
-    __slots__ = ("_count", "_fields", "_listed", "_patient", "document", "header", "parts", "results")
-
     def __init__(self, run: Run, fields: Mapping[str, tuple[str, ...]] | None = None) -> None:
         super().__init__(run, transaction=False)
         self._fields = fields or {}  # of a list: the places of the numbers of patient and order

@@ -10,7 +10,7 @@ from tests.support.shipped import MAPPINGS
 
 def _sources(name: str) -> dict[str, str]:
     program = load(name, (MAPPINGS,))
-    return {structure: generated.source for structure, generated in program.plain.items()}
+    return {structure: generated.made.source for structure, generated in program.plain.items()}
 
 
 def test_the_code_does_not_depend_on_what_was_compiled_before() -> None:
@@ -28,7 +28,7 @@ def test_another_process_makes_the_same_code() -> None:
     script = (
         "import hashlib, sys; from engine.mapping import load; from pathlib import Path\n"
         "program = load('hl7-orders', (Path(sys.argv[1]),))\n"
-        "for name in program.plain: print(hashlib.sha256(program.plain[name].source.encode()).hexdigest())"
+        "for name in program.plain: print(hashlib.sha256(program.plain[name].made.source.encode()).hexdigest())"
     )
     out = subprocess.run(
         [sys.executable, "-c", script, str(MAPPINGS)],

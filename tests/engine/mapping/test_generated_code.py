@@ -83,10 +83,10 @@ def test_no_text_of_a_user_is_in_the_source(tmp_path_factory: Any, text: str, na
     except ConfigError:
         return  # not YAML, no name, or a literal that looks like an expression: refused is fine
     (generated,) = program.plain.values()
-    assert all(SAFE.fullmatch(line) for line in generated.source.splitlines(keepends=True))
+    assert all(SAFE.fullmatch(line) for line in generated.made.source.splitlines(keepends=True))
     for piece in (text, other):
         if len(piece) > 6 and not SAFE.fullmatch(piece):
-            assert piece not in generated.source
+            assert piece not in generated.made.source
     mapped = program.apply(parse(HL7), context())
     patient = as_text(mapped.documents[0].body)["entry"][0]["resource"]
     expected = "".join(sign if sign >= " " or sign in "\t\n\r" else "\ufffd" for sign in text).replace("\x7f", "\ufffd")
@@ -169,7 +169,7 @@ def mapped_or_dead(program: Program, parsed: Parsed, given: MapContext) -> objec
 
 def test_the_first_line_of_the_source_needs_no_user_either(tmp_path: Path) -> None:
     program = Workshop(tmp_path).steps("- drop: all\n")
-    source = program.plain["ORU_R01"].source
+    source = program.plain["ORU_R01"].made.source
     assert source.startswith("def mapping(m, making):\n")
     assert "all" not in re.findall(r"\w+", source.split("root = m.root")[1])
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from engine.mapping.functions import people
 from engine.mapping.functions.code_maps import CODE_MAPS, miss
 from engine.mapping.functions.systems import hd
 from engine.model.errors import ContentError
@@ -174,12 +173,6 @@ def test_an_unknown_status_keeps_the_message_back(table: str, code: str, reason:
 def test_codes_of_hl7_without_a_counterpart_are_left_out_silently(table: str, codes: str) -> None:
     for code in codes.split():
         assert of(table, code) == (None, [])
-
-
-def test_names_and_addresses_are_read_by_the_same_tables() -> None:
-    assert CODE_MAPS["0200"].values == people._NAME_USE
-    assert CODE_MAPS["0190"].values == people._ADDRESS_USE
-    assert CODE_MAPS["0201"].values == people._TELECOM_USE
 
 
 @pytest.mark.parametrize(

@@ -707,7 +707,7 @@ def test_no_name_and_no_literal_gets_into_the_generated_source(name: str, litera
         head = "mapping: m\nformat: labrelay-mapping/1\nfrom: astm/E1394\nto: json\nsteps:\n"
         Path(folder, "m.yaml").write_text(f"{head}  - document: {{{text_of_name}: =H-5, other: {text_of_literal}}}\n")
         made = load("m", [Path(folder)])
-        assert "zq" not in made.plain["E1394"].source
+        assert "zq" not in made.plain["E1394"].made.source
         document = orjson.loads(made.apply(parse("H|\\^&|||XN-550\nL|1|N\n"), context()).documents[0].body)
         assert document[name] == "XN-550"
 
