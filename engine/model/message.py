@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from engine.model.link_events import Line
 from engine.model.reasons import ReasonCode
-from engine.model.values import value
+from engine.model.values import changed, value
 
 # -- parsed messages ---------------------------------------------------------------------------------------------
 
@@ -495,28 +495,5 @@ class Delivery:
         return f"{self.key[:32]}.{self.earlier + self.attempt}"
 
     def with_body(self, body: bytes) -> "Delivery":
-        """The same delivery of this document, which is not packed; ``replace`` takes twice as long."""
-        return Delivery(
-            id=self.id,
-            message_id=self.message_id,
-            channel=self.channel,
-            destination=self.destination,
-            seq=self.seq,
-            key=self.key,
-            body=body,
-            media_type=self.media_type,
-            received_us=self.received_us,
-            attempt=self.attempt,
-            not_before_us=self.not_before_us,
-            maybe_delivered=self.maybe_delivered,
-            manual=self.manual,
-            conditional=self.conditional,
-            reports=self.reports,
-            packed=False,
-            entries=self.entries,
-            unconditional=self.unconditional,
-            message_type=self.message_type,
-            joins=self.joins,
-            known_order=self.known_order,
-            earlier=self.earlier,
-        )
+        """The same delivery of this document, which is not packed."""
+        return changed(self, body=body, packed=False)

@@ -287,38 +287,8 @@ def age_years(result: Result, now_us: int) -> int | None:
     return at.year - born.year - ((at.month, at.day) < (born.month, born.day))
 
 
-# -- as they travel between processes ------------------------------------------------------------------------------
-
-
-def to_json(result: Result) -> list[Any]:
-    def text(number: Decimal | None) -> str | None:
-        return None if number is None else str(number)
-
-    return [
-        result.codes, text(result.value), result.comparator, result.text, result.units, result.flags, result.status,
-        text(result.low), text(result.high), result.at_us, result.subject, result.run, result.sex, result.born,
-    ]  # fmt: skip
-
-
-def from_json(given: list[Any]) -> Result:
-    codes, value, comparator, text, units, flags, status, low, high, at_us, subject, run, sex, born = given
-
-    def number(text: str | None) -> Decimal | None:
-        return None if text is None else Decimal(text)
-
-    return Result(
-        codes=tuple((system, code) for system, code in codes),
-        value=number(value),
-        comparator=comparator,
-        text=text,
-        units=tuple(units),
-        flags=tuple(flags),
-        status=status,
-        low=number(low),
-        high=number(high),
-        at_us=at_us,
-        subject=subject,
-        run=run,
-        sex=sex,
-        born=born,
-    )
+def from_json(given: dict[str, Any]) -> Result:
+    """A result that `orjson` wrote, with numbers as text (``default=str``): JSON has no decimals and no tuples."""
+    numbers = {name: Decimal(given[name]) for name in ("value", "low", "high") if given[name] is not None}
+    texts = {name: tuple(given[name]) for name in ("units", "flags")}
+    return Result(**{**given, **numbers, **texts, "codes": tuple(map(tuple, given["codes"]))})

@@ -6,7 +6,7 @@ message makes a dozen such objects with a hundred attributes. So these classes a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 _T = TypeVar("_T")
 
@@ -15,3 +15,13 @@ _T = TypeVar("_T")
 def value(*, kw_only: bool = False) -> Callable[[type[_T]], type[_T]]:
     """As ``dataclass(frozen=True, slots=True)``. Mypy refuses to set an attribute; Python does not."""
     return dataclass(slots=True, unsafe_hash=True, kw_only=kw_only)
+
+
+def changed(one: _T, **changes: Any) -> _T:
+    """As ``dataclasses.replace``, in half the time: the class, which has slots, is not called."""
+    made = object.__new__(type(one))
+    for name in one.__slots__:  # type: ignore[attr-defined]  # a class of this module
+        setattr(made, name, getattr(one, name))
+    for name, said in changes.items():
+        setattr(made, name, said)
+    return made

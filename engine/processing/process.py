@@ -30,6 +30,7 @@ from engine.model.reagents import reagents_in
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.model.search_keys import NOT_ALL, Number, numbers_in, own_number
+from engine.model.values import changed
 from engine.processing.formats import MEDIA_TYPES
 
 logger = logging.getLogger("labrelay.processing")
@@ -246,20 +247,11 @@ def _hash_of(payload: bytes) -> str:
 
 def context_of(stored: Stored, base: MapContext) -> MapContext:
     """The context of a stored message for its mapping; ``base`` is the channel's."""
-    return MapContext(
-        channel=base.channel,
-        key=base.key,
-        timezone=base.timezone,
+    return changed(
+        base,
         received_at=from_us(stored.received_us),
         payload_hash=stored.payload_hash.hex() or _hash_of(stored.payload),
-        settings=base.settings,
-        namespaces=base.namespaces,
-        specimen_ids=base.specimen_ids,
-        reuse_days=base.reuse_days,
-        results_of=base.results_of,
         apart="" if stored.equal_to is None else f"{stored.received_us}.{stored.seq}",
-        patient_numbers=base.patient_numbers,
-        others=base.others,
     )
 
 

@@ -7,7 +7,7 @@ document again from the message (`explain`, `reprocess`) applies the same facts 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 Json = dict[str, Any]
@@ -47,35 +47,17 @@ class Facts:
 
     def as_json(self) -> Json:
         """For the note that is sealed beside the outcome; without what is empty."""
-        said = {
-            "echoes": sorted(self.echoes),
-            "statuses": dict(self.statuses),
-            "apart": dict(self.apart),
-            "corrects": dict(self.corrects),
-            "reports": list(self.reports),
-            "finished": list(self.finished),
-            "withdrawn": list(self.withdrawn),
-            "not_sent": self.not_sent,
-            "version": self.version,
-            "not_compared": self.not_compared,
-        }
-        return {name: value for name, value in said.items() if value}
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: sorted(value) if name == "echoes" else value for name, value in said.items() if value}
+
+
+_MADE_OF_LISTS = {"echoes": frozenset, "reports": tuple, "finished": tuple, "withdrawn": tuple}
 
 
 def facts_from(said: Json) -> Facts:
     """Read the output of `Facts.as_json`."""
-    return Facts(
-        echoes=frozenset(said.get("echoes", ())),
-        statuses=said.get("statuses", {}),
-        apart=said.get("apart", {}),
-        corrects=said.get("corrects", {}),
-        reports=tuple(said.get("reports", ())),
-        finished=tuple(said.get("finished", ())),
-        withdrawn=tuple(said.get("withdrawn", ())),
-        not_sent=said.get("not_sent", False),
-        version=said.get("version", 0),
-        not_compared=said.get("not_compared", ""),
-    )
+    known = {one.name: said[one.name] for one in fields(Facts) if one.name in said}
+    return Facts(**known | {name: of(known[name]) for name, of in _MADE_OF_LISTS.items() if name in known})
 
 
 NOTHING = Facts()

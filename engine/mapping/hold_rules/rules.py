@@ -22,7 +22,7 @@ from engine.model.errors import ConfigError, ExpressionError, UnreadableResultsE
 from engine.model.message import Parsed
 from engine.model.reasons import ReasonCode
 from engine.model.records import Held
-from engine.model.results import Earlier, Result, from_json, results_of, to_json
+from engine.model.results import Earlier, Result, from_json, results_of
 
 MAX_RESULTS = 5000  # rules ask the journal for each; a document of more is for a person
 NAMED = 8  # results that a reason names
@@ -68,7 +68,7 @@ class Holding:
             results = results_of(body)
         except UnreadableResultsError:
             return orjson.dumps({"fault": "the document is no FHIR Bundle whose results can be read"})
-        return orjson.dumps({"tests": tests, "results": [to_json(result) for result in results]})
+        return orjson.dumps({"tests": tests, "results": results}, default=str)
 
     def about(self, facts: bytes) -> "About":
         """The rules about one document; see `engine.model.records.Rules`."""
@@ -88,7 +88,7 @@ class About:
             self._fault = known.get("fault", "")
             self._tests = known.get("tests", [])
             self._results = [from_json(result) for result in known.get("results", ())]
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             self._fault = f"what is known of the document cannot be read ({type(error).__name__})"
 
     @property

@@ -18,6 +18,7 @@ same configuration, so a route is its position in its channel.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from engine.delivery.attempts import OUR_FAULT_ATTEMPTS
@@ -65,6 +66,14 @@ class Configuration:
     delivers: bool = True
 
 
+_CONFIGURATION = ("epoch", "folder", "config_hash", "log_style", "log_level", "delivers")
+_STORED = ("id", "channel", "seq", "received_us", "repeat_of", "equal_to")
+_DELIVERY = (
+    *("id", "message_id", "channel", "destination", "seq", "key", "packed", "media_type", "received_us", "attempt"),
+    *("maybe_delivered", "manual", "entries", "message_type", "earlier"),
+)
+_of_stored, _of_delivery = attrgetter(*_STORED), attrgetter(*_DELIVERY)
+
 # -- main -> worker ------------------------------------------------------------------------------------------------
 
 FORGET = encode("forget")
@@ -73,24 +82,11 @@ STOP = encode("stop")
 
 
 def configure(wanted: Configuration) -> Parts:
-    return encode(
-        "configure",
-        (wanted.epoch, wanted.folder, wanted.config_hash, wanted.log_style, wanted.log_level, wanted.delivers),
-        (wanted.identity_key,),
-    )
+    return encode("configure", attrgetter(*_CONFIGURATION)(wanted), (wanted.identity_key,))
 
 
 def read_configure(frame: Frame) -> Configuration:
-    epoch, folder, config_hash, log_style, log_level, delivers = frame.fields
-    return Configuration(
-        epoch=epoch,
-        folder=folder,
-        config_hash=config_hash,
-        identity_key=frame.blobs[0],
-        log_style=log_style,
-        log_level=log_level,
-        delivers=delivers,
-    )
+    return Configuration(identity_key=frame.blobs[0], **_named(_CONFIGURATION, frame.fields))
 
 
 def map_message(number: int, stored: Stored, others: Mapping[bytes, int]) -> Parts:
@@ -99,74 +95,32 @@ def map_message(number: int, stored: Stored, others: Mapping[bytes, int]) -> Par
     Args:
         others: see `engine.model.message.MapContext`; usually none.
     """
-    return encode(
-        "map",
-        (
-            number,
-            stored.id,
-            stored.channel,
-            stored.seq,
-            stored.received_us,
-            stored.repeat_of,
-            stored.equal_to,
-            list(others.values()),
-        ),
-        (stored.payload, b"".join(others)),
-    )
+    fields = (number, list(others.values()), *_of_stored(stored))
+    return encode("map", fields, (stored.payload, b"".join(others)))
 
 
 def read_map(frame: Frame) -> tuple[int, Stored, dict[bytes, int]]:
-    number, row_id, channel, seq, received_us, repeat_of, equal_to, persons = frame.fields
-    stored = Stored(
-        id=row_id,
-        channel=channel,
-        seq=seq,
-        payload=frame.blobs[0],
-        received_us=received_us,
-        repeat_of=repeat_of,
-        equal_to=equal_to,
-    )
+    number, persons, *fields = frame.fields
+    stored = Stored(payload=frame.blobs[0], **_named(_STORED, fields))
+    if not persons:
+        return number, stored, {}
     hashes = split_hashes(frame.blobs[1])
     numbers = (number + whole for number, whole in zip(hashes[::2], hashes[1::2], strict=True))
     return number, stored, dict(zip(numbers, persons, strict=True))
 
 
 def deliver(request: int, one: Delivery) -> Parts:
-    return encode(
-        "deliver",
-        (
-            request, one.id, one.message_id, one.channel, one.destination, one.seq, one.key, one.packed, one.media_type,
-            one.received_us, one.attempt, one.maybe_delivered, one.manual, one.entries, one.message_type,
-            one.earlier,
-        ),
-        (one.body,),
-    )  # fmt: skip
+    return encode("deliver", (request, *_of_delivery(one)), (one.body,))
 
 
 def read_deliver(frame: Frame) -> tuple[int, Delivery]:
     """The fields of a delivery that a destination may read; those for the order of deliveries stay with main."""
-    (
-        request, row_id, message_id, channel, destination, seq, key, packed, media_type,
-        received_us, attempt, maybe_delivered, manual, entries, message_type, earlier,
-    ) = frame.fields  # fmt: skip
-    return request, Delivery(
-        id=row_id,
-        message_id=message_id,
-        channel=channel,
-        destination=destination,
-        seq=seq,
-        key=key,
-        body=frame.blobs[0],
-        packed=packed,
-        media_type=media_type,
-        received_us=received_us,
-        attempt=attempt,
-        maybe_delivered=maybe_delivered,
-        manual=manual,
-        entries=entries,
-        message_type=message_type,
-        earlier=earlier,
-    )
+    request, *fields = frame.fields
+    return request, Delivery(body=frame.blobs[0], **_named(_DELIVERY, fields))
+
+
+def _named(names: tuple[str, ...], values: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(names, values, strict=True))
 
 
 def cancel(request: int) -> Parts:
@@ -215,11 +169,11 @@ def outcome(
             found.detail,
             found.mapping,
             documents,
-            [(issue.code, issue.text, issue.place, issue.rule, issue.severity) for issue in found.issues],
-            [(seen.table, seen.code, seen.unit, seen.display) for seen in found.unmapped],
-            [(one.lot, one.name, one.expires, one.tests, one.left) for one in found.reagents],
-            [(one.code, one.material, one.failed) for one in found.controls],
-            [(one.kind, one.text) for one in found.numbers],
+            found.issues,
+            found.unmapped,
+            found.reagents,
+            found.controls,
+            [tuple(one) for one in found.numbers],
         ),
         blobs,
     )
@@ -261,16 +215,10 @@ def read_outcome(frame: Frame, channel: ChannelRoutes) -> Processed:
         detail,
         mapping,
         tuple(made),
-        tuple(
-            Issue(code=code, text=text, place=place, rule=rule, severity=severity)
-            for code, text, place, rule, severity in issues
-        ),
-        tuple(Unmapped(*seen) for seen in unmapped),
-        tuple(
-            Reagent(lot=lot, name=name, expires=expires, tests=tuple(tests), left=left)
-            for lot, name, expires, tests, left in reagents
-        ),
-        tuple(ControlRun(code=code, material=material, failed=failed) for code, material, failed in controls),
+        tuple(Issue(**one) for one in issues),
+        tuple(Unmapped(**one) for one in unmapped),
+        tuple(Reagent(**{**one, "tests": tuple(one["tests"])}) for one in reagents),
+        tuple(ControlRun(**one) for one in controls),
         tuple(Number(kind, text) for kind, text in numbers),
     )
 

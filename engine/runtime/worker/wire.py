@@ -39,8 +39,8 @@ def encode(kind: str, fields: Sequence[Any] = (), blobs: Sequence[bytes] = ()) -
         TypeError: a field is no JSON value (for example a text with half a surrogate pair).
         ProtocolError: the frame is over a limit.
     """
-    head = orjson.dumps((kind, [len(blob) for blob in blobs], *fields))
-    size = sum(map(len, blobs))
+    sizes = [*map(len, blobs)]
+    head, size = orjson.dumps((kind, sizes, *fields)), sum(sizes)
     if len(head) > MAX_HEAD_BYTES or size > MAX_BLOBS_BYTES:
         raise ProtocolError(f"a frame of {len(head)} + {size} bytes")
     return [_LENGTHS.pack(len(head), size), head, *blobs]
@@ -84,7 +84,8 @@ class Decoder:
                 break
             frames.append(_read(data, head_at, blobs_at, after))
             at = after
-        self._rest += memoryview(data)[at:]
+        if at < end:
+            self._rest += memoryview(data)[at:]
         return frames
 
 
