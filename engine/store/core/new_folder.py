@@ -3,9 +3,18 @@
 from pathlib import Path
 
 from engine.model.errors import StoreError
+from engine.store.core.durable import sync_folder, sync_way_to
 
 SALVAGING, RESTORING = "salvaging-", "restoring-"  # prefixes of the working folders
 _WORK = {SALVAGING: "salvage", RESTORING: "restore"}
+
+
+def publish(scratch: Path, target: Path, *, last: str) -> None:
+    """Move what was made into its folder, durable; ``last`` is what makes it one, so that a crash leaves none."""
+    for entry in sorted(scratch.iterdir(), key=lambda entry: entry.name == last):
+        entry.rename(target / entry.name)
+    sync_folder(target)
+    sync_way_to(target)
 
 
 def raise_if_in_use(target: Path) -> None:

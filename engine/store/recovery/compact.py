@@ -45,13 +45,14 @@ def run(data: Path) -> Compacted:
         raise StoreError(f"{path}: there is no journal")
     lock = SiteLock.acquire(data)
     try:
-        _refuse_loss(path, data)
-        before = path.stat().st_size
-        free = shutil.disk_usage(path.parent).free
-        if free < before + SPARE_BYTES:
-            need = (before + SPARE_BYTES - free) >> 20
-            raise StoreError(f"{path.parent}: no room for a second copy of the journal; make {need + 1} MiB free")
         try:
+            # What the log hides behind a damaged frame would be gone afterwards.
+            if (loss := look(path, anchor.read(data / ANCHOR_NAME))) is not None:
+                raise loss
+            before, free = path.stat().st_size, shutil.disk_usage(path.parent).free
+            if free < before + SPARE_BYTES:
+                need = (before + SPARE_BYTES - free) >> 20
+                raise StoreError(f"{path.parent}: no room for a second copy of the journal; make {need + 1} MiB free")
             with write_atomically(path, path.with_name(COMPACTED_NAME)) as new:
                 hand_over_path(new, path.parent)
                 _copy(path, new)
@@ -60,16 +61,6 @@ def run(data: Path) -> Compacted:
         return Compacted(before, path.stat().st_size)
     finally:
         lock.release()
-
-
-def _refuse_loss(path: Path, data: Path) -> None:
-    """Refuse a journal with rows behind a damaged frame of its log: they would be gone afterwards."""
-    try:
-        loss = look(path, anchor.read(data / ANCHOR_NAME))
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
-    if loss is not None:
-        raise loss
 
 
 def _copy(path: Path, new: Path) -> None:

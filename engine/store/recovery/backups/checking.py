@@ -5,7 +5,6 @@ every answer.
 """
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,10 +14,9 @@ from engine.model.errors import IntegrityError
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.integrity import verify
+from engine.store.integrity.verify import Progress
 from engine.store.recovery.backups import pieces, standing
 from engine.store.recovery.backups.shelf import VERIFIED_NAME, Copy, Verified, write_json
-
-Progress = Callable[[int, int], None]
 
 
 def run(copy: Copy, *, progress: Progress | None = None) -> Verified:

@@ -13,7 +13,7 @@ else.
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -27,6 +27,7 @@ from engine.store.core.durable import sync_file, sync_folder
 from engine.store.core.key_encryption_key import Source
 from engine.store.core.vault import KEY_NAME, read_kek, write_kek
 from engine.store.core.writer import Job, Pump
+from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.backups.far_file import FarFile
 from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
@@ -40,8 +41,6 @@ CONFIGURATION = ("config", "channels", "mappings", "layouts", "tables", "analyze
 LARGEST_FILE = 32 * 1024 * 1024
 _FILES = frozenset({Source.FILE, Source.NEW_FILE, Source.OLD_FILE})
 _PRIVATE = b"PRIVATE KEY-----"
-
-Progress = Callable[[int, int], None]
 
 
 def job(target: Path, progress: Progress = lambda done, total: None) -> Job[None]:

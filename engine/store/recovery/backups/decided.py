@@ -93,10 +93,7 @@ def _close(connection: sqlite3.Connection, message: int, verb: str, what: dict[s
     if named:  # the named deliveries were made after the last known state, so these numbers now belong to no delivery
         found = [one for one in found if one[0] in named]
     for delivery, lane, state in found:
-        execute("UPDATE delivery SET state = ? WHERE id = ?", (new, delivery))
-        tally = "open" if state in ("waiting", "sending") else state
-        execute(f"UPDATE lane SET {tally} = {tally} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of three words
-        execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
+        close_delivery(connection, delivery, lane, state, new)
     row = execute(
         "SELECT s.state, j.channel FROM message_state s JOIN journal j ON j.id = s.id WHERE s.id = ?", (message,)
     ).fetchone()
@@ -105,6 +102,14 @@ def _close(connection: sqlite3.Connection, message: int, verb: str, what: dict[s
     execute("UPDATE message_state SET state = 'dismissed' WHERE id = ?", (message,))
     execute(f"UPDATE channel SET {row[0]} = {row[0]} - 1 WHERE name = ?", (row[1],))  # noqa: S608 - one of two words
     return True
+
+
+def close_delivery(connection: sqlite3.Connection, delivery: int, lane: int, state: str, new: str) -> None:
+    """Close a delivery that is open in ``state``, and take it out of its lane's tallies."""
+    tally = "open" if state in ("waiting", "sending") else state
+    connection.execute("UPDATE delivery SET state = ? WHERE id = ?", (new, delivery))
+    connection.execute(f"UPDATE lane SET {tally} = {tally} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of three words
+    connection.execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
 
 
 def _switch(connection: sqlite3.Connection, row_id: int, at_us: int, verb: str, what: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from typing import Any
 
 import orjson
 
-from engine.model.clock import Clock, from_us
+from engine.model.clock import Clock
 from engine.model.errors import ConfigError, IntegrityError, StoreError, UnreadableResultsError
 from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
@@ -38,22 +38,23 @@ from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.chain import ROW_COLUMNS, JournalRow
-from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.core.durable import sync_file, sync_folder, sync_way_to
-from engine.store.core.new_folder import RESTORING, raise_if_in_use
+from engine.store.core.connecting import JOURNAL_NAME, data_keys
+from engine.store.core.durable import sync_file
+from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
 from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
 from engine.store.integrity import verify
+from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, dedup, delta_history, incomplete, pauses
 from engine.store.recovery.backups import decided, pieces, standing
 from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy
+from engine.store.recovery.rebuilding import moment, put_state
 
 DATA_FOLDER = "var"
 RESERVED = 1_000_000  # numbers that lost rows may have had, where the journal's end is unknown
+_PUT_KEY = "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)"
 BOOTS = 1_000  # possible starts since the copy: leases and sessions are numbered by them
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -129,13 +130,9 @@ def run(
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=RESTORING, dir=target) as scratch:
             said = progress or (lambda done, total: None)
-            made = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key=leave_key)
-            restored = made.run(actor, reason)
+            restored = _Restoration(copy, Path(scratch), clock, keys, old_anchor, said, leave_key).run(actor, reason)
             # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
-            for entry in sorted(Path(scratch).iterdir(), key=lambda entry: entry.name == DATA_FOLDER):
-                entry.rename(target / entry.name)
-            sync_folder(target)
-            sync_way_to(target)
+            publish(Path(scratch), target, last=DATA_FOLDER)
             return restored
     except OSError as error:
         raise StoreError(f"{target}: cannot be restored there: {error.strerror or error}") from error
@@ -143,29 +140,21 @@ def run(
         raise StoreError(f"{target}: cannot be restored there: {error}") from error
 
 
+@dataclass(eq=False)
 class _Restoration:
     """One restore, step by step."""
 
-    def __init__(
-        self,
-        copy: Copy,
-        folder: Path,
-        clock: Clock,
-        keys: Path | None,
-        old_anchor: Path | None,
-        progress: Progress,
-        *,
-        leave_key: bool,
-    ) -> None:
-        self._copy = copy
-        self._folder = folder
-        self._data = folder / DATA_FOLDER
-        self._clock = clock
-        self._keys = keys
-        self._old_anchor = old_anchor
-        self._progress = progress
-        self._leave_key = leave_key
-        self._restored = Restored(copy.name)
+    _copy: Copy
+    _folder: Path
+    _clock: Clock
+    _keys: Path | None
+    _old_anchor: Path | None
+    _progress: Progress
+    _leave_key: bool
+
+    def __post_init__(self) -> None:
+        self._data = self._folder / DATA_FOLDER
+        self._restored = Restored(self._copy.name)
         self._erasures: list[pieces.Content] = []  # without their rows
 
     def run(self, actor: str, reason: str) -> Restored:
@@ -198,13 +187,12 @@ class _Restoration:
             (self._restored.again,) = connection.execute("SELECT coalesce(sum(stored), 0) FROM channel").fetchone()
             self._restored.last_id = last_id
             newest = connection.execute("SELECT received_us FROM journal WHERE id = ?", (last_id,)).fetchone()
-            self._restored.received = _instant(newest)
+            self._restored.received = moment(newest)
             self._restored.paused = [
                 "/".join(filter(None, row)) or "deliveries"
                 for row in connection.execute("SELECT channel, destination FROM pause ORDER BY channel, destination")
             ]
-            keys = [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")]
-            seal = Vault(self._kek, keys).anchor_seal
+            seal = self._vault(connection).anchor_seal
         sync_file(path)
         Anchor(self._data / ANCHOR_NAME, meta["journal_id"], last_id, chain, seal).close()
         self._note(meta["journal_id"], actor, reason)
@@ -212,6 +200,9 @@ class _Restoration:
         self._restored.findings = [str(found) for found in verify.run(self._data, progress=self._progress)]
         self._restored.check_seconds = round(time.monotonic() - began, 2)
         return self._restored
+
+    def _vault(self, connection: sqlite3.Connection) -> Vault:
+        return Vault(self._kek, data_keys(connection))
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -279,9 +270,7 @@ class _Restoration:
             except (IntegrityError, OSError) as error:
                 self._restored.wrong.append(f"{error}; rows from {last_id + 1} on are not restored")
                 break
-            connection.executemany(
-                "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)", keys
-            )
+            connection.executemany(_PUT_KEY, keys)
             connection.executemany(
                 "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
                 [(*gap, gap[1] + 1) for gap in content.gaps],
@@ -302,11 +291,7 @@ class _Restoration:
             for one in standing.whole(self._copy):
                 if one.last > last_id:
                     break  # it covers rows that could not be restored, which was reported
-                fresh = self._keys_of(connection, standing.keys(one))
-                connection.executemany(
-                    "INSERT OR IGNORE INTO data_key (id, class, month, wrapped, created_us) VALUES (?, ?, ?, ?, ?)",
-                    fresh,
-                )
+                connection.executemany(_PUT_KEY, self._keys_of(connection, standing.keys(one)))
                 standing.apply(connection, one, journal_id)
                 known = one.last
         except (IntegrityError, OSError) as error:
@@ -322,8 +307,7 @@ class _Restoration:
             first: the first row without a state snapshot: from there on messages have no verdict and no deliveries yet.
         """
         execute = connection.execute
-        keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
-        rows = _Rows(execute, Vault(self._kek, keys))
+        rows = _Rows(execute, self._vault(connection))
         channels: set[str] = set()
         for what, number, _, _ in content.erased:
             if what != erased_rows.JOURNAL:
@@ -363,8 +347,7 @@ class _Restoration:
     def _count(self, connection: sqlite3.Connection, first: int) -> None:
         """Set numbers and states of rows behind the last state snapshot, as far as the rows contain them."""
         execute = connection.execute
-        keys = [WrappedKey(*row) for row in execute("SELECT id, class, month, wrapped FROM data_key")]
-        vault = Vault(self._kek, keys)
+        vault = self._vault(connection)
         rows = execute(
             "SELECT id, channel, seq, received_us, token, meta FROM journal WHERE id >= ? AND kind = ? ORDER BY id",
             (first, KIND_MESSAGE),
@@ -391,11 +374,7 @@ class _Restoration:
                 self._restored.decided.append(row_id)
                 state, reason = "dead", ReasonCode.DECIDED_IN_PART.value
             if state:
-                execute(
-                    "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
-                    " VALUES (?, ?, ?, ?, '', x'')",
-                    (row_id, state, reason, received_us),
-                )
+                put_state(connection, row_id, state, reason, received_us)
             else:
                 execute(
                     "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",
@@ -505,10 +484,8 @@ def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> Non
         "SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'dead', 'held')",
         (message_id,),
     ).fetchall():
-        execute("UPDATE delivery SET state = 'dismissed', lease = 0 WHERE id = ?", (delivery,))
-        tally = state if state in ("dead", "held") else "open"
-        execute(f"UPDATE lane SET {tally} = {tally} - 1 WHERE id = ?", (lane,))  # noqa: S608 - one of three words
-        execute("UPDATE lane SET held_by = 0 WHERE id = ? AND held_by = ?", (lane, delivery))
+        decided.close_delivery(connection, delivery, lane, state, "dismissed")
+        execute("UPDATE delivery SET lease = 0 WHERE id = ?", (delivery,))
     row = execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
     state = row[0] if row is not None else "stored"
     if state in ("stored", "dead", "incomplete"):
@@ -522,17 +499,13 @@ def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> Non
 
 
 def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> None:
-    sets = ", ".join(f"{name} = ?" for name in JournalRow._fields[1:])
-    connection.executemany(
-        f"UPDATE journal SET {sets} WHERE id = ?",  # noqa: S608 - constants
-        [(*row[1:], row.id) for row in content.emptied_rows],
-    )
-    columns = pieces.DOCUMENT_COLUMNS.split(", ")
-    sets = ", ".join(f"{name} = ?" for name in columns[1:])
-    connection.executemany(
-        f"UPDATE document SET {sets} WHERE id = ?",  # noqa: S608 - constants
-        [(*row[1:], row[0]) for row in content.emptied_documents],
-    )
+    for table, columns, rows in (
+        ("journal", ROW_COLUMNS, content.emptied_rows),
+        ("document", pieces.DOCUMENT_COLUMNS, content.emptied_documents),
+    ):
+        sets = ", ".join(f"{name} = ?" for name in columns.split(", ")[1:])
+        update = f"UPDATE {table} SET {sets} WHERE id = ?"  # noqa: S608 - constants
+        connection.executemany(update, [(*row[1:], row[0]) for row in rows])
     connection.executemany(
         "INSERT OR IGNORE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)", content.erased
     )
@@ -544,10 +517,6 @@ def _checked(path: Path, row: JournalRow, chain: bytes, emptied: set[int]) -> by
     if not row.follows(chain) or changed:
         raise IntegrityError(f"{path}: row {row.id} is not what was stored")
     return row.chain
-
-
-def _instant(row: tuple[int] | None) -> str:
-    return from_us(row[0]).isoformat(timespec="seconds") if row is not None else ""
 
 
 def sentences(restored: Restored, target: Path) -> Iterator[str]:

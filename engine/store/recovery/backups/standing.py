@@ -215,14 +215,7 @@ def _collect(
     _collect_reports(connection)
     for table, keys in _BY_NUMBER.items():
         _collect_numbers(connection, table, keys, before.at_us - _AMID_US)
-    mark = _Mark(
-        last=last,
-        clear=_clear_to(execute, last),
-        delivery=_highest(execute, "delivery"),
-        document=_highest(execute, "document"),
-        value=_highest(execute, "earlier_value"),
-        at_us=execute("SELECT received_us FROM main.journal WHERE id = ?", (last,)).fetchone()[0] if last else 0,
-    )
+    mark = _reached(execute, "main", last)
     execute("CREATE TABLE state.meta (name TEXT PRIMARY KEY, value)")
     meta = {"journal_id": bytes.fromhex(copy.manifest.journal_id), "number": number, "last": last, "chain": chain}
     connection.executemany("INSERT INTO state.meta (name, value) VALUES (?, ?)", meta.items())
@@ -260,18 +253,26 @@ def _collect_numbers(connection: sqlite3.Connection, table: str, keys: str, sinc
     )
 
 
-def _clear_to(execute: Execute, last: int) -> int:
-    row = execute("SELECT value FROM main.meta WHERE name = 'watermark'").fetchone()
+def _reached(execute: Execute, of: str, last: int) -> _Mark:
+    """How far the journal attached as ``of`` has come, whose newest row is ``last``."""
     (first,) = execute(
-        "SELECT min(j.id) FROM main.journal j LEFT JOIN main.message_state s ON s.id = j.id"
-        " WHERE j.id > ? AND j.kind = 1 AND s.id IS NULL",
-        (row[0] if row else 0,),
+        f"SELECT min(j.id) FROM {of}.journal j LEFT JOIN {of}.message_state s ON s.id = j.id"  # noqa: S608 - constants
+        " WHERE j.kind = 1 AND s.id IS NULL AND j.id > coalesce((SELECT value FROM"
+        f" {of}.meta WHERE name = 'watermark'), 0)"
     ).fetchone()
-    return last if first is None else int(first) - 1
+    at = execute(f"SELECT received_us FROM {of}.journal WHERE id = ?", (last,)).fetchone()  # noqa: S608 - constants
+    return _Mark(
+        last=last,
+        clear=last if first is None else int(first) - 1,
+        delivery=_highest(execute, of, "delivery"),
+        document=_highest(execute, of, "document"),
+        value=_highest(execute, of, "earlier_value"),
+        at_us=at[0] if at else 0,
+    )
 
 
-def _highest(execute: Execute, table: str) -> int:
-    return int(execute(f"SELECT coalesce(max(id), 0) FROM main.{table}").fetchone()[0])  # noqa: S608 - constants
+def _highest(execute: Execute, of: str, table: str) -> int:
+    return int(execute(f"SELECT coalesce(max(id), 0) FROM {of}.{table}").fetchone()[0])  # noqa: S608 - constants
 
 
 # -- the basis of comparison ---------------------------------------------------------------------------------------
@@ -294,19 +295,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
         _attach(connection, copy.path / JOURNAL_NAME, "copy", "ro&immutable=1")
         execute = connection.execute
         _list_open(connection, "main", "copy")
-        (document,) = execute("SELECT coalesce(max(id), 0) FROM copy.document").fetchone()
-        (delivery,) = execute("SELECT coalesce(max(id), 0) FROM copy.delivery").fetchone()
-        (value,) = execute("SELECT coalesce(max(id), 0) FROM copy.earlier_value").fetchone()
-        (clear,) = execute(
-            "SELECT min(j.id) FROM copy.journal j LEFT JOIN copy.message_state s ON s.id = j.id"
-            " WHERE j.kind = 1 AND s.id IS NULL AND j.id > coalesce((SELECT value FROM copy.meta"
-            " WHERE name = 'watermark'), 0)"
-        ).fetchone()
-        last = copy.manifest.last_id
-        row = execute("SELECT received_us FROM copy.journal WHERE id = ?", (last,)).fetchone()
-        at_us = row[0] if row else 0
-        clear = last if clear is None else clear - 1
-        _put_mark(connection, "main", _Mark(last, clear, delivery, document, value, at_us))
+        _put_mark(connection, "main", _reached(execute, "copy", copy.manifest.last_id))
     return making, number, standings or None
 
 

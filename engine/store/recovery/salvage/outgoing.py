@@ -17,6 +17,7 @@ from engine.store.core.vault import Vault
 from engine.store.integrity import verify
 from engine.store.operations import number_bearers
 from engine.store.operations.dedup import REPORT_MEMORY_US
+from engine.store.recovery.rebuilding import put_state
 from engine.store.recovery.salvage.tables import Tables
 
 _DELIVERY_STATES = ("waiting", "sending", "delivered", "dead", "held", "rejected", "dismissed", "superseded")
@@ -188,7 +189,4 @@ def restore_verdicts(tables: Tables, vault: Vault, decided: Collection[int]) -> 
             tables.salvage.unsure.append(row_id)
         else:
             continue  # processed again
-        execute(
-            "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, '', x'')",
-            (row_id, state, reason, received_us),
-        )
+        put_state(tables.new, row_id, state, reason, received_us)

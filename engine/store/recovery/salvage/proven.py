@@ -1,14 +1,13 @@
 """The journal's own rows: copy the proven ones, compute their chain anew, and list the missing ones."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import orjson
 
-from engine.model.clock import from_us
 from engine.model.errors import IntegrityError
 from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows, pruned_ranges
@@ -19,12 +18,12 @@ from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity import row_check
 from engine.store.integrity.row_check import Unreadable
+from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.recovery.rebuilding import moment
 from engine.store.recovery.salvage.found import Missing
 from engine.store.recovery.salvage.leaves import stray_rows
 from engine.store.recovery.salvage.tables import CHUNK_ROWS, Tables
-
-Progress = Callable[[int, int], None]
 
 
 class JournalRows:
@@ -170,9 +169,9 @@ def _tell_surroundings(new: sqlite3.Connection, rows: list[Missing]) -> None:
     channels = [name for (name,) in execute("SELECT DISTINCT channel FROM journal WHERE kind = 1 ORDER BY 1")]
     for one in rows:
         before = execute("SELECT received_us FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (one.first,))
-        one.after = _instant(before.fetchone())
+        one.after = moment(before.fetchone())
         after = execute("SELECT received_us FROM journal WHERE id > ? ORDER BY id LIMIT 1", (one.last,))
-        one.before = _instant(after.fetchone())
+        one.before = moment(after.fetchone())
         for channel in channels:
             (low,) = execute(
                 "SELECT coalesce(max(seq), 0) FROM journal WHERE kind = 1 AND channel = ? AND id < ?",
@@ -217,7 +216,3 @@ def _is_as_stored(row: JournalRow) -> bool:
     with suppress(Exception):  # a damaged row may hold values of any type and size
         return row.computed == row.hash
     return False
-
-
-def _instant(row: tuple[int] | None) -> str:
-    return from_us(row[0]).isoformat(timespec="seconds") if row is not None else ""

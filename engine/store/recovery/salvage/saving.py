@@ -16,20 +16,20 @@ from engine.model.errors import ConfigError, DamagedError, IntegrityError, Store
 from engine.store.core import anchor, migrate, wal_repair
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
-from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect
-from engine.store.core.durable import sync_folder, sync_way_to
+from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect, data_keys
 from engine.store.core.key_encryption_key import Found, Source, unlock
 from engine.store.core.lock import SiteLock
-from engine.store.core.new_folder import SALVAGING, raise_if_in_use
+from engine.store.core.new_folder import SALVAGING, publish, raise_if_in_use
 from engine.store.core.pruned_ranges import Range
-from engine.store.core.vault import KEY_NAME, Vault, WrappedKey, write_kek
+from engine.store.core.vault import KEY_NAME, Vault, write_kek
 from engine.store.integrity import rollback, verify
+from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit, pruning
 from engine.store.recovery.salvage import outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
-from engine.store.recovery.salvage.proven import JournalRows, Progress
+from engine.store.recovery.salvage.proven import JournalRows
 from engine.store.recovery.salvage.tables import Tables, without_own_indexes
 
 REPORT_NAME = "salvage.json"
@@ -105,10 +105,7 @@ def _run(
                     trouble = error
                 else:
                     # The journal last: a daemon cannot start on the leftovers of a crash here.
-                    for file in sorted(made.iterdir(), key=lambda file: file.name == JOURNAL_NAME):
-                        file.rename(target / file.name)
-                    sync_folder(target)
-                    sync_way_to(target)
+                    publish(made, target, last=JOURNAL_NAME)
                     return saved
         raise DamagedError(
             f"{path}: its tables or its keys cannot be read ({trouble}), and nothing was made of it",
@@ -141,9 +138,9 @@ def _readings(path: Path, scratch: Path) -> Iterator[tuple[Path, int]]:
 
 def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, hidden: int) -> Salvage:
     """Make the new journal in ``folder``, step by step; later steps use the results of earlier ones."""
-    wrapped = source.execute("SELECT id, class, month, wrapped FROM data_key").fetchall()
+    wrapped = data_keys(source)
     key = _key(source, data)
-    vault = Vault(key.kek, [WrappedKey(*row) for row in wrapped])
+    vault = Vault(key.kek, wrapped)
     salvage = Salvage(hidden=hidden)
     tables = Tables(source, folder / JOURNAL_NAME, salvage)
     with closing(tables.new) as new:
