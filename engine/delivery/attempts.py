@@ -1,39 +1,29 @@
 """One delivery: the check that it is still wanted, the attempt, and its outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from engine.delivery.breaker import Breaker
 from engine.delivery.claims import ClaimReader
-from engine.delivery.conditional_keys import ConditionalGuard
-from engine.delivery.conditions import Conditions
 from engine.delivery.events import logger, names
 from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outcome_writer import WRITE_RETRY_S
 from engine.delivery.settlement import Settlement
-from engine.model.clock import Clock
+from engine.delivery.setup import Setup
 from engine.model.errors import IntegrityError, RefusedDeliveryError, StoreError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.ports import Destination
 from engine.model.reasons import ReasonCode
 from engine.store.operations import superseding
 from engine.store.operations.settling import report_lists
 
-if TYPE_CHECKING:
-    from engine.store.journal import Journal
-
 OUR_FAULT_ATTEMPTS = 5  # a delivery with exceptions of ours is tried this often before it is dead
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
+@dataclass(eq=False, slots=True)
 class AttemptRunner:
     """Make the attempts of one destination.
-
-    Args:
-        room: waits until an attempt can be made at once; None where that is always possible.
 
     Attributes:
         in_flight: how many are under way.
@@ -42,14 +32,7 @@ class AttemptRunner:
         cut_off: deliveries whose attempts were cut off by the stop.
     """
 
-    name: str
-    destination: Destination
-    journal: "Journal"
-    clock: Clock
-    breaker: Breaker
-    guard: ConditionalGuard
-    conditions: Conditions | None
-    room: Callable[[], Awaitable[None]] | None
+    setup: Setup
     memory: LaneMemory
     claims: ClaimReader
     settlement: Settlement
@@ -82,7 +65,7 @@ class AttemptRunner:
 
     def leave_keys(self, delivery: Delivery, *, confirmed: bool) -> None:
         """Free its conditional keys for the lanes that wait for them."""
-        for blocked in self.guard.leave(delivery.conditional, confirmed, now=self.clock.monotonic()):
+        for blocked in self.setup.guard.leave(delivery.conditional, confirmed, now=self.setup.clock.monotonic()):
             assert isinstance(blocked, Lane)
             self.memory.make_ready(blocked)
 
@@ -99,27 +82,27 @@ class AttemptRunner:
             if sent is None:
                 back = True
                 return
-            began = self.clock.monotonic()
-            versions = await self.destination.deliver(sent)
+            began = self.setup.clock.monotonic()
+            versions = await self.setup.destination.deliver(sent)
         except RefusedDeliveryError as error:
             self.settlement.refused(lane, delivery, error)
         except TransientDeliveryError as error:
             back = self.settlement.failed(lane, delivery, error)
         except asyncio.CancelledError:
-            self.breaker.abandoned(self.clock.monotonic())
+            self.setup.breaker.abandoned(self.setup.clock.monotonic())
             self.cut_off.append(delivery.id)
             raise
         except StoreError:
             back = True  # the guard failed or could not be called; nothing was sent
             self._wait(lane, delivery)
         except Exception as error:
-            logger.exception("delivery failed inside LabRelay", extra=names(self.name, lane, delivery))
+            logger.exception("delivery failed inside LabRelay", extra=names(self.setup.name, lane, delivery))
             fault = TransientDeliveryError(ReasonCode.NO_ANSWER, type(error).__name__, limit=OUR_FAULT_ATTEMPTS)
             back = self.settlement.failed(lane, delivery, fault, ours=True)
         else:
             confirmed = True
-            if self.conditions is not None and versions:
-                self.conditions.remember(versions)
+            if self.setup.conditions is not None and versions:
+                self.setup.conditions.remember(versions)
             self.settlement.delivered(lane, delivery, versions or (), began)
         finally:
             self.in_flight -= 1
@@ -135,10 +118,8 @@ class AttemptRunner:
         Raises:
             StoreError: that is unknown now.
         """
-        if how := await self.journal.run(superseding.overtaken_before_sent, delivery.id):
-            self.breaker.abandoned(
-                self.clock.monotonic()
-            )  # nothing was sent, so nothing is known about the destination
+        if how := await self.setup.journal.run(superseding.overtaken_before_sent, delivery.id):
+            self.setup.breaker.abandoned(self.setup.clock.monotonic())  # nothing was sent: nothing is known
             self.settlement.overtaken(lane, delivery, whole=how == "whole")
             return True
         if lane.failing:  # a full disk stays readable: the answer may be an outcome that is not written yet
@@ -153,17 +134,17 @@ class AttemptRunner:
         """
         there = lane.may_be_there_before(delivery)
         if there:
-            overlaps = await self.journal.run(superseding.have_in_common, delivery.id, tuple(there))
+            overlaps = await self.setup.journal.run(superseding.have_in_common, delivery.id, tuple(there))
             if overlaps:
                 self._wait(lane, delivery, there.values())
                 return None
         sent = await self._joined(lane, delivery) if delivery.joins and (look or delivery.known_order) else delivery
-        if self.conditions is not None:
-            sent = await self.conditions.put_on(sent)
-        if self.room is not None:
-            await self.room()  # the last wait before the last check
+        if self.setup.conditions is not None:
+            sent = await self.setup.conditions.put_on(sent)
+        if self.setup.room is not None:
+            await self.setup.room()  # the last wait before the last check
         if self.paused or lane.held:  # a person was quicker than this attempt
-            self.breaker.abandoned(self.clock.monotonic())
+            self.setup.breaker.abandoned(self.setup.clock.monotonic())
             lane.put_back(delivery)
             self.claims.give_up(lane)
             return None
@@ -171,8 +152,8 @@ class AttemptRunner:
 
     def _wait(self, lane: Lane, delivery: Delivery, until: Iterable[float] = ()) -> None:
         """Let the delivery wait without sending: `WRITE_RETRY_S` at least, and until the last of these instants."""
-        now = self.clock.monotonic()
-        self.breaker.abandoned(now)
+        now = self.setup.clock.monotonic()
+        self.setup.breaker.abandoned(now)
         lane.delayed.append((max((now + WRITE_RETRY_S, *until)), delivery))
 
     async def _joined(self, lane: Lane, delivery: Delivery) -> Delivery:
@@ -180,13 +161,13 @@ class AttemptRunner:
         (`engine.store.operations.settling.report_lists`).
         """
         try:
-            body = await self.journal.run(report_lists.join, delivery.id)
+            body = await self.setup.journal.run(report_lists.join, delivery.id)
         except (IntegrityError, ValueError):
             # If it is this document, the destination finds the same damage and reports it. If an earlier one: it was
             # damaged since it was read.
             logger.warning(
                 "lists of reports are not joined: a document of its order is damaged",
-                extra=names(self.name, lane, delivery),
+                extra=names(self.setup.name, lane, delivery),
             )
             return delivery
         return delivery if body is None else delivery.with_body(body)

@@ -1,20 +1,17 @@
 """Settle an attempt: count, log and write its outcome, and schedule the next attempt."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from engine.config.downtime_windows import DowntimeCalendar
-from engine.delivery.breaker import Breaker
 from engine.delivery.claims import ClaimReader
-from engine.delivery.events import DeliveryEvents, DestinationCounts, logger, names
+from engine.delivery.events import DestinationCounts, logger, names
 from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outage import Outage
 from engine.delivery.outcome_writer import OutcomeWriter
 from engine.delivery.retry import Bury, RetryPolicy, decide
-from engine.model.clock import Clock
+from engine.delivery.setup import Setup
 from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
 from engine.model.reasons import ReasonCode
@@ -22,32 +19,22 @@ from engine.model.versions import Versions
 from engine.store.operations import hold_queue
 from engine.store.operations.outbox import attempts
 
-if TYPE_CHECKING:
-    from engine.store.journal import Journal
 
-
-@dataclass(eq=False, slots=True, kw_only=True)
+@dataclass(eq=False, slots=True)
 class Settlement:
     """Settle, postpone or bury the deliveries of one destination."""
 
-    destination: str
-    journal: "Journal"
-    clock: Clock
-    retry: RetryPolicy
-    breaker: Breaker
-    downtime: DowntimeCalendar
-    jitter: Callable[[], float]
-    events: DeliveryEvents
-    counts: DestinationCounts
+    setup: Setup
     memory: LaneMemory
     outcomes: OutcomeWriter
     claims: ClaimReader
+    counts: DestinationCounts
     outage: Outage = field(init=False)
     patient: RetryPolicy = field(init=False)
 
     def __post_init__(self) -> None:
-        self.outage = Outage(self.destination, self.breaker, self.counts, self._claim_the_newest)
-        self.patient = replace(self.retry, give_up_after=None)
+        self.outage = Outage(self.setup.name, self.setup.breaker, self.counts, self._claim_the_newest)
+        self.patient = replace(self.setup.retry, give_up_after=None)
 
     def delivered(self, lane: Lane, delivery: Delivery, versions: Versions, began: float) -> None:
         """The destination has taken it.
@@ -55,20 +42,20 @@ class Settlement:
         Args:
             began: monotonic instant of the attempt's begin.
         """
-        now, now_us = self.clock.monotonic(), self.clock.now_us()
-        self.breaker.succeeded(now, delivery=delivery.id)
+        now, now_us = self.setup.clock.monotonic(), self.setup.clock.now_us()
+        self.setup.breaker.succeeded(now, delivery=delivery.id)
         self.outage.answered(now)
         self.counts.seconds.observe(now - began)
         self.counts.delivered += 1
         self.counts.refused.append(False)
         self.counts.last_delivered_us = now_us
-        self.outcomes.write(lane, lambda: self.journal.run(attempts.settle, delivery.id, now_us, tuple(versions)))
+        self.outcomes.write(lane, lambda: self.setup.journal.run(attempts.settle, delivery.id, now_us, tuple(versions)))
         self._ended(lane, delivery, None)
 
     def refused(self, lane: Lane, delivery: Delivery, error: RefusedDeliveryError) -> None:
         """The destination refuses it for good."""
-        now = self.clock.monotonic()
-        self.breaker.heard(now, error, delivery=delivery.id)
+        now = self.setup.clock.monotonic()
+        self.setup.breaker.heard(now, error, delivery=delivery.id)
         self.outage.answered(now)
         self._bury(lane, delivery, error.reason, error.detail, error.answer)
 
@@ -77,13 +64,13 @@ class Settlement:
         decides.
         """
         reason = ReasonCode.SUPERSEDED if whole else ReasonCode.OVERTAKEN
-        said = names(self.destination, lane, delivery, reason)
+        said = names(self.setup.name, lane, delivery, reason)
         if whole:
             self.counts.superseded += 1
             logger.info("delivery is closed, newer messages have overtaken it", extra=said)
         else:
             logger.warning("delivery is held for a person, newer messages have overtaken it", extra=said)
-        self.outcomes.write(lane, lambda: self.journal.run(hold_queue.close_overtaken, delivery.id, whole=whole))
+        self.outcomes.write(lane, lambda: self.setup.journal.run(hold_queue.close_overtaken, delivery.id, whole=whole))
         self._ended(lane, delivery, reason)
 
     def failed(self, lane: Lane, delivery: Delivery, error: TransientDeliveryError, *, ours: bool = False) -> bool:
@@ -92,14 +79,14 @@ class Settlement:
         Args:
             ours: the error is in LabRelay and proves nothing about the destination.
         """
-        now, now_us = self.clock.monotonic(), self.clock.now_us()
+        now, now_us = self.setup.clock.monotonic(), self.setup.clock.now_us()
         maybe_delivered = error.reason is ReasonCode.MAYBE_DELIVERED
         if ours or maybe_delivered:
-            self.breaker.abandoned(now)
+            self.setup.breaker.abandoned(now)
         else:
-            self.breaker.heard(now, error, delivery=delivery.id)
+            self.setup.breaker.heard(now, error, delivery=delivery.id)
         self.counts.failed[error.reason] += 1
-        until_us = self.downtime.until_us(now_us)
+        until_us = self.setup.downtime.until_us(now_us)
         self.outage.attempt_failed(now, error.reason, until_us)
         self.counts.last_error = (error.reason, now_us)
         attempt = delivery.attempt + 1
@@ -109,10 +96,10 @@ class Settlement:
             in_a_row = 0  # a receiver without its database: in its window that proves nothing about the document
         verdict = decide(
             error,
-            self.retry if until_us is None else self.patient,
+            self.setup.retry if until_us is None else self.patient,
             attempt=attempt,
             age=self._age(delivery, now_us),
-            jitter=self.jitter(),
+            jitter=self.setup.jitter(),
             in_a_row=in_a_row,
         )
         if isinstance(verdict, Bury):
@@ -121,7 +108,7 @@ class Settlement:
         delay = verdict.delay
         if until_us is not None and error.retry_after is None:
             # It ends with the window: waiting deliveries need not wait for the rest of a long back-off.
-            delay = min(delay, (until_us - now_us) / 1e6 + self.jitter() * self.retry.first)
+            delay = min(delay, (until_us - now_us) / 1e6 + self.setup.jitter() * self.setup.retry.first)
         again = replace(
             delivery,
             attempt=attempt,
@@ -129,11 +116,11 @@ class Settlement:
             maybe_delivered=delivery.maybe_delivered or maybe_delivered,
         )
         lane.delayed.append((now + delay, again))
-        self.events.postponed(again, error.reason)
+        self.setup.events.postponed(again, error.reason)
         lane.failed(delivery, error.reason, in_a_row)
         # The state changed; repeats are counted and shown, not logged.
         if until_us is None and (lane.failure is None or lane.failure.expected):
-            logger.warning("delivery postponed", extra=names(self.destination, lane, delivery, error.reason))
+            logger.warning("delivery postponed", extra=names(self.setup.name, lane, delivery, error.reason))
         lane.failure = lane.trouble(expected=until_us is not None)
         self._write_postponed(lane, again, error)
         return True
@@ -144,24 +131,22 @@ class Settlement:
         hold = self._note_dead(lane, ReasonCode.REFUSED_LATE)
         logger.warning(
             "delivery was accepted and is refused now",
-            extra={"channel": late.channel, "destination": self.destination, "delivery_id": late.delivery_id,
+            extra={"channel": late.channel, "destination": self.setup.name, "delivery_id": late.delivery_id,
                    "reason": ReasonCode.REFUSED_LATE.value},
         )  # fmt: skip
-        self.outcomes.write(
-            lane,
-            lambda: self.journal.run(attempts.refuse_late, late.delivery_id, late.detail, late.answer, hold_lane=hold),
-        )
+        run, about = self.setup.journal.run, (late.delivery_id, late.detail, late.answer)
+        self.outcomes.write(lane, lambda: run(attempts.refuse_late, *about, hold_lane=hold))
 
     def _age(self, delivery: Delivery, now_us: int) -> float:
         """How long the destination has had for a delivery, in seconds, without its expected downtime."""
         age = max(0.0, (now_us - delivery.received_us) / 1e6)
-        if self.retry.give_up_after is None or age < self.retry.give_up_after:
+        if self.setup.retry.give_up_after is None or age < self.setup.retry.give_up_after:
             return age  # nothing depends on it yet, and the windows of years would be searched
-        return age - self.downtime.spared_us(delivery.received_us, now_us) / 1e6
+        return age - self.setup.downtime.spared_us(delivery.received_us, now_us) / 1e6
 
     def _write_postponed(self, lane: Lane, again: Delivery, error: TransientDeliveryError) -> None:
         def write() -> "asyncio.Future[Any]":
-            written = self.journal.run(
+            written = self.setup.journal.run(
                 attempts.postpone,
                 again.id,
                 attempt=again.attempt,
@@ -188,10 +173,10 @@ class Settlement:
         if reason is ReasonCode.REFUSED:
             self.counts.refused.append(True)
         hold = self._note_dead(lane, reason)
-        logger.warning("delivery is dead", extra=names(self.destination, lane, delivery, reason))
+        logger.warning("delivery is dead", extra=names(self.setup.name, lane, delivery, reason))
 
         def write() -> "asyncio.Future[Any]":
-            written = self.journal.run(attempts.bury, delivery.id, reason, detail, answer, hold_lane=hold)
+            written = self.setup.journal.run(attempts.bury, delivery.id, reason, detail, answer, hold_lane=hold)
             if hold:  # an action that read the lane's row meanwhile did not find it held yet
                 written.add_done_callback(lambda done: setattr(lane, "held", lane.held or done.exception() is None))
             return written
@@ -202,7 +187,7 @@ class Settlement:
     def _note_dead(self, lane: Lane, reason: ReasonCode) -> bool:
         """Count a dead letter; return whether it holds its lane."""
         self.counts.dead += 1
-        self.counts.last_error = (reason, self.clock.now_us())
+        self.counts.last_error = (reason, self.setup.clock.now_us())
         if lane.hold_on_dead:
             lane.held = True
             self.claims.give_up(lane)  # a lane that waits for a person keeps no memory from the others
@@ -210,12 +195,12 @@ class Settlement:
 
     def _ended(self, lane: Lane, delivery: Delivery, reason: ReasonCode | None) -> None:
         self._forget(lane, delivery.id)
-        self.events.settled(delivery, reason)
+        self.setup.events.settled(delivery, reason)
 
     def _forget(self, lane: Lane, delivery_id: int) -> None:
         """Forget a delivery without a next attempt."""
         lane.forget(delivery_id)
-        self.breaker.ended(delivery_id)
+        self.setup.breaker.ended(delivery_id)
         if lane.failure is not None:
             lane.failure = lane.trouble(expected=lane.failure.expected)
 

@@ -4,31 +4,19 @@ started.
 
 import asyncio
 import contextlib
-import random
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
-from engine.config.downtime_windows import DowntimeCalendar
 from engine.delivery.attempts import AttemptRunner
-from engine.delivery.breaker import Breaker
 from engine.delivery.claims import ClaimReader
-from engine.delivery.conditional_keys import ConditionalGuard
-from engine.delivery.conditions import Conditions
-from engine.delivery.events import DeliveryEvents, DestinationCounts, logger
+from engine.delivery.events import DestinationCounts, logger
 from engine.delivery.lane import Lane
-from engine.delivery.lane_memory import LaneMemory, Limits
+from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outcome_writer import OutcomeWriter
-from engine.delivery.retry import RetryPolicy
 from engine.delivery.settlement import Settlement
-from engine.model.clock import Clock
+from engine.delivery.setup import Setup
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
-from engine.model.ports import Destination
 from engine.model.rate_limit import Pace
 from engine.store.operations.outbox import claims
-
-if TYPE_CHECKING:
-    from engine.store.journal import Journal
 
 REOPEN_S = 5.0
 CLOSE_S = 1.0  # the time limit for closing a destination
@@ -43,72 +31,18 @@ class DestinationWorker:
         room: waits until an attempt can be made at once; None where that is always possible.
     """
 
-    def __init__(
-        self,
-        name: str,
-        destination: Destination,
-        journal: "Journal",
-        *,
-        clock: Clock,
-        limits: Limits,
-        retry: RetryPolicy,
-        breaker: Breaker,
-        guard: ConditionalGuard,
-        conditions: Conditions | None = None,
-        downtime: DowntimeCalendar | None = None,
-        events: DeliveryEvents | None = None,
-        jitter: Callable[[], float] = random.random,
-        room: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self.name = name
-        self.destination = destination
-        self.breaker = breaker
-        self.downtime = downtime or DowntimeCalendar()
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self.name = setup.name
+        self.breaker = setup.breaker
+        self.downtime = setup.downtime
         self.counts = DestinationCounts()
-        self.memory = LaneMemory(self._pump, limits)
-        outcomes = OutcomeWriter(name, self.memory)
-        self._claims = ClaimReader(
-            destination=name,
-            journal=journal,
-            clock=clock,
-            memory=self.memory,
-            outcomes=outcomes,
-            downtime=self.downtime,
-            longest_wait=retry.max,
-        )
-        self.settlement = Settlement(
-            destination=name,
-            journal=journal,
-            clock=clock,
-            retry=retry,
-            breaker=breaker,
-            downtime=self.downtime,
-            jitter=jitter,
-            events=events or DeliveryEvents(),
-            counts=self.counts,
-            memory=self.memory,
-            outcomes=outcomes,
-            claims=self._claims,
-        )
-        self.attempts = AttemptRunner(
-            name=name,
-            destination=destination,
-            journal=journal,
-            clock=clock,
-            breaker=breaker,
-            guard=guard,
-            conditions=conditions,
-            room=room,
-            memory=self.memory,
-            claims=self._claims,
-            settlement=self.settlement,
-        )
-        self._journal = journal
-        self._clock = clock
-        self._guard = guard
-        self._concurrency = limits.concurrency
-        self._pace = Pace(limits.rate) if limits.rate is not None else None
-        self._conditions = conditions
+        self.memory = LaneMemory(self._pump, setup.limits)
+        outcomes = OutcomeWriter(setup.name, self.memory)
+        self._claims = ClaimReader(setup, self.memory, outcomes)
+        self.settlement = Settlement(setup, self.memory, outcomes, self._claims, self.counts)
+        self.attempts = AttemptRunner(setup, self.memory, self._claims, self.settlement)
+        self._pace = Pace(setup.limits.rate) if setup.limits.rate is not None else None
         self._running = False
         self._opening: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -118,14 +52,14 @@ class DestinationWorker:
         """Open the destination and begin. If it cannot be opened, it is tried again, and deliveries wait."""
         self._opening = None
         try:
-            await self.destination.start()
+            await self._setup.destination.start()
         except Exception:  # only an error of ours or of the system gets here: a peer that is down is none
             logger.exception("the destination cannot be opened, will try again", extra={"destination": self.name})
             self._opening = asyncio.get_running_loop().call_later(REOPEN_S, self._start_again)
             return
-        if self._conditions is not None:
+        if self._setup.conditions is not None:
             with contextlib.suppress(StoreError):  # behind the outcomes of an earlier worker
-                await self._journal.run(claims.unclaim, ())
+                await self._setup.journal.run(claims.unclaim, ())
         self._running = True
         self.wake()
 
@@ -147,12 +81,12 @@ class DestinationWorker:
         waiting = [delivery.id for lane in self.memory.lanes.values() for delivery in lane.take_all()]
         with contextlib.suppress(StoreError):  # the next start voids our leases as well
             if waiting:
-                await self._journal.run(claims.unclaim, waiting)
+                await self._setup.journal.run(claims.unclaim, waiting)
             if self.attempts.cut_off:
-                await self._journal.run(claims.unclaim, tuple(self.attempts.cut_off), maybe_delivered=True)
+                await self._setup.journal.run(claims.unclaim, tuple(self.attempts.cut_off), maybe_delivered=True)
         try:
             async with asyncio.timeout(CLOSE_S):
-                await self.destination.close()
+                await self._setup.destination.close()
         except Exception as error:
             logger.warning(
                 "the destination did not close in order",
@@ -259,13 +193,13 @@ class DestinationWorker:
 
     def _pump(self) -> None:
         """Start all that may be started now; every end and every timer comes back here."""
-        memory, attempts = self.memory, self.attempts
-        while memory.ready and self._running and not attempts.paused and attempts.in_flight < self._concurrency:
+        memory, attempts, most = self.memory, self.attempts, self._setup.limits.concurrency
+        while memory.ready and self._running and not attempts.paused and attempts.in_flight < most:
             lane = memory.ready.popleft()
             lane.queued = False
             if lane.held or (lane.newest_first and lane.failing):
                 continue  # for the latter: the outcome in question may not be written yet
-            now = self._clock.monotonic()
+            now = self._setup.clock.monotonic()
             due = lane.take_due(now)
             if due is not None:
                 self._wake_at(due)
@@ -273,7 +207,7 @@ class DestinationWorker:
             if delivery is None:
                 self._claims.claim(lane)
                 continue
-            if not self._guard.try_enter(delivery.conditional, now=now, waiter=lane):
+            if not self._setup.guard.try_enter(delivery.conditional, now=now, waiter=lane):
                 lane.put_back(delivery)  # `leave_keys` of the delivery that holds the key names this lane
                 continue
             if (free_at := self._not_before(now)) is not None:
@@ -301,5 +235,5 @@ class DestinationWorker:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
-        delay = max(0.0, at - self._clock.monotonic())
+        delay = max(0.0, at - self._setup.clock.monotonic())
         self._timer = asyncio.get_running_loop().call_later(delay, self.wake)

@@ -23,6 +23,7 @@ from engine.delivery.conditions import Conditions
 from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
+from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
@@ -194,10 +195,10 @@ def build_worker(
     make = partial(build_destination, name, config, clock)
     elsewhere = RemoteDestination(name, process, make) if process is not None else None
     destination = elsewhere or make()
-    worker = DestinationWorker(
-        name,
-        destination,
-        journal,
+    setup = Setup(
+        name=name,
+        destination=destination,
+        journal=journal,
         clock=clock,
         limits=Limits(concurrency=getattr(config, "concurrency", 1), rate=config.rate),
         retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
@@ -208,6 +209,7 @@ def build_worker(
         events=events,
         room=elsewhere.room if elsewhere is not None else None,
     )
+    worker = DestinationWorker(setup)
     destination.hear_late(worker.settlement.refused_late)
     return worker
 

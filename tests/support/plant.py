@@ -21,6 +21,7 @@ from engine.delivery.conditions import Conditions
 from engine.delivery.events import DeliveryEvents
 from engine.delivery.lane_memory import Limits
 from engine.delivery.retry import RetryPolicy
+from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import ManualClock
 from engine.model.errors import ContentError
@@ -196,20 +197,21 @@ class Plant:
     ) -> ScriptedDestination:
         made = ScriptedDestination()
         self.destinations[name] = made
-        self.workers[name] = DestinationWorker(
-            name,
-            made,
-            journal or self.journal,
+        setup = Setup(
+            name=name,
+            destination=made,
+            journal=journal or self.journal,
             clock=self.clock,
             retry=retry or RetryPolicy(first=1.0, max=60.0),
             breaker=breaker or Breaker(threshold=5, first_open=5.0),
             guard=ConditionalGuard(100),
             limits=Limits(concurrency=concurrency, deliveries=memory_deliveries, bytes=memory_bytes),
             jitter=lambda: 0.5,
-            downtime=downtime,
+            downtime=downtime or DowntimeCalendar(),
             conditions=conditions,
-            events=events,
+            events=events or DeliveryEvents(),
         )
+        self.workers[name] = DestinationWorker(setup)
         self.look_for_open(name)
         if start:
             await self.workers[name].start()

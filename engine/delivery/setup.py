@@ -1,0 +1,43 @@
+"""The parameters of one destination's worker; its parts share them."""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.config.downtime_windows import DowntimeCalendar
+from engine.delivery.breaker import Breaker
+from engine.delivery.conditional_keys import ConditionalGuard
+from engine.delivery.conditions import Conditions
+from engine.delivery.events import DeliveryEvents
+from engine.delivery.lane_memory import Limits
+from engine.delivery.retry import RetryPolicy
+from engine.model.clock import Clock
+from engine.model.ports import Destination
+
+if TYPE_CHECKING:
+    from engine.store.journal import Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One destination and the rules of delivering to it.
+
+    Attributes:
+        conditions: for updates that require our last version on the server; None: no condition.
+        room: waits until an attempt can be made at once; None where that is always possible.
+    """
+
+    name: str
+    destination: Destination
+    journal: "Journal"
+    clock: Clock
+    limits: Limits
+    retry: RetryPolicy
+    breaker: Breaker
+    guard: ConditionalGuard
+    conditions: Conditions | None = None
+    downtime: DowntimeCalendar = field(default_factory=DowntimeCalendar)
+    events: DeliveryEvents = field(default_factory=DeliveryEvents)
+    jitter: Callable[[], float] = random.random
+    room: Callable[[], Awaitable[None]] | None = None
