@@ -5,14 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.actions.selection import Selection, letters
-from engine.actions.underway import Acts, counted
-from engine.model.errors import IntegrityError
+from engine.actions.underway import Acts, counted, process_again
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeadLetter
-from engine.processing.process import process, routed_by
-from engine.store.operations import record_outcome
 from engine.store.operations.outbox import decisions
-from engine.store.queries.contents import stored_message
 
 
 async def retry_letters(
@@ -71,29 +67,7 @@ async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool
 
 async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str:
     """Map a dead message again; return the counter of its result."""
-    channel = acts.channels().get(letter.channel)
-    if channel is None:
-        return "skipped"  # its channel is not configured any more
-    try:
-        stored = await asyncio.to_thread(stored_message, acts.journal, letter.message_id)
-    except IntegrityError:
-        return "skipped"  # damaged; `labrelay verify` reports it
-    # In a thread: analyzers are answered meanwhile.
-    outcome = await asyncio.to_thread(process, stored, channel)
-    routed = [routed_by(route, document) for document, route in outcome.documents]
-    recorded = await acts.journal.run(
-        record_outcome.record,
-        stored.id,
-        outcome,
-        routed,
-        again=True,
-        while_dead=True,
-        accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
-    )
-    if recorded.already:
-        return "skipped"  # another person was quicker
-    if recorded.state == "mapped":
-        for document in routed:
-            for destination in document.destinations:
-                acts.look_again(stored.channel, destination, 1)
+    recorded = await process_again(acts, letter.message_id, while_dead=True, accept_conflict=accept_conflict)
+    if recorded is None:
+        return "skipped"
     return "still_dead" if recorded.state == "dead" else "processed"

@@ -4,13 +4,13 @@ whether an order that moves to another patient is withdrawn from the first.
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from engine.actions.selection import Selection
-from engine.actions.underway import Acts
-from engine.model.errors import IntegrityError, RefusedError
-from engine.processing.process import process, routed_by
-from engine.store.operations import number_bearers, record_outcome
+from engine.actions.underway import Acts, process_again
+from engine.model.errors import RefusedError
+from engine.store.operations import number_bearers
 from engine.store.operations.settling import moved_orders
 from engine.store.queries.contents import stored_message
 
@@ -42,16 +42,9 @@ async def tell_patients_apart(
     if not waiting and not seems:
         await asyncio.to_thread(stored_message, acts.journal, message)  # raises where there is no such message
         raise RefusedError(f"message {message} is not held for its patient number")
-    return await acts.act(
-        actor,
-        "tell_apart",
-        Selection(ids=(message,)),
-        max(1, len(waiting)),
-        dry_run,
-        lambda: _tell_apart(acts, message, said == "same"),
-        answer=said,
-        reason=reason,
-    )
+    work, count = partial(_tell_apart, acts, message, said == "same"), max(1, len(waiting))
+    about = Selection(ids=(message,))
+    return await acts.act(actor, "tell_apart", about, count, dry_run, work, answer=said, reason=reason)
 
 
 async def _answer_moved(
@@ -62,16 +55,8 @@ async def _answer_moved(
         raise RefusedError(f"message {message} is not held for an order that goes to another patient")
     if said == "both" and await asyncio.to_thread(_is_unique, acts, message):
         raise RefusedError("numbers of this channel are unique, both results would be one: withdraw, or reject")
-    return await acts.act(
-        actor,
-        "tell_apart",
-        Selection(ids=(message,)),
-        1,
-        dry_run,
-        lambda: _process_all(acts, [message], moved=said),
-        answer=said,
-        reason=reason,
-    )
+    work, about = partial(_process_all, acts, [message], moved=said), Selection(ids=(message,))
+    return await acts.act(actor, "tell_apart", about, 1, dry_run, work, answer=said, reason=reason)
 
 
 def _moves(acts: Acts, message: int) -> bool:
@@ -104,21 +89,7 @@ async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> 
 
 async def _process_held(acts: Acts, message: int, moved: str) -> str:
     """Map a held message again, with today's knowledge; return the counter of its result."""
-    try:
-        stored = await asyncio.to_thread(stored_message, acts.journal, message)
-    except IntegrityError:
-        return "skipped"  # damaged; `labrelay verify` reports it
-    channel = acts.channels().get(stored.channel)
-    if channel is None:
-        return "skipped"  # its channel is not configured any more
-    outcome = await asyncio.to_thread(process, stored, channel)
-    routed = [routed_by(route, document) for document, route in outcome.documents]
-    recorded = await acts.journal.run(record_outcome.record, stored.id, outcome, routed, again=True, moved=moved)
-    if recorded.already:
+    recorded = await process_again(acts, message, moved=moved)
+    if recorded is None:
         return "skipped"
-    if recorded.state == "mapped":
-        for destination in {name for document in routed for name in document.destinations}:
-            acts.look_again(stored.channel, destination, 1)
-    if recorded.state == "dead":
-        return "still_dead"
-    return "held" if recorded.held else "processed"
+    return "still_dead" if recorded.state == "dead" else "held" if recorded.held else "processed"

@@ -10,12 +10,13 @@ from typing import Any
 from engine.actions.replay_messages import LookAgain, Replays, Waits
 from engine.actions.selection import Selection, counted_at
 from engine.model.clock import Clock, SystemClock
-from engine.model.errors import LabRelayError
+from engine.model.errors import IntegrityError, LabRelayError
 from engine.model.message import Stored
-from engine.model.records import DeadLetter
-from engine.processing.process import ChannelRoutes
+from engine.model.records import DeadLetter, Recorded
+from engine.processing.process import ChannelRoutes, process, routed_by
 from engine.store.journal import Journal
-from engine.store.operations import audit
+from engine.store.operations import audit, record_outcome
+from engine.store.queries.contents import stored_message
 
 logger = logging.getLogger("labrelay.actions")
 
@@ -135,3 +136,39 @@ def answer(count: int, act: int | None, done: Mapping[str, int], *, going_on: bo
 def counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
     """The answer of a dry run: the count and its time, for the selection of the action that follows."""
     return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}
+
+
+async def process_again(
+    acts: Acts, message: int, *, while_dead: bool = False, accept_conflict: bool = False, moved: str = ""
+) -> Recorded | None:
+    """Map a message again and record the outcome, as `engine.store.operations.record_outcome` describes.
+
+    Returns: None where nothing was recorded: the message is damaged (`labrelay verify` names it), its channel is not
+        configured any more, or another act was quicker.
+    """
+    try:
+        stored = await asyncio.to_thread(stored_message, acts.journal, message)
+    except IntegrityError:
+        return None
+    channel = acts.channels().get(stored.channel)
+    if channel is None:
+        return None
+    # In a thread: analyzers are answered meanwhile.
+    outcome = await asyncio.to_thread(process, stored, channel)
+    routed = [routed_by(route, document) for document, route in outcome.documents]
+    recorded = await acts.journal.run(
+        record_outcome.record,
+        stored.id,
+        outcome,
+        routed,
+        again=True,
+        while_dead=while_dead,
+        accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
+        moved=moved,
+    )
+    if recorded.already:
+        return None
+    if recorded.state == "mapped":
+        for destination in {name for document in routed for name in document.destinations}:
+            acts.look_again(stored.channel, destination, 1)
+    return recorded
