@@ -6,8 +6,9 @@ from the running parts. The content of messages is never read here.
 
 import shutil
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,6 +62,17 @@ UNREAD_FAULTS = 5  # after so many unreadable transfers without a message, the p
 UNREAD_S = 900.0  # for so long after the last of them
 AHEAD_US = 600_000_000  # by which a message may be younger than the clock
 STORE_FAULT_S = 60.0  # how long a fault of the store is shown after the last attempt, if none followed
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The rows of one look at the journal, and when it was: monotonic, too."""
+
+    now: datetime
+    now_s: float
+    today: dict[tuple[str, str], dict[str, int]]
+    channels: dict[str, ChannelView]
+    lanes: dict[tuple[str, str], LaneView]
 
 
 class Observer:
@@ -154,16 +166,10 @@ class Observer:
         app = self._app
         site = app.built.site.config
         now = app.clock.now()
-        alarms, notes = [*self._standstill(), *app.journal.alarms, *app.backup.alarms()], []
+        alarms = [*self._standstill(), *app.journal.alarms, *app.backup.alarms()]
         alarms += [*app.second_anchor.alarms(), *self._key_alarms(site.data / KEY_NAME)]
-        if self.page_fault:
-            notes.append(self.page_fault)
-        if app.worker is not None and app.worker.note:
-            notes.append(app.worker.note)
-        notes += app.backup.notes()
-        notes += self._key_notes()
-        notes += self._clock_notes()
-        notes += self._refusal_notes()
+        notes = [*filter(None, (self.page_fault, app.worker.note if app.worker is not None else ""))]
+        notes += [*app.backup.notes(), *self._key_notes(), *self._clock_notes(), *self._refusal_notes()]
         notes += not_taken.in_words(app.workers.values())
         try:
             today = _by_lane(counters_of(app.journal, self._day(now)))
@@ -202,14 +208,7 @@ class Observer:
             for view in channels.values()
             if view.stored and view.name not in app.sources
         ]
-        channel_rows = tuple(
-            self._channel(name, source, channels.get(name), today, lanes, now, now_s)
-            for name, source in app.sources.items()
-        )
-        destinations = tuple(
-            self._destination(worker, site.destinations[name], today, lanes, now, now_s)
-            for name, worker in app.workers.items()
-        )
+        look = _Look(now, now_s, today, channels, lanes)
         free = shutil.disk_usage(site.data).free
         days_left = self._days_left(free, now_s)
         notes += self._kept_too_much()
@@ -220,8 +219,10 @@ class Observer:
             now=now,
             timezone=site.site.timezone or "UTC",
             config_hash=app.built.site.hash[:12],
-            channels=channel_rows,
-            destinations=destinations,
+            channels=tuple(self._channel(name, source, look) for name, source in app.sources.items()),
+            destinations=tuple(
+                self._destination(worker, site.destinations[name], look) for name, worker in app.workers.items()
+            ),
             dead_total=sum(view.dead for view in channels.values()) + sum(view.dead for view in lanes.values()),
             incomplete_total=sum(view.incomplete for view in channels.values()),
             unmapped_total=unmapped,
@@ -236,24 +237,20 @@ class Observer:
             notes=tuple(notes),
         )
 
-    def _standstill(self) -> list[str]:
+    def _standstill(self) -> Iterator[str]:
         """The alarm that nothing is delivered at all, and why."""
-        pause = self._app.pauses.get(DELIVERIES)
-        if pause is None:
-            return []
-        return [f"Nothing is delivered: {pause.reason or 'paused'}; labrelay resume deliveries lets it go on"]
+        if (pause := self._app.pauses.get(DELIVERIES)) is not None:
+            yield f"Nothing is delivered: {pause.reason or 'paused'}; labrelay resume deliveries lets it go on"
 
-    def _clock_notes(self) -> list[str]:
+    def _clock_notes(self) -> Iterator[str]:
         """For a day after a jump of the clock: the warning that times of messages may be wrong."""
         moved = self._app.clock_watch.moved
-        if moved is None or abs(self._app.clock.now_us() - moved[1]) > CLOCK_NOTE_US:
-            return []
-        seconds, at_us = moved
-        how = f"{'forward' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s"
-        return [
-            f"the clock of this machine was moved {how}, to {from_us(at_us):%Y-%m-%d %H:%M} UTC: times of messages "
-            "before and after cannot be compared"
-        ]
+        if moved is not None and abs(self._app.clock.now_us() - moved[1]) <= CLOCK_NOTE_US:
+            how = f"{'forward' if moved[0] > 0 else 'back'} by {abs(moved[0]):,.0f} s"
+            yield (
+                f"the clock of this machine was moved {how}, to {from_us(moved[1]):%Y-%m-%d %H:%M} UTC: times of "
+                "messages before and after cannot be compared"
+            )
 
     def _refusal_notes(self) -> list[str]:
         """Destinations that refuse many documents: a mapping or a server was changed, and a person must check."""
@@ -264,43 +261,39 @@ class Observer:
             if (refused := sum(worker.counts.refused)) >= REFUSED_SAID
         ]
 
-    def _rows_of_tomorrow(self, channels: Iterable[ChannelView], now: datetime) -> list[str]:
+    def _rows_of_tomorrow(self, channels: Iterable[ChannelView], now: datetime) -> Iterator[str]:
         """Messages younger than the present time: the clock was wrong then, or it is now."""
         newest = max(channels, key=lambda one: one.last_us, default=None)
-        if newest is None or newest.last_us <= self._app.clock.now_us() + AHEAD_US:
-            return []
-        return [
-            f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, and {newest.name} has a message of "
-            f"{from_us(newest.last_us):%Y-%m-%d %H:%M}: one of the two is wrong. Set the clock, and do not trust the "
-            "times of messages from between"
-        ]
+        if newest is not None and newest.last_us > self._app.clock.now_us() + AHEAD_US:
+            yield (
+                f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, and {newest.name} has a message of "
+                f"{from_us(newest.last_us):%Y-%m-%d %H:%M}: one of the two is wrong. Set the clock, and do not trust "
+                "the times of messages from between"
+            )
 
-    def _key_alarms(self, file: Path) -> list[str]:
-        """The alarm that the key's file is gone: this process has the key in its memory, the next one needs the
-        file.
-        """
+    def _key_alarms(self, file: Path) -> Iterator[str]:
+        """The alarm that the key's file is gone: this process has the key in memory, the next one needs the file."""
         if self._key_file is None and file.exists():
             self._key_file = file
-        if self._key_file is None or self._key_file.exists():
-            return []
-        return [
-            f"{self._key_file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
-            "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: restart)"
-        ]
+        if self._key_file is not None and not self._key_file.exists():
+            yield (
+                f"{self._key_file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
+                "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: "
+                "restart)"
+            )
 
-    def _key_notes(self) -> list[str]:
+    def _key_notes(self) -> Iterator[str]:
         """A person's tasks about the key; a day after it was made, so that set-up comes first."""
         try:
             with self._app.journal.snapshot() as execute:
                 facts = key_rotation.facts(execute)
         except StoreError:
-            return []  # reported elsewhere
-        if facts.sheet_us or self._app.clock.now_us() - facts.made_us < SHEET_AFTER_US:
-            return []
-        return [
-            "The recovery sheet of the key is not confirmed: if the key is lost, so is everything stored "
-            "here. labrelay key recovery-sheet"
-        ]
+            return  # reported elsewhere
+        if not facts.sheet_us and self._app.clock.now_us() - facts.made_us >= SHEET_AFTER_US:
+            yield (
+                "The recovery sheet of the key is not confirmed: if the key is lost, so is everything stored "
+                "here. labrelay key recovery-sheet"
+            )
 
     def _days_left(self, free: int, now_s: float) -> float | None:
         """The growth is read seldom: it is an average over days."""
@@ -325,24 +318,23 @@ class Observer:
             last_messages=kept.last_messages,
         )
 
-    def _kept_too_much(self) -> list[str]:
+    def _kept_too_much(self) -> Iterator[str]:
         """A message where the journal exceeds the size that the site allows."""
         kept, config = self._kept, self._app.built.site.config.retention
         if kept is None or config.size is None:
-            return []
+            return
         if kept.used_bytes > config.size and self._growth is not None:
             young = self._app.clock.now_us() - kept.oldest_us < config.least * 1e6
             what = "nothing may go, for nothing is older than retention.minimum" if young else "the oldest messages go"
-            return [
+            yield (
                 f"The journal takes {size_words(kept.used_bytes)}, more than retention.size "
                 f"({size_words(config.size)}): {what}. Give it more room, or messages less time"
-            ]
-        if kept.last_early:
-            return [
+            )
+        elif kept.last_early:
+            yield (
                 f"Retention let {kept.last_early} messages go before their time, because the journal had reached "
                 f"retention.size ({size_words(config.size)})"
-            ]
-        return []
+            )
 
     def _look_for_reagents(self) -> None:
         """Read the lots again of channels that have named some since the last time."""
@@ -370,23 +362,14 @@ class Observer:
             writable=not self._store_faults(),
         )
 
-    def _channel(
-        self,
-        name: str,
-        source: ChannelSource,
-        view: ChannelView | None,
-        today: dict[tuple[str, str], dict[str, int]],
-        lanes: dict[tuple[str, str], LaneView],
-        now: datetime,
-        now_s: float,
-    ) -> ChannelSnapshot:
-        config = source.built.config
-        counts = today.get((name, ""), {})
+    def _channel(self, name: str, source: ChannelSource, look: _Look) -> ChannelSnapshot:
+        config, now, now_s = source.built.config, look.now, look.now_s
+        view, counts = look.channels.get(name), look.today.get((name, ""), {})
         last_us = source.channel.counts.last_message_us or (view.last_us if view else 0)
         last_at = from_us(last_us) if last_us else None
         age = max(0.0, (now - last_at).total_seconds()) if last_at else None
         mine = tuple(
-            self._lane(worker, worker.memory.lanes[name], today, lanes, now)
+            self._lane(worker, worker.memory.lanes[name], look)
             for worker in self._app.workers.values()
             if name in worker.memory.lanes
         )
@@ -440,15 +423,8 @@ class Observer:
         what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
         return f"what comes in cannot be read ({what}{'; ' + unread.detail if unread.kind == 'stranger' else ''})"
 
-    def _lane(
-        self,
-        worker: DestinationWorker,
-        lane: Lane,
-        today: dict[tuple[str, str], dict[str, int]],
-        lanes: dict[tuple[str, str], LaneView],
-        now: datetime,
-    ) -> LaneSnapshot:
-        view = lanes.get((lane.channel, worker.name))
+    def _lane(self, worker: DestinationWorker, lane: Lane, look: _Look) -> LaneSnapshot:
+        view, now = look.lanes.get((lane.channel, worker.name)), look.now
         oldest_us = self._oldest_us(worker, [lane])
         return LaneSnapshot(
             destination=worker.name,
@@ -459,7 +435,7 @@ class Observer:
             held=view.held if view else 0,
             held_age_s=_held_age([view] if view else [], now),
             held_critical=view.held_critical if view else 0,
-            delivered_today=today.get((lane.channel, worker.name), {}).get("delivered", 0),
+            delivered_today=look.today.get((lane.channel, worker.name), {}).get("delivered", 0),
             paused=self._paused(Target(channel=lane.channel, destination=worker.name)),
             expected=lane.failure is not None and self._expected_until(worker) is not None,
         )
@@ -483,16 +459,9 @@ class Observer:
     def _paused(self, target: Target) -> Paused | None:
         return _paused(self._app.pauses.get(target))
 
-    def _destination(
-        self,
-        worker: DestinationWorker,
-        config: DestinationConfig,
-        today: dict[tuple[str, str], dict[str, int]],
-        lanes: dict[tuple[str, str], LaneView],
-        now: datetime,
-        now_s: float,
-    ) -> DestinationSnapshot:
-        own = [view for (_, destination), view in lanes.items() if destination == worker.name]
+    def _destination(self, worker: DestinationWorker, config: DestinationConfig, look: _Look) -> DestinationSnapshot:
+        now, now_s = look.now, look.now_s
+        own = [view for (_, destination), view in look.lanes.items() if destination == worker.name]
         oldest = self._oldest_us(worker, worker.memory.lanes.values())
         counts = worker.counts
         error = counts.last_error
@@ -515,7 +484,9 @@ class Observer:
             held_age_s=_held_age(own, now),
             held_critical=sum(view.held_critical for view in own),
             delivered_today=sum(
-                counts.get("delivered", 0) for (_, destination), counts in today.items() if destination == worker.name
+                counts.get("delivered", 0)
+                for (_, destination), counts in look.today.items()
+                if destination == worker.name
             ),
             last_delivered_at=from_us(counts.last_delivered_us) if counts.last_delivered_us else None,
             last_error=LastError(code=error[0], at=from_us(error[1])) if error else None,
