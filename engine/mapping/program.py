@@ -8,7 +8,7 @@ from engine.mapping import bundle
 from engine.mapping.identity import Making
 from engine.mapping.identity_fields import IdentityFields
 from engine.mapping.outputs.collected import Collected
-from engine.mapping.outputs.documents import document
+from engine.mapping.outputs.documents import body_of
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
 from engine.mapping.reading import Readings
@@ -307,10 +307,13 @@ class Program:
 
     def _document(self, run: Run, making: Making) -> Document:
         if isinstance(making, Collected):
-            return document(run, making, self.target, self.columns, self.name)
-        name = f"{self.name}:{self.content_hash[:16]}"
+            body = body_of(run, making, self.target, self.columns, self.name)
+        else:
+            name = f"{self.name}:{self.content_hash[:16]}"
+            body = bundle.assemble(run, making, self.bundle, name, profiles=self.profiles)
         return Document(
-            body=bundle.assemble(run, making, self.bundle, name, profiles=self.profiles),
+            body=body,
+            media_type=self.target.media_type,
             conditional=tuple(dict.fromkeys(making.conditional)),
             reports=making.remembered(),
             bearers=tuple(making.bearers.found.values()),

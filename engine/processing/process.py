@@ -193,23 +193,12 @@ def _route(
                 (replace(document, facts=route.hold.facts(parsed, document.body)), route)
                 for document in mapped.documents
             ]
-    mapping = ",".join(names)
     if not taken:
         return Outcome("dead", *refusal(parsed), issues=tuple(issues), reagents=reagents, numbers=numbers)
-    if not documents:
-        return Outcome(
-            "filtered",
-            filtered or ReasonCode.FILTERED,
-            mapping=mapping,
-            issues=tuple(issues),
-            unmapped=tuple(unmapped),
-            reagents=reagents,
-            controls=controls,
-            numbers=numbers,
-        )
     return Outcome(
-        "mapped",
-        mapping=mapping,
+        "mapped" if documents else "filtered",
+        None if documents else filtered or ReasonCode.FILTERED,
+        mapping=",".join(names),
         documents=tuple(documents),
         issues=tuple(issues),
         unmapped=tuple(unmapped),

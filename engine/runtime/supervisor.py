@@ -13,7 +13,7 @@ that did not; the systemd watchdog is fed only while it names none.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 
@@ -28,20 +28,27 @@ logger = logging.getLogger("labrelay.tasks")
 HEALTHY_S = 60.0  # a task that ran this long starts its back-off from the beginning
 
 
-@dataclass(frozen=True, slots=True)
-class TaskReport:
-    """One supervised task, for the page and `doctor`.
+@dataclass(slots=True, eq=False)
+class Supervised:
+    """One task; changed in place by its keeper.
 
     Attributes:
+        beat_at: monotonic, when it last said that it makes progress.
         running: False while it waits to be started again.
         restarts: how often it failed.
         last_error: the type of its last error, or empty.
     """
 
     name: str
-    running: bool
-    restarts: int
-    last_error: str
+    factory: Callable[[], Awaitable[None]]
+    stale_after_s: float | None
+    healthy_s: float
+    max_s: float
+    beat_at: float
+    running: bool = False
+    restarts: int = 0
+    last_error: str = ""
+    task: asyncio.Task[None] | None = None
 
 
 class Supervisor:
@@ -70,7 +77,7 @@ class Supervisor:
         self._on_restart = on_restart
         self._is_fatal = is_fatal
         self._sleep = sleep
-        self._tasks: dict[str, _Supervised] = {}
+        self._tasks: dict[str, Supervised] = {}
         self._ended = asyncio.Event()
         self._fatal: BaseException | None = None
 
@@ -101,7 +108,7 @@ class Supervisor:
         """
         if name in self._tasks:
             raise ValueError(f"a task named {name} is supervised already")
-        entry = _Supervised(name, factory, stale_after_s, healthy_s, max_s or self._max_s, self._clock.monotonic())
+        entry = Supervised(name, factory, stale_after_s, healthy_s, max_s or self._max_s, self._clock.monotonic())
         self._tasks[name] = entry
         entry.task = asyncio.create_task(self._keep(entry), name=name)
 
@@ -120,10 +127,9 @@ class Supervisor:
             if entry.running and entry.stale_after_s is not None and now - entry.beat_at > entry.stale_after_s
         ]
 
-    def report(self) -> list[TaskReport]:
-        return [
-            TaskReport(entry.name, entry.running, entry.restarts, entry.last_error) for entry in self._tasks.values()
-        ]
+    def report(self) -> list[Supervised]:
+        """How each task is now."""
+        return [replace(entry) for entry in self._tasks.values()]
 
     async def release(self, name: str) -> None:
         """Cancel one task, wait for it, and supervise it no more (reload, pause)."""
@@ -148,7 +154,7 @@ class Supervisor:
         self._tasks.clear()
         await _cancel(entries)
 
-    async def _keep(self, entry: "_Supervised") -> None:
+    async def _keep(self, entry: Supervised) -> None:
         try:
             async for attempt in back_off.trying(
                 partial(self._starts_again, entry),
@@ -169,14 +175,14 @@ class Supervisor:
             self._fatal = error
             self._ended.set()
 
-    def _starts_again(self, entry: "_Supervised", state: RetryCallState) -> bool:
+    def _starts_again(self, entry: Supervised, state: RetryCallState) -> bool:
         error = back_off.error_of(state)
         if isinstance(error, asyncio.CancelledError):
             # If something inside was cancelled, and not we, the task has failed as by any other error.
             return entry.task is None or not entry.task.cancelling()
         return error is None or (isinstance(error, Exception) and not self._is_fatal(error))
 
-    def _note_fall(self, entry: "_Supervised", state: RetryCallState) -> None:
+    def _note_fall(self, entry: Supervised, state: RetryCallState) -> None:
         error = back_off.error_of(state)
         entry.restarts += 1
         entry.last_error = "" if error is None else type(error).__name__
@@ -188,31 +194,7 @@ class Supervisor:
         )
 
 
-class _Supervised:
-    """One entry; changed in place by its keeper."""
-
-    def __init__(
-        self,
-        name: str,
-        factory: Callable[[], Awaitable[None]],
-        stale_after_s: float | None,
-        healthy_s: float,
-        max_s: float,
-        now: float,
-    ) -> None:
-        self.name = name
-        self.factory = factory
-        self.stale_after_s = stale_after_s
-        self.healthy_s = healthy_s
-        self.max_s = max_s
-        self.beat_at = now
-        self.running = False
-        self.restarts = 0
-        self.last_error = ""
-        self.task: asyncio.Task[None] | None = None
-
-
-async def _cancel(entries: "list[_Supervised]") -> None:
+async def _cancel(entries: list[Supervised]) -> None:
     tasks = [entry.task for entry in entries if entry.task is not None]
     for task in tasks:
         task.cancel()

@@ -8,7 +8,6 @@ from engine.mapping.outputs.collected import Collected
 from engine.mapping.run import Run
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.model.list_form import Form
-from engine.model.message import Document
 
 # Settings of a channel that decide how its documents are written, by the kind of target.
 SETTINGS = {
@@ -18,26 +17,19 @@ SETTINGS = {
 }
 
 
-def document(run: Run, making: Collected, target: Target, columns: Sequence[str], mapping: str) -> Document:
-    """The document of one message.
+def body_of(run: Run, making: Collected, target: Target, columns: Sequence[str], mapping: str) -> bytes:
+    """The bytes of the document of one message.
 
     Raises:
         ContentError: it cannot be written as it should be.
     """
     match target.kind:
         case "hl7v2":
-            body = hl7_message.assemble(run, making, target, mapping)
+            return hl7_message.assemble(run, making, target, mapping)
         case "json":
-            body = json_object.assemble(making)
+            return json_object.assemble(making)
         case _:
-            body = csv_lines.lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
-    return Document(
-        body=body,
-        media_type=target.media_type,
-        reports=making.remembered(),
-        bearers=tuple(making.bearers.found.values()),
-        used=tuple(making.used.values()),
-    )
+            return csv_lines.lines(columns, (part.content for part in making.parts), _form(run.settings, target.csv))
 
 
 def form_of(target: Target, columns: Sequence[str], settings: Mapping[str, Any]) -> Form | None:

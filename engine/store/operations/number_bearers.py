@@ -200,20 +200,16 @@ def asked(execute: Execute, message_id: int) -> list[int]:
 
 def seems(execute: Execute, message_id: int) -> bool:
     """Whether a message was let through with a record that seems to be of the person who bore the number before."""
-    return (
-        execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone()
-        is not None
-    )
+    return bool(execute("SELECT 1 FROM bearer WHERE message_id = ? AND standing = ?", (message_id, SEEMS)).fetchone())
 
 
 def waits_for_an_answer(execute: Execute, delivery_id: int) -> bool:
     """Whether a held delivery belongs to a message whose question is still open."""
-    return (
+    return bool(
         execute(
             "SELECT 1 FROM delivery d JOIN bearer_asked a ON a.message_id = d.message_id WHERE d.id = ? LIMIT 1",
             (delivery_id,),
         ).fetchone()
-        is not None
     )
 
 

@@ -167,10 +167,9 @@ def joined(first: Facts | None, second: Facts) -> Facts:
 
 def waits(execute: Execute, message_id: int) -> bool:
     """Whether a message is held because it moves an order to another patient."""
-    return (
+    return bool(
         execute(
             "SELECT 1 FROM delivery WHERE message_id = ? AND state = 'held' AND cause = ? LIMIT 1",
             (message_id, ReasonCode.ORDER_MOVED.value),
         ).fetchone()
-        is not None
     )
