@@ -72,16 +72,9 @@ class Selection:
         return cls(**{**given, "ids": tuple(ids)})
 
     def filter(self) -> Filter:
-        return Filter(
-            channel=self.channel,
-            destination=self.destination,
-            code=self.code,
-            state=self.state,
-            after_us=self.after_us,
-            before_us=self.before_us,
-            specimen=self.specimen,
-            number=self.number,
-        )
+        """What of it the journal can look for."""
+        shared = {one.name for one in fields(Filter)} & {one.name for one in fields(self)}
+        return Filter(**{name: getattr(self, name) for name in shared})
 
     def without_numbers(self, found: Sequence[int]) -> "Selection":
         """The same messages for an audit row, without the number of a specimen."""

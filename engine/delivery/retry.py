@@ -70,26 +70,15 @@ class RetryPolicy:
         return max(delay, min(max(retry_after, 0.0), LONGEST_RETRY_AFTER_S) + jitter * self.first)
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Try again in ``delay`` seconds."""
-
-    delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bury:
-    """The delivery is dead for this reason."""
-
-    reason: ReasonCode
-
-
 def decide(
     error: DeliveryError, policy: RetryPolicy, *, attempt: int, age: float, jitter: float, in_a_row: int | None = None
-) -> Again | Bury:
-    """Decide about a delivery that failed with ``error``; the arguments are those of `RetryPolicy.next_attempt`."""
+) -> float | ReasonCode:
+    """In how many seconds a delivery that failed with ``error`` is tried again, or why it is dead.
+
+    The arguments are those of `RetryPolicy.next_attempt`.
+    """
     if not isinstance(error, TransientDeliveryError):
-        return Bury(error.reason)
+        return error.reason
     delay = policy.next_attempt(
         attempt=attempt,
         age=age,
@@ -99,6 +88,6 @@ def decide(
         in_a_row=in_a_row,
     )
     if delay is not None:
-        return Again(delay)
+        return delay
     gave_up = policy.give_up_after is not None and age >= policy.give_up_after
-    return Bury(ReasonCode.GAVE_UP if gave_up else error.reason)
+    return ReasonCode.GAVE_UP if gave_up else error.reason

@@ -10,7 +10,7 @@ from engine.delivery.lane import Lane
 from engine.delivery.lane_memory import LaneMemory
 from engine.delivery.outage import Outage
 from engine.delivery.outcome_writer import OutcomeWriter
-from engine.delivery.retry import Bury, RetryPolicy, decide
+from engine.delivery.retry import RetryPolicy, decide
 from engine.delivery.setup import Setup
 from engine.model.errors import RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery, LateRefusal
@@ -94,7 +94,7 @@ class Settlement:
         in_a_row = in_a_row + 1 if reason is error.reason else 1
         if until_us is not None and error.reason is ReasonCode.NEGATIVE_ACK:
             in_a_row = 0  # a receiver without its database: in its window that proves nothing about the document
-        verdict = decide(
+        delay = decide(
             error,
             self.setup.retry if until_us is None else self.patient,
             attempt=attempt,
@@ -102,10 +102,9 @@ class Settlement:
             jitter=self.setup.jitter(),
             in_a_row=in_a_row,
         )
-        if isinstance(verdict, Bury):
-            self._bury(lane, delivery, verdict.reason, error.detail, error.answer)
+        if isinstance(delay, ReasonCode):
+            self._bury(lane, delivery, delay, error.detail, error.answer)
             return False
-        delay = verdict.delay
         if until_us is not None and error.retry_after is None:
             # It ends with the window: waiting deliveries need not wait for the rest of a long back-off.
             delay = min(delay, (until_us - now_us) / 1e6 + self.setup.jitter() * self.setup.retry.first)

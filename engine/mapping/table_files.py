@@ -13,7 +13,6 @@ files the first one has precedence; a row of another file that it covers is neve
 """
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -113,7 +112,8 @@ def read_tables(
 
 def _read_sheet(text: str, file: str, needed: Sequence[str]) -> Sheet:
     sheet = Sheet(file)
-    lines = list(_lines(text, sheet.findings))
+    quotes = "quotes do not match; a quote inside a quoted cell is written twice"
+    lines = list(rows_in(text, lambda number: sheet.findings.append(Finding(number, 1, quotes))))
     if not lines:
         sheet.findings.append(Finding(1, 1, "the table is empty; it needs a header line"))
         return sheet
@@ -138,16 +138,20 @@ def _read_sheet(text: str, file: str, needed: Sequence[str]) -> Sheet:
     return sheet
 
 
-def _lines(text: str, findings: list[Finding]) -> Iterator[tuple[int, list[str], str]]:
+def rows_in(text: str, wrong: Callable[[int], None]) -> Iterator[tuple[int, list[str], str]]:
     """Rows with their line numbers and their text. A comment is a line that begins with ``#``; a row may not span
-    lines."""
+    lines.
+
+    Args:
+        wrong: called with the number of a line whose quotes do not match.
+    """
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
-            yield number, next(csv.reader(io.StringIO(line), strict=True)), line
+            yield number, next(csv.reader([line], strict=True)), line
         except (csv.Error, StopIteration):
-            findings.append(Finding(number, 1, "quotes do not match; a quote inside a quoted cell is written twice"))
+            wrong(number)
 
 
 def _starts(line: str) -> list[int]:

@@ -58,7 +58,7 @@ def controls_in(parsed: Parsed, positions: Iterable[int]) -> tuple[ControlRun, .
         if segment.name in numbers:
             if segment.name == "OBR":
                 materials.clear()  # the specimen of the order before it is another one
-            texts = (_get(segment, number) for number in numbers[segment.name])
+            texts = (segment.get(number).strip() for number in numbers[segment.name])
             materials[segment.name] = next(filter(None, texts), "")
         elif segment.name == places.result and segment.position in wanted and len(found) < MOST:
             failed = _failed(segment, places, cut)
@@ -71,15 +71,15 @@ def controls_in(parsed: Parsed, positions: Iterable[int]) -> tuple[ControlRun, .
 
 
 def _failed(segment: Segment, places: _Places, cut: Delimiters) -> bool | None:
-    if _get(segment, places.status).upper() == _NOT_OBTAINED:
+    if segment.get(places.status).strip().upper() == _NOT_OBTAINED:
         return True
-    flags = [flag.strip().upper() for part in _split(_get(segment, places.flags), cut.repetition)
+    flags = [flag.strip().upper() for part in _split(segment.get(places.flags).strip(), cut.repetition)
              for flag in _split(part, cut.component)[:1]]  # fmt: skip
     told = [flag for flag in flags if flag and flag != '""']
     if told:
         return any(flag != _NORMAL for flag in told)
-    value = _NUMBER.fullmatch(_get(segment, places.value))
-    limits = _RANGE.fullmatch(_split(_get(segment, places.range), cut.component)[0])
+    value = _NUMBER.fullmatch(segment.get(places.value).strip())
+    limits = _RANGE.fullmatch(_split(segment.get(places.range).strip(), cut.component)[0])
     if value is None or limits is None:
         return None
     return not Decimal(limits[1]) <= Decimal(value[1]) <= Decimal(limits[2])
@@ -87,14 +87,10 @@ def _failed(segment: Segment, places: _Places, cut: Delimiters) -> bool | None:
 
 def _codes(segment: Segment, places: _Places, cut: Delimiters) -> list[str]:
     """Identifier and alternate identifier of OBX-3; of R-3 the first code only, for the rest may be anything."""
-    parts = _split(_split(_get(segment, places.code), cut.repetition)[0], cut.component)
+    parts = _split(_split(segment.get(places.code).strip(), cut.repetition)[0], cut.component)
     wanted = (parts[0:1] + parts[3:4]) if places.result == "OBX" else parts
     codes = [part.strip()[:MAX_CODE] for part in wanted]
     return [code for code in dict.fromkeys(codes) if code and code != '""']
-
-
-def _get(segment: Segment, number: int) -> str:
-    return segment.fields[number].strip() if number < len(segment.fields) else ""
 
 
 def _split(field: str, separator: str) -> list[str]:

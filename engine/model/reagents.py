@@ -52,29 +52,29 @@ def lot_key(lot: str) -> str:
 
 
 def _hl7(parsed: Parsed) -> Iterator[Reagent]:
-    sender = _get(parsed.segments[0], 3) if parsed.segments else ""
+    sender = parsed.segments[0].get(3) if parsed.segments else ""
     by_cartridge, by_strip = "GeneXpert" in sender, sender.startswith("Clinitek")
     cut = parsed.delimiters
     test = ""
     for segment in parsed.segments:
         name = segment.name
         if name == "OBR":
-            test = _part(_get(segment, 4), cut.component, 1)
+            test = _part(segment.get(4), cut.component, 1)
             if by_strip:
-                yield _reagent(_get(segment, 20), test, _get(segment, 21))
+                yield _reagent(segment.get(20), test, segment.get(21))
         elif name == "INV":
-            kind, substance = _part(_get(segment, 3), cut.component, 1), _part(_get(segment, 1), cut.component, 1)
-            left = _get(segment, 9) or _get(segment, 8)
-            unit = _part(_get(segment, 11), cut.component, 1)
+            kind, substance = _part(segment.get(3), cut.component, 1), _part(segment.get(1), cut.component, 1)
+            left = segment.get(9) or segment.get(8)
+            unit = _part(segment.get(11), cut.component, 1)
             yield _reagent(
-                _get(segment, 16), f"{substance} {kind}", _get(segment, 12), test, f"{left} {unit}" if left else ""
+                segment.get(16), f"{substance} {kind}", segment.get(12), test, f"{left} {unit}" if left else ""
             )
         elif name == "SID":
-            yield _reagent(_get(segment, 2), _part(_get(segment, 1), cut.component, 1), "", test)
+            yield _reagent(segment.get(2), _part(segment.get(1), cut.component, 1), "", test)
         elif name == "OBX" and by_cartridge:
-            parts = _split(_get(segment, 18), cut.repetition)
+            parts = _split(segment.get(18), cut.repetition)
             if len(parts) >= 6:
-                code = _split(_part(_get(segment, 3), cut.component, 1), cut.subcomponent)[0]
+                code = _split(_part(segment.get(3), cut.component, 1), cut.subcomponent)[0]
                 yield _reagent(parts[1], "cartridge", parts[0], code)
 
 
@@ -82,7 +82,7 @@ def _hl7(parsed: Parsed) -> Iterator[Reagent]:
 
 
 def _astm(parsed: Parsed) -> Iterator[Reagent]:
-    sender = _get(parsed.segments[0], 5) if parsed.segments else ""
+    sender = parsed.segments[0].get(5) if parsed.segments else ""
     if sender.startswith("STA"):
         yield from _stago(parsed)
     elif "GeneXpert" in sender:
@@ -100,16 +100,16 @@ def _stago(parsed: Parsed) -> Iterator[Reagent]:
         for field in record.fields[4:]:
             if component and component in field:
                 name, _, lot = field.partition(component)
-                yield _reagent(lot, name, "", _get(record, 3))
+                yield _reagent(lot, name, "", record.get(3))
 
 
 def _horiba(parsed: Parsed) -> Iterator[Reagent]:
     """M-3 REAGENT, M-4 their names and M-5 their lots in the same order. They are those of the whole run."""
     cut = parsed.delimiters
     for record in _records(parsed, "M"):
-        if _get(record, 3) != "REAGENT":
+        if record.get(3) != "REAGENT":
             continue
-        names, lots = _split(_get(record, 4), cut.repetition), _split(_get(record, 5), cut.repetition)
+        names, lots = _split(record.get(4), cut.repetition), _split(record.get(5), cut.repetition)
         for name, lot in zip(names, lots, strict=False):
             yield _reagent(_part(lot, cut.component, 1), name, _part(lot, cut.component, 3))
 
@@ -117,18 +117,18 @@ def _horiba(parsed: Parsed) -> Iterator[Reagent]:
 def _genexpert(parsed: Parsed) -> Iterator[Reagent]:
     cut = parsed.delimiters
     for record in _records(parsed, "R"):
-        parts = _split(_get(record, 14), cut.component)
+        parts = _split(record.get(14), cut.component)
         if len(parts) >= 6:
-            yield _reagent(parts[4], "cartridge", parts[5], _part(_get(record, 3), cut.component, 4))
+            yield _reagent(parts[4], "cartridge", parts[5], _part(record.get(3), cut.component, 4))
 
 
 def _dca(parsed: Parsed) -> Iterator[Reagent]:
     cut, lot = parsed.delimiters, ""
     for record in parsed.segments:
         if record.name == "O":
-            lot = _part(_get(record, 4), cut.component, 2)
+            lot = _part(record.get(4), cut.component, 2)
         elif record.name == "R" and lot:
-            yield _reagent(lot, "cartridge", "", _part(_get(record, 3), cut.component, 4))
+            yield _reagent(lot, "cartridge", "", _part(record.get(3), cut.component, 4))
 
 
 _READERS: dict[str, Callable[[Parsed], Iterable[Reagent]]] = {"hl7v2": _hl7, "astm": _astm}
@@ -139,10 +139,6 @@ _READERS: dict[str, Callable[[Parsed], Iterable[Reagent]]] = {"hl7v2": _hl7, "as
 
 def _records(parsed: Parsed, name: str) -> Iterator[Segment]:
     return (record for record in parsed.segments if record.name == name)
-
-
-def _get(segment: Segment, number: int) -> str:
-    return segment.fields[number] if number < len(segment.fields) else ""
 
 
 def _split(field: str, separator: str) -> list[str]:

@@ -23,7 +23,7 @@ from engine.model.clock import from_us
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, ChannelView, Count, Kept, LaneView, Pause, Target
+from engine.model.records import DELIVERIES, ChannelView, Count, Kept, LaneView, Target
 from engine.model.units import size_words
 from engine.monitoring import metrics
 from engine.monitoring.snapshot.channels import (
@@ -457,7 +457,9 @@ class Observer:
         return None if until_us is None else from_us(until_us)
 
     def _paused(self, target: Target) -> Paused | None:
-        return _paused(self._app.pauses.get(target))
+        if (pause := self._app.pauses.get(target)) is None:
+            return None
+        return Paused(by=pause.actor, since=from_us(pause.since_us) if pause.since_us else None, reason=pause.reason)
 
     def _destination(self, worker: DestinationWorker, config: DestinationConfig, look: _Look) -> DestinationSnapshot:
         now, now_s = look.now, look.now_s
@@ -555,12 +557,6 @@ def _held_age(views: Iterable[LaneView], now: datetime) -> float | None:
     """Seconds since the oldest held delivery of these lanes is held."""
     since = min((view.held_since_us for view in views if view.held_since_us), default=None)
     return None if since is None else max(0.0, (now - from_us(since)).total_seconds())
-
-
-def _paused(pause: Pause | None) -> Paused | None:
-    if pause is None:
-        return None
-    return Paused(by=pause.actor, since=from_us(pause.since_us) if pause.since_us else None, reason=pause.reason)
 
 
 def _state(worker: DestinationWorker, retrying: Retrying | None, *, expected: bool) -> DestinationState:

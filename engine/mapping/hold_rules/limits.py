@@ -8,13 +8,13 @@ text. Of `change` and `percent` either may be left out; where both are given, bo
 apply to a code that no row names. The answer for a code with other units only is unknown.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from engine.mapping import decimals
+from engine.mapping.table_files import rows_in
 from engine.model.errors import LimitsError
 from engine.model.results import MEMORY_US
 from engine.model.spelling import suggestion
@@ -72,7 +72,8 @@ def read_limits(name: str, search: Sequence[Path], columns: tuple[str, ...]) -> 
         raise LimitsError(f"{file}: cannot be read as UTF-8 ({type(error).__name__})") from error
     problems: list[str] = []
     made = Limits(name)
-    lines = list(_lines(text, file, problems))
+    quotes = "quotes do not match; a quote inside quotes is written twice"
+    lines = list(rows_in(text, lambda number: problems.append(f"{file}:{number}:1: {quotes}")))
     header = [cell.strip() for cell in lines[0][1]] if lines else []
     for column in (*KEY, *(("within",) if "within" in columns else ())):
         if column not in header:
@@ -84,42 +85,26 @@ def read_limits(name: str, search: Sequence[Path], columns: tuple[str, ...]) -> 
     if not problems:
         if len(lines) > MAX_ROWS:
             raise LimitsError(f"{file}:{lines[MAX_ROWS][0]}:1: more than {MAX_ROWS} rows")
-        for number, cells in lines[1:]:
-            _add(made, Row(number, dict(zip(header, map(str.strip, cells), strict=False))), file, columns, problems)
+        for number, cells, _ in lines[1:]:
+            named = dict(zip(header, map(str.strip, cells), strict=False))
+            _add(made, f"{file}:{number}:1", named, columns, problems)
     if problems:
         raise LimitsError(*problems)
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    line: int
-    cells: dict[str, str]
-
-
-def _lines(text: str, file: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Rows with their line numbers; a comment is a line that begins with ``#``."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            try:
-                yield number, next(csv.reader([line], strict=True))
-            except csv.Error:
-                problems.append(f"{file}:{number}:1: quotes do not match; a quote inside quotes is written twice")
-
-
-def _add(made: Limits, row: Row, file: str, columns: tuple[str, ...], problems: list[str]) -> None:
-    code = row.cells.get("code", "")
-    limit = _limit(row, file, columns, problems)
+def _add(made: Limits, place: str, cells: dict[str, str], columns: tuple[str, ...], problems: list[str]) -> None:
+    code = cells.get("code", "")
+    limit = _limit(place, cells, columns, problems)
     rows = made.rows.setdefault(code, [])
     if not code:
-        problems.append(f"{file}:{row.line}:1: the cell under 'code' is empty; a row needs it")
+        problems.append(f"{place}: the cell under 'code' is empty; a row needs it")
     elif any(other.unit == limit.unit for other in rows):
-        problems.append(f"{file}:{row.line}:1: code and unit are here a second time; take one of the rows out")
+        problems.append(f"{place}: code and unit are here a second time; take one of the rows out")
     rows.append(limit)
 
 
-def _limit(row: Row, file: str, columns: tuple[str, ...], problems: list[str]) -> Limit:
-    place, cells = f"{file}:{row.line}:1", row.cells
+def _limit(place: str, cells: dict[str, str], columns: tuple[str, ...], problems: list[str]) -> Limit:
     numbers: dict[str, Decimal] = {}
     for column in ("low", "high", "change", "percent"):
         written = cells.get(column)

@@ -115,22 +115,14 @@ def conflicting(batch: Batch, message_id: int, reports: list[Report]) -> int | N
 
 def taken(batch: Batch, message_id: int, reports: list[Report]) -> bool:
     """Whether another message has used one of these report numbers. That is rare; without it there is no conflict."""
-    return any(
-        batch.execute(
-            "SELECT 1 FROM report WHERE key = ? AND message_id <> ? LIMIT 1", (report.key, message_id)
-        ).fetchone()
-        for report in reports
-    )
+    other = "SELECT 1 FROM report WHERE key = ? AND message_id <> ? LIMIT 1"
+    return any(batch.execute(other, (report.key, message_id)).fetchone() for report in reports)
 
 
 def newer(batch: Batch, message_id: int, reports: list[Report]) -> bool:
     """Whether a newer message carries one of these reports: this message is out of order, as after a salvage."""
-    return any(
-        batch.execute(
-            "SELECT 1 FROM report WHERE key = ? AND message_id > ? LIMIT 1", (report.key, message_id)
-        ).fetchone()
-        for report in reports
-    )
+    later = "SELECT 1 FROM report WHERE key = ? AND message_id > ? LIMIT 1"
+    return any(batch.execute(later, (report.key, message_id)).fetchone() for report in reports)
 
 
 def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:

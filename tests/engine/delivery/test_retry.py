@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.delivery.retry import LONGEST_RETRY_AFTER_S, SHORTEST_DELAY_S, Again, Bury, RetryPolicy, decide
+from engine.delivery.retry import LONGEST_RETRY_AFTER_S, SHORTEST_DELAY_S, RetryPolicy, decide
 from engine.model.errors import DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.reasons import ReasonCode
 
@@ -77,22 +77,22 @@ def test_a_limit_without_a_count_uses_all_attempts() -> None:
 
 def test_a_refusal_is_dead_at_once_with_its_own_reason() -> None:
     error = RefusedDeliveryError(ReasonCode.AMBIGUOUS_ON_SERVER)
-    assert decide(error, RetryPolicy(), attempt=1, age=0, jitter=0) == Bury(ReasonCode.AMBIGUOUS_ON_SERVER)
+    assert decide(error, RetryPolicy(), attempt=1, age=0, jitter=0) == ReasonCode.AMBIGUOUS_ON_SERVER
 
 
 def test_a_transient_failure_comes_again() -> None:
     error = TransientDeliveryError(ReasonCode.BUSY, retry_after=120)
-    assert decide(error, RetryPolicy(first=1), attempt=1, age=0, jitter=0.5) == Again(120.5)
+    assert decide(error, RetryPolicy(first=1), attempt=1, age=0, jitter=0.5) == 120.5
     down = DestinationDownError(ReasonCode.NOT_AUTHORIZED)
-    assert decide(down, RetryPolicy(first=1), attempt=2, age=0, jitter=0.5) == Again(1.0)
+    assert decide(down, RetryPolicy(first=1), attempt=2, age=0, jitter=0.5) == 1.0
 
 
 def test_the_fifth_conflict_is_dead_as_a_conflict() -> None:
     error = TransientDeliveryError(ReasonCode.CONFLICT, limit=5)
-    assert decide(error, RetryPolicy(), attempt=9, age=0, jitter=0, in_a_row=5) == Bury(ReasonCode.CONFLICT)
+    assert decide(error, RetryPolicy(), attempt=9, age=0, jitter=0, in_a_row=5) == ReasonCode.CONFLICT
 
 
 def test_an_old_delivery_is_dead_as_given_up() -> None:
     error = TransientDeliveryError(ReasonCode.NO_ANSWER)
     policy = RetryPolicy(give_up_after=60)
-    assert decide(error, policy, attempt=9, age=61, jitter=0) == Bury(ReasonCode.GAVE_UP)
+    assert decide(error, policy, attempt=9, age=61, jitter=0) == ReasonCode.GAVE_UP

@@ -30,13 +30,7 @@ def claim(
         after: only deliveries with higher numbers; the caller has the others.
         hold: a dead letter holds the lane: deliveries behind a damaged one stay where they are (`is_held`).
     """
-    lane = batch.lane(channel, destination)
-    if lane.paused or lane.held_by or not lane.open:
-        return []
-    while (found := _claim_next(batch, lane, limit, _OLDEST, (after,), hold)) is not None:
-        if found or lane.held_by:
-            return found
-    return []
+    return _claim(batch, channel, destination, limit, _OLDEST, after, hold=hold)
 
 
 @operation(priority=Priority.SETTLE)
@@ -52,13 +46,7 @@ def claim_newest(batch: Batch, channel: str, destination: str, limit: int, *, wi
     Args:
         without: deliveries that the caller already has.
     """
-    lane = batch.lane(channel, destination)
-    if lane.paused or lane.held_by or not lane.open:
-        return []
-    while (found := _claim_next(batch, lane, limit, _NEWEST, (orjson.dumps(list(without)).decode(),))) is not None:
-        if found:
-            return found
-    return []
+    return _claim(batch, channel, destination, limit, _NEWEST, orjson.dumps(list(without)).decode())
 
 
 # Finished attempts in the journal: of the delivery itself, and of earlier ones under its key.
@@ -72,8 +60,20 @@ _OLDEST = "d.seq > ? ORDER BY d.seq"
 _NEWEST = "d.id NOT IN (SELECT value FROM json_each(?)) ORDER BY d.seq DESC"
 
 
+def _claim(
+    batch: Batch, channel: str, destination: str, limit: int, which: str, value: int | str, *, hold: bool = False
+) -> list[Delivery]:
+    lane = batch.lane(channel, destination)
+    if lane.paused or lane.held_by or not lane.open:
+        return []
+    while (found := _claim_next(batch, lane, limit, which, value, hold)) is not None:
+        if found or lane.held_by:
+            return found
+    return []
+
+
 def _claim_next(
-    batch: Batch, lane: LaneTally, limit: int, which: str, values: tuple[int | str, ...], hold: bool = False
+    batch: Batch, lane: LaneTally, limit: int, which: str, value: int | str, hold: bool
 ) -> list[Delivery] | None:
     """The next waiting deliveries that can be opened; None where none waits."""
     channel, destination = lane.channel, lane.destination
@@ -82,7 +82,7 @@ def _claim_next(
         f" o.conditional, o.reports, length(o.body), j.received_us, j.message_type, {_MADE}"
         " FROM delivery d JOIN document o ON o.id = d.document_id JOIN journal j ON j.id = d.message_id"
         f" WHERE d.lane = ? AND d.state = 'waiting' AND {which} LIMIT ?",
-        (lane.id, *values, limit),
+        (lane.id, value, limit),
     ).fetchall()
     if not rows:
         return None
