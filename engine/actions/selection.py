@@ -72,7 +72,7 @@ class Selection:
         return cls(**{**given, "ids": tuple(ids)})
 
     def filter(self) -> Filter:
-        """What of it the journal can look for."""
+        """The part of the selection that the journal can search for."""
         shared = {one.name for one in fields(Filter)} & {one.name for one in fields(self)}
         return Filter(**{name: getattr(self, name) for name in shared})
 

@@ -66,7 +66,7 @@ STORE_FAULT_S = 60.0  # how long a fault of the store is shown after the last at
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """The rows of one look at the journal, and when it was: monotonic, too."""
+    """The rows of one reading of the journal, and its time: of the wall clock, and monotonic."""
 
     now: datetime
     now_s: float

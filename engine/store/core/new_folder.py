@@ -10,7 +10,7 @@ _WORK = {SALVAGING: "salvage", RESTORING: "restore"}
 
 
 def publish(scratch: Path, target: Path, *, last: str) -> None:
-    """Move what was made into its folder, durable; ``last`` is what makes it one, so that a crash leaves none."""
+    """Move finished files into their folder, durably; ``last`` goes last: without it the folder is not in use."""
     for entry in sorted(scratch.iterdir(), key=lambda entry: entry.name == last):
         entry.rename(target / entry.name)
     sync_folder(target)
