@@ -7,7 +7,7 @@ explicit null) and blanks are absent, which is None everywhere.
 
 import sys
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import FrameType
 from typing import Any
 
@@ -101,7 +101,6 @@ class Run:
         self.tested: list[Segment] | None = None  # results that are susceptibilities; read once
         self.parts: tuple[str, Any] | None = None  # the value of several components that was read last, and its parts
         self.trace: Any = None
-        self._beside_orders: frozenset[str] | None = None
         self._order_numbers: str | None = None  # fields with the numbers of orders and specimens, as they were sent
 
     # -- text ----------------------------------------------------------------------------------------------------
@@ -200,20 +199,19 @@ class Run:
             and self.X not in self._order_numbers
         ):
             return False
-        return number in self._beside()
+        return number in self._beside_orders
 
-    def _beside(self) -> frozenset[str]:
+    @cached_property
+    def _beside_orders(self) -> set[str]:
         """Patient numbers that are the number of an order or specimen of the same patient as well."""
-        if self._beside_orders is None:
-            name, places = _PATIENT_NUMBERS[self.parsed.format]
-            found, patient = set(), set()
-            for segment in self.parsed.segments:
-                if segment.name == name:
-                    patient = set(self.numbers_in(segment, places))
-                elif patient and segment.name in _ORDER_NUMBERS:
-                    found |= patient.intersection(self.numbers_in(segment, _ORDER_NUMBERS[segment.name]))
-            self._beside_orders = frozenset(found)
-        return self._beside_orders
+        name, places = _PATIENT_NUMBERS[self.parsed.format]
+        found, patient = set[str](), set[str]()
+        for segment in self.parsed.segments:
+            if segment.name == name:
+                patient = set(self.numbers_in(segment, places))
+            elif patient and segment.name in _ORDER_NUMBERS:
+                found |= patient.intersection(self.numbers_in(segment, _ORDER_NUMBERS[segment.name]))
+        return found
 
     def numbers_in(self, segment: Segment, fields: Iterable[int]) -> Iterable[str]:
         """The numbers in some fields of a segment; an O record may have a rack and a position before it."""

@@ -49,13 +49,8 @@ from engine.model.message import Issue, MapContext, Mapped, Parsed
 from engine.model.spelling import suggestion
 
 KEYS = ("test", "description", "mapping", "settings", "given", "file", *expecting.KEYS, "expect")
-CONTEXT_KEYS = (
-    "channel",
-    "timezone",
-    "namespaces",
-    "specimen_ids",
-    "patient_numbers",
-)  # of `settings:`, that are no channel's settings
+# Of `settings:`, those that are no channel's settings.
+CONTEXT_KEYS = ("channel", "timezone", "namespaces", "specimen_ids", "patient_numbers")
 _MAPPING_HASH = re.compile(r"(urn:labrelay:mapping:[^:\"]+):[0-9a-f]{16}")
 
 

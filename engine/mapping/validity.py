@@ -36,6 +36,16 @@ SHAPES = {
     "canonical": re.compile(r"\S+"),
 }
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# Type -> an element (empty: always), the ones of which it needs one, and the fault where it has none.
+_NEEDED: dict[str, tuple[str, set[str], str]] = {
+    "Observation.referenceRange": ("", {"low", "high", "text"}, "obs-3: needs low, high or text"),
+    "Quantity": ("code", {"system"}, "qty-3: code without system"),
+    "ContactPoint": ("value", {"system"}, "cpt-2: value without system"),
+    "Attachment": ("data", {"contentType"}, "att-1: data without contentType"),
+    "Organization": ("", {"identifier", "name"}, "org-1: needs an identifier or a name"),
+    "Identifier": ("", {"value", "extension"}, "an identifier without a value identifies nothing"),
+    "Coding": ("", {"code", "display"}, "a coding without code and display says nothing"),
+}
 DECIMAL_LITERAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -127,22 +137,12 @@ def _invariant_faults(value: dict[str, Any], kind: str, path: str) -> Iterator[s
             yield f"{path}: {' and '.join(names)} exclude each other"
     if kind in {"Observation", "Observation.component"} and "dataAbsentReason" in value and chosen.get("value"):
         yield f"{path}: obs-6: dataAbsentReason beside {chosen['value'][0]}"
-    if kind == "Observation.referenceRange" and not value.keys() & {"low", "high", "text"}:
-        yield f"{path}: obs-3: needs low, high or text"
-    if kind == "Quantity" and "code" in value and "system" not in value:
-        yield f"{path}: qty-3: code without system"
-    if kind == "ContactPoint" and "value" in value and "system" not in value:
-        yield f"{path}: cpt-2: value without system"
     if kind == "Period" and "start" in value and "end" in value and value["start"][:10] > value["end"][:10]:
         yield f"{path}: per-1: ends before it starts"
-    if kind == "Attachment" and "data" in value and "contentType" not in value:
-        yield f"{path}: att-1: data without contentType"
-    if kind == "Organization" and not value.keys() & {"identifier", "name"}:
-        yield f"{path}: org-1: needs an identifier or a name"
-    if kind == "Identifier" and "value" not in value and "extension" not in value:
-        yield f"{path}: an identifier without a value identifies nothing"
-    if kind == "Coding" and not value.keys() & {"code", "display"}:
-        yield f"{path}: a coding without code and display says nothing"
+    if kind in _NEEDED:
+        beside, needed, fault = _NEEDED[kind]
+        if (not beside or beside in value) and not value.keys() & needed:
+            yield f"{path}: {fault}"
 
 
 def _primitive_faults(value: Any, kind: str, path: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ looks as if nothing had been accepted.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import orjson
@@ -125,7 +126,7 @@ def _is_one(whole: bytes, bearers: Iterable[Bearer]) -> bool:
     return any(one.whole == whole and Person.unpacked(one.record).is_one for one in bearers)
 
 
-@dataclass(slots=True)
+@dataclass
 class Accepted:
     """A document that was accepted for one of the destinations at hand.
 
@@ -141,35 +142,35 @@ class Accepted:
     resources: list[Resource]
     same_person: bool = False
     refused: bool = False
-    _subjects: Counter[str] | None = None
-    _named: dict[str, Resource] | None = None
-    _listing: dict[str, list[Resource]] | None = None
 
-    @property
+    @cached_property
     def subjects(self) -> Counter[str]:
         """The patients of its results, with the number of results of each."""
-        if self._subjects is None:
-            self._subjects = Counter(one.subject for one in self.resources if one.kind == "Observation")
-        return self._subjects
+        return Counter(one.subject for one in self.resources if one.kind == "Observation")
 
     def is_of(self, subject: str) -> bool:
         """Whether all of it is about one patient, who is the one at hand under another day of a counter."""
         return self.same_person and self.subjects.keys() == {subject}
 
     def named(self, name: str) -> Resource | None:
-        if self._named is None:
-            self._named = {one.name: one for one in self.resources}
         return self._named.get(name)
 
     def listing(self, result: str) -> Sequence[Resource]:
         """The reports that list the result with this id, last first."""
-        if self._listing is None:
-            self._listing = {}
-            for one in reversed(self.resources):
-                if one.kind == "DiagnosticReport":
-                    for listed in dict.fromkeys(one.lists):
-                        self._listing.setdefault(listed, []).append(one)
         return self._listing.get(result, ())
+
+    @cached_property
+    def _named(self) -> dict[str, Resource]:
+        return {one.name: one for one in self.resources}
+
+    @cached_property
+    def _listing(self) -> dict[str, list[Resource]]:
+        found: dict[str, list[Resource]] = {}
+        for one in reversed(self.resources):
+            if one.kind == "DiagnosticReport":
+                for listed in dict.fromkeys(one.lists):
+                    found.setdefault(listed, []).append(one)
+        return found
 
 
 class Past:
