@@ -38,8 +38,6 @@ from engine.succession.decided import NOTHING, Facts
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
 
-_GAUGE = {"dead": "dead", "incomplete": "incomplete"}
-
 
 @operation(
     priority=Priority.SETTLE,
@@ -307,9 +305,9 @@ def _change(
         "UPDATE message_state SET state = ?, reason = ?, at_us = ?, mapping = ?, detail = ? WHERE id = ?",
         (state, reason.value if reason else "", batch.now_us, mapping, detail, message_id),
     )
-    if (gauge := _GAUGE.get(old)) is not None:
+    if old in ("dead", "incomplete"):  # these are counted
         tally = batch.channel(channel)
-        setattr(tally, gauge, getattr(tally, gauge) - 1)
+        setattr(tally, old, getattr(tally, old) - 1)
 
 
 def _supersede_earlier(batch: Batch, message_id: int) -> int:

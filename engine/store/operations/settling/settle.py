@@ -199,19 +199,16 @@ def _settle(
         elif one.name in wholes.results:
             steps[one.name] = follow_in_unit(version_of(one, False), past.versions(one.name), received)
         elif one.status_only:
-            name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
-            steps[one.name] = step = _finished(one, name, past)
+            steps[one.name] = step = _finished(one, _meant_name(one, corrects), past)
             if step.kind == "echo" and step.status != one.said:
-                finished[name] = one.said
+                finished[_meant_name(one, corrects)] = one.said
         elif one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
-            name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
-            steps[one.name] = follow(version_of(one, False), past.versions(name), received)
+            steps[one.name] = follow(version_of(one, False), past.versions(_meant_name(one, corrects)), received)
     if not (problems or wholes.ids or finished) and _is_echo(found, steps, corrects, past, joins=routed.joins):
         return None, None, Facts(not_sent=True)
     for one in mine:
         if one.name in steps and steps[one.name].kind == "again":
-            name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
-            steps[one.name] = without_again(version_of(one, False), past.versions(name), received)
+            steps[one.name] = without_again(version_of(one, False), past.versions(_meant_name(one, corrects)), received)
     echoes = frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
     meant = [_as_meant(one, corrects) for one in mine] if corrects else mine
     whole = {one.name for one in meant if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
@@ -273,10 +270,15 @@ def _finished(new: Resource, name: str, past: Past) -> Step:
     return Step("echo", last.said if last.said in UNFINISHED else new.said)
 
 
+def _meant_name(one: Resource, corrects: Mapping[str, str]) -> str:
+    """The name of the resource that this one corrects; its own where it corrects none."""
+    return f"{one.kind}/{corrects.get(one.identity, one.identity)}"
+
+
 def _as_meant(one: Resource, corrects: Mapping[str, str]) -> Resource:
     """A resource under the ids of the resources that it corrects."""
     lists = tuple(corrects.get(result, result) for result in one.lists)
-    return one._replace(name=f"{one.kind}/{corrects.get(one.identity, one.identity)}", lists=lists)
+    return one._replace(name=_meant_name(one, corrects), lists=lists)
 
 
 def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[ReasonCode, str]]:
@@ -350,7 +352,7 @@ def _reports_back(
     for one in mine:
         if one.kind != "DiagnosticReport" or not echoes.issuperset(one.lists):
             continue
-        name = f"{one.kind}/{corrects.get(one.identity, one.identity)}"
+        name = _meant_name(one, corrects)
         if one.said == CANCELLED and past.has_results(name):
             found.append((ReasonCode.VALUE_GONE, "a cancelled report would take the place of one with results"))
             continue
@@ -418,7 +420,7 @@ def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: Past) 
     before = {one.name: one for document in own.documents for one in document.resources}
     changed: dict[str, str] = {}
     for one in mine:
-        old = before.get(f"{one.kind}/{corrects.get(one.identity, one.identity)}")
+        old = before.get(_meant_name(one, corrects))
         if one.kind != "Observation" or old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
             continue
         if old.status in CHANGES:
@@ -442,7 +444,7 @@ def _other_reports(
             status = facts.statuses.get(one.name, one.status)
             if status in CHANGES:
                 changed[facts.corrects.get(one.identity, one.identity)] = status
-    written = {f"{one.kind}/{facts.corrects.get(one.identity, one.identity)}" for one in mine}
+    written = {_meant_name(one, facts.corrects) for one in mine}
     found: dict[str, str] = dict.fromkeys(closed, WITHDRAWN)
     for document in past.documents:
         for one in document.resources:
