@@ -85,8 +85,9 @@ def list_acts(
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
-    """The chain runs through all rows of the journal, so all of them are read; acts are opened, too: each has the chain
-    before it under its seal. What was cut off behind the last act only a head from elsewhere can tell:
+    """The chain runs through all rows of the journal, so all of them are read; audit rows are opened, too: each has the
+    chain before it under its seal. Rows that were cut off behind the last audit row are detected only by a head from
+    elsewhere:
 
     journalctl -u labrelay -o cat | labrelay audit verify --head -
     """
@@ -173,7 +174,7 @@ def export(
 
 
 def _entries(reader: "Reader", after_us: int | None, before_us: int | None) -> Iterator[Entry]:
-    """Acts begun in that time, newest first, a page in memory."""
+    """Actions begun in that time, newest first, a page in memory."""
     unfinished = frozenset(act.id for act in open_acts(reader))
     for entry in trail.entries(_rows(reader, after_us), unfinished):
         if before_us is None or entry.at_us < before_us:
@@ -195,8 +196,9 @@ def _names(entry: Entry, message: int | None) -> bool:
 
 
 def _persons(reader: "Reader", chosen: Iterable[Entry]) -> Iterator[dict[str, Any]]:
-    """A line for each time a patient's data was, or may have been, brought before a person; nobody is left out because
-    a message has changed since, names no Patient, or cannot be told."""
+    """A line for each time that a patient's data was, or may have been, shown to a person; complete also where a
+    message has changed since, names no Patient, or is unknown.
+    """
     for entry in chosen:
         line: dict[str, Any] = {"at": trail.instant(entry.at_us), "actor": entry.actor, "act": entry.id}
         numbers, exported = trail.shown_messages(entry)
@@ -213,9 +215,9 @@ def _persons(reader: "Reader", chosen: Iterable[Entry]) -> Iterator[dict[str, An
 
 
 def _not_by_message(exported: Mapping[str, Any]) -> str | None:
-    """What was shown, where no message tells whose it was."""
+    """A description of shown contents whose patients no message names."""
     if "line" in exported:
-        return f"the line {exported['line']}: whoever was on it is not known here"
+        return f"the line {exported['line']}: the patients on it are not known here"
     if "tap" in exported:
         return f"what came through {exported['tap']} while it was followed: the act says from which message to which"
     if exported.get("breach"):
@@ -277,8 +279,9 @@ def _person(
 
 
 def _exported(reader: "Reader", what: Mapping[str, Any], act: int) -> Iterator[int]:
-    """The messages that an export's filter may have meant: all that there were before the act, whatever has become of
-    them since."""
+    """The messages that an export's filter may have selected: all that existed before the action, whatever their state
+    since.
+    """
     known = {one.name for one in fields(Filter)} - {"state", "code"}
     wanted = Filter(**{name: value for name, value in what.items() if name in known})
     before: int | None = what.get("up_to", act) + 1

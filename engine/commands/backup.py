@@ -203,7 +203,7 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     scratch = site.config.backup.scratch or shelf.path
     found = run(shelf, scratch, keys=session.data, clock=SystemClock())
     lines = [
-        f"restored {found['copy']}: {found['rows']} rows in {found['seconds']:.1f} s, of which the check took "
+        f"restored {found['copy']}: {found['rows']} rows in {found['seconds']:.1f} s, including the check with "
         f"{found['check_seconds']:.1f} s",
         f"would have been lost now: {duration_text(round(found['rpo_s']))}",
         *found["wrong"],

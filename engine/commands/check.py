@@ -1,12 +1,12 @@
-"""Read the site's configuration and mappings, and say all that is wrong with them.
+"""Check the site's configuration and mappings, and list all problems.
 
 Every problem with file, line, column, a reason and a way out; nothing is started and nothing is changed here. It
 refuses all that the daemon refuses at its start or on a reload, by the same code. With FILES, only problems of these
 files are shown; mapping and table files may be named too. Certificate and key files that the site names are read as
 well.
 
---samples FOLDER also runs every message of a folder through, as the channels would, without a daemon: what each
-becomes, which results, segments and fields get lost, which codes and units no table has, and whether the documents are
+--samples FOLDER also runs every message of a folder through, as the channels would, without a daemon: it shows the
+outcome of each, lost results, segments and fields, codes and units that no table has, and whether the documents are
 valid FHIR. A folder inside it with a channel's name holds messages of that channel; other messages go to the channel
 whose format, routes and analyzer fit. The exit code is 1 where a message would be dead or a document is not valid.
 """
@@ -41,7 +41,7 @@ TRIAL_TIMEOUT_S = 30.0  # for the few requests that try conditions
 class Remark:
     """One line of the result."""
 
-    severity: str  # problem, warning; note: what somebody should know and nobody has to change
+    severity: str  # problem, warning; note: worth knowing, needs no change
     text: str
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _run_samples(
     document: dict[str, Any],
     form: Form,
 ) -> ExitCode:
-    """Run a folder's messages through and show what became of them, with what was found in the configuration."""
+    """Run a folder's messages through and show their outcomes, with the findings about the configuration."""
     from engine.commands.shared import sample_report
     from engine.commands.shared.sampling import Channels, Sampler
 
@@ -151,7 +151,7 @@ def _run_samples(
 
 
 def read_site(folder: Path) -> tuple[Site | None, list[Remark]]:
-    """The site if it can be read at all, and everything to say about it."""
+    """The site if it can be read, and all remarks about it."""
     from engine.commands.shared import tls_files
     from engine.config.load import load_site
     from engine.config.questions import open_questions
@@ -203,13 +203,13 @@ def _same_disk(site: Site) -> Iterator[str]:
 
 
 def _table_notes(program: Any) -> Iterator[str]:
-    """Which rows of a code table stand in the place of another file's."""
+    """Rows of a code table that replace those of another file."""
     for table in getattr(program, "tables", {}).values():
         yield from table.notes
 
 
 def _shadows(folder: Path) -> Iterator[str]:
-    """Files of the site that stand in the place of shipped ones: what a new version brings there is not used."""
+    """Files of the site that replace shipped ones: improvements of a new version do not reach them."""
     from engine.config.site import shipped
 
     for kind in ("mappings", "analyzers"):
@@ -225,7 +225,7 @@ def _shadows(folder: Path) -> Iterator[str]:
 
 
 def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
-    """Channels whose mapping lets the sender's own codes pass, and that do not say whose these codes are."""
+    """Channels whose mapping passes the sender's own codes, and that do not name the system of these codes."""
     for name, channel in built.channels.items():
         if channel.config.settings.get("local_system"):
             continue
@@ -239,8 +239,7 @@ def _no_local_system(site: Site, built: "BuiltSite") -> Iterator[str]:
 
 
 def _settings(site: Site, built: "BuiltSite") -> Iterator[str]:
-    """Settings of channels that no rule reads, and policies with a choice that there is not: what is misspelt does
-    nothing."""
+    """Settings of channels that no rule reads, and policies with an unknown choice: a misspelt one has no effect."""
     from engine.mapping.rules import POLICIES
     from engine.model.spelling import suggestion
 
@@ -280,7 +279,7 @@ def _fragments(folder: Path) -> Iterator[str]:
             try:
                 node = read_file(path, path.name)
             except ConfigError:
-                continue  # told where it is used
+                continue  # reported where it is used
             names.update(used(node))
             fragments = node.get("fragments")
             if base == folder / "mappings" and fragments is not None:
@@ -329,12 +328,12 @@ def _is_mapping(path: Path) -> bool:
 
 
 def _of_trial(name: str, tried: "Tried") -> Remark | None:
-    """What to say of a server that was tried for ``conflicts: check``."""
+    """The remark about a server that was tried for ``conflicts: check``."""
     said = []
     if tried.problem:
         said.append(
-            f"conflicts: check guards nothing there. {tried.problem}; what another system has written is overwritten "
-            "before it is noticed. Try ids: client, or have the server corrected"
+            f"conflicts: check guards nothing there. {tried.problem}; another system's changes are overwritten "
+            "unnoticed. Try ids: client, or have the server corrected"
         )
     if tried.unknown:
         said.append(f"whether conflicts: check guards anything there could not be tried: {tried.unknown}")

@@ -1,8 +1,8 @@
-"""Guess what an analyzer speaks, from a capture or from its line, and write a channel file to start from.
+"""Detect the protocol of an analyzer, from a capture or from its line, and write a channel file to start from.
 
 WHAT is a file (`-` is standard input; as `listen --save` wrote it, or any recording), a serial device, or an address to
-wait at (with --connect: to connect to). Every part of the guess comes with how sure it is and why; what stays open is
-said to be open.
+wait at (with --connect: to connect to). Each part of the result has a certainty and a reason; open parts are listed as
+open.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GROUP = "start"
 
-MAX_BYTES = 16 * 1024 * 1024  # of a capture; more tells nothing new
+MAX_BYTES = 16 * 1024 * 1024  # of a capture; more adds nothing new
 
 
 @click.command(help=__doc__)
@@ -80,7 +80,7 @@ def command(
         made = guess(_captured(what), known)
     else:
         if answer and save is None:
-            raise click.UsageError("--answer needs --save FILE: what is answered is never sent again")
+            raise click.UsageError("--answer needs --save FILE: answered data is never sent again")
         line = _line_at(what, connect, settings)
         place = ("device" if line.is_serial else "connect" if connect else "listen", what)
         made = guess(asyncio.run(_heard(line, known, for_s, answer, save)), known, live=True)
@@ -91,7 +91,7 @@ def command(
 
 
 def _line_at(what: str, connect: bool, settings: dict[str, str | None]) -> LineAt:
-    """The line that is meant; what is no line may have been meant as a capture."""
+    """The line of an argument; a text that is no line may have been meant as a capture."""
     try:
         return line_at(what, connect=connect, **settings)
     except click.BadParameter as error:
@@ -122,7 +122,7 @@ def _captured(what: str) -> "list[Piece]":
 
 
 async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, save: Path | None) -> "list[Piece]":
-    """What comes until all is known, or the time is over; of the connection that said most."""
+    """The bytes until all is known, or the time is over; of the connection that sent most."""
     from engine.commands.shared.listening import QUIET_S, Watch, listening
     from engine.diagnostics.lines.guess import Sure, guess
 

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be mapped or delivered, and waits for a person.
+"""Dead letters: messages and deliveries that failed, and wait for a person.
 
 Select by message number or by filter; `retry` and `dismiss` count and ask first. A dead delivery is tried again in its
 old place; a dead message is processed again with today's configuration and mapping.
@@ -43,9 +43,9 @@ The received bytes stay as they are, and are closed as dismissed. The corrected 
 and each of the two names the other; who, why and the SHA-256 of both are in the audit trail. A correction that would be
 a dead letter again, or is no change, is not taken.
 
-In the editor a line is a segment; its end becomes the message's own. <0D> is a byte in hexadecimal: a sign that an
+In the editor a line is a segment; its end becomes the message's own. <0D> is a byte in hexadecimal: a character that an
 editor would not show. The text is in a private folder, in memory where there is one, for as long as the editor runs;
-what your editor writes elsewhere (backups, histories) is up to its settings.
+your editor's settings decide about other files (backups, histories).
 """
 
 
@@ -98,7 +98,7 @@ class Page:
     """Dead letters, newest first, read as they are written.
 
     Attributes:
-        last: the message number of the last one that was given; 0 before there is one.
+        last: the message number of the last one returned; 0 before the first.
     """
 
     def __init__(self, reader: "Reader", wanted: Filter, before: int | None, limit: int | None) -> None:
@@ -118,7 +118,7 @@ class Page:
                 return
 
     def more(self) -> int:
-        """How many there are after the last one that was given."""
+        """The number of dead letters after the last one returned."""
         return count_dead_letters(self._reader, self._wanted, before_id=self.last) if self.last else 0
 
 
@@ -131,7 +131,7 @@ def _show_groups(groups: "list[Group]") -> None:
     say("each of them: --each; one in full: labrelay dlq show NUMBER")
 
 
-@command.command("show", help="Show the dead letters of one message in full: what came, what happened, what to do.")
+@command.command("show", help="Show the dead letters of one message in full: the message, the failure, the remedy.")
 @click.argument("message", type=ROW)
 @click.option("--parsed", is_flag=True, help="Every field of the message with its place, too.")
 @click.option("--unmask", is_flag=True, help="Show contents and answers as they are. This is noted in the audit trail.")
@@ -169,9 +169,9 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
 
 RETRY_HELP = """Try dead letters again, oldest first, each in its old place.
 
-A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again with --reason
-only: ours then takes the place of what is there, whatever it is. Look at both first: labrelay dlq show. To leave what
-the server has, dismiss the dead letter.
+A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again only with --reason:
+our version then replaces the server's, whatever that is. Compare both first: labrelay dlq show. To keep the server's
+version, dismiss the dead letter.
 """
 
 

@@ -72,8 +72,9 @@ def _examine(session: Session) -> Iterator[Line]:
 
 
 def _journal(session: Session, site: "Site") -> Iterator[Line]:
-    """Whether it can be read, whether deliveries stand still, and whether a data folder that is put back would be
-    noticed."""
+    """Whether the journal can be read, whether deliveries are at a standstill, and whether a rolled back data folder
+    would be noticed.
+    """
     from engine.model.errors import StoreError
     from engine.model.records import DELIVERIES
     from engine.runtime import other_history
@@ -115,7 +116,7 @@ def _data(data: Path, runs: bool) -> Iterator[Line]:
 
 
 def _key(data: Path) -> Iterator[Line]:
-    """Whether the journal's key is at hand, and its recovery sheet in somebody's hands."""
+    """Whether the journal's key is present, and whether a person has confirmed the recovery sheet."""
     import sqlite3
     from contextlib import closing
 
@@ -145,7 +146,7 @@ def _key(data: Path) -> Iterator[Line]:
         text = f"key {found.id} is still in {found.place}"
         yield Line(Health.WARN, "key", text, "bring it to where the old key was, then remove the file")
     if not facts.sheet_us:
-        text = f"nobody has confirmed to have the recovery sheet of key {facts.id}: if the key is lost, so is the data"
+        text = f"the recovery sheet of key {facts.id} is not confirmed: if the key is lost, so is the data"
         yield Line(Health.WARN, "key", text, "labrelay key recovery-sheet, and then --confirm")
 
 

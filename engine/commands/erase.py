@@ -86,7 +86,7 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person has asked for."""
+    """A person's request."""
 
     site: "Site"
     numbers: tuple[str, ...]
@@ -101,10 +101,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What there is, and whether it may go.
+    """The messages found, and whether they may be erased.
 
     Attributes:
-        more: what the audit trail says beside the reason.
+        more: further contents of the audit row.
     """
 
     found: "Found"
@@ -252,10 +252,10 @@ def _void_leases(batch: Any) -> None:
 
 
 def _assemble(journal: "Journal", site: "Site") -> None:
-    """What a crash cut short becomes messages, as at a start: frames that belong to none would not be found.
+    """Assemble messages from frames that a crash cut short, as at a start: frames without a message would not be found.
 
     Raises:
-        ConfigError: the site's channels cannot be built, so nobody can read them.
+        ConfigError: the site's channels cannot be built, so their frames cannot be read.
     """
     if not journal.tail.sessions:
         return
@@ -273,7 +273,7 @@ def _assemble(journal: "Journal", site: "Site") -> None:
 
 
 def _obstacles(chosen: "list[Message]", least_s: float, now_us: int) -> list[str]:
-    """Why these must not simply be erased."""
+    """Reasons why these must not simply be erased."""
     found = []
     young = [one for one in chosen if one.settled_us > now_us - least_s * 1e6]
     if young:
@@ -314,7 +314,7 @@ def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) 
         yield f"{len(gone)} were erased before: {_numbers(gone)}"
     if found.unsure:
         yield (
-            f"in {len(found.unsure)} more the number stands where no patient's number does; look at them, and add "
+            f"in {len(found.unsure)} more the number is in a place without patient numbers; check them, and add "
             f"--message ID where they are the patient's: {_numbers(found.unsure)}"
         )
     if found.edited:

@@ -1,4 +1,4 @@
-"""Tell for every produced value which rule, field and table row it came from.
+"""Show for every produced value the rule, field and table row that it came from.
 
 The argument is a file, or the number of a message in the journal. --field takes an element or all below it
 (Observation[3].valueQuantity.value, Observation[3], Observation[*].code) or a field or segment of the message
@@ -6,10 +6,10 @@ The argument is a file, or the number of a message in the journal. --field takes
 Resources of a type are numbered from 1 in the order of the document, items of lists from 0. The place that a FHIR
 server named when it refused the document (Bundle.entry[4].resource.status) can be given as it is there.
 
-Of a message of the journal the document is shown as it went out: mapped with what was known when it was received, and
-with what was decided about it behind other messages of its orders (results left out since they were accepted before,
-statuses in place of the sender's, ids of the results that it corrects). Lists of reports are joined when a document
-is sent, and are shown as they were before. A file is mapped as if nothing was known of its orders.
+A message of the journal is shown with the document as it was sent: mapped with the knowledge at its receipt, and with
+the decisions about it because of other messages of its orders (left out results that were accepted before, statuses in
+place of the sender's, ids of the results that it corrects). Lists of reports are joined when a document is sent, and
+are shown as they were before. A file is mapped as if nothing was known of its orders.
 
 Every value of the document is explained: values of rules, literal ones, and those that LabRelay makes by itself
 (ids, references to them, the envelope). The exit code is 1 where a message is dead, or nothing is at PATH. Values
@@ -143,14 +143,14 @@ class _Journaled:
     facts: Mapping[int, Facts]
 
     def found(self, mapper: ChannelMapper) -> list[Found]:
-        """The message as intake reads it; what broke off, as files are read."""
+        """The message as intake reads it; an incomplete one as files are read."""
         return [Found(self.message.payload, "")] if self.whole else mapper.messages_in(self.message.payload)
 
     def context(self, base: MapContext) -> MapContext:
         return context_of(self.message, replace(base, key=self.key, others=self.others))
 
     def decided(self, mapper: ChannelMapper, parsed: Parsed, program: Program, context: MapContext) -> Facts:
-        """What was decided about the document that ``program`` makes; nothing where it is not a route's mapping."""
+        """The decisions about the document that ``program`` makes; none where it is not a route's mapping."""
         if mapper.context.channel != self.message.channel or not self.facts:
             return NOTHING
         place = 1
@@ -188,7 +188,7 @@ def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
 
 
 def _as_sent(trace: Trace, listed: ListForm | None, facts: Facts) -> Trace:
-    """A trace whose document is the one that goes out."""
+    """A trace whose document is the one that is sent."""
     assert trace.mapped is not None
     document, *more = trace.mapped.documents
     leaves, body = as_sent(trace.leaves, document, listed, facts)

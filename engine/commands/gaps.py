@@ -50,7 +50,7 @@ SAY_EVERY_S = 10.0
 OPEN_POLICIES = {
     "on_missing": "local",
     "on_missing_unit": "local",
-}  # what a table lacks is told, whatever is made of it
+}  # gaps of a table are reported, whatever the policy does with them
 GAPS = View[Row](
     "gaps",
     Field("where", "WHERE"),
@@ -118,7 +118,7 @@ def command(
 
 
 class _Looked:
-    """What was found, and by which tables' columns rows are written."""
+    """The findings, and the columns of the tables for which rows are written."""
 
     def __init__(self) -> None:
         self.rows: list[Seen] = []
@@ -129,7 +129,7 @@ class _Looked:
         self._tables: dict[tuple[str, str], Table] = {}
 
     def at_files(self, session: Session, files: tuple[str, ...], mapper: ChannelMapper, channel: str | None) -> None:
-        """What the messages of files show, whatever the policies say."""
+        """The gaps in the messages of files, whatever the policies say."""
         _open(mapper)
         sampler = Sampler(one=mapper, name=channel or "", gaps=self._tally)
         mapped = 0
@@ -144,7 +144,7 @@ class _Looked:
         self.rows = without_settled_units(self._tally.seen(), self._tables)
 
     def at_messages(self, session: Session, channel: str | None, since_us: int | None) -> None:
-        """What stored messages show with today's mappings."""
+        """The gaps in stored messages with today's mappings."""
         site = session.load(require_secrets=False)
         names = [channel] if channel else [name for name, config in site.channels.items() if config.enabled]
         for name in names:
@@ -190,7 +190,7 @@ class _Looked:
         say(f"{wanted.channel}: {plural(count, 'message')} looked at")
 
     def at_counters(self, session: Session, channel: str | None) -> None:
-        """What the daemon has counted, without what the channels' tables have by now."""
+        """The daemon's counts, without codes that the channels' tables have by now."""
         with session.reader() as journal:
             found = list_unmapped(journal, channel)
         try:
@@ -198,7 +198,7 @@ class _Looked:
             for name in {gap.channel for gap in found} & site.channels.keys():
                 self._learn(name, channel_mapper(site, name))
         except ConfigError:
-            say("the configuration has problems (labrelay check): what its tables have by now is listed too")
+            say("the configuration has problems (labrelay check): codes that its tables have by now are listed, too")
         rows = [
             Seen(gap.channel, gap.table, gap.code, gap.unit, gap.display, gap.n, _iso(gap.first_us), _iso(gap.last_us))
             for gap in found
@@ -281,7 +281,7 @@ def _what_to_do(row: Seen, file: str, own: Path | None) -> str:
 
 def _say_if_none(looked: _Looked, unread: bool) -> None:
     if looked.nothing_mapped:
-        say("no message could be mapped, so nobody knows what its tables lack")
+        say("no message could be mapped, so the gaps of its tables are unknown")
         return
     if not looked.rows:
         say("every code and unit is in its table")

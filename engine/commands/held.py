@@ -221,9 +221,9 @@ def _newer(reader: Reader, one: DeadLetter, document: int) -> list[dict[str, Any
 
 
 def _of_newer(newer: dict[str, Any]) -> str:
-    """What a newer message has of a held one."""
+    """The results that a newer message shares with a held one."""
     if newer["in_common"] is None:
-        return f"Message {newer['message']} is newer; what it has in common with this one cannot be told."
+        return f"Message {newer['message']} is newer; which results both have is unknown."
     if newer["report_further_on"]:
         return f"Message {newer['message']} is newer and has none of these results, but has brought the report further."
     codes = ", ".join(code for code in newer["codes"] if code)

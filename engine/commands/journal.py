@@ -1,4 +1,4 @@
-"""The journal's files: what a person decides when they are not what they were."""
+"""The journal's files: statistics, deletion of old rows, and decisions after damage."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def accept_loss(session: Session, reason: str, yes: bool) -> ExitCode:
     except LossError as loss:
         if hidden := _hidden(session.journal):
             say(
-                f"{hidden} pieces of the log stand behind a damaged one, and labrelay journal salvage can still read "
+                f"{hidden} pieces of the log are behind a damaged one, and labrelay journal salvage can still read "
                 "them: going on without them loses them for good"
             )
         consent(f"{loss}. Go on without them?", yes=yes)
@@ -118,7 +118,7 @@ def stats(session: Session, tables: bool, form: Form) -> None:
 
 def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
     log, unused = size_words(found["log_bytes"]), size_words(found["unused_bytes"])
-    yield f"{found['file']}: {size_words(found['file_bytes'])}, of which {unused} are unused; log {log}"
+    yield f"{found['file']}: {size_words(found['file_bytes'])}, {unused} of them unused; log {log}"
     span = f", {cell(found['oldest'])} to {cell(found['newest'])}" if found["rows"] else ""
     yield f"{plural(found['rows'], 'row')}, {plural(found['messages'], 'message')}{span}"
     yield f"open {found['open']}, dead {found['dead']}, held back {found['held']}"
@@ -133,7 +133,7 @@ def _stats_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"disk: {free} free; at {size_words(found['bytes_a_day'])} a day that is {left}"
     if found["rows_let_go"]:
         since = f"{local(found['kept_since']):%Y-%m-%d}"
-        yield f"retention: {found['rows_let_go']} rows let go so far, messages kept since {since}"
+        yield f"retention: {found['rows_let_go']} rows deleted so far, messages kept since {since}"
     for table in found.get("tables", ()):
         size = "" if table["bytes"] is None else f"{size_words(table['bytes']):>12}"
         yield f"  {table['name']:<16}{table['rows']:>12} rows{size}"
@@ -160,7 +160,7 @@ def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
     document = {"dry_run": dry_run, **counts, "kept": dict(found.kept)}
     lines = list(_prune_lines(counts, found.kept))
     if days := found.behind_us // retention.DAY_US:
-        lines.append(f"the clock has leapt ahead since the last time: what became old in the last {days} days waits")
+        lines.append(f"the clock has jumped ahead since the last time: messages of the last {days} days wait")
     if dry_run or not found.counts:
         show_document(form, document, lines)
         return
@@ -172,7 +172,7 @@ def prune(session: Session, dry_run: bool, yes: bool, form: Form) -> None:
         say("begun, in small steps beside everything else; labrelay audit list says when it has ended")
     except UnreachableError:
         _prune_here(session, policy)
-        say("done; labrelay audit list tells it")
+        say("done; see labrelay audit list")
     show_document(form, document, [])
 
 
@@ -199,14 +199,14 @@ def _prune_here(session: Session, policy: "Policy") -> None:
         while not run.finished:
             after = journal.run_alone(partial(retention.step, policy=policy, run=run))
             if after is run:
-                raise RefusedError("an act was cut short and nobody has ended it: start LabRelay once")
+                raise RefusedError("an action was cut short and has not been ended: start LabRelay once")
             run = after
     finally:
         journal.close()
 
 
 def _retention(session: Session) -> "RetentionConfig | None":
-    """What the site says; None where its configuration cannot be read."""
+    """The site's setting; None where its configuration cannot be read."""
     try:
         return session.load(require_secrets=False).config.retention
     except ConfigError:
@@ -217,10 +217,10 @@ def _retention(session: Session) -> "RetentionConfig | None":
 @click.option("--yes", is_flag=True, help="Do it without being asked.")
 @pass_session
 def compact(session: Session, yes: bool) -> None:
-    """Write the file anew without unused space. Stop LabRelay first; there must be room for a second copy.
+    """Rewrite the file without unused space. Stop LabRelay first; there must be room for a second copy.
 
-    Space that becomes free inside the file is used again, so this is for a file that has become far too large, and
-    before a copy of it is taken elsewhere.
+    Freed space inside the file is used again, so this is for a file that has become far too large, and before a copy of
+    it is taken elsewhere.
     """
     from engine.store.recovery import compact as compacting
 
@@ -232,7 +232,7 @@ def compact(session: Session, yes: bool) -> None:
 
 
 def _hidden(journal: Path) -> int:
-    """How many pieces of the log SQLite does not read for a damaged one before them."""
+    """The number of log frames that SQLite cannot read because of a damaged one before them."""
     from engine.store.core import wal_repair
     from engine.store.journal.upkeep import PAGE_BYTES
 
@@ -257,7 +257,7 @@ def _size(path: Path) -> int:
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def salvage(session: Session, target: Path, reason: str, form: Form) -> ExitCode:
-    """Bring every readable row of a damaged journal into a new one, and name what is missing.
+    """Copy every readable row of a damaged journal into a new one, and list the missing rows.
 
     Stop LabRelay first. The damaged files are only read, and a copy of them is made where that lets more be read: there
     must be room for two. The folder then holds a journal that is whole in itself, its key where that is a file, and

@@ -83,7 +83,7 @@ def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
     if found["sheet_confirmed"]:
         yield f"recovery sheet: confirmed on {local(found['sheet_confirmed']):%Y-%m-%d}"
     else:
-        yield "recovery sheet: nobody has confirmed to have it: labrelay key recovery-sheet, then --confirm"
+        yield "recovery sheet: not confirmed: labrelay key recovery-sheet, then --confirm"
     if found["source"] == "new file":
         yield "  bring this key to where the old one was (credential or environment), and remove the file"
     months: dict[str, list[str]] = {}
@@ -104,8 +104,8 @@ def _status_lines(session: Session, found: dict[str, Any]) -> Iterator[str]:
 def init(session: Session, from_sheet: bool) -> ExitCode:
     """Make the key of a new site, or bring a lost one back from its recovery sheet.
 
-    Without --from-sheet: for a site that has no journal yet. The first start does the same by itself; this is for who
-    wants to print the sheet, or to seal the key as a credential, before anything is stored.
+    Without --from-sheet: for a site that has no journal yet. The first start does the same by itself; use this to print
+    the sheet, or to seal the key as a credential, before anything is stored.
     """
     from engine.store.core import key_encryption_key
     from engine.store.core.vault import KEY_NAME, make_kek
@@ -136,12 +136,12 @@ def _restore(session: Session, path: Path) -> ExitCode:
                 f"this is the sheet of key {typed}, and the journal needs {expected}; nothing was done"
             )
         found = None
-        with suppress(ConfigError):  # a damaged file is what the sheet is for
+        with suppress(ConfigError):  # the sheet is the remedy for a damaged file
             found, _ = _look(session)
         if found is not None:
             say(f"the key is there already: {found.place}")
             return ExitCode.OK
-    if path.exists():  # another journal's key, or one that was damaged: kept, for nobody knows what else it opens
+    if path.exists():  # another journal's key, or a damaged one: kept, for it may open something else
         aside = path.with_name(f"{path.name}.aside-{secrets.token_hex(3)}")
         path.rename(aside)
         say(f"{path}: was there, and opens nothing here; kept as {aside.name}")
@@ -153,7 +153,7 @@ def _restore(session: Session, path: Path) -> ExitCode:
 
 
 def _typed(numbers: list[int]) -> bytes:
-    """What a person types for these lines of a sheet; on a terminal line by line, until each is right."""
+    """A person's input for these lines of a sheet; on a terminal line by line, until each is right."""
     from engine.store.core import key_sheet
 
     if not on_terminal():
@@ -270,14 +270,14 @@ Key          {key}
 Printed      {day}
 
 This key opens every result that LabRelay has stored for this laboratory, and
-its backups. Keep it in a safe place away from the machine, and show it to
-nobody. If the machine or its key is lost, this sheet and a backup bring the
-results back; without it nobody can.
+its backups. Keep it secret, in a safe place away from the machine. If the
+machine or its key is lost, this sheet and a backup bring the results back;
+without it they are lost.
 
 {lines}
 
 To bring the key back:   labrelay key init --from-sheet
-There is no I, L, O or U in it: what looks like one is 1, 1, 0 or V.
+There is no I, L, O or U in it: a similar character is 1, 1, 0 or V.
 Small letters, blanks and hyphens do not count.
 
 Kept by ______________________   Since ______________________
@@ -299,8 +299,8 @@ Kept by ______________________   Since ______________________
 def rotate(session: Session, discard_old: bool, yes: bool, form: Form) -> ExitCode:
     """Make a new key, and wrap all data keys by it; with or without the daemon.
 
-    Nothing that is stored is written anew, so it takes a moment. The old key stays in the data folder, for backups from
-    before need it, unless --discard-old says otherwise. The recovery sheet is another one afterwards.
+    Stored rows are not rewritten, so it takes a moment. The old key stays in the data folder, since older backups need
+    it, unless --discard-old is given. The recovery sheet is another one afterwards.
     """
     facts = _facts(session)
     old = " and throw the old one away" if discard_old else ""
@@ -327,7 +327,7 @@ def _rotated_lines(done: dict[str, Any]) -> Iterator[str]:
 
 
 def _facts(session: Session) -> "KeyFacts":
-    """What the journal says of its keys; works without the key."""
+    """Facts about the journal's keys; works without the key."""
     import sqlite3
 
     from engine.store.core.connecting import connect

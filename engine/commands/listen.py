@@ -1,8 +1,8 @@
-"""Watch a line: what comes, in hex and text with control characters named, and in words what it is.
+"""Watch a line: incoming bytes in hex and text with named control characters, and their meaning in words.
 
 PLACE is a serial device (/dev/serial/by-id/..., usb:0403:6001), a line at a device server (rfc2217://HOST:PORT,
 socket://HOST:PORT), or an address HOST:PORT to wait at (with --connect: to connect to). Nothing is sent: an analyzer
-that asks to send (ENQ) says nothing more before it is answered, which --answer does.
+that asks to send (ENQ) sends nothing more before it is answered, which --answer does.
 
 Letters and digits of messages are masked: patient data is shown with --unmask only.
 """
@@ -92,6 +92,6 @@ def note_watched(session: Session, place: str) -> None:
     from engine.commands.shared.acting import note_exported
 
     if session.folder_or_none is None or not session.journal.exists():
-        say("there is no site with a journal here, so nothing is noted: what you see is patient data all the same")
+        say("there is no site with a journal here, so nothing is noted: you see patient data all the same")
         return
     note_exported(session, {"line": place})

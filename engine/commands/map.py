@@ -11,7 +11,7 @@ warning that names the key a channel needs. Settings that a mapping asks for are
 --channel everything is as in the daemon, for the first message of an order: a file says nothing of results accepted
 before, so nothing is left out, amended or held for it.
 
--o table prints one line for each message instead: what it holds, and what came of it.
+-o table prints one line for each message instead: its contents, and its outcome.
 """
 
 from collections import Counter

@@ -1,8 +1,8 @@
 """Pause a channel, a destination or a lane until a person resumes it; no received message is lost by it.
 
-A paused channel is closed, so that its analyzer keeps its results and sends them later; what was acknowledged still
-goes out. A paused destination (or lane: one channel's way to it, CHANNEL/DESTINATION) gets not one more attempt, while
-messages are received, mapped and queued as ever. It stays so over restarts; who paused it, since when and why is shown.
+A paused channel is closed, so that its analyzer keeps its results and sends them later; acknowledged messages are still
+delivered. A paused destination (or lane: one channel's way to it, CHANNEL/DESTINATION) gets no further attempt, while
+messages are received, mapped and queued as always. The pause outlives restarts; its person, time and reason are shown.
 """
 
 import click

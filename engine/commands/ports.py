@@ -1,6 +1,6 @@
-"""List serial ports: what each is, its lasting name, who may open it, and which channel uses it.
+"""List serial ports: each with its kind, its stable name, its permissions, and the channel that uses it.
 
-Ports that a channel names and that are not there are listed too, and lines at device servers. Nothing is opened.
+Missing ports that a channel names are listed too, and lines at device servers. Nothing is opened.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -109,7 +109,7 @@ def _access(row: Row) -> str:
 
 
 def _best(row: Mapping[str, Any]) -> str:
-    """What to write into a channel: adapters without a serial number share their by-id name, so then the socket's."""
+    """The name for a channel: adapters without a serial number share their by-id name, so then the socket's."""
     names = row.get("names") or []
     numbered = bool(row.get("serial_number")) or not row.get("usb")
     by_path = [name for name in names if "/by-path/" in name]

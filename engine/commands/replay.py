@@ -1,14 +1,13 @@
 """Send stored documents of messages again, to the destinations they went to or to another one.
 
-Which: by number, time, channel, destination, specimen, control id, state. The deliveries keep their keys, so that a
-destination can tell a repeat; documents that are held, rejected, dismissed, superseded or dead letters are left out.
+Select by number, time, channel, destination, specimen, control id, state. The deliveries keep their keys, so that a
+destination recognises a repeat; documents that are held, rejected, dismissed, superseded or dead letters are left out.
 Newer messages of the same reports go along, in order, so that no result ends as an older version. Where they at least
-double the selection, a reason is wanted (--reason). Nothing is mapped again.
+double the selection, a reason is required (--reason). Nothing is mapped again.
 
-A replay yields: its next message goes out only while nothing new waits for the same destination; where there always is
-something, one goes every half a second. It goes on in the daemon if the terminal is lost. Ctrl-C stops it; the number
-that is printed takes it up again (--resume), also after a crash or a restart: nothing is left out, and nothing is sent
-twice.
+A replay yields: its next message is sent only while nothing new waits for the same destination; under constant load,
+one is sent every half a second. It goes on in the daemon if the terminal is lost. Ctrl-C stops it; the printed number
+resumes it (--resume), also after a crash or a restart: nothing is left out, and nothing is sent twice.
 """
 
 import signal
@@ -58,7 +57,7 @@ BAR = 30
     "--destination",
     metavar="NAME",
     shell_complete=destination_names,
-    help="That went to this destination; what went elsewhere stays.",
+    help="Only documents that went to this destination.",
 )
 @click.option(
     "--specimen",
@@ -118,7 +117,7 @@ def command(
     if others and (
         len(others) > 1 or dry_run or ids or everything or to or reason or specimen or control_id or any(given.values())
     ):
-        raise click.UsageError(f"{others[0]} stands alone: no selection, --to or --dry-run goes with it")
+        raise click.UsageError(f"{others[0]} cannot be combined with a selection, --to or --dry-run")
     if rate is not None and isnan(rate):
         raise click.BadParameter("nan is no rate", param_hint="'--rate'")
     if unfinished:
@@ -161,7 +160,7 @@ def command(
 
 @contextmanager
 def _interrupted_later() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C interrupts nothing meanwhile; what is given tells whether there was one."""
+    """Meanwhile Ctrl-C does not interrupt; the yielded function returns whether it was pressed."""
     seen: list[int] = []
     try:
         before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
@@ -175,7 +174,7 @@ def _interrupted_later() -> Iterator[Callable[[], bool]]:
 
 
 def _watched(session: Session, begun: dict[str, Any], form: Form, *, stop: bool = False) -> ExitCode:
-    """Follow a replay to its end, and say what became of it. Ctrl-C (or ``stop``) stops it."""
+    """Follow a replay to its end, and report the result. Ctrl-C (or ``stop``) stops it."""
     number, state = begun["act"], "ended"
     if begun["going_on"]:
         try:
@@ -204,7 +203,7 @@ def _watched(session: Session, begun: dict[str, Any], form: Form, *, stop: bool 
 
 
 def _follow(session: Session, number: int) -> dict[str, Any]:
-    """The last progress of a replay, told on the way."""
+    """The last progress of a replay, reported on the way."""
     bar, last, looks = on_terminal(), time.monotonic(), 0
     while True:
         progress = session.call("replay_status", {"number": number})

@@ -1,4 +1,4 @@
-"""Map stored messages again with today's mapping, and show what differs from what was delivered.
+"""Map stored messages again with today's mapping, and show the differences from the delivered documents.
 
 Nothing is sent: the differences are grouped by element, with how many messages have each and the numbers of some.
 --results lists each affected result instead, all of them: its message, the specimen's number, a token for the
@@ -9,8 +9,8 @@ has a row without a test.
 Values and specimen numbers are patient data and masked unless --unmask is given, which is noted in the audit trail.
 --mapping-from shows what another mapping would make of the same messages.
 
---refused looks only at messages of which a destination has refused a document (dead letters REFUSED): where another
-document is made now, it takes the dead letter's place.
+--refused takes only messages with a document that a destination has refused (dead letters REFUSED): where a different
+document is made now, it replaces the dead letter.
 
 With --apply the daemon sends the documents that differ, oldest first and at a bounded rate, to the destinations where
 they differ; messages without a difference are not sent, and neither is a result that a newer one has replaced. A new
@@ -60,7 +60,7 @@ CHANGES = View[Row](
 )
 WHY = {
     "superseded": "a newer result was delivered: nothing is sent",
-    "withdrawn": "nothing would be sent now; what was delivered stays there",
+    "withdrawn": "nothing would be sent now; delivered documents stay there",
     "dead": "would be a dead letter now: nothing is sent",
     "unsettled": "deliveries wait, are held (labrelay held), or are dead letters that stay so (labrelay dlq)",
     "undelivered": "was never mapped, or was dismissed or corrected: labrelay dlq is for these",
@@ -136,7 +136,7 @@ def command(
     selection = Selection(
         channel=channel,
         after_us=instant_us(session, since),
-        # What comes meanwhile must not be sent without having been looked at.
+        # Later messages must not be sent without a preview.
         before_us=min(until_us, now_us) if until_us is not None else now_us,
     )
     with session.reader() as journal:

@@ -1,7 +1,7 @@
 """Restart a channel's line, a destination's connections, or a lane, in the running daemon.
 
-A channel is closed and opened again. A destination's connections are made anew, and what waits for a retry is tried at
-once; so is what a lane (CHANNEL/DESTINATION) has. Nothing is lost, and nothing is sent twice that was answered.
+A channel is closed and opened again. A destination's connections are made anew, and its waiting retries are made at
+once; so are those of a lane (CHANNEL/DESTINATION). Nothing is lost, and no answered delivery is sent twice.
 """
 
 import click

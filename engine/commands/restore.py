@@ -1,10 +1,10 @@
-"""Make a site of a copy, in a new folder; what is there is never written over.
+"""Restore a site from a copy, in a new folder; existing files are never overwritten.
 
 FROM is the folder of copies, or one copy in it (full-...); by default the newest whole one of the site's backup folder.
 Rows that were received after the copy are taken from the pieces beside it. The new folder then holds the configuration
-and, in var/, a journal that is whole in itself. Look at it, move the old site aside, and put this one in its place.
+and, in var/, a consistent journal. Check it, move the old site aside, and put this one in its place.
 
-The key must be at hand: in the old data folder, beside the copy, or in a folder that --keys names.
+The key must be present: in the old data folder, beside the copy, or in the folder of --keys.
 """
 
 from contextlib import suppress
@@ -87,7 +87,7 @@ def _data(session: Session) -> Path | None:
 
 
 def _newest_anchor(session: Session, data: Path | None) -> Path | None:
-    """The anchor that knows most of those that the site has."""
+    """The newest anchor that the site has."""
     from engine.runtime import other_history
     from engine.store.core.anchor import read
 
@@ -96,7 +96,7 @@ def _newest_anchor(session: Session, data: Path | None) -> Path | None:
         places += other_history.folder(session.load(require_secrets=False).config).glob("*.anchor")
     known = {place: mark for place in places if (mark := read(place).mark) is not None}
     own = known.get(places[0]) if places else None
-    if own is not None:  # those of other journals that were here fit none any more
+    if own is not None:  # those of other journals that were here do not fit any more
         known = {place: mark for place, mark in known.items() if mark.journal_id == own.journal_id}
     return max(known, key=lambda place: known[place].last_id, default=None)
 

@@ -1,6 +1,6 @@
-"""Let a channel, a destination or a lane go on that was paused.
+"""Resume a channel, a destination or a lane that was paused.
 
-A channel listens again (or connects); a destination or lane gets what has waited, in order.
+A channel listens again (or connects); a destination or lane gets its waiting deliveries, in order.
 """
 
 import click

@@ -1,4 +1,4 @@
-"""Send the messages of a file to an address, and say how each was answered.
+"""Send the messages of a file to an address, and show the answer to each.
 
 ADDR is mllp://HOST:PORT (HL7 v2 in blocks, each message acknowledged) or astm://HOST:PORT (records in E1381 frames).
 Bare records are framed; frames or blocks in the file are taken off first, so that a capture is sent as a proper sender
@@ -123,10 +123,10 @@ def _as_sent(payload: bytes, link: str) -> bytes:
 async def _send(
     link: str, address: HostPort, messages: list[bytes], name: str, dialogue: "Dialogue", habits: "Habits"
 ) -> int:
-    """Send all in order; how many were acknowledged. The first that is not ends it: what follows stays unsent.
+    """Send all in order; return how many were acknowledged. After one that is not, the rest stays unsent.
 
     Raises:
-        LabRelayError: there is nobody, or a message cannot be carried.
+        LabRelayError: the address does not answer, or a message cannot be carried.
     """
     from engine.devtools.simulator.faults import plan_of
     from engine.devtools.simulator.play import player
@@ -138,7 +138,7 @@ async def _send(
         await wire.open()
     except (OSError, TimeoutError) as error:
         raise LabRelayError(
-            f"{address}: {getattr(error, 'strerror', None) or 'no answer'}; is anybody there?"
+            f"{address}: {getattr(error, 'strerror', None) or 'no answer'}; does a program listen there?"
         ) from None
     sender = player(link, wire, dialogue, habits)
     calm = plan_of(frozenset(), seed=0, session=0, transmissions=1)

@@ -1,7 +1,6 @@
-"""Show what the site does now: channels, destinations, what waits and what is wrong.
+"""Show the present state of the site: channels, destinations, waiting work and problems.
 
-The running daemon answers; where none runs, the journal says what it holds (exit code 4, unless `--offline` asked for
-it).
+The running daemon answers; without one, the journal's content is shown (exit code 4, unless `--offline` asked for it).
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""Follow live what passes through a channel: what comes, how it is read, what is made of it, where it goes.
+"""Follow the messages of a channel live: received, parsed, mapped, delivered.
 
-Letters are shown as x and digits as 9, unless --unmask says otherwise. Following never holds the daemon up: of what a
-slow terminal cannot take, lines are left out, and how many is said. Ctrl-C ends it.
+Letters are shown as x and digits as 9, unless --unmask is given. Following never delays the daemon: lines that a slow
+terminal cannot take are left out, and counted. Ctrl-C ends it.
 """
 
 import time

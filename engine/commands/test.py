@@ -3,8 +3,8 @@
 Without files: all of mappings/tests, of the site and of LabRelay. A failure shows the differences by path, then what
 the mapping made of the message and why.
 
---evidence writes what was tested for the laboratory's records: each mapping with the digests of its files, each test
-with that of its message, what was expected and how it went. One HTML file to keep or print.
+--evidence writes a report for the laboratory's records: each mapping with the digests of its files, each test with that
+of its message, the expectation and the result. One HTML file to keep or print.
 """
 
 import time
@@ -35,7 +35,8 @@ class FileRun:
 
     Attributes:
         outcomes: each with the seconds it took.
-        errors: what kept others of the file from running, by the test's name; the file's own where none could be read.
+        errors: reasons why others of the file could not run, by the test's name; the file's own where none could be
+            read.
     """
 
     file: str
@@ -99,7 +100,7 @@ def command(
 
 
 def _run_file(runner: Runner, path: Path, folders: tuple[Path, ...]) -> FileRun:
-    """Run the tests of a file; what is wrong with one of them does not keep the others from running."""
+    """Run the tests of a file; an error in one of them does not keep the others from running."""
     run = FileRun(path.name)
     try:
         tests = read_tests(path)

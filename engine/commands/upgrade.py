@@ -1,4 +1,4 @@
-"""Say whether this program runs with the site as it is, or go back to the program before it.
+"""Check whether this program runs with the site as it is, or go back to the program before it.
 
 A new version is installed by its own installer: `sudo tools/install.sh`, in a checkout or in the archive that `make
 bundle` makes. Before it takes the old one's place it runs `upgrade --check`; the old one stays beside it.

@@ -1,7 +1,7 @@
-"""Check that the journal is what it was: every number there, every hash and the chain right, the anchor not ahead.
+"""Verify the journal: every number exists, every hash and the chain are right, the anchor is not ahead.
 
-Works beside the running daemon and without one, and needs no key; `--deep` also opens every sealed column, which
-needs it. Exit code 6 and one line for each thing that is wrong.
+Works beside the running daemon and without one, and needs no key; `--deep` also opens every sealed column, which needs
+it. Exit code 6 and one line for each problem.
 """
 
 from typing import Any

@@ -1,5 +1,6 @@
-"""What was decided about the documents of a stored message (`engine.succession.decided`), in words and as JSON; without
-values."""
+"""Decisions about the documents of a stored message (`engine.succession.decided`), in words and as JSON; without
+values.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,18 +23,18 @@ CORRECTS = "the id of what it corrects"
 APART = "an id of its own: the number was given again, to another specimen"
 ANEW = "a report of another message, written anew: it lists a result that changes"
 FINISHED = "a preliminary result of another message, final now: its value was not sent again"
-GONE = "a result of another message, withdrawn: its report is told as a whole and has it no longer"
+GONE = "a result of another message, withdrawn: its report is sent as a whole and lacks it now"
 _NOTHING_NEW = f"it says nothing that was not accepted before ({ReasonCode.ECHO.value})"
 
 _WHAT = {"DiagnosticReport": "report", "Composition": "document"}
 
 
 def decided(facts: Facts, document: Document | None = None, form: Form | None = None) -> Json:
-    """What was decided about one document, without values.
+    """The decisions about one document, without values.
 
     Args:
-        document: as the mapping makes it, where that is at hand: then tests and the senders' statuses are told, too.
-        form: of CSV and JSON, where the results are.
+        document: as the mapping makes it, if it is known: then tests and the senders' statuses are included, too.
+        form: for CSV and JSON, the places of the results.
     """
     known = _known(facts, document, form)
 
@@ -76,7 +77,7 @@ def _of_all(said: Json) -> Iterator[str]:
 
 
 def lines(said: Json) -> Iterator[str]:
-    """What `decided` says, a line for each resource."""
+    """The decisions as text, a line for each resource."""
     yield from _of_all(said)
     yield from (f"left out: {_called(one)}: {one['why']}" for one in said["left_out"])
     for one in said["statuses"]:
@@ -90,7 +91,7 @@ def lines(said: Json) -> Iterator[str]:
 
 
 def counted(said: Json) -> Iterator[str]:
-    """What `decided` says, as counts."""
+    """The decisions as counts."""
     yield from _of_all(said)
     if said["left_out"]:
         yield f"{plural(len(said['left_out']), 'result')} left out: {ECHO}"
@@ -119,7 +120,7 @@ def why_status(name: str, status: str) -> str:
 
 
 def _known(facts: Facts, document: Document | None, form: Form | None) -> Mapping[str, Resource]:
-    """The resources of a document by the names under which they go out."""
+    """The resources of a document by the names under which they are sent."""
     try:
         found = None if document is None else opened(document.body, document.media_type, form)
     except ValueError:

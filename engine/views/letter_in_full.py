@@ -1,9 +1,9 @@
-"""One message's dead letters in full: what came, where it failed, what the server said, what will likely help.
+"""One message's dead letters in full: the message, the failure, the server's answer, and the likely fix.
 
-Contents are masked (letters x, digits 9) unless a person asks for them, which is noted first. What is technology
-and no patient data is shown as it is (`engine.model.technology`): places, rules, codes, units, status, the codes and
-places of an OperationOutcome or of an HL7 acknowledgement. A server's own words stay masked, but for places and numbers
-of errors.
+Contents are masked (letters x, digits 9) unless a person asks for them, which is noted first. Technical content without
+patient data is shown unmasked (`engine.model.technology`): places, rules, codes, units, status, the codes and places of
+an OperationOutcome or of an HL7 acknowledgement. A server's own texts stay masked, except for places and numbers of
+errors.
 """
 
 import json
@@ -142,8 +142,7 @@ def fields(
 
 
 def outcome(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
-    """The issues of an OperationOutcome, or the errors of an HL7 acknowledgement; what it says in words may name a
-    patient."""
+    """The issues of an OperationOutcome, or the errors of an HL7 acknowledgement; its free text may name a patient."""
     if answer.startswith(b"MSH"):
         return _of_acknowledgement(answer, masked=masked)
     try:
@@ -203,7 +202,7 @@ def _of_acknowledgement(answer: bytes, *, masked: bool) -> list[dict[str, Any]]:
 
 
 def _plain(said: str, shape: "re.Pattern[str]", *, masked: bool) -> str:
-    """What a server may well say of a place or a kind; anything else may be what it was sent, said back."""
+    """Text of a server that fits a place or a kind; any other text may quote the message, and is masked."""
     return technology.mask(said) if masked and shape.fullmatch(said) is None else said
 
 
@@ -211,7 +210,7 @@ def _plain(said: str, shape: "re.Pattern[str]", *, masked: bool) -> str:
 
 
 def conflicts(reader: "Reader", delivery: DeliveryView, known: frozenset[str], *, masked: bool) -> list[dict[str, Any]]:
-    """What a server had instead of what we wrote last, beside what we would write now, element by element."""
+    """The server's version of a resource and the one that we would write now, element by element."""
     if delivery.cause != ReasonCode.CONFLICT.value or not delivery.answer.startswith(b'{"conflicts":'):
         return []
     entries = json.loads(stored_document(reader, delivery.document_id)).get("entry", [])

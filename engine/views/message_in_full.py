@@ -1,4 +1,4 @@
-"""One message with all that became of it, as a document for programs and as lines for people."""
+"""One message with its complete history, as a document for programs and as lines for people."""
 
 import os
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from engine.views.view import Field, View, at, or_none
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
 
-ACTS_LOOKED_AT = 2000  # of the newest, for the acts about one message
+ACTS_LOOKED_AT = 2000  # of the newest, searched for actions about one message
 ACTS_AT_ONCE = 500
 
 TRACE = View[Trace](
@@ -90,7 +90,7 @@ def lines_of(document: dict[str, Any]) -> Iterator[str]:
 
 def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
     when = delivery["settled"] or delivery["next_attempt"]
-    ended = delivery["state"] in ("delivered", "superseded")  # its attempts tell why it failed before
+    ended = delivery["state"] in ("delivered", "superseded")  # its attempts show why it failed before
     code = f" {delivery['code']}" if delivery["code"] and not ended else ""
     flags = [name.replace("_", " ") for name in ("manual", "maybe_delivered") if delivery[name]]
     where = f"{delivery['id']} to {delivery['destination']} ({delivery['seq']})"
@@ -108,21 +108,21 @@ def _delivery_lines(delivery: dict[str, Any]) -> Iterator[str]:
 
 
 def acts_about(reader: "Reader", message: int) -> list[dict[str, Any]]:
-    """What people did about a message, oldest first: of the newest acts, for the trail has no index on messages."""
+    """People's actions on a message, oldest first: among the newest, for the trail has no index on messages."""
 
     def newest() -> Iterator[Act]:
         before: int | None = None
         for _ in range(ACTS_LOOKED_AT // ACTS_AT_ONCE):
             page = acts_page(reader, before_id=before, limit=ACTS_AT_ONCE)
             yield from page
-            if not page or page[-1].id < message:  # an act names messages that were there before it
+            if not page or page[-1].id < message:  # an action names messages that existed before it
                 return
             before = page[-1].id
 
     try:
         found = [entry for entry in entries(newest(), frozenset()) if names_message(entry, message)]
     except ConfigError:
-        return []  # the key is not at hand: what is sealed stays so
+        return []  # without the key sealed columns stay closed
     return [
         {**ACT.row(entry, {"id", "actor", "act"}), "at": from_us(entry.at_us), "reason": reason(entry)}
         for entry in reversed(found)

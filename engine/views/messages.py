@@ -58,7 +58,7 @@ def _flags(one: MessageView) -> Iterator[str]:
 
 
 def attempts(delivery: DeliveryView, *, answers: bool) -> list[dict[str, Any]]:
-    """The failed ones. ``answers``: with the destination's own words, which may name a patient."""
+    """The failed ones. ``answers``: with the destination's own text, which may name a patient."""
     return [ATTEMPT.row(tried) | answer(tried, answers) for tried in delivery.attempts]
 
 
@@ -67,7 +67,7 @@ def answer(one: DeliveryView | AttemptView, answers: bool) -> dict[str, str]:
 
 
 def issue_words(issue: Mapping[str, Any]) -> str:
-    """What a mapping says of a message, with the place and the rule."""
+    """A remark of a mapping about a message, with the place and the rule."""
     said = printable(f"{issue.get('code', '')} {issue.get('text', '')}".strip())
     place = f" at {issue['place']}" if issue.get("place") else ""
     return said + place + (f" (rule {issue['rule']})" if issue.get("rule") else "")
@@ -79,5 +79,5 @@ def attempt_words(tried: Mapping[str, Any]) -> str:
 
 
 def as_text(content: bytes) -> str:
-    """Bytes as text that can be read back: what is no UTF-8 stays as \\x.. escapes."""
+    """Bytes as reversible text: bytes that are no UTF-8 become \\x.. escapes."""
     return content.decode("utf-8", "backslashreplace")

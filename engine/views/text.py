@@ -26,7 +26,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Without control characters: what a peer sent must not be able to drive a terminal."""
+    """Text without control characters: data from a peer must not control a terminal."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}" for sign in text)

@@ -43,7 +43,7 @@ class View(Generic[T]):
     """The fields of one noun.
 
     Args:
-        name: what a list of them is called in JSON.
+        name: the name of a list of them in JSON.
     """
 
     def __init__(self, name: str, *fields: Field[T]) -> None:

@@ -1,4 +1,4 @@
-"""What passed on the line, for `messages show --wire` and `messages line`: each frame in and out, judged.
+"""The traffic of a line, for `messages show --wire` and `messages line`: each frame in and out, with a verdict.
 
 Contents are masked (letters x, digits 9), and shown with --unmask only.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LONGEST = 160  # signs of a frame that people are shown at once
 
-WHOLE_BLOCK = "it came as one whole block; what was answered to it is not kept"
+WHOLE_BLOCK = "it came as one whole block; the answer to it is not kept"
 TOO_OLD = (
     f"what was answered and refused is not kept any more (only of a channel's last {KEPT_SESSIONS} sessions): these "
     "are the frames that were taken"

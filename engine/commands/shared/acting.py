@@ -42,13 +42,13 @@ def acting_verb(
     numbers: str = "[MESSAGE]...",
     everything: bool = True,
 ) -> None:
-    """Add a verb to ``group`` that counts, asks, acts, and says what became of it.
+    """Add a verb to ``group`` that counts, asks, acts, and reports the result.
 
     Args:
-        what: the act in words for the question, ``Retry {n} dead letter{s}?``.
-        filters: its options that choose.
-        with_reason: the question where a reason is given that need not be.
-        numbers: of messages; in brackets where a filter does, too.
+        what: the action in words for the question, ``Retry {n} dead letter{s}?``.
+        filters: its options for selection.
+        with_reason: the question where the reason is optional.
+        numbers: of messages; in brackets where a filter is an alternative.
         everything: it may take all there are.
     """
 
@@ -79,12 +79,12 @@ def _carry_out(
         show_document(form, {"verb": verb, "dry_run": dry, **counted}, [f"{count} selected"])
         return ExitCode.FAILED if chosen.ids and not count else ExitCode.OK
     consent(what.format(n=count, s="" if count == 1 else "s"), yes=yes)
-    # Those that were counted, and no more: what came while the person thought it over has been seen by nobody.
+    # Only those that were counted: the person has not seen later ones.
     args["selection"] = replace(chosen, counted_us=counted_us).to_json()
     result = ask(session, verb, {**args, "dry_run": False})
     show_document(form, {"verb": verb, "dry_run": False, **result}, [_in_words(result)])
     if result["done"].get("conflicts"):
-        say("conflicts are tried again with --reason only: labrelay dlq show tells what the server has")
+        say("conflicts are tried again only with --reason: labrelay dlq show has the server's version")
     if result["done"].get("overtaken"):
         say("what newer messages have overtaken stays held; labrelay held show NUMBER names them and says what helps")
     if result["done"].get("requeued"):
@@ -101,7 +101,7 @@ def _carry_out(
 def ask(
     session: Session, verb: str, args: dict[str, Any], *, content: bytes = b"", timeout: float = ACT_TIMEOUT_S
 ) -> dict[str, Any]:
-    """Have the daemon do it; do it here where none runs."""
+    """Have the daemon do it; without one, do it here."""
     from engine.model.errors import UnreachableError
 
     try:
@@ -111,7 +111,7 @@ def ask(
 
 
 def without_daemon(session: Session, verb: str, args: dict[str, Any], content: bytes = b"") -> dict[str, Any]:
-    """Take the data folder's lock and do here what the daemon would do.
+    """Take the data folder's lock and do the daemon's work here.
 
     Raises:
         LockedError: a daemon has it that we cannot talk to.
@@ -135,7 +135,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     async def run() -> dict[str, Any]:
         journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
         try:
-            with suppress(ConfigError):  # what is done may not need the configuration
+            with suppress(ConfigError):  # this action may not need the configuration
                 journal.upkeep.config_hash = session.load(require_secrets=False).hash[:12]
             journal.start(asyncio.get_running_loop())
             site = Running(
@@ -165,7 +165,7 @@ def channels(
 
 
 def note_shown(session: Session, message: int) -> None:
-    """The audit row comes first: contents that cannot be accounted for are not shown."""
+    """The audit row comes first: contents without an audit row are not shown."""
     ask(session, "shown", {"message": message}, timeout=NOTED_WITHIN_S)
 
 

@@ -47,8 +47,9 @@ RESULTS = View[Row](
 
 
 def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
-    """A row, with the names of `RESULTS` in order. What a side does not have is null. Codes, units and status are no
-    patient data."""
+    """A row, with the names of `RESULTS` in order. A field that a side lacks is null. Codes, units and status are no
+    patient data.
+    """
 
     def shown(text: str) -> str:
         return text if unmask or not text else MASKED
@@ -73,14 +74,14 @@ def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
 
 
 def _in_csv(value: Any) -> Any:
-    """A cell of the file: a number stays as it is, with its sign too, for none is a formula."""
+    """A cell of the file: a number stays unchanged, including its sign, for none is a formula."""
     if isinstance(value, (list, tuple)):
         value = ", ".join(value)
     return value if isinstance(value, str) and _NUMBER.fullmatch(value) else harmless(value)
 
 
 class AffectedList:
-    """Writes the rows as they come. Nothing of them is kept.
+    """Writes the rows as they come, and keeps none of them.
 
     Attributes:
         rows: how many were written.
@@ -93,10 +94,10 @@ class AffectedList:
         self._widths = [len(column.title) for column in RESULTS.columns]
 
     def begin(self, document: Mapping[str, Any]) -> None:
-        """Write what comes before the rows.
+        """Write the beginning, before the rows.
 
         Args:
-            document: of JSON, what is known already.
+            document: for JSON, the fields that are known already.
         """
         if self._form is Form.CSV:
             self._csv([field.name for field in RESULTS.fields])
@@ -118,7 +119,7 @@ class AffectedList:
         self.rows += 1
 
     def end(self, document: Mapping[str, Any]) -> None:
-        """Write what comes after them: of JSON, the rest of the document."""
+        """Write the end, after the rows: for JSON, the rest of the document."""
         if self._form is Form.JSON:
             rest = to_json(document)[1:]
             click.echo("]" + ("," if rest != "}" else "") + rest)

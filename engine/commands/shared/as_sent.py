@@ -1,7 +1,7 @@
-"""The explanation of a document as it goes out, made of that of the document as its mapping makes it.
+"""Explain a document as it is sent, based on the explanation of the document that its mapping makes.
 
-A mapping sees one message alone; what goes out also has what the journal knew of its orders
-(`engine.succession.decided`). Here both come together: each value with the rule that made it, or with what was decided
+A mapping sees one message alone; the sent document also depends on the journal's knowledge of its orders
+(`engine.succession.decided`). Both come together here: each value with the rule that made it, or with the decision
 about it.
 """
 
@@ -27,13 +27,12 @@ _ENTRY = re.compile(r"/entry/(\d+)(/.*)")
 
 
 def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts: Facts) -> tuple[list[Leaf], bytes]:
-    """The values of a document as it goes out, each with its explanation; and that document.
+    """The values of a document as it is sent, each with its explanation; and that document.
 
     Args:
-        form: of CSV and JSON, where the results are.
-        leaves: of the document as the mapping makes it. Where it is not sent they are given back. So they are of a
-            document that is no Bundle: what was left out or has another status there, `engine.views.decided`
-            says.
+        form: for CSV and JSON, the places of the results.
+        leaves: of the document as the mapping makes it. If it is not sent they are returned unchanged, also for a
+            document that is no Bundle: `engine.views.decided` shows its left out results and other statuses.
     """
     body = document.body
     sent = under(body, document.media_type, form, facts)
@@ -81,7 +80,7 @@ def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts
 
 
 def _changed(entry: Json, place: str, old: str, new: str, facts: Facts) -> str:
-    """Why a value goes out otherwise than the mapping makes it."""
+    """Why a sent value differs from the mapping's."""
     if place == "/resource/status":
         name = f"{entry['resource']['resourceType']}/"
         return f"{new} in place of the sender's {old}: {why_status(name, new)}"

@@ -1,8 +1,8 @@
 """`labrelay dlq edit`: one dead message through a person's editor and back, as a new message.
 
-The text lies in a folder that only its owner may open, in memory where the system has such a place, while the editor
-runs and no longer: not after Ctrl-C, a hang-up or a request to end. What only `kill -9` could leave behind, the next
-edit removes.
+The text is in a folder that only its owner may open, in memory if the system has such a place, and only while the
+editor runs: it is removed after Ctrl-C, a hang-up or a request to end. The next edit removes what `kill -9` left
+behind.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ IN_MEMORY = (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm")  # noqa: S108 - 
 def edited(
     session: Session, message: int, reason: str, source: BinaryIO | None, *, dry_run: bool, yes: bool, form: Form
 ) -> ExitCode:
-    """Have the message corrected, ask, and store it; says what came of it."""
+    """Have the message corrected, ask, and store it; report the result."""
     with session.reader() as reader:
         trace = trace_of(reader, message)
         if trace is None:
@@ -99,11 +99,11 @@ def _asking(session: Session, message: int, reason: str) -> Ask:
 def _would(told: dict[str, Any]) -> str:
     if told["verdict"] == "filtered":
         return f"it would be filtered ({told['code']}) and sent nowhere"
-    return f"it would be mapped, and sent to {', '.join(told['to']) or 'nobody'}"
+    return f"it would be mapped, and sent to {', '.join(told['to']) or 'no destination'}"
 
 
 def _unless_unchanged(content: bytes, payload: bytes, ask: Ask) -> dict[str, Any]:
-    """What would become of it; empty where it is what it was."""
+    """The outcome that it would have; empty where it is unchanged."""
     return ask(content, True) if content != payload else {}
 
 
@@ -123,7 +123,7 @@ def _from_file(source: BinaryIO, payload: bytes) -> bytes:
 
 
 def _in_editor(head: str, payload: bytes, charsets: tuple[str, ...], ask: Ask) -> tuple[bytes, dict[str, Any]]:
-    """What a person made of it, and what would become of that. Where it is not taken, they may go on editing."""
+    """The edited bytes, and the outcome that they would have. If they are refused, the person may continue editing."""
     command = _editor()
     text, shape = shown(payload, charsets)
     while True:
@@ -152,7 +152,7 @@ def _editor() -> list[str]:
     """The words of the editor's command.
 
     Raises:
-        UsageError: there is none, or nobody to use one.
+        UsageError: there is none, or no person to use one.
     """
     named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if named:
@@ -164,17 +164,17 @@ def _editor() -> list[str]:
 
 
 def _run_editor(command: list[str], head: str, text: str) -> str:
-    """What an editor made of a text.
+    """The text as the editor left it.
 
     Raises:
-        LabRelayError: it ended in error, so nobody knows whether what it wrote is meant; or it is not UTF-8.
+        LabRelayError: it ended with an error, so the text may be unfinished; or it is not UTF-8.
     """
     with _ending_in_order(), _private_folder() as folder:
         path = folder / FILE
         path.touch(mode=0o600)
         path.write_text(head + text, encoding="utf-8", newline="")
         try:
-            # TMPDIR: what it writes beside its file goes with the folder, too.
+            # TMPDIR: other files that it writes are removed with the folder, too.
             running = subprocess.Popen([*command, str(path)], env={**os.environ, "TMPDIR": str(folder)})  # noqa: S603 - the person's own
         except OSError as error:
             raise LabRelayError(f"the editor {command[0]} cannot be started: {error.strerror}") from error
@@ -219,7 +219,7 @@ def _remove_left_over(place: Path) -> None:
 
 @contextlib.contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Meanwhile Ctrl-C is the editor's, and whoever asks us to end is obeyed after the folder has been removed."""
+    """Meanwhile the editor handles Ctrl-C, and a request to end is obeyed after the folder has been removed."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -233,7 +233,7 @@ def _ending_in_order() -> Iterator[None]:
             signal.SIGTERM: signal.signal(signal.SIGTERM, end),
             signal.SIGHUP: signal.signal(signal.SIGHUP, end),
         }
-    except ValueError:  # not the main thread, which alone hears of signals
+    except ValueError:  # not the main thread, which alone gets signals
         before = {}
     try:
         yield
@@ -243,7 +243,7 @@ def _ending_in_order() -> Iterator[None]:
 
 
 def _charsets(session: Session, reader: "Reader", channel: str, payload: bytes) -> tuple[str, ...]:
-    """The character set that the message is read in, as far as it can be told."""
+    """The character set that the message is read in, as far as it is known."""
     routes = channels(session, reader.vault.identity_key).get(channel)
     if routes is None:
         return ()

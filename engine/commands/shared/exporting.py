@@ -1,4 +1,4 @@
-"""Messages and what became of them as a file for other programs: SQLite, CSV, or lines of JSON.
+"""Messages with their outcomes as a file for other programs: SQLite, CSV, or lines of JSON.
 
 Rows are made and written a page at a time, so that a journal of any size is exported in the same memory. The file
 appears under its name once it is whole. Instants are ISO 8601 in UTC, so that their order as text is their order in
@@ -60,11 +60,12 @@ ENDINGS = (".db", ".csv", ".ndjson")
 
 
 def write_file(path: Path, reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> tuple[int, int]:
-    """Export what ``wanted`` says to ``path``, whose ending says how; how many messages and deliveries there are.
+    """Export the messages of ``wanted`` to ``path``, whose ending determines the format; return the number of messages
+    and deliveries.
 
     Args:
-        up_to: number of the newest message that may be among them.
-        contents: also what may tell of patients: control ids, peers, payloads, answers of destinations.
+        up_to: number of the newest message to include.
+        contents: include fields that may identify patients: control ids, peers, payloads, answers of destinations.
 
     Raises:
         StoreError: the journal cannot be read, or the file not be written; then there is no new file.
@@ -154,7 +155,7 @@ def _pages(reader: "Reader", wanted: Filter, *, up_to: int, contents: bool) -> I
 
 
 def payload_of(reader: "Reader", view: MessageView) -> bytes:
-    """What was received; empty where it was erased, as the notes say."""
+    """The received bytes; empty where they were erased, as the notes show."""
     try:
         return stored_payload(reader, view.id)
     except ErasedError:
@@ -219,7 +220,7 @@ def _flat(messages: Iterator[Row]) -> Iterator[Row]:
 
 
 def _as_text(message: Row) -> Row:
-    """Bytes as text that can be read back: what is no UTF-8 stays as \\x.. escapes."""
+    """Bytes as reversible text: bytes that are no UTF-8 become \\x.. escapes."""
     if "payload" not in message:
         return message
     return {**message, "payload": as_text(message["payload"])}

@@ -1,9 +1,9 @@
 """Messages without their patients as lines of JSON, for `labrelay messages export --deid`.
 
-One line a message: a number that is given here, channel, type, state and reason, what was noted of it, when it was
-received (shifted and coarse like the dates in it), and its content as text and, byte for byte, in base 64. What is no
-HL7 v2 and no ASTM stays out, with the reason in its line. The lines stand in random order: neither place nor number
-tells when a message came, or after which.
+One line per message: a number that is given here, channel, type, state and reason, its notes, the time of receipt
+(shifted and coarse like the dates in it), and its content as text and, byte for byte, in base 64. Content that is
+neither HL7 v2 nor ASTM is left out, with the reason in its line. The lines are in random order: neither place nor
+number reveals the time or the order of messages.
 """
 
 import base64
@@ -34,7 +34,7 @@ MAX_CODE = 60
 
 
 def known_codes(site: Path) -> frozenset[str]:
-    """What stands in code tables, the site's and the shipped ones, in lower case: no patient is called so."""
+    """All words in code tables, the site's and the shipped ones, in lower case: none is the name of a patient."""
     found: set[str] = set()
     for folder in (*search_path(site, "mappings"), *search_path(site, "analyzers")):
         for path in folder.rglob("*.csv"):
@@ -47,10 +47,10 @@ def known_codes(site: Path) -> frozenset[str]:
 def write_without_patients(
     path: Path, reader: "Reader", wanted: Filter, *, up_to: int, known: frozenset[str]
 ) -> tuple[int, int]:
-    """Write what ``wanted`` says; how many messages, and how many of them stayed out.
+    """Write the messages of ``wanted``; return how many, and how many of them were left out.
 
-    The key of the tokens is made here and forgotten here: nobody can try names against the file, and two exports have
-    no token in common.
+    The key of the tokens is made here and forgotten: names cannot be tried against the file, and two exports have no
+    token in common.
     """
     survey, numbers = _looked_at(reader, wanted, up_to)
     export = Deidentifier(os.urandom(KEY_BYTES), known, survey.shared)
@@ -64,7 +64,7 @@ def write_without_patients(
 
 
 def _looked_at(reader: "Reader", wanted: Filter, up_to: int) -> tuple[Survey, dict[int, int]]:
-    """What the messages have in common, and the number that each of them gets, in the order of the file."""
+    """The features that the messages share, and the number of each message, in the order of the file."""
     survey, found, before = Survey(), list[int](), up_to + 1
     while views := messages_page(reader, wanted, before_id=before, limit=PAGE_WITH_CONTENTS):
         before = views[-1].id
@@ -81,7 +81,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     for message in numbers:
         for view in messages_page(reader, wanted, before_id=message + 1, limit=1):
-            if view.id == message:  # else it was let go, or erased, since
+            if view.id == message:  # else it was deleted or erased since
                 yield _row(view, payload_of(reader, view), export, numbers)
 
 

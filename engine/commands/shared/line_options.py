@@ -1,4 +1,4 @@
-"""What the verbs that look at a line have in common: which line, and how it is set.
+"""Common options of the verbs that watch a line: the line, and its settings.
 
 A line is a serial device (``/dev/serial/by-id/...``, ``usb:0403:6001``), one at a device server
 (``rfc2217://host:port``,
@@ -40,7 +40,7 @@ class LineAt:
 
     @property
     def listens(self) -> bool:
-        """It waits for somebody to connect."""
+        """Whether it waits for a peer to connect."""
         return not self.is_serial and self.source.listen is not None
 
     def transport(self, handler: StreamHandler) -> Transport:
@@ -77,10 +77,10 @@ def line_options(command: F) -> F:
 
 
 def line_at(place: str, *, connect: bool, **settings: str | None) -> LineAt:
-    """The line that a person names.
+    """The line of a person's argument.
 
     Raises:
-        click.UsageError: no such line can be; says what it may look like.
+        click.UsageError: it is no possible line; the error shows the forms.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if is_device(place):
@@ -96,7 +96,7 @@ def line_at(place: str, *, connect: bool, **settings: str | None) -> LineAt:
             raise click.BadParameter(_no_place(place, str(error)), param_hint="PLACE") from error
         block = {"kind": "auto", "connect" if connect else "listen": place}
     try:
-        # Numbers are shown, not judged: a person who looks wants to see all of it.
+        # Numbers are shown, not judged: a person at a line wants to see all of it.
         source: Any = TypeAdapter(SourceConfig).validate_python({**block, "frame_numbers": "warn"})
         return LineAt(place, source)
     except ValidationError as error:
@@ -107,7 +107,7 @@ def line_at(place: str, *, connect: bool, **settings: str | None) -> LineAt:
 
 
 def is_device(place: str) -> bool:
-    """Whether a place is meant as a serial line, and not as an address."""
+    """Whether a place means a serial line, and not an address."""
     return place.startswith(("/", "usb:")) or "://" in place
 
 

@@ -1,4 +1,4 @@
-"""A line as a person watches it: what comes in hex and text, with its time, and sentences about it.
+"""Watch a line: incoming bytes in hex and text, with their time, and sentences about them.
 
     10:02:11.120  in   05                                               ENQ
                   *    ENQ: the analyzer asks to send (ASTM E1381) and says nothing more before it gets ACK: ...
@@ -43,13 +43,13 @@ RUN_BYTES = 1024
 KEPT_BYTES = 256 * 1024  # that the sentences are about
 SILENCE_S = 10.0  # before the first byte, until we say what may be wrong
 HEX_WIDTH = signs.ROW_BYTES * 3 - 1
-# What the transports log is told here in words.
+# The log messages of transports are shown here in words.
 logging.getLogger("labrelay").addHandler(logging.NullHandler())
 _DIGITS = re.compile(r"\d+")
 
 
 class Save:
-    """The capture file: every byte is on the disk before anything is made of it."""
+    """The capture file: every byte is on the disk before it is processed."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -84,7 +84,7 @@ class Save:
 
 
 class Answerer:
-    """Answers as a channel would: ACK and NAK to ASTM, an acknowledgement to HL7. What is answered must be saved."""
+    """Answers as a channel would: ACK and NAK to ASTM, an acknowledgement to HL7. Answered data must be saved."""
 
     def __init__(self, line: LineAt) -> None:
         self._link: Any = registry.load(registry.LINKS, line.source.link).links(line.source)()
@@ -93,7 +93,7 @@ class Answerer:
         self._number = 0
 
     def receive(self, data: bytes, now: float) -> tuple[bytes, list[LinkFault]]:
-        """(what to answer, what could not be taken)."""
+        """(the answer, the faults)."""
         return self._act(self._link.receive(data, now), now)
 
     def tick(self, now: float) -> tuple[bytes, list[LinkFault]]:
@@ -273,7 +273,7 @@ class Watch:
             self._run = b""
 
     def _look(self) -> None:
-        """Look at all of it again, and say what is new: a sentence whose numbers alone have changed is not."""
+        """Examine all bytes again, and show new sentences: one whose numbers alone have changed is not new."""
         if not self._news:
             return
         self._news, self._looked_at = False, time.monotonic()
@@ -294,7 +294,7 @@ def _about(mark: Mark) -> str:
 
 
 def only_copy(save: Path) -> str:
-    """What a person must know who has answered an analyzer."""
+    """The warning after an analyzer was answered."""
     return (
         f"the analyzer takes what was answered for delivered, and {save} is the only copy: bring it into a channel "
         f"with labrelay send {save} astm://HOST:PORT (or mllp://); labrelay detect {save} says what that "
@@ -353,7 +353,7 @@ class Listener:
                 self._failed.result()
 
     async def until(self, stop: asyncio.Event, within_s: float | None) -> None:
-        """Wait for ``stop``, for the time to be over, or for what makes going on wrong.
+        """Wait for ``stop``, for the end of the time, or for an error.
 
         Raises:
             LabRelayError: a byte could not be saved.
@@ -386,7 +386,7 @@ class Listener:
     def _silent_advice(self) -> Iterator[str]:
         if not self.watches and self._line.listens:
             yield (
-                f"nobody has connected yet: the analyzer's host settings must name this machine's address and port "
+                f"no analyzer has connected yet: its host settings must name this machine's address and port "
                 f"{self.port}, and a firewall must let it through"
             )
         elif not self.watches and not self._line.is_serial:
@@ -402,7 +402,7 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(line: LineAt, screen: Screen | None, *, save: Path | None, answer: bool) -> AsyncIterator[Listener]:
-    """A line that is watched, and saved; who has answered an analyzer is told what that means."""
+    """A line that is watched, and saved; after answers to an analyzer the person is warned."""
     kept = Save(save) if save is not None else None
     try:
         async with Listener(line, screen, save=kept, answer=answer).opened() as listener:

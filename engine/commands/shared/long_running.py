@@ -15,7 +15,7 @@ gently_option = click.option("--gently", is_flag=True, help="At the lowest prior
 
 
 def be_gentle(gently: bool) -> None:
-    """Take what the others leave over, where that is asked for."""
+    """Lower the priority of this process, where requested."""
     if gently:
         os.nice(19)
 

@@ -99,8 +99,8 @@ def show_rows(form: Form, view: View[T], items: Iterable[T], empty: str, *, next
     """A list as a table, as one document ``{name: [...]}``, or as lines; returns how many there were.
 
     Args:
-        empty: what to tell people, on stderr, where there is nothing.
-        next_page: of a list that may be cut: the option that shows what follows; empty where nothing does.
+        empty: the message for people, on stderr, where there is nothing.
+        next_page: of a list that may be cut: the option that shows the rest; empty where none remains.
     """
     count = 0
     if form is Form.NDJSON:

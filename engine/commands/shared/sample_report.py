@@ -1,4 +1,6 @@
-"""What `labrelay check --samples` tells: a line for each message, then in total what was lost, unmapped or invalid."""
+"""The report of `labrelay check --samples`: a line for each message, then totals of lost, unmapped and invalid
+parts.
+"""
 
 import re
 from collections import Counter
@@ -39,7 +41,7 @@ SAMPLES = View[Sample](
 
 @dataclass(slots=True)
 class Report:
-    """Everything that was run, and the files that were not."""
+    """All messages that were run, and the files that were not read."""
 
     samples: list[Sample] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -51,8 +53,9 @@ class Report:
         return any(sample.bad for sample in self.samples)
 
     def totals(self) -> dict[str, Any]:
-        """Counts over all messages. Results in are those that became something, were filtered, or are dead with their
-        message; a mapping of which that is not true makes its message dead (COUNT_MISMATCH)."""
+        """Counts over all messages. Incoming results are those that were mapped, filtered, or are dead with their
+        message; if they do not add up, the mapping makes its message dead (COUNT_MISMATCH).
+        """
         outcomes = Counter(sample.outcome for sample in self.samples)
         results: Counter[str] = Counter()
         made: Counter[str] = Counter()
@@ -103,7 +106,7 @@ class Report:
         yield from self._summary()
 
     def _unread(self) -> Iterator[str]:
-        """By segment; without headers and sequence numbers, which are of no use to a rule (they are in the JSON)."""
+        """By segment; without headers and sequence numbers, which no rule needs (they are in the JSON)."""
         counts: Counter[str] = Counter()
         for sample in self.samples:
             counts.update(list(sample.unread))
@@ -180,7 +183,7 @@ def _listed(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _grouped(title: str, samples: list[Sample], of: Callable[[Sample], Iterable[str]]) -> Iterator[str]:
-    """What messages have in common, the most frequent first, each with a message to look at."""
+    """Features that messages share, the most frequent first, each with an example message."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for sample in samples:

@@ -1,7 +1,7 @@
-"""Messages of a folder run through as the site's channels would run them: what each becomes, and what gets lost.
+"""Run messages of a folder through as the site's channels would: the outcome of each, and its lost parts.
 
 No daemon, no journal, nothing is sent. Rules run in their traced variant, so that every field that no rule reads is
-known. Nothing here quotes a message: places, codes and counts are told.
+known. Nothing here quotes a message: only places, codes and counts are reported.
 """
 
 from collections import Counter
@@ -29,16 +29,16 @@ from engine.views.view import picked
 if TYPE_CHECKING:
     from engine.config.load import Site
 
-# What stands beside samples and is none.
+# Files beside samples that are none.
 NO_SAMPLES = frozenset({".json", ".md", ".py", ".tsv", ".yaml", ".yml"})
 NO_MESSAGE = "no message, by its name"
-MAX_FILE_BYTES = 256 * 1024 * 1024  # as the largest message that a channel can be told to take
+MAX_FILE_BYTES = 256 * 1024 * 1024  # as the largest message that a channel can be configured to take
 MAX_FAULTS = 20  # shown of one document
 
 
 @dataclass(slots=True)
 class Sample:
-    """What one message became.
+    """The outcome of one message.
 
     Attributes:
         number: of the message in its file, from 1.
@@ -46,10 +46,10 @@ class Sample:
         also: other channels of the site that would take it.
         outcome: ``mapped``, ``passed on``, ``filtered``, ``dead``.
         results_in: OBX or R segments, counted before any rule ran.
-        counts: what the mappings say became of them: ``observations``, ``dropped``, ``qc`` ...
+        counts: the mappings' counts of its results: ``observations``, ``dropped``, ``qc`` ...
         unread: fields with content that no rule touched; ``segments``: segments that no rule reads at all.
-        held: why a route would hold a document back, with nothing known of what came before.
-        invalid: what is wrong with the documents.
+        held: why a route would hold a document, with no knowledge of earlier results.
+        invalid: errors of the documents.
         hl7_errors, hl7_warnings: departures from HL7's structures, where they were asked for.
     """
 
@@ -123,7 +123,7 @@ def files_in(folder: Path) -> Iterator[SampleFile]:
 
 
 class Channels:
-    """The channels of a site, and which of them a message is for.
+    """The channels of a site, and the channel that each message is for.
 
     A folder with a channel's name holds messages of that channel. Any other message is for the channel that would take
     it: by format and routes, then by the signs of its analyzer's pack, then the first by name.
@@ -151,7 +151,9 @@ class Channels:
         return self._mappers[name]
 
     def messages_in(self, data: bytes) -> list[Found]:
-        """The messages of a file: HL7 v2 and ASTM by what the bytes say, else as a channel with its own format can."""
+        """The messages of a file: HL7 v2 and ASTM are detected from the bytes, others read by a channel with its own
+        format.
+        """
         found = messages_in(data)
         if any(one.format for one in found):
             return found
@@ -194,10 +196,10 @@ class Sampler:
     """Runs messages through.
 
     Attributes:
-        one: the mapper for every message, where a channel or mapping was named (``name`` says which channel), or where
-            the site has no channels.
-        channels: else the site's, with ``bare`` to read what none of them takes.
-        strict: have the standards' own readers look, too: hl7apy at messages, `fhir.resources` at documents.
+        one: the mapper for every message, where a channel or mapping was named (``name`` is the channel), or where the
+            site has no channels.
+        channels: else the site's, with ``bare`` for messages that none of them takes.
+        strict: also validate with the standards' own readers: hl7apy for messages, `fhir.resources` for documents.
         tables: (channel or mapping, table) -> the table, of those that were asked.
     """
 
@@ -210,7 +212,7 @@ class Sampler:
     tables: dict[tuple[str, str], Table] = field(default_factory=dict)
 
     def run(self, file: SampleFile) -> Iterator[Sample]:
-        """What became of each message of a file. Raises OSError where it cannot be read."""
+        """The outcome of each message of a file. Raises OSError where it cannot be read."""
         data = file.path.read_bytes()
         name, mapper = self.name, self.one
         if mapper is None and self.channels is not None and (name := self.channels.of_folder(file)):
@@ -229,7 +231,7 @@ class Sampler:
             yield sample
 
     def look(self, sample: Sample, found: Found, mapper: ChannelMapper) -> ContentError | None:
-        """Run one message through; returns why it would be dead."""
+        """Run one message through; return why it would be dead."""
         try:
             parsed = mapper.read(found)
             sample.type = parsed.message_type
@@ -246,7 +248,8 @@ class Sampler:
             sample.end("filtered" if filtered else "dead", error.reason, error.place, error.detail)
             return None if filtered else error
         except Exception as error:
-            # As in the daemon: a fault of ours is a dead letter. Its kind is told; its text may quote the message.
+            # As in the daemon: an error of ours makes a dead letter. Its kind is reported; its text may quote the
+            # message.
             sample.end("dead", ReasonCode.MAPPING_FAULT, detail=type(error).__name__)
             return ContentError(ReasonCode.MAPPING_FAULT, type(error).__name__)
         return None
@@ -300,7 +303,7 @@ class Sampler:
 
     @staticmethod
     def _programs(parsed: Parsed, mapper: ChannelMapper) -> Iterator[Program | None]:
-        """The mappings that the message goes through; None stands for a route that passes it on as it is."""
+        """The mappings that the message goes through; None for a route that passes it on unchanged."""
         if mapper.mapping or not mapper.routes:
             yield mapper.program_for(parsed)
             return

@@ -1,4 +1,4 @@
-"""Options that say which messages are meant.
+"""Options that select messages.
 
 Instants are given as an age (``2h``), a day (``2026-03-01``) or a day and time (``2026-03-01T10:30``); days and times
 without an offset are in the site's zone.
@@ -95,7 +95,7 @@ def filter_options(*names: str) -> Callable[[F], F]:
 
 
 def filter_of(session: Session, given: Mapping[str, Any], **more: str | None) -> Filter:
-    """What the options of `filter_options` mean, and ``more``."""
+    """The filter for the options of `filter_options`, and ``more``."""
     names = ("channel", "destination", "state", "code", "test_code", "loinc", "message_type", "lot")
     return Filter(**{name: given.get(name) for name in names} | more, **_times(session, given))
 
@@ -105,7 +105,7 @@ def _times(session: Session, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def page_options(numbers: str, *, default: int = 50, most: int = 10_000) -> Callable[[F], F]:
-    """``--limit --before``, for lists that are read in pages. ``numbers``: what ``--before`` names."""
+    """``--limit --before``, for lists that are read in pages. ``numbers``: the kind of number for ``--before``."""
 
     def decorate(command: F) -> F:
         limit = click.option(
@@ -141,17 +141,17 @@ def _state_option(states: Sequence[str]) -> Callable[[F], F]:
 
 
 def asked_for(_ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
-    """A number as it was given; ``-``: asked for, so that no list of processes and no shell's history has it."""
+    """A number as given; ``-``: asked for, so that no list of processes and no shell's history has it."""
     return click.prompt(str(param.name), hide_input=True, err=True) if text == "-" else text
 
 
 def act_options(command: F) -> F:
-    """``--all --dry-run --yes``, for what sends or closes."""
+    """``--all --dry-run --yes``, for verbs that send or close."""
     return click.option("--all", "everything", is_flag=True, help="Everything there is.")(sure_options(command))
 
 
 def sure_options(command: F) -> F:
-    """``--dry-run --yes``, for what wants numbers and never takes everything."""
+    """``--dry-run --yes``, for verbs that require numbers and never take everything."""
     for option in (
         click.option("--yes", is_flag=True, help="Do it without being asked."),
         click.option("--dry-run", is_flag=True, help="Only say how many are meant."),
@@ -191,8 +191,9 @@ def instant_us(session: Session, text: str | None, *, now: datetime | None = Non
 
 
 def raise_if_unknown(session: Session, *, channel: str | None = None, destination: str | None = None) -> None:
-    """Nothing was found: raises LabRelayError where that is because a name is none of this site, so that a slip of the
-    finger does not look like an empty list."""
+    """Called after an empty result: raises LabRelayError where a name is unknown to this site, so that a typing error
+    does not look like an empty list.
+    """
     if channel is None and destination is None:
         return
     from engine.model.spelling import did_you_mean
@@ -216,7 +217,7 @@ def raise_if_unknown(session: Session, *, channel: str | None = None, destinatio
 
 
 def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool = False, **given: Any) -> "Selection":
-    """What the options mean. Nothing given is wrong use: it never means everything.
+    """The selection of the options. None given is wrong use: it never means everything.
 
     Raises:
         click.UsageError: nothing was selected.
@@ -232,7 +233,7 @@ def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool =
 
 
 def raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
-    """Say which of the numbers that a person has given have no message; nothing about those that only do not fit."""
+    """Report the given numbers without a message; not those that only fail the filter."""
     with session.reader() as reader:
         absent = [why_absent(reader, "message", number) for number in ids if trace_of(reader, number) is None]
     for error in absent[1:]:

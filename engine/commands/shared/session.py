@@ -1,6 +1,6 @@
-"""What every verb starts from: the site that is meant, its data folder, its daemon, and the person's consent.
+"""The basis of every verb: the selected site, its data folder, its daemon, and the person's consent.
 
-Everything is found when it is first asked for, so that a verb pays for what it uses only.
+Everything is looked up on first use, so that a verb pays only for what it uses.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ class Session:
     """One command line.
 
     Attributes:
-        site: what ``--site`` said.
-        settings: what ``--set`` said, above the settings of a channel.
+        site: the value of ``--site``.
+        settings: the values of ``--set``, above the settings of a channel.
     """
 
     site: str | None = None
@@ -60,7 +60,7 @@ class Session:
 
     @property
     def journal(self) -> Path:
-        """The journal's file, which may not be there yet."""
+        """The journal's file, which may not exist yet."""
         from engine.model.records import JOURNAL_NAME
 
         return self.data / JOURNAL_NAME
@@ -101,7 +101,7 @@ class Session:
             reader.close()
 
     def elsewhere(self, journal_id: bytes) -> "list[Witness]":
-        """What is known of the journal outside of its data folder; nothing where the configuration cannot be read."""
+        """Witnesses of the journal outside of its data folder; none where the configuration cannot be read."""
         from engine.runtime.other_history import Elsewhere
 
         try:
@@ -129,7 +129,7 @@ def consent(question: str, *, yes: bool) -> None:
     """Ask before something is sent or closed.
 
     Raises:
-        RefusedError: the answer was no, or nobody is there to ask and ``--yes`` was not given.
+        RefusedError: the answer was no, or without a person to ask ``--yes`` was not given.
     """
     if yes:
         say(question.rstrip("?") + ": yes")

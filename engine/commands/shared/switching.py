@@ -1,4 +1,4 @@
-"""What `pause`, `resume` and `restart` share: their arguments, the question, and how an order is carried out."""
+"""Shared by `pause`, `resume` and `restart`: their arguments, the question, and the execution of an order."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ ALREADY = {"pause": "was paused already", "resume": "was not paused"}
 
 
 def kind_and_name(command: F) -> F:
-    """The arguments that say what is meant."""
+    """The arguments that name the target."""
     name = click.argument("name", metavar="[NAME]", default="", shell_complete=target_names)
     kind = click.argument("kind", type=click.Choice(KINDS), metavar="|".join(KINDS))
     return kind(name(command))
@@ -45,7 +45,7 @@ def switch(
     form: Form,
     wait_s: float | None = None,
 ) -> ExitCode:
-    """Look, ask, do it, and (``wait_s``) wait until nothing is under way there any more."""
+    """Look, ask, carry it out, and (``wait_s``) wait until no work is under way there."""
     target = target_of(kind, name)
     if not reason.strip():
         raise RefusedError(f"to {verb} something needs a reason: --reason TEXT")
@@ -76,7 +76,7 @@ def _order(session: Session, verb: str, target: Target, reason: str, *, dry_run:
 
 
 def _drained(session: Session, target: Target, seen: dict[str, Any], wait_s: float, form: Form) -> ExitCode:
-    """Wait; the order stands, whatever comes of the waiting."""
+    """Wait; the order stays in force, whatever the result."""
     if not seen["daemon"]:
         raise UnreachableError(f"{target.words} is paused; no daemon runs, so nothing of it goes out")
     deadline = time.monotonic() + wait_s
@@ -96,7 +96,7 @@ def _drained(session: Session, target: Target, seen: dict[str, Any], wait_s: flo
 
 
 def _left(seen: dict[str, Any]) -> int:
-    """What a drain waits for: of a channel all that it has received, else the attempts under way."""
+    """The work that a drain waits for: of a channel all received messages, else the attempts under way."""
     waited = ("connections", "stored", "waiting") if seen["kind"] == "channel" else ("in_flight",)
     return sum(int(seen[name]) for name in waited)
 

@@ -1,8 +1,8 @@
 """The journal of one site: every received message, its documents, and the state of each delivery. One file, one writer.
 
 `Journal.run` hands an operation to the writer's thread and returns a future that resolves once the change is durable
-and anchored (`engine.store.core.writer`); the operations stand in `engine.store.operations`, each a function of a
-`Batch`. Reading methods (`engine.store.queries`) may be called from any thread, also without a daemon.
+and anchored (`engine.store.core.writer`); the operations are in `engine.store.operations`, each a function of a
+`Batch`. Queries (`engine.store.queries`) may be called from any thread, also without a daemon.
 
 Files in the data folder: ``journal.db`` with its ``-wal`` and ``-shm`` (SQLite's), ``journal.anchor``,
 ``labrelay.key``, ``labrelay.lock``. Never open or copy the first three by other means while a process has them open:
@@ -54,22 +54,22 @@ P = ParamSpec("P")
 
 COMPACTED_NAME = "journal.db.new"  # while `engine.store.recovery.compact` makes it
 STOP_S = 5.0
-# Session numbers: the boot number above this bit, a counter below; unique for ever without asking the file.
+# Session numbers: the boot number above this bit, a counter below; unique without asking the file.
 _SESSION_BITS = 32
 
 
 class Journal(Reader):
-    """An open journal. Make one with `open`.
+    """An open journal. Create one with `open`.
 
     Attributes:
-        notes: what the owner must be told once, loudly (a key was made, a loss was accepted).
+        notes: messages that the owner must get once, prominently (a key was made, a loss was accepted).
         journal_id: 16 bytes, which journal this is.
-        others: persons whom a person has told apart from the first bearer of their number
+        others: persons whom a person has separated from the first bearer of their number
             (`engine.store.operations.number_bearers.others`).
-        tail, upkeep, writer: the parts of what writes.
+        tail, upkeep, writer: the parts that write.
         changing_key: held while the key-encryption key is changed (`engine.store.journal.keys`).
-        recovered: work of earlier processes was taken up (`engine.store.journal.starting`).
-        first_session: the first session number of this process; frames of smaller ones were left by earlier processes.
+        recovered: whether the work of earlier processes was taken over (`engine.store.journal.starting`).
+        first_session: the first session number of this process; frames with smaller ones are from earlier processes.
     """
 
     def __init__(
@@ -132,22 +132,21 @@ class Journal(Reader):
         key: bytes | None = None,
         elsewhere: Callable[[bytes], Iterable[Witness]] = lambda journal_id: (),
     ) -> "Journal":
-        """Open the journal in folder ``data``; make it there, with its key, if there is none.
+        """Open the journal in folder ``data``; create it there, with its key, if there is none.
 
         Args:
             on_fatal: called on the event loop when the process must stop at once: a sync failed. It must end by
                 ``os._exit`` or a signal: an orderly end of the interpreter would close the database, and so try to sync
                 again what the kernel may already have dropped.
-            accept_loss: start although the anchor proves that rows are missing. The deed becomes an audit row.
-            actor, reason: who accepts it, and why.
+            accept_loss: start although the anchor proves that rows are missing. The decision becomes an audit row.
+            actor, reason: the person who accepts it, and the reason.
             zone: the site's, for the days of counters.
             anchor_path: another place for the anchor, best on another disk.
-            reserve: keep disk space for people's acts on a full disk (`engine.store.core.reserve`).
-            elsewhere: what is known of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
-            Where that is
-                more than the journal knows, the journal opens all the same and its deliveries are paused
+            reserve: keep disk space for people's actions on a full disk (`engine.store.core.reserve`).
+            elsewhere: finds witnesses of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
+                If they know later rows than the journal, it opens all the same and its deliveries are paused
                 (`engine.store.integrity.rollback`).
-            key: the key-encryption key, where it is at hand and must not lie beside this journal.
+            key: the key-encryption key, where it is known and must not be stored beside this journal.
 
         Raises:
             LockedError: another process writes here.
@@ -184,7 +183,7 @@ class Journal(Reader):
             if loss is not None and not accept_loss:
                 raise loss
             back = rollback.find(connection.execute, elsewhere(journal_id), journal_id, vault.anchor_seal)
-            if loss is not None and back is not None and back.last:  # a person accepts all that is missing, once
+            if loss is not None and back is not None and back.last:  # a person accepts all missing rows at once
                 loss = LossError(back.text, back.first, back.last) if back.last > loss.last else loss
                 back = None
             journal = cls(
@@ -200,7 +199,7 @@ class Journal(Reader):
                 disputed=loss is not None,
             )
             journal.notes = [copied, *notes] if copied else notes
-            if loss is not None:  # the anchor is the one witness until this is durable
+            if loss is not None:  # the anchor is the only witness until this is durable
                 journal.run_alone(note_loss, loss, actor, reason)
                 journal.upkeep.renew_anchor()
                 journal.notes.append(f"Started although rows are missing: {loss}")
@@ -223,14 +222,14 @@ class Journal(Reader):
     def run(
         self, function: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> "asyncio.Future[T]":
-        """Have an operation carried out in the writer's next transaction; never blocks.
+        """Run an operation in the writer's next transaction; never blocks.
 
         Args:
             function: marked by `engine.store.core.operation.operation`; the other arguments are its own.
 
         Raises:
-            StoreError: the queue is full, or the writer has stopped. The future may raise it, too, or what the
-                operation raises; nothing was changed then.
+            StoreError: the queue is full, or the writer has stopped. The future may raise it, too, or an error of the
+                operation; nothing was changed then.
         """
         if self._closed:
             raise StoreError("the journal is not open for writing")
@@ -243,7 +242,7 @@ class Journal(Reader):
         )
 
     def run_alone(self, function: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Carry out an operation in this thread, before `start`; for tools that open a journal, change it and close it.
+        """Run an operation in this thread, before `start`; for tools that open a journal, change it and close it.
 
         ``function`` may be any function of a batch.
         """
@@ -260,7 +259,7 @@ class Journal(Reader):
         self.writer.start(loop)
 
     async def stop(self) -> None:
-        """Finish what was submitted, leave the files in order, give back the lock. A second call does nothing."""
+        """Finish the submitted operations, leave the files in order, release the lock. A second call does nothing."""
         if self.writer.started and not self._closed:
             self._lines.write()
             if self.recovered:
@@ -273,12 +272,12 @@ class Journal(Reader):
                 await asyncio.wait_for(self.writer.stop(), STOP_S)
             except TimeoutError:
                 # The thread may still be writing: the lock stays ours until the process ends.
-                logger.error("the journal writer did not stop in time; what was acknowledged is durable")
+                logger.error("the journal writer did not stop in time; acknowledged rows are durable")
                 return
         self.close()
 
     def close(self) -> None:
-        """Close what is open for reading, and give back the lock; for a journal whose writer runs, use `stop`."""
+        """Close the reading connections, and release the lock; for a journal whose writer runs, use `stop`."""
         self._close_idle()
         if not self._closed:
             assert not self.writer.started, "the writer thread runs: stop it"
@@ -291,12 +290,11 @@ class Journal(Reader):
         return next(self._sessions)
 
     def answered(self, channel: str, message_ids: Sequence[int]) -> None:
-        """The answers to these messages were written; never raises. Noted with the channel's next message."""
+        """The answers to these messages were written; never raises. Stored with the channel's next message."""
         self.tail.answers.answered(channel, message_ids)
 
     def keep_line(self, record: LineRecord) -> None:
-        """Keep what passed on a line, for people (`engine.store.operations.line_trace`): never raises, and nothing
-        waits for it."""
+        """Store a line trace, for people (`engine.store.operations.line_trace`): never raises, and never blocks."""
         self._lines.keep(record)
 
     @property
@@ -306,21 +304,21 @@ class Journal(Reader):
 
     @property
     def full(self) -> bool:
-        """The disk is full: nothing new is kept, and what room there is serves people's acts."""
+        """Whether the disk is full: nothing new is stored, and the remaining room is for people's actions."""
         return self.upkeep.full
 
     @property
     def damage(self) -> list[str]:
-        """Rows that were found not to be what was stored: when the journal was opened, and by the last daily look."""
+        """Rows that were found missing or changed: when the journal was opened, and by the last scrub."""
         return [*self._damaged, *(text for text in self._looked if text not in self._damaged)]
 
     def looked_through(self, found: Sequence[str]) -> None:
-        """What the last look at the whole journal has found (`engine.runtime.scrub`); nothing: it is what it was."""
+        """Set the findings of the last scrub (`engine.runtime.scrub`); none: the journal is intact."""
         self._looked = list(found)
 
     @property
     def alarms(self) -> list[str]:
-        """What is wrong with the store right now and needs a person."""
+        """Present problems of the store that need a person."""
         found, upkeep = self.damage, self.upkeep
         if upkeep.anchor_fault:
             found.append(f"the anchor cannot be written ({upkeep.anchor_fault}): loss would go unnoticed")
@@ -337,5 +335,5 @@ class Journal(Reader):
 
 @operation(priority=Priority.RECEIVE)
 def head(batch: Batch) -> tuple[int, str]:
-    """The newest row and its chain value, hexadecimal: what proves elsewhere that the journal had come so far."""
+    """The newest row and its chain value, hexadecimal: recorded elsewhere, it proves how far the journal had come."""
     return batch.last_id, batch.chain.hex()

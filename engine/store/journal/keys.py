@@ -1,4 +1,4 @@
-"""A new key-encryption key in the place of the one in use (`engine.store.lifecycle.key_rotation`)."""
+"""Replace the key-encryption key in use by a new one (`engine.store.lifecycle.key_rotation`)."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,12 +23,12 @@ async def rotate(
 
     Args:
         data: the data folder.
-        step: called with the name of each step that is done.
+        step: called with the name of each completed step.
 
     Raises:
-        StoreError, IntegrityError: which step failed; the site opens all the same.
+        StoreError, IntegrityError: a step failed; the site opens all the same.
     """
-    if journal.changing_key.locked():  # of two at once one would take away the file of the key that the other committed
+    if journal.changing_key.locked():  # of two at once one would remove the key file that the other committed
         raise StoreError("the key is being changed already; look at labrelay key status when that has ended")
     async with journal.changing_key:
         with journal.snapshot() as execute:

@@ -1,4 +1,4 @@
-"""Opening the files of a journal, step by step: the writer's connection, the key, a new journal's first rows."""
+"""Open the files of a journal, step by step: the writer's connection, the key, a new journal's first rows."""
 
 import os
 import sqlite3
@@ -23,7 +23,7 @@ _RIGHTS_OR_ROOM = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQL
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The writer's connection; the file is made (readable by its owner only) and durable where there is none."""
+    """The writer's connection; a missing file is created (readable by its owner only) and durable."""
     sync_way_to(path.parent)
     fresh = not path.exists()
     if fresh:
@@ -49,7 +49,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def unlock(
     connection: sqlite3.Connection, data: Path, clock: Clock, given: bytes | None
 ) -> tuple[list[str], Vault, bytes]:
-    """Find or make the key, and the journal's own id; (notes, vault, journal id)."""
+    """Find or create the key, and the journal's own id; (notes, vault, journal id)."""
     notes: list[str] = []
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     if given is not None and meta.get("key_check") == check_value(given):
@@ -103,8 +103,9 @@ def wal_of(path: Path) -> Path:
 
 
 def unopened(path: Path, error: Exception) -> StoreError:
-    """Why the journal cannot be opened. Rights and room say nothing of what the file holds, and are no reason to doubt
-    it."""
+    """Why the journal cannot be opened. Missing rights or room prove nothing about the file's content, and are no
+    reason to doubt it.
+    """
     if getattr(error, "sqlite_errorcode", 0) & _PRIMARY not in _RIGHTS_OR_ROOM:
         return damage.told(f"{path}: cannot be opened: {error}", error, fatal=True)
     return StoreError(
@@ -120,7 +121,7 @@ def abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
 
 
 def note_loss(batch: Batch, loss: LossError, actor: str, reason: str) -> int:
-    """Note a loss that a person has accepted; the missing numbers stay unused."""
+    """Record a loss that a person has accepted; the missing numbers stay unused."""
     batch.last_id = max(batch.last_id, loss.last)
     what = {"what": str(loss), "first": loss.first, "last": loss.last, "reason": reason}
     act = audit.note(batch, actor, "accept-loss", what)

@@ -1,4 +1,4 @@
-"""What earlier processes have left behind: leases, open lanes, and messages without an outcome."""
+"""Take over from earlier processes: leases, open lanes, and messages without an outcome."""
 
 from engine.model.errors import IntegrityError
 from engine.model.message import Stored
@@ -11,16 +11,16 @@ from engine.store.operations.outbox import claims
 from engine.store.queries.contents import open_stored
 from engine.store.queries.lanes import open_lanes
 
-UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one reading back brings into memory
+UNPROCESSED_BYTES = 8 * 1024 * 1024  # of payloads that one call reads into memory
 
 
 def recover(journal: Journal, *, judges: bool = True) -> Recovery:
-    """Void the leases of earlier processes and say what they left behind. Call it before anything else.
+    """Void the leases of earlier processes and report the work that they left. Call it before anything else.
 
     Works before `start` only: there is nothing to recover once work goes on.
 
     Args:
-        judges: messages will be processed in this process, so one of them may have ended the last one.
+        judges: messages will be processed in this process, so one of them may have killed the last one.
     """
     maybe_delivered = journal.run_alone(claims.void_leases)
     killed, given_up = journal.run_alone(poison_message.begin, judges=judges)
@@ -42,9 +42,9 @@ def recover(journal: Journal, *, judges: bool = True) -> Recovery:
 def unprocessed(
     journal: Journal, after: int = 0, limit: int = 256, *, max_bytes: int = UNPROCESSED_BYTES
 ) -> list[Stored]:
-    """The next messages without an outcome, oldest first; empty only where there is none.
+    """The next messages without an outcome, oldest first; empty only if there is none.
 
-    One that cannot be opened becomes a dead letter (DAMAGED).
+    A message that cannot be opened becomes a dead letter (DAMAGED).
 
     Args:
         after: the id of the last one that the caller has.
@@ -70,5 +70,5 @@ def unprocessed(
                 journal.run(record_outcome.record, row[0], Outcome("dead", ReasonCode.DAMAGED, str(error)))
             if len(found) >= limit:
                 break
-        rows.close()  # a cursor half-way keeps the log from being emptied
+        rows.close()  # an open cursor blocks the truncation of the log
     return found

@@ -208,7 +208,7 @@ def test_nobody_whose_data_was_shown_is_missed(site: Path, tmp_path: Path) -> No
     assert str(shown) in [row["message"] for row in reprocessed]
     assert str(later) not in [row["message"] for row in reprocessed]
     assert [(row["message"], row["certain"], row["note"]) for row in line] == [
-        ("", "no", "the line astm-1: whoever was on it is not known here")
+        ("", "no", "the line astm-1: the patients on it are not known here")
     ]
     assert [row["note"] for row in breach] == ["a list of persons as this one, since the beginning until then"]
 

@@ -50,7 +50,7 @@ def test_status_says_everything_but_the_key(site: Path) -> None:
     assert {one["class"] for one in ran.json["data_keys"]} == {"identity", "token", "message", "document", "note"}
     assert ran.json["sheet_confirmed"] is None
     table = labrelay("key", "status", site=site)
-    assert "nobody has confirmed" in table.out
+    assert "recovery sheet: not confirmed" in table.out
     assert not shows(ran, key)
     assert not shows(table, key)
 

@@ -119,10 +119,10 @@ async def test_a_replay_that_is_given_up_is_never_taken_up_again(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--resume", "7", "--dry-run"), "--resume stands alone"),
-        (("--resume", "7", "3"), "--resume stands alone"),
-        (("--give-up", "7", "--resume", "7"), "--resume stands alone"),
-        (("--unfinished", "--channel", "chem"), "--unfinished stands alone"),
+        (("--resume", "7", "--dry-run"), "--resume cannot be combined"),
+        (("--resume", "7", "3"), "--resume cannot be combined"),
+        (("--give-up", "7", "--resume", "7"), "--resume cannot be combined"),
+        (("--unfinished", "--channel", "chem"), "--unfinished cannot be combined"),
         (("3", "--rate", "nan"), "nan is no rate"),
     ],
 )

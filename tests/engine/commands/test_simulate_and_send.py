@@ -180,7 +180,7 @@ def test_nobody_there_is_said() -> None:
     with closed_port() as port:
         ran = labrelay("send", str(BS200), f"mllp://127.0.0.1:{port}")
     assert ran.code == ExitCode.FAILED
-    assert "is anybody there?" in ran.err
+    assert "does a program listen there?" in ran.err
 
 
 @pytest.mark.parametrize(
