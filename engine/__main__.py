@@ -93,7 +93,7 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         ended = labrelay.main(given, prog_name="labrelay", standalone_mode=False)
-        if sys.stdout is not None:  # closed before we began, by whoever wants no output
+        if sys.stdout is not None:  # closed before we began: no output is wanted
             sys.stdout.flush()
         return ExitCode(ended or 0)
     except (KeyboardInterrupt, click.Abort):
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
         error.show()
         return ExitCode.USAGE
     except (BrokenPipeError, SystemExit):
-        # The reader had enough (`| head`; click raises SystemExit then): nothing failed, and nobody is left to tell.
+        # The reader had enough (`| head`; click raises SystemExit then): nothing failed, and no reader is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitCode.OK
     except Exception as error:
@@ -148,7 +148,7 @@ def main() -> None:
     # Modules that are being read make no garbage; looking for it takes a tenth of a short command's time.
     gc.disable()
     # In memory are patients and keys: a dump of it after a crash would lie in clear wherever the system puts it. The
-    # unit says the same; a container, or a command that somebody gives by hand, has nobody else to say it.
+    # unit says the same; a container, or a command run by hand, has no unit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.exit(run())
 

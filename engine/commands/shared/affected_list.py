@@ -1,7 +1,7 @@
 """The list of affected results that `labrelay reprocess` shows: written row by row, however long it is.
 
-table    a heading, then rows; a column grows where a wider value comes
-json     one document; the rows stand in ``results``, before what is known only at the end
+table    a heading, then rows; a column grows with a wider value
+json     one document; the rows are in ``results``, before the fields that are known only at the end
 ndjson   an object a row
 csv      a heading and a line a row. A text that a spreadsheet would take for a formula has an apostrophe before it;
              a number has none
