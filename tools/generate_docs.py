@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -86,18 +87,15 @@ def channel_keys() -> Iterator[str]:
 
 
 def source_keys() -> Iterator[str]:
-    common = source.Source.model_fields
     yield from block("Every source", source.Source, intro=False)
-    yield from block("On TCP", source.TcpPart, skip=common, intro=False)
+    yield from block("On TCP", source.TcpPart, intro=False)
     yield from block("On a serial line", source_serial.SerialPart, intro=False)
     yield from block("Between an analyzer and its middleware", source_tee.TeePart, intro=False)
     yield from block("`tee:`", source_tee.TeeEnds)
     yield from block("`analyzer:` and `middleware:` of a `tee:`", source_tee.TeeEnd)
-    yield from block("MLLP (`kind: mllp`)", source.MllpPart, intro=False)
-    yield from block("ASTM E1381 (`kind: astm`)", source.E1381Part, intro=False)
-    own = {"link", "format", "start_without_vt", "framing"}
-    either = {*source.MllpOptions.model_fields, *source.E1381Options.model_fields} - own
-    yield from block("Either of the two (`kind: auto`)", source.AutoPart, skip=either)
+    yield from block("MLLP (`kind: mllp`)", source.MllpLink, source.MllpOptions, intro=False)
+    yield from block("ASTM E1381 (`kind: astm`)", source.E1381Link, source.E1381Options, intro=False)
+    yield from block("Either of the two (`kind: auto`)", source.AutoLink, source.AutoOptions)
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
     yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
     yield from block("`tls:` of a source", tls.ServerTls)
@@ -129,15 +127,16 @@ def later_names() -> Iterator[str]:
         yield f"| `{key}` | {', '.join(f'`{value}`' for value in values)} |"
 
 
-def block(title: str, model: type[BaseModel], *, skip: Collection[str] = (), intro: bool = True) -> Iterator[str]:
+def block(title: str, *models: type[BaseModel], skip: Collection[str] = (), intro: bool = True) -> Iterator[str]:
+    """The keys of a model, or of the parts of one, behind the first one's docstring."""
     yield f"### {title}"
     yield ""
-    if intro and model.__doc__:
-        yield " ".join(model.__doc__.split())
+    if intro and models[0].__doc__:
+        yield " ".join(models[0].__doc__.split())
         yield ""
     yield "| key | type | default | |"
     yield "|---|---|---|---|"
-    for name, field in model.model_fields.items():
+    for name, field in chain.from_iterable(model.model_fields.items() for model in models):
         if name not in skip:
             kind = words(field.annotation, field.metadata)
             yield f"| `{name}` | {kind} | {default(field, kind)} | {cell(field.description or '')} |"

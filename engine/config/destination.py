@@ -21,6 +21,7 @@ from engine.config.values import (
     FilePath,
     Flag,
     HttpUrl,
+    Model,
     Name,
     Prefix,
     SecretName,
@@ -30,7 +31,7 @@ from engine.config.values import (
 from engine.config.yaml_nodes import KeyPath
 
 
-class HttpBase(DestinationBase):
+class HttpBase(Model):
     """Settings that destinations over HTTP share."""
 
     url: HttpUrl = Field(description="Address of the service.")
@@ -46,7 +47,7 @@ class HttpBase(DestinationBase):
         return iter(()) if self.auth is None else self.auth.in_clear(self.url)
 
 
-class FhirDestination(HttpBase):
+class FhirDestination(HttpBase, DestinationBase):
     """A FHIR R4 server that takes transaction Bundles."""
 
     adapter = "adapters.destinations.fhir_rest"
@@ -81,7 +82,7 @@ lab-fhir:
     )
 
 
-class HttpDestination(HttpBase):
+class HttpDestination(HttpBase, DestinationBase):
     """Any web service that takes one document per request."""
 
     adapter = "adapters.destinations.http_out"

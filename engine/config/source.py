@@ -76,7 +76,7 @@ class Source(Model):
         return given
 
 
-class TcpPart(Source):
+class TcpPart(Model):
     """A source on TCP. Exactly one of ``listen`` and ``connect`` is set."""
 
     transport: Literal["tcp"] = Field(default="tcp", description="How bytes come: `tcp`.")
@@ -124,14 +124,7 @@ class TcpPart(Source):
         return self
 
 
-class LinkPart(Model):
-    """Settings common to every link; each link defines the allowed values."""
-
-    link: str
-    format: str
-
-
-class MllpOptions(LinkPart):
+class MllpOptions(Model):
     """How MLLP blocks are read."""
 
     start_without_vt: Flag = Field(
@@ -148,14 +141,14 @@ class MllpOptions(LinkPart):
     )
 
 
-class MllpPart(MllpOptions):
+class MllpLink(Model):
     """MLLP blocks."""
 
     link: Literal["mllp"] = Field(default="mllp", description="Framing and link acknowledgement: `mllp`.")
     format: Literal["hl7v2", "astm"] = Field(default="hl7v2", description="Content: `hl7v2` (or `astm`).")
 
 
-class E1381Options(LinkPart):
+class E1381Options(Model):
     """How frames of ASTM E1381 are read."""
 
     framing: Literal["e1381", "enq-less", "none"] = Field(
@@ -197,14 +190,14 @@ class E1381Options(LinkPart):
     )
 
 
-class E1381Part(E1381Options):
+class E1381Link(Model):
     """Frames of ASTM E1381."""
 
     link: Literal["e1381"] = Field(default="e1381", description="Framing and link acknowledgement: `e1381`.")
     format: Literal["astm", "hl7v2"] = Field(default="astm", description="Content: `astm` (or `hl7v2`).")
 
 
-class AutoPart(MllpOptions, E1381Options):
+class AutoLink(Model):
     """MLLP or ASTM E1381, with the options of both: the first bytes decide, for each connection. The first segment or
     record of each message decides its format.
     """
@@ -215,55 +208,60 @@ class AutoPart(MllpOptions, E1381Options):
         "are known here.",
     )
     format: Literal["auto"] = Field(default="auto", description="`auto`: each message is HL7 v2 or ASTM E1394.")
-    start_without_vt: Flag = Field(default=True, description="As for MLLP.")
+
+
+class AutoOptions(Model):
+    """The options of both links whose defaults differ where either may come."""
+
     framing: Literal["e1381", "enq-less", "none"] = Field(default="enq-less", description="As for ASTM E1381.")
+    start_without_vt: Flag = Field(default=True, description="As for MLLP.")
 
 
-class MllpSource(MllpPart, TcpPart):
+class MllpSource(MllpOptions, MllpLink, TcpPart, Source):
     """HL7 v2 in MLLP blocks over TCP."""
 
     preset = "mllp"
 
 
-class AstmSource(E1381Part, TcpPart):
+class AstmSource(E1381Options, E1381Link, TcpPart, Source):
     """ASTM E1394 records in E1381 frames over TCP."""
 
     preset = "astm"
 
 
-class MllpSerialSource(MllpPart, SerialPart, Source):
+class MllpSerialSource(MllpOptions, MllpLink, SerialPart, Source):
     """HL7 v2 in MLLP blocks on a serial line."""
 
     preset = "hl7-serial"
 
 
-class AstmSerialSource(E1381Part, SerialPart, Source):
+class AstmSerialSource(E1381Options, E1381Link, SerialPart, Source):
     """ASTM E1394 records in E1381 frames on a serial line."""
 
     preset = "astm-serial"
 
 
-class AutoSource(AutoPart, TcpPart):
+class AutoSource(AutoOptions, MllpOptions, E1381Options, AutoLink, TcpPart, Source):
     """HL7 v2 or ASTM over TCP, as it comes."""
 
     preset = "auto"
 
 
-class AutoSerialSource(AutoPart, SerialPart, Source):
+class AutoSerialSource(AutoOptions, MllpOptions, E1381Options, AutoLink, SerialPart, Source):
     """HL7 v2 or ASTM on a serial line, as it comes."""
 
     preset = "auto-serial"
 
 
-class MllpTeeSource(MllpPart, TeePart, Source):
+class MllpTeeSource(MllpOptions, MllpLink, TeePart, Source):
     """HL7 v2 in MLLP blocks, heard as they pass."""
 
 
-class AstmTeeSource(E1381Part, TeePart, Source):
+class AstmTeeSource(E1381Options, E1381Link, TeePart, Source):
     """ASTM E1394 records in E1381 frames, heard as they pass."""
 
 
-class TextSource(TextPart, TcpPart):
+class TextSource(TextPart, TcpPart, Source):
     """Texts that a layout describes, over TCP."""
 
     preset = "text"

@@ -50,12 +50,14 @@ def _layout(value: Any, info: ValidationInfo) -> Any:
 LayoutName = Annotated[LayoutFile, BeforeValidator(_layout), Words("name of a layout")]
 
 
-class LayoutPart(Model):
-    """A source whose messages a layout describes."""
+class TextPart(Model):
+    """Texts between start and end bytes, as a layout says."""
 
     layout: LayoutName = Field(
         description="The layout that describes its texts: a file of `layouts/`, or the `layout.yaml` of a pack."
     )
+    link: Literal["text"] = Field(default="text", description="Framing and link acknowledgement: `text`.")
+    format: Literal["text"] = Field(default="text", description="Content: `text`.")
 
     @property
     def reads_as(self) -> str:
@@ -69,10 +71,3 @@ class LayoutPart(Model):
             ConfigError: all that is wrong with it.
         """
         return load_layout(self.layout.path, self.layout.name)
-
-
-class TextPart(LayoutPart):
-    """Texts between start and end bytes, as a layout says."""
-
-    link: Literal["text"] = Field(default="text", description="Framing and link acknowledgement: `text`.")
-    format: Literal["text"] = Field(default="text", description="Content: `text`.")
