@@ -49,8 +49,8 @@ class AutoLink:
         self._make: dict[str, Callable[[], AnyLink]] = {"mllp": new_mllp, "e1381": new_astm}
         self._made: dict[str, AnyLink] = {}
         self._link: AnyLink | None = None
-        self._seen = b""  # at the end of what came: what may become a start
-        self._behind = b""  # what the link has not had yet
+        self._seen = b""  # bytes at the end that may become a start
+        self._behind = b""  # bytes that the link has not had yet
         self._noise = 0
         self._dead = False
         self.decided = ""
@@ -108,7 +108,7 @@ class AutoLink:
         return data, start.start(), [*faults]
 
     def _cut(self, data: bytes, at: int) -> int:
-        """Up to where the link may have ``data``: where it may come to rest, what follows is looked at anew."""
+        """The end of the part of ``data`` for the current link: where it may come to rest, decide again after it."""
         if self.decided == "mllp":
             if data[at] == _BLOCK_END[1]:  # perhaps behind an FS that came before
                 return at + 1

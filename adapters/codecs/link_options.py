@@ -1,4 +1,4 @@
-"""The options of a link, taken from what a channel's ``source:`` says. Pure."""
+"""The options of a link, taken from a channel's ``source:``. Pure."""
 
 from dataclasses import Field, fields
 from typing import Any, ClassVar, Protocol, TypeVar

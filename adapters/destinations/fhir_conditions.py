@@ -1,7 +1,7 @@
-"""Whether a FHIR server looks at the condition of an update, tried on the server itself with a resource of our own.
+"""Test whether a FHIR server honours the condition of an update, on the server itself with a resource of our own.
 
 ``conflicts: check`` rests on it: where a server takes an update whose ``ifMatch`` names a version that is not there any
-more (R4, http.html#concurrency), what another system has written is gone, and neither side notices. Some look at it for
+more (R4, http.html#concurrency), the other system's change is lost, and neither side notices. Some look at it for
 ``PUT Type/id`` and not for ``PUT Type?identifier=...``, so the trial sends what a delivery would send.
 
     1  PUT the resource                       version A

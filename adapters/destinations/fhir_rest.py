@@ -114,7 +114,7 @@ class FhirRest:
     # -- conflicts -----------------------------------------------------------------------------------------------
 
     async def _not_ours(self, body: bytes, wanted: Mapping[str, str], error: DeliveryError) -> dict[str, str]:
-        """The versions that there are now of resources whose content is ours all the same.
+        """The current versions of resources whose content is still ours.
 
         Raises:
             RefusedDeliveryError: CONFLICT, with what is there; or ``error``, where no version differs.
@@ -142,7 +142,7 @@ class FhirRest:
         """Whether a resource on the server says what we send, of the same patient.
 
         Raises:
-            TransientDeliveryError: what it is about cannot be looked up.
+            TransientDeliveryError: the patient of a resource cannot be looked up.
         """
         if not theirs.text:
             return False
@@ -262,7 +262,7 @@ class FhirRest:
 
 @dataclass(frozen=True, slots=True)
 class _Addresses:
-    """How the server finds what a document refers to, and what it found so far, by reference."""
+    """The queries for a document's references on the server, and the results so far, by reference."""
 
     by_full_url: Mapping[str, str]
     found: dict[str, frozenset[str] | None] = field(default_factory=dict)
@@ -342,7 +342,7 @@ def _read(body: bytes) -> dict[str, Any]:
 
 
 def _about_the_destination(error: DeliveryError) -> DeliveryError:
-    """A probe carries no document: whatever is refused, the destination is at fault."""
+    """A probe carries no document, so any refusal is the destination's fault."""
     if isinstance(error, RefusedDeliveryError):
         return DestinationDownError(ReasonCode.WRONG_ADDRESS, error.detail, answer=error.answer)
     return error

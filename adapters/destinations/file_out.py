@@ -29,7 +29,7 @@ from engine.model.reasons import ReasonCode
 MAX_BATCH = 64  # also the most files open at once
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
-# The folder itself is at fault, whatever the document: missing, read-only, forbidden, no folder.
+# The folder itself is at fault, not the document: missing, read-only, forbidden, no folder.
 FOLDER_FAULTS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENODEV})
 _OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 

@@ -47,7 +47,7 @@ logger = logging.getLogger("labrelay.delivery")
 MAX_NEGATIVE_ACKS = 5
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_IDS_PER_CONNECTION = 50_000  # then a new connection, so that remembering them stays cheap
-MAX_SENT = 50_000  # messages of which a late refusal is understood
+MAX_SENT = 50_000  # delivered messages for which a late refusal is recognised
 FIRST_ANSWER_S = 4.0  # of a probe's query ...
 SECOND_ANSWER_S = 2.0  # ... and so long for an application acknowledgement after the commit
 READ_BYTES = 64 * 1024
@@ -218,7 +218,7 @@ class MllpOut:
             return event.payload, ack
 
     def _heed(self, ack: Ack, answer: bytes) -> bool:
-        """Take in a further answer to a message that was delivered. False: it is none."""
+        """Take in a further answer to a message that was delivered. False: it is no such answer."""
         sent = self._sent.get(ack.control_id)
         if sent is None:
             return False
@@ -310,7 +310,7 @@ class MllpOut:
 
     @contextlib.contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
-        """Close the connection whatever goes wrong, a cancelled task included, and give the failure its meaning."""
+        """Close the connection after any failure or cancellation, and translate the failure to a delivery error."""
         try:
             yield
         except TimeoutError as error:

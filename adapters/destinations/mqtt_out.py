@@ -261,7 +261,7 @@ class _Client(aiomqtt.Client):
             await self.__aexit__(None, None, None)
 
     def drop(self) -> None:
-        """Close the connection without a word; what waits on it fails."""
+        """Close the connection without a DISCONNECT; pending deliveries fail."""
         self._end(
             TransientDeliveryError(ReasonCode.NO_ANSWER, "the connection was closed after a fault of another message")
         )
@@ -298,7 +298,7 @@ class _Client(aiomqtt.Client):
     # -- called by the libraries -------------------------------------------------------------------------------
 
     def _client_connect(self) -> None:
-        """In a thread. Keeps what went wrong, of which aiomqtt passes the text only."""
+        """Runs in a thread. Keeps the error, since aiomqtt passes on only its text."""
         self._client.connect_timeout = self._connect_s
         try:
             super()._client_connect()

@@ -10,7 +10,7 @@ the document is there, all of it is.
 Delivered means that the storage has confirmed the bytes, not only answered 200: it repeats the SHA-256 that we sent
 (``x-amz-checksum-sha256``), or the ETag is the MD5 of the content, as of every storage without encryption keys of its
 own; with them (``x-amz-server-side-encryption``) any ETag will do, since the request's own checksums were verified. The
-page of a proxy has neither. Of a body the request carries SHA-256 twice, under its signature.
+page of a proxy has neither. The signed request carries the SHA-256 of the body twice.
 
 Refusals (codes of the Amazon S3 API Reference, "Error responses"):
 

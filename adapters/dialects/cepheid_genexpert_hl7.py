@@ -4,7 +4,7 @@
     OBX|9|ST|CTNG&CT|SPC&Ct|^31.3||                                                 a number alone
     OBX|5|ST|CTNG&CT|SAC|NA^|||                                                     a word alone
 
-What departs: OBX-5 of type ST holds two things. Where there is a number, it becomes the value (type NM) and the call
+Departures: OBX-5 of type ST holds two things. Where there is a number, it becomes the value (type NM) and the call
 one of the flags (OBX-8), in words; a word alone loses its delimiter. A call that says there is no result (ERROR,
 INVALID, NO RESULT) wins over a number behind it, and any call over a zero, so that ``ERROR^0`` is never 0; the
 channel's setting ``no_result`` makes a reason of it. As over ASTM a range is the measuring range, and a divided comment

@@ -11,7 +11,7 @@ Departures:
 And where OBR-4 says that it is a Mindray BS:
 - A bed (PID-4) is no number of a patient: the next patient in it is another person. It is emptied.
 - The specimen's number is its bar code; the counter after it restarts. The bar code goes into OBR-3.
-- OBR-4 names the analyzer and would make one report of all tests of a tube, of which each message brings one. It
+- OBR-4 names the analyzer and would make one report of all tests of a tube, while each message brings one test. It
   becomes the test. The test's name goes beside its number, into OBX-3.2.
 
 Sources: Mindray Host Interface Manual (P/N BA20-20-75337) for the BS series, as open specifications and drivers quote

@@ -4,7 +4,7 @@
     O|1||T20 10134GA D28^^6|...     the specimen number only in O-4: <sample>^^<position>
     R|1|^^^687|48.4|U/L|20.0\\30.0   the reference range as two repetitions
 
-What departs: H-5.1 is a name that the site gave, not the analyzer's; model and serial number take its place. The range
+Departures: H-5.1 is a name that the site gave, not the analyzer's; model and serial number take its place. The range
 is joined to ``20.0-30.0``; comments that are alarm numbers say so; Q among the action codes makes a control. M records
 (raw absorbances) stay with the message. A blocked result comes with R-9 = X and no value, which needs no dialect.
 

@@ -4,7 +4,7 @@
     OBR|1||143|Multistix 10 SG|...    the instrument's sample number, and the strip
     OBR-15 ORH^^^^^^Q                 a control; there is no PID then
 
-What departs: a name that is only the number of the patient is no name, and is taken out. A name that says anything else
+Departures: a name that is only the number of the patient is no name, and is taken out. A name that says anything else
 stays.
 
 Sources: captures siemens-clinitek and siemens-clinitek-qc.

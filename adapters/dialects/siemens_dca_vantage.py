@@ -4,7 +4,7 @@
     R|1|^^^Alb|63.7|mg/L|...
     C|1|I|1.000^0.0 mg/L|G       behind a result: the user's slope ^ offset ^ unit of HbA1c ^ average glucose
 
-What departs: numbers in the comment of a result can be taken for results, so they say what they are. Other comments
+Departures: numbers in the comment of a result can be taken for results, so they say what they are. Other comments
 stay. A control has Q in O-12, service mode D in H-12; both are known without a dialect.
 
 Sources: DCA Vantage Host Computer Communications Link 17306 Rev. E (as the driver senaite.astm, dca_vantage.py,

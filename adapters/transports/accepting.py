@@ -1,4 +1,4 @@
-"""Listening sockets whose connections we accept ourselves, so that each is looked at before anything is spent on it."""
+"""Listening sockets whose connections we accept ourselves, so that each is checked before it costs anything."""
 
 import asyncio
 import errno

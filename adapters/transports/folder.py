@@ -265,7 +265,7 @@ class WatchedFolder:
         await self._put_away()
 
     async def _put_away(self) -> None:
-        """Move what is done with; what cannot be moved is tried again, and not read again."""
+        """Move finished files. A file that cannot be moved is tried again, and not read again."""
         self._trouble.unmoved = ""
         for name, finished in list(self._ended.items()):
             try:

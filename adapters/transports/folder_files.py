@@ -4,7 +4,8 @@
                       ours alone, under a name of its own          once its messages are durable; or FAILED/x.csv
 
 Every step is one rename within one file system, so that a crash leaves a file in exactly one place. A file that a
-crash left claimed is read again at the next start: what had been kept of it is a repeat then, and delivered once.
+crash left claimed is read again at the next start: messages of it that were stored are repeats then, and delivered
+once.
 
 File names may hold a patient's name or number. They stay in this module: no log line, fault or error has one.
 """
@@ -33,7 +34,7 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that may be ready: what must stay the same while it settles.
+    """A file that may be ready, with the values that must not change while it settles.
 
     Attributes:
         marked: its marker was made after it. An older one was left over from an earlier file of this name (its removal

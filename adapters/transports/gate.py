@@ -1,4 +1,4 @@
-"""Who may connect to a listener, and how many may be half-way in: decided at accept, before a byte is read.
+"""Decide who may connect to a listener, and how many handshakes may be open: at accept, before a byte is read.
 
 A TLS handshake that is not finished costs a file and some 140 kB, and no message has come yet. So handshakes have
 limits of their own, in all and for each peer, and a deadline. Where a limit is reached the handshake that began first

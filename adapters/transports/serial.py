@@ -35,7 +35,7 @@ REOPEN_MAX_S = 5.0  # a port of this machine: trying costs nothing, and a person
 REOPEN_SERVER_MAX_S = 30.0
 STABLE_S = 5.0  # a line that lived this long was a line
 LATE_S = 20.0  # after this an attempt to open has hung; one at a device server takes 15 s at most
-LOOK_S = 10.0  # between looks at a line: whether its device is still there, and what comes is what was sent
+LOOK_S = 10.0  # between checks of a line: whether its device is still there, and its bytes arrive undamaged
 
 LineStream = DeviceStream | ServerStream
 Handler = Callable[[LineStream], Awaitable[None]]
@@ -164,7 +164,7 @@ class SerialLine:
         self._said.clear()
 
     def _down(self, fault: str, change: str = "") -> None:
-        """``change``: what makes it another fault than the one before; the words, where nothing is given."""
+        """``change``: differs for another fault than the one before; the words, if not given."""
         if (change or fault) not in self._said:
             logger.warning("serial line does not work", extra={"peer": self._device, "detail": fault})
         self._said.add(change or fault)

@@ -158,7 +158,7 @@ class DeviceStream:
             self._misses = self._misses + 1 if os.stat(self._port.path).st_rdev != self._port.device_number else 0
         except OSError:
             self._misses += 1
-        if self._misses >= 2:  # once may be the moment in which names are made anew
+        if self._misses >= 2:  # once may be the moment in which names are renewed
             self._broke("the device is gone, or its name leads to another one now")
         counted = None if self.fault else counters(self._fd)
         return "" if counted is None else self._health.look(*counted)

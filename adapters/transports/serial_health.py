@@ -1,4 +1,4 @@
-"""Whether what comes on a line is what was sent: a UART notices bytes that do not fit its speed, bits or parity.
+"""Whether the bytes of a line arrive undamaged: a UART notices bytes that do not fit its speed, bits or parity.
 
 The driver counts them (TIOCGICOUNT), and so does a device server that speaks RFC 2217. A few are noise; where they are
 a large part of all that comes, the line is set another way than the analyzer, and nothing on it can be believed.

@@ -1,4 +1,4 @@
-"""Open a serial port of this machine, set it, and make it ours alone; or say in words why that cannot be done.
+"""Open a serial port of this machine, set it, and lock it; or say in words why that failed.
 
 pyserial opens the port and sets the line. This module does the rest:
 
@@ -104,7 +104,7 @@ def _is_pty(path: str) -> bool:
 
 
 def why_not(path: str, error: Exception) -> str:
-    """Why a port cannot be opened, and what to do, in words."""
+    """Why a port cannot be opened, and the remedy, in words."""
     code = getattr(error, "errno", None) or (error.args[0] if error.args else None)
     if code == errno.ENOENT:
         return "there is no such device; is the cable or adapter plugged in? (labrelay ports lists what there is)"

@@ -1,7 +1,7 @@
 """A serial line at a device server, over TCP: bare bytes (``socket://``), or RFC 2217 (``rfc2217://``).
 
 With RFC 2217 we set the line ourselves, as at a port of this machine; with bare bytes the server's own pages do, and
-what is left for us is bit 7 of a line of seven data bits (`adapters.codecs.astm.seven_bits`).
+only bit 7 of a line of seven data bits is left for us (`adapters.codecs.astm.seven_bits`).
 """
 
 import asyncio

@@ -150,7 +150,7 @@ class TcpStream(asyncio.Protocol):
         self._transport.abort()
 
     def end_writing(self) -> None:
-        """Say that nothing more will be written (FIN); what the peer still sends is read."""
+        """Send FIN: nothing more will be written. Bytes that the peer still sends are read."""
         if not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -199,7 +199,7 @@ class TcpStream(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         wake(self._reader)
-        # Half-open: what was received before the FIN is still answered. TLS cannot do that.
+        # Half-open: messages received before the FIN are still answered. TLS cannot do that.
         return self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:

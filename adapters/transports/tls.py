@@ -1,4 +1,4 @@
-"""Certificates of a TCP source: what it listens with, and the names in a client's certificate."""
+"""Certificates of a TCP source: its own, and the names in a client's certificate."""
 
 import ssl
 from collections.abc import Iterator, Mapping

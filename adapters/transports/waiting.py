@@ -1,4 +1,4 @@
-"""What streams and transports wait for: a future of one reader or writer, and tasks that are to end."""
+"""Waiting in streams and transports: for a future of one reader or writer, and for tasks to end."""
 
 import asyncio
 from collections.abc import Collection
@@ -13,7 +13,7 @@ def wake(waiter: Waiter | None) -> None:
 
 
 def expire(waiter: Waiter) -> None:
-    """What waits has waited long enough."""
+    """End the wait with `TimeoutError`."""
     if not waiter.done():
         waiter.set_exception(TimeoutError())
 

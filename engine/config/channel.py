@@ -256,7 +256,8 @@ class ChannelConfig(Model):
     @property
     def tables(self) -> dict[str, tuple[str, ...]]:
         """Code tables that take the place of a mapping's own: table name -> CSV files below a `mappings` folder, the
-        first of which is asked first."""
+        first with precedence.
+        """
         given: dict[str, str | list[str]] = self.settings.get("tables", {})
         return {name: (files,) if isinstance(files, str) else tuple(files) for name, files in given.items()}
 

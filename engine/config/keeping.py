@@ -1,4 +1,4 @@
-"""How long the journal keeps what it has, and where copies of it go: ``retention:`` and ``backup:`` of a site."""
+"""How long the journal keeps its rows, and where its copies go: ``retention:`` and ``backup:`` of a site."""
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ class RetentionConfig(Model):
         "deliveries and frames. Default: five years.",
     )
     filtered: Duration = Field(
-        default=5 * YEAR_S, ge=LEAST_S, description="Messages that a filter took, repeats, what a tee overheard."
+        default=5 * YEAR_S, ge=LEAST_S, description="Messages that a filter took, repeats, messages read by a tee."
     )
     dismissed: Duration = Field(
         default=5 * YEAR_S,
@@ -73,7 +73,7 @@ class RetentionConfig(Model):
 
     @property
     def least(self) -> float:
-        """Seconds below which nothing goes but by force: what erasure asks for."""
+        """The age in seconds below which nothing is deleted except by force; used by erasure."""
         if self.minimum is not None:
             return self.minimum
         return min(self.delivered, self.filtered, self.dismissed)

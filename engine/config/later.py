@@ -1,4 +1,4 @@
-"""Keys and values that the design has and this version does not do yet.
+"""Keys and values that are planned, and that this version does not support yet.
 
 They are known by name, so that a person who finds them in the documentation of a later version reads "not in this
 version" instead of "unknown key", and so that nothing is accepted and then silently ignored. Patterns are key paths,

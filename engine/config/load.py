@@ -62,7 +62,7 @@ class Site:
         return walk(self.nodes[channel], path)
 
     def patient_numbers(self, channel: ChannelConfig) -> str:
-        """``lasting`` or ``counter``: what a channel's patient numbers are whose authority does not say it."""
+        """``lasting`` or ``counter``: the kind of a channel's patient numbers whose authority does not define it."""
         return channel.patient_numbers or self.config.patient_numbers or "counter"
 
     def has_lasting_numbers(self, channel: ChannelConfig) -> bool:
@@ -89,7 +89,7 @@ def load_site(folder: Path, *, look: Lookup = lookup, require_secrets: bool = Tr
 
 
 class _Bad:
-    """Nodes whose value could not be taken: what the models say of them, or of the blocks around them, is no news."""
+    """Nodes with an unreadable value: further problems of the models there, or in the blocks around, are hidden."""
 
     def __init__(self) -> None:
         self.nodes: set[int] = set()

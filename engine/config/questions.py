@@ -1,4 +1,4 @@
-"""Questions about a laboratory that no message answers, as long as the configuration does not answer them."""
+"""Open questions about a laboratory: no message answers them, and the configuration does not yet."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def open_questions(site: Site) -> Iterator[str]:
 
 
 def numbers_open(site: Site) -> list[str]:
-    """The channels that make documents, and of which nothing says how far their patient numbers reach."""
+    """The channels that make documents, and have no setting for the range of their patient numbers."""
     if site.config.patient_numbers is not None:
         return []
     return [

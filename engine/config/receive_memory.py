@@ -1,8 +1,8 @@
 """How much unfinished content all connections together may hold in memory (P10).
 
 `max_message` bounds one message. A crowd of peers that begin a large message and never end it would hold that much
-each, so there is one budget for all of them. Where it is used up, the connection that holds most is cut: what it had
-sent is put aside as incomplete, as for any message that was cut short, and an analyzer that meant it sends again.
+each, so there is one budget for all of them. Where it is used up, the connection that holds most is cut: its unfinished
+message is put aside as incomplete, as for any message that was cut short, and an analyzer that meant it sends again.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class ReceiveMemory:
             self._make_room()
 
     def forget(self, holder: Holder) -> None:
-        """The connection is gone, and what it held with it."""
+        """The connection is gone; release the memory that it held."""
         self.held -= holder.held
         holder.held = 0
         self._holders.pop(id(holder), None)

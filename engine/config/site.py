@@ -24,7 +24,7 @@ def find_site(given: str | None = None) -> Path:
     """The site that ``--site`` names, else ``LABRELAY_SITE``, else this folder if it is one, else the system's.
 
     Raises:
-        ConfigError: what was named is no site, or there is none.
+        ConfigError: the named folder is no site, or there is none.
     """
     for name, source in ((given, "--site"), (os.environ.get(SITE_VARIABLE), SITE_VARIABLE)):
         if name:

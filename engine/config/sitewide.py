@@ -1,4 +1,4 @@
-"""The file ``config/labrelay.yaml``: what holds for the whole site."""
+"""The file ``config/labrelay.yaml``: settings of the whole site."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -55,7 +55,7 @@ class Source(Model):
 
     @property
     def place(self) -> str:
-        """Where it listens, what it connects to, or which device or folder it reads: for people and logs."""
+        """The address that it listens on or connects to, or the device or folder that it reads: for people and logs."""
         return ""
 
     @property

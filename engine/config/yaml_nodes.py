@@ -112,7 +112,7 @@ def read_file(path: Path, name: str = "") -> Node:
     """As `read`, from a file in UTF-8.
 
     Args:
-        name: what problems call the file; its path if empty.
+        name: the file's name in problems; its path if empty.
 
     Raises:
         ConfigError: also where the file cannot be read or is not UTF-8.

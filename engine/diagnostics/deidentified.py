@@ -1,4 +1,4 @@
-"""A message without its patient, to be shown to others: HL7 v2 and E1394, for bug reports. Pure.
+"""Remove the patient from a message, so that others may see it: HL7 v2 and E1394, for bug reports. Pure.
 
 Kept fields are listed here, one by one, and a value is kept only if it has the kind that the field is for. Everything
 else is replaced. So a name in a field for dates, an unknown segment and a vendor's own field are all replaced.
@@ -52,7 +52,7 @@ _VERSION = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,3}|LIS2-A2?|E1394-97|[PTDQ]
 _TYPE = re.compile(
     "(?:ACK|ADT|ESU|INR|INU|MDM|OML|ORL|ORM|ORR|ORU|OUL|QBP|QRY|RSP|SSU|TCR|TCU)(?:_[A-Z][0-9]{2})?|[A-Z][0-9]{2}"
 )
-_CHARSET = re.compile(  # table 0211, and what senders write instead
+_CHARSET = re.compile(  # table 0211, and other names that senders write
     r"ASCII|8859/[0-9]{1,2}|UNICODE(?: UTF-(?:8|16|32))?|UTF-?8|(?:ISO IR|CP|WINDOWS-)[0-9]{2,4}|GB 18030-2000|"
     r"KS X 1001|CNS 11643-1992|BIG-5"
 )
@@ -140,7 +140,7 @@ class Deidentifier:
     Attributes:
         key: random, for this export alone.
         known: codes that tables have, in lower case; their texts are kept where a code belongs.
-        shared: what messages of several patients have where a code belongs; so are they.
+        shared: values in fields for codes in messages of several patients; they are kept, too.
     """
 
     key: bytes = field(repr=False)

@@ -1,4 +1,4 @@
-"""Look at the machine that LabRelay runs on: each examination returns findings, and changes nothing that lasts.
+"""Examine the machine that LabRelay runs on: each examination returns findings, and changes nothing that lasts.
 
 Facts that decide whether results are safe and timely: does the disk sync and how fast, is the clock right, can the
 ports be opened, do certificates last, who may read the key. `labrelay doctor` prints them.

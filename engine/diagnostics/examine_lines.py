@@ -1,4 +1,4 @@
-"""Look at the serial lines of a site: is each port there, may this user open it, does something else use it."""
+"""Examine the serial lines of a site: whether each port exists, this user may open it, another program uses it."""
 
 from collections.abc import Sequence
 from pathlib import Path

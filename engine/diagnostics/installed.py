@@ -1,4 +1,4 @@
-"""The installed program and the one before it: where they are, what they can read, and how they change places.
+"""The installed program and the one before it: their places, the journals that they can read, and the exchange of both.
 
 `tools/install.sh` makes ``/opt/labrelay/venv`` and keeps the program that it replaces as ``venv.old`` beside it. Going
 back is possible while the journal's schema is one that the earlier program knows; nothing here touches the journal.
@@ -128,7 +128,7 @@ def roll_back(program: Path, journal: Path) -> Program:
     """Put the earlier program in the place of the installed one, which becomes the earlier one, in one step.
 
     Returns:
-        What is installed now.
+        The program that is installed now.
 
     Raises:
         LabRelayError: there is no earlier program, it cannot read the journal, or the folders cannot be changed.

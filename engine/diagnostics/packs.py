@@ -23,7 +23,7 @@ KEY = ("code", "unit_in")
 
 
 def recognise(given: Parsed | bytes, known: Iterable[Pack] | None = None) -> list[tuple[Pack, str]]:
-    """The packs whose signs a message shows, and what was seen, in words.
+    """The packs whose signs a message shows, and the evidence, in words.
 
     Args:
         given: a parsed message (conditions are asked), or raw bytes (patterns are searched for).

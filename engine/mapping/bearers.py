@@ -1,10 +1,10 @@
-"""Who bears the patient numbers of a message, and how far each of them reaches.
+"""The persons behind the patient numbers of a message, and the range in which each number is unique.
 
-    lasting   one person's for good, says the site (`patient_numbers`, `namespaces`): names a Patient by itself
-    counter   begins anew, or is given again: names a Patient of this channel, order and day, never an Identifier
+    lasting   one person's for good, by the site's settings (`patient_numbers`, `namespaces`): names a Patient by itself
+    counter   restarts, or is given again: names a Patient of this channel, order and day, never an Identifier
 
-The name is part of no key: a corrected spelling must not make another Patient. It is compared instead
-(`engine.model.persons`): each number goes to the journal with the record of who bears it here.
+The person's name is not part of a key: a corrected spelling must not make another Patient. It is compared instead
+(`engine.model.persons`): each number goes to the journal with the record of its bearer here.
 """
 
 from hashlib import blake2b

@@ -109,7 +109,7 @@ def _resources(node: Node) -> Iterator[str]:
 
 
 def _parts(node: Node) -> Iterator[str]:
-    """Maps of find: and has:, whatever they are about."""
+    """Maps of find: and has:, for any resource."""
     if node.kind != "list" or any(item.kind != "map" for item in node.items):
         yield node.problem("a list is expected, as [{find: Observation, has: {status: final}}]")
     for one in _maps(node):

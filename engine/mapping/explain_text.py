@@ -1,4 +1,4 @@
-"""Explanations for people: the ones that were asked for, what is near to one that is not there, and all as a tree.
+"""Explanations for people: the requested ones, near matches of a missing one, and all as a tree.
 
 Observation[3].valueQuantity.value      that value             OBX[3]-5     what came of this field
 Observation[3]  Observation.code        all below it           OBX-5        of this field of any OBX

@@ -1,12 +1,12 @@
-"""Who is who: natural keys to ids, one resource per key in a message, and the requests of the transaction.
+"""Identity: natural keys to ids, one resource per key in a message, and the requests of the transaction.
 
     id       = UUID-shaped keyed hash over type | natural key, under the site's key
     shared   Patient, Organization, Practitioner, Device ...     POST + ifNoneExist: finds what the server has
     master   Patient, Encounter, where the sender keeps them     PUT Type?identifier=...: takes its place, or is made
     ours     Specimen, DiagnosticReport, Observation ...         PUT Type/id: a resend or a correction is a new version
 
-What keeps apart the numbers that restart is in `engine.mapping.key_scope`. A plain hash of an accession number could be
-guessed, and ids reach other systems' logs.
+`engine.mapping.key_scope` distinguishes numbers that restart. The hash is keyed because a plain hash of an accession
+number could be guessed, and ids reach other systems' logs.
 """
 
 import json
@@ -42,10 +42,10 @@ class Making:
     """The resources that one message makes.
 
     Attributes:
-        entries: of the Bundle, in the order they were made: what is referred to comes first.
+        entries: of the Bundle, in the order they were made: targets of references come first.
         made: id -> reference of the resource with this id.
         envelope: entries that steps made of the Bundle itself, once they are part of it.
-        scope: what keeps numbers that restart apart.
+        scope: distinguishes numbers that restart.
         own_reports: references of the reports that are written under our own ids.
     """
 
@@ -233,7 +233,7 @@ class Making:
         return self._by_url[url]
 
     def _join(self, url: str, second: Json) -> None:
-        """Two rules or groups made the same resource: what the first lacks comes from the second, lists are joined.
+        """Two rules or groups made the same resource: add the elements that the first lacks, join lists.
 
         A message may do so ten thousand times: no list is copied or compared as a whole each time.
         """
@@ -281,7 +281,7 @@ class Making:
             self._use(key, time)
 
     def _use(self, key: bytes, time: str) -> None:
-        """Note that a unique number is used: of which day, and for the report that was made last."""
+        """Note the use of a unique number: its day, and the report that was made last."""
         before = self.used.get(key)
         day = ordinal(self.scope.day(time)) if before is None else before.day
         last = [one["reference"].removeprefix("urn:uuid:") for one in self.own_reports[-1:]]
@@ -339,7 +339,9 @@ class Making:
         return f"{patient}{SEPARATOR}{order}{SEPARATOR}{self._day_of[1]}"
 
     def _without_counters(self, resource: Json, identifier: Json | None) -> Json | None:
-        """Take out of a Patient the numbers that may be another person's tomorrow; what it is found by then."""
+        """Remove from a Patient the numbers that may be another person's tomorrow; return the identifiers to find it
+        by.
+        """
         if self.bearers.all_stand_alone:
             return identifier if identifier is not None and self.bearers.lasts(identifier) else None
         if numbers := resource.get("identifier"):

@@ -1,4 +1,4 @@
-"""Messages out of files, as people have them: HL7 v2 or ASTM, framed or bare, one or many, by what the bytes say.
+"""Read messages from files: HL7 v2 or ASTM, framed or bare, one or many, recognised from the bytes.
 
 For the verbs that work on files; the daemon knows its formats from the channel.
 """
@@ -102,9 +102,9 @@ class Mapper:
         mapping: name or path of the one to use; empty for the shipped one that takes the message.
         tables: code tables in place of those that the mapping names.
         options: how to read messages.
-        context: what is known beside the message; the time of receipt and the hash are filled in.
+        context: facts from outside of the message; the time of receipt and the hash are filled in.
         received: the time of receipt; None for the message's own time.
-        message_format: what reads the messages, where a channel says so; None: by what the bytes look like.
+        message_format: the format of the messages, where a channel says so; None: recognised from the bytes.
     """
 
     search: Sequence[Path]

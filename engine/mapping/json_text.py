@@ -1,4 +1,4 @@
-"""JSON as text: indented for people, and compared as what was written. Numbers keep every digit, so no parser may
+"""JSON as text: indented for people, and compared as written. Numbers keep every digit, so no parser may
 make floats of them."""
 
 import json
@@ -31,7 +31,9 @@ def indented(text: str) -> str:
 
 
 def as_text(body: bytes | str) -> Any:
-    """A document whose numbers are the texts they were written as, and true and false too: what YAML can state."""
+    """A document whose numbers are the texts they were written as, and true and false too: the values that YAML can
+    state.
+    """
     return _plain(json.loads(body, parse_float=str, parse_int=str))
 
 

@@ -75,7 +75,7 @@ def _digest(text: str) -> bytes:
 
 @dataclass(slots=True)
 class _Sources:
-    """Everything a mapping is made of, and what is wrong with it."""
+    """All parts of a mapping, and its problems."""
 
     search: tuple[Path, ...]
     problems: Problems = field(default_factory=Problems)
@@ -115,10 +115,10 @@ def load(
         name_or_path: a mapping's name, or the path of its file.
         search: `mappings` folders, the site's before the shipped ones.
         tables: name of a table -> CSV file (``tables/sysmex-xn.csv``, or only ``sysmex-xn``) in place of the one that
-            the mapping names: a channel's own code table. Of several files the first is asked first.
+            the mapping names: a channel's own code table. Of several files the first has precedence.
 
     Raises:
-        ConfigError: what is wrong, each with file, line, column and what to do.
+        ConfigError: the problems, each with file, line, column and what to do.
     """
     with _without_collections():
         return _load(name_or_path, search, dict(tables or {}))

@@ -1,4 +1,4 @@
-"""Key columns that a table may have: a look-up names all of them, and asks by those that the file has.
+"""Key columns that a table may have: a look-up names all of them, and uses those that the file has.
 
     key: [code, unit_in], optional_key: [device]        row: =lookup('analytes', OBX-3.1, OBX-6.1, OBX-18.1)
 

@@ -6,7 +6,7 @@ refused, in `labrelay check` and when a mapping is loaded. For terms and units t
 
 A row that calls glucose ``C reactive protein`` is doubted: an error of `labrelay check`, and a warning of the daemon,
 which goes on. Its name must be that of another term or analyte in ``loinc.csv``: a name that is not known there, in the
-laboratory's own language, say, contradicts nothing. ``yes`` under ``meant`` says that a row is right all the same.
+laboratory's own language, say, contradicts nothing. ``yes`` under ``meant`` confirms that such a row is right.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""A compiled mapping: applied to messages, explained, and named by the hash of everything it was made of."""
+"""A compiled mapping: applied to messages, explained, and identified by the hash of all its sources."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -101,7 +101,7 @@ class Program:
         files: each of these by name, with its SHA-256 in hexadecimal.
         profiles: type of resource -> URL of the profile that its `meta` names.
         identity: the fields that ids are made of.
-        target: what is written; ``columns`` of its rows, if it is CSV.
+        target: the output format; ``columns`` of its rows, if it is CSV.
         problems: warnings of the check, as lines ``file:line:column: what; what to do``.
         settings_read: names of channel settings that rules ask for.
     """
@@ -127,7 +127,7 @@ class Program:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Rows of its tables that contradict themselves: errors of the check, and the mapping works all the same."""
+        """Rows of its tables that contradict themselves: errors of the check, but the mapping still works."""
         return tuple(line for table in self.tables.values() for line in table.doubts)
 
     @property

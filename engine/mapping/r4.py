@@ -1,4 +1,4 @@
-"""FHIR R4 (4.0.1): the elements of what LabRelay writes. Used where mappings are compiled and checked, never for a
+"""FHIR R4 (4.0.1): the elements that LabRelay writes. Used where mappings are compiled and checked, never for a
 message.
 
 The table is `data/r4.txt`, made by tools/generate_r4_tables.py from the specification.

@@ -36,12 +36,12 @@ UNSET = _Unset()
 
 
 class Room:
-    """How many more keys one mapping may keep, and of which loops it is not worth it.
+    """How many more keys one mapping may keep, and the loops for which caching is not worth it.
 
     Attributes:
         segments: of the messages that were read since there was room for all.
         missed: number of a loop -> how often a key was not there, in the same time.
-        resting: what missed most of the time: it would only take the place of others, and cost more than it saves.
+        resting: loops that missed most of the time: they would only displace others, and cost more than they save.
     """
 
     __slots__ = ("left", "missed", "resting", "segments", "wakes")
@@ -54,7 +54,7 @@ class Room:
         self.wakes = 0  # number of segments at which all that rests is tried again
 
     def taken(self, loop: int, size: int) -> bool:
-        """Whether there is room for a key of so many characters, that was not there; it is taken then."""
+        """Reserve room for a new key of ``size`` characters; False if there is none."""
         if loop in self.resting:
             return False
         self.missed[loop] += 1
@@ -64,7 +64,7 @@ class Room:
         return True
 
     def empty(self, left: int = RESULTS_KEPT) -> None:
-        """All begins anew, but for what was learned of keys that are never met again."""
+        """Start over with an empty cache, but keep the knowledge of keys that never recur."""
         often = {loop for loop, missed in self.missed.items() if missed * 2 > self.segments}
         self.wakes = REST if often - self.resting else self.wakes - self.segments
         self.resting |= often
@@ -72,7 +72,7 @@ class Room:
         self.missed.clear()
 
     def read(self, segments: int) -> None:
-        """A message of so many segments begins."""
+        """A message of this many segments begins."""
         self.segments += segments
         if self.resting and self.segments > self.wakes:
             self.resting.clear()
@@ -106,7 +106,7 @@ class Loop(dict[tuple[str, ...], Values]):
         return made
 
     def keep_range(self, ranges: dict[str, Values], key: str, count: int) -> Values:
-        """As `keep`, for values that the last field is part of; ``ranges``: what is kept under the others."""
+        """As `keep`, for values that the last field is part of; ``ranges``: the cache under the other fields."""
         made: Values = [UNSET] * count
         made.append(None)
         if len(ranges) >= RANGES_KEPT:
@@ -179,7 +179,7 @@ class Reading:
 
 
 class Readings:
-    """The ways of reading that one mapping has met. Where there is no room for more, all begins anew."""
+    """The ways of reading that one mapping has met. A full cache is emptied."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Reading] = {}

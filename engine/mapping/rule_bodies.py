@@ -23,7 +23,7 @@ from engine.model.spelling import suggestion
 
 
 class BodyReader:
-    """Reads scalars and bodies; what has the wrong form is a problem and left out."""
+    """Reads scalars and bodies; a part with the wrong form is reported as a problem and left out."""
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems

@@ -54,7 +54,7 @@ _STEP_KINDS = (*("create", "add_to", "segment", "row", "record", "document", "$u
 
 
 def read_mapping(node: Node, problems: Problems) -> MappingFile:
-    """A mapping file; what cannot be read is a problem and left out."""
+    """A mapping file; an unreadable part is reported as a problem and left out."""
     reader = _Reader(problems)
     reader.keys(node, _MAPPING_KEYS, "a mapping")
     made = MappingFile(reader.scalar(node, "mapping", required=True), node)

@@ -191,7 +191,7 @@ class Fragment:
 
 @dataclass(slots=True)
 class TableUse:
-    """A table as the mapping declares it: its files, the first of which is asked first, and its key columns; those of
+    """A table as the mapping declares it: its files, the first with precedence, and its key columns; those of
     ``optional`` may be missing in a file."""
 
     name: str

@@ -1,4 +1,4 @@
-"""One message on its way through a mapping: how its text is read, what was noticed, what was made.
+"""One message on its way through a mapping: how its text is read, its warnings, its output.
 
 A generated mapping is straight-line code that calls into this object. Field values travel as raw strings and become
 text here: first repetition, first component, first subcomponent, unescaped, without outer blanks. ``""`` (HL7's
@@ -57,7 +57,7 @@ class Run:
         reading: Reading | None = None,
         identity: IdentityFields | None = None,
     ) -> None:
-        """``reading``: what is kept of messages that are read alike; nothing, if not given. ``identity``: the fields
+        """``reading``: the cache for messages that are read alike; none, if not given. ``identity``: the fields
         that ids are made of; those of the standard, if not given."""
         reading = Reading(context.settings, context.namespaces) if reading is None else reading
         self.concepts = reading.concepts
@@ -121,7 +121,7 @@ class Run:
         return raw if raw and raw != '""' else None
 
     def whole(self, raw: str) -> str | None:
-        """A repetition's text with whatever delimiters the sender left in it; leading blanks stay."""
+        """A repetition's text with all delimiters that the sender left in it; leading blanks stay."""
         if self.X in raw:
             raw = self._unescape(raw, *self._unescape_with)
         raw = raw.rstrip()

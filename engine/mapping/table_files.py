@@ -90,7 +90,7 @@ def read_tables(
     *,
     optional: Sequence[str] = (),
 ) -> tuple[Table, list[tuple[str, Finding]]]:
-    """A table of several files, the first of which is asked first, and all findings, each with its file.
+    """A table of several files, the first with precedence, and all findings, each with its file.
 
     Args:
         files: (name, text).
@@ -376,8 +376,9 @@ def _undecided(wildcards: Sequence[Wildcards], sheet: Sheet) -> None:
 
 
 def _left_out(placed: Sequence[_Placed], sheet: Sheet) -> frozenset[str]:
-    """The codes that are no results. A code is one or it is none: a row that says what it means beside one that leaves
-    it out would never be used."""
+    """The codes that are no results. A code either is a result or not: beside a row that leaves it out, a row with a
+    meaning would never be used.
+    """
     lines = {one.key[0]: one.row.line for one in placed if one.row.cells.get("type") == NO_RESULT}
     for one in placed:
         if one.key[0] in lines and one.row.cells.get("type") != NO_RESULT and not one.for_people:

@@ -139,7 +139,7 @@ class Table:
         return None
 
     def knows(self, key: tuple[str, ...]) -> Row | None:
-        """A row of this code (on this device, in this material), whatever its unit."""
+        """A row of this code (on this device, in this material), with any unit."""
         for group in self.known:
             row = group.rows.get(tuple(key[position] for position in group.positions))
             if row is not None:

@@ -1,4 +1,4 @@
-"""Tests of mappings: ``mappings/tests/*.yaml``, a message and what must come of it.
+"""Tests of mappings: ``mappings/tests/*.yaml``, a message and its expected output.
 
 test: HGB in g/dL becomes g/L            a file holds one test, or a list of them
 mapping: hl7-results
@@ -75,7 +75,7 @@ class Test:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a test went: failures by path, and what helps to understand them.
+    """The result of a test: failures by path, and details to understand them.
 
     Attributes:
         program: the mapping that ran; None where the message could not be read, or no mapping takes it.
@@ -174,7 +174,7 @@ class Runner:
         return mapped
 
     def _mapper(self, test: Test, search: Sequence[Path]) -> Mapper:
-        """As the channel that the test names, else as one without settings; what the test itself says comes first."""
+        """As the channel that the test names, else as one without settings; the test's own settings have precedence."""
         usual = MapContext(channel="test", patient_numbers="lasting")
         mapper = self._channel(test) or Mapper(search, test.mapping, context=usual)
         given = dict(test.settings)
@@ -266,7 +266,7 @@ class Runner:
             self._golden(test.folder / expected["golden"].value, view, outcome)
 
     def _golden(self, path: Path, view: View | None, outcome: Outcome) -> None:
-        # The hash of the mapping changes with every edit of a comment; what it made is what counts.
+        # The hash of the mapping changes with every edit of a comment; only its output counts.
         text = (_MAPPING_HASH.sub(r"\1", view.text()) if view is not None else "{}") + "\n"
         structured = view is None or view.document.media_type in JSON_KINDS
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -349,7 +349,7 @@ def read_tests(path: Path, name: str = "") -> list[Test]:
     """The tests of a file.
 
     Raises:
-        ConfigError: what is wrong with it.
+        ConfigError: its problems.
     """
     node = yaml_nodes.read_file(path, name or path.name)
     problems: list[str] = []

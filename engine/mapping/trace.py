@@ -145,7 +145,7 @@ class Tracer:
         self._noted += (path, rule, "", uses, -1, -1)
 
     def item(self, path: str, at: int, value: Any) -> None:
-        """An item of a rule's list gave so many values."""
+        """Note how many values an item of a rule's list gave."""
         if self._open is not None:
             self._open.counts[path, at] = 0 if value is None else len(value) if isinstance(value, list | tuple) else 1
 

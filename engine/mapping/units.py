@@ -1,10 +1,10 @@
-"""Codes of UCUM and LOINC by their form: whether a unit is one, what kind of quantity it measures, check digits.
+"""Codes of UCUM and LOINC by their form: whether a unit exists, the kind of quantity it measures, check digits.
 
     main = [/] term            term = component { (. | /) component }
     component = annotatable {annotation} | annotation
     annotatable = symbol [exponent] | number | ( main )           symbol = [prefix] metric | other
 
-Without a terminology server. All atoms of UCUM are here; what `ucum_problem` calls wrong is wrong. The test-suite
+Without a terminology server. All atoms of UCUM are here; a unit that `ucum_problem` rejects is wrong. The test-suite
 compares it with another implementation, which also takes two annotations in a row and a number raised to a power; the
 standard's grammar does not.
 
@@ -193,7 +193,7 @@ class _Reader:
 
     def _component(self, power: int) -> None:
         if annotation := self._annotation():
-            # An annotation alone is the number one, of whatever it says: of cells it is a count.
+            # An annotation alone is the number one: with {cells} it is a count.
             self.known = self.known and _COUNTED.fullmatch(annotation) is not None
             return
         if self._took("("):

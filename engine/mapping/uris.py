@@ -1,4 +1,4 @@
-"""Names in URIs. The same few facilities and channels are named in every message, so that their form is kept."""
+"""Names in URIs. Every message names the same few facilities and channels, so their encoded form is cached."""
 
 from functools import lru_cache
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""The C library's allocator: memory that a large message or a build has left free goes back to the system."""
+"""The C library's allocator: return the memory that a large message or a build has freed to the system."""
 
 import ctypes
 

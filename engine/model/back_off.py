@@ -1,4 +1,4 @@
-"""When to try again what failed: a port, a server, a folder, a task. One policy for all of them, by tenacity.
+"""Back-off: when to retry a port, a server, a folder, a task. One policy for all of them, by tenacity.
 
 The wait doubles with each failure in a row, from ``first_s`` up to ``max_s``. Up to a fifth of it is taken off at
 random, so that the lines of one server do not all come at once. Deliveries have a policy of their own
@@ -57,5 +57,5 @@ def error_of(state: RetryCallState) -> BaseException | None:
 
 
 def begin_anew(attempt: tenacity.AttemptManager, failures: int = 0) -> None:
-    """Wait after this try as after so many failures in a row."""
+    """Wait after this try as after this many failures in a row."""
     attempt.retry_state.attempt_number = max(failures, 1)

@@ -123,7 +123,7 @@ class DamagedError(StoreError):
     """Not a row but the journal's file itself is damaged: trying again does not help.
 
     Attributes:
-        what: what could not be done, and SQLite's words.
+        what: the failed action, and SQLite's words.
         advice: the commands that help, for people.
     """
 

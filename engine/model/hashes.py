@@ -36,7 +36,7 @@ def report_key(number: bytes, day: str) -> bytes:
     """The key of a report.
 
     Args:
-        number: a keyed hash, of which the first 12 bytes count.
+        number: a keyed hash; the first 12 bytes count.
         day: ``20260301``; empty where no day belongs to the number.
     """
     return number[:_NUMBER_BYTES] + ordinal(day).to_bytes(HASH_BYTES - _NUMBER_BYTES, "big")

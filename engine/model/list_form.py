@@ -1,4 +1,4 @@
-"""Where a list that a mapping writes (CSV, JSON) has what its results are compared by (`results:` of the mapping)."""
+"""The places of the values by which results of a list (CSV, JSON) are compared (`results:` of its mapping)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ class Form:
 
     Attributes:
         order: the number of the order or specimen. test: what was measured. sub: which of several of one test.
-        value: the result itself; a result without any of these has no value. more: what else a receiver reads of it.
+        value: the result itself; a result without any of these has no value. more: other parts that a receiver reads.
         columns, delimiter, header: how the lines of CSV are written; no columns: it is JSON.
     """
 

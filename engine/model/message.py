@@ -1,4 +1,4 @@
-"""The values that cross rooms. Plain data, no behaviour beyond reading it; nothing here does I/O.
+"""The values that several folders share. Plain data, no behaviour beyond reading it; nothing here does I/O.
 
 From the wire inwards: a *link* turns bytes into link events (`engine.model.link_events`), a *format* reads a payload
 into a
@@ -174,10 +174,10 @@ class Reagent:
 
     Attributes:
         lot: as the analyzer writes it.
-        name: what the analyzer calls the reagent; may be empty.
+        name: the analyzer's name for the reagent; may be empty.
         expires: ``2018-10-30`` or ``2019-07``; empty where the message does not say.
         tests: codes of the tests that the message says were measured with it; empty: of the whole message.
-        left: what is left, with its unit if there is one; empty where the message does not say.
+        left: the remaining amount, with its unit if there is one; empty where the message does not say.
     """
 
     lot: str
@@ -234,7 +234,7 @@ class UsedNumber(NamedTuple):
 
 
 class Bearer(NamedTuple):
-    """A patient number in a message, and what the message says of the person behind it.
+    """A patient number in a message, and the message's data on the person behind it.
 
     Attributes:
         number: 16 bytes, keyed hash: `Report.patient` of a number that lasts; of a counter, with its order and day.
@@ -266,7 +266,7 @@ class Document:
         bearers: the persons behind its patient numbers; for the journal's guard, not kept with the document.
         used: its unique numbers; for the journal, too, and not kept.
         entries: how many entries the Bundle has; 0 if not counted.
-        facts: what the route's rules for holding results back look at (`engine.mapping.hold_rules.rules`); empty
+        facts: the input of the route's rules for holding results back (`engine.mapping.hold_rules.rules`); empty
         without any.
     """
 
@@ -403,7 +403,7 @@ class Stored:
     """A message in the journal.
 
     Attributes:
-        id: the global row number; what people and logs call "message 4711".
+        id: the global row number, "message 4711" for people and in logs.
         seq: its number within its channel, from 1 without gaps.
         repeat_of: the id of the first message with the same bytes, where this one is a repeat.
         equal_to: the id of the first message with the same bytes, where nothing shows that this one is a repeat: both
@@ -431,10 +431,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class LateRefusal:
-    """A destination refuses what it has accepted before.
+    """A destination refuses a delivery that it has accepted before.
 
     Attributes:
-        detail: what it answered, never content. answer: its own words.
+        detail: the kind of its answer, never content. answer: its own words.
     """
 
     delivery_id: int
@@ -456,7 +456,7 @@ class Delivery:
         joins: its reports list results of other messages of the same orders, too
         (`engine.store.operations.settling.report_lists`).
         known_order: there were such messages when it was queued.
-        earlier: how many were made before it began anew: a person retried a dead letter, or replayed the message.
+        earlier: how many were made before a restart: a person retried a dead letter, or replayed the message.
         maybe_delivered: an earlier process may have sent it; sent again with the same key.
         manual: a person retried or replayed it: the `superseded` guard looks before it is sent.
         conditional: `Document.conditional`; deliveries that share an unconfirmed one are never in flight together.

@@ -1,4 +1,4 @@
-"""The outcome of processing a message: its state, its documents, and all that was noticed on the way."""
+"""The outcome of processing a message: its state, its documents, and its warnings."""
 
 from typing import Generic, Literal, TypeVar
 

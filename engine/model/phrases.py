@@ -1,4 +1,4 @@
-"""Words that people read, kept apart from the values in them so that a page can say them in another language.
+"""Texts for people, kept apart from the values in them so that a page can show them in another language.
 
 A `Phrase` is an English sentence with named gaps and what fills them. The English sentence is also the key under which
 a catalogue finds its translation, as with gettext. Codes, names, units and ids fill gaps and are never translated;
@@ -40,7 +40,7 @@ class Phrase:
 
     Attributes:
         text: English, with ``{name}`` where a value goes; the key of its translations.
-        values: what fills the gaps; another phrase or a span is said in the same language.
+        values: the values for the gaps; another phrase or a span is written in the same language.
     """
 
     text: str

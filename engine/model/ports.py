@@ -37,7 +37,7 @@ class Stream(Protocol):
 
 
 class EndedStream(Stream, Protocol):
-    """A connection of which the other side can say that it sends no more, and hear us still or not."""
+    """A connection whose other side can end its sending (half-close), with or without still reading."""
 
     @property
     def gone(self) -> bool:
@@ -100,15 +100,14 @@ class Link(Protocol):
         """Let timers act."""
 
     def closed(self) -> list[LinkEvent]:
-        """The stream ended: what is left becomes incomplete."""
+        """The stream ended: the rest becomes incomplete."""
 
     def wrap(self, payload: bytes) -> bytes:
         """Frame an answer for this link."""
 
 
 class TracedLink(Link, Protocol):
-    """A link of which people want to see what passed (`engine.store.operations.line_trace`): it takes or refuses frame
-    by frame."""
+    """A link with a trace for people (`engine.store.operations.line_trace`): it accepts or refuses frame by frame."""
 
     @property
     def traced(self) -> bool:
@@ -116,11 +115,11 @@ class TracedLink(Link, Protocol):
 
     @property
     def resting(self) -> bool:
-        """Nothing is under way: what comes next begins something."""
+        """Nothing is under way: the next byte begins a session or message."""
 
 
 class Hearing(Stream, Protocol):
-    """A line between two others, as a tee hears it: what passed, in the order in which it passed.
+    """A line between two other systems, as a tee reads it: the bytes that passed, in their order.
 
     It is a `Stream` that nothing can be read from or written to; ``end`` stops the hearing and leaves the line alone.
     """
@@ -154,7 +153,7 @@ class TeeLink(Protocol):
         """Let timers act."""
 
     def closed(self) -> list[TeeEvent]:
-        """The line is gone: what is left becomes evidence."""
+        """The line is gone: the rest becomes evidence."""
 
 
 class Format(Protocol):
@@ -206,7 +205,7 @@ class Destination(Protocol):
         """Look for `check --online` whether the peer is there and fits the configuration; raises DeliveryError.
 
         Returns:
-            What a person should know all the same, or None.
+            Advice for a person, or None.
         """
 
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Why a message or a delivery is where it is: one code, one sentence for the person who has to act.
+"""Reasons for the state of a message or a delivery: one code, one sentence for the person who has to act.
 
 A reason is written into the journal, shown on the page, counted in metrics and matched by `labrelay dlq --code`.
 Codes are never renamed or reused: rows of past years carry them. Adding one means adding it to
@@ -149,7 +149,9 @@ class ReasonCode(Enum):
     STORAGE = "The destination's folder cannot be written (full, read-only, missing)."
     # -- filtered, held, closed --------------------------------------------------------------------------------
     REPEAT = "The same bytes came before; they were acknowledged again and not delivered again."
-    ECHO = "Each of its results was accepted before just so: the analyzer has sent its memory again. Nothing is sent."
+    ECHO = (
+        "Each of its results was accepted before, unchanged: the analyzer has sent its memory again. Nothing is sent."
+    )
     FILTERED = "A route's rule says that this message is not wanted."
     QUALITY_CONTROL = "A control or calibration, not a patient's result; no destination for controls is configured."
     OVERHEARD = (
@@ -165,7 +167,7 @@ class ReasonCode(Enum):
         "names it. The result is held until a person has looked at it."
     )
     HOLD_FAULT = (
-        "A rule of the route (`hold:`) failed inside LabRelay, so the result is kept back. The rule is named in the "
+        "A rule of the route (`hold:`) failed inside LabRelay, so the result is held. The rule is named in the "
         "detail; please report it."
     )
     STATUS_BACK = (

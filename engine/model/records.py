@@ -50,7 +50,7 @@ CRITICAL = 512  # it is or was held, and contains a critical value (`engine.succ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Why a document is kept back.
+    """Why a document is held.
 
     Attributes:
         text: the rules that hold it, with the results that they are about; for people, and sealed.
@@ -73,7 +73,7 @@ class Rules(Protocol):
     def results(self) -> "Sequence[Result]": ...
 
     def decide(self, earlier: "Earlier", now_us: int) -> Held | None:
-        """Why the document is kept back, or None. Never raises: what cannot be decided is kept back."""
+        """Why the document is held, or None. Never raises: a document is held if its rules cannot be decided."""
 
 
 @value(kw_only=True)
@@ -320,7 +320,7 @@ class DeliveryView(NamedTuple):
 
     @property
     def shown_state(self) -> str:
-        """The state as people and scripts see it: what is claimed waits, and is counted as waiting everywhere."""
+        """The state as people and scripts see it: a claimed delivery is shown and counted as waiting everywhere."""
         return "waiting" if self.claimed else self.state
 
 
@@ -417,7 +417,7 @@ class Act:
 
     Attributes:
         ended: the id of the action that this row ends, else 0.
-        by: what is known of the actor beside the name: ``role``, ``login``, ``from``.
+        by: other facts about the actor: ``role``, ``login``, ``from``.
         config: the first digits of the hash of the configuration in force.
     """
 
@@ -436,7 +436,7 @@ class ReagentView(NamedTuple):
 
     Attributes:
         tests: codes of the tests it was named for; empty: messages name it as a whole.
-        left: what was left when it was named last, or empty.
+        left: the remaining amount when it was named last, or empty.
         messages: how many name it.
         first_us, last_us: receive times of the first and last of them.
     """

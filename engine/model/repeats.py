@@ -1,4 +1,4 @@
-"""Whether the same bytes are the same message once more, or another result. Pure.
+"""Decide whether the same bytes are a repeat of a message, or another result. Pure.
 
 A repeat is answered and not delivered, so a result that is taken for one is lost. Qualitative analyzers send the same
 text for two patients: NEG, with no time, and a control id that is constant, absent or counted anew each day. So the

@@ -1,7 +1,7 @@
-"""The results in a document, as rules that hold results back look at them. Pure.
+"""The results in a document, as hold rules read them. Pure.
 
-A result is an Observation of a FHIR Bundle, or a component of one. One that only groups others (``hasMember`` and no
-value of its own) is none. Numbers stay the decimals that were written.
+A result is an Observation of a FHIR Bundle, or a component of one. An Observation that only groups others
+(``hasMember`` and no value of its own) is no result. Numbers stay the decimals that were written.
 """
 
 import re
@@ -134,7 +134,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     """The Bundle, its numbers as they were written.
 
     Quotes are put around them first, for no fast parser keeps digits. Inside of a text every quote has a backslash, so
-    that nothing else looks like a member of that name; and what a mapping writes has no blanks.
+    that nothing else looks like a member of that name; and a mapping's output has no blanks.
     """
     bundle = orjson.loads(_NUMBER.sub(rb'"value":"\1"', body))
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":

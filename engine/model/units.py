@@ -123,7 +123,7 @@ def size_text(size: int) -> str:
 
 
 def size_words(size: float) -> str:
-    """``1.4 GiB``: for people, in the largest binary unit of which there is one."""
+    """``1.4 GiB``: for people, in the largest binary unit that is not larger than the value."""
     for unit in ("GiB", "MiB", "KiB"):
         if size >= SIZE_UNITS[unit]:
             return f"{size / SIZE_UNITS[unit]:.1f} {unit}"

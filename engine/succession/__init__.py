@@ -1,1 +1,1 @@
-"""How a result follows those accepted before it: the table of statuses, and what a document states. Pure."""
+"""How a result follows those accepted before it: the table of statuses, and the results in a document. Pure."""

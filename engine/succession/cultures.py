@@ -253,7 +253,7 @@ def _free_id(one: Resource, used: set[str], taken: Callable[[str], bool]) -> str
 
 
 def _reports(new: Culture, old: Culture) -> Mapping[str, str]:
-    """Reports whose order is counted anew (OBR-1), or which are of another day: each with the one that it was."""
+    """Reports with a new order count (OBR-1) or of another day: each with its earlier report."""
     there = {one.name for one in old.reports}
     mine = [one for one in new.reports if one.name not in there]
     written = {one.name for one in new.reports}

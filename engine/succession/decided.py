@@ -18,7 +18,7 @@ class Facts:
     """The decisions for one document.
 
     Attributes:
-        echoes: ``Type/id`` of resources that were accepted before just so, and are left out.
+        echoes: ``Type/id`` of resources that were accepted before, unchanged, and are left out.
         statuses: ``Type/id`` -> the status that goes out in place of the sender's.
         apart: id as the mapping makes it -> id under a number that was given to another specimen
         (`engine.store.operations.settling.set_apart`).

@@ -151,7 +151,7 @@ def _result(one: _Line, component: str, zone: tzinfo) -> Resource:
 
 
 def time_of(text: str, zone: tzinfo) -> str:
-    """A time (OBX-14) to the minute as FHIR writes it; a day alone stays one, and what is no time is none."""
+    """A time (OBX-14) to the minute as FHIR writes it; a day alone stays a day; other text gives none."""
     found = _TIME.match(text)
     if found is None:
         return ""

@@ -27,7 +27,7 @@ class Opened:
     """A document whose results were read.
 
     Attributes:
-        resources: what is compared, in its order.
+        resources: the results to compare, in their order.
         write: the document as it goes out under facts; asked once.
         by_id: a correction takes the id of the result that it corrects.
         whole: it takes the place of the one before as a whole, so that nothing is left out of it.

@@ -227,7 +227,7 @@ def id_of(reference: str) -> str:
 
 
 def entries_in(body: bytes) -> int:
-    """How many entries a Bundle has; 0 of what is none."""
+    """How many entries a Bundle has; 0 for other content."""
     return len(orjson.loads(body).get("entry", ())) if body.startswith(b"{") else 0
 
 

@@ -49,7 +49,7 @@ def text_of_capture(data: bytes) -> list[bytes]:
 
 
 def read_capture(data: bytes) -> Capture:
-    """The message texts in a capture or a file of records, and what was seen of its frames.
+    """The message texts in a capture or a file of records, and the state of its frames.
 
     Raises:
         ContentError: UNREADABLE, there is no H record in it.

@@ -5,7 +5,7 @@ r"""ASTM E1381 (LIS1) on the wire: bytes to frames, and a text to a frame. Pure;
     C1 C2  sum of all bytes from FN through ETX or ETB, modulo 256, two hexadecimal digits
     ETB    the text goes on in the next frame; ETX: it does not (which is not the end of a message)
 
-What a line does to this layout decides the reader below:
+Real lines depart from this layout, so the reader follows these rules:
 
 - A sender waits for one answer to one transmission, so a broken frame is reported once, when the transmission is over:
   at its CR LF, or when the line falls silent. A second answer would be taken for the next frame's.
@@ -13,7 +13,7 @@ What a line does to this layout decides the reader below:
   that was seen it is over at once: waiting again would cost the silence for every frame.
 - ENQ and EOT are not allowed inside a frame. There they are noise, unless the line falls silent after them: then the
   sender gave up in the middle of the frame and it is meant.
-- STX inside a frame begins it anew: what came before was never finished.
+- STX inside a frame begins it anew: the earlier part was never finished.
 """
 
 import re
@@ -101,10 +101,10 @@ class Seen(Enum):
 
 @value()
 class Token:
-    """One thing seen.
+    """One token on the wire.
 
     Attributes:
-        seen: what it is; None if only ``fault`` is reported and no answer is due.
+        seen: its kind; None if only ``fault`` is reported and no answer is due.
         frame: with FRAME.
         text: with TEXT.
         fault: why the layout is off, without content.
@@ -419,7 +419,7 @@ class FrameReader:
 
 
 def read_frame(raw: bytes) -> WireFrame | None:
-    """One frame as it was kept, whatever its sum; None if it is none."""
+    """One stored frame, with any sum; None if it is no frame."""
     reader = FrameReader(max_frame=len(raw), checksum_needed=False)
     reader.feed(raw)
     token = reader.next()

@@ -79,7 +79,7 @@ class State(Enum):
 
     IDLE = auto()
     RECEIVING = auto()
-    HOLDING = auto()  # a good frame waits to be durable; whatever comes meanwhile waits too
+    HOLDING = auto()  # a good frame waits to be durable; bytes that come meanwhile wait, too
 
 
 class Event(Enum):
@@ -102,10 +102,10 @@ class Event(Enum):
     CLOSED = auto()
 
 
-# (state, event) -> (next state, answer). A pair that is missing does not happen: what comes while HOLDING waits, and
+# (state, event) -> (next state, answer). A missing pair does not happen: bytes that come while HOLDING wait, and
 # what belongs to no session while IDLE never becomes an event.
 # GOOD_FRAME has no answer yet: see the module's docstring. BAD_FRAME leaves the expected number as it was, and so does
-# NOT_DURABLE: the frame was never there. ENQ while receiving is a sender that starts over; what came so far is set
+# NOT_DURABLE: the frame was never there. ENQ while receiving is a sender that starts over; the earlier text is set
 # aside. TIMEOUT ends the session and not the connection, which may be a serial server's, open for years.
 TRANSITIONS: dict[tuple[State, Event], tuple[State, bytes]] = {
     (State.IDLE, Event.ENQ): (State.RECEIVING, ACK),
@@ -173,8 +173,8 @@ class AstmReceiver:
     returns nothing. Bytes given meanwhile are kept and looked at later. With ``commit: message`` only frames that end a
     message are reported and held.
 
-    A `SessionEnd` is reported for every session that carried a frame, so that a keep-alive (ENQ, EOT) is silent. What
-    it completes cannot be refused any more: EOT has no answer.
+    A `SessionEnd` is reported for every session that carried a frame, so that a keep-alive (ENQ, EOT) is silent. A
+    message that it completes cannot be refused any more: EOT has no answer.
 
     Where the analyzer waits for no answer (``acks: session`` or ``none``) a bad frame is not sent again. The message it
     belongs to can then never be whole: it is set aside, and the next one begins with the next frame that begins with H.
@@ -224,7 +224,7 @@ class AstmReceiver:
 
     @property
     def waits_behind(self) -> int:
-        """Bytes that wait behind a frame that is held."""
+        """Bytes that wait until a held frame is answered."""
         return self._reader.unread if self._state is State.HOLDING else 0
 
     traced = True
@@ -256,7 +256,7 @@ class AstmReceiver:
             self._read(now, events)
         if data:
             self._behind = False
-        # After the bytes: what came in time counts, even if this process is late to look at it.
+        # After the bytes: bytes that came in time count, even if this process reads them late.
         self._check_frame_timer(now, events)
         return events
 

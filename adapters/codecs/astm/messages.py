@@ -189,7 +189,7 @@ class MessageAssembler:
         self._torn = True
 
     def end(self, *, complete: bool) -> tuple[tuple[bytes, ...], bytes]:
-        """End the session: the messages that its end completes, and what never became one (empty if nothing did).
+        """End the session: the messages that its end completes, and the text that never became one (or empty).
 
         ``complete``: the end of the session is as good as an L record.
         """

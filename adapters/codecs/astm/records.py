@@ -208,8 +208,8 @@ def _separators(delimiters: Delimiters) -> tuple[str, ...]:
 def _lines(text: str) -> Iterator[tuple[str, bool]]:
     """Each line, and whether a record ended before it for certain.
 
-    CR ends a record; LF does in a text that has no CR. An LF alone in a text with CR may as well have been typed into
-    a comment: what follows is a record only if it looks like one.
+    CR ends a record; LF does in a text that has no CR. An LF alone in a text with CR may also have been typed into a
+    comment: the text after it is a record only if it looks like one.
     """
     if "\r" not in text:
         for line in text.split("\n"):
@@ -224,7 +224,7 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _begins_record(record: str, delimiters: Delimiters) -> bool:
-    """Whether a line begins with a record type. Any type counts: what E1394 does not know is kept as it is.
+    """Whether a line begins with a record type. Any type counts: a type that E1394 does not have is kept as it is.
 
     Raises:
         ContentError: UNREADABLE, it is an H record with other delimiters than the first.

@@ -4,7 +4,7 @@
     receiver      ACK          ACK          NAK          ACK
 
 A message is sent when its last frame was acknowledged, and not before: after any failure it starts over with ENQ and
-frame 1. A line is half duplex: whatever came together with an answer is older than what is sent next, and no answer to
+frame 1. A line is half duplex: bytes that came together with an answer are older than the next frame, and no answer to
 it.
 """
 
@@ -50,8 +50,8 @@ class SenderOptions:
 
     Attributes:
         role: who yields when both sides send ENQ: the ``host``. An ``instrument`` repeats its own.
-        on_interrupt: what to do when the receiver answers a frame with EOT to get the line: ``yield`` it and start over
-            later, or ``finish`` the message first.
+        on_interrupt: the reaction when the receiver answers a frame with EOT to get the line: ``yield`` it and start
+            over later, or ``finish`` the message first.
         max_attempts: sendings of one frame, and ENQs of one message, before it fails.
     """
 
@@ -117,7 +117,7 @@ class AstmSender:
     (`pause`), and gives `receive` only what comes while this side is not `State.IDLE`.
 
     Attributes:
-        state: what is going on.
+        state: the current state.
         resent: frames sent again since the start.
     """
 
@@ -133,7 +133,7 @@ class AstmSender:
         self._hold_until = float("-inf")
         self._paused = False
         self._out = bytearray()
-        # (state, what came) -> what to do. A pair that is missing is ignored: while idle nothing is an answer of ours,
+        # (state, token) -> action. A missing pair is ignored: while idle nothing is an answer to us,
         # and only ACK, NAK and ENQ mean something after ENQ. After a frame everything but ACK and EOT is as bad as
         # NAK: the frame is sent again under its number.
         self._actions: dict[tuple[State, Seen], Callable[[float], list[SenderEvent]]] = {

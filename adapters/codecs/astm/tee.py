@@ -120,7 +120,7 @@ class _Side:
         return events + self.take(self.receiver.receive(b"", now), now)
 
     def began(self, now: float) -> list[TeeEvent]:
-        """ENQ: what this side had sent before is over, answered or not."""
+        """ENQ ends everything that this side had sent before, answered or not."""
         events = self._unanswered(now) + self.take(self.receiver.receive(ENQ, now), now) + self._evidence(b"")
         self._refused = False
         return events

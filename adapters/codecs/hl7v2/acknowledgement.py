@@ -6,9 +6,9 @@ Source: HL7 v2.5 chapter 2, 2.9 (original and enhanced mode), tables 0008, 0155,
     MSA | AA | their MSH-10
     [ERR]
 
-What is stored is answered AA or CA, also where it will be a dead letter: the sender has done its duty. Rejected is
-only what cannot be read. Nothing a sender writes can make this fail, and nothing of it can break our framing: the
-answer is built from its MSH alone, with control characters left out.
+A stored message is answered AA or CA, also if it will be a dead letter: the sender has done its duty. Only unreadable
+messages are rejected. No message can make this fail or break our framing: the answer is built from its MSH alone, with
+control characters left out.
 """
 
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ def answer_code(accept: str, application: str, error: AckError | None, *, always
     Args:
         accept: MSH-15, table 0155; other values count as not valued.
         application: MSH-16.
-        always: answer AA, AE or AR whatever the sender asks for (``ack_code: aa``).
+        always: answer AA, AE or AR, regardless of the sender's request (``ack_code: aa``).
     """
     accept, application = _condition(accept), _condition(application)
     letter = "A" if error is None else "R" if error.reject else "E"
@@ -126,7 +126,7 @@ def acknowledge(
         payload: the message; only its MSH is read.
         now_text: MSH-7 of the answer, with offset (``20260301101530+0530``).
         control_id: a fresh MSH-10 for the answer.
-        ack_code: ``aa`` for devices that want AA whatever their MSH-15 says.
+        ack_code: ``aa`` for devices that want AA regardless of their MSH-15.
         error: why the message was not accepted; None if it is stored. A message that cannot be read is rejected in
             any case, and one that is itself an acknowledgement is never answered: two systems would never stop.
     """
@@ -166,8 +166,8 @@ def acknowledge_block(
 ) -> bytes | None:
     """One answer for all messages of a block: a batch of answers if the block is a batch, else the worst or last one.
 
-    A batch is answered as it came: what had a file header has one, each batch a header that names the batch it answers
-    (BHS-12, FHS-12; HL7 v2.5 chapter 2, 2.10.3.3), and a batch whose messages want no answer has none.
+    A batch is answered in its own form: with a file header if it had one, and for each batch a header that names the
+    batch it answers (BHS-12, FHS-12; HL7 v2.5 chapter 2, 2.10.3.3), and a batch whose messages want no answer has none.
 
     Args:
         messages: as `split` gave them.

@@ -74,7 +74,7 @@ def decode(payload: bytes, declared: str, charsets: tuple[str, ...]) -> tuple[st
         charsets: Python codecs to try, in order, where the message declares none.
 
     Returns:
-        The text without byte order mark, the codec that decoded it, and what is worth a warning.
+        The text without byte order mark, the codec that decoded it, and warnings.
 
     Raises:
         ContentError: UNKNOWN_CHARSET.

@@ -40,7 +40,7 @@ class Msh(NamedTuple):
         fields: split at the field separator, still escaped; MSH-n is ``fields[n - 1]``, use `field`.
         wide: the UTF-16 or UTF-32 codec of the message, else empty.
         problem: why the message cannot be read, else empty.
-        header: what the journal notes of it; without the time of a result.
+        header: the values for the journal; without the time of a result.
     """
 
     fields: tuple[str, ...]

@@ -10,7 +10,7 @@ A strict sender needs no decision. Real ones do, and each tolerance is one of th
 - In UTF-16 and UTF-32, 0x1C, 0x0D and 0x0B are halves of ordinary letters, so FS ends a block only where a character
   could begin, and a segment has just ended or nothing more comes.
 - VT inside a block is content (word processors write it into comments) unless a message header follows it: then the
-  sender has started again, and what came before is handed on as incomplete. It never vanishes and is never a result.
+  sender has started again, and the earlier part is handed on as incomplete. It never vanishes and is never a result.
 - A block that outgrows `max_message`, or that is not complete after `block_timeout`, is incomplete evidence, and the
   connection must be closed: there is no safe place to continue.
 

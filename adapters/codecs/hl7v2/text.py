@@ -1,7 +1,7 @@
 """Inside an HL7 v2 field: repetitions, components, subcomponents, escape sequences. Pure.
 
 Source: HL7 v2.5 chapter 2, 2.7 (escape sequences) and 2.5.4 (delimiters). A value is split first and unescaped last,
-in one pass, never twice; MSH-2 is never unescaped. Nothing here raises: what cannot be read stays as it is.
+in one pass, never twice; MSH-2 is never unescaped. Nothing here raises: unreadable text stays as it is.
 """
 
 import re
@@ -13,7 +13,7 @@ LINE_BREAK = ".br"  # FT and TX; in ST the hexadecimal forms are used
 MAX_BLANKS = 250  # of one \.sk\ or \.sp\: a number from the wire must not decide how much memory we take
 
 # An escape character that begins none of these is itself: senders write C:\temp without escaping it. So an unknown
-# sequence stays verbatim, and what follows it is still read.
+# sequence stays verbatim, and the text after it is still read.
 _SEQUENCE = (
     r"(?P<letter>[FSTREPHN])"
     r"|X(?P<hex>(?:[0-9A-Fa-f]{2})+)"

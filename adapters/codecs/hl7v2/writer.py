@@ -1,4 +1,4 @@
-r"""HL7 v2 messages to bytes: what `hl7v2` reads, written. Pure.
+r"""HL7 v2 messages to bytes, for `hl7v2` to read. Pure.
 
     fields    {3: {1: "718-7", 3: "LN"}, 5: "148", 8: ["H", "A"]}
     in ER7    OBX|1|NM|718-7^^LN||148|...|H~A
@@ -166,7 +166,7 @@ def encode(text: str, declared: str) -> bytes:
 
 @lru_cache(maxsize=256)
 def _numbered(structure: str, names: tuple[str, ...]) -> tuple[list[tuple[int, str]], list[Issue]]:
-    """The set IDs of a sequence of segments by their places, and what is misplaced. A sender has few such sequences."""
+    """The set IDs of a sequence of segments by place, and misplaced segments. A sender has few such sequences."""
     ordinals: dict[str, int] = {}
     bound = []
     for position, name in enumerate(names, 1):

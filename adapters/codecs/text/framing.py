@@ -85,7 +85,7 @@ class Checksum:
         start, end: whether the start and end bytes count.
         place: ``after`` or ``before`` the end bytes.
         written: two ``hex`` digits of either case, or one ``byte``.
-        check: ``required``; ``warn`` takes a text whatever its sum and says so.
+        check: ``required``; ``warn`` accepts a text with any sum and reports it.
     """
 
     kind: str = "sum"
@@ -121,11 +121,11 @@ class Framing:
     Attributes:
         start: begins a text; empty: its first byte that is not in ``between`` does.
         end: ends a text.
-        idle: so many seconds without a byte end it. A text that is cut short looks whole then.
-        lines: so many line ends end it.
-        good, bad: what the analyzer waits for: after a text that is kept, after one that must be sent again. Empty
-            where it waits for nothing, and will never send a text again.
-        replies: what it is answered on single bytes between texts, as ENQ with ACK. Such an answer promises nothing.
+        idle: seconds without a byte that end it. A text that is cut short looks whole then.
+        lines: the number of line ends that end it.
+        good, bad: the answers that the analyzer waits for: after a text that is kept, after one that must be sent
+            again. Empty where it waits for nothing, and will never send a text again.
+        replies: answers to single bytes between texts, as ACK to ENQ. Such an answer promises nothing.
         between: bytes between texts that mean nothing.
         timeout: seconds that a text may take.
     """

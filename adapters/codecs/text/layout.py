@@ -3,8 +3,8 @@ r"""Texts of analyzers with a format of their own, read as a layout describes th
     text -> pieces -> rules -> records H P O R C M L of E1394 -> the tree that mappings of E1394 see
             `text_pieces` `text_reading`  `text_tree`                  `astm_records`
 
-The records are written as E1394 text, with every value escaped, and read by `astm_records`: what a mapping, a code
-table, `gaps` or a rule about controls sees is what an analyzer that speaks E1394 would have sent.
+The records are written as E1394 text, with every value escaped, and read by `astm_records`: a mapping, a code table,
+`gaps` or a rule about controls sees the same as if an analyzer that speaks E1394 would have sent.
 """
 
 import re

@@ -73,7 +73,7 @@ class Rule:
         section: begins a section.
         where: names and what must match them as a whole.
         new: the type of record that the rule begins.
-        sets, remembers: what it sets, and under which name it keeps values for later rules.
+        sets, remembers: the fields that it sets, and the names under which it keeps values for later rules.
         amends: the field of an earlier R record that must have this value; the rule sets fields of that record.
         skip: the piece is known and not needed. no_result: a text with it reports no result, so nothing is required.
         refuse: why a text with it cannot be used.
@@ -102,7 +102,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """A text of lines. ``ends``: what ends one; empty for CR, LF or CR LF."""
+    """A text of lines. ``ends``: the end of a line; empty for CR, LF or CR LF."""
 
     ends: str = ""
 
@@ -150,7 +150,7 @@ class Layout:
     """One analyzer's text.
 
     Attributes:
-        decimal: what numbers in R-4 and R-6 are written with.
+        decimal: the decimal sign of numbers in R-4 and R-6.
         required: fields without which a text is UNREADABLE, with the rule that says so. Those of R are required of
             each R record, and of at least one.
         unread: a piece that no rule takes is kept in an M record with a warning (``keep``), or makes the text

@@ -67,7 +67,7 @@ def read_layout(root: Node) -> Layout:
 
 
 class _Reader:
-    """Collects problems; what cannot be read is replaced by something harmless, so that reading goes on."""
+    """Collects problems; an unreadable value is replaced by a harmless one, so that reading goes on."""
 
     def __init__(self) -> None:
         self._problems: list[tuple[int, int, str]] = []  # line and column: their order

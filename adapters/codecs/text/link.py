@@ -75,7 +75,8 @@ class TextLink:
 
     def __init__(self, framing: Framing, *, max_message: int = 16 * 1024 * 1024, joins: bool = False) -> None:
         """``joins``: we may have come in the middle of a text. Without start bytes its rest looks like a whole one, so
-        the first is none, unless the line was silent before it for as long as a text may take."""
+        the first is discarded, unless the line was silent before it for as long as a text may take.
+        """
         self._framing = framing
         self._max = max_message
         self._open = False
@@ -85,8 +86,8 @@ class TextLink:
         self._lines = 0
         self._joining = self._torn = joins and not framing.start
         self._joined: float | None = None
-        # Without start bytes, torn: what comes up to the next end belongs to a text that was given up, or missed.
-        self._head = b""  # between texts: what may be the beginning of the start bytes
+        # Without start bytes, torn: the bytes up to the next end belong to a text that was given up, or missed.
+        self._head = b""  # between texts: a possible beginning of the start bytes
         self._spent = 0  # ... and how much of it has ended a text: no noise, should it begin nothing
         self._started = 0.0
         self._last_byte = 0.0

@@ -142,7 +142,7 @@ def _read(text: str, how: Rows) -> Iterator[_Raw]:
     """The rows of a text that are not blank, without those lines that the layout does not need.
 
     Raises:
-        ContentError: UNREADABLE, what Python's csv module says in its strict mode.
+        ContentError: UNREADABLE, with the text of Python's csv module in its strict mode.
     """
     lines = text.splitlines(keepends=True) if not _odd_line_ends(text) else _split_keeping(text)
     offsets = [0]

@@ -90,7 +90,7 @@ class Reading:
     def _take_row(self, piece: Piece, how: Rows) -> None:
         """Every rule looks at every row; a cell that none names is not read.
 
-        A row of which rules only set fields, whatever it holds, was taken by none: its result would be lost.
+        A row for which rules only set fields counts as not taken, since its result would be lost.
         """
         key = [piece.cells.get(column, "") for column in how.key]
         if self._key not in (None, key):

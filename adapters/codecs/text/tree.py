@@ -19,7 +19,7 @@ _LEVELS = "POR"
 
 
 class Record:
-    """One record: its fields by number and component, what is below it, and what rules remember while it is open."""
+    """One record: its fields by number and component, the records below it, and values kept while it is open."""
 
     __slots__ = ("_values", "below", "letter", "notes", "place", "places", "remembered")
 

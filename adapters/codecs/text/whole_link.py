@@ -1,4 +1,4 @@
-"""The link of files: each is whole, and what is read of a stream at once is all of it. Pure.
+"""The link of files: each file is one complete stream, read in one piece. Pure.
 
     bytes of a file -> Block          ACK once all messages in it are durable: the file may be put away
                        LinkFault      NAK: the file is no whole message, a person has to look at it

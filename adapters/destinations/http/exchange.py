@@ -114,7 +114,7 @@ class HttpExchange:
     Args:
         accept: the media type wanted in answers.
         redirected: the reason to give for a 3xx.
-        reasons: what the body of an answer outside 2xx says without patient data.
+        reasons: reads the body of an answer outside 2xx without patient data.
         log_in: how each request is let in; None where the server asks for nothing.
         refusals: 4xx that have a reason of their own instead of REFUSED.
 
@@ -194,7 +194,7 @@ class HttpExchange:
         raise self.failure(answer)
 
     async def exchange(self, method: str, url: URL, headers: dict[str, str], body: bytes | None = None) -> Answer:
-        """One request and its answer, whatever its status, within the destination's ``timeout``.
+        """One request and its answer, with any status, within the destination's ``timeout``.
 
         Raises:
             TransientDeliveryError, DestinationDownError: there was no whole answer, or no way to log in.

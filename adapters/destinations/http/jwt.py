@@ -1,4 +1,4 @@
-"""Signed assertions of who we are, for SMART backend services (SMART App Launch 2.2, "Asymmetric client
+"""Signed assertions of our identity, for SMART backend services (SMART App Launch 2.2, "Asymmetric client
 authentication"; RFC 7523): a JWT, good for minutes and for one token server only.
 
     header  alg RS384 (RSA) or ES384 (EC P-384), kid, typ JWT

@@ -167,7 +167,7 @@ class OAuth2:
         raise AssertionError("the second round returns or raises")
 
     def _request(self, url: str) -> tuple[dict[str, str], dict[str, str], list[str]]:
-        """Headers, form, and what of it is secret.
+        """Headers, form, and the secrets among them.
 
         Raises:
             DestinationDownError: NOT_AUTHORIZED, a secret or key cannot be read.

@@ -1,4 +1,4 @@
-"""Where a FHIR server's tokens are given, by its own word: SMART App Launch 2.2, "Obtaining the server's SMART
+"""Find the token endpoint that a FHIR server declares: SMART App Launch 2.2, "Obtaining the server's SMART
 configuration" (``[base]/.well-known/smart-configuration``).
 
 A client's secret, or its signed assertion, goes to the address that this document names. So the address is believed

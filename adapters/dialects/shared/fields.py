@@ -1,4 +1,4 @@
-"""Reading and rewriting the fields of a segment or record: what every dialect does, bounds checked.
+"""Read and rewrite the fields of a segment or record, for all dialects, with bounds checked.
 
 Numbers are those of the standards (``R-4`` is 4, ``OBX-5`` is 5). Values are as they were sent, still escaped: a
 dialect that moves text keeps its escapes, and text of its own holds no delimiters.

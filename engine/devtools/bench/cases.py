@@ -76,7 +76,7 @@ class Round:
 
 
 class Bench:
-    """The processes of one site: the daemon, what sends to it, and the sink that it delivers to.
+    """The processes of one site: the daemon, the load, and the sink that it delivers to.
 
     Attributes:
         first: the number that the next message of each line gets.

@@ -1,4 +1,4 @@
-"""The processes of the demo, and the two questions it asks them over HTTP."""
+"""The processes of the demo, and the two HTTP requests to them."""
 
 import asyncio
 import contextlib

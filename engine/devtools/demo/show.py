@@ -1,4 +1,4 @@
-"""The demo's story: start the parts, let the analyzers play, count, and say in plain words what happens."""
+"""The demo's story: start the parts, let the analyzers play, count, and describe the events in plain words."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The page of `labrelay try`: a message, the mapping and what it makes of it, side by side, while one writes.
+"""The page of `labrelay try`: a message, the mapping and its document, side by side, while the user types.
 
 fields     a message's text to places          trial      one message through one mapping, as data for the page
 document   a document's text to lines          files      the mapping's files: read, listed, saved with care

@@ -17,7 +17,7 @@ class Samples:
     folders: tuple[Path, ...]
 
     def names(self) -> list[tuple[str, str]]:
-        """Each sample's name, and what people read: with the name of its folder, where there are several."""
+        """Each sample's name, and its label for people: with the name of its folder, where there are several."""
         found: list[tuple[str, str]] = []
         for number, folder in enumerate(self.folders):
             before = f"{folder.name}/" if len(self.folders) > 1 else ""
@@ -34,7 +34,7 @@ class Samples:
         wanted = Path(inner)
         if not number.isdecimal() or int(number) >= len(self.folders) or wanted.is_absolute():
             return None
-        if any(part.startswith(".") for part in wanted.parts):  # ".." too: what is not listed is not read
+        if any(part.startswith(".") for part in wanted.parts):  # ".." too: only listed files are read
             return None
         path = self.folders[int(number)] / wanted
         if not path.is_file() or path.suffix.lower() in _NO_SAMPLES or path.stat().st_size > MAX_SAMPLE_BYTES:

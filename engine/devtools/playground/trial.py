@@ -80,7 +80,7 @@ class Bench:
         Args:
             mapping: its name, or the name of its file; empty for the one of the message's kind.
             texts: edited files by name; they replace those in the folders.
-            message: the text of one message, or of several, of which the first is taken.
+            message: the text of one message, or of several; the first is used.
             charset: the encoding of its bytes.
         """
         data = bytes_of(message, charset)

@@ -1,4 +1,4 @@
-"""An embedded FHIR R4 server to develop and test against: honest about what it takes, with faults to switch on.
+"""An embedded FHIR R4 server to develop and test against: strict in what it accepts, with faults to switch on.
 
 It is for laptops, demonstrations and tests. It has no users, no encryption at rest and no syncs to disk, and must
 never hold a real patient's data.

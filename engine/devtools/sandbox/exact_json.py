@@ -1,7 +1,7 @@
 """JSON that keeps the text of every number: 148.50 stays 148.50, in FHIR a different result from 148.5.
 
-Python's parser hands each number over as text; what is not a small plain integer becomes an `orjson.Fragment`, which
-`render` writes as it came. A Fragment has no value: nothing here computes with decimals.
+Python's parser hands each number over as text; a number that is not a small plain integer becomes an `orjson.Fragment`,
+which `render` writes unchanged. A Fragment has no value: nothing here computes with decimals.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How the sandbox says no: a status and an OperationOutcome. The text names places and rules, never values."""
+"""Refusals of the sandbox: a status and an OperationOutcome. The text names places and rules, never values."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Search parameters (FHIR R4, search.html): what is indexed of a resource, and how a query is read.
+"""Search parameters (FHIR R4, search.html): the indexed parts of a resource, and the reading of queries.
 
 The few parameters that a laboratory's results need, for every type that has the element:
 

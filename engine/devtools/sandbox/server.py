@@ -56,7 +56,7 @@ class Sandbox:
         host, port: where to listen; port 0 takes a free one.
         folder: keep the data in this folder; None: in memory.
         base: path of the FHIR base address.
-        faults: what to do wrong; may be changed at any time.
+        faults: the deliberate faults; may be changed at any time.
         tls: serve https.
         basic, bearer: demand this user and password, or this token.
         seed: makes the faults of ``fail`` the same each time.

@@ -40,7 +40,7 @@ class Version:
     """One version of a resource.
 
     Attributes:
-        method: POST, PUT or DELETE: what made it.
+        method: that made it: POST, PUT or DELETE.
         body: JSON; empty for a deletion.
     """
 

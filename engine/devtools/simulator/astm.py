@@ -1,8 +1,8 @@
-"""One message over E1381: the sender that the engine uses, with faults between it and the wire, and an eye on the peer.
+"""One message over E1381: the sender that the engine uses, with faults between it and the wire, and checks of the peer.
 
-Every byte of the peer is judged for what really went out, before the sender hears of it (or of something else, where
-an answer is to be lost): a damaged frame must be refused, one transmission gets one answer, and in time; between
-sessions nothing may come but an ENQ of a peer that wants the line. There it gets NAK: nothing is received here.
+Every byte of the peer is checked against the bytes really sent, before the sender gets it (or another byte, where an
+answer is to be lost). A damaged frame must be refused. One transmission gets one answer, in time. Between sessions only
+an ENQ of a peer that wants the line may come. It gets NAK: nothing is received here.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from engine.devtools.simulator.dialogue import Dialogue, readable
 from engine.devtools.simulator.wires import Wire
 
 ENQ, ACK, NAK, STX, EOT = b"\x05", b"\x06", b"\x15", b"\x02", b"\x04"
-GARBLED = b"\x00"  # what becomes of an answer that is lost: E1381 has the sender repeat the frame
+GARBLED = b"\x00"  # replaces an answer that is lost: by E1381 the sender repeats the frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Habits:
         pack: ``record`` begins a frame with each record, ``packed`` fills each frame.
         answer_within: seconds that ENQ and each frame wait for their answer.
         block_answer_within: seconds that a block of MLLP does.
-        holds: what the waits before another ENQ are multiplied with (1, 10, 15 s by the standard); less for tests.
+        holds: factor of the waits before another ENQ (1, 10, 15 s by the standard); less for tests.
     """
 
     frame_limit: int = 240
@@ -39,7 +39,7 @@ class Habits:
 
 
 class Speaker:
-    """What all players do on a wire, whatever they speak."""
+    """The common part of players, for any protocol."""
 
     def __init__(self, wire: Wire, dialogue: Dialogue) -> None:
         self._wire = wire
@@ -130,7 +130,7 @@ class AstmPlayer(Speaker):
     # -- what goes out ---------------------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        """Before a session: whatever the peer said meanwhile, and noise."""
+        """Before a session: read the peer's bytes since the last one, and send noise."""
         if said := self._wire.unread():
             self._talk.came(said)
             if said.strip(ENQ):

@@ -92,7 +92,7 @@ def plan_of(
 
 
 def damage(frame: bytes, rng: random.Random) -> bytes:
-    """``frame`` with another sum than it says, whatever stays readable of it: no receiver may take it."""
+    """``frame`` with a wrong sum, even if it stays readable: no receiver may accept it."""
     end = max(frame.rfind(b"\x03"), frame.rfind(b"\x17"))
     how = rng.randrange(3)
     if how == 0 and end > 2:  # a character of the text becomes another one, printable, one bit off

@@ -1,8 +1,8 @@
 """One message over MLLP, and every answer read: framed, of the right message, one for each block, and in time.
 
-In enhanced mode (HL7 v2 chapter 2, 2.9.3) a commit answer CA says that the message is kept; what the application makes
-of it is a second answer, AA, AE or AR. MSH-16 asks for it. Receivers send it unasked, too, so the first CA of a
-connection is given `UNASKED_S` for it, and what this has shown holds for the connection.
+In enhanced mode (HL7 v2 chapter 2, 2.9.3) a commit answer CA says that the message is kept; the application's result is
+a second answer, AA, AE or AR. MSH-16 asks for it. Receivers send it unasked, too, so the first CA of a connection is
+given `UNASKED_S` for it, and what this has shown holds for the connection.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class MllpPlayer(Speaker):
         await self._break(plan, "before the answer" if len(part) == len(block) else "in the middle of a block")
 
     async def _accepted(self, message: bytes) -> bool:
-        """Read one answer and judge it; behind a commit answer that of the application, too."""
+        """Read and check one answer; after a commit answer that of the application, too."""
         try:
             code = await self._code(message, self._answer_within)
         except TimeoutError:
@@ -126,7 +126,7 @@ class MllpPlayer(Speaker):
         return code in ACCEPTED
 
     async def _code(self, message: bytes, within_s: float) -> str:
-        """The code of the next answer to ``message``; empty where what came is none. Raises: TimeoutError."""
+        """The code of the next answer to ``message``; empty where it is no answer. Raises: TimeoutError."""
         wanted = control_id(message)
         while True:
             answer = await self._answer(within_s)

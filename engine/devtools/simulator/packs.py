@@ -35,8 +35,8 @@ class Model:
 
     Attributes:
         link: ``e1381``, ``mllp``, ``text`` or ``text-answered``.
-        results: what it sends of patients; never empty.
-        controls: what it sends of control material; empty where no sample shows how.
+        results: its messages about patients; never empty.
+        controls: its messages about control material; empty without a sample.
     """
 
     name: str

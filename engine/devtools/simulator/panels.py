@@ -2,7 +2,7 @@
 
 The shape stays the sample's own (delimiters, records, comments, padding, what is left out), so that what is played is
 what an analyzer of that kind sends. A number is drawn around the middle of its reference range where the sample states
-one, else near the sample's; what is no plain number (``-----``, ``<5``, a word, a picture) stays. A place that is empty
+one, else near the sample's; other values (``-----``, ``<5``, a word, a picture) stay. A place that is empty
 in the sample stays empty: an analyzer that knows no patient does not begin to.
 """
 
@@ -189,7 +189,7 @@ def _astm(lines: list[str], change: _Change) -> list[str]:
 
 
 def _astm_value(old: str, limits: str, component: str, change: _Change) -> tuple[list[str], str | None]:
-    """R.4, of which some analyzers use the last component: a call, then the number."""
+    """R.4; some analyzers use the last component: a call, then the number."""
     *before, last = old.split(component)
     value, flag = change.value(last, limits)
     return [component.join([*before, value])], flag

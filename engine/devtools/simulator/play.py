@@ -1,4 +1,4 @@
-"""An analyzer at work: each message of a shift is sent until the peer has it, and what happened is summed up."""
+"""A playing analyzer: each message of a shift is sent until the peer has it; the events are counted."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ class Manner:
     """How a shift is played.
 
     Attributes:
-        faults: what may go wrong, from ``seed`` on.
+        faults: the possible faults, chosen by ``seed``.
         rate: messages a second; 0: each as soon as the one before is acknowledged.
         habits: of an E1381 sender.
         again_after: seconds before a message that was not taken is sent again.
@@ -62,7 +62,7 @@ class Analyzer:
     """One analyzer on one line.
 
     Attributes:
-        acknowledged: what the peer has, in order, as far as it is kept.
+        acknowledged: the messages that the peer has, in order, as far as they are kept.
     """
 
     def __init__(self, link: str, wire: Wire, dialogue: Dialogue, manner: Manner | None = None) -> None:

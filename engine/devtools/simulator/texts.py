@@ -86,7 +86,7 @@ def new_text(
             if what == "value":
                 whole = float(old.replace(",", "."))
                 decimals = len(re.split("[.,]", old)[1]) if re.search("[.,]", old) else 0
-                # Near the sample's: marks of what is out of range stay true, and what was calculated from it nearly.
+                # Near the sample's: flags of values out of range stay true, and calculated values nearly so.
                 new = f"{whole * rng.uniform(1 - AGAIN / 4, 1 + AGAIN / 4):.{decimals}f}"
                 new = new.replace(".", "," if "," in old else ".").rjust(len(old))
             elif what.startswith("%"):

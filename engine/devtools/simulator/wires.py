@@ -18,7 +18,7 @@ from engine.model.units import HostPort
 
 OPEN_WITHIN_S = 10.0
 PEER_WITHIN_S = 60.0  # how long a listening analyzer waits for its peer
-SLICE = 16  # bytes that a serial port hands over at once: what a UART's FIFO holds
+SLICE = 16  # bytes that a serial port hands over at once: the size of a UART's FIFO
 SILENCE_S = 0.5  # on a serial line nothing else says that a transmission broke off
 READ_BYTES = 65_536
 
@@ -49,7 +49,7 @@ class Wire(Protocol):
         """As `drop`, but what was written goes out first."""
 
     async def close(self) -> None:
-        """End it for good; what was written goes out first."""
+        """End it for good; written bytes go out first."""
 
     @property
     def is_open(self) -> bool: ...

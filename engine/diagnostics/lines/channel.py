@@ -1,4 +1,4 @@
-"""A channel file to start from: the pack's where the analyzer is known, else one with what was seen. Pure."""
+"""A channel file to start from: the pack's where the analyzer is known, else one with the observed settings. Pure."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -59,7 +59,7 @@ def _why(made: Guess) -> Iterable[str]:
 
 
 def _of_pack(made: Guess, place: tuple[str, str] | None, options: dict[str, str]) -> str:
-    """The pack's channel with this address, and what differs from it."""
+    """The pack's channel with this address, and the differences from it."""
     assert made.pack is not None
     text = made.pack.template
     if place is not None:
@@ -119,8 +119,8 @@ _AS_IT_CAME = "  - to: "
 def _with_destinations(text: str, known: Mapping[str, str]) -> str:
     """Destinations that the site has, in place of those that it has not.
 
-    The FHIR that a mapping makes goes to a server for it where there is one; what comes without a mapping only to what
-    takes anything.
+    The FHIR that a mapping makes goes to a server for it where there is one; documents without a mapping go only to
+    destinations that take anything.
     """
     unmapped = [name for name, takes in known.items() if not takes]
     mapped = [name for name, takes in known.items() if takes == "fhir"] + unmapped

@@ -1,4 +1,4 @@
-"""A session as a dialogue: what each side sent, frame by frame, and what was wrong with it. Pure.
+"""A session as a dialogue: the bytes of each side, frame by frame, and their faults. Pure.
 
 10:02:11.310  in   frame 1 (expected 1), 47 bytes, ends in ETX, checksum 53 right
 10:02:11.312  out  ACK
@@ -22,7 +22,7 @@ class Step:
     """One thing that one side sent, or (``--``) what the link said about it.
 
     Attributes:
-        data: its bytes; what a person may see of them is for the caller to decide.
+        data: its bytes; the caller decides which of them a person may see.
         number, expected: of a frame, None where there is none.
         sum_given, sum_computed: of a frame; ``sum_given`` is empty where it brought none.
         good: of a frame, whether its checksum is right; None for other things.

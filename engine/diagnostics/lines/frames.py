@@ -39,7 +39,7 @@ class FrameSeen:
     Attributes:
         body: FN through ETX or ETB.
         given: the checksum digits as they came; empty where there are none.
-        trailer: what came behind them of CR and LF.
+        trailer: CR and LF after them, as received.
     """
 
     body: bytes

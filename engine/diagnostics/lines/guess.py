@@ -64,10 +64,10 @@ class Part:
 
 @dataclass(slots=True)
 class Guess:
-    """All parts, and what they rest on.
+    """All parts, and their evidence.
 
     Attributes:
-        options: keys of ``source:`` that differ from what the kind gives.
+        options: keys of ``source:`` that differ from the defaults of the kind.
         pack: the analyzer, where exactly one pack recognises what came.
     """
 

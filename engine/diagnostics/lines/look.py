@@ -28,7 +28,7 @@ class Remark:
     """One sentence.
 
     Attributes:
-        key: what it is about; the same key with another text is news about the same thing.
+        key: its subject; the same key with another text replaces the earlier sentence.
         advice: what to do, or empty.
     """
 
@@ -126,7 +126,7 @@ def _other(data: bytes) -> str:
 
 
 def _sessions(seen: Look) -> None:
-    """Count what happens between one ENQ and the next, and judge the numbers of the frames."""
+    """Count the events between one ENQ and the next, and check the numbers of the frames."""
     expected: int | None = None
     last: FrameSeen | None = None
     after_enq = False

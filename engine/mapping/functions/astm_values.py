@@ -1,4 +1,4 @@
-"""Values of several components in R-4 of ASTM E1394: which of them is the value, only the maker knows.
+"""Values of several components in R-4 of ASTM E1394: a setting says which of them is the value.
 
     5.5                           no component delimiter: the value
     NOT DETECTED^                 nothing behind component 1: the value is component 1
@@ -56,7 +56,7 @@ def astm_value(run: Run, raw: str) -> str | None:
 
 @function("astm_value_unclear(value: field) -> flag!", settings=(SETTING,))
 def astm_value_unclear(run: Run, raw: str) -> bool:
-    """Whether R-4 has components of which no setting says what they are: the whole of them is one text then."""
+    """Whether R-4 has components that no setting explains: then all of them are one text."""
     return run.C in raw and _read(run, raw).unclear
 
 

@@ -148,7 +148,7 @@ def _read(run: Run, segment: Segment, kind: str) -> list[Json]:
 
 @function("attachments(observations: segment[]) -> Attachment[]")
 def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
-    """The enclosures among OBX segments, of whatever kind: those whose value type (OBX-2) is ED or RP.
+    """The enclosures among OBX segments, of any kind: those whose value type (OBX-2) is ED or RP.
 
     They are counted as `attached`, and as `dropped` where they cannot be read.
     """

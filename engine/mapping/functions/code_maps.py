@@ -1,7 +1,7 @@
 """The fixed tables that `lookup()` knows by name: HL7 tables and those of ASTM E1394, which are never shared.
 
 ASTM W is "validity questionable" where HL7 W is "wrong", ASTM N "needed to run the order" where HL7 N is "not asked".
-A blank field gives nothing; what a code outside its table gives, each table says.
+A blank field gives nothing; each table defines the result of a code outside of it.
 
 Source: HL7 v2.5 appendix A, the v2-to-FHIR implementation guide, ASTM E1394 6.6-9.
 """

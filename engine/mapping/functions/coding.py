@@ -106,7 +106,7 @@ def _sent_coding(run: Run, system: str | None, code: str, display: str | None, v
 
 @function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept", steady=True)
 def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
-    """The code of the table row first, then what was sent; without a row, what was sent.
+    """The code of the table row first, then the sent coding; without a row, the sent coding only.
 
     Where the row names another LOINC term than the sender, the sender's stays as a code without a system.
     """
@@ -135,7 +135,7 @@ def left_out(run: Run, code: str, table: Table) -> bool:
 
 
 def without_system(coding: Json) -> Json:
-    """A coding that claims to be of no system: what was sent stays to be seen, and means nothing to a machine."""
+    """A coding without a system: people see the sent text, and machines give it no meaning."""
     return {name: value for name, value in coding.items() if name not in ("system", "version")}
 
 
@@ -193,7 +193,7 @@ def language(run: Run, raw: str) -> Json | None:
 
 @function("local_concept(code: text, text: text?) -> CodeableConcept", steady=True, settings=("local_system",))
 def local_concept(run: Run, code: str, text: str | None = None) -> Json:
-    """A sender's own code under the channel's `local_system`, and what it is called there."""
+    """A sender's own code under the channel's `local_system`, with its display there."""
     return {"coding": [make_coding(run.local_system or None, code)], "text": text or code}
 
 

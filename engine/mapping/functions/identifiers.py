@@ -77,7 +77,7 @@ def _note_whether_it_lasts(run: Run, system: str | None, value: str, says_namesp
 
 
 def _is_placeholder(run: Run, value: str) -> bool:
-    """Whether a patient number says that there is none, or is the number of the order or specimen beside it."""
+    """Whether a patient number is a placeholder, or is the number of the order or specimen beside it."""
     listed = run.settings.get("no_patient_ids")
     if listed is not None:
         found = placeholders.is_listed(value, [listed] if isinstance(listed, str) else listed)
@@ -159,7 +159,7 @@ def preferred(run: Run, ids: list[Json], *kinds: str | None) -> Json | None:
 
 @function("same_number(one: Identifier?, other: Identifier?) -> flag!", pure=True)
 def same_number(one: Json | None, other: Json | None) -> bool:
-    """Whether two identifiers are one number of one system, whatever their types say; false where one is absent."""
+    """Whether two identifiers have the same number and system; types are ignored; false where one is absent."""
     if one is None or other is None:
         return False
     return (one.get("system"), one["value"]) == (other.get("system"), other["value"])

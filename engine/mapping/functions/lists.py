@@ -1,4 +1,4 @@
-"""Lists and statuses: what is first, how many, and which status a report has."""
+"""Lists and statuses: the first element, the number of elements, the status of a report."""
 
 from typing import Any
 

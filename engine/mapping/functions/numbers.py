@@ -122,9 +122,10 @@ def refuses(run: Run, text: str) -> bool:
 
 @function("misfits(row: row, number: measured) -> flag!")
 def misfits(run: Run, row: Row, measured: Measured) -> bool:
-    """Whether a row speaks of something else than this number. Its column `scale` is `Ord` (present or not), and the
-    value is a number: an index of 0.32 is not the presence of an antibody. Or it makes a percentage of a fraction
-    without a unit, and the number is none: 40.5 is a percentage already. It is warned of."""
+    """Whether a row does not fit this number; then there is a warning. Either its column `scale` is `Ord` (present or
+    not): an index of 0.32 is not the presence of an antibody. Or it makes a percentage of a fraction without a unit,
+    and the number is no fraction: 40.5 is a percentage already.
+    """
     if measured.value is None:
         return False
     if row.cells.get("scale") == "Ord":

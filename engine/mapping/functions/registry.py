@@ -29,7 +29,7 @@ class Parameter:
     Attributes:
         kind: see the module.
         many: takes a list.
-        optional: may be left out or absent; the function is called all the same, with None.
+        optional: may be left out or absent; the function is called with None then.
         rest: takes all further arguments.
     """
 
@@ -47,7 +47,7 @@ class Function:
     Attributes:
         signature: as declared.
         call: ``call(run, *arguments)``, or ``call(*arguments)`` where it is pure.
-        kind, many, always: what it returns; ``always`` means never absent for present arguments.
+        kind, many, always: of its value; ``always`` means never absent for present arguments.
         pure: knows nothing of the message beside its arguments, so that it can be called when the mapping is loaded.
         steady: gives the same value for the same arguments in all messages that are read alike
             (`engine.mapping.reading`), and changes nothing; every pure function is steady.

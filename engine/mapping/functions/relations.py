@@ -286,8 +286,8 @@ def _heads_before(run: Run) -> dict[int, int]:
 @function("unlinked() -> flag!")
 def unlinked(run: Run) -> bool:
     """Whether nothing says to which isolate a susceptibility of the message belongs: a result with S, I or R (and the
-    like) as value or flag, without a head (`parent_result`, `head_result`), beside results of one code of which there
-    are several: isolates, or the same antibiotic of each."""
+    like) as value or flag, without a head (`parent_result`, `head_result`), where one code has several results:
+    isolates, or the same antibiotic of each."""
     tested = run.tested
     if tested is None:
         says_none = _SUSCEPTIBILITY.isdisjoint

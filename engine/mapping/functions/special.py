@@ -1,4 +1,4 @@
-"""Functions that the compiler itself turns into code: they look at their arguments' names, not only at their values."""
+"""Functions that the compiler itself turns into code: they use their arguments' names, not only their values."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ def lookup(*arguments: Any) -> None:
     """A code in a table: HL7 and ASTM tables by number or name give FHIR codes, a table of the mapping gives its row.
 
     A table of the mapping takes as many keys as `key:` says. A missing unit key still finds the code's row, but no
-    number passes by it; what happens to codes and units that are not in the table, `on_missing` and `on_missing_unit`
-    say. The columns of a row are its members: `row.type`.
+    number passes by it; `on_missing` and `on_missing_unit` decide about codes and units that are not in the table. The
+    columns of a row are its members: `row.type`.
     """
     _compiled(arguments)
 

@@ -1,4 +1,4 @@
-"""Specimens: where they come from, what SAC segments say of their containers, how they were diluted."""
+"""Specimens: their origin, their containers (SAC segments), their dilution."""
 
 import re
 from typing import Any
@@ -73,8 +73,8 @@ def source_part(run: Run, raw: str, part: str) -> Json | None:
     """A part of the source of a specimen (SPS: OBR-15, SAC-6): `type`, `additive`, `method` or `site`.
 
     The type is a code of table 0487 unless its subcomponents name another system. Many senders write a coded value into
-    the field (`122575003^Urine specimen^SCT`), where SPS has an additive and a method: what names a coding system in
-    component 3 is one, and has a type alone.
+    the field (`122575003^Urine specimen^SCT`), where SPS has an additive and a method: a value with a coding system in
+    component 3 is such a coding, and has a type only.
     """
     parts = raw.split(run.C)
     system = run.part_text(parts, 2)

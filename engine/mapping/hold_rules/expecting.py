@@ -85,7 +85,7 @@ def told(test: Node) -> Told:
 
 
 def would_hold(holding: Holding, parsed: Parsed, document: Document, past: Told) -> Held | None:
-    """Why a document would be kept back, with what is known of the past; None: it would not."""
+    """Why a document would be held, with this patient history; None: it would not."""
     about = holding.about(holding.facts(parsed, document.body))
     return about.decide(past, 0)
 

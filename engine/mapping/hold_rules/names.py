@@ -1,4 +1,4 @@
-"""The names that a hold rule may use about a result, and its functions, with what the documentation says of them."""
+"""The names that a hold rule may use about a result, and its functions, with their documentation."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -62,7 +62,7 @@ def _whole(number: int | None) -> Decimal | None:
 NAMES: dict[str, tuple[Term, str]] = {
     "code": (
         TextTerm(_code),
-        "the codes of the result (LOINC, the analyzer's own), of whatever system; `==` holds where one of them is it",
+        "the codes of the result (LOINC, the analyzer's own), of any system; `==` is true where one of them is equal",
     ),
     "flags": (TextTerm(lambda asked: asked.result.flags), "its flags (`H`, `LL`, `A` ...); none is known to be none"),
     "status": (TextTerm(lambda asked: (asked.result.status,)), "`final`, `preliminary`, `corrected` ..."),

@@ -1,10 +1,10 @@
-"""The hold rules of one route: what they look at in a document, and whether they keep it back.
+"""The hold rules of one route: the facts that they need of a document, and whether they hold it.
 
     facts     where the message is mapped: answers of the conditions about the message, and the results, as JSON
-    decide    in the journal's transaction: each rule is asked for each result, with what came before it
+    decide    in the journal's transaction: each rule is applied to each result, with the patient's history
 
-Between the two lies a process or a queue, and the order of the journal: only there is it known which value came before.
-A rule that holds, cannot be decided, or fails keeps the document back; nothing is let through because of a fault.
+The two steps may run in different processes. Only the order of the journal shows which value came before. A rule that
+matches, cannot be decided, or fails holds the document; a fault never lets a document through.
 """
 
 from collections.abc import Sequence
@@ -151,8 +151,8 @@ def compile_holding(
 
     Args:
         rules: each expression's scalar, with its ``=``, and the reason that the route gives, or nothing.
-        message_format: what the route's mapping reads.
-        document: what it makes, as ``to:`` of the mapping says.
+        message_format: the format that the route's mapping reads.
+        document: the format that it writes, as ``to:`` of the mapping says.
         search: `mappings` folders, for tables of limits.
 
     Raises:

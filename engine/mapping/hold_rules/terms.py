@@ -1,4 +1,4 @@
-"""Expressions of hold rules, compiled to Python functions over one result and what came before it.
+"""Expressions of hold rules, compiled to Python functions over one result and the patient's history.
 
 The grammar is that of mappings (`engine.mapping.syntax`). Its names and functions are about a result:
 

@@ -1,4 +1,4 @@
-"""Values of hold rules: true, false and *unknown*, and numbers of which only a bound is known (``<5``).
+"""Values of hold rules: true, false and *unknown*, and numbers with only a bound known (``<5``).
 
 Unknown is None, for tests as for values. It is never taken for false: `both` and `either` are Kleene's, a comparison
 with an unknown value is unknown, and a rule that ends as unknown holds. A bound answers where the answer is the same
@@ -31,12 +31,12 @@ def negated(test: Test) -> Test:
 
 
 def both(tests: Sequence[Callable[[], Test]]) -> Test:
-    """``and``: false where one is false, whatever the others are."""
+    """``and``: false where one is false, even if others are unknown."""
     return _decided(tests, by=False)
 
 
 def either(tests: Sequence[Callable[[], Test]]) -> Test:
-    """``or``: true where one is true, whatever the others are."""
+    """``or``: true where one is true, even if others are unknown."""
     return _decided(tests, by=True)
 
 
@@ -100,7 +100,7 @@ def _bound(operator: str, left: Bound, limit: Decimal) -> Test:
 
 
 def exact(number: Number | None) -> Decimal | None:
-    """A number to compute with; a bound is none."""
+    """A number to compute with; not a bound."""
     return number if isinstance(number, Decimal) else None
 
 

@@ -99,7 +99,7 @@ class Collected(Making):
         return made
 
     def describe(self, content: dict[Any, Any], said: bool) -> Part:
-        """Members of the document itself; what an earlier step said stays."""
+        """Members of the document itself; values of an earlier step stay."""
         self.document.content = content | self.document.content
         self.document.said = self.document.said or said
         return self.document
@@ -118,7 +118,7 @@ class Collected(Making):
         return self.bearers.counter(f"{kind}{SEPARATOR}{number}")
 
     def listed(self, parts: tuple[Part, ...], time: str, person: list[str]) -> None:
-        """A result of a list was made: whose it is and of which order, as for `order`.
+        """Note the patient and the order of a result of a list, as `order` does.
 
         Args:
             parts: the row, or the record with those around it.

@@ -52,7 +52,7 @@ def form_of(target: Target, columns: Sequence[str], settings: Mapping[str, Any])
 
 
 def setting_problems(target: Target, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Settings of a channel that mean nothing to its documents: the name, and what it can be."""
+    """Settings of a channel that its documents ignore: the name, and the values that it can have."""
     if target.kind == "csv":
         for name, known in (("csv_delimiter", DELIMITERS), ("csv_header", FLAGS), ("csv_guard", FLAGS)):
             if name in settings and str(settings[name]).lower() not in known:

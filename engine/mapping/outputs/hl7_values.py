@@ -38,7 +38,7 @@ def carried_all(run: Run, raws: list[str]) -> list[Any] | None:
 
 
 def undivided(run: Run, raw: str) -> str | None:
-    """A field as it was sent as one text, whatever delimiters it holds; delimiters without anything are nothing."""
+    """A whole field as one text, delimiters included; a field with nothing but delimiters is absent."""
     if run.C not in raw and run.S not in raw:
         return run.text(raw)
     text = run.whole(raw)

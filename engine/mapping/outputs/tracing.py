@@ -128,7 +128,7 @@ def _leaves(value: Any, path: str = "", pointer: str = "", first: int = 0) -> It
     """The texts in a value, with their places below it: ``.3.1``, ``.8[2]``, and as JSON pointers.
 
     Args:
-        first: number of the first item of a list; 1 for the repetitions of fields, of which a single one has none.
+        first: number of the first item of a list; 1 for the repetitions of fields; a single repetition has no number.
     """
     if isinstance(value, Fragment):
         value = as_text(orjson.dumps(value))

@@ -1,4 +1,4 @@
-"""Documents of every kind, looked at as parts with places: for tests of mappings, for people, and for checks.
+"""Documents of every kind as parts with places: for tests of mappings, for people, and for checks.
 
 HL7 v2    {"resourceType": "OBX", "3.1": "718-7", "5": "148", "8[2]": "A"}      values unescaped
 CSV       {"resourceType": "row", "code": "HGB"}
@@ -22,7 +22,7 @@ from engine.model.message import Delimiters, Document, FormatOptions, Parsed, Se
 
 KIND = "resourceType"
 JSON_KINDS = frozenset({MEDIA_TYPES["fhir"], MEDIA_TYPES["json"]})
-_CHARSETS = ("utf-8", "latin-1")  # of a document that declares none; what we write declares its own
+_CHARSETS = ("utf-8", "latin-1")  # of a document that declares none; our documents declare their own
 
 
 @dataclass(frozen=True, slots=True)

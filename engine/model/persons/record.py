@@ -83,7 +83,7 @@ class Person(NamedTuple):
         return cls(tuple(read[:MOST_NAMES]), _born(birth), _SEXES.get(sex.strip().upper(), ""), child)
 
     def with_what_it_lacks(self, other: "Person") -> "Person":
-        """This record, and what it does not say from another of the same person."""
+        """This record, with values that it lacks taken from another record of the same person."""
         child = self.child if self.names else self.child or other.child
         return Person(self.names or other.names, self.born or other.born, self.sex or other.sex, child)
 
@@ -163,7 +163,7 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def _latin(text: str) -> str:
-    """A text without its words of another script, of which one Latin letter would make another word."""
+    """A text without its words of another script, where one Latin letter would make another word."""
     if text.isascii():
         return text
     return " ".join(word for word in text.split() if all(sign.isascii() or not sign.isalpha() for sign in word))
