@@ -108,7 +108,7 @@ async def test_what_cannot_be_compared_with_an_earlier_message_is_held(
     change(lab.site, first(lab), content)
     assert await lab.says("P GLU 1.1 09:40") == "held"
     assert (lab.held(), lab.results()) == (["NOT_COMPARED"], {"GLU": "final 9.9"})
-    (said,) = [one for one in caplog.records if one.name == "labrelay.engine.store.operations.settling.settle"]
+    (said,) = [one for one in caplog.records if (one.name, one.module) == ("labrelay.journal", "settle")]
     assert (said.earlier, said.journal_id) == (first(lab), lab.site.messages()[-1].id)  # type: ignore[attr-defined]
 
 
@@ -128,7 +128,7 @@ async def test_a_person_reads_which_message_it_is_and_decides(lab: Lab, caplog: 
     assert ran.code == ExitCode.OK, ran.err
     await lab.site.settled()
     assert lab.results() == {"GLU": "corrected 6"}
-    (said,) = [one for one in caplog.records if one.name == "labrelay.engine.store.operations.settling.report_lists"]
+    (said,) = [one for one in caplog.records if (one.name, one.module) == ("labrelay.journal", "report_lists")]
     assert (said.journal_id, said.earlier) == (int(number), first(lab))  # type: ignore[attr-defined]  # extra fields
 
 
@@ -226,6 +226,6 @@ async def test_a_report_that_goes_out_alone_for_a_damaged_one_is_told_of(
     assert await say(site, "F", "F NA 140") == "delivered"
     change(site, site.messages()[0].id, another_byte)
     assert await say(site, "F", "F K 4.1") == "delivered"
-    (said,) = [one for one in caplog.records if one.name == "labrelay.engine.delivery"]
+    (said,) = [one for one in caplog.records if one.name == "labrelay.delivery"]
     assert said.journal_id == site.messages()[-1].id  # type: ignore[attr-defined]  # extra fields
     assert "a document of its order is damaged" in said.message
