@@ -103,9 +103,9 @@ def source_keys() -> Iterator[str]:
 
 def pack_keys() -> Iterator[str]:
     yield from block("The file", pack.PackConfig, skip={"seen", "recognise", "gives"}, intro=False)
-    yield from block("An entry of `seen:`", pack.Seen)
+    yield from block("An entry of `seen:`", pack.PackEvidence)
     yield from block("An entry of `recognise:`", pack.Recognition)
-    yield from block("`gives:`", pack.Gives)
+    yield from block("`gives:`", pack.PackDefaults)
 
 
 def shipped_analyzers() -> Iterator[str]:

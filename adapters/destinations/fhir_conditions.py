@@ -20,7 +20,7 @@ from typing import Any
 from adapters.codecs.fhir.server_ids import for_server_ids
 from adapters.codecs.fhir.versions import given
 from engine.model.errors import DeliveryError
-from engine.model.ports import Tried
+from engine.model.ports import ConditionsTrial
 
 WORDS = "LabRelay tries whether this server looks at conditions, and deletes this again"
 KINDS: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ Send = Callable[[bytes], Awaitable[tuple[int, dict[str, Any]]]]
 Delete = Callable[[str], Awaitable[int]]
 
 
-async def tried(send: Send, delete: Delete, *, server_ids: bool) -> Tried:
+async def tried(send: Send, delete: Delete, *, server_ids: bool) -> ConditionsTrial:
     """Try it.
 
     Args:
@@ -43,7 +43,7 @@ async def tried(send: Send, delete: Delete, *, server_ids: bool) -> Tried:
     Raises:
         DeliveryError: there was no answer.
     """
-    trial = Tried()
+    trial = ConditionsTrial()
     for kind, content in KINDS.items():
         trial = await _tried(send, delete, kind, content, server_ids=server_ids)
         if not trial.unknown or trial.left:
@@ -51,7 +51,9 @@ async def tried(send: Send, delete: Delete, *, server_ids: bool) -> Tried:
     return trial
 
 
-async def _tried(send: Send, delete: Delete, kind: str, content: dict[str, Any], *, server_ids: bool) -> Tried:
+async def _tried(
+    send: Send, delete: Delete, kind: str, content: dict[str, Any], *, server_ids: bool
+) -> ConditionsTrial:
     identity, made = str(uuid.uuid4()), set[str]()
     how = f"PUT {kind}?identifier=..." if server_ids else f"PUT {kind}/id"
 
@@ -63,30 +65,30 @@ async def _tried(send: Send, delete: Delete, kind: str, content: dict[str, Any],
         versions = dict(given(body, answer)) if 200 <= status < 300 else {}
         return status, versions.get(f"{kind}/{identity}", "")
 
-    trial = Tried()
+    trial = ConditionsTrial()
     try:
         status, first = await put(1)
         if not first:
-            return Tried(unknown=f"the server answered {status} to {how}, or names no version")
+            return ConditionsTrial(unknown=f"the server answered {status} to {how}, or names no version")
         status, second = await put(2, first)
         if len(made) > 1:
-            trial = Tried(
+            trial = ConditionsTrial(
                 problem=f"the server made a second {kind} of {how}, for it did not find what it had just taken"
             )
         elif not second:
-            trial = Tried(unknown=f"the server answered {status} to {how} with an ifMatch that holds")
+            trial = ConditionsTrial(unknown=f"the server answered {status} to {how} with an ifMatch that holds")
         elif second == first:
-            trial = Tried(problem="the server does not give a new version to what is changed")
+            trial = ConditionsTrial(problem="the server does not give a new version to what is changed")
         else:
             status, third = await put(3, first)
             if third or 200 <= status < 300:
-                trial = Tried(
+                trial = ConditionsTrial(
                     problem=f"the server does not look at ifMatch of {how}: it took an update on condition of version "
                     f"{first} where it had {second}"
                 )
     finally:
         left = tuple([address for address in sorted(made) if not await _is_removed(delete, address)])
-    return Tried(trial.problem, trial.unknown, left)
+    return ConditionsTrial(trial.problem, trial.unknown, left)
 
 
 async def _is_removed(delete: Delete, address: str) -> bool:

@@ -39,7 +39,7 @@ from adapters.destinations.http.log_in import Config
 from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
-from engine.model.ports import Tried
+from engine.model.ports import ConditionsTrial
 from engine.model.reasons import ReasonCode
 
 MEDIA_TYPE = "application/fhir+json"
@@ -56,7 +56,7 @@ class FhirConfig(HttpConfig, Config, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Theirs:
+class ServerResource:
     """A resource as the server has it. ``text`` is its JSON; both are empty where it is not there any more."""
 
     version: str = ""
@@ -138,7 +138,7 @@ class FhirRest:
             raise error
         return {**wanted, **{resource: theirs.version for resource, theirs in differ.items()}}
 
-    async def _is_ours(self, ours: dict[str, Any], theirs: Theirs, stand: "_Addresses") -> bool:
+    async def _is_ours(self, ours: dict[str, Any], theirs: ServerResource, stand: "_Addresses") -> bool:
         """Whether a resource on the server says what we send, of the same patient.
 
         Raises:
@@ -180,7 +180,7 @@ class FhirRest:
                 ReasonCode.CONFLICT, "another write came in between", limit=MAX_CONFLICTS, answer=error.answer
             ) from error
 
-    async def _read_back(self, resource: str) -> Theirs:
+    async def _read_back(self, resource: str) -> ServerResource:
         """A resource as it is on the server now.
 
         Raises:
@@ -191,7 +191,7 @@ class FhirRest:
         if not self._server_ids:
             answer = await self._get(url / identity)
             if answer.status in (404, 410):
-                return Theirs()
+                return ServerResource()
             there, text = _read(answer.body), answer.body
         else:
             answer = await self._get(
@@ -199,14 +199,14 @@ class FhirRest:
             )
             found = _matches(_read(answer.body), kind)
             if 200 <= answer.status < 300 and answer.whole and not found:
-                return Theirs()
+                return ServerResource()
             there = found[0] if found else {}
             text = orjson.dumps(there)
         meta = there.get("meta")
         version = meta.get("versionId") if isinstance(meta, dict) else None
         if not 200 <= answer.status < 300 or not answer.whole or not _VERSION.fullmatch(str(version or "")):
             raise _not_read_back(answer)
-        return Theirs(str(version), text)
+        return ServerResource(str(version), text)
 
     async def _get(self, url: URL) -> Answer:
         """Raises TransientDeliveryError where the server is busy: then it says nothing about a conflict."""
@@ -238,7 +238,7 @@ class FhirRest:
         if _read(answer.body).get("resourceType") != "CapabilityStatement":
             raise DestinationDownError(ReasonCode.NOT_FHIR, f"HTTP {answer.status}, no CapabilityStatement")
 
-    async def try_conditions(self) -> Tried:
+    async def try_conditions(self) -> ConditionsTrial:
         """Whether the server looks at what ``conflicts: check`` asks of it; writes a resource and removes it.
 
         Raises:
@@ -281,11 +281,11 @@ def _not_read_back(answer: Answer) -> TransientDeliveryError:
     )
 
 
-def _has(theirs: Theirs) -> str:
+def _has(theirs: ServerResource) -> str:
     return f"the server has {theirs.version}" if theirs.text else "on the server it was deleted"
 
 
-def _both(foreign: Mapping[str, Theirs], wanted: Mapping[str, str]) -> bytes:
+def _both(foreign: Mapping[str, ServerResource], wanted: Mapping[str, str]) -> bytes:
     """For the person who chooses: ``{"conflicts": [{"resource", "wrote", "has", "theirs"}]}``; ``theirs`` is null where
     it is gone, or larger than what can be kept."""
     parts, room = [], MAX_KEPT_THEIRS_BYTES

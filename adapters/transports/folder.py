@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from adapters.transports.errors import FolderError
-from adapters.transports.folder_files import Files, Found
+from adapters.transports.folder_files import Files, FoundFile
 from engine.model import back_off
 from engine.model.clock import Clock, SystemClock
 
@@ -130,7 +130,7 @@ class WatchedFolder:
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folder")
         self._hanging: asyncio.Future[None] | None = None
-        self._settling: dict[str, tuple[Found, float]] = {}
+        self._settling: dict[str, tuple[FoundFile, float]] = {}
         self._ended: dict[str, bool] = {}  # claimed files that only have to be put away: finished or failed
         self._stream: FileStream | None = None
         self._task: asyncio.Task[None] | None = None
@@ -203,9 +203,9 @@ class WatchedFolder:
             if name not in self._ended and not await self._take(name):
                 return look.took_s
         now = self._clock.monotonic()
-        ready: list[Found] = []
+        ready: list[FoundFile] = []
         empty = 0
-        settling: dict[str, tuple[Found, float]] = {}
+        settling: dict[str, tuple[FoundFile, float]] = {}
         for file in look.files:
             known, since = self._settling.get(file.name, (None, now))
             since = since if known == file else now

@@ -33,7 +33,7 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe in 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """A file that may be ready, with the values that must not change while it settles.
 
     Attributes:
@@ -49,7 +49,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FolderScan:
     """The result of one scan of the folder.
 
     Attributes:
@@ -59,7 +59,7 @@ class Look:
         took_s: how long the scan took.
     """
 
-    files: list[Found]
+    files: list[FoundFile]
     claimed: list[str]
     failed: int
     took_s: float
@@ -81,7 +81,7 @@ class Files:
         self._last_us = 0
         self._read: dict[str, tuple[int, int]] = {}  # of claimed files: size and time of change as they were read
 
-    def look(self) -> Look:
+    def look(self) -> FolderScan:
         """See what is there.
 
         Raises:
@@ -90,7 +90,7 @@ class Files:
         began = time.monotonic()
         self._prepare()
         names: set[str] = set()
-        found: list[Found] = []
+        found: list[FoundFile] = []
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
@@ -99,25 +99,25 @@ class Files:
                         with contextlib.suppress(FileNotFoundError):
                             seen = entry.stat(follow_symlinks=False)
                             if stat.S_ISREG(seen.st_mode):
-                                found.append(Found(entry.name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
+                                found.append(FoundFile(entry.name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
         except OSError as error:
             raise FolderError(f"the folder cannot be read ({_words(error)})") from error
         if self._marker:
             found = [self._with_marker(file) for file in found if file.name + self._marker in names]
-        return Look(
+        return FolderScan(
             files=nsmallest(MAX_WAITING, found, key=lambda file: (file.mtime_ns, file.name)),
             claimed=_by_age(self._claimed),
             failed=_count(self._failed),
             took_s=time.monotonic() - began,
         )
 
-    def _with_marker(self, file: Found) -> Found:
+    def _with_marker(self, file: FoundFile) -> FoundFile:
         with contextlib.suppress(OSError):
             made_ns = (self._folder / (file.name + self._marker)).stat(follow_symlinks=False).st_mtime_ns
             return replace(file, marked=made_ns >= file.mtime_ns)
         return file
 
-    def claim(self, file: Found) -> str | None:
+    def claim(self, file: FoundFile) -> str | None:
         """Make a file ours alone; its name among the claimed, or None where it is gone or has changed.
 
         Raises:

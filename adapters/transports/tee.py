@@ -21,7 +21,7 @@ from adapters.transports.tcp import HostPort, TcpListener
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee_ends import End, Hearing, listen, reach, unreachable
 from adapters.transports.tee_serial import SerialTee
-from engine.model.link_events import Way
+from engine.model.link_events import Direction
 from engine.model.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay.channel")
@@ -44,20 +44,20 @@ def build(source: Settings, handler: StreamHandler) -> Transport:
     """The transport of one channel."""
     analyzer, middleware = source.tee.ends
     if analyzer.device is not None or middleware.device is not None:
-        return SerialTee({Way.ANALYZER: analyzer, Way.MIDDLEWARE: middleware}, handler)
+        return SerialTee({Direction.ANALYZER: analyzer, Direction.MIDDLEWARE: middleware}, handler)
     if analyzer.listen is not None:
         assert middleware.connect is not None
-        return TcpTee(analyzer.listen, middleware.connect, Way.ANALYZER, handler, source.max_connections)
+        return TcpTee(analyzer.listen, middleware.connect, Direction.ANALYZER, handler, source.max_connections)
     assert middleware.listen is not None
     assert analyzer.connect is not None
-    return TcpTee(middleware.listen, analyzer.connect, Way.MIDDLEWARE, handler, source.max_connections)
+    return TcpTee(middleware.listen, analyzer.connect, Direction.MIDDLEWARE, handler, source.max_connections)
 
 
 class Line:
     """Two streams that are one connection."""
 
-    def __init__(self, streams: dict[Way, TcpStream], handler: StreamHandler) -> None:
-        self.hearing = Hearing(streams[Way.ANALYZER].peer)
+    def __init__(self, streams: dict[Direction, TcpStream], handler: StreamHandler) -> None:
+        self.hearing = Hearing(streams[Direction.ANALYZER].peer)
         self._streams = streams
         self._handler = handler
 
@@ -65,7 +65,7 @@ class Line:
         """Pass bytes until both sides have ended, or one has broken; then call ``over`` and let the listener finish."""
         loop = asyncio.get_running_loop()
         listener = loop.create_task(listen(self.hearing, self._handler))
-        pumps = {loop.create_task(self._pump(way)) for way in Way}
+        pumps = {loop.create_task(self._pump(way)) for way in Direction}
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
             if all(pump.exception() is None for pump in done):
@@ -91,7 +91,7 @@ class Line:
         for stream in self._streams.values():
             stream.reset()
 
-    async def _pump(self, way: Way) -> None:
+    async def _pump(self, way: Direction) -> None:
         source, sink = self._streams[way], self._streams[way.other]
         while data := await source.read():
             self.hearing.passed(way, data)
@@ -103,7 +103,7 @@ class TcpTee:
     """One end listens, and for each connection there one is made to the other end."""
 
     def __init__(
-        self, listen: HostPort, connect: HostPort, accepts: Way, handler: StreamHandler, max_connections: int
+        self, listen: HostPort, connect: HostPort, accepts: Direction, handler: StreamHandler, max_connections: int
     ) -> None:
         """``accepts``: who connects to us."""
         self._connect = connect

@@ -9,7 +9,7 @@ from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.tcp import HostPort
 from adapters.transports.tcp_stream import TcpStream, connect
 from adapters.transports.waiting import wake
-from engine.model.link_events import Way
+from engine.model.link_events import Direction
 from engine.model.ports import StreamHandler
 
 logger = logging.getLogger("labrelay.channel")
@@ -26,16 +26,16 @@ class End(LineSettings, Protocol):
 
 
 class Hearing:
-    """The bytes that pass on one line, for the listener (`engine.model.ports.Hearing`)."""
+    """The bytes that pass on one line, for the listener (`engine.model.ports.TappedStream`)."""
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
-        self._passed: deque[tuple[Way, bytes]] = deque()
+        self._passed: deque[tuple[Direction, bytes]] = deque()
         self._bytes = 0
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def passed(self, way: Way, data: bytes) -> None:
+    def passed(self, way: Direction, data: bytes) -> None:
         """Bytes are passing; never waits."""
         if self._ended:
             return
@@ -47,7 +47,7 @@ class Hearing:
         self._bytes += len(data)
         wake(self._waiter)
 
-    async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
+    async def hear(self, timeout: float | None = None) -> tuple[Direction, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
         if not self._passed and not self._ended:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -96,7 +96,7 @@ async def reach(address: HostPort) -> TcpStream:
     return stream
 
 
-def unreachable(who: Way, address: HostPort, error: BaseException | None) -> str:
+def unreachable(who: Direction, address: HostPort, error: BaseException | None) -> str:
     """Why the far end cannot be reached, for the page."""
     why = getattr(error, "strerror", None) or "no answer"
     return f"the {who.value} at {address.host}:{address.port} cannot be reached: {why}"

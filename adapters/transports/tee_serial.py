@@ -23,7 +23,7 @@ from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee_ends import End, Hearing, listen, reach, unreachable
 from adapters.transports.waiting import finish
 from engine.model import back_off
-from engine.model.link_events import Way
+from engine.model.link_events import Direction
 from engine.model.ports import StreamHandler, Transport
 
 logger = logging.getLogger("labrelay.channel")
@@ -34,17 +34,17 @@ PassingStream = LineStream | TcpStream
 class SerialTee:
     """One cable between two others (`engine.model.ports.Transport`): there is at most one line at a time."""
 
-    def __init__(self, ends: Mapping[Way, End], handler: StreamHandler) -> None:
+    def __init__(self, ends: Mapping[Direction, End], handler: StreamHandler) -> None:
         self._ends = ends
         self._handler = handler
-        self._streams: dict[Way, PassingStream] = {}
+        self._streams: dict[Direction, PassingStream] = {}
         self._hearing: Hearing | None = None
         self._listeners: set[asyncio.Task[None]] = set()
         self._unreachable = ""
         self._stopping = False
         self._transports = [made for way, end in ends.items() if (made := self._open(way, end)) is not None]
 
-    def _open(self, way: Way, end: End) -> Transport | None:
+    def _open(self, way: Direction, end: End) -> Transport | None:
         if end.device is not None:
             return SerialLine(end.device, partial(open_device, end.device, end), partial(self._cable, way))
         if end.listen is not None:
@@ -77,7 +77,7 @@ class SerialTee:
 
     # -- ends that come and go ---------------------------------------------------------------------------------
 
-    async def _cable(self, way: Way, stream: LineStream) -> None:
+    async def _cable(self, way: Direction, stream: LineStream) -> None:
         far = self._ends[way.other].connect
         reaching = asyncio.get_running_loop().create_task(self._keep_reaching(way.other, far)) if far else None
         try:
@@ -87,7 +87,7 @@ class SerialTee:
                 reaching.cancel()
                 await asyncio.gather(reaching, return_exceptions=True)
 
-    async def _tcp(self, way: Way, stream: TcpStream) -> None:
+    async def _tcp(self, way: Direction, stream: TcpStream) -> None:
         if way in self._streams or way.other not in self._streams:
             reason = "the line has a connection already" if way in self._streams else "the cable's end is not open"
             logger.warning("a connection to a tee was refused", extra={"peer": stream.peer, "detail": reason})
@@ -101,7 +101,7 @@ class SerialTee:
         finally:
             await stream.close()
 
-    async def _keep_reaching(self, way: Way, far: HostPort) -> None:
+    async def _keep_reaching(self, way: Direction, far: HostPort) -> None:
         note = partial(self._note_unreachable, way, far)
         while not self._stopping:
             stream: TcpStream = await back_off.trying(back_off.UNREACHABLE, before_sleep=note)(reach, far)
@@ -109,7 +109,7 @@ class SerialTee:
             await self._tcp(way, stream)
             await asyncio.sleep(back_off.FIRST_S)
 
-    def _note_unreachable(self, way: Way, far: HostPort, state: RetryCallState) -> None:
+    def _note_unreachable(self, way: Direction, far: HostPort, state: RetryCallState) -> None:
         text = unreachable(way, far, back_off.error_of(state))
         if text != self._unreachable:  # the state changed; the same again is not worth a line
             logger.warning("the far end of a tee cannot be reached, will keep trying", extra={"detail": text})
@@ -117,7 +117,7 @@ class SerialTee:
 
     # -- what passes -------------------------------------------------------------------------------------------
 
-    async def _pass_on(self, way: Way, stream: PassingStream) -> None:
+    async def _pass_on(self, way: Direction, stream: PassingStream) -> None:
         """Pass on what comes from ``stream`` until it ends."""
         self._streams[way] = stream
         self._meet()
@@ -138,14 +138,14 @@ class SerialTee:
 
     def _meet(self) -> None:
         """Both ends are there: begin to listen."""
-        if len(self._streams) < len(Way):
+        if len(self._streams) < len(Direction):
             return
-        self._hearing = Hearing(self._streams[Way.ANALYZER].peer)
+        self._hearing = Hearing(self._streams[Direction.ANALYZER].peer)
         task = asyncio.get_running_loop().create_task(listen(self._hearing, self._handler))
         self._listeners.add(task)
         task.add_done_callback(self._listeners.discard)
 
-    def _part(self, left: Way) -> None:
+    def _part(self, left: Direction) -> None:
         """One end is gone. A cable stays, a connection goes with it."""
         if self._hearing is not None:
             self._hearing.end()

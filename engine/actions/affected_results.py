@@ -12,8 +12,8 @@ from typing import Literal
 
 from engine.model.errors import ErasedError, IntegrityError
 from engine.model.search_keys import folded
-from engine.model.tested_results import Tested, tests_in
-from engine.processing.reprocessing import Compared, Finding
+from engine.model.tested_results import TestedResult, tests_in
+from engine.processing.reprocessing import DocumentDifference, Finding
 from engine.store.queries.contents import stored_document
 from engine.store.queries.reader import Reader
 
@@ -39,8 +39,8 @@ class Affected:
     destinations: tuple[str, ...] = ()
     change: Literal["changed", "added", "removed", ""] = ""
     differs: tuple[str, ...] = ()
-    old: Tested | None = None
-    new: Tested | None = None
+    old: TestedResult | None = None
+    new: TestedResult | None = None
 
 
 def affected(reader: Reader, finding: Finding) -> Iterator[Affected]:
@@ -58,12 +58,12 @@ def affected(reader: Reader, finding: Finding) -> Iterator[Affected]:
         yield from _of_document(reader, finding, one)
 
 
-def _of_document(reader: Reader, finding: Finding, compared: Compared) -> Iterator[Affected]:
+def _of_document(reader: Reader, finding: Finding, compared: DocumentDifference) -> Iterator[Affected]:
     def row(
         change: Literal["changed", "added", "removed", ""] = "",
         differs: tuple[str, ...] = (),
-        old: Tested | None = None,
-        new: Tested | None = None,
+        old: TestedResult | None = None,
+        new: TestedResult | None = None,
     ) -> Affected:
         return Affected(
             message_id=finding.message_id,
@@ -76,8 +76,8 @@ def _of_document(reader: Reader, finding: Finding, compared: Compared) -> Iterat
             new=new,
         )
 
-    before: dict[str, Tested] = {}
-    after: dict[str, Tested] = {}
+    before: dict[str, TestedResult] = {}
+    after: dict[str, TestedResult] = {}
     if compared.before is not None:
         try:
             before = _results(reader, stored_document(reader, compared.before))
@@ -102,7 +102,7 @@ def _of_document(reader: Reader, finding: Finding, compared: Compared) -> Iterat
         yield row()
 
 
-def _results(reader: Reader, document: bytes) -> dict[str, Tested]:
+def _results(reader: Reader, document: bytes) -> dict[str, TestedResult]:
     def token(number: str) -> str:
         return reader.vault.search_token("patient", folded(number)).hex()
 

@@ -10,7 +10,7 @@ from engine.model.message import Received, Stored
 from engine.model.records import Trace
 from engine.processing.process import ChannelRoutes, process
 from engine.store.operations import edit_message as edit_message_ops
-from engine.store.operations.edit_message import Corrected
+from engine.store.operations.edit_message import EditResult
 from engine.store.queries.contents import stored_payload, why_absent
 from engine.store.queries.messages import trace_of
 
@@ -75,7 +75,7 @@ async def edit_message(
     return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **told}
 
 
-def _corrected(acts: Acts, done: "asyncio.Future[Corrected]") -> None:
+def _corrected(acts: Acts, done: "asyncio.Future[EditResult]") -> None:
     if not done.cancelled() and done.exception() is None and (stored := done.result().stored) is not None:
         acts.accept(stored)
 

@@ -34,7 +34,7 @@ KINDS = ("channel", "destination", "lane", "deliveries")
 VERBS = ("pause", "resume", "restart")
 
 
-class Running(Protocol):
+class PauseListener(Protocol):
     """The daemon's reactions to an order."""
 
     async def switched(self, target: Target, pause: Pause | None) -> None:
@@ -67,7 +67,7 @@ class Switches:
         running: None without a daemon.
     """
 
-    def __init__(self, journal: Journal, running: Running | None = None) -> None:
+    def __init__(self, journal: Journal, running: PauseListener | None = None) -> None:
         self._journal = journal
         self._running = running
 

@@ -67,7 +67,7 @@ class Order:
 
 
 @dataclass(slots=True)
-class Run:
+class ReplayRun:
     """One replay under way, or recently ended."""
 
     number: int
@@ -122,7 +122,7 @@ class Replays:
         self._journal = journal
         self._waits = waits
         self._look_again = look_again
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[int, ReplayRun] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._taken_up: set[int] = set()  # about to be in `_tasks`
         self._moved = asyncio.Event()
@@ -131,7 +131,7 @@ class Replays:
         """Begin a replay; return its number."""
         last = self._journal.last_id
         number = await self._journal.run(replays.begin, actor=actor, what=what, total=len(chosen), last=last)
-        self._run(Run(number, number, len(chosen), 0, 0, 0, self._now(), 0), chosen, order)
+        self._run(ReplayRun(number, number, len(chosen), 0, 0, 0, self._now(), 0), chosen, order)
         return number
 
     async def resume(self, number: int, chosen: Sequence[int], order: Order, *, actor: str) -> None:
@@ -146,7 +146,7 @@ class Replays:
             act = await self._journal.run(audit.begin, actor, "replay", {"resumed": number, "behind": found.position})
         finally:
             self._taken_up.discard(number)
-        run = Run(number, act, found.total, found.done, found.deliveries, found.failed, self._now(), found.done)
+        run = ReplayRun(number, act, found.total, found.done, found.deliveries, found.failed, self._now(), found.done)
         run.total = found.done + len(chosen)  # some may have been deleted from the journal meanwhile
         self._run(run, chosen, order)
 
@@ -203,14 +203,14 @@ class Replays:
 
     # -- one replay --------------------------------------------------------------------------------------------
 
-    def _run(self, run: Run, chosen: Sequence[int], order: Order) -> None:
+    def _run(self, run: ReplayRun, chosen: Sequence[int], order: Order) -> None:
         self._runs[run.number] = run
         for number in [number for number in self._runs if number not in self._tasks][:-ENDED_KEPT]:
             del self._runs[number]
         task = self._tasks[run.number] = asyncio.create_task(self._replay(run, chosen, order))
         task.add_done_callback(lambda ended: self._ended(run, ended))
 
-    def _ended(self, run: Run, task: asyncio.Task[None]) -> None:
+    def _ended(self, run: ReplayRun, task: asyncio.Task[None]) -> None:
         del self._tasks[run.number]
         error = None if task.cancelled() else task.exception()
         run.state = "failed" if error is not None else "stopped" if task.cancelled() or run.halted.is_set() else "ended"
@@ -218,7 +218,7 @@ class Replays:
         if error is not None:
             logger.error("a replay failed", extra={"act": run.act, "detail": type(error).__name__})
 
-    async def _replay(self, run: Run, chosen: Sequence[int], order: Order) -> None:
+    async def _replay(self, run: ReplayRun, chosen: Sequence[int], order: Order) -> None:
         if self._waits is None:
             for at in range(0, len(chosen), AT_ONCE):
                 await self._step(run, chosen[at : at + AT_ONCE], order)
@@ -235,7 +235,7 @@ class Replays:
         run.halted.clear()  # too late
         await self._journal.run(replays.end, run.number, run.act, run.outcome())
 
-    async def _may_go_on(self, run: Run, message: int, order: Order, not_before: float) -> bool:
+    async def _may_go_on(self, run: ReplayRun, message: int, order: Order, not_before: float) -> bool:
         """Wait for the rate, then until the lanes of a message are free. False: it was stopped."""
         assert self._waits is not None
         with suppress(TimeoutError):
@@ -261,11 +261,11 @@ class Replays:
         assert self._waits is not None
         return next((why for lane in sorted(lanes) if (why := self._waits(*lane))), "")
 
-    async def _step(self, run: Run, messages: Sequence[int], order: Order) -> None:
+    async def _step(self, run: ReplayRun, messages: Sequence[int], order: Order) -> None:
         for along, part in groupby(messages, order.newer.__contains__):
             await self._queue(run, [*part], order, DELIVERED if along else order.states)
 
-    async def _queue(self, run: Run, messages: Sequence[int], order: Order, states: frozenset[str]) -> None:
+    async def _queue(self, run: ReplayRun, messages: Sequence[int], order: Order, states: frozenset[str]) -> None:
         noted, run.unnoted = run.unnoted, 0
         step = await self._journal.run(
             replays.step,
@@ -292,7 +292,7 @@ class Replays:
             except StoreError:  # unreadable just now: nothing is lost, and the lane is not announced yet
                 await asyncio.sleep(STORE_RETRY_S)
 
-    async def _last_ones(self, run: Run) -> None:
+    async def _last_ones(self, run: ReplayRun) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
                 while run.outstanding and not run.halted.is_set():

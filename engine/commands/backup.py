@@ -22,7 +22,7 @@ from engine.views.text import printable, table
 
 if TYPE_CHECKING:
     from engine.config.load import Site
-    from engine.store.recovery.backups.shelf import Copy, Shelf
+    from engine.store.recovery.backups.catalog import Copy, Shelf
 
 GROUP = "upkeep"
 
@@ -107,7 +107,7 @@ def _make(session: Session, site: "Site", folder: Path | None, with_key: bool) -
     from engine.store.core.ownership import hand_over_all, hand_over_path
     from engine.store.journal import Journal
     from engine.store.recovery.backups import checking, copying
-    from engine.store.recovery.backups.shelf import Shelf, read_copy
+    from engine.store.recovery.backups.catalog import Shelf, read_copy
 
     config = site.config.backup
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
@@ -170,7 +170,7 @@ def _lines(found: "Sequence[Copy]") -> Iterator[str]:
 def verify(session: Session, copy: Path, gently: bool, form: Form) -> ExitCode:
     """Read a copy back (its folder, full-...) and check it by its chain. Needs no key and no site."""
     from engine.store.recovery.backups import checking
-    from engine.store.recovery.backups.shelf import read_copy
+    from engine.store.recovery.backups.catalog import read_copy
 
     be_gentle(gently)
     found = read_copy(copy)
@@ -195,7 +195,7 @@ def drill(session: Session, folder: Path | None, gently: bool, form: Form) -> Ex
     Prints how much would have been lost now (RPO), and how long it takes to have a site again (RTO).
     """
     from engine.model.clock import SystemClock
-    from engine.store.recovery.backups.drill import run
+    from engine.store.recovery.backups.restore_test import run
 
     be_gentle(gently)
     site = session.load(require_secrets=False)
@@ -225,14 +225,14 @@ def _root(site: "Site", folder: Path | None) -> Path:
 
 
 def _shelf(session: Session, site: "Site", folder: Path | None) -> "Shelf":
-    from engine.store.recovery.backups.shelf import Shelf
+    from engine.store.recovery.backups.catalog import Shelf
 
     with session.reader() as reader:
         return Shelf(_root(site, folder), identity_of(reader))
 
 
 def _shelves(root: Path) -> Iterator[list["Copy"]]:
-    from engine.store.recovery.backups.shelf import copies
+    from engine.store.recovery.backups.catalog import copies
 
     for path in sorted(root.glob("labrelay-*")):
         yield copies(path)

@@ -28,7 +28,7 @@ from engine.model.errors import ConfigError, DeliveryError
 from engine.views.text import plural
 
 if TYPE_CHECKING:
-    from engine.model.ports import Tried
+    from engine.model.ports import ConditionsTrial
     from engine.runtime.build import BuiltSite
 
 GROUP = "start"
@@ -195,11 +195,11 @@ def _same_disk(site: Site) -> Iterator[str]:
     """Copies that go with what they are copies of."""
     from engine.config.site import CONFIG_FILE
     from engine.config.yaml_nodes import line, read_file, walk
-    from engine.store.recovery.backups import outlook
+    from engine.store.recovery.backups import recovery_point
 
     folder, path = site.config.backup.folder, ("backup", "folder")
-    if folder is not None and outlook.is_on_one_disk(folder, site.config.data):
-        yield line(walk(read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), path), path, outlook.SAME_DISK)
+    if folder is not None and recovery_point.is_on_one_disk(folder, site.config.data):
+        yield line(walk(read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE)), path), path, recovery_point.SAME_DISK)
 
 
 def _table_notes(program: Any) -> Iterator[str]:
@@ -327,7 +327,7 @@ def _is_mapping(path: Path) -> bool:
         return True
 
 
-def _of_trial(name: str, tried: "Tried") -> Remark | None:
+def _of_trial(name: str, tried: "ConditionsTrial") -> Remark | None:
     """The remark about a server that was tried for ``conflicts: check``."""
     said = []
     if tried.problem:

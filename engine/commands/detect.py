@@ -23,7 +23,7 @@ from engine.views.text import printable
 
 if TYPE_CHECKING:
     from engine.diagnostics.lines.guess import Guess
-    from engine.mapping.capture import Piece
+    from engine.mapping.capture import CapturedBytes
 
 GROUP = "start"
 
@@ -107,7 +107,7 @@ def _no_line_options(connect: bool, answer: bool, save: Path | None, settings: d
         raise click.UsageError(f"--{' and --'.join(given)} are for a line; a capture is just read")
 
 
-def _captured(what: str) -> "list[Piece]":
+def _captured(what: str) -> "list[CapturedBytes]":
     from engine.mapping.capture import read
 
     try:
@@ -121,14 +121,16 @@ def _captured(what: str) -> "list[Piece]":
     return read(data)
 
 
-async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, save: Path | None) -> "list[Piece]":
+async def _heard(
+    line: LineAt, known: list[Any], for_s: float, answer: bool, save: Path | None
+) -> "list[CapturedBytes]":
     """The bytes until all is known, or the time is over; of the connection that sent most."""
-    from engine.commands.shared.listening import QUIET_S, Watch, listening
-    from engine.diagnostics.lines.guess import Sure, guess
+    from engine.commands.shared.listening import QUIET_S, WatchedConnection, listening
+    from engine.diagnostics.lines.guess import Confidence, guess
 
     stop = asyncio.Event()
 
-    def pieces(watch: Watch) -> "list[Piece]":
+    def pieces(watch: WatchedConnection) -> "list[CapturedBytes]":
         return list(watch.pieces)
 
     async def know() -> None:
@@ -139,7 +141,7 @@ async def _heard(line: LineAt, known: list[Any], for_s: float, answer: bool, sav
             if now == looked_at:  # the line is quiet
                 for watch in listener.watches:
                     made = guess(pieces(watch), known, live=True)
-                    if made.link.sure is made.format.sure is made.analyzer.sure is Sure.SURE:
+                    if made.link.sure is made.format.sure is made.analyzer.sure is Confidence.SURE:
                         stop.set()
             looked_at = now
 

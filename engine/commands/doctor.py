@@ -18,7 +18,7 @@ from engine.model.errors import ConfigError
 from engine.model.health import Health, Line
 from engine.store.core.lock import LOCK_NAME
 from engine.store.queries.lanes import list_pauses
-from engine.store.recovery.backups import outlook
+from engine.store.recovery.backups import recovery_point
 from engine.views.view import picked
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from _network(site, runs)
     yield from _lines(site, runs)
     yield from _secrets(site)
-    yield from outlook.lines(site.config.backup, session.data, runs=runs)
+    yield from recovery_point.lines(site.config.backup, session.data, runs=runs)
     yield from _journal(session, site)
 
 

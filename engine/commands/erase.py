@@ -27,7 +27,7 @@ from engine.views.view import picked
 if TYPE_CHECKING:
     from engine.config.load import Site
     from engine.store.journal import Journal
-    from engine.store.lifecycle.erasure import Found, Message
+    from engine.store.lifecycle.erasure import Message, PatientData
     from engine.store.queries.reader import Reader
 
 GROUP = "upkeep"
@@ -77,7 +77,9 @@ def command(
         raise click.BadParameter("say why", param_hint="--reason")
     if not session.journal.exists():
         raise StoreError(f"{session.data}: there is no journal yet")
-    wanted = Wanted(session.load(require_secrets=False), numbers, also, reason, authority, force, dry_run, yes, form)
+    wanted = ErasureRequest(
+        session.load(require_secrets=False), numbers, also, reason, authority, force, dry_run, yes, form
+    )
     try:
         return _alone(session, wanted, compacts=not no_compact)
     except LockedError:  # a daemon has it
@@ -85,7 +87,7 @@ def command(
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ErasureRequest:
     """A person's request."""
 
     site: "Site"
@@ -107,7 +109,7 @@ class Plan:
         more: further contents of the audit row.
     """
 
-    found: "Found"
+    found: "PatientData"
     chosen: "list[Message]"
     obstacles: list[str]
     document: dict[str, Any]
@@ -118,7 +120,7 @@ class Plan:
         return [one.id for one in self.chosen]
 
 
-def _plan(reader: "Reader", wanted: Wanted) -> Plan:
+def _plan(reader: "Reader", wanted: ErasureRequest) -> Plan:
     from engine.store.lifecycle import erasure
 
     reader.deadline_s = SEARCH_S
@@ -141,7 +143,7 @@ def _plan(reader: "Reader", wanted: Wanted) -> Plan:
     return Plan(found, chosen, obstacles, document, more)
 
 
-def _agreed(plan: Plan, wanted: Wanted) -> bool:
+def _agreed(plan: Plan, wanted: ErasureRequest) -> bool:
     """Show what there is, and ask; False where there is nothing to do.
 
     Raises:
@@ -158,7 +160,7 @@ def _agreed(plan: Plan, wanted: Wanted) -> bool:
     return True
 
 
-def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
+def _alone(session: Session, wanted: ErasureRequest, *, compacts: bool) -> ExitCode:
     """Erase with the journal in our own hands.
 
     Raises:
@@ -197,7 +199,7 @@ def _alone(session: Session, wanted: Wanted, *, compacts: bool) -> ExitCode:
     return _told(session, wanted, plan, asdict(done), compacted)
 
 
-def _beside_daemon(session: Session, wanted: Wanted) -> ExitCode:
+def _beside_daemon(session: Session, wanted: ErasureRequest) -> ExitCode:
     """Look for the messages here, beside the daemon, and have it erase them."""
     with session.reader() as reader:
         plan = _plan(reader, wanted)
@@ -220,7 +222,9 @@ def _beside_daemon(session: Session, wanted: Wanted) -> ExitCode:
     return _told(session, wanted, plan, {"act": act, **done}, None)
 
 
-def _told(session: Session, wanted: Wanted, plan: Plan, done: Mapping[str, int], compacted: bool | None) -> ExitCode:
+def _told(
+    session: Session, wanted: ErasureRequest, plan: Plan, done: Mapping[str, int], compacted: bool | None
+) -> ExitCode:
     from engine.store.integrity import before_upgrade
 
     if (folder := session.data / before_upgrade.FOLDER).is_dir():
@@ -300,7 +304,7 @@ def _compact(session: Session) -> bool:
     return True
 
 
-def _found_lines(chosen: "list[Message]", found: "Found", obstacles: list[str]) -> Iterator[str]:
+def _found_lines(chosen: "list[Message]", found: "PatientData", obstacles: list[str]) -> Iterator[str]:
     gone = [one.id for one in found.messages if one.gone]
     if chosen:
         first, last = (

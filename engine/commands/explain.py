@@ -39,7 +39,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.session import Session, pass_session
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
-from engine.mapping.inputs import Found
+from engine.mapping.inputs import FoundMessage
 from engine.mapping.outputs.documents import form_of
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
@@ -49,7 +49,7 @@ from engine.model.message import MapContext, Parsed, Stored
 from engine.processing.process import context_of
 from engine.store.queries.contents import stored_message, why_absent
 from engine.store.queries.messages import trace_of
-from engine.succession.decided import NOTHING, Facts
+from engine.succession.document_facts import NOTHING, DocumentFacts
 from engine.views import decided
 from engine.views.view import picked
 
@@ -140,16 +140,16 @@ class _Journaled:
     whole: bool
     key: bytes
     others: Mapping[bytes, int]
-    facts: Mapping[int, Facts]
+    facts: Mapping[int, DocumentFacts]
 
-    def found(self, mapper: ChannelMapper) -> list[Found]:
+    def found(self, mapper: ChannelMapper) -> list[FoundMessage]:
         """The message as intake reads it; an incomplete one as files are read."""
-        return [Found(self.message.payload, "")] if self.whole else mapper.messages_in(self.message.payload)
+        return [FoundMessage(self.message.payload, "")] if self.whole else mapper.messages_in(self.message.payload)
 
     def context(self, base: MapContext) -> MapContext:
         return context_of(self.message, replace(base, key=self.key, others=self.others))
 
-    def decided(self, mapper: ChannelMapper, parsed: Parsed, program: Program, context: MapContext) -> Facts:
+    def decided(self, mapper: ChannelMapper, parsed: Parsed, program: Program, context: MapContext) -> DocumentFacts:
         """The decisions about the document that ``program`` makes; none where it is not a route's mapping."""
         if mapper.context.channel != self.message.channel or not self.facts:
             return NOTHING
@@ -187,7 +187,7 @@ def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
         )
 
 
-def _as_sent(trace: Trace, listed: ListForm | None, facts: Facts) -> Trace:
+def _as_sent(trace: Trace, listed: ListForm | None, facts: DocumentFacts) -> Trace:
     """A trace whose document is the one that is sent."""
     assert trace.mapped is not None
     document, *more = trace.mapped.documents

@@ -28,8 +28,17 @@ from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, say, show_li
 from engine.commands.shared.sampling import Sample, Sampler
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, pass_session
-from engine.mapping.gaps import ColumnsOf, Seen, Tally, Unread, columns_in, csv_lines, plain, without_settled_units
-from engine.mapping.inputs import Found
+from engine.mapping.gaps import (
+    ColumnsOf,
+    MissingCode,
+    Tally,
+    UnreadFields,
+    columns_in,
+    csv_lines,
+    plain,
+    without_settled_units,
+)
+from engine.mapping.inputs import FoundMessage
 from engine.mapping.tables import Table
 from engine.model.clock import from_us
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
@@ -121,8 +130,8 @@ class _Looked:
     """The findings, and the columns of the tables for which rows are written."""
 
     def __init__(self) -> None:
-        self.rows: list[Seen] = []
-        self.unread = Unread()
+        self.rows: list[MissingCode] = []
+        self.unread = UnreadFields()
         self.failed = False
         self.nothing_mapped = False  # there were messages, and each is dead
         self._tally = Tally()
@@ -155,7 +164,7 @@ class _Looked:
                 mapper = _open(channel_mapper(site, name))
                 sampler = Sampler(one=mapper, name=name, gaps=self._tally)
                 for number, payload in self._payloads(journal, Filter(channel=name, after_us=since_us)):
-                    for found in mapper.messages_in(payload) or [Found(payload, "")]:
+                    for found in mapper.messages_in(payload) or [FoundMessage(payload, "")]:
                         sample = Sample(f"message {number}", 1, channel=name)
                         sampler.look(sample, found, mapper)
                         self._note(sample, mapper)
@@ -200,7 +209,9 @@ class _Looked:
         except ConfigError:
             say("the configuration has problems (labrelay check): codes that its tables have by now are listed, too")
         rows = [
-            Seen(gap.channel, gap.table, gap.code, gap.unit, gap.display, gap.n, _iso(gap.first_us), _iso(gap.last_us))
+            MissingCode(
+                gap.channel, gap.table, gap.code, gap.unit, gap.display, gap.n, _iso(gap.first_us), _iso(gap.last_us)
+            )
             for gap in found
             if not self._is_closed(gap.channel, gap.table, gap.code, gap.unit)
         ]
@@ -211,7 +222,7 @@ class _Looked:
     def columns(self) -> ColumnsOf:
         return columns_in(self._tables)
 
-    def file_of(self, row: Seen) -> str:
+    def file_of(self, row: MissingCode) -> str:
         """The first file of the table that lacks a row; empty where that is not known."""
         known = self._tables.get((row.where, row.table))
         return known.file if known is not None else ""
@@ -268,7 +279,7 @@ def _show(form: str, looked: _Looked, unread: bool, own: Path | None) -> None:
             say(_what_to_do(looked.rows[0], looked.file_of(looked.rows[0]), own))
 
 
-def _what_to_do(row: Seen, file: str, own: Path | None) -> str:
+def _what_to_do(row: MissingCode, file: str, own: Path | None) -> str:
     """Where the rows go: into the site's own table where the channel has one, else into one above that which it has."""
     if own is not None and file and (own / file).is_file():
         return f"Complete the rows in mappings/{file} of the site; labrelay check says what is missing"
@@ -289,7 +300,7 @@ def _say_if_none(looked: _Looked, unread: bool) -> None:
         say("every segment and field is read by a rule (headers and sequence numbers are not counted)")
 
 
-def _unread_lines(unread: Unread) -> Iterator[str]:
+def _unread_lines(unread: UnreadFields) -> Iterator[str]:
     """As comments, so that the whole output can be pasted: by place and segment, each with its number of messages."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in unread.rows():
@@ -304,7 +315,7 @@ def _unread_lines(unread: Unread) -> Iterator[str]:
         yield plain(f"#   {', '.join(names)}")
 
 
-def _row(row: Seen) -> dict[str, object]:
+def _row(row: MissingCode) -> dict[str, object]:
     made = picked(row, "where table code unit display count")
     if row.last:
         made |= {"first": datetime.fromisoformat(row.first), "last": datetime.fromisoformat(row.last)}

@@ -22,7 +22,7 @@ from engine.model.errors import ConfigError, IntegrityError, RefusedError, Store
 from engine.views.text import local
 
 if TYPE_CHECKING:
-    from engine.store.core.key_encryption_key import Found
+    from engine.store.core.key_encryption_key import FoundKey
     from engine.store.lifecycle.key_rotation import KeyFacts
 
 GROUP = "upkeep"
@@ -241,7 +241,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
     return ExitCode.OK
 
 
-def _sheet(site: str, found: "Found", *, html: bool) -> str:
+def _sheet(site: str, found: "FoundKey", *, html: bool) -> str:
     from engine.store.core import key_sheet
 
     typed = list(enumerate(key_sheet.write(found.kek), start=1))
@@ -343,7 +343,7 @@ def _facts(session: Session) -> "KeyFacts":
         raise StoreError(f"{path}: cannot be read: {error}") from error
 
 
-def _look(session: Session) -> tuple["Found | None", list["Found"]]:
+def _look(session: Session) -> tuple["FoundKey | None", list["FoundKey"]]:
     """The key in use, if it is at hand, and all others that are."""
     from engine.store.core import key_encryption_key
 

@@ -70,7 +70,7 @@ WHY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReprocessRequest:
     """Which messages are mapped with what.
 
     Attributes:
@@ -176,14 +176,14 @@ def command(
 
 
 def _send_what_differs(
-    session: Session, wanted: Wanted, tally: "Tally", reason: str, rate: float, *, yes: bool
+    session: Session, wanted: ReprocessRequest, tally: "Tally", reason: str, rate: float, *, yes: bool
 ) -> dict[str, Any]:
     count = plural(tally.changed, "message")
     consent(f"Send the documents of {count} of {wanted.selection.channel} again where they differ?", yes=yes)
     return _send(session, wanted, reason, rate)
 
 
-def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> Wanted:
+def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> ReprocessRequest:
     from engine.model.clock import SystemClock
     from engine.processing.reprocessing import with_mapping
     from engine.runtime.build import Programs, build_channel
@@ -199,15 +199,15 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
         others = number_bearers.others(execute)
     built = build_channel(site, site.channels[name], programs, identity_key=key, clock=SystemClock(), others=others)
     if mapping is None:
-        return Wanted(site, selection, built.routes)
+        return ReprocessRequest(site, selection, built.routes)
     if Path(mapping).is_file():
         mapping = str(Path(mapping).resolve())  # the daemon has another current folder
     routes, program = with_mapping(site, built.routes, mapping)
     named = f"{program.name}@{program.content_hash[:12]}"
-    return Wanted(site, selection, routes, mapping, program.content_hash, named)
+    return ReprocessRequest(site, selection, routes, mapping, program.content_hash, named)
 
 
-def _compare(journal: "Reader", wanted: Wanted, rows: "AffectedList | None", *, unmask: bool) -> "Tally":
+def _compare(journal: "Reader", wanted: ReprocessRequest, rows: "AffectedList | None", *, unmask: bool) -> "Tally":
     """Look at every message, newest first, a page at a time, and write the affected results."""
     from engine.actions.affected_results import affected
     from engine.processing.reprocessing import Tally, examine
@@ -249,7 +249,7 @@ def _refused(journal: "Reader", selection: "Selection") -> "Selection":
     return replace(selection, ids=tuple(sorted({letter.message_id for letter in found})) or (NOBODY,))
 
 
-def _send(session: Session, wanted: Wanted, reason: str, rate: float) -> dict[str, Any]:
+def _send(session: Session, wanted: ReprocessRequest, reason: str, rate: float) -> dict[str, Any]:
     """Have the daemon carry it out, or queue it here where none runs."""
     args = {
         "selection": wanted.selection.to_json(),

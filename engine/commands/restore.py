@@ -20,7 +20,7 @@ from engine.commands.shared.session import Session, pass_session
 from engine.model.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from engine.store.recovery.backups.shelf import Copy
+    from engine.store.recovery.backups.catalog import Copy
 
 GROUP = "upkeep"
 
@@ -102,7 +102,7 @@ def _newest_anchor(session: Session, data: Path | None) -> Path | None:
 
 
 def _chosen(session: Session, source: Path | None) -> "Copy":
-    from engine.store.recovery.backups.shelf import copies, read_copy
+    from engine.store.recovery.backups.catalog import copies, read_copy
 
     if source is None:
         source = session.load(require_secrets=False).config.backup.folder

@@ -130,10 +130,10 @@ async def _send(
     """
     from engine.devtools.simulator.faults import plan_of
     from engine.devtools.simulator.play import player
-    from engine.devtools.simulator.wires import Connecting
+    from engine.devtools.simulator.wires import ClientWire
     from engine.model.errors import LabRelayError
 
-    wire = Connecting(address)
+    wire = ClientWire(address)
     try:
         await wire.open()
     except (OSError, TimeoutError) as error:

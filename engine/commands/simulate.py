@@ -22,8 +22,8 @@ from engine.model.units import HostPort, parse_host_port
 if TYPE_CHECKING:
     from engine.devtools.simulator.faults import Fault
     from engine.devtools.simulator.packs import Model
-    from engine.devtools.simulator.play import Manner
-    from engine.devtools.simulator.shift import Sending
+    from engine.devtools.simulator.play import PlaySettings
+    from engine.devtools.simulator.shift import PlannedMessage
     from engine.devtools.simulator.wires import Parity, Wire
 
 GROUP = "for developers"
@@ -106,7 +106,7 @@ def command(
     form: Form,
 ) -> ExitCode:
     from engine.devtools.simulator.packs import find_model
-    from engine.devtools.simulator.play import Manner, new_seed, sentences, summary
+    from engine.devtools.simulator.play import PlaySettings, new_seed, sentences, summary
     from engine.devtools.simulator.shift import shift
 
     if sum(way is not None for way in (connect, listen, serial)) > 1:
@@ -126,7 +126,7 @@ def command(
     spoken = not quiet and form is Form.TABLE
     tally: dict[str, Any] = {}
     try:
-        asyncio.run(_play(model, wire, Manner(faults=faults, seed=chosen, rate=rate), sendings, spoken, tally))
+        asyncio.run(_play(model, wire, PlaySettings(faults=faults, seed=chosen, rate=rate), sendings, spoken, tally))
     finally:
         if tally:
             facts = summary(tally["tally"], kinds, chosen)
@@ -155,17 +155,17 @@ def _of_channel(
 
 
 def _wire(connect: HostPort | None, listen: HostPort | None, serial: str | None, baud: int, parity: "Parity") -> "Wire":
-    from engine.devtools.simulator.wires import Connecting, Listening, Serial, SerialLine
+    from engine.devtools.simulator.wires import ClientWire, Serial, SerialLine, ServerWire
 
     if serial is not None:
         return SerialLine(serial, Serial(baud=baud, parity=parity))
     if connect is not None:
-        return Connecting(connect)
+        return ClientWire(connect)
     assert listen is not None
-    return Listening(listen)
+    return ServerWire(listen)
 
 
-def _counted(sendings: "Iterable[Sending]", kinds: Counter[str]) -> "Iterator[Sending]":
+def _counted(sendings: "Iterable[PlannedMessage]", kinds: Counter[str]) -> "Iterator[PlannedMessage]":
     for sending in sendings:
         kinds[sending.kind.value] += 1
         yield sending
@@ -174,20 +174,20 @@ def _counted(sendings: "Iterable[Sending]", kinds: Counter[str]) -> "Iterator[Se
 async def _play(
     model: "Model",
     wire: "Wire",
-    manner: "Manner",
-    sendings: "Iterator[Sending]",
+    manner: "PlaySettings",
+    sendings: "Iterator[PlannedMessage]",
     spoken: bool,
     tally: dict[str, Any],
 ) -> None:
     from engine.devtools.simulator.dialogue import Dialogue
     from engine.devtools.simulator.play import Analyzer
-    from engine.devtools.simulator.wires import Listening
+    from engine.devtools.simulator.wires import ServerWire
     from engine.model.errors import LabRelayError
 
     dialogue = Dialogue(click.echo if spoken else None)
     try:
         try:
-            if isinstance(wire, Listening):
+            if isinstance(wire, ServerWire):
                 await wire.listen()
             say(f"{model.name} ({model.link}) at {wire.where}; all of it is invented")
             await wire.open()

@@ -19,7 +19,7 @@ import click
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session, pass_session
 from engine.config.site import mapping_path
-from engine.mapping.hold_rules.rules import Holding
+from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.inputs import Mapper
 from engine.mapping.program import Program
 from engine.mapping.testing import Outcome, Runner, read_tests
@@ -133,7 +133,7 @@ def _test_files(files: tuple[Path, ...], search: tuple[Path, ...]) -> Iterator[t
                 yield path, search[at:]
 
 
-def _rules_of(session: Session, name: str, parsed: Parsed, program: Program) -> Holding | None:
+def _rules_of(session: Session, name: str, parsed: Parsed, program: Program) -> HoldRules | None:
     """The hold rules of a channel's route, for a test that names the channel.
 
     Raises:

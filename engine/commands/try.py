@@ -69,7 +69,7 @@ def command(
     samples: tuple[Path, ...],
     listen: HostPort,
 ) -> ExitCode:
-    from engine.commands.shared.trying import Setting
+    from engine.commands.shared.trying import TrySettings
     from engine.config.site import shipped
     from engine.devtools.playground.samples import sample_folders
     from engine.devtools.playground.server import Start
@@ -78,7 +78,7 @@ def command(
     if mapping and file is None and Path(mapping).is_file() and not mapping.endswith((".yaml", ".yml")):
         mapping, file = "", Path(mapping)  # only a message
     site = session.folder if channel else session.folder_or_none
-    setting = Setting(site=str(site or ""), channel=channel, timezone=timezone, settings=session.settings)
+    setting = TrySettings(site=str(site or ""), channel=channel, timezone=timezone, settings=session.settings)
     if mapping.endswith((".yaml", ".yml")):
         path = Path(mapping)
         if not path.is_file():

@@ -33,7 +33,7 @@ Texts = Annotated[
 ]
 
 
-class Seen(Model):
+class PackEvidence(Model):
     """Evidence: one file or document from which the pack was made."""
 
     what: Literal["capture", "vendor-example", "modelled"] = Field(
@@ -66,7 +66,7 @@ class Recognition(Model):
         return self
 
 
-class Gives(Model):
+class PackDefaults(Model):
     """Defaults for channels of this analyzer; a channel's own settings override them."""
 
     dialect: Dialect | None = Field(default=None, description="The dialect, where the analyzer needs one.")
@@ -83,11 +83,11 @@ class PackConfig(Model):
     measures: Text = Field(description="Its measurements, in a few words.")
     speaks: Text = Field(description="Its interface, in a few words: content, framing, who connects.")
     format: Literal["hl7v2", "astm"] = Field(description="The format that mappings read.")
-    seen: Annotated[tuple[Seen, ...], NotEmpty] = Field(strict=False, description="The evidence.")
+    seen: Annotated[tuple[PackEvidence, ...], NotEmpty] = Field(strict=False, description="The evidence.")
     recognise: tuple[Recognition, ...] = Field(
         default=(), strict=False, description="How its messages are recognised; one sign is enough."
     )
-    gives: Gives = Field(default_factory=Gives, description="Defaults for channels of this analyzer.")
+    gives: PackDefaults = Field(default_factory=PackDefaults, description="Defaults for channels of this analyzer.")
     set_up: Texts = Field(default=(), description="Settings to make on the analyzer itself.")
     traps: Texts = Field(default=(), description="Known problems, and how this pack handles them.")
 

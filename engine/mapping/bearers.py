@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any
 
 from engine.mapping.key_scope import SEPARATOR, KeyScope
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Bearer, Group
 from engine.model.persons import CONFLICT, Person, compare
 from engine.model.reasons import ReasonCode
@@ -31,7 +31,7 @@ class Bearers:
         told_apart: numbers, (system, value), that belong to another person than their first bearer here.
     """
 
-    def __init__(self, run: Run, state: blake2b, scope: KeyScope) -> None:
+    def __init__(self, run: MessageContext, state: blake2b, scope: KeyScope) -> None:
         """Hold no reference to the objects of a message, so that they are freed at once.
 
         Args:

@@ -17,9 +17,9 @@ import orjson
 from orjson import Fragment
 
 from engine.mapping.functions.systems import TERMINOLOGY
-from engine.mapping.identity import Making
+from engine.mapping.identity import BundleBuilder
+from engine.mapping.message_context import MessageContext
 from engine.mapping.message_header import message_header
-from engine.mapping.run import Run
 from engine.mapping.uris import quoted
 from engine.model.reasons import ReasonCode
 
@@ -33,7 +33,9 @@ _AGENT = {
 }
 
 
-def assemble(run: Run, making: Making, kind: str, mapping: str, *, profiles: Mapping[str, str] | None = None) -> bytes:
+def assemble(
+    run: MessageContext, making: BundleBuilder, kind: str, mapping: str, *, profiles: Mapping[str, str] | None = None
+) -> bytes:
     """The serialised Bundle of everything that was made.
 
     Args:
@@ -66,7 +68,7 @@ def assemble(run: Run, making: Making, kind: str, mapping: str, *, profiles: Map
     return _serialised(run, bundle)
 
 
-def _serialised(run: Run, bundle: Json) -> bytes:
+def _serialised(run: MessageContext, bundle: Json) -> bytes:
     body = orjson.dumps(bundle)
     # A text with a character that FHIR does not allow shows as an escape in the JSON; nearly none has one.
     if b"\\" in body and _ESCAPED_CONTROL.search(body):
@@ -74,7 +76,7 @@ def _serialised(run: Run, bundle: Json) -> bytes:
     return body
 
 
-def _identifier(run: Run) -> Json | None:
+def _identifier(run: MessageContext) -> Json | None:
     control_id = run.parsed.control_id
     if not control_id:
         return None
@@ -93,7 +95,7 @@ def _message_system(facility: str, application: str) -> str:
     return f"urn:labrelay:message:{quoted(facility)}:{quoted(application)}"
 
 
-def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
+def _provenance(run: MessageContext, making: BundleBuilder, mapping: str) -> Json | None:
     """Who made this of what. Left out where the time of receipt is not known: it would be the only time in it."""
     received = run.context.received_at
     if received is None or not making.entries:
@@ -120,7 +122,7 @@ def _provenance(run: Run, making: Making, mapping: str) -> Json | None:
     return entry
 
 
-def _document(run: Run, making: Making, profiles: Mapping[str, str]) -> Json:
+def _document(run: MessageContext, making: BundleBuilder, profiles: Mapping[str, str]) -> Json:
     """The Bundle of a document; takes the steps' own Bundle out of the entries."""
     bundle: Json = {"resourceType": "Bundle"}
     entries = making.entries
@@ -141,7 +143,7 @@ def _document(run: Run, making: Making, profiles: Mapping[str, str]) -> Json:
     return bundle
 
 
-def _document_time(run: Run) -> str | None:
+def _document_time(run: MessageContext) -> str | None:
     """When the message was made; where it does not say that to the second, when it was received."""
     if run.times.message_time and (said := run.times.instant(run.times.message_time)):
         return said
@@ -161,7 +163,7 @@ def _claim(entries: list[Json], profiles: Mapping[str, str]) -> None:
             resource["meta"] = {"profile": [profile]} | said
 
 
-def _composition_first(run: Run, entries: list[Json]) -> None:
+def _composition_first(run: MessageContext, entries: list[Json]) -> None:
     for at, entry in enumerate(entries):
         if entry["resource"]["resourceType"] == "Composition":
             entries.insert(0, entries.pop(at))
@@ -169,7 +171,7 @@ def _composition_first(run: Run, entries: list[Json]) -> None:
     raise run.dead(ReasonCode.REQUIRED_ABSENT, "a document begins with a Composition, and no step made one")
 
 
-def _without_controls(run: Run, body: bytes) -> bytes:
+def _without_controls(run: MessageContext, body: bytes) -> bytes:
     """Replace control characters in texts by U+FFFD."""
     found = False
 

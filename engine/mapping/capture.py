@@ -21,7 +21,7 @@ from engine.model.reasons import ReasonCode
 NDJSON = ".ndjson"
 
 
-class Way(StrEnum):
+class Direction(StrEnum):
     """Who sent the bytes."""
 
     THEM = "them"
@@ -30,7 +30,7 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class CapturedBytes:
     """Bytes that were received or sent together.
 
     Attributes:
@@ -38,37 +38,37 @@ class Piece:
     """
 
     data: bytes
-    way: Way = Way.UNKNOWN
+    way: Direction = Direction.UNKNOWN
     at_us: int = 0
 
 
-def read(data: bytes) -> list[Piece]:
+def read(data: bytes) -> list[CapturedBytes]:
     """The pieces of a capture file; which of the two kinds it is, its first byte says.
 
     Raises:
         ContentError: UNREADABLE, it begins like a file with times and does not go on like one; names the line.
     """
     if not data.startswith(b'{"at"'):
-        return [Piece(data)] if data else []
+        return [CapturedBytes(data)] if data else []
     return [_piece(line, number) for number, line in enumerate(data.splitlines(), 1) if line.strip()]
 
 
-def line_of(piece: Piece) -> bytes:
+def line_of(piece: CapturedBytes) -> bytes:
     """One piece as a line of a ``.ndjson`` capture."""
     at = datetime.fromtimestamp(piece.at_us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return json.dumps({"at": at, "from": piece.way.value, "hex": piece.data.hex()}).encode() + b"\n"
 
 
-def received(pieces: Iterable[Piece]) -> bytes:
+def received(pieces: Iterable[CapturedBytes]) -> bytes:
     """The bytes that the other side sent, or all bytes where the direction is not known."""
-    return b"".join(piece.data for piece in pieces if piece.way is not Way.US)
+    return b"".join(piece.data for piece in pieces if piece.way is not Direction.US)
 
 
-def _piece(line: bytes, number: int) -> Piece:
+def _piece(line: bytes, number: int) -> CapturedBytes:
     try:
         given = json.loads(line)
         at = datetime.fromisoformat(given["at"])
-        return Piece(bytes.fromhex(given["hex"]), Way(given["from"]), round(at.timestamp() * 1_000_000))
+        return CapturedBytes(bytes.fromhex(given["hex"]), Direction(given["from"]), round(at.timestamp() * 1_000_000))
     except (ValueError, KeyError, TypeError) as error:
         detail = 'not a line of a capture: {"at": ..., "from": "them" or "us", "hex": ...}'
         raise ContentError(ReasonCode.UNREADABLE, detail, place=f"line {number}") from error

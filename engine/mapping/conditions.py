@@ -15,8 +15,8 @@ from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
 from engine.mapping.identity_fields import STANDARD
 from engine.mapping.loading import build
+from engine.mapping.message_context import MessageContext
 from engine.mapping.rules import Formula, Problems
-from engine.mapping.run import Run
 from engine.mapping.runtime import PROLOGUE
 from engine.mapping.structures import Group, unescape_of
 from engine.model.errors import ConfigError, ExpressionError
@@ -79,7 +79,7 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
         def of_name(name: str) -> list[Segment]:
             return [segment for segment in parsed.segments if segment.name == name]
 
-        run = Run(parsed, _NOTHING, unescape, generated.rule_at, {})
+        run = MessageContext(parsed, _NOTHING, unescape, generated.rule_at, {})
         try:
             return bool(holds(run, of_name))
         finally:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from engine.mapping.run import GENERATED
+from engine.mapping.message_context import GENERATED
 
 
 @contextmanager

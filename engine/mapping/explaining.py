@@ -67,7 +67,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class NotedValue:
     """A note of the traced code that a rule gave an element its value; ``path`` is the element as the rule has it."""
 
     path: str
@@ -93,14 +93,14 @@ class Product:
     rule: str = ""
     request: str = ""
     calls: tuple[Call, ...] = ()
-    key: Noted | None = None
-    notes: list[Noted] = field(default_factory=list)
+    key: NotedValue | None = None
+    notes: list[NotedValue] = field(default_factory=list)
     counts: dict[tuple[str, int], int] = field(default_factory=dict)
     elements: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class ExplainContext:
     """Facts from outside of the rules.
 
     Attributes:
@@ -121,7 +121,7 @@ def explained(
     document: Mapping[str, Any],
     products: Mapping[str, Sequence[Product]],
     envelope: Sequence[str],
-    around: Around,
+    around: ExplainContext,
 ) -> list[Leaf]:
     """Every leaf of a document with its explanation: resource by resource, then those of the Bundle itself.
 
@@ -163,7 +163,7 @@ class _Whole:
 
     products: Mapping[str, Sequence[Product]]
     names: Mapping[str, str]
-    around: Around
+    around: ExplainContext
 
     def resource(
         self, tree: Mapping[str, Any], name: str, position: Position, products: Sequence[Product]
@@ -215,7 +215,7 @@ def _keyed(path: str, pointer: str, value: str, origin: str, product: Product, a
     return _as_noted(path, pointer, value, origin, product.key, about)
 
 
-def _as_noted(path: str, pointer: str, value: str, origin: str, noted: Noted, about: str) -> Leaf:
+def _as_noted(path: str, pointer: str, value: str, origin: str, noted: NotedValue, about: str) -> Leaf:
     return Leaf(path, pointer, value, origin, noted.rule, noted.function, noted.sources, noted.rows, noted.calls, about)
 
 
@@ -284,9 +284,9 @@ HEADER_FIELDS = sorted({name for _, fields in _KNOWN.values() for name in fields
 # -- placing notes -------------------------------------------------------------------------------------------------
 
 
-def _marks(tree: Mapping[str, Any], products: Sequence[Product]) -> dict[Position, Noted]:
+def _marks(tree: Mapping[str, Any], products: Sequence[Product]) -> dict[Position, NotedValue]:
     """The place of each note in the resource. A later step adds only elements that are still open (`identity`)."""
-    marks: dict[Position, Noted] = {}
+    marks: dict[Position, NotedValue] = {}
     there: dict[str, Any] = {}
     for product in products:
         shifts: dict[str, list[int]] = {}

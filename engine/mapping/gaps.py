@@ -16,7 +16,7 @@ COLUMNS = ("code", "unit_in", "loinc", "display", "type", "unit", "ucum", "facto
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MissingCode:
     """One code and unit that a table lacks, how often it was seen, and where (a channel, or a mapping).
 
     Attributes:
@@ -33,7 +33,7 @@ class Seen:
     last: str = ""
 
 
-ColumnsOf = Callable[[Seen], Sequence[str]]
+ColumnsOf = Callable[[MissingCode], Sequence[str]]
 """The columns that a row for the table of this gap has, key columns first."""
 
 
@@ -51,16 +51,16 @@ class Tally:
             if one.display:
                 self._displays.setdefault(key, one.display)
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[MissingCode]:
         """By place and table, most frequent first."""
         rows = [
-            Seen(where, table, code, unit, self._displays.get((where, table, code, unit), ""), count)
+            MissingCode(where, table, code, unit, self._displays.get((where, table, code, unit), ""), count)
             for (where, table, code, unit), count in self._counts.items()
         ]
         return sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
 
 
-def without_settled_units(rows: Iterable[Seen], tables: Mapping[tuple[str, str], Table]) -> list[Seen]:
+def without_settled_units(rows: Iterable[MissingCode], tables: Mapping[tuple[str, str], Table]) -> list[MissingCode]:
     """Without units that a table of units lacks and a code table already says the UCUM code of; by (where, table).
 
     A result with such a unit has its row there, or is a gap of the code table itself: nothing is left to do.
@@ -73,7 +73,7 @@ def without_settled_units(rows: Iterable[Seen], tables: Mapping[tuple[str, str],
         if row.ucum
     }
 
-    def is_open(row: Seen) -> bool:
+    def is_open(row: MissingCode) -> bool:
         known = tables.get((row.where, row.table))
         return known is None or known.key[:1] != ("unit_in",) or (row.where, row.code) not in settled
 
@@ -83,7 +83,7 @@ def without_settled_units(rows: Iterable[Seen], tables: Mapping[tuple[str, str],
 def columns_in(tables: Mapping[tuple[str, str], Table]) -> ColumnsOf:
     """Of each gap the columns of a code table, or the table's own where it is another kind; by (where, table)."""
 
-    def columns_of(row: Seen) -> Sequence[str]:
+    def columns_of(row: MissingCode) -> Sequence[str]:
         known = tables.get((row.where, row.table))
         if known is None or "code" in known.key[:1]:
             return COLUMNS
@@ -92,23 +92,23 @@ def columns_in(tables: Mapping[tuple[str, str], Table]) -> ColumnsOf:
     return columns_of
 
 
-def shipped_columns(_: Seen) -> Sequence[str]:
+def shipped_columns(_: MissingCode) -> Sequence[str]:
     return COLUMNS
 
 
-def csv_lines(rows: Iterable[Seen], columns_of: ColumnsOf = shipped_columns) -> Iterator[str]:
+def csv_lines(rows: Iterable[MissingCode], columns_of: ColumnsOf = shipped_columns) -> Iterator[str]:
     """The rows as code tables to complete, one table after the other. The lines pass the check as they are.
 
     Comments say where and how often a code was seen. Codes that cannot be a row (a code or unit ``*``) are comments; so
     is each further channel's line of a code that several channels lack.
     """
-    by_table: dict[tuple[str, tuple[str, ...]], list[Seen]] = {}
+    by_table: dict[tuple[str, tuple[str, ...]], list[MissingCode]] = {}
     for row in rows:
         by_table.setdefault((row.table, tuple(columns_of(row))), []).append(row)
     for (table, columns), found in by_table.items():
         yield f"# rows for table {table}; a row is done when it says what the code means"
         yield ",".join(columns)
-        places: dict[tuple[str, str], list[Seen]] = {}
+        places: dict[tuple[str, str], list[MissingCode]] = {}
         for row in found:
             places.setdefault((row.code, row.unit), []).append(row)
         for (code, unit), seen in places.items():
@@ -117,12 +117,12 @@ def csv_lines(rows: Iterable[Seen], columns_of: ColumnsOf = shipped_columns) -> 
             yield f"# {line}: a * would match anything" if "*" in (code, unit) else line
 
 
-def _where(row: Seen) -> str:
+def _where(row: MissingCode) -> str:
     last = f", last {row.last[:10]}" if row.last else ""
     return f"{row.where}: seen {row.count} {'time' if row.count == 1 else 'times'}{last}"
 
 
-def _cells(row: Seen, columns: Sequence[str]) -> list[str]:
+def _cells(row: MissingCode, columns: Sequence[str]) -> list[str]:
     """The first key column is what the table was asked for; the unit and the sender's name where there are columns."""
     known = {columns[0]: row.code, "unit_in": row.unit if columns[0] != "unit_in" else row.code, "display": row.display}
     return [known.get(column, "") for column in columns]
@@ -154,7 +154,7 @@ def is_of_use(segment: str, number: int) -> bool:
 
 
 @dataclass(slots=True)
-class Unread:
+class UnreadFields:
     """Segments and fields that no rule reads, by channel (or mapping), each with how many messages have it."""
 
     messages: Counter[str] = field(default_factory=Counter)

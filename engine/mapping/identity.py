@@ -21,7 +21,7 @@ from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.mapping.bearers import COUNTER, OTHER, Bearers
 from engine.mapping.key_scope import OF_A_DAY, SEPARATOR, KeyScope
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.errors import ContentError
 from engine.model.hashes import ordinal, report_key
 from engine.model.message import Group, Report, UsedNumber
@@ -38,7 +38,7 @@ _SEARCH_MARKS = re.compile(r"[\\,$|]")  # mean something in the value of a searc
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # RFC 3986, 2.3: need no escape
 
 
-class Making:
+class BundleBuilder:
     """The resources that one message makes.
 
     Attributes:
@@ -49,7 +49,7 @@ class Making:
         own_reports: references of the reports that are written under our own ids.
     """
 
-    def __init__(self, run: Run, *, transaction: bool) -> None:
+    def __init__(self, run: MessageContext, *, transaction: bool) -> None:
         self._run = run
         self._states = _states(run.context.key)
         self._shared: dict[tuple[str, str], str] = {}

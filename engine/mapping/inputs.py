@@ -35,7 +35,7 @@ _H_RECORD_INSIDE = re.compile(rb"[\r\n\x02][0-7]?[Hh]([^\w\s])[^\w\s]{2,4}\1")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundMessage:
     """One message in a file.
 
     Attributes:
@@ -58,7 +58,7 @@ def detect(data: bytes) -> str:
     return ASTM if b"\x02" in data or _H_RECORD_INSIDE.search(data[:4096]) else ""
 
 
-def messages_in(data: bytes) -> list[Found]:
+def messages_in(data: bytes) -> list[FoundMessage]:
     """The messages of a file, in order; bytes that are no message come back as one with an empty format."""
     data = _recorded(data)
     kind = detect(data)
@@ -66,11 +66,16 @@ def messages_in(data: bytes) -> list[Found]:
         try:
             texts: list[bytes] = _codec(ASTM).text_of_capture(data)
         except ContentError:
-            return [Found(data, "")]
-        return [Found(text, ASTM) for text in texts]
+            return [FoundMessage(data, "")]
+        return [FoundMessage(text, ASTM) for text in texts]
     if kind == HL7:
-        return [Found(part, HL7) for block in _blocks(data) for part in _codec(HL7).split(block) if part.strip(_BLANKS)]
-    return [Found(data, "")]
+        return [
+            FoundMessage(part, HL7)
+            for block in _blocks(data)
+            for part in _codec(HL7).split(block)
+            if part.strip(_BLANKS)
+        ]
+    return [FoundMessage(data, "")]
 
 
 def _recorded(data: bytes) -> bytes:
@@ -127,7 +132,7 @@ class Mapper:
             self._programs[name] = load(name, self.search, tables=self.tables)
         return self._programs[name]
 
-    def read(self, found: Found) -> Parsed:
+    def read(self, found: FoundMessage) -> Parsed:
         """Parse a message. Raises ContentError."""
         if not found.format and self.message_format is None:
             raise ContentError(ReasonCode.UNREADABLE, "neither HL7 v2 nor ASTM E1394")

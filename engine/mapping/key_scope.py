@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Group, Segment
 
 SEPARATOR = "\x1f"  # between the parts of a key
@@ -29,7 +29,7 @@ class KeyScope:
         apart: text that sets this message apart from one of the same bytes; usually empty.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: MessageContext) -> None:
         self._run = run
         self._days: dict[str, str] = {}  # times of this message -> their days
         self._alone: dict[str, str] = {}  # likewise, of results without a patient

@@ -19,8 +19,8 @@ from typing import Any
 
 from engine.mapping.functions.identifiers import hd_identifier
 from engine.mapping.functions.systems import TERMINOLOGY, authority
-from engine.mapping.identity import Making
-from engine.mapping.run import Run
+from engine.mapping.identity import BundleBuilder
+from engine.mapping.message_context import MessageContext
 from engine.mapping.uris import quoted
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ _NOT_PRODUCTION = ("D", "T")
 _ABOUT = ("DiagnosticReport", "Observation", "DocumentReference", "Task", "ServiceRequest", "Encounter", "Patient")
 
 
-def message_header(run: Run, making: Making) -> Json:
+def message_header(run: MessageContext, making: BundleBuilder) -> Json:
     """The entry that every FHIR message begins with."""
     hl7 = run.hl7
     application = run.field("MSH", 3) if hl7 else run.field("H", 5)
@@ -59,16 +59,16 @@ def message_header(run: Run, making: Making) -> Json:
     return {"fullUrl": f"urn:uuid:{identity}", "resource": resource}
 
 
-def _says(run: Run, raw: str) -> bool:
+def _says(run: MessageContext, raw: str) -> bool:
     return bool(raw) and run.present(raw) is not None
 
 
-def _name(run: Run, raw: str) -> str | None:
+def _name(run: MessageContext, raw: str) -> str | None:
     """The name in an HD: its namespace, else its universal id."""
     return run.text(raw) or run.part_text(raw.split(run.C), 1)
 
 
-def _event(run: Run) -> Json:
+def _event(run: MessageContext) -> Json:
     if not run.hl7:
         return {"eventUri": "urn:labrelay:event:astm"}
     msh9 = run.field("MSH", 9)
@@ -78,7 +78,7 @@ def _event(run: Run) -> Json:
     return {"eventUri": f"urn:labrelay:event:{quoted(code or run.text(msh9) or 'unknown')}"}
 
 
-def _party(run: Run, application: str, address: str) -> Json:
+def _party(run: MessageContext, application: str, address: str) -> Json:
     """Name and address of a source or a destination."""
     made: Json = {}
     if name := _name(run, application):
@@ -87,7 +87,7 @@ def _party(run: Run, application: str, address: str) -> Json:
     return made
 
 
-def _endpoint(run: Run, application: str, address: str) -> str:
+def _endpoint(run: MessageContext, application: str, address: str) -> str:
     said = run.text(address) or ""
     if _ADDRESS(said):
         return said
@@ -102,7 +102,7 @@ def _endpoint(run: Run, application: str, address: str) -> str:
     return f"urn:labrelay:channel:{quoted(run.context.channel or 'unknown')}"
 
 
-def _focus(making: Making) -> list[Json]:
+def _focus(making: BundleBuilder) -> list[Json]:
     found: dict[str, list[Json]] = {}
     for entry in making.entries:
         found.setdefault(entry["resource"]["resourceType"], []).append({"reference": entry["fullUrl"]})

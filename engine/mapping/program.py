@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 
 from engine.mapping import bundle
-from engine.mapping.identity import Making
+from engine.mapping.identity import BundleBuilder
 from engine.mapping.identity_fields import IdentityFields
-from engine.mapping.outputs.collected import Collected
+from engine.mapping.message_context import GENERATED, RESULT_SEGMENT, MessageContext
+from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.documents import body_of
 from engine.mapping.outputs.tracing import PartTracer
 from engine.mapping.outputs.views import View
-from engine.mapping.reading import Readings
-from engine.mapping.run import GENERATED, RESULT_SEGMENT, Run
+from engine.mapping.read_cache import ReadCaches
 from engine.mapping.shipped import refusal
 from engine.mapping.structures import unescape_of
 from engine.mapping.tables import Table
@@ -29,7 +29,7 @@ _CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CompiledFunction:
     """Code that can run: the function made for one structure, its source, and the rule of each of its lines.
 
     Attributes:
@@ -54,10 +54,13 @@ class Generated:
     __slots__ = ("_made", "_make", "_rules_at", "read", "repetitions")
 
     def __init__(
-        self, make: Callable[[], Made], read: frozenset[str], repetitions: dict[tuple[str, int], int] | None = None
+        self,
+        make: Callable[[], CompiledFunction],
+        read: frozenset[str],
+        repetitions: dict[tuple[str, int], int] | None = None,
     ) -> None:
-        self._make: Callable[[], Made] | None = make
-        self._made: Made | None = None
+        self._make: Callable[[], CompiledFunction] | None = make
+        self._made: CompiledFunction | None = None
         self._rules_at: dict[tuple[int, int], str] = {}  # code and instruction that gave a warning -> its rule
         self.read = read
         self.repetitions: dict[str, list[tuple[int, int]]] = {}
@@ -66,7 +69,7 @@ class Generated:
                 self.repetitions.setdefault(segment, []).append((number, most))
 
     @property
-    def made(self) -> Made:
+    def made(self) -> CompiledFunction:
         if self._made is None:
             assert self._make is not None
             self._made, self._make = self._make(), None  # the lines it was made of are needed no more
@@ -123,7 +126,7 @@ class Program:
     target: Target = FHIR
     columns: tuple[str, ...] = ()
     _traced: dict[str, Generated] = field(default_factory=dict, repr=False)
-    _readings: Readings = field(default_factory=Readings, repr=False)
+    _readings: ReadCaches = field(default_factory=ReadCaches, repr=False)
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -176,7 +179,7 @@ class Program:
         return found
 
     def _apply(self, parsed: Parsed, context: MapContext, generated: Generated, tracer: Tracer | None) -> Mapped:
-        run = Run(
+        run = MessageContext(
             parsed,
             context,
             unescape_of(parsed.format),
@@ -190,9 +193,13 @@ class Program:
         finally:
             run.times.warn_no_more()
 
-    def _mapped(self, parsed: Parsed, run: Run, generated: Generated, tracer: Tracer | None) -> Mapped:
+    def _mapped(self, parsed: Parsed, run: MessageContext, generated: Generated, tracer: Tracer | None) -> Mapped:
         fhir = self.target.kind == "fhir"
-        making = Making(run, transaction=self.bundle == "transaction") if fhir else Collected(run, self.target.results)
+        making = (
+            BundleBuilder(run, transaction=self.bundle == "transaction")
+            if fhir
+            else MessageParts(run, self.target.results)
+        )
         results = self._refuse_what_is_no_report(run, generated)
         if results is None:
             controls = sum(segment.name == RESULT_SEGMENT[self.format] for segment in parsed.segments)
@@ -219,7 +226,7 @@ class Program:
             self._unread_repetitions(run, generated)
         return self._finish(run, making, results)
 
-    def _unread_repetitions(self, run: Run, generated: Generated) -> None:
+    def _unread_repetitions(self, run: MessageContext, generated: Generated) -> None:
         """Warn about repeating fields of which rules read only the first repetition, or the first few."""
         for segment in run.parsed.segments:
             for number, most in generated.repetitions.get(segment.name, ()):
@@ -234,7 +241,7 @@ class Program:
                         field=f"{segment.name}-{number}",
                     )
 
-    def _refuse_what_is_no_report(self, run: Run, generated: Generated) -> int | None:
+    def _refuse_what_is_no_report(self, run: MessageContext, generated: Generated) -> int | None:
         """The checks of every message before its rules; returns how many results it has, None for a control."""
         names = [segment.name for segment in run.parsed.segments]
         results = names.count(RESULT_SEGMENT[self.format])
@@ -256,7 +263,7 @@ class Program:
             self._unread(run, unread)
         return results
 
-    def _unread(self, run: Run, names: list[str]) -> None:
+    def _unread(self, run: MessageContext, names: list[str]) -> None:
         policy = run.policy("unread_segment") or "warn"
         if policy == "dead":
             raise ContentError(ReasonCode.UNREAD_SEGMENT, f"no rule reads {', '.join(names)}", place=names[0])
@@ -264,7 +271,7 @@ class Program:
             for name in names:
                 run.warn("UNREAD_SEGMENT", f"no rule reads {name}")
 
-    def _finish(self, run: Run, making: Making, results: int) -> Mapped:
+    def _finish(self, run: MessageContext, making: BundleBuilder, results: int) -> Mapped:
         """Count what came in against what came of it, and write the documents."""
         filtered = sum(run.filtered.values())
         counts = {"results_in": results, "observations": making.observations}
@@ -285,7 +292,7 @@ class Program:
             return Mapped(
                 filtered=ReasonCode.QUALITY_CONTROL, issues=tuple(run.issues), counts=counts, controls=controls
             )
-        if not (making.something if isinstance(making, Collected) else making.entries):
+        if not (making.something if isinstance(making, MessageParts) else making.entries):
             return Mapped(filtered=ReasonCode.FILTERED, issues=tuple(run.issues), counts=counts)
         if run.policy("no_patient") == "dead" and not making.has("Patient"):
             raise ContentError(ReasonCode.NO_PATIENT, "no rule found a patient in the message")
@@ -305,8 +312,8 @@ class Program:
             controls=controls,
         )
 
-    def _document(self, run: Run, making: Making) -> Document:
-        if isinstance(making, Collected):
+    def _document(self, run: MessageContext, making: BundleBuilder) -> Document:
+        if isinstance(making, MessageParts):
             body = body_of(run, making, self.target, self.columns, self.name)
         else:
             name = f"{self.name}:{self.content_hash[:16]}"
@@ -322,7 +329,7 @@ class Program:
         )
 
 
-def _fault(run: Run, generated: Generated, error: Exception) -> ContentError:
+def _fault(run: MessageContext, generated: Generated, error: Exception) -> ContentError:
     """Our own failure as a dead letter: the kind of error and the rule, never its text, which may hold patient data."""
     rule = ""
     traceback: TracebackType | None = error.__traceback__

@@ -4,20 +4,7 @@ from collections.abc import Iterator
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
-from engine.mapping.rules import (
-    FORMAT,
-    Body,
-    Branch,
-    Case,
-    Element,
-    Formula,
-    Let,
-    Problems,
-    Text,
-    Use,
-    Value,
-    Values,
-)
+from engine.mapping.rules import FORMAT, Body, Branch, Case, Element, Formula, Let, Problems, Text, Use, Value, Values
 from engine.model.errors import ExpressionError
 from engine.model.spelling import suggestion
 

@@ -8,7 +8,7 @@ from orjson import Fragment, dumps
 from engine.mapping import decimals
 from engine.mapping.functions.code_maps import CodeMap, miss
 from engine.mapping.functions.numbers import number
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.mapping.tables import Row, Table
 from engine.model.errors import Dropped
 from engine.model.message import Group, Segment, Unmapped
@@ -17,7 +17,7 @@ from engine.model.reasons import ReasonCode
 NO_FIELDS: list[str] = []
 
 
-def find_row(run: Run, table: Table, given: tuple[str | None, ...]) -> Row | None:
+def find_row(run: MessageContext, table: Table, given: tuple[str | None, ...]) -> Row | None:
     """A row that the table has not under exactly this key: by wildcards, or by the policies about what is missing."""
     key = tuple(part or "" for part in given)
     row = table.find(key)
@@ -41,7 +41,7 @@ def find_row(run: Run, table: Table, given: tuple[str | None, ...]) -> Row | Non
     return None
 
 
-def _note_unmapped(run: Run, table: Table, key: tuple[str, ...], unit_at: int | None) -> None:
+def _note_unmapped(run: MessageContext, table: Table, key: tuple[str, ...], unit_at: int | None) -> None:
     unit = key[unit_at] if unit_at else ""
     display = ""
     if run.at is not None and run.hl7 and run.at.name == "OBX" and len(run.at.fields) > 3:
@@ -50,7 +50,7 @@ def _note_unmapped(run: Run, table: Table, key: tuple[str, ...], unit_at: int | 
     run.unmapped.append(Unmapped(table=table.name, code=key[0], unit=unit, display=display))
 
 
-def one_code(run: Run, name: str, table: CodeMap, raw: str, field: str = "") -> Any:
+def one_code(run: MessageContext, name: str, table: CodeMap, raw: str, field: str = "") -> Any:
     """The value of a code that is not in a fixed table as it was sent; ``field`` is its place."""
     text = run.text(raw)
     if text is None:
@@ -58,7 +58,9 @@ def one_code(run: Run, name: str, table: CodeMap, raw: str, field: str = "") -> 
     return table.values.get(text) or miss(name, table, text, run, field)
 
 
-def each_code(run: Run, name: str, table: CodeMap, codes: list[str], raw: bool, field: str = "") -> list[Any] | None:
+def each_code(
+    run: MessageContext, name: str, table: CodeMap, codes: list[str], raw: bool, field: str = ""
+) -> list[Any] | None:
     """The values of several codes, those that have one."""
     found = []
     for code in codes:
@@ -122,7 +124,7 @@ def each(function: Any, arguments: tuple[Any, ...], at: int) -> list[Any] | None
     return found or None
 
 
-def repetition(run: Run, raw: str, wanted: int) -> str | None:
+def repetition(run: MessageContext, raw: str, wanted: int) -> str | None:
     parts = raw.split(run.R, wanted)
     return run.present(parts[wanted - 1]) if len(parts) >= wanted else None
 
@@ -135,7 +137,7 @@ def one_field(segments: list[Segment], which: int, field: int) -> str | None:
     return fields[field] if len(fields) > field and fields[field] else None
 
 
-def every_field(run: Run, segments: list[Segment], field: int) -> list[str] | None:
+def every_field(run: MessageContext, segments: list[Segment], field: int) -> list[str] | None:
     """All repetitions of a field of several segments."""
     found: list[str] = []
     for segment in segments:

@@ -38,8 +38,8 @@ from engine.mapping.expected_form import EXPECT_KEYS, PARTS, check
 from engine.mapping.explain_text import lines
 from engine.mapping.explaining import RULE
 from engine.mapping.hold_rules import expecting
-from engine.mapping.hold_rules.rules import Holding
-from engine.mapping.inputs import Found, Mapper, messages_in
+from engine.mapping.hold_rules.rules import HoldRules
+from engine.mapping.inputs import FoundMessage, Mapper, messages_in
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs.views import JSON_KINDS, View
 from engine.mapping.program import Program
@@ -106,7 +106,7 @@ class Runner:
 
     update: bool = False
     measure: bool = False
-    rules_of: Callable[[str, Parsed, Program], Holding | None] | None = None
+    rules_of: Callable[[str, Parsed, Program], HoldRules | None] | None = None
     as_channel: Callable[[str, str], Mapper | None] | None = None
     covered: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     programs: dict[tuple[str, tuple[Path, ...], tuple[tuple[str, str], ...]], Program] = field(default_factory=dict)
@@ -407,4 +407,4 @@ def _given(node: Node, folder: Path, problems: list[str]) -> bytes | None:
         return None
 
 
-__all__ = ["EXPECT_KEYS", "Found", "Outcome", "Runner", "Test", "read_tests"]
+__all__ = ["EXPECT_KEYS", "FoundMessage", "Outcome", "Runner", "Test", "read_tests"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from engine.mapping.explaining import HEADER_FIELDS, Around, Call, Leaf, Noted, Product, explained
-from engine.mapping.identity import Json, Making
+from engine.mapping.explaining import HEADER_FIELDS, Call, ExplainContext, Leaf, NotedValue, Product, explained
+from engine.mapping.identity import BundleBuilder, Json
 from engine.mapping.json_text import as_text
 from engine.mapping.tables import Row
 from engine.model.errors import ContentError
@@ -81,7 +81,7 @@ class Tracer:
         self._noted: list[Any] = []  # path, rule, function, uses, start and end of each note; a literal has no start
         self._products: dict[str, list[tuple[Product, list[Any], list[Any]]]] = {}
         self.rules: set[str] = set()
-        self.making: Making | None = None
+        self.making: BundleBuilder | None = None
         self.mapped: Mapped | None = None
         self.error: ContentError | None = None
         self.issues: tuple[Issue, ...] = ()
@@ -189,24 +189,24 @@ class Tracer:
 
     def _written(self) -> dict[str, list[Product]]:
         """The resources by fullUrl, with what was noted of them written out."""
-        known: dict[int, Made] = {}
+        known: dict[int, ValueOrigin] = {}
         for products in self._products.values():
             for product, key, notes in products:
                 product.key = self._note(key, 0, known)
                 product.notes = [self._note(notes, at, known) for at in range(0, len(notes), 6)]
         return {url: [product for product, _, _ in products] for url, products in self._products.items()}
 
-    def _note(self, notes: list[Any], at: int, known: "dict[int, Made]") -> Noted:
+    def _note(self, notes: list[Any], at: int, known: "dict[int, ValueOrigin]") -> NotedValue:
         path, rule, function, uses, start, end = notes[at : at + 6]
         calls = _calls(uses)
         if start < 0:
-            return Noted(path, rule, function, literal=True, calls=calls)
+            return NotedValue(path, rule, function, literal=True, calls=calls)
         made = self.made_of((start, end), known)
-        return Noted(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*calls, *made.calls))
+        return NotedValue(path, rule, function, False, tuple(made.sources), tuple(made.rows), (*calls, *made.calls))
 
-    def made_of(self, span: Span, known: "dict[int, Made] | None" = None) -> "Made":
+    def made_of(self, span: Span, known: "dict[int, ValueOrigin] | None" = None) -> "ValueOrigin":
         """The sources of a value, written out; ``known`` are kept values by their number."""
-        made, known = Made(), {} if known is None else known
+        made, known = ValueOrigin(), {} if known is None else known
         for noted in self._log[slice(*span)]:
             if isinstance(noted, Row):
                 made.rows[_row_text(noted)] = None
@@ -232,7 +232,7 @@ class Tracer:
         name = f"{segment.name}[{segment.ordinal}]-{number}"
         return f"{name}.{component}" if component else name
 
-    def _around(self) -> Around:
+    def _around(self) -> ExplainContext:
         segments = {segment.name: segment for segment in reversed(self._parsed.segments)}
         fields = {}
         for name in HEADER_FIELDS:
@@ -242,7 +242,7 @@ class Tracer:
                 fields[name] = f"{header}[{segments[header].ordinal}]-{number}"
         received = self._context.received_at
         at = "" if received is None else received.astimezone(UTC).isoformat(timespec="milliseconds")
-        return Around(fields, self._mapping, at)
+        return ExplainContext(fields, self._mapping, at)
 
     def _with_places(self, leaf: Leaf) -> Leaf:
         return replace(leaf, sources=tuple(map(self._placed, leaf.sources)))
@@ -285,7 +285,7 @@ def _row_text(row: Row) -> str:
 
 
 @dataclass(slots=True)
-class Made:
+class ValueOrigin:
     """The sources of a value, written out."""
 
     sources: dict[str, None] = field(default_factory=dict)

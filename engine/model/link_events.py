@@ -74,15 +74,15 @@ class LinkFault:
 LinkEvent = Block | Frame | SessionEnd | LinkFault
 
 
-class Way(Enum):
+class Direction(Enum):
     """Where bytes came from, on a line that LabRelay only listens to (a tee)."""
 
     ANALYZER = "analyzer"
     MIDDLEWARE = "middleware"
 
     @property
-    def other(self) -> "Way":
-        return Way.MIDDLEWARE if self is Way.ANALYZER else Way.ANALYZER
+    def other(self) -> "Direction":
+        return Direction.MIDDLEWARE if self is Direction.ANALYZER else Direction.ANALYZER
 
 
 class Answered(Enum):
@@ -94,7 +94,7 @@ class Answered(Enum):
 
 
 @value()
-class Heard:
+class OverheardMessage:
     """A message from one side of a tee, once the other side's answer is known.
 
     Attributes:
@@ -102,14 +102,14 @@ class Heard:
         notes: in words, for the journal; never patient data.
     """
 
-    way: Way
+    way: Direction
     payload: bytes
     whole: bool = True
     answered: Answered = Answered.NOT
     notes: tuple[str, ...] = ()
 
 
-TeeEvent = Heard | LinkFault
+TeeEvent = OverheardMessage | LinkFault
 
 
 def _never() -> bool:

@@ -341,7 +341,7 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Truncation:
     """Size and hash of the whole of which the payload is the beginning.
 
     Attributes:
@@ -390,7 +390,7 @@ class Received:
     message_type: str = ""
     notes: tuple[str, ...] = ()
     filtered: ReasonCode | None = None
-    cut: Cut | None = None
+    cut: Truncation | None = None
     sent: str = ""
     measured: str = ""
     line: Line | None = field(default=None, compare=False)

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import replace
 from hashlib import sha256
 
-from engine.model.message import Cut, Received
+from engine.model.message import Received, Truncation
 from engine.model.ports import Stream
 from engine.model.units import size_text
 
@@ -27,7 +27,7 @@ async def beginning(received: Received, whole: bytes, max_message: int) -> Recei
         f"over max_message ({size_text(max_message)}): of {len(whole)} bytes that came the first"
         f" {len(received.payload)} are kept; SHA-256 of all {digest.hex()}"
     )
-    return replace(received, notes=(*received.notes, note), cut=Cut(size=len(whole), digest=digest))
+    return replace(received, notes=(*received.notes, note), cut=Truncation(size=len(whole), digest=digest))
 
 
 def refusal(max_message: int) -> str:

@@ -53,7 +53,7 @@ def unpack(content: bytes) -> bytes:
         raise ValueError("not a zstd frame, or a damaged one") from error
 
 
-class Unpacking:
+class UnpackingDestination:
     """A destination that is handed documents whole; see `engine.model.ports.Destination`."""
 
     def __init__(self, destination: "Destination") -> None:

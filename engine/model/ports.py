@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.model.link_events import LinkEvent, TeeEvent, Way
+from engine.model.link_events import Direction, LinkEvent, TeeEvent
 from engine.model.message import Delivery, FormatOptions, Header, Parsed
 from engine.model.versions import Versions
 
@@ -118,13 +118,13 @@ class TracedLink(Link, Protocol):
         """Nothing is under way: the next byte begins a session or message."""
 
 
-class Hearing(Stream, Protocol):
+class TappedStream(Stream, Protocol):
     """A line between two other systems, as a tee reads it: the bytes that passed, in their order.
 
     It is a `Stream` that nothing can be read from or written to; ``end`` stops the hearing and leaves the line alone.
     """
 
-    async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
+    async def hear(self, timeout: float | None = None) -> tuple[Direction, bytes] | None:  # noqa: ASYNC109 - as `Stream.read`
         """The next bytes that passed; None once the line is gone. ``b""``: some passed unheard, for lack of memory.
 
         Raises:
@@ -143,7 +143,7 @@ class TeeLink(Protocol):
     def receiving(self) -> bool:
         """Whether a session or block is under way."""
 
-    def hear(self, way: Way, data: bytes, now: float) -> list[TeeEvent]:
+    def hear(self, way: Direction, data: bytes, now: float) -> list[TeeEvent]:
         """The events that ``data`` from ``way`` completes, in order. ``now``: seconds, monotonic."""
 
     def deadline(self) -> float | None:
@@ -174,7 +174,7 @@ class Format(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class ConditionsTrial:
     """The result of testing whether a destination honours the conditions of ``conflicts: check``.
 
     Attributes:

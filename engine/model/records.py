@@ -15,8 +15,8 @@ from engine.model.values import value
 
 if TYPE_CHECKING:
     from engine.model.message import Delivery, Document, Received
-    from engine.model.results import Earlier, Result
-    from engine.succession.decided import Facts
+    from engine.model.results import EarlierResults, Result
+    from engine.succession.document_facts import DocumentFacts
 
 MessageState = Literal["stored", "mapped", "filtered", "dead", "incomplete", "dismissed"]
 LETTER_STATES = ("dead", "incomplete")  # of what failed and waits for a person
@@ -49,7 +49,7 @@ CRITICAL = 512  # it is or was held, and contains a critical value (`engine.succ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class HoldReason:
     """Why a document is held.
 
     Attributes:
@@ -72,7 +72,7 @@ class Rules(Protocol):
     @property
     def results(self) -> "Sequence[Result]": ...
 
-    def decide(self, earlier: "Earlier", now_us: int) -> Held | None:
+    def decide(self, earlier: "EarlierResults", now_us: int) -> HoldReason | None:
         """Why the document is held, or None. Never raises: a document is held if its rules cannot be decided."""
 
 
@@ -225,7 +225,7 @@ DELIVERIES = Target()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seeming:
+class PossibleOtherPerson:
     """A record of a person that seems to be of who bore the same patient number before.
 
     Attributes:
@@ -352,7 +352,7 @@ class Trace(NamedTuple):
     deliveries: tuple[DeliveryView, ...]
     edited_from: int = 0
     edited_as: int = 0
-    facts: "Mapping[int, Facts]" = MappingProxyType({})
+    facts: "Mapping[int, DocumentFacts]" = MappingProxyType({})
     times: int = 1
     last_us: int = 0
 
@@ -392,7 +392,7 @@ class Gap(NamedTuple):
     last_us: int
 
 
-class Kept(NamedTuple):
+class RetainedSpan(NamedTuple):
     """How far back the journal reaches.
 
     Attributes:

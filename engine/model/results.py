@@ -70,7 +70,7 @@ class Result:
         return self.units[0] if self.units else ""
 
 
-class Earlier(Protocol):
+class EarlierResults(Protocol):
     """Earlier results, as rules query them. The journal answers; tests and commands supply their own."""
 
     def value(self, result: Result, within_us: int) -> Decimal | None:

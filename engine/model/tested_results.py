@@ -19,7 +19,7 @@ _LOINC_IN_HL7 = "LN"  # table 0396
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
+class TestedResult:
     """One result of a document.
 
     Attributes:
@@ -47,7 +47,7 @@ class Tested:
 Token = Callable[[str], str]
 
 
-def tests_in(body: bytes, token: Token) -> list[Tested]:
+def tests_in(body: bytes, token: Token) -> list[TestedResult]:
     """The results of a document, in its order; none where it is none of these formats.
 
     Args:
@@ -88,10 +88,10 @@ def corrects(body: bytes) -> bool | None:
     return bool(stated & _CORRECTING) if stated else None
 
 
-def _numbered(found: Iterator[Tested]) -> list[Tested]:
+def _numbered(found: Iterator[TestedResult]) -> list[TestedResult]:
     """Give each result a key of its own: results with the same key are numbered in their order."""
     seen: dict[str, int] = {}
-    made: list[Tested] = []
+    made: list[TestedResult] = []
     for one in found:
         seen[one.key] = seen.get(one.key, 0) + 1
         if seen[one.key] == 1:
@@ -104,7 +104,7 @@ def _numbered(found: Iterator[Tested]) -> list[Tested]:
 # -- FHIR ----------------------------------------------------------------------------------------------------------
 
 
-def _of_bundle(results: list[Result], bundle: dict[str, Any], token: Token) -> Iterator[Tested]:
+def _of_bundle(results: list[Result], bundle: dict[str, Any], token: Token) -> Iterator[TestedResult]:
     resources = {entry.get("fullUrl", ""): entry.get("resource", {}) for entry in bundle.get("entry", ())}
     observations = {
         str(one.get("id") or url.removeprefix("urn:uuid:")): one
@@ -115,7 +115,7 @@ def _of_bundle(results: list[Result], bundle: dict[str, Any], token: Token) -> I
         own = observations.get(result.run) or observations.get(result.run.rpartition(".")[0]) or {}
         loinc = next((code for system, code in result.codes if system == LOINC), "")
         local = next((code for system, code in result.codes if system != LOINC), "")
-        yield Tested(
+        yield TestedResult(
             key=result.run,
             code=local or loinc,
             codes=tuple(code for _, code in result.codes),
@@ -150,7 +150,7 @@ def _specimen(observation: dict[str, Any], resources: dict[str, Any]) -> str:
 # -- HL7 v2 --------------------------------------------------------------------------------------------------------
 
 
-def _of_message(body: bytes, token: Token) -> Iterator[Tested]:
+def _of_message(body: bytes, token: Token) -> Iterator[TestedResult]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -175,7 +175,7 @@ def _of_message(body: bytes, token: Token) -> Iterator[Tested]:
         elif fields[0] == "OBX":
             codes = field(3).split(component)
             loinc = _loinc(codes)
-            yield Tested(
+            yield TestedResult(
                 key=component.join((order, codes[0], field(4))),
                 codes=tuple(codes[at] for at in (0, 3) if at < len(codes) and codes[at]),
                 code=codes[0] if codes[0] != loinc or len(codes) < 4 else codes[3] or codes[0],
@@ -192,7 +192,7 @@ def _of_message(body: bytes, token: Token) -> Iterator[Tested]:
 # -- E1394 ---------------------------------------------------------------------------------------------------------
 
 
-def _of_records(body: bytes, token: Token) -> Iterator[Tested]:
+def _of_records(body: bytes, token: Token) -> Iterator[TestedResult]:
     text = body.decode("latin-1")
     separator, component = text[1], text[3]  # repeats are distinguished by text[2]
     patient = specimen = ""
@@ -206,7 +206,7 @@ def _of_records(body: bytes, token: Token) -> Iterator[Tested]:
             specimen = found.get(3, "").split(component)[0]
         elif fields[0] == "R":
             codes = [code for code in found.get(3, "").split(component) if code]
-            yield Tested(
+            yield TestedResult(
                 key=component.join((specimen, found.get(3, ""))),
                 code=codes[0] if codes else "",
                 codes=tuple(codes),

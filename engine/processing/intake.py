@@ -55,7 +55,7 @@ class IntakeCounts:
     reagents: Counter[str] = field(default_factory=Counter)
 
 
-class Aside(Protocol):
+class LargeMessageProcessor(Protocol):
     """Processes large messages elsewhere, so that no other waits for them (`engine.runtime.worker.large`)."""
 
     def takes(self, stored: Stored) -> bool: ...
@@ -85,7 +85,7 @@ class Intake:
         outcomes: Outcomes | None = None,
         mapped: Callable[[Stored, Processed, Recorded], None] | None = None,
         warily: bool = False,
-        aside: Aside | None = None,
+        aside: LargeMessageProcessor | None = None,
     ) -> None:
         """
         Args:

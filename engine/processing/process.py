@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from engine.mapping.hold_rules.rules import Holding
+from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.shipped import refusal
 from engine.model.clock import from_us
 from engine.model.errors import ContentError
@@ -71,7 +71,7 @@ class Route:
     newest_first: bool = False
     hold_on_dead: bool = False
     filter: bool = False
-    hold: Holding | None = None
+    hold: HoldRules | None = None
     joins: bool = True
     of_site: bool = False
     form: Form | None = None

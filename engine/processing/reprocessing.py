@@ -48,7 +48,7 @@ VALUE_LENGTH = 200  # of a stored value; an embedded document has millions of ch
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class DocumentDifference:
     """A delivered document and the one that today's mapping makes instead, where they differ.
 
     Attributes:
@@ -83,7 +83,7 @@ class Finding:
     processed: Processed | None = None
     send: tuple[Routed, ...] = ()
     same_reports: bool = False
-    compared: tuple[Compared, ...] = ()
+    compared: tuple[DocumentDifference, ...] = ()
 
 
 def examine(reader: Reader, message_id: int, channel: ChannelRoutes) -> Finding:
@@ -128,7 +128,7 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
             return Finding(message_id, "unchanged")
         return Finding(message_id, "withdrawn", reason, compared=_made_no_more("withdrawn", delivered))
     changes: list[Change] = []
-    differing: list[Compared] = []
+    differing: list[DocumentDifference] = []
     send: list[Routed] = []
     made: set[tuple[str, int]] = set()
     superseded = False
@@ -159,7 +159,7 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
             if old not in told:
                 told.add(old)
                 changes += compared[old]
-        differing += [Compared(outcome, tuple(names), old, body) for (outcome, old), names in differ.items()]
+        differing += [DocumentDifference(outcome, tuple(names), old, body) for (outcome, old), names in differ.items()]
         send.append(replace(routed_by(route, document), destinations=tuple(wanted)))
     if refused:  # sending would close these dead letters without a document in their place
         return Finding(message_id, "unsettled")
@@ -175,12 +175,12 @@ def _compare(reader: Reader, trace: Trace, processed: Processed) -> Finding:
     return Finding(message_id, outcome, compared=tuple(differing))
 
 
-def _made_no_more(outcome: FindingState, delivered: dict[tuple[str, int], int]) -> tuple[Compared, ...]:
+def _made_no_more(outcome: FindingState, delivered: dict[tuple[str, int], int]) -> tuple[DocumentDifference, ...]:
     """The delivered documents that today's mapping does not make any more."""
     places: dict[int, list[str]] = {}
     for (destination, _), document in delivered.items():
         places.setdefault(document, []).append(destination)
-    return tuple(Compared(outcome, tuple(names), document, None) for document, names in places.items())
+    return tuple(DocumentDifference(outcome, tuple(names), document, None) for document, names in places.items())
 
 
 def _is_refused(delivery: DeliveryView) -> bool:

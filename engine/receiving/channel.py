@@ -23,10 +23,17 @@ from engine.model.link_events import Block, Frame, LinkEvent, LinkFault, Session
 from engine.model.message import Received, Stored
 from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
-from engine.receiving.channel_parts import Answer, Awaiting, ChannelCounts, ChannelSettings, Connection, Unread
+from engine.receiving.channel_parts import (
+    Answer,
+    ChannelCounts,
+    ChannelSettings,
+    Connection,
+    DeliveryOutcomes,
+    UnreadFaults,
+)
 from engine.receiving.link_words import stranger_words
 from engine.receiving.preparing import prepared
-from engine.receiving.unstored import Evidence, Unkept
+from engine.receiving.unstored import Evidence, UnstoredMessages
 from engine.store.operations import append
 from engine.store.operations.line_trace import LineRecord, LineTrace
 
@@ -57,7 +64,7 @@ class Channel:
         journal: "Journal",
         stored: Callable[[Stored], None],
         clock: Clock,
-        outcomes: Awaiting | None = None,
+        outcomes: DeliveryOutcomes | None = None,
         memory: ReceiveMemory | None = None,
     ) -> None:
         """
@@ -75,7 +82,7 @@ class Channel:
         self._clock = clock
         self._memory = memory if memory is not None else ReceiveMemory()
         self._outcomes = outcomes if settings.ack_timeout_s is not None else None
-        self.unkept = Unkept(self._kept)
+        self.unkept = UnstoredMessages(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.counts = ChannelCounts()
         self.last_line: LineRecord | None = None  # the latest session that a line has ended
@@ -420,7 +427,7 @@ class Channel:
     def _note(self, stored: Stored) -> None:
         self.counts.messages += 1
         if self.counts.unread.faults:
-            self.counts.unread = Unread()
+            self.counts.unread = UnreadFaults()
         self.counts.last_message_us = stored.received_us
         self._stored(stored)
 
@@ -467,7 +474,7 @@ class Channel:
         known, now = self.counts.unread, self._clock.monotonic()
         if known.kind == "stranger" and known.peer == peer:  # its later faults are less specific
             fault = LinkFault(known.kind, known.detail)
-        self.counts.unread = Unread(known.faults + 1, fault.kind, fault.detail, peer, now)
+        self.counts.unread = UnreadFaults(known.faults + 1, fault.kind, fault.detail, peer, now)
         if known.faults + 1 == UNREAD_SAID:
             logger.warning(
                 "what comes in cannot be read, and no message since",

@@ -25,7 +25,7 @@ class Answer(Protocol):
     ) -> Sequence[bytes]: ...
 
 
-class Awaiting(Protocol):
+class DeliveryOutcomes(Protocol):
     """Outcomes for a channel with ``ack: on_delivery`` (`engine.receiving.outcomes`)."""
 
     def expect(self, message_id: int) -> "asyncio.Future[bool]": ...
@@ -77,7 +77,7 @@ class Connection:
 
 
 @dataclass(slots=True)
-class Unread:
+class UnreadFaults:
     """Faults of `UNREAD_KINDS` since the last message, and the latest of them."""
 
     faults: int = 0
@@ -100,5 +100,5 @@ class ChannelCounts:
     last_fault: tuple[str, float] | None = None
     last_message_us: int | None = None
     stray_bytes: int = 0  # outside of sessions, on closed connections
-    unread: Unread = field(default_factory=Unread)
+    unread: UnreadFaults = field(default_factory=UnreadFaults)
     store_fault: tuple[str, float] | None = None  # why nothing could be stored, and when last; None once it could

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, cast
 from engine.config.receive_memory import ReceiveMemory
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
-from engine.model.link_events import Answered, Heard, Line, LinkEvent, LinkFault, TeeEvent, Way
+from engine.model.link_events import Answered, Direction, Line, LinkEvent, LinkFault, OverheardMessage, TeeEvent
 from engine.model.message import Received, Stored
-from engine.model.ports import Format, Hearing, Stream, TeeLink
+from engine.model.ports import Format, Stream, TappedStream, TeeLink
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import ChannelSettings, Connection
@@ -50,17 +50,17 @@ class TeeCounts:
         not_kept: messages of either side that the journal does not have.
     """
 
-    seen: Counter[Way] = field(default_factory=Counter)
-    answered: Counter[tuple[Way, Answered]] = field(default_factory=Counter)
+    seen: Counter[Direction] = field(default_factory=Counter)
+    answered: Counter[tuple[Direction, Answered]] = field(default_factory=Counter)
     not_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class PassedMessage:
     """One message that passed, as the page shows it."""
 
     at_us: int
-    way: Way
+    way: Direction
     size: int
     whole: bool
     answered: Answered
@@ -100,7 +100,7 @@ class _Line:
 
     connection: Connection
     listener: TeeLink
-    backlog: deque[tuple[Heard, Received]] = field(default_factory=deque)
+    backlog: deque[tuple[OverheardMessage, Received]] = field(default_factory=deque)
     more: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
 
@@ -134,7 +134,7 @@ class TeeChannel(Channel):
         self._waiting_bytes = 0  # ... and their bytes
         self._lines: dict[int, _Line] = {}
         self.tee = TeeCounts()
-        self.lately: deque[Passed] = deque(maxlen=LATELY)
+        self.lately: deque[PassedMessage] = deque(maxlen=LATELY)
 
     @property
     def receiving(self) -> bool:
@@ -151,7 +151,7 @@ class TeeChannel(Channel):
         self.counts.connections += 1
         keeping = asyncio.get_running_loop().create_task(self._keep_all(line))
         try:
-            await self._listen(line, cast(Hearing, stream))
+            await self._listen(line, cast(TappedStream, stream))
             self._note_heard(line, lambda: line.listener.closed())
             self._gone(line)
             await asyncio.wait({keeping})
@@ -170,7 +170,7 @@ class TeeChannel(Channel):
 
     # -- hearing -----------------------------------------------------------------------------------------------
 
-    async def _listen(self, line: _Line, hearing: Hearing) -> None:
+    async def _listen(self, line: _Line, hearing: TappedStream) -> None:
         while True:
             due = line.listener.deadline()
             try:
@@ -188,7 +188,7 @@ class TeeChannel(Channel):
                 self._missed(line, "too much at once")
 
     @staticmethod
-    def _hear(line: _Line, way: Way, data: bytes, now: float) -> list[TeeEvent]:
+    def _hear(line: _Line, way: Direction, data: bytes, now: float) -> list[TeeEvent]:
         return line.listener.hear(way, data, now)
 
     def _note_heard(self, line: _Line, listen: Callable[[], list[TeeEvent]]) -> None:
@@ -203,7 +203,7 @@ class TeeChannel(Channel):
             self._lose(line, "listener-failed", 1)
             return
         for event in events:
-            if isinstance(event, Heard):
+            if isinstance(event, OverheardMessage):
                 self._put(line, event)
             else:
                 self._fault(event, line.connection.peer)
@@ -215,14 +215,14 @@ class TeeChannel(Channel):
         self._lose(line, "unheard", 1, why)
         self._memory.forget(line.connection)
         for event in left.closed():
-            if isinstance(event, Heard):
+            if isinstance(event, OverheardMessage):
                 self._put(line, replace(event, whole=False))
 
-    def _put(self, line: _Line, heard: Heard) -> None:
+    def _put(self, line: _Line, heard: OverheardMessage) -> None:
         self.tee.seen[heard.way] += 1
         self.tee.answered[heard.way, heard.answered] += 1
         size = len(heard.payload)
-        self.lately.append(Passed(self._clock.now_us(), heard.way, size, heard.whole, heard.answered))
+        self.lately.append(PassedMessage(self._clock.now_us(), heard.way, size, heard.whole, heard.answered))
         if self._waiting >= BACKLOG_MESSAGES or self._waiting_bytes + size > BACKLOG_BYTES:
             self._lose(line, "not-kept", 1)
             return
@@ -231,9 +231,9 @@ class TeeChannel(Channel):
         line.backlog.append((heard, self._record(line.connection, heard)))
         line.more.set()
 
-    def _record(self, connection: Connection, heard: Heard) -> Received:
+    def _record(self, connection: Connection, heard: OverheardMessage) -> Received:
         """The message for the journal. Only data of the analyzer can be a result, and a query is none."""
-        told_by_middleware = heard.way is Way.MIDDLEWARE
+        told_by_middleware = heard.way is Direction.MIDDLEWARE
         notes = (*(("from the middleware",) if told_by_middleware else ()), *heard.notes)
         received = self._received(connection, heard.payload, notes)
         line = (
@@ -263,7 +263,7 @@ class TeeChannel(Channel):
             line.backlog.popleft()
             self._let_go(received)
 
-    async def _keep(self, line: _Line, heard: Heard, received: Received) -> bool:
+    async def _keep(self, line: _Line, heard: OverheardMessage, received: Received) -> bool:
         """Retry until it is stored; False where there will be no more attempts."""
         if heard.whole:
             attempt = partial(
@@ -289,10 +289,10 @@ class TeeChannel(Channel):
             raise error
         return error
 
-    def _kept_one(self, heard: Heard, stored: Stored) -> None:
+    def _kept_one(self, heard: OverheardMessage, stored: Stored) -> None:
         if not heard.whole:
             return
-        if heard.way is Way.ANALYZER:
+        if heard.way is Direction.ANALYZER:
             self._note(stored)
         else:  # no sign of life from the analyzer
             self._stored(stored)

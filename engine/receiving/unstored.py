@@ -37,7 +37,7 @@ class Evidence:
     attempt: "asyncio.Future[BaseException | None] | None" = None
 
 
-class Begin(Protocol):
+class AfterAppend(Protocol):
     """Follow an append (`engine.receiving.channel.Channel._kept`): ``hand_on`` is called as soon as it is durable."""
 
     def __call__(
@@ -45,10 +45,10 @@ class Begin(Protocol):
     ) -> "asyncio.Future[BaseException | None]": ...
 
 
-class Unkept:
+class UnstoredMessages:
     """The unstored data of one channel, in the order of arrival."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: AfterAppend) -> None:
         self._begin = begin
         self._waiting: list[Evidence] = []
         self._keeping_left = False
@@ -58,7 +58,7 @@ class Unkept:
     def waiting_bytes(self) -> int:
         return sum(one.size for one in self._waiting)
 
-    def take_over(self, other: "Unkept") -> None:
+    def take_over(self, other: "UnstoredMessages") -> None:
         """Take over the unstored data of the old channel after a reconfiguration, before new data comes.
 
         Both share one list: an attempt that the old channel began may end only now.

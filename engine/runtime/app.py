@@ -41,13 +41,13 @@ from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
 from engine.runtime import gc_tuning
-from engine.runtime.backup_scheduler import BackupKeeper
+from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltChannel, BuiltSite, build_site, build_worker, reassemble
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.control_handlers import followers, handlers
 from engine.runtime.observe import Observer
-from engine.runtime.other_history import Elsewhere
-from engine.runtime.scrub import DailyLook
+from engine.runtime.other_history import OtherPlaces
+from engine.runtime.scrub import Scrub
 from engine.runtime.second_anchor import SecondAnchor
 from engine.runtime.sources import ChannelSource
 from engine.runtime.supervisor import Supervisor
@@ -123,7 +123,7 @@ class App:
         site = load_site(self.folder)
         _raise_file_limit()
         self._loop = asyncio.get_running_loop()
-        elsewhere = Elsewhere(site.config)
+        elsewhere = OtherPlaces(site.config)
         self.journal = Journal.open(
             site.config.data,
             clock=self.clock,
@@ -180,7 +180,7 @@ class App:
             aside=self.large,
         )
         self.second_anchor = SecondAnchor(self.journal, site)
-        self.backup = BackupKeeper(self.journal, lambda: self.built.site, self.clock)
+        self.backup = BackupScheduler(self.journal, lambda: self.built.site, self.clock)
         self.observer = Observer(self)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
@@ -247,7 +247,7 @@ class App:
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
-        supervisor.supervise("daily look", DailyLook(self.journal, lambda: self.built.site, self.clock).run)
+        supervisor.supervise("daily look", Scrub(self.journal, lambda: self.built.site, self.clock).run)
         supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
@@ -423,7 +423,7 @@ class App:
                 worker.lane(channel).held = bool(view.held_by) or view.paused
         worker.look_again(channel)
 
-    # -- pauses and restarts (`engine.actions.pause_resume.Running`)
+    # -- pauses and restarts (`engine.actions.pause_resume.PauseListener`)
     # -----------------------------------------------------
 
     async def switched(self, target: Target, pause: Pause | None) -> None:

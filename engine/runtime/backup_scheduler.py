@@ -24,9 +24,9 @@ from engine.store.integrity import rollback
 from engine.store.journal import Journal
 from engine.store.operations import audit
 from engine.store.queries.acts import acts_page
-from engine.store.recovery.backups import copying, outlook, pieces, standing
-from engine.store.recovery.backups.outlook import OVERDUE
-from engine.store.recovery.backups.shelf import Copy, Shelf, read_copy
+from engine.store.recovery.backups import copying, increments, recovery_point, state_snapshot
+from engine.store.recovery.backups.catalog import Copy, Shelf, read_copy
+from engine.store.recovery.backups.recovery_point import OVERDUE
 
 logger = logging.getLogger("labrelay.backup")
 
@@ -42,7 +42,7 @@ MADE_ANEW = {
 }
 
 
-class BackupKeeper:
+class BackupScheduler:
     """Keeps the copies of one running site."""
 
     def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:
@@ -108,7 +108,7 @@ class BackupKeeper:
         """Facts worth knowing that are no alarm."""
         if self._config.folder is None or not self._same_disk:
             return []
-        return [f"backup: {outlook.SAME_DISK}"]
+        return [f"backup: {recovery_point.SAME_DISK}"]
 
     def _overdue(self, config: BackupConfig) -> list[str]:
         up_s = self._clock.monotonic() - self._started
@@ -117,7 +117,7 @@ class BackupKeeper:
         age_s = (self._clock.now() - self._copy.made_at).total_seconds()
         if age_s > OVERDUE * config.every and up_s > AGAIN_S:
             return [f"The last verified backup is of {self._copy.made_at:%Y-%m-%d %H:%M} UTC"]
-        late = outlook.rows_overdue_s(config)
+        late = recovery_point.rows_overdue_s(config)
         if self._clock.monotonic() - max(self._rows_looked, self._started) > late:
             return ["New rows have not reached the backup for " + f"{late / 60:.0f} minutes"]
         return []
@@ -195,7 +195,7 @@ class BackupKeeper:
         began = self._clock.now()
         path = self._site().config.data / JOURNAL_NAME
         try:
-            standing.write(copy, path)
+            state_snapshot.write(copy, path)
         except OtherHistoryError:
             if anew := self._made_anew(copy):
                 return anew
@@ -205,7 +205,7 @@ class BackupKeeper:
 
     def _made_anew(self, copy: Copy) -> str:
         """A message about an action that made the journal anew and is not in the copy or its pieces yet; else empty."""
-        last, at = pieces.end(copy)[0], copy.rows_at()
+        last, at = increments.end(copy)[0], copy.rows_at()
         before: int | None = None
         while page := acts_page(self._journal, before_id=before):
             for act in page:
@@ -241,7 +241,7 @@ class BackupKeeper:
             return
         shelf = self._shelf(config)
         shelf.open()
-        self._same_disk = outlook.is_on_one_disk(shelf.root, self._site().config.data)
+        self._same_disk = recovery_point.is_on_one_disk(shelf.root, self._site().config.data)
         if self._folder != config.folder:  # a reload has changed it
             self._folder, self._rows_at, self._drill_at, self._drill_s = config.folder, None, None, None
         self._copy = shelf.newest(whole=True)

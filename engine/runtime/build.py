@@ -28,13 +28,13 @@ from engine.delivery.worker import DestinationWorker
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
-from engine.mapping.hold_rules.rules import Holding, compile_holding
+from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.outputs.documents import form_of, setting_problems
 from engine.model.clock import Clock
 from engine.model.errors import ConfigError
 from engine.model.link_events import SessionEnd
 from engine.model.message import FormatOptions, MapContext, Received
-from engine.model.packing import Unpacking
+from engine.model.packing import UnpackingDestination
 from engine.model.ports import Format, Link, TeeLink
 from engine.model.records import Assembled
 from engine.processing.formats import MEDIA_TYPES, format_of
@@ -165,13 +165,13 @@ def build_channel(
     )
 
 
-def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Unpacking:
+def build_destination(name: str, config: DestinationConfig, clock: Clock) -> UnpackingDestination:
     """A destination that also takes packed documents.
 
     Raises:
         ConfigError: a certificate or key file is unusable.
     """
-    return Unpacking(config.build(name, clock))
+    return UnpackingDestination(config.build(name, clock))
 
 
 def build_worker(
@@ -309,7 +309,7 @@ _NO_PAST = (
 )
 
 
-def holding_of(site: Site, channel: str, index: int, program: Program) -> Holding | None:
+def holding_of(site: Site, channel: str, index: int, program: Program) -> HoldRules | None:
     """The hold rules of a channel's route, by its position; None where it has none.
 
     Raises:

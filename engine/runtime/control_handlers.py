@@ -1,6 +1,6 @@
 """The verbs of the control socket: for each its arguments, and the function that carries it out.
 
-Where no daemon runs, a command calls the same functions itself (`Running.running` is None then).
+Where no daemon runs, a command calls the same functions itself (`RunningSite.running` is None then).
 """
 
 import asyncio
@@ -31,16 +31,16 @@ from engine.runtime.control_requests import (
     ActOnMessage,
     ActOnSelection,
     Backup,
+    ContentsExported,
+    ContentsShown,
     Erase,
-    Exported,
     Key,
-    Nothing,
+    NoArguments,
     OneReplay,
     Replay,
     Reprocess,
     ResumedReplay,
     SetAside,
-    Shown,
     Switch,
     Tap,
     Target,
@@ -64,7 +64,7 @@ Result = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunningSite:
     """The objects that the handlers work on.
 
     Attributes:
@@ -90,11 +90,11 @@ class Running:
         return self.running
 
 
-async def _status(site: Running, request: Request, asked: Nothing) -> Result:
+async def _status(site: RunningSite, request: Request, asked: NoArguments) -> Result:
     return site.app.observer.snapshot().to_json()
 
 
-async def _reload(site: Running, request: Request, asked: Nothing) -> Result:
+async def _reload(site: RunningSite, request: Request, asked: NoArguments) -> Result:
     before = site.app.built.site.hash
     loaded = await site.app.reload()
     await site.journal.run(audit.note, request.actor, "reload", {"from": before, "to": loaded.hash})
@@ -103,38 +103,38 @@ async def _reload(site: Running, request: Request, asked: Nothing) -> Result:
 
 def _on_selection(
     act: Callable[..., Awaitable[Result]],
-) -> Callable[[Running, Request, ActOnSelection], Awaitable[Result]]:
-    async def work(site: Running, request: Request, asked: ActOnSelection) -> Result:
+) -> Callable[[RunningSite, Request, ActOnSelection], Awaitable[Result]]:
+    async def work(site: RunningSite, request: Request, asked: ActOnSelection) -> Result:
         return await act(site.acts, asked.selection, actor=request.actor, reason=asked.why, dry_run=asked.dry_run)
 
     return work
 
 
-async def _tell_apart(site: Running, request: Request, asked: TellApart) -> Result:
+async def _tell_apart(site: RunningSite, request: Request, asked: TellApart) -> Result:
     return await tell_patients_apart(
         site.acts, asked.message, asked.answer, actor=request.actor, reason=asked.why, dry_run=asked.dry_run
     )
 
 
-async def _edit(site: Running, request: Request, asked: ActOnMessage) -> Result:
+async def _edit(site: RunningSite, request: Request, asked: ActOnMessage) -> Result:
     return await edit_message(
         site.acts, asked.message, request.content, actor=request.actor, reason=asked.why, dry_run=asked.dry_run
     )
 
 
-async def _set_aside(site: Running, request: Request, asked: SetAside) -> Result:
+async def _set_aside(site: RunningSite, request: Request, asked: SetAside) -> Result:
     return await set_aside_delivery(
         site.acts, asked.message, asked.destination or "", actor=request.actor, reason=asked.why, dry_run=asked.dry_run
     )
 
 
-async def _erase(site: Running, request: Request, asked: Erase) -> Result:
+async def _erase(site: RunningSite, request: Request, asked: Erase) -> Result:
     return await erase_messages(
         site.acts, asked.messages, asked.numbers, actor=request.actor, reason=asked.reason, more=asked.more
     )
 
 
-async def _replay(site: Running, request: Request, asked: Replay) -> Result:
+async def _replay(site: RunningSite, request: Request, asked: Replay) -> Result:
     return await replay_documents(
         site.acts,
         asked.selection,
@@ -148,28 +148,28 @@ async def _replay(site: Running, request: Request, asked: Replay) -> Result:
     )
 
 
-async def _replay_resume(site: Running, request: Request, asked: ResumedReplay) -> Result:
+async def _replay_resume(site: RunningSite, request: Request, asked: ResumedReplay) -> Result:
     within_s = _within_s(site)
     return await resume_replay(site.acts, asked.number, actor=request.actor, rate=asked.rate, within_s=within_s)
 
 
-def _within_s(site: Running) -> float:
+def _within_s(site: RunningSite) -> float:
     return WITHOUT_DAEMON_S if site.running is None else REPLAY_ANSWER_S
 
 
-async def _replay_status(site: Running, request: Request, asked: OneReplay) -> Result:
+async def _replay_status(site: RunningSite, request: Request, asked: OneReplay) -> Result:
     return site.acts.replays.progress(asked.number)
 
 
-async def _replay_stop(site: Running, request: Request, asked: OneReplay) -> Result:
+async def _replay_stop(site: RunningSite, request: Request, asked: OneReplay) -> Result:
     return await site.acts.replays.halt(asked.number)
 
 
-async def _replay_forget(site: Running, request: Request, asked: OneReplay) -> Result:
+async def _replay_forget(site: RunningSite, request: Request, asked: OneReplay) -> Result:
     return await forget_replay(site.acts, asked.number, actor=request.actor)
 
 
-async def _reprocess(site: Running, request: Request, asked: Reprocess) -> Result:
+async def _reprocess(site: RunningSite, request: Request, asked: Reprocess) -> Result:
     loaded, routes, named = site.loaded(), _known(site.acts.channels(), asked.selection.channel), ""
     if asked.config_hash != loaded.hash:
         raise RefusedError(
@@ -192,7 +192,7 @@ async def _reprocess(site: Running, request: Request, asked: Reprocess) -> Resul
     )
 
 
-async def _backup(site: Running, request: Request, asked: Backup) -> Result:
+async def _backup(site: RunningSite, request: Request, asked: Backup) -> Result:
     keeper = site.app.backup
     if asked.do != "state":
         keeper.ask(asked.do)
@@ -200,22 +200,22 @@ async def _backup(site: Running, request: Request, asked: Backup) -> Result:
     return {"busy": keeper.is_busy, "running": said.running, "fault": said.fault}
 
 
-async def _prune(site: Running, request: Request, asked: Nothing) -> Result:
+async def _prune(site: RunningSite, request: Request, asked: NoArguments) -> Result:
     site.journal.upkeep.walk_now()
     return {}
 
 
-async def _shown(site: Running, request: Request, asked: Shown) -> Result:
+async def _shown(site: RunningSite, request: Request, asked: ContentsShown) -> Result:
     await note_shown(site.journal, request.actor, asked.message)
     return {}
 
 
-async def _exported(site: Running, request: Request, asked: Exported) -> Result:
+async def _exported(site: RunningSite, request: Request, asked: ContentsExported) -> Result:
     await note_exported(site.journal, request.actor, asked.what)
     return {}
 
 
-async def _key(site: Running, request: Request, asked: Key) -> Result:
+async def _key(site: RunningSite, request: Request, asked: Key) -> Result:
     if asked.step == "rotate":
         return asdict(await keys.rotate(site.journal, site.data, actor=request.actor, discard_old=asked.discard_old))
     if asked.step == "confirm":
@@ -225,30 +225,30 @@ async def _key(site: Running, request: Request, asked: Key) -> Result:
     return {}
 
 
-async def _switch(site: Running, request: Request, asked: Switch) -> Result:
+async def _switch(site: RunningSite, request: Request, asked: Switch) -> Result:
     order = SwitchOrder(request.verb, target_of(asked.kind, asked.name), request.actor, asked.reason)
     return await site.switches.carry_out(order, site.loaded(), dry_run=asked.dry_run)
 
 
-async def _underway(site: Running, request: Request, asked: Target) -> Result:
+async def _underway(site: RunningSite, request: Request, asked: Target) -> Result:
     return await asyncio.to_thread(site.switches.look, target_of(asked.kind, asked.name))
 
 
-Work = Callable[[Running, Request], Awaitable[Result]]
+Work = Callable[[RunningSite, Request], Awaitable[Result]]
 
 
-def _verb(model: type[A], work: Callable[[Running, Request, A], Awaitable[Result]]) -> Work:
+def _verb(model: type[A], work: Callable[[RunningSite, Request, A], Awaitable[Result]]) -> Work:
     """A verb: its arguments, and its work."""
 
-    async def handle(site: Running, request: Request) -> Result:
+    async def handle(site: RunningSite, request: Request) -> Result:
         return await work(site, request, read(model, request))
 
     return handle
 
 
 HANDLERS: dict[str, Work] = {
-    "status": _verb(Nothing, _status),
-    "reload": _verb(Nothing, _reload),
+    "status": _verb(NoArguments, _status),
+    "reload": _verb(NoArguments, _reload),
     "retry": _verb(ActOnSelection, _on_selection(retry_letters)),
     "dismiss": _verb(ActOnSelection, _on_selection(dismiss_letters)),
     "release": _verb(ActOnSelection, _on_selection(release_held)),
@@ -263,10 +263,10 @@ HANDLERS: dict[str, Work] = {
     "replay_stop": _verb(OneReplay, _replay_stop),
     "replay_forget": _verb(OneReplay, _replay_forget),
     "reprocess": _verb(Reprocess, _reprocess),
-    "prune": _verb(Nothing, _prune),
+    "prune": _verb(NoArguments, _prune),
     "backup": _verb(Backup, _backup),
-    "shown": _verb(Shown, _shown),
-    "exported": _verb(Exported, _exported),
+    "shown": _verb(ContentsShown, _shown),
+    "exported": _verb(ContentsExported, _exported),
     "key": _verb(Key, _key),
     **{verb: _verb(Switch, _switch) for verb in VERBS},
     "underway": _verb(Target, _underway),
@@ -276,7 +276,7 @@ HANDLERS: dict[str, Work] = {
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """The verbs with one answer on the control socket."""
     data = app.built.site.config.data
-    site = Running(acts=acts, switches=switches, data=data, loaded=lambda: app.built.site, running=app)
+    site = RunningSite(acts=acts, switches=switches, data=data, loaded=lambda: app.built.site, running=app)
     return {verb: partial(work, site) for verb, work in HANDLERS.items()}
 
 

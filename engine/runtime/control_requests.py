@@ -21,13 +21,13 @@ Selected = Annotated[Selection, PlainValidator(_selection)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
 
 
-class Nothing(BaseModel):
+class NoArguments(BaseModel):
     """No arguments; the base class of all arguments."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Act(Nothing):
+class Act(NoArguments):
     reason: str | None = None
     dry_run: bool = False
 
@@ -68,14 +68,14 @@ class SetAside(Act):
     destination: str | None = None
 
 
-class Erase(Nothing):
+class Erase(NoArguments):
     messages: list[int]
     numbers: list[str]
     reason: str
     more: dict[str, Any] = {}
 
 
-class OneReplay(Nothing):
+class OneReplay(NoArguments):
     number: int
 
 
@@ -83,25 +83,25 @@ class ResumedReplay(OneReplay):
     rate: Rate | None = None
 
 
-class Backup(Nothing):
+class Backup(NoArguments):
     do: Literal["now", "drill", "state"]
 
 
-class Shown(Nothing):
+class ContentsShown(NoArguments):
     message: int
 
 
-class Exported(Nothing):
+class ContentsExported(NoArguments):
     what: dict[str, Any]
 
 
-class Key(Nothing):
+class Key(NoArguments):
     step: Literal["rotate", "confirm", "show", "restored"]
     key: str = ""
     discard_old: bool = False
 
 
-class Target(Nothing):
+class Target(NoArguments):
     kind: str
     name: str | None = None
 
@@ -111,13 +111,13 @@ class Switch(Target):
     dry_run: bool = False
 
 
-class Tap(Nothing):
+class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]
     unmask: bool = False
 
 
-A = TypeVar("A", bound=Nothing)
+A = TypeVar("A", bound=NoArguments)
 
 
 def read(model: type[A], request: Request) -> A:

@@ -10,14 +10,14 @@ from typing import cast
 
 from engine.diagnostics.lines.dialogue import Step, dialogue
 from engine.model.clock import from_us
-from engine.model.link_events import Answered, Way
+from engine.model.link_events import Answered, Direction
 from engine.model.phrases import Phrase
 from engine.model.ports import TracedLink
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
 from engine.receiving.channel import Channel
 from engine.receiving.channel_parts import Connection
 from engine.receiving.link_words import fault_words
-from engine.receiving.tee import Passed, TeeChannel
+from engine.receiving.tee import PassedMessage, TeeChannel
 from engine.runtime.sources import ChannelSource
 from engine.store.operations.line_trace import LineEntry
 
@@ -68,11 +68,11 @@ def tee_snapshot(channel: Channel) -> TeeSnapshot | None:
         return None
     seen, answered = channel.tee.seen, channel.tee.answered
     return TeeSnapshot(
-        seen=seen[Way.ANALYZER],
-        acknowledged=answered[Way.ANALYZER, Answered.ACCEPTED],
-        refused=answered[Way.ANALYZER, Answered.REFUSED],
-        middleware_seen=seen[Way.MIDDLEWARE],
-        middleware_acknowledged=answered[Way.MIDDLEWARE, Answered.ACCEPTED],
+        seen=seen[Direction.ANALYZER],
+        acknowledged=answered[Direction.ANALYZER, Answered.ACCEPTED],
+        refused=answered[Direction.ANALYZER, Answered.REFUSED],
+        middleware_seen=seen[Direction.MIDDLEWARE],
+        middleware_acknowledged=answered[Direction.MIDDLEWARE, Answered.ACCEPTED],
         not_kept=channel.tee.not_kept,
     )
 
@@ -131,7 +131,7 @@ def _step(step: Step) -> LineStep:
     return LineStep(at=from_us(step.at_us), way=step.way, words=_said(step.what))
 
 
-def _passed(passed: Passed) -> LineStep:
+def _passed(passed: PassedMessage) -> LineStep:
     size = {"size": passed.size}
     phrase = Phrase("message, {size} bytes", size) if passed.whole else Phrase("unfinished message, {size} bytes", size)
     verdict, good = _ANSWERS[passed.answered]

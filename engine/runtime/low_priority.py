@@ -10,7 +10,7 @@ from typing import NamedTuple
 LONGEST_WORDS = 300
 
 
-class Ended(NamedTuple):
+class ProcessExit(NamedTuple):
     """The result of the process.
 
     Attributes:
@@ -24,7 +24,7 @@ class Ended(NamedTuple):
     words: str
 
 
-async def run_gently(site: Path, *arguments: str) -> Ended:
+async def run_gently(site: Path, *arguments: str) -> ProcessExit:
     """Run ``labrelay --site SITE ARGUMENTS --gently``. Wait for it to exit; kill it if the caller is cancelled."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "engine", "--site", str(site), *arguments, "--gently",
@@ -39,4 +39,4 @@ async def run_gently(site: Path, *arguments: str) -> Ended:
         raise
     code = process.returncode or 0
     words = said.decode(errors="replace").strip().splitlines() or [f"ended with code {code}"]
-    return Ended(code=code, output=output, words=words[-1][:LONGEST_WORDS])
+    return ProcessExit(code=code, output=output, words=words[-1][:LONGEST_WORDS])

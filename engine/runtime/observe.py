@@ -23,7 +23,7 @@ from engine.model.clock import from_us
 from engine.model.errors import StoreError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, ChannelView, Count, Kept, LaneView, Target
+from engine.model.records import DELIVERIES, ChannelView, Count, LaneView, RetainedSpan, Target
 from engine.model.units import size_words
 from engine.monitoring import metrics
 from engine.monitoring.snapshot.channels import (
@@ -31,8 +31,8 @@ from engine.monitoring.snapshot.channels import (
     DestinationSnapshot,
     LaneSnapshot,
     LastError,
+    PendingRetry,
     ReagentSnapshot,
-    Retrying,
 )
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import DestinationState, Paused, channel_state
@@ -92,7 +92,7 @@ class Observer:
         self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
         self._reagents_seen: dict[str, int] = {}
         self._growth: Growth | None = None
-        self._kept: Kept | None = None
+        self._kept: RetainedSpan | None = None
         self._growth_due = 0.0
         self._key_file: Path | None = None  # the place of the key at the start, if in a file
         self.page_fault = ""
@@ -496,13 +496,13 @@ class Observer:
             rate_per_min=self._rate(worker, now_s),
         )
 
-    def _retrying(self, worker: DestinationWorker, lanes: Iterable[Lane], now: datetime) -> Retrying | None:
+    def _retrying(self, worker: DestinationWorker, lanes: Iterable[Lane], now: datetime) -> PendingRetry | None:
         failures = [(lane.failure, lane.channel) for lane in lanes if lane.failure is not None]
         if not failures:
             return None
         worst, channel = max(failures, key=lambda failed: failed[0].attempt)
         wait_s = worst.due - self._app.clock.monotonic()
-        return Retrying(
+        return PendingRetry(
             attempt=worst.attempt,
             code=worst.reason,
             # An open breaker lets nothing pass, whatever the lane's time: then the destination's time counts.
@@ -559,7 +559,7 @@ def _held_age(views: Iterable[LaneView], now: datetime) -> float | None:
     return None if since is None else max(0.0, (now - from_us(since)).total_seconds())
 
 
-def _state(worker: DestinationWorker, retrying: Retrying | None, *, expected: bool) -> DestinationState:
+def _state(worker: DestinationWorker, retrying: PendingRetry | None, *, expected: bool) -> DestinationState:
     if worker.paused:
         return DestinationState.PAUSED
     if expected and (retrying is not None or worker.breaker.state is not BreakerState.CLOSED):

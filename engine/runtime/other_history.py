@@ -19,7 +19,7 @@ from engine.store.core import anchor
 from engine.store.core.anchor import Mark
 from engine.store.core.trail_check import heads_in
 from engine.store.integrity.rollback import Witness
-from engine.store.recovery.backups.shelf import Shelf
+from engine.store.recovery.backups.catalog import Shelf
 
 HEADS_NAME = "audit-head"  # in the service's runtime folder, see systemd/labrelay.service
 RUNTIME_VARIABLE = "RUNTIME_DIRECTORY"
@@ -42,7 +42,7 @@ def anchor_path(config: SiteConfig, journal_id: bytes) -> Path:
     return folder(config) / f"labrelay-{journal_id.hex()[:8]}.anchor"
 
 
-class Elsewhere:
+class OtherPlaces:
     """Asks the places of one site.
 
     Attributes:

@@ -28,7 +28,7 @@ MOST = 20  # findings in the alarm; `labrelay verify` lists all
 _LOOKED = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
 
 
-class DailyLook:
+class Scrub:
     """Scrubs the journal of one running site, day by day."""
 
     def __init__(self, journal: Journal, site: Callable[[], Site], clock: Clock) -> None:

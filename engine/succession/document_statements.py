@@ -19,7 +19,7 @@ from hashlib import blake2b
 import orjson
 from orjson import OPT_SORT_KEYS
 
-from engine.succession.decided import Facts
+from engine.succession.document_facts import DocumentFacts
 from engine.succession.statements import Json, Resource, change_status, resource_of
 
 _ENVELOPE = frozenset({"id", "meta", "status", "docStatus", "issued", "date", "text"})
@@ -47,7 +47,7 @@ def results_in(bundle: Json) -> list[Resource]:
     return [*found, whole]
 
 
-def settled(bundle: Json, facts: Facts) -> bytes:
+def settled(bundle: Json, facts: DocumentFacts) -> bytes:
     """The document as it goes out under ``facts``; ``bundle`` is used up."""
     for name, resource in _named(bundle, ("Observation", "Composition")):
         if name in facts.statuses:

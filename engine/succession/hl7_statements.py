@@ -19,7 +19,7 @@ from datetime import datetime, tzinfo
 from hashlib import blake2b
 from typing import NamedTuple
 
-from engine.succession.decided import Facts
+from engine.succession.document_facts import DocumentFacts
 from engine.succession.statements import NO_VALUE, Resource
 
 MEDIA_TYPE = "x-application/hl7-v2+er7"
@@ -60,7 +60,7 @@ def results_in(body: bytes, zone: tzinfo) -> list[Resource]:
     return [_result(one, component, zone) for one in _lines(body) if one.result]
 
 
-def settled(body: bytes, facts: Facts) -> bytes:
+def settled(body: bytes, facts: DocumentFacts) -> bytes:
     """The message as it goes out under ``facts``: without echoes, and with the statuses of these."""
     field = body[3:4].decode("latin-1")
     out: list[str] = []

@@ -15,7 +15,7 @@ from datetime import UTC, tzinfo
 
 from engine.model.list_form import Form
 from engine.succession import document_statements, hl7_statements, statements
-from engine.succession.decided import Facts
+from engine.succession.document_facts import DocumentFacts
 from engine.succession.list_statements import LISTS, List
 from engine.succession.statements import Resource
 
@@ -23,7 +23,7 @@ FHIR = "application/fhir+json"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedDocument:
     """A document whose results were read.
 
     Attributes:
@@ -34,12 +34,12 @@ class Opened:
     """
 
     resources: Sequence[Resource]
-    write: Callable[[Facts], bytes]
+    write: Callable[[DocumentFacts], bytes]
     by_id: bool = False
     whole: bool = False
 
 
-def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) -> Opened | None:
+def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) -> OpenedDocument | None:
     """A document that a mapping wrote; None where its results are not compared.
 
     Args:
@@ -50,17 +50,17 @@ def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) 
         ValueError: it is not what its type says.
     """
     if media_type == hl7_statements.MEDIA_TYPE:
-        return Opened(hl7_statements.results_in(body, zone), lambda facts: hl7_statements.settled(body, facts))
+        return OpenedDocument(hl7_statements.results_in(body, zone), lambda facts: hl7_statements.settled(body, facts))
     if media_type != FHIR:
         if form is None or media_type not in LISTS:
             return None
         found = List(body, form, zone)
-        return Opened(found.resources, found.write)
+        return OpenedDocument(found.resources, found.write)
     bundle = statements.loads(body)
     if bundle.get("type") == "document":
         results = document_statements.results_in(bundle)
-        return Opened(results, lambda facts: document_statements.settled(bundle, facts), whole=True)
-    return Opened(statements.resources_in(bundle), lambda facts: statements.settled(bundle, facts), by_id=True)
+        return OpenedDocument(results, lambda facts: document_statements.settled(bundle, facts), whole=True)
+    return OpenedDocument(statements.resources_in(bundle), lambda facts: statements.settled(bundle, facts), by_id=True)
 
 
 def has_ids(media_type: str) -> bool:
@@ -70,7 +70,7 @@ def has_ids(media_type: str) -> bool:
     return media_type == FHIR
 
 
-def under(body: bytes, media_type: str, form: Form | None, facts: Facts | None) -> bytes | None:
+def under(body: bytes, media_type: str, form: Form | None, facts: DocumentFacts | None) -> bytes | None:
     """A document as it goes out under ``facts``; None where it is not sent. Kinds that are not compared stay as they
     are.
     """

@@ -24,7 +24,7 @@ import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
 from engine.model.list_form import Form
-from engine.succession.decided import Facts
+from engine.succession.document_facts import DocumentFacts
 from engine.succession.hl7_statements import STATUS_OF, time_of
 from engine.succession.statements import NO_VALUE, Resource
 from engine.succession.steps import CANCELLED, RANK, WITHDRAWN
@@ -104,7 +104,7 @@ class List:
             mute=not status,
         )
 
-    def write(self, facts: Facts) -> bytes:
+    def write(self, facts: DocumentFacts) -> bytes:
         """The list as it goes out under ``facts``: without echoes, and with the statuses of these."""
         form = self._form
         at, _, member = form.status.rpartition(".")

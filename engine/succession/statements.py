@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from orjson import OPT_SORT_KEYS, Fragment
 
-from engine.succession.decided import Facts
+from engine.succession.document_facts import DocumentFacts
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN, of_report
 
 Json = dict[str, Any]
@@ -251,7 +251,7 @@ def said_in(body: bytes) -> bytes | None:
     return said if results and all(map(_TIME.search, results)) else None
 
 
-def settled(bundle: Json, facts: Facts) -> bytes:
+def settled(bundle: Json, facts: DocumentFacts) -> bytes:
     """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
     give_ids(bundle, facts.apart)
     give_ids(bundle, facts.corrects)

@@ -7,7 +7,7 @@ from engine.model.units import duration_text, size_words
 from engine.views.view import Field, View
 
 if TYPE_CHECKING:
-    from engine.store.recovery.backups.shelf import Copy
+    from engine.store.recovery.backups.catalog import Copy
 
 COPY: "View[Copy]" = View(
     "copies",

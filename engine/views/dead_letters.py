@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from engine.model.records import DeadLetter, Seeming
+from engine.model.records import DeadLetter, PossibleOtherPerson
 from engine.views.view import Field, View, at, or_none
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ HELD = View[DeadLetter](
     Field("why", "WHY", of="detail"),
     Field("type", of="message_type"),
 )
-PERSON = View[Seeming](
+PERSON = View[PossibleOtherPerson](
     "persons",
     Field("message", "MESSAGE", of="message_id", right=True),
     Field("channel", "CHANNEL"),

@@ -1,4 +1,4 @@
-"""Decisions about the documents of a stored message (`engine.succession.decided`), in words and as JSON; without
+"""Decisions about the documents of a stored message (`engine.succession.document_facts`), in words and as JSON; without
 values.
 """
 
@@ -11,7 +11,7 @@ import orjson
 from engine.model.list_form import Form
 from engine.model.message import Document
 from engine.model.reasons import ReasonCode
-from engine.succession.decided import Facts
+from engine.succession.document_facts import DocumentFacts
 from engine.succession.kinds import opened
 from engine.succession.statements import Resource, resources_in
 from engine.views.text import plural
@@ -29,7 +29,7 @@ _NOTHING_NEW = f"it says nothing that was not accepted before ({ReasonCode.ECHO.
 _WHAT = {"DiagnosticReport": "report", "Composition": "document"}
 
 
-def decided(facts: Facts, document: Document | None = None, form: Form | None = None) -> Json:
+def decided(facts: DocumentFacts, document: Document | None = None, form: Form | None = None) -> Json:
     """The decisions about one document, without values.
 
     Args:
@@ -119,7 +119,7 @@ def why_status(name: str, status: str) -> str:
     return "an earlier mapping of this message delivered it with another meaning"
 
 
-def _known(facts: Facts, document: Document | None, form: Form | None) -> Mapping[str, Resource]:
+def _known(facts: DocumentFacts, document: Document | None, form: Form | None) -> Mapping[str, Resource]:
     """The resources of a document by the names under which they are sent."""
     try:
         found = None if document is None else opened(document.body, document.media_type, form)

@@ -18,8 +18,8 @@ from engine.monitoring.snapshot.channels import (
     ChannelSnapshot,
     DestinationSnapshot,
     LaneSnapshot,
+    PendingRetry,
     ReagentSnapshot,
-    Retrying,
 )
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkState
 from engine.monitoring.snapshot.site import Finding, SiteSnapshot
@@ -351,7 +351,7 @@ class Teller:
         error = destination.last_error
         return Trouble(error.code.value, self._meaning(error.code), self._ago("{age} ago", error.at))
 
-    def _retrying(self, retrying: Retrying, *, held_by_breaker: bool = False) -> Trouble:
+    def _retrying(self, retrying: PendingRetry, *, held_by_breaker: bool = False) -> Trouble:
         """``held_by_breaker``: the time of the next attempt is shown with the state, and only there."""
         said = self._say("attempts failed: {n}", n=retrying.attempt)
         if retrying.message is not None:

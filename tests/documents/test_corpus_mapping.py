@@ -16,7 +16,7 @@ import pytest
 
 from engine.commands.shared.mapping_options import BARE_OPTIONS, BARE_SETTINGS
 from engine.mapping.facts import facts_of as holds
-from engine.mapping.inputs import Found, Mapper
+from engine.mapping.inputs import FoundMessage, Mapper
 from engine.mapping.shipped import mapping_for
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
@@ -249,7 +249,7 @@ def test_what_a_message_holds_is_what_the_index_counts(name: str) -> None:
 def _read(payload: bytes, message_format: str) -> tuple[int, int, int] | None:
     """Patients, orders and results of one message; None where it is unreadable."""
     try:
-        parsed = Mapper((), options=BARE_OPTIONS).read(Found(payload, message_format))
+        parsed = Mapper((), options=BARE_OPTIONS).read(FoundMessage(payload, message_format))
     except ContentError:
         return None
     facts = holds(parsed)
@@ -266,7 +266,7 @@ def test_without_a_channel_all_that_is_a_result_is_mapped(name: str) -> None:
             continue
         expected = NOT_MAPPED.get(name, {}).get(number, ("mapped", ""))[0]
         try:
-            parsed = mapper.read(Found(payload, file.format))
+            parsed = mapper.read(FoundMessage(payload, file.format))
             found = mapper.program_for(parsed).apply(parsed, mapper.context_for(parsed, payload))
             reason = "mapped" if found.filtered is None else found.filtered.value
         except ContentError as error:
@@ -290,7 +290,7 @@ def _by_type(mapper: Mapper, payload: bytes) -> tuple[str, Parsed | None, Mapped
     """Why a message gives no document, or ``mapped``; what was read; and what its type's mapping gave."""
     parsed = None
     try:
-        parsed = mapper.read(Found(payload, "hl7v2"))
+        parsed = mapper.read(FoundMessage(payload, "hl7v2"))
         made = mapper.program_for(parsed).apply(parsed, mapper.context_for(parsed, payload))
     except ContentError as error:
         return error.reason.value, parsed, None

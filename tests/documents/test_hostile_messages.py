@@ -20,8 +20,8 @@ import pytest
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config import registry
-from engine.mapping.identity import Making
-from engine.mapping.run import Run
+from engine.mapping.identity import BundleBuilder
+from engine.mapping.message_context import MessageContext
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, MapContext, Mapped
 from engine.model.reasons import ReasonCode
@@ -132,8 +132,8 @@ def test_work_and_memory_grow_with_the_message(what: str) -> None:
 
 def test_a_list_that_grows_by_joining_is_not_copied_each_time() -> None:
     parsed = registry.load(registry.FORMATS, "hl7v2").parse(oru(OBX), OPTIONS)
-    run = Run(parsed, MapContext(key=KEY), lambda text, *_: text, lambda _: "", {})
-    making = Making(run, transaction=True)
+    run = MessageContext(parsed, MapContext(key=KEY), lambda text, *_: text, lambda _: "", {})
+    making = BundleBuilder(run, transaction=True)
     kept = [{"reference": "urn:a"}]
     for number in range(4):
         result = kept if number == 0 else [{"reference": f"urn:{number}"}, {"reference": "urn:a"}]
@@ -275,10 +275,10 @@ def test_what_is_said_of_a_message_never_holds_a_value(shape: str, caplog: pytes
 def test_a_fault_of_our_own_names_its_reason_rule_place_and_type_and_no_value(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_making: Making, _kind: str, key: str) -> str:
+    def broken(_making: BundleBuilder, _kind: str, key: str) -> str:
         raise ValueError(f"cannot do anything with {key} {PLANTED}")
 
-    monkeypatch.setattr(Making, "own_id", broken)
+    monkeypatch.setattr(BundleBuilder, "own_id", broken)
     codec = registry.load(registry.FORMATS, "hl7v2")
     with pytest.raises(ContentError) as caught:
         program(RESULTS).apply(

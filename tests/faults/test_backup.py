@@ -18,8 +18,8 @@ from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.operations.outbox import attempts
 from engine.store.queries.contents import stored_payload
-from engine.store.recovery.backups import checking, copying, pieces, restoring
-from engine.store.recovery.backups.shelf import Copy, Shelf, copies, read_copy
+from engine.store.recovery.backups import checking, copying, increments, restoring
+from engine.store.recovery.backups.catalog import Copy, Shelf, copies, read_copy
 from tests.faults.harness.trial import Trial
 from tests.support.backup_life import AMID, STEPS
 from tests.support.copies import complete
@@ -75,10 +75,10 @@ async def test_a_site_is_restored_from_copies_and_pieces_made_under_load(tmp_pat
             copy = await asyncio.to_thread(copied, journal, making, shelf, site)
             for _ in range(3):
                 await asyncio.sleep(0.05)
-                await asyncio.to_thread(pieces.write, copy, site / "var" / JOURNAL_NAME)
+                await asyncio.to_thread(increments.write, copy, site / "var" / JOURNAL_NAME)
             shelf.tidy(2)
         assert copy is not None
-        await asyncio.to_thread(pieces.write, copy, site / "var" / JOURNAL_NAME)
+        await asyncio.to_thread(increments.write, copy, site / "var" / JOURNAL_NAME)
         stop.set()
         await asyncio.gather(*senders)
         assert len(copies(shelf.path)) <= 3

@@ -19,29 +19,29 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
 from engine.store.operations import append, record_outcome
-from engine.store.recovery.backups import checking, copying, pieces, shelf, standing
+from engine.store.recovery.backups import catalog, checking, copying, increments, state_snapshot
 from tests.support.copies import complete
 from tests.support.journals import received, routed
 
 AMID = "amid the pages"
 # The step -> where it is: a module or class, the name in it, and before which call of that the process dies.
 STEPS: dict[str, tuple[Any, str, int]] = {
-    "the folder is made": (shelf.Shelf, "begin", 1),
+    "the folder is made": (catalog.Shelf, "begin", 1),
     "the first page": (copying, "job", 1),
     "the anchor of the copy": (copying, "Anchor", 1),
     "the configuration": (copying, "_configuration", 1),
     "the sync of the copy": (copying, "sync_file", 1),
-    "the manifest": (shelf, "write_json", 1),
+    "the manifest": (catalog, "write_json", 1),
     "the copy gets its name": (Path, "rename", 1),
     "the copy is read back": (checking, "run", 1),
     "what was found is kept": (checking, "write_json", 1),
-    "older copies go": (shelf.Shelf, "tidy", 1),
-    "a piece is written": (pieces, "store", 1),
+    "older copies go": (catalog.Shelf, "tidy", 1),
+    "a piece is written": (increments, "store", 1),
     "a piece gets its name": (Path, "replace", 3),
-    "how messages stand is read": (standing, "_collect", 1),
+    "how messages stand is read": (state_snapshot, "_collect", 1),
     "how messages stand gets its name": (Path, "replace", 4),
     "what the next is compared with gets its name": (Path, "replace", 5),
-    "what the last was compared with goes": (standing, "_remove", 2),
+    "what the last was compared with goes": (state_snapshot, "_remove", 2),
 }
 
 
@@ -67,7 +67,7 @@ async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
     for _ in range(30):
         stored = await journal.run(append.store_message, received(os.urandom(12_000)), repeat_window_s=60.0)
         say(f"stored {stored.id}")
-    copies = shelf.Shelf(folder, journal.journal_id)
+    copies = catalog.Shelf(folder, journal.journal_id)
     copies.open()
     making = copies.begin()
 
@@ -82,7 +82,7 @@ async def live(site: Path, folder: Path, say: Callable[[str], None]) -> None:
     stored = await journal.run(append.store_message, received(b"one more"), repeat_window_s=60.0)
     say(f"stored {stored.id}")
     await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(b"one more")])
-    standing.write(copy, site / "var" / JOURNAL_NAME)
+    state_snapshot.write(copy, site / "var" / JOURNAL_NAME)
     say("made")
     await journal.stop()
 

@@ -20,7 +20,7 @@ import yaml
 from engine.commands.shared.mapping_options import BARE_OPTIONS
 from engine.config.pack import find_pack
 from engine.devtools.bench.mapping_case import shipped_mappings
-from engine.mapping.inputs import Found, Mapper, own_time
+from engine.mapping.inputs import FoundMessage, Mapper, own_time
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped
 from tests.support.corpus import corpus_files, payloads
@@ -46,7 +46,7 @@ def of_corpus(step: int) -> Iterator[tuple[str, str]]:
     for file in corpus_files()[::step]:
         for number, payload in [*enumerate(payloads(file), 1)][::step]:
             try:
-                parsed = reader.read(Found(payload, file.format))
+                parsed = reader.read(FoundMessage(payload, file.format))
             except ContentError:
                 continue
             context = MapContext(

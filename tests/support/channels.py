@@ -21,7 +21,7 @@ from engine.model.message import Received, Stored
 from engine.model.ports import Format, Link
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
-from engine.receiving.channel_parts import Awaiting, ChannelSettings
+from engine.receiving.channel_parts import ChannelSettings, DeliveryOutcomes
 from engine.store.operations.line_trace import LineRecord
 
 T = TypeVar("T")
@@ -218,7 +218,7 @@ def channel(
     max_connections: int = 4,
     idle_timeout_s: float | None = None,
     ack_timeout_s: float | None = None,
-    outcomes: Awaiting | None = None,
+    outcomes: DeliveryOutcomes | None = None,
     memory: ReceiveMemory | None = None,
 ) -> Channel:
     hl7_spoken = new_link is mllp_link

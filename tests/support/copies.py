@@ -6,9 +6,9 @@ from typing import Any
 from engine.model.clock import SystemClock
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
-from engine.store.recovery.backups import checking, copying, pieces, restoring, standing
-from engine.store.recovery.backups.restoring import Restored
-from engine.store.recovery.backups.shelf import Copy, Shelf, read_copy
+from engine.store.recovery.backups import checking, copying, increments, restoring, state_snapshot
+from engine.store.recovery.backups.catalog import Copy, Shelf, read_copy
+from engine.store.recovery.backups.restoring import RestoreResult
 
 
 class Place:
@@ -47,14 +47,14 @@ class Place:
 
     def standing(self, copy: Copy) -> bool:
         """A round as the daemon makes it: rows, and how messages stand; whether there was anything new."""
-        return standing.write(copy, self.data / JOURNAL_NAME) is not None
+        return state_snapshot.write(copy, self.data / JOURNAL_NAME) is not None
 
     def rows(self, copy: Copy) -> None:
         """Rows alone, as a crash leaves a round."""
-        while pieces.write(copy, self.data / JOURNAL_NAME) is not None:
+        while increments.write(copy, self.data / JOURNAL_NAME) is not None:
             pass
 
-    def restore(self, copy: Copy, target: Path, **more: Any) -> Restored:
+    def restore(self, copy: Copy, target: Path, **more: Any) -> RestoreResult:
         return restoring.run(
             copy, target, clock=SystemClock(), actor="anna", reason="disk lost", **{"keys": self.data, **more}
         )

@@ -12,7 +12,7 @@ import pytest
 from engine.mapping import Program, load
 from engine.mapping.inputs import Mapper, messages_in
 from engine.mapping.json_text import as_text
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.mapping.structures import unescape_of
 from engine.model.errors import ConfigError
 from engine.model.message import FormatOptions, Issue, MapContext, Mapped, Parsed
@@ -85,10 +85,10 @@ def context(**given: Any) -> MapContext:
     )
 
 
-def run_of(message: str | bytes = HL7, **given: Any) -> Run:
+def run_of(message: str | bytes = HL7, **given: Any) -> MessageContext:
     """A run over a message, for functions called one by one."""
     parsed = parse(message)
-    return Run(parsed, context(**given), unescape_of(parsed.format), lambda line: "rule:1", {})
+    return MessageContext(parsed, context(**given), unescape_of(parsed.format), lambda line: "rule:1", {})
 
 
 @dataclass

@@ -43,7 +43,7 @@ from engine.model.message import (
 )
 from engine.model.reasons import ReasonCode
 from engine.model.records import DeliveryView
-from engine.processing.intake import Aside, Intake
+from engine.processing.intake import Intake, LargeMessageProcessor
 from engine.processing.process import ChannelRoutes, Processor, Route
 from engine.store.journal import Journal
 from engine.store.operations import append
@@ -296,7 +296,7 @@ async def plant(
     clock: ManualClock | None = None,
     store: Callable[[Journal], Any] = lambda journal: journal,
     processor: Processor | None = None,
-    aside: Aside | None = None,
+    aside: LargeMessageProcessor | None = None,
 ) -> AsyncIterator[Plant]:
     """A plant without destinations and channels; ``store`` may put something between intake and the journal."""
     clock = clock or ManualClock()

@@ -26,9 +26,9 @@ from engine.devtools.simulator.astm import Habits
 from engine.devtools.simulator.dialogue import Dialogue, Tally
 from engine.devtools.simulator.faults import ALL
 from engine.devtools.simulator.packs import Model, find_model, names
-from engine.devtools.simulator.play import Analyzer, Manner
-from engine.devtools.simulator.shift import Kind, Sending, shift
-from engine.devtools.simulator.wires import Connecting, Serial, SerialLine, Wire
+from engine.devtools.simulator.play import Analyzer, PlaySettings
+from engine.devtools.simulator.shift import Kind, PlannedMessage, shift
+from engine.devtools.simulator.wires import ClientWire, Serial, SerialLine, Wire
 from engine.model.clock import SystemClock
 from engine.model.errors import LabRelayError
 from engine.model.message import Stored
@@ -139,7 +139,7 @@ class Simulation:
     daemon: SimulatedDaemon
     sandbox: Sandbox
     tally: Tally = field(default_factory=Tally)
-    sent: dict[str, list[Sending]] = field(default_factory=lambda: defaultdict(list))
+    sent: dict[str, list[PlannedMessage]] = field(default_factory=lambda: defaultdict(list))
 
     async def play(self, sessions: int, seed: int) -> None:
         """At least so many messages over all channels, with every fault."""
@@ -156,11 +156,11 @@ class Simulation:
     async def _play_one(self, number: int, model: Model, seed: int, specimens: int) -> None:
         line = self.daemon.lines.get(number)
         wire: Wire = (
-            Connecting(HostPort("127.0.0.1", self.daemon.port_of[number]))
+            ClientWire(HostPort("127.0.0.1", self.daemon.port_of[number]))
             if line is None
             else SerialLine(line, Serial(baud=BAUD))
         )
-        how = Manner(faults=ALL, seed=seed, habits=Habits(holds=0.002), again_after=0.05, trickle=0.0002)
+        how = PlaySettings(faults=ALL, seed=seed, habits=Habits(holds=0.002), again_after=0.05, trickle=0.0002)
         analyzer = Analyzer(model.link, wire, _Told(self.tally, model.name), how)
         try:
             await analyzer.work(shift(model, seed=seed, start=START, specimens=specimens, controls=True))
@@ -305,7 +305,7 @@ class Count:
         found: list[Json],
         specimens: dict[str, Json],
         patients: dict[str, Json],
-        sent: dict[str, list[Sending]],
+        sent: dict[str, list[PlannedMessage]],
     ) -> None:
         """The results on the server, against those that were sent."""
         here = {("Observation", one["id"]): one for one in found}

@@ -9,8 +9,8 @@ from engine.monitoring.snapshot.channels import (
     DestinationSnapshot,
     LaneSnapshot,
     LastError,
+    PendingRetry,
     ReagentSnapshot,
-    Retrying,
 )
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -148,7 +148,7 @@ def troubled_site() -> SiteSnapshot:
                     destination="lab-fhir",
                     waiting=38,
                     oldest_age_s=1204,
-                    retrying=Retrying(attempt=7, code=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
+                    retrying=PendingRetry(attempt=7, code=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
                     delivered_today=338,
                 ),
                 LaneSnapshot(destination="archive", delivered_today=376),
@@ -242,7 +242,7 @@ def troubled_site() -> SiteSnapshot:
             delivered_today=642,
             last_delivered_at=ago(1230),
             last_error=LastError(code=ReasonCode.NO_ANSWER, at=ago(31)),
-            retrying=Retrying(attempt=7, code=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
+            retrying=PendingRetry(attempt=7, code=ReasonCode.NO_ANSWER, channel="chemistry", message=458),
         ),
         DestinationSnapshot(
             name="archive",

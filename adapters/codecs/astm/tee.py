@@ -20,7 +20,16 @@ from dataclasses import replace
 from adapters.codecs.astm.frames import ACK, ENQ, EOT, NAK, STX, read_frame
 from adapters.codecs.astm.link import AstmOptions, AstmReceiver, State
 from adapters.codecs.link_options import options_of
-from engine.model.link_events import Answered, Frame, Heard, LinkEvent, LinkFault, SessionEnd, TeeEvent, Way
+from engine.model.link_events import (
+    Answered,
+    Direction,
+    Frame,
+    LinkEvent,
+    LinkFault,
+    OverheardMessage,
+    SessionEnd,
+    TeeEvent,
+)
 
 _CONTROL = re.compile(b"[" + ENQ + EOT + ACK + NAK + b"]")
 
@@ -36,7 +45,7 @@ class AstmListener:
 
     def __init__(self, options: AstmOptions | None = None) -> None:
         options = options or AstmOptions()
-        self._sides = {way: _Side(way, options) for way in Way}
+        self._sides = {way: _Side(way, options) for way in Direction}
 
     @property
     def held(self) -> int:
@@ -46,7 +55,7 @@ class AstmListener:
     def receiving(self) -> bool:
         return any(side.receiver.state is not State.IDLE for side in self._sides.values())
 
-    def hear(self, way: Way, data: bytes, now: float) -> list[TeeEvent]:
+    def hear(self, way: Direction, data: bytes, now: float) -> list[TeeEvent]:
         side, other = self._sides[way], self._sides[way.other]
         events: list[TeeEvent] = []
         at = 0
@@ -81,7 +90,7 @@ class AstmListener:
 class _Side:
     """The frames that one side sends, and the answers of the other."""
 
-    def __init__(self, way: Way, options: AstmOptions) -> None:
+    def __init__(self, way: Direction, options: AstmOptions) -> None:
         self.receiver = AstmReceiver(options)
         self._way = way
         self._answers = options.acks == "frame"
@@ -159,7 +168,7 @@ class _Side:
             self._held = frame
             return False
         self.receiver.committed(now)
-        events += [Heard(self._way, text) for text in frame.completes]
+        events += [OverheardMessage(self._way, text) for text in frame.completes]
         return True
 
     def _unanswered(self, now: float) -> list[TeeEvent]:
@@ -176,7 +185,7 @@ class _Side:
         if texts:
             self._refused = False
         answered = Answered.ACCEPTED if self._answers else Answered.NOT
-        return [Heard(self._way, text, answered=answered, notes=notes) for text in texts]
+        return [OverheardMessage(self._way, text, answered=answered, notes=notes) for text in texts]
 
     def _evidence(self, incomplete: bytes) -> list[TeeEvent]:
         """Text that never became a message, with the frame that the other side did not accept."""
@@ -190,7 +199,7 @@ class _Side:
         elif given_up:
             notes = (f"{self._way.other.value} did not acknowledge all of it",)
         answered = Answered.REFUSED if refused else Answered.NOT
-        return [Heard(self._way, incomplete + given_up, whole=False, answered=answered, notes=notes)]
+        return [OverheardMessage(self._way, incomplete + given_up, whole=False, answered=answered, notes=notes)]
 
 
 def _text(frame: Frame) -> bytes:

@@ -19,7 +19,7 @@ from adapters.codecs.hl7v2.header import header, read_msh
 from adapters.codecs.hl7v2.mllp import MllpLink, MllpOptions
 from adapters.codecs.link_options import options_of
 from engine.model.errors import ContentError
-from engine.model.link_events import Answered, Block, Heard, LinkEvent, LinkFault, TeeEvent, Way
+from engine.model.link_events import Answered, Block, Direction, LinkEvent, LinkFault, OverheardMessage, TeeEvent
 
 ANSWER_WITHIN_S = 30.0
 WAITING_MESSAGES = 256  # of one side, for their answers; a sender that does not wait for them is heard all the same
@@ -47,10 +47,12 @@ class MllpListener:
 
     def __init__(self, options: MllpOptions | None = None) -> None:
         self._options = options or MllpOptions()
-        self._links = {way: MllpLink(self._options) for way in Way}
-        self._waiting: dict[Way, deque[_Waiting]] = {way: deque() for way in Way}
-        self._waiting_bytes = dict.fromkeys(Way, 0)
-        self._answered = dict.fromkeys(Way, "")  # the last message answered: it may be answered once more (CA, then AA)
+        self._links = {way: MllpLink(self._options) for way in Direction}
+        self._waiting: dict[Direction, deque[_Waiting]] = {way: deque() for way in Direction}
+        self._waiting_bytes = dict.fromkeys(Direction, 0)
+        self._answered = dict.fromkeys(
+            Direction, ""
+        )  # the last message answered: it may be answered once more (CA, then AA)
 
     @property
     def held(self) -> int:
@@ -60,7 +62,7 @@ class MllpListener:
     def receiving(self) -> bool:
         return any(link.held for link in self._links.values())
 
-    def hear(self, way: Way, data: bytes, now: float) -> list[TeeEvent]:
+    def hear(self, way: Direction, data: bytes, now: float) -> list[TeeEvent]:
         return self._take(way, self._links[way].receive(data, now), now)
 
     def deadline(self) -> float | None:
@@ -81,7 +83,7 @@ class MllpListener:
             events += [self._unanswered(way) for _ in range(len(waiting))]
         return events
 
-    def _take(self, way: Way, found: Sequence[LinkEvent], now: float) -> list[TeeEvent]:
+    def _take(self, way: Direction, found: Sequence[LinkEvent], now: float) -> list[TeeEvent]:
         events: list[TeeEvent] = []
         for event in found:
             if isinstance(event, Block):
@@ -91,10 +93,10 @@ class MllpListener:
                 if event.fatal:  # we would hang up; the others go on, and so does the listener, with what comes next
                     self._links[way] = MllpLink(self._options)
             elif incomplete := getattr(event, "incomplete", b""):
-                events.append(Heard(way, incomplete, whole=False))
+                events.append(OverheardMessage(way, incomplete, whole=False))
         return events
 
-    def _take_block(self, way: Way, block: Block, now: float) -> list[TeeEvent]:
+    def _take_block(self, way: Direction, block: Block, now: float) -> list[TeeEvent]:
         events: list[TeeEvent] = []
         ack, alone = _answer_in(block.payload)
         if ack is not None:
@@ -108,7 +110,7 @@ class MllpListener:
             events.append(self._unanswered(way))
         return events
 
-    def _answers(self, way: Way, ack: Ack) -> list[TeeEvent]:
+    def _answers(self, way: Direction, ack: Ack) -> list[TeeEvent]:
         """The waiting blocks from ``way`` that ``ack`` answers; an answer without MSA-2 is to the oldest."""
         waiting = self._waiting[way]
         named = [at for at, one in enumerate(waiting) if one.control_id == ack.control_id or not ack.control_id]
@@ -120,17 +122,17 @@ class MllpListener:
         one = self._next(way)
         self._answered[way] = one.control_id
         if ack.code in ("AA", "CA"):
-            events.append(Heard(way, one.payload, answered=Answered.ACCEPTED, notes=one.notes))
+            events.append(OverheardMessage(way, one.payload, answered=Answered.ACCEPTED, notes=one.notes))
         else:
             notes = (*one.notes, f"{way.other.value} answered {ack.code}")
-            events.append(Heard(way, one.payload, answered=Answered.REFUSED, notes=notes))
+            events.append(OverheardMessage(way, one.payload, answered=Answered.REFUSED, notes=notes))
         return events
 
-    def _unanswered(self, way: Way) -> Heard:
+    def _unanswered(self, way: Direction) -> OverheardMessage:
         one = self._next(way)
-        return Heard(way, one.payload, notes=(*one.notes, f"{way.other.value} was not heard to answer"))
+        return OverheardMessage(way, one.payload, notes=(*one.notes, f"{way.other.value} was not heard to answer"))
 
-    def _next(self, way: Way) -> _Waiting:
+    def _next(self, way: Direction) -> _Waiting:
         one = self._waiting[way].popleft()
         self._waiting_bytes[way] -= len(one.payload)
         return one

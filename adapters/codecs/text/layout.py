@@ -18,7 +18,7 @@ from adapters.codecs.text.layout_language import Layout, Rows
 from adapters.codecs.text.layout_reader import read_layout
 from adapters.codecs.text.link import TextLink
 from adapters.codecs.text.pieces import pieces, split_rows
-from adapters.codecs.text.reading import Reading
+from adapters.codecs.text.reading import TextReader
 from engine.model.errors import ContentError
 from engine.model.link_events import Block, Frame, LinkFault, SessionEnd
 from engine.model.message import FormatOptions, Header, Issue, Parsed
@@ -79,7 +79,7 @@ class TextFormat:
         marked = ("utf-16",) if payload.startswith(_UTF16_MARKS) else ("utf-8",) if payload.startswith(BOM_UTF8) else ()
         wide = (*marked, *options.charsets)
         text, charset = decode(payload.removeprefix(BOM_UTF8), wide)
-        reading = Reading(self._layout)
+        reading = TextReader(self._layout)
         text = _FILL.sub("", text.removeprefix(_BOM)).replace("\0", "\ufffd")
         found = pieces(text, self._layout.text, self._layout.columns)
         for piece in found:

@@ -23,7 +23,7 @@ _NUMBERS = (3, 4, 5)  # fields of P and O with the numbers of patient and specim
 _BLANKS = re.compile(r"\s+")
 
 
-class Reading:
+class TextReader:
     """One text on its way into records."""
 
     def __init__(self, layout: Layout) -> None:

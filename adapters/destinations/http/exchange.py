@@ -35,12 +35,7 @@ from adapters.destinations.http.log_in import LogIn
 from adapters.destinations.http.settings import Tls
 from adapters.destinations.tls import cause_of, tls_context
 from engine.model.clock import Clock
-from engine.model.errors import (
-    DeliveryError,
-    DestinationDownError,
-    RefusedDeliveryError,
-    TransientDeliveryError,
-)
+from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.values import value

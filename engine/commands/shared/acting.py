@@ -126,7 +126,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from engine.model.actor import of_this_process
     from engine.model.clock import SystemClock
     from engine.model.errors import ConfigError, UnreachableError
-    from engine.runtime.control_handlers import HANDLERS, Running
+    from engine.runtime.control_handlers import HANDLERS, RunningSite
     from engine.store.journal import Journal
 
     if not session.journal.exists():
@@ -138,7 +138,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
             with suppress(ConfigError):  # this action may not need the configuration
                 journal.upkeep.config_hash = session.load(require_secrets=False).hash[:12]
             journal.start(asyncio.get_running_loop())
-            site = Running(
+            site = RunningSite(
                 acts=Acts(journal, channels=lambda: channels(session, journal.vault.identity_key, journal.others)),
                 switches=Switches(journal),
                 data=session.data,

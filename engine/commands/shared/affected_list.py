@@ -21,7 +21,7 @@ from engine.views.view import Field, Row, View, picked
 
 if TYPE_CHECKING:
     from engine.actions.affected_results import Affected
-    from engine.model.tested_results import Tested
+    from engine.model.tested_results import TestedResult
 
 MASKED = "***"
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -54,7 +54,7 @@ def row_of(one: "Affected", *, unmask: bool) -> dict[str, Any]:
     def shown(text: str) -> str:
         return text if unmask or not text else MASKED
 
-    def side(name: str, told: "Tested | None") -> dict[str, Any]:
+    def side(name: str, told: "TestedResult | None") -> dict[str, Any]:
         return {
             f"{name}_value": shown(told.value) if told is not None else None,
             f"{name}_unit": told.unit if told is not None else None,

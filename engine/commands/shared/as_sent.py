@@ -1,8 +1,8 @@
 """Explain a document as it is sent, based on the explanation of the document that its mapping makes.
 
 A mapping sees one message alone; the sent document also depends on the journal's knowledge of its orders
-(`engine.succession.decided`). Both come together here: each value with the rule that made it, or with the decision
-about it.
+(`engine.succession.document_facts`). Both come together here: each value with the rule that made it, or with the
+decision about it.
 """
 
 import re
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.mapping.explaining import Around, Leaf, explained, numbered
+from engine.mapping.explaining import ExplainContext, Leaf, explained, numbered
 from engine.mapping.json_text import as_text
 from engine.model.list_form import Form
 from engine.model.message import Document
-from engine.succession.decided import Facts
+from engine.succession.document_facts import DocumentFacts
 from engine.succession.kinds import has_ids, under
 from engine.succession.statements import SENDER_STATUS
 from engine.views.decided import ANEW, CORRECTS, ECHO, why_status
@@ -26,7 +26,9 @@ _NUMBERED = re.compile(r"\b[A-Z]\w+\[\d+\]")
 _ENTRY = re.compile(r"/entry/(\d+)(/.*)")
 
 
-def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts: Facts) -> tuple[list[Leaf], bytes]:
+def as_sent(
+    leaves: Sequence[Leaf], document: Document, form: Form | None, facts: DocumentFacts
+) -> tuple[list[Leaf], bytes]:
     """The values of a document as it is sent, each with its explanation; and that document.
 
     Args:
@@ -55,7 +57,7 @@ def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts
     names |= {old_names[old]: new_names[new] for new, old in old_at.items()}
     by_pointer = {leaf.pointer: leaf for leaf in leaves}
     found: list[Leaf] = []
-    for leaf in explained(after, {}, (), Around({})):
+    for leaf in explained(after, {}, (), ExplainContext({})):
         entry = _ENTRY.fullmatch(leaf.pointer)
         if entry is None:
             made_as = by_pointer.get(leaf.pointer, leaf)
@@ -79,7 +81,7 @@ def as_sent(leaves: Sequence[Leaf], document: Document, form: Form | None, facts
     return found, sent
 
 
-def _changed(entry: Json, place: str, old: str, new: str, facts: Facts) -> str:
+def _changed(entry: Json, place: str, old: str, new: str, facts: DocumentFacts) -> str:
     """Why a sent value differs from the mapping's."""
     if place == "/resource/status":
         name = f"{entry['resource']['resourceType']}/"

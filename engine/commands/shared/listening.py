@@ -28,9 +28,9 @@ from engine.commands.shared.line_options import LineAt
 from engine.commands.shared.output import SCHEMA_VERSION, Form, say, to_json
 from engine.config import registry
 from engine.diagnostics.lines import signs
-from engine.diagnostics.lines.look import Look, Remark, look
+from engine.diagnostics.lines.look import Inspection, Remark, look
 from engine.diagnostics.lines.marks import Kind, Mark, Marks
-from engine.mapping.capture import NDJSON, Piece, Way, line_of
+from engine.mapping.capture import NDJSON, CapturedBytes, Direction, line_of
 from engine.model.clock import from_us
 from engine.model.errors import LabRelayError
 from engine.model.link_events import Block, Frame, LinkEvent, LinkFault
@@ -67,8 +67,8 @@ class Save:
         except OSError as error:
             raise LabRelayError(f"{path}: cannot be written: {error.strerror}") from error
 
-    def add(self, piece: Piece) -> None:
-        if self._timed or piece.way is not Way.US:
+    def add(self, piece: CapturedBytes) -> None:
+        if self._timed or piece.way is not Direction.US:
             try:
                 content = line_of(piece) if self._timed else piece.data
                 if self._file.write(content) != len(content):
@@ -133,8 +133,8 @@ class Screen:
         self._masked = masked
         self._zone = zone
 
-    def run(self, piece: Piece, before: bytes, marks: list[Mark]) -> None:
-        way = "out" if piece.way is Way.US else "in"
+    def run(self, piece: CapturedBytes, before: bytes, marks: list[Mark]) -> None:
+        way = "out" if piece.way is Direction.US else "in"
         at = from_us(piece.at_us)
         if self._form is Form.NDJSON:
             rows = list(signs.rows(piece.data, masked=self._masked, before=before, width=len(piece.data)))
@@ -186,19 +186,19 @@ class NoScreen(Screen):
     def __init__(self) -> None:
         super().__init__(Form.TABLE, masked=True, zone=UTC)
 
-    def run(self, piece: Piece, before: bytes, marks: list[Mark]) -> None:
+    def run(self, piece: CapturedBytes, before: bytes, marks: list[Mark]) -> None:
         """Nothing."""
 
     def _line(self, sign: str, text: str, *, bold: bool = False) -> None:
         """Nothing."""
 
 
-class Watch:
+class WatchedConnection:
     """One connection, from its first byte to its end."""
 
     def __init__(self, screen: Screen, save: Save | None, answerer: Answerer | None, now_us: Callable[[], int]) -> None:
-        self.pieces: deque[Piece] = deque()
-        self.seen = Look()
+        self.pieces: deque[CapturedBytes] = deque()
+        self.seen = Inspection()
         self._screen = screen
         self._save = save
         self._answerer = answerer
@@ -207,7 +207,7 @@ class Watch:
         self._run = b""  # not shown yet
         self._run_at = 0
         self._marks = Marks()
-        self._before = {Way.THEM: b"", Way.US: b""}
+        self._before = {Direction.THEM: b"", Direction.US: b""}
         self._said: dict[str, str] = {}
         self._looked_at = time.monotonic()
         self._news = False
@@ -223,7 +223,7 @@ class Watch:
                 continue
             if not data:
                 break
-            piece = self._take(data, Way.THEM)
+            piece = self._take(data, Direction.THEM)
             if not self._run:
                 self._run_at = piece.at_us
             self._run += data
@@ -236,9 +236,9 @@ class Watch:
         self._show_run(final=True)
         self._look()
 
-    def _take(self, data: bytes, way: Way) -> Piece:
+    def _take(self, data: bytes, way: Direction) -> CapturedBytes:
         """Keep it, on the disk first."""
-        piece = Piece(data, way, self._now_us())
+        piece = CapturedBytes(data, way, self._now_us())
         if self._save is not None:
             self._save.add(piece)
         self.pieces.append(piece)
@@ -259,17 +259,19 @@ class Watch:
             self._screen.fault(fault)
         if out:
             await stream.write(out)
-            piece = self._take(out, Way.US)
-            self._screen.run(piece, self._before[Way.US], [])
-            self._before[Way.US] = out[-2:]
+            piece = self._take(out, Direction.US)
+            self._screen.run(piece, self._before[Direction.US], [])
+            self._before[Direction.US] = out[-2:]
 
     def _show_run(self, *, final: bool = False) -> None:
         marks = self._marks.feed(self._run)
         marks += self._marks.finish() if final else [] if self._run else self._marks.quiet()
         if self._run:
             shown = [mark for mark in marks if mark.kind in (Kind.FRAME, Kind.BLOCK, Kind.PACKET)]
-            self._screen.run(Piece(self._run, Way.THEM, self._run_at), self._before[Way.THEM], shown)
-            self._before[Way.THEM] = (self._before[Way.THEM] + self._run)[-2:]
+            self._screen.run(
+                CapturedBytes(self._run, Direction.THEM, self._run_at), self._before[Direction.THEM], shown
+            )
+            self._before[Direction.THEM] = (self._before[Direction.THEM] + self._run)[-2:]
             self._run = b""
 
     def _look(self) -> None:
@@ -315,7 +317,7 @@ class Listener:
         self._save = save
         self._answers = answer
         self._failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.watches: list[Watch] = []
+        self.watches: list[WatchedConnection] = []
         self.port = 0
 
     @property
@@ -363,7 +365,7 @@ class Listener:
         stopped.cancel()
 
     async def _serve(self, stream: Stream) -> None:
-        watch = Watch(
+        watch = WatchedConnection(
             self._screen, self._save, Answerer(self._line) if self._answers else None, lambda: time.time_ns() // 1000
         )
         self.watches.append(watch)

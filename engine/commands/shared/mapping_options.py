@@ -15,14 +15,14 @@ from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
 from engine.config.site import mapping_path
 from engine.mapping.hold_rules.expecting import would_hold
-from engine.mapping.hold_rules.rules import Holding
-from engine.mapping.hold_rules.stated import Told
-from engine.mapping.inputs import ASTM, Found, Mapper, messages_in
+from engine.mapping.hold_rules.rules import HoldRules
+from engine.mapping.hold_rules.stated import StatedHistory
+from engine.mapping.inputs import ASTM, FoundMessage, Mapper, messages_in
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import FormatOptions, MapContext, Mapped, Parsed
-from engine.model.records import Held
+from engine.model.records import HoldReason
 from engine.processing.formats import format_of
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class RouteOf:
     when: Condition | None
     mapping: str | None
     filtered: bool
-    hold: Holding | None = None
+    hold: HoldRules | None = None
 
 
 class ChannelMapper(Mapper):
@@ -214,10 +214,10 @@ class ChannelMapper(Mapper):
         self.routes: list[RouteOf] = []
         self.own_format = False
 
-    def messages_in(self, data: bytes) -> list[Found]:
+    def messages_in(self, data: bytes) -> list[FoundMessage]:
         """The messages of a file: detected from its bytes, or split by the channel's own format."""
         if self.own_format and self.message_format is not None:
-            return [Found(part, ASTM) for part in self.message_format.split(data)]
+            return [FoundMessage(part, ASTM) for part in self.message_format.split(data)]
         return messages_in(data)
 
     def program_for(self, parsed: Parsed) -> Program:
@@ -235,7 +235,7 @@ class ChannelMapper(Mapper):
                     return self.program(route.mapping)
         raise ContentError(*refusal(parsed))
 
-    def holding_for(self, parsed: Parsed, program: Program) -> Holding | None:
+    def holding_for(self, parsed: Parsed, program: Program) -> HoldRules | None:
         """The hold rules of the route with the mapping ``program``; if no route names it, those of the first route that
         takes the message and makes the same kind of document. None without rules.
         """
@@ -279,7 +279,7 @@ class Input:
     """A message and its origin: ``x.hl7: message 2``."""
 
     where: str
-    found: Found
+    found: FoundMessage
 
 
 def inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
@@ -295,7 +295,7 @@ def inputs(files: tuple[str, ...], mapper: ChannelMapper) -> Iterator[Input]:
             raise click.UsageError(f"{name}: cannot be read: {error.strerror}") from error
         found = mapper.messages_in(data)
         if not found:
-            found = [Found(data, "")]
+            found = [FoundMessage(data, "")]
         for number, one in enumerate(found, 1):
             yield Input(f"{name}: message {number}", one)
 
@@ -314,17 +314,17 @@ def say_dead(one: Input, error: ContentError) -> None:
     say(f"{one.where}: {error.reason.value}: {place}{error.detail or error.reason.help}")
 
 
-def held_by(mapper: ChannelMapper, parsed: Parsed, program: Program, mapped: Mapped) -> Held | None:
+def held_by(mapper: ChannelMapper, parsed: Parsed, program: Program, mapped: Mapped) -> HoldReason | None:
     """Why the channel's route would hold a message; None: it would not, or there is no channel.
 
     No journal is read: earlier results are unknown here, and a rule about them cannot be decided.
     """
     holding = mapper.holding_for(parsed, program)
-    found = (would_hold(holding, parsed, one, Told()) for one in mapped.documents if holding is not None)
+    found = (would_hold(holding, parsed, one, StatedHistory()) for one in mapped.documents if holding is not None)
     return next(filter(None, found), None)
 
 
-def say_held(one: Input, held: Held | None) -> None:
+def say_held(one: Input, held: HoldReason | None) -> None:
     """One line on stderr about a message that would be held."""
     if held is not None:
         say(f"{one.where}: would be held: {held.reason.value}: {held.text}")

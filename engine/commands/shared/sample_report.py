@@ -14,7 +14,7 @@ import click
 from engine.commands.shared.sampling import NO_MESSAGE, Sample, Sampler, files_in
 from engine.mapping.gaps import (
     ColumnsOf,
-    Seen,
+    MissingCode,
     columns_in,
     csv_lines,
     is_of_use,
@@ -45,7 +45,7 @@ class Report:
 
     samples: list[Sample] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    gaps: list[Seen] = field(default_factory=list)
+    gaps: list[MissingCode] = field(default_factory=list)
     columns_of: ColumnsOf = shipped_columns
 
     @property

@@ -15,7 +15,7 @@ from engine.commands.shared.mapping_options import ChannelMapper, channel_mapper
 from engine.diagnostics.packs import Pack, packs, recognise
 from engine.mapping.facts import facts_of
 from engine.mapping.gaps import Tally
-from engine.mapping.inputs import HL7, Found, messages_in
+from engine.mapping.inputs import HL7, FoundMessage, messages_in
 from engine.mapping.program import Program
 from engine.mapping.shipped import refusal
 from engine.mapping.tables import Table
@@ -150,7 +150,7 @@ class Channels:
     def mapper(self, name: str) -> ChannelMapper:
         return self._mappers[name]
 
-    def messages_in(self, data: bytes) -> list[Found]:
+    def messages_in(self, data: bytes) -> list[FoundMessage]:
         """The messages of a file: HL7 v2 and ASTM are detected from the bytes, others read by a channel with its own
         format.
         """
@@ -164,7 +164,7 @@ class Channels:
                     return parts
         return found
 
-    def taking(self, found: Found) -> list[str]:
+    def taking(self, found: FoundMessage) -> list[str]:
         """The channels that would take a message, the likeliest first."""
         signs: dict[str, bool] = {}
         for name, mapper in self._mappers.items():
@@ -178,12 +178,12 @@ class Channels:
                 signs[name] = self._shows_signs(name, parsed, found)
         return sorted(signs, key=lambda name: not signs[name])
 
-    def _shows_signs(self, name: str, parsed: Parsed, found: Found) -> bool:
+    def _shows_signs(self, name: str, parsed: Parsed, found: FoundMessage) -> bool:
         pack: Pack | None = self._packs.get(self._analyzers[name] or "")
         return pack is not None and bool(recognise(parsed, [pack]) or recognise(found.payload, [pack]))
 
 
-def _is_read(mapper: ChannelMapper, found: Found) -> bool:
+def _is_read(mapper: ChannelMapper, found: FoundMessage) -> bool:
     try:
         mapper.read(found)
     except ContentError:
@@ -219,7 +219,7 @@ class Sampler:
             mapper = self.channels.mapper(name)
         splitter = mapper or self.channels
         assert splitter is not None
-        for number, found in enumerate(splitter.messages_in(data) or [Found(data, "")], 1):
+        for number, found in enumerate(splitter.messages_in(data) or [FoundMessage(data, "")], 1):
             sample = Sample(file.name, number, channel=name)
             chosen = mapper
             if chosen is None and self.channels is not None:
@@ -230,7 +230,7 @@ class Sampler:
             self.look(sample, found, chosen)
             yield sample
 
-    def look(self, sample: Sample, found: Found, mapper: ChannelMapper) -> ContentError | None:
+    def look(self, sample: Sample, found: FoundMessage, mapper: ChannelMapper) -> ContentError | None:
         """Run one message through; return why it would be dead."""
         try:
             parsed = mapper.read(found)
@@ -254,7 +254,7 @@ class Sampler:
             return ContentError(ReasonCode.MAPPING_FAULT, type(error).__name__)
         return None
 
-    def _map(self, sample: Sample, found: Found, parsed: Parsed, mapper: ChannelMapper) -> None:
+    def _map(self, sample: Sample, found: FoundMessage, parsed: Parsed, mapper: ChannelMapper) -> None:
         context = mapper.context_for(parsed, found.payload)
         filtered = ReasonCode.FILTERED
         passed_on = False

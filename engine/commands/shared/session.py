@@ -102,10 +102,10 @@ class Session:
 
     def elsewhere(self, journal_id: bytes) -> "list[Witness]":
         """Witnesses of the journal outside of its data folder; none where the configuration cannot be read."""
-        from engine.runtime.other_history import Elsewhere
+        from engine.runtime.other_history import OtherPlaces
 
         try:
-            asked = Elsewhere(self.load(require_secrets=False).config)
+            asked = OtherPlaces(self.load(require_secrets=False).config)
         except ConfigError:
             return []
         found = asked.witnesses(journal_id)

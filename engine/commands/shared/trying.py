@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Setting:
+class TrySettings:
     """The options of the command line, with the folders that follow from them, for page and process alike.
 
     Attributes:
@@ -78,7 +78,7 @@ def main() -> None:
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         bench = benches.get("")
         if bench is None:
-            setting = Setting(**request["setting"])
+            setting = TrySettings(**request["setting"])
             bench = benches[""] = Bench(setting.mapper, setting.folders(), Path(request["scratch"]))
         if "data" in request:
             return bench.messages(bytes.fromhex(request["data"]))

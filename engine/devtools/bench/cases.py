@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.devtools.bench.box import is_noisy, percentile, report, spread
-from engine.devtools.bench.processes import Daemon, Told, free_ports
+from engine.devtools.bench.processes import Daemon, JsonProcess, free_ports
 
 CHANNELS = 32
 DRAIN_WITHIN_S = 120.0
@@ -83,7 +83,14 @@ class Bench:
     """
 
     def __init__(
-        self, folder: Path, sender: Told, channels: Iterable[tuple[str, str]], *, web: int, port: int, workers: int = 0
+        self,
+        folder: Path,
+        sender: JsonProcess,
+        channels: Iterable[tuple[str, str]],
+        *,
+        web: int,
+        port: int,
+        workers: int = 0,
     ) -> None:
         """
         Args:
@@ -95,7 +102,7 @@ class Bench:
         self.folder = folder
         self.sender = sender
         self.first = 1
-        self.sink = Told("engine.devtools.bench.sink")
+        self.sink = JsonProcess("engine.devtools.bench.sink")
         (folder / "config").mkdir(parents=True, exist_ok=True)
         (folder / "channels").mkdir(exist_ok=True)
         site = SITE.format(web=web, workers=workers, sink=self.sink.hear()["port"])
@@ -153,7 +160,7 @@ class TcpBench(Bench):
             self._ports.append((port, kind))
             more = f", commit: {commit}" if astm else ""
             channels.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
-        sender = Told("engine.devtools.bench.load")
+        sender = JsonProcess("engine.devtools.bench.load")
         super().__init__(folder, sender, channels, web=web, port=ports[-1], workers=workers)
 
     def run(self, case: Case, count: int) -> Round:

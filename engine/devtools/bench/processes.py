@@ -15,7 +15,7 @@ START_WITHIN_S = 30.0
 STOP_WITHIN_S = 15.0
 
 
-class Told:
+class JsonProcess:
     """A process that reads JSON lines on standard input and answers on standard output."""
 
     def __init__(self, module: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.devtools.bench.box import report, spread
 from engine.devtools.bench.cases import Bench, totals
-from engine.devtools.bench.processes import Told, free_ports
+from engine.devtools.bench.processes import JsonProcess, free_ports
 
 LINES = 32
 WARM_UP_S = 2.0
@@ -19,7 +19,7 @@ def run(folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]
 
 
 def _case(site: Path, seconds: float, rounds: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    lines = Told("engine.devtools.bench.lines")
+    lines = JsonProcess("engine.devtools.bench.lines")
     channels = [
         (f'kind: astm-serial, device: "{device}"', "astm-results")
         for device in lines.ask(json.dumps({"lines": LINES}))["devices"]

@@ -11,9 +11,9 @@ from engine.config.channel import ChannelConfig
 from engine.devtools.simulator.dialogue import Dialogue
 from engine.devtools.simulator.packs import Model
 from engine.devtools.simulator.play import Analyzer as Simulated
-from engine.devtools.simulator.play import Manner
+from engine.devtools.simulator.play import PlaySettings
 from engine.devtools.simulator.shift import shift
-from engine.devtools.simulator.wires import Connecting
+from engine.devtools.simulator.wires import ClientWire
 from engine.model.units import HostPort
 
 
@@ -32,9 +32,9 @@ class Analyzer:
         self.address = address
         self.sent = 0
         self.acknowledged = 0
-        self._wire = Connecting(address)
+        self._wire = ClientWire(address)
         self._talk = Dialogue()
-        self._simulated = Simulated(protocol, self._wire, self._talk, Manner(tries=sys.maxsize))
+        self._simulated = Simulated(protocol, self._wire, self._talk, PlaySettings(tries=sys.maxsize))
         start = datetime.now(ZoneInfo(channel.timezone))
         self._sendings = shift(model, seed=seed, start=start, specimens=0)
 

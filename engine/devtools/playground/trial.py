@@ -15,7 +15,7 @@ from engine.devtools.playground.document import lines_of, pointer_of
 from engine.devtools.playground.fields import fields_of
 from engine.devtools.playground.files import Folders, overlay
 from engine.mapping.explaining import Leaf
-from engine.mapping.inputs import Found
+from engine.mapping.inputs import FoundMessage
 from engine.mapping.program import Program
 from engine.mapping.trace import Trace
 from engine.model.errors import ConfigError, ContentError
@@ -34,9 +34,9 @@ Json = dict[str, Any]
 class Maps(Protocol):
     """Maps a message, as a channel or the command line says."""
 
-    def messages_in(self, data: bytes) -> list[Found]: ...
+    def messages_in(self, data: bytes) -> list[FoundMessage]: ...
 
-    def read(self, found: Found) -> Parsed: ...
+    def read(self, found: FoundMessage) -> Parsed: ...
 
     def program(self, name: str) -> Program: ...
 
@@ -65,9 +65,9 @@ class Bench:
     def messages(self, data: bytes) -> Json:
         """The messages of a file as texts for the page, without their framing."""
         try:
-            found = self._mapper("", {})[0].messages_in(data) or [Found(data, "")]
+            found = self._mapper("", {})[0].messages_in(data) or [FoundMessage(data, "")]
         except ConfigError:
-            found = [Found(data, "")]
+            found = [FoundMessage(data, "")]
         made = []
         for one in found[:MAX_MESSAGES]:
             text, charset = text_of(one.payload)
@@ -109,7 +109,7 @@ class Bench:
             _add_program(made, mapper.program(place))  # its problems are reported for any message
         if not data.strip():
             return
-        parts = mapper.messages_in(data) or [Found(data, "")]
+        parts = mapper.messages_in(data) or [FoundMessage(data, "")]
         found = parts[0]
         made["several"] = len(parts)
         parsed = mapper.read(found)

@@ -13,7 +13,7 @@ from engine.devtools.simulator.astm import AstmPlayer, Habits
 from engine.devtools.simulator.dialogue import Dialogue, Tally
 from engine.devtools.simulator.faults import TRICKLE_S, Fault, Plan, plan_of
 from engine.devtools.simulator.mllp import MllpPlayer
-from engine.devtools.simulator.shift import RUNS, Sending
+from engine.devtools.simulator.shift import RUNS, PlannedMessage
 from engine.devtools.simulator.texts import TextPlayer
 from engine.devtools.simulator.wires import Wire
 
@@ -30,7 +30,7 @@ class Player(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class PlaySettings:
     """How a shift is played.
 
     Attributes:
@@ -65,14 +65,14 @@ class Analyzer:
         acknowledged: the messages that the peer has, in order, as far as they are kept.
     """
 
-    def __init__(self, link: str, wire: Wire, dialogue: Dialogue, manner: Manner | None = None) -> None:
-        self._manner = manner or Manner()
+    def __init__(self, link: str, wire: Wire, dialogue: Dialogue, manner: PlaySettings | None = None) -> None:
+        self._manner = manner or PlaySettings()
         self._wire = wire
         self._talk = dialogue
         self._player = player(link, wire, dialogue, self._manner.habits)
-        self.acknowledged: list[Sending] = []
+        self.acknowledged: list[PlannedMessage] = []
 
-    async def work(self, sendings: Iterable[Sending], *, keep: bool = True) -> None:
+    async def work(self, sendings: Iterable[PlannedMessage], *, keep: bool = True) -> None:
         """Send everything, in order, each until the peer has it or it is given up. ``keep``: in ``acknowledged``."""
         loop = asyncio.get_running_loop()
         due = loop.time()
@@ -83,7 +83,7 @@ class Analyzer:
             if await self.deliver(sending, session) and keep:
                 self.acknowledged.append(sending)
 
-    async def deliver(self, sending: Sending, session: int) -> bool:
+    async def deliver(self, sending: PlannedMessage, session: int) -> bool:
         """Send one message. ``session``: which one it is, so that the same one meets the same faults."""
         talk, again_after = self._talk, self._manner.again_after
         numbers = f" {', '.join(sending.numbers)}" if sending.numbers else ""

@@ -30,7 +30,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class PlannedMessage:
     """One message to be sent.
 
     Attributes:
@@ -58,7 +58,7 @@ def shift(
     specimens: int,
     controls: bool = False,
     again: bool = True,
-) -> Iterator[Sending]:
+) -> Iterator[PlannedMessage]:
     """The messages of a shift.
 
     Args:
@@ -85,7 +85,7 @@ def shift(
         if controls and done % CONTROLS_EVERY == 0:
             for sample in model.controls:
                 text = measured_again(sample.text, control=control_id(), at=at, rng=rng)
-                yield Sending(Kind.CONTROL, sample.name, (), text.encode(sample.charset, "replace"))
+                yield PlannedMessage(Kind.CONTROL, sample.name, (), text.encode(sample.charset, "replace"))
         sample = model.results[done % len(model.results)]
         control = control_id()
         if (shape := SHAPES.get(model.name)) is not None:
@@ -94,7 +94,7 @@ def shift(
             text, made = new_result(sample.text, reception=reception, control=control, at=at, rng=rng)
         done += 1
         before = [*before[1 - REMEMBERED :], _Measured(sample, tuple(made), text)]
-        yield Sending(Kind.RESULT, sample.name, tuple(made), text.encode(sample.charset, "replace"))
+        yield PlannedMessage(Kind.RESULT, sample.name, tuple(made), text.encode(sample.charset, "replace"))
         chance = rng.random()
         if again and shape is None and chance < RERUN_SHARE + CORRECTION_SHARE:
             kind = Kind.RERUN if chance < RERUN_SHARE else Kind.CORRECTION
@@ -103,4 +103,4 @@ def shift(
             status = "C" if kind is Kind.CORRECTION else None
             text = measured_again(old.text, control=control_id(), at=at, rng=rng, status=status)
             before[place] = _Measured(old.sample, old.numbers, text)
-            yield Sending(kind, old.sample.name, old.numbers, text.encode(old.sample.charset, "replace"))
+            yield PlannedMessage(kind, old.sample.name, old.numbers, text.encode(old.sample.charset, "replace"))

@@ -162,7 +162,7 @@ class _Tcp:
                     await asyncio.shield(connection.lost)
 
 
-class Connecting(_Tcp):
+class ClientWire(_Tcp):
     """An analyzer that connects, which is most of them."""
 
     def __init__(self, address: HostPort) -> None:
@@ -178,7 +178,7 @@ class Connecting(_Tcp):
         await self.hang_up()
 
 
-class Listening(_Tcp):
+class ServerWire(_Tcp):
     """An analyzer that is itself the server; its newest connection is the line."""
 
     def __init__(self, address: HostPort) -> None:

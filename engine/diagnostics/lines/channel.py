@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from engine.config.source import PRESETS, kind_over
-from engine.diagnostics.lines.guess import ASTM, Guess, Sure
+from engine.diagnostics.lines.guess import ASTM, Confidence, Guess
 
 # MSH-9.1 -> the shipped mapping; of a kind that is not here, results are the likeliest thing to come.
 MAPPINGS = {
@@ -89,7 +89,7 @@ def _plain(made: Guess, name: str, place: tuple[str, str] | None, options: dict[
     lines = ["channel: analyzer", "description: a sender without a pack", "source:", f"  kind: {kind}"]
     lines.append(f'  {key}: "{where}"' + ("" if place else "    # set it to where the analyzer is"))
     lines += [f"  {option}: {value}" for option, value in options.items()]
-    if made.charset.value and made.charset.sure is not Sure.OPEN:
+    if made.charset.value and made.charset.sure is not Confidence.OPEN:
         charsets = list(dict.fromkeys([made.charset.value, "utf-8", "cp1252"]))
         if charsets[0] in ("utf-8", "cp1252"):
             charsets = ["utf-8", "cp1252"]

@@ -14,10 +14,10 @@ from typing import Any
 
 from engine.config import registry
 from engine.diagnostics.lines.frames import CHANGED_LINE_ENDS, OTHER_SUMS, Sum
-from engine.diagnostics.lines.look import Look, look
+from engine.diagnostics.lines.look import Inspection, look
 from engine.diagnostics.lines.marks import Kind
 from engine.diagnostics.packs import Pack, recognise
-from engine.mapping.capture import Piece
+from engine.mapping.capture import CapturedBytes
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Parsed
 
@@ -42,7 +42,7 @@ _DECLARED = {
 }
 
 
-class Sure(StrEnum):
+class Confidence(StrEnum):
     SURE = "sure"
     LIKELY = "likely"
     OPEN = "not sure"
@@ -58,7 +58,7 @@ class Part:
 
     name: str
     value: str
-    sure: Sure
+    sure: Confidence
     why: str
 
 
@@ -71,7 +71,7 @@ class Guess:
         pack: the analyzer, where exactly one pack recognises what came.
     """
 
-    seen: Look
+    seen: Inspection
     link: Part
     framing: Part
     format: Part
@@ -92,10 +92,10 @@ class Guess:
         return bool(self.link.value and self.format.value)
 
 
-NOTHING = Part("", "", Sure.OPEN, "")
+NOTHING = Part("", "", Confidence.OPEN, "")
 
 
-def guess(pieces: Sequence[Piece], packs: Sequence[Pack], *, live: bool = False) -> Guess:
+def guess(pieces: Sequence[CapturedBytes], packs: Sequence[Pack], *, live: bool = False) -> Guess:
     """Guess the other side's settings from ``pieces``, all from one line.
 
     Args:
@@ -107,21 +107,21 @@ def guess(pieces: Sequence[Piece], packs: Sequence[Pack], *, live: bool = False)
     made = Guess(seen, *_framed(seen, sound, live=live), charset=_charset(seen, sound), analyzer=NOTHING)
     if seen.line.parity:
         value = f"bytesize 7, parity {seen.line.parity}"
-        made.line = Part("line", value, Sure.SURE, f"{seen.size} bytes, each with its parity bit on top")
+        made.line = Part("line", value, Confidence.SURE, f"{seen.size} bytes, each with its parity bit on top")
         made.options |= {"bytesize": "7", "parity": seen.line.parity}
     elif seen.line.garbage:
-        made.line = Part("line", "", Sure.OPEN, str(seen.remarks[0]))
+        made.line = Part("line", "", Confidence.OPEN, str(seen.remarks[0]))
     _add_options(made, live=live)
     if not seen.line.garbage and not seen.other:
         made.analyzer, made.pack = _analyzer(seen, packs, sound)
         if made.pack is not None and not made.format.value:
             made.format = Part("format", TEXT, made.analyzer.sure, "the text is that of this analyzer")
             if not made.link.value:
-                made.link = Part("link", TEXT, Sure.LIKELY, "as the analyzer's pack has it")
+                made.link = Part("link", TEXT, Confidence.LIKELY, "as the analyzer's pack has it")
     return made
 
 
-def _sound(seen: Look) -> bool:
+def _sound(seen: Inspection) -> bool:
     """Whether what came shows no damage: sums are right, or every line is a record or segment."""
     if seen.frames:
         return all(frame.sum is Sum.RIGHT or frame.sum in CHANGED_LINE_ENDS for frame in seen.frames)
@@ -132,81 +132,90 @@ def _sound(seen: Look) -> bool:
     return bool(seen.astm.headers) and not seen.astm.odd_lines
 
 
-def _framed(seen: Look, sound: bool, *, live: bool) -> tuple[Part, Part, Part]:
+def _framed(seen: Inspection, sound: bool, *, live: bool) -> tuple[Part, Part, Part]:
     """Link, framing, format."""
     if seen.line.garbage or seen.other or not seen.size:
         why = str(seen.remarks[0]) if seen.remarks else "nothing came"
-        return Part("link", "", Sure.OPEN, why), NOTHING, Part("format", "", Sure.OPEN, why)
+        return Part("link", "", Confidence.OPEN, why), NOTHING, Part("format", "", Confidence.OPEN, why)
     form = _format(seen, sound)
     if seen.frames:
         return (*_e1381(seen, sound, live=live), form)
     if seen.blocks:
-        sure = Sure.SURE if seen.hl7 and sound else Sure.LIKELY
+        sure = Confidence.SURE if seen.hl7 and sound else Confidence.LIKELY
         return Part("link", "mllp", sure, "VT before and FS behind"), NOTHING, form
     if seen.packets:
         why = "text between STX and ETX without number and checksum"
-        return Part("link", TEXT, Sure.LIKELY, why), NOTHING, form
+        return Part("link", TEXT, Confidence.LIKELY, why), NOTHING, form
     if seen.counts[Kind.ENQ] and set(seen.counts) <= {Kind.ENQ, Kind.EOT}:
         why = "ENQ alone: it asks to send and waits for ACK"
-        framing = Part("framing", "e1381", Sure.LIKELY, why)
-        return Part("link", "e1381", Sure.LIKELY, why), framing, Part("format", "", Sure.OPEN, "no frame came")
+        framing = Part("framing", "e1381", Confidence.LIKELY, why)
+        return (
+            Part("link", "e1381", Confidence.LIKELY, why),
+            framing,
+            Part("format", "", Confidence.OPEN, "no frame came"),
+        )
     return (*_bare(seen, live=live), form)
 
 
-def _e1381(seen: Look, sound: bool, *, live: bool) -> tuple[Part, Part]:
+def _e1381(seen: Inspection, sound: bool, *, live: bool) -> tuple[Part, Part]:
     right = sum(frame.sum is Sum.RIGHT or frame.sum in CHANGED_LINE_ENDS for frame in seen.frames)
     why = f"{right} of {len(seen.frames)} frames with a right checksum"
-    link = Part("link", "e1381", Sure.SURE if right else Sure.LIKELY, why)
+    link = Part("link", "e1381", Confidence.SURE if right else Confidence.LIKELY, why)
     if seen.counts[Kind.ENQ]:
-        return link, Part("framing", "e1381", Sure.SURE if sound else Sure.LIKELY, "ENQ before the frames")
+        return link, Part("framing", "e1381", Confidence.SURE if sound else Confidence.LIKELY, "ENQ before the frames")
     if live:
-        return link, Part("framing", "enq-less", Sure.LIKELY, "no ENQ came before the frames")
-    return link, Part("framing", "e1381", Sure.LIKELY, "no ENQ in this recording, which may just lack it")
+        return link, Part("framing", "enq-less", Confidence.LIKELY, "no ENQ came before the frames")
+    return link, Part("framing", "e1381", Confidence.LIKELY, "no ENQ in this recording, which may just lack it")
 
 
-def _bare(seen: Look, *, live: bool) -> tuple[Part, Part]:
+def _bare(seen: Inspection, *, live: bool) -> tuple[Part, Part]:
     if seen.hl7:
         how = "as it came, without VT and FS" if live else "this file holds messages, not how they are framed"
-        return Part("link", "mllp", Sure.LIKELY, how), NOTHING
+        return Part("link", "mllp", Confidence.LIKELY, how), NOTHING
     if seen.astm.headers:
         how = "as it came, without frames" if live else "this file holds records, not how they are framed"
-        framing = Part("framing", "none" if live else "e1381", Sure.LIKELY, how)
-        return Part("link", "e1381", Sure.LIKELY, how), framing
-    return Part("link", "", Sure.OPEN, "no frame, no block, no header"), NOTHING
+        framing = Part("framing", "none" if live else "e1381", Confidence.LIKELY, how)
+        return Part("link", "e1381", Confidence.LIKELY, how), framing
+    return Part("link", "", Confidence.OPEN, "no frame, no block, no header"), NOTHING
 
 
-def _format(seen: Look, sound: bool) -> Part:
-    sure = Sure.SURE if sound else Sure.LIKELY
+def _format(seen: Inspection, sound: bool) -> Part:
+    sure = Confidence.SURE if sound else Confidence.LIKELY
     if seen.hl7:
         kinds = sorted({one.type for one in seen.hl7 if one.type})
         return Part("format", HL7, sure, f"MSH: {', '.join(kinds)}" if kinds else "MSH")
     if seen.astm.headers:
         return Part("format", ASTM, sure, f"H record, {len(seen.astm.types)} records")
     why = "neither H records nor MSH segments"
-    return Part("format", "", Sure.OPEN, why)
+    return Part("format", "", Confidence.OPEN, why)
 
 
-def _charset(seen: Look, sound: bool) -> Part:
+def _charset(seen: Inspection, sound: bool) -> Part:
     content = seen.content
     if seen.line.garbage or seen.other or not content:
         return NOTHING
     declared = {_DECLARED.get(one.charset.upper(), "") for one in seen.hl7 if one.charset} - {""}
     if not any(byte >= 0x80 for byte in content):
-        return Part("charset", "utf-8", Sure.LIKELY, "only ASCII so far, which is the same in every set")
+        return Part("charset", "utf-8", Confidence.LIKELY, "only ASCII so far, which is the same in every set")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
         pass
     else:
-        return Part("charset", "utf-8", Sure.SURE if sound else Sure.LIKELY, "letters beyond ASCII are valid UTF-8")
+        return Part(
+            "charset", "utf-8", Confidence.SURE if sound else Confidence.LIKELY, "letters beyond ASCII are valid UTF-8"
+        )
     if len(declared) == 1:
-        return Part("charset", next(iter(declared)), Sure.LIKELY, "declared in MSH-18")
+        return Part("charset", next(iter(declared)), Confidence.LIKELY, "declared in MSH-18")
     pairs = sum(len(run) for run in _TRAILING_PAIRS.findall(content) if len(run) >= 4)
     if pairs * 2 > sum(byte >= 0x80 for byte in content):
         return Part(
-            "charset", "", Sure.OPEN, "8-bit letters in long runs: Cyrillic, Greek, Chinese ...; ask what it is set to"
+            "charset",
+            "",
+            Confidence.OPEN,
+            "8-bit letters in long runs: Cyrillic, Greek, Chinese ...; ask what it is set to",
         )
-    return Part("charset", "cp1252", Sure.LIKELY, "single 8-bit letters that are no UTF-8: Western European")
+    return Part("charset", "cp1252", Confidence.LIKELY, "single 8-bit letters that are no UTF-8: Western European")
 
 
 def _add_options(made: Guess, *, live: bool) -> None:
@@ -230,7 +239,7 @@ def _add_options(made: Guess, *, live: bool) -> None:
 # -- which analyzer ------------------------------------------------------------------------------------------------
 
 
-def _analyzer(seen: Look, packs: Sequence[Pack], sound: bool) -> tuple[Part, Pack | None]:
+def _analyzer(seen: Inspection, packs: Sequence[Pack], sound: bool) -> tuple[Part, Pack | None]:
     votes: Counter[str] = Counter()
     why: dict[str, str] = {}
     known: dict[str, Pack] = {}
@@ -242,19 +251,19 @@ def _analyzer(seen: Look, packs: Sequence[Pack], sound: bool) -> tuple[Part, Pac
     if len(votes) > 1:
         listed = ", ".join(sorted(votes))
         return Part(
-            "analyzer", "", Sure.OPEN, f"several packs recognise it ({listed}): give one of them yourself"
+            "analyzer", "", Confidence.OPEN, f"several packs recognise it ({listed}): give one of them yourself"
         ), None
     if not votes:
-        return Part("analyzer", "", Sure.OPEN, "no pack recognises it (labrelay analyzers lists them)"), None
+        return Part("analyzer", "", Confidence.OPEN, "no pack recognises it (labrelay analyzers lists them)"), None
     ((name, count),) = votes.items()
     by_all = count == len(asked)
     raw = isinstance(asked[0], bytes)
-    sure = Sure.SURE if by_all and (sound or raw) else Sure.LIKELY
+    sure = Confidence.SURE if by_all and (sound or raw) else Confidence.LIKELY
     some = "" if by_all else f" (in {count} of {len(asked)} messages)"
     return Part("analyzer", name, sure, why[name] + some), known[name]
 
 
-def _parsed(seen: Look) -> list[Parsed]:
+def _parsed(seen: Inspection) -> list[Parsed]:
     """The messages, as far as they can be read."""
     if not seen.hl7 and not seen.astm.headers:
         return []
@@ -269,7 +278,7 @@ def _parsed(seen: Look) -> list[Parsed]:
     return found
 
 
-def _from_header(seen: Look) -> bytes:
+def _from_header(seen: Inspection) -> bytes:
     """The content from its first header on: text before it is comments, or another sender's noise."""
     start = re.search(rb"(?:\A|[\r\n])[\x00 \t]*(?=MSH[^\w\s]|[Hh][^\w\s]{3})", seen.content)
     return seen.content[start.end() :].replace(b"\x1c", b"") if start else seen.content

@@ -14,7 +14,7 @@ from engine.diagnostics.lines.frames import CHANGED_LINE_ENDS, OTHER_SUMS, Frame
 from engine.diagnostics.lines.marks import Kind, Mark, Marks
 from engine.diagnostics.lines.messages import AstmText, Hl7Message, astm_text, hl7_messages
 from engine.diagnostics.lines.serial import LineSigns, signs, without_parity
-from engine.mapping.capture import Piece, Way, received
+from engine.mapping.capture import CapturedBytes, Direction, received
 
 KEEP_ALIVE = (Kind.ENQ, Kind.EOT)
 _TLS = re.compile(rb"\A\x16\x03[\x00-\x04]")
@@ -41,7 +41,7 @@ class Remark:
 
 
 @dataclass(slots=True)
-class Look:
+class Inspection:
     """The observations in all bytes so far, from the other side (or from both, where that is not known).
 
     Attributes:
@@ -93,18 +93,20 @@ class Look:
         return list(_remarks(self))
 
 
-def look(pieces: Sequence[Piece]) -> Look:
+def look(pieces: Sequence[CapturedBytes]) -> Inspection:
     """Look at what came over one line."""
     data = received(pieces)
-    seen = Look(size=len(data), line=signs(data), other=_other(data))
+    seen = Inspection(size=len(data), line=signs(data), other=_other(data))
     if seen.line.parity:
         data = without_parity(data)
     cutter = Marks()
     seen.marks = cutter.feed(data) + cutter.finish()
     seen.counts = Counter(mark.kind for mark in seen.marks)
     answers = seen.counts[Kind.ACK] + seen.counts[Kind.NAK]
-    seen.both_ways = all(piece.way is Way.UNKNOWN for piece in pieces) and answers > 0 and seen.counts[Kind.FRAME] > 0
-    seen.answered = any(piece.way is Way.US for piece in pieces)
+    seen.both_ways = (
+        all(piece.way is Direction.UNKNOWN for piece in pieces) and answers > 0 and seen.counts[Kind.FRAME] > 0
+    )
+    seen.answered = any(piece.way is Direction.US for piece in pieces)
     seen.frames = [mark.frame for mark in seen.marks if mark.frame is not None]
     seen.packets = [mark for mark in seen.marks if mark.kind is Kind.PACKET]
     seen.blocks = [mark for mark in seen.marks if mark.kind is Kind.BLOCK]
@@ -125,7 +127,7 @@ def _other(data: bytes) -> str:
     return "telnet" if len(_TELNET.findall(data)) * 3 * 2 > len(data) > 0 else ""
 
 
-def _sessions(seen: Look) -> None:
+def _sessions(seen: Inspection) -> None:
     """Count the events between one ENQ and the next, and check the numbers of the frames."""
     expected: int | None = None
     last: FrameSeen | None = None
@@ -152,7 +154,7 @@ def _sessions(seen: Look) -> None:
             last, after_enq = frame, False
 
 
-def _read_content(seen: Look) -> None:
+def _read_content(seen: Inspection) -> None:
     """Take what the framing carries for what it is: records, segments, or text of another kind."""
     framed = _text_of_frames(seen) if seen.frames else b""
     bare = b"".join(mark.data for mark in seen.lines)
@@ -170,7 +172,7 @@ def _read_content(seen: Look) -> None:
         seen.stray = sum(len(mark.content) for mark in seen.lines)
 
 
-def _text_of_frames(seen: Look) -> bytes:
+def _text_of_frames(seen: Inspection) -> bytes:
     """The text of the frames without repeats, a line end between two sessions."""
     parts: list[bytes] = []
     last: FrameSeen | None = None
@@ -186,11 +188,11 @@ def _text_of_frames(seen: Look) -> bytes:
     return b"".join(parts)
 
 
-def _rhythm(seen: Look, pieces: Sequence[Piece]) -> float:
+def _rhythm(seen: Inspection, pieces: Sequence[CapturedBytes]) -> float:
     """Seconds between two ENQs, the shortest wait, where nothing but ENQ and EOT comes."""
     if set(seen.counts) - set(KEEP_ALIVE) or seen.counts[Kind.ENQ] < 2:
         return 0.0
-    times = [piece.at_us for piece in pieces if piece.way is not Way.US and piece.at_us and b"\x05" in piece.data]
+    times = [piece.at_us for piece in pieces if piece.way is not Direction.US and piece.at_us and b"\x05" in piece.data]
     waits = [(later - sooner) / 1_000_000 for sooner, later in pairwise(times)]
     return min(waits, default=0.0)
 
@@ -198,7 +200,7 @@ def _rhythm(seen: Look, pieces: Sequence[Piece]) -> float:
 # -- sentences -----------------------------------------------------------------------------------------------------
 
 
-def _remarks(seen: Look) -> Iterator[Remark]:
+def _remarks(seen: Inspection) -> Iterator[Remark]:
     if seen.other:
         yield _OTHER[seen.other]
         return
@@ -239,7 +241,7 @@ _OTHER = {
 }
 
 
-def _about_line(seen: Look) -> Iterator[Remark]:
+def _about_line(seen: Inspection) -> Iterator[Remark]:
     line = seen.line
     first = "ENQ, then " if seen.counts[Kind.ENQ] and seen.marks and seen.marks[0].kind is Kind.ENQ else ""
     if line.parity == "mark":
@@ -262,7 +264,7 @@ def _about_line(seen: Look) -> Iterator[Remark]:
         )
 
 
-def _about_asking(seen: Look) -> Iterator[Remark]:
+def _about_asking(seen: Inspection) -> Iterator[Remark]:
     enqs = seen.counts[Kind.ENQ]
     if seen.frames or not enqs:
         if seen.counts[Kind.EOT] and len(seen.counts) == 1:
@@ -282,7 +284,7 @@ def _about_asking(seen: Look) -> Iterator[Remark]:
     )
 
 
-def _about_frames(seen: Look) -> Iterator[Remark]:
+def _about_frames(seen: Inspection) -> Iterator[Remark]:
     frames, sums = seen.frames, seen.sums
     good = sums[Sum.RIGHT]
     judged = "all checksums right" if good == len(frames) else f"{good} with the right checksum"
@@ -320,7 +322,7 @@ def _about_frames(seen: Look) -> Iterator[Remark]:
         yield Remark("long", f"the longest frame has {longest} bytes", f"max_frame: {longest + 1000}")
 
 
-def _about_sums(seen: Look) -> Iterator[Remark]:
+def _about_sums(seen: Inspection) -> Iterator[Remark]:
     sums, count = seen.sums, len(seen.frames)
     for kind in CHANGED_LINE_ENDS:
         if sums[kind]:
@@ -345,7 +347,7 @@ def _about_sums(seen: Look) -> Iterator[Remark]:
         yield Remark("sums", f"{_count(wrong, 'wrong checksum')} in {_count(count, 'frame')}", advice)
 
 
-def _about_blocks(seen: Look) -> Iterator[Remark]:
+def _about_blocks(seen: Inspection) -> Iterator[Remark]:
     ends = {mark.trailer for mark in seen.blocks}
     yield Remark("blocks", f"{_count(len(seen.blocks), 'MLLP block')} (VT ... FS)")
     if ends != {b"\r"}:
@@ -353,7 +355,7 @@ def _about_blocks(seen: Look) -> Iterator[Remark]:
         yield Remark("block-ends", f"after FS comes {other} instead of CR; that is tolerated")
 
 
-def _about_packets(seen: Look) -> Iterator[Remark]:
+def _about_packets(seen: Inspection) -> Iterator[Remark]:
     if any(_VIDAS.search(mark.content) for mark in seen.packets):
         yield Remark(
             "packets",
@@ -369,14 +371,14 @@ def _about_packets(seen: Look) -> Iterator[Remark]:
         )
 
 
-def _about_cut(seen: Look) -> Iterator[Remark]:
+def _about_cut(seen: Inspection) -> Iterator[Remark]:
     cut = [mark for mark in seen.marks if mark.kind is Kind.CUT]
     if cut:
         what = "unfinished frame" if cut[-1].data[:1] == b"\x02" else "unfinished block"
         yield Remark("cut", f"{_count(len(cut), what)}: cut off, or its rest has not come yet")
 
 
-def _about_content(seen: Look) -> Iterator[Remark]:
+def _about_content(seen: Inspection) -> Iterator[Remark]:
     where = "" if not seen.bare else " without any framing"
     if seen.hl7:
         kinds = Counter(f"{one.type or 'a message without type'} {one.version}".strip() for one in seen.hl7)
@@ -424,7 +426,7 @@ _QUERY = Remark(
 )
 
 
-def _about_letters(seen: Look) -> Iterator[Remark]:
+def _about_letters(seen: Inspection) -> Iterator[Remark]:
     if not any(byte >= 0x80 for byte in seen.content):
         return
     try:

@@ -11,9 +11,9 @@ from engine.mapping.compiler.fields import nested_numbers
 from engine.mapping.compiler.members import Members
 from engine.mapping.compiler.scopes import Made, Scope, bind_segments
 from engine.mapping.compiler.values import Setting
+from engine.mapping.message_context import RESULT_SEGMENT
 from engine.mapping.rules import Fragment as RuleFragment
 from engine.mapping.rules import Make, Problems, Step
-from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.targets import MAKING_STEPS, Target
 
 _RESULT_PARTS = frozenset({"OBX", "row", "record"})

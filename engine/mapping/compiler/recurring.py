@@ -28,7 +28,8 @@ same value for the same arguments. Its value is kept from one message to the nex
 
 Some analyzers compute the reference range for each patient. So it is no part of the key of what does not need it: a
 range that never comes again costs what is made of it, and not what is made of the code beside it; a few of them are
-kept beside each key. Keys that are met anew most of the time are not kept for a while (`engine.mapping.reading.Room`).
+kept beside each key. Keys that are met anew most of the time are not kept for a while
+(`engine.mapping.read_cache.Room`).
 
 A value is computed where a rule first asks for it. A warning or a code without a row that is noted meanwhile is noted
 again for every result: such a value is kept for its own result alone. A value whose computation ends the message is

@@ -24,8 +24,8 @@ from engine.mapping.compiler.scopes import (
     is_z_segment,
     z_segments_from,
 )
+from engine.mapping.message_context import RESULT_SEGMENT
 from engine.mapping.rules import Formula, Let, Step, Text
-from engine.mapping.run import RESULT_SEGMENT
 from engine.mapping.structures import Group
 from engine.model.reasons import ReasonCode
 from engine.model.spelling import suggestion

@@ -14,7 +14,7 @@ from typing import Any
 from engine.mapping.functions.identifiers import type_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import IDENTIFIER_TYPE
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.reasons import ReasonCode
 
 Json = dict[str, Any]
@@ -40,7 +40,7 @@ def _type(code: str) -> Json:
 
 
 @function("abha_ids(ids: Identifier[], system: text) -> Identifier[]", settings=("abdm_guide",))
-def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
+def abha_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | None:
     """The ABHA number and address among a patient's identifiers, as the profile of Patient wants them.
 
     The number is the one of this system or of type `HIN` (CX.5), the address the one of type `ABHA`. A number that has
@@ -71,7 +71,7 @@ def abha_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
     return made or None
 
 
-def _lasts(run: Run, one: Json) -> None:
+def _lasts(run: MessageContext, one: Json) -> None:
     """A number of the country's register is one person's for good, also where the channel's own are counters."""
     run.lasting.add((one.get("system"), one["value"]))
     run.counted.discard((one.get("system"), one["value"]))
@@ -82,7 +82,7 @@ def _ndhm(code: str, display: str) -> Json:
 
 
 @function("local_patient_ids(ids: Identifier[], system: text) -> Identifier[]", steady=True)
-def local_patient_ids(run: Run, ids: list[Json], system: str) -> list[Json] | None:
+def local_patient_ids(run: MessageContext, ids: list[Json], system: str) -> list[Json] | None:
     """A patient's other identifiers, with a type: those that are neither of this system nor of type `HIN` or `ABHA`."""
     made = []
     for one in ids:
@@ -141,7 +141,7 @@ def document_identifier(of: Json) -> Json:
 
 
 @function("embedded(documents: Attachment[]) -> Attachment[]")
-def embedded(run: Run, documents: list[Json]) -> list[Json]:
+def embedded(run: MessageContext, documents: list[Json]) -> list[Json]:
     """Documents that are carried whole; one by address or without its type makes the message dead."""
     for one in documents:
         if "data" not in one:
@@ -152,7 +152,7 @@ def embedded(run: Run, documents: list[Json]) -> list[Json]:
 
 
 @function("issue_number(issued: text) -> text")
-def issue_number(run: Run, issued: str) -> str | None:
+def issue_number(run: MessageContext, issued: str) -> str | None:
     """A number that rises with each issue of a document: the time of issue in UTC, as digits to the second.
 
     Parts that the sender left out of the time count as zero: the number is for comparison, it is not a time.

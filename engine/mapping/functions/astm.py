@@ -13,8 +13,8 @@ signals of the instrument.
 """
 
 from engine.mapping.functions.registry import function
-from engine.mapping.reading import CODES_KEPT, LONGEST_RESULT
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
+from engine.mapping.read_cache import CODES_KEPT, LONGEST_RESULT
 from engine.mapping.tables import Table
 
 SETTING = "test_code"
@@ -23,7 +23,7 @@ RAW_SETTING = "raw_results"
 
 
 @function("astm_test_code(id: field) -> text", steady=True, settings=(SETTING,))
-def astm_test_code(run: Run, raw: str) -> str | None:
+def astm_test_code(run: MessageContext, raw: str) -> str | None:
     """The code of a test id, its parts joined with `/`, so that a cycle threshold never has the code of the result.
 
     The test is component 4, else 5, 2 or 1, with the panel in 2 before it. An analyte (7) counts where there is no name
@@ -39,7 +39,7 @@ def astm_test_code(run: Run, raw: str) -> str | None:
     return code
 
 
-def _test_code(run: Run, raw: str) -> str | None:
+def _test_code(run: MessageContext, raw: str) -> str | None:
     parts = _parts(run, raw)
     wanted = run.setting(SETTING)
     if wanted is not None:
@@ -55,7 +55,7 @@ def _test_code(run: Run, raw: str) -> str | None:
 
 
 @function("astm_table_code(id: field) -> text", steady=True, settings=(TABLE_SETTING,))
-def astm_table_code(run: Run, raw: str) -> str | None:
+def astm_table_code(run: MessageContext, raw: str) -> str | None:
     """The code by which the code table is asked; without the channel's setting the test code.
 
     Where test codes are chosen at each site (GeneXpert: host codes), the same one means different analytes, and the
@@ -71,7 +71,7 @@ def astm_table_code(run: Run, raw: str) -> str | None:
 
 
 @function("astm_is_raw(id: field, table: table?) -> flag!", steady=True, settings=(RAW_SETTING,))
-def astm_is_raw(run: Run, raw: str, table: Table | None = None) -> bool:
+def astm_is_raw(run: MessageContext, raw: str, table: Table | None = None) -> bool:
     """Whether a test id is that of a signal, not of a result: the last part of its code is one that the channel lists
     under `raw_results`, as `[P]` (Abbott m2000: cycle number) or `[AnalyteRLU]` (Hologic Panther); or the `type`
     in the code table is `none`, as for the images of Sysmex."""
@@ -84,7 +84,7 @@ def astm_is_raw(run: Run, raw: str, table: Table | None = None) -> bool:
     return code is not None and code.rpartition("/")[2] in ([listed] if isinstance(listed, str) else map(str, listed))
 
 
-def _parts(run: Run, raw: str) -> list[str | None]:
+def _parts(run: MessageContext, raw: str) -> list[str | None]:
     """The nine components of a test id, None where one is empty."""
     parts = [run.text(part) if part else None for part in raw.split(run.C)[:9]]
     return parts + [None] * (9 - len(parts))

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 
 SETTING = "r4"
 VALUE, CALL, LEFT_OUT = "value", "call", "-"
@@ -46,7 +46,7 @@ _UNCLEAR = _Parts(None, whole=True, unclear=True)
 
 
 @function("astm_value(value: field) -> field", settings=(SETTING,))
-def astm_value(run: Run, raw: str) -> str | None:
+def astm_value(run: MessageContext, raw: str) -> str | None:
     """The component of R-4 that is the value: component 1 where it is the last one, else the one that the setting `r4`
     names `value` (the `call` where it is alone). Absent where no setting says which component is the value: `5^6` is
     neither 5 nor 6.
@@ -55,13 +55,13 @@ def astm_value(run: Run, raw: str) -> str | None:
 
 
 @function("astm_value_unclear(value: field) -> flag!", settings=(SETTING,))
-def astm_value_unclear(run: Run, raw: str) -> bool:
+def astm_value_unclear(run: MessageContext, raw: str) -> bool:
     """Whether R-4 has components that no setting explains: then all of them are one text."""
     return run.C in raw and _read(run, raw).unclear
 
 
 @function("astm_value_text(value: field) -> text", settings=(SETTING,))
-def astm_value_text(run: Run, raw: str) -> str | None:
+def astm_value_text(run: MessageContext, raw: str) -> str | None:
     """The value of R-4 as text: that of `astm_value`, else all components with the delimiters that were sent."""
     if run.C not in raw:
         return run.whole(raw.strip())
@@ -71,7 +71,7 @@ def astm_value_text(run: Run, raw: str) -> str | None:
 
 
 @function("astm_call(value: field) -> text", settings=(SETTING,), of_components=True)
-def astm_call(run: Run, raw: str) -> str | None:
+def astm_call(run: MessageContext, raw: str) -> str | None:
     """The word beside the value of R-4 (`DETECTED^1250`), where the setting `r4` says so (`call^value`)."""
     if run.C not in raw:
         return None
@@ -80,7 +80,7 @@ def astm_call(run: Run, raw: str) -> str | None:
 
 
 @function("astm_components(value: field) -> Observation.component[]", settings=(SETTING,), of_components=True)
-def astm_components(run: Run, raw: str) -> list[dict[str, Any]] | None:
+def astm_components(run: MessageContext, raw: str) -> list[dict[str, Any]] | None:
     """The components of R-4 that the setting `r4` gives names of their own, each as a component of the Observation."""
     if run.C not in raw:
         return None
@@ -89,7 +89,7 @@ def astm_components(run: Run, raw: str) -> list[dict[str, Any]] | None:
 
 
 @function("astm_components_text(value: field) -> text", settings=(SETTING,), of_components=True)
-def astm_components_text(run: Run, raw: str) -> str | None:
+def astm_components_text(run: MessageContext, raw: str) -> str | None:
     """As `astm_components`, as one text: `corrected: 0; strength: 98`."""
     if run.C not in raw:
         return None
@@ -97,7 +97,7 @@ def astm_components_text(run: Run, raw: str) -> str | None:
     return "; ".join(f"{name}: {text}" for name, text in found if text is not None) or None
 
 
-def _read(run: Run, raw: str) -> _Parts:
+def _read(run: MessageContext, raw: str) -> _Parts:
     """The parts of a value; those read last are kept, for several rules ask about one result."""
     if run.parts is None or run.parts[0] != raw:
         run.parts = raw, _parts(raw.split(run.C), _names(run.setting(SETTING) or ""))

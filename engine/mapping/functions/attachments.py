@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import TERMINOLOGY
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 from engine.model.reasons import ReasonCode
 
@@ -77,7 +77,7 @@ def _is_bitmap(data: bytes) -> bool:
 
 
 @function("attachment(value: field) -> Attachment")
-def attachment(run: Run, raw: str) -> Json | None:
+def attachment(run: MessageContext, raw: str) -> Json | None:
     """An ED as Attachment: its type, the data as base64, size and SHA-1 hash. Data that do not decode are left out."""
     parts = raw.split(run.C, 4)
     if len(parts) < 5:
@@ -94,7 +94,7 @@ def attachment(run: Run, raw: str) -> Json | None:
     return _attached(content_type, data) if data else None
 
 
-def _decode(run: Run, raw: str, encoding: str) -> bytes | None:
+def _decode(run: MessageContext, raw: str, encoding: str) -> bytes | None:
     if run.X in raw and encoding in ("base64", "hex"):  # lines that a sender divided it into
         raw = run.whole(raw) or ""
     try:
@@ -109,7 +109,7 @@ def _decode(run: Run, raw: str, encoding: str) -> bytes | None:
 
 
 @function("pointer(value: field) -> Attachment")
-def pointer(run: Run, raw: str) -> Json | None:
+def pointer(run: MessageContext, raw: str) -> Json | None:
     """An RP as Attachment by address: pointer joined to its application where that is a base address, and its type."""
     texts = [run.text(part) for part in raw.split(run.C)[:4]] + [None] * 3
     url = texts[0]
@@ -128,13 +128,13 @@ def pointer(run: Run, raw: str) -> Json | None:
     return made
 
 
-def _value_type(run: Run, segment: Segment) -> str:
+def _value_type(run: MessageContext, segment: Segment) -> str:
     """OBX-2 as rules read it."""
     kind = segment.get(2)
     return kind if kind.isalpha() else run.text(kind) or ""
 
 
-def _read(run: Run, segment: Segment, kind: str) -> list[Json]:
+def _read(run: MessageContext, segment: Segment, kind: str) -> list[Json]:
     """The enclosures of one OBX, a repetition each; counted as one `attached`, or `dropped` where none can be read."""
     make = attachment if kind == "ED" else pointer
     raw = run.get(segment, 5)
@@ -147,7 +147,7 @@ def _read(run: Run, segment: Segment, kind: str) -> list[Json]:
 
 
 @function("attachments(observations: segment[]) -> Attachment[]")
-def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
+def attachments(run: MessageContext, observations: list[Segment]) -> list[Json] | None:
     """The enclosures among OBX segments, of any kind: those whose value type (OBX-2) is ED or RP.
 
     They are counted as `attached`, and as `dropped` where they cannot be read.
@@ -161,14 +161,14 @@ def attachments(run: Run, observations: list[Segment]) -> list[Json] | None:
 
 
 @function("encloses(observations: segment[]) -> flag!")
-def encloses(run: Run, observations: list[Segment]) -> bool:
+def encloses(run: MessageContext, observations: list[Segment]) -> bool:
     """Whether an enclosure (OBX-2 is ED or RP) is among OBX segments."""
     others = (one for one in observations if one.get(2) not in _VALUES)  # nearly all are values
     return any(_value_type(run, one) in ("ED", "RP") for one in others)
 
 
 @function("enclosed_as(observation: segment) -> text")
-def enclosed_as(run: Run, segment: Segment) -> str | None:
+def enclosed_as(run: MessageContext, segment: Segment) -> str | None:
     """The kind of enclosure in an OBX of type ED or RP: `document` (PDF, text, word processing; also unreadable
     content, and an address without a type), `picture` (image, sound, film) or `data`. Absent for other types.
     """
@@ -177,7 +177,7 @@ def enclosed_as(run: Run, segment: Segment) -> str | None:
 
 
 @function("documents(observations: segment[]) -> Attachment[]")
-def documents(run: Run, observations: list[Segment]) -> list[Json] | None:
+def documents(run: MessageContext, observations: list[Segment]) -> list[Json] | None:
     """The documents among OBX segments, for `DiagnosticReport.presentedForm`: as `attachments`, without pictures and
     data (`enclosed_as`), for which other rules speak. One that is withdrawn (OBX-11 is D or W: deleted, wrong) is left
     out and counted as `dropped`, with a warning: in `presentedForm` nothing would say so."""
@@ -194,7 +194,7 @@ def documents(run: Run, observations: list[Segment]) -> list[Json] | None:
     return made or None
 
 
-def _kind_of(run: Run, segment: Segment, kind: str) -> str:
+def _kind_of(run: MessageContext, segment: Segment, kind: str) -> str:
     parts = segment.get(5).partition(run.R)[0].split(run.C, 4)
     if kind == "RP":
         content_type = _content_type(run.part_text(parts, 2), run.part_text(parts, 3)) or "text/html"
@@ -213,7 +213,7 @@ def _kind_of(run: Run, segment: Segment, kind: str) -> str:
 
 
 @function("enclosure(observation: segment) -> Attachment")
-def enclosure(run: Run, segment: Segment) -> Json | None:
+def enclosure(run: MessageContext, segment: Segment) -> Json | None:
     """The enclosure of an OBX of type ED or RP, with its name (OBX-3) as title. Counted as `attached`, and as `dropped`
     where it cannot be read. Of several repetitions the first is used, with a warning.
     """
@@ -251,7 +251,7 @@ def report_media(pictures: list[Json]) -> list[Json]:
 
 
 @function("text_document(observations: segment[]) -> Attachment")
-def text_document(run: Run, observations: list[Segment]) -> Json | None:
+def text_document(run: MessageContext, observations: list[Segment]) -> Json | None:
     """The lines of a document in words: all OBX segments whose value type (OBX-2) is TX, FT or ST, as one plain text.
 
     They are counted as `attached`, and as `dropped` where there is not one line in them.
@@ -269,7 +269,7 @@ def text_document(run: Run, observations: list[Segment]) -> Json | None:
 
 
 @function("astm_streams(record: segment) -> DocumentReference.content[]")
-def astm_streams(run: Run, record: Segment) -> list[Json] | None:
+def astm_streams(run: MessageContext, record: Segment) -> list[Json] | None:
     """The encoded data in an M record, field by field, as Horiba sends histograms and matrices:
 
         M|1|HISTOGRAM|RBC/PLT|RbcAlongRes|FLOATLE-stream/deflate:base64^Y2AA...|FLOATLE-stream/deflate:base64^zdV/...

@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CODING_SYSTEMS, TERMINOLOGY, coding_system, is_of
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.mapping.tables import LOINC, Row, Table
 
 Json = dict[str, Any]
@@ -36,7 +36,7 @@ def make_coding(system: str | None, code: str | None, display: str | None = None
 
 
 @function("cwe(value: field) -> CodeableConcept", steady=True, settings=("local_system",))
-def cwe(run: Run, raw: str) -> Json | None:
+def cwe(run: MessageContext, raw: str) -> Json | None:
     """A CE, CWE or CNE: up to three codings, and the text.
 
     Components 1-3, 4-6 and 10-12 are codings (with versions 7 and 8); the text is component 9, else 2, 5 or 1.
@@ -56,7 +56,7 @@ def cwe(run: Run, raw: str) -> Json | None:
     return made
 
 
-def _cwe(run: Run, raw: str) -> Json | None:
+def _cwe(run: MessageContext, raw: str) -> Json | None:
     parts = raw.split(run.C)
     count = len(parts)
     if count == 3 and run.X not in raw and run.S not in raw and '"' not in raw:
@@ -86,7 +86,7 @@ def _cwe(run: Run, raw: str) -> Json | None:
     return {"text": said} if said else None
 
 
-def _words_in(run: Run, raw: str) -> str | None:
+def _words_in(run: MessageContext, raw: str) -> str | None:
     """The words of a component, whole: `H&E stain` holds a delimiter that the sender did not escape."""
     if run.S not in raw or run.R in raw:
         return run.text(raw)
@@ -94,7 +94,9 @@ def _words_in(run: Run, raw: str) -> str | None:
     return whole.strip() or None if whole is not None else None
 
 
-def _sent_coding(run: Run, system: str | None, code: str, display: str | None, version: str | None = None) -> Json:
+def _sent_coding(
+    run: MessageContext, system: str | None, code: str, display: str | None, version: str | None = None
+) -> Json:
     """A Coding; a code that its system cannot have belongs to none."""
     made = make_coding(system, code, display, version)
     if system is None or is_of(system, made["code"]):
@@ -105,7 +107,7 @@ def _sent_coding(run: Run, system: str | None, code: str, display: str | None, v
 
 
 @function("coded(row: row?, code: CodeableConcept?) -> CodeableConcept", steady=True)
-def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
+def coded(run: MessageContext, row: Row | None, sent: Json | None) -> Json | None:
     """The code of the table row first, then the sent coding; without a row, the sent coding only.
 
     Where the row names another LOINC term than the sender, the sender's stays as a code without a system.
@@ -129,7 +131,7 @@ def coded(run: Run, row: Row | None, sent: Json | None) -> Json | None:
 
 
 @function("left_out(code: text, table: table) -> flag!", steady=True)
-def left_out(run: Run, code: str, table: Table) -> bool:
+def left_out(run: MessageContext, code: str, table: Table) -> bool:
     """Whether a code table says that this is no result: the `type` of its row is `none` (a mode, an image, an age)."""
     return code in table.left_out
 
@@ -152,7 +154,7 @@ def coding(system: str, code: str, display: str | None = None) -> Json:
 
 
 @function("coding_concept(system: text, value: field) -> CodeableConcept", steady=True, settings=("local_system",))
-def coding_concept(run: Run, system: str, raw: str) -> Json | None:
+def coding_concept(run: MessageContext, system: str, raw: str) -> Json | None:
     """A field that holds a code of a given system, with its text in component 2 if it has one.
 
     A system that the field names itself (component 3) wins. A code that an HL7 table (`v2-0487`) does not have is the
@@ -172,13 +174,13 @@ def coding_concept(run: Run, system: str, raw: str) -> Json | None:
 
 
 @function("inner_cwe(value: field) -> CodeableConcept", steady=True, settings=("local_system",))
-def inner_cwe(run: Run, raw: str) -> Json | None:
+def inner_cwe(run: MessageContext, raw: str) -> Json | None:
     """As `cwe`, of a component whose parts are subcomponents (OBR-15.4)."""
     return cwe(run, raw.replace(run.S, run.C))
 
 
 @function("language(value: field) -> CodeableConcept", steady=True)
-def language(run: Run, raw: str) -> Json | None:
+def language(run: MessageContext, raw: str) -> Json | None:
     """A language (PID-15): a code of two letters that component 3 says is of ISO 639, else words alone.
 
     FHIR takes codes of languages from BCP 47 only, which has those of ISO 639-1 in small letters.
@@ -192,7 +194,7 @@ def language(run: Run, raw: str) -> Json | None:
 
 
 @function("local_concept(code: text, text: text?) -> CodeableConcept", steady=True, settings=("local_system",))
-def local_concept(run: Run, code: str, text: str | None = None) -> Json:
+def local_concept(run: MessageContext, code: str, text: str | None = None) -> Json:
     """A sender's own code under the channel's `local_system`, with its display there."""
     return {"coding": [make_coding(run.local_system or None, code)], "text": text or code}
 
@@ -226,13 +228,13 @@ def concepts(*values: Json | None) -> Json | None:
 
 
 @function("table_code(row: row) -> CodeableConcept", steady=True)
-def table_code(run: Run, row: Row) -> Json | None:
+def table_code(run: MessageContext, row: Row) -> Json | None:
     """The code of a table row alone."""
     return row.concept
 
 
 @function("answer(value: field, unit: text?) -> CodeableConcept", steady=True, settings=("local_system",))
-def answer(run: Run, raw: str, unit: str | None = None) -> Json | None:
+def answer(run: MessageContext, raw: str, unit: str | None = None) -> Json | None:
     """A coded answer as `cwe` reads it. A unit is appended to its words where these hold a digit (`2 to 4 ug/mL`) and
     the code is the sender's own: a term of a terminology has no unit.
     """
@@ -249,7 +251,7 @@ def _has_digit(words: str) -> bool:
 
 
 @function("answers(code: CodeableConcept, values: field[], unit: text?) -> Observation.component[]", steady=True)
-def answers(run: Run, code: Json, values: list[str], unit: str | None = None) -> list[Json] | None:
+def answers(run: MessageContext, code: Json, values: list[str], unit: str | None = None) -> list[Json] | None:
     """Several coded answers to one question (see `answer`): a component each, under the code of the result."""
     found = [concept for value in values if (concept := answer(run, value, unit)) is not None]
     return [{"code": code, "valueCodeableConcept": concept} for concept in found] or None

@@ -5,31 +5,31 @@ import re
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 
 _TIME = re.compile(r"(\d\d)(\d\d)?(?:(\d\d)(\.\d{1,9})?)?([+-]\d{4})?", re.ASCII)
 
 
 @function("datetime(value: text) -> dateTime", method="to_datetime")
-def datetime(run: Run, text: str) -> str | None:
+def datetime(run: MessageContext, text: str) -> str | None:
     """A TS, DTM or DT as a dateTime: precision kept, the offset its own, the message's or the channel's."""
     return run.times.datetime(text)
 
 
 @function("date(value: text) -> date")
-def date(run: Run, text: str) -> str | None:
+def date(run: MessageContext, text: str) -> str | None:
     """The date part of a TS, DTM or DT; `00` parts cut the precision, an impossible date is left out."""
     return run.times.date(text)
 
 
 @function("instant(value: text) -> instant")
-def instant(run: Run, text: str) -> str | None:
+def instant(run: MessageContext, text: str) -> str | None:
     """A time with seconds and offset; a less precise one is absent, never padded."""
     return run.times.instant(text)
 
 
 @function("time(value: text) -> time")
-def time(run: Run, text: str) -> str | None:
+def time(run: MessageContext, text: str) -> str | None:
     """A TM as a time of day; seconds are padded, an offset is dropped with a warning. A fraction of a second has three
     digits, as HL7's validator wants it; further ones are cut off, with a warning."""
     match = _TIME.fullmatch(text)
@@ -45,7 +45,7 @@ def time(run: Run, text: str) -> str | None:
 
 
 @function("period(start: text?, end: text?) -> Period")
-def period(run: Run, start: str | None, end: str | None) -> dict[str, Any] | None:
+def period(run: MessageContext, start: str | None, end: str | None) -> dict[str, Any] | None:
     """A Period of two times, either of which may be absent; an end on a day before the start is left out."""
     made = run.times.period(start, end)
     if made and len(made) > 1 and made["end"][:10] < made["start"][:10][: len(made["end"])]:
@@ -55,7 +55,7 @@ def period(run: Run, start: str | None, end: str | None) -> dict[str, Any] | Non
 
 
 @function("not_after(value: text, latest: text?) -> dateTime")
-def not_after(run: Run, text: str, latest: str | None) -> str | None:
+def not_after(run: MessageContext, text: str, latest: str | None) -> str | None:
     """A time that is not after another (an order is not written after its message); one that is, is left out."""
     value = run.times.datetime(text)
     limit = run.times.datetime(latest) if value and latest else None
@@ -78,7 +78,7 @@ def _instant(value: str) -> times.datetime:
 
 
 @function("message_time() -> dateTime")
-def message_time(run: Run) -> str | None:
+def message_time(run: MessageContext) -> str | None:
     """The message's own time: MSH-7, H-14."""
     if run.trace is not None:
         run.trace.source(run.parsed.segments[0], 7 if run.hl7 else 14)

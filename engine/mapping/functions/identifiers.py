@@ -6,7 +6,7 @@ from urllib.parse import quote
 from engine.mapping import placeholders
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import CLIA, IDENTIFIER_TYPE, authority, hd, is_of
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]
@@ -34,7 +34,7 @@ def type_of(made: Json) -> str | None:
 
 
 @function("cx(id: field) -> Identifier", settings=("patient_system", "no_patient_ids"))
-def cx(run: Run, raw: str) -> Json | None:
+def cx(run: MessageContext, raw: str) -> Json | None:
     """A CX: value, system of its assigning authority (else facility), type, period; absent without a value.
 
     An id without authority gets the channel's setting `patient_system`, else the site's entry for the sending facility,
@@ -61,7 +61,7 @@ def cx(run: Run, raw: str) -> Json | None:
     return made
 
 
-def _undivided(run: Run, raw: str) -> str | None:
+def _undivided(run: MessageContext, raw: str) -> str | None:
     """An id that holds the delimiter of subcomponents, unescaped: the part before it may be another person's id."""
     if not any(map(run.present, raw.split(run.S)[1:])):
         return run.text(raw)
@@ -70,13 +70,13 @@ def _undivided(run: Run, raw: str) -> str | None:
     return whole.strip() if whole is not None else None
 
 
-def _note_whether_it_lasts(run: Run, system: str | None, value: str, says_namespace: bool) -> None:
+def _note_whether_it_lasts(run: MessageContext, system: str | None, value: str, says_namespace: bool) -> None:
     """A number is one person's for good only where the site says so of the channel, or of the number's authority."""
     lasts = says_namespace or run.context.patient_numbers == "lasting"
     (run.lasting if lasts else run.counted).add((system, value))
 
 
-def _is_placeholder(run: Run, value: str) -> bool:
+def _is_placeholder(run: MessageContext, value: str) -> bool:
     """Whether a patient number is a placeholder, or is the number of the order or specimen beside it."""
     listed = run.settings.get("no_patient_ids")
     if listed is not None:
@@ -92,7 +92,7 @@ def _is_placeholder(run: Run, value: str) -> bool:
 
 
 @function("ei(id: field, type: literal?) -> Identifier", steady=True)
-def ei(run: Run, raw: str, kind: str | None = None) -> Json | None:
+def ei(run: MessageContext, raw: str, kind: str | None = None) -> Json | None:
     """An EI: value and the system of its namespace; `type` is a code of table 0203 (`PLAC`, `FILL`)."""
     parts = raw.split(run.C)
     value = run.text(parts[0])
@@ -105,7 +105,7 @@ def ei(run: Run, raw: str, kind: str | None = None) -> Json | None:
 
 
 @function("hd_identifier(authority: field) -> Identifier[]", steady=True)
-def hd_identifier(run: Run, raw: str) -> list[Json] | None:
+def hd_identifier(run: MessageContext, raw: str) -> list[Json] | None:
     """An HD as identifiers of the organization that it names: its universal id as a URI, or as CLIA number where it is
     one (type `CLIA`), and its short name."""
     parts = [run.text(part) for part in raw.split(run.C)[:3]] + [None, None]
@@ -123,26 +123,26 @@ def hd_identifier(run: Run, raw: str) -> list[Json] | None:
 
 
 @function("identifier(system: text?, value: text) -> Identifier", steady=True)
-def identifier(run: Run, system: str | None, value: str) -> Json:
+def identifier(run: MessageContext, system: str | None, value: str) -> Json:
     """An Identifier of a system, often a `setting('...')`, and a value."""
     return make_identifier(system, value)
 
 
 @function("serial_number(value: field) -> text", steady=True)
-def serial_number(run: Run, raw: str) -> str | None:
+def serial_number(run: MessageContext, raw: str) -> str | None:
     """The serial number of an instrument; absent where the text is a placeholder (`Unknown`, `N/A`, `0`)."""
     value = run.text(raw)
     return None if value is None or value.upper() in _NO_SERIALS or not value.strip("0") else value
 
 
 @function("typed_identifier(type: literal, system: text?, value: text) -> Identifier", steady=True)
-def typed_identifier(run: Run, kind: str, system: str | None, value: str) -> Json:
+def typed_identifier(run: MessageContext, kind: str, system: str | None, value: str) -> Json:
     """As `identifier`, with a type of table 0203."""
     return make_identifier(system, value, kind)
 
 
 @function("preferred(ids: Identifier[], type: text...) -> Identifier", steady=True)
-def preferred(run: Run, ids: list[Json], *kinds: str | None) -> Json | None:
+def preferred(run: MessageContext, ids: list[Json], *kinds: str | None) -> Json | None:
     """The identifier that names its bearer: the first of the first type listed that there is, else the first of all.
 
     One that lasts (`patient_numbers`, `namespaces`) comes before one that may be given again.
@@ -166,7 +166,7 @@ def same_number(one: Json | None, other: Json | None) -> bool:
 
 
 @function("xcn_identifier(person: field) -> Identifier", steady=True)
-def xcn_identifier(run: Run, raw: str) -> Json | None:
+def xcn_identifier(run: MessageContext, raw: str) -> Json | None:
     """The identifier in an XCN: component 1, the system of its authority (9), its type (13)."""
     parts = raw.split(run.C)
     value = run.text(parts[0])
@@ -177,7 +177,7 @@ def xcn_identifier(run: Run, raw: str) -> Json | None:
 
 
 @function("xon_identifier(organization: field) -> Identifier", steady=True)
-def xon_identifier(run: Run, raw: str) -> Json | None:
+def xon_identifier(run: MessageContext, raw: str) -> Json | None:
     """The identifier in an XON: component 10, else 3, the system of its authority (6), its type (7)."""
     parts = raw.split(run.C)
     value = run.part_text(parts, 9) or run.part_text(parts, 2)
@@ -202,7 +202,7 @@ def _is_name(parts: list[str]) -> bool:
         "no_patient_ids",
     ),
 )
-def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
+def astm_patient_ids(run: MessageContext, patient: Segment) -> list[Json] | None:
     """The ids of a P record. P-3, P-4 and P-5 number different things, so each has a system of its own: the channel's
     settings `patient_system`, `patient_system_lab`, `patient_system_3`, else one that only this channel uses. A
     placeholder (setting `no_patient_ids`) is absent, with a warning; so is a name in the place of a number
@@ -223,7 +223,7 @@ def astm_patient_ids(run: Run, patient: Segment) -> list[Json] | None:
 
 
 @function("patient_number(value: field) -> text", settings=("no_patient_ids",))
-def patient_number(run: Run, raw: str) -> str | None:
+def patient_number(run: MessageContext, raw: str) -> str | None:
     """The number in a field of a patient's numbers, for outputs that have no Identifier. A placeholder (setting
     `no_patient_ids`) and a name in the place of a number are absent, with a warning.
     """

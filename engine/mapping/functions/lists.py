@@ -5,7 +5,7 @@ from typing import Any
 from engine.mapping.functions.code_maps import CODE_MAPS, miss
 from engine.mapping.functions.code_maps import worst_status as worst
 from engine.mapping.functions.registry import function
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 
 
 @function("first(values: any[]) -> any", pure=True)
@@ -37,7 +37,7 @@ def count(values: list[Any] | None) -> str:
 
 
 @function("worst_status(statuses: text[]) -> code")
-def worst_status(run: Run, codes: list[str]) -> str | None:
+def worst_status(run: MessageContext, codes: list[str]) -> str | None:
     """The report status for result statuses of table 0085: `partial` or `preliminary` while one is unfinished."""
     table = CODE_MAPS["0085"]
     return worst([table.values.get(code) or miss("0085", table, code, run) for code in codes])

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.mapping.functions.coding import without_system
 from engine.mapping.functions.registry import function
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.mapping.tables import LOINC, Row, Table
 from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds
 
@@ -23,7 +23,9 @@ _BY_NAME = {"#": "count/volume", "%": "fraction"}
 
 
 @function("believed(code: CodeableConcept, terms: table, units: row?, unit: text?) -> CodeableConcept", steady=True)
-def believed(run: Run, sent: Json, terms: Table, units: Row | None = None, unit: str | None = None) -> Json | None:
+def believed(
+    run: MessageContext, sent: Json, terms: Table, units: Row | None = None, unit: str | None = None
+) -> Json | None:
     """A coded field in which a LOINC code stays one only if it can be what was measured.
 
     `terms` is a table of LOINC terms with their `dimension`, `units` the row of the unit in a table of units with
@@ -43,7 +45,9 @@ def believed(run: Run, sent: Json, terms: Table, units: Row | None = None, unit:
     return _compared(run, sent, codings, terms, units, unit)
 
 
-def _compared(run: Run, sent: Json, codings: list[Json], terms: Table, units: Row | None, unit: str | None) -> Json:
+def _compared(
+    run: MessageContext, sent: Json, codings: list[Json], terms: Table, units: Row | None, unit: str | None
+) -> Json:
     doubted = None
     for at, one in enumerate(codings):
         if one.get("system") != LOINC:

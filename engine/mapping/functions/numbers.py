@@ -14,7 +14,7 @@ from orjson import Fragment
 
 from engine.mapping import decimals
 from engine.mapping.functions.registry import function
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.mapping.tables import VALUE_TYPES, Row, quantity_unit
 from engine.model.reasons import ReasonCode
 
@@ -70,7 +70,7 @@ MEASURED_MEMBERS = {
 }
 
 
-def number(run: Run, text: str | None) -> str | None:
+def number(run: MessageContext, text: str | None) -> str | None:
     """A number in normal form; with a comma for the point where the channel says ``decimal_comma``."""
     if text is None:
         return None
@@ -80,7 +80,7 @@ def number(run: Run, text: str | None) -> str | None:
 
 
 @function("decimal(value: field) -> measured", steady=True, settings=("decimal_comma",))
-def decimal(run: Run, raw: str) -> Measured | None:
+def decimal(run: MessageContext, raw: str) -> Measured | None:
     """The number in an NM or SN field, or in a text that is one; see `value`, `comparator`, `low` ...
 
     Absent where the field holds words. `.failed` is true for the marks of a failed measurement (`----`, `****`, `ERR`).
@@ -94,13 +94,13 @@ def decimal(run: Run, raw: str) -> Measured | None:
 
 
 @function("decimal_of(value: text) -> measured", steady=True, settings=("decimal_comma",))
-def decimal_of(run: Run, text: str) -> Measured | None:
+def decimal_of(run: MessageContext, text: str) -> Measured | None:
     """As `decimal`, of a text that was cut out of a field."""
     return _measured(run, text)
 
 
 @function("no_result(words: text) -> flag!", steady=True, settings=("no_result",))
-def no_result(run: Run, text: str) -> bool:
+def no_result(run: MessageContext, text: str) -> bool:
     """Whether words say that there is no result: one of those that the channel lists under `no_result`, in upper or
     lower case, as `[ERROR, NO RESULT]` (GeneXpert). Without the setting: `NO RESULT`, `NORESULT`, `NOT AVAILABLE`,
     `N/A`, `NA`."""
@@ -110,7 +110,7 @@ def no_result(run: Run, text: str) -> bool:
 
 
 @function("refuses(flag: text) -> flag!", steady=True, settings=("no_result",))
-def refuses(run: Run, text: str) -> bool:
+def refuses(run: MessageContext, text: str) -> bool:
     """As `no_result`, of a flag beside a value: only words that the channel lists say that the value is none, for `NA`
     may be said of the flag itself."""
     listed = run.settings.get("no_result")
@@ -121,7 +121,7 @@ def refuses(run: Run, text: str) -> bool:
 
 
 @function("misfits(row: row, number: measured) -> flag!")
-def misfits(run: Run, row: Row, measured: Measured) -> bool:
+def misfits(run: MessageContext, row: Row, measured: Measured) -> bool:
     """Whether a row does not fit this number; then there is a warning. Either its column `scale` is `Ord` (present or
     not): an index of 0.32 is not the presence of an antibody. Or it makes a percentage of a fraction without a unit,
     and the number is no fraction: 40.5 is a percentage already.
@@ -154,7 +154,7 @@ def _is_fraction(value: str, digits: int | None) -> bool:
     return float(value) == 0 or (float(value) <= 1 and precise)
 
 
-def _measured(run: Run, text: str) -> Measured | None:
+def _measured(run: MessageContext, text: str) -> Measured | None:
     if _PLAIN(text):
         return Measured(text)
     value = number(run, text)
@@ -178,7 +178,7 @@ def _compared(value: str, comparator: str | None) -> Measured:
     return made
 
 
-def _structured(run: Run, raw: str) -> Measured | None:
+def _structured(run: MessageContext, raw: str) -> Measured | None:
     """SN: comparator ^ number ^ separator or suffix ^ number."""
     parts = [run.text(part) for part in raw.split(run.C)[:4]] + [None, None, None]
     comparator, first, separator, second = parts[:4]
@@ -206,7 +206,7 @@ def _structured(run: Run, raw: str) -> Measured | None:
 
 
 def amount(
-    run: Run, value: str, row: Row | None, unit: str | None, units: Row | None, comparator: str = ""
+    run: MessageContext, value: str, row: Row | None, unit: str | None, units: Row | None, comparator: str = ""
 ) -> Fragment:
     """A Quantity of a number, as JSON: converted and named by the row, else with the unit as sent.
 
@@ -220,7 +220,7 @@ def amount(
     return Fragment(f'{{"value":{value}{comparator}{_unit_of(run, row, unit, units)}}}')
 
 
-def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> str:
+def _unit_of(run: MessageContext, row: Row | None, unit: str | None, units: Row | None) -> str:
     """The members of a Quantity besides its value, as the rest of a JSON object."""
     if row is not None:
         if row.unit_missing:
@@ -236,7 +236,7 @@ def _unit_of(run: Run, row: Row | None, unit: str | None, units: Row | None) -> 
     return named
 
 
-def _find_unit(run: Run, row: Row | None, unit: str | None, units: Row | None) -> str:
+def _find_unit(run: MessageContext, row: Row | None, unit: str | None, units: Row | None) -> str:
     words = code = None
     if unit is not None:
         words, code = _sent_unit(run, unit)
@@ -250,7 +250,7 @@ def _find_unit(run: Run, row: Row | None, unit: str | None, units: Row | None) -
     return quantity_unit(words, code)
 
 
-def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
+def _sent_unit(run: MessageContext, raw: str) -> tuple[str | None, str | None]:
     """The unit's text and, where the sender says that it is UCUM, its code. Units of ASTM may hold any sign."""
     if run.hl7 and run.C in raw:
         parts = raw.split(run.C)
@@ -269,7 +269,7 @@ def _sent_unit(run: Run, raw: str) -> tuple[str | None, str | None]:
 
 
 @function("unit_text(unit: field) -> text", steady=True)
-def unit_text(run: Run, raw: str) -> str | None:
+def unit_text(run: MessageContext, raw: str) -> str | None:
     """A unit as one text, for code tables: `10^3/uL` stays whole even where the sender did not escape it."""
     if run.C not in raw and run.X not in raw:
         return raw.strip() or None
@@ -280,7 +280,7 @@ def unit_text(run: Run, raw: str) -> str | None:
 
 @function("quantity(number: measured, row: row?, unit: field?, units: row?) -> Quantity", steady=True)
 def quantity(
-    run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None
+    run: MessageContext, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None
 ) -> Fragment | None:
     """A number as Quantity: converted by the table row, which also names the unit; without a row as it was sent.
 
@@ -293,7 +293,9 @@ def quantity(
 
 
 @function("range(number: measured, row: row?, unit: field?, units: row?) -> Range", steady=True)
-def range_of(run: Run, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None) -> Json | None:
+def range_of(
+    run: MessageContext, measured: Measured, row: Row | None, unit: str | None, units: Row | None = None
+) -> Json | None:
     """A range of values (SN `100^-^200`) as Range."""
     made: Json = {}
     if measured.low is not None:
@@ -304,7 +306,7 @@ def range_of(run: Run, measured: Measured, row: Row | None, unit: str | None, un
 
 
 @function("ratio(number: measured) -> Ratio", steady=True)
-def ratio(run: Run, measured: Measured) -> Json | None:
+def ratio(run: MessageContext, measured: Measured) -> Json | None:
     """A titer or ratio (SN `^1^:^128`) as Ratio; no unit applies to it."""
     if measured.numerator is None or measured.denominator is None:
         return None
@@ -315,7 +317,7 @@ def ratio(run: Run, measured: Measured) -> Json | None:
 
 
 @function("numeric_range(value: field, row: row?, unit: field?) -> Range", steady=True, settings=("decimal_comma",))
-def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json | None:
+def numeric_range(run: MessageContext, raw: str, row: Row | None, unit: str | None) -> Json | None:
     """An NR field (low ^ high) as Range."""
     parts = raw.split(run.C)
     made = Measured()
@@ -324,7 +326,7 @@ def numeric_range(run: Run, raw: str, row: Row | None, unit: str | None) -> Json
 
 
 @function("in_words(words: text, type: text, unit: text?) -> text", steady=True, settings=("decimal_comma",))
-def in_words(run: Run, words: str, kind: str, unit: str | None = None) -> str:
+def in_words(run: MessageContext, words: str, kind: str, unit: str | None = None) -> str:
     """A value as words, followed by its unit; on each line, where every line is a number.
 
     `type` is that of the value (OBX-2; `auto` where none is declared). Several numbers in one result, and a type that
@@ -343,7 +345,7 @@ def in_words(run: Run, words: str, kind: str, unit: str | None = None) -> str:
 
 
 @function("quantity_of(value: field, unit: field?) -> Quantity", steady=True, settings=("decimal_comma",))
-def quantity_of(run: Run, raw: str, beside: str | None = None) -> Json | None:
+def quantity_of(run: MessageContext, raw: str, beside: str | None = None) -> Json | None:
     """A CQ field (number ^ unit) as Quantity. `unit` is the one beside it (OBX-6), for a value that names none."""
     parts = raw.split(run.C)
     value = number(run, run.text(parts[0]))
@@ -359,7 +361,7 @@ def quantity_of(run: Run, raw: str, beside: str | None = None) -> Json | None:
 
 
 @function("volume(amount: field) -> Quantity", steady=True, settings=("decimal_comma",))
-def volume(run: Run, raw: str) -> Json | None:
+def volume(run: MessageContext, raw: str) -> Json | None:
     """As `quantity_of`, where nothing else holds what is no number: it is left out, with a warning."""
     found = quantity_of(run, raw)
     if found is None:
@@ -373,7 +375,7 @@ def volume(run: Run, raw: str) -> Json | None:
     settings=("decimal_comma",),
 )
 def reference_range(
-    run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None = None
+    run: MessageContext, raw: str, row: Row | None, unit: str | None, units: Row | None = None
 ) -> Json | Fragment | None:
     """A reference range as it is written: `a-b`, `a to b`, `<b`, `>=a` give low and high with the result's unit and
     conversion; the text always stays, unless the row converts. A range that names another unit than the result, or
@@ -394,7 +396,9 @@ def reference_range(
     return {**made, "type": {"text": told}}
 
 
-def _limits(run: Run, raw: str, row: Row | None, unit: str | None, units: Row | None) -> Json | Fragment | None:
+def _limits(
+    run: MessageContext, raw: str, row: Row | None, unit: str | None, units: Row | None
+) -> Json | Fragment | None:
     """A reference range without the words behind it."""
     if (row is None or not row.converts) and (match := _PLAIN_RANGE(raw)) and _ascends(*match.groups()):
         if row is not None and row.unit_missing:
@@ -438,7 +442,7 @@ def _limits(run: Run, raw: str, row: Row | None, unit: str | None, units: Row | 
     return made
 
 
-def _ends(run: Run, text: str) -> tuple[str | None, str | None, str]:
+def _ends(run: MessageContext, text: str) -> tuple[str | None, str | None, str]:
     """Low, high, and the words behind them; no numbers where the text is no range."""
     if match := _RANGE.fullmatch(text):
         low, high = number(run, match[1]), number(run, match[2])
@@ -455,7 +459,7 @@ def _ends(run: Run, text: str) -> tuple[str | None, str | None, str]:
     return None, None, ""
 
 
-def _words(run: Run, text: str | None) -> str:
+def _words(run: MessageContext, text: str | None) -> str:
     """The text after the numbers, without empty components."""
     return (text or "").strip(f"{run.C}{run.S} ")
 
@@ -465,6 +469,6 @@ def _ascends(low: str, high: str) -> bool:
 
 
 @function("number(value: text) -> decimal", steady=True, settings=("decimal_comma",))
-def number_of(run: Run, text: str) -> str | None:
+def number_of(run: MessageContext, text: str) -> str | None:
     """A text as a plain decimal for a FHIR element of that type or for arithmetic; absent where it is none."""
     return number(run, text)

@@ -6,7 +6,7 @@ from engine.mapping.functions.code_maps import CODE_MAPS
 from engine.mapping.functions.coding import coding_concept
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.segments import field_of
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]
@@ -29,7 +29,7 @@ def _words(*parts: str | None) -> list[str]:
 
 
 @function("xpn(name: field) -> HumanName")
-def xpn(run: Run, raw: str) -> Json | None:
+def xpn(run: MessageContext, raw: str) -> Json | None:
     """An XPN: family name (with its prefix), given names, prefix, suffixes, use, period."""
     parts = raw.split(run.C)
     texts = [run.text(part) if part else None for part in parts]
@@ -46,7 +46,7 @@ def xpn(run: Run, raw: str) -> Json | None:
     return made
 
 
-def _surname(run: Run, raw: str) -> str | None:
+def _surname(run: MessageContext, raw: str) -> str | None:
     """FN: surname, own prefix and own surname, partner's prefix and surname. The prefix is said before the name."""
     parts = [run.text(part) for part in raw.split(run.S)] + [None] * 3
     if parts[2] and parts[1] and parts[0] and parts[0].endswith(parts[2]) and not parts[0].startswith(parts[1]):
@@ -68,7 +68,7 @@ def _name(family: str | None, given: list[str], prefix: list[str], suffix: list[
 
 
 @function("xcn_name(person: field) -> HumanName", steady=True)
-def xcn_name(run: Run, raw: str) -> Json | None:
+def xcn_name(run: MessageContext, raw: str) -> Json | None:
     """The name in an XCN: components 2 to 6, and its use (10)."""
     parts = raw.split(run.C)
     texts = [run.text(part) if part else None for part in parts]
@@ -82,7 +82,7 @@ def xcn_name(run: Run, raw: str) -> Json | None:
 
 
 @function("called(person: field) -> Reference", steady=True)
-def called(run: Run, raw: str) -> Json | None:
+def called(run: MessageContext, raw: str) -> Json | None:
     """A reference by name alone, to a person in an XCN without a number: prefix, given names, family name, suffix."""
     name = xcn_name(run, raw)
     if name is None:
@@ -92,7 +92,7 @@ def called(run: Run, raw: str) -> Json | None:
 
 
 @function("ndl(person: field) -> field", steady=True)
-def ndl(run: Run, raw: str) -> str | None:
+def ndl(run: MessageContext, raw: str) -> str | None:
     """The person in an NDL (OBR-32 to OBR-35), as an XCN: its number and name are subcomponents there, and its
     assigning authority three of them. An NDL in which they are components is taken as it is."""
     parts = raw.split(run.C)
@@ -103,7 +103,7 @@ def ndl(run: Run, raw: str) -> str | None:
 
 
 @function("astm_name(name: field) -> HumanName")
-def astm_name(run: Run, raw: str) -> Json | None:
+def astm_name(run: MessageContext, raw: str) -> Json | None:
     """An ASTM name: last, first, middle, suffix, title as components; a name in one piece is kept as text."""
     parts = [run.text(part) if part else None for part in raw.split(run.C)]
     if len(parts) == 1:
@@ -113,7 +113,7 @@ def astm_name(run: Run, raw: str) -> Json | None:
 
 
 @function("xad(address: field) -> Address")
-def xad(run: Run, raw: str) -> Json | None:
+def xad(run: MessageContext, raw: str) -> Json | None:
     """An XAD: street lines, city, state, postal code, country, district, use or type, period."""
     parts = raw.split(run.C)
     texts = [run.text(part) if part else None for part in parts]
@@ -148,7 +148,7 @@ def xad(run: Run, raw: str) -> Json | None:
 
 
 @function("xtn(number: field, use: literal?) -> ContactPoint")
-def xtn(run: Run, raw: str, use: str | None = None) -> Json | None:
+def xtn(run: MessageContext, raw: str, use: str | None = None) -> Json | None:
     """An XTN: number or e-mail address, its system and use; `use` holds where the field does not say."""
     parts = raw.split(run.C)
     texts = [run.text(part) if part else None for part in parts]
@@ -172,7 +172,7 @@ def xtn(run: Run, raw: str, use: str | None = None) -> Json | None:
 
 
 @function("email_beside(number: field) -> ContactPoint", steady=True)
-def email_beside(run: Run, raw: str) -> Json | None:
+def email_beside(run: MessageContext, raw: str) -> Json | None:
     """The e-mail address in component 4 of an XTN that holds a telephone number as well, which `xtn` gives."""
     parts = raw.split(run.C)
     address = run.part_text(parts, 3)
@@ -183,7 +183,7 @@ def email_beside(run: Run, raw: str) -> Json | None:
 
 
 @function("contacts(relatives: segment[]) -> Patient.contact[]")
-def contacts(run: Run, relatives: list[Segment]) -> list[Json] | None:
+def contacts(run: MessageContext, relatives: list[Segment]) -> list[Json] | None:
     """NK1 segments as contacts: relationship (3) and role (7), name (2), telephones (5, 6), address (4), sex (15)."""
     made = []
     for segment in relatives:

@@ -25,7 +25,7 @@ from engine.mapping.functions.astm import astm_test_code
 from engine.mapping.functions.identifiers import make_identifier
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.systems import authority
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]
@@ -68,7 +68,7 @@ class _Results:
     heads: dict[int, dict[str, list[Segment]]] = field(default_factory=dict)
 
 
-def _results(run: Run) -> _Results:
+def _results(run: MessageContext) -> _Results:
     if isinstance(run.results, _Results):
         return run.results
     made = run.results = _Results()
@@ -97,7 +97,7 @@ def _number(order: _Order, field_number: int) -> str:
     return order.segment.get(field_number) or ("" if order.common is None else order.common.get(field_number))
 
 
-def _texts(run: Run, raw: str, separator: str) -> list[str | None]:
+def _texts(run: MessageContext, raw: str, separator: str) -> list[str | None]:
     return [run.text(part) if part else None for part in raw.split(separator)]
 
 
@@ -107,7 +107,7 @@ def _agree(left: list[str | None], right: list[str | None]) -> bool:
 
 
 @function("parent_result(order: segment) -> Reference")
-def parent_result(run: Run, order: Segment) -> Json | None:
+def parent_result(run: MessageContext, order: Segment) -> Json | None:
     """The Observation that an OBR names as the result which its own results belong to: by the order's number (OBR-29,
     OBR-50), code and sub-id (OBR-26). Absent without OBR-26; where the message does not hold exactly one such result,
     absent as well, with the warning `PARENT`."""
@@ -128,7 +128,7 @@ def parent_result(run: Run, order: Segment) -> Json | None:
     return run.accounted.get(found[0].position)
 
 
-def _parents(run: Run, own: _Order, known: _Results) -> list[_Order]:
+def _parents(run: MessageContext, own: _Order, known: _Results) -> list[_Order]:
     """The orders of the same patient that OBR-29 names, without the order itself. The filler's number decides."""
     numbers = own.segment.get(29).partition(run.R)[0].split(run.C)
     wanted = {
@@ -154,7 +154,7 @@ def _parents(run: Run, own: _Order, known: _Results) -> list[_Order]:
     ]
 
 
-def _named_results(run: Run, named: str, orders: list[_Order]) -> list[Segment]:
+def _named_results(run: MessageContext, named: str, orders: list[_Order]) -> list[Segment]:
     """The results of these orders that OBR-26 may mean; no more than two, for only one is a parent."""
     parts = named.split(run.C)
     code, sub_id = _texts(run, parts[0], run.S), run.part_text(parts, 1)
@@ -171,7 +171,7 @@ def _named_results(run: Run, named: str, orders: list[_Order]) -> list[Segment]:
     return list(found.values())
 
 
-def _index(run: Run, order: _Order) -> dict[tuple[str, str | None], list[Segment]]:
+def _index(run: MessageContext, order: _Order) -> dict[tuple[str, str | None], list[Segment]]:
     if not order.index:
         for segment in order.results:
             code = _texts(run, segment.get(3), run.C)
@@ -191,31 +191,31 @@ def _same_code(left: list[str | None], right: list[str | None]) -> bool:
     return False
 
 
-def _group(run: Run, segment: Segment) -> str | None:
+def _group(run: MessageContext, segment: Segment) -> str | None:
     """The group of a result by OBX-4: its group component (OG, 2.8.2), else its text."""
     raw = segment.get(4)
     return run.part_text(raw.split(run.C), 1) or run.text(raw)
 
 
 @function("observations_of(results: segment[]) -> Reference[]")
-def observations_of(run: Run, results: list[Segment]) -> list[Json] | None:
+def observations_of(run: MessageContext, results: list[Segment]) -> list[Json] | None:
     """References to the Observations that OBX or R became; those that were left out have none."""
     return [made for segment in results if (made := run.accounted.get(segment.position)) is not None] or None
 
 
 @function("has_heads() -> flag!", whole_message=True, settings=("head_codes",))
-def has_heads(run: Run) -> bool:
+def has_heads(run: MessageContext) -> bool:
     """Whether the channel names codes of results that others with the same OBX-4 belong to (setting `head_codes`)."""
     return bool(_head_codes(run))
 
 
-def _head_codes(run: Run) -> frozenset[str]:
+def _head_codes(run: MessageContext) -> frozenset[str]:
     said = run.settings.get("head_codes")
     return frozenset() if not said else frozenset([said] if isinstance(said, str) else map(str, said))
 
 
 @function("head_result(result: segment) -> Reference", settings=("head_codes",))
-def head_result(run: Run, result: Segment) -> Json | None:
+def head_result(run: MessageContext, result: Segment) -> Json | None:
     """The Observation that a result belongs to: of its order the one with the same OBX-4 whose code is one of the
     channel's `head_codes`. Absent where that is not exactly one, and for the head itself."""
     codes = _head_codes(run)
@@ -244,7 +244,7 @@ def head_result(run: Run, result: Segment) -> Json | None:
 
 
 @function("is_head(result: segment) -> flag!", settings=("head_codes",))
-def is_head(run: Run, result: Segment) -> bool:
+def is_head(run: MessageContext, result: Segment) -> bool:
     """Whether the code of a result (OBX-3, R-3) is one of the channel's `head_codes`."""
     if result.name == "R":
         return astm_test_code(run, result.get(3)) in _head_codes(run)
@@ -253,7 +253,7 @@ def is_head(run: Run, result: Segment) -> bool:
 
 
 @function("head_before(result: segment) -> Reference", settings=("head_codes",))
-def head_before(run: Run, result: Segment) -> Json | None:
+def head_before(run: MessageContext, result: Segment) -> Json | None:
     """The Observation that a result of E1394 belongs to: of the results before it in its order the last whose code is
     one of the channel's `head_codes`. Absent where there is none, and for a head itself."""
     if not isinstance(run.results, _Before):
@@ -269,7 +269,7 @@ class _Before:
     heads: dict[int, int]
 
 
-def _heads_before(run: Run) -> dict[int, int]:
+def _heads_before(run: MessageContext) -> dict[int, int]:
     found: dict[int, int] = {}
     head: int | None = None
     for segment in run.parsed.segments:
@@ -284,7 +284,7 @@ def _heads_before(run: Run) -> dict[int, int]:
 
 
 @function("unlinked() -> flag!")
-def unlinked(run: Run) -> bool:
+def unlinked(run: MessageContext) -> bool:
     """Whether nothing says to which isolate a susceptibility of the message belongs: a result with S, I or R (and the
     like) as value or flag, without a head (`parent_result`, `head_result`), where one code has several results:
     isolates, or the same antibiotic of each."""
@@ -314,7 +314,7 @@ def unlinked(run: Run) -> bool:
 
 
 @function("parent_order(parent: field) -> Reference")
-def parent_order(run: Run, raw: str) -> Json | None:
+def parent_order(run: MessageContext, raw: str) -> Json | None:
     """The order that an EIP names (OBR-29, ORC-8), by its filler's number, else by its placer's."""
     parts = raw.split(run.C)
     for at, kind in ((1, "FILL"), (0, "PLAC")):

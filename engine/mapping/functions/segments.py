@@ -1,10 +1,10 @@
 """Fields of segments for functions that are given whole segments."""
 
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 
 
-def field_of(run: Run, segment: Segment, number: int) -> str:
+def field_of(run: MessageContext, segment: Segment, number: int) -> str:
     """The first repetition of a field, raw and noted as read; empty where there is none."""
     if not (raw := segment.get(number)):
         return ""

@@ -9,7 +9,7 @@ from engine.mapping.functions.numbers import quantity_of
 from engine.mapping.functions.registry import function
 from engine.mapping.functions.segments import field_of
 from engine.mapping.functions.systems import names_a_system
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 
 Json = dict[str, Any]
@@ -19,7 +19,7 @@ _RATIO = re.compile(r"[<>=]{0,2}\s*\d{1,9}(?:[.,]\d{1,9})?(?:\s*[:/-]\s*\d{1,9}(
 
 @function("containers(tubes: segment[]?, type: CodeableConcept?, additive: CodeableConcept?) -> Specimen.container[]")
 def containers(
-    run: Run, tubes: list[Segment] | None, kind: Json | None = None, additive: Json | None = None
+    run: MessageContext, tubes: list[Segment] | None, kind: Json | None = None, additive: Json | None = None
 ) -> list[Json] | None:
     """SAC segments as containers: number (3, else 4), volume (21) and what is in them (22), both in the unit of SAC-24.
 
@@ -47,7 +47,7 @@ def containers(
 
 
 @function("parent_specimens(parents: field[], system: text) -> Reference[]", steady=True)
-def parent_specimens(run: Run, parents: list[str], system: str) -> list[Json] | None:
+def parent_specimens(run: MessageContext, parents: list[str], system: str) -> list[Json] | None:
     """The specimens that SPM-3 names (EIP: placer's number ^ filler's number), each by its number in this system."""
     found = []
     for raw in parents:
@@ -59,7 +59,7 @@ def parent_specimens(run: Run, parents: list[str], system: str) -> list[Json] | 
 
 
 @function("specimen_note(what: literal, codes: field[]) -> Annotation", steady=True)
-def specimen_note(run: Run, what: str, codes: list[str]) -> Json | None:
+def specimen_note(run: MessageContext, what: str, codes: list[str]) -> Json | None:
     """Coded values that a Specimen has no element for, as a note: `Type modifier: left, upper`."""
     words = [said for raw in codes if (one := cwe(run, raw)) is not None and (said := one.get("text"))]
     return {"text": f"{what}: {', '.join(words)}"} if words else None
@@ -69,7 +69,7 @@ _SOURCE_PARTS = {"type": 0, "additive": 1, "method": 2, "site": 3}
 
 
 @function("source_part(source: field, part: literal) -> CodeableConcept", steady=True, settings=("local_system",))
-def source_part(run: Run, raw: str, part: str) -> Json | None:
+def source_part(run: MessageContext, raw: str, part: str) -> Json | None:
     """A part of the source of a specimen (SPS: OBR-15, SAC-6): `type`, `additive`, `method` or `site`.
 
     The type is a code of table 0487 unless its subcomponents name another system. Many senders write a coded value into
@@ -87,7 +87,7 @@ def source_part(run: Run, raw: str, part: str) -> Json | None:
 
 
 @function("dilution_note(kind: literal, factor: text) -> text", steady=True)
-def dilution_note(run: Run, kind: str, factor: str) -> str | None:
+def dilution_note(run: MessageContext, kind: str, factor: str) -> str | None:
     """A dilution factor in words, `Automatic dilution 1:2`; absent where it says that there was none (1:0, 1:1), and
     with a warning where it is no ratio (TCD-2 to TCD-4 are of type SN)."""
     if _RATIO.fullmatch(factor) is None:

@@ -7,7 +7,7 @@ nothing is guessed, and no old edition of a terminology is taken for its success
 import re
 
 from engine.mapping.hl7_codes import codes_of
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 
 CLIA = "urn:oid:2.16.840.1.113883.4.7"  # numbers of laboratories under the Clinical Laboratory Improvement Amendments
 LOINC = "http://loinc.org"
@@ -61,7 +61,7 @@ _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.A
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s]+", re.ASCII)
 
 
-def coding_system(run: Run, name: str | None) -> str | None:
+def coding_system(run: MessageContext, name: str | None) -> str | None:
     """The URI of a coding system as CE.3 names it; the channel's local system where it is the sender's own."""
     if not name:
         return run.local_system or None
@@ -80,7 +80,7 @@ def coding_system(run: Run, name: str | None) -> str | None:
     return run.context.namespaces.get(name) or run.local_system or None
 
 
-def names_a_system(run: Run, name: str) -> bool:
+def names_a_system(run: MessageContext, name: str) -> bool:
     """Whether a text is the name of a coding system (table 0396), `L` and `99xxx` included."""
     if name.upper() in CODING_SYSTEMS or name in run.context.namespaces:
         return True
@@ -101,7 +101,7 @@ def is_of(system: str, code: str) -> bool:
     return codes is None or code in codes
 
 
-def authority(run: Run, name: str | None, identifier: str | None, kind: str | None) -> str | None:
+def authority(run: MessageContext, name: str | None, identifier: str | None, kind: str | None) -> str | None:
     """The URI of an HD: its universal id where that is one, else the site's entry for its name, else one of ours."""
     if identifier:
         kind = (kind or "").upper()
@@ -120,7 +120,7 @@ def authority(run: Run, name: str | None, identifier: str | None, kind: str | No
     return run.namespace(name) if name else None
 
 
-def hd(run: Run, raw: str) -> str | None:
+def hd(run: MessageContext, raw: str) -> str | None:
     """As `authority`, from an HD inside a component (its parts are subcomponents) or is a field."""
     parts = raw.split(run.C if run.C in raw else run.S)
     texts = [run.text(part) for part in parts[:3]] + [None, None]

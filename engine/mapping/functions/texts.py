@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.mapping.functions.registry import function
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 
 
@@ -26,7 +26,7 @@ def whole(text: str) -> str | None:
 
 
 @function("value_text(value: field[], type: text?) -> text", steady=True)
-def value_text(run: Run, repetitions: list[str], kind: str | None = None) -> str | None:
+def value_text(run: MessageContext, repetitions: list[str], kind: str | None = None) -> str | None:
     """A value (OBX-5) in words, a line each repetition: the only component that says something (`NOT DETECTED^`,
     `^31.3`), else all of them with the delimiters that were sent, of type SN without (`5+`, `>=1:320`). Delimiters
     alone say nothing."""
@@ -34,7 +34,7 @@ def value_text(run: Run, repetitions: list[str], kind: str | None = None) -> str
     return "\n".join(lines) or None
 
 
-def _in_words(run: Run, raw: str, kind: str | None) -> str | None:
+def _in_words(run: MessageContext, raw: str, kind: str | None) -> str | None:
     if run.C not in raw:
         return run.whole(raw)
     said = [part for part in raw.split(run.C) if run.present(part) is not None]
@@ -46,7 +46,7 @@ def _in_words(run: Run, raw: str, kind: str | None) -> str | None:
 
 
 @function("comments_behind(segments: segment[]) -> text")
-def comments_behind(run: Run, segments: list[Segment]) -> str | None:
+def comments_behind(run: MessageContext, segments: list[Segment]) -> str | None:
     """The comments on these segments: NTE-3 of all NTE directly after one of them, as lines."""
     lines, everything = list[str](), run.parsed.segments
     for one in segments:
@@ -58,7 +58,7 @@ def comments_behind(run: Run, segments: list[Segment]) -> str | None:
 
 
 @function("beyond_first(value: field) -> text", steady=True, of_components=True)
-def beyond_first(run: Run, raw: str) -> str | None:
+def beyond_first(run: MessageContext, raw: str) -> str | None:
     """The whole field, where it has more than its first component (`^0^CODE`); else absent."""
     if run.C not in raw or run.present(raw.partition(run.C)[2].strip(run.C)) is None:
         return None

@@ -1,13 +1,13 @@
 """Runtime of compiled hold rules: comparisons, earlier values, controls, tables of limits.
 
-An unknown value is neither true nor false; it is recorded in `Asked`.
+An unknown value is neither true nor false; it is recorded in `HoldContext`.
 """
 
 from collections.abc import Callable
 from decimal import Decimal
 
 from engine.mapping.hold_rules import limits
-from engine.mapping.hold_rules.asked import Asked, NumberOf, T, TestOf, TextsOf
+from engine.mapping.hold_rules.context import HoldContext, NumberOf, T, TestOf, TextsOf
 from engine.mapping.hold_rules.names import value_of
 from engine.mapping.hold_rules.values import Number, Test, both, compare, either, exact, percent
 
@@ -17,14 +17,14 @@ def compared(operator: str, left: NumberOf, right: NumberOf) -> TestOf:
 
 
 def same(left: TextsOf, right: TextsOf) -> TestOf:
-    def test(asked: Asked) -> Test:
+    def test(asked: HoldContext) -> Test:
         some, others = left(asked), right(asked)
         return None if some is None or others is None else not set(some).isdisjoint(others)
 
     return test
 
 
-def quietly(asked: Asked, of: Callable[[Asked], T | None]) -> T | None:
+def quietly(asked: HoldContext, of: Callable[[HoldContext], T | None]) -> T | None:
     """A value whose absence is an answer, and is not reported."""
     before = list(asked.unknown)
     found = of(asked)
@@ -32,10 +32,12 @@ def quietly(asked: Asked, of: Callable[[Asked], T | None]) -> T | None:
     return found
 
 
-def first_of(first: Callable[[Asked], T | None], second: Callable[[Asked], T | None]) -> Callable[[Asked], T | None]:
+def first_of(
+    first: Callable[[HoldContext], T | None], second: Callable[[HoldContext], T | None]
+) -> Callable[[HoldContext], T | None]:
     """``first | second``: the first that is known."""
 
-    def value(asked: Asked) -> T | None:
+    def value(asked: HoldContext) -> T | None:
         found = quietly(asked, first)
         return second(asked) if found is None else found
 
@@ -43,18 +45,18 @@ def first_of(first: Callable[[Asked], T | None], second: Callable[[Asked], T | N
 
 
 def one_of(
-    condition: TestOf, first: Callable[[Asked], T | None], second: Callable[[Asked], T | None]
-) -> Callable[[Asked], T | None]:
+    condition: TestOf, first: Callable[[HoldContext], T | None], second: Callable[[HoldContext], T | None]
+) -> Callable[[HoldContext], T | None]:
     """``first if condition else second``; unknown where the condition is."""
 
-    def value(asked: Asked) -> T | None:
+    def value(asked: HoldContext) -> T | None:
         test = condition(asked)
         return None if test is None else first(asked) if test else second(asked)
 
     return value
 
 
-def _earlier(asked: Asked, within_us: int, told: str) -> Decimal | None:
+def _earlier(asked: HoldContext, within_us: int, told: str) -> Decimal | None:
     if not asked.result.subject:
         asked.miss(f"{told}: the result names no patient")
         return None
@@ -64,7 +66,7 @@ def _earlier(asked: Asked, within_us: int, told: str) -> Decimal | None:
     return found
 
 
-def _change(asked: Asked, within_us: int, told: str) -> tuple[Decimal, Decimal] | None:
+def _change(asked: HoldContext, within_us: int, told: str) -> tuple[Decimal, Decimal] | None:
     """The change, and the earlier value."""
     value = exact(value_of(asked))
     before = _earlier(asked, within_us, told)
@@ -82,7 +84,7 @@ def _delta(within_us: int, told: str) -> NumberOf:
 
 
 def _delta_percent(within_us: int, told: str) -> NumberOf:
-    def number(asked: Asked) -> Number | None:
+    def number(asked: HoldContext) -> Number | None:
         found = _change(asked, within_us, told)
         if found is None:
             return None
@@ -102,7 +104,7 @@ PAST: dict[str, Callable[[int, str], NumberOf]] = {
 
 
 def qc_failed(within_us: int, told: str) -> TestOf:
-    def test(asked: Asked) -> Test:
+    def test(asked: HoldContext) -> Test:
         failed = asked.earlier.control_failed(tuple(code for _, code in asked.result.codes), within_us)
         if failed is None:
             asked.miss(f"{told}: no control of this test was judged in that time")
@@ -111,7 +113,7 @@ def qc_failed(within_us: int, told: str) -> TestOf:
     return test
 
 
-def _row_for(asked: Asked, table: limits.Limits, told: str) -> limits.Limit | bool:
+def _row_for(asked: HoldContext, table: limits.Limits, told: str) -> limits.Limit | bool:
     """The row for a result; True: the table has the code and not the unit, False: it does not have the code."""
     rows = table.of([code for _, code in asked.result.codes])
     if not rows:
@@ -125,7 +127,7 @@ def _row_for(asked: Asked, table: limits.Limits, told: str) -> limits.Limit | bo
 
 
 def critical(table: limits.Limits, told: str) -> TestOf:
-    def test(asked: Asked) -> Test:
+    def test(asked: HoldContext) -> Test:
         row = _row_for(asked, table, told)
         if isinstance(row, bool):
             return None if row else False
@@ -138,7 +140,7 @@ def critical(table: limits.Limits, told: str) -> TestOf:
 
 
 def delta_exceeds(table: limits.Limits, told: str) -> TestOf:
-    def test(asked: Asked) -> Test:
+    def test(asked: HoldContext) -> Test:
         row = _row_for(asked, table, told)
         if isinstance(row, bool):
             return None if row else False

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import decimals
-from engine.mapping.hold_rules.rules import Holding, compile_holding
-from engine.mapping.hold_rules.stated import Told
+from engine.mapping.hold_rules.rules import HoldRules, compile_holding
+from engine.mapping.hold_rules.stated import StatedHistory
 from engine.mapping.program import Program
 from engine.model.errors import ConfigError
 from engine.model.message import Document, Parsed
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held
+from engine.model.records import HoldReason
 from engine.model.spelling import suggestion
 
 KEYS = ("hold", "channel", "earlier", "controls")
@@ -56,7 +56,7 @@ def check(test: Node) -> Iterator[str]:
         yield held.problem("held: needs rules: hold: with expressions, or channel: with the name of a channel")
 
 
-def own_rules(test: Node, program: Program, search: Sequence[Path]) -> Holding | None:
+def own_rules(test: Node, program: Program, search: Sequence[Path]) -> HoldRules | None:
     """The rules that a test brings itself; None where it has none.
 
     Raises:
@@ -75,22 +75,22 @@ def own_rules(test: Node, program: Program, search: Sequence[Path]) -> Holding |
     return compile_holding(rules, program.format, str(program.target), search)
 
 
-def told(test: Node) -> Told:
+def told(test: Node) -> StatedHistory:
     """The patient history that a test states."""
     earlier, controls = test.get("earlier"), test.get("controls")
-    return Told(
+    return StatedHistory(
         {key.value: Decimal(decimals.normal(value.value) or 0) for key, value in earlier.pairs} if earlier else {},
         {key.value: value.value == "failed" for key, value in controls.pairs} if controls else {},
     )
 
 
-def would_hold(holding: Holding, parsed: Parsed, document: Document, past: Told) -> Held | None:
+def would_hold(holding: HoldRules, parsed: Parsed, document: Document, past: StatedHistory) -> HoldReason | None:
     """Why a document would be held, with this patient history; None: it would not."""
     about = holding.about(holding.facts(parsed, document.body))
     return about.decide(past, 0)
 
 
-def differences(expected: Node, found: Held | None) -> Iterator[str]:
+def differences(expected: Node, found: HoldReason | None) -> Iterator[str]:
     """Where it was held, or not, otherwise than expected."""
     if expected.value == NOT_HELD:
         if found is not None:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from decimal import Decimal
 
-from engine.mapping.hold_rules.asked import Asked, NumberOf, NumberTerm, Term, Texts, TextTerm
+from engine.mapping.hold_rules.context import HoldContext, NumberOf, NumberTerm, Term, Texts, TextTerm
 from engine.mapping.hold_rules.values import Bound, Number
 from engine.model.results import age_days, age_years
 
 
-def value_of(asked: Asked) -> Number | None:
+def value_of(asked: HoldContext) -> Number | None:
     result = asked.result
     if result.value is None:
         asked.miss("value: the result is no number")
@@ -16,8 +16,8 @@ def value_of(asked: Asked) -> Number | None:
     return Bound(result.comparator, result.value) if result.comparator else result.value
 
 
-def _missing(name: str, why: str, read: Callable[[Asked], Decimal | None]) -> NumberOf:
-    def number(asked: Asked) -> Number | None:
+def _missing(name: str, why: str, read: Callable[[HoldContext], Decimal | None]) -> NumberOf:
+    def number(asked: HoldContext) -> Number | None:
         found = read(asked)
         if found is None:
             asked.miss(f"{name}: {why}")
@@ -26,28 +26,28 @@ def _missing(name: str, why: str, read: Callable[[Asked], Decimal | None]) -> Nu
     return number
 
 
-def _code(asked: Asked) -> Texts | None:
+def _code(asked: HoldContext) -> Texts | None:
     if not asked.result.codes:
         asked.miss("code: the result has none")
         return None
     return tuple(code for _, code in asked.result.codes)
 
 
-def _unit(asked: Asked) -> Texts | None:
+def _unit(asked: HoldContext) -> Texts | None:
     if not asked.result.units and asked.result.value is not None:
         asked.miss("unit: the number has none")
         return None
     return asked.result.units
 
 
-def _text(asked: Asked) -> Texts | None:
+def _text(asked: HoldContext) -> Texts | None:
     if asked.result.text is None:
         asked.miss("text: the result has no value")
         return None
     return (asked.result.text,)
 
 
-def _sex(asked: Asked) -> Texts | None:
+def _sex(asked: HoldContext) -> Texts | None:
     if not asked.result.sex or asked.result.sex == "unknown":
         asked.miss("sex: not known")
         return None

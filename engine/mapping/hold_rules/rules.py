@@ -15,14 +15,14 @@ import orjson
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
-from engine.mapping.hold_rules.asked import Asked
+from engine.mapping.hold_rules.context import HoldContext
 from engine.mapping.hold_rules.terms import Compiled, compile_rule
 from engine.mapping.rules import Formula
 from engine.model.errors import ConfigError, ExpressionError, UnreadableResultsError
 from engine.model.message import Parsed
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held
-from engine.model.results import Earlier, Result, from_json, results_of
+from engine.model.records import HoldReason
+from engine.model.results import EarlierResults, Result, from_json, results_of
 
 MAX_RESULTS = 5000  # rules ask the journal for each; a document of more is for a person
 NAMED = 8  # results that a reason names
@@ -43,7 +43,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class HoldRules:
     """All hold rules of a route, compiled."""
 
     rules: tuple[Rule, ...]
@@ -70,15 +70,15 @@ class Holding:
             return orjson.dumps({"fault": "the document is no FHIR Bundle whose results can be read"})
         return orjson.dumps({"tests": tests, "results": results}, default=str)
 
-    def about(self, facts: bytes) -> "About":
+    def about(self, facts: bytes) -> "DocumentRules":
         """The rules about one document; see `engine.model.records.Rules`."""
-        return About(self, facts)
+        return DocumentRules(self, facts)
 
 
-class About:
+class DocumentRules:
     """The rules of a route, asked about one document."""
 
-    def __init__(self, holding: Holding, facts: bytes) -> None:
+    def __init__(self, holding: HoldRules, facts: bytes) -> None:
         self._holding = holding
         self._fault = "nobody has looked at the document"
         self._tests: list[list[bool]] = []
@@ -96,14 +96,14 @@ class About:
         """Those that later rules may ask for."""
         return self._results[:MAX_RESULTS] if self._holding.asks_the_past else ()
 
-    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
+    def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
         """See `engine.model.records.Rules`."""
         remember = self._holding.asks_the_past
         if self._fault:
-            return Held(reason=ReasonCode.HOLD_FAULT, text=self._fault, remember=remember)
+            return HoldReason(reason=ReasonCode.HOLD_FAULT, text=self._fault, remember=remember)
         if len(self._results) > MAX_RESULTS:
             text = f"the document has {len(self._results)} results, and rules are asked for {MAX_RESULTS} at most"
-            return Held(reason=ReasonCode.HOLD_UNDECIDED, text=text, remember=remember)
+            return HoldReason(reason=ReasonCode.HOLD_UNDECIDED, text=text, remember=remember)
         found: list[tuple[ReasonCode, str]] = []
         for rule, tests in zip(self._holding.rules, self._tests, strict=True):
             found += self._ask(rule, tests, earlier, now_us)
@@ -111,15 +111,15 @@ class About:
             return None
         order = (ReasonCode.HELD_BY_RULE, ReasonCode.HOLD_UNDECIDED, ReasonCode.HOLD_FAULT)
         reason = min((reason for reason, _ in found), key=order.index)
-        return Held(reason=reason, text="; ".join(text for _, text in found), remember=remember)
+        return HoldReason(reason=reason, text="; ".join(text for _, text in found), remember=remember)
 
-    def _ask(self, rule: Rule, tests: list[bool], earlier: Earlier, now_us: int) -> list[tuple[ReasonCode, str]]:
+    def _ask(self, rule: Rule, tests: list[bool], earlier: EarlierResults, now_us: int) -> list[tuple[ReasonCode, str]]:
         holds: list[str] = []
         undecided: dict[str, list[str]] = {}
         found: list[tuple[ReasonCode, str]] = []
         for result in self._results if rule.compiled.about_results else [Result()]:
             name = result.name if rule.compiled.about_results else ""
-            asked = Asked(result, earlier, tests, now_us)
+            asked = HoldContext(result, earlier, tests, now_us)
             try:
                 answer = rule.compiled.test(asked)
             except Exception as error:  # P7: a fault of ours holds this result only
@@ -146,7 +146,7 @@ def _named(names: list[str]) -> str:
 
 def compile_holding(
     rules: Sequence[tuple[Node, str]], message_format: str, document: str, search: Sequence[Path]
-) -> Holding:
+) -> HoldRules:
     """Compile a route's rules.
 
     Args:
@@ -167,7 +167,7 @@ def compile_holding(
             problems += error.problems
     if problems:
         raise ConfigError(*problems)
-    return Holding(tuple(made))
+    return HoldRules(tuple(made))
 
 
 def _compile(node: Node, reason: str, message_format: str, document: str, search: Sequence[Path]) -> Rule:

@@ -1,4 +1,4 @@
-"""Patient history supplied by a test or a command instead of the journal: an `engine.model.results.Earlier`."""
+"""Patient history supplied by a test or a command instead of the journal: an `engine.model.results.EarlierResults`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from engine.model.results import Result
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StatedHistory:
     """The patient history as stated.
 
     Attributes:

@@ -36,7 +36,7 @@ from engine.mapping.hold_rules.answers import (
     quietly,
     same,
 )
-from engine.mapping.hold_rules.asked import Asked, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
+from engine.mapping.hold_rules.context import HoldContext, NumberOf, NumberTerm, Term, TestOf, TestTerm, TextTerm
 from engine.mapping.hold_rules.names import FUNCTIONS, NAMES
 from engine.mapping.hold_rules.values import Number, Test, arithmetic, both, either, exact, negated
 from engine.mapping.rules import Formula, Problems
@@ -55,7 +55,7 @@ class Compiled:
 
     Attributes:
         test: asked for one result.
-        conditions: about the message; their answers are `Asked.tests`.
+        conditions: about the message; their answers are `HoldContext.tests`.
         about_results: it reads something of a result, so that it is asked for each.
         asks_the_past: it reads earlier values, so that values have to be remembered.
         asks_controls: it reads how controls ended, so that this has to be noted.
@@ -203,7 +203,7 @@ class _Compiler:
             return lambda asked: None
         texts = left.of
 
-        def test(asked: Asked) -> Test:
+        def test(asked: HoldContext) -> Test:
             found = texts(asked)
             return None if found is None else any(pattern.search(text[: patterns.MAX_TEXT]) for text in found)
 
@@ -257,7 +257,7 @@ class _Compiler:
     ) -> Term:
         one, two = self._number(left), self._number(right)
 
-        def number(asked: Asked) -> Number | None:
+        def number(asked: HoldContext) -> Number | None:
             sides = one(asked), two(asked)
             made = arithmetic(operator, *sides)
             if made is None and None not in sides:

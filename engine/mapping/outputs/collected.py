@@ -1,7 +1,7 @@
 """Collect the output of one message where no FHIR is written: segments, rows or records, in the order of the steps.
 
-It replaces `engine.mapping.identity.Making`, so that results are counted, dropped and recorded in the same way: every
-OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
+It replaces `engine.mapping.identity.BundleBuilder`, so that results are counted, dropped and recorded in the same way:
+every OBX or R of a message becomes a part, is dropped by a rule, filtered or dead.
 """
 
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from engine.mapping.identity import NO_NUMBER, Making
+from engine.mapping.identity import NO_NUMBER, BundleBuilder
 from engine.mapping.key_scope import SEPARATOR
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Group
 from engine.model.reasons import ReasonCode
 
@@ -50,7 +50,7 @@ class Part:
         return self.said or any(part.there for parts in self.inner.values() for part in parts)
 
 
-class Collected(Making):
+class MessageParts(BundleBuilder):
     """The parts that one message makes.
 
     Attributes:
@@ -59,7 +59,7 @@ class Collected(Making):
         header: MSH as it is written, once it is.
     """
 
-    def __init__(self, run: Run, fields: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(self, run: MessageContext, fields: Mapping[str, tuple[str, ...]] | None = None) -> None:
         super().__init__(run, transaction=False)
         self._fields = fields or {}  # of a list: the places of the numbers of patient and order
         self._listed: set[tuple[str | None, str | None, str]] = set()
@@ -168,7 +168,8 @@ class Collected(Making):
         """Whether there is more than a header."""
         return self.document.there or any(part.name != "MSH" for part in self.parts)
 
-    # -- what `Making` counts --------------------------------------------------------------------------------------
+    # -- what `BundleBuilder` counts
+    # --------------------------------------------------------------------------------------
 
     @property
     def observations(self) -> int:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from engine.mapping.message_context import MessageContext
 from engine.mapping.outputs import csv_lines, hl7_message, json_object
-from engine.mapping.outputs.collected import Collected
-from engine.mapping.run import Run
+from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.targets import DELIMITERS, FLAGS, CsvForm, Target
 from engine.model.list_form import Form
 
@@ -17,7 +17,7 @@ SETTINGS = {
 }
 
 
-def body_of(run: Run, making: Collected, target: Target, columns: Sequence[str], mapping: str) -> bytes:
+def body_of(run: MessageContext, making: MessageParts, target: Target, columns: Sequence[str], mapping: str) -> bytes:
     """The bytes of the document of one message.
 
     Raises:

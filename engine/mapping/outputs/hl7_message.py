@@ -22,9 +22,9 @@ from typing import Any
 
 from engine.config import registry
 from engine.mapping.local_time import LocalTimes
-from engine.mapping.outputs.collected import Collected
+from engine.mapping.message_context import MessageContext
+from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.hl7_values import time_text
-from engine.mapping.run import Run
 from engine.mapping.targets import Target
 from engine.model.reasons import ReasonCode
 
@@ -42,7 +42,7 @@ def writer() -> ModuleType:
     return registry.load(registry.WRITERS, "hl7v2")
 
 
-def assemble(run: Run, making: Collected, target: Target, mapping: str) -> bytes:
+def assemble(run: MessageContext, making: MessageParts, target: Target, mapping: str) -> bytes:
     """The message of everything that was made.
 
     Raises:
@@ -77,7 +77,7 @@ def assemble(run: Run, making: Collected, target: Target, mapping: str) -> bytes
     return encoded
 
 
-def _header(run: Run, given: dict[int, Any], target: Target) -> dict[int, Any]:
+def _header(run: MessageContext, given: dict[int, Any], target: Target) -> dict[int, Any]:
     """MSH, with what the mapping leaves to LabRelay."""
     fields = {number: content for number, content in given.items() if number > 2}
     version = fields.setdefault(12, DEFAULT_VERSION)
@@ -92,7 +92,7 @@ def _header(run: Run, given: dict[int, Any], target: Target) -> dict[int, Any]:
     return fields
 
 
-def _time(run: Run) -> str | None:
+def _time(run: MessageContext) -> str | None:
     """When the message was made; where it does not say that, when it was received."""
     times: LocalTimes = run.times
     said = times.datetime(times.message_time) if times.message_time else None
@@ -101,7 +101,7 @@ def _time(run: Run) -> str | None:
     return None if said is None else time_text(run, said)
 
 
-def _control_id(run: Run, text: str, mapping: str) -> str:
+def _control_id(run: MessageContext, text: str, mapping: str) -> str:
     state = blake2b(digest_size=13, key=run.context.key)
     for part in (mapping, run.context.payload_hash or run.parsed.control_id, text):
         state.update(part.encode("utf-8", "surrogatepass"))
@@ -109,7 +109,7 @@ def _control_id(run: Run, text: str, mapping: str) -> str:
     return b32encode(state.digest()).decode()[:CONTROL_ID_LENGTH]
 
 
-def _check(run: Run, segment: Any) -> None:
+def _check(run: MessageContext, segment: Any) -> None:
     """Check for missing fields without which a segment has no meaning, and for numbers that are none."""
     codec = writer()
     for number in codec.REQUIRED.get(segment.name, ()):

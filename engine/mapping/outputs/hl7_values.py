@@ -6,13 +6,13 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 
 _MAX_FRACTION = 5  # the point and four digits: HL7 v2.5.1, 2.A.22 DTM
 _OFFSET = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 
 
-def carried(run: Run, raw: str) -> Any:
+def carried(run: MessageContext, raw: str) -> Any:
     """A field as it was sent, with its components and subcomponents, as content of a field that is written.
 
     Each part is a text again, unescaped: it will be escaped in the delimiters of the message that is written.
@@ -32,12 +32,12 @@ def carried(run: Run, raw: str) -> Any:
     return parts or None
 
 
-def carried_all(run: Run, raws: list[str]) -> list[Any] | None:
+def carried_all(run: MessageContext, raws: list[str]) -> list[Any] | None:
     """Several repetitions."""
     return [made for raw in raws if (made := carried(run, raw)) is not None] or None
 
 
-def undivided(run: Run, raw: str) -> str | None:
+def undivided(run: MessageContext, raw: str) -> str | None:
     """A whole field as one text, delimiters included; a field with nothing but delimiters is absent."""
     if run.C not in raw and run.S not in raw:
         return run.text(raw)
@@ -45,12 +45,12 @@ def undivided(run: Run, raw: str) -> str | None:
     return text.strip() if text is not None and text.strip(run.C + run.S + " ") else None
 
 
-def undivided_all(run: Run, raws: list[str]) -> list[str] | None:
+def undivided_all(run: MessageContext, raws: list[str]) -> list[str] | None:
     """Several repetitions."""
     return [made for raw in raws if (made := undivided(run, raw)) is not None] or None
 
 
-def time_text(run: Run, value: str) -> str:
+def time_text(run: MessageContext, value: str) -> str:
     """A FHIR date, dateTime, instant or time as HL7's DTM, DT or TM, as precise as it is.
 
     The offset of the channel's own zone is left out, since many receivers know local times only; any other offset
@@ -62,7 +62,7 @@ def time_text(run: Run, value: str) -> str:
     return _time_text(value, run.context.timezone, keep)
 
 
-def times_text(run: Run, values: list[str]) -> list[str]:
+def times_text(run: MessageContext, values: list[str]) -> list[str]:
     return [time_text(run, value) for value in values]
 
 

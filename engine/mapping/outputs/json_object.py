@@ -4,10 +4,10 @@ from typing import Any
 
 import orjson
 
-from engine.mapping.outputs.collected import Collected, Part
+from engine.mapping.outputs.collected import MessageParts, Part
 
 
-def assemble(making: Collected) -> bytes:
+def assemble(making: MessageParts) -> bytes:
     """The serialised document. A list without a record, and a record that says nothing, are left out."""
     return orjson.dumps(_object(making.document))
 

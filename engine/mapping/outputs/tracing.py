@@ -18,7 +18,7 @@ from orjson import Fragment
 
 from engine.mapping.explaining import ENVELOPE, LITERAL, RULE, Leaf
 from engine.mapping.json_text import as_text
-from engine.mapping.outputs.collected import Collected, Part
+from engine.mapping.outputs.collected import MessageParts, Part
 from engine.mapping.trace import Tracer
 from engine.model.message import MapContext, Parsed
 
@@ -76,7 +76,7 @@ class PartTracer(Tracer):
 
     def _explained(self) -> list[Leaf]:
         making = self.making
-        if not isinstance(making, Collected):
+        if not isinstance(making, MessageParts):
             return []
         found: list[Leaf] = []
         if making.header:

@@ -14,7 +14,7 @@ from engine.monitoring.snapshot.states import ChannelState, DestinationState, Le
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retrying:
+class PendingRetry:
     """A failed delivery that waits for its next attempt; of several the one with the most attempts.
 
     Attributes:
@@ -59,7 +59,7 @@ class LaneSnapshot:
     destination: str
     waiting: int = 0
     oldest_age_s: float | None = None
-    retrying: Retrying | None = None
+    retrying: PendingRetry | None = None
     dead: int = 0
     held: int = 0
     held_age_s: float | None = None
@@ -223,7 +223,7 @@ class DestinationSnapshot:
     delivered_today: int = 0
     last_delivered_at: datetime | None = None
     last_error: LastError | None = None
-    retrying: Retrying | None = None
+    retrying: PendingRetry | None = None
     rate_per_min: float = 0.0
     derived: ClassVar = ("level", "words")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from engine.model.message import Delivery, LateRefusal
-from engine.model.packing import Unpacking
+from engine.model.packing import UnpackingDestination
 from engine.model.versions import Versions
 
 
@@ -41,18 +41,18 @@ class RemoteDestination:
             configuration; its destination is opened only while no worker is available.
     """
 
-    def __init__(self, name: str, worker: Deliverer, make: Callable[[], Unpacking]) -> None:
+    def __init__(self, name: str, worker: Deliverer, make: Callable[[], UnpackingDestination]) -> None:
         self._worker = worker
         self._make = make
-        self._spare: Unpacking | None = make()
-        self._local: Unpacking | None = None
+        self._spare: UnpackingDestination | None = make()
+        self._local: UnpackingDestination | None = None
         self._in_flight_here = 0
         self._opening = asyncio.Lock()
         self._name = name
         self._late: Callable[[LateRefusal], None] = lambda late: None
 
     def hear_late(self, late: Callable[[LateRefusal], None]) -> None:
-        """See `engine.model.packing.Unpacking`."""
+        """See `engine.model.packing.UnpackingDestination`."""
         self._late = late
         self._worker.hear_late(self._name, late)
 
@@ -87,7 +87,7 @@ class RemoteDestination:
             if not self._in_flight_here and not self._worker.here:
                 await self.close()  # a worker is back, and some receivers take one connection only
 
-    async def _opened(self) -> Unpacking:
+    async def _opened(self) -> UnpackingDestination:
         async with self._opening:
             if self._local is None:
                 made, self._spare = self._spare or self._make(), None

@@ -21,7 +21,8 @@ IDLE_S = 60.0
 
 
 class LargeMessages:
-    """Processes large messages for intake (`engine.processing.intake.Aside`). Lives on the event loop."""
+    """Processes large messages for intake (`engine.processing.intake.LargeMessageProcessor`). Lives on the event
+    loop."""
 
     def __init__(self, process: WorkerProcess) -> None:
         self.process = process

@@ -29,7 +29,7 @@ Answer = Callable[[Processed], None]
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class _PendingMessage:
     number: int
     stored: Stored
     channel: ChannelRoutes
@@ -47,7 +47,7 @@ class RemoteProcessor:
 
     def __init__(self, send: Callable[[list[bytes]], None]) -> None:
         self._send = send
-        self._asked: deque[_Asked] = deque()
+        self._asked: deque[_PendingMessage] = deque()
         self._bytes = 0
         self._next = 1
         self._ready = False
@@ -65,7 +65,7 @@ class RemoteProcessor:
         return len(self._asked) < WINDOW_MESSAGES and self._bytes < WINDOW_BYTES
 
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Answer) -> None:
-        one = _Asked(self._next, stored, channel, answer)
+        one = _PendingMessage(self._next, stored, channel, answer)
         self._next += 1
         self._asked.append(one)
         self._bytes += len(stored.payload)
@@ -135,7 +135,7 @@ class RemoteProcessor:
         self._bytes -= len(one.stored.payload)
         one.answer(outcome)
 
-    def _hand_over(self, one: _Asked) -> None:
+    def _hand_over(self, one: _PendingMessage) -> None:
         one.sent = True
         self._send(frames.map_message(one.number, one.stored, one.channel.context.others))
 

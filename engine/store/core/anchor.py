@@ -73,7 +73,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AnchorState:
     """The content of the anchor file.
 
     Attributes:
@@ -102,7 +102,7 @@ def decode(slot: bytes) -> Mark | None:
     return Mark(journal_id, last_id, chain, record[_RECORD.size :]) if (magic, version) == (MAGIC, VERSION) else None
 
 
-def read(path: Path) -> Reading:
+def read(path: Path) -> AnchorState:
     """Read both slots, whatever they contain.
 
     Raises:
@@ -116,18 +116,18 @@ def read(path: Path) -> Reading:
     return reading
 
 
-def _read(path: Path) -> Reading:
+def _read(path: Path) -> AnchorState:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return Reading(None, exists=False)
+        return AnchorState(None, exists=False)
     except OSError as error:
         raise StoreError(f"{path}: the journal's anchor cannot be read: {error.strerror}; {_OWNED}") from error
     slots = [content[at : at + SLOT_BYTES] for at in (0, SLOT_BYTES)]
     marks = [decode(slot) for slot in slots]
     damaged = tuple(n for n in (0, 1) if marks[n] is None and slots[n].strip(b"\0"))
     readable = [mark for mark in marks if mark is not None]
-    return Reading(max(readable, key=lambda mark: mark.last_id, default=None), exists=True, damaged=damaged)
+    return AnchorState(max(readable, key=lambda mark: mark.last_id, default=None), exists=True, damaged=damaged)
 
 
 class Anchor:

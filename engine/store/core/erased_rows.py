@@ -22,7 +22,7 @@ COMPACT_DUE = "compact_due"  # in ``meta``, from an erasure until a rewrite of t
 Execute = Callable[..., sqlite3.Cursor]
 
 
-class Vouched:
+class AccountedRows:
     """The erasures that the records of a journal attest; rereads the records while rows are checked, where it can."""
 
     def __init__(self, execute: Execute | None = None) -> None:
@@ -56,13 +56,13 @@ class Vouched:
         return True
 
 
-def vouched(execute: Execute) -> Vouched:
+def vouched(execute: Execute) -> AccountedRows:
     """The erasures on record. That the records are unchanged is proved by their own hashes and the chain.
 
     Raises:
         sqlite3.Error: they cannot be read.
     """
-    return Vouched(execute)
+    return AccountedRows(execute)
 
 
 def is_compact_due(execute: Execute) -> bool:

@@ -46,7 +46,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundKey:
     """A key that was found. The key itself is not part of its text."""
 
     source: Source
@@ -67,7 +67,7 @@ def key_id(check: bytes) -> str:
     return check[:_ID_BYTES].hex()
 
 
-def candidates(data: Path, environment: Mapping[str, str] | None = None) -> Iterator[Found]:
+def candidates(data: Path, environment: Mapping[str, str] | None = None) -> Iterator[FoundKey]:
     """Every key that can be found, the usual places first.
 
     Raises:
@@ -77,14 +77,14 @@ def candidates(data: Path, environment: Mapping[str, str] | None = None) -> Iter
     environment = os.environ if environment is None else environment
     folder = environment.get(CREDENTIALS_VARIABLE)
     if folder and (path := Path(folder) / CREDENTIAL_NAME).exists():
-        yield Found(Source.CREDENTIAL, str(path), read_kek(path))
+        yield FoundKey(Source.CREDENTIAL, str(path), read_kek(path))
     if (path := data / KEY_NAME).exists():
         yield _file(Source.FILE, path)
     if text := environment.get(VARIABLE):
         kek = parse_kek(text.strip().encode("utf-8", "surrogateescape"))
         if kek is None or len(text.strip()) != 2 * KEY_BYTES:
             raise ConfigError(f"{VARIABLE}: not a key: 64 hexadecimal digits are expected")
-        yield Found(Source.ENVIRONMENT, VARIABLE, kek)
+        yield FoundKey(Source.ENVIRONMENT, VARIABLE, kek)
     if (path := data / NEW_NAME).exists():
         with suppress(ConfigError):  # a rotation was killed while it wrote this: no journal can need it
             yield _file(Source.NEW_FILE, path)
@@ -92,12 +92,12 @@ def candidates(data: Path, environment: Mapping[str, str] | None = None) -> Iter
         yield _file(Source.OLD_FILE, path)
 
 
-def first(data: Path) -> Found | None:
+def first(data: Path) -> FoundKey | None:
     """The key for a new journal, if there is one."""
     return next((found for found in candidates(data) if found.source.is_first_choice), None)
 
 
-def unlock(data: Path, expected: bytes) -> Found:
+def unlock(data: Path, expected: bytes) -> FoundKey:
     """The key that a journal needs.
 
     Args:
@@ -107,7 +107,7 @@ def unlock(data: Path, expected: bytes) -> Found:
         ConfigError: no key was found.
         IntegrityError: only other keys were found.
     """
-    others: list[Found] = []
+    others: list[FoundKey] = []
     for _ in range(2):  # a rotation may have renamed its files between two attempts
         others.clear()
         for found in candidates(data):
@@ -145,8 +145,8 @@ def not_readable(place: str) -> str:
     return f"{place}: not readable here; run this as the service's user"
 
 
-def _file(source: Source, path: Path) -> Found:
+def _file(source: Source, path: Path) -> FoundKey:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise ConfigError(f"{path}: others may read this key (mode {mode:04o}); run: chmod 600 {path}")
-    return Found(source, str(path), read_kek(path))
+    return FoundKey(source, str(path), read_kek(path))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from engine.model.errors import LossError
 from engine.store.core import migrate, pruned_ranges
-from engine.store.core.anchor import Reading
+from engine.store.core.anchor import AnchorState
 from engine.store.core.vault import Vault
 
 
-def look(path: Path, reading: Reading) -> LossError | None:
+def look(path: Path, reading: AnchorState) -> LossError | None:
     """Find out whether rows are missing from the journal in ``path``, before it is opened for writing and without
     changing its files.
 
@@ -33,7 +33,7 @@ def look(path: Path, reading: Reading) -> LossError | None:
             return None  # power failed before the new file had a log: a writable connection rolls that back
 
 
-def _look(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
+def _look(connection: sqlite3.Connection, reading: AnchorState) -> LossError | None:
     loss = find_total_loss(connection, reading)
     if loss is not None or not _has(connection, "meta"):
         return loss
@@ -45,7 +45,7 @@ def _has(connection: sqlite3.Connection, table: str) -> bool:
     return bool(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0])
 
 
-def find_total_loss(connection: sqlite3.Connection, reading: Reading) -> LossError | None:
+def find_total_loss(connection: sqlite3.Connection, reading: AnchorState) -> LossError | None:
     """Whether the file holds no journal where the anchor knows one: it must not be taken for a new one."""
     mark = reading.mark
     if mark is None or mark.last_id == 0:
@@ -59,7 +59,7 @@ def find_total_loss(connection: sqlite3.Connection, reading: Reading) -> LossErr
 
 
 def find_loss(
-    connection: sqlite3.Connection, reading: Reading, journal_id: bytes, vault: Vault | None = None
+    connection: sqlite3.Connection, reading: AnchorState, journal_id: bytes, vault: Vault | None = None
 ) -> LossError | None:
     """None where journal and anchor agree. An anchor behind the journal is normal: it is written after the commit.
 

@@ -14,7 +14,7 @@ from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows
 from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.core.connecting import DAMAGE
-from engine.store.core.erased_rows import Vouched
+from engine.store.core.erased_rows import AccountedRows
 from engine.store.core.pruned_ranges import Range
 
 CHUNK_ROWS = 500
@@ -51,7 +51,7 @@ class RowCheck:
         gaps: Iterable[tuple[int, int]],
         chain: bytes | None,
         gone: Iterable[Range] = (),
-        emptied: Vouched | None = None,
+        emptied: AccountedRows | None = None,
         look_again: Callable[[], Iterable[Range]] = tuple,
     ) -> None:
         """
@@ -64,7 +64,7 @@ class RowCheck:
             look_again: returns ``gone`` as it is now: retention may run beside a check.
         """
         self._look_again = look_again
-        self._emptied = emptied or Vouched()
+        self._emptied = emptied or AccountedRows()
         self._expected = first
         self._gaps = dict(gaps)
         self._gone = {max(one.first, first): one for one in gone}
@@ -74,8 +74,8 @@ class RowCheck:
         self._seqs: dict[str, int] | None = {} if first == 1 else None
         self._lost = 0  # missing or damaged rows; any of them may have been a message of any channel
 
-    def feed(self, row: "JournalRow | Unreadable") -> Iterator[Finding]:
-        if isinstance(row, Unreadable):
+    def feed(self, row: "JournalRow | UnreadableRow") -> Iterator[Finding]:
+        if isinstance(row, UnreadableRow):
             yield from self._skip_to(row.id)
             self._expected, self._before = row.id + 1, []
             self._lost += 1
@@ -152,21 +152,21 @@ class RowCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableRow:
     """A row that exists (an index or a neighbour shows it) but is on a damaged page."""
 
     id: int
 
 
-def journal_rows(connection: sqlite3.Connection, first: int, last: int) -> Iterator[JournalRow | Unreadable]:
+def journal_rows(connection: sqlite3.Connection, first: int, last: int) -> Iterator[JournalRow | UnreadableRow]:
     """The rows of the journal, as `read_rows`."""
     for row in read_rows(connection, first, last, ROW_COLUMNS, "journal"):
-        yield row if isinstance(row, Unreadable) else JournalRow._make(row)
+        yield row if isinstance(row, UnreadableRow) else JournalRow._make(row)
 
 
 def read_rows(
     connection: sqlite3.Connection, first: int, last: int, columns: str, table: str, key: str = "id"
-) -> Iterator[tuple[Any, ...] | Unreadable]:
+) -> Iterator[tuple[Any, ...] | UnreadableRow]:
     """The rows of a table by number, ascending, in short transactions; around damage one by one.
 
     SQLite may not notice a damaged page: one cell with a wrong number in it ends a range early, or is a row out of its
@@ -197,14 +197,14 @@ def _ascend(numbers: list[int], begin: int, end: int) -> bool:
 
 def _one_by_one(
     connection: sqlite3.Connection, select: str, place: int, begin: int, end: int, met: list[tuple[Any, ...]]
-) -> Iterator["tuple[Any, ...] | Unreadable"]:
+) -> Iterator["tuple[Any, ...] | UnreadableRow"]:
     """Read each number on its own; ``met`` are rows that a scan found, which a search may miss."""
     by_walk = {row[place]: row for row in met}
     for row_id in range(begin, end + 1):
         try:
             rows = connection.execute(f"{select} = ?", (row_id,)).fetchall()
         except DAMAGE:
-            yield by_walk.get(row_id) or Unreadable(row_id)
+            yield by_walk.get(row_id) or UnreadableRow(row_id)
             continue
         found = next((row for row in rows if row[place] == row_id), None) or by_walk.get(row_id)
         if found is not None:

@@ -23,14 +23,14 @@ from engine.model.records import KIND_ERASED, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core import anchor, erased_rows, migrate, pruned_ranges
 from engine.store.core.chain import GENESIS, JournalRow, document_hash
 from engine.store.core.connecting import DAMAGE, access, connect
-from engine.store.core.erased_rows import Vouched
+from engine.store.core.erased_rows import AccountedRows
 from engine.store.core.key_encryption_key import key_id, unlock
 from engine.store.core.loss import find_loss, find_total_loss, last_number
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
 from engine.store.integrity import rollback
 from engine.store.integrity.rollback import Witness
-from engine.store.integrity.row_check import CHUNK_ROWS, Finding, RowCheck, Unreadable, journal_rows, read_rows
+from engine.store.integrity.row_check import CHUNK_ROWS, Finding, RowCheck, UnreadableRow, journal_rows, read_rows
 from engine.store.operations import number_bearers
 
 Progress = Callable[[int, int], None]
@@ -145,7 +145,7 @@ START_BYTES = 64 * 1024 * 1024
 
 
 def _findings(
-    connection: sqlite3.Connection, reading: anchor.Reading, vault: Vault | None, progress: Progress
+    connection: sqlite3.Connection, reading: anchor.AnchorState, vault: Vault | None, progress: Progress
 ) -> Iterator[Finding]:
     steps: list[tuple[str, Iterator[Finding]]] = [
         ("anchor", _anchor(connection, reading)),
@@ -167,7 +167,7 @@ def _findings(
             yield Finding("unreadable", name, 0, 0, f"{name}: cannot be checked: a value is damaged ({kind})")
 
 
-def _nothing_left(path: Path, reading: anchor.Reading) -> LossError | None:
+def _nothing_left(path: Path, reading: anchor.AnchorState) -> LossError | None:
     """Whether no journal, or an empty file, is in the place where the anchor knows one."""
     with (
         suppress(*DAMAGE),
@@ -181,7 +181,7 @@ def _lost(loss: LossError) -> Finding:
     return Finding("anchor", "journal", loss.first, loss.last, str(loss))
 
 
-def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator[Finding]:
+def _anchor(connection: sqlite3.Connection, reading: anchor.AnchorState) -> Iterator[Finding]:
     loss = find_total_loss(connection, reading)
     try:
         if loss is None:
@@ -198,7 +198,7 @@ def _anchor(connection: sqlite3.Connection, reading: anchor.Reading) -> Iterator
 
 
 def _elsewhere(
-    connection: sqlite3.Connection, reading: anchor.Reading, data: Path, ask: Elsewhere
+    connection: sqlite3.Connection, reading: anchor.AnchorState, data: Path, ask: Elsewhere
 ) -> Iterator[Finding]:
     """Findings of the witnesses outside of the journal's folder; with the key, also the seals of their anchors."""
     with suppress(*DAMAGE, TypeError):  # unreadable tables are reported by the scan
@@ -254,7 +254,7 @@ def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Prog
     check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
     for row in journal_rows(connection, 1, last_id):
         yield from check.feed(row)
-        if isinstance(row, Unreadable):
+        if isinstance(row, UnreadableRow):
             continue
         if vault is not None:
             yield from _open_row(vault, row, emptied)
@@ -264,7 +264,7 @@ def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Prog
     progress(last_id, last_id)
 
 
-def _open_row(vault: Vault, row: JournalRow, emptied: Vouched) -> Iterator[Finding]:
+def _open_row(vault: Vault, row: JournalRow, emptied: AccountedRows) -> Iterator[Finding]:
     try:
         vault.open(row.meta, "meta", row.id, row.channel)
         payload = vault.open(row.body, "body", row.id, row.channel)
@@ -297,7 +297,7 @@ def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
     for row in read_rows(connection, 1, last, columns, "document"):
-        if isinstance(row, Unreadable):
+        if isinstance(row, UnreadableRow):
             expected = row.id + 1
             yield Finding("unreadable", "document", row.id, row.id, f"document {row.id}: on a damaged page")
             continue

@@ -18,7 +18,7 @@ async def rotate(
     actor: str,
     discard_old: bool = False,
     step: Callable[[str], None] = lambda name: None,
-) -> key_rotation.Rotated:
+) -> key_rotation.RotationResult:
     """Make a new key-encryption key and wrap all data keys by it; see `engine.store.lifecycle.key_rotation`.
 
     Args:
@@ -41,7 +41,7 @@ async def rotate(
         await asyncio.to_thread(key_rotation.prove, journal.path, data, new)
         step("proven")
         place, kept = await asyncio.to_thread(key_rotation.settle, data, old, discard_old=discard_old, step=step)
-        return key_rotation.Rotated(
+        return key_rotation.RotationResult(
             before=old.id,
             after=key_encryption_key.key_id(check_value(new)),
             keys=keys,

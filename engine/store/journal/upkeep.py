@@ -97,7 +97,7 @@ class StoreUpkeep:
         self._put_off = False
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
-        self._walk: retention.Run | None = None
+        self._walk: retention.RetentionWalk | None = None
         now_us = clock.now_us()
         self._steady_from_us = now_us - retention.behind(connection.execute, now_us)
         self._steady_at = clock.monotonic()
@@ -349,5 +349,5 @@ class StoreUpkeep:
         self._next_step = now + max(RETENTION_PAUSE_S, rest * took)
 
 
-def _stop_walk(batch: Batch, walk: retention.Run) -> None:
+def _stop_walk(batch: Batch, walk: retention.RetentionWalk) -> None:
     retention.finish(batch, walk, stopped=True)

@@ -74,7 +74,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Found:
+class PatientData:
     """The stored data of a patient.
 
     Attributes:
@@ -91,7 +91,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Erased:
+class ErasureResult:
     """The result of an erasure; ``act`` is the audit row."""
 
     act: int
@@ -109,7 +109,7 @@ class Erased:
 Look = Callable[[], AbstractContextManager[Execute]]
 
 
-def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> Found:
+def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> PatientData:
     """Find the patient's stored data by these numbers, with messages that a person names in addition.
 
     Args:
@@ -123,7 +123,7 @@ def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] =
     with look() as execute:
         ids = dict.fromkeys(search_index.messages(execute, vault, "patient", wanted))
         never = [one for one in _never_read(execute, vault) if one[0] not in ids]
-    found = Found()
+    found = PatientData()
     for at in range(0, len(never), OPENED_AT_ONCE):
         with look() as execute:
             _open(execute, vault, never[at : at + OPENED_AT_ONCE], wanted, ids, found)
@@ -147,7 +147,7 @@ def _open(
     never: Iterable[tuple[int, str]],
     wanted: frozenset[str],
     ids: dict[int, None],
-    found: Found,
+    found: PatientData,
 ) -> None:
     """Search messages without index entries: the patient's go to ``ids``, the others to their lists in ``found``."""
     for message_id, channel in never:
@@ -263,7 +263,7 @@ def _stands_in(number: str, content: bytes) -> bool:
 @operation(priority=Priority.SETTLE)
 def erase(
     batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
-) -> Erased:
+) -> ErasureResult:
     """Erase these messages and everything made from them, in this transaction.
 
     Args:
@@ -283,7 +283,7 @@ def erase(
 
 def _erase(
     batch: Batch, messages: Sequence[int], numbers: Sequence[str], *, actor: str, reason: str, more: dict[str, Any]
-) -> Erased:
+) -> ErasureResult:
     batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, 1)", (COMPACT_DUE,))
     tokens = [batch.vault.search_token("patient", folded(number)).hex() for number in numbers]
     what = {"messages": list(messages), "patient": tokens, "reason": reason, **more}
@@ -301,7 +301,7 @@ def _erase(
         frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
         emptied += one_frames + one_documents
     emptying.vouch(batch, emptied, act)
-    return Erased(
+    return ErasureResult(
         act=act, messages=len(messages), frames=frames, documents=documents, closed=closed, values=values, lines=lines
     )
 

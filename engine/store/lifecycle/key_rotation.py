@@ -28,7 +28,7 @@ from engine.store.core import key_encryption_key
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import connect
 from engine.store.core.durable import sync_folder
-from engine.store.core.key_encryption_key import NEW_NAME, OLD_NAME, Found, Source, key_id
+from engine.store.core.key_encryption_key import NEW_NAME, OLD_NAME, FoundKey, Source, key_id
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import KEY_BYTES, KEY_NAME, Vault, WrappedKey, check_value, read_kek, rewrap, write_kek
 from engine.store.operations import audit
@@ -37,7 +37,7 @@ Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rotated:
+class RotationResult:
     """The result of a rotation.
 
     Attributes:
@@ -90,7 +90,7 @@ def facts(execute: Callable[..., sqlite3.Cursor]) -> KeyFacts:
     )
 
 
-def begin(data: Path, expected: bytes) -> Found:
+def begin(data: Path, expected: bytes) -> FoundKey:
     """Remove leftovers of an earlier rotation, and find the key in use.
 
     Raises:
@@ -193,7 +193,7 @@ def prove(journal: Path, data: Path, new: bytes) -> None:
         Vault(new, [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")])
 
 
-def settle(data: Path, old: Found, *, discard_old: bool = False, step: Step = lambda name: None) -> tuple[str, str]:
+def settle(data: Path, old: FoundKey, *, discard_old: bool = False, step: Step = lambda name: None) -> tuple[str, str]:
     """Give the files their final names; (place of the new key, file of the old one)."""
     new, kept = data / NEW_NAME, ""
     if old.source in (Source.CREDENTIAL, Source.ENVIRONMENT):

@@ -49,7 +49,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.vault import Vault
 from engine.store.operations import audit
-from engine.store.operations.pruning import RECORD_RANGES, Found, let_go
+from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go
 
 if TYPE_CHECKING:
     from engine.config.keeping import RetentionConfig
@@ -124,7 +124,7 @@ class Rows(Protocol):
 
 
 @dataclass(slots=True)
-class Run:
+class RetentionWalk:
     """One walk over the journal, from its oldest row to the newest that can be old enough.
 
     Attributes:
@@ -147,12 +147,12 @@ class Run:
 # -- one step ------------------------------------------------------------------------------------------------------
 
 
-def start(rows: Rows, *, policy: Policy) -> Run:
+def start(rows: Rows, *, policy: Policy) -> RetentionWalk:
     """Begin a new walk."""
     behind_us = behind(rows.execute, rows.now_us)
     # Rows are out of order in time by at most the disorder; each row's own time is compared as well.
     bound = first_at(rows.execute, rows.now_us - policy.later_by(behind_us).shortest_us + DISORDER_US)
-    return Run(until=bound - 1, behind_us=behind_us)
+    return RetentionWalk(until=bound - 1, behind_us=behind_us)
 
 
 def behind(execute: Callable[..., sqlite3.Cursor], now_us: int) -> int:
@@ -166,7 +166,7 @@ def behind(execute: Callable[..., sqlite3.Cursor], now_us: int) -> int:
     return now_us - int(own_us)
 
 
-def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> Run:
+def step(batch: Batch, *, policy: Policy, run: RetentionWalk, limit: int = STEP_ROWS) -> RetentionWalk:
     """Delete a few rows; return the state of the walk after the commit.
 
     The first step with a deletion writes the audit row of the start, the last step that of the end.
@@ -180,7 +180,7 @@ def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> R
     _forget_lines(batch, policy)
     found = look(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
     finished = found.position >= run.until
-    run = Run(found.position, run.until, run.act, run.gone.copy(), finished, run.behind_us)
+    run = RetentionWalk(found.position, run.until, run.act, run.gone.copy(), finished, run.behind_us)
     if found.rows:
         if not run.act:
             run.act = audit.begin(batch, ACTOR, VERB, {"up_to": run.until})
@@ -191,7 +191,7 @@ def step(batch: Batch, *, policy: Policy, run: Run, limit: int = STEP_ROWS) -> R
     return run
 
 
-def finish(batch: Batch, run: Run, *, stopped: bool = False) -> None:
+def finish(batch: Batch, run: RetentionWalk, *, stopped: bool = False) -> None:
     """Write the end of a walk that has deleted rows."""
     if run.act:
         outcome: dict[str, Any] = dict(run.gone)
@@ -202,10 +202,10 @@ def finish(batch: Batch, run: Run, *, stopped: bool = False) -> None:
         batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention', ?)", (last,))
 
 
-def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, limit: int) -> Found:
+def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, limit: int) -> PrunableRows:
     """Find rows behind ``after`` that may be deleted: at most ``limit`` of them, with `STEP_LOOKS` checks."""
     execute = rows.execute
-    found = Found(after)
+    found = PrunableRows(after)
     ranges = 0
     over = over_size(execute, policy)
     for row_id, kind, channel, received_us, session, size, token, chain in execute(
@@ -241,13 +241,13 @@ def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, lim
     return found
 
 
-def survey(rows: Rows, *, policy: Policy, newest: int) -> Found:
+def survey(rows: Rows, *, policy: Policy, newest: int) -> PrunableRows:
     """Preview: the rows that a walk would delete now, and the reasons why others of that age stay; changes nothing.
 
     Where the journal exceeds its size, this counts all messages that may be deleted for it, even those beyond the
     limit.
     """
-    run, found = start(rows, policy=policy), Found(0)
+    run, found = start(rows, policy=policy), PrunableRows(0)
     policy, found.behind_us = policy.later_by(run.behind_us), run.behind_us
     while found.position < run.until:
         part = look(rows, policy, found.position, run.until, newest=newest, limit=STEP_LOOKS)

@@ -72,7 +72,9 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     return stored
 
 
-def _is_repeat(batch: Batch, tally: ChannelTally, received: Received, seen: dedup.Seen, repeat_window_s: float) -> bool:
+def _is_repeat(
+    batch: Batch, tally: ChannelTally, received: Received, seen: dedup.EarlierCopies, repeat_window_s: float
+) -> bool:
     line = received.line
     unanswered = line is not None and seen.first is not None and batch.is_unanswered(received.channel, seen.first, line)
     _know(batch, tally)
@@ -86,7 +88,7 @@ def _is_repeat(batch: Batch, tally: ChannelTally, received: Received, seen: dedu
     )
 
 
-def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: int, seen: dedup.Seen) -> None:
+def _learn(batch: Batch, tally: ChannelTally, received: Received, message_id: int, seen: dedup.EarlierCopies) -> None:
     """Learn from this message how its channel counts."""
     _know(batch, tally)
     repeats.learn(
@@ -125,7 +127,7 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
     """
     payload_hash = sha256(received.payload).digest()
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
-    stored = _insert(batch, received, token, dedup.Seen(), 0, payload_hash, edited_from=original)
+    stored = _insert(batch, received, token, dedup.EarlierCopies(), 0, payload_hash, edited_from=original)
     dedup.remember(batch, token, stored.id, received.received_us)
     batch.channel(received.channel).stored += 1
     batch.opened.append(stored.id)
@@ -135,7 +137,7 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
 def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, session: int) -> Stored:
     """Journal a message that will never be mapped. It stays out of the repeat memory, which is about results."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    stored = _insert(batch, received, token, dedup.Seen(), session)
+    stored = _insert(batch, received, token, dedup.EarlierCopies(), session)
     set_verdict(batch, stored.id, "filtered", reason)
     search_index.note_control_id(batch, stored.id, received.control_id)
     batch.count(received.channel, "", "filtered")
@@ -170,7 +172,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
                 repeat_of=known,
             )
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
-    stored = _insert(batch, received, token, dedup.Seen(), session, incomplete=reason)
+    stored = _insert(batch, received, token, dedup.EarlierCopies(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
     set_verdict(batch, stored.id, "incomplete", reason)
     failure_fingerprint.note_message(batch, stored.id, received.channel, "")
@@ -274,7 +276,7 @@ def _insert(
     batch: Batch,
     received: Received,
     token: bytes,
-    seen: dedup.Seen,
+    seen: dedup.EarlierCopies,
     session: int,
     payload_hash: bytes = b"",
     *,

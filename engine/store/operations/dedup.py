@@ -24,7 +24,7 @@ _LAST = b"\xff" * 12
 
 
 @value()
-class Seen:
+class EarlierCopies:
     """Earlier messages with the token of a message.
 
     Attributes:
@@ -44,7 +44,7 @@ class Seen:
     other_bytes: bool = False
 
 
-def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: bool) -> Seen:
+def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: bool) -> EarlierCopies:
     """Look up the remembered messages with this token."""
     control = token[:_CONTROL_BYTES]
     last = control + _LAST if has_control_id else b""  # without a control id the range is empty
@@ -57,15 +57,15 @@ def look_up(batch: Batch, token: bytes, received_us: int, *, has_control_id: boo
         (token, received_us, control, last, received_us),
     ).fetchone()
     if row is None:
-        return Seen()
+        return EarlierCopies()
     known, first = row
     if known != token:
-        return Seen(other_bytes=True)
+        return EarlierCopies(other_bytes=True)
     kept = batch.execute("SELECT received_us, length(token) FROM journal WHERE id = ?", (first,)).fetchone()
     if kept is None:  # retention has deleted it, so it is older than a day
-        return Seen(first)
+        return EarlierCopies(first)
     came_to_nothing, rejected = _became(batch, first)
-    return Seen(first, kept[0], came_to_nothing, rejected, kept[1] != TOKEN_BYTES)
+    return EarlierCopies(first, kept[0], came_to_nothing, rejected, kept[1] != TOKEN_BYTES)
 
 
 def _became(batch: Batch, message_id: int) -> tuple[bool, bool]:

@@ -21,8 +21,8 @@ _AHEAD_US = 2 * 86_400_000_000  # an analyzer's clock may be wrong; a value from
 _COLUMN = "earlier_value"
 
 
-class Past:
-    """`engine.model.results.Earlier` as one transaction sees it, with everything that was decided before it.
+class DeltaHistory:
+    """`engine.model.results.EarlierResults` as one transaction sees it, with everything that was decided before it.
 
     Args:
         received_us: when the message at hand was received, for results without a time of measurement.

@@ -19,7 +19,7 @@ _CLOSED = ("rejected", "dismissed", "superseded")
 
 
 @dataclass(frozen=True, slots=True)
-class Corrected:
+class EditResult:
     """The result of an edit.
 
     Attributes:
@@ -35,7 +35,7 @@ class Corrected:
 
 
 @operation(priority=Priority.SETTLE, size=lambda original, received, **more: len(received.payload))
-def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, reason: str) -> Corrected:
+def correct(batch: Batch, original: int, received: Received, *, before: bytes, actor: str, reason: str) -> EditResult:
     """Journal ``received`` in place of a dead message, or of one with dead deliveries.
 
     The caller has made sure that no delivery attempt of the original is under way: its claimed deliveries only wait in
@@ -49,20 +49,20 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
         (original,),
     ).fetchone()
     if row is None or row[0] != received.channel:
-        return Corrected(refused=f"message {original} is no message of {received.channel} with a verdict")
+        return EditResult(refused=f"message {original} is no message of {received.channel} with a verdict")
     taken = batch.execute("SELECT message_id FROM edited WHERE original = ?", (original,)).fetchone()
     if taken is not None:
-        return Corrected(refused=f"message {original} was edited already: it is message {taken[0]} now")
+        return EditResult(refused=f"message {original} was edited already: it is message {taken[0]} now")
     left = batch.execute(
         "SELECT d.id, l.channel, l.destination, d.state FROM delivery d JOIN lane l ON l.id = d.lane"
         " WHERE d.message_id = ? AND d.state IN ('dead', 'waiting', 'sending', 'held')",
         (original,),
     ).fetchall()
     if row[1] != "dead" and not any(one[3] == "dead" for one in left):
-        return Corrected(refused=f"message {original} is no dead letter any more; it was retried or closed meanwhile")
+        return EditResult(refused=f"message {original} is no dead letter any more; it was retried or closed meanwhile")
     earlier = append.repeat_of(batch, received)
     if earlier is not None:
-        return Corrected(refused=f"message {earlier} has these very bytes, and was taken; dismiss {original} instead")
+        return EditResult(refused=f"message {earlier} has these very bytes, and was taken; dismiss {original} instead")
     stored = append.store_edited(batch, received, original)
     act = audit.note(
         batch,
@@ -81,7 +81,7 @@ def correct(batch: Batch, original: int, received: Received, *, before: bytes, a
     record_outcome.dismiss(batch, [original], closing)
     decisions.withdraw(batch, [one[0] for one in left], closing)  # their documents contain the error, too
     _free_numbers(batch, original)
-    return Corrected(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
+    return EditResult(stored, lanes=frozenset((channel, destination) for _, channel, destination, _ in left))
 
 
 def _free_numbers(batch: Batch, original: int) -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
-from engine.model.records import CRITICAL, REMEMBER, Held, Routed
+from engine.model.records import CRITICAL, REMEMBER, HoldReason, Routed
 from engine.model.results import results_of
 from engine.store.core.batch import Batch
 from engine.store.core.notes import read_note
@@ -32,8 +32,8 @@ from engine.succession.critical import tells_critical
 
 
 def decide(
-    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], settled: Sequence[Held | None] = ()
-) -> list[Held | None]:
+    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], settled: Sequence[HoldReason | None] = ()
+) -> list[HoldReason | None]:
     """Decide for each document whether it is held, and why; None: not held. Values of documents that are not held are
     remembered at once.
 
@@ -41,13 +41,13 @@ def decide(
         settled: why documents are held because of earlier accepted results (`engine.store.operations.settling.settle`);
             the reasons of the rules follow behind.
     """
-    found: list[Held | None] = []
+    found: list[HoldReason | None] = []
     for place, routed in enumerate(routes):
         before = settled[place] if place < len(settled) else None
         if routed.hold is None or not routed.destinations or routed.echo:
             found.append(before)
             continue
-        held = routed.hold.decide(delta_history.Past(batch, channel, received_us), received_us)
+        held = routed.hold.decide(delta_history.DeltaHistory(batch, channel, received_us), received_us)
         if before is not None:
             text = f"{before.text}; {held.text}" if held is not None else before.text
             found.append(replace(before, text=text, remember=bool(routed.hold.results)))
@@ -146,7 +146,7 @@ def _keep_overtaken(batch: Batch, delivery_id: int, channel: str) -> None:
     """Keep it held under a new reason, OVERTAKEN; the reason of its rule follows behind in the detail.
 
     The first such text stays: copies of message states are compared by state and cause
-    (`engine.store.recovery.backups.standing`), and `held show` looks the newer messages up anew.
+    (`engine.store.recovery.backups.state_snapshot`), and `held show` looks the newer messages up anew.
     """
     cause, sealed = batch.execute("SELECT cause, detail FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
     if cause == ReasonCode.OVERTAKEN.value:

@@ -24,7 +24,7 @@ from engine.model.records import KIND_FRAME
 from engine.store.core.batch import Batch
 from engine.store.core.unanswered import host_of
 from engine.store.operations import audit, emptying
-from engine.store.operations.pruning import Found, let_go
+from engine.store.operations.pruning import PrunableRows, let_go
 
 LEAST_BYTES = 4096  # the least that one counts for: its rows and their index entries
 LET_GO_AT_ONCE = 512  # frames that one record attests
@@ -76,7 +76,7 @@ def let_frames_go(batch: Batch, frames: Sequence[int], known: int) -> None:
             "SELECT id, chain FROM journal WHERE id BETWEEN ? AND ? AND kind = ?", (min(part), max(part), KIND_FRAME)
         ).fetchall()
         gone = {row_id: chain for row_id, chain in rows if row_id in part}
-        let_go(batch, Found(max(part), rows=gone, counts=Counter(frames=len(gone))))
+        let_go(batch, PrunableRows(max(part), rows=gone, counts=Counter(frames=len(gone))))
 
 
 def note(batch: Batch, message_id: int, token: bytes, frames: Sequence[int], received: Received) -> None:

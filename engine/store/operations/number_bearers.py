@@ -53,7 +53,7 @@ class _Row(NamedTuple):
     others: int
 
 
-class Compared(NamedTuple):
+class BearerComparison(NamedTuple):
     """The result of the comparison for one bearer.
 
     Attributes:
@@ -72,14 +72,14 @@ class Compared(NamedTuple):
     person: int = 1
 
 
-def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> list[Compared]:
+def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> list[BearerComparison]:
     """Compare the bearers of a message with those that are known. Writes nothing but that a known record came again."""
     return [_compare(batch, message_id, bearer) for bearer in bearers]
 
 
-def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
+def _compare(batch: Batch, message_id: int, bearer: Bearer) -> BearerComparison:
     if bearer.master:
-        return Compared(bearer, False, SAME)
+        return BearerComparison(bearer, False, SAME)
     rows = _rows(batch, bearer.number)
     for row in rows:
         if row.whole != bearer.whole:
@@ -90,10 +90,10 @@ def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
                 (batch.now_us, bearer.number, bearer.whole),
             )
         seen: str = FLAGGED if row.standing == SEEMS else SAME
-        return Compared(
+        return BearerComparison(
             bearer, True, seen if row.person == bearer.person else CONFLICT, row.message_id, None, row.person
         )
-    found = Compared(bearer, False, SAME, person=bearer.person)
+    found = BearerComparison(bearer, False, SAME, person=bearer.person)
     person = Person.unpacked(bearer.record) if rows else Person()
     best = len(_WORST_LAST)
     for one in rows:
@@ -103,13 +103,13 @@ def _compare(batch: Batch, message_id: int, bearer: Bearer) -> Compared:
         verdict = CONFLICT if reference is None else compare(reference, person)
         if _WORST_LAST.index(verdict) < best:
             best = _WORST_LAST.index(verdict)
-            found = Compared(bearer, False, verdict, one.message_id, reference, one.person)
+            found = BearerComparison(bearer, False, verdict, one.message_id, reference, one.person)
     if found.person != bearer.person:  # its documents were made for another person
         return found._replace(verdict=CONFLICT)
     return found
 
 
-def note(batch: Batch, message_id: int, found: Sequence[Compared], *, accepted: bool = False) -> None:
+def note(batch: Batch, message_id: int, found: Sequence[BearerComparison], *, accepted: bool = False) -> None:
     """Record the bearers that were not known.
 
     Args:
@@ -163,7 +163,7 @@ def _add_to_references(batch: Batch, number: bytes, person: Person) -> None:
             )
 
 
-def ask(batch: Batch, message_id: int, found: Sequence[Compared]) -> None:
+def ask(batch: Batch, message_id: int, found: Sequence[BearerComparison]) -> None:
     """Hold a message until a person has answered for these bearers."""
     for one in found:
         bearer = one.bearer

@@ -23,7 +23,7 @@ NUMBER_BLOCK_BITS = 10  # of table message_number
 
 
 @dataclass(slots=True)
-class Found:
+class PrunableRows:
     """The rows that may be pruned.
 
     Attributes:
@@ -43,7 +43,7 @@ class Found:
     behind_us: int = 0
 
 
-def let_go(batch: Batch, found: Found) -> None:
+def let_go(batch: Batch, found: PrunableRows) -> None:
     """Delete the rows that were found, and append the record of it."""
     execute = batch.execute
     ranges = _Recorder(batch)

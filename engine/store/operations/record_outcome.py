@@ -16,7 +16,7 @@ from engine.model.message import Bearer, Issue, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import CONFLICT
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held, Recorded, Routed
+from engine.model.records import HoldReason, Recorded, Routed
 from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
@@ -34,7 +34,7 @@ from engine.store.operations.append import seal_note, set_verdict
 from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.settling import accepted, moved_orders, settle
 from engine.store.operations.settling.set_apart import Ids
-from engine.succession.decided import NOTHING, Facts
+from engine.succession.document_facts import NOTHING, DocumentFacts
 
 STATUS_ONLY = "STATUS_ONLY"  # warning of a mapping: a result is final without its value
 
@@ -92,11 +92,11 @@ def record(
         return Recorded(state=old_state, reason=ReasonCode[old_reason] if old_reason else None, already=True)
 
     late = False
-    before = accepted.Before()
+    before = accepted.OlderMessages()
     settled: settle.Settled | None = None
-    held: Sequence[Held | None] = ()
+    held: Sequence[HoldReason | None] = ()
     ids: dict[int, Ids] = {}
-    withdrawn: Mapping[int, Facts] = {}
+    withdrawn: Mapping[int, DocumentFacts] = {}
     if state == "mapped":
         uses = used_numbers.look(batch, message_id, received_us, routes)
         routes, ids = used_numbers.set_apart(routes, uses)
@@ -110,7 +110,7 @@ def record(
         told_apart = again and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in outcome.issues)
         compared = is_any_near and not accept_conflict and not told_apart
-        takes: list[moved_orders.Moved | None] = []
+        takes: list[moved_orders.MovedOrders | None] = []
         if compared and not status_only and dedup.taken(batch, message_id, reports):
             takes = moved_orders.look(batch, message_id, channel, routes)
         if any(takes) and not moved:
@@ -228,9 +228,9 @@ def _bearers(routes: Sequence[Routed]) -> Iterable[Bearer]:
     return {(one.number, one.whole): one for one in found}.values() if len(found) > 1 else found
 
 
-def _two_persons(other: int) -> Held:
+def _two_persons(other: int) -> HoldReason:
     text = f"message {other} used the same patient number for a person of another name, birth date or sex"
-    return Held(
+    return HoldReason(
         reason=ReasonCode.IDENTITY_CONFLICT,
         text=text if other else "the person who bore the same patient number was erased",
     )
@@ -247,17 +247,19 @@ def _rejected_before(batch: Batch, message_id: int, channel: str) -> int:
     return 0 if meta is None else int(meta.get("rejected_before", 0))
 
 
-def _once_more(routes: Sequence[Routed], held: Sequence[Held | None], other: int) -> list[Held | None]:
+def _once_more(routes: Sequence[Routed], held: Sequence[HoldReason | None], other: int) -> list[HoldReason | None]:
     """Hold documents whose bytes a person has rejected before; an open question about their patient comes first."""
     text = f"the same bytes came as message {other}, which a person has rejected or dismissed"
-    found: list[Held | None] = []
+    found: list[HoldReason | None] = []
     for place, routed in enumerate(routes):
         before = held[place] if place < len(held) else None
         if before is not None:
             found.append(replace(before, text=f"{before.text}; {text}"))
         else:
             found.append(
-                Held(reason=ReasonCode.REJECTED_BEFORE, text=text) if routed.destinations and not routed.echo else None
+                HoldReason(reason=ReasonCode.REJECTED_BEFORE, text=text)
+                if routed.destinations and not routed.echo
+                else None
             )
     return found
 

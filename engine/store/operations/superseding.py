@@ -82,7 +82,7 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
         written = written_in(batch, document_id)
         return "whole" if any(_have_in_common(written, written_in(batch, other)) for other in newer) else ""
     theirs = [_told(batch, other_id) for other_id in newer]
-    if mine <= frozenset[Told]().union(*(told for told in theirs if told)):
+    if mine <= frozenset[ReportedResult]().union(*(told for told in theirs if told)):
         return "whole"
     if not _are_unlike(mine, theirs):
         return "part"
@@ -110,7 +110,7 @@ def have_in_common(batch: Batch, delivery_id: int, others: Iterable[int]) -> boo
     return bool(theirs) and not (mine and _are_unlike(mine, theirs))
 
 
-def _are_unlike(mine: frozenset["Told"], others: Iterable[frozenset["Told"] | None]) -> bool:
+def _are_unlike(mine: frozenset["ReportedResult"], others: Iterable[frozenset["ReportedResult"] | None]) -> bool:
     """Whether each of ``others`` has results, and none of a test that ``mine`` has."""
     tests = {one.test for one in mine}
     return all(told and tests.isdisjoint(one.test for one in told) for told in others)
@@ -140,7 +140,7 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     try:
         body = body_of(rows, document_id)
         mine, updates = _told_by(body), conditional_updates(body)
-        theirs: set[Told] = set()
+        theirs: set[ReportedResult] = set()
         for other in (body_of(rows, other_id) for other_id in newer):
             theirs |= _told_by(other)
             if not updates.isdisjoint(conditional_updates(other)):
@@ -154,7 +154,7 @@ def overtaken(rows: Rows, delivery_id: int) -> Overtaken:
     return "part" if {one.test for one in mine} & {one.test for one in theirs} else ""
 
 
-class Newer(NamedTuple):
+class NewerMessage(NamedTuple):
     """A newer message that was delivered before an older one.
 
     Attributes:
@@ -167,24 +167,24 @@ class Newer(NamedTuple):
     report: bool = False
 
 
-def overtaken_by(rows: Rows, delivery_id: int) -> list[Newer]:
+def overtaken_by(rows: Rows, delivery_id: int) -> list[NewerMessage]:
     """The newer messages that keep a delivery from being sent; where none of them does, all newer ones."""
     lane_id, message_id, document_id, packed = _delivery(rows, delivery_id)
     mine = _told(rows, document_id)
-    found: dict[int, Newer] = {}
+    found: dict[int, NewerMessage] = {}
     for other_id in dict.fromkeys(_newer(rows, lane_id, message_id, unpack_reports(packed))):
         (number,) = rows.execute("SELECT message_id FROM document WHERE id = ?", (other_id,)).fetchone()
         theirs = _told(rows, other_id)
         if not mine or not theirs:
-            found[number] = Newer(number, None)
+            found[number] = NewerMessage(number, None)
             continue
         common = {one.test for one in mine} & {one.test for one in theirs}
         report = not common and _takes_back(_stages(rows, document_id), _stages(rows, other_id))
-        found[number] = Newer(number, frozenset(common), report)
+        found[number] = NewerMessage(number, frozenset(common), report)
     return [one for one in found.values() if one.in_common or one.in_common is None or one.report] or [*found.values()]
 
 
-def in_words(newer: list[Newer]) -> str:
+def in_words(newer: list[NewerMessage]) -> str:
     """The reason why a delivery is not sent, as text. It names no patient."""
     if not newer:  # forgotten between the look and this
         return "overtaken by newer messages"
@@ -290,7 +290,7 @@ def age(rows: Rows, message_id: int) -> tuple[int, int]:
     return first, message_id
 
 
-class Told(NamedTuple):
+class ReportedResult(NamedTuple):
     """A result in a document.
 
     Attributes:
@@ -302,7 +302,7 @@ class Told(NamedTuple):
     within: str = ""
 
 
-def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
+def _told(rows: Rows, document_id: int) -> frozenset[ReportedResult] | None:
     """The results in a document; None where they cannot be read."""
     try:
         return _told_by(body_of(rows, document_id))
@@ -310,12 +310,12 @@ def _told(rows: Rows, document_id: int) -> frozenset[Told] | None:
         return None
 
 
-def _told_by(body: bytes) -> frozenset[Told]:
+def _told_by(body: bytes) -> frozenset[ReportedResult]:
     """The results in these bytes. Raises ValueError: they cannot be read."""
-    return _told_in_message(body) if body.startswith(b"MSH") else frozenset(map(Told, told_in(body)))
+    return _told_in_message(body) if body.startswith(b"MSH") else frozenset(map(ReportedResult, told_in(body)))
 
 
-def _told_in_message(body: bytes) -> frozenset[Told]:
+def _told_in_message(body: bytes) -> frozenset[ReportedResult]:
     """The results of an HL7 v2 message that our mapping wrote: its OBX segments by their code and sub-id, each within
     its order (OBR-2, OBR-3). A test is its code (OBX-3.1)."""
     field, component = body[3:4], body[4:5]
@@ -327,7 +327,7 @@ def _told_in_message(body: bytes) -> frozenset[Told]:
         elif name == b"OBX" and len(fields) > 2:
             sub_id = fields[3] if len(fields) > 3 else b""
             code = fields[2].split(component)[0]
-            found.add(Told(code.decode("latin-1"), field.join((order, fields[2], sub_id)).decode("latin-1")))
+            found.add(ReportedResult(code.decode("latin-1"), field.join((order, fields[2], sub_id)).decode("latin-1")))
     return frozenset(found)
 
 

@@ -19,7 +19,7 @@ from engine.model.clock import from_us
 from engine.model.hashes import report_key
 from engine.model.message import Document, UsedNumber
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held, Routed
+from engine.model.records import HoldReason, Routed
 from engine.store.core.batch import Batch
 from engine.store.operations.settling.set_apart import Ids, apart
 from engine.succession.steps import FIRST_YEAR
@@ -28,7 +28,7 @@ _FIRST_DAY = FIRST_YEAR * 365  # about: a clock with an empty battery shows year
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class NumberUse:
     """The use of one number of a message.
 
     Attributes:
@@ -43,7 +43,7 @@ class Use:
     waits: bool = False
 
 
-def look(batch: Batch, message_id: int, received_us: int, routes: Iterable[Routed]) -> list[Use]:
+def look(batch: Batch, message_id: int, received_us: int, routes: Iterable[Routed]) -> list[NumberUse]:
     """The use that each unique number of a message belongs to; writes nothing."""
     today = from_us(received_us).toordinal()
     numbers: dict[bytes, UsedNumber] = {}
@@ -54,23 +54,23 @@ def look(batch: Batch, message_id: int, received_us: int, routes: Iterable[Route
     return [_look(batch, message_id, one) for one in numbers.values()]
 
 
-def _look(batch: Batch, message_id: int, used: UsedNumber) -> Use:
+def _look(batch: Batch, message_id: int, used: UsedNumber) -> NumberUse:
     rows = batch.execute(
         "SELECT message_id, use, waits, max(first_day - ?2, ?2 - last_day, 0) AS days FROM used_number"
         " WHERE number = ?1 ORDER BY waits, days",
         (used.key, used.day),
     ).fetchall()
     if not rows:
-        return Use(used)
+        return NumberUse(used)
     near = [row for row in rows if row[3] <= used.within]
     if near and not near[0][2]:
-        return Use(used, near[0][1], near[0][0])
+        return NumberUse(used, near[0][1], near[0][0])
     if near:
-        return Use(used, near[0][1], waits=True)
-    return Use(used, message_id, waits=True) if not rows[0][2] else Use(used)
+        return NumberUse(used, near[0][1], waits=True)
+    return NumberUse(used, message_id, waits=True) if not rows[0][2] else NumberUse(used)
 
 
-def note(batch: Batch, message_id: int, uses: Iterable[Use]) -> None:
+def note(batch: Batch, message_id: int, uses: Iterable[NumberUse]) -> None:
     """Record that a message uses its numbers."""
     for one in uses:
         used = one.used
@@ -100,7 +100,7 @@ def forget(batch: Batch, message_id: int) -> None:
     batch.execute("DELETE FROM used_number WHERE message_id = ? AND waits = 1", (message_id,))
 
 
-def set_apart(routes: Sequence[Routed], uses: Iterable[Use]) -> tuple[list[Routed], dict[int, Ids]]:
+def set_apart(routes: Sequence[Routed], uses: Iterable[NumberUse]) -> tuple[list[Routed], dict[int, Ids]]:
     """The documents with ids of their own for reused numbers; and those ids, by the documents' places in the verdict,
     from 1.
     """
@@ -130,7 +130,9 @@ def _key(key: bytes, use: int) -> bytes:
     return report_key(blake2b(use.to_bytes(8, "big"), key=key, digest_size=16).digest(), "")
 
 
-def why(routes: Sequence[Routed], uses: Sequence[Use], held: Sequence[Held | None]) -> list[Held | None]:
+def why(
+    routes: Sequence[Routed], uses: Sequence[NumberUse], held: Sequence[HoldReason | None]
+) -> list[HoldReason | None]:
     """Why each document is held, with earlier reasons behind it."""
     asked = {one.used.key for one in uses if one.waits}
     found = []
@@ -139,7 +141,7 @@ def why(routes: Sequence[Routed], uses: Sequence[Use], held: Sequence[Held | Non
         if routed.destinations and any(one.key in asked for one in routed.document.used):
             text = "the order or specimen number was used before, and another time of measurement is far from it"
             more = f"; {before.text}" if before is not None and before.text else ""
-            before = Held(
+            before = HoldReason(
                 reason=ReasonCode.NUMBER_AGAIN, text=text + more, remember=before is not None and before.remember
             )
         found.append(before)

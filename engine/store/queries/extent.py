@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import orjson
 
-from engine.model.records import Kept
+from engine.model.records import RetainedSpan
 from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.growth import DAY_US, DAYS, Growth
 from engine.store.core.moments import first_at
@@ -54,7 +54,7 @@ def growth_of(reader: Reader, now_us: int) -> Growth:
     )
 
 
-def kept_of(reader: Reader) -> Kept:
+def kept_of(reader: Reader) -> RetainedSpan:
     """The age of the oldest content, and the last deletion by retention."""
     with reader.snapshot() as execute:
         oldest_us = _oldest_message(execute)
@@ -64,7 +64,7 @@ def kept_of(reader: Reader) -> Kept:
         (free,) = execute("PRAGMA freelist_count").fetchone()
         (page_bytes,) = execute("PRAGMA page_size").fetchone()
     last = orjson.loads(said[0]) if said is not None else {}
-    return Kept(
+    return RetainedSpan(
         oldest_us=oldest_us,
         gone=sum(one.last - one.first + 1 for one in gone),
         used_bytes=(page_count - free) * page_bytes,

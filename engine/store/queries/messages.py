@@ -27,7 +27,7 @@ from engine.store.core.notes import read_note
 from engine.store.operations import search_index
 from engine.store.queries import listing
 from engine.store.queries.reader import Reader
-from engine.succession.decided import facts_from
+from engine.succession.document_facts import facts_from
 
 _MESSAGE = (
     "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"

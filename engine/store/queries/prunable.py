@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from engine.store.lifecycle import retention
-from engine.store.operations.pruning import Found
+from engine.store.operations.pruning import PrunableRows
 from engine.store.queries.reader import Reader, Rows
 
 
@@ -14,7 +14,7 @@ class _RowsNow(Rows):
     now_us: int
 
 
-def survey(reader: Reader, policy: retention.Policy, now_us: int) -> Found:
+def survey(reader: Reader, policy: retention.Policy, now_us: int) -> PrunableRows:
     """The rows that retention would delete now; reads without a deadline, in one transaction."""
     with reader.unhurried() as execute:
         execute("BEGIN")

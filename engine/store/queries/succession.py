@@ -6,9 +6,9 @@ from decimal import Decimal
 from engine.model.message import Document
 from engine.model.results import Result
 from engine.store.operations import superseding
-from engine.store.operations.delta_history import Past
+from engine.store.operations.delta_history import DeltaHistory
 from engine.store.operations.settling.held_together import newer_of
-from engine.store.operations.superseding import Newer
+from engine.store.operations.superseding import NewerMessage
 from engine.store.queries.reader import Reader, Rows
 
 
@@ -18,7 +18,7 @@ def overtaken(reader: Reader, delivery_id: int) -> superseding.Overtaken:
         return superseding.overtaken(Rows(execute, reader.vault), delivery_id)
 
 
-def overtaken_by(reader: Reader, delivery_id: int) -> list[Newer]:
+def overtaken_by(reader: Reader, delivery_id: int) -> list[NewerMessage]:
     """The newer messages that keep a held delivery from being sent (`superseding.overtaken_by`)."""
     with reader.snapshot() as execute:
         return superseding.overtaken_by(Rows(execute, reader.vault), delivery_id)
@@ -53,5 +53,5 @@ def earlier_value(reader: Reader, message_id: int, channel: str, result: Result,
     """The value that a rule about ``result`` would find before it (`engine.store.operations.delta_history`)."""
     with reader.snapshot() as execute:
         row = execute("SELECT received_us FROM journal WHERE id = ?", (message_id,)).fetchone()
-        past = Past(Rows(execute, reader.vault), channel, row[0] if row is not None else 0)
+        past = DeltaHistory(Rows(execute, reader.vault), channel, row[0] if row is not None else 0)
         return past.value(result, within_us)

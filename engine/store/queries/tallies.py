@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from engine.model.reagents import lot_key
-from engine.model.records import Count, Gap, ReagentView, Seeming
+from engine.model.records import Count, Gap, PossibleOtherPerson, ReagentView
 from engine.store.queries.reader import Reader
 
 
@@ -23,7 +23,7 @@ def seeming_count(reader: Reader) -> int:
         return int(execute("SELECT count(*) FROM bearer WHERE standing = 2").fetchone()[0])
 
 
-def list_seeming(reader: Reader, limit: int = 1000) -> list[Seeming]:
+def list_seeming(reader: Reader, limit: int = 1000) -> list[PossibleOtherPerson]:
     """These records, newest first: a message with each, and one that it was compared with."""
     with reader.snapshot() as execute:
         rows = execute(
@@ -32,7 +32,9 @@ def list_seeming(reader: Reader, limit: int = 1000) -> list[Seeming]:
             " JOIN journal j ON j.id = b.message_id WHERE b.standing = 2 ORDER BY b.message_id DESC LIMIT ?",
             (limit,),
         ).fetchall()
-    return [Seeming(message_id=row[0], channel=row[1], received_us=row[2], before=row[3] or 0) for row in rows]
+    return [
+        PossibleOtherPerson(message_id=row[0], channel=row[1], received_us=row[2], before=row[3] or 0) for row in rows
+    ]
 
 
 def unmapped_count(reader: Reader) -> int:

@@ -24,14 +24,14 @@ SPARE_BYTES = 64 * 1024 * 1024  # that must be free beside the new file
 
 
 @dataclass(frozen=True, slots=True)
-class Compacted:
+class CompactResult:
     """Bytes of the file, before and after."""
 
     before: int
     after: int
 
 
-def run(data: Path) -> Compacted:
+def run(data: Path) -> CompactResult:
     """Compact the journal in folder ``data``.
 
     Raises:
@@ -58,7 +58,7 @@ def run(data: Path) -> Compacted:
                 _copy(path, new)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: cannot be compacted: {error}; labrelay verify says what is wrong") from error
-        return Compacted(before, path.stat().st_size)
+        return CompactResult(before, path.stat().st_size)
     finally:
         lock.release()
 

@@ -12,7 +12,7 @@ import pytest
 from adapters.transports import serial
 from adapters.transports.tee_serial import SerialTee
 from engine.config.source_tee import TeeEnd
-from engine.model.link_events import Way
+from engine.model.link_events import Direction
 from engine.model.units import HostPort
 from tests.adapters.transports.test_tee_transport import HOST, Listener, connected, middleware
 from tests.support.ports import quiet_ports
@@ -41,7 +41,7 @@ class Tee:
 @asynccontextmanager
 async def teeing(analyzer: TeeEnd, to: TeeEnd) -> AsyncIterator[Tee]:
     listener = Listener()
-    made = SerialTee({Way.ANALYZER: analyzer, Way.MIDDLEWARE: to}, listener.handle)
+    made = SerialTee({Direction.ANALYZER: analyzer, Direction.MIDDLEWARE: to}, listener.handle)
     try:
         yield Tee(made, await made.start(), listener)
     finally:
@@ -67,8 +67,8 @@ async def test_bytes_pass_between_two_cables() -> None:
             assert await host.receive(len(sent)) == sent
             await host.send(b"\x06")
             assert await analyzer.receive() == b"\x06"
-            await until(lambda: tee.listener.said(Way.MIDDLEWARE) == b"\x06")
-            assert tee.listener.said(Way.ANALYZER) == sent
+            await until(lambda: tee.listener.said(Direction.MIDDLEWARE) == b"\x06")
+            assert tee.listener.said(Direction.ANALYZER) == sent
 
 
 async def test_a_cable_to_a_middleware_on_tcp_that_comes_and_goes() -> None:
@@ -92,7 +92,7 @@ async def test_a_cable_to_a_middleware_on_tcp_that_comes_and_goes() -> None:
                 await cable.send(b"\x04")
                 assert await there[0].readexactly(1) == b"\x04"
                 await until(lambda: tee.listener.over == 1)
-                await until(lambda: tee.listener.said(Way.ANALYZER) == b"\x05\x04")
+                await until(lambda: tee.listener.said(Direction.ANALYZER) == b"\x05\x04")
 
 
 async def test_a_name_that_can_be_none_is_said() -> None:

@@ -15,7 +15,7 @@ from adapters.transports import tee_ends
 from adapters.transports.tcp_stream import TcpStream
 from adapters.transports.tee import TcpTee
 from adapters.transports.tee_ends import Hearing
-from engine.model.link_events import Way
+from engine.model.link_events import Direction
 from engine.model.ports import Stream
 from engine.model.units import HostPort
 from tests.support.ports import quiet_ports
@@ -29,7 +29,7 @@ Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Listener:
     """Writes down what it hears, or does what a test says."""
 
-    passed: list[tuple[Way, bytes]] = field(default_factory=list)
+    passed: list[tuple[Direction, bytes]] = field(default_factory=list)
     over: int = 0
     fails: bool = False
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -46,7 +46,7 @@ class Listener:
             await self.go_on.wait()
         self.over += 1
 
-    def said(self, way: Way) -> bytes:
+    def said(self, way: Direction) -> bytes:
         return b"".join(data for of, data in self.passed if of is way)
 
 
@@ -82,7 +82,7 @@ async def middleware(port: int = 0) -> AsyncIterator[Middleware]:
 
 @asynccontextmanager
 async def teeing(
-    to: int, listener: Listener, *, accepts: Way = Way.ANALYZER, max_connections: int = 8
+    to: int, listener: Listener, *, accepts: Direction = Direction.ANALYZER, max_connections: int = 8
 ) -> AsyncIterator[tuple[TcpTee, int]]:
     made = TcpTee(HostPort(HOST, 0), HostPort(HOST, to), accepts, listener.handle, max_connections)
     port = await made.start()
@@ -119,8 +119,8 @@ async def trickle(writer: asyncio.StreamWriter, data: bytes, rng: random.Random)
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("accepts", Way)
-async def test_every_byte_passes_unchanged_in_both_directions_at_once(accepts: Way) -> None:
+@pytest.mark.parametrize("accepts", Direction)
+async def test_every_byte_passes_unchanged_in_both_directions_at_once(accepts: Direction) -> None:
     rng = random.Random(7)
     up, down = rng.randbytes(700_000), rng.randbytes(400_000)
     listener = Listener()
@@ -146,7 +146,7 @@ async def test_what_is_said_is_heard_before_its_answer() -> None:
             await near[0].readuntil(b"!")
         await until(lambda: len(listener.passed) == 100)
     assert listener.passed == [
-        said for n in range(50) for said in ((Way.ANALYZER, b"%d?" % n), (Way.MIDDLEWARE, b"%d!" % n))
+        said for n in range(50) for said in ((Direction.ANALYZER, b"%d?" % n), (Direction.MIDDLEWARE, b"%d!" % n))
     ]
 
 
@@ -176,7 +176,7 @@ async def test_a_connection_that_breaks_breaks_on_the_other_side_too(who: str) -
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(other[0].read(), 240.0)
         await until(lambda: listener.over == 1)
-    assert listener.said(Way.ANALYZER) == b"\x02half a fr"
+    assert listener.said(Direction.ANALYZER) == b"\x02half a fr"
 
 
 async def test_without_the_middleware_the_analyzer_is_cut_off_and_it_is_said_until_it_is_back() -> None:
@@ -206,7 +206,7 @@ async def test_who_does_not_read_slows_the_other_down_and_costs_no_memory() -> N
             except TimeoutError:
                 break
             sent += 1 << 16
-        passed = len(listener.said(Way.ANALYZER))
+        passed = len(listener.said(Direction.ANALYZER))
         assert sent < 64 << 20  # the analyzer is held up, as by a full socket
         assert passed <= sent
         there[0]._transport.resume_reading()  # type: ignore[attr-defined]
@@ -228,9 +228,9 @@ async def test_a_listener_that_hangs_holds_nothing_up_and_is_told_what_it_missed
         listener.go_on.set()
         near[1].write(b"and on")
         assert await there[0].readexactly(6) == b"and on"
-        await until(lambda: listener.said(Way.ANALYZER).endswith(b"and on"))
-    assert (Way.ANALYZER, b"") in listener.passed
-    assert len(listener.said(Way.ANALYZER)) <= 200_000
+        await until(lambda: listener.said(Direction.ANALYZER).endswith(b"and on"))
+    assert (Direction.ANALYZER, b"") in listener.passed
+    assert len(listener.said(Direction.ANALYZER)) <= 200_000
 
 
 async def test_a_listener_that_fails_leaves_the_line_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -270,7 +270,7 @@ async def test_stopping_ends_both_sides_and_lets_the_listener_finish() -> None:
         await made.stop(2.0)
         assert await near[0].read() == b""
         assert await there[0].read() == b""
-    assert (listener.over, listener.said(Way.ANALYZER)) == (1, b"something")
+    assert (listener.over, listener.said(Direction.ANALYZER)) == (1, b"something")
 
 
 async def test_slow_readers_are_waited_for_as_long_as_tcp_does() -> None:

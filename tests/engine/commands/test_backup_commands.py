@@ -20,7 +20,7 @@ from engine.runtime import backup_scheduler
 from engine.store.core.vault import KEY_NAME
 from engine.store.operations import audit
 from engine.store.queries.acts import acts_page
-from engine.store.recovery.backups.shelf import Shelf
+from engine.store.recovery.backups.catalog import Shelf
 from engine.store.recovery.salvage import saving
 from tests.support.command_line import labrelay
 from tests.support.filled_journal import CANARY, fill_journal

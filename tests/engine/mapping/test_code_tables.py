@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.mapping.gaps import Seen, csv_lines
+from engine.mapping.gaps import MissingCode, csv_lines
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import Table
 from engine.mapping.units import LOINC_SHAPE, loinc_check_digit_holds, ucum_problem
@@ -238,7 +238,7 @@ def paste(lines: list[str]) -> tuple[Table, list[str]]:
 
 @pytest.mark.parametrize("code", ["=1+2", "+HGB", "-GLU", "@SUM(A1)", "=cmd|' /C calc'!A0"])
 def test_a_gap_is_no_formula_for_a_spreadsheet_and_the_same_code_for_the_table(code: str) -> None:
-    *_, line = lines = list(csv_lines([Seen("c", "analytes", code, "-", "a\x1b[31m\nb", 1)]))
+    *_, line = lines = list(csv_lines([MissingCode("c", "analytes", code, "-", "a\x1b[31m\nb", 1)]))
     assert line.startswith("'" + code)
     assert line.split(",")[1] == "'-"
     assert ",a [31m b," in line
@@ -250,11 +250,13 @@ def test_a_gap_is_no_formula_for_a_spreadsheet_and_the_same_code_for_the_table(c
 
 def test_all_gaps_can_be_pasted_and_stay_gaps_until_they_are_completed() -> None:
     gaps = [
-        Seen("xn-1", "analytes", "ABC", "mg/dL", "What, ever", 3, "2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00"),
-        Seen("xn-1", "analytes", "#A", "", "", 1),
-        Seen("xn-1", "analytes", "*", "mg/dL", "", 1),
-        Seen("xn-2", "analytes", "ABC", "mg/dL", "What", 1),
-        Seen("xn-2", "analytes", "D\nE", "*", "", 1),
+        MissingCode(
+            "xn-1", "analytes", "ABC", "mg/dL", "What, ever", 3, "2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00"
+        ),
+        MissingCode("xn-1", "analytes", "#A", "", "", 1),
+        MissingCode("xn-1", "analytes", "*", "mg/dL", "", 1),
+        MissingCode("xn-2", "analytes", "ABC", "mg/dL", "What", 1),
+        MissingCode("xn-2", "analytes", "D\nE", "*", "", 1),
     ]
     lines = list(csv_lines(gaps))
     assert lines == [
@@ -279,7 +281,7 @@ def test_all_gaps_can_be_pasted_and_stay_gaps_until_they_are_completed() -> None
 
 
 def test_a_gap_of_another_table_has_the_columns_of_that_table() -> None:
-    gap = Seen("c", "ucum", "furlong", "", "WBC", 2)
+    gap = MissingCode("c", "ucum", "furlong", "", "WBC", 2)
     assert list(csv_lines([gap], lambda _: ("unit_in", "ucum", "dimension")))[1:] == [
         "unit_in,ucum,dimension",
         "# c: seen 2 times",

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.message import Segment
 from tests.support.mapping_texts import HL7, Workshop, apply, run_of
 
 BITMAP = b"BM" + struct.pack("<IHHI", 58, 0, 0, 54) + bytes(44)
 
 
-def _enclosed(line: str) -> tuple[Run, Segment]:
+def _enclosed(line: str) -> tuple[MessageContext, Segment]:
     run = run_of(f"{HL7}{line}\n")
     return run, run.parsed.segments[-1]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS, miss, worst_status
 from engine.mapping.json_text import as_text
+from engine.mapping.message_context import MessageContext
 from engine.mapping.r4 import CODES, ELEMENTS, PRIMITIVES
-from engine.mapping.run import Run
 from engine.mapping.tables import Row
 from engine.model.errors import ContentError
 from engine.model.reasons import ReasonCode
@@ -174,7 +174,7 @@ def test_a_channel_says_what_stands_for_no_patient_number() -> None:
     assert (value("0", ["9999"]), value("UNKNOWN", [])) == ("0", "UNKNOWN")
 
 
-def astm_ids(run: Run) -> Any:
+def astm_ids(run: MessageContext) -> Any:
     patient = next(segment for segment in run.parsed.segments if segment.name == "P")
     return FUNCTIONS["astm_patient_ids"].call(run, patient)
 

@@ -15,10 +15,10 @@ from engine.mapping import Program, load
 from engine.mapping.bearers import Bearers
 from engine.mapping.compiler.registers import ordered
 from engine.mapping.conditions import route_condition
-from engine.mapping.identity import Making
+from engine.mapping.identity import BundleBuilder
 from engine.mapping.json_text import as_text
 from engine.mapping.key_scope import KeyScope
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.model.errors import ConfigError, ContentError
 from engine.model.message import Delimiters, Group, MapContext, Parsed, Segment
 from tests.support.mapping_texts import HL7, Workshop, context, parse
@@ -183,7 +183,7 @@ ORU = (
 
 
 def _alive() -> int:
-    return sum(isinstance(one, (Run, Making, KeyScope, Bearers, Parsed)) for one in gc.get_objects())
+    return sum(isinstance(one, (MessageContext, BundleBuilder, KeyScope, Bearers, Parsed)) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("text", [ORU, ORU.replace("|F\rOBR", "|F\rNTE|1||remark\rOBR"), ORU.replace("||F1|", "|||")])

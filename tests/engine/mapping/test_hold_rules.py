@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from adapters.codecs.hl7v2 import message as hl7v2
 from engine.config.yaml_nodes import Node
-from engine.mapping.hold_rules.rules import Holding, compile_holding
+from engine.mapping.hold_rules.rules import HoldRules, compile_holding
 from engine.mapping.hold_rules.values import Bound, arithmetic, both, compare, either, negated
 from engine.model.errors import ConfigError
 from engine.model.message import FormatOptions, Parsed
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held
+from engine.model.records import HoldReason
 from engine.model.results import Result, from_json, results_of
 from tests.support.mapping_texts import HL7
 
@@ -69,7 +69,7 @@ def bundle(*observations: dict[str, Any], patient: Mapping[str, Any] | None = No
     return orjson.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries})
 
 
-def rules(*texts: str, search: Sequence[Path] = (), column: int = 11) -> Holding:
+def rules(*texts: str, search: Sequence[Path] = (), column: int = 11) -> HoldRules:
     nodes = [
         Node(kind="scalar", file="channels/lab.yaml", line=n + 7, column=column, value=t) for n, t in enumerate(texts)
     ]
@@ -78,7 +78,7 @@ def rules(*texts: str, search: Sequence[Path] = (), column: int = 11) -> Holding
 
 def ask(
     text: str, *observations: dict[str, Any], past: Known | None = None, search: Sequence[Path] = (), **patient: Any
-) -> Held | None:
+) -> HoldReason | None:
     holding = rules(text, search=search)
     body = bundle(*(observations or (observation(),)), patient=patient)
     return holding.about(holding.facts(MESSAGE, body)).decide(past or Known(), 0)
@@ -187,7 +187,7 @@ def test_a_rule_about_the_message_alone_holds_a_document_without_results() -> No
     holding = rules("=PID-8 == 'F'", "=value > 1")
     found = holding.about(holding.facts(MESSAGE, bundle())).decide(Known(), 0)
 
-    assert found == Held(reason=ReasonCode.HELD_BY_RULE, text="PID-8 == 'F'")
+    assert found == HoldReason(reason=ReasonCode.HELD_BY_RULE, text="PID-8 == 'F'")
 
 
 def test_panels_are_no_results_and_components_are() -> None:
@@ -399,7 +399,7 @@ def test_a_rule_that_fails_holds_and_says_where_and_never_what() -> None:
             raise RuntimeError("Canary")
 
     found = ask("=delta('1d') > 1", past=Broken())
-    assert found == Held(
+    assert found == HoldReason(
         reason=ReasonCode.HOLD_FAULT, text="RuntimeError in the rule channels/lab.yaml:7", remember=True
     )
 

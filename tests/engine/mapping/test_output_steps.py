@@ -18,7 +18,7 @@ from engine.mapping.differences import differences
 from engine.mapping.explaining import ENVELOPE, LITERAL, RULE
 from engine.mapping.json_text import as_text
 from engine.mapping.outputs import json_object
-from engine.mapping.outputs.collected import Collected
+from engine.mapping.outputs.collected import MessageParts
 from engine.mapping.outputs.csv_lines import lines
 from engine.mapping.targets import CsvForm
 from engine.model.errors import ConfigError, ContentError
@@ -607,7 +607,7 @@ def _scalars(value: Any) -> Iterator[Any]:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_any_text_is_what_a_json_parser_reads(value: str) -> None:
     run = run_of(ASTM)
-    making = Collected(run)
+    making = MessageParts(run)
     making.describe({"a": value}, said=True)
     assert orjson.loads(json_object.assemble(making)) == {"a": value}
 

@@ -11,7 +11,7 @@ import pytest
 from engine.devtools.bench.messages import oru
 from engine.mapping import Program
 from engine.mapping.inputs import Mapper, messages_in
-from engine.mapping.reading import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, Readings, Room
+from engine.mapping.read_cache import LONGEST_RESULT, RANGES_KEPT, REST, RESULTS_KEPT, UNSET, Loop, ReadCaches, Room
 from engine.model.errors import ContentError
 from engine.model.message import MapContext, Mapped, Parsed
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
@@ -156,7 +156,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_without_room_all_begins_anew() -> None:
-    readings = Readings()
+    readings = ReadCaches()
     parsed = parse(HL7)
     often = parse("\n".join([HL7, *["OBX|9|NM|A||1"] * RESULTS_KEPT * 2]))
     first = readings.of(often, context())
@@ -205,7 +205,7 @@ def test_ranges_that_are_always_new_take_no_room_from_others_and_hide_none_that_
 
 
 def test_ways_of_reading_are_kept_apart() -> None:
-    readings = Readings()
+    readings = ReadCaches()
     parsed = parse(HL7)
     here = readings.of(parsed, context())
     assert readings.of(parsed, context(channel="other")) is here

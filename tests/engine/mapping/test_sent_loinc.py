@@ -7,7 +7,7 @@ import pytest
 
 from engine.mapping.functions.coding import coded
 from engine.mapping.functions.loinc import WARNING, believed
-from engine.mapping.run import Run
+from engine.mapping.message_context import MessageContext
 from engine.mapping.table_files import read_table
 from engine.mapping.tables import LOINC, Row
 from engine.model.message import Delimiters, Group, MapContext, Parsed
@@ -17,7 +17,7 @@ TERMS, _ = read_table((TABLES / "loinc.csv").read_text("utf-8"), "loinc", "loinc
 UNITS, _ = read_table((TABLES / "ucum.csv").read_text("utf-8"), "ucum", "ucum.csv", ["unit_in"])
 
 
-def run_of() -> Run:
+def run_of() -> MessageContext:
     parsed = Parsed(
         format="hl7v2",
         structure="ORU_R01",
@@ -26,7 +26,7 @@ def run_of() -> Run:
         root=Group("ORU_R01"),
         segments=[],
     )
-    return Run(parsed, MapContext(), lambda text, *_: text, lambda _line: "", {})
+    return MessageContext(parsed, MapContext(), lambda text, *_: text, lambda _line: "", {})
 
 
 def loinc(code: str, name: str = "X", **more: str) -> dict[str, Any]:

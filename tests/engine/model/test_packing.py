@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.model.errors import RefusedDeliveryError
 from engine.model.message import Delivery, Document
 from engine.model.outcome import Outcome
-from engine.model.packing import Packer, Unpacking, unpack
+from engine.model.packing import Packer, UnpackingDestination, unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import Routed
 from engine.store.operations import append, record_outcome
@@ -75,7 +75,7 @@ def test_a_bundle_shrinks_to_less_than_a_fifth() -> None:
 async def test_a_destination_sees_documents_whole(content: bytes) -> None:
     kept = Kept()
     body, packed = Packer().pack(content)
-    await Unpacking(kept).deliver(delivery(body, packed=packed))
+    await UnpackingDestination(kept).deliver(delivery(body, packed=packed))
     assert [(one.body, one.packed) for one in kept.taken] == [(content, False)]
 
 
@@ -83,7 +83,7 @@ async def test_a_damaged_document_is_dead_and_not_sent() -> None:
     kept = Kept()
     body, _ = Packer().pack(BUNDLE)
     with pytest.raises(RefusedDeliveryError) as caught:
-        await Unpacking(kept).deliver(delivery(body[:-9], packed=True))
+        await UnpackingDestination(kept).deliver(delivery(body[:-9], packed=True))
     assert caught.value.reason is ReasonCode.DAMAGED
     assert kept.taken == []
 

@@ -10,12 +10,12 @@ from engine.model.errors import LabRelayError, RefusedError
 from engine.runtime.control_requests import (
     ActOnSelection,
     Backup,
+    ContentsShown,
     Erase,
-    Nothing,
+    NoArguments,
     OneReplay,
     Replay,
     ResumedReplay,
-    Shown,
     Tap,
     read,
 )
@@ -26,9 +26,9 @@ CHOSEN = {"selection": {"ids": [5]}}
 @pytest.mark.parametrize(
     ("model", "args", "named"),
     [
-        (Shown, {}, "message: "),
-        (Shown, {"message": "SHARMA"}, "message: "),
-        (Shown, {"message": True}, "message: "),
+        (ContentsShown, {}, "message: "),
+        (ContentsShown, {"message": "SHARMA"}, "message: "),
+        (ContentsShown, {"message": True}, "message: "),
         (ActOnSelection, {**CHOSEN, "dry_run": "SHARMA"}, "dry_run: "),
         (ActOnSelection, {**CHOSEN, "becuase": "SHARMA"}, "becuase: "),
         (ActOnSelection, {**CHOSEN, "reason": ["SHARMA"]}, "reason: "),
@@ -41,11 +41,11 @@ CHOSEN = {"selection": {"ids": [5]}}
         (Erase, {"messages": [1, "SHARMA"], "numbers": [], "reason": "asked"}, "messages.1: "),
         (Backup, {"do": "SHARMA"}, "do: "),
         (Tap, {"channel": "a", "stages": []}, "stages: "),
-        (Nothing, {"all": "SHARMA"}, "all: "),
+        (NoArguments, {"all": "SHARMA"}, "all: "),
     ],
 )
 def test_a_field_that_is_wrong_is_named_and_its_value_is_not(
-    model: type[Nothing], args: dict[str, Any], named: str
+    model: type[NoArguments], args: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(LabRelayError) as caught:
         read(model, Request(verb="verb", actor="", args=args))

@@ -22,8 +22,8 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import messages_page
-from engine.store.recovery.backups import standing
-from engine.store.recovery.backups.shelf import Shelf
+from engine.store.recovery.backups import state_snapshot
+from engine.store.recovery.backups.catalog import Shelf
 from tests.support.command_line import labrelay
 from tests.support.running import hl7_channel, make_running_site, running_app
 from tests.support.senders import lines, send_blocks
@@ -74,7 +74,7 @@ async def run_and_send(folder: Path, *numbers: int, backup: str = "") -> None:
         if backup == "rows":
             copy = Shelf(folder.parent / "copies", app.journal.journal_id).newest(whole=True)
             assert copy is not None
-            await asyncio.to_thread(standing.write, copy, folder / "var" / JOURNAL_NAME)
+            await asyncio.to_thread(state_snapshot.write, copy, folder / "var" / JOURNAL_NAME)
 
 
 def put_back(folder: Path, kept: Path) -> None:

@@ -15,7 +15,7 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2.tee import MllpListener
 from engine.model.clock import SystemClock
 from engine.model.errors import StoreError
-from engine.model.link_events import Way
+from engine.model.link_events import Direction
 from engine.model.message import Stored
 from engine.model.ports import TeeLink
 from engine.model.reasons import ReasonCode
@@ -132,7 +132,7 @@ async def test_results_that_pass_are_delivered_and_answers_are_the_middlewares(t
         await site.settled()
         assert lis.messages == [oru(number) for number in range(1, 4)]
         assert all_ends(site) == ["delivered"] * 3
-        assert tee_of(site).tee.seen == {Way.ANALYZER: 3}
+        assert tee_of(site).tee.seen == {Direction.ANALYZER: 3}
 
 
 async def test_an_astm_analyzer_and_its_middleware(tmp_path: Path) -> None:
@@ -320,21 +320,21 @@ async def test_switching_keeps_the_delivery_keys(tmp_path: Path) -> None:
 
 
 class Passing:
-    """A line in the test's hands (`engine.model.ports.Hearing`)."""
+    """A line in the test's hands (`engine.model.ports.TappedStream`)."""
 
     peer = "127.0.0.1:50000"
 
     def __init__(self) -> None:
-        self._passed: asyncio.Queue[tuple[Way, bytes] | None] = asyncio.Queue()
+        self._passed: asyncio.Queue[tuple[Direction, bytes] | None] = asyncio.Queue()
 
-    def say(self, *said: tuple[Way, bytes]) -> None:
+    def say(self, *said: tuple[Direction, bytes]) -> None:
         for one in said:
             self._passed.put_nowait(one)
 
     def end(self) -> None:
         self._passed.put_nowait(None)
 
-    async def hear(self, timeout: float | None = None) -> tuple[Way, bytes] | None:  # noqa: ASYNC109 - the contract
+    async def hear(self, timeout: float | None = None) -> tuple[Direction, bytes] | None:  # noqa: ASYNC109 - the contract
         return await asyncio.wait_for(self._passed.get(), timeout)
 
     async def read(self, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - the contract
@@ -364,8 +364,8 @@ def channel_of(store: ScriptedStore, **more: Any) -> TeeChannel:
     )
 
 
-def exchange(number: int) -> list[tuple[Way, bytes]]:
-    return [(Way.ANALYZER, block(hl7(str(number)))), (Way.MIDDLEWARE, ack("AA", str(number)))]
+def exchange(number: int) -> list[tuple[Direction, bytes]]:
+    return [(Direction.ANALYZER, block(hl7(str(number)))), (Direction.MIDDLEWARE, ack("AA", str(number)))]
 
 
 async def test_what_has_no_room_while_nothing_can_be_kept_is_counted(
@@ -378,7 +378,7 @@ async def test_what_has_no_room_while_nothing_can_be_kept_is_counted(
     task = asyncio.create_task(channel.handle(line))
     for number in range(8):
         line.say(*exchange(number))
-    await until(lambda: channel.tee.seen[Way.ANALYZER] == 8)
+    await until(lambda: channel.tee.seen[Direction.ANALYZER] == 8)
     assert channel.tee.not_kept == 5
     store.faults.clear()
     await until(lambda: channel.counts.messages == 3)
@@ -401,7 +401,7 @@ async def test_stopping_while_nothing_can_be_kept_counts_what_is_lost() -> None:
 
 async def test_a_listener_that_fails_is_replaced_and_the_loss_counted(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(MllpListener):
-        def hear(self, way: Way, data: bytes, now: float) -> Any:
+        def hear(self, way: Direction, data: bytes, now: float) -> Any:
             raise ZeroDivisionError
 
     made: list[TeeLink] = []
@@ -413,7 +413,7 @@ async def test_a_listener_that_fails_is_replaced_and_the_loss_counted(caplog: py
     stored: list[Stored] = []
     channel, line = channel_of(ScriptedStore(), new_listener=new_listener, stored=stored.append), Passing()
     task = asyncio.create_task(channel.handle(line))
-    line.say((Way.ANALYZER, b"x"), *exchange(1))
+    line.say((Direction.ANALYZER, b"x"), *exchange(1))
     await until(lambda: len(stored) == 1)
     line.end()
     await task
@@ -426,7 +426,9 @@ async def test_a_gap_makes_no_message_of_two_halves() -> None:
     channel, line = channel_of(store), Passing()
     task = asyncio.create_task(channel.handle(line))
     whole = block(hl7("1"))
-    line.say((Way.ANALYZER, whole[:20]), (Way.ANALYZER, b""), (Way.ANALYZER, whole[20:]), *exchange(2))
+    line.say(
+        (Direction.ANALYZER, whole[:20]), (Direction.ANALYZER, b""), (Direction.ANALYZER, whole[20:]), *exchange(2)
+    )
     line.end()
     await task
     assert [kind for kind, _ in store.log] == ["incomplete", "stored"]

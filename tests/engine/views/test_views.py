@@ -15,13 +15,13 @@ from engine.model.records import (
     LaneView,
     MessageView,
     Pause,
+    PossibleOtherPerson,
     ReagentView,
-    Seeming,
     Trace,
 )
 from engine.store.operations.dead_letters import Group
 from engine.store.operations.replays import Replay
-from engine.store.recovery.backups.shelf import Copy
+from engine.store.recovery.backups.catalog import Copy
 from engine.views import acts, copies, dead_letters, message_in_full, messages, reagents, site
 from engine.views.text import ZONE, Head, table
 from engine.views.view import View
@@ -29,7 +29,7 @@ from engine.views.view import View
 SHOWN: list[tuple[View[Any], type]] = [
     *((acts.ACT, Entry), (acts.REPLAY, Replay), (copies.COPY, Copy), (reagents.LOT, ReagentView)),
     *((dead_letters.LETTER, DeadLetter), (dead_letters.LETTER_GROUP, Group), (dead_letters.HELD, DeadLetter)),
-    *((dead_letters.PERSON, Seeming), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
+    *((dead_letters.PERSON, PossibleOtherPerson), (messages.MESSAGE, MessageView), (messages.DELIVERY, DeliveryView)),
     *((messages.ATTEMPT, AttemptView), (messages.DOCUMENT, DocumentView), (message_in_full.TRACE, Trace)),
     *((site.STORED_CHANNEL, ChannelView), (site.STORED_LANE, LaneView), (site.PAUSE, Pause)),
 ]

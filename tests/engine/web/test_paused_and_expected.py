@@ -8,7 +8,7 @@ import pytest
 
 from engine.model.phrases import Phrase
 from engine.model.reasons import ReasonCode
-from engine.monitoring.snapshot.channels import Retrying
+from engine.monitoring.snapshot.channels import PendingRetry
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
 from tests.support.status_server import read_html, running
@@ -34,7 +34,7 @@ def paused_site() -> SiteSnapshot:
 
 def expected_site() -> SiteSnapshot:
     site = quiet_site()
-    retrying = Retrying(attempt=7, code=ReasonCode.NO_ANSWER)
+    retrying = PendingRetry(attempt=7, code=ReasonCode.NO_ANSWER)
     first, *others = site.channels
     (lane,) = first.lanes
     return replace(

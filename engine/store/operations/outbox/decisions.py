@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from engine.model.reasons import ReasonCode
-from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, Held
+from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, HoldReason
 from engine.store.core.batch import Batch
 from engine.store.core.notes import note
 from engine.store.core.operation import Priority, operation
@@ -104,7 +104,7 @@ def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode = ReasonCo
     return changed
 
 
-def keep_back(batch: Batch, delivery_id: int, why: Held) -> None:
+def keep_back(batch: Batch, delivery_id: int, why: HoldReason) -> None:
     """Hold a delivery that was just queued, for the reason of a rule."""
     lane = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
     assert lane is not None

@@ -13,7 +13,7 @@ from engine.store.operations.append import seal_note
 _GAUGE = {"waiting": "open", "sending": "open", "dead": "dead", "held": "held"}
 
 
-class Moved(NamedTuple):
+class MovedDelivery(NamedTuple):
     """A delivery whose state was changed, with its state before."""
 
     lane: LaneTally
@@ -39,7 +39,7 @@ def move(
 
 def moved_to(
     batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
-) -> Moved | None:
+) -> MovedDelivery | None:
     """As `move`; returns also the state before."""
     row = batch.execute("SELECT lane, state, message_id, flags FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:
@@ -59,7 +59,7 @@ def moved_to(
         setattr(lane, gauge, getattr(lane, gauge) + 1)
     if lane.held_by == delivery_id and old == "dead":
         lane.held_by = 0  # a person has decided about the delivery that held the lane
-    return Moved(lane, old, message_id, flags)
+    return MovedDelivery(lane, old, message_id, flags)
 
 
 def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str) -> int:
@@ -68,9 +68,9 @@ def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...
 
 def closed_all(
     batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str
-) -> list[tuple[int, Moved]]:
+) -> list[tuple[int, MovedDelivery]]:
     """As `close_all`; returns the numbers of the closed deliveries, with their state before."""
-    closed: list[tuple[int, Moved]] = []
+    closed: list[tuple[int, MovedDelivery]] = []
     for delivery_id in delivery_ids:
         moved = moved_to(batch, delivery_id, allowed, state, settled_us=batch.now_us)
         if moved is None:

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 from engine.model.hashes import pack_reports
 from engine.model.message import Delivery, Document
-from engine.model.records import AGAIN, CRITICAL, JOINS, KNOWN_ORDER, MANUAL, MAYBE_DELIVERED, SHARED, Held, Routed
+from engine.model.records import (
+    AGAIN,
+    CRITICAL,
+    JOINS,
+    KNOWN_ORDER,
+    MANUAL,
+    MAYBE_DELIVERED,
+    SHARED,
+    HoldReason,
+    Routed,
+)
 from engine.model.values import value
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.chain import document_hash
@@ -16,7 +26,7 @@ from engine.succession.critical import is_critical
 
 
 @value()
-class Queued:
+class QueuedDeliveries:
     """The result of `put`.
 
     Attributes:
@@ -41,9 +51,9 @@ def put(
     routes: Sequence[Routed],
     revision: int = 1,
     manual: bool = False,
-    held: Sequence[Held | None] = (),
+    held: Sequence[HoldReason | None] = (),
     known_order: bool = False,
-) -> Queued:
+) -> QueuedDeliveries:
     """Store documents and queue their deliveries.
 
     Args:
@@ -103,7 +113,7 @@ def put(
                     known_order=known_order,
                 )
             )
-    return Queued(tuple(claimed), waiting, frozenset(kept))
+    return QueuedDeliveries(tuple(claimed), waiting, frozenset(kept))
 
 
 @operation(priority=Priority.RECEIVE)

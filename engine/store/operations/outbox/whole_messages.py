@@ -9,35 +9,35 @@ The usual message has one delivery and needs no look-up: a flag of the delivery 
 
 from engine.model.records import AGAIN, SHARED
 from engine.store.core.batch import Batch
-from engine.store.operations.outbox.moving import Moved
+from engine.store.operations.outbox.moving import MovedDelivery
 
 COUNTER = "delivered"  # of the channel itself; a lane's has the same name under its destination
 
 
-def count(batch: Batch, delivery_id: int, moved: Moved) -> None:
+def count(batch: Batch, delivery_id: int, moved: MovedDelivery) -> None:
     """Count the message, if this delivery, just delivered or superseded, was the last missing one."""
     alone = not moved.flags & (SHARED | AGAIN) and moved.old != "superseded"
     if alone or _was_the_last(batch, delivery_id, moved):
         batch.count(moved.lane.channel, "", COUNTER)
 
 
-def take_back(batch: Batch, delivery_id: int, moved: Moved) -> None:
+def take_back(batch: Batch, delivery_id: int, moved: MovedDelivery) -> None:
     """Uncount the message, if it was counted before this delivery was refused after all."""
     if not moved.flags & (SHARED | AGAIN) or _is_not_any_more(batch, delivery_id, moved):
         batch.count(moved.lane.channel, "", COUNTER, -1)
 
 
-def _was_the_last(batch: Batch, delivery_id: int, moved: Moved) -> bool:
+def _was_the_last(batch: Batch, delivery_id: int, moved: MovedDelivery) -> bool:
     before, now = _all_delivered(batch, delivery_id, moved)
     return now and not before
 
 
-def _is_not_any_more(batch: Batch, delivery_id: int, moved: Moved) -> bool:
+def _is_not_any_more(batch: Batch, delivery_id: int, moved: MovedDelivery) -> bool:
     before, now = _all_delivered(batch, delivery_id, moved)
     return before and not now
 
 
-def _all_delivered(batch: Batch, delivery_id: int, moved: Moved) -> tuple[bool, bool]:
+def _all_delivered(batch: Batch, delivery_id: int, moved: MovedDelivery) -> tuple[bool, bool]:
     """Whether each place of the message was delivered before this delivery moved, and whether it is now."""
     now: dict[tuple[int, int], list[str]] = {}
     before: dict[tuple[int, int], list[str]] = {}

@@ -36,7 +36,7 @@ _MOST_OPENED = 4  # documents whose bytes are compared, before any is parsed
 ACCEPTED = ("waiting", "sending", "delivered", "held")
 
 
-class Known(NamedTuple):
+class KnownOrder(NamedTuple):
     """A message that has one of the orders.
 
     Attributes:
@@ -49,7 +49,7 @@ class Known(NamedTuple):
     same_person: bool = False
 
 
-class Before(NamedTuple):
+class OlderMessages(NamedTuple):
     """The older messages with the orders of a message.
 
     Attributes:
@@ -57,7 +57,7 @@ class Before(NamedTuple):
         all: False where there are more of them.
     """
 
-    messages: Sequence[Known] = ()
+    messages: Sequence[KnownOrder] = ()
     all: bool = True
 
 
@@ -82,7 +82,7 @@ def known_orders(
     *,
     of_site: bool,
     bearers: Sequence[Bearer] = (),
-) -> Before:
+) -> OlderMessages:
     """The older messages that carry one of these orders for the same patient, or without a patient.
 
     Args:
@@ -109,7 +109,7 @@ def known_orders(
             elif person and person == report.person:
                 same_person = same_person or _is_one(person, bearers)
             found[other] = same_day, same_person
-    return Before([Known(one, *same) for one, same in sorted(found.items())], all_of_them)
+    return OlderMessages([KnownOrder(one, *same) for one, same in sorted(found.items())], all_of_them)
 
 
 def _tells_of(batch: Batch, message_id: int, report: Report) -> bool:
@@ -127,11 +127,11 @@ def _is_one(whole: bytes, bearers: Iterable[Bearer]) -> bool:
 
 
 @dataclass
-class Accepted:
+class AcceptedDocument:
     """A document that was accepted for one of the destinations at hand.
 
     Attributes:
-        same_day, same_person: of its message (`Known`).
+        same_day, same_person: of its message (`KnownOrder`).
         waits: it is held for a person; else it was sent, or will be.
         refused: a delivery of it to another of the destinations is dead.
     """
@@ -173,7 +173,7 @@ class Accepted:
         return found
 
 
-class Past:
+class AcceptedHistory:
     """The documents that the destinations have accepted for the orders at hand, oldest first.
 
     Attributes:
@@ -183,7 +183,7 @@ class Past:
     def __init__(
         self,
         batch: Batch,
-        known: Sequence[Known],
+        known: Sequence[KnownOrder],
         routed: Routed,
         names: Iterable[str] | None,
         states: tuple[str, ...] = ACCEPTED,
@@ -202,12 +202,12 @@ class Past:
         self._looks = 0
         self._names: dict[int, frozenset[int] | None] = {}  # message -> hashes of its names
         self._known = [one for one in known if one.same_day or kinds.has_ids(self._media_type)]
-        self._accepted: dict[int, list[Accepted]] = {}  # message -> its documents, once they were loaded
-        self.documents: list[Accepted] = []
+        self._accepted: dict[int, list[AcceptedDocument]] = {}  # message -> its documents, once they were loaded
+        self.documents: list[AcceptedDocument] = []
         self._versions: dict[str, list[Version]] = {}
-        self._by_code: dict[str, list[tuple[Accepted, Resource]]] = {}
-        self._by_time: dict[tuple[str, str], list[tuple[Accepted, Resource]]] = {}
-        self._unfinished: dict[str, list[tuple[Accepted, Resource]]] = {}
+        self._by_code: dict[str, list[tuple[AcceptedDocument, Resource]]] = {}
+        self._by_time: dict[tuple[str, str], list[tuple[AcceptedDocument, Resource]]] = {}
+        self._unfinished: dict[str, list[tuple[AcceptedDocument, Resource]]] = {}
         self._taken: set[int] = set()
         self.take(names)
 
@@ -250,24 +250,24 @@ class Past:
     def has(self, name: str) -> bool:
         return name in self._versions or any(one.named(name) is not None for one in self._telling(name))
 
-    def of_test(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
+    def of_test(self, codes: Iterable[str]) -> Iterator[tuple[AcceptedDocument, Resource]]:
         """The results of a test, by any of its codes."""
         for code in codes:
             for found in self._by_code.get(code, ()):
                 self.look()
                 yield found
 
-    def measured_at(self, codes: Iterable[str], time: str) -> Iterator[tuple[Accepted, Resource]]:
+    def measured_at(self, codes: Iterable[str], time: str) -> Iterator[tuple[AcceptedDocument, Resource]]:
         """As `of_test`, only those with this time of measurement."""
         for code in codes:
             yield from self._by_time.get((code, time), ())
 
-    def unfinished(self, codes: Iterable[str]) -> Iterator[tuple[Accepted, Resource]]:
+    def unfinished(self, codes: Iterable[str]) -> Iterator[tuple[AcceptedDocument, Resource]]:
         """As `of_test`, only those that were accepted unfinished."""
         for code in codes:
             yield from self._unfinished.get(code, ())
 
-    def last(self, name: str) -> tuple[Accepted, Resource] | None:
+    def last(self, name: str) -> tuple[AcceptedDocument, Resource] | None:
         """The last version of a resource that is not held, and its document."""
         for accepted in self._telling(name):
             if not accepted.waits and (found := accepted.named(name)) is not None:
@@ -321,14 +321,14 @@ class Past:
             made |= written_anew(bundle_of(self._batch, document_id), some, by_sender=by_sender)
         return tuple(made[name] for name in statuses if name in made)
 
-    def _telling(self, name: str) -> Iterator[Accepted]:
+    def _telling(self, name: str) -> Iterator[AcceptedDocument]:
         """The documents that may contain a resource of this name, newest first."""
         wanted = frozenset((hash(name),))
         for known in reversed(self._known):
             if self._may_tell(known, wanted):
                 yield from reversed(self._accepted_of(known))
 
-    def _may_tell(self, known: Known, wanted: frozenset[int] | None) -> bool:
+    def _may_tell(self, known: KnownOrder, wanted: frozenset[int] | None) -> bool:
         if wanted is None or self._form is not None:  # a list is read by its form, and its names are not known
             return True
         if known.message_id not in self._names:
@@ -337,7 +337,7 @@ class Past:
         names = self._names[known.message_id]
         return names is None or not wanted.isdisjoint(names)
 
-    def _accepted_of(self, known: Known) -> list[Accepted]:
+    def _accepted_of(self, known: KnownOrder) -> list[AcceptedDocument]:
         found = self._accepted.get(known.message_id)
         if found is None:
             marks, asked = ",".join("?" * len(self._destinations)), ",".join("?" * len(self._states))
@@ -349,7 +349,7 @@ class Past:
                 (*self._states, *self._states, known.message_id, *self._destinations, self._media_type),
             ).fetchall()
             found = self._accepted[known.message_id] = [
-                Accepted(
+                AcceptedDocument(
                     document_id,
                     known.same_day,
                     not sent,
@@ -364,7 +364,7 @@ class Past:
         return found
 
 
-def has_accepted(batch: Batch, known: Sequence[Known], routed: Routed, body: bytes) -> bool:
+def has_accepted(batch: Batch, known: Sequence[KnownOrder], routed: Routed, body: bytes) -> bool:
     """Whether a transaction with exactly these entries was accepted. False proves nothing: the documents have to be
     compared.
 

@@ -12,7 +12,7 @@ from itertools import chain
 
 from engine.model.errors import NotComparedError
 from engine.model.reasons import ReasonCode
-from engine.store.operations.settling.accepted import Accepted, Past
+from engine.store.operations.settling.accepted import AcceptedDocument, AcceptedHistory
 from engine.succession.statements import Resource, id_of
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, UNFINISHED
 
@@ -25,7 +25,7 @@ _Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its re
 
 
 def find_meant(
-    mine: Sequence[Resource], past: Past, settled: Collection[str] = ()
+    mine: Sequence[Resource], past: AcceptedHistory, settled: Collection[str] = ()
 ) -> tuple[dict[str, str], list[tuple[ReasonCode, str]]]:
     """Find the accepted result of each new one that has another id: id -> id; and the problems where it is unknown.
 
@@ -71,7 +71,7 @@ def find_meant(
     return found, problems
 
 
-def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Past) -> Resource | None:
+def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: AcceptedHistory) -> Resource | None:
     """Give a free id to each result that loses its own to another result of its message because that one has the
     accepted one's time. Returns the first result without a free id, or None.
     """
@@ -89,7 +89,7 @@ def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Past) 
 
 
 def find_beside(
-    mine: Sequence[Resource], past: Past, corrects: Mapping[str, str], settled: Collection[str]
+    mine: Sequence[Resource], past: AcceptedHistory, corrects: Mapping[str, str], settled: Collection[str]
 ) -> list[tuple[ReasonCode, str]]:
     """The problems of a document that has a correction, and beside it the result that may be meant.
 
@@ -119,12 +119,12 @@ def find_beside(
     ]
 
 
-def _is_anothers(new: Resource, past: Past) -> bool:
+def _is_anothers(new: Resource, past: AcceptedHistory) -> bool:
     """Whether the test has a result of another patient under the same order number: a counter identifies no person."""
     return any(one.subject != new.subject for _, one in past.of_test(new.codes))
 
 
-def _other_run(new: Resource, told: _Told, past: Past) -> str | None:
+def _other_run(new: Resource, told: _Told, past: AcceptedHistory) -> str | None:
     """The id of the same run of a test, where it had another place in the message before: of several runs in one
     message the first has the id that a single run gets, and another one was measured at this time. None: it has its
     place, or the run is unknown.
@@ -142,7 +142,7 @@ def _other_run(new: Resource, told: _Told, past: Past) -> str | None:
     return meant.pop() if len(meant) == 1 else None
 
 
-def _candidates(new: Resource, told: _Told, past: Past, *, alone: bool) -> dict[str, str]:
+def _candidates(new: Resource, told: _Told, past: AcceptedHistory, *, alone: bool) -> dict[str, str]:
     """The accepted results that a new one with another id may mean, each with its subject; two where there are more.
 
     Args:
@@ -180,7 +180,7 @@ def _is_told(old: Resource, new: Resource, told: _Told) -> bool:
     return len(new.time) < MINUTE or new.time != old.time or time == old.time or report != told[new.name][0]
 
 
-def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
+def _nameless(new: Resource, past: AcceptedHistory) -> list[tuple[str, bool]]:
     """The accepted results without a patient that a correction with one may mean: each id, and whether it is the only
     result in its document, so that its report gets this patient with it.
     """
@@ -191,14 +191,16 @@ def _nameless(new: Resource, past: Past) -> list[tuple[str, bool]]:
     return list(found.items())
 
 
-def _comparable(new: Resource, past: Past) -> Iterator[tuple[Accepted, Resource]]:
+def _comparable(new: Resource, past: AcceptedHistory) -> Iterator[tuple[AcceptedDocument, Resource]]:
     """The accepted results of the same test that a new one without a correction status may mean."""
     if new.said in UNFINISHED or new.said == CANCELLED:
         return past.of_test(new.codes)
     return chain(past.measured_at(new.codes, new.time), past.unfinished(new.codes))
 
 
-def _bounded(new: Resource, found: Iterable[tuple[Accepted, Resource]]) -> Iterator[tuple[Accepted, Resource]]:
+def _bounded(
+    new: Resource, found: Iterable[tuple[AcceptedDocument, Resource]]
+) -> Iterator[tuple[AcceptedDocument, Resource]]:
     """At most `MOST_RUNS`: a message may have thousands of one test, each of which would be compared with each.
 
     Raises:
@@ -228,7 +230,7 @@ def is_near(new: str, old: str, window: timedelta) -> bool:
         return True  # a day, or nothing: the days of the orders are adjacent
 
 
-def _around(mine: Sequence[Resource], found: Mapping[str, str], past: Past) -> dict[str, str]:
+def _around(mine: Sequence[Resource], found: Mapping[str, str], past: AcceptedHistory) -> dict[str, str]:
     """New ids of the report, specimen and order around results that got the id of an older one."""
     olds = set(found.values())
     more: dict[str, str] = {}

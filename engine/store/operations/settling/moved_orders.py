@@ -15,10 +15,10 @@ from engine.model.errors import NotComparedError
 from engine.model.message import Report
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held, Routed
+from engine.model.records import HoldReason, Routed
 from engine.store.core.batch import Batch
-from engine.store.operations.settling.accepted import Known, Past, names_in
-from engine.succession.decided import NOTHING, Facts
+from engine.store.operations.settling.accepted import AcceptedHistory, KnownOrder, names_in
+from engine.succession.document_facts import NOTHING, DocumentFacts
 from engine.succession.kinds import FHIR
 from engine.succession.statements import Resource, loads, resources_in, settled
 from engine.succession.steps import CHANGES, WITHDRAWN
@@ -28,7 +28,7 @@ ANSWERS = ("withdraw", "both")
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MovedOrders:
     """The results that a document takes from another patient.
 
     Attributes:
@@ -41,15 +41,15 @@ class Moved:
     message_id: int
     results: tuple[str, ...]
     reports: tuple[Report, ...]
-    past: Past
+    past: AcceptedHistory
 
 
-def look(batch: Batch, message_id: int, channel: str, routes: Iterable[Routed]) -> list[Moved | None]:
+def look(batch: Batch, message_id: int, channel: str, routes: Iterable[Routed]) -> list[MovedOrders | None]:
     """The results that each document takes from another patient."""
     return [_look(batch, message_id, channel, routed) for routed in routes]
 
 
-def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved | None:
+def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> MovedOrders | None:
     document = routed.document
     if document.media_type != FHIR or not routed.destinations:
         return None
@@ -60,7 +60,7 @@ def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved 
         mine = resources_in(loads(body))
     except ValueError:
         return None
-    messages: dict[int, Known] = {}
+    messages: dict[int, KnownOrder] = {}
     theirs: dict[int, list[Report]] = {}
     for report in document.reports:
         rows = batch.execute(
@@ -69,23 +69,23 @@ def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> Moved 
             (report.key, message_id, batch.steady_us, routed.of_site, channel),
         ).fetchall()
         for other, patient, person in rows:
-            messages[other] = Known(other, True)
+            messages[other] = KnownOrder(other, True)
             if patient != report.patient and report.patient:
                 theirs.setdefault(other, []).append(Report(report.key, patient, person))
     if not theirs:
         return None
     try:
-        past = Past(batch, [messages[one] for one in sorted(messages)], routed, names_in(mine))
+        past = AcceptedHistory(batch, [messages[one] for one in sorted(messages)], routed, names_in(mine))
         results = _taken(mine, past)
     except NotComparedError:  # then two patients share one number, and a person decides
         return None
     if not results:
         return None
     reports = {(one.key, one.patient): one for found in theirs.values() for one in found}
-    return Moved(max(theirs), tuple(results), tuple(reports.values()), past)
+    return MovedOrders(max(theirs), tuple(results), tuple(reports.values()), past)
 
 
-def _taken(mine: Sequence[Resource], past: Past) -> dict[str, None]:
+def _taken(mine: Sequence[Resource], past: AcceptedHistory) -> dict[str, None]:
     """Names of the valid results of another patient that corrections are about."""
     results: dict[str, None] = {}
     for one in mine:
@@ -99,25 +99,27 @@ def _taken(mine: Sequence[Resource], past: Past) -> dict[str, None]:
     return results
 
 
-def _stands(past: Past, name: str) -> bool:
+def _stands(past: AcceptedHistory, name: str) -> bool:
     last = past.last_of(name)
     return last is not None and last.status != WITHDRAWN
 
 
-def why(moved: Sequence[Moved | None]) -> list[Held | None]:
+def why(moved: Sequence[MovedOrders | None]) -> list[HoldReason | None]:
     """Why each document is held."""
     return [None if one is None else _why(one) for one in moved]
 
 
-def _why(moved: Moved) -> Held:
+def _why(moved: MovedOrders) -> HoldReason:
     text = f"it corrects an order that message {moved.message_id} told of another patient"
-    return Held(reason=ReasonCode.ORDER_MOVED, text=text, remember=True)
+    return HoldReason(reason=ReasonCode.ORDER_MOVED, text=text, remember=True)
 
 
-def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[list[Routed], Mapping[int, Facts]]:
+def withdraw(
+    routes: Sequence[Routed], moved: Sequence[MovedOrders | None]
+) -> tuple[list[Routed], Mapping[int, DocumentFacts]]:
     """Withdraw the other patient's results in the documents; return these and the decisions, by place from 1."""
     made: list[Routed] = []
-    facts: dict[int, Facts] = {}
+    facts: dict[int, DocumentFacts] = {}
     for place, (routed, one) in enumerate(zip(routes, moved, strict=True), start=1):
         if one is None or routed.echo:
             made.append(routed)
@@ -126,7 +128,7 @@ def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[l
         bundle = loads(unpack(document.body) if document.packed else document.body)
         written = {resource.name for resource in resources_in(bundle)}
         gone = [name for name in one.results if name not in written]  # a unique number: the new result has the id
-        facts[place] = Facts(
+        facts[place] = DocumentFacts(
             # The sender means a withdrawal: later messages are compared with one.
             withdrawn=one.past.written_anew(dict.fromkeys(gone, WITHDRAWN), by_sender=True),
             reports=one.past.written_anew(
@@ -146,7 +148,7 @@ def withdraw(routes: Sequence[Routed], moved: Sequence[Moved | None]) -> tuple[l
     return made, facts
 
 
-def _reports(past: Past, gone: Sequence[str]) -> dict[str, str]:
+def _reports(past: AcceptedHistory, gone: Sequence[str]) -> dict[str, str]:
     """The reports that list withdrawn results -> their new status."""
     found: dict[str, str] = {}
     ids = {name.partition("/")[2] for name in gone}
@@ -159,7 +161,7 @@ def _reports(past: Past, gone: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def joined(first: Facts | None, second: Facts) -> Facts:
+def joined(first: DocumentFacts | None, second: DocumentFacts) -> DocumentFacts:
     """Join two sets of decisions about one document."""
     one = first or NOTHING
     return replace(one, withdrawn=(*one.withdrawn, *second.withdrawn), reports=(*one.reports, *second.reports))

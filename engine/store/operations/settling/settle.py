@@ -11,7 +11,7 @@ those orders are opened and compared, resource by resource:
     a whole report     withdraws results that it lacks now (`engine.store.operations.settling.whole_reports`)
     no comparison      holds it, too: an earlier document cannot be read, or there are too many
 
-The decisions are returned as `engine.succession.decided.Facts`, for the note beside the outcome.
+The decisions are returned as `engine.succession.document_facts.DocumentFacts`, for the note beside the outcome.
 """
 
 import logging
@@ -25,21 +25,21 @@ from engine.model.errors import NotComparedError
 from engine.model.message import Document
 from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held, Routed
+from engine.model.records import HoldReason, Routed
 from engine.model.values import value
 from engine.store.core.batch import Batch
 from engine.store.operations.settling import accepted
 from engine.store.operations.settling.accepted import (
-    Before,
-    Known,
-    Past,
+    AcceptedHistory,
+    KnownOrder,
+    OlderMessages,
     has_accepted,
     names_in,
     version_of,
 )
 from engine.store.operations.settling.corrections import find_beside, find_meant
 from engine.store.operations.settling.whole_reports import (
-    Wholes,
+    CultureReports,
     find_cultures,
     find_lines,
     lines_alone,
@@ -47,8 +47,8 @@ from engine.store.operations.settling.whole_reports import (
     missing,
     shortened,
 )
-from engine.succession.decided import NOTHING, Facts
-from engine.succession.kinds import FHIR, Opened, opened
+from engine.succession.document_facts import NOTHING, DocumentFacts
+from engine.succession.kinds import FHIR, OpenedDocument, opened
 from engine.succession.statements import Resource, entries_in, loads, rename
 from engine.succession.steps import (
     CANCELLED,
@@ -80,8 +80,8 @@ class Settled:
     """
 
     routes: Sequence[Routed]
-    held: Sequence[Held | None]
-    facts: Mapping[int, Facts]
+    held: Sequence[HoldReason | None]
+    facts: Mapping[int, DocumentFacts]
     echo: bool = False
     no_value: str = ""
 
@@ -95,7 +95,7 @@ def settle(
     message_id: int,
     received_us: int,
     routes: Sequence[Routed],
-    before: Before,
+    before: OlderMessages,
     *,
     again: bool = False,
     status_only: bool = False,
@@ -108,14 +108,14 @@ def settle(
         status_only: it may make a result final without its value.
     """
     settled_routes: list[Routed] = []
-    held: list[Held | None] = []
-    facts: dict[int, Facts] = {}
+    held: list[HoldReason | None] = []
+    facts: dict[int, DocumentFacts] = {}
     for place, routed in enumerate(routes, start=1):
-        why: Held | None = None
+        why: HoldReason | None = None
         looked = before.messages or again or status_only or _corrects_blindly(routed)
         if looked and routed.document.reports and routed.destinations:
             document: Document | None = routed.document
-            own = [Known(message_id, True)] if again else []
+            own = [KnownOrder(message_id, True)] if again else []
             try:
                 document, why, decided = _settle(batch, routed, before, own, from_us(received_us))
             except _NoValueError as error:
@@ -123,8 +123,8 @@ def settle(
             except NotComparedError as error:
                 if status_only:  # a result without a value is never sent, not even by a person
                     return Settled((), (), {}, no_value=f"a status change without its value, and {error}")
-                why = Held(reason=ReasonCode.NOT_COMPARED, text=str(error), remember=True)
-                decided = Facts(not_compared=str(error))
+                why = HoldReason(reason=ReasonCode.NOT_COMPARED, text=str(error), remember=True)
+                decided = DocumentFacts(not_compared=str(error))
                 logger.warning(
                     "a document is held, since it cannot be compared with those before it",
                     extra={"journal_id": message_id, "earlier": error.message_id},
@@ -155,8 +155,8 @@ def _corrects_blindly(routed: Routed) -> bool:
 
 
 def _settle(
-    batch: Batch, routed: Routed, before: Before, own: Sequence[Known], received: datetime
-) -> tuple[Document | None, Held | None, Facts]:
+    batch: Batch, routed: Routed, before: OlderMessages, own: Sequence[KnownOrder], received: datetime
+) -> tuple[Document | None, HoldReason | None, DocumentFacts]:
     """The document as it goes out (None: an echo), why it is held, and the decisions about it.
 
     Args:
@@ -170,7 +170,7 @@ def _settle(
     try:
         body = unpack(document.body) if document.packed else document.body
         if not own and has_accepted(batch, before.messages, routed, body):
-            return None, None, Facts(not_sent=True)
+            return None, None, DocumentFacts(not_sent=True)
         found = opened(body, document.media_type, routed.form, batch.zone)
     except ValueError as error:
         raise NotComparedError("its own document cannot be read") from error
@@ -179,9 +179,9 @@ def _settle(
     if not before.all:
         raise NotComparedError(f"there are more than {accepted.MOST_MESSAGES} messages of the same order")
     mine = found.resources
-    past = Past(batch, before.messages, routed, names_in(mine))
-    delivered = Past(batch, own, routed, None, ("delivered",))
-    wholes = find_cultures(mine, past) if found.by_id else Wholes()
+    past = AcceptedHistory(batch, before.messages, routed, names_in(mine))
+    delivered = AcceptedHistory(batch, own, routed, None, ("delivered",))
+    wholes = find_cultures(mine, past) if found.by_id else CultureReports()
     if (
         wholes.ids
         and (renamed := opened(rename(loads(body), wholes.ids), document.media_type, routed.form)) is not None
@@ -205,7 +205,7 @@ def _settle(
         elif one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
             steps[one.name] = follow(version_of(one, False), past.versions(_meant_name(one, corrects)), received)
     if not (problems or wholes.ids or finished) and _is_echo(found, steps, corrects, past, joins=routed.joins):
-        return None, None, Facts(not_sent=True)
+        return None, None, DocumentFacts(not_sent=True)
     for one in mine:
         if one.name in steps and steps[one.name].kind == "again":
             steps[one.name] = without_again(version_of(one, False), past.versions(_meant_name(one, corrects)), received)
@@ -231,7 +231,7 @@ def _settle(
         held += _missing(mine, past)
     else:
         held += _reports_back(mine, steps, past, corrects, joins=routed.joins)
-    facts = Facts(
+    facts = DocumentFacts(
         echoes=frozenset() if found.whole else echoes | wholes.echoes,
         statuses=statuses,
         corrects=corrects,
@@ -252,7 +252,7 @@ def _settle(
     return replace(document, body=body, packed=False, entries=entries), _all(held), facts
 
 
-def _finished(new: Resource, name: str, past: Past) -> Step:
+def _finished(new: Resource, name: str, past: AcceptedHistory) -> Step:
     """The step of a result that its sender makes final without its value: an unfinished earlier one becomes final.
 
     Raises:
@@ -281,7 +281,7 @@ def _as_meant(one: Resource, corrects: Mapping[str, str]) -> Resource:
     return one._replace(name=_meant_name(one, corrects), lists=lists)
 
 
-def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[ReasonCode, str]]:
+def _missing(mine: Sequence[Resource], past: AcceptedHistory) -> list[tuple[ReasonCode, str]]:
     """The problems of a document that lacks results of the one it replaces: the receiver would lose them."""
     issue = next(one.name for one in mine if one.kind == "Composition")
     issues = [
@@ -295,7 +295,7 @@ def _missing(mine: Sequence[Resource], past: Past) -> list[tuple[ReasonCode, str
     return [(ReasonCode.RESULTS_GONE, f"the accepted document has more ({named})")] if named else []
 
 
-def _version(mine: Sequence[Resource], past: Past, own: Past) -> int:
+def _version(mine: Sequence[Resource], past: AcceptedHistory, own: AcceptedHistory) -> int:
     """The number of a document's issue, where the sender's is not above those that were accepted; else 0."""
     issue = next((one for one in mine if one.kind == "Composition"), None)
     if issue is None or not issue.version:
@@ -325,7 +325,7 @@ def _unsaid(
     ]
 
 
-def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> set[str]:
+def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: AcceptedHistory) -> set[str]:
     """Names of final reports whose results are all echoes, and whose comment or document has changed."""
     return {
         one.name
@@ -340,7 +340,12 @@ def _rewritten(mine: Sequence[Resource], echoes: frozenset[str], past: Past) -> 
 
 
 def _reports_back(
-    mine: Sequence[Resource], steps: Mapping[str, Step], past: Past, corrects: Mapping[str, str], *, joins: bool
+    mine: Sequence[Resource],
+    steps: Mapping[str, Step],
+    past: AcceptedHistory,
+    corrects: Mapping[str, str],
+    *,
+    joins: bool,
 ) -> list[tuple[ReasonCode, str]]:
     """The problems of reports whose results are all echoes, and whose status is lower than before or cancelled.
 
@@ -364,16 +369,18 @@ def _reports_back(
     return found
 
 
-def _all(problems: Sequence[tuple[ReasonCode, str]]) -> Held | None:
+def _all(problems: Sequence[tuple[ReasonCode, str]]) -> HoldReason | None:
     """Why a document is held: the first reason, and the texts of all."""
     if not problems:
         return None
     words = list(dict.fromkeys(text for _, text in problems))
     more = f"; and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
-    return Held(reason=problems[0][0], text="; ".join(words[:_NAMED]) + more, remember=True)
+    return HoldReason(reason=problems[0][0], text="; ".join(words[:_NAMED]) + more, remember=True)
 
 
-def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, str], past: Past, *, joins: bool) -> bool:
+def _is_echo(
+    found: OpenedDocument, steps: Mapping[str, Step], corrects: Mapping[str, str], past: AcceptedHistory, *, joins: bool
+) -> bool:
     """Whether everything in a document was accepted before, unchanged. For a report that is sent as a whole its list
     counts, too.
     """
@@ -389,7 +396,11 @@ def _is_echo(found: Opened, steps: Mapping[str, Step], corrects: Mapping[str, st
 
 
 def _statuses(
-    mine: Sequence[Resource], steps: Mapping[str, Step], corrects: Mapping[str, str], own: Past, rewritten: set[str]
+    mine: Sequence[Resource],
+    steps: Mapping[str, Step],
+    corrects: Mapping[str, str],
+    own: AcceptedHistory,
+    rewritten: set[str],
 ) -> dict[str, str]:
     """The statuses that replace the sender's: of results that change a final one, and of their reports.
 
@@ -415,7 +426,7 @@ def _statuses(
     return changed
 
 
-def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: Past) -> dict[str, str]:
+def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: AcceptedHistory) -> dict[str, str]:
     """The statuses of results that the message has delivered before with another meaning: its mapping was wrong."""
     before = {one.name: one for document in own.documents for one in document.resources}
     changed: dict[str, str] = {}
@@ -431,7 +442,11 @@ def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: Past) 
 
 
 def _other_reports(
-    mine: Sequence[Resource], facts: Facts, past: Past, withdrawn: Iterable[str], closed: Iterable[str]
+    mine: Sequence[Resource],
+    facts: DocumentFacts,
+    past: AcceptedHistory,
+    withdrawn: Iterable[str],
+    closed: Iterable[str],
 ) -> tuple[str, ...]:
     """The reports of other messages that list a result which changes here, with their present status.
 
@@ -460,7 +475,7 @@ def _other_reports(
     return past.written_anew(found)
 
 
-def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
+def _is_withdrawn(result: str, changed: Mapping[str, str], past: AcceptedHistory) -> bool:
     """Whether a result is withdrawn once the changes are written: its id, and id -> status of the changes."""
     if result in changed:
         return changed[result] == WITHDRAWN
@@ -468,7 +483,7 @@ def _is_withdrawn(result: str, changed: Mapping[str, str], past: Past) -> bool:
     return last is not None and last.status == WITHDRAWN
 
 
-def _under_corrected_names(facts: Facts) -> Facts:
+def _under_corrected_names(facts: DocumentFacts) -> DocumentFacts:
     """Facts by the final names of the resources, under the ids of those that they correct."""
 
     def named(name: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.model.reasons import ReasonCode
-from engine.store.operations.settling.accepted import Accepted, Past
+from engine.store.operations.settling.accepted import AcceptedDocument, AcceptedHistory
 from engine.store.operations.settling.corrections import NEAR, SEVERAL, is_near
 from engine.succession.cultures import Culture, Order, cultures_in, head_codes, is_timed, replace, standing
 from engine.succession.statements import Resource
@@ -21,7 +21,7 @@ from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN
 
 
 @dataclass(slots=True)
-class Wholes:
+class CultureReports:
     """The results of comparing the cultures of a message.
 
     Attributes:
@@ -40,13 +40,13 @@ class Wholes:
     closed: list[str] = field(default_factory=list)
 
 
-def find_cultures(mine: Sequence[Resource], past: Past) -> Wholes:
+def find_cultures(mine: Sequence[Resource], past: AcceptedHistory) -> CultureReports:
     """Match the cultures of a message with the accepted ones that they replace.
 
     Raises:
         NotComparedError: a document that may contain one of them cannot be read.
     """
-    found = Wholes()
+    found = CultureReports()
     codes = head_codes(mine)
     for accepted in past.documents:
         codes |= head_codes(accepted.resources)
@@ -77,11 +77,11 @@ class _Earlier:
         codes: of the tests that report isolates.
     """
 
-    def __init__(self, past: Past, codes: frozenset[str]) -> None:
+    def __init__(self, past: AcceptedHistory, codes: frozenset[str]) -> None:
         self._past, self._codes = past, codes
         self._cultures: dict[int, dict[Order, Culture]] = {}
 
-    def _culture(self, accepted: Accepted, order: Order) -> Culture | None:
+    def _culture(self, accepted: AcceptedDocument, order: Order) -> Culture | None:
         found = self._cultures.get(accepted.document_id)
         if found is None:
             found = self._cultures[accepted.document_id] = cultures_in(accepted.resources, self._codes)
@@ -98,7 +98,7 @@ class _Earlier:
         self._past.look(sum(len(one.resources) for one in messages))
         return standing((self._culture(one, order) or Culture(), one.resources) for one in messages)
 
-    def _is_before(self, accepted: Accepted, order: Order, new: Culture) -> bool:
+    def _is_before(self, accepted: AcceptedDocument, order: Order, new: Culture) -> bool:
         """Whether a document is about the same culture. On another day, only an unfinished or corrected one is."""
         if accepted.same_day:
             return True
@@ -114,14 +114,18 @@ def _under(name: str, ids: dict[str, str]) -> str:
     return f"{kind}/{ids.get(identity, identity)}"
 
 
-def _is_taken(name: str, past: Past) -> bool:
+def _is_taken(name: str, past: AcceptedHistory) -> bool:
     """Whether an id belongs to another isolate. A withdrawn isolate keeps its id: a person decides."""
     last = past.last_of(name)
     return last is not None and last.said != WITHDRAWN
 
 
 def missing(
-    mine: Sequence[Resource], past: Past, whole: Collection[str], withdrawn: Collection[str], closed: Collection[str]
+    mine: Sequence[Resource],
+    past: AcceptedHistory,
+    whole: Collection[str],
+    withdrawn: Collection[str],
+    closed: Collection[str],
 ) -> list[Resource]:
     """The valid results that no report would list any more.
 
@@ -166,7 +170,9 @@ class Lines:
     in_words: bool
 
 
-def find_lines(mine: Sequence[Resource], echoes: set[str], past: Past, cultures: Collection[str]) -> list[Lines]:
+def find_lines(
+    mine: Sequence[Resource], echoes: set[str], past: AcceptedHistory, cultures: Collection[str]
+) -> list[Lines]:
     """The tests that had several results in their report, and that lack some of them in this document.
 
     Args:
@@ -236,7 +242,7 @@ def _may_be_another(new: Resource, last: Resource, lines: Lines) -> bool:
     return same_time or new.time != last.time if new.said in CHANGES else same_time and lines.in_words
 
 
-def shortened(mine: Sequence[Resource], past: Past, whole: Collection[str]) -> set[str]:
+def shortened(mine: Sequence[Resource], past: AcceptedHistory, whole: Collection[str]) -> set[str]:
     """Names of the reports that dropped a result from their list: a final one is thereby changed."""
     return {
         one.name

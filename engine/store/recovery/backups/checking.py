@@ -15,11 +15,11 @@ from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.integrity import verify
 from engine.store.integrity.verify import Progress
-from engine.store.recovery.backups import pieces, standing
-from engine.store.recovery.backups.shelf import VERIFIED_NAME, Copy, Verified, write_json
+from engine.store.recovery.backups import increments, state_snapshot
+from engine.store.recovery.backups.catalog import VERIFIED_NAME, Copy, CopyVerified, write_json
 
 
-def run(copy: Copy, *, progress: Progress | None = None) -> Verified:
+def run(copy: Copy, *, progress: Progress | None = None) -> CopyVerified:
     """Read a full copy back and store the result beside it."""
     began = time.monotonic()
     path = copy.path / JOURNAL_NAME
@@ -31,7 +31,7 @@ def run(copy: Copy, *, progress: Progress | None = None) -> Verified:
         findings.append(f"{path.name}: not the bytes that were verified at {copy.verified.at if copy.verified else ''}")
     with closing(connect(path, immutable=True)) as connection:
         (rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()
-    verified = Verified(
+    verified = CopyVerified(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         sha256=before,
         rows=rows,
@@ -48,14 +48,14 @@ def broken_pieces(copy: Copy) -> list[str]:
     chain = bytes.fromhex(copy.manifest.chain)
     for piece in copy.pieces():
         try:
-            content = pieces.read(piece.path)
+            content = increments.read(piece.path)
         except (IntegrityError, OSError) as error:
             return [*wrong, str(error)]
         if content.before != chain:
             return [*wrong, f"{piece.path.name}: does not go on from what is before it"]
         chain = content.after
     try:
-        for _ in standing.whole(copy):
+        for _ in state_snapshot.whole(copy):
             pass
     except (IntegrityError, OSError) as error:
         wrong.append(str(error))

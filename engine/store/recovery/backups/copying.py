@@ -29,8 +29,8 @@ from engine.store.core.vault import KEY_NAME, read_kek, write_kek
 from engine.store.core.writer import Job, Pump
 from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.store.recovery.backups.far_file import FarFile
-from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy, Manifest, Shelf
 
 STEP_PAGES = 16  # 128 KiB
 REST = 3.0  # pause after each step, as a multiple of its duration: three quarters of the time are for results

@@ -3,8 +3,8 @@
     1  the copy's journal and configuration, checked by their sums
     2  rows of the pieces, as far as they continue the chain; the first that does not ends this step
     3  the state snapshots: verdicts, documents, deliveries and their ends, pauses, people's decisions
-       (`engine.store.recovery.backups.standing`). For rows after the last snapshot, the rows and the audit trail show a
-       part of it: repeats, filtered and incomplete messages, decisions. Other messages are processed again
+       (`engine.store.recovery.backups.state_snapshot`). For rows after the last snapshot, the rows and the audit trail
+       show a part of it: repeats, filtered and incomplete messages, decisions. Other messages are processed again
     4  deliveries that were open then, and all deliveries of messages that are processed again, are marked as maybe
        delivered: they are sent under their old keys, so a server that has them recognises them
     5  numbers that were given after the last restored row are never given again: exactly those, where the old anchor
@@ -47,8 +47,8 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, dedup, delta_history, incomplete, pauses
-from engine.store.recovery.backups import decided, pieces, standing
-from engine.store.recovery.backups.shelf import SITE_FOLDER, Copy
+from engine.store.recovery.backups import decisions, increments, state_snapshot
+from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
 from engine.store.recovery.rebuilding import moment, put_state
 
 DATA_FOLDER = "var"
@@ -58,7 +58,7 @@ BOOTS = 1_000  # possible starts since the copy: leases and sessions are numbere
 
 
 @dataclass(slots=True)
-class Restored:
+class RestoreResult:
     """The result of a restore.
 
     Attributes:
@@ -110,7 +110,7 @@ def run(
     old_anchor: Path | None = None,
     progress: Progress | None = None,
     leave_key: bool = True,
-) -> Restored:
+) -> RestoreResult:
     """Restore a site into folder ``target``, which is new or empty.
 
     Args:
@@ -154,10 +154,10 @@ class _Restoration:
 
     def __post_init__(self) -> None:
         self._data = self._folder / DATA_FOLDER
-        self._restored = Restored(self._copy.name)
-        self._erasures: list[pieces.Content] = []  # without their rows
+        self._restored = RestoreResult(self._copy.name)
+        self._erasures: list[increments.Content] = []  # without their rows
 
-    def run(self, actor: str, reason: str) -> Restored:
+    def run(self, actor: str, reason: str) -> RestoreResult:
         self._data.mkdir(mode=0o700)
         path = self._data / JOURNAL_NAME
         self._copy_files(path)
@@ -228,7 +228,7 @@ class _Restoration:
         """Find the key in any of its places; a key file goes along with the new journal."""
         places = [place for place in (self._keys, self._copy.path) if place is not None]
         self._places = places or [self._data]
-        found: key_encryption_key.Found | None = None
+        found: key_encryption_key.FoundKey | None = None
         trouble: ConfigError | IntegrityError | None = None
         for place in places or [self._data]:
             try:
@@ -259,7 +259,7 @@ class _Restoration:
         total = self._copy.last_id()
         for piece in self._copy.pieces():
             try:
-                content = pieces.read(piece.path)
+                content = increments.read(piece.path)
                 if content.before != chain or content.journal_id.hex() != self._copy.manifest.journal_id:
                     raise IntegrityError(f"{piece.path}: does not go on from what is before it")
                 emptied = {number for what, number, _, _ in content.erased if what == erased_rows.JOURNAL}
@@ -288,18 +288,18 @@ class _Restoration:
         """Apply the state snapshots to the copy, file by file; return the last row that they cover."""
         known = self._copy.manifest.last_id
         try:
-            for one in standing.whole(self._copy):
+            for one in state_snapshot.whole(self._copy):
                 if one.last > last_id:
                     break  # it covers rows that could not be restored, which was reported
-                connection.executemany(_PUT_KEY, self._keys_of(connection, standing.keys(one)))
-                standing.apply(connection, one, journal_id)
+                connection.executemany(_PUT_KEY, self._keys_of(connection, state_snapshot.keys(one)))
+                state_snapshot.apply(connection, one, journal_id)
                 known = one.last
         except (IntegrityError, OSError) as error:
             self._restored.wrong.append(f"{error}; the state of messages from {known + 1} on is not restored")
         self._restored.stands_to = known
         return known
 
-    def _empty_again(self, connection: sqlite3.Connection, content: pieces.Content, first: int) -> None:
+    def _empty_again(self, connection: sqlite3.Connection, content: increments.Content, first: int) -> None:
         """Repeat erasures that came after the copy, so that neither the content nor anything derived from it comes
         back.
 
@@ -354,10 +354,10 @@ class _Restoration:
         ).fetchall()
         closed: set[int] = set()
         in_part: set[int] = set()
-        for act in decided.acts(connection, vault, first):
-            self._restored.decided += decided.apply(connection, act)
-            closed.update(decided.closed(act))
-            in_part.update(decided.in_part(act))
+        for act in decisions.acts(connection, vault, first):
+            self._restored.decided += decisions.apply(connection, act)
+            closed.update(decisions.closed(act))
+            in_part.update(decisions.in_part(act))
         for row_id, channel, seq, received_us, token, meta in rows:
             execute(
                 "INSERT INTO channel (name, last_seq, last_us, stored, dead, incomplete) VALUES (?, 0, 0, 0, 0, 0)"
@@ -484,7 +484,7 @@ def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> Non
         "SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'dead', 'held')",
         (message_id,),
     ).fetchall():
-        decided.close_delivery(connection, delivery, lane, state, "dismissed")
+        decisions.close_delivery(connection, delivery, lane, state, "dismissed")
         execute("UPDATE delivery SET lease = 0 WHERE id = ?", (delivery,))
     row = execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
     state = row[0] if row is not None else "stored"
@@ -498,10 +498,10 @@ def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> Non
         execute(f"UPDATE channel SET {state} = {state} - 1 WHERE name = ?", (channel,))  # noqa: S608 - as above
 
 
-def _put_emptied(connection: sqlite3.Connection, content: pieces.Content) -> None:
+def _put_emptied(connection: sqlite3.Connection, content: increments.Content) -> None:
     for table, columns, rows in (
         ("journal", ROW_COLUMNS, content.emptied_rows),
-        ("document", pieces.DOCUMENT_COLUMNS, content.emptied_documents),
+        ("document", increments.DOCUMENT_COLUMNS, content.emptied_documents),
     ):
         sets = ", ".join(f"{name} = ?" for name in columns.split(", ")[1:])
         update = f"UPDATE {table} SET {sets} WHERE id = ?"  # noqa: S608 - constants
@@ -519,7 +519,7 @@ def _checked(path: Path, row: JournalRow, chain: bytes, emptied: set[int]) -> by
     return row.chain
 
 
-def sentences(restored: Restored, target: Path) -> Iterator[str]:
+def sentences(restored: RestoreResult, target: Path) -> Iterator[str]:
     """The same for people."""
     yield f"{target}: {restored.rows} rows of {restored.copy}, {restored.from_pieces} of them from pieces"
     yield f"  the newest is row {restored.last_id}, received {restored.received or 'never'}"

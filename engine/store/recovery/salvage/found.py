@@ -11,7 +11,7 @@ NAMED = 20  # numbers of messages in the text for people; salvage.json has all
 
 
 @dataclass(slots=True)
-class Missing:
+class MissingRows:
     """Missing rows of the journal.
 
     Attributes:
@@ -45,7 +45,7 @@ class Salvage:
 
     rows: int = 0
     lost: int = 0
-    missing: list[Missing] = field(default_factory=list)
+    missing: list[MissingRows] = field(default_factory=list)
     mended: list[int] = field(default_factory=list)
     tables: dict[str, int] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)

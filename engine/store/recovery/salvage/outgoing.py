@@ -24,7 +24,7 @@ _DELIVERY_STATES = ("waiting", "sending", "delivered", "dead", "held", "rejected
 _DOCUMENT_FIELDS = ("id", "message_id", "revision", "ordinal", "media_type", "conditional", "reports", "body")
 
 
-def take_documents(tables: Tables, emptied: erased_rows.Vouched) -> None:
+def take_documents(tables: Tables, emptied: erased_rows.AccountedRows) -> None:
     """Copy unchanged documents. Their numbers are gapless, too, so `labrelay verify` must know the lost ones."""
     expected, gaps = 1, list(verify.document_gaps(tables.new).items())
     columns = tables.columns("document")

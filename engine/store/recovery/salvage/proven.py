@@ -17,11 +17,11 @@ from engine.store.core.connecting import DAMAGE
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity import row_check
-from engine.store.integrity.row_check import Unreadable
+from engine.store.integrity.row_check import UnreadableRow
 from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.rebuilding import moment
-from engine.store.recovery.salvage.found import Missing
+from engine.store.recovery.salvage.found import MissingRows
 from engine.store.recovery.salvage.leaves import stray_rows
 from engine.store.recovery.salvage.tables import CHUNK_ROWS, Tables
 
@@ -41,7 +41,7 @@ class JournalRows:
         self._mark = mark
         self._progress = progress
         self.gone = _let_go(tables.source)
-        self.emptied = erased_rows.Vouched()
+        self.emptied = erased_rows.AccountedRows()
         with suppress(*DAMAGE):
             self.emptied = erased_rows.vouched(tables.source.execute)
 
@@ -70,7 +70,7 @@ class JournalRows:
             expected = row.id + 1
             if row.id % CHUNK_ROWS == 0:
                 self._progress(row.id, newest)
-            if isinstance(row, Unreadable):
+            if isinstance(row, UnreadableRow):
                 self._miss(row.id, row.id + 1, given_up, "unreadable")
                 continue
             if self._is_changed(row):
@@ -90,7 +90,7 @@ class JournalRows:
         salvage.lost = sum(one.last - one.first + 1 for one in salvage.missing)
         return last_row, chain
 
-    def _rows_of_the_journal(self, newest: int, given_up: dict[int, int]) -> Iterator[JournalRow | Unreadable]:
+    def _rows_of_the_journal(self, newest: int, given_up: dict[int, int]) -> Iterator[JournalRow | UnreadableRow]:
         """The rows in order, as found by their numbers. In place of a missing, unreadable or changed row comes the one
         with this number on an unreachable page, where its hash proves it.
         """
@@ -102,13 +102,13 @@ class JournalRows:
             yield stray.pop(row.id, row)
         yield from (stray[number] for number in sorted(stray) if number >= expected)
 
-    def _stray_rows(self, newest: int, given_up: dict[int, int]) -> dict[int, JournalRow | Unreadable]:
+    def _stray_rows(self, newest: int, given_up: dict[int, int]) -> dict[int, JournalRow | UnreadableRow]:
         there = bytearray(newest // 8 + 1)  # a bit for each number that needs no further search
         for first, last in given_up.items():
             for number in range(first, min(last, newest) + 1):
                 there[number >> 3] |= 1 << (number & 7)
         for row in row_check.journal_rows(self._source, 1, newest):
-            if not isinstance(row, Unreadable):
+            if not isinstance(row, UnreadableRow):
                 own = b""
                 with suppress(Exception):  # a damaged row may hold values of any type and size
                     own = row.computed
@@ -123,7 +123,7 @@ class JournalRows:
         names = [row[1] for row in self._source.execute("PRAGMA table_info(journal)")]
         places = [names.index(name) for name in JournalRow._fields]
         (path,) = (row[2] for row in self._source.execute("PRAGMA database_list") if row[1] == "main")
-        found: dict[int, JournalRow | Unreadable] = {}
+        found: dict[int, JournalRow | UnreadableRow] = {}
         for values in stray_rows(Path(path), PAGE_BYTES, len(names), is_wanted):
             row = JournalRow._make(values[place] for place in places)
             if _is_as_stored(row):
@@ -159,11 +159,11 @@ class JournalRows:
             if missing and missing[-1].last == expected - 1 and missing[-1].why == why:
                 missing[-1].last = row_id - 1
             else:
-                missing.append(Missing(expected, row_id - 1, why))
+                missing.append(MissingRows(expected, row_id - 1, why))
         return max(expected, row_id)
 
 
-def _tell_surroundings(new: sqlite3.Connection, rows: list[Missing]) -> None:
+def _tell_surroundings(new: sqlite3.Connection, rows: list[MissingRows]) -> None:
     """Add the time of the missing rows, and the messages of each channel among them."""
     execute = new.execute
     channels = [name for (name,) in execute("SELECT DISTINCT channel FROM journal WHERE kind = 1 ORDER BY 1")]

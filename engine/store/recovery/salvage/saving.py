@@ -17,7 +17,7 @@ from engine.store.core import anchor, migrate, wal_repair
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, connect, data_keys
-from engine.store.core.key_encryption_key import Found, Source, unlock
+from engine.store.core.key_encryption_key import FoundKey, Source, unlock
 from engine.store.core.lock import SiteLock
 from engine.store.core.new_folder import SALVAGING, publish, raise_if_in_use
 from engine.store.core.pruned_ranges import Range
@@ -41,7 +41,7 @@ _VERDICT = (  # verdicts that are trusted
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    reading: anchor.Reading  # the old anchor
+    reading: anchor.AnchorState  # the old anchor
     clock: Clock
     actor: str
     reason: str
@@ -180,7 +180,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
     return salvage
 
 
-def _key(source: sqlite3.Connection, data: Path) -> Found:
+def _key(source: sqlite3.Connection, data: Path) -> FoundKey:
     expected = source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
     if expected is None:
         raise sqlite3.DatabaseError("what its key is checked against is not there")

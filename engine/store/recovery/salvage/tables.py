@@ -10,7 +10,7 @@ from typing import Any
 from engine.store.core import migrate
 from engine.store.core.connecting import DAMAGE
 from engine.store.integrity import row_check
-from engine.store.integrity.row_check import Unreadable
+from engine.store.integrity.row_check import UnreadableRow
 from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.salvage.found import Salvage
 
@@ -58,7 +58,7 @@ class Tables:
         if len(key) == 1 and any(row[1] == key[0] and row[2] == "INTEGER" for row in info):
             last = self.largest(table, key[0])
             for row in row_check.read_rows(self.source, 1, last, ", ".join(columns), table, key[0]):
-                if isinstance(row, Unreadable):
+                if isinstance(row, UnreadableRow):
                     self.damaged.add(table)
                 else:
                     yield row
@@ -100,7 +100,7 @@ class Tables:
         empty, last, first = 0, 0, 1
         while empty < BLIND_CHUNKS:
             rows = row_check.read_rows(self.source, first, first + CHUNK_ROWS - 1, key, table, key)
-            newest = max((row[0] for row in rows if not isinstance(row, Unreadable)), default=0)
+            newest = max((row[0] for row in rows if not isinstance(row, UnreadableRow)), default=0)
             empty = 0 if newest else empty + 1
             last = max(last, newest)
             first += CHUNK_ROWS

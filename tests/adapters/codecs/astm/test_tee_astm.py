@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from adapters.codecs.astm.link import AstmOptions
 from adapters.codecs.astm.tee import AstmListener
-from engine.model.link_events import Answered, Heard, LinkFault, TeeEvent, Way
+from engine.model.link_events import Answered, Direction, LinkFault, OverheardMessage, TeeEvent
 from tests.support.astm_peer import ACK, ENQ, EOT, NAK, cut_every, one_record_a_frame, wire_frame
 
-ANALYZER, MIDDLEWARE = Way.ANALYZER, Way.MIDDLEWARE
+ANALYZER, MIDDLEWARE = Direction.ANALYZER, Direction.MIDDLEWARE
 RESULT = b"H|\\^&\rP|1\rO|1|S1\rR|1|^^^GLU|5.4\rL|1|N\r"
 ORDER = b"H|\\^&\rP|1\rO|1|S1||^^^GLU\rL|1|F\r"
-Said = tuple[Way, bytes]
+Said = tuple[Direction, bytes]
 
 
-def dialogue(frames: list[bytes], sender: Way = ANALYZER) -> list[Said]:
+def dialogue(frames: list[bytes], sender: Direction = ANALYZER) -> list[Said]:
     """A session as it should be, as (who, what)."""
     said = [(sender, ENQ), (sender.other, ACK)]
     for frame in frames:
@@ -33,12 +33,12 @@ def heard_of(said: list[Said], listener: AstmListener | None = None, *, close: b
     return events + (listener.closed() if close else [])
 
 
-def texts(events: list[TeeEvent]) -> list[tuple[Way, bytes]]:
-    return [(event.way, event.payload) for event in events if isinstance(event, Heard) and event.whole]
+def texts(events: list[TeeEvent]) -> list[tuple[Direction, bytes]]:
+    return [(event.way, event.payload) for event in events if isinstance(event, OverheardMessage) and event.whole]
 
 
-def evidence(events: list[TeeEvent]) -> list[Heard]:
-    return [event for event in events if isinstance(event, Heard) and not event.whole]
+def evidence(events: list[TeeEvent]) -> list[OverheardMessage]:
+    return [event for event in events if isinstance(event, OverheardMessage) and not event.whole]
 
 
 def test_a_message_is_heard_once_its_last_frame_is_acknowledged() -> None:
@@ -47,7 +47,7 @@ def test_a_message_is_heard_once_its_last_frame_is_acknowledged() -> None:
     assert heard_of(said[:-2], listener, close=False) == []
     assert listener.receiving
     (heard,) = heard_of(said[-2:], listener)
-    assert heard == Heard(ANALYZER, RESULT, answered=Answered.ACCEPTED)
+    assert heard == OverheardMessage(ANALYZER, RESULT, answered=Answered.ACCEPTED)
     assert not listener.receiving
 
 
@@ -57,7 +57,9 @@ def test_a_frame_that_was_refused_and_sent_again_is_one() -> None:
     at = said.index((ANALYZER, frames[2]))
     said[at:at] = [(ANALYZER, frames[2]), (MIDDLEWARE, NAK)]
     (heard,) = heard_of(said)
-    assert heard == Heard(ANALYZER, RESULT, answered=Answered.ACCEPTED, notes=("middleware answered NAK before ACK",))
+    assert heard == OverheardMessage(
+        ANALYZER, RESULT, answered=Answered.ACCEPTED, notes=("middleware answered NAK before ACK",)
+    )
 
 
 def test_a_frame_whose_ack_was_lost_behind_us_is_one() -> None:
@@ -72,7 +74,9 @@ def test_what_the_middleware_refused_to_the_end_is_evidence() -> None:
     frame = wire_frame(1, RESULT)
     said = [(ANALYZER, ENQ), (MIDDLEWARE, ACK), *[(ANALYZER, frame), (MIDDLEWARE, NAK)] * 6, (ANALYZER, EOT)]
     (heard,) = heard_of(said)
-    assert heard == Heard(ANALYZER, RESULT, whole=False, answered=Answered.REFUSED, notes=("middleware answered NAK",))
+    assert heard == OverheardMessage(
+        ANALYZER, RESULT, whole=False, answered=Answered.REFUSED, notes=("middleware answered NAK",)
+    )
 
 
 def test_what_was_refused_in_the_middle_is_evidence_with_what_came_before() -> None:
@@ -151,7 +155,7 @@ def test_frames_that_nobody_acknowledges_are_taken_where_the_channel_says_so() -
     frames = one_record_a_frame(RESULT)
     listener = AstmListener(AstmOptions(acks="none"))
     (heard,) = heard_of([(ANALYZER, ENQ + b"".join(frames) + EOT)], listener)
-    assert heard == Heard(ANALYZER, RESULT)
+    assert heard == OverheardMessage(ANALYZER, RESULT)
 
 
 def test_a_sender_that_does_not_wait_is_heard_when_its_frames_are_acknowledged() -> None:
@@ -168,7 +172,7 @@ def test_a_session_without_an_end_is_over_after_a_time() -> None:
     assert due is not None
     (fault, heard) = listener.tick(due)
     assert isinstance(fault, LinkFault)
-    assert isinstance(heard, Heard)
+    assert isinstance(heard, OverheardMessage)
     assert (heard.whole, heard.payload) == (False, b"H|\\^&\rP|1\r")
 
 
@@ -188,12 +192,12 @@ def test_any_chunking_and_any_refusals_give_the_same_messages(messages: list[byt
     assert texts(heard_of(chunks)) == expected
 
 
-@given(st.lists(st.tuples(st.sampled_from(Way), st.binary(max_size=12) | st.sampled_from([ENQ, ACK, NAK, EOT]))))
+@given(st.lists(st.tuples(st.sampled_from(Direction), st.binary(max_size=12) | st.sampled_from([ENQ, ACK, NAK, EOT]))))
 def test_whatever_passes_nothing_is_raised_and_nothing_is_invented(said: list[Said]) -> None:
     listener = AstmListener()
     events = heard_of(said, listener)
     for event in events:
-        if isinstance(event, Heard):
+        if isinstance(event, OverheardMessage):
             text = b"".join(data for way, data in said if way is event.way)
             assert all(bytes([byte]) in text for byte in event.payload)
     assert listener.held == 0 or not listener.receiving

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from adapters.codecs.hl7v2 import tee as tee_mllp
 from adapters.codecs.hl7v2.mllp import MllpOptions
 from adapters.codecs.hl7v2.tee import ANSWER_WITHIN_S, MllpListener
-from engine.model.link_events import Answered, Heard, LinkFault, TeeEvent, Way
+from engine.model.link_events import Answered, Direction, LinkFault, OverheardMessage, TeeEvent
 from tests.support.channels import block, hl7
 from tests.support.mllp_peer import ack
 
-ANALYZER, MIDDLEWARE = Way.ANALYZER, Way.MIDDLEWARE
-Said = tuple[Way, bytes]
+ANALYZER, MIDDLEWARE = Direction.ANALYZER, Direction.MIDDLEWARE
+Said = tuple[Direction, bytes]
 
 
 def order(control_id: str) -> bytes:
@@ -25,19 +25,21 @@ def hear(listener: MllpListener, *said: Said, now: float = 1.0) -> list[TeeEvent
 def test_a_message_is_heard_with_its_answer() -> None:
     listener = MllpListener()
     assert hear(listener, (ANALYZER, block(hl7("1")))) == []
-    assert hear(listener, (MIDDLEWARE, ack("AA", "1"))) == [Heard(ANALYZER, hl7("1"), answered=Answered.ACCEPTED)]
+    assert hear(listener, (MIDDLEWARE, ack("AA", "1"))) == [
+        OverheardMessage(ANALYZER, hl7("1"), answered=Answered.ACCEPTED)
+    ]
 
 
 def test_a_refusal_is_noted() -> None:
     (heard,) = hear(MllpListener(), (ANALYZER, block(hl7("1"))), (MIDDLEWARE, ack("AE", "1")))
-    assert heard == Heard(ANALYZER, hl7("1"), answered=Answered.REFUSED, notes=("middleware answered AE",))
+    assert heard == OverheardMessage(ANALYZER, hl7("1"), answered=Answered.REFUSED, notes=("middleware answered AE",))
 
 
 def test_messages_keep_their_order_whatever_is_answered_first() -> None:
     listener = MllpListener()
     hear(listener, *((ANALYZER, block(hl7(name))) for name in "123"))
     events = hear(listener, (MIDDLEWARE, ack("AA", "2")))
-    assert [(e.payload, e.answered) for e in events if isinstance(e, Heard)] == [
+    assert [(e.payload, e.answered) for e in events if isinstance(e, OverheardMessage)] == [
         (hl7("1"), Answered.NOT),
         (hl7("2"), Answered.ACCEPTED),
     ]
@@ -53,7 +55,7 @@ def test_an_accept_and_an_application_acknowledgement_answer_one_message() -> No
         (MIDDLEWARE, ack("CA", "1")),
         (MIDDLEWARE, ack("AA", "1")),
     )
-    assert events == [Heard(ANALYZER, hl7("1"), answered=Answered.ACCEPTED)]
+    assert events == [OverheardMessage(ANALYZER, hl7("1"), answered=Answered.ACCEPTED)]
 
 
 def test_both_directions_at_once() -> None:
@@ -64,7 +66,7 @@ def test_both_directions_at_once() -> None:
         (MIDDLEWARE, ack("AA", "1")),
         (ANALYZER, ack("AR", "1")),
     )
-    assert [(e.way, e.payload, e.answered) for e in events if isinstance(e, Heard)] == [
+    assert [(e.way, e.payload, e.answered) for e in events if isinstance(e, OverheardMessage)] == [
         (ANALYZER, hl7("1"), Answered.ACCEPTED),
         (MIDDLEWARE, order("1"), Answered.REFUSED),
     ]
@@ -73,7 +75,10 @@ def test_both_directions_at_once() -> None:
 def test_an_answer_to_a_query_is_a_message_and_answers_it() -> None:
     reply = b"MSH|^~\\&|R|R|||2026||RSP^K11|9|P|2.5\rMSA|AA|1\rQAK|1|OK\rPID|1\r"
     events = hear(MllpListener(), (ANALYZER, block(hl7("1"))), (MIDDLEWARE, block(reply)), (ANALYZER, ack("AA", "9")))
-    assert [(e.way, e.payload) for e in events if isinstance(e, Heard)] == [(ANALYZER, hl7("1")), (MIDDLEWARE, reply)]
+    assert [(e.way, e.payload) for e in events if isinstance(e, OverheardMessage)] == [
+        (ANALYZER, hl7("1")),
+        (MIDDLEWARE, reply),
+    ]
 
 
 def test_what_nobody_answers_is_heard_all_the_same() -> None:
@@ -82,9 +87,9 @@ def test_what_nobody_answers_is_heard_all_the_same() -> None:
     assert listener.deadline() == 1.0 + ANSWER_WITHIN_S
     assert listener.tick(1.0 + ANSWER_WITHIN_S - 0.1) == []
     (heard,) = listener.tick(1.0 + ANSWER_WITHIN_S)
-    assert heard == Heard(ANALYZER, hl7("1"), notes=("middleware was not heard to answer",))
+    assert heard == OverheardMessage(ANALYZER, hl7("1"), notes=("middleware was not heard to answer",))
     hear(listener, (ANALYZER, block(hl7("2"))))
-    assert [event.payload for event in listener.closed() if isinstance(event, Heard)] == [hl7("2")]
+    assert [event.payload for event in listener.closed() if isinstance(event, OverheardMessage)] == [hl7("2")]
     assert listener.held == 0
 
 
@@ -98,7 +103,7 @@ def test_a_block_that_is_cut_off_is_evidence() -> None:
     listener = MllpListener()
     hear(listener, (ANALYZER, block(hl7("1"))[:-2]))
     assert listener.receiving
-    assert listener.closed() == [Heard(ANALYZER, hl7("1"), whole=False)]
+    assert listener.closed() == [OverheardMessage(ANALYZER, hl7("1"), whole=False)]
 
 
 def test_after_a_fault_that_would_cost_us_the_connection_the_listening_goes_on() -> None:
@@ -106,7 +111,7 @@ def test_after_a_fault_that_would_cost_us_the_connection_the_listening_goes_on()
     faults = hear(listener, (ANALYZER, b"\x0b" + b"x" * 5000))
     assert [event.kind for event in faults if isinstance(event, LinkFault)] == ["too-large"]
     events = hear(listener, (ANALYZER, block(hl7("1"))), (MIDDLEWARE, ack("AA", "1")))
-    assert Heard(ANALYZER, hl7("1"), answered=Answered.ACCEPTED) in events
+    assert OverheardMessage(ANALYZER, hl7("1"), answered=Answered.ACCEPTED) in events
 
 
 @given(st.lists(st.integers(1, 30), min_size=1))
@@ -119,4 +124,4 @@ def test_any_chunking_gives_the_same_messages(sizes: list[int]) -> None:
         hear(listener, (ANALYZER, wire[at : at + size]))
         at, turn = at + size, turn + 1
     events = hear(listener, *((MIDDLEWARE, ack("AA", str(n))) for n in range(5)))
-    assert [event.payload for event in events if isinstance(event, Heard)] == [hl7(str(n)) for n in range(5)]
+    assert [event.payload for event in events if isinstance(event, OverheardMessage)] == [hl7(str(n)) for n in range(5)]

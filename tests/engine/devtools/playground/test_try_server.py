@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from engine.commands.shared.trying import Setting
+from engine.commands.shared.trying import TrySettings
 from engine.devtools.playground import server as served
 from engine.devtools.playground.child import Child, python
 from engine.devtools.playground.samples import Samples
@@ -61,7 +61,7 @@ async def running(tmp_path: Path, *, patience_s: float = 60.0) -> AsyncIterator[
     (folder / "lib.yaml").write_text(LIBRARY, encoding="utf-8")
     (samples / "xn" / "two.hl7").write_text(HL7 + HL7.replace("14.8", "9.1"), encoding="utf-8")
     (samples / "xn" / "two.json").write_text("{}", encoding="utf-8")
-    setting = Setting(beside=str(folder))
+    setting = TrySettings(beside=str(folder))
     child = Child(python("engine.commands.shared.trying"), patience_s=patience_s)
     start = Start("small.yaml", "", asdict(setting), HL7.encode())
     server = TryServer(("127.0.0.1", 0), child, setting.folders(), Samples((samples,)), start, scratch)
@@ -126,7 +126,7 @@ async def test_every_answer_carries_the_wall(page: Page) -> None:
 
 def test_it_listens_on_this_machine_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"0\.0\.0\.0"):
-        TryServer(("0.0.0.0", 0), Child(()), Setting().folders(), Samples(()), Start(), tmp_path)
+        TryServer(("0.0.0.0", 0), Child(()), TrySettings().folders(), Samples(()), Start(), tmp_path)
 
 
 # -- what it answers ---------------------------------------------------------------------------------------------------
@@ -187,14 +187,14 @@ async def test_a_file_is_saved_when_the_page_says_so_and_never_over_another_edit
 
 def test_a_shipped_file_that_is_saved_is_the_sites_own_from_then_on(tmp_path: Path) -> None:
     """Also in a site that had no mappings yet."""
-    folders = Setting(site=str(tmp_path)).folders()
+    folders = TrySettings(site=str(tmp_path)).folders()
     shipped = folders.open("lab.yaml")
     assert shipped is not None
     assert shipped.shipped
     saved = folders.save("lab.yaml", shipped.text + "# ours\n", shipped.digest)
     assert (saved.shipped, saved.target) == (False, str(tmp_path / "mappings" / "lab.yaml"))
     assert folders.save("lab.yaml", shipped.text, saved.digest).text == shipped.text
-    made = Setting(site=str(tmp_path)).folders().open("lab.yaml")
+    made = TrySettings(site=str(tmp_path)).folders().open("lab.yaml")
     assert made is not None
     assert not made.shipped
 

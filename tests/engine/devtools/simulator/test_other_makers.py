@@ -12,9 +12,9 @@ from hl7.mllp.streams import HL7StreamReader, HL7StreamWriter
 from engine.devtools.simulator.dialogue import Dialogue
 from engine.devtools.simulator.faults import ALL, Fault
 from engine.devtools.simulator.packs import find_model
-from engine.devtools.simulator.play import Analyzer, Manner
+from engine.devtools.simulator.play import Analyzer, PlaySettings
 from engine.devtools.simulator.shift import Kind, shift
-from engine.devtools.simulator.wires import Connecting
+from engine.devtools.simulator.wires import ClientWire
 from engine.model.units import HostPort
 from engine.store.queries.contents import stored_payload
 from tests.support.running import hl7_channel, running_site
@@ -62,9 +62,9 @@ async def test_its_server_takes_every_message_with_every_fault_that_it_can_survi
     sendings = list(shift(find_model("mindray-bc5380"), seed=4, start=START, specimens=12, again=False))
     server = await start_hl7_server(serve, host="127.0.0.1", port=0, encoding="utf-8")
     try:
-        wire = Connecting(HostPort("127.0.0.1", server.sockets[0].getsockname()[1]))
+        wire = ClientWire(HostPort("127.0.0.1", server.sockets[0].getsockname()[1]))
         dialogue = Dialogue()
-        how = Manner(faults=ALL - {Fault.BAD_CHECKSUM, Fault.GARBAGE}, seed=2, again_after=0.01, trickle=0.0)
+        how = PlaySettings(faults=ALL - {Fault.BAD_CHECKSUM, Fault.GARBAGE}, seed=2, again_after=0.01, trickle=0.0)
         await Analyzer("mllp", wire, dialogue, how).work(sendings)
         await wire.close()
     finally:

@@ -10,9 +10,9 @@ from engine.devtools.simulator.astm import Habits
 from engine.devtools.simulator.dialogue import Dialogue, readable
 from engine.devtools.simulator.faults import ALL, Fault
 from engine.devtools.simulator.packs import find_model
-from engine.devtools.simulator.play import Analyzer, Manner
-from engine.devtools.simulator.shift import Sending, shift
-from engine.devtools.simulator.wires import Connecting, Listening
+from engine.devtools.simulator.play import Analyzer, PlaySettings
+from engine.devtools.simulator.shift import PlannedMessage, shift
+from engine.devtools.simulator.wires import ClientWire, ServerWire
 from engine.model.units import HostPort
 from tests.support.astm_host import Habit, Served, StrictHost, serving
 from tests.support.mllp_peer import CLOSE, PAUSE, ack, mllp_peer
@@ -23,18 +23,20 @@ HASTY = Habits(answer_within=0.15, block_answer_within=0.15, holds=0.002)
 START = datetime(2026, 3, 2, 8, 0)
 
 
-def work(name: str, count: int, seed: int = 1) -> list[Sending]:
+def work(name: str, count: int, seed: int = 1) -> list[PlannedMessage]:
     return list(shift(find_model(name), seed=seed, start=START, specimens=count, again=False))
 
 
-def manner(faults: frozenset[Fault] = frozenset(), seed: int = 1, habits: Habits = QUICK, tries: int = 2) -> Manner:
-    return Manner(faults=faults, seed=seed, habits=habits, again_after=0.001, trickle=0.0, tries=tries)
+def manner(
+    faults: frozenset[Fault] = frozenset(), seed: int = 1, habits: Habits = QUICK, tries: int = 2
+) -> PlaySettings:
+    return PlaySettings(faults=faults, seed=seed, habits=habits, again_after=0.001, trickle=0.0, tries=tries)
 
 
 async def play(
-    link: str, port: int, sendings: list[Sending], how: Manner, lines: list[str] | None = None
+    link: str, port: int, sendings: list[PlannedMessage], how: PlaySettings, lines: list[str] | None = None
 ) -> tuple[Analyzer, Dialogue]:
-    wire = Connecting(HostPort("127.0.0.1", port))
+    wire = ClientWire(HostPort("127.0.0.1", port))
     dialogue = Dialogue(lines.append if lines is not None else None)
     analyzer = Analyzer(link, wire, dialogue, how)
     try:
@@ -73,7 +75,7 @@ async def test_with_every_fault_everything_arrives_at_a_host_of_another_maker(se
     assert list(dict.fromkeys(text for text in host.messages if text in whole(sendings))) == list(whole(sendings))
 
 
-def whole(sendings: list[Sending]) -> dict[bytes, None]:
+def whole(sendings: list[PlannedMessage]) -> dict[bytes, None]:
     return dict.fromkeys(sending.payload for sending in sendings)
 
 
@@ -170,7 +172,7 @@ async def test_nobody_there_costs_the_message(unused_tcp_port: int) -> None:
 
 async def test_an_analyzer_that_is_the_server_waits_for_its_peer_and_for_the_next_after_a_drop() -> None:
     sendings = work("sysmex-xp", 10)
-    wire = Listening(HostPort("127.0.0.1", 0))
+    wire = ServerWire(HostPort("127.0.0.1", 0))
     port = await wire.listen()
     served = Served(port, [])
     dialogue = Dialogue()

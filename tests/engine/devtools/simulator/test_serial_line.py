@@ -12,7 +12,7 @@ from engine.devtools.simulator.astm import Habits
 from engine.devtools.simulator.dialogue import Dialogue
 from engine.devtools.simulator.faults import ALL
 from engine.devtools.simulator.packs import find_model
-from engine.devtools.simulator.play import Analyzer, Manner
+from engine.devtools.simulator.play import Analyzer, PlaySettings
 from engine.devtools.simulator.shift import shift
 from engine.devtools.simulator.wires import Serial, SerialLine
 from tests.support.astm_host import StrictHost
@@ -58,7 +58,9 @@ async def test_sessions_with_every_fault_arrive_over_a_pty(
     host = PtyHost(descriptor)
     wire = SerialLine(device, Serial(baud=115_200))
     dialogue = Dialogue()
-    how = Manner(faults=ALL, seed=4, habits=Habits(answer_within=5.0, holds=0.002), again_after=0.001, trickle=0.0)
+    how = PlaySettings(
+        faults=ALL, seed=4, habits=Habits(answer_within=5.0, holds=0.002), again_after=0.001, trickle=0.0
+    )
     sendings = list(shift(find_model("sysmex-xp"), seed=1, start=START, specimens=8, again=False))
     await Analyzer("e1381", wire, dialogue, how).work(sendings)
     await until(lambda: host.host.sessions[-1:] == [sendings[-1].payload])

@@ -8,10 +8,10 @@ import pytest
 from engine.devtools.simulator.dialogue import Dialogue
 from engine.devtools.simulator.faults import ALL, Fault
 from engine.devtools.simulator.packs import find_model
-from engine.devtools.simulator.play import Analyzer, Manner
-from engine.devtools.simulator.shift import Sending, shift
+from engine.devtools.simulator.play import Analyzer, PlaySettings
+from engine.devtools.simulator.shift import PlannedMessage, shift
 from engine.devtools.simulator.texts import SHAPES
-from engine.devtools.simulator.wires import Connecting
+from engine.devtools.simulator.wires import ClientWire
 from engine.model.link_events import Block, Frame, LinkEvent
 from engine.model.units import HostPort
 from tests.support.packs import channel_of, judged
@@ -19,7 +19,7 @@ from tests.support.packs import channel_of, judged
 START = datetime(2026, 3, 2, 8, 0)
 
 
-def work(name: str, count: int) -> list[Sending]:
+def work(name: str, count: int) -> list[PlannedMessage]:
     return list(shift(find_model(name), seed=7, start=START, specimens=count))
 
 
@@ -54,11 +54,11 @@ class Peer:
             writer.close()
 
 
-async def play(name: str, sendings: list[Sending], faults: frozenset[Fault]) -> tuple[Peer, Dialogue]:
+async def play(name: str, sendings: list[PlannedMessage], faults: frozenset[Fault]) -> tuple[Peer, Dialogue]:
     peer, dialogue = Peer(name), Dialogue()
     server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
-    wire = Connecting(HostPort("127.0.0.1", server.sockets[0].getsockname()[1]))
-    how = Manner(faults=faults, seed=3, again_after=0.01, trickle=0.0)
+    wire = ClientWire(HostPort("127.0.0.1", server.sockets[0].getsockname()[1]))
+    how = PlaySettings(faults=faults, seed=3, again_after=0.01, trickle=0.0)
     await Analyzer(find_model(name).link, wire, dialogue, how).work(sendings)
     await wire.close()
     async with asyncio.timeout(240.0):

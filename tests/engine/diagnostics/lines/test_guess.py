@@ -5,9 +5,9 @@ from functools import cache
 
 import pytest
 
-from engine.diagnostics.lines.guess import Guess, Sure, guess
+from engine.diagnostics.lines.guess import Confidence, Guess, guess
 from engine.diagnostics.packs import Pack, packs
-from engine.mapping.capture import Piece, Way, line_of, read
+from engine.mapping.capture import CapturedBytes, Direction, line_of, read
 from engine.mapping.inputs import messages_in
 from tests.support.astm_peer import ENQ, EOT, one_record_a_frame, session, wire_frames
 from tests.support.corpus import CorpusFile, corpus_files, needs_corpus
@@ -42,7 +42,7 @@ def known() -> list[Pack]:
 
 
 def of(data: bytes, *, live: bool = False) -> Guess:
-    return guess([Piece(data)], known(), live=live)
+    return guess([CapturedBytes(data)], known(), live=live)
 
 
 def pack_of(file: CorpusFile) -> str:
@@ -103,7 +103,7 @@ def test_chunks_do_not_matter() -> None:
     for file in FILES:
         if file.path.with_name(file.name + ".chunks.json").is_file():
             data = file.path.read_bytes()
-            pieces = [Piece(data[at : at + 3], Way.THEM, 1 + at) for at in range(0, len(data), 3)]
+            pieces = [CapturedBytes(data[at : at + 3], Direction.THEM, 1 + at) for at in range(0, len(data), 3)]
 
             assert guess(pieces, known()).parts == of(data).parts
 
@@ -129,7 +129,7 @@ def test_what_a_bad_line_spoils_is_never_sure_and_wrong() -> None:
             made = of(spoilt(data, dice))
             link, form = wanted(file)
             for part, right in ((made.link, link), (made.format, form), (made.analyzer, pack_of(file))):
-                assert part.sure is not Sure.SURE or part.value == right, (file.name, part)
+                assert part.sure is not Confidence.SURE or part.value == right, (file.name, part)
 
 
 def test_noise_is_never_more_than_open() -> None:
@@ -137,7 +137,7 @@ def test_noise_is_never_more_than_open() -> None:
     for _ in range(400):
         made = of(dice.randbytes(dice.randint(1, 400)))
 
-        assert all(part.sure is not Sure.SURE for part in made.parts)
+        assert all(part.sure is not Confidence.SURE for part in made.parts)
         assert made.pack is None
 
 
@@ -153,18 +153,18 @@ def test_a_session_is_sure() -> None:
     made = of(SESSION)
 
     assert [(part.name, part.value, part.sure) for part in made.parts[:3]] == [
-        ("link", "e1381", Sure.SURE),
-        ("framing", "e1381", Sure.SURE),
-        ("format", "astm", Sure.SURE),
+        ("link", "e1381", Confidence.SURE),
+        ("framing", "e1381", Confidence.SURE),
+        ("format", "astm", Confidence.SURE),
     ]
-    assert made.analyzer.sure is Sure.OPEN
+    assert made.analyzer.sure is Confidence.OPEN
 
 
 def test_enq_alone_is_likely_astm_and_not_enough_for_a_channel() -> None:
     made = of(ENQ + EOT + ENQ, live=True)
 
-    assert (made.link.value, made.link.sure) == ("e1381", Sure.LIKELY)
-    assert made.format.sure is Sure.OPEN
+    assert (made.link.value, made.link.sure) == ("e1381", Confidence.LIKELY)
+    assert made.format.sure is Confidence.OPEN
     assert not made.is_enough
 
 
@@ -192,7 +192,7 @@ def test_numbers_from_zero_are_an_option() -> None:
 def test_two_packs_that_both_fit_leave_the_analyzer_open() -> None:
     (one,) = (pack for pack in known() if pack.name == "sysmex-xn")
     other = Pack(one.config.model_copy(update={"analyzer": "sysmex-xn-of-ours"}), one.folder, one.node)
-    made = guess([Piece(SESSION.replace(b"Some One^1", b"XN-350^11"))], [one, other])
+    made = guess([CapturedBytes(SESSION.replace(b"Some One^1", b"XN-350^11"))], [one, other])
 
     assert made.pack is None
     assert "sysmex-xn-of-ours" in made.analyzer.why
@@ -214,13 +214,20 @@ def test_what_is_no_analyzer_is_said(data: bytes, says: str) -> None:
 
 
 def test_a_capture_with_times_is_read_back() -> None:
-    pieces = [Piece(b"\x05", Way.THEM, 1_700_000_000_000_000), Piece(b"\x06", Way.US, 1_700_000_000_000_500)]
+    pieces = [
+        CapturedBytes(b"\x05", Direction.THEM, 1_700_000_000_000_000),
+        CapturedBytes(b"\x06", Direction.US, 1_700_000_000_000_500),
+    ]
 
     assert read(b"".join(map(line_of, pieces))) == pieces
 
 
 def test_a_capture_with_times_is_a_file_of_messages_like_any_other() -> None:
-    pieces = [Piece(SESSION[:40], Way.THEM, 1), Piece(b"\x06", Way.US, 2), Piece(SESSION[40:], Way.THEM, 3)]
+    pieces = [
+        CapturedBytes(SESSION[:40], Direction.THEM, 1),
+        CapturedBytes(b"\x06", Direction.US, 2),
+        CapturedBytes(SESSION[40:], Direction.THEM, 3),
+    ]
 
     (message,) = messages_in(b"".join(map(line_of, pieces)))
 

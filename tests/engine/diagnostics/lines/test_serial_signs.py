@@ -6,7 +6,7 @@ import pytest
 
 from engine.diagnostics.lines.look import look
 from engine.diagnostics.lines.serial import LineSigns, signs, without_parity
-from engine.mapping.capture import Piece
+from engine.mapping.capture import CapturedBytes
 from tests.support.astm_peer import one_record_a_frame, session
 from tests.support.uart import at_speed, with_parity
 
@@ -48,7 +48,7 @@ def test_letters_beyond_ascii_are_no_parity(text: str, charset: str) -> None:
 
     assert signs(message * 3).parity is None
     assert signs(message * 3).slower == 0
-    assert not look([Piece(message * 3)]).line.garbage
+    assert not look([CapturedBytes(message * 3)]).line.garbage
 
 
 def test_noise_has_no_parity_and_no_speed() -> None:

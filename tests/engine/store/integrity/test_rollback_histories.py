@@ -80,7 +80,7 @@ class Life:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Journal]:
         missing, top = self._missing(), self._newest()
-        asked = other_history.Elsewhere(self.config)
+        asked = other_history.OtherPlaces(self.config)
         found = verify.run(self.data, elsewhere=asked.witnesses) if (self.data / JOURNAL_NAME).exists() else []
         told = [one for one in found if one.kind == verify.ROLLBACK]
         journal = Journal.open(self.data, clock=self.clock, on_fatal=unexpected, elsewhere=asked.witnesses)

@@ -19,7 +19,7 @@ from engine.store.integrity import verify
 from engine.store.operations import append, audit, delta_history, line_trace, record_outcome
 from engine.store.operations.line_trace import LineEntry, LineRecord, LineWay
 from engine.store.operations.outbox import attempts, claims
-from tests.engine.store.operations.test_bearers import IYER, KHAN, ends
+from tests.engine.store.operations.test_number_bearers import IYER, KHAN, ends
 from tests.support.journals import opened, queue, running, store
 
 Tamper = Callable[[sqlite3.Connection], None]

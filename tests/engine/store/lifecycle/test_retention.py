@@ -27,7 +27,7 @@ from engine.store.core.batch import Batch
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure, retention
-from engine.store.lifecycle.retention import Policy, Run
+from engine.store.lifecycle.retention import Policy, RetentionWalk
 from engine.store.operations import append, audit, dedup, pauses, pruning, record_outcome
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries.acts import acts_page, open_acts
@@ -181,10 +181,10 @@ class Site:
     def act(self) -> None:
         self.acts.append((self.do(audit.note, actor="anna", verb="look", what={}), self.clock.now_us()))
 
-    def walk(self, policy: Policy, limit: int = retention.STEP_ROWS) -> Run:
+    def walk(self, policy: Policy, limit: int = retention.STEP_ROWS) -> RetentionWalk:
         """A whole walk of retention, step by step; since the last one every day has passed by itself."""
         self._execute("DELETE FROM meta WHERE name = 'retention_clock'")
-        run: Run = self.do(retention.start, policy=policy)
+        run: RetentionWalk = self.do(retention.start, policy=policy)
         for _ in range(10_000):
             run = self.do(retention.step, policy=policy, run=run, limit=limit)
             if run.finished:
@@ -348,8 +348,8 @@ def test_a_clock_that_leaps_ahead_makes_nothing_old_at_once(site: Site) -> None:
     site.act()
     site.message("delivered")
 
-    def walk() -> Run:
-        run: Run = site.do(retention.start, policy=POLICY)
+    def walk() -> RetentionWalk:
+        run: RetentionWalk = site.do(retention.start, policy=POLICY)
         while not run.finished:
             run = site.do(retention.step, policy=POLICY, run=run)
         return run
@@ -673,7 +673,7 @@ def test_what_goes_while_the_journal_is_checked_is_no_loss(site: Site, monkeypat
         site.message("delivered")
     read = row_check.read_rows
     limits = iter([3, 64])  # while rows of the journal are read, and while documents are
-    run: Run = site.do(retention.start, policy=POLICY)
+    run: RetentionWalk = site.do(retention.start, policy=POLICY)
 
     def let_go() -> None:
         nonlocal run
@@ -749,7 +749,7 @@ def test_what_goes_between_being_read_and_being_checked_is_no_damage(
     for _ in range(3):
         site.message("delivered")
     read = row_check.read_rows
-    run: Run = site.do(retention.start, policy=POLICY)
+    run: RetentionWalk = site.do(retention.start, policy=POLICY)
     there: list[list[int]] = []
 
     def let_go() -> None:

@@ -12,8 +12,8 @@ import pytest_asyncio
 from engine.model.clock import ManualClock, from_us
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Held
-from engine.model.results import Earlier, Result
+from engine.model.records import HoldReason
+from engine.model.results import EarlierResults, Result
 from engine.store.core.batch import Batch
 from engine.store.core.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
 from engine.store.journal import Journal
@@ -245,8 +245,8 @@ class Always:
 
     results: Sequence[Result] = ()
 
-    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
-        return Held(reason=ReasonCode.HELD_BY_RULE, text="a rule")
+    def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
+        return HoldReason(reason=ReasonCode.HELD_BY_RULE, text="a rule")
 
 
 async def test_what_a_rule_keeps_back_is_told_by_its_place_and_each_decision_is_counted(journal: Journal) -> None:

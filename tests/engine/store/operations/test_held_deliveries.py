@@ -26,14 +26,14 @@ from engine.model.message import Bearer, ControlRun, Document, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter, Held, Routed
-from engine.model.results import MEMORY_US, Earlier, Result, results_of
+from engine.model.records import Filter, HoldReason, Routed
+from engine.model.results import MEMORY_US, EarlierResults, Result, results_of
 from engine.store.core.batch import Batch
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.operations import append, hold_queue, record_outcome, superseding
 from engine.store.operations.dedup import REPORT_MEMORY_US
-from engine.store.operations.delta_history import Past
+from engine.store.operations.delta_history import DeltaHistory
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.letters import held_deliveries
@@ -52,8 +52,12 @@ class Always:
         self.held = held
         self.results = results
 
-    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
-        return Held(reason=ReasonCode.HELD_BY_RULE, text="a rule", remember=bool(self.results)) if self.held else None
+    def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
+        return (
+            HoldReason(reason=ReasonCode.HELD_BY_RULE, text="a rule", remember=bool(self.results))
+            if self.held
+            else None
+        )
 
 
 def body(
@@ -424,7 +428,7 @@ async def test_how_controls_had_ended_when_a_message_came(
                 record_outcome.record, stored.id, Outcome("filtered", ReasonCode.FILTERED, controls=[control])
             )
         with journal.snapshot() as execute:
-            past = Past(SimpleNamespace(execute=execute, vault=journal.vault), "chem", NOW_US)
+            past = DeltaHistory(SimpleNamespace(execute=execute, vault=journal.vault), "chem", NOW_US)
             assert past.control_failed(("HGB",), DAY_US) is found
 
 

@@ -19,7 +19,7 @@ from engine.model.search_keys import Number
 from engine.store.core.batch import Batch
 from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, superseding
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
-from engine.store.operations.superseding import Newer, in_words
+from engine.store.operations.superseding import NewerMessage, in_words
 from engine.store.queries.succession import overtaken, overtaken_by, would_be_superseded
 from engine.succession.statements import loads, resources_in
 from tests.engine.store.operations.test_held_deliveries import body, later
@@ -341,8 +341,8 @@ async def test_a_delivery_that_is_not_there_is_said_so(tmp_path: Path) -> None:
             overtaken(journal, 9)
 
 
-def newer(*those: tuple[int, int | None, bool]) -> list[Newer]:
-    return [Newer(number, None if common is None else frozenset(map(str, range(common))), report)
+def newer(*those: tuple[int, int | None, bool]) -> list[NewerMessage]:
+    return [NewerMessage(number, None if common is None else frozenset(map(str, range(common))), report)
             for number, common, report in those]  # fmt: skip
 
 
@@ -360,31 +360,31 @@ def newer(*those: tuple[int, int | None, bool]) -> list[Newer]:
         ),
     ],
 )
-def test_by_what_it_was_overtaken_is_said_in_words(by: list[Newer], words: str) -> None:
+def test_by_what_it_was_overtaken_is_said_in_words(by: list[NewerMessage], words: str) -> None:
     assert in_words(by) == words
 
 
 BY = [
-    (body("a", "b"), [body("c"), body("a")], [Newer(3, frozenset("a"))]),
-    (body("a", "b"), [body("b"), body("a", "b")], [Newer(2, frozenset("b")), Newer(3, frozenset("ab"))]),
-    (message("GLU", "NA"), [message("GLU"), message("K")], [Newer(2, frozenset({"GLU"}))]),
+    (body("a", "b"), [body("c"), body("a")], [NewerMessage(3, frozenset("a"))]),
+    (body("a", "b"), [body("b"), body("a", "b")], [NewerMessage(2, frozenset("b")), NewerMessage(3, frozenset("ab"))]),
+    (message("GLU", "NA"), [message("GLU"), message("K")], [NewerMessage(2, frozenset({"GLU"}))]),
     (
         reported("r", "a", status="preliminary"),
         [reported("r", "b", status="preliminary"), reported("r", "c")],
-        [Newer(3, frozenset(), report=True)],
+        [NewerMessage(3, frozenset(), report=True)],
     ),
-    (body("a"), [b"A;5.1\n"], [Newer(2, None)]),
-    (b"A;5.1\n", [body("a")], [Newer(2, None)]),
-    (body("a"), [body()], [Newer(2, None)]),
-    (body(), [body("a")], [Newer(2, None)]),
-    (body("a", update="9"), [body("b", update="9")], [Newer(2)]),  # where no result is why, all are named
+    (body("a"), [b"A;5.1\n"], [NewerMessage(2, None)]),
+    (b"A;5.1\n", [body("a")], [NewerMessage(2, None)]),
+    (body("a"), [body()], [NewerMessage(2, None)]),
+    (body(), [body("a")], [NewerMessage(2, None)]),
+    (body("a", update="9"), [body("b", update="9")], [NewerMessage(2)]),  # where no result is why, all are named
     (body("a"), [], []),
 ]
 
 
 @pytest.mark.parametrize(("older", "others", "by"), BY)
 async def test_which_newer_messages_keep_it_back(
-    tmp_path: Path, older: bytes, others: list[bytes], by: list[Newer]
+    tmp_path: Path, older: bytes, others: list[bytes], by: list[NewerMessage]
 ) -> None:
     async with running(tmp_path) as journal:
         for number, content in enumerate((older, *others)):

@@ -29,9 +29,9 @@ from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.messages import messages_page, trace_of
 from engine.store.queries.reader import Reader
-from engine.store.recovery.backups import checking, copying, drill, restoring, standing
+from engine.store.recovery.backups import checking, copying, restore_test, restoring, state_snapshot
+from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf
 from engine.store.recovery.backups.restoring import RESERVED
-from engine.store.recovery.backups.shelf import MANIFEST_NAME, Copy, Shelf
 from tests.support.copies import Place, complete
 from tests.support.journals import opened, queue, received, routed, running, store
 from tests.support.made_up_steps import with_made_up_steps
@@ -144,7 +144,7 @@ def test_a_copy_from_before_a_schema_step_is_restored_with_what_came_after_it(
     copy, last_id = asyncio.run(run())
     steps = with_made_up_steps()
     monkeypatch.setattr(migrate, "steps", lambda: steps)
-    monkeypatch.setitem(standing._CHANGED, "made_up", "SELECT * FROM main.made_up")
+    monkeypatch.setitem(state_snapshot._CHANGED, "made_up", "SELECT * FROM main.made_up")
 
     restored = place.restore(copy, tmp_path / "new", old_anchor=place.data / ANCHOR_NAME)
 
@@ -452,7 +452,7 @@ def test_a_drill_says_what_would_be_lost_and_leaves_nothing(place: Place, tmp_pa
             return place.shelf(journal)
 
     shelf = asyncio.run(before())
-    found = drill.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
+    found = restore_test.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
 
     assert (found["rows"], found["from_pieces"], found["wrong"]) == (2, 1, [])
     assert 0 <= found["rpo_s"] < 600

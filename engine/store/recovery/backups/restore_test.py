@@ -16,7 +16,7 @@ from typing import Any
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
 from engine.store.recovery.backups import restoring
-from engine.store.recovery.backups.shelf import DRILL_NAME, Shelf, write_json
+from engine.store.recovery.backups.catalog import DRILL_NAME, Shelf, write_json
 
 PREFIX = "drill-of-labrelay-"
 LEFT_S = 86_400.0  # an older one belongs to no running test

@@ -17,8 +17,8 @@ a month may have begun since the full copy.
 Erasures since then are included as well: the emptied rows as they are now, ``emptied`` in the head
 (`engine.store.lifecycle.erasure`), so that a restore brings no content back.
 
-The state of messages is not in a piece but in a file of its own (`engine.store.recovery.backups.standing`). A restored
-message without a verdict there is processed again, and its deliveries have the same keys as before.
+The state of messages is not in a piece but in a file of its own (`engine.store.recovery.backups.state_snapshot`). A
+restored message without a verdict there is processed again, and its deliveries have the same keys as before.
 """
 
 import sqlite3
@@ -39,8 +39,8 @@ from engine.store.core import erased_rows as erased
 from engine.store.core.chain import ROW_COLUMNS, JournalRow
 from engine.store.core.connecting import connect
 from engine.store.core.durable import write_atomically
-from engine.store.integrity.row_check import Unreadable, journal_rows
-from engine.store.recovery.backups.shelf import Copy, Piece
+from engine.store.integrity.row_check import UnreadableRow, journal_rows
+from engine.store.recovery.backups.catalog import Copy, Increment
 
 MAGIC = b"LRROWS1\n"
 MAKING = "making.rows"
@@ -73,7 +73,7 @@ class Content:
     emptied_documents: list[Row]
 
 
-def write(copy: Copy, journal: Path) -> Piece | None:
+def write(copy: Copy, journal: Path) -> Increment | None:
     """Write the next piece beside a full copy; None where no row came since the last one.
 
     Raises:
@@ -156,7 +156,7 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
     size, expected, before = 0, last + 1, chain
     given_up = dict(gaps)
     for row in journal_rows(connection, last + 1, newest):
-        if isinstance(row, Unreadable):
+        if isinstance(row, UnreadableRow):
             raise IntegrityError(f"row {row.id} of the journal cannot be read; labrelay verify says more")
         while expected < row.id and expected in given_up:
             expected = given_up[expected] + 1
@@ -216,7 +216,7 @@ def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[s
     ]
 
 
-def store(copy: Copy, content: Content) -> Piece:
+def store(copy: Copy, content: Content) -> Increment:
     """Write a piece, durable."""
     head = orjson.dumps(
         {
@@ -246,7 +246,7 @@ def store(copy: Copy, content: Content) -> Piece:
             digest.update(part)
             file.write(part)
         file.write(digest.digest())
-    return Piece(path, content.first, content.last)
+    return Increment(path, content.first, content.last)
 
 
 def _packed(row: JournalRow) -> bytes:

@@ -131,7 +131,7 @@ class Loop(dict[tuple[str, ...], Values]):
         If the warnings were only codes without a row, they can be repeated without computing anything.
 
         Args:
-            run: the `engine.mapping.run.Run`.
+            run: the `engine.mapping.message_context.MessageContext`.
             before: the numbers of warnings, of codes among them, and of passing values at the beginning.
         """
         noted, unmapped, passing = before
@@ -152,7 +152,7 @@ class Loop(dict[tuple[str, ...], Values]):
 
 
 @dataclass(slots=True)
-class Reading:
+class ReadCache:
     """The cache for messages that are read alike.
 
     Attributes:
@@ -178,14 +178,14 @@ class Reading:
         return found
 
 
-class Readings:
+class ReadCaches:
     """The ways of reading that one mapping has met. A full cache is emptied."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, Reading] = {}
+        self._known: dict[Hashable, ReadCache] = {}
         self._room = Room()
 
-    def of(self, parsed: Parsed, context: MapContext) -> Reading:
+    def of(self, parsed: Parsed, context: MapContext) -> ReadCache:
         """The one that a message is read in."""
         head = parsed.segments[0].fields if parsed.segments else ()
         facility = head[4] if len(head) > 4 else ""  # MSH-4, or H-5: where ASTM has its sender
@@ -197,7 +197,7 @@ class Readings:
         if found is None or found.settings != context.settings or found.namespaces != context.namespaces:
             if len(self._known) >= WAYS_OF_READING:
                 self._forget()
-            found = self._known[key] = Reading(dict(context.settings), context.namespaces, self._room)
+            found = self._known[key] = ReadCache(dict(context.settings), context.namespaces, self._room)
         elif not self._room.left:
             self._forget()
             return self.of(parsed, context)

@@ -14,7 +14,7 @@ from engine.config.keeping import BackupConfig
 from engine.model.health import Health, Line
 from engine.model.units import duration_text
 from engine.store.core.connecting import JOURNAL_NAME, connect
-from engine.store.recovery.backups.shelf import Copy, Shelf
+from engine.store.recovery.backups.catalog import Copy, Shelf
 
 OVERDUE = 1.5  # this many intervals without a verified copy are a problem
 ROWS_OVERDUE_S = 900.0  # at least: an older row that is not in the folder is a problem

@@ -12,7 +12,7 @@ import yaml
 from engine.config.load import Site, load_site
 from engine.model.clock import SystemClock
 from engine.runtime import scrub
-from engine.runtime.scrub import MOST, DailyLook
+from engine.runtime.scrub import MOST, Scrub
 from engine.store.core.batch import Batch
 from tests.support.journals import opened
 from tests.support.running import hl7_channel, make_running_site, running_site
@@ -84,7 +84,7 @@ async def test_who_has_copies_has_them_read_back_instead(
 
     stand_in(tmp_path, monkeypatch, f'echo . >> {tmp_path}/looks; echo \'{{"findings": [], "rows": 0}}\'')
     journal = opened(tmp_path / "var")
-    task = asyncio.create_task(DailyLook(journal, current, SystemClock()).run())
+    task = asyncio.create_task(Scrub(journal, current, SystemClock()).run())
     await until(lambda: asked > 5, LOOKED_WITHIN_S)
     task.cancel()
     await asyncio.wait({task})
@@ -104,7 +104,7 @@ async def test_many_findings_are_cut_short_and_a_look_that_fails_changes_nothing
         f"cat {tmp_path}/answer 2>/dev/null || {{ echo 'no room' >&2; exit 1; }}\nrm {tmp_path}/answer; exit 6",
     )
     journal = opened(tmp_path / "var")
-    task = asyncio.create_task(DailyLook(journal, lambda: site, SystemClock()).run())
+    task = asyncio.create_task(Scrub(journal, lambda: site, SystemClock()).run())
     await until(lambda: "not looked through" in caplog.text, LOOKED_WITHIN_S)
     task.cancel()
     await asyncio.wait({task})
@@ -120,7 +120,7 @@ async def test_many_findings_are_cut_short_and_a_look_that_fails_changes_nothing
 async def test_a_look_under_way_ends_with_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 600")
     site, journal = site_of(tmp_path / "site"), opened(tmp_path / "var")
-    task = asyncio.create_task(DailyLook(journal, lambda: site, SystemClock()).run())
+    task = asyncio.create_task(Scrub(journal, lambda: site, SystemClock()).run())
     await until((tmp_path / "pid").exists, LOOKED_WITHIN_S)
     task.cancel()
     await asyncio.wait({task})
@@ -149,7 +149,7 @@ async def test_a_look_that_fails_is_not_made_again_before_its_time(
             ticks += 1
             return super().monotonic()
 
-    look = DailyLook(journal, current, Counted())
+    look = Scrub(journal, current, Counted())
     with pytest.raises(json.JSONDecodeError):
         await look.run()
     ticks = 0

@@ -1,6 +1,6 @@
-"""Redo people's decisions after the last state snapshot (`engine.store.recovery.backups.standing`), from the audit
-trail alone. The daemon writes a snapshot with each round of pieces, so there are such decisions only where a crash came
-between the two, or where the copies are older than snapshots.
+"""Redo people's decisions after the last state snapshot (`engine.store.recovery.backups.state_snapshot`), from the
+audit trail alone. The daemon writes a snapshot with each round of pieces, so there are such decisions only where a
+crash came between the two, or where the copies are older than snapshots.
 
     dismiss, reject    a closed delivery is not sent; where a single one was closed and is unknown here, its message
                        becomes a dead letter: a person decides about all of it

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from engine.actions import replay_messages
 from engine.actions.replay import forget_replay, replay_documents, resume_replay
-from engine.actions.replay_messages import LIVE_FIRST, Run
+from engine.actions.replay_messages import LIVE_FIRST, ReplayRun
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, StoreError
@@ -29,7 +29,7 @@ COUNT = 30
 
 
 def test_how_long_is_left_follows_from_the_rate_since_it_was_taken_up() -> None:
-    run = Run(number=1, act=2, total=130, done=110, deliveries=0, failed=0, began=50.0, done_before=100)
+    run = ReplayRun(number=1, act=2, total=130, done=110, deliveries=0, failed=0, began=50.0, done_before=100)
     told = run.progress(now=55.0)
     assert (told["rate"], told["left_s"]) == (2.0, 10)
     run.done = 100

@@ -1,7 +1,7 @@
 """State snapshots: the state of messages at one moment, in files beside a full copy that are written once. They
 complete the pieces, which have rows of the journal only.
 
-A piece has received data and people's actions (`engine.store.recovery.backups.pieces`). Their results (verdicts,
+A piece has received data and people's actions (`engine.store.recovery.backups.increments`). Their results (verdicts,
 documents, deliveries and their ends, pauses, holds, releases, rejections, dismissals) change in the journal's other
 tables, and a restore without them would send deliveries that a person has stopped. So each round of pieces ends with a
 state snapshot: a database of the rows that are new or changed since the snapshot before it, read in the very
@@ -39,8 +39,8 @@ from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.core.durable import write_atomically, write_without_log
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.search_index import BLOCK_BITS
-from engine.store.recovery.backups import pieces
-from engine.store.recovery.backups.shelf import Copy, Standing
+from engine.store.recovery.backups import increments
+from engine.store.recovery.backups.catalog import Copy, StateSnapshot
 
 MAKING = "making.state"
 LOCAL = ".standing-"
@@ -95,21 +95,21 @@ class _Mark:
     at_us: int
 
 
-def write(copy: Copy, journal: Path) -> Standing | None:
+def write(copy: Copy, journal: Path) -> StateSnapshot | None:
     """Write the rows that are in no piece yet, and then the state snapshot; None where nothing has changed.
 
     Raises:
         StoreError: it cannot be written, or the journal cannot be read.
         IntegrityError: a row of the journal was changed, or its rows do not continue the copy.
     """
-    while pieces.write(copy, journal) is not None:  # each in a short transaction; few rows remain afterwards
+    while increments.write(copy, journal) is not None:  # each in a short transaction; few rows remain afterwards
         pass
     try:
         _tidy(copy, journal.parent)
         with TemporaryDirectory(prefix=LOCAL, dir=journal.parent) as folder:
             local = Path(folder)
             known, number, since = _known(copy, local)
-            reached = pieces.end(copy)
+            reached = increments.end(copy)
             with closing(connect(journal)) as connection:
                 connection.execute("PRAGMA query_only = 0")  # for the attached file; the journal itself is read-only
                 _attach(connection, known, "known", "ro&immutable=1")
@@ -117,7 +117,7 @@ def write(copy: Copy, journal: Path) -> Standing | None:
                 _attach(connection, local / "fresh", "fresh", "rwc")
                 connection.execute("BEGIN")
                 _room(connection.execute, journal.parent)
-                rows = list(pieces.rest(connection, copy, *reached))
+                rows = list(increments.rest(connection, copy, *reached))
                 last, chain = (rows[-1].last, rows[-1].after) if rows else reached
                 mark, changed = _collect(connection, copy, number, since, last, chain)
                 _list_open(connection, "fresh", "main")
@@ -126,17 +126,17 @@ def write(copy: Copy, journal: Path) -> Standing | None:
             if not changed:
                 return None
             for content in rows:
-                pieces.store(copy, content)
+                increments.store(copy, content)
             older = list(copy.path.glob("*.known"))
             written, digest = _named(copy, local / "state", f"{number:06}-{mark.last:012}-", ".state")
             _named(copy, local / "fresh", f"{number:06}-", ".known")  # a crash before it makes the next one larger
             _remove(*older)
-            return Standing(written, number, mark.last, digest)
+            return StateSnapshot(written, number, mark.last, digest)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{copy.path}: the state of messages could not be written there: {error}") from error
 
 
-def check(standing: Standing) -> None:
+def check(standing: StateSnapshot) -> None:
     """Check that a snapshot is unchanged.
 
     Raises:
@@ -147,7 +147,7 @@ def check(standing: Standing) -> None:
         raise IntegrityError(f"{standing.path}: not what was written")
 
 
-def whole(copy: Copy) -> Iterator[Standing]:
+def whole(copy: Copy) -> Iterator[StateSnapshot]:
     """The snapshots beside a copy in their order, up to the first damaged one.
 
     Raises:
@@ -164,7 +164,12 @@ def whole(copy: Copy) -> Iterator[Standing]:
 
 
 def _collect(
-    connection: sqlite3.Connection, copy: Copy, number: int, since: list[Standing] | None, end: int, end_chain: bytes
+    connection: sqlite3.Connection,
+    copy: Copy,
+    number: int,
+    since: list[StateSnapshot] | None,
+    end: int,
+    end_chain: bytes,
 ) -> tuple[_Mark, bool]:
     """Fill the attached file; return its extent, and whether it has anything new.
 
@@ -278,7 +283,7 @@ def _highest(execute: Execute, of: str, table: str) -> int:
 # -- the basis of comparison ---------------------------------------------------------------------------------------
 
 
-def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
+def _known(copy: Copy, local: Path) -> tuple[Path, int, list[StateSnapshot] | None]:
     """A file on this disk to compare with; the number of the next snapshot; and the snapshots since, where it
     is older.
     """
@@ -299,7 +304,7 @@ def _known(copy: Copy, local: Path) -> tuple[Path, int, list[Standing] | None]:
     return making, number, standings or None
 
 
-def _named_in(standing: Standing) -> tuple[list[int], list[tuple[int]]]:
+def _named_in(standing: StateSnapshot) -> tuple[list[int], list[tuple[int]]]:
     """The deliveries and the messages in a snapshot; none where it cannot be read, and so not be applied."""
     try:
         with closing(connect(standing.path, immutable=True)) as connection:
@@ -338,7 +343,7 @@ def _mark(execute: Execute) -> _Mark:
 # -- restoring -----------------------------------------------------------------------------------------------------
 
 
-def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes) -> None:
+def apply(connection: sqlite3.Connection, standing: StateSnapshot, journal_id: bytes) -> None:
     """Put the rows of a snapshot into the new journal, which must have the snapshot's journal rows. No transaction is
     open.
 
@@ -377,7 +382,7 @@ def apply(connection: sqlite3.Connection, standing: Standing, journal_id: bytes)
         execute("DETACH state")
 
 
-def keys(standing: Standing) -> list[tuple[int, str, str, bytes, int]]:
+def keys(standing: StateSnapshot) -> list[tuple[int, str, str, bytes, int]]:
     """The wrapped data keys that the journal had then."""
     with closing(connect(standing.path, immutable=True)) as connection:
         return connection.execute("SELECT id, class, month, wrapped, created_us FROM data_key").fetchall()

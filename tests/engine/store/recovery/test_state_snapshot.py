@@ -19,8 +19,8 @@ from engine.model.message import Bearer, Reagent, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, Filter, Held, Target
-from engine.model.results import Earlier
+from engine.model.records import DELIVERIES, Filter, HoldReason, Target
+from engine.model.results import EarlierResults
 from engine.model.search_keys import Number
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.integrity import verify
@@ -35,8 +35,8 @@ from engine.store.queries.lanes import list_pauses
 from engine.store.queries.letters import dead_letters
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.store.recovery.backups import checking, standing
-from engine.store.recovery.backups.shelf import Copy
+from engine.store.recovery.backups import checking, state_snapshot
+from engine.store.recovery.backups.catalog import Copy
 from tests.support.copies import Place
 from tests.support.journals import opened, queue, received, routed, running, store
 
@@ -80,8 +80,8 @@ class Always:
 
     results = ()
 
-    def decide(self, earlier: Earlier, now_us: int) -> Held | None:
-        return Held(reason=ReasonCode.HELD_BY_RULE, text="a rule")
+    def decide(self, earlier: EarlierResults, now_us: int) -> HoldReason | None:
+        return HoldReason(reason=ReasonCode.HELD_BY_RULE, text="a rule")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_each_table_of_the_journal_is_in_a_file_or_comes_back_in_another_way(tmp
     opened(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    in_a_file = {"delivery", "report", *standing._CHANGED, *standing._BY_NUMBER, *standing._WHOLE}
+    in_a_file = {"delivery", "report", *state_snapshot._CHANGED, *state_snapshot._BY_NUMBER, *state_snapshot._WHOLE}
     assert tables == in_a_file | ELSEWHERE
     assert not in_a_file & ELSEWHERE
 
@@ -416,7 +416,7 @@ def test_a_file_that_belongs_to_other_rows_is_not_applied(place: Place, tmp_path
     target.write_bytes(name.read_bytes())
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
         with pytest.raises(IntegrityError, match="does not fit the rows that are there"):
-            standing.apply(connection, made, bytes(16) if wrong == "journal" else journal_id)
+            state_snapshot.apply(connection, made, bytes(16) if wrong == "journal" else journal_id)
         assert not connection.in_transaction
     assert tables(target) == tables(name)
 
@@ -476,7 +476,7 @@ def test_a_long_queue_costs_a_file_nothing_and_a_full_disk_costs_the_file_alone(
             with closing(sqlite3.connect(f"{first.path.as_uri()}?immutable=1", uri=True)) as connection:
                 assert connection.execute("SELECT count(*) FROM delivery").fetchone() == (1,)
             await queue(journal, b"two")
-            monkeypatch.setattr(standing, "_named", _no_room)
+            monkeypatch.setattr(state_snapshot, "_named", _no_room)
             with pytest.raises(Exception, match="No space left"):
                 place.standing(copy)
             monkeypatch.undo()
@@ -540,7 +540,7 @@ def test_a_share_that_does_not_answer_keeps_no_transaction_open(place: Place, mo
         async with running(place.data) as journal:
             copy = await place.copy(journal)
             await queue(journal, b"one")
-            monkeypatch.setattr(standing, "_named", looked)
+            monkeypatch.setattr(state_snapshot, "_named", looked)
             with pytest.raises(StoreError, match="Input/output error"):
                 place.standing(copy)
             assert busy == [0]
@@ -549,7 +549,7 @@ def test_a_share_that_does_not_answer_keeps_no_transaction_open(place: Place, mo
             monkeypatch.undo()
             place.standing(copy)
             assert list(place.data.glob(".standing-*")) == []
-            monkeypatch.setattr(standing, "SPARE_BYTES", 1 << 60)
+            monkeypatch.setattr(state_snapshot, "SPARE_BYTES", 1 << 60)
             await queue(journal, b"two")
             with pytest.raises(StoreError, match="no room there to collect"):
                 place.standing(copy)

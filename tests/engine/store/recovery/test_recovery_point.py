@@ -12,7 +12,7 @@ from engine.config.keeping import BackupConfig
 from engine.model.clock import SystemClock
 from engine.model.health import Health, Line
 from engine.store.operations import append
-from engine.store.recovery.backups import outlook, shelf
+from engine.store.recovery.backups import catalog, recovery_point
 from tests.support.command_line import labrelay
 from tests.support.copies import Place
 from tests.support.journals import received, running
@@ -26,7 +26,7 @@ def config(folder: Path | None, **more: float) -> BackupConfig:
 
 
 def told(place: Place, *, runs: bool = True, **more: float) -> list[Line]:
-    return list(outlook.lines(config(place.copies, **more), place.data, runs=runs))
+    return list(recovery_point.lines(config(place.copies, **more), place.data, runs=runs))
 
 
 def texts(lines: list[Line]) -> str:
@@ -58,9 +58,9 @@ def test_a_copy_that_has_all_of_it_is_in_order_but_for_its_disk(place: Place) ->
 
 
 def test_another_disk_is_no_word_worth(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert outlook.is_on_one_disk(place.copies, place.site)
-    assert not outlook.is_on_one_disk(Path("/proc"), place.site)
-    assert not outlook.is_on_one_disk(place.copies / "missing", place.site)
+    assert recovery_point.is_on_one_disk(place.copies, place.site)
+    assert not recovery_point.is_on_one_disk(Path("/proc"), place.site)
+    assert not recovery_point.is_on_one_disk(place.copies / "missing", place.site)
 
 
 @pytest.mark.parametrize(("runs", "health"), [(True, Health.FAIL), (False, Health.WARN)])
@@ -71,7 +71,7 @@ def test_what_would_be_lost_is_told_and_fails_once_it_is_too_old(
     asyncio.run(message(place, b"two"))
     missing = told(place, runs=runs)[2]
     assert (missing.health, "would be lost now what came within" in missing.text) == (Health.OK, True)
-    monkeypatch.setattr(outlook, "ROWS_OVERDUE_S", -2.0)
+    monkeypatch.setattr(recovery_point, "ROWS_OVERDUE_S", -2.0)
     missing = told(place, runs=runs, rows=-1.0)[2]
     assert missing.health is health
     assert missing.advice
@@ -82,17 +82,17 @@ def test_an_old_copy_and_a_drill_that_found_something_fail(place: Place) -> None
     assert told(place, every=0.0)[1].health is Health.FAIL
     (drill,) = place.copies.glob("labrelay-*")
     at = (datetime.now(UTC) - timedelta(days=3)).isoformat()
-    (drill / shelf.DRILL_NAME).write_text(json.dumps({"at": at, "seconds": 2, "rows": 7, "wrong": []}))
+    (drill / catalog.DRILL_NAME).write_text(json.dumps({"at": at, "seconds": 2, "rows": 7, "wrong": []}))
     last = told(place)[3]
     assert (last.health, last.text) == (Health.OK, "the last drill was 3d ago, and took 2 s for 7 rows")
-    (drill / shelf.DRILL_NAME).write_text(json.dumps({"at": at, "seconds": 2, "rows": 7, "wrong": ["row 3"]}))
+    (drill / catalog.DRILL_NAME).write_text(json.dumps({"at": at, "seconds": 2, "rows": 7, "wrong": ["row 3"]}))
     assert told(place)[3].health is Health.FAIL
 
 
 def test_without_a_folder_or_a_copy_that_is_said(place: Place) -> None:
-    [line] = outlook.lines(config(None), place.data, runs=True)
+    [line] = recovery_point.lines(config(None), place.data, runs=True)
     assert (line.health, "backup: {folder:" in line.advice) == (Health.WARN, True)
-    [line] = outlook.lines(config(place.copies / "missing"), place.data, runs=True)
+    [line] = recovery_point.lines(config(place.copies / "missing"), place.data, runs=True)
     assert (line.health, line.advice) == (Health.FAIL, "mount it, or make it")
     asyncio.run(message(place, b"one"))
     for found in place.copies.rglob("verified.json"):

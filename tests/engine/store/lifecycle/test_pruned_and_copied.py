@@ -33,8 +33,8 @@ from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_lanes
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
-from engine.store.recovery.backups import checking, copying, drill, far_file, pieces
-from engine.store.recovery.backups.shelf import Copy, read_copy
+from engine.store.recovery.backups import checking, copying, far_file, increments, restore_test
+from engine.store.recovery.backups.catalog import Copy, read_copy
 from engine.store.recovery.salvage import saving
 from tests.support import copies
 from tests.support.copies import complete
@@ -137,7 +137,7 @@ def test_an_erased_row_whose_record_is_in_the_next_piece_comes_back_empty(
     journal.close()
     place.fill(b"two", b"three", b"four")
     place.erase(2)
-    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
+    monkeypatch.setattr(increments, "PIECE_ROWS", 1)
     place.rows(copy)
 
     restored = place.restore(copy, tmp_path / "new")
@@ -160,13 +160,13 @@ def test_a_drill_puts_no_key_into_the_folder_of_the_copies(place: Place, monkeyp
         return check(*arguments, **more)
 
     monkeypatch.setattr(verify, "run", look)
-    killed, other = (shelf.path / f"{drill.PREFIX}{start}-x" for start in (shelf.path.name[-8:], "00000000"))
+    killed, other = (shelf.path / f"{restore_test.PREFIX}{start}-x" for start in (shelf.path.name[-8:], "00000000"))
     at_work = shelf.path / f"{killed.name}y"
     for folder in (killed, other, at_work):
         folder.mkdir()
     for folder in (killed, other):
         os.utime(folder, (0, 0))
-    drill.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
+    restore_test.run(shelf, shelf.path, keys=place.data, clock=SystemClock())
     assert seen == []
     assert (killed.exists(), other.exists(), at_work.exists()) == (False, True, True)
 

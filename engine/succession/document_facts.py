@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class DocumentFacts:
     """The decisions for one document.
 
     Attributes:
@@ -54,10 +54,10 @@ class Facts:
 _MADE_OF_LISTS = {"echoes": frozenset, "reports": tuple, "finished": tuple, "withdrawn": tuple}
 
 
-def facts_from(said: Json) -> Facts:
-    """Read the output of `Facts.as_json`."""
-    known = {one.name: said[one.name] for one in fields(Facts) if one.name in said}
-    return Facts(**known | {name: of(known[name]) for name, of in _MADE_OF_LISTS.items() if name in known})
+def facts_from(said: Json) -> DocumentFacts:
+    """Read the output of `DocumentFacts.as_json`."""
+    known = {one.name: said[one.name] for one in fields(DocumentFacts) if one.name in said}
+    return DocumentFacts(**known | {name: of(known[name]) for name, of in _MADE_OF_LISTS.items() if name in known})
 
 
-NOTHING = Facts()
+NOTHING = DocumentFacts()

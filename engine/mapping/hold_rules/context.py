@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from engine.mapping.hold_rules.values import Number, Test
-from engine.model.results import Earlier, Result
+from engine.model.results import EarlierResults, Result
 
 MAX_UNKNOWN = 3  # reasons that are reported
 
 
 @dataclass(slots=True)
-class Asked:
+class HoldContext:
     """The input of a hold rule.
 
     Attributes:
@@ -21,7 +21,7 @@ class Asked:
     """
 
     result: Result
-    earlier: Earlier
+    earlier: EarlierResults
     tests: Sequence[bool]
     now_us: int
     unknown: list[str] = field(default_factory=list)
@@ -33,9 +33,9 @@ class Asked:
 
 T = TypeVar("T")
 Texts = tuple[str, ...]
-TestOf = Callable[[Asked], Test]
-NumberOf = Callable[[Asked], Number | None]
-TextsOf = Callable[[Asked], Texts | None]
+TestOf = Callable[[HoldContext], Test]
+NumberOf = Callable[[HoldContext], Number | None]
+TextsOf = Callable[[HoldContext], Texts | None]
 
 
 @dataclass(frozen=True, slots=True)

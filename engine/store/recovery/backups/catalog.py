@@ -56,7 +56,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class CopyVerified:
     """The result of reading a copy back.
 
     Attributes:
@@ -72,7 +72,7 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Increment:
     """Rows ``first`` to ``last``, by the name of their file."""
 
     path: Path
@@ -81,7 +81,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StateSnapshot:
     """The state snapshot made when row ``last`` was the newest; the ``number``-th since the copy, by its file's
     name.
     """
@@ -98,7 +98,7 @@ class Copy:
 
     path: Path
     manifest: Manifest
-    verified: Verified | None
+    verified: CopyVerified | None
 
     @property
     def name(self) -> str:
@@ -112,19 +112,19 @@ class Copy:
     def made_at(self) -> datetime:
         return datetime.fromisoformat(self.manifest.made_at)
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[Increment]:
         """Its pieces, in order."""
         found = [
-            Piece(path, int(match[1]), int(match[2]))
+            Increment(path, int(match[1]), int(match[2]))
             for path in self.path.iterdir()
             if (match := _PIECE.fullmatch(path.name))
         ]
         return sorted(found, key=lambda piece: piece.first)
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[StateSnapshot]:
         """Its state snapshots, in order."""
         found = [
-            Standing(path, int(match[1]), int(match[2]), match[3])
+            StateSnapshot(path, int(match[1]), int(match[2]), match[3])
             for path in self.path.iterdir()
             if (match := _STANDING.fullmatch(path.name))
         ]
@@ -244,7 +244,7 @@ def read_copy(path: Path) -> Copy | None:
     checked = read_json(path / VERIFIED_NAME)
     verified = None
     with suppress(KeyError, TypeError):
-        verified = Verified(**{**checked, "findings": tuple(checked["findings"])})
+        verified = CopyVerified(**{**checked, "findings": tuple(checked["findings"])})
     return Copy(path, manifest, verified)
 
 

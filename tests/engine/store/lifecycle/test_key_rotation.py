@@ -187,7 +187,7 @@ async def test_two_people_who_rotate_at_once_leave_a_site_that_opens(tmp_path: P
         said = await asyncio.gather(
             *(keys.rotate(journal, tmp_path, actor=actor) for actor in ("ann", "ben")), return_exceptions=True
         )
-    done = [one for one in said if isinstance(one, key_rotation.Rotated)]
+    done = [one for one in said if isinstance(one, key_rotation.RotationResult)]
     refused = [one for one in said if isinstance(one, BaseException)]
     assert len(done) == len(refused) == 1
     assert isinstance(refused[0], StoreError)

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.local_time import LocalTimes
-from engine.mapping.reading import Reading
+from engine.mapping.read_cache import ReadCache
 from engine.mapping.uris import quoted
 from engine.model.errors import ContentError
 from engine.model.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
@@ -40,7 +40,7 @@ def _namespace(facility: str, name: str) -> str:
     return f"urn:labrelay:ns:{quoted(facility)}:{quoted(name)}"
 
 
-class Run:
+class MessageContext:
     """The state of one application of a mapping. Not shared between messages, nor between threads.
 
     Attributes:
@@ -54,12 +54,12 @@ class Run:
         unescape: Unescape,
         rule_of: RuleOf,
         policies: dict[str, str],
-        reading: Reading | None = None,
+        reading: ReadCache | None = None,
         identity: IdentityFields | None = None,
     ) -> None:
         """``reading``: the cache for messages that are read alike; none, if not given. ``identity``: the fields
         that ids are made of; those of the standard, if not given."""
-        reading = Reading(context.settings, context.namespaces) if reading is None else reading
+        reading = ReadCache(context.settings, context.namespaces) if reading is None else reading
         self.concepts = reading.concepts
         self.reading = reading
         self.noted = 0
