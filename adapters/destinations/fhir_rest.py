@@ -3,7 +3,7 @@
 Delivered means that the server says so for every single entry: a transaction-response Bundle with as many entries as
 were sent and a 2xx status in each. Any other 2xx comes from another server (a proxy, a log-in form, a captive portal)
 and does not confirm the results; the breaker opens and nothing is lost. 412 means that several resources on the server
-match one identifier: a person must merge them there. `http_exchange` describes the rest.
+match one identifier: a person must merge them there. `http.exchange` describes the rest.
 
 A repeat is harmless on the server's side, since our ids are keyed hashes and our requests PUT or conditional; it is
 also recognisable, by two headers of every request:

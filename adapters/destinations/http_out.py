@@ -2,7 +2,7 @@
 
 The document is sent as it is, under its own media type, with the delivery key in ``Idempotency-Key`` (the same over
 retries, restarts and replays): a receiver that stores the key can distinguish a repeat from a new result.
-`http_exchange` describes the other statuses.
+`http.exchange` describes the other statuses.
 """
 
 from typing import Protocol

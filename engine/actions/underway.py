@@ -34,7 +34,7 @@ class Acts:
     Args:
         channels: returns the compiled routes in force, by channel; called at each use, since a reload replaces them.
         look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
-        accept: a message became durable and waits for its verdict; a daemon's intake takes it.
+        accept: a message became durable and waits to be processed; a daemon's intake takes it.
         attempts: message -> destinations with an attempt under way to deliver it; none without a daemon.
         waits: why a replay has to wait for a lane (`engine.actions.replay_messages`); None where this process sends
             nothing.

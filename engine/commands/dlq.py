@@ -167,7 +167,7 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
     return ExitCode.OK
 
 
-RETRY_HELP = """Try dead letters again, oldest first, each in its old place.
+RETRY_HELP = """Try dead letters again, oldest first: a delivery in its old place, a message processed anew.
 
 A conflict (CONFLICT: the server has another version than the one that we wrote last) is tried again only with --reason:
 our version then replaces the server's, whatever that is. Compare both first: labrelay dlq show. To keep the server's

@@ -24,12 +24,7 @@ CLAIMS_S = 1.0  # ... and for the journal to answer our last claims
 
 
 class DestinationWorker:
-    """Deliver the messages of all channels to one destination. Lives on the event loop; owns no thread and no row.
-
-    Args:
-        conditions: for updates that require our last version on the server; None: no condition.
-        room: waits until an attempt can be made at once; None where that is always possible.
-    """
+    """Deliver the messages of all channels to one destination. Lives on the event loop; owns no thread and no row."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup

@@ -98,24 +98,26 @@ def learn(habit: Habit, control_id: str, sent: str, measured: str, received_us: 
 
 
 @dataclass(frozen=True, slots=True)
-class First:
-    """The first copy of a message: when it came, and whether its sender may still be without an answer."""
+class EarlierCopy:
+    """An earlier copy of a message: when it came, and whether its sender may still be without an answer."""
 
     received_us: int
     unanswered: bool
 
 
-def is_repeat(habit: Habit, control_id: str, time: str, received_us: int, first: First, window_us: int) -> bool:
-    """Whether a message with the bytes of ``first`` is that message once more.
+def is_repeat(habit: Habit, control_id: str, time: str, received_us: int, earlier: EarlierCopy, window_us: int) -> bool:
+    """Whether a message with the bytes of ``earlier`` is that message once more.
 
     Args:
         time: of the message or of its first result, to the minute; empty where there is none.
-        window_us: so long at most after the first copy.
+        window_us: so long at most after the earlier copy.
     """
-    if abs(received_us - first.received_us) > window_us:
+    if abs(received_us - earlier.received_us) > window_us:
         return False
     return (
-        first.unanswered or _by_control_id(habit, control_id) or _by_time(habit, time, received_us, first.received_us)
+        earlier.unanswered
+        or _by_control_id(habit, control_id)
+        or _by_time(habit, time, received_us, earlier.received_us)
     )
 
 
@@ -126,8 +128,8 @@ def _by_control_id(habit: Habit, control_id: str) -> bool:
     return counts(habit.control_id, control_id) == 0
 
 
-def _by_time(habit: Habit, time: str, received_us: int, first_us: int) -> bool:
-    if not time or habit.time_changes < CHANGES or first_us <= habit.time_back_us:
+def _by_time(habit: Habit, time: str, received_us: int, earlier_us: int) -> bool:
+    if not time or habit.time_changes < CHANGES or earlier_us <= habit.time_back_us:
         return False
     # A clock without a battery begins anew in the same year at each start, so that its minutes come again.
     year = 1970 + received_us // (365 * DAY_US + DAY_US // 4)

@@ -2,7 +2,7 @@
 
     raw        a message is durable (and was acknowledged): its bytes, letters as x and digits as 9 unless unmasked
     parsed     what its format makes of it: segments or records by name, warnings
-    mapped     its verdict: state, reason, mapping, how many documents for whom
+    mapped     its outcome: state, reason, mapping, how many documents for whom
     delivery   an attempt has ended: delivered, postponed, dead, superseded
 
 Each step of a message's path makes one call (`Taps.raw`, `mapped`, `ended`, `postponed`); without a follower it costs a

@@ -106,7 +106,7 @@ class Intake:
         self._behind: dict[str, deque[Stored]] = {}
         self._aside_bytes = self._behind_bytes = 0  # of the first of each, and of the others
         self._queue: deque[Stored] = deque()
-        self._asked: deque[Stored] = deque()  # taken out of the queue, without a verdict yet
+        self._asked: deque[Stored] = deque()  # taken out of the queue, not processed yet
         self._committing = 0
         self._committing_bytes = 0
         self._all_committed = asyncio.Event()
@@ -169,12 +169,12 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Stored messages in memory without a verdict."""
+        """Stored messages in memory that are not processed."""
         return len(self._queue) + len(self._asked) + sum(map(len, self._behind.values()))
 
     def accept(self, stored: Stored) -> None:
         """A message became durable. Called in journal order, on the event loop."""
-        if stored.repeat_of is not None:  # it has its verdict already
+        if stored.repeat_of is not None:  # it has its state already
             self.counts.ended[stored.channel, "repeat"] += 1
             return
         if stored.filtered is not None:  # and so has a message kept for the record only
@@ -274,7 +274,7 @@ class Intake:
         self._processor.ask(stored, channel, lambda outcome: self._processed(stored, outcome))
 
     def _processed_aside(self, stored: Stored, outcome: Processed) -> None:
-        """Take the verdict on a large message: its channel continues with the messages that waited for it."""
+        """Take the outcome of a large message: its channel continues with the messages that waited for it."""
         waiting = self._behind.pop(stored.channel)
         self._aside_bytes -= len(waiting.popleft().payload)
         self._behind_bytes -= sum(len(one.payload) for one in waiting)
@@ -282,7 +282,7 @@ class Intake:
         self._outcome(replace(stored, payload=b""), outcome)  # the payload is large, and not needed any more
 
     def _processed(self, stored: Stored, outcome: Processed) -> None:
-        """Take the verdict on the oldest message that was asked for."""
+        """Take the outcome of the oldest message that was asked for."""
         self._asked.popleft()
         self._bytes -= len(stored.payload)
         self._outcome(stored, outcome)

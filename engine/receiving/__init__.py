@@ -4,9 +4,10 @@ With ``ack: on_delivery`` the answer also waits until `outcomes` knows that ever
 It never replaces the wait for the journal, and nothing of it is durable: a sender that got no AA in time sends again,
 and that repeat waits for the outcome of the first.
 
-ASTM: EOT gets no answer and some analyzers send no L record, so each frame is committed before its ACK. The frame that
-completes a message and the message are one transaction. A start assembles committed frames that hold a whole message
-first; frames without their end become *incomplete*: kept, shown, never a result.
+ASTM: EOT gets no answer and some analyzers send no L record, so each frame is committed before its ACK (``commit:
+message``: only the frame that ends the message). The frame that completes a message and the message are one
+transaction. A start assembles committed frames that hold a whole message first; frames without their end become
+*incomplete*: kept, shown, never a result.
 
 Unfinished messages of all connections share one memory (`engine.config.receive_memory`). Where it is used up, the
 connection that holds most of it is cut, and its bytes are kept as incomplete. Before the writer has a large message,

@@ -3,8 +3,9 @@
     Read bytes, let the link find the units that they complete, store these, and only then answer.
 
 Invariant (P1): an answer that takes responsibility (AA, CA, a frame's ACK) is written after the journal's future for
-those bytes has resolved, and that future resolves only after commit, sync and anchor. This module has no other path to
-``stream.write`` of such an answer.
+those bytes has resolved, and that future resolves only after commit, sync and the attempt to write the anchor. With
+``commit: message`` a site accepts less: of the frames of a message only the ACK of the last one waits for the journal.
+This module has no other path to ``stream.write`` of such an answer.
 """
 
 import asyncio

@@ -62,7 +62,7 @@ class Outcomes:
         return awaited.future
 
     def processed(self, message_id: int, deliveries: int, *, dead: bool = False) -> None:
-        """Intake's verdict is durable."""
+        """The outcome of a message is durable."""
         awaited = self._awaited.get(message_id)
         if awaited is not None:
             awaited.open = deliveries

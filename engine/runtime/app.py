@@ -92,8 +92,8 @@ class App:
         self.clock_watch = ClockWatch(self.clock)
         self.counters = counters or Counters()
         self.sources: dict[str, ChannelSource] = {}
-        self.workers: dict[str, DestinationWorker] = {}
-        self.worker: WorkerProcess | None = None
+        self.delivery_workers: dict[str, DestinationWorker] = {}
+        self.worker_process: WorkerProcess | None = None
         self.large: LargeMessages
         self.memory = ReceiveMemory()
         self.taps = Taps(self.clock, lambda: {name: channel.routes for name, channel in self.built.channels.items()})
@@ -160,8 +160,8 @@ class App:
         self._certificates = fingerprints(built.site)
         self.pauses = {pause.target: pause for pause in list_pauses(self.journal)}
         if site.config.workers:
-            self.worker = WorkerProcess(self.journal.vault.identity_key)
-            self.worker.configure(site)
+            self.worker_process = WorkerProcess(self.journal.vault.identity_key)
+            self.worker_process.configure(site)
         self.large = LargeMessages(WorkerProcess(self.journal.vault.identity_key, delivers=False))
         self.large.process.configure(site)
         self.outcomes = Outcomes(partial(trace_of, self.journal))
@@ -173,10 +173,10 @@ class App:
         self.intake = Intake(
             self.journal,
             clock=self.clock,
-            processor=self.worker.processor if self.worker else None,
+            processor=self.worker_process.processor if self.worker_process else None,
             outcomes=self.outcomes,
             mapped=self.taps.mapped,
-            warily=recovery.killed and self.worker is None,
+            warily=recovery.killed and self.worker_process is None,
             aside=self.large,
         )
         self.second_anchor = SecondAnchor(self.journal, site)
@@ -201,16 +201,16 @@ class App:
         running.push_async_callback(self.second_anchor.close)
         # The worker process, if there is one, outlives the work under way in it: the supervisor ends last.
         for name, config in site.config.destinations.items():
-            self.workers[name] = self._worker(name, config)
-        if self.worker is not None:
-            supervisor.supervise("worker", self.worker.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
+            self.delivery_workers[name] = self._worker(name, config)
+        if self.worker_process is not None:
+            supervisor.supervise("worker", self.worker_process.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
         supervisor.supervise("large messages", self.large.run, healthy_s=HEALTHY_S, max_s=LONGEST_BACK_OFF_S)
         self._take_over(self.built)
         if recovery.sessions:
             await self._assemble(self.built)
-        self._find_open(set(self.workers))
+        self._find_open(set(self.delivery_workers))
         running.push_async_callback(self._stop_workers)
-        for worker in self.workers.values():
+        for worker in self.delivery_workers.values():
             await worker.start()
         running.push_async_callback(self._stop_intake)
         supervisor.supervise(
@@ -231,7 +231,9 @@ class App:
             look_again=self._look_again,
             accept=self.intake.accept,
             clock=self.clock,
-            attempts=lambda message: [name for name, worker in self.workers.items() if worker.attempts_of(message)],
+            attempts=lambda message: [
+                name for name, worker in self.delivery_workers.items() if worker.attempts_of(message)
+            ],
             waits=self._replay_waits,
         )
         self._replays = acts.replays
@@ -300,7 +302,7 @@ class App:
                 await self.supervisor.release("intake")
 
     async def _stop_workers(self) -> None:
-        await asyncio.gather(*(worker.stop(self._grace(STOP_WORKERS_S)) for worker in self.workers.values()))
+        await asyncio.gather(*(worker.stop(self._grace(STOP_WORKERS_S)) for worker in self.delivery_workers.values()))
 
     # -- configuration -----------------------------------------------------------------------------------------
 
@@ -365,8 +367,8 @@ class App:
         # No message is half-way now, so none has a place at a worker that leaves. New workers take deliveries into the
         # store only, until they have claimed the rows that the old ones gave back: so the lanes keep their order.
         async with self.intake.between_messages():
-            replaced = [self.workers.pop(name) for name in changed & self.workers.keys()]
-            self.workers.update(made)
+            replaced = [self.delivery_workers.pop(name) for name in changed & self.delivery_workers.keys()]
+            self.delivery_workers.update(made)
             self._follow_pauses(made)
             self.built = built
             self.journal.upkeep.config_hash = built.site.hash[:12]
@@ -374,8 +376,8 @@ class App:
             self._take_over(built)
             for source in leaving:
                 self._leave(source)
-            if self.worker is not None:
-                self.worker.configure(built.site)
+            if self.worker_process is not None:
+                self.worker_process.configure(built.site)
             self.large.process.configure(built.site)
         await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in replaced))
         await self._find_open_for_sure(changed)
@@ -407,15 +409,15 @@ class App:
     def _find_open(self, names: set[str]) -> None:
         """Give the workers in ``names`` the state of their lanes in the store."""
         for view in list_lanes(self.journal):
-            if view.destination in names and view.destination in self.workers:
-                worker = self.workers[view.destination]
+            if view.destination in names and view.destination in self.delivery_workers:
+                worker = self.delivery_workers[view.destination]
                 worker.lane(view.channel).held = bool(view.held_by) or view.paused
                 if view.open:
                     worker.look_again(view.channel)
 
     def _look_again(self, channel: str, destination: str, added: int) -> None:
         """A person's action changed ``added`` rows of a lane; a lane without its destination waits in the store."""
-        worker = self.workers.get(destination)
+        worker = self.delivery_workers.get(destination)
         if worker is None:
             return
         for view in list_lanes(self.journal):
@@ -442,7 +444,7 @@ class App:
         if target.kind == "lane":
             self._look_again(target.channel, target.destination, 0)
         elif target.kind in ("destination", "deliveries"):
-            self._follow_pauses([name for name in self.workers if target.destination in ("", name)])
+            self._follow_pauses([name for name in self.delivery_workers if target.destination in ("", name)])
         elif target.kind == "channel":
             async with self._reloading:
                 source = self.sources.get(target.channel)
@@ -457,7 +459,7 @@ class App:
     async def restarted(self, target: Target) -> None:
         """Close and open a source or destination, or retry a lane's deliveries at once."""
         if target.kind == "lane":
-            if (lanes := self.workers.get(target.destination)) is not None:
+            if (lanes := self.delivery_workers.get(target.destination)) is not None:
                 lanes.try_now(target.channel)
             return
         async with self._reloading:
@@ -473,8 +475,8 @@ class App:
                 return
             made = self._worker(name, config)
             async with self.intake.between_messages():
-                old = self.workers[name]
-                self.workers[name] = made
+                old = self.delivery_workers[name]
+                self.delivery_workers[name] = made
                 self._follow_pauses((name,))
                 self._take_over(self.built)
             await old.stop(STOP_WORKERS_S)
@@ -489,7 +491,7 @@ class App:
     def in_flight(self, target: Target) -> int:
         return sum(
             len(lane.in_flight)
-            for name, worker in self.workers.items()
+            for name, worker in self.delivery_workers.items()
             for lane in worker.memory.lanes.values()
             if concerns(target, lane.channel, name)
         )
@@ -516,7 +518,7 @@ class App:
         for name, channel in built.channels.items():
             for route in channel.routes.routes:
                 for destination in route.to:
-                    lane = self.workers[destination].lane(name)
+                    lane = self.delivery_workers[destination].lane(name)
                     routes = [other for other in channel.routes.routes if destination in other.to]
                     # Several routes into one lane: the strictest of them applies to all.
                     lane.order = min((other.order for other in routes), key=STRICTEST_FIRST.index)
@@ -524,13 +526,15 @@ class App:
                     newest_first = all(other.newest_first for other in routes)
                     if lane.newest_first != newest_first:
                         lane.newest_first = newest_first
-                        self.workers[destination].look_again(name)  # deliveries in memory were taken in another order
+                        self.delivery_workers[destination].look_again(
+                            name
+                        )  # deliveries in memory were taken in another order
             if name in self.sources:
                 self.sources[name].built = channel
             else:
                 self.sources[name] = self._source(channel)
                 self.sources[name].paused = Target(channel=name) in self.pauses
-        self.intake.configure({name: channel.routes for name, channel in built.channels.items()}, self.workers)
+        self.intake.configure({name: channel.routes for name, channel in built.channels.items()}, self.delivery_workers)
 
     def _worker(self, name: str, config: DestinationConfig) -> DestinationWorker:
         made = build_worker(
@@ -540,7 +544,7 @@ class App:
             self.clock,
             DeliveryEvents(settled=self._settled, postponed=self.taps.postponed),
             downtime=DowntimeCalendar(partial(self._downtime, name)),
-            process=self.worker,
+            process=self.worker_process,
         )
         if self._is_paused(name):
             made.pause()
@@ -549,7 +553,7 @@ class App:
     def _follow_pauses(self, names: Iterable[str]) -> None:
         """Apply orders that came between the creation of these workers and now, and that went to the old ones."""
         for name in names:
-            worker, paused = self.workers[name], self._is_paused(name)
+            worker, paused = self.delivery_workers[name], self._is_paused(name)
             if paused and not worker.paused:
                 worker.pause()
             elif worker.paused and not paused:
@@ -635,7 +639,7 @@ class App:
         """Why a replay queues nothing in a lane now, or "": live messages go first
         (`engine.actions.replay_messages`).
         """
-        worker = self.workers.get(destination)
+        worker = self.delivery_workers.get(destination)
         if worker is None:
             return ""  # it waits in the store for the destination to be configured again
         if self.intake.waiting or self.journal.writer.waiting > QUIET:

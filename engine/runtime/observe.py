@@ -168,9 +168,9 @@ class Observer:
         now = app.clock.now()
         alarms = [*self._standstill(), *app.journal.alarms, *app.backup.alarms()]
         alarms += [*app.second_anchor.alarms(), *self._key_alarms(site.data / KEY_NAME)]
-        notes = [*filter(None, (self.page_fault, app.worker.note if app.worker is not None else ""))]
+        notes = [*filter(None, (self.page_fault, app.worker_process.note if app.worker_process is not None else ""))]
         notes += [*app.backup.notes(), *self._key_notes(), *self._clock_notes(), *self._refusal_notes()]
-        notes += not_taken.in_words(app.workers.values())
+        notes += not_taken.in_words(app.delivery_workers.values())
         try:
             today = _by_lane(counters_of(app.journal, self._day(now)))
             channels = {view.name: view for view in list_channels(app.journal)}
@@ -201,7 +201,7 @@ class Observer:
         notes += [
             f"{view.open} deliveries of {view.channel} wait for {view.destination}, which is not configured"
             for view in lanes.values()
-            if view.open and view.destination not in app.workers
+            if view.open and view.destination not in app.delivery_workers
         ]
         notes += [
             f"{view.stored} messages of channel {view.name} wait, because it is not configured"
@@ -221,7 +221,8 @@ class Observer:
             config_hash=app.built.site.hash[:12],
             channels=tuple(self._channel(name, source, look) for name, source in app.sources.items()),
             destinations=tuple(
-                self._destination(worker, site.destinations[name], look) for name, worker in app.workers.items()
+                self._destination(worker, site.destinations[name], look)
+                for name, worker in app.delivery_workers.items()
             ),
             dead_total=sum(view.dead for view in channels.values()) + sum(view.dead for view in lanes.values()),
             incomplete_total=sum(view.incomplete for view in channels.values()),
@@ -257,7 +258,7 @@ class Observer:
         return [
             f"{name} refuses documents: {refused} of the last {len(worker.counts.refused)}; "
             f"labrelay dlq list --destination {name} shows why"
-            for name, worker in self._app.workers.items()
+            for name, worker in self._app.delivery_workers.items()
             if (refused := sum(worker.counts.refused)) >= REFUSED_SAID
         ]
 
@@ -370,7 +371,7 @@ class Observer:
         age = max(0.0, (now - last_at).total_seconds()) if last_at else None
         mine = tuple(
             self._lane(worker, worker.memory.lanes[name], look)
-            for worker in self._app.workers.values()
+            for worker in self._app.delivery_workers.values()
             if name in worker.memory.lanes
         )
         connections = tuple(connection.peer for connection in source.channel.connections.values())
@@ -537,7 +538,7 @@ class Observer:
             cell(metrics.DEAD, name, reason).n = n
         for name, n in app.intake.counts.unmapped.items():
             cell(metrics.UNMAPPED, name).n = n
-        for name, worker in app.workers.items():
+        for name, worker in app.delivery_workers.items():
             cell(metrics.DELIVERED, name).n = worker.counts.delivered
             cell(metrics.BREAKER_OPENED, name).n = worker.counts.breaker_opened
             for failed, n in worker.counts.failed.items():

@@ -105,10 +105,10 @@ async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
                     move = MOVES_S[turn % len(MOVES_S)]
                     server.mood = Mood.BUSY  # there are deliveries that wait for their next attempt
                     await until(more(analyzers), 240.0)
-                    was_s, attempts = clock.off_s, app.workers["server"].counts.failed.total()
+                    was_s, attempts = clock.off_s, app.delivery_workers["server"].counts.failed.total()
                     clock.off_s = -clock_now_s() if move is None else move  # None: 1970
                     await until(more(analyzers), 240.0)
-                    tries = app.workers["server"].counts.failed.total() - attempts
+                    tries = app.delivery_workers["server"].counts.failed.total() - attempts
                     assert tries < 400, "a storm of attempts"
                     server.mood = Mood.WELL
                     await until(all_arrived(server, analyzers), 240.0)  # no stall: what waited goes out

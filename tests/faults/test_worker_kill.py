@@ -194,7 +194,7 @@ async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_mem
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {RETRY}}}'
     site = Daemon(tmp_path / "site", ["mllp"] * 8, destination, workers=1)
     async with running(site.folder) as app:
-        worker = app.worker
+        worker = app.worker_process
         assert worker is not None
         await until(lambda: worker.ready, 240.0)
         pid = worker.pid

@@ -299,8 +299,8 @@ async def test_what_was_refused_goes_out_as_the_corrected_mapping_makes_it(site:
     await site.settled()
     refused = [one for one in site.deliveries(2) if one.destination == "lab-fhir"]
     assert [(one.state, one.cause) for one in refused] == [("dead", "REFUSED")]
-    assert list(site.app.workers["lab-fhir"].counts.refused) == [False, True, True]
-    assert (site.app.workers["lab-fhir"].counts.last_error or (None,))[0] is ReasonCode.REFUSED
+    assert list(site.app.delivery_workers["lab-fhir"].counts.refused) == [False, True, True]
+    assert (site.app.delivery_workers["lab-fhir"].counts.last_error or (None,))[0] is ReasonCode.REFUSED
     same = await site.labrelay("reprocess", "--channel", "lab", "--refused", "-o", "json")
     assert same.json["outcomes"] == {"unsettled": 2}  # as it was refused: labrelay dlq retry is for that
 

@@ -46,7 +46,7 @@ async def running(folder: Path, route: dict[str, Any], **destination: Any) -> As
 async def down(site: RunningSite) -> None:
     """Wait until all is mapped, and the server known to be down."""
     await until(lambda: not any(view.stored for view in list_channels(site.journal)), 240.0)
-    await until(lambda: site.app.workers["lab-fhir"].breaker.state is not BreakerState.CLOSED, 240.0)
+    await until(lambda: site.app.delivery_workers["lab-fhir"].breaker.state is not BreakerState.CLOSED, 240.0)
 
 
 def sent(site: RunningSite) -> list[int]:
@@ -128,7 +128,7 @@ async def test_what_a_server_cannot_digest_keeps_back_no_other_session_of_the_sp
     if not common:
         newer = newer.replace(b"|HGB^Hb^L||9.1|g/dL|", b"|MCV^MCV^L||88|fL|")
     async with running(tmp_path, {"mapping": "hl7-results", "to": "lab-fhir", "order": "none"}) as site:
-        destination: Any = site.app.workers["lab-fhir"].destination
+        destination: Any = site.app.delivery_workers["lab-fhir"].destination
         deliver, tried = destination.deliver, Counter[int]()
 
         async def fails(delivery: Delivery) -> Any:

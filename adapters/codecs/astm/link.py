@@ -5,7 +5,7 @@
 
 A sender forgets a frame once it is acknowledged, and EOT gets no answer at all. So the ACK of each frame is held until
 the caller says that the frame is durable; NAK is the answer to everything else, and the sender then repeats the frame
-under the same number. `astm_frames` reads the layout, `astm_messages` finds the messages in the text of a session.
+under the same number. `frames` reads the layout, `messages` finds the messages in the text of a session.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -364,10 +364,10 @@ class AstmReceiver:
     def _is_noise(self, now: float) -> bool:
         """Whether an ENQ is where its sender could not have meant it: beside a frame, amid a message.
 
-        It came with a frame, perhaps in the place of its CR, or with the next one. An answer to it would be one more
-        than there are frames: the sender would take it as the answer to its last frame, which would be lost. An ENQ
-        beside an ENQ is answered: both sides may have wanted the line. An ENQ after an unanswered frame is answered,
-        too, since the frame was held for longer than senders wait.
+        Such an ENQ is a disturbed byte: of a frame, perhaps its CR, or between two frames. An answer to it would be one
+        more than there are frames: the sender would take it as the answer to its last frame, which would be lost. An
+        ENQ beside an ENQ is answered: both sides may have wanted the line. An ENQ after an unanswered frame is answered
+        too: the frame was held for longer than senders wait.
         """
         if self._state is not State.RECEIVING or self._options.acks != "frame" or self._frame_due is None:
             return False

@@ -3,7 +3,7 @@
     analyzer     ENQ      frame 1      frame 2      frame 2      EOT
     middleware       ACK          ACK          NAK          ACK
 
-Both sides may send, one session at a time, so each side has a receiver of its own (`astm_link`), with the options of
+Both sides may send, one session at a time, so each side has a receiver of its own (`link`), with the options of
 the channel: a tee accepts what LabRelay would accept in the middleware's place, and nothing that the middleware
 refused. The other side's ACK (or its EOT, by which a receiver interrupts a sender) takes the place of "durable" here,
 and its NAK that of "not durable". Text that was neither accepted nor repeated is evidence: of a session that was given

@@ -1,6 +1,6 @@
 """The socket between the main process and its worker: frames out in batches, frames in as they come.
 
-All frames of one turn of the event loop are written at once, so that a batch of verdicts or deliveries costs one system
+All frames of one turn of the event loop are written at once, so that a batch of outcomes or deliveries costs one system
 call and wakes the other side once. Nothing here limits the frames: the senders count their outstanding ones, and the
 worker stops processing while `congested`.
 """

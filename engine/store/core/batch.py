@@ -125,7 +125,7 @@ class Tail:
         self._find_open_work(connection)
 
     def _find_open_work(self, connection: sqlite3.Connection) -> None:
-        """Find messages without a verdict and frames without a message, all above the watermark."""
+        """Find messages without a state and frames without a message, all above the watermark."""
         frames: dict[int, list[int]] = {}
         for row_id, kind, session, state in connection.execute(
             "SELECT j.id, j.kind, j.session, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"

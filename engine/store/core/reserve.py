@@ -1,7 +1,7 @@
 """A reserve of disk space: released when the disk is full, so that people can still act, and filled again afterwards.
 
-On a full disk nothing new is stored, and so nothing acknowledged. But a verdict on a stored message, an audit row or a
-person's decision also needs a few pages, and these help most then. So a file of `RESERVE_BYTES` lies beside the journal
+On a full disk nothing new is stored, and so nothing acknowledged. But the outcome of a stored message, an audit row or
+a person's decision also needs a few pages, and these help most then. A file of `RESERVE_BYTES` lies beside the journal
 while LabRelay runs. When a write fails for lack of space, the file is truncated, and from then on only operations
 without new payload are accepted: they have the room to themselves. Once there is room for the reserve again and
 `MARGIN_BYTES` more, everything is accepted, and the file grows back in steps. On a small disk both are limited to a

@@ -39,7 +39,7 @@ from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
 from engine.store.operations import audit, dedup, delta_history, emptying, number_bearers, record_outcome, search_index
-from engine.store.operations.append import set_verdict
+from engine.store.operations.append import set_state
 from engine.store.operations.line_trace import unpack as unpack_line
 from engine.store.operations.outbox import decisions
 
@@ -322,7 +322,7 @@ def _close(batch: Batch, message_id: int) -> int:
     deliveries = [delivery for delivery, one in states.items() if one in ("waiting", "dead", "held")]
     closed = decisions.dismiss(batch, deliveries, "erased")
     if state is None:
-        set_verdict(batch, message_id, "dismissed", None)
+        set_state(batch, message_id, "dismissed", None)
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
         return closed + 1

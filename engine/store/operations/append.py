@@ -35,7 +35,7 @@ def _size_of_completing(
 
 @operation(priority=Priority.RECEIVE, size=_size)
 def store_message(batch: Batch, received: Received, *, repeat_window_s: float, session: int = 0) -> Stored:
-    """Journal one message. A repeat, or a message kept for the record only, gets its verdict at once and is not
+    """Journal one message. A repeat, or a message kept for the record only, gets its state at once and is not
     processed.
 
     The same bytes may arrive again without being a repeat. They are then processed under a token of their own, so that
@@ -47,19 +47,19 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     token = batch.vault.message_token(received.channel, received.control_id, payload_hash)
     seen = dedup.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
     tally = batch.channel(received.channel)
-    again = seen.first is not None and (seen.apart or not seen.came_to_nothing)
+    again = seen.newest is not None and (seen.apart or not seen.came_to_nothing)
     if again and not seen.came_to_nothing and _is_repeat(batch, tally, received, seen, repeat_window_s):
-        stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.first)
-        set_verdict(batch, stored.id, "filtered", ReasonCode.REPEAT)
+        stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.newest)
+        set_state(batch, stored.id, "filtered", ReasonCode.REPEAT)
         search_index.note_control_id(batch, stored.id, received.control_id)
         batch.count(received.channel, "", "repeat")
-        if received.line is not None and seen.first is not None:
-            batch.expect_answer(received.channel, seen.first, received.line)
+        if received.line is not None and seen.newest is not None:
+            batch.expect_answer(received.channel, seen.newest, received.line)
         return stored
     own = batch.vault.apart(token, received.received_us, tally.last_seq + 1) if again else token
-    stored = _insert(batch, received, own, seen, session, payload_hash, equal_to=seen.first if again else None)
+    stored = _insert(batch, received, own, seen, session, payload_hash, equal_to=seen.newest if again else None)
     dedup.remember(batch, token, stored.id, received.received_us)
-    if again or seen.first is None:  # a message that came to nothing and is sent again says nothing about the counter
+    if again or seen.newest is None:  # a message that came to nothing and is sent again says nothing about the counter
         _learn(batch, tally, received, stored.id, seen)
     if received.line is not None:
         batch.expect_answer(received.channel, stored.id, received.line)
@@ -76,14 +76,16 @@ def _is_repeat(
     batch: Batch, tally: ChannelTally, received: Received, seen: dedup.EarlierCopies, repeat_window_s: float
 ) -> bool:
     line = received.line
-    unanswered = line is not None and seen.first is not None and batch.is_unanswered(received.channel, seen.first, line)
+    unanswered = (
+        line is not None and seen.newest is not None and batch.is_unanswered(received.channel, seen.newest, line)
+    )
     _know(batch, tally)
     return repeats.is_repeat(
         tally.habit,
         received.control_id,
         received.sent or received.measured,
         received.received_us,
-        repeats.First(seen.first_us, unanswered),
+        repeats.EarlierCopy(seen.newest_us, unanswered),
         round(repeat_window_s * 1_000_000),
     )
 
@@ -116,7 +118,7 @@ def repeat_of(batch: Batch, received: Received) -> int | None:
     """The earlier message with the bytes of ``received`` that did not come to nothing; None without one."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     seen = dedup.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
-    return None if seen.came_to_nothing else seen.first
+    return None if seen.came_to_nothing else seen.newest
 
 
 def store_edited(batch: Batch, received: Received, original: int) -> Stored:
@@ -138,7 +140,7 @@ def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, 
     """Journal a message that will never be mapped. It stays out of the repeat memory, which is about results."""
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session)
-    set_verdict(batch, stored.id, "filtered", reason)
+    set_state(batch, stored.id, "filtered", reason)
     search_index.note_control_id(batch, stored.id, received.control_id)
     batch.count(received.channel, "", "filtered")
     return stored
@@ -174,7 +176,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
     token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
-    set_verdict(batch, stored.id, "incomplete", reason)
+    set_state(batch, stored.id, "incomplete", reason)
     failure_fingerprint.note_message(batch, stored.id, received.channel, "")
     search_index.note_control_id(batch, stored.id, received.control_id)
     batch.channel(received.channel).incomplete += 1
@@ -257,10 +259,10 @@ def _frames(batch: Batch, ids: Sequence[int]) -> tuple[str, int, list[bytes]]:
     return channel, received_us, raws
 
 
-def set_verdict(
+def set_state(
     batch: Batch, message_id: int, state: str, reason: ReasonCode | None, *, mapping: str = "", detail: bytes = b""
 ) -> None:
-    """Write the first verdict on a message."""
+    """Write the first state of a message."""
     batch.execute(
         "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, ?, ?)",
         (message_id, state, reason.value if reason else "", batch.now_us, mapping, detail),
@@ -287,7 +289,8 @@ def _insert(
 ) -> Stored:
     tally = batch.channel(received.channel)
     tally.last_seq += 1
-    tally.last_us = received.received_us
+    if not edited_from:  # a person's edit is no message of the analyzer
+        tally.last_us = received.received_us
     meta: dict[str, Any] = {"peer": received.peer, "id": received.control_id}
     if received.notes:
         meta["notes"] = received.notes
@@ -295,7 +298,7 @@ def _insert(
         meta["repeat_of"] = repeat_of
     if equal_to is not None:
         meta["equal_to"] = equal_to
-    rejected_before = (seen.first or 0) if seen.rejected and repeat_of is None else 0
+    rejected_before = (seen.newest or 0) if seen.rejected and repeat_of is None else 0
     if rejected_before:
         meta["rejected_before"] = rejected_before
     if seen.other_bytes:
@@ -304,7 +307,7 @@ def _insert(
         meta["filtered"] = received.filtered.value
     if edited_from:
         meta["edited_from"] = edited_from
-    if incomplete is not None:  # also in the row itself: if its verdict is lost, it must not be taken for a message
+    if incomplete is not None:  # also in the row itself: if its state is lost, it must not be taken for a message
         meta["incomplete"] = incomplete.value
     if session and (frames := batch.frames(session)):
         meta["frames"] = (frames[0], frames[-1])

@@ -28,16 +28,16 @@ class EarlierCopies:
     """Earlier messages with the token of a message.
 
     Attributes:
-        first: the newest message with the same channel, control id and bytes, or None.
-        first_us: when it was received.
+        newest: the newest message with the same channel, control id and bytes, or None.
+        newest_us: when it was received.
         came_to_nothing: it was filtered, is dead, or was dismissed; or all its deliveries are.
         rejected: a person has dismissed it, or rejected or dismissed a delivery of it.
         apart: it was itself processed as a second message beside an earlier one with its bytes.
-        other_bytes: the control id came before, with other bytes; known only where ``first`` is None.
+        other_bytes: the control id came before, with other bytes; known only where ``newest`` is None.
     """
 
-    first: int | None = None
-    first_us: int = 0
+    newest: int | None = None
+    newest_us: int = 0
     came_to_nothing: bool = False
     rejected: bool = False
     apart: bool = False

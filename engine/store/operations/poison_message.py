@@ -2,9 +2,9 @@
 
 An exception in a mapping makes a dead letter at once. A kill of the whole process (memory, a fault of a library) is
 noticed at the next start: the last process did not end in order. From then on intake takes messages one at a time, each
-only once the one before it is durable (`engine.processing.intake`), so that the first message without a verdict is the
+only once the one before it is durable (`engine.processing.intake`), so that the first message without a state is the
 suspect of a further kill. Each such start notes the suspect before it is processed; a start that finds the same one
-noted for the third time makes it a dead letter. A process that stops in order writes no note and deletes the old one.
+noted for the third time makes it a dead letter. After a process that stopped in order, the next start deletes the note.
 
 Rows of the table ``meta``:
 

@@ -30,7 +30,7 @@ class PrunableRows:
         rows: number -> chain value, of rows of the journal.
         messages: numbers of the rows that are messages.
         kept: reason why old messages stay -> how many; for people.
-        behind_us: as in `Run`.
+        behind_us: as in `engine.store.lifecycle.retention.RetentionWalk`.
     """
 
     position: int

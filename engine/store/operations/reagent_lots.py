@@ -1,4 +1,4 @@
-"""Reagent lots, and the messages that name them; written with the verdict on a message.
+"""Reagent lots, and the messages that name them; written with the outcome of a message.
 
 Two tables, so that a lot used for thousands of results is stored once. The journal keeps at most `REAGENT_ROWS`
 different lots: an analyzer that sends noise as lots must not fill the disk.

@@ -30,7 +30,7 @@ from engine.store.operations import (
     search_index,
     used_numbers,
 )
-from engine.store.operations.append import seal_note, set_verdict
+from engine.store.operations.append import seal_note, set_state
 from engine.store.operations.outbox import decisions, queueing
 from engine.store.operations.settling import accepted, moved_orders, settle
 from engine.store.operations.settling.set_apart import Ids
@@ -61,24 +61,24 @@ def record(
 
     Args:
         routes: its documents, with the destinations of their routes.
-        after: the message that must have its verdict first, to keep the order of the lanes (P3): its transaction may
+        after: the message that must have its outcome first, to keep the order of the lanes (P3): its transaction may
             have failed after this one was submitted. 0: none.
         again: process the message anew on a person's order; its open and dead deliveries are superseded by the new
-            ones. Without it, a message that has a verdict keeps it. An edited message always keeps it, for its edit has
+            ones. Without it, a message that has an outcome keeps it. An edited message always keeps it: its edit has
             taken its place.
         while_dead: only if it is still a dead letter: another person may have decided meanwhile.
         accept_conflict: a person has compared both messages and accepts that another patient has the same order number.
-        moved: a person's answer where it corrects an order of another patient
-        (`engine.store.operations.settling.moved_orders.ANSWERS`); empty: none.
+        moved: a person's answer where it corrects an order of another patient; empty: none
+            (`engine.store.operations.settling.moved_orders.ANSWERS`).
         rejected_before: the message with the same bytes that a person has rejected or dismissed: the documents of this
             one are held. 0: none; with ``again`` it is read from the row itself.
 
     Raises:
-        StoreError: there is no such message, or ``after`` has no verdict.
+        StoreError: there is no such message, or ``after`` has no outcome.
     """
     state, reason, detail = outcome.state, outcome.reason, outcome.detail
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
-        raise StoreError(f"message {after} has no verdict yet, and message {message_id} must not overtake it")
+        raise StoreError(f"message {after} has no outcome yet, and message {message_id} must not overtake it")
     row = batch.execute(
         "SELECT j.channel, j.received_us, j.message_type, j.token, s.state, s.reason,"
         " (SELECT original FROM edited WHERE message_id = j.id) FROM journal j"
@@ -162,7 +162,7 @@ def record(
     sealed = seal_note(batch, "message_state", message_id, channel, note)
     revision = 1
     if old_state is None:
-        set_verdict(batch, message_id, state, reason, mapping=outcome.mapping, detail=sealed)
+        set_state(batch, message_id, state, reason, mapping=outcome.mapping, detail=sealed)
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
     else:

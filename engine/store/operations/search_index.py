@@ -8,7 +8,7 @@ numbers).
 Queries of messages take a filter: ``Filter(specimen="26-4711")``, ``Filter(patient=...)``,
 ``Filter(number=...)``.
 
-The index is a table of its own, written with the verdict on a message and so after its acknowledgement. A hash is as
+The index is a table of its own, written with the outcome of a message and so after its acknowledgement. A hash is as
 good as random, and an index on random keys over all messages would cost a page of the log for every row. So the table
 is cut into blocks of neighbouring messages: one batch writes to a few pages, and a search makes one look-up in each
 block (a thousand blocks for a million messages, some milliseconds).
@@ -37,7 +37,7 @@ def note(batch: "Batch", message_id: int, numbers: Sequence[Number]) -> None:
 
 
 def note_control_id(batch: "Batch", message_id: int, control_id: str) -> None:
-    """Index the control id of a message that has its verdict on arrival and is never parsed."""
+    """Index the control id of a message that has its state on arrival and is never parsed."""
     note(batch, message_id, own_number(control_id))
 
 

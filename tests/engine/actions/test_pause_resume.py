@@ -142,7 +142,7 @@ async def test_a_pause_outlives_the_daemon_and_reloads(lab: Lab) -> None:
         })  # fmt: skip
         assert (await lab.labrelay("reload")).code == ExitCode.OK
         assert await refused(lab.ports[0])
-        assert app.workers["server"].paused
+        assert app.delivery_workers["server"].paused
         analyzer = Analyzer(1, lab.ports[1], "mllp")
         async with playing(analyzer):
             await until(lambda: len(analyzer.acked) > 5)
@@ -187,7 +187,7 @@ async def test_an_order_amid_the_change_of_a_destination_holds(lab: Lab, verb: s
         command = ("reload",) if by == "reload" else ("restart", "destination", "server", *WHY)
         ran = await lab.labrelay(*command)
         assert ran.code == ExitCode.OK, ran.err
-        assert app.workers["server"].paused is (verb == "pause")
+        assert app.delivery_workers["server"].paused is (verb == "pause")
         assert [pause.target.destination for pause in list_pauses(app.journal)] == (
             ["server"] if verb == "pause" else []
         )
@@ -237,7 +237,7 @@ async def test_a_destination_paused_amid_retries_gets_not_one_more_request(lab: 
     async with running_app(lab.folder) as app:
         async with playing(*analyzers):
             await until(lambda: all(len(analyzer.acked) > 3 for analyzer in analyzers))
-            worker = app.workers["server"]
+            worker = app.delivery_workers["server"]
             await until(lambda: sum(worker.counts.failed.values()) > 20)
             ran = await lab.labrelay("pause", "destination", "server", *WHY, "--drain", "-o", "json")
             assert (ran.code, ran.json["drained"], ran.json["in_flight"]) == (ExitCode.OK, True, 0)
@@ -293,7 +293,7 @@ async def test_a_restarted_destination_tries_at_once_what_waited_for_a_retry(lab
     async with running_app(lab.folder) as app:
         async with playing(*analyzers):
             await until(lambda: all(len(analyzer.acked) > 3 for analyzer in analyzers))
-        await until(lambda: app.workers["server"].breaker.next_probe is not None)
+        await until(lambda: app.delivery_workers["server"].breaker.next_probe is not None)
         lab.server.mood = Mood.WELL
         assert (await lab.labrelay("restart", "destination", "server", *WHY)).code == ExitCode.OK
         for analyzer in analyzers:
@@ -390,7 +390,8 @@ async def test_a_destination_that_is_down_when_it_is_expected_to_be_is_shown_cal
             assert (shown.level, look(app).channels[0].level) == (Level.OK, Level.OK)
             begun_us = round((now.replace(second=0, microsecond=0) - timedelta(hours=2)).timestamp() * 1e6)
             assert (
-                app.workers["server"].downtime.spared_us(begun_us - 3_600_000_000, begun_us + 60_000_000) == 60_000_000
+                app.delivery_workers["server"].downtime.spared_us(begun_us - 3_600_000_000, begun_us + 60_000_000)
+                == 60_000_000
             )
             assert [finding.subject for finding in look(app).findings()] == ["c1"]  # which has no analyzer yet
             # A reload that takes the window out makes an alarm of it at once.

@@ -355,7 +355,7 @@ async def test_an_attempt_that_is_under_way_ends_before_its_message_is_erased(tm
     async with running_site(tmp_path, CHANNELS) as site:
         site.sandbox.faults.latency = 1.0
         await send_blocks(site.port("chem"), [hl7("1")])
-        await until(lambda: site.app.workers["lab-fhir"].attempts_of(1) == 1)
+        await until(lambda: site.app.delivery_workers["lab-fhir"].attempts_of(1) == 1)
         ran = await erase_beside(site, "--yes", "--force", "-o", "json")
         assert (ran.code, ran.json["count"], ran.json["closed"]) == (ExitCode.OK, 1, 0)
         await site.settled()

@@ -292,7 +292,7 @@ async def test_top_tells_when_the_next_try_is(site: Site) -> None:
     archive.rmdir()
     archive.write_text("in the way")
     await site.send(1)
-    await until(lambda: bool(site.app.workers["archive"].counts.failed))
+    await until(lambda: bool(site.app.delivery_workers["archive"].counts.failed))
     site.app.observer.look_again()
     ran = await site.labrelay("top", "--count", "1", "-o", "ndjson")
     (document,) = ran.lines

@@ -42,7 +42,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
                 assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 240.0)
             writer.close()
             await writer.wait_closed()
-            await until(lambda: app.workers["lab-fhir"].counts.failed.total() > 2)
+            await until(lambda: app.delivery_workers["lab-fhir"].counts.failed.total() > 2)
             app.observer.look_again()
             said = await command("status", "-o", "json")
             (told,) = said.json["destinations"]

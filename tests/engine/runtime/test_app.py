@@ -258,7 +258,7 @@ async def test_a_stop_does_not_wait_for_a_destination_that_does_not_answer(folde
         folder.write({"server": dead}, {"c0": {}})
         async with running_app(folder.path) as app:
             await exchange(folder.ports["c0"])
-            await until(lambda: app.workers["server"].attempts.in_flight == 1)
+            await until(lambda: app.delivery_workers["server"].attempts.in_flight == 1)
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path) as app:
@@ -389,10 +389,10 @@ async def test_a_destination_that_is_taken_away_leaves_its_deliveries_waiting_an
         folder.write({"server": http(to), "other": http(to)}, {"c0": {"to": "other"}})
         async with running_app(folder.path) as app:
             await exchange(folder.ports["c0"])
-            await until(lambda: app.workers["other"].counts.failed.total() > 0)
+            await until(lambda: app.delivery_workers["other"].counts.failed.total() > 0)
             folder.write({"server": http(to)}, {"c0": {}})
             await app.reload()
-            assert sorted(app.workers) == ["server"]
+            assert sorted(app.delivery_workers) == ["server"]
             (note,) = [note for note in look(app).notes if "other" in note]
             assert "1" in note
             to.mood = Mood.WELL

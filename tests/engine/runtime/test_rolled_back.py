@@ -159,12 +159,12 @@ async def test_a_folder_that_was_put_back_is_noticed_and_delivers_nothing_until_
         )
         for arguments in (("resume", "destination", "lab-fhir"), ("restart", "destination", "lab-fhir")):
             ran = await asyncio.to_thread(labrelay, *arguments, "--reason", "try", "--yes", site=folder)
-            assert not app.workers["lab-fhir"].attempts.in_flight, ran.err
+            assert not app.delivery_workers["lab-fhir"].attempts.in_flight, ran.err
         assert delivered(folder) == before
 
     async with running_app(folder) as app:  # nor does a start let it go on
         assert sum(view.open for view in list_lanes(app.journal)) == 1
-        assert app.workers["lab-fhir"].paused
+        assert app.delivery_workers["lab-fhir"].paused
         refused = await asyncio.to_thread(labrelay, "resume", "deliveries", "--reason", " ", "--yes", site=folder)
         assert refused.code != ExitCode.OK  # not without a reason
         ran = await asyncio.to_thread(

@@ -143,7 +143,7 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
 
 async def test_a_destination_that_refuses_is_said_until_it_takes_documents_again(tmp_path: Path, port: int) -> None:
     async with site(tmp_path, port) as app:
-        refused = app.workers["shelf"].counts.refused
+        refused = app.delivery_workers["shelf"].counts.refused
         refused.extend([True] * 4)
         assert not [text for text in said(app) if "refuses" in text]
         refused.extend([False, True])

@@ -1,4 +1,4 @@
-"""Queue deliveries: documents of a verdict or of a replay get numbers in their lanes."""
+"""Queue deliveries: documents of an outcome or of a replay get numbers in their lanes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

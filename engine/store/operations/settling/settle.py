@@ -74,7 +74,7 @@ class Settled:
     Attributes:
         routes: with the documents as they go out; an echo has ``echo`` set.
         held: why each is held, or None.
-        facts: place of a document in the verdict, from 1 -> the decisions about it.
+        facts: place of a document in the outcome, from 1 -> the decisions about it.
         echo: all documents repeat accepted ones.
         no_value: why the message is dead: it makes a result final whose value is unknown; else empty.
     """

@@ -38,7 +38,7 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
     try:
         async with running_app(tmp_path) as app:
             site = RunningSite(tmp_path, app, sandbox)
-            process, server = app.worker, app.workers["lab-fhir"]
+            process, server = app.worker_process, app.delivery_workers["lab-fhir"]
             assert process is not None
             await until(lambda: process.ready, 240.0)
             await switch(app, paused=True)

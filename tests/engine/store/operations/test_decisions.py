@@ -21,7 +21,7 @@ from engine.store.journal.starting import unprocessed
 from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, replays
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page
-from engine.store.queries.lanes import list_lanes
+from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.letters import dead_letters, held_deliveries
 from engine.store.queries.tallies import counters_of
 from engine.store.queries.versions import known_versions
@@ -238,6 +238,15 @@ async def test_a_dead_message_is_corrected_once(journal: Journal) -> None:
     assert (
         "was edited already" in (await journal.run(edit_message.correct, message.id, received(b"other"), **who)).refused
     )
+
+
+async def test_an_edit_is_no_message_of_the_analyzer(journal: Journal) -> None:
+    (message,) = await store(journal, b"wrong")
+    await journal.run(record_outcome.record, message.id, Outcome("dead", ReasonCode.BAD_VALUE))
+    edit = received(b"right", at_us=LATER_US)
+    await journal.run(edit_message.correct, message.id, edit, before=b"wrong", actor="ann", reason="a digit")
+    (channel,) = list_channels(journal)
+    assert (channel.last_seq, channel.last_us) == (2, NOW_US)
 
 
 class Always:
