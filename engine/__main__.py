@@ -100,7 +100,7 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
         say("interrupted")
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _in_one_voice(error).show()
         return ExitCode.USAGE
     except (BrokenPipeError, SystemExit):
         # The reader had enough (`| head`; click raises SystemExit then): nothing failed, and no reader is left.
@@ -108,6 +108,23 @@ def run(arguments: Sequence[str] | None = None) -> ExitCode:
         return ExitCode.OK
     except Exception as error:
         return _failed(error, debug="--debug" in given)
+
+
+def _in_one_voice(error: click.ClickException) -> click.ClickException:
+    """Wrong use in the words of `resolve_command`, where click has words of its own."""
+    if isinstance(error, click.NoSuchOption) and error.option_name in ("--site", "--debug"):
+        name = error.option_name
+        return click.UsageError(f"{name} comes before the verb: labrelay {name} ...", error.ctx)
+    if isinstance(error, click.exceptions.NoSuchCommand) and error.ctx is not None:
+        from engine.model.spelling import did_you_mean
+
+        assert isinstance(error.ctx.command, click.Group)
+        known, path = error.ctx.command.list_commands(error.ctx), error.ctx.command_path
+        hint = did_you_mean(error.command_name, known) or f"{path} has {', '.join(known)}"
+        if error.command_name.isdecimal() and "show" in known:
+            hint = f"{path} show {error.command_name} shows one"
+        return click.UsageError(f"no such verb: {error.command_name}; {hint}", error.ctx)
+    return error
 
 
 def _failed(error: Exception, *, debug: bool) -> ExitCode:

@@ -19,6 +19,7 @@ from engine.model.health import Health, Line
 from engine.store.core.lock import LOCK_NAME
 from engine.store.queries.lanes import list_pauses
 from engine.store.recovery.backups import recovery_point
+from engine.views.text import plural
 from engine.views.view import picked
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def _examine(session: Session) -> Iterator[Line]:
     try:
         site = session.load(require_secrets=False)
     except ConfigError as error:
-        yield Line(Health.FAIL, "site", f"{folder}: {len(error.problems)} problem(s)", "labrelay check")
+        yield Line(Health.FAIL, "site", f"{folder}: {plural(len(error.problems), 'problem')}", "labrelay check")
         return
-    yield Line(Health.OK, "site", f"{folder}: {len(site.channels)} channel(s), configuration {site.hash[:12]}")
+    yield Line(Health.OK, "site", f"{folder}: {plural(len(site.channels), 'channel')}, configuration {site.hash[:12]}")
     sources = [channel.source for channel in site.channels.values()]
     yield examine.open_files(sum(getattr(source, "max_connections", 1) for source in sources))
     yield from _network(site, runs)

@@ -73,7 +73,7 @@ _IF_RELEASED = {
 
 _code = click.option(
     "--code",
-    type=word([code.value for code in CODES], ", ".join(code.value for code in CODES)),
+    type=word([code.value for code in CODES]),
     shell_complete=some_of(code.value for code in CODES),
     metavar="CODE",
     help="Kept back for this: " + ", ".join(code.value for code in CODES[:-1]) + ".",

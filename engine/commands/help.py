@@ -37,6 +37,8 @@ def _meant(top: click.Context, words: tuple[str, ...]) -> click.Context:
         found = here.command.get_command(here, word)
         if found is None:
             known = [*here.command.list_commands(here), *(TOPICS if here is top else ())]
-            raise click.UsageError(f"no such verb: {word}; {did_you_mean(word, known) or 'labrelay help all'}", here)
+            raise click.UsageError(
+                f"no such verb or topic: {word}; {did_you_mean(word, known) or 'labrelay help all'}", here
+            )
         here = click.Context(found, parent=here, info_name=word)
     return here

@@ -12,6 +12,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.session import Session, pass_session
 from engine.config import registry
 from engine.model.errors import ConfigError
+from engine.views.text import plural
 from engine.views.view import Field, Row, View, picked
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _lines(session: Session) -> "list[tuple[str, SerialPart]]":
     try:
         site = session.load(require_secrets=False)
     except ConfigError as error:
-        say(f"channels are not shown: the configuration has {len(error.problems)} problem(s); labrelay check")
+        say(f"channels are not shown: the configuration has {plural(len(error.problems), 'problem')}; labrelay check")
         return []
     return [(name, line) for name, channel in site.channels.items() for _, line in serial_lines(channel)]
 

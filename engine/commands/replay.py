@@ -68,7 +68,7 @@ BAR = 30
 @click.option("--control-id", metavar="TEXT", help="With this control id of their own (MSH-10, H-3).")
 @click.option(
     "--state",
-    type=word(REPLAY_STATES, ", ".join(REPLAY_STATES)),
+    type=word(REPLAY_STATES),
     metavar="STATE",
     help=f"With a delivery in this state: {', '.join(REPLAY_STATES)}. Without it, the first.",
 )

@@ -19,6 +19,7 @@ from engine.commands.version import labrelay_version
 from engine.diagnostics.examine import worst
 from engine.model.errors import LabRelayError
 from engine.model.health import Health, Line
+from engine.views.text import plural
 from engine.views.view import picked
 
 GROUP = "upkeep"
@@ -59,9 +60,10 @@ def _configuration(session: Session) -> Iterator[Line]:
     site, remarks = read_site(session.folder)
     problems = [remark.text for remark in remarks if remark.severity == "problem"]
     for text in problems:
-        yield Line(Health.FAIL, "configuration", text, "mend it, or keep the version that takes it")
+        yield Line(Health.FAIL, "configuration", text, "correct it, or keep the version that takes it")
     if site is not None and not problems:
-        yield Line(Health.OK, "configuration", f"{session.folder}: {len(site.channels)} channel(s), mappings compile")
+        channels = plural(len(site.channels), "channel")
+        yield Line(Health.OK, "configuration", f"{session.folder}: {channels}, mappings compile")
 
 
 def _for_people(lines: list[Line]) -> Iterator[str]:

@@ -128,7 +128,7 @@ async def test_what_a_server_cannot_digest_keeps_back_no_other_session_of_the_sp
     if not common:
         newer = newer.replace(b"|HGB^Hb^L||9.1|g/dL|", b"|MCV^MCV^L||88|fL|")
     async with running(tmp_path, {"mapping": "hl7-results", "to": "lab-fhir", "order": "none"}) as site:
-        destination: Any = site.app.delivery_workers["lab-fhir"].destination
+        destination: Any = site.app.delivery_workers["lab-fhir"].attempts.setup.destination
         deliver, tried = destination.deliver, Counter[int]()
 
         async def fails(delivery: Delivery) -> Any:

@@ -70,7 +70,8 @@ def form_option(*forms: Form) -> Callable[[F], F]:
             type=click.Choice(names),
             default=Form.TABLE.value,
             callback=lambda _ctx, _param, value: Form(value),
-            help="For people (table) or for scripts (json: one document, ndjson: one object a line)"
+            help="For people (table) or for scripts (json: one document"
+            + (", ndjson: one object a line)" if Form.NDJSON.value in names else ")")
             + ("; csv for a spreadsheet." if Form.CSV.value in names else "."),
         )(command)
 

@@ -41,20 +41,20 @@ class _RowNumber(click.types.IntParamType):
 ROW = _RowNumber()
 
 
-def word(words: Sequence[str], all_of_them: str) -> Callable[[str], str]:
+def word(words: Sequence[str], all_of_them: str = "") -> Callable[[str], str]:
     """The type of an option that is one of some words, in upper or lower case.
 
-    A wrong one is answered with the nearest, and with ``all_of_them``: where they are listed.
+    A wrong one is answered with the nearest, and with ``all_of_them``: a sentence; empty: the words themselves.
     """
     known = {one.lower(): one for one in words}
+    all_of_them = all_of_them or f"There are: {', '.join(words)}"
 
     def convert(given: str) -> str:
         if given.lower() not in known:
             from engine.model.spelling import did_you_mean
 
             near = did_you_mean(given, words)
-            hint = f"; {near}" if near else "."
-            raise click.BadParameter(f"{given!r} is not known{hint} There are: {all_of_them}")
+            raise click.BadParameter(f"{given!r} is not known; {f'{near} ' if near else ''}{all_of_them}")
         return known[given.lower()]
 
     return convert
@@ -69,7 +69,7 @@ def filter_options(*names: str) -> Callable[[F], F]:
         ),
         "code": click.option(
             "--code",
-            type=word([code.value for code in ReasonCode], "docs/reason-codes.md"),
+            type=word([code.value for code in ReasonCode], "docs/reason-codes.md lists them"),
             shell_complete=some_of(code.value for code in ReasonCode),
             metavar="CODE",
             help="With this reason code (docs/reason-codes.md).",
@@ -137,7 +137,7 @@ stated_reason = _reason(callback=_stated)  # refused as wrong use where it is em
 
 def _state_option(states: Sequence[str]) -> Callable[[F], F]:
     words = ", ".join(states)
-    return click.option("--state", type=word(states, words), metavar="STATE", help=f"In this state: {words}.")
+    return click.option("--state", type=word(states), metavar="STATE", help=f"In this state: {words}.")
 
 
 def asked_for(_ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:

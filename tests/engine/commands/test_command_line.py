@@ -126,6 +126,22 @@ def test_an_unknown_verb_is_wrong_use_and_gets_a_suggestion() -> None:
     assert "did you mean version?" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("messages 3", "no such verb: 3; labrelay messages show 3 shows one"),
+        ("messages lst", "no such verb: lst; did you mean list?"),
+        ("audit nothing-like-it", "no such verb: nothing-like-it; labrelay audit has export, list, verify"),
+        ("status --site elsewhere", "--site comes before the verb: labrelay --site ..."),
+        ("dlq list --debug", "--debug comes before the verb: labrelay --debug ..."),
+        ("help agian", "no such verb or topic: agian; did you mean again?"),
+    ],
+)
+def test_wrong_use_is_answered_in_one_voice(line: str, said: str) -> None:
+    ran = labrelay(*line.split())
+    assert (ran.code, said in ran.err) == (ExitCode.USAGE, True), ran.err
+
+
 def test_internal_modules_are_no_verbs() -> None:
     assert labrelay("session").code == ExitCode.USAGE
     assert labrelay("../site").code == ExitCode.USAGE
