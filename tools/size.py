@@ -162,11 +162,15 @@ def measure_commit(root: Path, commit: str) -> dict[str, Figure]:
     Raises:
         subprocess.CalledProcessError: there is no such commit.
     """
-    command = ["git", "archive", "--format=tar", commit, "--", *PACKAGES]
-    archive = subprocess.run(command, cwd=root, check=True, capture_output=True).stdout  # noqa: S603
+    there = _git(root, "ls-tree", "--name-only", commit).decode().split()
+    archive = _git(root, "archive", "--format=tar", commit, "--", *(name for name in PACKAGES if name in there))
     with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
         return measure(Path(folder))
+
+
+def _git(root: Path, *arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True).stdout  # noqa: S603, S607
 
 
 def report(now: dict[str, Figure], before: dict[str, Figure] | None) -> Iterator[str]:
