@@ -5,4 +5,8 @@ is routed and mapped. It may move misplaced values, rename codes and segments, a
 must not drop a result, and it changes the tree and the list of segments alike. Its docstring names the manual, driver
 or capture that it follows. A module of this folder is a dialect, and its file's name is the dialect's
 (`roche_cobas_c311.py` is `roche-cobas-c311`); code that dialects share is in `adapters.dialects.shared`.
+
+A dialect that reads numbers of specimens elsewhere than its standard, or times in another form, declares it, so that
+`labrelay simulate` writes them so: ``WRITES_NUMBERS``, places as (record, field, component) from 1, and
+``WRITES_TIMES``, the form for ``strftime`` (``%d%m%Y%H%M%S``).
 """

@@ -25,6 +25,7 @@ from engine.model.message import Delimiters, Parsed, Segment
 
 SPECIMEN, INSTRUMENT_SPECIMEN, DESCRIPTOR = 3, 4, 16  # O-3, O-4, O-16
 CONTAINERS = ("SC", "MC")
+WRITES_NUMBERS = (("O", 3, 1), ("O", 3, 2))  # counter, specimen
 _NUMBER = re.compile(r"[0-9]+", re.ASCII).fullmatch
 _RACK = re.compile(r"R[0-9]", re.ASCII).fullmatch
 

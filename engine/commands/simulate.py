@@ -3,11 +3,12 @@
 PACK is an analyzer that samples are shipped of. Without --connect, --listen or --serial it plays to the channel of the
 site that names this analyzer. Every patient, specimen and value is invented; numbers of patients begin with SIM. The
 dialogue is printed as it is spoken (nothing in it needs hiding), and a summary follows. The exit code is 1 if the peer
-broke the protocol or did not take a message.
+broke the protocol or did not take a message, or the site's channel made a dead letter of one.
 """
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -17,9 +18,12 @@ import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.errors import ConfigError
+from engine.model.records import Filter
 from engine.model.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:
+    from engine.config.channel import ChannelConfig
     from engine.devtools.simulator.faults import Fault
     from engine.devtools.simulator.packs import Model
     from engine.devtools.simulator.play import PlaySettings
@@ -30,6 +34,8 @@ GROUP = "for developers"
 
 SPECIMENS = 10
 SEEDED_START = datetime(2026, 3, 2, 8, 0)  # with a given seed everything is the same, also the times
+MAPPED_WITHIN_S = 10.0  # how long the daemon may take for the last messages
+LOOK_EVERY_S = 0.1
 FAULT_NAMES = ("bad-checksum", "lost-ack", "drop", "contention", "slow", "garbage", "split")
 
 
@@ -107,51 +113,91 @@ def command(
 ) -> ExitCode:
     from engine.devtools.simulator.packs import find_model
     from engine.devtools.simulator.play import PlaySettings, new_seed, sentences, summary
+    from engine.devtools.simulator.read_back import check
     from engine.devtools.simulator.shift import shift
 
     if sum(way is not None for way in (connect, listen, serial)) > 1:
         raise click.UsageError("give one of --connect, --listen and --serial")
     model = find_model(pack, session.folder_or_none)
-    if connect is None and listen is None and serial is None:
-        connect, listen, serial, baud = _of_channel(session, model, baud)
+    channel = _channel(session, model.name, connect, listen, serial)
+    if channel is not None:
+        model = model.in_dialect(channel.dialect)
+        if connect is None and listen is None:  # if it connects, we listen here, and the other way round
+            connect, listen = getattr(channel.source, "listen", None), getattr(channel.source, "connect", None)
     if connect is not None and not connect.is_loopback:
         consent(f"Send made-up results to {connect}, which may take them for a patient's?", yes=yes)
     if qc and not model.controls:
         say(f"no sample shows how {model.name} sends a control run, so none is sent")
     chosen = new_seed() if seed is None else seed
     start = datetime.now() if seed is None else SEEDED_START
+    check(model, start)
     kinds: Counter[str] = Counter()
     sendings = _counted(shift(model, seed=chosen, start=start, specimens=specimens, controls=qc), kinds)
     wire = _wire(connect, listen, serial, baud, parity)
     spoken = not quiet and form is Form.TABLE
     tally: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    since_us = time.time_ns() // 1000
     try:
         asyncio.run(_play(model, wire, PlaySettings(faults=faults, seed=chosen, rate=rate), sendings, spoken, tally))
     finally:
         if tally:
-            facts = summary(tally["tally"], kinds, chosen)
+            dead = _dead_letters(session, channel.channel, since_us) if channel is not None else None
+            facts = {**summary(tally["tally"], kinds, chosen), "dead_letters": dead}
             show_document(form, {"analyzer": model.name, **facts}, sentences(facts))
-    good = not facts["violations"] and not facts["failed"]
+    good = not facts["violations"] and not facts["failed"] and not facts["dead_letters"]
     return ExitCode.OK if good else ExitCode.FAILED
 
 
-def _of_channel(
-    session: Session, model: "Model", baud: int
-) -> tuple[HostPort | None, HostPort | None, str | None, int]:
-    """The place of the site's channel of this analyzer: if it connects, we listen here, and the other way round."""
-    site = session.load(require_secrets=False) if session.folder_or_none is not None else None
+def _channel(
+    session: Session, analyzer: str, connect: HostPort | None, listen: HostPort | None, serial: str | None
+) -> "ChannelConfig | None":
+    """The site's channel of this analyzer, on TCP: the first, or where an address was given, the one that is there.
+
+    Raises:
+        click.UsageError: no address was given, and there is none.
+    """
+    given = connect or listen or serial
+    try:
+        site = session.load(require_secrets=False) if session.folder_or_none is not None else None
+    except ConfigError:
+        if given is None:
+            raise
+        return None
     for channel in site.channels.values() if site is not None else ():
-        if getattr(channel, "analyzer", None) != model.name:
+        if channel.analyzer != analyzer:
             continue
-        source: Any = channel.source
-        if getattr(source, "listen", None) is not None:
-            return source.listen, None, None, baud
-        if getattr(source, "connect", None) is not None:
-            return None, source.connect, None, baud
+        ends = [getattr(channel.source, key, None) for key in ("listen", "connect")]
+        if given is None and any(ends):
+            return channel
+        if any(
+            ours is not None and theirs is not None and ours.is_loopback and ours.port == theirs.port
+            for ours, theirs in zip((connect, listen), ends, strict=True)
+        ):
+            return channel
+    if given is not None:
+        return None
     raise click.UsageError(
-        f"where to? No channel of a site here says analyzer: {model.name} and is on TCP; "
+        f"where to? No channel of a site here says analyzer: {analyzer} and is on TCP; "
         "give --connect HOST:PORT, --listen HOST:PORT or --serial DEVICE"
     )
+
+
+def _dead_letters(session: Session, channel: str, since_us: int) -> dict[str, int] | None:
+    """How many messages and deliveries of the channel became dead letters, by reason code; None without a journal."""
+    from engine.store.queries.lanes import list_channels
+    from engine.store.queries.letter_groups import letter_groups
+
+    if not session.journal.is_file():
+        return None
+    found: Counter[str] = Counter()
+    due = time.monotonic() + MAPPED_WITHIN_S
+    with session.reader() as reader:
+        while any(view.stored for view in list_channels(reader) if view.name == channel) and time.monotonic() < due:
+            time.sleep(LOOK_EVERY_S)
+        for group in letter_groups(reader, Filter(channel=channel, state="dead", after_us=since_us)):
+            found[group.reason] += group.count
+    return dict(found)
 
 
 def _wire(connect: HostPort | None, listen: HostPort | None, serial: str | None, baud: int, parity: "Parity") -> "Wire":

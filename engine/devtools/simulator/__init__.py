@@ -3,6 +3,7 @@
     packs      the samples of an analyzer, and its link
     people     invented patients, and the numbers of their specimens
     panels     a new message out of a sample: patient, specimen, times, values, flags
+    read_back  whether the analyzer's dialect reads such a message
     shift      the order of messages: specimens, controls, reruns, corrections
     faults     faults on the way, decided before each session
     wires      TCP, either side of it, and serial lines at their pace

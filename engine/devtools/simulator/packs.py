@@ -5,10 +5,14 @@ sample that is no original result (a query, an order, a correction, a rerun) is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from engine.config import registry
+from engine.config.pack import pack_folders, read_pack
 from engine.config.site import search_path
+from engine.devtools.simulator.panels import STANDARD, STANDARD_TIMES, Writing
 from engine.devtools.simulator.texts import SHAPES
 from engine.mapping.inputs import ASTM, HL7, messages_in
 from engine.model.errors import LabRelayError
@@ -16,7 +20,7 @@ from engine.model.errors import LabRelayError
 SAMPLES = "samples"
 LINK_OF = {HL7: "mllp", ASTM: "e1381"}
 CONTROL_NAMES = ("quality-control", "-qc", "qc-", "control", "background")
-LEFT_OUT_NAMES = ("correction", "same-number", "rerun", "query", "order", "request", "malformed")
+LEFT_OUT_NAMES = ("correction", "same-number", "rerun", "query", "order", "request", "malformed", "service")
 _ORDERS = frozenset({"ORU", "OUL"})
 
 
@@ -37,12 +41,22 @@ class Model:
         link: ``e1381``, ``mllp``, ``text`` or ``text-answered``.
         results: its messages about patients; never empty.
         controls: its messages about control material; empty without a sample.
+        dialect: its dialect's name; empty: it has none, or none is known.
+        writing: as the dialect declares it.
     """
 
     name: str
     link: str
     results: tuple[Sample, ...]
     controls: tuple[Sample, ...]
+    dialect: str = ""
+    writing: Writing = STANDARD
+
+    def in_dialect(self, name: str | None) -> "Model":
+        """The same analyzer with a dialect of that name."""
+        declared: dict[str, Any] = vars(registry.dialect(name)) if name else {}
+        writing = Writing(declared.get("WRITES_NUMBERS", ()), declared.get("WRITES_TIMES", STANDARD_TIMES))
+        return replace(self, dialect=name or "", writing=writing)
 
 
 def names(site: Path | None = None) -> list[str]:
@@ -54,12 +68,14 @@ def find_model(name: str, site: Path | None = None) -> Model:
     """The analyzer of that name.
 
     Raises:
-        LabRelayError: there are no samples of it, or none that is a result.
+        LabRelayError: there are no samples of it, or none that is a result, or its pack has problems.
     """
     wanted = name.replace("_", "-")
     for folder in _folders(site):
         if folder.name.replace("_", "-") == wanted:
-            return read_model(wanted, sorted(folder.iterdir()))
+            known = next((folder for folder in pack_folders(site) if folder.name == wanted), None)
+            dialect = read_pack(known).config.gives.dialect if known is not None else None
+            return read_model(wanted, sorted(folder.iterdir())).in_dialect(dialect)
     raise LabRelayError(f"no samples of an analyzer '{name}'; there are: {', '.join(names(site)) or 'none at all'}")
 
 

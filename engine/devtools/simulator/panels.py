@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import takewhile
 
 from engine.devtools.simulator.people import Person, Reception
 
@@ -20,9 +21,30 @@ NEAR = 0.08  # how far a value without a range moves, as a share of it
 AGAIN = 0.02  # how far it moves when the same specimen, or a control, is measured again
 OUTSIDE = 3.2  # standard deviations across a reference range: about one value in nine lies outside
 PLAIN_FLAGS = frozenset({"", "N", "L", "H", "LL", "HH"})
+STANDARD_TIMES = "%Y%m%d%H%M%S"
 
 _NUMBER = re.compile(r"(\s*)(\d+)(?:([.,])(\d+))?(\s*)\Z", re.ASCII)
 _RANGE = re.compile(r"\s*(\d+(?:[.,]\d+)?)\s*(?:-|to|\.\.)\s*(\d+(?:[.,]\d+)?)(?!\d)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How an analyzer departs from its standard, as its dialect declares it (`adapters.dialects`).
+
+    Attributes:
+        numbers: (record, field, component), each from 1, of the places with numbers of a specimen; a record without
+            one has them where its standard says.
+        times: the format of times for ``strftime``.
+    """
+
+    numbers: tuple[tuple[str, int, int], ...] = ()
+    times: str = STANDARD_TIMES
+
+    def places(self, record: str) -> list[tuple[int, int]]:
+        return [(number, part) for name, number, part in self.numbers if name == record]
+
+
+STANDARD = Writing()
 
 
 @dataclass(slots=True)
@@ -30,12 +52,14 @@ class _Change:
     """The changes to one message.
 
     Attributes:
+        writing: of the analyzer.
         reception: assigns patients and numbers; None: both stay, as when a specimen or a control is measured again.
         spread: how far a value may move, where its reference range does not say.
         status: C for a correction; None: as it is.
         numbers: the sample's numbers -> the new ones.
     """
 
+    writing: Writing
     reception: Reception | None
     control: str
     at: datetime
@@ -59,10 +83,11 @@ class _Change:
 
     def time(self, old: str, *, collected: bool = False) -> str:
         """A time that the sample has, moved to now, in the precision and with the zone that it has."""
-        digits = len(old) - len(old.lstrip("0123456789"))
-        if digits < 8:
-            return old
-        return f"{self.at - COLLECTED_BEFORE if collected else self.at:%Y%m%d%H%M%S}"[:digits] + old[digits:]
+        return _rewritten(old, self.at - COLLECTED_BEFORE if collected else self.at, self.writing.times)
+
+    def born(self, old: str, born: str) -> str:
+        """A date of birth in place of ``old``; a time behind it stays."""
+        return _rewritten(old, datetime.strptime(born, "%Y%m%d"), self.writing.times.partition("%H")[0])
 
     def value(self, old: str, limits: str) -> tuple[str, str | None]:
         """A number in place of ``old``, and the flag that fits it; anything else, and no flag, as it is."""
@@ -92,7 +117,13 @@ class _Change:
 
 
 def new_result(
-    sample: str, *, reception: Reception, control: str, at: datetime, rng: random.Random
+    sample: str,
+    *,
+    reception: Reception,
+    control: str,
+    at: datetime,
+    rng: random.Random,
+    writing: Writing = STANDARD,
 ) -> tuple[str, list[str]]:
     """A message like ``sample`` for other specimens and patients; with it the specimens' numbers, in order.
 
@@ -100,17 +131,25 @@ def new_result(
         control: its message control id, where the sample has one.
         at: local time of the measurement.
     """
-    change = _Change(reception, control, at, rng, NEAR, None)
+    change = _Change(writing, reception, control, at, rng, NEAR, None)
     text = _changed(sample, change)
     return text, list(change.numbers.values())
 
 
-def measured_again(message: str, *, control: str, at: datetime, rng: random.Random, status: str | None = None) -> str:
+def measured_again(
+    message: str,
+    *,
+    control: str,
+    at: datetime,
+    rng: random.Random,
+    status: str | None = None,
+    writing: Writing = STANDARD,
+) -> str:
     """The same specimens, or the same control material, once more: numbers and patients stay, values are near.
 
     ``status``: C where it corrects what was sent before.
     """
-    return _changed(message, _Change(None, control, at, rng, AGAIN, status))
+    return _changed(message, _Change(writing, None, control, at, rng, AGAIN, status))
 
 
 def _changed(text: str, change: _Change) -> str:
@@ -128,13 +167,14 @@ def _hl7(lines: list[str], change: _Change) -> list[str]:
     change.flags_used = _uses_flags(rows, "OBX", 8)
     person = change.reception.patient() if change.reception else None
     for fields in rows:
+        _own_numbers(fields, 0, component, change)
         match fields[0]:
             case "MSH":
                 _put(fields, 6, change.time)
                 _put(fields, 9, lambda _: change.control)
             case "PID":
                 if person is not None:
-                    _person(fields, (3, 2, 4), 5, 7, 8, component, person)
+                    _person(fields, (3, 2, 4), 5, 7, 8, component, person, change)
             case "ORC":
                 _numbers(fields, (2, 3), component, change, "&")
             case "OBR":
@@ -165,13 +205,14 @@ def _astm(lines: list[str], change: _Change) -> list[str]:
     rows = [line.split(separator) for line in lines]
     change.flags_used = _uses_flags(rows, "R", 6)
     for fields in rows:
+        _own_numbers(fields, 1, component, change)
         match fields[0].strip():
             case "H":
                 _put(fields, 2, lambda old: change.control if old else old)
                 _times(fields, (13,), change)
             case "P":
                 if change.reception is not None:
-                    _person(fields, (2, 3, 4), 5, 7, 8, component, change.reception.patient())
+                    _person(fields, (2, 3, 4), 5, 7, 8, component, change.reception.patient(), change)
             case "O":
                 held = 2 if _first(_at(fields, 2), component) is not None else 3
                 _numbers(fields, (held,), component, change)
@@ -226,8 +267,9 @@ def _first(field_text: str, component: str) -> int | None:
 def _numbers(
     fields: list[str], places: tuple[int, ...], component: str, change: _Change, subcomponent: str = ""
 ) -> None:
-    """New numbers in place of old ones: in the first component that has one, before its subcomponents."""
-    for at in places:
+    """New numbers in place of old ones: in the first component that has one, before its subcomponents. A record whose
+    places the dialect declares has no others."""
+    for at in places if not change.writing.places(fields[0].strip()) else ():
         first = _first(_at(fields, at), component)
         if first is not None:
             parts = fields[at].split(component)
@@ -236,8 +278,33 @@ def _numbers(
             fields[at] = component.join(parts)
 
 
+def _own_numbers(fields: list[str], offset: int, component: str, change: _Change) -> None:
+    """New numbers at the places that the dialect declares. ``offset``: of field 1 before the place 1 of ``fields``."""
+    for number, part in change.writing.places(fields[0].strip()):
+        parts = _at(fields, number - offset).split(component)
+        if len(parts) >= part:
+            parts[part - 1] = change.number(parts[part - 1])
+            fields[number - offset] = component.join(parts)
+
+
+def _rewritten(old: str, moment: datetime, form: str) -> str:
+    """``old`` with ``moment`` in its place, as far as ``old`` is written in the form; without a date in it, ``old``."""
+    new = f"{moment:{form}}"
+    alike = (was == now or (was.isdecimal() and now.isdecimal()) for was, now in zip(old, new, strict=False))
+    same = sum(1 for _ in takewhile(bool, alike))
+    date = f"{moment:{form.partition('%H')[0]}}".rstrip()
+    return new[:same] + old[same:] if same >= len(date) else old
+
+
 def _person(
-    fields: list[str], numbers: tuple[int, ...], name: int, born: int, sex: int, component: str, person: Person
+    fields: list[str],
+    numbers: tuple[int, ...],
+    name: int,
+    born: int,
+    sex: int,
+    component: str,
+    person: Person,
+    change: _Change,
 ) -> None:
     """Put a person where the sample has one: number, name, date of birth and sex, each only if it is there."""
     place = next((at for at in numbers if _first(_at(fields, at), component) is not None), None)
@@ -247,8 +314,7 @@ def _person(
         fields[place] = component.join(parts)
     if _at(fields, name).strip(component + " "):
         fields[name] = _name(fields[name], component, person)
-    if _at(fields, born)[:8].isdigit():
-        fields[born] = person.born + fields[born][8:]
+    _put(fields, born, partial(change.born, born=person.born))
     if _at(fields, sex) in ("M", "F"):
         fields[sex] = person.sex
 

@@ -167,4 +167,7 @@ def sentences(facts: dict[str, Any]) -> Iterator[str]:
         yield "no peer was reached, so nothing is known of its protocol"
     elif not facts["violations"]:
         yield "the peer kept the protocol"
+    if dead := facts.get("dead_letters"):
+        codes = ", ".join(f"{count} {code}" for code, count in sorted(dead.items()))
+        yield f"the channel made dead letters: {codes}; look: labrelay dlq list"
     yield f"the same again: --seed {facts['seed']}"

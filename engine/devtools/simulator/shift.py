@@ -84,14 +84,16 @@ def shift(
     while specimens == 0 or done < specimens:
         if controls and done % CONTROLS_EVERY == 0:
             for sample in model.controls:
-                text = measured_again(sample.text, control=control_id(), at=at, rng=rng)
+                text = measured_again(sample.text, control=control_id(), at=at, rng=rng, writing=model.writing)
                 yield PlannedMessage(Kind.CONTROL, sample.name, (), text.encode(sample.charset, "replace"))
         sample = model.results[done % len(model.results)]
         control = control_id()
         if (shape := SHAPES.get(model.name)) is not None:
             text, made = new_text(shape, sample.text, reception=reception, at=at, rng=rng)
         else:
-            text, made = new_result(sample.text, reception=reception, control=control, at=at, rng=rng)
+            text, made = new_result(
+                sample.text, reception=reception, control=control, at=at, rng=rng, writing=model.writing
+            )
         done += 1
         before = [*before[1 - REMEMBERED :], _Measured(sample, tuple(made), text)]
         yield PlannedMessage(Kind.RESULT, sample.name, tuple(made), text.encode(sample.charset, "replace"))
@@ -101,6 +103,6 @@ def shift(
             place = rng.randrange(len(before))
             old = before[place]
             status = "C" if kind is Kind.CORRECTION else None
-            text = measured_again(old.text, control=control_id(), at=at, rng=rng, status=status)
+            text = measured_again(old.text, control=control_id(), at=at, rng=rng, status=status, writing=model.writing)
             before[place] = _Measured(old.sample, old.numbers, text)
             yield PlannedMessage(kind, old.sample.name, old.numbers, text.encode(old.sample.charset, "replace"))

@@ -1,0 +1,136 @@
+"""`labrelay simulate` for an analyzer whose dialect moves the specimen's number and reads times of another form."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import adapters.dialects
+from engine.commands.shared.output import ExitCode
+from engine.config import registry
+from engine.devtools.simulator.packs import find_model, names
+from engine.devtools.simulator.read_back import check
+from tests.support.command_line import labrelay
+from tests.support.running import ASTM_ROUTE, astm_channel, channel, running_site
+
+# The rack in O-3, the specimen behind it; day, month, year.
+SAMPLE = (
+    "H|\\^&|||ACME C100|||||||P||01022026101500\nP|1||P77||Rao^Meera||03041975|F\n"
+    "O|1|RACK4^^S2602010001||^^^GLU|R|01022026101000\nR|1|^^^GLU|5.1|mmol/L|3.9 to 5.6|N||F||||01022026101400\nL|1|N\n"
+)
+READING = """
+from datetime import datetime
+
+from adapters.dialects.shared.fields import components, get, put
+from engine.model.message import Parsed
+
+def adapt(parsed: Parsed) -> Parsed:
+    for record in parsed.segments:
+        for number in {"H": (14,), "P": (8,), "O": (3, 7), "R": (13,)}.get(record.name, ()):
+            old = get(record, number)
+            if (record.name, number) == ("O", 3):
+                put(record, number, components(old, parsed.delimiters)[2])
+            elif old:
+                put(record, number, old[4:8] + old[2:4] + old[:2] + old[8:])
+    return parsed
+"""
+DECLARED = 'WRITES_NUMBERS = (("O", 3, 3),)\nWRITES_TIMES = "%d%m%Y%H%M%S"\n'
+PACK = """
+analyzer: acme-c100
+maker: Acme
+models: [C100]
+measures: chemistry
+speaks: ASTM E1394
+format: astm
+seen: [{what: modelled, model: C100, file: none, shows: nothing, link: "https://example.org"}]
+gives: {dialect: acme-c100}
+"""
+
+
+class Acme:
+    """A site's folder with the pack and a sample of the analyzer, and its dialect among those of the installation."""
+
+    def __init__(self, folder: Path, modules: Path) -> None:
+        self.site, self._module = folder, modules / "acme_c100.py"
+        pack, samples = folder / "analyzers" / "acme-c100", folder / "samples" / "acme-c100"
+        pack.mkdir(parents=True)
+        samples.mkdir(parents=True)
+        (pack / "pack.yaml").write_text(PACK)
+        (pack / "channel.yaml").write_text("channel: acme-c100\n")
+        (samples / "01.astm").write_text(SAMPLE)
+
+    def reads(self, dialect: str) -> None:
+        self._module.write_text(dialect)
+        importlib.invalidate_caches()
+        registry.dialects.cache_clear()
+
+
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Acme]:
+    modules = tmp_path / "dialects"
+    modules.mkdir()
+    monkeypatch.setattr(adapters.dialects, "__path__", [*adapters.dialects.__path__, str(modules)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield Acme(tmp_path / "site", modules)
+    sys.modules.pop("adapters.dialects.acme_c100", None)
+    registry.dialects.cache_clear()
+
+
+async def test_messages_are_written_as_the_dialect_reads_them(acme: Acme) -> None:
+    acme.reads(READING + DECLARED)
+    async with running_site(acme.site, {"acme": astm_channel(analyzer="acme-c100")}) as site:
+        port = str(site.port("acme"))
+        ran = await site.labrelay(
+            "simulate", "acme-c100", "--connect", f"127.0.0.1:{port}", "--specimens", "12", "--seed", "5", "-o", "json"
+        )
+        await site.settled()
+        assert (ran.code, ran.json["dead_letters"]) == (ExitCode.OK, None), ran.err  # the file names no fixed port
+        assert set(site.ends("acme")) == {"delivered"}
+        bundles = [bundle for view in site.messages("acme") for bundle in site.bundles(view.id)]
+    found = [entry["resource"] for bundle in bundles for entry in bundle["entry"]]
+    tubes = {number["value"] for one in found for number in one.get("identifier", []) if number["value"][:2] == "S5"}
+    assert len(tubes) == 12
+    assert {one["effectiveDateTime"][:10] for one in found if one["resourceType"] == "Observation"} == {"2026-03-02"}
+    births = [one["birthDate"] for one in found if one["resourceType"] == "Patient"]
+    assert all(1935 <= datetime.fromisoformat(born).year < 2020 for born in births)
+
+
+@pytest.mark.parametrize(
+    ("declared", "missing"),
+    [('WRITES_TIMES = "%d%m%Y%H%M%S"\n', "WRITES_NUMBERS"), ('WRITES_NUMBERS = (("O", 3, 3),)\n', "WRITES_TIMES")],
+)
+def test_a_dialect_that_does_not_say_how_is_refused_before_anything_is_sent(
+    acme: Acme, declared: str, missing: str
+) -> None:
+    acme.reads(READING + declared)
+    ran = labrelay("simulate", "acme-c100", "--connect", "127.0.0.1:1", site=make(acme.site))
+    assert ran.code == ExitCode.FAILED
+    assert "dialect 'acme-c100' does not read the" in ran.err
+    assert f"adapters/dialects/acme_c100.py declares with {missing} " in ran.err
+
+
+def make(site: Path) -> Path:
+    (site / "config").mkdir()
+    (site / "config" / "labrelay.yaml").write_text("site: {name: Test Lab, timezone: Asia/Kolkata}\n")
+    return site
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_dialect_reads_what_is_made_of_its_samples(name: str) -> None:
+    check(find_model(name), datetime(2026, 3, 2, 8, 0))
+
+
+async def test_dead_letters_of_the_channel_make_it_fail(tmp_path: Path) -> None:
+    nothing = channel({"kind": "astm", "listen": "127.0.0.1:0"}, {**ASTM_ROUTE, "when": "=P-2 == 'no such'"})
+    async with running_site(tmp_path / "site", {"xp": {**nothing, "analyzer": "sysmex-xp"}}) as site:
+        file = tmp_path / "site" / "channels" / "xp.yaml"
+        file.write_text(file.read_text().replace("127.0.0.1:0", f"127.0.0.1:{site.port('xp')}"))
+        ran = await site.labrelay("simulate", "sysmex-xp", "--specimens", "3", "-q", "--seed", "1")
+        again = await site.labrelay("simulate", "sysmex-xp", "--specimens", "3", "-o", "json", "--seed", "2")
+    sent = sum(again.json["messages"].values())
+    assert (ran.code, again.code) == (ExitCode.FAILED, ExitCode.FAILED)
+    assert "the channel made dead letters: 3 NO_ROUTE; look: labrelay dlq list" in ran.out
+    assert again.json["dead_letters"] == {"NO_ROUTE": sent}
