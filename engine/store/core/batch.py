@@ -18,7 +18,7 @@ from engine.model.errors import IntegrityError
 from engine.model.link_events import Line
 from engine.model.records import INCOMPLETE_BYTES, KIND_FRAME
 from engine.model.repeats import Habit
-from engine.store.core.chain import GENESIS, chain_hash, row_hash
+from engine.store.core.chain import GENESIS, PUT_ROW, chain_hash, row_hash
 from engine.store.core.loss import last_number
 from engine.store.core.unanswered import Answers
 from engine.store.core.unmapped_codes import Key, UnmappedCodes
@@ -261,8 +261,7 @@ class Batch:
         own = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, sealed)
         chain = chain_hash(self.chain, own)
         self.execute(
-            "INSERT INTO journal (id, kind, channel, seq, received_us, session, message_type, size, token, hash, chain,"
-            " meta, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            PUT_ROW,
             (row_id, kind, channel, seq, received_us, session, message_type, size, token, own, chain, meta, sealed),
         )
         self.last_id, self.chain = row_id, chain

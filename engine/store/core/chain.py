@@ -12,7 +12,8 @@ that were removed, inserted or reordered; the anchor has the newest chain value.
 
 import struct
 from hashlib import sha256
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Annotated, NamedTuple, get_type_hints
 
 GENESIS = bytes(32)
 
@@ -25,34 +26,56 @@ PRUNED_DIGEST_BYTES = DIGEST_BYTES
 _DOCUMENT = struct.Struct(">QQIIHIIQ")
 
 
+class Column(NamedTuple):
+    """A column of the journal's rows.
+
+    Attributes:
+        copied: `struct` code of its number, or of the length of its text, in a backup's piece
+            (`engine.store.recovery.backups.increments`).
+        hashed: it is part of the row's hash; `row_hash` has an argument of its name.
+        sealed: `engine.store.core.vault` seals it under its name, the row's number and channel.
+    """
+
+    copied: str
+    hashed: bool = True
+    sealed: bool = False
+
+
 class JournalRow(NamedTuple):
     """A row of the table ``journal``, its columns in their order. A damaged one may hold values of any type."""
 
-    id: int
-    kind: int
-    channel: str
-    seq: int
-    received_us: int
-    session: int
-    message_type: str
-    size: int
-    token: bytes
-    hash: bytes
-    chain: bytes
-    meta: bytes
-    body: bytes
+    id: Annotated[int, Column("Q")]
+    kind: Annotated[int, Column("B")]
+    channel: Annotated[str, Column("H")]
+    seq: Annotated[int, Column("Q")]
+    received_us: Annotated[int, Column("q")]
+    session: Annotated[int, Column("Q")]
+    message_type: Annotated[str, Column("H")]
+    size: Annotated[int, Column("Q")]
+    token: Annotated[bytes, Column("I")]
+    hash: Annotated[bytes, Column("H", hashed=False)]
+    chain: Annotated[bytes, Column("H", hashed=False)]
+    meta: Annotated[bytes, Column("I", sealed=True)]
+    body: Annotated[bytes, Column("I", sealed=True)]
 
     @property
     def computed(self) -> bytes:
         """The hash of the row as it is; another than ``hash`` where the row was erased, or changed."""
-        return row_hash(*self[:9], *self[11:])
+        return row_hash(*_HASHED(self))
 
     def follows(self, previous: bytes) -> bool:
         """Whether its chain value goes on from ``previous``."""
         return self.chain == chain_hash(previous, self.hash)
 
 
-ROW_COLUMNS = ", ".join(JournalRow._fields)
+COLUMN_TYPES: dict[str, type] = get_type_hints(JournalRow)
+COLUMNS: dict[str, Column] = {
+    name: hint.__metadata__[0] for name, hint in get_type_hints(JournalRow, include_extras=True).items()
+}
+SEALED_COLUMNS = tuple(name for name, column in COLUMNS.items() if column.sealed)
+ROW_COLUMNS = ", ".join(COLUMNS)
+PUT_ROW = f"INSERT INTO journal ({ROW_COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - constants
+_HASHED = attrgetter(*(name for name, column in COLUMNS.items() if column.hashed))
 
 
 def row_hash(

@@ -12,10 +12,11 @@ from typing import Any
 
 from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows
-from engine.store.core.chain import ROW_COLUMNS, JournalRow, chain_hash
+from engine.store.core.chain import ROW_COLUMNS, SEALED_COLUMNS, JournalRow, chain_hash
 from engine.store.core.connecting import DAMAGE
 from engine.store.core.erased_rows import AccountedRows
 from engine.store.core.pruned_ranges import Range
+from engine.store.core.vault import Vault
 
 CHUNK_ROWS = 500
 
@@ -156,6 +157,15 @@ class UnreadableRow:
     """A row that exists (an index or a neighbour shows it) but is on a damaged page."""
 
     id: int
+
+
+def open_sealed(vault: Vault, row: JournalRow) -> dict[str, bytes]:
+    """The contents of a row's sealed columns.
+
+    Raises:
+        IntegrityError, TypeError: one of them is damaged.
+    """
+    return {name: vault.open(getattr(row, name), name, row.id, row.channel) for name in SEALED_COLUMNS}
 
 
 def journal_rows(connection: sqlite3.Connection, first: int, last: int) -> Iterator[JournalRow | UnreadableRow]:

@@ -30,7 +30,15 @@ from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault, WrappedKey
 from engine.store.integrity import rollback
 from engine.store.integrity.rollback import Witness
-from engine.store.integrity.row_check import CHUNK_ROWS, Finding, RowCheck, UnreadableRow, journal_rows, read_rows
+from engine.store.integrity.row_check import (
+    CHUNK_ROWS,
+    Finding,
+    RowCheck,
+    UnreadableRow,
+    journal_rows,
+    open_sealed,
+    read_rows,
+)
 from engine.store.operations import number_bearers
 
 Progress = Callable[[int, int], None]
@@ -266,8 +274,7 @@ def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Prog
 
 def _open_row(vault: Vault, row: JournalRow, emptied: AccountedRows) -> Iterator[Finding]:
     try:
-        vault.open(row.meta, "meta", row.id, row.channel)
-        payload = vault.open(row.body, "body", row.id, row.channel)
+        payload = open_sealed(vault, row)["body"]
     except (IntegrityError, TypeError) as error:
         yield Finding("sealed", "journal", row.id, row.id, str(error))
         return

@@ -385,14 +385,14 @@ def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, i
         meta = orjson.loads(batch.vault.open(sealed, "meta", message_id, channel))
         names = ("frames", "repeat_of", "equal_to", "rejected_before", "filtered", "incomplete")
         kept |= {name: meta[name] for name in names if name in meta}
-    rows = [emptying.empty_row(batch, message_id, orjson.dumps(kept))]
+    rows = [emptying.empty_row(batch, message_id, {"meta": orjson.dumps(kept)})]
     if session and "frames" in kept:
         first, last = kept["frames"]
         for (frame,) in batch.execute(
             "SELECT id FROM journal WHERE id BETWEEN ? AND ? AND kind = ? AND session = ? AND channel = ? ORDER BY id",
             (first, last, KIND_FRAME, session, channel),
         ).fetchall():
-            rows.append(emptying.empty_row(batch, frame, b""))
+            rows.append(emptying.empty_row(batch, frame, {}))
     return rows
 
 

@@ -6,14 +6,15 @@ incomplete messages exceed their limit. Numbers, chain and anchor stay valid, an
 moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import orjson
 
 from engine.model.records import KIND_ERASED
 from engine.store.core.batch import Batch
-from engine.store.core.chain import ROW_COLUMNS, JournalRow, erased_digest
+from engine.store.core.chain import ROW_COLUMNS, SEALED_COLUMNS, JournalRow, erased_digest
 from engine.store.core.erased_rows import JOURNAL
 from engine.store.core.vault import MESSAGE_KEYS
 
@@ -22,19 +23,22 @@ AT_ONCE = 2000  # digests in one record
 Emptied = tuple[str, int, bytes]  # kind, row number, and the digest that the record attests
 
 
-def empty_row(batch: Batch, row_id: int, meta: bytes | None = None) -> Emptied:
+def empty_row(batch: Batch, row_id: int, left: Mapping[str, bytes] | None = None) -> Emptied:
     """Empty one row of the journal.
 
     Args:
-        meta: new notes in place of the row's own; None leaves them.
+        left: sealed column -> its new content; the other sealed columns become empty. None: only the body is emptied.
     """
     row = JournalRow._make(
         batch.execute(f"SELECT {ROW_COLUMNS} FROM journal WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 - constant
     )
-    if meta is not None:
-        row = row._replace(meta=batch.seal(MESSAGE_KEYS, meta, "meta", row_id, row.channel))
-    row = row._replace(body=batch.seal(MESSAGE_KEYS, b"", "body", row_id, row.channel))
-    batch.execute("UPDATE journal SET meta = ?, body = ? WHERE id = ?", (row.meta, row.body, row_id))
+    contents = {"body": b""} if left is None else {name: left.get(name, b"") for name in SEALED_COLUMNS}
+    sealed: dict[str, Any] = {
+        name: batch.seal(MESSAGE_KEYS, content, name, row_id, row.channel) for name, content in contents.items()
+    }
+    row = row._replace(**sealed)
+    places = ", ".join(f"{name} = ?" for name in sealed)
+    batch.execute(f"UPDATE journal SET {places} WHERE id = ?", (*sealed.values(), row_id))  # noqa: S608 - our own names
     return JOURNAL, row_id, erased_digest(JOURNAL, row_id, row.hash, row.computed)
 
 

@@ -29,10 +29,6 @@ from engine.store.queries import listing
 from engine.store.queries.reader import Reader
 from engine.succession.document_facts import facts_from
 
-_MESSAGE = (
-    "SELECT j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
-    " FROM journal j LEFT JOIN message_state s ON s.id = j.id"
-)
 _DELIVERY = (
     "SELECT d.id, l.channel, l.destination, d.seq, d.message_id, d.document_id, d.key, d.state, d.attempt,"
     " d.not_before_us, d.cause, d.flags, d.settled_us, d.detail FROM delivery d JOIN lane l ON l.id = d.lane"
@@ -147,7 +143,10 @@ def trace_of(reader: Reader, message_id: int) -> Trace | None:
         ConfigError, IntegrityError: a sealed note cannot be opened.
     """
     with reader.snapshot() as execute:
-        row = execute(f"{_MESSAGE} WHERE j.id = ? AND j.kind = 1", (message_id,)).fetchone()
+        row = execute(
+            f"SELECT {listing.COLUMNS} FROM {listing.BY_JOURNAL} WHERE j.id = ? AND j.kind = 1",  # noqa: S608 - constants
+            (message_id,),
+        ).fetchone()
         if row is None:
             return None
         session, mapping, at_us, detail = execute(

@@ -36,7 +36,7 @@ import orjson
 
 from engine.model.errors import IntegrityError, OtherHistoryError, StoreError
 from engine.store.core import erased_rows as erased
-from engine.store.core.chain import ROW_COLUMNS, JournalRow
+from engine.store.core.chain import COLUMN_TYPES, COLUMNS, ROW_COLUMNS, SEALED_COLUMNS, JournalRow
 from engine.store.core.connecting import connect
 from engine.store.core.durable import write_atomically
 from engine.store.integrity.row_check import UnreadableRow, journal_rows
@@ -49,8 +49,10 @@ PIECE_ROWS = 20_000  # and
 PIECE_BYTES = 64 * 1024 * 1024  # of one file, so that writing and reading it needs bounded memory
 
 _LENGTH = struct.Struct(">I")
-# id, kind, seq, received_us, session, size; lengths of channel, message type, token, hash, chain, meta, body
-_ROW = struct.Struct(">QBQqQQHHIHHII")
+# Of a row: its numbers, and the lengths of its texts, then of its blobs; each in the order of the columns.
+_NUMBERS, _TEXTS, _BLOBS = ([name for name in COLUMNS if COLUMN_TYPES[name] is kind] for kind in (int, str, bytes))
+_FIXED = (*_NUMBERS, *_TEXTS, *_BLOBS)
+_ROW = struct.Struct(">" + "".join(COLUMNS[name].copied for name in _FIXED))
 _DIGEST_BYTES = 32
 
 Row = tuple[Any, ...]
@@ -167,7 +169,7 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
             raise kind(f"row {row.id} of the journal is not what was stored; labrelay verify says more")
         rows.append(row)
         chain, expected = row.chain, row.id + 1
-        size += len(row.meta) + len(row.body)
+        size += sum(len(getattr(row, name)) for name in SEALED_COLUMNS)
         if len(rows) >= PIECE_ROWS or size >= PIECE_BYTES:
             break
     if not rows:
@@ -250,19 +252,17 @@ def store(copy: Copy, content: Content) -> Increment:
 
 
 def _packed(row: JournalRow) -> bytes:
-    texts = (row.channel.encode(), row.message_type.encode(), row.token, row.hash, row.chain, row.meta, row.body)
-    fixed = _ROW.pack(row.id, row.kind, row.seq, row.received_us, row.session, row.size, *map(len, texts))
-    return fixed + b"".join(texts)
+    one = row._asdict()
+    parts = [*(one[name].encode() for name in _TEXTS), *(one[name] for name in _BLOBS)]
+    return _ROW.pack(*(one[name] for name in _NUMBERS), *map(len, parts)) + b"".join(parts)
 
 
 def _unpacked(body: bytes, at: int) -> Iterator[JournalRow]:
     while at < len(body):
-        row_id, kind, seq, received_us, session, size, *lengths = _ROW.unpack_from(body, at)
+        one: dict[str, Any] = dict(zip(_FIXED, _ROW.unpack_from(body, at), strict=True))
         at += _ROW.size
-        texts = []
-        for length in lengths:
-            texts.append(body[at : at + length])
+        for name in (*_TEXTS, *_BLOBS):
+            length = one[name]
+            one[name] = body[at : at + length]
             at += length
-        channel, message_type, token, own, chain, meta, content = texts
-        yield JournalRow(row_id, kind, channel.decode(), seq, received_us, session, message_type.decode(), size,
-                         token, own, chain, meta, content)  # fmt: skip
+        yield JournalRow(**one | {name: one[name].decode() for name in _TEXTS})

@@ -37,7 +37,7 @@ from engine.model.results import results_of
 from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
-from engine.store.core.chain import ROW_COLUMNS, JournalRow
+from engine.store.core.chain import PUT_ROW, ROW_COLUMNS, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
 from engine.store.core.durable import sync_file
 from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
@@ -275,8 +275,7 @@ class _Restoration:
                 "INSERT OR IGNORE INTO gap (first_id, last_id, act) VALUES (?, ?, ?)",
                 [(*gap, gap[1] + 1) for gap in content.gaps],
             )
-            marks = ", ".join("?" * len(JournalRow._fields))
-            connection.executemany(f"INSERT INTO journal ({ROW_COLUMNS}) VALUES ({marks})", content.rows)  # noqa: S608 - constants
+            connection.executemany(PUT_ROW, content.rows)
             if content.erased:
                 self._erasures.append(replace(content, rows=[]))
             last_id, chain = content.last, after

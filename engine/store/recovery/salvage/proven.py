@@ -12,7 +12,7 @@ from engine.model.errors import IntegrityError
 from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.anchor import Mark
-from engine.store.core.chain import GENESIS, ROW_COLUMNS, JournalRow, chain_hash
+from engine.store.core.chain import COLUMNS, GENESIS, ROW_COLUMNS, JournalRow, chain_hash
 from engine.store.core.connecting import DAMAGE
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
@@ -82,7 +82,7 @@ class JournalRows:
             if own != row.hash:
                 salvage.mended.append(row.id)
             chain, last_row = chain_hash(chain, own), row.id
-            self._tables.insert("journal", list(JournalRow._fields), row._replace(hash=own, chain=chain))
+            self._tables.insert("journal", list(COLUMNS), row._replace(hash=own, chain=chain))
             salvage.rows += 1
         self._miss(expected, newest + 1, given_up)
         self._progress(newest, newest)
@@ -121,7 +121,7 @@ class JournalRows:
         if not any(is_wanted(number) for number in range(1, newest + 1)):
             return {}
         names = [row[1] for row in self._source.execute("PRAGMA table_info(journal)")]
-        places = [names.index(name) for name in JournalRow._fields]
+        places = [names.index(name) for name in COLUMNS]
         (path,) = (row[2] for row in self._source.execute("PRAGMA database_list") if row[1] == "main")
         found: dict[int, JournalRow | UnreadableRow] = {}
         for values in stray_rows(Path(path), PAGE_BYTES, len(names), is_wanted):
@@ -136,8 +136,7 @@ class JournalRows:
             own = row.computed
             if own == row.hash or self.emptied.covers(erased_rows.JOURNAL, row.id, row.hash, own):
                 return False
-            self._vault.open(row.meta, "meta", row.id, row.channel)
-            payload = self._vault.open(row.body, "body", row.id, row.channel)
+            payload = row_check.open_sealed(self._vault, row)["body"]
             # The other columns have no seal: only the hash can prove number, times and type. The place of a message is
             # certain where its number is free.
             fits = row.kind != KIND_MESSAGE or self._vault.fits(row.token, row.channel, sha256(payload).digest())

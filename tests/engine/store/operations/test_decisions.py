@@ -15,7 +15,6 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import HoldReason
 from engine.model.results import EarlierResults, Result
 from engine.store.core.batch import Batch
-from engine.store.core.chain import GENESIS, chain_hash, document_hash, erased_digest, pruned_digest, row_hash
 from engine.store.journal import Journal
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import dismissal, edit_message, hold_queue, record_outcome, replays
@@ -295,14 +294,3 @@ async def test_a_lane_begins_empty(tmp_path: Path) -> None:
             ("a", 2, 2),
             ("b", 1, 1),
         ]
-
-
-def test_hashes_of_rows_never_change() -> None:
-    """Made once, by this program: another value would make damaged rows of all that was ever stored."""
-    row = row_hash(7, 1, "chem", 3, 1_772_353_800_000_000, 5, "ORU^R01", 11, b"t" * 16, b"meta", b"body")
-    assert row.hex() == "8f577a7d13b8d7f9c18b3df96b3e9f9409dd77e45174b0f526079b87af95fe0e"
-    assert chain_hash(GENESIS, row).hex() == "4dde3e08825b6b524c0fa04ae757e0f581aca19192a8b27b5e5c11a3a08fdc40"
-    document = document_hash(9, 7, 1, 2, "application/fhir+json", b"c", b"r", b"body")
-    assert document.hex() == "273e985c17c312e7b659dcffe4b2d45ad95ffb905630073b45f8c363c5400879"
-    assert pruned_digest("journal", 1, 5, GENESIS).hex() == "84e7fe008845097a77cd057bee445e9c"
-    assert erased_digest("journal", 7, row, GENESIS).hex() == "b80be093902d2e6e14ff765ba8d11e3f"
