@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from adapters.codecs.astm import link as astm_link
+from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.hl7v2 import mllp
 from engine.model.link_events import LinkEvent, LinkFault, SessionEnd
 
@@ -37,7 +38,7 @@ def links(source: object) -> "Callable[[], AutoLink]":
     return lambda: AutoLink(new_mllp, new_astm)
 
 
-def assemble(frames: Iterable[bytes], *, max_message: int = astm_link.AstmOptions().max_message) -> SessionEnd:
+def assemble(frames: Iterable[bytes], *, max_message: int = AstmOptions().max_message) -> SessionEnd:
     """The content of the committed frames of a session: only ASTM has frames."""
     return astm_link.assemble(frames, max_message=max_message)
 

@@ -29,7 +29,6 @@ FAULT_WORDS = {
     "not-allowed": "connection from an address that may not connect",
     "client-name": "connection with the certificate of another",
     "handshakes": "TLS handshake ended for another: too many under way",
-    "refused": "refused: nothing can be stored",
     "not-stored": "not stored, so not acknowledged",
     "evidence-not-kept": "unfinished message not kept",
     # a tee

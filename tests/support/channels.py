@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from adapters.codecs.astm import link as astm_link
 from adapters.codecs.astm import records as astm_records
+from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.hl7v2 import acknowledgement as hl7v2_ack
 from adapters.codecs.hl7v2 import message as hl7v2
 from adapters.codecs.hl7v2 import mllp
@@ -204,7 +205,7 @@ def mllp_link() -> Link:
 
 
 def astm_link_of(**options: object) -> Callable[[], Link]:
-    chosen = astm_link.AstmOptions(**options)  # type: ignore[arg-type]  # what a test says
+    chosen = AstmOptions(**options)  # type: ignore[arg-type]  # what a test says
     return lambda: astm_link.AstmReceiver(chosen)
 
 

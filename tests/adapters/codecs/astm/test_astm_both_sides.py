@@ -13,8 +13,9 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adapters.codecs.astm.link import AstmOptions, AstmReceiver
-from adapters.codecs.astm.link import State as ReceiverState
+from adapters.codecs.astm.answers import State as ReceiverState
+from adapters.codecs.astm.link import AstmReceiver
+from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.astm.sender import AstmSender, Failed, SenderOptions, Sent, frames_of
 from adapters.codecs.astm.sender import State as SenderState
 from engine.model.link_events import Frame, LinkEvent, SessionEnd
@@ -55,7 +56,7 @@ class BothSides(RuleBasedStateMachine):
         self.failed: list[bytes] = []
         self.delivered: list[bytes] = []
         self.collided = False
-        self.refusing = False
+        self.full = False
         self.held_since = 0.0
         self.late = False  # the journal took longer than a sender waits
 
@@ -135,7 +136,7 @@ class BothSides(RuleBasedStateMachine):
         frame = self.held.pop(0)
         assert isinstance(frame, Frame)
         self.late = self.now - self.held_since > self.options.answer_within
-        if durable:
+        if durable and not self.full:
             self.judge(frame)
             self.receiver.committed(self.now)
             self.delivered += frame.completes
@@ -192,8 +193,7 @@ class BothSides(RuleBasedStateMachine):
 
     @rule(chance=st.integers(0, 3))
     def the_journal_is_full_or_not(self, chance: int) -> None:
-        self.refusing = chance == 3
-        self.receiver.refuse(self.refusing)
+        self.full = chance == 3
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 3.0, 16.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
@@ -216,7 +216,6 @@ class BothSides(RuleBasedStateMachine):
         assert not self.held
         self.told(self.sender.closed())
         self.receiver = AstmReceiver(self.options)
-        self.receiver.refuse(self.refusing)
         self.pump()
 
     # -- time ------------------------------------------------------------------------------------------------------
@@ -254,7 +253,7 @@ class BothSides(RuleBasedStateMachine):
         """Without further faults both come to rest."""
         if not hasattr(self, "now"):
             return
-        self.receiver.refuse(False)
+        self.full = False
         for _ in range(STEPS_TO_REST):
             if self.one_exchange():
                 continue
