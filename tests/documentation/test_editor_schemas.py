@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adapters.codecs.text import layout_reader
+from adapters.codecs.text import layout_reader, layout_rules
 from engine.mapping import rules, targets, testing
 from engine.mapping.identity_reading import IDENTITY_KEYS
 from tests.documentation.test_docs import EXAMPLES
@@ -160,14 +160,11 @@ def _properties(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_the_keys_of_layouts_are_those_that_are_read() -> None:
     """They are read by hand: the names in the reader's calls are the names of the schema."""
-    source = (CHECKOUT / "adapters/codecs/text/layout_reader.py").read_text(encoding="utf-8")
-    read = set(layout_reader.RULE_KEYS)
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_block":
-            read |= {one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)}
-    read |= {
-        name for names in (("ends",), ("separator", "tag", "until", "end"), layout_reader._CSV_KEYS) for name in names
-    }
+    read = set(layout_rules.RULE_KEYS).union(*layout_reader.TEXT_KEYS.values())
+    for module in (layout_reader, layout_rules):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "block":
+                read |= {one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)}
     assert _names(schema("layout.json")) == read
 
 
