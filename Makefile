@@ -58,8 +58,8 @@ check: setup-dev  ## formatting, lint and types
 	@$(BIN)/mypy
 
 docs: setup-dev  ## renew what is generated: parts of docs/, schemas for editors, HL7 tables, the recorded help and JSON names
-	@$(BIN)/python -m tools.generate
 	@LABRELAY_UPDATE_SAMPLES=1 $(BIN)/python -m pytest -q -n0 tests/site/test_surface.py
+	@$(BIN)/python -m tools.generate
 
 test: check  ## everything: formatting, lint, types, tests; TEST="-k mllp" narrows the tests
 	@$(if $(TEST),,echo "Tests: about 17,000, some 40 minutes on two cores (Xeon, 2 GHz). A failing one is named at once.")

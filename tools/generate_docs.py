@@ -6,10 +6,11 @@ A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end -->``; p
 
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -45,8 +46,20 @@ from engine.mapping.hold_rules import names
 from engine.model.reasons import ReasonCode
 from engine.model.units import HostPort, duration_text, size_text
 from engine.monitoring import logs
+from engine.views.dead_letters import HELD, PERSON
+from engine.views.reagents import LOT
+from engine.views.view import View
+
+Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+RECORDED = DOCS.parent / "tests" / "golden" / "json_names.txt"
+JSON_NOTES = Path(__file__).parent / "json_notes.yaml"
+WITHOUT_ROWS: dict[str, tuple[View[Any], ...]] = {  # in the recorded site
+    "held list": (HELD,),
+    "held persons": (PERSON,),
+    "reagents": (LOT,),
+}
 PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -204,6 +217,66 @@ def verb_page(command: click.Command, path: str, mark: str) -> Iterator[str]:
             yield from verb_page(command.commands[name], f"{path} {name}", "###")
 
 
+def verbs_with_json(command: click.Command = labrelay, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Each verb that has ``-o json`` or ``-o ndjson``."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from verbs_with_json(inner, (*path, name))
+    if any("-o" in option.opts for option in command.params) and not (
+        isinstance(command, click.Group) and not command.invoke_without_command
+    ):
+        yield " ".join(path)
+
+
+def json_names() -> Iterator[str]:
+    """Each verb's names for scripts: recorded ones, those of views that had no row then, and those of the notes."""
+    notes = yaml.safe_load(JSON_NOTES.read_text(encoding="utf-8"))
+    lines = RECORDED.read_text(encoding="utf-8").splitlines()
+    recorded = [line.partition(": $.") for line in lines if ": $." in line]
+    every = sorted(verbs_with_json())
+    yield from ("| verb | names in the document |", "|---|---|")
+    for verb in every:
+        said = notes.get(verb, {})
+        if isinstance(said, dict):
+            paths = [path.rpartition(" ")[0] for label, _, path in recorded if verb == _verb_of(label, every)]
+            paths += [f"{view.name}[].{field.name}" for view in WITHOUT_ROWS.get(verb, ()) for field in view.fields]
+            said = _names(_tree([*paths, *said]), {**notes["*"], **said})
+        yield f"| `{verb}` | {cell(said)} |"
+
+
+def _verb_of(line: str, every: list[str]) -> str:
+    """The verb of a command line: the longest that it begins with."""
+    return max((verb for verb in every if f"{line} ".startswith(f"{verb} ")), key=len)
+
+
+def _tree(paths: Iterable[str]) -> Names:
+    tree: Names = {}
+    for path in paths:
+        names = tree
+        for name in path.replace("[]", ".[]").split("."):
+            names = names.setdefault(name, {})
+    return tree
+
+
+def _names(names: Names, notes: dict[str, str], place: str = "") -> str:
+    return ", ".join(
+        f"`{name}`{_inner(inner, notes, place + name)}"
+        for name, inner in names.items()
+        if name and name != "schema_version"
+    )
+
+
+def _inner(names: Names, notes: dict[str, str], place: str) -> str:
+    """The words behind a name: its note, and the names in it."""
+    words = f" ({notes[place]})" if notes.get(place) else ""
+    if listed := names.get("[]"):
+        return f"{words} [{_names(listed, notes, f'{place}[].')}]"
+    return words or (f" {{{_names(names, notes, f'{place}.')}}}" if names.keys() - {"[]"} else "")
+
+
 def usage(command: click.Command, path: str) -> str:
     parts = [path]
     if any(isinstance(parameter, click.Option) for parameter in command.params):
@@ -290,6 +363,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "later": later_names,
     "verb-list": verb_list,
     "verbs": verb_pages,
+    "json": json_names,
     "exit-codes": exit_codes,
     "reasons": reason_codes,
     "layouts": shipped_layouts,

@@ -1,6 +1,9 @@
 """Show the present state of the site: channels, destinations, waiting work and problems.
 
-The running daemon answers; without one, the journal's content is shown (exit code 4, unless `--offline` asked for it).
+The running daemon answers; without one, the journal's content is shown.
+
+Exit code 0: the daemon answered, however the site is (-o json has that as overall.level: ok, attention or problem), or
+--offline read the journal. 4: no daemon runs. 1: there is no journal yet, or it cannot be read. 3: there is no site.
 """
 
 from collections.abc import Iterator, Sequence

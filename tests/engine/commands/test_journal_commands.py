@@ -274,6 +274,16 @@ def test_status_without_a_daemon_says_what_the_journal_holds(site: Path) -> None
     assert "haematology" in people.out
 
 
+def test_status_says_by_its_exit_code_why_it_has_no_answer(tmp_path: Path) -> None:
+    empty = make_site(tmp_path / "empty")
+    for options, site, code in (
+        ((), empty, ExitCode.FAILED),
+        (("--offline",), empty, ExitCode.FAILED),
+        ((), tmp_path / "none", ExitCode.CONFIG),
+    ):
+        assert labrelay("status", *options, site=site).code == code
+
+
 def test_reload_needs_a_daemon(site: Path) -> None:
     ran = labrelay("reload", site=site)
 

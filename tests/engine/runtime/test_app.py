@@ -499,6 +499,7 @@ async def test_a_message_that_was_broken_off_is_shown_until_a_person_has_decided
             assert "Incomplete messages: 1" in [str(found.phrase) for found in site.findings()]
             app.observer.look_again()
             ran = await asyncio.to_thread(labrelay, "status", site=folder.path)
+            assert ran.code == 0  # the daemon answered, however the site is
             assert "Incomplete messages: 1" in ran.out
             assert "INCOMPLETE" in ran.out
             assert "labrelay dlq list" in ran.out
