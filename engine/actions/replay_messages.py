@@ -42,7 +42,7 @@ ENDED_KEPT = 20  # outcomes of the latest replays, for late questions
 LIVE_FIRST = "live messages go first"  # the one reason to wait that has a time limit
 
 Waits = Callable[[str, str], str]  # (channel, destination) -> why nothing may be queued there now, or ""
-LookAgain = Callable[[str, str, int], None]
+LookAgain = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,12 +282,12 @@ class Replays:
         if self._waits is not None:
             run.outstanding.update(step.deliveries)
         for channel, destination in sorted(step.lanes):
-            await self._look(channel, destination, len(step.deliveries))
+            await self._look(channel, destination)
 
-    async def _look(self, channel: str, destination: str, added: int) -> None:
+    async def _look(self, channel: str, destination: str) -> None:
         while True:
             try:
-                self._look_again(channel, destination, added)
+                self._look_again(channel, destination)
                 return
             except StoreError:  # unreadable just now: nothing is lost, and the lane is not announced yet
                 await asyncio.sleep(STORE_RETRY_S)

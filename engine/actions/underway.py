@@ -33,7 +33,7 @@ class Acts:
 
     Args:
         channels: returns the compiled routes in force, by channel; called at each use, since a reload replaces them.
-        look_again: (channel, destination, added): rows of a lane became waiting; a daemon's worker must read them.
+        look_again: (channel, destination): rows of a lane became waiting; a daemon's worker must read them.
         accept: a message became durable and waits to be processed; a daemon's intake takes it.
         attempts: message -> destinations with an attempt under way to deliver it; none without a daemon.
         waits: why a replay has to wait for a lane (`engine.actions.replay_messages`); None where this process sends
@@ -45,7 +45,7 @@ class Acts:
         journal: Journal,
         *,
         channels: Callable[[], Mapping[str, ChannelRoutes]],
-        look_again: LookAgain = lambda channel, destination, added: None,
+        look_again: LookAgain = lambda channel, destination: None,
         accept: Callable[[Stored], None] = lambda stored: None,
         clock: Clock | None = None,
         attempts: Callable[[int], Sequence[str]] = lambda message: (),
@@ -170,5 +170,5 @@ async def process_again(
         return None
     if recorded.state == "mapped":
         for destination in {name for document in routed for name in document.destinations}:
-            acts.look_again(stored.channel, destination, 1)
+            acts.look_again(stored.channel, destination)
     return recorded

@@ -97,7 +97,7 @@ def command(session: Session, style: str, log_level: str) -> None:
         # Present objects live as long as the process: collections need not scan them for every batch of messages.
         gc.collect()
         gc.freeze()
-        logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.built.site.hash[:12]})
+        logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.parts.built.site.hash[:12]})
         if sys.stderr.isatty():
             for line in _greeting(app):
                 say(line)
@@ -107,11 +107,11 @@ def command(session: Session, style: str, log_level: str) -> None:
 
 def _greeting(app: "App") -> Iterator[str]:
     """Facts for a person at a terminal."""
-    config = app.built.site.config
+    config = app.parts.built.site.config
     yield f"LabRelay runs for {config.site.name}."
     if config.web.enabled:
         yield f"  status page: http://{config.web.listen}/"
-    for name, source in app.sources.items():
+    for name, source in app.parts.sources.items():
         yield f"  channel {name}: {source.built.config.source.place}" + (f" - {source.fault}" if source.fault else "")
     yield "  log: here; of the service: journalctl -u labrelay"
     yield "Ctrl-C stops it. Everything that was acknowledged is stored."

@@ -95,7 +95,7 @@ async def _status(site: RunningSite, request: Request, asked: NoArguments) -> Re
 
 
 async def _reload(site: RunningSite, request: Request, asked: NoArguments) -> Result:
-    before = site.app.built.site.hash
+    before = site.app.parts.built.site.hash
     loaded = await site.app.reload()
     await site.journal.run(audit.note, request.actor, "reload", {"from": before, "to": loaded.hash})
     return {"config_hash": loaded.hash, "changed": loaded.hash != before, "warnings": list(loaded.warnings)}
@@ -275,8 +275,8 @@ HANDLERS: dict[str, Work] = {
 
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """The verbs with one answer on the control socket."""
-    data = app.built.site.config.data
-    site = RunningSite(acts=acts, switches=switches, data=data, loaded=lambda: app.built.site, running=app)
+    data = app.parts.built.site.config.data
+    site = RunningSite(acts=acts, switches=switches, data=data, loaded=lambda: app.parts.built.site, running=app)
     return {verb: partial(work, site) for verb, work in HANDLERS.items()}
 
 
@@ -287,11 +287,11 @@ def followers(app: "App") -> dict[str, Follower]:
 
 async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], None]:
     asked = read(Tap, request)
-    _known(app.built.channels, asked.channel)
+    _known(app.parts.built.channels, asked.channel)
     if not set(asked.stages) <= set(STAGES):
         raise LabRelayError(f"stages are some of {', '.join(STAGES)}")
     if not asked.unmask:
-        async with aclosing(app.taps.follow(asked.channel, asked.stages, unmask=False)) as lines:
+        async with aclosing(app.parts.taps.follow(asked.channel, asked.stages, unmask=False)) as lines:
             async for line in lines:
                 yield line
         return
@@ -300,7 +300,7 @@ async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], N
     )
     shown: set[int] = set()
     try:
-        async with aclosing(app.taps.follow(asked.channel, asked.stages, unmask=True)) as lines:
+        async with aclosing(app.parts.taps.follow(asked.channel, asked.stages, unmask=True)) as lines:
             async for line in lines:
                 if "message" in line:
                     shown = {min(shown | {line["message"]}), max(shown | {line["message"]})}

@@ -37,7 +37,7 @@ class LinkViews:
     def __init__(self) -> None:
         self._steps: dict[str, tuple[_Key, tuple[LineStep, ...]]] = {}
 
-    def look(self, source: ChannelSource, now: datetime, now_s: float) -> LinkSnapshot:
+    def snapshot(self, source: ChannelSource, now: datetime, now_s: float) -> LinkSnapshot:
         """``now_s``: the same moment on the clock that channels use."""
         channel = source.channel
         counts = channel.counts

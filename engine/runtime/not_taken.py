@@ -7,7 +7,18 @@ from engine.store.queries.letters import corrections_set_aside
 from engine.store.queries.reader import Reader
 
 ATTEMPTS_SAID = 10  # at one document, while others are taken
+REFUSED_SAID = 5  # so many refusals among a destination's last answers: more than a few bad messages
 SET_ASIDE_SAID = 5  # corrections that were set aside, each with an alarm of its own
+
+
+def refusals(workers: Iterable[DestinationWorker]) -> list[str]:
+    """A note for each destination that refuses many documents: a mapping or a server was changed."""
+    return [
+        f"{worker.name} refuses documents: {refused} of the last {len(worker.counts.refused)}; "
+        f"labrelay dlq list --destination {worker.name} shows why"
+        for worker in workers
+        if (refused := sum(worker.counts.refused)) >= REFUSED_SAID
+    ]
 
 
 def in_words(workers: Iterable[DestinationWorker]) -> list[str]:

@@ -104,7 +104,7 @@ class Site:
     servers: dict[str, WaywardServer]
 
     def sender(self, number: int) -> Sender:
-        port = self.app.sources[f"c{number}"].port
+        port = self.app.parts.sources[f"c{number}"].port
         assert port is not None
         return Sender(number, port, self.ledger)
 
@@ -165,7 +165,7 @@ async def test_a_day_without_the_destination_costs_nothing_and_is_drained_in_ord
     caplog.set_level(logging.INFO, logger=HEARD)
     clock = ManualClock()
     async with site_of(tmp_path, [["server"]], clock=clock) as site:
-        server, worker = site.servers["server"], site.app.delivery_workers["server"]
+        server, worker = site.servers["server"], site.app.parts.delivery_workers["server"]
         await server.stop()
         async with site.sender(0) as sender:
             most_in_memory = 0
@@ -217,7 +217,7 @@ async def test_a_slow_destination_is_nobody_elses_business(tmp_path: Path, trial
     clock = ManualClock()
     async with site_of(tmp_path, [["fast"], ["slow"], ["fast", "slow"]], clock=clock, timeout="60s") as site:
         fast, slow = site.servers["fast"], site.servers["slow"]
-        worker = site.app.delivery_workers["slow"]
+        worker = site.app.parts.delivery_workers["slow"]
         async with site.sender(0) as alone, site.sender(2) as both, site.sender(1) as other:
             for _ in trial.rounds(quick=100, long=2_000, unit="messages of each channel"):  # both are well
                 for sender in (alone, both, other):
@@ -270,7 +270,7 @@ async def test_a_flapping_destination_gets_everything_in_order_and_nothing_under
 
     fast = {"retry": {"first": "5ms", "max": "20ms"}, "breaker": {"failures": 5, "probe_after": "20ms"}}
     async with site_of(tmp_path, [["server"], ["server"]], **fast) as site:
-        server, worker = site.servers["server"], site.app.delivery_workers["server"]
+        server, worker = site.servers["server"], site.app.parts.delivery_workers["server"]
         server.choose = flap
         async with site.sender(0) as one, site.sender(1) as two:
             for number in trial.rounds(quick=150, long=4_000, unit="messages of each channel"):

@@ -59,7 +59,7 @@ def each_refused_again(app: App) -> Callable[[], bool]:
     """Whether each channel has been unable to store something, twice from now on."""
 
     def refusals() -> list[int]:
-        return [app.sources[f"c{n}"].channel.counts.faults["not-stored"] for n in range(len(KINDS))]
+        return [app.parts.sources[f"c{n}"].channel.counts.faults["not-stored"] for n in range(len(KINDS))]
 
     before = refusals()
     return lambda: all(now > count + 1 for now, count in zip(refusals(), before, strict=True))
@@ -78,7 +78,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
     )
     async with running_app(folder) as app:
         await until(lambda: size(disk) == KEPT)
-        ports = [app.sources[f"c{n}"].port or 0 for n in range(len(KINDS))]
+        ports = [app.parts.sources[f"c{n}"].port or 0 for n in range(len(KINDS))]
         analyzers = [Analyzer(n, ports[n], kind, ledger=ledger, pause_s=0.005) for n, kind in enumerate(KINDS)]
         playing = [asyncio.create_task(analyzer.run()) for analyzer in analyzers]
         await until(lambda: all(len(analyzer.acked) > 5 for analyzer in analyzers), 240.0)
@@ -92,7 +92,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
             for shown_s in (observe.STORE_FAULT_S, 0.0):  # also where nobody has tried for long
                 with monkeypatch.context() as patched:
                     patched.setattr(observe, "STORE_FAULT_S", shown_s)
-                    app.observer.look_again()
+                    app.observer.expire()
                     site = app.observer.snapshot()
                     assert any("nothing can be stored" in obstacle for obstacle in app.observer.obstacles())
                 assert [row.state for row in site.channels] == [ChannelState.REFUSING] * len(KINDS)
@@ -113,7 +113,7 @@ async def test_nothing_is_acknowledged_people_can_act_and_all_goes_on(
             )
             await until(lambda: size(disk) == KEPT)
             assert app.journal.alarms == []
-            app.observer.look_again()
+            app.observer.expire()
             assert not {row.state for row in app.observer.snapshot().channels} & {ChannelState.REFUSING}
         for analyzer in analyzers:
             analyzer.stop()

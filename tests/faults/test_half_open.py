@@ -49,7 +49,7 @@ def test_analyzers_that_vanished_free_their_places(
 
         async def site() -> tuple[float, list[str]]:
             async with running_app(tmp_path) as app:
-                port = app.sources["c0"].port
+                port = app.parts.sources["c0"].port
                 assert port is not None
                 return await asyncio.to_thread(analyzers, app, asyncio.get_running_loop(), port)
 
@@ -58,7 +58,7 @@ def test_analyzers_that_vanished_free_their_places(
                 return cable.far.run(lambda: socket.create_connection((cable.near.address, port), timeout=10.0))
 
             def wait_for(count: int, seconds: float) -> None:
-                served = app.sources["c0"].channel
+                served = app.parts.sources["c0"].channel
                 done = asyncio.run_coroutine_threadsafe(until(lambda: len(served.connections) == count, seconds), loop)
                 done.result()
 

@@ -99,22 +99,22 @@ async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
             {"server": {"kind": "http", "url": f"http://127.0.0.1:{server.port}/", **QUICK}},
         )
         async with running_app(folder, clock=clock) as app:
-            ports = {n: app.sources[f"c{n}"].port or 0 for n in range(len(PROTOCOLS))}
+            ports = {n: app.parts.sources[f"c{n}"].port or 0 for n in range(len(PROTOCOLS))}
             async with sending(ports, ledger) as analyzers:
                 for turn in trial.rounds(quick=len(MOVES_S), long=5 * len(MOVES_S), unit="moves of the clock"):
                     move = MOVES_S[turn % len(MOVES_S)]
                     server.mood = Mood.BUSY  # there are deliveries that wait for their next attempt
                     await until(more(analyzers), 240.0)
-                    was_s, attempts = clock.off_s, app.delivery_workers["server"].counts.failed.total()
+                    was_s, attempts = clock.off_s, app.parts.delivery_workers["server"].counts.failed.total()
                     clock.off_s = -clock_now_s() if move is None else move  # None: 1970
                     await until(more(analyzers), 240.0)
-                    tries = app.delivery_workers["server"].counts.failed.total() - attempts
+                    tries = app.parts.delivery_workers["server"].counts.failed.total() - attempts
                     assert tries < 400, "a storm of attempts"
                     server.mood = Mood.WELL
                     await until(all_arrived(server, analyzers), 240.0)  # no stall: what waited goes out
                     if abs(clock.off_s - was_s) > clock_watch.NOTICED_S:
                         await until(lambda: app.clock_watch.moved is not None)
-                        assert any("was moved" in note for note in app.observer._look(0.0).notes)
+                        assert any("was moved" in note for note in app.observer.take().notes)
                 await until(all_arrived(server, analyzers), 240.0)
             await until(all_arrived(server, analyzers), 240.0)
             await until(lambda: settled(app), 240.0)

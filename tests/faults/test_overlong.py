@@ -198,4 +198,4 @@ async def test_a_sender_that_goes_on_and_never_reads_is_cut_off_in_time(
                     writer.write(b"A" * 65_536)
                     await writer.drain()
         del reader
-        await until(lambda: not site.app.sources["big"].channel.connections)
+        await until(lambda: not site.app.parts.sources["big"].channel.connections)

@@ -194,7 +194,7 @@ async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_mem
     destination = f'{{kind: fhir, url: "http://127.0.0.1:{server.port}/fhir", {RETRY}}}'
     site = Daemon(tmp_path / "site", ["mllp"] * 8, destination, workers=1)
     async with running(site.folder) as app:
-        worker = app.worker_process
+        worker = app.parts.worker_process
         assert worker is not None
         await until(lambda: worker.ready, 240.0)
         pid = worker.pid
@@ -206,7 +206,7 @@ async def test_a_worker_that_stands_still_costs_neither_acknowledgements_nor_mem
 
         def enough() -> bool:
             nonlocal most
-            most = max(most, app.intake.waiting)
+            most = max(most, app.parts.intake.waiting)
             return sum(len(analyzer.acked) for analyzer in analyzers) >= messages
 
         await until(enough, 240.0)

@@ -78,7 +78,7 @@ async def test_a_critical_value_that_is_held_stands_first_everywhere(
         shown = await site.labrelay("held", "show", str(critical))
         assert "critical" in shown.out
 
-        site.app.observer.look_again()
+        site.app.observer.expire()
         page = site.app.observer.snapshot()
         assert (page.overall().level, str(page.overall().phrase)) == (Level.PROBLEM, "Critical results held back: 1")
         (destination,) = page.destinations
@@ -92,7 +92,7 @@ async def test_a_critical_value_that_is_held_stands_first_everywhere(
 
         ran = await site.labrelay("held", "reject", str(critical), "--reason", "haemolysed", "--yes")
         assert ran.code == ExitCode.OK, ran.err
-        site.app.observer.look_again()
+        site.app.observer.expire()
         assert site.app.observer.snapshot().destinations[0].held_critical == 0
 
 

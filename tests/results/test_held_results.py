@@ -106,7 +106,7 @@ async def test_a_held_result_waits_for_a_person_and_nobody_waits_for_it(site: Ru
     await send(site, message(1, "5.1"), message(2, "14.8"))
 
     assert states(site, 1) == {"archive": "delivered", "lab-fhir": "held"}  # the raw route has no rules
-    assert site.app.delivery_workers["lab-fhir"].memory.deliveries == 0
+    assert site.app.parts.delivery_workers["lab-fhir"].memory.deliveries == 0
     assert states(site, 2) == {"archive": "delivered", "lab-fhir": "delivered"}
     assert (hemoglobins(site.sandbox), archived(site)) == (["14.8"], 2)
     (row,) = (await held(site, "list"))["held"]
@@ -126,7 +126,7 @@ async def test_who_released_and_why_is_kept_and_a_second_time_does_nothing(site:
 
     assert (again.code, again.json["count"]) == (ExitCode.FAILED, 0)
     assert hemoglobins(site.sandbox) == ["5.1"]
-    assert site.app.delivery_workers["lab-fhir"].counts.delivered == 1
+    assert site.app.parts.delivery_workers["lab-fhir"].counts.delivered == 1
     (act,) = acts_page(site.journal)
     assert (act.verb, act.what["reason"], act.what["released"]) == ("release", "looked at", 1)
     assert act.what["messages"] == [1]
@@ -447,7 +447,7 @@ async def test_with_a_worker_process_the_same_is_held(tmp_path: Path, sandbox: S
     make_running_site(tmp_path, {"lab": channel(MLLP, held_route((CRITICAL, DELTA, QC)))}, destinations, workers=1)
     async with running_app(tmp_path) as app:
         site = RunningSite(tmp_path, app, sandbox)
-        await until(lambda: app.worker_process is not None and app.worker_process.has_room(), 240.0)
+        await until(lambda: app.parts.worker_process is not None and app.parts.worker_process.has_room(), 240.0)
         await send(site, control(1, "N"), message(2, "14.0", patient="9", at=at(1)))
         await send(site, message(3, "10.0", patient="9", at=at(2)), message(4, "5.0"), control(5, "H"), message(6))
         whys = {row["message"]: row["why"] for row in (await held(site, "list"))["held"]}

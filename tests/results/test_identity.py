@@ -70,7 +70,7 @@ class Analyzer:
             return
         played = await AstmAnalyzer(port).play(session(b"".join(frames_of(message, 240, "record"))))
         assert not played.gave_up
-        await until(lambda: not self.site.app.sources[self.channel].channel.connections)
+        await until(lambda: not self.site.app.parts.sources[self.channel].channel.connections)
 
 
 def hl7(result: Result, number: int) -> bytes:
@@ -426,7 +426,7 @@ async def test_an_older_result_that_is_tried_again_never_overwrites_a_correction
         await analyzer.put_on_the_line(analyzer.message(Result(value="13.2", status="C")))
         await until(lambda: site.ends()[1:] == ["delivered"])
         clock.advance(60)
-        site.app.delivery_workers["lab-fhir"].wake()
+        site.app.parts.delivery_workers["lab-fhir"].wake()
         await site.settled()
 
         assert site.ends() == ["superseded", "delivered"]

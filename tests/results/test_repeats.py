@@ -75,7 +75,7 @@ async def send(site: RunningSite, protocol: str, text: Text) -> str:
     await put_on_the_line(site.port(protocol), protocol, text)
     await until(lambda: len(site.messages()) > before)
     await site.settled()
-    await until(lambda: not site.app.sources[protocol].channel.connections)
+    await until(lambda: not site.app.parts.sources[protocol].channel.connections)
     return end_of(site)
 
 
@@ -235,7 +235,7 @@ async def test_two_patients_with_equal_texts_are_two_results_on_the_server(tmp_p
         first, second, third = site.messages()
         assert (second.equal_to, third.equal_to) == (first.id, second.id)
         shown = await site.labrelay("messages", "list", "-o", "json")
-        (looked,) = site.app.observer._look(site.app.clock.monotonic()).channels
+        (looked,) = site.app.observer.take().channels
         assert (looked.today_received, looked.today_same_bytes, looked.today_repeat) == (3, 2, 0)
         told = [row["flags"] for row in shown.json["messages"]]
         assert told == [[f"same bytes as {second.id}"], [f"same bytes as {first.id}"], []]
@@ -290,12 +290,12 @@ async def send_and_leave(site: RunningSite, protocol: str, text: Text) -> None:
             writer.write(frames[-1])
             await _end(site, protocol, writer)
     await until(lambda: len(site.messages()) > before)
-    await until(lambda: not site.app.sources[protocol].channel.connections)
+    await until(lambda: not site.app.parts.sources[protocol].channel.connections)
     await site.settled()
 
 
 async def _end(site: RunningSite, protocol: str, writer: asyncio.StreamWriter) -> None:
-    served = site.app.sources[protocol].channel
+    served = site.app.parts.sources[protocol].channel
     await until(lambda: len(served.connections) == 1)
     (connection,) = served.connections.values()
     await writer.drain()

@@ -248,7 +248,7 @@ async def test_another_mapping_is_tried_before_it_is_used(site: RunningSite, tmp
 
     assert [(one["kind"], one["path"]) for one in shown.json["changes"]] == [("changed", "ServiceRequest.intent")]
     assert shown.json["mapping"].startswith("hl7-results@")
-    args = {"config_hash": site.app.built.site.hash, "mapping": str(draft), "reason": "x", "rate": 50.0}
+    args = {"config_hash": site.app.parts.built.site.hash, "mapping": str(draft), "reason": "x", "rate": 50.0}
     asked = {**args, "selection": {"channel": "lab", "after_us": 1}, "mapping_hash": "0" * 64}
     with pytest.raises(RefusedError, match="has changed since"):
         await asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=120.0)
@@ -299,8 +299,8 @@ async def test_what_was_refused_goes_out_as_the_corrected_mapping_makes_it(site:
     await site.settled()
     refused = [one for one in site.deliveries(2) if one.destination == "lab-fhir"]
     assert [(one.state, one.cause) for one in refused] == [("dead", "REFUSED")]
-    assert list(site.app.delivery_workers["lab-fhir"].counts.refused) == [False, True, True]
-    assert (site.app.delivery_workers["lab-fhir"].counts.last_error or (None,))[0] is ReasonCode.REFUSED
+    assert list(site.app.parts.delivery_workers["lab-fhir"].counts.refused) == [False, True, True]
+    assert (site.app.parts.delivery_workers["lab-fhir"].counts.last_error or (None,))[0] is ReasonCode.REFUSED
     same = await site.labrelay("reprocess", "--channel", "lab", "--refused", "-o", "json")
     assert same.json["outcomes"] == {"unsettled": 2}  # as it was refused: labrelay dlq retry is for that
 
@@ -373,7 +373,7 @@ async def test_cut_short_it_goes_on_when_it_is_given_again(tmp_path: Path, sandb
         await deliver(site, message(1), message(2), message(3))
         change_channel(tmp_path, settings={"local_system": "urn:citylab:codes"})
         await site.labrelay("reload")
-        args = {"config_hash": site.app.built.site.hash, "reason": "x", "rate": 0.01}
+        args = {"config_hash": site.app.parts.built.site.hash, "reason": "x", "rate": 0.01}
         asked = {**args, "selection": {"channel": "lab", "after_us": 1}}
         under_way = asyncio.create_task(
             asyncio.to_thread(call, site.folder / "var/labrelay.sock", "reprocess", asked, timeout=120.0)
@@ -397,7 +397,7 @@ async def test_two_at_once_send_nothing_twice(site: RunningSite) -> None:
     await deliver(site, message(1), message(2), message(3))
     change_channel(site.folder, settings={"local_system": "urn:citylab:codes"})
     await site.labrelay("reload")
-    args = {"config_hash": site.app.built.site.hash, "reason": "x", "rate": 100_000.0}
+    args = {"config_hash": site.app.parts.built.site.hash, "reason": "x", "rate": 100_000.0}
     asked = {**args, "selection": {"channel": "lab", "after_us": 1}}
 
     def ask() -> object:

@@ -65,7 +65,7 @@ async def send(site: RunningSite, *messages: bytes) -> None:
         else:
             played = await AstmAnalyzer(site.port("astm")).play(session(b"".join(frames_of(message, 240, "record"))))
             assert not played.gave_up
-            await until(lambda: not site.app.sources["astm"].channel.connections)
+            await until(lambda: not site.app.parts.sources["astm"].channel.connections)
     await site.settled()
 
 

@@ -196,7 +196,7 @@ class Player:
     async def play(self, file: CorpusFile, kind: str = "") -> None:
         name = kind or _home(file)
         sent = Sent(file, name)
-        source = self._site.app.sources[name].channel
+        source = self._site.app.parts.sources[name].channel
         source.counts.faults.clear()
         before = len(self._site.messages(name))
         if file.format == "hl7v2":

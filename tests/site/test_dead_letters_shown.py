@@ -59,7 +59,7 @@ async def test_a_message_without_a_route_is_shown_with_the_way_out(tmp_path: Pat
 
 async def test_both_versions_of_a_conflict_are_shown_side_by_side(tmp_path: Path) -> None:
     async with running_site(tmp_path, CONFLICTS) as site:
-        config = site.app.built.site.config.destinations["lab-fhir"]
+        config = site.app.parts.built.site.config.destinations["lab-fhir"]
         text = (site.folder / "config" / "labrelay.yaml").read_text()
         assert config.kind == "fhir"
         (site.folder / "config" / "labrelay.yaml").write_text(

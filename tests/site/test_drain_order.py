@@ -46,7 +46,7 @@ async def running(folder: Path, route: dict[str, Any], **destination: Any) -> As
 async def down(site: RunningSite) -> None:
     """Wait until all is mapped, and the server known to be down."""
     await until(lambda: not any(view.stored for view in list_channels(site.journal)), 240.0)
-    await until(lambda: site.app.delivery_workers["lab-fhir"].breaker.state is not BreakerState.CLOSED, 240.0)
+    await until(lambda: site.app.parts.delivery_workers["lab-fhir"].breaker.state is not BreakerState.CLOSED, 240.0)
 
 
 def sent(site: RunningSite) -> list[int]:
@@ -103,7 +103,7 @@ async def test_no_result_is_lost_where_the_newest_is_a_rerun_of_one_test(tmp_pat
         rerun = corrected(1, "9.1").replace(b"|C\r", b"|F\r")  # so that the report is no further on than before
         await send_blocks(site.port("chem"), [panel, later, *others, rerun])
         await down(site)
-        awaited = site.app.outcomes.expect_known(1)
+        awaited = site.app.parts.outcomes.expect_known(1)
         site.sandbox.faults.down = False
         await site.settled()
         assert site.ends().count("delivered") == COUNT
@@ -114,7 +114,7 @@ async def test_no_result_is_lost_where_the_newest_is_a_rerun_of_one_test(tmp_pat
         assert 88 in values, "another session's tests are no version of the panel's"
         assert 250 not in values
         assert not awaited.done(), "it is open until a person has decided"
-        site.app.observer.look_again()
+        site.app.observer.expire()
         site.app.observer.snapshot()
         assert site.app.counters.cells.get(metrics.DEAD, {}) == {}, "nor is it a dead letter"
 
@@ -128,7 +128,7 @@ async def test_what_a_server_cannot_digest_keeps_back_no_other_session_of_the_sp
     if not common:
         newer = newer.replace(b"|HGB^Hb^L||9.1|g/dL|", b"|MCV^MCV^L||88|fL|")
     async with running(tmp_path, {"mapping": "hl7-results", "to": "lab-fhir", "order": "none"}) as site:
-        destination: Any = site.app.delivery_workers["lab-fhir"].attempts.setup.destination
+        destination: Any = site.app.parts.delivery_workers["lab-fhir"].attempts.setup.destination
         deliver, tried = destination.deliver, Counter[int]()
 
         async def fails(delivery: Delivery) -> Any:

@@ -112,9 +112,9 @@ class Laboratory:
     async def pass_time(self, seconds: float) -> None:
         """Move the clock, and let everything act that is due."""
         self.clock.advance(seconds)
-        for worker in self.app.delivery_workers.values():
+        for worker in self.app.parts.delivery_workers.values():
             worker.wake()
-        await until(lambda: not any(worker.attempts.in_flight for worker in self.app.delivery_workers.values()))
+        await until(lambda: not any(worker.attempts.in_flight for worker in self.app.parts.delivery_workers.values()))
 
     async def recover(self) -> None:
         """Let time pass until nothing waits any more."""
@@ -247,7 +247,7 @@ async def test_more_than_memory_holds_waits_and_arrives_in_order(laboratory: Lab
     sandbox = laboratory.site.sandbox
     await sandbox.pause()
     await laboratory.measure(160)
-    worker = laboratory.app.delivery_workers["lab-fhir"]
+    worker = laboratory.app.parts.delivery_workers["lab-fhir"]
     await until(lambda: sum(view.open for view in list_lanes(laboratory.site.journal)) >= 320)
     assert worker.memory.deliveries <= 256
 

@@ -50,7 +50,7 @@ async def site(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[RunningSite]:
 
 
 def look(site: RunningSite) -> SiteSnapshot:
-    site.app.observer.look_again()
+    site.app.observer.expire()
     return site.app.observer.snapshot()
 
 
@@ -86,7 +86,9 @@ async def test_the_state_names_the_document_and_the_destination_is_not_called_do
     (note,) = [one for one in look(site).notes if "has not taken" in one]
     assert "message 2 of one" in note
     assert "labrelay dlq set-aside 2 --destination lab-fhir" in note
-    assert site.app.delivery_workers["lab-fhir"].counts.breaker_opened <= 1, "once at most, before it had taken others"
+    assert site.app.parts.delivery_workers["lab-fhir"].counts.breaker_opened <= 1, (
+        "once at most, before it had taken others"
+    )
     ran = await site.labrelay("status")
     assert "lab-fhir delivering, but not message 2 of one" in ran.out
 

@@ -68,8 +68,8 @@ class RunningSite:
         return self.app.journal
 
     def port(self, name: str) -> int:
-        port = self.app.sources[name].port
-        assert port is not None, self.app.sources[name].fault
+        port = self.app.parts.sources[name].port
+        assert port is not None, self.app.parts.sources[name].fault
         return port
 
     # -- what became of messages -------------------------------------------------------------------------------------

@@ -174,9 +174,9 @@ async def test_who_may_not_connect_is_counted_and_shown(tmp_path: Path) -> None:
     source = {"kind": "mllp", "listen": "127.0.0.1:0", "allow": "10.0.0.0/8"}
     async with running_site(tmp_path, {"chem": hl7_channel(source=source)}) as site:
         assert not await is_served(site.port("chem"), None)
-        counts = site.app.sources["chem"].channel.counts
+        counts = site.app.parts.sources["chem"].channel.counts
         await until(lambda: counts.faults["not-allowed"] == 1)
         assert counts.refused == 1
-        site.app.observer.look_again()
+        site.app.observer.expire()
         (row,) = (await site.labrelay("status", "-o", "json")).json["channels"]
         assert row["link_faults"]["not-allowed"] == 1

@@ -55,7 +55,7 @@ class Site:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self.woken: list[tuple[str, str, int]] = []
+        self.woken: list[tuple[str, str]] = []
         self.routes = {CHANNEL: ROUTES}
         self.acts = Acts(journal, channels=lambda: self.routes, look_again=lambda *lane: self.woken.append(lane))
 
@@ -102,7 +102,7 @@ async def test_a_retried_delivery_waits_in_its_old_place_and_its_lane_is_woken(s
     assert answer["count"] == 1
     assert answer["done"]["requeued"] == 1
     assert site.deliveries(REFUSED) == ["waiting"]
-    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+    assert site.woken == [(CHANNEL, DESTINATION)]
     claimed = await site.journal.run(claims.claim, CHANNEL, DESTINATION, 10)
     assert [delivery.message_id for delivery in claimed] == [REFUSED, WAITING]
     assert claimed[0].manual
@@ -114,7 +114,7 @@ async def test_a_retried_message_is_processed_again_with_what_is_in_force(site: 
     assert answer["done"]["processed"] == 1
     assert site.state(UNMAPPED) == "mapped"
     assert site.deliveries(UNMAPPED) == ["waiting"]
-    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+    assert site.woken == [(CHANNEL, DESTINATION)]
 
 
 async def test_what_is_still_wrong_is_still_dead_and_said(site: Site) -> None:
@@ -154,7 +154,7 @@ async def test_a_lane_goes_on_with_what_was_done_before_the_store_failed(
 
     changed = {"dismiss": ["dismissed", "dead"], "retry": ["waiting", "dead"]}[verb]
     assert site.deliveries(REFUSED) + site.deliveries(WAITING) == changed
-    assert [lane[:2] for lane in site.woken] == [(CHANNEL, DESTINATION)]
+    assert site.woken == [(CHANNEL, DESTINATION)]
 
 
 async def test_an_incomplete_message_is_never_made_a_result(site: Site) -> None:
@@ -212,7 +212,7 @@ async def test_a_replay_sends_stored_documents_again_under_their_old_keys(site: 
     assert trace is not None
     assert [delivery.state for delivery in trace.deliveries] == ["delivered", "waiting"]
     assert len({delivery.key for delivery in trace.deliveries}) == 1
-    assert site.woken == [(CHANNEL, DESTINATION, 1)]
+    assert site.woken == [(CHANNEL, DESTINATION)]
 
 
 async def test_a_replay_is_of_what_went_to_a_destination(site: Site) -> None:
@@ -237,7 +237,7 @@ async def test_a_replay_to_another_destination_has_a_key_of_its_own_each_time_th
     assert [delivery.state for delivery in there] == ["delivered"] * 2
     assert len({delivery.key for delivery in there}) == 1
     assert there[0].key != trace.deliveries[0].key
-    assert site.woken[-1] == (CHANNEL, "other", 1)
+    assert site.woken[-1] == (CHANNEL, "other")
 
 
 async def test_a_replay_to_another_destination_sends_only_what_it_takes(site: Site) -> None:

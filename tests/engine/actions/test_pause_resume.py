@@ -68,7 +68,7 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 
 def look(app: App) -> SiteSnapshot:
-    return app.observer._look(app.clock.monotonic())
+    return app.observer.take()
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +142,7 @@ async def test_a_pause_outlives_the_daemon_and_reloads(lab: Lab) -> None:
         })  # fmt: skip
         assert (await lab.labrelay("reload")).code == ExitCode.OK
         assert await refused(lab.ports[0])
-        assert app.delivery_workers["server"].paused
+        assert app.parts.delivery_workers["server"].paused
         analyzer = Analyzer(1, lab.ports[1], "mllp")
         async with playing(analyzer):
             await until(lambda: len(analyzer.acked) > 5)
@@ -165,7 +165,7 @@ async def test_an_order_amid_the_change_of_a_destination_holds(lab: Lab, verb: s
                 "server": {"kind": "http", "url": f"http://127.0.0.1:{lab.server.port}/moved", **QUICK}
             },
         })  # fmt: skip
-        made = app._worker
+        made = app.parts._worker
         orders: list[asyncio.Task[Ran]] = []
 
         def then_the_order(*args: Any) -> Any:
@@ -173,8 +173,8 @@ async def test_an_order_amid_the_change_of_a_destination_holds(lab: Lab, verb: s
             orders.append(asyncio.create_task(lab.labrelay(verb, "destination", "server", *WHY)))
             return worker
 
-        app._worker = then_the_order  # type: ignore[method-assign]  # the moment after it is made
-        between = app.intake.between_messages
+        app.parts._worker = then_the_order  # type: ignore[method-assign]  # the moment after it is made
+        between = app.parts.intake.between_messages
 
         @contextlib.asynccontextmanager
         async def after_the_order() -> AsyncIterator[None]:
@@ -183,15 +183,15 @@ async def test_an_order_amid_the_change_of_a_destination_holds(lab: Lab, verb: s
             async with between():
                 yield
 
-        app.intake.between_messages = after_the_order  # type: ignore[method-assign]
+        app.parts.intake.between_messages = after_the_order  # type: ignore[method-assign]
         command = ("reload",) if by == "reload" else ("restart", "destination", "server", *WHY)
         ran = await lab.labrelay(*command)
         assert ran.code == ExitCode.OK, ran.err
-        assert app.delivery_workers["server"].paused is (verb == "pause")
+        assert app.parts.delivery_workers["server"].paused is (verb == "pause")
         assert [pause.target.destination for pause in list_pauses(app.journal)] == (
             ["server"] if verb == "pause" else []
         )
-        app.intake.between_messages = between  # type: ignore[method-assign]
+        app.parts.intake.between_messages = between  # type: ignore[method-assign]
 
 
 async def test_a_restarted_channel_takes_up_its_analyzer_again(lab: Lab) -> None:
@@ -237,7 +237,7 @@ async def test_a_destination_paused_amid_retries_gets_not_one_more_request(lab: 
     async with running_app(lab.folder) as app:
         async with playing(*analyzers):
             await until(lambda: all(len(analyzer.acked) > 3 for analyzer in analyzers))
-            worker = app.delivery_workers["server"]
+            worker = app.parts.delivery_workers["server"]
             await until(lambda: sum(worker.counts.failed.values()) > 20)
             ran = await lab.labrelay("pause", "destination", "server", *WHY, "--drain", "-o", "json")
             assert (ran.code, ran.json["drained"], ran.json["in_flight"]) == (ExitCode.OK, True, 0)
@@ -293,7 +293,7 @@ async def test_a_restarted_destination_tries_at_once_what_waited_for_a_retry(lab
     async with running_app(lab.folder) as app:
         async with playing(*analyzers):
             await until(lambda: all(len(analyzer.acked) > 3 for analyzer in analyzers))
-        await until(lambda: app.delivery_workers["server"].breaker.next_probe is not None)
+        await until(lambda: app.parts.delivery_workers["server"].breaker.next_probe is not None)
         lab.server.mood = Mood.WELL
         assert (await lab.labrelay("restart", "destination", "server", *WHY)).code == ExitCode.OK
         for analyzer in analyzers:
@@ -353,7 +353,7 @@ async def test_without_a_daemon_the_order_is_kept_for_its_next_start(lab: Lab) -
     assert "channel c0" in status.out
     assert "new firmware" in status.out
     async with running_app(lab.folder) as app:
-        assert set(app.pauses) == {Target(channel="c0"), Target(destination="server")}
+        assert set(app.parts.pauses) == {Target(channel="c0"), Target(destination="server")}
         assert await refused(lab.ports[0])
 
 
@@ -367,7 +367,7 @@ async def test_a_drain_that_takes_too_long_says_what_is_left(lab: Lab) -> None:
         assert ran.code == ExitCode.TIMEOUT
         assert ran.json["drained"] is False
         assert "waiting" in ran.err
-        assert Target(channel="c0") in app.pauses
+        assert Target(channel="c0") in app.parts.pauses
 
 
 # -- expected downtime ---------------------------------------------------------------------------------------------
@@ -390,7 +390,7 @@ async def test_a_destination_that_is_down_when_it_is_expected_to_be_is_shown_cal
             assert (shown.level, look(app).channels[0].level) == (Level.OK, Level.OK)
             begun_us = round((now.replace(second=0, microsecond=0) - timedelta(hours=2)).timestamp() * 1e6)
             assert (
-                app.delivery_workers["server"].downtime.spared_us(begun_us - 3_600_000_000, begun_us + 60_000_000)
+                app.parts.delivery_workers["server"].downtime.spared_us(begun_us - 3_600_000_000, begun_us + 60_000_000)
                 == 60_000_000
             )
             assert [finding.subject for finding in look(app).findings()] == ["c1"]  # which has no analyzer yet

@@ -144,7 +144,7 @@ async def test_showing_content_is_noted_by_the_daemon(running: Running) -> None:
 
 
 async def test_a_reload_takes_what_is_right_and_keeps_the_old_where_it_is_not(running: Running) -> None:
-    before = running.app.built.site.hash
+    before = running.app.parts.built.site.hash
     same = await running.labrelay("reload", "-o", "json")
     assert (same.code, same.json["changed"]) == (ExitCode.OK, False)
 
@@ -154,12 +154,12 @@ async def test_a_reload_takes_what_is_right_and_keeps_the_old_where_it_is_not(ru
     refused = await running.labrelay("reload")
     assert refused.code == ExitCode.CONFIG
     assert "channels/a.yaml:5:1: colour: unknown key" in refused.err
-    assert running.app.built.site.hash == before
+    assert running.app.parts.built.site.hash == before
 
     channel.write_text(good + "description: new\n", encoding="utf-8")
     taken = await running.labrelay("reload", "-o", "json")
     assert (taken.code, taken.json["changed"]) == (ExitCode.OK, True)
-    assert running.app.built.site.hash == taken.json["config_hash"] != before
+    assert running.app.parts.built.site.hash == taken.json["config_hash"] != before
 
 
 async def test_doctor_knows_the_daemons_own_ports(running: Running) -> None:

@@ -335,7 +335,7 @@ async def test_a_patient_is_erased_while_messages_come_and_go(tmp_path: Path) ->
         (act,) = [act for act in acts_page(site.journal) if act.verb == "erase"]
         assert (act.what["messages"], act.what["reason"]) == ([1, 3, 8], "asked by the patient")
         assert NUMBER not in str(act.what)
-        site.app.observer.look_again()
+        site.app.observer.expire()
         assert any("labrelay journal compact" in note for note in site.app.observer.snapshot().notes)
         again = await erase_beside(site, "--yes", "--force")
         assert (again.code, "no message with this number" in again.out) == (ExitCode.FAILED, True)
@@ -355,7 +355,7 @@ async def test_an_attempt_that_is_under_way_ends_before_its_message_is_erased(tm
     async with running_site(tmp_path, CHANNELS) as site:
         site.sandbox.faults.latency = 1.0
         await send_blocks(site.port("chem"), [hl7("1")])
-        await until(lambda: site.app.delivery_workers["lab-fhir"].attempts_of(1) == 1)
+        await until(lambda: site.app.parts.delivery_workers["lab-fhir"].attempts_of(1) == 1)
         ran = await erase_beside(site, "--yes", "--force", "-o", "json")
         assert (ran.code, ran.json["count"], ran.json["closed"]) == (ExitCode.OK, 1, 0)
         await site.settled()

@@ -49,7 +49,7 @@ class Site:
         return await asyncio.to_thread(labrelay, *arguments, site=self.folder)
 
     async def send(self, *numbers: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.app.sources["haematology"].port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.app.parts.sources["haematology"].port)
         for number in numbers:
             writer.write(b"\x0b" + payload(number) + b"\x1c\r")
             assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 240.0)
@@ -59,7 +59,7 @@ class Site:
     async def following(self, *arguments: str, messages: int = 1, first: int = 1) -> Ran:
         """A tap that is open before messages are sent."""
         ran = asyncio.create_task(self.labrelay("tap", "haematology", *arguments))
-        await until(lambda: bool(self.app.taps._open) or ran.done())
+        await until(lambda: bool(self.app.parts.taps._open) or ran.done())
         await self.send(*range(first, first + messages))
         return await asyncio.wait_for(ran, 240.0)
 
@@ -112,7 +112,7 @@ async def test_a_name_that_stands_for_a_segment_or_a_type_is_masked(
 async def test_contents_are_shown_only_after_a_row_of_the_audit_trail(site: Site) -> None:
     ran = await site.following("--unmask", "--stage", "raw,mapped", "--count", "2")
     assert CANARY in ran.out
-    await until(lambda: not site.app.taps._open)
+    await until(lambda: not site.app.parts.taps._open)
     await until(lambda: not open_acts(site.app.journal))
     end, begin = acts_page(site.app.journal, limit=2)
     assert (begin.verb, begin.what["export"]["tap"]) == ("unmask", "haematology")
@@ -144,7 +144,7 @@ async def test_the_end_of_the_daemon_is_the_end_of_the_tap(tmp_path: Path) -> No
     folder = make_site(tmp_path, site=SITE, channels={"a.yaml": CHANNEL})
     async with running_app(folder) as app:
         ran = asyncio.create_task(asyncio.to_thread(labrelay, "tap", "haematology", site=folder))
-        await until(lambda: bool(app.taps._open))
+        await until(lambda: bool(app.parts.taps._open))
     assert (await asyncio.wait_for(ran, 240.0)).code == ExitCode.UNREACHABLE
     assert (await asyncio.to_thread(labrelay, "tap", "haematology", site=folder)).code == ExitCode.UNREACHABLE
 
@@ -159,8 +159,8 @@ async def test_a_reader_that_stands_still_loses_lines_and_holds_nobody_up(site: 
     args = json.dumps({"channel": "haematology", "stages": ["raw"]}).encode()
     head = b"POST /v1/tap HTTP/1.1\r\nHost: labrelay\r\nContent-Length: %d\r\n\r\n" % len(args)
     await loop.sock_sendall(stuck, head + args)
-    await until(lambda: bool(site.app.taps._open))
-    (tap,) = site.app.taps._open
+    await until(lambda: bool(site.app.parts.taps._open))
+    (tap,) = site.app.parts.taps._open
 
     sent = 0
     while not any(isinstance(event, int) for event in tap.queue):
@@ -181,7 +181,7 @@ async def test_a_reader_that_stands_still_loses_lines_and_holds_nobody_up(site: 
     stuck.close()
     assert told == sorted(set(told))
     assert lost > 0
-    await until(lambda: not site.app.taps._open)  # and its place is free
+    await until(lambda: not site.app.parts.taps._open)  # and its place is free
 
 
 async def test_more_lines_a_second_than_anybody_can_read_are_left_out(
@@ -190,10 +190,12 @@ async def test_more_lines_a_second_than_anybody_can_read_are_left_out(
     monkeypatch.setattr(taps_module, "PER_S", 3)
     monkeypatch.setattr(taps_module, "QUEUED", 4)
     clock = ManualClock()
-    monkeypatch.setattr(site.app.taps, "_clock", clock)  # the second of the first three lines never ends by itself
+    monkeypatch.setattr(
+        site.app.parts.taps, "_clock", clock
+    )  # the second of the first three lines never ends by itself
     following = asyncio.create_task(site.labrelay("tap", "haematology", "--stage", "raw", "--count", "8"))
-    await until(lambda: bool(site.app.taps._open))
-    (tap,) = site.app.taps._open
+    await until(lambda: bool(site.app.parts.taps._open))
+    (tap,) = site.app.parts.taps._open
     await site.send(1, 2, 3)
     await until(lambda: not tap.queue)
     await site.send(*range(4, 61))
@@ -222,7 +224,7 @@ async def test_a_message_that_is_larger_than_all_that_may_wait_is_told_alone(
 async def test_only_so_many_follow_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taps_module, "FOLLOWERS", 1)
     first = asyncio.create_task(site.labrelay("tap", "haematology", "--count", "1"))
-    await until(lambda: bool(site.app.taps._open))
+    await until(lambda: bool(site.app.parts.taps._open))
     second = await site.labrelay("tap", "haematology", "--for", "1s")
     assert (second.code, "open already" in second.err) == (ExitCode.FAILED, True)
     await site.send(1)
@@ -236,7 +238,7 @@ async def test_ctrl_c_ends_it(site: Site, verb: tuple[str, ...]) -> None:
         sys.executable, "-m", "engine", "--site", str(site.folder), *verb, stdout=PIPE, stderr=PIPE, env=environment
     )  # fmt: skip
     if verb[0] == "tap":
-        await until(lambda: bool(site.app.taps._open), 240.0)
+        await until(lambda: bool(site.app.parts.taps._open), 240.0)
     else:
         assert process.stdout is not None
         await asyncio.wait_for(process.stdout.readline(), 240.0)
@@ -292,8 +294,8 @@ async def test_top_tells_when_the_next_try_is(site: Site) -> None:
     archive.rmdir()
     archive.write_text("in the way")
     await site.send(1)
-    await until(lambda: bool(site.app.delivery_workers["archive"].counts.failed))
-    site.app.observer.look_again()
+    await until(lambda: bool(site.app.parts.delivery_workers["archive"].counts.failed))
+    site.app.observer.expire()
     ran = await site.labrelay("top", "--count", "1", "-o", "ndjson")
     (document,) = ran.lines
     (destination,) = document["destinations"]

@@ -42,8 +42,8 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
                 assert b"MSA|AA" in await asyncio.wait_for(reader.readuntil(b"\x1c\r"), 240.0)
             writer.close()
             await writer.wait_closed()
-            await until(lambda: app.delivery_workers["lab-fhir"].counts.failed.total() > 2)
-            app.observer.look_again()
+            await until(lambda: app.parts.delivery_workers["lab-fhir"].counts.failed.total() > 2)
+            app.observer.expire()
             said = await command("status", "-o", "json")
             (told,) = said.json["destinations"]
             assert (told["retrying"]["channel"], told["retrying"]["message"]) == ("hema", BAD)
@@ -64,7 +64,7 @@ async def test_the_message_that_a_destination_waits_for_is_named_and_can_be_give
             await until(lambda: len(taken) == 2 and bool(dead_letters(app.journal)), within_s=60.0)
             (letter,) = (await command("dlq", "list", "--each", "-o", "json")).json["dead_letters"]
             assert (letter["message"], letter["code"]) == (BAD, "GAVE_UP")
-            app.observer.look_again()
+            app.observer.expire()
             assert "waits for message" not in (await command("status")).out
             ended = await command("dlq", "dismiss", str(BAD), "--reason", "read at the server", "--yes")
             assert ended.code == ExitCode.OK, ended.err

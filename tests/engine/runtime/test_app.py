@@ -99,7 +99,7 @@ async def run(folder: Path) -> Ran:
 
 def look(app: App) -> SiteSnapshot:
     """What is shown, without waiting for the next second."""
-    return app.observer._look(app.clock.monotonic())
+    return app.observer.take()
 
 
 def http(to: Server, **more: Any) -> Json:
@@ -167,7 +167,7 @@ async def test_a_port_in_use_costs_its_channel_and_is_opened_once_it_is_free(
             assert any("in use" in obstacle for obstacle in app.observer.obstacles())
             assert b"MSA|AA" in await exchange(folder.ports["c1"])
         try:
-            await until(lambda: app.sources["c0"].port is not None)
+            await until(lambda: app.parts.sources["c0"].port is not None)
             assert b"MSA|AA" in await exchange(folder.ports["c0"], 2)
             assert app.observer.obstacles() == []
         finally:
@@ -258,7 +258,7 @@ async def test_a_stop_does_not_wait_for_a_destination_that_does_not_answer(folde
         folder.write({"server": dead}, {"c0": {}})
         async with running_app(folder.path) as app:
             await exchange(folder.ports["c0"])
-            await until(lambda: app.delivery_workers["server"].attempts.in_flight == 1)
+            await until(lambda: app.parts.delivery_workers["server"].attempts.in_flight == 1)
     async with server() as to:
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path) as app:
@@ -282,7 +282,7 @@ async def test_an_idle_analyzer_does_not_hold_up_a_stop(folder: Folder, all_the_
             async with running_app(folder.path) as app:
                 for _ in range(20):
                     crowd.enter_context(socket.create_connection(("127.0.0.1", folder.ports["c0"])))
-                await until(lambda: len(app.sources["c0"].channel.connections) == 20)
+                await until(lambda: len(app.parts.sources["c0"].channel.connections) == 20)
 
 
 # -- reload --------------------------------------------------------------------------------------------------------
@@ -293,13 +293,13 @@ async def test_a_bad_configuration_changes_nothing_and_says_why(folder: Folder) 
         folder.write({"server": http(to)}, {"c0": {}})
         async with running_app(folder.path) as app:
             reader, writer = await asyncio.open_connection("127.0.0.1", folder.ports["c0"])
-            before = app.built
+            before = app.parts.built
             for text in ("channel: [", "channel: c0\nsource: {kind: mllp, listne: 1}\nroutes: []\n", "a: 1\na: 2\n"):
                 (folder.path / "channels" / "c0.yaml").write_text(text)
                 ran = await asyncio.to_thread(labrelay, "reload", site=folder.path)
                 assert ran.code == ExitCode.CONFIG
                 assert "c0.yaml" in ran.err
-                assert app.built is before
+                assert app.parts.built is before
             writer.write(b"\x0b" + oru(0, 1, random.Random(1)) + b"\x1c\r")
             assert b"MSA|AA" in await reader.readuntil(b"\x1c\r")
             await until(lambda: to.arrived[0] == [1])
@@ -345,7 +345,7 @@ async def test_what_did_not_change_keeps_its_connections(folder: Folder) -> None
                 with pytest.raises(OSError):
                     await asyncio.open_connection("127.0.0.1", gone)
             await until(lambda: new.arrived == {0: [2], 1: [2]})
-            assert sorted(app.sources) == ["c0", "c1"]
+            assert sorted(app.parts.sources) == ["c0", "c1"]
             assert old.arrived == {0: [1], 1: [1], 2: [1]}
             writer.close()
 
@@ -370,7 +370,7 @@ async def test_a_half_message_that_could_not_be_stored_outlasts_its_channel_or_i
             writer.write(b"\x0bMSH|^~\\&|A|L|R|L|20260301101530||ORU^R01|1|P|2.5\rOBX|1|NM|718-7||13")
             await writer.drain()
             writer.close()
-            await until(lambda: app.sources["c0"].channel.unkept.waiting_bytes > 0)
+            await until(lambda: app.parts.sources["c0"].channel.unkept.waiting_bytes > 0)
             if what != "stopped":
                 kept = {"c0": {"repeat_window": "2h"}} if what == "changed" else {}
                 folder.write({"server": http(to)}, {"c1": {}, **kept})
@@ -389,10 +389,10 @@ async def test_a_destination_that_is_taken_away_leaves_its_deliveries_waiting_an
         folder.write({"server": http(to), "other": http(to)}, {"c0": {"to": "other"}})
         async with running_app(folder.path) as app:
             await exchange(folder.ports["c0"])
-            await until(lambda: app.delivery_workers["other"].counts.failed.total() > 0)
+            await until(lambda: app.parts.delivery_workers["other"].counts.failed.total() > 0)
             folder.write({"server": http(to)}, {"c0": {}})
             await app.reload()
-            assert sorted(app.delivery_workers) == ["server"]
+            assert sorted(app.parts.delivery_workers) == ["server"]
             (note,) = [note for note in look(app).notes if "other" in note]
             assert "1" in note
             to.mood = Mood.WELL
@@ -423,13 +423,13 @@ async def test_a_reload_takes_up_renewed_certificates(folder: Folder, tmp_path: 
         async with running_app(folder.path) as app:
             before = await serial_number()
             _, writer = await asyncio.open_connection("127.0.0.1", folder.ports["c1"])
-            await until(lambda: len(app.sources["c1"].channel.connections) == 1)
+            await until(lambda: len(app.parts.sources["c1"].channel.connections) == 1)
             await app.reload()
             assert await serial_number() == before
             authority.sign("lab")
             await app.reload()
             assert await serial_number() != before
-            assert len(app.sources["c1"].channel.connections) == 1
+            assert len(app.parts.sources["c1"].channel.connections) == 1
             writer.close()
 
 
@@ -497,7 +497,7 @@ async def test_a_message_that_was_broken_off_is_shown_until_a_person_has_decided
             site = look(app)
             assert [(row.incomplete, row.level) for row in site.channels] == [(1, Level.ATTENTION)]
             assert "Incomplete messages: 1" in [str(found.phrase) for found in site.findings()]
-            app.observer.look_again()
+            app.observer.expire()
             ran = await asyncio.to_thread(labrelay, "status", site=folder.path)
             assert ran.code == 0  # the daemon answered, however the site is
             assert "Incomplete messages: 1" in ran.out
@@ -507,7 +507,7 @@ async def test_a_message_that_was_broken_off_is_shown_until_a_person_has_decided
             await app.journal.run(dismissal.dismiss, messages=[letter.message_id], actor="anita", reason="came again")
             site = look(app)
             assert (site.incomplete_total, site.channels[0].incomplete) == (0, 0)
-            app.observer.look_again()
+            app.observer.expire()
             ran = await asyncio.to_thread(labrelay, "status", site=folder.path)
             assert "INCOMPLETE" not in ran.out.upper()
 
@@ -612,7 +612,7 @@ async def test_an_answer_can_wait_for_the_destination(folder: Folder) -> None:
                 pass
             assert (to.arrived[0], to.arrived[1]) == ([1], [3])
             assert len(to.keys[1, 3]) == 1
-            assert len(app.outcomes) == 0
+            assert len(app.parts.outcomes) == 0
 
 
 # -- the one exception to staying up -------------------------------------------------------------------------------
@@ -634,4 +634,4 @@ async def test_after_a_failed_sync_the_site_ends_at_once_and_answers_nobody(fold
         with pytest.raises(StoreError) as failure:
             await asyncio.wait_for(running, 240.0)
         assert failure.value.fatal
-        assert app.sources["c0"].channel.counts.messages == 1
+        assert app.parts.sources["c0"].channel.counts.messages == 1

@@ -84,7 +84,7 @@ def results(site: RunningSite) -> Sequence[tuple[str, str, object]]:
 
 def look(site: RunningSite) -> ChannelSnapshot:
     """The row of the page, as it is now."""
-    (row,) = site.app.observer._look(site.app.clock.monotonic()).channels
+    (row,) = site.app.observer.take().channels
     return row
 
 
@@ -140,12 +140,12 @@ async def test_while_nothing_can_be_kept_the_file_waits(tmp_path: Path, monkeypa
 
         replaced(monkeypatch, site.app.journal, append.store_message, by=refused)  # a store that keeps nothing
         put(plates, "plate.csv", HEADER + ROWS[0])
-        await until(lambda: "could not be kept" in site.app.sources["elisa"].fault)
+        await until(lambda: "could not be kept" in site.app.parts.sources["elisa"].fault)
         assert finished(plates) == []
-        assert site.app.sources["elisa"].channel.counts.store_fault is not None
+        assert site.app.parts.sources["elisa"].channel.counts.store_fault is not None
         failing = False
         await until(lambda: finished(plates) == ["plate.csv"])
-        await until(lambda: site.app.sources["elisa"].fault == "")
+        await until(lambda: site.app.parts.sources["elisa"].fault == "")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ async def test_a_file_of_astm_records_needs_its_last_record(tmp_path: Path) -> N
         await site.settled()
 
         assert [specimen for specimen, *_ in results(site)] == ["S1"]
-        assert site.app.sources["coagulation"].channel.counts.faults == {"not-whole": 1}
+        assert site.app.parts.sources["coagulation"].channel.counts.faults == {"not-whole": 1}
         await until(lambda: look(site).notice != "")
         row = look(site)  # to be looked at, and not down: other files are taken
         assert (row.state, row.level, row.link.state) == (

@@ -127,7 +127,7 @@ async def test_the_process_is_there_while_it_is_needed_and_one_that_is_killed_is
     monkeypatch.setattr(large, "LARGE_BYTES", 200)
     big = "a comment of some length " * 20
     async with running_site(tmp_path, {"big": hl7_channel(), "other": hl7_channel()}) as site:
-        process = site.app.large.process
+        process = site.app.parts.large.process
         assert process.pid is None
         answers = await send_blocks(site.port("big"), [hl7(str(n), big if n != 3 else "short") for n in range(1, 7)])
         assert [lines(answer)["MSA"][1] for answer in answers] == ["AA"] * 6

@@ -63,7 +63,7 @@ async def run_and_send(folder: Path, *numbers: int, backup: str = "") -> None:
     """Start, send, wait until all is delivered, make a copy (``now``) or rows, stop in order."""
     before = delivered(folder)
     async with running_app(folder) as app:
-        port = app.sources["chem"].port
+        port = app.parts.sources["chem"].port
         assert port is not None
         answers = await send_blocks(port, [oru(number) for number in numbers])
         assert [lines(answer)["MSA"][1] for answer in answers] == ["AA"] * len(numbers)
@@ -137,9 +137,9 @@ async def test_a_folder_that_was_put_back_is_noticed_and_delivers_nothing_until_
     assert [(one["kind"], one["first"], one["last"]) for one in found.json["findings"]] == [("rollback", first, last)]
 
     async with running_app(folder) as app:
-        assert app.pauses[DELIVERIES].actor == "labrelay"
+        assert app.parts.pauses[DELIVERIES].actor == "labrelay"
         assert any(rows in text and "labrelay resume deliveries" in text for text in app.observer.snapshot().alarms)
-        port = app.sources["chem"].port
+        port = app.parts.sources["chem"].port
         assert port is not None
         (answer,) = await send_blocks(port, [oru(6)])
         assert lines(answer)["MSA"][1] == "AA"  # received and acknowledged ...
@@ -159,12 +159,12 @@ async def test_a_folder_that_was_put_back_is_noticed_and_delivers_nothing_until_
         )
         for arguments in (("resume", "destination", "lab-fhir"), ("restart", "destination", "lab-fhir")):
             ran = await asyncio.to_thread(labrelay, *arguments, "--reason", "try", "--yes", site=folder)
-            assert not app.delivery_workers["lab-fhir"].attempts.in_flight, ran.err
+            assert not app.parts.delivery_workers["lab-fhir"].attempts.in_flight, ran.err
         assert delivered(folder) == before
 
     async with running_app(folder) as app:  # nor does a start let it go on
         assert sum(view.open for view in list_lanes(app.journal)) == 1
-        assert app.delivery_workers["lab-fhir"].paused
+        assert app.parts.delivery_workers["lab-fhir"].paused
         refused = await asyncio.to_thread(labrelay, "resume", "deliveries", "--reason", " ", "--yes", site=folder)
         assert refused.code != ExitCode.OK  # not without a reason
         ran = await asyncio.to_thread(
@@ -228,8 +228,8 @@ async def test_a_person_who_accepts_a_loss_accepts_all_that_any_anchor_knows_of(
     async with running_app(folder) as app:
         (act,) = [one for one in acts_page(app.journal) if one.verb == "accept-loss"]
         assert (act.what["first"], act.what["last"]) == (first, last)
-        assert DELIVERIES not in app.pauses  # the person knows
-        port = app.sources["chem"].port
+        assert DELIVERIES not in app.parts.pauses  # the person knows
+        port = app.parts.sources["chem"].port
         assert port is not None
         await send_blocks(port, [oru(5)])
         await until(lambda: delivered(folder) == before + 1, WITHIN_S)

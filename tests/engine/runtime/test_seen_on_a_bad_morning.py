@@ -47,7 +47,7 @@ async def site(folder: Path, port: int) -> AsyncIterator[App]:
 
 
 def said(app: App) -> list[str]:
-    return [str(finding.phrase) for finding in app.observer._look(app.clock.monotonic())._findings()]
+    return [str(finding.phrase) for finding in app.observer.take()._findings()]
 
 
 async def send(port: int, *parts: bytes, answered: bool = False) -> None:
@@ -64,7 +64,7 @@ async def test_a_port_at_which_strangers_knock_is_named_until_a_message_comes(
     tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with site(tmp_path, port) as app:
-        counts = app.sources["chem"].channel.counts
+        counts = app.parts.sources["chem"].channel.counts
         for number in range(1, UNREAD_SAID + 1):
             assert not [text for text in said(app) if "cannot be read" in text]
             await send(port, b"GET / HTTP/1.1\r\n\r\n")
@@ -113,7 +113,7 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
     tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with site(tmp_path, port) as app:
-        counts = app.sources["chem"].channel.counts
+        counts = app.parts.sources["chem"].channel.counts
         await send(port, MESSAGE, answered=True)
         await until(
             lambda: [one.delivered_us > 0 for one in list_lanes(app.journal)] == [True]
@@ -129,7 +129,7 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
             assert text.startswith(
                 "The disk is full: nothing is stored, so nothing is acknowledged; free 91 MiB on the "
             )
-            assert str(app.built.site.config.data) in text
+            assert str(app.parts.built.site.config.data) in text
             assert "is kept for what people do" in text
             full.setattr(upkeep, "spent", True)
             (text,) = [text for text in said(app) if "disk is full" in text]
@@ -143,7 +143,7 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
 
 async def test_a_destination_that_refuses_is_said_until_it_takes_documents_again(tmp_path: Path, port: int) -> None:
     async with site(tmp_path, port) as app:
-        refused = app.delivery_workers["shelf"].counts.refused
+        refused = app.parts.delivery_workers["shelf"].counts.refused
         refused.extend([True] * 4)
         assert not [text for text in said(app) if "refuses" in text]
         refused.extend([False, True])
@@ -155,7 +155,7 @@ async def test_a_destination_that_refuses_is_said_until_it_takes_documents_again
 
 async def test_a_key_file_that_is_gone_is_said_while_there_is_time(tmp_path: Path, port: int) -> None:
     async with site(tmp_path, port) as app:
-        file = app.built.site.config.data / KEY_NAME
+        file = app.parts.built.site.config.data / KEY_NAME
         assert not [text for text in said(app) if "key" in text]
         content = file.read_bytes()
         file.unlink()

@@ -57,11 +57,11 @@ async def site_on(folder: Path, source: dict[str, Any]) -> AsyncIterator[Running
 
 
 def fault(site: RunningSite) -> str:
-    return site.app.sources["chem"].fault
+    return site.app.parts.sources["chem"].fault
 
 
 def connections(site: RunningSite) -> int:
-    return len(site.app.sources["chem"].channel.connections)
+    return len(site.app.parts.sources["chem"].channel.connections)
 
 
 async def shown(site: RunningSite) -> dict[str, Any]:
@@ -258,7 +258,7 @@ async def test_noise_never_becomes_a_result_and_never_keeps_one_away(tmp_path: P
         await site.settled()
         assert site.ends("chem") == ["delivered"]
         assert values(site) == ["5.1"]
-        assert site.app.sources["chem"].channel.counts.connections == 1  # the line was never given up
+        assert site.app.parts.sources["chem"].channel.counts.connections == 1  # the line was never given up
 
 
 async def test_noise_in_a_frame_is_refused_and_the_frame_comes_again(tmp_path: Path, cable: Cable) -> None:

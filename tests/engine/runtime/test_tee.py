@@ -113,7 +113,7 @@ async def say_astm(peer: Peer, message: bytes) -> bytes:
 
 
 def tee_of(site: RunningSite, name: str = "chem") -> TeeChannel:
-    channel = site.app.sources[name].channel
+    channel = site.app.parts.sources[name].channel
     assert isinstance(channel, TeeChannel)
     return channel
 

@@ -28,14 +28,14 @@ async def test_whatever_goes_wrong_the_tee_has_what_is_behind_it(tmp_path: Path,
             )
             assert ran.code == 0, ran.out + ran.err
             await middleware.settled()
-            await until(lambda: not middleware.app.sources["chem"].channel.connections)
+            await until(lambda: not middleware.app.parts.sources["chem"].channel.connections)
             await until(lambda: sorted(evidence(site)) == sorted(evidence(middleware)))
             await site.settled()
             expected = kept(middleware)
             assert len(expected) >= 5
             assert kept(site) == expected
             assert sorted(evidence(site)) == sorted(evidence(middleware))
-            heard = site.app.sources["chem"].channel
+            heard = site.app.parts.sources["chem"].channel
             assert isinstance(heard, TeeChannel)
             assert heard.tee.not_kept == 0
 

@@ -73,7 +73,7 @@ async def test_a_wrong_checksum_is_refused_and_the_repeated_text_is_taken_once(t
         await site.settled()
 
         assert site.ends() == ["delivered"]
-        assert site.app.sources["vidas"].channel.counts.faults == {"bad-checksum": 1}
+        assert site.app.parts.sources["vidas"].channel.counts.faults == {"bad-checksum": 1}
         writer.close()
 
 
@@ -111,7 +111,7 @@ class NothingKept:
 
 async def test_what_cannot_be_kept_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_site(tmp_path, {"vidas": text_channel(MINIVIDAS)}) as site:
-        store = NothingKept(monkeypatch, site.app.sources["vidas"].channel)
+        store = NothingKept(monkeypatch, site.app.parts.sources["vidas"].channel)
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port("vidas"))
         writer.write(minividas())
         assert await reader.readexactly(1) == NAK
@@ -132,7 +132,7 @@ async def test_while_nothing_can_be_kept_a_printer_loses_nothing(
     quick = shipped.replace("layout: arkray-spotchem-el", "layout: quick").replace("<ETX>}", "<ETX>, timeout: 500ms}")
     (tmp_path / "layouts" / "quick.yaml").write_text(quick)
     async with running_site(tmp_path, {"el": text_channel(SPOTCHEM | {"layout": "quick"})}) as site:
-        store = NothingKept(monkeypatch, site.app.sources["el"].channel)
+        store = NothingKept(monkeypatch, site.app.parts.sources["el"].channel)
         _, writer = await asyncio.open_connection("127.0.0.1", site.port("el"))
         second = SPOTCHEM_TEXT.replace(b"S-1", b"S-2")
         writer.write(STX + SPOTCHEM_TEXT + ETX + STX + second[:40])
@@ -167,7 +167,7 @@ async def test_a_serial_line_that_is_pulled_in_a_text_leaves_evidence_and_comes_
     serial = {"kind": "text-serial", "device": cable.path, "layout": "biomerieux-minividas"}
     try:
         async with running_site(tmp_path, {"vidas": text_channel(serial)}) as site:
-            connected = site.app.sources["vidas"].channel.connections
+            connected = site.app.parts.sources["vidas"].channel.connections
             await until(lambda: bool(connected))
             await cable.send(ENQ + minividas()[:50])
             assert await cable.receive() == ACK

@@ -9,6 +9,7 @@ import yaml
 from engine.devtools.sandbox import Sandbox
 from engine.model.records import Target
 from engine.runtime.app import App
+from engine.runtime.switching import Switchboard
 from engine.store.operations import pauses
 from engine.store.queries.lanes import list_channels, list_pauses
 from tests.support.filled_journal import payload
@@ -23,7 +24,7 @@ async def switch(app: App, *, paused: bool) -> None:
     """As `labrelay pause` and `resume` do."""
     change = pauses.pause if paused else pauses.resume
     await app.journal.run(change, SERVER, actor="ann", reason="a test")
-    await app.switched(SERVER, next(iter(list_pauses(app.journal)), None))
+    await Switchboard(app.parts, app.observer.expire).switched(SERVER, next(iter(list_pauses(app.journal)), None))
 
 
 async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ async def test_no_attempt_begins_after_a_pause_because_a_worker_was_waited_for(t
     try:
         async with running_app(tmp_path) as app:
             site = RunningSite(tmp_path, app, sandbox)
-            process, server = app.worker_process, app.delivery_workers["lab-fhir"]
+            process, server = app.parts.worker_process, app.parts.delivery_workers["lab-fhir"]
             assert process is not None
             await until(lambda: process.ready, 240.0)
             await switch(app, paused=True)

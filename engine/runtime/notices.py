@@ -1,0 +1,91 @@
+"""Messages on the page about the site as a whole: paused deliveries, the clock, the key, missing parts."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from engine.model.clock import Clock, from_us
+from engine.model.errors import StoreError
+from engine.model.records import DELIVERIES, ChannelView, LaneView, Pause, Target
+from engine.runtime.clock_watch import ClockWatch
+from engine.store.journal import Journal
+from engine.store.lifecycle import key_rotation
+
+CLOCK_NOTE_US = 86_400_000_000  # how long a jump of the clock is reported
+AHEAD_US = 600_000_000  # by which a message may be younger than the clock
+SHEET_AFTER_US = 86_400_000_000  # how long a new key may be without a confirmed recovery sheet
+
+
+def standstill(pauses: Mapping[Target, Pause]) -> Iterator[str]:
+    """The alarm that nothing is delivered at all, and why."""
+    if (pause := pauses.get(DELIVERIES)) is not None:
+        yield f"Nothing is delivered: {pause.reason or 'paused'}; labrelay resume deliveries lets it go on"
+
+
+def clock_moved(watch: ClockWatch, now_us: int) -> Iterator[str]:
+    """For a day after a jump of the clock: the warning that times of messages may be wrong."""
+    if watch.moved is not None and abs(now_us - watch.moved[1]) <= CLOCK_NOTE_US:
+        seconds, at_us = watch.moved
+        how = f"{'forward' if seconds > 0 else 'back'} by {abs(seconds):,.0f} s"
+        yield (
+            f"the clock of this machine was moved {how}, to {from_us(at_us):%Y-%m-%d %H:%M} UTC: times of "
+            "messages before and after cannot be compared"
+        )
+
+
+def newer_than_the_clock(channels: Collection[ChannelView], now_us: int) -> Iterator[str]:
+    """Messages younger than the present time: the clock was wrong then, or it is now."""
+    newest = max(channels, key=lambda one: one.last_us, default=None)
+    if newest is not None and newest.last_us > now_us + AHEAD_US:
+        yield (
+            f"the clock of this machine says {from_us(now_us):%Y-%m-%d %H:%M} UTC, and {newest.name} has a message of "
+            f"{from_us(newest.last_us):%Y-%m-%d %H:%M}: one of the two is wrong. Set the clock, and do not trust "
+            "the times of messages from between"
+        )
+
+
+def not_configured(
+    channels: Collection[ChannelView],
+    lanes: Collection[LaneView],
+    sources: Collection[str],
+    destinations: Collection[str],
+) -> Iterator[str]:
+    """Work of the journal whose channel or destination the configuration lacks."""
+    for lane in lanes:
+        if lane.open and lane.destination not in destinations:
+            yield (f"{lane.open} deliveries of {lane.channel} wait for {lane.destination}, which is not configured")
+    for view in channels:
+        if view.stored and view.name not in sources:
+            yield f"{view.stored} messages of channel {view.name} wait, because it is not configured"
+
+
+class KeyNotices:
+    """Messages about the key of one journal."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._file: Path | None = None  # the place of the key at the start, if in a file
+
+    def alarms(self, file: Path) -> Iterator[str]:
+        """The alarm that the key's file is gone: this process has the key in memory, the next one needs the file."""
+        if self._file is None and file.exists():
+            self._file = file
+        if self._file is not None and not self._file.exists():
+            yield (
+                f"{self._file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
+                "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: "
+                "restart)"
+            )
+
+    def notes(self) -> Iterator[str]:
+        """A person's tasks about the key; a day after it was made, so that set-up comes first."""
+        try:
+            with self._journal.snapshot() as execute:
+                facts = key_rotation.facts(execute)
+        except StoreError:
+            return  # reported elsewhere
+        if not facts.sheet_us and self._clock.now_us() - facts.made_us >= SHEET_AFTER_US:
+            yield (
+                "The recovery sheet of the key is not confirmed: if the key is lost, so is everything stored "
+                "here. labrelay key recovery-sheet"
+            )

@@ -1,0 +1,344 @@
+"""The parts of a running site that follow its configuration: the sources, the intake, and the destination workers.
+
+A reload reads, compiles and checks everything first; only then it stops, replaces and starts the sources and workers
+that differ. Unchanged ones go on untouched, including their connections.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from engine.config.destination import DestinationConfig
+from engine.config.downtime_windows import DowntimeCalendar, Window
+from engine.config.receive_memory import ReceiveMemory
+from engine.config.renewal import fingerprints
+from engine.delivery.events import DeliveryEvents
+from engine.delivery.worker import DestinationWorker
+from engine.model.clock import Clock
+from engine.model.errors import StoreError
+from engine.model.message import Delivery, Stored
+from engine.model.reasons import ReasonCode
+from engine.model.records import DELIVERIES, Pause, Recovery, Target
+from engine.monitoring.taps import Taps
+from engine.processing.intake import Intake
+from engine.processing.process import ChannelRoutes
+from engine.receiving.channel import Channel
+from engine.receiving.outcomes import Outcomes
+from engine.receiving.tee import TeeChannel
+from engine.runtime.build import BuiltChannel, BuiltSite, build_worker, reassemble
+from engine.runtime.sources import ChannelSource
+from engine.runtime.worker.large import LargeMessages
+from engine.runtime.worker.process import WorkerProcess
+from engine.store.journal import Journal
+from engine.store.lifecycle.retention import Policy
+from engine.store.operations import append
+from engine.store.queries.lanes import list_lanes, list_pauses
+from engine.store.queries.messages import trace_of
+
+logger = logging.getLogger("labrelay.site")
+
+STOP_SOURCES_S = 2.0  # with the following grace periods well within ten seconds altogether
+STOP_WORKERS_S = 2.0
+STORE_RETRY_S = 1.0
+STRICTEST_FIRST = ("channel", "specimen", "none")
+
+
+class Parts:
+    """The parts of one running site. Lives on the event loop.
+
+    Attributes:
+        built: the configuration in force.
+        reloading: held while sources or workers are replaced, or a source is opened or closed.
+        worker_process: maps and delivers beside this process; None: this process does.
+        pauses: in force, by target; only `engine.runtime.switching` changes them.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        built: BuiltSite,
+        clock: Clock,
+        recovery: Recovery,
+        settled: Callable[[Delivery, ReasonCode | None], None],
+    ) -> None:
+        """
+        Args:
+            settled: called with each delivery that ended: delivered (None), or dead or closed for this reason.
+        """
+        self.journal = journal
+        self.clock = clock
+        self._on_settled = settled
+        self._certificates = fingerprints(built.site)
+        self._memory = ReceiveMemory()
+        self.built = built
+        self.reloading = asyncio.Lock()
+        self.sources: dict[str, ChannelSource] = {}
+        self.delivery_workers: dict[str, DestinationWorker] = {}
+        self.pauses: dict[Target, Pause] = {pause.target: pause for pause in list_pauses(journal)}
+        self.taps = Taps(clock, self.routes)
+        self.outcomes = Outcomes(partial(trace_of, journal))
+        key = journal.vault.identity_key
+        self.worker_process = WorkerProcess(key) if built.site.config.workers else None
+        self.large = LargeMessages(WorkerProcess(key, delivers=False))
+        self._configure_processes()
+        self.intake = Intake(
+            journal,
+            clock=clock,
+            processor=self.worker_process.processor if self.worker_process else None,
+            outcomes=self.outcomes,
+            mapped=self.taps.mapped,
+            warily=recovery.killed and self.worker_process is None,
+            aside=self.large,
+        )
+
+    def routes(self) -> dict[str, ChannelRoutes]:
+        """The compiled routes in force, by channel."""
+        return {name: channel.routes for name, channel in self.built.channels.items()}
+
+    def attempts_of(self, message_id: int) -> list[str]:
+        """The destinations with an attempt under way to deliver a message."""
+        return [name for name, worker in self.delivery_workers.items() if worker.attempts_of(message_id)]
+
+    # -- start and stop ----------------------------------------------------------------------------------------------
+
+    async def begin(self, *, unfinished_sessions: bool) -> None:
+        """Make all workers and sources; they are started by the caller, in its order.
+
+        Args:
+            unfinished_sessions: the journal has frames that the last run had no time to process.
+        """
+        for name, config in self.built.site.config.destinations.items():
+            self.delivery_workers[name] = self._worker(name, config)
+        self._follow_configuration()
+        if unfinished_sessions:
+            await self._assemble()
+        self._read_lanes(self.delivery_workers)
+
+    async def stop_sources(self, sources: Iterable[ChannelSource], grace_s: float = STOP_SOURCES_S) -> None:
+        await asyncio.gather(*(source.stop(grace_s) for source in sources))
+
+    async def stop_workers(self, grace_s: float) -> None:
+        await asyncio.gather(*(worker.stop(grace_s) for worker in self.delivery_workers.values()))
+
+    # -- a new configuration -------------------------------------------------------------------------------------------
+
+    async def swap(self, built: BuiltSite) -> None:
+        """Follow a new configuration; the caller holds `reloading`.
+
+        Raises:
+            ConfigError: a certificate or key file is unusable; nothing was changed.
+        """
+        old, new = self.built.site.config.destinations, built.site.config.destinations
+        certificates = fingerprints(built.site)
+        renewed = {key for key, found in certificates.items() if self._certificates.get(key) != found}
+        changed = {name for name in {*old, *new} if old.get(name) != new.get(name) or ("destination", name) in renewed}
+        leaving = [
+            source
+            for name, source in self.sources.items()
+            if ("channel", name) in renewed or not _same_source(source.built, built.channels.get(name))
+        ]
+        await self.replace(changed, built, leaving)
+        self._certificates = certificates
+        for source in self.sources.values():
+            if source.idle:
+                await source.start()
+        logger.info("configuration reloaded", extra={"config_hash": built.site.hash[:12]})
+
+    async def replace(
+        self, names: set[str], built: BuiltSite, leaving: Sequence[ChannelSource] = (), *, at_once: bool = False
+    ) -> None:
+        """Replace the workers of these destinations, and sources, by those of a configuration.
+
+        Args:
+            leaving: sources that end.
+            at_once: the new workers do not wait for the rest of a back-off.
+
+        Raises:
+            ConfigError: as `swap`.
+        """
+        config = built.site.config.destinations
+        made = {name: self._worker(name, config[name]) for name in names & config.keys()}
+        await self.stop_sources(leaving)
+        for source in leaving:
+            del self.sources[source.built.config.channel]
+        # No message is half-way now, so none has a place at a worker that leaves. New workers take deliveries into the
+        # store only, until they have claimed the rows that the old ones gave back: so the lanes keep their order.
+        async with self.intake.between_messages():
+            replaced = [worker for name, worker in self.delivery_workers.items() if name in names]
+            for name in names - made.keys():
+                self.delivery_workers.pop(name, None)
+            self.delivery_workers.update(made)
+            self.follow_pauses(made)
+            if built is not self.built:
+                self.built = built
+                self._configure_processes()
+            self._follow_configuration()
+            for source in leaving:
+                self._hand_over_unstored(source)
+        await asyncio.gather(*(worker.stop(STOP_WORKERS_S) for worker in replaced))
+        await self._read_lanes_for_sure(names)
+        for worker in made.values():
+            if at_once:
+                worker.try_now()
+            await worker.start()
+
+    def _hand_over_unstored(self, source: ChannelSource) -> None:
+        """Hand a channel's unstored data to the channel that replaces it; no sender would send it again."""
+        if (new := self.sources.get(source.built.config.channel)) is not None:
+            new.channel.unkept.take_over(source.channel.unkept)
+        else:
+            log_lost_data(source)
+
+    def _configure_processes(self) -> None:
+        for process in filter(None, (self.worker_process, self.large.process)):
+            process.configure(self.built.site)
+
+    def _follow_configuration(self) -> None:
+        """Give journal, intake and lanes the configuration, and create sources for channels without one."""
+        config, channels = self.built.site.config, self.built.channels
+        self.journal.upkeep.config_hash = self.built.site.hash[:12]
+        self.journal.upkeep.policy = Policy.of(config.retention)
+        self.journal.tail.incomplete_bytes = config.limits.incomplete
+        self.journal.tail.incomplete_us = round(config.retention.incomplete * 1_000_000)
+        largest = max((channel.config.source.max_message for channel in channels.values()), default=0)
+        self._memory.limit = max(config.limits.receive_memory, largest)
+        for name, channel in channels.items():
+            for destination in {to for route in channel.routes.routes for to in route.to}:
+                self._configure_lane(channel.routes, destination)
+            if name in self.sources:
+                self.sources[name].built = channel
+            else:
+                self.sources[name] = self._source(channel)
+                self.sources[name].paused = Target(channel=name) in self.pauses
+        self.intake.configure(self.routes(), self.delivery_workers)
+
+    def _configure_lane(self, channel: ChannelRoutes, destination: str) -> None:
+        """Several routes into one lane: the strictest of them applies to all."""
+        worker = self.delivery_workers[destination]
+        lane = worker.lane(channel.channel)
+        routes = [route for route in channel.routes if destination in route.to]
+        lane.order = min((route.order for route in routes), key=STRICTEST_FIRST.index)
+        lane.hold_on_dead = any(route.hold_on_dead for route in routes)
+        newest_first = all(route.newest_first for route in routes)
+        if lane.newest_first != newest_first:
+            lane.newest_first = newest_first
+            worker.look_again(channel.channel)  # deliveries in memory were taken in another order
+
+    async def _assemble(self) -> None:
+        """Assemble messages from committed frames that the last run had no time to process."""
+        channels = self.built.channels
+        made = await self.journal.run(
+            append.assemble,
+            lambda channel, frames, at_us: reassemble(channels.get(channel), channel, frames, at_us),
+            repeat_window_s=min((c.settings.repeat_window_s for c in channels.values()), default=86_400.0),
+            before=self.journal.first_session,
+        )
+        logger.info("frames of the last run assembled", extra={"count": len(made)})
+
+    # -- lanes and pauses ----------------------------------------------------------------------------------------------
+
+    async def _read_lanes_for_sure(self, names: set[str]) -> None:
+        """As `_read_lanes`; a worker must not start without knowing which of its lanes are held."""
+        while True:
+            try:
+                self._read_lanes(names)
+                return
+            except StoreError as error:
+                logger.error("cannot read the outbox, will try again", extra={"detail": str(error)})
+                await asyncio.sleep(STORE_RETRY_S)
+
+    def _read_lanes(self, names: Iterable[str]) -> None:
+        """Give the workers in ``names`` the state of their lanes in the store."""
+        for view in list_lanes(self.journal):
+            if view.destination in names and (worker := self.delivery_workers.get(view.destination)) is not None:
+                worker.lane(view.channel).held = bool(view.held_by) or view.paused
+                if view.open:
+                    worker.look_again(view.channel)
+
+    def read_lane(self, channel: str, destination: str) -> None:
+        """A person's action changed rows of a lane; a lane without its destination waits in the store."""
+        if (worker := self.delivery_workers.get(destination)) is None:
+            return
+        for view in list_lanes(self.journal):
+            if (view.channel, view.destination) == (channel, destination):
+                worker.lane(channel).held = bool(view.held_by) or view.paused
+        worker.look_again(channel)
+
+    def follow_pauses(self, names: Iterable[str]) -> None:
+        """Pause or resume the workers of these destinations, as ordered."""
+        for name in names:
+            worker, paused = self.delivery_workers[name], self._is_paused(name)
+            if paused and not worker.paused:
+                worker.pause()
+            elif worker.paused and not paused:
+                worker.resume()
+
+    def _is_paused(self, destination: str) -> bool:
+        return Target(destination=destination) in self.pauses or DELIVERIES in self.pauses
+
+    # -- making --------------------------------------------------------------------------------------------------------
+
+    def _worker(self, name: str, config: DestinationConfig) -> DestinationWorker:
+        made = build_worker(
+            name,
+            config,
+            self.journal,
+            self.clock,
+            DeliveryEvents(settled=self._settled, postponed=self.taps.postponed),
+            downtime=DowntimeCalendar(partial(self._downtime, name)),
+            process=self.worker_process,
+        )
+        if self._is_paused(name):
+            made.pause()
+        return made
+
+    def _downtime(self, destination: str) -> tuple[list[Window], ZoneInfo]:
+        site = self.built.site.config
+        config = site.destinations.get(destination)
+        windows = [given.window for given in config.expected_downtime] if config is not None else []
+        return windows, ZoneInfo(site.site.timezone or "UTC")
+
+    def _source(self, built: BuiltChannel) -> ChannelSource:
+        make = (
+            partial(TeeChannel, new_listener=built.new_listener)
+            if built.new_listener is not None
+            else partial(Channel, new_link=built.new_link, answer=built.answer, outcomes=self.outcomes)
+        )
+        channel: Channel = make(
+            built.settings,
+            message_format=built.message_format,
+            journal=self.journal,
+            stored=self._stored,
+            clock=self.clock,
+            memory=self._memory,
+        )
+        return ChannelSource(built, channel)
+
+    def _stored(self, stored: Stored) -> None:
+        self.intake.accept(stored)
+        self.taps.raw(stored)
+
+    def _settled(self, delivery: Delivery, reason: ReasonCode | None) -> None:
+        self._on_settled(delivery, reason)
+        self.taps.ended(delivery, reason)
+        if reason is not ReasonCode.OVERTAKEN:  # held: a person decides, and until then it is open
+            self.outcomes.ended(delivery.message_id, delivery.id, dead=reason not in (None, ReasonCode.SUPERSEDED))
+
+
+def log_lost_data(source: ChannelSource) -> None:
+    """Log the size of a source's unstored data, which ends with it."""
+    if size := source.channel.unkept.waiting_bytes:
+        logger.error(
+            "data that a channel could not store is lost; its acknowledged frames are in the journal",
+            extra={"channel": source.built.config.channel, "detail": f"{size} bytes"},
+        )
+
+
+def _same_source(old: BuiltChannel, new: BuiltChannel | None) -> bool:
+    """Whether a channel's connections may stay open: all settings of its link are unchanged."""
+    if new is None:
+        return False
+    keys = ("source", "enabled", "repeat_window", "ack", "ack_timeout", "on_store_fault", "ack_code", "timezone")
+    return all(getattr(old.config, key) == getattr(new.config, key) for key in keys)
