@@ -32,6 +32,7 @@ CORE_MODULES = (
     "engine/delivery/lane.py",
     "engine/receiving/channel.py",
     "engine/receiving/channel_parts.py",
+    "engine/receiving/link_monitor.py",
     "engine/receiving/unstored.py",
     "engine/store/operations/superseding.py",
     "adapters/codecs/hl7v2/mllp.py",

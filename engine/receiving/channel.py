@@ -26,12 +26,11 @@ from engine.model.ports import EndedStream, Format, Link, Stream, TracedLink
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel_parts import (
     Answer,
-    ChannelCounts,
     ChannelSettings,
     Connection,
     DeliveryOutcomes,
-    UnreadFaults,
 )
+from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.link_words import stranger_words
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
@@ -43,10 +42,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("labrelay.channel")
 
-# Faults of bytes that gave no message: a cable, a speed, a stranger. One now and then is noise; many without a message
-# are not.
-UNREAD_KINDS = frozenset({"noise", "stranger", "bad-checksum", "bad-layout", "no-enq", "too-large", "text-too-large"})
-UNREAD_SAID = 5  # so many without a message in between are logged as a warning
 MESSAGES_AT_ONCE = 64  # of one block, handed to the journal before waiting: bounds memory for a batch file
 
 T = TypeVar("T")
@@ -85,7 +80,8 @@ class Channel:
         self._outcomes = outcomes if settings.ack_timeout_s is not None else None
         self.unkept = UnstoredMessages(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
-        self.counts = ChannelCounts()
+        self.monitor = LinkMonitor(settings.name, clock)
+        self.counts = self.monitor.counts
         self.last_line: LineRecord | None = None  # the latest session that a line has ended
 
     async def handle(self, stream: Stream) -> None:
@@ -99,7 +95,7 @@ class Channel:
         self.counts.connections += 1
         theirs = False
         try:
-            await self.unkept.keep_left(partial(self._store_fault, connection))
+            await self.unkept.keep_left(partial(self.monitor.store_failed, connection.peer))
             theirs = await self._serve(connection)
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
@@ -149,7 +145,7 @@ class Channel:
                 if not connection.heard:
                     connection.heard = True
                     if words := stranger_words(data):
-                        self._fault(LinkFault("stranger", words), stream.peer)
+                        self.monitor.fault(LinkFault("stranger", words), stream.peer)
                 if trace is not None:
                     trace.heard(data, self._clock.now_us())
                 events = link.receive(data, now)
@@ -210,7 +206,7 @@ class Channel:
             connection.trace.about(
                 f"{event.kind}: {event.detail}" if event.detail else event.kind, self._clock.now_us()
             )
-        self._fault(event, connection.peer)
+        self.monitor.fault(event, connection.peer)
         return not event.fatal
 
     def _keep_line(self, connection: Connection, trace: LineTrace) -> None:
@@ -246,7 +242,7 @@ class Channel:
                     _raise(await kept)
             except StoreError as error:
                 # P1: an unstored block is not answered, and the socket is closed, so that the sender sends again.
-                self._store_fault(connection, error)
+                self.monitor.store_failed(connection.peer, error)
                 if not self.settings.answer_store_fault or error.fatal:
                     return False
                 stored = False
@@ -276,21 +272,21 @@ class Channel:
     ) -> "asyncio.Future[BaseException | None]":
         future = self._journal.run(append.store_message, received, repeat_window_s=self.settings.repeat_window_s)
         if self._outcomes is None:
-            return self._kept(future, partial(self._note_kept, connection))
-        return self._kept(future, lambda stored: self._note_awaited(connection, stored, awaited))
+            return self._kept(future, partial(self._durable, connection))
+        return self._kept(future, lambda stored: self._durable_awaited(connection, stored, awaited))
 
-    def _note_kept(self, connection: Connection, stored: Stored) -> None:
+    def _durable(self, connection: Connection, stored: Stored) -> None:
         connection.unanswered.append(stored.id if stored.repeat_of is None else stored.repeat_of)
-        self._note(stored)
+        self._accept(stored)
 
-    def _note_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
+    def _durable_awaited(self, connection: Connection, stored: Stored, awaited: "list[asyncio.Future[bool]]") -> None:
         """Register for the outcome before intake can have it."""
         assert self._outcomes is not None
         if stored.repeat_of is None:
             awaited.append(self._outcomes.expect(stored.id))
         else:
             awaited.append(self._outcomes.expect_known(stored.repeat_of))
-        self._note_kept(connection, stored)
+        self._durable(connection, stored)
 
     async def _all_delivered(self, awaited: "list[asyncio.Future[bool]]") -> bool:
         """Whether everything was delivered within the channel's time; `asyncio.wait` leaves the futures as they are."""
@@ -314,7 +310,7 @@ class Channel:
                 waiter.set_result(error)  # first, so that the answer is sent before the message is processed
             if error is None:
                 if self.counts.store_fault is not None:
-                    self._stores_again()
+                    self.monitor.stores_again()
                 hand_on(done.result())
 
         future.add_done_callback(resolved)
@@ -354,18 +350,18 @@ class Channel:
                     messages,
                     repeat_window_s=self.settings.repeat_window_s,
                 )
-                _raise(await self._kept(future, partial(self._note_all, connection)))
+                _raise(await self._kept(future, partial(self._all_durable, connection)))
                 connection.last_message = connection.last_byte
             elif frame.durable:
                 # A durable frame has no consequence but its ACK, so its own future is waited for: cancelling the wait
                 # cancels that future, and leaves the frame in the journal.
                 await self._journal.run(append.store_frame, name, connection.session, frame.raw, now_us)
                 if self.counts.store_fault is not None:
-                    self._stores_again()
+                    self.monitor.stores_again()
         except StoreError as error:
             if connection.trace is not None:
                 connection.trace.about("not stored, so refused", self._clock.now_us())
-            self._store_fault(connection, error)
+            self.monitor.store_failed(connection.peer, error)
             connection.link.failed(self._clock.monotonic())
             return not error.fatal
         connection.link.committed(self._clock.monotonic())
@@ -378,7 +374,7 @@ class Channel:
         session, connection.session = connection.session or 0, None
         connection.ended = (session, end.cause)
         window_s = self.settings.repeat_window_s
-        kept = partial(self._note_kept, connection)
+        kept = partial(self._durable, connection)
         for text in end.completes:
             whole = partial(
                 self._journal.run, append.store_message, self._received(connection, text), repeat_window_s=window_s
@@ -416,23 +412,23 @@ class Channel:
         begin: "Callable[[], asyncio.Future[Stored]]",
         hand_on: Callable[[Stored], None] = lambda stored: None,
     ) -> None:
-        if not await self.unkept.insist(Evidence(size, begin, hand_on), partial(self._store_fault, connection)):
+        if not await self.unkept.insist(
+            Evidence(size, begin, hand_on), partial(self.monitor.store_failed, connection.peer)
+        ):
             # A peer that leaves messages incomplete while nothing can be stored must not fill the memory. The
             # acknowledged parts are in the journal, frame by frame.
-            self._fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
+            self.monitor.fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
 
-    def _note_all(self, connection: Connection, messages: Sequence[Stored]) -> None:
+    def _all_durable(self, connection: Connection, messages: Sequence[Stored]) -> None:
         for stored in messages:
-            self._note_kept(connection, stored)
+            self._durable(connection, stored)
 
-    def _note(self, stored: Stored) -> None:
-        self.counts.messages += 1
-        if self.counts.unread.faults:
-            self.counts.unread = UnreadFaults()
-        self.counts.last_message_us = stored.received_us
+    def _accept(self, stored: Stored) -> None:
+        """Count a durable message, and have it processed."""
+        self.monitor.message(stored.received_us)
         self._stored(stored)
 
-    # -- limits and faults -------------------------------------------------------------------------------------
+    # -- limits ------------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
         """Make room for one more connection: the one that has been quiet longest is closed.
@@ -445,55 +441,16 @@ class Channel:
         useless = [c for c in self.connections.values() if c.last_message is None] or list(self.connections.values())
         quietest = min(useless, key=lambda c: c.opened if c.last_message is None else c.last_byte)
         self.counts.evicted += 1
-        self._fault(LinkFault("evicted"), quietest.peer)
+        self.monitor.fault(LinkFault("evicted"), quietest.peer)
         quietest.evicted = True
         del self.connections[id(quietest)]  # its place is free now, however long it takes to end
         quietest.stream.end()
 
-    def turned_away(self, fault: LinkFault, peer: str) -> None:
-        """The transport has rejected a connection before it was open."""
-        self.counts.refused += 1
-        self._fault(fault, peer)
-
     def _cut(self, connection: Connection) -> None:
         """The memory for unfinished messages is used up, and this connection holds most of it."""
-        self._fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.peer)
+        self.monitor.fault(LinkFault("memory", f"{connection.held} bytes of an unfinished message"), connection.peer)
         connection.evicted = True
         connection.stream.end()
-
-    def _fault(self, fault: LinkFault, peer: str) -> None:
-        self.counts.faults[fault.kind] += 1
-        self.counts.last_fault = (fault.kind, self._clock.monotonic())
-        logger.info(
-            "link fault",
-            extra={"channel": self.settings.name, "peer": peer, "fault": fault.kind, "detail": fault.detail},
-        )
-        if fault.kind in UNREAD_KINDS:
-            self._unread(fault, peer)
-
-    def _unread(self, fault: LinkFault, peer: str) -> None:
-        known, now = self.counts.unread, self._clock.monotonic()
-        if known.kind == "stranger" and known.peer == peer:  # its later faults are less specific
-            fault = LinkFault(known.kind, known.detail)
-        self.counts.unread = UnreadFaults(known.faults + 1, fault.kind, fault.detail, peer, now)
-        if known.faults + 1 == UNREAD_SAID:
-            logger.warning(
-                "what comes in cannot be read, and no message since",
-                extra={"channel": self.settings.name, "peer": peer, "fault": fault.kind, "detail": fault.detail},
-            )
-
-    def _store_fault(self, connection: Connection, error: StoreError) -> None:
-        self.counts.store_fault = (str(error), self._clock.monotonic())
-        self.counts.faults["not-stored"] += 1
-        self.counts.last_fault = ("not-stored", self._clock.monotonic())
-        logger.error(
-            "cannot store, so nothing is acknowledged",
-            extra={"channel": self.settings.name, "peer": connection.peer, "detail": str(error)},
-        )
-
-    def _stores_again(self) -> None:
-        self.counts.store_fault = None
-        logger.info("storing and acknowledging again", extra={"channel": self.settings.name})
 
 
 def _raise(error: BaseException | None) -> None:

@@ -1,7 +1,6 @@
 """Parts of a channel: the services that it calls, its settings, an open connection, and its counts."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,31 +73,3 @@ class Connection:
     @property
     def peer(self) -> str:
         return self.stream.peer
-
-
-@dataclass(slots=True)
-class UnreadFaults:
-    """Faults of `UNREAD_KINDS` since the last message, and the latest of them."""
-
-    faults: int = 0
-    kind: str = ""
-    detail: str = ""
-    peer: str = ""
-    at: float = 0.0
-
-
-@dataclass(slots=True)
-class ChannelCounts:
-    """Counts of the link since start; unlike the journal's counters they do not survive a restart."""
-
-    connections: int = 0
-    messages: int = 0
-    refused: int = 0
-    evicted: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    last_fault: tuple[str, float] | None = None
-    last_message_us: int | None = None
-    stray_bytes: int = 0  # outside of sessions, on closed connections
-    unread: UnreadFaults = field(default_factory=UnreadFaults)
-    store_fault: tuple[str, float] | None = None  # why nothing could be stored, and when last; None once it could

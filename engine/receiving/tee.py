@@ -152,7 +152,7 @@ class TeeChannel(Channel):
         keeping = asyncio.get_running_loop().create_task(self._keep_all(line))
         try:
             await self._listen(line, cast(TappedStream, stream))
-            self._note_heard(line, lambda: line.listener.closed())
+            self._take_heard(line, lambda: line.listener.closed())
             self._gone(line)
             await asyncio.wait({keeping})
         finally:
@@ -176,14 +176,14 @@ class TeeChannel(Channel):
             try:
                 passed = await hearing.hear(None if due is None else due - self._clock.monotonic())
             except TimeoutError:
-                self._note_heard(line, lambda: line.listener.tick(self._clock.monotonic()))
+                self._take_heard(line, lambda: line.listener.tick(self._clock.monotonic()))
                 continue
             if passed is None:
                 return
             way, data = passed
             line.connection.last_byte = now = self._clock.monotonic()
             if data:
-                self._note_heard(line, partial(self._hear, line, way, data, now))
+                self._take_heard(line, partial(self._hear, line, way, data, now))
             else:
                 self._missed(line, "too much at once")
 
@@ -191,7 +191,7 @@ class TeeChannel(Channel):
     def _hear(line: _Line, way: Direction, data: bytes, now: float) -> list[TeeEvent]:
         return line.listener.hear(way, data, now)
 
-    def _note_heard(self, line: _Line, listen: Callable[[], list[TeeEvent]]) -> None:
+    def _take_heard(self, line: _Line, listen: Callable[[], list[TeeEvent]]) -> None:
         """Take the findings of a listener. One that fails is replaced, so that listening goes on as long as the line
         does.
         """
@@ -206,7 +206,7 @@ class TeeChannel(Channel):
             if isinstance(event, OverheardMessage):
                 self._put(line, event)
             else:
-                self._fault(event, line.connection.peer)
+                self.monitor.fault(event, line.connection.peer)
         self._memory.note(line.connection, line.listener.held, partial(self._missed, line, "no memory"))
 
     def _missed(self, line: _Line, why: str) -> None:
@@ -233,15 +233,15 @@ class TeeChannel(Channel):
 
     def _record(self, connection: Connection, heard: OverheardMessage) -> Received:
         """The message for the journal. Only data of the analyzer can be a result, and a query is none."""
-        told_by_middleware = heard.way is Direction.MIDDLEWARE
-        notes = (*(("from the middleware",) if told_by_middleware else ()), *heard.notes)
+        from_middleware = heard.way is Direction.MIDDLEWARE
+        notes = (*(("from the middleware",) if from_middleware else ()), *heard.notes)
         received = self._received(connection, heard.payload, notes)
         line = (
             None
             if heard.answered is Answered.ACCEPTED
             else Line(host_of(connection.peer), ended_us=received.received_us)
         )
-        overheard = told_by_middleware or received.message_type.partition("^")[0] in QUERIES
+        overheard = from_middleware or received.message_type.partition("^")[0] in QUERIES
         return replace(received, filtered=ReasonCode.OVERHEARD if overheard and heard.whole else None, line=line)
 
     # -- keeping -----------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ class TeeChannel(Channel):
         else:
             attempt = partial(self._journal.run, append.store_incomplete, received, ReasonCode.INCOMPLETE)
         while (error := await self._try(attempt, partial(self._kept_one, heard))) is not None:
-            self._store_fault(line.connection, error)
+            self._store_failed(line.connection.peer, error)
             if error.fatal or self.unkept.stopping:
                 return False
             await asyncio.sleep(STORE_RETRY_S)
@@ -293,16 +293,16 @@ class TeeChannel(Channel):
         if not heard.whole:
             return
         if heard.way is Direction.ANALYZER:
-            self._note(stored)
+            self._accept(stored)
         else:  # no sign of life from the analyzer
             self._stored(stored)
 
-    def _store_fault(self, connection: Connection, error: StoreError) -> None:
+    def _store_failed(self, peer: str, error: StoreError) -> None:
         self.counts.store_fault = (str(error), self._clock.monotonic())
         self.counts.faults["store-failed"] += 1
         logger.error(
             "cannot store what passed a tee",
-            extra={"channel": self.settings.name, "peer": connection.peer, "detail": str(error)},
+            extra={"channel": self.settings.name, "peer": peer, "detail": str(error)},
         )
 
     def _let_go(self, received: Received) -> None:
@@ -319,4 +319,4 @@ class TeeChannel(Channel):
     def _lose(self, line: _Line, kind: str, count: int, detail: str = "") -> None:
         self.tee.not_kept += count
         said = f"{count} messages that passed are not in the journal{': ' if detail else ''}{detail}"
-        self._fault(LinkFault(kind, said), line.connection.peer)
+        self.monitor.fault(LinkFault(kind, said), line.connection.peer)
