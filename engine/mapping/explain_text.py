@@ -215,6 +215,9 @@ def _missing_field(trace: Trace, parsed: Parsed, place: re.Match[str]) -> str:
     name = f"{place['segment']}-{number}"
     if number and name in trace.unread:
         return f"{place[0]}: no rule reads {name}; nothing came of it"
+    said = [issue for issue in trace.issues if _is_of(issue.place, place)]
+    if said:
+        return "; ".join(f"{issue.place}: {issue.severity}: {issue.code}: {issue.text}" for issue in said)
     return (
         f"{place[0]}: a rule reads it, and nothing in the document came of it: it decided something, or was not needed"
     )

@@ -15,7 +15,7 @@ from typing import Any
 from engine.config import registry
 from engine.mapping import capture
 from engine.mapping.loading import load
-from engine.mapping.local_time import LocalTimes, parse_instant
+from engine.mapping.local_time import LocalTimes, parse_instant, silent
 from engine.mapping.program import Program
 from engine.mapping.shipped import mapping_for, refusal
 from engine.model.errors import ContentError
@@ -169,6 +169,6 @@ def own_time(parsed: Parsed, timezone: str) -> datetime | None:
     text = fields[number].strip() if len(fields) > number else ""
     if not text:
         return None
-    instant = LocalTimes(text, timezone, lambda code, words: None).datetime(text)
+    instant = LocalTimes(text, timezone, silent).datetime(text)
     at = parse_instant(instant) if instant else None
     return at.astimezone(UTC) if at is not None else None

@@ -18,11 +18,11 @@ _TIME = re.compile(r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1
 
 _MAX_HOURS = 1024
 
-Warn = Callable[[str, str], None]
+Warn = Callable[[str, str, str], None]
 
 
-def _silent(code: str, text: str) -> None:
-    pass
+def silent(code: str, text: str, sent: str) -> None:
+    """Where a time decides nothing that a person should see."""
 
 
 class LocalTimes:
@@ -31,41 +31,44 @@ class LocalTimes:
     Args:
         message_time: MSH-7 or H-14, as sent.
         zone: IANA name.
-        warn: called with a code and a text for what had to be decided.
+        warn: called with a code and a text for what had to be decided, and the time as it was sent.
     """
 
     def __init__(self, message_time: str, zone: str, warn: Warn) -> None:
         self.message_time = message_time
         self._zone = zone
         self._warn = warn
-        self._message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
+        self.message_offset = message_time[-5:] if message_time[-5:-4] in ("+", "-") else ""
         # Within one message every segment has the same few times.
-        self._dates: dict[str, str | None] = {}
+        self._dates: dict[str, str] = {}
         self.sent: dict[str, str] = {}  # fields as they were sent -> dateTime, filled in by generated code
-        self._hours = _hours_of(zone, self._message_offset)
+        self._hours = _hours_of(zone, self.message_offset)
         self._whole_hour = False  # the offset found last holds for the whole hour
 
     def warn_no_more(self) -> None:
         """Drop the reference to the owner, which holds these times: else both live until a garbage collection."""
-        self._warn = _silent
+        self._warn = silent
 
     def datetime(self, text: str) -> str | None:
         """FHIR dateTime with the precision of ``text``; None where it is no time or says nothing."""
         found = self._dates.get(text)
         if found is not None:
             return found
-        if len(text) == 19 and text[14:] == self._message_offset:
-            found = self._dates[text] = self.datetime(text[:14])  # it would be given this offset anyway
+        if len(text) == 19 and text[14:] == self.message_offset:
+            found = self.datetime(text[:14])  # it would be given this offset anyway
+            if found is not None:
+                self._dates[text] = found
             return found
         if len(text) == 14 and text.isdigit() and text[10:12] < "60" and text[12:] < "60":
             hour = self._hours.get(text[:10])
             if hour is not None:
                 found = self._dates[text] = f"{hour[0]}{text[10:12]}:{text[12:]}{hour[1]}"
                 return found
-        if text in self._dates:
-            return None
-        found = self._dates[text] = self._datetime(text)
-        if found is not None and self._whole_hour and len(found) == 25 and len(text) >= 10:
+        found = self._datetime(text)
+        if found is None:
+            return None  # not kept: one who asks again is warned again, and keeps nothing either
+        self._dates[text] = found
+        if self._whole_hour and len(found) == 25 and len(text) >= 10:
             if len(self._hours) >= _MAX_HOURS:
                 self._hours.clear()
             self._hours[text[:10]] = (found[:14], found[19:])
@@ -98,7 +101,7 @@ class LocalTimes:
         found = self.datetime(text) if text else None
         if found is None or len(found) < 10:
             return ""
-        if len(found) > 10 and (self._message_offset or not text.isdigit()) and not self._is_local(found):
+        if len(found) > 10 and (self.message_offset or not text.isdigit()) and not self._is_local(found):
             at = datetime.fromisoformat(found).astimezone(_zone(self._zone))
             return f"{at:%Y%m%d}"
         return found[:10].replace("-", "")
@@ -117,49 +120,51 @@ class LocalTimes:
     def _datetime(self, text: str) -> str | None:
         match = _TIME.fullmatch(text)
         if match is None:
-            self._warn("BAD_DATE", "not a date or time of the form YYYYMMDDHHMMSS; left out")
+            self._warn("BAD_DATE", "not a date or time of the form YYYYMMDDHHMMSS; left out", text)
             return None
         year, month, day, hour, minute, second, fraction, offset = match.groups()
         if year == "0000":
             if text.strip("0.+-"):
-                self._warn("BAD_DATE", "the year is 0000; left out")
+                self._warn("BAD_DATE", "the year is 0000; left out", text)
             return None
         if not month or month == "00":
             return year
         if not 1 <= int(month) <= 12:
-            self._warn("BAD_DATE", "there is no such month; left out")
+            self._warn("BAD_DATE", "there is no such month; left out", text)
             return None
         if not day or day == "00":
             return f"{year}-{month}"
         if int(day) > calendar.monthrange(int(year), int(month))[1]:
-            self._warn("BAD_DATE", "there is no such day; left out")
+            self._warn("BAD_DATE", "there is no such day; left out", text)
             return None
         if hour is None:
             return f"{year}-{month}-{day}"
         if minute is None:
-            self._warn("HOUR_ONLY", "a time with an hour and no minutes; only its day was kept")
+            self._warn("HOUR_ONLY", "a time with an hour and no minutes; only its day was kept", text)
             return f"{year}-{month}-{day}"
         if hour > "23" or minute > "59" or (second or "00") > "59":
-            self._warn("BAD_DATE", "there is no such time of day; only the day was kept")
+            self._warn("BAD_DATE", "there is no such time of day; only the day was kept", text)
             return f"{year}-{month}-{day}"
-        where = self._offset(offset or self._message_offset, int(year), int(month), int(day), int(hour), int(minute))
+        where = self._offset(text, offset, int(year), int(month), int(day), int(hour), int(minute))
         return f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}{fraction or ''}{where}"
 
-    def _offset(self, offset: str, year: int, month: int, day: int, hour: int, minute: int) -> str:
+    def _offset(self, text: str, own: str, year: int, month: int, day: int, hour: int, minute: int) -> str:
         self._whole_hour = False
-        if offset:
+        if offset := own or self.message_offset:
             if offset[1:3] <= "14" and offset[3:] <= "59":
-                self._whole_hour = offset == self._message_offset
+                self._whole_hour = offset == self.message_offset
                 return f"{offset[:3]}:{offset[3:]}"
-            self._warn("BAD_OFFSET", "there is no such UTC offset; the channel's zone was used")
+            sent = text if own else self.message_time
+            self._warn("BAD_OFFSET", "there is no such UTC offset; the channel's zone was used", sent)
         offsets = _offsets_in_hour(self._zone, year, month, day, hour)
         if len(offsets) == 1:
-            self._whole_hour = True
+            self._whole_hour = not offset  # else the next time with this offset is warned about as well
             return offsets[0]
-        local = datetime(year, month, day, hour, minute, tzinfo=_zone(self._zone))
-        if local.utcoffset() != local.replace(fold=1).utcoffset():
-            self._warn("AMBIGUOUS_TIME", "a local time that the change of clocks makes double or missing; first taken")
-        return _offset_text(local.utcoffset() or timedelta(0))
+        at = datetime(year, month, day, hour, minute, tzinfo=_zone(self._zone))
+        if at.utcoffset() != at.replace(fold=1).utcoffset():
+            words = "a local time that the change of clocks makes double or missing; first taken"
+            self._warn("AMBIGUOUS_TIME", words, text)
+        return _offset_text(at.utcoffset() or timedelta(0))
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from typing import Any
 from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.local_time import LocalTimes
 from engine.mapping.read_cache import ReadCache
+from engine.mapping.sent_places import Places, of_times, sent_places
 from engine.mapping.uris import quoted
 from engine.model.errors import ContentError
 from engine.model.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
@@ -92,7 +93,7 @@ class MessageContext:
         self.at: Segment | None = None  # the current segment of the innermost loop, for places
         self.local_system = str(context.settings.get("local_system", ""))
         self.numbers_with_comma = str(context.settings.get("decimal_comma", "")).lower() in ("yes", "true")
-        self.times = LocalTimes(self._message_time(), context.timezone, self.warn)
+        self.times = LocalTimes(self._message_time(), context.timezone, self._warn_of_time)
         # Patient numbers as they were read, (system, value): those that name a person for good, and those that do not.
         self.lasting: set[tuple[str | None, str]] = set()
         self.counted: set[tuple[str | None, str]] = set()
@@ -305,6 +306,25 @@ class MessageContext:
             return
         self._seen_issues.add(key)
         self.issues.append(Issue(code=code, text=text, place=place, rule=self.rule, severity=severity))
+
+    def _warn_of_time(self, code: str, text: str, sent: str) -> None:
+        """Warn about a time at each field that it came in: once for a field of several segments, with their number."""
+        self.noted += 1
+        if len(self.issues) >= MAX_ISSUES:
+            return
+        offset = self.times.message_offset
+        places = self._sent_places.get(sent, {}) | self._sent_places.get(f"{sent}{offset}", {})
+        named = of_times(self.parsed.format, places, self.at)
+        for (name, number, component), segments in named.items():
+            more = f"; the same in {len(segments) - 1} more {name}" if len(segments) > 1 else ""
+            part = f".{component}" if component > 1 else ""
+            self.warn(code, f"{text}{more}", field=f"{name}[{segments[0].ordinal}]-{number}{part}")
+        if not named:  # a rule made it
+            self.warn(code, text)
+
+    @cached_property
+    def _sent_places(self) -> Places:
+        return sent_places(self.parsed, (self.R, self.C), self.text)
 
     def note(self, code: str, text: str) -> None:
         """As `warn`, for what is worth knowing and no fault: for `explain` only, which traces."""

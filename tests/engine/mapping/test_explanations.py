@@ -256,6 +256,19 @@ def test_what_is_not_there_is_answered_with_what_is(small: Program, field: str, 
     assert "Doe" not in said
 
 
+def test_a_field_that_could_not_be_read_is_answered_with_the_warning(workshop: Workshop) -> None:
+    program = workshop.steps("""
+        - each: PATIENT_RESULT
+          do:
+            - {create: Patient, key: =PID-3.1, body: {active: true, birthDate: =date(PID-7)}}
+            - drop: rest
+        """)
+    message = HL7.replace("19800412", "19801399")
+    trace, _ = explained(program, message)
+    said = missing(trace, parse(message), "PID-7")
+    assert said == "PID[1]-7: warning: BAD_DATE: there is no such month; left out"
+
+
 def test_one_value_is_shown_with_all_it_passed(small: Program) -> None:
     trace, _ = explained(small)
     shown = list(lines(trace, chosen(trace.leaves, "Observation[1].valueQuantity.value"), values=False, whole=False))

@@ -9,7 +9,7 @@ from engine.mapping.local_time import LocalTimes
 
 def times(zone: str = "Asia/Kolkata", message_time: str = "") -> tuple[LocalTimes, list[str]]:
     codes: list[str] = []
-    return LocalTimes(message_time, zone, lambda code, _: codes.append(code)), codes
+    return LocalTimes(message_time, zone, lambda code, *_: codes.append(code)), codes
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_was_not_understood_is_said() -> None:
 )
 def test_what_is_no_date_is_said_and_never_in_the_words_that_were_sent(text: str) -> None:
     told: list[tuple[str, str]] = []
-    LocalTimes("", "Asia/Kolkata", lambda code, words: told.append((code, words))).datetime(text)
+    LocalTimes("", "Asia/Kolkata", lambda code, words, _: told.append((code, words))).datetime(text)
     assert [code for code, _ in told] == ["BAD_DATE"]
     assert text not in told[0][1]
 
