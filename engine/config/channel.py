@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from engine.config.mapping_settings import with_known_forms
 from engine.config.source import SourceConfig
 from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
@@ -152,7 +153,7 @@ class ChannelConfig(Model):
         strict=False,  # a YAML list is a Python list; each route in it is still read strictly
         description="The routes of messages; a message that no route accepts is dead (`NO_ROUTE`).",
     )
-    settings: dict[str, Any] = Field(
+    settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(
         default_factory=dict,
         description="Values that mappings read with `setting('name')`; any names, texts as written.",
     )
@@ -260,20 +261,3 @@ class ChannelConfig(Model):
         """
         given: dict[str, str | list[str]] = self.settings.get("tables", {})
         return {name: (files,) if isinstance(files, str) else tuple(files) for name, files in given.items()}
-
-    @field_validator("settings")
-    @classmethod
-    def _tables_are_files(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        tables = settings.get("tables", {})
-        if not isinstance(tables, dict) or not all(_are_files(files) for files in tables.values()):
-            raise ValueError(
-                "tables maps a table's name to a CSV file, as tables: {analytes: tables/mine.csv}, or to several, the "
-                "first of which is asked first: {analytes: [tables/mine.csv, sysmex-xn/codes.csv]}"
-            )
-        return settings
-
-
-def _are_files(files: object) -> bool:
-    return isinstance(files, str) or (
-        isinstance(files, list) and bool(files) and all(isinstance(file, str) for file in files)
-    )

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from engine.config.mapping_settings import with_known_forms
 from engine.config.problems import Reporter, closest
 from engine.config.site import search_path
 from engine.config.values import Charsets, Dialect, Model, Name, NotEmpty, Text, Words
@@ -71,7 +72,9 @@ class PackDefaults(Model):
 
     dialect: Dialect | None = Field(default=None, description="The dialect, where the analyzer needs one.")
     charset: Charsets | None = Field(default=None, description="Character sets to try, where it declares none.")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Settings that mappings read.")
+    settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(
+        default_factory=dict, description="Settings that mappings read."
+    )
 
 
 class PackConfig(Model):

@@ -6,10 +6,10 @@ from difflib import SequenceMatcher, get_close_matches
 ALIKE = 0.6  # share of the letters that must agree
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], alike: float = ALIKE) -> str:
     """``did you mean x?`` with the nearest known word, or two that are equally near, in any case; or nothing."""
     words = {one.lower(): one for one in known}
-    near = get_close_matches(word.lower(), words, n=2, cutoff=ALIKE)
+    near = get_close_matches(word.lower(), words, n=2, cutoff=alike)
     if len(near) == 2 and _alike(word, near[0]) != _alike(word, near[1]):
         near.pop()
     near = [one for one in near if sorted(one) == sorted(word.lower())] or near  # letters in the wrong order: MHS

@@ -12,14 +12,13 @@ the value), any other name (a part of the result with a value of its own). ``-``
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from engine.mapping.functions.registry import function
 from engine.mapping.message_context import MessageContext
+from engine.model.result_components import CALL, LEFT_OUT, VALUE, component_names
 
 SETTING = "r4"
-VALUE, CALL, LEFT_OUT = "value", "call", "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def astm_components_text(run: MessageContext, raw: str) -> str | None:
 def _read(run: MessageContext, raw: str) -> _Parts:
     """The parts of a value; those read last are kept, for several rules ask about one result."""
     if run.parts is None or run.parts[0] != raw:
-        run.parts = raw, _parts(raw.split(run.C), _names(run.setting(SETTING) or ""))
+        run.parts = raw, _parts(raw.split(run.C), component_names(run.setting(SETTING) or ""))
     parts: _Parts = run.parts[1]
     return parts
 
@@ -121,8 +120,3 @@ def _parts(components: list[str], names: tuple[str, ...]) -> _Parts:
     # A result that has names for all its components and none for the value is the whole of them.
     whole = VALUE not in names and CALL not in names
     return _Parts(value, call, tuple(by_name.items()), whole)
-
-
-@lru_cache(maxsize=64)
-def _names(setting: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in setting.split("^")) if setting else ()

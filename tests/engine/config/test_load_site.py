@@ -126,6 +126,13 @@ def test_a_channel_can_have_code_tables_of_its_own(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("r4", ["call^value", "corrected^value^strength", "ABO^RhD^DAT^Kell", "cell^-^scale^-"])
+def test_a_component_of_r4_may_have_a_name_of_its_own(tmp_path: Path, r4: str) -> None:
+    text = CHANNEL_YAML + f"settings: {{r4: {r4}}}\n"
+
+    assert load_site(make_site(tmp_path, channels={"a.yaml": text})).channels["haematology"].settings == {"r4": r4}
+
+
 def either(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
@@ -253,9 +260,33 @@ MISTAKES = {
     ),
     "a table that is no file": (
         CHANNEL_YAML + "settings: {tables: analytes}\n",
-        "channels/a.yaml:7:11: settings: tables maps a table's name to a CSV file, as tables: {analytes: "
-        "tables/mine.csv}, or to several, the first of which is asked first: {analytes: [tables/mine.csv, "
+        "channels/a.yaml:7:20: settings.tables: 'analytes': tables maps a table's name to a CSV file, as tables: "
+        "{analytes: tables/mine.csv}, or to several, the first of which is asked first: {analytes: [tables/mine.csv, "
         "sysmex-xn/codes.csv]}",
+    ),
+    "a unit among the components of R-4": (
+        CHANNEL_YAML + "settings:\n  r4: value^-^unit\n",
+        "channels/a.yaml:8:7: settings.r4: 'value^-^unit': unit would be a component of this name: it is read from R-5 "
+        "alone; a component is value, call (a word beside the value), - (left out), or has a name of its own",
+    ),
+    "a misspelt component of R-4": (
+        CHANNEL_YAML + "settings:\n  r4: call^vlaue\n",
+        "channels/a.yaml:8:7: settings.r4: 'call^vlaue': vlaue: did you mean value? A component is value, call (a word "
+        "beside the value), - (left out), or has a name of its own",
+    ),
+    "a component of R-4 without a name": (
+        CHANNEL_YAML + "settings:\n  r4: value^^strength\n",
+        "channels/a.yaml:8:7: settings.r4: 'value^^strength': component 2 has no name; write - where it is to be left "
+        "out",
+    ),
+    "two components of R-4 of one name": (
+        CHANNEL_YAML + "settings:\n  r4: value^-^-^value\n",
+        "channels/a.yaml:8:7: settings.r4: 'value^-^-^value': value is there twice, and one of the two would be lost",
+    ),
+    "components of R-4 in a list": (
+        CHANNEL_YAML + "settings:\n  r4: [call, value]\n",
+        "channels/a.yaml:8:7: settings.r4: expected the names of the components of R-4 in their order, as call^value; "
+        "a component is value, call (a word beside the value), - (left out), or has a name of its own",
     ),
     "duplicate key": (
         CHANNEL_YAML + "channel: other\n",

@@ -108,6 +108,11 @@ def broken(tmp_path: Path, old: str, new: str) -> Path:
     [
         ("maker: Sysmex", "makre: Sysmex", "pack.yaml:2:1: makre: unknown key; did you mean maker?"),
         ("what: capture", "what: rumour", "pack.yaml:9:11: seen.0.what: unknown value 'rumour'"),
+        (
+            "gives:\n",
+            "gives:\n  settings: {r4: value^-^units}\n",
+            "pack.yaml:40:18: gives.settings.r4: 'value^-^units'",
+        ),
         ("analyzer: sysmex-xn", "analyzer: other", "pack.yaml:1:11: analyzer: 'other' is not the name of its folder"),
         ("  - when: =H-5", "  - when: H-5", "when is an expression and starts with ="),
     ],

@@ -1,0 +1,71 @@
+"""Settings of mappings that have a form of their own: a mistake in one is found where it is written, in a channel file
+or a pack. Of the others any text is taken.
+
+``r4`` names the components of R-4 of ASTM E1394 in their order (`engine.mapping.functions.astm_values`). A component
+may have any name. But a name that is nearly a word of this setting is a slip, and one of what a field of its own holds
+(a unit) would make a component of it.
+"""
+
+from typing import Any
+
+from pydantic import field_validator
+
+from engine.config.values import Model
+from engine.model.result_components import CALL, LEFT_OUT, VALUE, component_names
+from engine.model.spelling import did_you_mean
+
+_NEARLY = 0.8  # share of the letters that a slip has in common with the word; Kell, cell and scale are names
+_OWN_FIELDS = {"unit": "R-5", "units": "R-5", "range": "R-6", "flag": "R-7", "flags": "R-7", "status": "R-9"}
+
+
+class MappingSettings(Model):
+    """The settings that have a form of their own."""
+
+    r4: Any = None
+    tables: Any = None
+
+    @field_validator("r4")
+    @classmethod
+    def _names_components(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            raise ValueError(f"expected the names of the components of R-4 in their order, as call^value; {_ALLOWED}")
+        names = component_names(given)
+        for at, name in enumerate(names, 1):
+            if not name:
+                raise ValueError(f"component {at} has no name; write {LEFT_OUT} where it is to be left out")
+            if name != LEFT_OUT and name in names[: at - 1]:
+                raise ValueError(f"{name} is there twice, and one of the two would be lost")
+            if field := _OWN_FIELDS.get(name.lower()):
+                raise ValueError(f"{name} would be a component of this name: it is read from {field} alone; {_ALLOWED}")
+            if name not in (VALUE, CALL) and (near := did_you_mean(name, (VALUE, CALL), _NEARLY)):
+                raise ValueError(f"{name}: {near} {_ALLOWED[0].upper()}{_ALLOWED[1:]}")
+        return given
+
+    @field_validator("tables")
+    @classmethod
+    def _tables_are_files(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not all(map(_are_files, given.values())):
+            raise ValueError(
+                "tables maps a table's name to a CSV file, as tables: {analytes: tables/mine.csv}, or to several, the "
+                "first of which is asked first: {analytes: [tables/mine.csv, sysmex-xn/codes.csv]}"
+            )
+        return given
+
+
+_ALLOWED = f"a component is {VALUE}, {CALL} (a word beside the value), {LEFT_OUT} (left out), or has a name of its own"
+
+
+def with_known_forms(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a channel or pack, those with a form of their own checked.
+
+    Raises:
+        ValidationError: places are those below ``settings``.
+    """
+    MappingSettings.model_validate({name: settings[name] for name in MappingSettings.model_fields if name in settings})
+    return settings
+
+
+def _are_files(files: object) -> bool:
+    return isinstance(files, str) or (
+        isinstance(files, list) and bool(files) and all(isinstance(file, str) for file in files)
+    )
