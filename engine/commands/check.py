@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.mapping_options import mapper_for, mapping_options
+from engine.commands.shared.mapping_options import mapper_for, mapping_options, say_packs
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
 from engine.config.load import Site
@@ -142,6 +142,8 @@ def _run_samples(
         bare = mapper_for(session, timezone=timezone)
         sampler = Sampler(channels=Channels(site, timezone), bare=bare, strict=strict)
     report = sample_report.collect(folder, sampler)
+    if sampler.one is not None:
+        say_packs(sampler.one)
     if not report.samples and form is Form.TABLE:
         say(f"{folder}: no messages in it")
     show_document(

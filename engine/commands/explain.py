@@ -34,6 +34,7 @@ from engine.commands.shared.mapping_options import (
     mapping_options,
     say_dead,
     say_held,
+    say_packs,
 )
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
 from engine.commands.shared.session import Session, pass_session
@@ -124,6 +125,7 @@ def command(
         if held is not None:
             documents[-1]["held"] = {"code": held.reason.value, "why": held.text}
     show_document(form, {"messages": documents}, out[:-1])
+    say_packs(mapper)
     return ExitCode.FAILED if failed or (field and not found) else ExitCode.OK
 
 

@@ -23,6 +23,7 @@ from engine.commands.shared.mapping_options import (
     mapper_for,
     mapping_options,
     say_dead,
+    say_packs,
 )
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, say, show_lines, to_json
 from engine.commands.shared.sampling import Sample, Sampler
@@ -149,6 +150,7 @@ class _Looked:
                 say_dead(one, error)
             mapped += error is None
             self._note(sample, mapper)
+        say_packs(mapper)
         self.nothing_mapped = self.failed and not mapped
         self.rows = without_settled_units(self._tally.seen(), self._tables)
 

@@ -7,7 +7,8 @@ The output is JSON; HL7 v2 is printed a segment a line, CSV as it is.
 
 Without --channel it is not known how a channel would read the messages: training messages (MSH-11 or H-12 is T or D)
 are mapped, and bytes that are no UTF-8 where no character set is declared are read as Windows-1252, both with a
-warning that names the key a channel needs. Settings that a mapping asks for are given by --set, or by a channel. With
+warning that names the key a channel needs. Settings that a mapping asks for are given by --set, or by a channel. The
+pack of an analyzer is used only by a channel that names it; where the analyzer is recognised, a line says so. With
 --channel everything is as in the daemon, for the first message of an order: a file says nothing of results accepted
 before, so nothing is left out, amended or held for it.
 
@@ -32,6 +33,7 @@ from engine.commands.shared.mapping_options import (
     mapping_options,
     say_dead,
     say_held,
+    say_packs,
     say_settings,
 )
 from engine.commands.shared.output import ExitCode, Form, say, show_rows
@@ -133,6 +135,8 @@ def command(
         say(FIRST_OF_ALL)
     if wanting is not None:
         say_settings(*wanting)
+    if not quiet:
+        say_packs(mapper)
     if form == "table":
         show_rows(Form.TABLE, MESSAGES, rows, "no message")
     if form == "json":

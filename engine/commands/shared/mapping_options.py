@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,9 @@ import click
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
+from engine.config.pack import Pack, packs
 from engine.config.site import mapping_path
+from engine.diagnostics.packs import recognise
 from engine.mapping.hold_rules.expecting import would_hold
 from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.hold_rules.stated import StatedHistory
@@ -127,13 +130,16 @@ def mapper_for(
     """
     if channel is None:
         folder = session.folder_or_none
-        return ChannelMapper(
+        made = ChannelMapper(
             mapping_path(folder),
             mapping,
             options=BARE_OPTIONS,
             context=MapContext(timezone=timezone or _site_zone(folder), settings={**BARE_SETTINGS, **session.settings}),
             received=received,
         )
+        with suppress(ConfigError):  # a pack that is wrong: `labrelay check` says so
+            made.packs = packs(folder)
+        return made
     site = session.load(require_secrets=False)
     if channel not in site.channels:
         raise ConfigError(f"no channel is called {channel}; the site has {', '.join(site.channels) or 'none'}")
@@ -207,12 +213,22 @@ class ChannelMapper(Mapper):
 
     Attributes:
         own_format: the channel brings texts of another kind than HL7 v2 and ASTM, which are parsed into their records.
+        packs: the analyzers that may be recognised, where no channel names one.
+        unused: those whose messages were read, with the evidence.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.routes: list[RouteOf] = []
         self.own_format = False
+        self.packs: list[Pack] = []
+        self.unused: dict[str, str] = {}
+
+    def read(self, found: FoundMessage) -> Parsed:
+        parsed = super().read(found)
+        if len(of := recognise(parsed, self.packs)) == 1:
+            self.unused.setdefault(of[0][0].name, of[0][1])
+        return parsed
 
     def messages_in(self, data: bytes) -> list[FoundMessage]:
         """The messages of a file: detected from its bytes, or split by the channel's own format."""
@@ -306,6 +322,13 @@ def say_settings(error: ContentError, program: Program) -> None:
         names = ", ".join(sorted(program.settings_read))
         say(f"{program.name} reads these settings: {names}. Name a channel that gives them (--channel NAME), or give")
         say("them here: --set NAME=VALUE")
+
+
+def say_packs(mapper: ChannelMapper) -> None:
+    """A line on stderr for each analyzer that was recognised, and whose pack was not used: it belongs to a channel."""
+    for name, why in mapper.unused.items():
+        say(f"{name} was recognised ({why}). Its code table and settings were not used: name a channel of it with")
+        say(f"--channel NAME (labrelay init --analyzer {name} writes one)")
 
 
 def say_dead(one: Input, error: ContentError) -> None:

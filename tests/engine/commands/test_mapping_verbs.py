@@ -235,6 +235,29 @@ def test_a_mapping_that_there_is_not_gets_the_names_of_mappings_and_of_no_librar
     assert "hl7-lab" not in known
 
 
+@pytest.mark.parametrize("verb", ["map", "gaps", "explain"])
+def test_an_analyzer_that_is_recognised_without_its_pack_is_named(verb: str, tmp_path: Path) -> None:
+    sample = str(CHECKOUT / "samples" / "sysmex_xn" / "01-blood-count.astm")
+    said = (
+        "sysmex-xn was recognised (the analyzer names itself XN-... in H-5). Its code table and settings were not used"
+    )
+    ran = labrelay(verb, sample)
+    assert ran.err.count(said) == 1
+    assert "labrelay init --analyzer sysmex-xn" in ran.err
+
+    channel = (CHECKOUT / "analyzers" / "sysmex-xn" / "channel.yaml").read_text(encoding="utf-8")
+    site = make_site(tmp_path, channels={"sysmex-xn.yaml": channel.replace("lab-fhir, ", "")})
+    ran = labrelay("--site", str(site), verb, sample, "--channel", "sysmex-xn")
+    assert ran.code == 0
+    assert said not in ran.err
+
+
+def test_map_says_nothing_of_packs_where_none_or_no_single_one_is_recognised(message: Path, tmp_path: Path) -> None:
+    assert "recognised" not in labrelay("map", str(message)).err
+    sample = str(CHECKOUT / "samples" / "sysmex_xn" / "01-blood-count.astm")
+    assert "recognised" not in labrelay("map", "-q", sample).err
+
+
 def test_map_uses_the_mapping_that_is_named(site: Path, message: Path) -> None:
     ran = labrelay("map", str(message), "--mapping", "small", site=site)
     types = [entry["resource"]["resourceType"] for entry in ran.json["entry"]]
