@@ -43,7 +43,9 @@ from engine.config.layouts import layout_files
 from engine.config.problems import alternatives, words
 from engine.diagnostics.packs import packs
 from engine.mapping.hold_rules import names
+from engine.model import reasons
 from engine.model.reasons import ReasonCode
+from engine.model.tables import table_lines
 from engine.model.units import HostPort, duration_text, size_text
 from engine.monitoring import logs
 from engine.views.dead_letters import HELD, PERSON
@@ -324,6 +326,13 @@ def reason_codes() -> Iterator[str]:
         yield f"| `{reason.value}` | {cell(reason.help)} |"
 
 
+def warning_codes() -> Iterator[str]:
+    yield from ("| code | what was seen, and what became of it |", "|---|---|")
+    for entry in table_lines(reasons.__file__, "warning_codes.txt"):
+        code, _, text = entry.partition(": ")
+        yield f"| `{code}` | {cell(text)} |"
+
+
 def loggers() -> Iterator[str]:
     yield from ("| logger | |", "|---|---|")
     yield from (f"| `{logs.OURS}.{name}` | {text} |" for name, text in logs.LOGGERS.items())
@@ -366,6 +375,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "json": json_names,
     "exit-codes": exit_codes,
     "reasons": reason_codes,
+    "warnings": warning_codes,
     "layouts": shipped_layouts,
     "loggers": loggers,
     "hold-names": hold_names,
