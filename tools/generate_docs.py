@@ -31,6 +31,7 @@ from engine.config import (
     keeping,
     later,
     pack,
+    registry,
     sitewide,
     source,
     source_folder,
@@ -42,6 +43,7 @@ from engine.config import (
 from engine.config.layouts import layout_files
 from engine.config.problems import alternatives, words
 from engine.diagnostics.packs import packs
+from engine.mapping.functions import FUNCTIONS
 from engine.mapping.hold_rules import names
 from engine.model import reasons
 from engine.model.reasons import ReasonCode
@@ -63,6 +65,25 @@ WITHOUT_ROWS: dict[str, tuple[View[Any], ...]] = {  # in the recorded site
     "reagents": (LOT,),
 }
 PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+# -- lists of all pages --------------------------------------------------------------------------------------------
+
+
+def kinds() -> Iterator[str]:
+    """Each point where something can be added, with everything that is there."""
+    functions = dict.fromkeys(function.group.replace("_", " ") for function in FUNCTIONS.values())
+    rows: dict[str, Iterable[str]] = {
+        "[kinds of destinations](destinations.md)": destination.KINDS,
+        "[kinds of sources](configuration.md#source)": source.PRESETS,
+        "transports of sources": source.TRANSPORTS,
+        "[dialects](connecting.md#where-an-analyzer-departs-from-its-standard)": registry.dialects(),
+        "[layouts](layouts.md)": layout_files(None),
+        "[functions of mappings](mapping-functions.md), by group": functions,
+    }
+    yield from ("| there are | |", "|---|---|")
+    for what, listed in rows.items():
+        yield f"| {what} | {', '.join(f'`{name}`' for name in listed)} |"
 
 
 # -- configuration -------------------------------------------------------------------------------------------------
@@ -362,6 +383,7 @@ def cell(text: str) -> str:
 # -- the files -----------------------------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "kinds": kinds,
     "site-keys": site_keys,
     "destination-keys": destination_keys,
     **{f"destination-{kind}": partial(destination_example, kind) for kind in destination.KINDS},

@@ -42,7 +42,7 @@ class PackEvidence(Model):
         "`modelled`: written by a person from a driver or a manual."
     )
     model: Text = Field(description="Which model it is of.")
-    file: Text = Field(description="Its file in the corpus of messages, as `astm/sysmex-xn550.astm`.")
+    file: Text = Field(description="Its message in the corpus, by its file there, as `astm/sysmex-xn550.astm`.")
     shows: Text = Field(description="Its use as evidence, in a few words.")
     link: Text = Field(description="Where it was published.")
 

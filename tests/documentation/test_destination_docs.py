@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from engine.config import destination
+from engine.config.destination_base import DestinationBase
 from engine.config.load import load_site
 from tests.support.sites import make_site
 
@@ -22,8 +23,20 @@ DESTINATIONS = [
 ]
 
 
+def test_every_model_of_a_kind_is_listed() -> None:
+    models = {one for one in vars(destination).values() if isinstance(one, type) and issubclass(one, DestinationBase)}
+    unlisted = models - {DestinationBase, *destination.KINDS.values()}
+    assert unlisted == set(), "add the model to DestinationConfig in engine/config/destination.py"
+
+
 def test_every_kind_has_its_example() -> None:
-    assert {block["kind"] for _, block in DESTINATIONS} == set(destination.KINDS)
+    for kind, model in destination.KINDS.items():
+        named = f"engine/config/destination.py: {model.__name__}"
+        assert hasattr(model, "example"), f"{named} needs `example`: one entry of destinations: of this kind, as YAML"
+        assert f"kind: {kind}\n" in model.example, f"{named}.example says kind: {kind}"
+    missing = "run make docs; where it changes nothing, docs/destinations.md needs a section with the empty part "
+    missing += "<!-- generated: destination-KIND -->"
+    assert {block["kind"] for _, block in DESTINATIONS} == set(destination.KINDS), missing
     assert {kind for auth in LOG_INS for kind in auth} == {"oauth2", "hmac"}
 
 

@@ -140,7 +140,8 @@ def test_every_key_says_what_it_means() -> None:
         for path, inner in _properties(whole, name):
             target = whole.get("definitions", {}).get(inner.get("$ref", "").removeprefix("#/definitions/"), {})
             keys += 1
-            assert inner.keys() == {"const"} or inner.get("description") or target.get("description"), path
+            described = inner.keys() == {"const"} or inner.get("description") or target.get("description")
+            assert described, f"{path}: give the key a description, of its field in engine/config or in tools/schemas/"
     assert keys > 1000
 
 
@@ -165,7 +166,7 @@ def test_the_keys_of_layouts_are_those_that_are_read() -> None:
         for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "block":
                 read |= {one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)}
-    assert _names(schema("layout.json")) == read
+    assert _names(schema("layout.json")) == read, "describe each key in tools/schemas/layout.yaml, then run make docs"
 
 
 def test_the_keys_of_mappings_and_of_their_tests_are_those_that_are_read() -> None:

@@ -43,7 +43,7 @@ def test_every_field_of_status_json_is_described() -> None:
 def test_every_link_fault_is_explained() -> None:
     table = PAGE.partition("## The page of one analyzer")[2].partition("\n## ")[0]
     told = dict(re.findall(r"^\| `([a-z-]+)` \| (.+?) \| .+ \|$", table, re.MULTILINE))
-    assert set(told) == set(FAULT_WORDS)
+    assert set(told) == set(FAULT_WORDS), "docs/page.md: each link fault has one row in the table of faults"
     for kind, words in told.items():
         assert FAULT_WORDS[kind].removeprefix("tee: ") in words
 

@@ -76,10 +76,12 @@ def test_the_outcome_is_the_expected_one(name: str) -> None:
 def test_every_folder_has_a_message_and_its_settings() -> None:
     for folder in SAMPLES.iterdir():
         if folder.is_dir():
-            assert (folder / "settings.yaml").is_file(), folder.name
-            assert any(path.parent == folder for path in MESSAGES), folder.name
+            at, ends = f"samples/{folder.name}/", ", ".join(FORMATS)
+            assert (folder / "settings.yaml").is_file(), f"{at}settings.yaml is missing: the settings of its channel"
+            assert any(path.parent == folder for path in MESSAGES), f"{at} needs a message, a file that ends in {ends}"
             expected = {path.name for path in folder.glob("*.expected.json")}
-            assert expected == {path.with_suffix(".expected.json").name for path in MESSAGES if path.parent == folder}
+            wanted = {path.with_suffix(".expected.json").name for path in MESSAGES if path.parent == folder}
+            assert expected == wanted, f"{at}: run this file with LABRELAY_UPDATE_SAMPLES=1, and read what it writes"
 
 
 def test_a_blood_count_keeps_its_digits_and_gets_units_from_the_table() -> None:

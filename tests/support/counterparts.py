@@ -1,11 +1,12 @@
 """The other side of each kind of destination: real, and on this machine.
 
-A kind joins the suite by a function here with `counterpart`. `First` says how it answers the first document; it takes
-every later one.
+A kind joins the suite by a function here with `counterpart`, which declares what the kind has: TLS, secrets that may go
+in clear, a bound on answers. `First` says how it answers the first document; it takes every later one.
 """
 
 import hashlib
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from adapters.destinations import mllp_out
 from adapters.destinations.file_out import file_name
+from adapters.destinations.http.exchange import MAX_ANSWER_BYTES
 from engine.model.message import Delivery
 from tests.support.deliveries import delivery, put, transaction, transaction_response
 from tests.support.mllp_peer import CLOSE as HANG_UP
@@ -35,6 +38,7 @@ class First(Enum):
     SILENCE = auto()  # no answer, and the connection stays
     STALL = auto()  # an answer that begins and does not end
     ECHO = auto()  # a refusal for now, in words that name the patient
+    FLOOD = auto()  # an answer over the bound of the kind, which does not end
 
 
 def _nothing() -> None:
@@ -62,13 +66,36 @@ class Counterpart:
     go_on: Callable[[], None] = field(default=_nothing)
 
 
-Made = Callable[[First, Path], AbstractAsyncContextManager[Counterpart]]
-COUNTERPARTS: dict[str, Made] = {}
+Made = Callable[[First, Path, ssl.SSLContext | None], AsyncIterator[Counterpart]]
 
 
-def counterpart(kind: str) -> Callable[[Callable[[First, Path], AsyncIterator[Counterpart]]], None]:
-    def kept(made: Callable[[First, Path], AsyncIterator[Counterpart]]) -> None:
-        COUNTERPARTS[kind] = asynccontextmanager(made)
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a kind of destination has, of that which all kinds are asked for.
+
+    A text in the place of one of these says why the kind has none; the suite compares that with its model.
+
+    Attributes:
+        tls: whether it may speak TLS. The counterpart then does so with the context that it gets.
+        in_clear: keys that take the place of the counterpart's, so that secrets or results go to another machine in
+            clear; and keys that then put TLS in between.
+        bound: bytes of an answer that are read at most.
+    """
+
+    made: Callable[..., AbstractAsyncContextManager[Counterpart]]
+    tls: bool | str
+    in_clear: tuple[dict[str, Any], dict[str, Any]] | str
+    bound: int | str
+
+
+COUNTERPARTS: dict[str, Kind] = {}
+
+
+def counterpart(kind: str, **has: Any) -> Callable[[Made], None]:
+    """``has``: the declarations of `Kind`."""
+
+    def kept(made: Made) -> None:
+        COUNTERPARTS[kind] = Kind(made=asynccontextmanager(made), **has)
 
     return kept
 
@@ -80,14 +107,18 @@ def _http_script(first: First, taken: bytes) -> list[Script]:
         First.SILENCE: [SILENCE],
         First.STALL: [(http(200, b"never whole")[:-1], SILENCE)],
         First.ECHO: [http(503, IN_ANSWERS.encode())],
+        First.FLOOD: [(b"HTTP/1.1 503 Scripted\r\n\r\n", b"x" * (MAX_ANSWER_BYTES + 1), SILENCE)],
     }
     return [*steps[first], taken]
 
 
-@counterpart("fhir")
-async def _fhir(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+HTTP = {"tls": True, "bound": MAX_ANSWER_BYTES}
+
+
+@counterpart("fhir", **HTTP, in_clear=({"url": "http://lab/fhir"}, {"url": "https://lab/fhir"}))
+async def _fhir(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
     sent = transaction(put("Patient", "p", name=[{"given": [PATIENT[0]], "family": PATIENT[1]}]))
-    async with scripted(*_http_script(first, http(200, transaction_response("201")))) as server:
+    async with scripted(*_http_script(first, http(200, transaction_response("201"))), tls=tls) as server:
 
         def check() -> None:
             request = server.requests[0]
@@ -107,9 +138,9 @@ async def _fhir(first: First, folder: Path) -> AsyncIterator[Counterpart]:
         )
 
 
-@counterpart("http")
-async def _http(first: First, folder: Path) -> AsyncIterator[Counterpart]:
-    async with scripted(*_http_script(first, http(204))) as server:
+@counterpart("http", **HTTP, in_clear=({"url": "http://lab/results"}, {"url": "https://lab/results"}))
+async def _http(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
+    async with scripted(*_http_script(first, http(204)), tls=tls) as server:
 
         def check() -> None:
             assert server.requests[0].line == "PUT /fhir HTTP/1.1"
@@ -124,8 +155,13 @@ async def _http(first: First, folder: Path) -> AsyncIterator[Counterpart]:
         )
 
 
-@counterpart("mllp")
-async def _mllp(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+@counterpart(
+    "mllp",
+    tls=True,
+    in_clear="it sends no secret, and MLLP within a hospital's own network is in clear nearly everywhere",
+    bound=mllp_out.MAX_ANSWER_BYTES,
+)
+async def _mllp(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
     message = f"MSH|^~\\&|LAB|LAB|LIS|HOSP|20260301||ORU^R01|1|P|2.5\rPID|1||7||{PATIENT[1]}^{PATIENT[0]}\r".encode()
     steps = {
         First.TAKEN: ack(),
@@ -133,8 +169,9 @@ async def _mllp(first: First, folder: Path) -> AsyncIterator[Counterpart]:
         First.SILENCE: SAY_NOTHING,
         First.STALL: (ack()[:30], SAY_NOTHING),
         First.ECHO: ack("AE", "{id}", f"ERR||PID^1^5|204|E||||{IN_ANSWERS}"),
+        First.FLOOD: (ack()[:30], b"x" * mllp_out.MAX_ANSWER_BYTES, SAY_NOTHING),
     }
-    async with mllp_peer(steps[first], ack()) as peer:
+    async with mllp_peer(steps[first], ack(), tls=tls) as peer:
 
         def check() -> None:
             assert peer.messages[0] == message
@@ -148,8 +185,13 @@ async def _mllp(first: First, folder: Path) -> AsyncIterator[Counterpart]:
         )
 
 
-@counterpart("mqtt")
-async def _mqtt(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+@counterpart(
+    "mqtt",
+    tls=True,
+    in_clear=({"connect": "broker:1883"}, {"connect": "broker:8883", "tls": {}}),
+    bound="Paho reads each packet in the length that it names, which MQTT ends at 256 MiB",
+)
+async def _mqtt(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
     reason = b"\x1f" + len(IN_ANSWERS).to_bytes(2, "big") + IN_ANSWERS.encode()  # the reason string of a PUBACK
     refusal = b"\x00\x01\x80" + bytes((len(reason),)) + reason  # of packet 1, for an unspecified error
     steps = {
@@ -159,7 +201,7 @@ async def _mqtt(first: First, folder: Path) -> AsyncIterator[Counterpart]:
         First.STALL: b"\x40\x03\x00",
         First.ECHO: b"\x40" + bytes((len(refusal),)) + refusal,
     }
-    async with mqtt_peer(steps[first], ACK) as peer:
+    async with mqtt_peer(steps[first], ACK, tls=tls) as peer:
 
         def check() -> None:
             assert (peer.connects[0].user, peer.connects[0].password) == ("lab", SECRET)
@@ -179,10 +221,11 @@ async def _mqtt(first: First, folder: Path) -> AsyncIterator[Counterpart]:
         )
 
 
-@counterpart("s3")
-async def _s3(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+@counterpart("s3", **HTTP, in_clear=({"endpoint": "http://store"}, {"endpoint": "https://store"}))
+async def _s3(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
     sent = " ".join(PATIENT).encode()
-    async with scripted(*_http_script(first, http(200, b"", f'ETag: "{hashlib.md5(sent).hexdigest()}"'))) as server:
+    taken = http(200, b"", f'ETag: "{hashlib.md5(sent).hexdigest()}"')
+    async with scripted(*_http_script(first, taken), tls=tls) as server:
         endpoint = server.url.removesuffix("/fhir")
 
         def check() -> None:
@@ -204,8 +247,13 @@ async def _s3(first: First, folder: Path) -> AsyncIterator[Counterpart]:
         )
 
 
-@counterpart("file")
-async def _file(first: First, folder: Path) -> AsyncIterator[Counterpart]:
+@counterpart(
+    "file",
+    tls="it writes into a folder of this machine",
+    in_clear="nothing of it leaves this machine",
+    bound="a folder gives no answers",
+)
+async def _file(first: First, folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[Counterpart]:
     """A pipe that nothing reads is a drive that hangs; a folder in the way of the file breaks the writing of it."""
     out = folder / "drive" / "out"
     sent = delivery(" ".join(PATIENT).encode())

@@ -73,9 +73,13 @@ def _damaged(text: str, random: Random) -> str:
 
 @each_dialect
 def test_it_belongs_to_a_pack_that_has_samples_and_names_its_sources(name: str) -> None:
-    assert MESSAGES.get(name)
+    file = f"adapters/dialects/{name.replace('-', '_')}.py"
+    assert MESSAGES.get(name), (
+        f"{file}: add `dialect: {name}` under gives: of its analyzers/NAME/pack.yaml, and a message in samples/NAME/, "
+        "whose settings.yaml says `analyzer: NAME`"
+    )
     text = registry.dialect(name).__doc__ or ""
-    assert re.search(r"^Sources?: ", text, re.MULTILINE), "the docstring says what it follows"
+    assert re.search(r"^Sources?: ", text, re.MULTILINE), f"{file}: add a line `Source: ...` to its docstring"
 
 
 @each_dialect

@@ -28,13 +28,15 @@ def test_help_lists_verbs_in_groups_and_rare_ones_with_all() -> None:
 
     assert (first.code, every.code) == (ExitCode.OK, ExitCode.OK)
     for name, verb in verbs().items():
-        assert verb.line.endswith("."), f"{name}: the first line of the docstring is its help"
+        assert verb.line.endswith("."), (
+            f"engine/commands/{name.replace('-', '_')}.py: end the docstring's first line, its help, with a stop"
+        )
         assert _listed(name, every.out)
         assert _listed(name, first.out) != verb.rare
     assert "help all" in first.out
     assert labrelay("help").out == first.out
     sections = [line[:-1].lower() for line in every.out.splitlines() if line.endswith(":") and line[0] != " "]
-    assert sections == list(GROUPS)
+    assert sections == list(GROUPS), "GROUPS of engine/commands/shared/verb_list.py has a group without a verb"
 
 
 def _listed(verb: str, help_text: str) -> bool:
@@ -43,7 +45,8 @@ def _listed(verb: str, help_text: str) -> bool:
 
 @pytest.mark.parametrize("name", sorted(verbs()))
 def test_every_verb_says_its_group(name: str) -> None:
-    assert verbs()[name].group in GROUPS, f"engine/commands/{name}.py: GROUP = one of {', '.join(GROUPS)}"
+    file = f"engine/commands/{name.replace('-', '_')}.py"
+    assert verbs()[name].group in GROUPS, f"{file}: add a constant GROUP, one of: {', '.join(GROUPS)}"
 
 
 def test_help_explains_verbs_and_topics() -> None:

@@ -7,8 +7,12 @@ from engine.config import registry, source
 
 
 def test_every_transport_and_every_link_of_a_source_has_its_adapter() -> None:
-    assert all(callable(registry.transport(name).build) for name in source.TRANSPORTS)
-    assert set(source.LINKS) == registry.LINKS.keys()
+    for name in source.TRANSPORTS:
+        made = callable(getattr(registry.transport(name), "build", None))
+        assert made, f"adapters/transports/{name}.py: write build(source, handler), which makes the transport"
+    assert set(source.LINKS) == registry.LINKS.keys(), (
+        "name the module of the link in LINKS (engine/config/registry.py)"
+    )
 
 
 def test_reading_a_configuration_loads_no_adapter() -> None:

