@@ -8,7 +8,6 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from engine.config import (
     source_text,
     tls,
 )
+from engine.config.descriptions import description
 from engine.config.layouts import layout_files
 from engine.config.problems import alternatives, words
 from engine.diagnostics.packs import packs
@@ -172,10 +172,10 @@ def block(title: str, *models: type[BaseModel], skip: Collection[str] = (), intr
         yield ""
     yield "| key | type | default | |"
     yield "|---|---|---|---|"
-    for name, field in chain.from_iterable(model.model_fields.items() for model in models):
+    for owner, name, field in ((model, *item) for model in models for item in model.model_fields.items()):
         if name not in skip:
             kind = words(field.annotation, field.metadata)
-            yield f"| `{name}` | {kind} | {default(field, kind)} | {cell(field.description or '')} |"
+            yield f"| `{name}` | {kind} | {default(field, kind)} | {cell(description(owner, name))} |"
     yield ""
 
 

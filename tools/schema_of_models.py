@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.config import source
+from engine.config.descriptions import description
 from engine.config.problems import INHERITED, alternatives, plain_type
 from engine.config.registry import dialects
 from engine.config.values import NAME_PATTERN, Words
@@ -82,7 +83,7 @@ class Models:
     def _block(self, model: type[BaseModel]) -> Schema:
         properties, required = {}, []
         for name, field in model.model_fields.items():
-            described = " ".join((field.description or "").split())
+            described = description(model, name)
             properties[name] = {**self._field(model, name, field), **({"description": described} if described else {})}
             if field.is_required() and (name,) not in INHERITED:
                 required.append(name)

@@ -30,11 +30,12 @@ REUSE_AFTER = 30 * DAY
 class HoldRule(Model):
     """A rule of a route's `hold`."""
 
-    when: Text = Field(
-        description="Condition about each result of the document, as `=flags in ['HH', 'LL']`; the names it may use "
-        "are in docs/held.md."
-    )
-    reason: str = Field(default="", description="The text for a person; without it, the condition itself.")
+    when: Text
+    """Condition about each result of the document, as `=flags in ['HH', 'LL']`; the names it may use are in
+    docs/held.md."""
+
+    reason: str = ""
+    """The text for a person; without it, the condition itself."""
 
 
 def _rules(value: Any) -> Any:
@@ -57,41 +58,34 @@ class RouteConfig(Model):
     """Which messages go where. Every route whose `when` holds takes the message, in the order of the file; a `filter`
     route that holds ends the look."""
 
-    when: Text | None = Field(
-        default=None,
-        description="Condition in the mapping language, as `=MSH-9.1 == 'ORU'`; without it the route takes everything.",
-    )
-    mapping: Name | None = Field(
-        default=None,
-        description="Name of the mapping that makes documents of the message: a file of `mappings/`. Without it the "
-        "message passes on as it came (to any destination but `fhir`).",
-    )
-    to: Names | None = Field(default=None, description="Destination or list of destinations.")
-    on_dead: Literal["continue", "hold"] = Field(
-        default="continue",
-        description="After a dead letter its lane goes on (`continue`), or waits until a person acts (`hold`).",
-    )
-    order: Literal["channel", "specimen", "none"] = Field(
-        default="channel",
-        description="Which deliveries keep the order of their messages: all of the `channel`, those about one "
-        "`specimen` or report, or none (`none`).",
-    )
-    drain: Literal["in-order", "newest-first"] = Field(
-        default="in-order",
-        description="In which order a backlog goes out. `newest-first` needs `order: none` and a mapping; an older "
-        "result is still never written over a newer one of the same specimen that went before it.",
-    )
-    hold: HoldRules | None = Field(
-        default=None,
-        strict=False,
-        description="Keeps a mapped result back until a person releases it (`labrelay held`): a condition about each "
-        "result of the document, as `=flags in ['HH', 'LL']`, or a list of `{when: ..., reason: ...}`.",
-    )
-    filter: Text | None = Field(
-        default=None,
-        description="Why such messages are not wanted. They end as *filtered* with this text; takes the place of "
-        "`mapping` and `to`.",
-    )
+    when: Text | None = None
+    """Condition in the mapping language, as `=MSH-9.1 == 'ORU'`; without it the route takes everything."""
+
+    mapping: Name | None = None
+    """Name of the mapping that makes documents of the message: a file of `mappings/`. Without it the message passes
+    on as it came (to any destination but `fhir`)."""
+
+    to: Names | None = None
+    """Destination or list of destinations."""
+
+    on_dead: Literal["continue", "hold"] = "continue"
+    """After a dead letter its lane goes on (`continue`), or waits until a person acts (`hold`)."""
+
+    order: Literal["channel", "specimen", "none"] = "channel"
+    """Which deliveries keep the order of their messages: all of the `channel`, those about one `specimen` or report,
+    or none (`none`)."""
+
+    drain: Literal["in-order", "newest-first"] = "in-order"
+    """In which order a backlog goes out. `newest-first` needs `order: none` and a mapping; an older result is still
+    never written over a newer one of the same specimen that went before it."""
+
+    hold: HoldRules | None = Field(default=None, strict=False)
+    """Keeps a mapped result back until a person releases it (`labrelay held`): a condition about each result of the
+    document, as `=flags in ['HH', 'LL']`, or a list of `{when: ..., reason: ...}`."""
+
+    filter: Text | None = None
+    """Why such messages are not wanted. They end as *filtered* with this text; takes the place of `mapping` and
+    `to`."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -131,100 +125,88 @@ class RouteConfig(Model):
 class ChannelConfig(Model):
     """One channel."""
 
-    channel: Name = Field(description="Name of the channel; part of report keys and lanes, so never change it lightly.")
-    description: str = Field(default="", description="For people: which analyzer, and its location.")
-    analyzer: Name | None = Field(
-        default=None,
-        description="Name of an analyzer's pack (`labrelay analyzers`): gives the code table, dialect, character sets "
-        "and settings that this file does not name itself.",
-    )
-    enabled: Flag = Field(default=True, description="`false` switches the source off; deliveries go on.")
-    timezone: Zone = Field(description="IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's.")
-    source: SourceConfig = Field(description="How messages come in.")
-    charset: Charsets = Field(
-        default=("utf-8",),
-        description="Character sets to try in this order, strictly, where a message declares none.",
-    )
-    dialect: Dialect | None = Field(
-        default=None,
-        description="Name of the analyzer's dialect, where it departs from its standard in what a message says.",
-    )
-    routes: Annotated[tuple[RouteConfig, ...], NotEmpty] = Field(
-        strict=False,  # a YAML list is a Python list; each route in it is still read strictly
-        description="The routes of messages; a message that no route accepts is dead (`NO_ROUTE`).",
-    )
-    settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(
-        default_factory=dict,
-        description="Values that mappings read with `setting('name')`; any names, texts as written.",
-    )
-    usual_gap: Duration | None = Field(
-        default=None, gt=0, description="How far apart messages usually are; the page says so when it is much longer."
-    )
-    repeat_window: Duration = Field(
-        default=DAY,
-        gt=0,
-        le=DAY,
-        description="For this long, 24 h at most, the same bytes can be a repeat: answered again, not delivered again. "
-        "Something else must say so: a control id or a time to the minute that changes on the channel, or an answer of "
-        "ours that the sender could not have. Else they are delivered, and flagged.",
-    )
-    specimen_ids: Literal["restart", "day", "unique"] = Field(
-        default="restart",
-        description="How far a specimen or order number reaches ([identity](identity.md#numbers-of-specimens)). "
-        "`restart`: numbers begin anew, so patient and day are part of every key; without a patient the time to the "
-        "second is. `day`: within a day of the laboratory's clock a number is one specimen's, with or without a "
-        "patient. `unique`: it is one specimen's; under a second patient it is a dead letter that cannot be accepted.",
-    )
-    reuse_after: Duration | None = Field(
-        default=None,
-        ge=DAY,
-        le=90 * DAY,
-        description="With `specimen_ids: unique`: for so long after its last use a number is still the same "
-        "specimen's, from `1d` to `90d`; `30d` by default. Later measurements are held (`NUMBER_AGAIN`), "
-        "for it may be another specimen's.",
-    )
-    results_of: Literal["channel", "site"] = Field(
-        default="channel",
-        description="Results that two channels send for one order and test: `channel`, they are kept side by side; "
-        "`site`, it is one result, and the later one follows the earlier one as if one analyzer had sent "
-        "both.",
-    )
-    report_list: Literal["join", "replace"] = Field(
-        default="join",
-        description="Of a report whose results come in several messages: `join`, its list holds the results of all of "
-        "them; `replace`, the sender repeats the whole report each time, and its list is taken as it is.",
-    )
-    patient_numbers: Literal["lasting", "counter"] | None = Field(
-        default=None,
-        description="As the site's key of this name, for this channel alone.",
-    )
-    ack: Literal["on_store", "on_delivery"] = Field(
-        default="on_store",
-        description="When a message is acknowledged: `on_store`, once it is durable in the journal; or `on_delivery`, "
-        "once every destination has it as well (HL7 v2 only). Then a dead letter is answered AE, and so is what takes "
-        "longer than `ack_timeout`; the message is kept in any case, and sending it again is harmless.",
-    )
-    ack_timeout: Duration = Field(
-        default=30.0, gt=0, le=600.0, description="With `ack: on_delivery`: how long the answer waits."
-    )
-    on_store_fault: Literal["close", "ae"] = Field(
-        default="close",
-        description="Where a message cannot be stored: `close` the connection without an answer (senders try again), "
-        "or answer `ae` (many senders then give up).",
-    )
-    ack_code: Literal["standard", "aa"] = Field(
-        default="standard",
-        description="`standard`: accept or application codes as MSH-15 and MSH-16 ask. `aa`: always AA, for "
-        "analyzers that know nothing else.",
-    )
-    spm_obx: Literal["result", "specimen"] = Field(
-        default="result",
-        description="The meaning of an OBX after SPM where its OBR has no other: a `result`, or about the `specimen`.",
-    )
-    fix: Fixes = Field(
-        default=(),
-        description="Repairs to allow: `unescaped_newlines` joins a line that begins no segment to the field before.",
-    )
+    channel: Name
+    """Name of the channel; part of report keys and lanes, so never change it lightly."""
+
+    description: str = ""
+    """For people: which analyzer, and its location."""
+
+    analyzer: Name | None = None
+    """Name of an analyzer's pack (`labrelay analyzers`): gives the code table, dialect, character sets and settings
+    that this file does not name itself."""
+
+    enabled: Flag = True
+    """`false` switches the source off; deliveries go on."""
+
+    timezone: Zone
+    """IANA zone of the analyzer's clock, as `Asia/Kolkata`. Without it, the site's."""
+
+    source: SourceConfig
+    """How messages come in."""
+
+    charset: Charsets = ("utf-8",)
+    """Character sets to try in this order, strictly, where a message declares none."""
+
+    dialect: Dialect | None = None
+    """Name of the analyzer's dialect, where it departs from its standard in what a message says."""
+
+    # a YAML list is a Python list; each route in it is still read strictly
+    routes: Annotated[tuple[RouteConfig, ...], NotEmpty] = Field(strict=False)
+    """The routes of messages; a message that no route accepts is dead (`NO_ROUTE`)."""
+
+    settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(default_factory=dict)
+    """Values that mappings read with `setting('name')`; any names, texts as written."""
+
+    usual_gap: Duration | None = Field(default=None, gt=0)
+    """How far apart messages usually are; the page says so when it is much longer."""
+
+    repeat_window: Duration = Field(default=DAY, gt=0, le=DAY)
+    """For this long, 24 h at most, the same bytes can be a repeat: answered again, not delivered again. Something
+    else must say so: a control id or a time to the minute that changes on the channel, or an answer of ours that the
+    sender could not have. Else they are delivered, and flagged."""
+
+    specimen_ids: Literal["restart", "day", "unique"] = "restart"
+    """How far a specimen or order number reaches ([identity](identity.md#numbers-of-specimens)). `restart`: numbers
+    begin anew, so patient and day are part of every key; without a patient the time to the second is. `day`: within
+    a day of the laboratory's clock a number is one specimen's, with or without a patient. `unique`: it is one
+    specimen's; under a second patient it is a dead letter that cannot be accepted."""
+
+    reuse_after: Duration | None = Field(default=None, ge=DAY, le=90 * DAY)
+    """With `specimen_ids: unique`: for so long after its last use a number is still the same specimen's, from `1d`
+    to `90d`; `30d` by default. Later measurements are held (`NUMBER_AGAIN`), for it may be another specimen's."""
+
+    results_of: Literal["channel", "site"] = "channel"
+    """Results that two channels send for one order and test: `channel`, they are kept side by side; `site`, it is
+    one result, and the later one follows the earlier one as if one analyzer had sent both."""
+
+    report_list: Literal["join", "replace"] = "join"
+    """Of a report whose results come in several messages: `join`, its list holds the results of all of them;
+    `replace`, the sender repeats the whole report each time, and its list is taken as it is."""
+
+    patient_numbers: Literal["lasting", "counter"] | None = None
+    """As the site's key of this name, for this channel alone."""
+
+    ack: Literal["on_store", "on_delivery"] = "on_store"
+    """When a message is acknowledged: `on_store`, once it is durable in the journal; or `on_delivery`, once every
+    destination has it as well (HL7 v2 only). Then a dead letter is answered AE, and so is what takes longer than
+    `ack_timeout`; the message is kept in any case, and sending it again is harmless."""
+
+    ack_timeout: Duration = Field(default=30.0, gt=0, le=600.0)
+    """With `ack: on_delivery`: how long the answer waits."""
+
+    on_store_fault: Literal["close", "ae"] = "close"
+    """Where a message cannot be stored: `close` the connection without an answer (senders try again), or answer `ae`
+    (many senders then give up)."""
+
+    ack_code: Literal["standard", "aa"] = "standard"
+    """`standard`: accept or application codes as MSH-15 and MSH-16 ask. `aa`: always AA, for analyzers that know
+    nothing else."""
+
+    spm_obx: Literal["result", "specimen"] = "result"
+    """The meaning of an OBX after SPM where its OBR has no other: a `result`, or about the `specimen`."""
+
+    fix: Fixes = ()
+    """Repairs to allow: `unescaped_newlines` joins a line that begins no segment to the field before."""
 
     @field_validator("reuse_after")
     @classmethod

@@ -34,10 +34,17 @@ from engine.config.yaml_nodes import KeyPath
 class HttpBase(Model):
     """Settings that destinations over HTTP share."""
 
-    url: HttpUrl = Field(description="Address of the service.")
-    auth: AuthConfig | None = Field(default=None, description="How to log in.")
-    tls: ConnectTls | None = Field(default=None, description="Trust and client certificate for https.")
-    gzip: Flag = Field(default=False, description="Compress requests; only where the server is known to take it.")
+    url: HttpUrl
+    """Address of the service."""
+
+    auth: AuthConfig | None = None
+    """How to log in."""
+
+    tls: ConnectTls | None = None
+    """Trust and client certificate for https."""
+
+    gzip: Flag = False
+    """Compress requests; only where the server is known to take it."""
 
     @property
     def place(self) -> str:
@@ -61,25 +68,23 @@ lab-fhir:
   timeout: 30s
 """
 
-    kind: Literal["fhir"] = Field(description="`fhir`: POST of transaction Bundles to a FHIR R4 server.")
-    url: HttpUrl = Field(description="Base address of the server, as `https://fhir.example.org/fhir`.")
-    concurrency: Whole = Field(
-        default=32,
-        ge=1,
-        le=256,
-        description="Requests under way at once, over all lanes; one lane never has more than one.",
-    )
-    ids: Literal["client", "server"] = Field(
-        default="client",
-        description="`client`: our own resources are PUT under ids that we make. `server`: for servers that refuse "
-        "such ids, they are updated by their identifier, and the server gives ids.",
-    )
-    conflicts: Literal["off", "check"] = Field(
-        default="off",
-        description="`off`: what we write takes the place of what the server has. `check`: only of what we wrote there "
-        "last; where the server has another version, the delivery is dead (`CONFLICT`) with both, for a person to "
-        "choose. Needs a server that keeps versions and looks at `ifMatch`.",
-    )
+    kind: Literal["fhir"]
+    """`fhir`: POST of transaction Bundles to a FHIR R4 server."""
+
+    url: HttpUrl
+    """Base address of the server, as `https://fhir.example.org/fhir`."""
+
+    concurrency: Whole = Field(default=32, ge=1, le=256)
+    """Requests under way at once, over all lanes; one lane never has more than one."""
+
+    ids: Literal["client", "server"] = "client"
+    """`client`: our own resources are PUT under ids that we make. `server`: for servers that refuse such ids, they
+    are updated by their identifier, and the server gives ids."""
+
+    conflicts: Literal["off", "check"] = "off"
+    """`off`: what we write takes the place of what the server has. `check`: only of what we wrote there last; where
+    the server has another version, the delivery is dead (`CONFLICT`) with both, for a person to choose. Needs a
+    server that keeps versions and looks at `ifMatch`."""
 
 
 class HttpDestination(HttpBase, DestinationBase):
@@ -94,9 +99,14 @@ archive:
   auth: {bearer: {token: "${ARCHIVE_TOKEN}"}}
 """
 
-    kind: Literal["http"] = Field(description="`http`: one request per document.")
-    method: Literal["POST", "PUT"] = Field(default="POST", description="Request method.")
-    concurrency: Whole = Field(default=8, ge=1, le=256, description="Requests under way at once, over all lanes.")
+    kind: Literal["http"]
+    """`http`: one request per document."""
+
+    method: Literal["POST", "PUT"] = "POST"
+    """Request method."""
+
+    concurrency: Whole = Field(default=8, ge=1, le=256)
+    """Requests under way at once, over all lanes."""
 
     @model_validator(mode="after")
     def _tokens(self) -> Self:
@@ -118,17 +128,19 @@ old-lis:
   timeout: 20s
 """
 
-    kind: Literal["mllp"] = Field(description="`mllp`: HL7 v2 messages to a receiver, acknowledged one by one.")
-    connect: Address = Field(description="Address of the receiver, as host:port.")
-    tls: ConnectTls | None = Field(
-        default=None, description="TLS with the receiver; an empty `{}` trusts the system's."
-    )
-    ack: Literal["commit", "application", "both"] = Field(
-        default="commit",
-        description="The answer that makes a message delivered: `commit`, the first that accepts it (CA, or AA); "
-        "`application`, AA, and a CA before it is passed over; `both`, CA and then AA. A refusal that comes later "
-        "makes the delivery a dead letter.",
-    )
+    kind: Literal["mllp"]
+    """`mllp`: HL7 v2 messages to a receiver, acknowledged one by one."""
+
+    connect: Address
+    """Address of the receiver, as host:port."""
+
+    tls: ConnectTls | None = None
+    """TLS with the receiver; an empty `{}` trusts the system's."""
+
+    ack: Literal["commit", "application", "both"] = "commit"
+    """The answer that makes a message delivered: `commit`, the first that accepts it (CA, or AA); `application`, AA,
+    and a CA before it is passed over; `both`, CA and then AA. A refusal that comes later makes the delivery a dead
+    letter."""
 
     @property
     def place(self) -> str:
@@ -149,32 +161,37 @@ feed:
   tls: {ca: config/hospital-ca.pem, cert: config/labrelay.pem, key: config/labrelay.key}
 """
 
-    kind: Literal["mqtt"] = Field(description="`mqtt`: one message per document to an MQTT broker, acknowledged.")
-    connect: Address = Field(description="Address of the broker, as host:port (1883; with TLS 8883).")
-    client_id: Name = Field(
-        description="Our name at the broker. No other client may have it: the broker ends the older of two connections."
-    )
-    topic: Topic = Field(
-        description="Where to publish, as `lab/{channel}/{message_type}`; also `{destination}`. Nothing else is "
-        "allowed in braces: a topic is shown and logged everywhere."
-    )
-    version: Literal["5", "3.1.1"] = Field(
-        default="5", description="Version of MQTT. In 3.1.1 a broker cannot say that it refuses a message."
-    )
-    auth: PasswordAuth | None = Field(default=None, description="How to log in: `{basic: {user, password}}`.")
-    tls: ConnectTls | None = Field(default=None, description="TLS with the broker; an empty `{}` trusts the system's.")
-    keep_alive: Duration = Field(
-        default=30.0,
-        ge=5,
-        le=3600,
-        description="After so long a silence the connection is tested; none after twice that.",
-    )
-    no_subscriber: Literal["wait", "deliver"] = Field(
-        default="wait",
-        description="A document that the broker accepted without a subscriber: try again later (`wait`), or count it "
-        "as delivered. Only MQTT 5 brokers report this.",
-    )
-    concurrency: Whole = Field(default=8, ge=1, le=20, description="Messages under way at once, over all lanes.")
+    kind: Literal["mqtt"]
+    """`mqtt`: one message per document to an MQTT broker, acknowledged."""
+
+    connect: Address
+    """Address of the broker, as host:port (1883; with TLS 8883)."""
+
+    client_id: Name
+    """Our name at the broker. No other client may have it: the broker ends the older of two connections."""
+
+    topic: Topic
+    """Where to publish, as `lab/{channel}/{message_type}`; also `{destination}`. Nothing else is allowed in braces:
+    a topic is shown and logged everywhere."""
+
+    version: Literal["5", "3.1.1"] = "5"
+    """Version of MQTT. In 3.1.1 a broker cannot say that it refuses a message."""
+
+    auth: PasswordAuth | None = None
+    """How to log in: `{basic: {user, password}}`."""
+
+    tls: ConnectTls | None = None
+    """TLS with the broker; an empty `{}` trusts the system's."""
+
+    keep_alive: Duration = Field(default=30.0, ge=5, le=3600)
+    """After so long a silence the connection is tested; none after twice that."""
+
+    no_subscriber: Literal["wait", "deliver"] = "wait"
+    """A document that the broker accepted without a subscriber: try again later (`wait`), or count it as delivered.
+    Only MQTT 5 brokers report this."""
+
+    concurrency: Whole = Field(default=8, ge=1, le=20)
+    """Messages under way at once, over all lanes."""
 
     @property
     def place(self) -> str:
@@ -205,22 +222,38 @@ archive:
   attachments: true
 """
 
-    kind: Literal["s3"] = Field(description="`s3`: one object per document in S3-compatible object storage.")
-    endpoint: Endpoint = Field(description="Address of the storage, as `https://s3.ap-south-1.amazonaws.com`.")
-    bucket: Bucket = Field(description="Name of the bucket; it must be there.")
-    region: Name = Field(default="us-east-1", description="The storage's region, part of each signature.")
-    prefix: Prefix = Field(default="", description="The beginning of objects' names, as `results/`.")
-    address: Literal["path", "host"] = Field(
-        default="path", description="The place of the bucket in addresses: in the `path`, or before the `host` name."
-    )
-    access_key: SecretName = Field(description="The id of our key at the storage, by name only.")
-    secret_key: SecretName = Field(description="The key itself, by name only.")
-    attachments: Flag = Field(
-        default=False,
-        description="Put PDFs, pictures and texts that a FHIR document encloses as objects of their own, too.",
-    )
-    tls: ConnectTls | None = Field(default=None, description="Trust and client certificate for https.")
-    concurrency: Whole = Field(default=8, ge=1, le=64, description="Requests under way at once, over all lanes.")
+    kind: Literal["s3"]
+    """`s3`: one object per document in S3-compatible object storage."""
+
+    endpoint: Endpoint
+    """Address of the storage, as `https://s3.ap-south-1.amazonaws.com`."""
+
+    bucket: Bucket
+    """Name of the bucket; it must be there."""
+
+    region: Name = "us-east-1"
+    """The storage's region, part of each signature."""
+
+    prefix: Prefix = ""
+    """The beginning of objects' names, as `results/`."""
+
+    address: Literal["path", "host"] = "path"
+    """The place of the bucket in addresses: in the `path`, or before the `host` name."""
+
+    access_key: SecretName
+    """The id of our key at the storage, by name only."""
+
+    secret_key: SecretName
+    """The key itself, by name only."""
+
+    attachments: Flag = False
+    """Put PDFs, pictures and texts that a FHIR document encloses as objects of their own, too."""
+
+    tls: ConnectTls | None = None
+    """Trust and client certificate for https."""
+
+    concurrency: Whole = Field(default=8, ge=1, le=64)
+    """Requests under way at once, over all lanes."""
 
     @property
     def place(self) -> str:
@@ -241,8 +274,11 @@ folder:
   folder: var/archive
 """
 
-    kind: Literal["file"] = Field(description="`file`: one file per document, written whole or not at all.")
-    folder: FilePath = Field(description="The folder; relative to the site's. It is made if it is missing.")
+    kind: Literal["file"]
+    """`file`: one file per document, written whole or not at all."""
+
+    folder: FilePath
+    """The folder; relative to the site's. It is made if it is missing."""
 
     @property
     def place(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from engine.config.tls import ConnectTls
 from engine.config.values import FilePath, Model, Name, SecretName, Text, WebAddress
@@ -23,14 +23,18 @@ _IN_CLEAR = {
 class BasicAuth(Model):
     """HTTP Basic: a user and a password with each request."""
 
-    user: Text = Field(description="User name.")
-    password: SecretName = Field(description="The password, by name only.")
+    user: Text
+    """User name."""
+
+    password: SecretName
+    """The password, by name only."""
 
 
 class BearerAuth(Model):
     """A bearer token with each request."""
 
-    token: SecretName = Field(description="The token, by name only.")
+    token: SecretName
+    """The token, by name only."""
 
 
 class OAuth2Auth(Model):
@@ -39,38 +43,41 @@ class OAuth2Auth(Model):
     Who we are is shown by `client_secret`, or by an assertion signed with a private key (`key` or `private_key`).
     """
 
-    token_url: WebAddress | None = Field(
-        default=None,
-        description="Address that gives tokens, as `https://auth.example.org/oauth2/token`. Of a FHIR server that says "
-        "it itself (`.well-known/smart-configuration`) it may be left out.",
-    )
-    token_host: Text | None = Field(
-        default=None,
-        description="Without `token_url`: host that the FHIR server may name for tokens beside its own, as "
-        "`auth.example.org`. No secret is sent to any other.",
-    )
-    client_id: Text = Field(description="The name under which the authorization server knows us.")
-    client_secret: SecretName | None = Field(default=None, description="The client's secret, by name only.")
-    client_auth: Literal["basic", "post"] = Field(
-        default="basic",
-        description="How `client_secret` is shown: in a header (`basic`) or in the form (`post`).",
-    )
-    key: FilePath | None = Field(
-        default=None,
-        description="PEM file with the private key that signs our assertions, RSA (RS384) or EC P-384 (ES384); its "
-        "public half, to register at the server, is printed by `labrelay jwks`.",
-    )
-    private_key: SecretName | None = Field(default=None, description="The same key as a secret, by name only.")
-    kid: Text | None = Field(
-        default=None, description="Key id in our assertions; by default the key's RFC 7638 thumbprint."
-    )
-    scope: Text | None = Field(default=None, description="The scope of the token, as `system/*.write`.")
-    audience: Text | None = Field(
-        default=None, description="`audience` of the request for a token, where the server wants one."
-    )
-    tls: ConnectTls | None = Field(
-        default=None, description="Trust and client certificate for `token_url`; without it, the destination's `tls`."
-    )
+    token_url: WebAddress | None = None
+    """Address that gives tokens, as `https://auth.example.org/oauth2/token`. Of a FHIR server that says it itself
+    (`.well-known/smart-configuration`) it may be left out."""
+
+    token_host: Text | None = None
+    """Without `token_url`: host that the FHIR server may name for tokens beside its own, as `auth.example.org`. No
+    secret is sent to any other."""
+
+    client_id: Text
+    """The name under which the authorization server knows us."""
+
+    client_secret: SecretName | None = None
+    """The client's secret, by name only."""
+
+    client_auth: Literal["basic", "post"] = "basic"
+    """How `client_secret` is shown: in a header (`basic`) or in the form (`post`)."""
+
+    key: FilePath | None = None
+    """PEM file with the private key that signs our assertions, RSA (RS384) or EC P-384 (ES384); its public half, to
+    register at the server, is printed by `labrelay jwks`."""
+
+    private_key: SecretName | None = None
+    """The same key as a secret, by name only."""
+
+    kid: Text | None = None
+    """Key id in our assertions; by default the key's RFC 7638 thumbprint."""
+
+    scope: Text | None = None
+    """The scope of the token, as `system/*.write`."""
+
+    audience: Text | None = None
+    """`audience` of the request for a token, where the server wants one."""
+
+    tls: ConnectTls | None = None
+    """Trust and client certificate for `token_url`; without it, the destination's `tls`."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -87,17 +94,27 @@ class OAuth2Auth(Model):
 class HmacAuth(Model):
     """A signature (HMAC-SHA256) over time, method, path and body with each request."""
 
-    key_id: Name = Field(description="Which of the keys that the receiver knows; change it together with the secret.")
-    secret: SecretName = Field(description="The key that we share with the receiver, by name only.")
+    key_id: Name
+    """Which of the keys that the receiver knows; change it together with the secret."""
+
+    secret: SecretName
+    """The key that we share with the receiver, by name only."""
 
 
 class AuthConfig(Model):
     """How we log in. Exactly one of the kinds."""
 
-    basic: BasicAuth | None = Field(default=None, description="User and password.")
-    bearer: BearerAuth | None = Field(default=None, description="A fixed token.")
-    oauth2: OAuth2Auth | None = Field(default=None, description="Tokens of an authorization server.")
-    hmac: HmacAuth | None = Field(default=None, description="A signature with each request.")
+    basic: BasicAuth | None = None
+    """User and password."""
+
+    bearer: BearerAuth | None = None
+    """A fixed token."""
+
+    oauth2: OAuth2Auth | None = None
+    """Tokens of an authorization server."""
+
+    hmac: HmacAuth | None = None
+    """A signature with each request."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -120,7 +137,8 @@ class AuthConfig(Model):
 class PasswordAuth(Model):
     """A user and a password, and no other way to log in."""
 
-    basic: BasicAuth = Field(description="User and password.")
+    basic: BasicAuth
+    """User and password."""
 
 
 def host_in_clear(url: str) -> str:

@@ -17,14 +17,15 @@ from engine.model.clock import Clock
 class RetryConfig(Model):
     """When a failed delivery is tried again: after `first`, then twice as long each time up to `max`, with jitter."""
 
-    first: Duration = Field(default=1.0, gt=0, le=86_400, description="Wait after the first failed attempt.")
-    max: Duration = Field(default=300.0, gt=0, le=86_400, description="Longest wait between two attempts.")
-    give_up_after: Duration | None = Field(
-        default=None,
-        gt=0,
-        description="Age of a message at which a delivery that still fails becomes a dead letter (`GAVE_UP`). By "
-        "default never: a destination that is down for a week loses nothing.",
-    )
+    first: Duration = Field(default=1.0, gt=0, le=86_400)
+    """Wait after the first failed attempt."""
+
+    max: Duration = Field(default=300.0, gt=0, le=86_400)
+    """Longest wait between two attempts."""
+
+    give_up_after: Duration | None = Field(default=None, gt=0)
+    """Age of a message at which a delivery that still fails becomes a dead letter (`GAVE_UP`). By default never: a
+    destination that is down for a week loses nothing."""
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
@@ -36,10 +37,11 @@ class RetryConfig(Model):
 class BreakerConfig(Model):
     """When to stop trying each delivery in turn and only probe: the destination is down, not the document bad."""
 
-    failures: Whole = Field(default=5, ge=1, le=1000, description="Failed attempts in a row that open the breaker.")
-    probe_after: Duration = Field(
-        default=10.0, gt=0, le=3600, description="Wait before one delivery is let through as a probe."
-    )
+    failures: Whole = Field(default=5, ge=1, le=1000)
+    """Failed attempts in a row that open the breaker."""
+
+    probe_after: Duration = Field(default=10.0, gt=0, le=3600)
+    """Wait before one delivery is let through as a probe."""
 
 
 class DestinationBase(Model, ABC):
@@ -56,22 +58,25 @@ class DestinationBase(Model, ABC):
     takes: ClassVar[Literal["", "fhir", "hl7v2"]] = ""
     example: ClassVar[str]
 
-    timeout: Duration = Field(default=30.0, gt=0, le=3600, description="Time for one attempt, connecting included.")
-    retry: RetryConfig = Field(default_factory=RetryConfig, description="When to try again.")
-    breaker: BreakerConfig = Field(default_factory=BreakerConfig, description="When to stop trying and only probe.")
-    rate: Whole | None = Field(
-        default=None,
-        ge=1,
-        le=100_000,
-        description="Attempts per second over all lanes, at most, so that a backlog does not flood a server that has "
-        "just come back. By default as many as `concurrency` and the server's answers allow.",
-    )
+    timeout: Duration = Field(default=30.0, gt=0, le=3600)
+    """Time for one attempt, connecting included."""
+
+    retry: RetryConfig = Field(default_factory=RetryConfig)
+    """When to try again."""
+
+    breaker: BreakerConfig = Field(default_factory=BreakerConfig)
+    """When to stop trying and only probe."""
+
+    rate: Whole | None = Field(default=None, ge=1, le=100_000)
+    """Attempts per second over all lanes, at most, so that a backlog does not flood a server that has just come
+    back. By default as many as `concurrency` and the server's answers allow."""
+
+    # a YAML list is a Python list; each window in it is still read strictly
     expected_downtime: Annotated[tuple[DowntimeWindow, ...], AfterValidator(leaves_time)] = Field(
-        default=(),
-        strict=False,  # a YAML list is a Python list; each window in it is still read strictly
-        description="Windows in which it is expected to be down, as `- {days: [sun], start: 02:00, end: 04:00}`: "
-        "failures within are shown calmly and are no alert, and nothing is given up.",
+        default=(), strict=False
     )
+    """Windows in which it is expected to be down, as `- {days: [sun], start: 02:00, end: 04:00}`: failures within
+    are shown calmly and are no alert, and nothing is given up."""
 
     @property
     @abstractmethod

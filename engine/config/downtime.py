@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from engine.config.downtime_windows import DAY_MINUTES, Window
 from engine.config.values import Model, NotEmpty, Words
@@ -38,12 +38,14 @@ class DowntimeWindow(Model):
     """A time in which the destination is expected to be down, by the clock of the site (`site.timezone`). A window that
     ends before it starts passes midnight; it belongs to the day on which it starts."""
 
-    days: Days = Field(
-        default=DAYS,
-        description="On which days it starts: `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`; else daily.",
-    )
-    start: TimeOfDay = Field(description="When it starts, as `02:00`.")
-    end: TimeOfDay = Field(description="When it ends, as `04:00`; that minute is not part of it.")
+    days: Days = DAYS
+    """On which days it starts: `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`; else daily."""
+
+    start: TimeOfDay
+    """When it starts, as `02:00`."""
+
+    end: TimeOfDay
+    """When it ends, as `04:00`; that minute is not part of it."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:

@@ -15,43 +15,30 @@ class RetentionConfig(Model):
     about them, whatever these keys say. An age counts from the last event of a message.
     """
 
-    delivered: Duration = Field(
-        default=5 * YEAR_S,
-        ge=LEAST_S,
-        description="Messages that were delivered (or that a newer result has overtaken), with their documents, "
-        "deliveries and frames. Default: five years.",
-    )
-    filtered: Duration = Field(
-        default=5 * YEAR_S, ge=LEAST_S, description="Messages that a filter took, repeats, messages read by a tee."
-    )
-    dismissed: Duration = Field(
-        default=5 * YEAR_S,
-        ge=LEAST_S,
-        description="Messages that a person has dismissed, or rejected results of.",
-    )
-    incomplete: Duration = Field(
-        default=30 * DAY_S,
-        description="The content of incomplete messages that a person has dismissed. They are no results, so it may be "
-        "any time; `limits: incomplete` bounds them before.",
-    )
-    audit: Duration = Field(
-        default=6 * YEAR_S,
-        ge=LEAST_S,
-        description="The audit trail. Default: six years; not shorter than any of the others.",
-    )
-    minimum: Duration | None = Field(
-        default=None,
-        ge=LEAST_S,
-        description="The time that the law demands: nothing younger is deleted, neither for `size` nor when a "
-        "patient's data are erased (unless a person forces that, with a reason). By default the shortest "
-        "of the ages above.",
-    )
-    size: Size | None = Field(
-        default=None,
-        ge=64 * 1024 * 1024,
-        description="The size that the journal may have on the disk. Beyond it the oldest finished messages are "
-        "deleted before their time, down to `minimum`, which is then required; the page says so.",
-    )
+    delivered: Duration = Field(default=5 * YEAR_S, ge=LEAST_S)
+    """Messages that were delivered (or that a newer result has overtaken), with their documents, deliveries and
+    frames. Default: five years."""
+
+    filtered: Duration = Field(default=5 * YEAR_S, ge=LEAST_S)
+    """Messages that a filter took, repeats, messages read by a tee."""
+
+    dismissed: Duration = Field(default=5 * YEAR_S, ge=LEAST_S)
+    """Messages that a person has dismissed, or rejected results of."""
+
+    incomplete: Duration = 30 * DAY_S
+    """The content of incomplete messages that a person has dismissed. They are no results, so it may be any time;
+    `limits: incomplete` bounds them before."""
+
+    audit: Duration = Field(default=6 * YEAR_S, ge=LEAST_S)
+    """The audit trail. Default: six years; not shorter than any of the others."""
+
+    minimum: Duration | None = Field(default=None, ge=LEAST_S)
+    """The time that the law demands: nothing younger is deleted, neither for `size` nor when a patient's data are
+    erased (unless a person forces that, with a reason). By default the shortest of the ages above."""
+
+    size: Size | None = Field(default=None, ge=64 * 1024 * 1024)
+    """The size that the journal may have on the disk. Beyond it the oldest finished messages are deleted before
+    their time, down to `minimum`, which is then required; the page says so."""
 
     @model_validator(mode="after")
     def _agrees(self) -> "RetentionConfig":
@@ -83,32 +70,26 @@ class BackupConfig(Model):
     """Copies of the journal and the configuration in a second folder. Without `folder` there are none, and the page
     says so."""
 
-    folder: FilePath | None = Field(
-        default=None,
-        description="Folder for the copies, best on another disk or a mounted share; relative to the site's folder. "
-        "It must be there: LabRelay does not make it, for a share that is not mounted would look like an empty one.",
-    )
-    every: Duration = Field(
-        default=DAY_S, ge=600.0, description="Time between full copies; each is read back and checked by its chain."
-    )
-    rows: Duration = Field(
-        default=300.0,
-        ge=10.0,
-        le=DAY_S,
-        description="Time between pieces: new rows of the journal, written to the folder between full copies. A loss "
-        "of the disk can lose the data received within this time.",
-    )
-    keep: Whole = Field(default=7, ge=1, le=1000, description="Full copies to keep, with their pieces.")
-    key: Flag = Field(
-        default=False,
-        description="`true`: the key goes with the copies, so anyone with the folder can read every result. By "
-        "default it does not: keep a copy of it elsewhere, for without it no copy can be read.",
-    )
-    drill: Duration | None = Field(
-        default=30 * DAY_S,
-        ge=3600.0,
-        description="Time between drills: a copy is restored into a scratch folder, checked and removed again.",
-    )
-    scratch: FilePath | None = Field(
-        default=None, description="Folder for drills; needs room for the journal. By default the folder of the copies."
-    )
+    folder: FilePath | None = None
+    """Folder for the copies, best on another disk or a mounted share; relative to the site's folder. It must be
+    there: LabRelay does not make it, for a share that is not mounted would look like an empty one."""
+
+    every: Duration = Field(default=DAY_S, ge=600.0)
+    """Time between full copies; each is read back and checked by its chain."""
+
+    rows: Duration = Field(default=300.0, ge=10.0, le=DAY_S)
+    """Time between pieces: new rows of the journal, written to the folder between full copies. A loss of the disk
+    can lose the data received within this time."""
+
+    keep: Whole = Field(default=7, ge=1, le=1000)
+    """Full copies to keep, with their pieces."""
+
+    key: Flag = False
+    """`true`: the key goes with the copies, so anyone with the folder can read every result. By default it does not:
+    keep a copy of it elsewhere, for without it no copy can be read."""
+
+    drill: Duration | None = Field(default=30 * DAY_S, ge=3600.0)
+    """Time between drills: a copy is restored into a scratch folder, checked and removed again."""
+
+    scratch: FilePath | None = None
+    """Folder for drills; needs room for the journal. By default the folder of the copies."""

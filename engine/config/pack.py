@@ -37,26 +37,34 @@ Texts = Annotated[
 class PackEvidence(Model):
     """Evidence: one file or document from which the pack was made."""
 
-    what: Literal["capture", "vendor-example", "modelled"] = Field(
-        description="`capture`: bytes of a real analyzer. `vendor-example`: an example of the maker's manual. "
-        "`modelled`: written by a person from a driver or a manual."
-    )
-    model: Text = Field(description="Which model it is of.")
-    file: Text = Field(description="Its message in the corpus, by its file there, as `astm/sysmex-xn550.astm`.")
-    shows: Text = Field(description="Its use as evidence, in a few words.")
-    link: Text = Field(description="Where it was published.")
+    what: Literal["capture", "vendor-example", "modelled"]
+    """`capture`: bytes of a real analyzer. `vendor-example`: an example of the maker's manual. `modelled`: written
+    by a person from a driver or a manual."""
+
+    model: Text
+    """Which model it is of."""
+
+    file: Text
+    """Its message in the corpus, by its file there, as `astm/sysmex-xn550.astm`."""
+
+    shows: Text
+    """Its use as evidence, in a few words."""
+
+    link: Text
+    """Where it was published."""
 
 
 class Recognition(Model):
     """One sign by which messages of this analyzer are known."""
 
-    when: Text | None = Field(
-        default=None, description="Condition over a parsed message, as `=H-5.1 matches '^XN-'`; as in routes."
-    )
-    bytes_match: Text | None = Field(
-        default=None, description="Regular expression over the raw bytes, for what is neither HL7 v2 nor ASTM E1394."
-    )
-    why: Text = Field(description="The evidence, in words, as people read it.")
+    when: Text | None = None
+    """Condition over a parsed message, as `=H-5.1 matches '^XN-'`; as in routes."""
+
+    bytes_match: Text | None = None
+    """Regular expression over the raw bytes, for what is neither HL7 v2 nor ASTM E1394."""
+
+    why: Text
+    """The evidence, in words, as people read it."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Recognition":
@@ -70,29 +78,51 @@ class Recognition(Model):
 class PackDefaults(Model):
     """Defaults for channels of this analyzer; a channel's own settings override them."""
 
-    dialect: Dialect | None = Field(default=None, description="The dialect, where the analyzer needs one.")
-    charset: Charsets | None = Field(default=None, description="Character sets to try, where it declares none.")
-    settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(
-        default_factory=dict, description="Settings that mappings read."
-    )
+    dialect: Dialect | None = None
+    """The dialect, where the analyzer needs one."""
+
+    charset: Charsets | None = None
+    """Character sets to try, where it declares none."""
+
+    settings: Annotated[dict[str, Any], AfterValidator(with_known_forms)] = Field(default_factory=dict)
+    """Settings that mappings read."""
 
 
 class PackConfig(Model):
     """The file ``pack.yaml``."""
 
-    analyzer: Name = Field(description="Name of the pack, which is also that of its folder.")
-    maker: Text = Field(description="Who makes the analyzer.")
-    models: Annotated[Texts, NotEmpty] = Field(description="Models that were seen, or that the evidence is about.")
-    measures: Text = Field(description="Its measurements, in a few words.")
-    speaks: Text = Field(description="Its interface, in a few words: content, framing, who connects.")
-    format: Literal["hl7v2", "astm"] = Field(description="The format that mappings read.")
-    seen: Annotated[tuple[PackEvidence, ...], NotEmpty] = Field(strict=False, description="The evidence.")
-    recognise: tuple[Recognition, ...] = Field(
-        default=(), strict=False, description="How its messages are recognised; one sign is enough."
-    )
-    gives: PackDefaults = Field(default_factory=PackDefaults, description="Defaults for channels of this analyzer.")
-    set_up: Texts = Field(default=(), description="Settings to make on the analyzer itself.")
-    traps: Texts = Field(default=(), description="Known problems, and how this pack handles them.")
+    analyzer: Name
+    """Name of the pack, which is also that of its folder."""
+
+    maker: Text
+    """Who makes the analyzer."""
+
+    models: Annotated[Texts, NotEmpty]
+    """Models that were seen, or that the evidence is about."""
+
+    measures: Text
+    """Its measurements, in a few words."""
+
+    speaks: Text
+    """Its interface, in a few words: content, framing, who connects."""
+
+    format: Literal["hl7v2", "astm"]
+    """The format that mappings read."""
+
+    seen: Annotated[tuple[PackEvidence, ...], NotEmpty] = Field(strict=False)
+    """The evidence."""
+
+    recognise: tuple[Recognition, ...] = Field(default=(), strict=False)
+    """How its messages are recognised; one sign is enough."""
+
+    gives: PackDefaults = Field(default_factory=PackDefaults)
+    """Defaults for channels of this analyzer."""
+
+    set_up: Texts = ()
+    """Settings to make on the analyzer itself."""
+
+    traps: Texts = ()
+    """Known problems, and how this pack handles them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Tag
 from pydantic_core import ErrorDetails
 
 from engine.config import destination, later, source
+from engine.config.descriptions import description
 from engine.config.values import Words
 from engine.config.yaml_nodes import KeyPath, Node, line, walk
 from engine.model.spelling import did_you_mean
@@ -165,8 +166,7 @@ class Reporter:
 
     def _missing(self, path: KeyPath, model: type[BaseModel] | None) -> tuple[Node, str]:
         node, name = walk(self._root, path[:-1]), str(path[-1])
-        field = model.model_fields.get(name) if model is not None else None
-        wanted = (field.description or "") if field is not None else ""
+        wanted = description(model, name) if model is not None else ""
         if path in INHERITED:
             what, there = wanted.partition(". ")[0].replace("`", ""), INHERITED[path]
             text = f"is missing here and in the site's file; add {there} there for all channels, or {name} here: {what}"

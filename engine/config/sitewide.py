@@ -25,85 +25,76 @@ def _loopback(address: HostPort) -> HostPort:
 class SiteInfo(Model):
     """Which laboratory this is."""
 
-    name: Text = Field(description="Name shown on pages and in alerts.")
-    timezone: Zone | None = Field(
-        default=None, description="IANA zone of the site, and of channels that give none, as `Asia/Kolkata`."
-    )
+    name: Text
+    """Name shown on pages and in alerts."""
+
+    timezone: Zone | None = None
+    """IANA zone of the site, and of channels that give none, as `Asia/Kolkata`."""
 
 
 class WebConfig(Model):
     """The status page."""
 
-    enabled: Flag = Field(default=True, description="`false`: no page, no `/status.json`, no `/metrics`.")
-    listen: Annotated[Address, AfterValidator(_loopback)] = Field(
-        default=HostPort("127.0.0.1", 8580), description="Address of the page; this machine only."
-    )
+    enabled: Flag = True
+    """`false`: no page, no `/status.json`, no `/metrics`."""
+
+    listen: Annotated[Address, AfterValidator(_loopback)] = HostPort("127.0.0.1", 8580)
+    """Address of the page; this machine only."""
 
 
 class LimitsConfig(Model):
     """Limits that all channels share."""
 
-    receive_memory: Size = Field(
-        default=DEFAULT_BYTES,
-        ge=1024 * 1024,
-        description="Unfinished messages that all connections together may hold in memory; beyond it the connection "
-        "that holds most is cut. At least the largest `max_message` of a channel counts.",
-    )
-    incomplete: Size = Field(
-        default=INCOMPLETE_BYTES,
-        ge=1024 * 1024,
-        description="Bytes of incomplete messages that the journal keeps, of all channels together. Beyond it their "
-        "content goes, of dismissed ones first, then of the oldest; that they came stays.",
-    )
-    held_alarm: Duration = Field(
-        default=86_400.0,
-        gt=0,
-        description="Where a route holds results back (`hold`): one that was not released or rejected for so long "
-        "is a problem on the page, and not only a notice.",
-    )
+    receive_memory: Size = Field(default=DEFAULT_BYTES, ge=1024 * 1024)
+    """Unfinished messages that all connections together may hold in memory; beyond it the connection that holds most
+    is cut. At least the largest `max_message` of a channel counts."""
+
+    incomplete: Size = Field(default=INCOMPLETE_BYTES, ge=1024 * 1024)
+    """Bytes of incomplete messages that the journal keeps, of all channels together. Beyond it their content goes,
+    of dismissed ones first, then of the oldest; that they came stays."""
+
+    held_alarm: Duration = Field(default=86_400.0, gt=0)
+    """Where a route holds results back (`hold`): one that was not released or rejected for so long is a problem on
+    the page, and not only a notice."""
 
 
 class SiteConfig(Model):
     """The site."""
 
-    site: SiteInfo = Field(description="Which laboratory this is.")
-    data: FilePath = Field(
-        default=Path("var"),
-        validate_default=True,
-        description="Folder for the journal and everything else that LabRelay writes; relative to the site's folder.",
-    )
-    anchor: FilePath | None = Field(
-        default=None,
-        description="Folder for the second anchor, best on another disk: it shows at a start that `data` was put back "
-        "to an earlier state. Unset: a folder beside `data`, with its name and `-anchor`, where the "
-        "service may write there.",
-    )
-    web: WebConfig = Field(default_factory=WebConfig, description="The status page.")
-    destinations: dict[Name, DestinationConfig] = Field(
-        default_factory=dict, description="Where documents go, by name."
-    )
-    namespaces: dict[Text, Uri] = Field(
-        default_factory=dict,
-        description="Assigner names as in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each.",
-    )
-    patient_numbers: Literal["lasting", "counter"] | None = Field(
-        default=None,
-        description="`lasting`: a patient number is one person's for good, as those of a hospital's register are. "
-        "`counter`: numbers begin anew or are given again, as those that an analyzer counts; such a "
-        "number is known with its order and day alone, and never goes out as a Patient's identifier. "
-        "Without an answer all are counters, but those whose authority (PID-3.4) is in `namespaces`.",
-    )
-    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="Limits that all channels share.")
-    retention: RetentionConfig = Field(
-        default_factory=RetentionConfig, description="How long the journal keeps what has ended."
-    )
-    backup: BackupConfig = Field(
-        default_factory=BackupConfig, description="Copies of the journal and the configuration in a second folder."
-    )
-    workers: Whole = Field(
-        default=0,
-        ge=0,
-        le=1,
-        description="Processes beside the main one that map and deliver. `0`: it does all itself; `1`: higher rates on "
-        "two cores or more, and answers to analyzers that never wait for a mapping.",
-    )
+    site: SiteInfo
+    """Which laboratory this is."""
+
+    data: FilePath = Field(default=Path("var"), validate_default=True)
+    """Folder for the journal and everything else that LabRelay writes; relative to the site's folder."""
+
+    anchor: FilePath | None = None
+    """Folder for the second anchor, best on another disk: it shows at a start that `data` was put back to an earlier
+    state. Unset: a folder beside `data`, with its name and `-anchor`, where the service may write there."""
+
+    web: WebConfig = Field(default_factory=WebConfig)
+    """The status page."""
+
+    destinations: dict[Name, DestinationConfig] = Field(default_factory=dict)
+    """Where documents go, by name."""
+
+    namespaces: dict[Text, Uri] = Field(default_factory=dict)
+    """Assigner names as in HD.1 (MSH-3, PID-3.4 ...) and the identifier system for each."""
+
+    patient_numbers: Literal["lasting", "counter"] | None = None
+    """`lasting`: a patient number is one person's for good, as those of a hospital's register are. `counter`:
+    numbers begin anew or are given again, as those that an analyzer counts; such a number is known with its order
+    and day alone, and never goes out as a Patient's identifier. Without an answer all are counters, but those whose
+    authority (PID-3.4) is in `namespaces`."""
+
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    """Limits that all channels share."""
+
+    retention: RetentionConfig = Field(default_factory=RetentionConfig)
+    """How long the journal keeps what has ended."""
+
+    backup: BackupConfig = Field(default_factory=BackupConfig)
+    """Copies of the journal and the configuration in a second folder."""
+
+    workers: Whole = Field(default=0, ge=0, le=1)
+    """Processes beside the main one that map and deliver. `0`: it does all itself; `1`: higher rates on two cores or
+    more, and answers to analyzers that never wait for a mapping."""

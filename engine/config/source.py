@@ -33,25 +33,17 @@ class Source(Model):
 
     preset: ClassVar[str] = ""
 
-    kind: str = Field(
-        default="mllp",
-        description="Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records "
-        "in E1381 frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and "
-        "`auto-serial` take either, as it comes. `text` and `text-serial` are texts that a `layout` describes; "
-        "`folder` is files in a folder.",
-    )
-    idle_timeout: Duration | None = Field(
-        default=None,
-        gt=0,
-        description="Close a connection after this time without a byte. By default never: analyzers keep one "
-        "connection for days, and TCP keep-alive finds a peer that is gone within 90 s.",
-    )
-    max_message: Size = Field(
-        default=16 * MiB,
-        ge=1 * KiB,
-        le=256 * MiB,
-        description="Largest message; a report with an embedded PDF has room to spare in the default.",
-    )
+    kind: str = "mllp"
+    """Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records in E1381
+    frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and `auto-serial` take
+    either, as it comes. `text` and `text-serial` are texts that a `layout` describes; `folder` is files in a folder."""
+
+    idle_timeout: Duration | None = Field(default=None, gt=0)
+    """Close a connection after this time without a byte. By default never: analyzers keep one connection for days,
+    and TCP keep-alive finds a peer that is gone within 90 s."""
+
+    max_message: Size = Field(default=16 * MiB, ge=1 * KiB, le=256 * MiB)
+    """Largest message; a report with an embedded PDF has room to spare in the default."""
 
     @property
     def place(self) -> str:
@@ -79,26 +71,24 @@ class Source(Model):
 class TcpPart(Model):
     """A source on TCP. Exactly one of ``listen`` and ``connect`` is set."""
 
-    transport: Literal["tcp"] = Field(default="tcp", description="How bytes come: `tcp`.")
-    listen: Address | None = Field(
-        default=None, description="Address to listen on; port 0 takes any free one. Either this or `connect`."
-    )
-    connect: Address | None = Field(
-        default=None,
-        description="Address of an analyzer that is itself the TCP server; we connect, and reconnect without limit.",
-    )
-    allow: Networks = Field(
-        default=(),
-        description="Addresses and networks that may connect, as `10.1.2.3` or `10.1.2.0/24`; others are ended at once "
-        "and counted. By default any.",
-    )
-    tls: ServerTls | None = Field(default=None, description="TLS for `listen`; with `client_ca`, mutual TLS.")
-    max_connections: Whole = Field(
-        default=32,
-        ge=1,
-        le=10_000,
-        description="Connections at once; one more takes the place of the one that has been quiet longest.",
-    )
+    transport: Literal["tcp"] = "tcp"
+    """How bytes come: `tcp`."""
+
+    listen: Address | None = None
+    """Address to listen on; port 0 takes any free one. Either this or `connect`."""
+
+    connect: Address | None = None
+    """Address of an analyzer that is itself the TCP server; we connect, and reconnect without limit."""
+
+    allow: Networks = ()
+    """Addresses and networks that may connect, as `10.1.2.3` or `10.1.2.0/24`; others are ended at once and counted.
+    By default any."""
+
+    tls: ServerTls | None = None
+    """TLS for `listen`; with `client_ca`, mutual TLS."""
+
+    max_connections: Whole = Field(default=32, ge=1, le=10_000)
+    """Connections at once; one more takes the place of the one that has been quiet longest."""
 
     @property
     def address(self) -> HostPort:
@@ -127,68 +117,57 @@ class TcpPart(Model):
 class MllpOptions(Model):
     """How MLLP blocks are read."""
 
-    start_without_vt: Flag = Field(
-        default=False, description="`true`: a message header starts a message where the analyzer sends no VT before it."
-    )
-    end_by_idle: Duration | None = Field(
-        default=None,
-        gt=0,
-        description="A message ends after this time without a byte, for analyzers that send no FS. A message that is "
-        "cut short looks whole then, so only for those.",
-    )
-    block_timeout: Duration = Field(
-        default=60.0, gt=0, description="Longest time from VT to FS; then what came is put aside as incomplete."
-    )
+    start_without_vt: Flag = False
+    """`true`: a message header starts a message where the analyzer sends no VT before it."""
+
+    end_by_idle: Duration | None = Field(default=None, gt=0)
+    """A message ends after this time without a byte, for analyzers that send no FS. A message that is cut short
+    looks whole then, so only for those."""
+
+    block_timeout: Duration = Field(default=60.0, gt=0)
+    """Longest time from VT to FS; then what came is put aside as incomplete."""
 
 
 class MllpLink(Model):
     """MLLP blocks."""
 
-    link: Literal["mllp"] = Field(default="mllp", description="Framing and link acknowledgement: `mllp`.")
-    format: Literal["hl7v2", "astm"] = Field(default="hl7v2", description="Content: `hl7v2` (or `astm`).")
+    link: Literal["mllp"] = "mllp"
+    """Framing and link acknowledgement: `mllp`."""
+
+    format: Literal["hl7v2", "astm"] = "hl7v2"
+    """Content: `hl7v2` (or `astm`)."""
 
 
 class E1381Options(Model):
     """How frames of ASTM E1381 are read."""
 
-    framing: Literal["e1381", "enq-less", "none"] = Field(
-        default="e1381",
-        description="`e1381`: ENQ, frames, EOT. `enq-less`: frames or an H record may start without ENQ. "
-        "`none`: bare records from H to L, nothing acknowledged.",
-    )
-    checksum: Literal["required", "warn", "ignore"] = Field(
-        default="required",
-        description="A frame with a wrong checksum: `required` answers NAK, `warn` takes and counts it, `ignore` "
-        "does not look.",
-    )
-    frame_numbers: Literal["strict", "warn", "ignore"] = Field(
-        default="strict",
-        description="A frame with an unexpected number: `strict` answers NAK, `warn` takes and counts it, `ignore` "
-        "does not look (some analyzers start at 0).",
-    )
-    acks: Literal["frame", "session", "none"] = Field(
-        default="frame",
-        description=(
-            "The answers that the analyzer expects: an answer to each frame, one at the end of the session, or none. "
-            "`session` is not for `framing: none`."
-        ),
-    )
-    commit: Literal["frame", "message"] = Field(
-        default="frame",
-        description="`frame`: each frame is durable before its ACK. `message`: only the ACK of the frame that ends "
-        "the message waits; faster, for instruments that always send an L record.",
-    )
-    end: Literal["record", "eot"] = Field(
-        default="record",
-        description="The end of a message: its L record, or EOT as well where an analyzer sends no L.",
-    )
-    max_frame: Size = Field(default=64_000, ge=64, le=1 * MiB, description="Largest frame; a longer one gets NAK.")
-    receive_timeout: Duration = Field(
-        default=30.0,
-        gt=0,
-        description="Time within a session without a whole frame or EOT, after which what came is put aside as "
-        "incomplete.",
-    )
+    framing: Literal["e1381", "enq-less", "none"] = "e1381"
+    """`e1381`: ENQ, frames, EOT. `enq-less`: frames or an H record may start without ENQ. `none`: bare records from
+    H to L, nothing acknowledged."""
+
+    checksum: Literal["required", "warn", "ignore"] = "required"
+    """A frame with a wrong checksum: `required` answers NAK, `warn` takes and counts it, `ignore` does not look."""
+
+    frame_numbers: Literal["strict", "warn", "ignore"] = "strict"
+    """A frame with an unexpected number: `strict` answers NAK, `warn` takes and counts it, `ignore` does not look
+    (some analyzers start at 0)."""
+
+    acks: Literal["frame", "session", "none"] = "frame"
+    """The answers that the analyzer expects: an answer to each frame, one at the end of the session, or none.
+    `session` is not for `framing: none`."""
+
+    commit: Literal["frame", "message"] = "frame"
+    """`frame`: each frame is durable before its ACK. `message`: only the ACK of the frame that ends the message
+    waits; faster, for instruments that always send an L record."""
+
+    end: Literal["record", "eot"] = "record"
+    """The end of a message: its L record, or EOT as well where an analyzer sends no L."""
+
+    max_frame: Size = Field(default=64_000, ge=64, le=1 * MiB)
+    """Largest frame; a longer one gets NAK."""
+
+    receive_timeout: Duration = Field(default=30.0, gt=0)
+    """Time within a session without a whole frame or EOT, after which what came is put aside as incomplete."""
 
     @field_validator("acks")
     @classmethod
@@ -208,8 +187,11 @@ class E1381Options(Model):
 class E1381Link(Model):
     """Frames of ASTM E1381."""
 
-    link: Literal["e1381"] = Field(default="e1381", description="Framing and link acknowledgement: `e1381`.")
-    format: Literal["astm", "hl7v2"] = Field(default="astm", description="Content: `astm` (or `hl7v2`).")
+    link: Literal["e1381"] = "e1381"
+    """Framing and link acknowledgement: `e1381`."""
+
+    format: Literal["astm", "hl7v2"] = "astm"
+    """Content: `astm` (or `hl7v2`)."""
 
 
 class AutoLink(Model):
@@ -217,19 +199,21 @@ class AutoLink(Model):
     record of each message decides its format.
     """
 
-    link: Literal["auto"] = Field(
-        default="auto",
-        description="`auto`: ENQ, STX or an H record begins ASTM E1381, VT or MSH begins MLLP. The options of both "
-        "are known here.",
-    )
-    format: Literal["auto"] = Field(default="auto", description="`auto`: each message is HL7 v2 or ASTM E1394.")
+    link: Literal["auto"] = "auto"
+    """`auto`: ENQ, STX or an H record begins ASTM E1381, VT or MSH begins MLLP. The options of both are known here."""
+
+    format: Literal["auto"] = "auto"
+    """`auto`: each message is HL7 v2 or ASTM E1394."""
 
 
 class AutoOptions(Model):
     """The options of both links whose defaults differ where either may come."""
 
-    framing: Literal["e1381", "enq-less", "none"] = Field(default="enq-less", description="As for ASTM E1381.")
-    start_without_vt: Flag = Field(default=True, description="As for MLLP.")
+    framing: Literal["e1381", "enq-less", "none"] = "enq-less"
+    """As for ASTM E1381."""
+
+    start_without_vt: Flag = True
+    """As for MLLP."""
 
 
 class MllpSource(MllpOptions, MllpLink, TcpPart, Source):

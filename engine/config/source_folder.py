@@ -19,46 +19,43 @@ from engine.config.values import Duration, FilePath, Model, Text
 class FolderPart(Model):
     """Files in a folder: each is read once it is whole, and put away once its messages are durable."""
 
-    transport: Literal["folder"] = Field(default="folder", description="How bytes come: `folder`.")
-    link: Literal["whole"] = Field(default="whole", description="`whole`: a file is read at once, and moved.")
-    format: Literal["text", "hl7v2", "astm"] = Field(
-        default="text",
-        description="Content of the files: `text` as `layout` says (CSV too), `hl7v2`, or `astm`; one message or "
-        "several in a file.",
-    )
-    folder: FilePath = Field(description="The folder to watch. It is not made: where it is missing, a share may be.")
-    pattern: Text = Field(
-        default="*",
-        description='Names of the files to take, as `"*.csv"`; upper and lower case are one. Hidden files and those '
-        "that programs write under a name for unfinished ones (`.tmp`, `.part` ...) are never taken.",
-    )
-    settle: Duration = Field(
-        default=5.0,
-        ge=0,
-        description="A file is whole once its size and time have not changed for this long. A transfer that stops for "
-        "longer looks whole: use `marker` where the sender can, or have it write under `.tmp` and rename.",
-    )
-    marker: str = Field(
-        default="",
-        description="A file is whole once a second one of its name and this ending is there: with `.ok`, `x.csv` waits "
-        "for `x.csv.ok`. Takes the place of `settle`, but for a file that is newer than its marker.",
-    )
-    every: Duration = Field(default=2.0, ge=0.05, le=3600, description="Time between looks at the folder.")
-    finished: FilePath | None = Field(
-        default=None,
-        description="Folder of the files that were taken, on the same file system; by default `finished` in `folder`. "
-        "LabRelay deletes nothing in it.",
-    )
-    failed: FilePath | None = Field(
-        default=None,
-        description="Folder of the files that cannot be taken: larger than `max_message`, changed while they were "
-        "read, ASTM without its last record. By default `failed` in `folder`.",
-    )
-    layout: LayoutName | None = Field(
-        default=None,
-        description="With `format: text`: the layout that describes the files, a file of `layouts/` or the "
-        "`layout.yaml` of a pack.",
-    )
+    transport: Literal["folder"] = "folder"
+    """How bytes come: `folder`."""
+
+    link: Literal["whole"] = "whole"
+    """`whole`: a file is read at once, and moved."""
+
+    format: Literal["text", "hl7v2", "astm"] = "text"
+    """Content of the files: `text` as `layout` says (CSV too), `hl7v2`, or `astm`; one message or several in a file."""
+
+    folder: FilePath
+    """The folder to watch. It is not made: where it is missing, a share may be."""
+
+    pattern: Text = "*"
+    """Names of the files to take, as `"*.csv"`; upper and lower case are one. Hidden files and those that programs
+    write under a name for unfinished ones (`.tmp`, `.part` ...) are never taken."""
+
+    settle: Duration = Field(default=5.0, ge=0)
+    """A file is whole once its size and time have not changed for this long. A transfer that stops for longer looks
+    whole: use `marker` where the sender can, or have it write under `.tmp` and rename."""
+
+    marker: str = ""
+    """A file is whole once a second one of its name and this ending is there: with `.ok`, `x.csv` waits for
+    `x.csv.ok`. Takes the place of `settle`, but for a file that is newer than its marker."""
+
+    every: Duration = Field(default=2.0, ge=0.05, le=3600)
+    """Time between looks at the folder."""
+
+    finished: FilePath | None = None
+    """Folder of the files that were taken, on the same file system; by default `finished` in `folder`. LabRelay
+    deletes nothing in it."""
+
+    failed: FilePath | None = None
+    """Folder of the files that cannot be taken: larger than `max_message`, changed while they were read, ASTM
+    without its last record. By default `failed` in `folder`."""
+
+    layout: LayoutName | None = None
+    """With `format: text`: the layout that describes the files, a file of `layouts/` or the `layout.yaml` of a pack."""
 
     @property
     def place(self) -> str:

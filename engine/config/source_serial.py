@@ -60,25 +60,30 @@ def number(value: Any) -> Any:
 class SerialPart(Model):
     """A source on a serial line: at a port of this machine, or at a device server."""
 
-    transport: Literal["serial"] = Field(default="serial", description="How bytes come: `serial`.")
-    device: Device = Field(
-        description="The line. At this machine: a path (best one of `/dev/serial/by-id/`, which stays the same "
-        "wherever the adapter is plugged in; a pattern with `*` must fit one name), or `usb:0403:6001` or "
-        "`usb:0403:6001/SERIAL` by the adapter's numbers. At a device server: `rfc2217://host:port`, which is set as "
-        "the keys below say, or `socket://host:port`, which sets its line itself. `labrelay ports` lists what there is."
-    )
-    baud: Whole = Field(default=9600, ge=50, le=4_000_000, description="Bits a second, as the analyzer is set.")
-    bytesize: Annotated[Literal[7, 8], BeforeValidator(number)] = Field(
-        default=8,
-        description="Data bits. With `7`, bit 7 of each byte that comes is cleared: it is parity, or nothing.",
-    )
-    parity: Literal["none", "even", "odd", "mark", "space"] = Field(default="none", description="Parity bit.")
-    stopbits: Annotated[Literal[1, 2], BeforeValidator(number)] = Field(default=1, description="Stop bits.")
-    flow: Literal["none", "xonxoff", "rtscts", "dsrdtr"] = Field(
-        default="none",
-        description="Flow control: `none` as most analyzers have it, `xonxoff` by characters, `rtscts` or `dsrdtr` by "
-        "wires of the cable.",
-    )
+    transport: Literal["serial"] = "serial"
+    """How bytes come: `serial`."""
+
+    device: Device
+    """The line. At this machine: a path (best one of `/dev/serial/by-id/`, which stays the same wherever the adapter
+    is plugged in; a pattern with `*` must fit one name), or `usb:0403:6001` or `usb:0403:6001/SERIAL` by the
+    adapter's numbers. At a device server: `rfc2217://host:port`, which is set as the keys below say, or
+    `socket://host:port`, which sets its line itself. `labrelay ports` lists what there is."""
+
+    baud: Whole = Field(default=9600, ge=50, le=4_000_000)
+    """Bits a second, as the analyzer is set."""
+
+    bytesize: Annotated[Literal[7, 8], BeforeValidator(number)] = 8
+    """Data bits. With `7`, bit 7 of each byte that comes is cleared: it is parity, or nothing."""
+
+    parity: Literal["none", "even", "odd", "mark", "space"] = "none"
+    """Parity bit."""
+
+    stopbits: Annotated[Literal[1, 2], BeforeValidator(number)] = 1
+    """Stop bits."""
+
+    flow: Literal["none", "xonxoff", "rtscts", "dsrdtr"] = "none"
+    """Flow control: `none` as most analyzers have it, `xonxoff` by characters, `rtscts` or `dsrdtr` by wires of the
+    cable."""
 
     @property
     def place(self) -> str:

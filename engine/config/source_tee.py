@@ -18,24 +18,29 @@ from engine.model.units import HostPort
 class TeeEnd(Model):
     """One end of a teed line, as that end is reached: one of `listen`, `connect` and `device`."""
 
-    listen: Address | None = Field(default=None, description="It connects to us: address to listen on.")
-    connect: Address | None = Field(default=None, description="It is a TCP server: its address.")
-    device: Device | None = Field(
-        default=None, description="It is at a serial port of this machine, named as the `device` of a serial source."
-    )
-    baud: Whole = Field(default=9600, ge=50, le=4_000_000, description="With `device`: bits a second.")
-    bytesize: Annotated[Literal[7, 8], BeforeValidator(number)] = Field(
-        default=8, description="With `device`: data bits."
-    )
-    parity: Literal["none", "even", "odd", "mark", "space"] = Field(
-        default="none", description="With `device`: parity bit."
-    )
-    stopbits: Annotated[Literal[1, 2], BeforeValidator(number)] = Field(
-        default=1, description="With `device`: stop bits."
-    )
-    flow: Literal["none", "xonxoff", "rtscts", "dsrdtr"] = Field(
-        default="none", description="With `device`: flow control."
-    )
+    listen: Address | None = None
+    """It connects to us: address to listen on."""
+
+    connect: Address | None = None
+    """It is a TCP server: its address."""
+
+    device: Device | None = None
+    """It is at a serial port of this machine, named as the `device` of a serial source."""
+
+    baud: Whole = Field(default=9600, ge=50, le=4_000_000)
+    """With `device`: bits a second."""
+
+    bytesize: Annotated[Literal[7, 8], BeforeValidator(number)] = 8
+    """With `device`: data bits."""
+
+    parity: Literal["none", "even", "odd", "mark", "space"] = "none"
+    """With `device`: parity bit."""
+
+    stopbits: Annotated[Literal[1, 2], BeforeValidator(number)] = 1
+    """With `device`: stop bits."""
+
+    flow: Literal["none", "xonxoff", "rtscts", "dsrdtr"] = "none"
+    """With `device`: flow control."""
 
     @property
     def place(self) -> str:
@@ -75,12 +80,17 @@ class TeeEnds(Model):
     """The two ends of a line through LabRelay. `{listen: A, connect: B}` is short for `{analyzer: {listen: A},
     middleware: {connect: B}}`."""
 
-    listen: Address | None = Field(
-        default=None, description="Where the analyzer connects to us, in the place of the middleware. With `connect`."
-    )
-    connect: Address | None = Field(default=None, description="Address of the middleware, where we connect.")
-    analyzer: TeeEnd | None = Field(default=None, description="The analyzer's end; with `middleware`.")
-    middleware: TeeEnd | None = Field(default=None, description="The middleware's end; with `analyzer`.")
+    listen: Address | None = None
+    """Where the analyzer connects to us, in the place of the middleware. With `connect`."""
+
+    connect: Address | None = None
+    """Address of the middleware, where we connect."""
+
+    analyzer: TeeEnd | None = None
+    """The analyzer's end; with `middleware`."""
+
+    middleware: TeeEnd | None = None
+    """The middleware's end; with `analyzer`."""
 
     @property
     def ends(self) -> tuple[TeeEnd, TeeEnd]:
@@ -128,11 +138,14 @@ def _is_the_same(listens: HostPort, connects: HostPort) -> bool:
 class TeePart(Model):
     """A line between an analyzer and its middleware, to listen to."""
 
-    transport: Literal["tee"] = Field(default="tee", description="How bytes come: `tee`.")
-    tee: TeeEnds = Field(description="The two ends of the line.")
-    max_connections: Whole = Field(
-        default=32, ge=1, le=10_000, description="Connections through the tee at once; one more is refused."
-    )
+    transport: Literal["tee"] = "tee"
+    """How bytes come: `tee`."""
+
+    tee: TeeEnds
+    """The two ends of the line."""
+
+    max_connections: Whole = Field(default=32, ge=1, le=10_000)
+    """Connections through the tee at once; one more is refused."""
 
     @property
     def place(self) -> str:

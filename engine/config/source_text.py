@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, ValidationInfo
 
 from engine.config.layouts import layout_files, load_layout
 from engine.config.values import Model, Words
@@ -53,11 +53,14 @@ LayoutName = Annotated[LayoutFile, BeforeValidator(_layout), Words("name of a la
 class TextPart(Model):
     """Texts between start and end bytes, as a layout says."""
 
-    layout: LayoutName = Field(
-        description="The layout that describes its texts: a file of `layouts/`, or the `layout.yaml` of a pack."
-    )
-    link: Literal["text"] = Field(default="text", description="Framing and link acknowledgement: `text`.")
-    format: Literal["text"] = Field(default="text", description="Content: `text`.")
+    layout: LayoutName
+    """The layout that describes its texts: a file of `layouts/`, or the `layout.yaml` of a pack."""
+
+    link: Literal["text"] = "text"
+    """Framing and link acknowledgement: `text`."""
+
+    format: Literal["text"] = "text"
+    """Content: `text`."""
 
     @property
     def reads_as(self) -> str:

@@ -10,26 +10,27 @@ from engine.config.values import CertificateNames, Duration, FilePath, Model, Wh
 class ServerTls(Model):
     """TLS of a listening source."""
 
-    cert: FilePath = Field(description="PEM file with our certificate and its chain.")
-    key: FilePath = Field(description="PEM file with its private key.")
-    client_ca: FilePath | None = Field(
-        default=None,
-        description="PEM file with the authorities whose client certificates are accepted; given, one is demanded.",
-    )
-    client_names: CertificateNames = Field(
-        default=(),
-        description="Names of which a client's certificate must have one, as written there: DNS name, address, URI or "
-        "email among its alternative names, or its common name. By default each certificate of "
-        "`client_ca` may use the channel.",
-    )
-    handshakes: Whole = Field(
-        default=32,
-        ge=1,
-        le=1000,
-        description="TLS handshakes under way at once; for one more the one that began first is ended.",
-    )
-    handshakes_per_peer: Whole = Field(default=8, ge=1, le=1000, description="The same for each address that connects.")
-    handshake_timeout: Duration = Field(default=3.0, gt=0, le=60, description="Longest time for a TLS handshake.")
+    cert: FilePath
+    """PEM file with our certificate and its chain."""
+
+    key: FilePath
+    """PEM file with its private key."""
+
+    client_ca: FilePath | None = None
+    """PEM file with the authorities whose client certificates are accepted; given, one is demanded."""
+
+    client_names: CertificateNames = ()
+    """Names of which a client's certificate must have one, as written there: DNS name, address, URI or email among
+    its alternative names, or its common name. By default each certificate of `client_ca` may use the channel."""
+
+    handshakes: Whole = Field(default=32, ge=1, le=1000)
+    """TLS handshakes under way at once; for one more the one that began first is ended."""
+
+    handshakes_per_peer: Whole = Field(default=8, ge=1, le=1000)
+    """The same for each address that connects."""
+
+    handshake_timeout: Duration = Field(default=3.0, gt=0, le=60)
+    """Longest time for a TLS handshake."""
 
     @model_validator(mode="after")
     def _names_of_clients(self) -> Self:
@@ -41,11 +42,14 @@ class ServerTls(Model):
 class ConnectTls(Model):
     """TLS where we open the connection."""
 
-    ca: FilePath | None = Field(
-        default=None, description="PEM file with the authorities to trust; without it, the system's."
-    )
-    cert: FilePath | None = Field(default=None, description="PEM file with our client certificate, where one is asked.")
-    key: FilePath | None = Field(default=None, description="PEM file with the private key of `cert`.")
+    ca: FilePath | None = None
+    """PEM file with the authorities to trust; without it, the system's."""
+
+    cert: FilePath | None = None
+    """PEM file with our client certificate, where one is asked."""
+
+    key: FilePath | None = None
+    """PEM file with the private key of `cert`."""
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
