@@ -8,9 +8,10 @@ are limited to `MAX_LABEL_SETS` per metric, and the rest is counted as ``other``
 Every metric is named in `METRICS`, and docs/operations.md describes the same list (a test compares both).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -37,106 +38,77 @@ class Spec:
 
     kind: Kind
     name: str
-    labels: tuple[str, ...]
     help: str
-
-    @property
-    def exposed_name(self) -> str:
-        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+    labels: tuple[str, ...] = ()
 
 
-RECEIVED = Spec(Kind.COUNTER, "labrelay_messages_received", ("channel",), "Messages journaled.")
-ENDED = Spec(
-    Kind.COUNTER,
+_counter, _gauge, _histogram = partial(Spec, Kind.COUNTER), partial(Spec, Kind.GAUGE), partial(Spec, Kind.HISTOGRAM)
+_CHANNEL = ("channel",)
+_DESTINATION = ("destination",)
+_LANE = ("channel", "destination")
+
+RECEIVED = _counter("labrelay_messages_received", "Messages journaled.", _CHANNEL)
+ENDED = _counter(
     "labrelay_messages_processed",
-    ("channel", "outcome"),
     "Messages after mapping: mapped, filtered, dead, repeat, incomplete.",
+    ("channel", "outcome"),
 )
-LINK_FAULTS = Spec(
-    Kind.COUNTER, "labrelay_link_faults", ("channel", "kind"), "Departures of the peer from its protocol, by kind."
+LINK_FAULTS = _counter(
+    "labrelay_link_faults", "Departures of the peer from its protocol, by kind.", ("channel", "kind")
 )
-CONNECTIONS_OPENED = Spec(
-    Kind.COUNTER, "labrelay_connections_opened", ("channel",), "Connections accepted or made, serial ports opened."
+CONNECTIONS_OPENED = _counter(
+    "labrelay_connections_opened", "Connections accepted or made, serial ports opened.", _CHANNEL
 )
-DEAD = Spec(Kind.COUNTER, "labrelay_dead_letters", ("channel", "reason"), "Messages and deliveries buried, by reason.")
-UNMAPPED = Spec(Kind.COUNTER, "labrelay_unmapped_codes", ("channel",), "Results whose code had no row in its table.")
-DELIVERED = Spec(Kind.COUNTER, "labrelay_deliveries", ("destination",), "Documents delivered.")
-ATTEMPTS_FAILED = Spec(
-    Kind.COUNTER, "labrelay_delivery_failures", ("destination", "reason"), "Attempts that failed, by reason."
-)
-BREAKER_OPENED = Spec(
-    Kind.COUNTER, "labrelay_breaker_opened", ("destination",), "Times a destination was no longer reachable."
-)
+DEAD = _counter("labrelay_dead_letters", "Messages and deliveries buried, by reason.", ("channel", "reason"))
+UNMAPPED = _counter("labrelay_unmapped_codes", "Results whose code had no row in its table.", _CHANNEL)
+DELIVERED = _counter("labrelay_deliveries", "Documents delivered.", _DESTINATION)
+ATTEMPTS_FAILED = _counter("labrelay_delivery_failures", "Attempts that failed, by reason.", ("destination", "reason"))
+BREAKER_OPENED = _counter("labrelay_breaker_opened", "Times a destination was no longer reachable.", _DESTINATION)
 # Read from the snapshot, like the gauges below: the supervisor counts.
-TASK_RESTARTS = Spec(Kind.COUNTER, "labrelay_task_restarts", ("task",), "Supervised tasks that fell over.")
-LOG_LINES = Spec(Kind.COUNTER, "labrelay_log_lines", ("level",), "Log lines written.")
-LOG_REPEATS = Spec(Kind.COUNTER, "labrelay_log_repeats", (), "Log lines counted instead of written, as repeats.")
-LOG_FIELDS_DROPPED = Spec(
-    Kind.COUNTER, "labrelay_log_fields_dropped", (), "Fields kept out of the log because they are not on its list."
+TASK_RESTARTS = _counter("labrelay_task_restarts", "Supervised tasks that fell over.", ("task",))
+LOG_LINES = _counter("labrelay_log_lines", "Log lines written.", ("level",))
+LOG_REPEATS = _counter("labrelay_log_repeats", "Log lines counted instead of written, as repeats.")
+LOG_FIELDS_DROPPED = _counter(
+    "labrelay_log_fields_dropped", "Fields kept out of the log because they are not on its list."
 )
-COMMIT = Spec(Kind.HISTOGRAM, "labrelay_commit_seconds", (), "Time of a journal commit with its sync.")
-DELIVERY = Spec(Kind.HISTOGRAM, "labrelay_delivery_seconds", ("destination",), "Time of a successful attempt.")
+COMMIT = _histogram("labrelay_commit_seconds", "Time of a journal commit with its sync.")
+DELIVERY = _histogram("labrelay_delivery_seconds", "Time of a successful attempt.", _DESTINATION)
 
-INFO = Spec(Kind.GAUGE, "labrelay_info", ("version", "config"), "Always 1; version and configuration hash.")
-STARTED = Spec(Kind.GAUGE, "labrelay_start_time_seconds", (), "When the daemon started, seconds since 1970.")
-LEVEL = Spec(Kind.GAUGE, "labrelay_level", (), "The site as a whole: 0 in order, 1 attention, 2 problem.")
-CHANNEL_STATE = Spec(
-    Kind.GAUGE, "labrelay_channel_state", ("channel", "state"), "1 for the state that the channel is in, else 0."
+INFO = _gauge("labrelay_info", "Always 1; version and configuration hash.", ("version", "config"))
+STARTED = _gauge("labrelay_start_time_seconds", "When the daemon started, seconds since 1970.")
+LEVEL = _gauge("labrelay_level", "The site as a whole: 0 in order, 1 attention, 2 problem.")
+CHANNEL_STATE = _gauge(
+    "labrelay_channel_state", "1 for the state that the channel is in, else 0.", ("channel", "state")
 )
-CHANNEL_CONNECTIONS = Spec(Kind.GAUGE, "labrelay_channel_connections", ("channel",), "Peers connected now.")
-CHANNEL_LAST = Spec(
-    Kind.GAUGE, "labrelay_channel_last_message_time_seconds", ("channel",), "Last message, seconds since 1970."
+CHANNEL_CONNECTIONS = _gauge("labrelay_channel_connections", "Peers connected now.", _CHANNEL)
+CHANNEL_LAST = _gauge("labrelay_channel_last_message_time_seconds", "Last message, seconds since 1970.", _CHANNEL)
+CHANNEL_GAP = _gauge("labrelay_channel_usual_gap_seconds", "How far apart messages usually are.", _CHANNEL)
+CHANNEL_STORED = _gauge("labrelay_channel_unmapped_messages", "Journaled, not mapped yet.", _CHANNEL)
+LANE_WAITING = _gauge("labrelay_lane_waiting", "Deliveries waiting.", _LANE)
+LANE_OLDEST = _gauge("labrelay_lane_oldest_seconds", "Age of the oldest waiting delivery.", _LANE)
+LANE_DEAD = _gauge("labrelay_lane_dead", "Open dead letters.", _LANE)
+LANE_HELD = _gauge("labrelay_lane_held", "Deliveries held back.", _LANE)
+LANE_HELD_OLDEST = _gauge("labrelay_lane_held_oldest_seconds", "For how long the oldest of them is held back.", _LANE)
+LANE_HELD_CRITICAL = _gauge("labrelay_lane_held_critical", "Held deliveries with a critical value.", _LANE)
+DESTINATION_STATE = _gauge(
+    "labrelay_destination_state", "1 for the state that the destination is in, else 0.", ("destination", "state")
 )
-CHANNEL_GAP = Spec(
-    Kind.GAUGE, "labrelay_channel_usual_gap_seconds", ("channel",), "How far apart messages usually are."
-)
-CHANNEL_STORED = Spec(Kind.GAUGE, "labrelay_channel_unmapped_messages", ("channel",), "Journaled, not mapped yet.")
-LANE_WAITING = Spec(Kind.GAUGE, "labrelay_lane_waiting", ("channel", "destination"), "Deliveries waiting.")
-LANE_OLDEST = Spec(
-    Kind.GAUGE, "labrelay_lane_oldest_seconds", ("channel", "destination"), "Age of the oldest waiting delivery."
-)
-LANE_DEAD = Spec(Kind.GAUGE, "labrelay_lane_dead", ("channel", "destination"), "Open dead letters.")
-LANE_HELD = Spec(Kind.GAUGE, "labrelay_lane_held", ("channel", "destination"), "Deliveries held back.")
-LANE_HELD_OLDEST = Spec(
-    Kind.GAUGE,
-    "labrelay_lane_held_oldest_seconds",
-    ("channel", "destination"),
-    "For how long the oldest of them is held back.",
-)
-LANE_HELD_CRITICAL = Spec(
-    Kind.GAUGE, "labrelay_lane_held_critical", ("channel", "destination"), "Held deliveries with a critical value."
-)
-DESTINATION_STATE = Spec(
-    Kind.GAUGE,
-    "labrelay_destination_state",
-    ("destination", "state"),
-    "1 for the state that the destination is in, else 0.",
-)
-DESTINATION_IN_FLIGHT = Spec(Kind.GAUGE, "labrelay_destination_in_flight", ("destination",), "Attempts under way.")
-DEAD_OPEN = Spec(Kind.GAUGE, "labrelay_dead_letters_open", (), "Dead letters that wait for a person.")
-INCOMPLETE_OPEN = Spec(
-    Kind.GAUGE, "labrelay_incomplete_open", (), "Messages that were broken off and wait for a person."
-)
-UNMAPPED_OPEN = Spec(Kind.GAUGE, "labrelay_unmapped_codes_open", (), "Different codes seen and not in their table.")
-DISK_FREE = Spec(Kind.GAUGE, "labrelay_disk_free_bytes", (), "Free on the journal's file system.")
-JOURNAL_LAST = Spec(Kind.GAUGE, "labrelay_journal_last_id", (), "Number of the newest message.")
-JOURNAL_BYTES = Spec(Kind.GAUGE, "labrelay_journal_bytes", (), "Size of the journal.")
-JOURNAL_WAL = Spec(Kind.GAUGE, "labrelay_journal_wal_bytes", (), "Size of the journal's write-ahead log.")
-JOURNAL_WRITABLE = Spec(
-    Kind.GAUGE, "labrelay_journal_writable", (), "0 while what comes in cannot be kept (a full disk), else 1."
-)
-JOURNAL_INTACT = Spec(
-    Kind.GAUGE, "labrelay_journal_intact", (), "1 while the journal is what it was and can be read, else 0."
-)
+DESTINATION_IN_FLIGHT = _gauge("labrelay_destination_in_flight", "Attempts under way.", _DESTINATION)
+DEAD_OPEN = _gauge("labrelay_dead_letters_open", "Dead letters that wait for a person.")
+INCOMPLETE_OPEN = _gauge("labrelay_incomplete_open", "Messages that were broken off and wait for a person.")
+UNMAPPED_OPEN = _gauge("labrelay_unmapped_codes_open", "Different codes seen and not in their table.")
+DISK_FREE = _gauge("labrelay_disk_free_bytes", "Free on the journal's file system.")
+JOURNAL_LAST = _gauge("labrelay_journal_last_id", "Number of the newest message.")
+JOURNAL_BYTES = _gauge("labrelay_journal_bytes", "Size of the journal.")
+JOURNAL_WAL = _gauge("labrelay_journal_wal_bytes", "Size of the journal's write-ahead log.")
+JOURNAL_WRITABLE = _gauge("labrelay_journal_writable", "0 while what comes in cannot be kept (a full disk), else 1.")
+JOURNAL_INTACT = _gauge("labrelay_journal_intact", "1 while the journal is what it was and can be read, else 0.")
 
-BACKUP_AT = Spec(
-    Kind.GAUGE,
-    "labrelay_backup_time_seconds",
-    (),
-    "Newest copy that was found whole, seconds since 1970; none: absent.",
+BACKUP_AT = _gauge(
+    "labrelay_backup_time_seconds", "Newest copy that was found whole, seconds since 1970; none: absent."
 )
-BACKUP_ROWS_AT = Spec(
-    Kind.GAUGE, "labrelay_backup_rows_time_seconds", (), "Up to when new rows are in the backup, seconds since 1970."
+BACKUP_ROWS_AT = _gauge(
+    "labrelay_backup_rows_time_seconds", "Up to when new rows are in the backup, seconds since 1970."
 )
 
 METRICS: tuple[Spec, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Spec))
@@ -160,23 +132,20 @@ class Counters:
 
     def cell(self, spec: Spec, *labels: str) -> Cell:
         """The counter with these label values, in the order of ``spec.labels``."""
+        if len(labels) != len(spec.labels):
+            raise ValueError(f"{spec.name} takes the labels {spec.labels}")
         known = self.cells.setdefault(spec, {})
-        labels = _bounded(spec, known, labels)
+        if labels not in known and len(known) >= MAX_LABEL_SETS:
+            labels = (OTHER,) * len(labels)
         return known.setdefault(labels, Cell())
 
-    def add(self, spec: Spec, *labels: str, n: int = 1) -> None:
+    def add(self, spec: Spec, *labels: str) -> None:
         """Count something too rare to keep its cell."""
-        self.cell(spec, *labels).n += n
+        self.cell(spec, *labels).n += 1
 
     def adopt(self, spec: Spec, timing: Timing, *labels: str) -> None:
         """Expose a histogram that another object fills."""
         self.timings.setdefault(spec, {})[labels] = timing
-
-    def timing(self, spec: Spec, *labels: str) -> Timing:
-        """The histogram with these label values."""
-        known = self.timings.setdefault(spec, {})
-        labels = _bounded(spec, known, labels)
-        return known.setdefault(labels, Timing())
 
 
 class SiteCollector(Collector):
@@ -202,14 +171,6 @@ def new_registry(counters: Counters, snapshot: Callable[[], SiteSnapshot]) -> Co
     registry.register(SiteCollector(counters, snapshot))
     registry.register(ProcessMetrics())
     return registry
-
-
-def _bounded(spec: Spec, known: Mapping[tuple[str, ...], object], labels: tuple[str, ...]) -> tuple[str, ...]:
-    if len(labels) != len(spec.labels):
-        raise ValueError(f"{spec.name} takes the labels {spec.labels}")
-    if labels in known or len(known) < MAX_LABEL_SETS:
-        return labels
-    return (OTHER,) * len(labels)
 
 
 def _counted(counters: Counters) -> Iterator[Metric]:

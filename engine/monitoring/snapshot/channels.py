@@ -174,19 +174,7 @@ class ChannelSnapshot:
         """The state as text; the age of the last message is shown beside it."""
         if self.state is ChannelState.FAULTED and self.fault:
             return Phrase("down: {fault}", {"fault": self.fault})
-        return Phrase(_CHANNEL_WORDS[self.state])
-
-
-_CHANNEL_WORDS = {
-    ChannelState.RECEIVING: "receiving",
-    ChannelState.QUIET: "quiet",
-    ChannelState.SILENT: "silent",
-    ChannelState.WAITING: "not connected",
-    ChannelState.FAULTED: "down",
-    ChannelState.REFUSING: "not taking messages",
-    ChannelState.PAUSED: "paused",
-    ChannelState.DISABLED: "switched off",
-}
+        return Phrase(self.state.words)
 
 
 def _unwell(lane: LaneSnapshot) -> bool:
@@ -239,15 +227,4 @@ class DestinationSnapshot:
         if self.state is DestinationState.RETRYING and one is not None and one.others_taken:
             which: dict[str, str | int | Span | Phrase] = {"n": one.message or 0, "channel": one.channel}
             return Phrase("delivering, but not message {n} of {channel}", which)
-        return Phrase(_DESTINATION_WORDS[self.state])
-
-
-_DESTINATION_WORDS = {
-    DestinationState.OK: "delivering",
-    DestinationState.IDLE: "ready",
-    DestinationState.RETRYING: "retrying",
-    DestinationState.BREAKER_OPEN: "not reachable",
-    DestinationState.PROBING: "trying again",
-    DestinationState.EXPECTED: "expected downtime",
-    DestinationState.PAUSED: "paused",
-}
+        return Phrase(self.state.words)

@@ -2,32 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import ClassVar
 
 from engine.model.phrases import Phrase
+from engine.monitoring.snapshot.states import State
 from engine.receiving.link_words import fault_words
 
 
-class LinkState(Enum):
+class LinkState(State):
     """The state of a channel's line."""
 
-    OFF = "off"
-    DOWN = "down"  # it cannot be opened, or the cable is out
-    UNCONNECTED = "unconnected"  # no peer has connected to us, or we to none
-    CONNECTED = "connected"
-    WAITING_ENQ = "waiting_for_enq"
-    RECEIVING = "receiving"
-
-
-_LINK_WORDS = {
-    LinkState.OFF: "switched off",
-    LinkState.DOWN: "no line",
-    LinkState.UNCONNECTED: "no connection",
-    LinkState.CONNECTED: "line idle",
-    LinkState.WAITING_ENQ: "waiting for ENQ",
-    LinkState.RECEIVING: "message coming in",
-}
+    OFF = "off", "switched off"
+    DOWN = "down", "no line"  # it cannot be opened, or the cable is out
+    UNCONNECTED = "unconnected", "no connection"  # no peer has connected to us, or we to none
+    CONNECTED = "connected", "line idle"
+    WAITING_ENQ = "waiting_for_enq", "waiting for ENQ"
+    RECEIVING = "receiving", "message coming in"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +74,7 @@ class LinkSnapshot:
 
     @property
     def words(self) -> Phrase:
-        return Phrase(_LINK_WORDS[self.state])
+        return Phrase(self.state.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

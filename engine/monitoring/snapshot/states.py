@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Self
 
 from engine.model.phrases import Phrase
 
@@ -28,50 +29,42 @@ class Level(Enum):
 _RANK = {Level.PROBLEM: 0, Level.ATTENTION: 1, Level.OK: 2}
 
 
-class ChannelState(Enum):
-    RECEIVING = "receiving"  # the last message is no older than the usual gap
-    QUIET = "quiet"  # longer ago, but not worryingly
-    SILENT = "silent"  # much longer ago than usual: look at the analyzer
-    WAITING = "waiting_for_connection"  # no peer has connected (or we cannot connect)
-    FAULTED = "faulted"  # the listener, device or task is down; being restarted
-    REFUSING = "refusing"  # nothing can be stored (a full disk), so nothing is acknowledged
-    PAUSED = "paused"  # by a person: nothing is received, so nothing is acknowledged
-    DISABLED = "disabled"  # `enabled: false`
+class State(Enum):
+    """A state: its name in JSON, the words that a person reads, its urgency."""
 
-    @property
-    def level(self) -> Level:
-        return _CHANNEL_LEVEL.get(self, Level.OK)
+    words: str
+    level: Level
 
-
-_CHANNEL_LEVEL = {
-    ChannelState.SILENT: Level.PROBLEM,
-    ChannelState.FAULTED: Level.PROBLEM,
-    ChannelState.REFUSING: Level.PROBLEM,
-    ChannelState.WAITING: Level.ATTENTION,
-    ChannelState.PAUSED: Level.ATTENTION,
-}
+    def __new__(cls, name: str, words: str, level: Level = Level.OK) -> Self:
+        state = object.__new__(cls)
+        state._value_ = name
+        state.words = words
+        state.level = level
+        return state
 
 
-class DestinationState(Enum):
-    OK = "ok"  # the last attempt succeeded
-    IDLE = "idle"  # nothing was sent yet
-    RETRYING = "retrying"  # attempts fail and are repeated
-    BREAKER_OPEN = "breaker_open"  # too many failed: nothing is sent until the breaker lets a probe through
-    PROBING = "probing"  # one attempt is out to see whether it is back
-    EXPECTED = "expected_downtime"  # attempts fail, within a window of expected downtime
-    PAUSED = "paused"  # by a person: no attempt is made
+class ChannelState(State):
+    RECEIVING = "receiving", "receiving"  # the last message is no older than the usual gap
+    QUIET = "quiet", "quiet"  # longer ago, but not worryingly
+    SILENT = "silent", "silent", Level.PROBLEM  # much longer ago than usual: look at the analyzer
+    # No peer has connected, or we cannot connect.
+    WAITING = "waiting_for_connection", "not connected", Level.ATTENTION
+    FAULTED = "faulted", "down", Level.PROBLEM  # the listener, device or task is down; being restarted
+    # Nothing can be stored (a full disk), so nothing is acknowledged.
+    REFUSING = "refusing", "not taking messages", Level.PROBLEM
+    PAUSED = "paused", "paused", Level.ATTENTION  # by a person: nothing is received, so nothing is acknowledged
+    DISABLED = "disabled", "switched off"  # `enabled: false`
 
-    @property
-    def level(self) -> Level:
-        return _DESTINATION_LEVEL.get(self, Level.OK)
 
-
-_DESTINATION_LEVEL = {
-    DestinationState.BREAKER_OPEN: Level.PROBLEM,
-    DestinationState.RETRYING: Level.ATTENTION,
-    DestinationState.PROBING: Level.ATTENTION,
-    DestinationState.PAUSED: Level.ATTENTION,
-}
+class DestinationState(State):
+    OK = "ok", "delivering"  # the last attempt succeeded
+    IDLE = "idle", "ready"  # nothing was sent yet
+    RETRYING = "retrying", "retrying", Level.ATTENTION  # attempts fail and are repeated
+    # Too many failed: nothing is sent until the breaker lets a probe through.
+    BREAKER_OPEN = "breaker_open", "not reachable", Level.PROBLEM
+    PROBING = "probing", "trying again", Level.ATTENTION  # one attempt is out to see whether it is back
+    EXPECTED = "expected_downtime", "expected downtime"  # attempts fail, within a window of expected downtime
+    PAUSED = "paused", "paused", Level.ATTENTION  # by a person: no attempt is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ import pytest
 
 from engine.model.phrases import SPANS, Phrase
 from engine.model.reasons import ReasonCode
-from engine.monitoring.snapshot.channels import _CHANNEL_WORDS, _DESTINATION_WORDS
-from engine.monitoring.snapshot.links import _LINK_WORDS
+from engine.monitoring.snapshot.links import LinkState
+from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, teller
 from engine.web.guard import MESSAGES, UNREADABLE
@@ -35,8 +35,9 @@ def said_in_code() -> set[str]:
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
                 if name in {"Phrase", "_say", "_fact", "_ago", "_found"}:
                     found.add(call.args[0].value)
-    found |= {*SPANS, *MESSAGES.values(), UNREADABLE, *_CHANNEL_WORDS.values(), *_DESTINATION_WORDS.values()}
-    found |= {*_LINK_WORDS.values(), *FAULT_WORDS.values(), *(set(teller._WHO.values()) - {"LabRelay"})}
+    found |= {*SPANS, *MESSAGES.values(), UNREADABLE}
+    found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
+    found |= {*FAULT_WORDS.values(), *(set(teller._WHO.values()) - {"LabRelay"})}
     found |= {*teller._LEVEL_WORDS.values(), *teller.TODAY_WORDS, "Analyzers", "Destinations"}
     return found - {"{text}"}
 
