@@ -95,12 +95,12 @@ def from_another_site(headers: Mapping[str, str]) -> bool:
     return headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 
-def wall(names: Collection[str], error_page: ErrorPage) -> Middleware:
+def wall(error_page: ErrorPage) -> Middleware:
     """The middleware: checks the host, turns every error into a plain page, and exposes no internals."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not host_allowed(request.headers.get(hdrs.HOST, ""), names):
+        if not host_allowed(request.headers.get(hdrs.HOST, ""), ()):
             return error_page(request, 421, MESSAGES[421])
         try:
             return await handler(request)

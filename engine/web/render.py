@@ -21,7 +21,7 @@ from engine.model.phrases import Phrase
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
-from engine.web.teller import Teller, row_id, worst_first
+from engine.web.rows import Rows, row_id, worst_first
 
 ROWS_PER_SLICE = 25
 ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")
@@ -86,10 +86,10 @@ class Renderer:
         if channel is None:
             return None
         say = _translate(language)
-        teller = Teller(site, catalogue(language), language)
-        page = teller.analyzer(channel)
+        cells = Rows(site, catalogue(language), language)
+        page = cells.analyzer(channel)
         parts = {macro.replace("_", "-"): self._macros[macro](page, say) for macro in ANALYZER_PARTS}
-        parts["footer"] = self._macros["footer"](teller.footer(), say)
+        parts["footer"] = self._macros["footer"](cells.footer(), say)
         state = {row_id("c", name): f"{name}: {page['badge'].word}"}
         return Live(f"{name} {page['badge'].word} · {site.site_name} · LabRelay", parts, {}, state)
 
@@ -117,7 +117,7 @@ class Renderer:
             shown_lot=shlex.quote(lot),
             channel=channel,
             channels=sorted(one.name for one in site.channels),
-            rows=Teller(site, catalogue(language), language).lots(found),
+            rows=Rows(site, catalogue(language), language).lots(found),
             trouble=say(trouble) if trouble else "",
         )
 
@@ -138,7 +138,7 @@ class Renderer:
 
     async def _render(self, site: SiteSnapshot, language: str) -> Live:
         say = _translate(language)
-        teller = Teller(site, catalogue(language), language)
+        cells = Rows(site, catalogue(language), language)
         before, rows = self._rows[language], dict[str, tuple[object, Markup]]()
         order: dict[str, list[str]] = {"channels": [], "destinations": []}
 
@@ -147,17 +147,17 @@ class Renderer:
             rows[key] = known if known is not None and known[0] == row else (row, self._macros[macro](row, say))
 
         for drawn, channel in enumerate(worst_first(site.channels), start=1):
-            channel_row = teller.channel(channel)
+            channel_row = cells.channel(channel)
             order["channels"].append(channel_row["id"])
             draw(channel_row["id"], "channel", channel_row)
             if drawn % ROWS_PER_SLICE == 0:
                 await asyncio.sleep(0)
         for destination in worst_first(site.destinations):
-            destination_row = teller.destination(destination)
+            destination_row = cells.destination(destination)
             order["destinations"].append(destination_row["id"])
             draw(destination_row["id"], "destination", destination_row)
-        draw("strip", "strip", teller.strip())
-        draw("footer", "footer", teller.footer())
+        draw("strip", "strip", cells.strip())
+        draw("footer", "footer", cells.footer())
         self._rows[language] = rows
         parts = {key: html for key, (_, html) in rows.items()}
         for table, title, items in (
@@ -165,9 +165,9 @@ class Renderer:
             ("destinations", "Destinations", site.destinations),
         ):
             key = f"{table}-caption"
-            parts[key] = self._macros["caption"](key, say(title), teller.summary(items))
+            parts[key] = self._macros["caption"](key, say(title), cells.summary(items))
         headline = site.overall().phrase.say(catalogue(language))
-        return Live(f"{headline} · {site.site_name} · LabRelay", parts, order, teller.state_words())
+        return Live(f"{headline} · {site.site_name} · LabRelay", parts, order, cells.state_words())
 
 
 @cache

@@ -43,6 +43,7 @@ MAX_LINE = 4096
 MAX_WORD = 64  # of a search
 SEND_TIMEOUT_S = 10.0  # an event reader that does not take its event in this time is dropped
 STOP_TIMEOUT_S = 2.0
+INTERVAL_S = 1.0  # between live updates
 
 
 class StatusServer:
@@ -54,8 +55,6 @@ class StatusServer:
         readiness: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
         registry: the metrics of ``/metrics``.
         reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
-        names: more host names under which a proxy on this machine may ask for the page.
-        interval_s: between live updates.
     """
 
     def __init__(
@@ -66,12 +65,6 @@ class StatusServer:
         registry: CollectorRegistry,
         *,
         reagents: FindReagents = lambda lot, channel: [],
-        names: Sequence[str] = (),
-        interval_s: float = 1.0,
-        max_event_readers: int = MAX_EVENT_READERS,
-        max_connections: int = MAX_CONNECTIONS,
-        send_timeout_s: float = SEND_TIMEOUT_S,
-        patience_s: float = PATIENCE_S,
     ) -> None:
         require_loopback(listen[0])
         self._listen = listen
@@ -81,17 +74,12 @@ class StatusServer:
         self._reagents = reagents
         self._searching = asyncio.Lock()
         self._renderer = Renderer(snapshot)
-        self._feeds = {language: Feed(partial(self._renderer.live, language), interval_s) for language in LANGUAGES}
-        self._event_readers = 0
-        self._max_event_readers = max_event_readers
-        self._max_connections = max_connections
-        self._send_timeout_s = send_timeout_s
-        self._patience_s = patience_s
+        self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         self._heard: dict[asyncio.BaseProtocol, float] = {}  # when it was opened, or sent its last whole request
-        self._following: set[asyncio.BaseProtocol] = set()  # event readers, which rightly send no further request
+        self.followers: set[asyncio.BaseProtocol] = set()  # of the live updates, which rightly send no further request
         app = web.Application(
             client_max_size=MAX_REQUEST_BODY,
-            middlewares=[self._note, wall({name.lower() for name in names}, self._error_page)],
+            middlewares=[self._record_request, wall(self._error_page)],
         )
         app.router.add_get("/", self._overview)
         app.router.add_get("/events", self._events)
@@ -142,25 +130,15 @@ class StatusServer:
             raise RuntimeError("the page's server is not started")
         return int(self._server.sockets[0].getsockname()[1])
 
-    @property
-    def event_readers(self) -> int:
-        """The number of browsers that follow the live updates."""
-        return self._event_readers
-
-    @property
-    def updating(self) -> bool:
-        """Whether anything is rendered for live updates; it ends soon after the last reader left."""
-        return any(feed.active for feed in self._feeds.values())
-
     def _accept(self) -> asyncio.BaseProtocol:
         server = self._runner.server
         if server is None:
             return _Refuse()
         now = asyncio.get_running_loop().time()
         open_now = server.connections
-        if len(self._heard) > 2 * self._max_connections:
+        if len(self._heard) > 2 * MAX_CONNECTIONS:
             self._heard = {connection: at for connection, at in self._heard.items() if connection in open_now}
-        if len(open_now) >= self._max_connections and not self._make_room(open_now, now):
+        if len(open_now) >= MAX_CONNECTIONS and not self._make_room(open_now, now):
             return _Refuse()
         connection = server()
         self._heard[connection] = now
@@ -169,17 +147,17 @@ class StatusServer:
     def _make_room(self, open_now: Sequence[web.RequestHandler], now: float) -> bool:
         """End the connection that has been without a request for longest, so that slow or idle ones block no other."""
         there = [c for c in open_now if c.transport is not None and not c.transport.is_closing()]
-        if len(there) < self._max_connections:
+        if len(there) < MAX_CONNECTIONS:
             return True
-        quiet = (connection for connection in there if connection not in self._following)
+        quiet = (connection for connection in there if connection not in self.followers)
         longest = min(quiet, key=lambda connection: self._heard.get(connection, now), default=None)
-        if longest is None or longest.transport is None or now - self._heard.get(longest, now) < self._patience_s:
+        if longest is None or longest.transport is None or now - self._heard.get(longest, now) < PATIENCE_S:
             return False
         longest.transport.abort()
         return True
 
     @web.middleware
-    async def _note(
+    async def _record_request(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self._heard[request.protocol] = asyncio.get_running_loop().time()
@@ -264,26 +242,24 @@ class StatusServer:
         return _json(everything(live))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if self._event_readers >= self._max_event_readers:
+        if len(self.followers) >= MAX_EVENT_READERS:
             page = self._error_page(request, 503, MESSAGES[503])
             page.headers[hdrs.RETRY_AFTER] = "10"
             return page
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
-        self._event_readers += 1
-        self._following.add(request.protocol)
+        self.followers.add(request.protocol)
         events = self._feeds[_language(request)].events(request.headers.get("Last-Event-ID", ""))
         try:
             await response.prepare(request)
             if request.method == hdrs.METH_HEAD:
                 return response
             async for event in events:
-                await asyncio.wait_for(response.write(event), self._send_timeout_s)
+                await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
         except (TimeoutError, ConnectionResetError):
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            self._event_readers -= 1
-            self._following.discard(request.protocol)
+            self.followers.discard(request.protocol)
             await events.aclose()
         return response
 

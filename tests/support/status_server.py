@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
+from unittest import mock
 
 import aiohttp
 from prometheus_client import CollectorRegistry
 
 from engine.monitoring.snapshot.site import SiteSnapshot
-from engine.web.server import StatusServer
+from engine.web import server
+from engine.web.server import FindReagents, StatusServer
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -29,21 +31,21 @@ class Page:
 
 
 @asynccontextmanager
-async def running(site: SiteSnapshot, **options: object) -> AsyncIterator[Page]:
+async def running(
+    site: SiteSnapshot, *, reagents: FindReagents = lambda lot, channel: [], **limits: float
+) -> AsyncIterator[Page]:
+    """``limits``: of `engine.web.server`, in place of its own."""
     page = Page(site)
-    page.server = StatusServer(
-        ("127.0.0.1", 0),
-        lambda: page.site,
-        lambda: page.missing,
-        page.registry,
-        **({"interval_s": 0.01} | options),  # type: ignore[arg-type]  # its own keywords
-    )
-    await page.server.start()
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{page.server.port}") as page.http:
-            yield page
-    finally:
-        await page.server.stop()
+    with mock.patch.multiple(server, **({"INTERVAL_S": 0.01} | limits)):
+        page.server = StatusServer(
+            ("127.0.0.1", 0), lambda: page.site, lambda: page.missing, page.registry, reagents=reagents
+        )
+        await page.server.start()
+        try:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{page.server.port}") as page.http:
+                yield page
+        finally:
+            await page.server.stop()
 
 
 class Element:

@@ -183,7 +183,7 @@ async def test_oversized_and_broken_requests_are_refused(request_head: bytes) ->
 
 
 async def test_connections_are_limited() -> None:
-    async with running(quiet_site(), max_connections=3) as page:
+    async with running(quiet_site(), MAX_CONNECTIONS=3) as page:
         held = [await asyncio.open_connection("127.0.0.1", page.server.port) for _ in range(3)]
         for reader, writer in held:  # each is accepted only when it is answered
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -195,7 +195,7 @@ async def test_connections_are_limited() -> None:
 
 
 async def test_slow_and_idle_connections_keep_nobody_out() -> None:
-    async with running(quiet_site(), max_connections=3, patience_s=0.0) as page:
+    async with running(quiet_site(), MAX_CONNECTIONS=3, PATIENCE_S=0.0) as page:
         follower, following = await asyncio.open_connection("127.0.0.1", page.server.port)
         following.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert await asyncio.wait_for(follower.readline(), 240.0) == b"HTTP/1.1 200 OK\r\n"
@@ -207,7 +207,7 @@ async def test_slow_and_idle_connections_keep_nobody_out() -> None:
             writer.write(b"GET /healthz HTTP/1.1\r\nHo")
         for _ in range(5):
             assert b" 200 OK" in await raw(page.server.port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert page.server.event_readers == 1, "who follows the page rightly asks for nothing more"
+        assert len(page.server.followers) == 1, "who follows the page rightly asks for nothing more"
         for writer in (following, idling, *(writer for _, writer in slow)):
             writer.close()
 

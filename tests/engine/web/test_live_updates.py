@@ -129,8 +129,8 @@ async def test_after_a_time_without_readers_the_first_event_is_fresh() -> None:
     async with running(quiet_site()) as page:
         async with events(page) as feed:
             await feed.next()
-        await until(lambda: page.server.event_readers == 0)
-        await until(lambda: not page.server.updating)
+        await until(lambda: not page.server.followers)
+        await until(lambda: not any(feed.active for feed in page.server._feeds.values()))
         page.site = silent(page.site, "chemistry")
         async with events(page) as feed:
             assert "silent" in (await feed.next())["parts"]["c-chemistry"]
@@ -150,13 +150,13 @@ async def test_polling_gives_the_same_as_a_first_event() -> None:
 
 
 async def test_readers_are_limited_and_a_place_is_freed() -> None:
-    async with running(quiet_site(), max_event_readers=1) as page:
+    async with running(quiet_site(), MAX_EVENT_READERS=1) as page:
         async with events(page) as feed:
             await feed.next()
             answer, _ = await page.get("/events")
             assert answer.status == 503
             assert answer.headers["Retry-After"] == "10"
-        await until(lambda: page.server.event_readers == 0)
+        await until(lambda: not page.server.followers)
         async with events(page) as feed:
             await feed.next()
 
@@ -170,14 +170,14 @@ async def test_a_reader_that_does_not_read_costs_the_others_nothing() -> None:
     """It skips versions instead of queueing them, and is dropped; the one beside it sees every change."""
     site = large_site(2)
     bulky = tuple(replace(channel, description="x" * 200_000) for channel in site.channels)  # fills buffers quickly
-    async with running(replace(site, channels=bulky), send_timeout_s=1.0) as page, events(page), events(page) as reads:
+    async with running(replace(site, channels=bulky), SEND_TIMEOUT_S=1.0) as page, events(page), events(page) as reads:
         await reads.next()
         number = 0
-        while page.server.event_readers > 1:
+        while len(page.server.followers) > 1:
             number += 1
             count_on(page, number)
             assert f">{number}</span>" in (await reads.until("c-analyzer-001"))["parts"]["c-analyzer-001"]
-        assert page.server.event_readers == 1
+        assert len(page.server.followers) == 1
         count_on(page, 1_000_000)
         await reads.until("c-analyzer-001")
 

@@ -12,7 +12,7 @@ from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
-from engine.web import languages, teller
+from engine.web import languages, rows
 from engine.web.guard import MESSAGES, UNREADABLE
 
 ENGINE = Path(languages.__file__).parents[1]
@@ -28,7 +28,7 @@ def said_in_code() -> set[str]:
     for path in (
         *(ENGINE / "monitoring" / "snapshot").glob("*.py"),
         ENGINE / "runtime" / "link_view.py",
-        ENGINE / "web" / "teller.py",
+        ENGINE / "web" / "rows.py",
     ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
@@ -37,8 +37,8 @@ def said_in_code() -> set[str]:
                     found.add(call.args[0].value)
     found |= {*SPANS, *MESSAGES.values(), UNREADABLE}
     found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
-    found |= {*FAULT_WORDS.values(), *(set(teller._WHO.values()) - {"LabRelay"})}
-    found |= {*teller._LEVEL_WORDS.values(), *teller.TODAY_WORDS, "Analyzers", "Destinations"}
+    found |= {*FAULT_WORDS.values(), *(set(rows._WHO.values()) - {"LabRelay"})}
+    found |= {*rows._LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     return found - {"{text}"}
 
 
@@ -54,7 +54,7 @@ def test_nothing_that_the_page_says_is_missing(language: str) -> None:
 
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_nothing_is_translated_that_is_never_said(language: str) -> None:
-    meanings = {teller.meaning(reason) for reason in ReasonCode}
+    meanings = {rows.meaning(reason) for reason in ReasonCode}
     unused = set(languages.catalogue(language)) - said_in_code() - meanings
     assert unused == set(), f"take these texts out of {CATALOGUE.format(language)}"
 
@@ -79,7 +79,7 @@ def test_reasons_to_wait_are_explained_in_the_language(language: str) -> None:
         ),
         *(ReasonCode.NO_TOKEN, ReasonCode.NO_SUBSCRIBER),
     ]
-    missing = [teller.meaning(one) for one in waiting if teller.meaning(one) not in languages.catalogue(language)]
+    missing = [rows.meaning(one) for one in waiting if rows.meaning(one) not in languages.catalogue(language)]
     assert missing == [], f"add these first sentences, translated, to {CATALOGUE.format(language)}"
 
 
@@ -100,7 +100,7 @@ def test_short_labels_stay_short(language: str) -> None:
 
 @pytest.mark.parametrize("reason", ReasonCode)
 def test_every_reason_has_a_first_sentence_that_can_be_said(reason: ReasonCode) -> None:
-    sentence = teller.meaning(reason)
+    sentence = rows.meaning(reason)
     begins = f"engine/model/reasons.py: begin the text of {reason.name} with a sentence that says what happened"
     assert Phrase(sentence).say() == sentence, f"{begins}, without braces"
     assert len(sentence) > 20, begins

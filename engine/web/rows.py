@@ -32,18 +32,17 @@ FAULTS_SHOWN = 3
 FINDINGS_SHOWN = 5
 LANES_SHOWN = 8
 
-# The outcomes of today's messages, with their urgency for a person.
-TODAY_WORDS = {
-    "delivered": "ok",
-    "dead": "attention",
-    "filtered": "ok",
-    "repeated": "ok",
-    "same bytes": "attention",
-    "incomplete": "attention",
+# Counts of today's messages -> words, and urgency for a person.
+TODAY = {
+    "today_delivered": ("delivered", "ok"),
+    "today_dead": ("dead", "attention"),
+    "today_filtered": ("filtered", "ok"),
+    "today_repeat": ("repeated", "ok"),
+    "today_same_bytes": ("same bytes", "attention"),
+    "today_incomplete": ("incomplete", "attention"),
 }
-_LEVEL_ICONS = {Level.OK: "ok", Level.ATTENTION: "attention", Level.PROBLEM: "problem"}
 _LEVEL_WORDS = {Level.OK: "In order", Level.ATTENTION: "Attention", Level.PROBLEM: "Problem"}
-_CHANNEL_ICONS = {
+_ICONS: dict[ChannelState | DestinationState, str] = {
     ChannelState.RECEIVING: "ok",
     ChannelState.QUIET: "quiet",
     ChannelState.SILENT: "silent",
@@ -52,8 +51,6 @@ _CHANNEL_ICONS = {
     ChannelState.REFUSING: "problem",
     ChannelState.PAUSED: "pause",
     ChannelState.DISABLED: "off",
-}
-_DESTINATION_ICONS = {
     DestinationState.OK: "ok",
     DestinationState.IDLE: "quiet",
     DestinationState.RETRYING: "retry",
@@ -62,13 +59,7 @@ _DESTINATION_ICONS = {
     DestinationState.EXPECTED: "quiet",
     DestinationState.PAUSED: "pause",
 }
-_WHO = {
-    "in": "analyzer",
-    "out": "LabRelay",
-    "about": "note",
-    "analyzer": "analyzer",
-    "middleware": "middleware",
-}
+_WHO = {"in": "analyzer", "out": "LabRelay", "about": "note", "analyzer": "analyzer", "middleware": "middleware"}
 
 
 class Badge(NamedTuple):
@@ -103,8 +94,8 @@ class Trouble(NamedTuple):
 _CALM = {ChannelState.QUIET, ChannelState.DISABLED, DestinationState.IDLE, DestinationState.EXPECTED}
 
 
-class Teller:
-    """Makes the rows of one snapshot in one language. ``language``: for links, where the reader has chosen one."""
+class Rows:
+    """The rows of one snapshot in one language. ``language``: for links, where the reader has chosen one."""
 
     def __init__(self, site: SiteSnapshot, catalogue: Catalogue, language: str = "") -> None:
         self._site = site
@@ -120,17 +111,13 @@ class Teller:
         waiting = sum(channel.waiting for channel in site.channels)
         facts = [
             self._fact("Waiting", waiting),
-            self._fact("Dead letters", site.dead_total, _warn(bool(site.dead_total))),
+            self._fact("Dead letters", site.dead_total, _warn(site.dead_total)),
             *([self._fact("Incomplete messages", site.incomplete_total, "attention")] if site.incomplete_total else []),
-            self._fact(
-                "Unmapped codes",
-                site.unmapped_words.say(self._catalogue),
-                _warn(bool(site.unmapped_total)),
-            ),
+            self._fact("Unmapped codes", site.unmapped_words.say(self._catalogue), _warn(site.unmapped_total)),
             self._fact("Disk", self._disk()),
         ]
         return {
-            "badge": Badge(worst.level.value, _LEVEL_ICONS[worst.level], self._say(_LEVEL_WORDS[worst.level])),
+            "badge": Badge(worst.level.value, worst.level.value, self._say(_LEVEL_WORDS[worst.level])),
             "headline": worst.phrase.say(self._catalogue),
             "more": tuple(self._finding(finding) for finding in shown),
             "rest": self._say("and {n} more", n=rest) if rest > 0 else "",
@@ -140,7 +127,7 @@ class Teller:
     def footer(self) -> Row:
         site = self._site
         facts = [
-            self._fact("Running for", self._span((site.now - site.started_at).total_seconds())),
+            self._fact("Running for", Span((site.now - site.started_at).total_seconds()).say(self._catalogue)),
             self._fact("Version", site.version),
             self._fact("Configuration", site.config_hash or "-"),
             self._fact("Last message number", site.journal.last_id),
@@ -175,16 +162,8 @@ class Teller:
         return " · ".join(said)
 
     def channel(self, channel: ChannelSnapshot) -> Row:
-        last_at = channel.last_message_at
+        tee = channel.tee
         busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held or lane.paused]
-        counts = (
-            channel.today_delivered,
-            channel.today_dead,
-            channel.today_filtered,
-            channel.today_repeat,
-            channel.today_same_bytes,
-            channel.today_incomplete,
-        )
         return {
             "id": row_id("c", channel.name),
             "level": channel.level.value,
@@ -193,18 +172,20 @@ class Teller:
             "href": self._href("/analyzer", name=channel.name),
             "where": f"{channel.kind} {channel.address}",
             "line": self._line(channel),
-            "tee": self._tee(channel),
-            "tee_lost": self._tee_lost(channel),
-            "badge": Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            "tee": self._say("tee: seen {n}, acknowledged by the middleware {m}", n=tee.seen, m=tee.acknowledged)
+            if tee
+            else "",
+            "tee_lost": self._say("tee: {n} messages not kept", n=tee.not_kept) if tee and tee.not_kept else "",
+            "badge": self._badge(channel),
             "paused": self._paused(channel.paused),
             "last": self._last(channel),
-            "last_at": _iso(last_at),
+            "last_at": _iso(channel.last_message_at),
             "usual": "" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
             "received": channel.today_received,
             "today": tuple(
-                Fact(self._say(word), str(count), level)
-                for (word, level), count in zip(TODAY_WORDS.items(), counts, strict=True)
-                if count
+                self._fact(word, count, level)
+                for name, (word, level) in TODAY.items()
+                if (count := getattr(channel, name))
             ),
             "link_faults": self._link_faults(channel.link.faults),
             "stored": self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
@@ -241,7 +222,7 @@ class Teller:
             facts += [
                 self._fact("Results seen", tee.seen),
                 self._fact("acknowledged by the middleware", tee.acknowledged),
-                self._fact("refused by the middleware", tee.refused, _warn(bool(tee.refused))),
+                self._fact("refused by the middleware", tee.refused, _warn(tee.refused)),
                 self._fact("Orders seen", tee.middleware_seen),
                 self._fact("acknowledged by the analyzer", tee.middleware_acknowledged),
                 self._fact("Not kept", tee.not_kept, "problem" if tee.not_kept else "ok"),
@@ -249,7 +230,7 @@ class Teller:
         return {
             "name": channel.name,
             "description": channel.description,
-            "badge": Badge(_tone(channel.state), _CHANNEL_ICONS[channel.state], channel.words.say(self._catalogue)),
+            "badge": self._badge(channel),
             "line": self._line(channel),
             "facts": tuple(facts),
             "steps": tuple(self._step(step) for step in reversed(link.steps)),
@@ -283,11 +264,7 @@ class Teller:
             "level": destination.level.value,
             "name": destination.name,
             "where": f"{destination.kind} {destination.address}",
-            "badge": Badge(
-                _tone(destination.state),
-                _DESTINATION_ICONS[destination.state],
-                destination.words.say(self._catalogue),
-            ),
+            "badge": self._badge(destination),
             "then": then,
             "waiting": destination.waiting,
             "oldest": "" if oldest is None else self._say("oldest {age}", age=Span(oldest)),
@@ -303,16 +280,18 @@ class Teller:
 
     def state_words(self) -> dict[str, str]:
         """Name and state of every row, without ages: a screen reader announces changes of these."""
-        rows: list[ChannelSnapshot | DestinationSnapshot] = [*self._site.channels, *self._site.destinations]
         return {
-            row_id("c" if isinstance(row, ChannelSnapshot) else "d", row.name): (
-                f"{row.name}: {row.words.say(self._catalogue)}"
-            )
+            row_id(kind, row.name): f"{row.name}: {row.words.say(self._catalogue)}"
+            for kind, rows in (("c", self._site.channels), ("d", self._site.destinations))
             for row in rows
         }
 
+    def _badge(self, row: ChannelSnapshot | DestinationSnapshot) -> Badge:
+        level = "calm" if row.state in _CALM else row.state.level.value
+        return Badge(level, _ICONS[row.state], row.words.say(self._catalogue))
+
     def _finding(self, finding: Finding) -> Badge:
-        return Badge(finding.level.value, _LEVEL_ICONS[finding.level], finding.phrase.say(self._catalogue))
+        return Badge(finding.level.value, finding.level.value, finding.phrase.say(self._catalogue))
 
     def _lane(self, lane: LaneSnapshot) -> Row:
         return {
@@ -349,7 +328,7 @@ class Teller:
         if destination.last_error is None:
             return None
         error = destination.last_error
-        return Trouble(error.code.value, self._meaning(error.code), self._ago("{age} ago", error.at))
+        return Trouble(error.code.value, self._say(meaning(error.code)), self._ago("{age} ago", error.at))
 
     def _retrying(self, retrying: PendingRetry, *, held_by_breaker: bool = False) -> Trouble:
         """``held_by_breaker``: the time of the next attempt is shown with the state, and only there."""
@@ -358,14 +337,11 @@ class Teller:
             said = f"{self._say('message {n} of {channel}', n=retrying.message, channel=retrying.channel)}, {said}"
         if retrying.next_at is not None and not held_by_breaker:
             said = f"{said}, {self._next(retrying.next_at)}"
-        return Trouble(retrying.code.value, self._meaning(retrying.code), said)
+        return Trouble(retrying.code.value, self._say(meaning(retrying.code)), said)
 
     def _next(self, at: datetime) -> str:
         seconds = (at - self._site.now).total_seconds()
         return self._say("next try in {age}", age=Span(seconds)) if seconds >= 1 else self._say("next try now")
-
-    def _meaning(self, reason: ReasonCode) -> str:
-        return self._say(meaning(reason))
 
     def _line(self, channel: ChannelSnapshot) -> str:
         """The state of the line, and its peers; empty where the state of the channel shows it already."""
@@ -379,21 +355,8 @@ class Teller:
             said.append(self._say("bytes outside a session: {n}", n=link.stray_bytes))
         return " · ".join(said)
 
-    def _tee(self, channel: ChannelSnapshot) -> str:
-        tee = channel.tee
-        if tee is None:
-            return ""
-        return self._say("tee: seen {n}, acknowledged by the middleware {m}", n=tee.seen, m=tee.acknowledged)
-
-    def _tee_lost(self, channel: ChannelSnapshot) -> str:
-        tee = channel.tee
-        return "" if tee is None or not tee.not_kept else self._say("tee: {n} messages not kept", n=tee.not_kept)
-
     def _link_faults(self, faults: Sequence[LinkFaults]) -> str:
-        shown = [f"{one.words.say(self._catalogue)}: {one.n}" for one in faults[:FAULTS_SHOWN]]
-        if len(faults) > FAULTS_SHOWN:
-            shown.append(self._say("and {n} more", n=len(faults) - FAULTS_SHOWN))
-        return "; ".join(shown)
+        return self._first("; ", [f"{one.words.say(self._catalogue)}: {one.n}" for one in faults], FAULTS_SHOWN)
 
     def _step(self, step: LineStep) -> Row:
         who = _WHO[step.way]
@@ -408,11 +371,7 @@ class Teller:
         }
 
     def _lot(self, reagent: ReagentSnapshot) -> Row:
-        at = reagent.last_at
-        over = (
-            bool(reagent.expires)
-            and reagent.expires < self._site.now.astimezone(self._zone).strftime("%Y-%m-%d")[: len(reagent.expires)]
-        )
+        over = reagent.expires and reagent.expires < self._day(self._site.now)[: len(reagent.expires)]
         return {
             "name": reagent.name or "-",
             "lot": reagent.lot,
@@ -421,8 +380,8 @@ class Teller:
             "expired": self._say("expired") if over else "",
             "tests": ", ".join(reagent.tests) or "-",
             "left": reagent.left or "-",
-            "last": self._ago("{age} ago", at),
-            "last_at": _iso(at),
+            "last": self._ago("{age} ago", reagent.last_at),
+            "last_at": _iso(reagent.last_at),
         }
 
     def _href(self, path: str, **query: str) -> str:
@@ -431,11 +390,12 @@ class Teller:
         return f"{path}?{urlencode(query)}"
 
     def _peers(self, peers: Sequence[str]) -> str:
-        more = len(peers) - PEERS_SHOWN
-        shown = ", ".join(peers[:PEERS_SHOWN])
-        if more > 0:
-            shown = f"{shown}, {self._say('and {n} more', n=more)}"
-        return self._say("connected: {peers}", peers=shown)
+        return self._say("connected: {peers}", peers=self._first(", ", peers, PEERS_SHOWN))
+
+    def _first(self, between: str, texts: Sequence[str], most: int) -> str:
+        """The first ``most`` of some texts, and how many more there are."""
+        more = [self._say("and {n} more", n=len(texts) - most)] if len(texts) > most else []
+        return between.join([*texts[:most], *more])
 
     def _disk(self) -> str:
         free, days = self._site.disk_free_bytes, self._site.disk_days_left
@@ -443,12 +403,6 @@ class Teller:
             return "-"
         said = self._say("{gib} GiB free", gib=f"{free / (1 << 30):.1f}")
         return said if days is None else f"{said}, {self._say('{n} days', n=int(days))}"
-
-    def _since(self, at: datetime) -> Span:
-        return Span((self._site.now - at).total_seconds())
-
-    def _span(self, seconds: float) -> str:
-        return Span(seconds).say(self._catalogue)
 
     def _day(self, at: datetime) -> str:
         return at.astimezone(self._zone).strftime("%Y-%m-%d")
@@ -469,7 +423,7 @@ class Teller:
         return self._say("never") if age is None else self._say("{age} ago", age=Span(age))
 
     def _ago(self, text: str, at: datetime | None) -> str:
-        return "" if at is None else self._say(text, age=self._since(at))
+        return "" if at is None else self._say(text, age=Span((self._site.now - at).total_seconds()))
 
     def _say(self, text: str, **values: str | int | Span | Phrase) -> str:
         return Phrase(text, values).say(self._catalogue)
@@ -494,9 +448,5 @@ def row_id(kind: str, name: str) -> str:
     return f"{kind}-" + "".join(char if char.isalnum() or char in "-_." else f"~{ord(char):x}" for char in name)
 
 
-def _tone(state: ChannelState | DestinationState) -> str:
-    return "calm" if state in _CALM else state.level.value
-
-
-def _warn(condition: bool) -> str:
-    return "attention" if condition else "ok"
+def _warn(count: int) -> str:
+    return "attention" if count else "ok"
