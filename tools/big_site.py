@@ -211,15 +211,21 @@ def _page(site: Path) -> Iterator[tuple[str, float]]:
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1.0):
             break
         time.sleep(0.1)
+
+    def ask(path: str) -> None:
+        with urllib.request.urlopen(f"http://{listen}{path}", timeout=30) as answer:
+            answer.read()
+
+    # A snapshot is made at most once a second; each of these makes one.
     for name, path in (("page overview, ms", "/"), ("status.json, ms", "/status.json")):
-        least = float("inf")
-        for _ in range(5):
-            time.sleep(1.05)  # a snapshot is made at most once a second; each of these makes one
-            began = time.perf_counter()
-            with urllib.request.urlopen(f"http://{listen}{path}", timeout=30) as answer:
-                answer.read()
-            least = min(least, (time.perf_counter() - began) * 1000)
-        yield name, least
+        yield name, min(_ms(partial(ask, path), after_s=1.05) for _ in range(5))
+
+
+def _ms(work: Callable[[], object], *, after_s: float = 0.0) -> float:
+    time.sleep(after_s)
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000
 
 
 def _commands(site: Path) -> Iterator[tuple[str, float]]:
@@ -241,7 +247,7 @@ def _queries(site: Path) -> Iterator[tuple[str, float]]:
     """What the lists ask of the journal, on a connection of its own that has just been opened."""
     week = time.time_ns() // 1000 - 7 * DAY_US
     number = control_id(3, FIRST_NUMBER + 5)
-    lists: list[tuple[str, Callable[[Journal, Filter], object], dict[str, Any]]] = [
+    lists: list[tuple[str, Callable[[Reader, Filter], object], dict[str, Any]]] = [
         ("messages list", messages_page, {}),
         ("messages list --channel", messages_page, {"channel": "c003"}),
         ("messages list --state dead", messages_page, {"state": "dead"}),
@@ -268,17 +274,12 @@ def _queries(site: Path) -> Iterator[tuple[str, float]]:
         ("dlq list --each (none has it)", dead_letters, {"code": "DAMAGED"}),
     ]
     for name, ask, asked in lists:
-        least = float("inf")
+        times: list[float] = []
         for _ in range(3):
-            journal = Reader.beside(site / "var")
-            journal.deadline_s = 30.0
-            try:
-                began = time.perf_counter()
-                ask(journal, Filter(**asked))
-                least = min(least, (time.perf_counter() - began) * 1000)
-            finally:
-                journal.close()
-        yield f"{name}, ms", least
+            with contextlib.closing(Reader.beside(site / "var")) as journal:
+                journal.deadline_s = 30.0
+                times.append(_ms(partial(ask, journal, Filter(**asked))))
+        yield f"{name}, ms", min(times)
 
 
 def show(found: dict[str, Any]) -> Iterator[str]:

@@ -53,6 +53,7 @@ from engine.monitoring import logs
 from engine.views.dead_letters import HELD, PERSON
 from engine.views.reagents import LOT
 from engine.views.view import View
+from tools import generate_function_docs
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
 
@@ -400,6 +401,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "warnings": warning_codes,
     "layouts": shipped_layouts,
     "loggers": loggers,
+    "functions": generate_function_docs.lines,
     "hold-names": hold_names,
     "hold-functions": hold_functions,
 }

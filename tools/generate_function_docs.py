@@ -1,34 +1,13 @@
-"""docs/mapping-functions.md: what the functions and tables of the mapping language declare. `make docs` renews it."""
+"""The part of docs/mapping-functions.md that the functions and tables of the mapping language declare."""
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.functions.code_maps import CODE_MAPS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "mapping-functions.md"
-INTRO = """\
-# Functions of the mapping language
-
-Made from the code by `make docs`; the language itself: [mapping.md](mapping.md).
-
-A signature reads `name(parameter: kind) -> kind`. Kinds are `field` (one repetition as it was sent), `segment`, `text`,
-`whole` (a text, or a field with all its delimiters), `literal` (a text in quotes), `decimal`, `measured` (a number with
-its comparator, see `decimal`), `row` (of a table), `flag` (true or false), or a FHIR type. `x[]` is a list, `x?` may be
-absent or left out, `x...` is any number of arguments, `x!` is never absent.
-
-A function of an absent value is absent, unless the parameter says `?`. A list in the place of one value calls the
-function for each element.
-"""
-
-
-def files() -> dict[Path, str]:
-    return {PAGE: "\n".join(lines()).rstrip() + "\n"}
-
 
 def lines() -> Iterator[str]:
-    yield INTRO
     groups: dict[str, list[str]] = {}
     for name, function in FUNCTIONS.items():
         groups.setdefault(function.group, []).append(name)

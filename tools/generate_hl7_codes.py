@@ -14,13 +14,6 @@ from pathlib import Path
 OUTPUT = Path(__file__).parents[1] / "engine" / "mapping" / "data" / "hl7_codes.txt"
 SEPARATOR = "|"
 
-HEAD = """\
-# Codes of HL7 v2 tables. Made by tools/generate_hl7_codes.py; do not edit.
-# Source: the code systems of HL7 v2 tables as published with FHIR R4 (HL7, CC0). Many tables are the user's own to
-# extend; a code that a site added is none of the published system all the same.
-# `engine/mapping/hl7_codes.py` reads it. A line is a table and its codes.
-"""
-
 
 def lines(folder: Path) -> Iterator[str]:
     for entry in json.loads((folder / "v2-tables.json").read_text(encoding="utf-8"))["entry"]:
@@ -35,11 +28,17 @@ def _is_code(text: str) -> bool:
     return "..." not in text and text != "null" and SEPARATOR not in text
 
 
+def replace_table(path: Path, table: str) -> None:
+    """Write a file anew below its opening comments, which say where it comes from."""
+    head = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.startswith("#")]
+    path.write_text("".join(head) + table, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    OUTPUT.write_text(HEAD + "\n".join(sorted(lines(folder))) + "\n", encoding="utf-8")
+    replace_table(OUTPUT, "\n".join(sorted(lines(folder))) + "\n")
 
 
 if __name__ == "__main__":

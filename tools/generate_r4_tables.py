@@ -15,6 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tools.generate_hl7_codes import replace_table
+
 # What LabRelay writes, and what a server answers with.
 RESOURCES = [
     *("Binary", "Bundle", "Composition", "Device", "DiagnosticReport", "DocumentReference", "Encounter", "Location"),
@@ -41,16 +45,6 @@ NOT_R4 = {
 }
 
 OUTPUT = Path(__file__).parents[1] / "engine" / "mapping" / "data" / "r4.txt"
-
-HEAD = """\
-# FHIR R4 (4.0.1): the elements of what LabRelay writes. Made by tools/generate_r4_tables.py; do not edit.
-# Source: the StructureDefinitions and value sets of the FHIR R4 specification (HL7, CC0).
-# `engine/mapping/r4.py` reads it.
-#
-# A name with a colon: a set of names or codes. Other names: a resource, a data type, or a backbone element, named by
-# its path (`Observation.component`). Below it, a line is an element: name, type, cardinality, then `value[x]` where it
-# is one of a choice, then `=name` for a required binding.
-"""
 
 
 class Definitions:
@@ -184,7 +178,7 @@ def render(definitions: Definitions) -> str:
     lines = [f"{name}: {' '.join(sorted(codes))}\n" for name, codes in sets.items()]
     for name in sorted(table.types):
         lines += [f"{name}\n", *(f"  {line}\n" for line in table.types[name])]
-    return HEAD + "".join(lines)
+    return "".join(lines)
 
 
 def main() -> int:
@@ -195,7 +189,7 @@ def main() -> int:
     if version != "4.0.1":
         print(f"these are the definitions of FHIR {version}; R4 is 4.0.1", file=sys.stderr)
         return 2
-    OUTPUT.write_text(render(definitions), encoding="utf-8")
+    replace_table(OUTPUT, render(definitions))
     print(f"wrote {OUTPUT.name}")
     return 0
 

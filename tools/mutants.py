@@ -89,17 +89,9 @@ GROUPS = {
     "core": Group(CORE_MODULES, CORE_TESTS),
 }
 _PYTEST = (
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:terminal",
-    "--hypothesis-seed=0",
-    "-o",
-    "addopts=",
-    "-o",
-    "timeout=60",
+    *["-p", "no:cacheprovider", "-p", "no:terminal", "--hypothesis-seed=0", "-o", "addopts=", "-o", "timeout=60"],
+    *["--import-mode=importlib", "--strict-markers", "-W", "ignore::pytest.PytestAssertRewriteWarning"],
 )
-_PYTEST += ("--import-mode=importlib", "--strict-markers", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 _BASE_SECONDS = 20  # processor time that a mutant may use beside its tests', to import and collect
 _TIMES = 5  # and how many times what its tests need
 _FIRST_FILES = 3  # are collected first: most mutants fall there, and collecting all takes longer than most tests

@@ -10,7 +10,7 @@ people), and what stands in an ``assert``.
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -54,26 +54,29 @@ class Mutation:
     inside: str
 
 
-# Where a change is, the statement and the function around it, what to show as the code before; the change itself gives
-# what to show as the code after it.
-_Change = tuple[ast.AST, ast.stmt, str, ast.AST, Callable[[], ast.AST]]
+_REMOVED = object()
+
+# Where a change is, what to show as the code before and after it, and the change.
+_Spot = tuple[ast.AST, ast.AST, Callable[[], object]]
+# With the statement and the function around it.
+_Change = tuple[ast.stmt, str, _Spot]
 
 
 def mutations(path: str, source: str) -> list[Mutation]:
     """All that can be changed in a module."""
     return [
         Mutation(path, number, getattr(at, "lineno", statement.lineno), statement.lineno, inside)
-        for number, (at, statement, inside, _, _) in enumerate(_in_block(ast.parse(source), "body", ""))
+        for number, (statement, inside, (at, _, _)) in enumerate(_in_block(ast.parse(source), "body", ""))
     ]
 
 
 def mutated(source: str, number: int) -> tuple[ast.Module, str]:
     """The module with that one change made, and the change in words."""
     tree = ast.parse(source)
-    _, _, _, shown, change = list(_in_block(tree, "body", ""))[number]
+    _, _, (_, shown, change) = list(_in_block(tree, "body", ""))[number]
     before = _short(ast.unparse(shown))
-    after = change()
-    return ast.fix_missing_locations(tree), f"{before}  ->  {_short(ast.unparse(after))}"
+    after = "pass" if change() is _REMOVED else _short(ast.unparse(shown))
+    return ast.fix_missing_locations(tree), f"{before}  ->  {after}"
 
 
 def _short(code: str) -> str:
@@ -85,7 +88,7 @@ def _in_block(owner: ast.AST, name: str, inside: str) -> Iterator[_Change]:
     block: list[ast.stmt] = getattr(owner, name)
     for place, statement in enumerate(block):
         if _removable(statement, inside):
-            yield statement, statement, inside, statement, _removal(block, place)
+            yield statement, inside, (statement, statement, partial(_remove, block, place))
         yield from _in_statement(statement, inside)
 
 
@@ -100,12 +103,9 @@ def _removable(statement: ast.stmt, inside: str) -> bool:
     return isinstance(statement, ast.AugAssign | ast.Raise | ast.Continue | ast.Break)
 
 
-def _removal(block: list[ast.stmt], place: int) -> Callable[[], ast.AST]:
-    def change() -> ast.AST:
-        block[place] = ast.copy_location(ast.Pass(), block[place])
-        return block[place]
-
-    return change
+def _remove(block: list[ast.stmt], place: int) -> object:
+    block[place] = ast.copy_location(ast.Pass(), block[place])
+    return _REMOVED
 
 
 def _in_statement(statement: ast.stmt, inside: str) -> Iterator[_Change]:
@@ -113,7 +113,7 @@ def _in_statement(statement: ast.stmt, inside: str) -> Iterator[_Change]:
         return
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
         for default in [*statement.args.defaults, *filter(None, statement.args.kw_defaults)]:
-            yield from _in_expression(default, statement, inside)
+            yield from ((statement, inside, spot) for spot in _in_expression(default))
         yield from _in_block(statement, "body", f"{inside}.{statement.name}".lstrip("."))
         return
     if isinstance(statement, ast.ClassDef):
@@ -124,57 +124,53 @@ def _in_statement(statement: ast.stmt, inside: str) -> Iterator[_Change]:
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return  # a docstring
-    if isinstance(statement, ast.If | ast.While) and not isinstance(statement.test, ast.Compare | ast.UnaryOp):
-        yield statement.test, statement, inside, statement, _negation(statement, "test")
-    if isinstance(statement, ast.Return) and statement.value is not None and not _is_none(statement.value):
-        yield statement, statement, inside, statement, _setting(statement, "value", ast.Constant(None))
-    if isinstance(statement, ast.AugAssign) and type(statement.op) in _OPERATORS:
-        other = _OPERATORS[type(statement.op)]
-        yield statement, statement, inside, statement, _setting(statement, "op", other())
+    yield from ((statement, inside, spot) for spot in _of_statement(statement))
     for name, value in ast.iter_fields(statement):
         if name == "annotation":
             continue
         for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, ast.expr):
-                yield from _in_expression(part, statement, inside)
-            elif isinstance(part, ast.withitem):
-                yield from _in_expression(part.context_expr, statement, inside)
-            elif isinstance(part, ast.ExceptHandler):
-                yield from _in_block(part, "body", inside)
-            elif isinstance(part, ast.match_case):
-                if part.guard is not None:
-                    yield from _in_expression(part.guard, statement, inside)
+            condition = part.context_expr if isinstance(part, ast.withitem) else getattr(part, "guard", None) or part
+            if isinstance(condition, ast.expr):
+                yield from ((statement, inside, spot) for spot in _in_expression(condition))
+            if isinstance(part, ast.ExceptHandler | ast.match_case):
                 yield from _in_block(part, "body", inside)
         if name in ("body", "orelse", "finalbody") and isinstance(value, list):
             yield from _in_block(statement, name, inside)
 
 
-def _in_expression(top: ast.expr, statement: ast.stmt, inside: str) -> Iterator[_Change]:
+def _of_statement(statement: ast.stmt) -> Iterator[_Spot]:
+    """What can be changed of the statement itself."""
+    if isinstance(statement, ast.If | ast.While) and not isinstance(statement.test, ast.Compare | ast.UnaryOp):
+        yield statement.test, statement, partial(setattr, statement, "test", _not(statement.test))
+    if isinstance(statement, ast.Return) and statement.value is not None and not _is_none(statement.value):
+        yield statement, statement, partial(setattr, statement, "value", ast.Constant(None))
+    if isinstance(statement, ast.AugAssign) and type(statement.op) in _OPERATORS:
+        yield statement, statement, partial(setattr, statement, "op", _OPERATORS[type(statement.op)]())
+
+
+def _in_expression(top: ast.expr) -> Iterator[_Spot]:
     texts = {id(part) for node in ast.walk(top) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(top):
+        setting = partial(partial, setattr, node)
         if isinstance(node, ast.Compare):
             for place, operator in enumerate(node.ops):
-                other = _COMPARISONS[type(operator)]
-                yield node, statement, inside, node, _setting_item(node, node.ops, place, other())
+                yield node, node, partial(node.ops.__setitem__, place, _COMPARISONS[type(operator)]())
         elif isinstance(node, ast.BoolOp):
-            swapped = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-            yield node, statement, inside, node, _setting(node, "op", swapped)
+            yield node, node, setting("op", ast.Or() if isinstance(node.op, ast.And) else ast.And())
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            yield node, statement, inside, node, _negation(node, "operand")
+            yield node, node, setting("operand", _not(node.operand))
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            yield node, statement, inside, node, _setting(node, "op", ast.UAdd())
+            yield node, node, setting("op", ast.UAdd())
         elif isinstance(node, ast.IfExp) and not isinstance(node.test, ast.Compare | ast.UnaryOp):
-            yield node, statement, inside, node, _negation(node, "test")
+            yield node, node, setting("test", _not(node.test))
         elif isinstance(node, ast.comprehension):
             for place, condition in enumerate(node.ifs):
                 if not isinstance(condition, ast.Compare | ast.UnaryOp):
-                    negated = ast.UnaryOp(ast.Not(), condition)
-                    yield condition, statement, inside, node, _setting_item(node, node.ifs, place, negated)
+                    yield condition, node, partial(node.ifs.__setitem__, place, _not(condition))
         elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS and not _is_text(node):
-            yield node, statement, inside, node, _setting(node, "op", _OPERATORS[type(node.op)]())
+            yield node, node, setting("op", _OPERATORS[type(node.op)]())
         elif isinstance(node, ast.Constant) and id(node) not in texts:
-            for value in _other_constants(node.value):
-                yield node, statement, inside, node, _setting(node, "value", value)
+            yield from ((node, node, setting("value", value)) for value in _other_constants(node.value))
 
 
 def _other_constants(value: object) -> list[object]:
@@ -198,25 +194,5 @@ def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _negation(owner: ast.AST, name: str) -> Callable[[], ast.AST]:
-    def change() -> ast.AST:
-        setattr(owner, name, ast.UnaryOp(ast.Not(), getattr(owner, name)))
-        return owner
-
-    return change
-
-
-def _setting(owner: ast.AST, name: str, value: object) -> Callable[[], ast.AST]:
-    def change() -> ast.AST:
-        setattr(owner, name, value)
-        return owner
-
-    return change
-
-
-def _setting_item(owner: ast.AST, block: list[Any], place: int, value: ast.AST) -> Callable[[], ast.AST]:
-    def change() -> ast.AST:
-        block[place] = value
-        return owner
-
-    return change
+def _not(condition: ast.expr) -> ast.expr:
+    return ast.UnaryOp(ast.Not(), condition)

@@ -37,18 +37,6 @@ GROUP = "every day"
 READ_AT_ONCE = 500
 
 
-EDIT_HELP = """Correct a dead message in your editor ($VISUAL or $EDITOR), and have it processed again.
-
-The received bytes stay as they are, and are closed as dismissed. The corrected bytes are a new message of the channel,
-and each of the two names the other; who, why and the SHA-256 of both are in the audit trail. A correction that would be
-a dead letter again, or is no change, is not taken.
-
-In the editor a line is a segment; its end becomes the message's own. <0D> is a byte in hexadecimal: a character that an
-editor would not show. The text is in a private folder, in memory where there is one, for as long as the editor runs;
-your editor's settings decide about other files (backups, histories).
-"""
-
-
 @click.group(help=__doc__)
 def command() -> None:
     pass
@@ -196,15 +184,7 @@ acting_verb(
 )
 
 
-SET_ASIDE_HELP = """Set one delivery aside that its destination does not take, so that those behind it go out.
-
-It must have failed at least once, and wait for its next attempt. It becomes a dead letter (SET_ASIDE): dlq retry sends
-it after all, in its old place, dismiss closes it. Where it is a correction or a withdrawal the destination goes on
-showing what was wrong: the page says so (CORRECTION_SET_ASIDE) until it was sent or dismissed.
-"""
-
-
-@command.command("set-aside", help=SET_ASIDE_HELP)
+@command.command("set-aside")
 @click.argument("message", type=ROW)
 @click.option(
     "--destination",
@@ -219,6 +199,12 @@ showing what was wrong: the page says so (CORRECTION_SET_ASIDE) until it was sen
 def set_aside(
     session: Session, message: int, destination: str | None, reason: str, dry_run: bool, yes: bool, form: Form
 ) -> ExitCode:
+    """Set one delivery aside that its destination does not take, so that those behind it go out.
+
+    It must have failed at least once, and wait for its next attempt. It becomes a dead letter (SET_ASIDE): dlq retry
+    sends it after all, in its old place, dismiss closes it. Where it is a correction or a withdrawal the destination
+    goes on showing what was wrong: the page says so (CORRECTION_SET_ASIDE) until it was sent or dismissed.
+    """
     args = {"message": message, "destination": destination or "", "reason": reason}
     looked = ask(session, "set_aside", {**args, "dry_run": True})
     what = "a correction or withdrawal" if looked["code"] == "CORRECTION_SET_ASIDE" else "it"
@@ -232,7 +218,7 @@ def set_aside(
     return ExitCode.OK
 
 
-@command.command("edit", help=EDIT_HELP)
+@command.command("edit")
 @click.argument("message", type=ROW)
 @click.option(
     "--reason", metavar="TEXT", help="Why; kept for good, asked for if not given. Write no patient data here."
@@ -256,6 +242,16 @@ def edit(
     yes: bool,
     form: Form,
 ) -> ExitCode:
+    """Correct a dead message in your editor ($VISUAL or $EDITOR), and have it processed again.
+
+    The received bytes stay as they are, and are closed as dismissed. The corrected bytes are a new message of the
+    channel, and each of the two names the other; who, why and the SHA-256 of both are in the audit trail. A correction
+    that would be a dead letter again, or is no change, is not taken.
+
+    In the editor a line is a segment; its end becomes the message's own. <0D> is a byte in hexadecimal: a character
+    that an editor would not show. The text is in a private folder, in memory where there is one, for as long as the
+    editor runs; your editor's settings decide about other files (backups, histories).
+    """
     from engine.commands.shared.editing import edited
 
     if reason is None and not dry_run:

@@ -242,6 +242,8 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
 
 
 def _sheet(site: str, found: "FoundKey", *, html: bool) -> str:
+    import jinja2
+
     from engine.store.core import key_sheet
 
     typed = list(enumerate(key_sheet.write(found.kek), start=1))
@@ -251,37 +253,13 @@ def _sheet(site: str, found: "FoundKey", *, html: bool) -> str:
         "day": from_us(SystemClock().now_us()).date().isoformat(),
         "lines": typed,
     }
-    if html:
-        import jinja2
-
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-        )
-        return environment.get_template("key_sheet.html").render(facts)
-    lines = "\n".join(f"    {number}   {line.replace('-', ' - ')}" for number, line in typed)
-    return _TEXT.format(**{**facts, "lines": lines})
-
-
-_TEXT = """\
-LabRelay recovery sheet
-
-Laboratory   {site}
-Key          {key}
-Printed      {day}
-
-This key opens every result that LabRelay has stored for this laboratory, and
-its backups. Keep it secret, in a safe place away from the machine. If the
-machine or its key is lost, this sheet and a backup bring the results back;
-without it they are lost.
-
-{lines}
-
-To bring the key back:   labrelay key init --from-sheet
-There is no I, L, O or U in it: a similar character is 1, 1, 0 or V.
-Small letters, blanks and hyphens do not count.
-
-Kept by ______________________   Since ______________________
-"""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=jinja2.select_autoescape(),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"key_sheet.{'html' if html else 'txt'}").render(facts)
 
 
 # -- rotation --------------------------------------------------------------------------------------------------------
