@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from engine.model.errors import LabRelayError, RefusedError
 from engine.model.records import DeadLetter, Filter
 from engine.store.queries.letters import dead_letters, held_deliveries
-from engine.store.queries.messages import messages_page, sent_among
+from engine.store.queries.messages import each_message, message_if, sent_among
 from engine.store.queries.reader import Reader
 from engine.store.queries.succession import newer_of_same_reports
 
@@ -182,12 +182,10 @@ def messages(reader: Reader, selection: Selection) -> list[int]:
     """The numbers of the messages that a selection matches now, oldest first."""
     wanted = replace(selection.filter(), state=selection.state or "mapped", destination=None)
     if selection.ids:
-        return [number for number in sorted(set(selection.ids)) if _has(reader, wanted, number)]
+        return [number for number in sorted(set(selection.ids)) if message_if(reader, wanted, number)]
     found: list[int] = []
-    before: int | None = None
-    while page := messages_page(reader, wanted, before_id=before, limit=PAGE):
-        found += [view.id for view in page]
-        before = page[-1].id
+    for view in each_message(reader, wanted, at_once=PAGE):
+        found.append(view.id)
         _bounded(len(found))
     return found[::-1]
 
@@ -200,8 +198,3 @@ def chunks(chosen: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _bounded(count: int) -> None:
     if count > MAX_SELECTED:
         raise RefusedError(f"more than {MAX_SELECTED} selected; narrow it by time or channel")
-
-
-def _has(reader: Reader, wanted: Filter, number: int) -> bool:
-    page = messages_page(reader, wanted, before_id=number + 1, limit=1)
-    return bool(page) and page[0].id == number

@@ -16,13 +16,13 @@ from engine.actions import trail
 from engine.actions.trail import Entry
 from engine.commands.shared.exporting import new_file, write_rows
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows, to_json
-from engine.commands.shared.selecting import ROW, instant_us, page_options
+from engine.commands.shared.selecting import ROW, file_option, instant_us, page_options
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import IntegrityError
 from engine.model.records import Act, Filter
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document
-from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.messages import each_message, trace_of
 from engine.views.acts import ACT
 
 if TYPE_CHECKING:
@@ -123,12 +123,10 @@ def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
 
 
 @command.command()
-@click.option(
+@file_option(
     "--to",
     "path",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
     help="The file; its ending says how: .csv, .ndjson, or .json, a Bundle of FHIR AuditEvents.",
 )
 @click.option("--since", metavar="TIME", help="Since: an age (2h), a day, or a day and time.")
@@ -284,10 +282,7 @@ def _exported(reader: "Reader", what: Mapping[str, Any], act: int) -> Iterator[i
     """
     known = {one.name for one in fields(Filter)} - {"state", "code"}
     wanted = Filter(**{name: value for name, value in what.items() if name in known})
-    before: int | None = what.get("up_to", act) + 1
-    while page := messages_page(reader, wanted, before_id=before, limit=PAGE):
-        yield from (view.id for view in page)
-        before = page[-1].id
+    yield from (view.id for view in each_message(reader, wanted, before_id=what.get("up_to", act) + 1, at_once=PAGE))
 
 
 # -- writing -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_rows
+from engine.commands.shared.selecting import read_by
 from engine.views.view import Field, Row, View
 
 GROUP = "for developers"
@@ -67,13 +68,12 @@ MAPPING = View[Row](
 )
 
 
-def _numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[float]:
-    if text is None:
-        return []
+@read_by
+def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise click.BadParameter("expected numbers with commas between them, as 1,8,32") from error
+        raise ValueError("expected numbers with commas between them, as 1,8,32") from error
 
 
 @click.command(help=__doc__)
@@ -102,7 +102,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, text: str | None) -> 
 @form_option(Form.TABLE, Form.JSON)
 def command(
     scenario: str,
-    connections: list[float],
+    connections: list[float] | None,
     commit: str,
     rate: list[float],
     dest_delay_ms: list[float],

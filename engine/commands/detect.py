@@ -17,7 +17,7 @@ import click
 from engine.commands.init import SCHEMA_LINE, SCHEMAS, write_schemas
 from engine.commands.shared.line_options import LineAt, line_at, line_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.shared.selecting import given_duration
+from engine.commands.shared.selecting import file_option, given_duration
 from engine.commands.shared.session import Session, pass_session
 from engine.views.text import printable
 
@@ -43,19 +43,8 @@ MAX_BYTES = 16 * 1024 * 1024  # of a capture; more adds nothing new
     help="How long to listen to a line at most; it ends when all is known.",
 )
 @click.option("--answer", is_flag=True, help="Answer while listening, as `listen --answer` does; needs --save.")
-@click.option(
-    "--save",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Keep what comes while listening. Holds patient data.",
-)
-@click.option(
-    "--write",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a channel file, as channels/chemistry.yaml; its name is the channel's.",
-)
+@file_option("--save", help="Keep what comes while listening. Holds patient data.")
+@file_option("--write", "path", help="Write a channel file, as channels/chemistry.yaml; its name is the channel's.")
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def command(

@@ -20,6 +20,7 @@ from engine.commands.shared.mapping_options import (
     ChannelMapper,
     channel_mapper,
     inputs,
+    known_channel,
     mapper_for,
     mapping_options,
     say_dead,
@@ -45,7 +46,7 @@ from engine.model.clock import from_us
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
 from engine.model.records import Filter
 from engine.store.queries.contents import stored_message
-from engine.store.queries.messages import messages_page
+from engine.store.queries.messages import each_message
 from engine.store.queries.tallies import list_unmapped
 from engine.views.text import plural, table
 from engine.views.view import Field, Row, View, picked
@@ -159,8 +160,7 @@ class _Looked:
         site = session.load(require_secrets=False)
         names = [channel] if channel else [name for name, config in site.channels.items() if config.enabled]
         for name in names:
-            if name not in site.channels:
-                raise ConfigError(f"no channel is called {name}; the site has {', '.join(site.channels) or 'none'}")
+            known_channel(site, name)
         with session.reader() as journal:
             for name in names:
                 mapper = _open(channel_mapper(site, name))
@@ -175,29 +175,26 @@ class _Looked:
     def _payloads(self, journal: "Reader", wanted: Filter) -> Iterator[tuple[int, bytes]]:
         """Stored messages with their numbers, newest first. Incomplete ones are none, and what another system answered
         was never meant to be mapped."""
-        before: int | None = None
         begin = last = time.monotonic()
         count = 0
-        while page := messages_page(journal, wanted, before_id=before, limit=PAGE):
-            before = page[-1].id
-            for view in page:
-                if view.state == "incomplete":
-                    continue
-                try:
-                    stored = stored_message(journal, view.id)
-                except ErasedError:
-                    continue
-                except IntegrityError:
-                    self.failed = True
-                    say(f"message {view.id} cannot be opened; labrelay verify says more")
-                    continue
-                if stored.filtered is not None:
-                    continue
-                yield view.id, stored.payload
-                count += 1
-                if time.monotonic() - last > SAY_EVERY_S:
-                    last = time.monotonic()
-                    say(f"{plural(count, 'message')}, {count / (last - begin):.0f}/s, at message {view.id}")
+        for view in each_message(journal, wanted, at_once=PAGE):
+            if view.state == "incomplete":
+                continue
+            try:
+                stored = stored_message(journal, view.id)
+            except ErasedError:
+                continue
+            except IntegrityError:
+                self.failed = True
+                say(f"message {view.id} cannot be opened; labrelay verify says more")
+                continue
+            if stored.filtered is not None:
+                continue
+            yield view.id, stored.payload
+            count += 1
+            if time.monotonic() - last > SAY_EVERY_S:
+                last = time.monotonic()
+                say(f"{plural(count, 'message')}, {count / (last - begin):.0f}/s, at message {view.id}")
         say(f"{wanted.channel}: {plural(count, 'message')} looked at")
 
     def at_counters(self, session: Session, channel: str | None) -> None:

@@ -9,7 +9,7 @@ delivered.
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -29,19 +29,16 @@ from engine.commands.shared.selecting import (
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import UnreadableResultsError
 from engine.model.reasons import ReasonCode, help_of
+from engine.model.records import DeadLetter, Filter
+from engine.model.results import MEMORY_US, Result, results_of
 from engine.store.queries.contents import stored_document, why_absent
 from engine.store.queries.letters import held_deliveries
 from engine.store.queries.messages import trace_of
+from engine.store.queries.reader import Reader
 from engine.store.queries.succession import earlier_value, overtaken, overtaken_by
 from engine.store.queries.tallies import list_seeming
 from engine.views.dead_letters import HELD, PERSON
 from engine.views.text import Head, plural, printable
-
-if TYPE_CHECKING:
-    pass
-from engine.model.records import DeadLetter, Filter
-from engine.model.results import MEMORY_US, Result, results_of
-from engine.store.queries.reader import Reader
 
 GROUP = "every day"
 

@@ -16,6 +16,7 @@ import click
 
 from engine.commands.shared.acting import ask
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document
+from engine.commands.shared.selecting import file_option
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import SystemClock, from_us
 from engine.model.errors import ConfigError, IntegrityError, RefusedError, StoreError
@@ -182,13 +183,7 @@ def _typed(numbers: list[int]) -> bytes:
 
 @command.command("recovery-sheet")
 @click.option("--html", is_flag=True, help="As a page to print; else as text.")
-@click.option(
-    "--to",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Into this new file, which only you can read; else to standard output.",
-)
+@file_option("--to", "path", help="Into this new file, which only you can read; else to standard output.")
 @click.option(
     "--confirm",
     is_flag=True,

@@ -16,7 +16,7 @@ import click
 
 from engine.commands.shared.line_options import LineAt, line_at, line_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say
-from engine.commands.shared.selecting import given_duration
+from engine.commands.shared.selecting import file_option, given_duration
 from engine.commands.shared.session import Session, pass_session
 
 GROUP = "when something is wrong"
@@ -31,10 +31,8 @@ GROUP = "when something is wrong"
     help="Answer as a channel would (ACK, NAK, an HL7 acknowledgement). The analyzer then takes what it sent for "
     "delivered and never sends it again: needs --save.",
 )
-@click.option(
+@file_option(
     "--save",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
     help="Keep every byte. As it came; with times and answers where the name ends in .ndjson. Holds patient data.",
 )
 @click.option("--for", "for_s", callback=given_duration, metavar="TIME", help="Stop after this time, as 60s.")

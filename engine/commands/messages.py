@@ -14,13 +14,21 @@ import click
 from engine.commands.shared.acting import note_exported, note_shown
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
-from engine.commands.shared.selecting import ROW, asked_for, filter_of, filter_options, page_options, raise_if_unknown
+from engine.commands.shared.selecting import (
+    ROW,
+    asked_for,
+    file_option,
+    filter_of,
+    filter_options,
+    page_options,
+    raise_if_unknown,
+)
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.records import Filter, MessageView
 from engine.store.queries.contents import why_absent
 from engine.store.queries.extent import kept_of
-from engine.store.queries.messages import ends_of, messages_page, not_all_numbers, trace_of
+from engine.store.queries.messages import ends_of, message_if, messages_page, not_all_numbers, trace_of
 from engine.views.messages import MESSAGE
 from engine.views.text import Head, local, plural
 
@@ -170,14 +178,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
 
 @command.command("export", help=EXPORT_HELP)
 @_filters
-@click.option(
-    "--to",
-    "path",
-    required=True,
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file; its ending (.db, .csv, .ndjson) says how.",
-)
+@file_option("--to", "path", required=True, help="The file; its ending (.db, .csv, .ndjson) says how.")
 @click.option("--yes", is_flag=True, help="Overwrite the file without being asked.")
 @click.option(
     "--unmask",
@@ -236,8 +237,5 @@ def export(
 
 
 def _by_number(reader: "Reader", wanted: Filter, ids: tuple[int, ...]) -> list[MessageView]:
-    found: list[MessageView] = []
-    for number in sorted(set(ids), reverse=True):
-        page = messages_page(reader, wanted, before_id=number + 1, limit=1)
-        found += [view for view in page if view.id == number]
-    return found
+    found = (message_if(reader, wanted, number) for number in sorted(set(ids), reverse=True))
+    return [view for view in found if view is not None]

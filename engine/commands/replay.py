@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -39,9 +39,6 @@ from engine.model.errors import UnreachableError
 from engine.store.queries.replays import unfinished_replays
 from engine.views.acts import REPLAY
 from engine.views.text import plural
-
-if TYPE_CHECKING:
-    pass
 
 GROUP = "when something is wrong"
 

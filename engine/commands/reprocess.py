@@ -32,8 +32,7 @@ from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, consent, pass_session
-from engine.model.errors import ConfigError
-from engine.store.queries.messages import messages_page
+from engine.store.queries.messages import each_message
 from engine.views.text import plural, printable, table
 from engine.views.view import Field, Row, View
 
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 GROUP = "when something is wrong"
 
 DEFAULT_RATE = 50.0
-PAGE = 200
 NOBODY = 0  # no message has this number
 SAY_EVERY_S = 10.0
 CHANGES = View[Row](
@@ -184,6 +182,7 @@ def _send_what_differs(
 
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> ReprocessRequest:
+    from engine.commands.shared.mapping_options import known_channel
     from engine.model.clock import SystemClock
     from engine.processing.reprocessing import with_mapping
     from engine.runtime.build import Programs, build_channel
@@ -191,13 +190,12 @@ def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping
 
     site = session.load(require_secrets=False)
     name = selection.channel or ""
-    if name not in site.channels:
-        raise ConfigError(f"no channel is called {name}; the site has {', '.join(site.channels) or 'none'}")
+    config = known_channel(site, name)
     programs = Programs(site.mapping_path())
     key = journal.vault.identity_key
     with journal.snapshot() as execute:
         others = number_bearers.others(execute)
-    built = build_channel(site, site.channels[name], programs, identity_key=key, clock=SystemClock(), others=others)
+    built = build_channel(site, config, programs, identity_key=key, clock=SystemClock(), others=others)
     if mapping is None:
         return ReprocessRequest(site, selection, built.routes)
     if Path(mapping).is_file():
@@ -233,10 +231,7 @@ def _numbers(journal: "Reader", selection: "Selection") -> Iterator[int]:
     if selection.ids:
         yield from (number for number in sorted(selection.ids, reverse=True) if number != NOBODY)
         return
-    before: int | None = None
-    while page := messages_page(journal, selection.filter(), before_id=before, limit=PAGE):
-        yield from (view.id for view in page)
-        before = page[-1].id
+    yield from (view.id for view in each_message(journal, selection.filter()))
 
 
 def _refused(journal: "Reader", selection: "Selection") -> "Selection":

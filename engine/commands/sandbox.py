@@ -5,13 +5,13 @@ Documented in docs/sandbox.md. Faults given here are in force from the start; ``
 
 import asyncio
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.selecting import read_by
 from engine.model.units import HostPort, parse_duration, parse_host_port
 
 if TYPE_CHECKING:
@@ -21,18 +21,6 @@ GROUP = "for developers"
 RARE = True
 
 LISTEN = "127.0.0.1:8581"
-
-
-def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """A callback for an option whose text ``parse`` reads; its ValueError is the explanation."""
-
-    def read(ctx: click.Context, param: click.Parameter, value: str) -> Any:
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
-
-    return read
 
 
 def percent(text: str) -> float:
@@ -51,10 +39,10 @@ def percent(text: str) -> float:
 
 
 @click.command()
-@click.option("--listen", callback=parsed(parse_host_port), default=LISTEN, show_default=True, metavar="HOST:PORT")
+@click.option("--listen", callback=read_by(parse_host_port), default=LISTEN, show_default=True, metavar="HOST:PORT")
 @click.option("--base", default="/fhir", show_default=True, metavar="PATH", help="Path of the FHIR base address.")
 @click.option("--data", default="memory", show_default=True, metavar="DIR|memory", help="Where to keep what arrives.")
-@click.option("--fail", callback=parsed(percent), default="0%", metavar="PERCENT", help="Share of writes that fail.")
+@click.option("--fail", callback=read_by(percent), default="0%", metavar="PERCENT", help="Share of writes that fail.")
 @click.option(
     "--fault",
     "kinds",
@@ -62,7 +50,7 @@ def percent(text: str) -> float:
     metavar="KIND",
     help="How they fail: a status (503), reset, lost, cut, html or hang. Repeatable; default 503, reset, lost.",
 )
-@click.option("--latency", callback=parsed(parse_duration), default="0s", metavar="TIME", help="Before each answer.")
+@click.option("--latency", callback=read_by(parse_duration), default="0s", metavar="TIME", help="Before each answer.")
 @click.option("--retry-after", type=int, metavar="SECONDS", help="Sent with 429 and 503.")
 @click.option(
     "--refuse", multiple=True, metavar="VALUE", help="Answer 422 to documents with this identifier. Repeatable."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
-from engine.commands.shared.selecting import given_duration
+from engine.commands.shared.selecting import given_duration, read_by
 from engine.commands.shared.session import consent
 from engine.model.units import HostPort, parse_host_port
 from engine.views.text import plural
@@ -28,19 +28,16 @@ GROUP = "for developers"
 SCHEMES = {"mllp": ("mllp", "hl7v2", "HL7 v2"), "astm": ("e1381", "astm", "ASTM")}  # link, format and its name
 
 
-def _target(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str, HostPort]:
+def _target(text: str) -> tuple[str, HostPort]:
     scheme, mark, rest = text.partition("://")
     if not mark or scheme not in SCHEMES:
-        raise click.BadParameter("expected mllp://HOST:PORT or astm://HOST:PORT")
-    try:
-        return scheme, parse_host_port(rest.rstrip("/"))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        raise ValueError("expected mllp://HOST:PORT or astm://HOST:PORT")
+    return scheme, parse_host_port(rest.rstrip("/"))
 
 
 @click.command(help=__doc__)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("target", callback=_target, metavar="ADDR")
+@click.argument("target", callback=read_by(_target), metavar="ADDR")
 @click.option(
     "--frame",
     "pack",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import ConfigError
 from engine.model.records import Filter
@@ -39,13 +40,7 @@ LOOK_EVERY_S = 0.1
 FAULT_NAMES = ("bad-checksum", "lost-ack", "drop", "contention", "slow", "garbage", "split")
 
 
-def _address(_ctx: click.Context, _param: click.Parameter, text: str | None) -> HostPort | None:
-    if text is None:
-        return None
-    try:
-        return parse_host_port(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+_address = read_by(parse_host_port)
 
 
 def _faults(_ctx: click.Context, _param: click.Parameter, text: str) -> "frozenset[Fault]":

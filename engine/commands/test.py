@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import click
 
 from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.selecting import file_option
 from engine.commands.shared.session import Session, pass_session
 from engine.config.site import mapping_path
 from engine.mapping.hold_rules.rules import HoldRules
@@ -52,13 +53,8 @@ class FileRun:
     help="Write golden files instead of comparing with them. Read the diff before you keep it.",
 )
 @click.option("--coverage", is_flag=True, help="List the rules that no test ran.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JUnit report.")
-@click.option(
-    "--evidence",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write a report for an assessor (ISO 15189), as one HTML file.",
-)
+@file_option("--junit", help="Write a JUnit report.")
+@file_option("--evidence", help="Write a report for an assessor (ISO 15189), as one HTML file.")
 @click.option("--by", metavar="NAME", default="", help="With --evidence: who ran the tests, as the report names them.")
 @pass_session
 def command(

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.commands.sandbox import parsed
 from engine.commands.shared.mapping_options import FIRST_OF_ALL, settings_option
 from engine.commands.shared.output import ExitCode, say
+from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session, pass_session
 from engine.model.units import HostPort, parse_host_port
 
@@ -52,7 +52,7 @@ LISTEN = "127.0.0.1:0"
 )
 @click.option(
     "--listen",
-    callback=parsed(parse_host_port),
+    callback=read_by(parse_host_port),
     default=LISTEN,
     show_default=True,
     metavar="HOST:PORT",

@@ -24,7 +24,7 @@ from engine.diagnostics.deidentified_codes import Survey
 from engine.model.clock import from_us
 from engine.model.errors import UnknownFormatError
 from engine.model.records import Filter, MessageView
-from engine.store.queries.messages import messages_page
+from engine.store.queries.messages import each_message, message_if
 from engine.views.messages import MESSAGE
 
 if TYPE_CHECKING:
@@ -65,13 +65,11 @@ def write_without_patients(
 
 def _looked_at(reader: "Reader", wanted: Filter, up_to: int) -> tuple[Survey, dict[int, int]]:
     """The features that the messages share, and the number of each message, in the order of the file."""
-    survey, found, before = Survey(), list[int](), up_to + 1
-    while views := messages_page(reader, wanted, before_id=before, limit=PAGE_WITH_CONTENTS):
-        before = views[-1].id
-        for view in views:
-            found.append(view.id)
-            with suppress(UnknownFormatError):
-                survey.look(payload_of(reader, view))
+    survey, found = Survey(), list[int]()
+    for view in each_message(reader, wanted, before_id=up_to + 1, at_once=PAGE_WITH_CONTENTS):
+        found.append(view.id)
+        with suppress(UnknownFormatError):
+            survey.look(payload_of(reader, view))
     random.SystemRandom().shuffle(found)
     return survey, {message: number for number, message in enumerate(found, 1)}
 
@@ -80,9 +78,8 @@ def _rows(
     reader: "Reader", wanted: Filter, numbers: Mapping[int, int], export: Deidentifier
 ) -> Iterator[dict[str, Any]]:
     for message in numbers:
-        for view in messages_page(reader, wanted, before_id=message + 1, limit=1):
-            if view.id == message:  # else it was deleted or erased since
-                yield _row(view, payload_of(reader, view), export, numbers)
+        if (view := message_if(reader, wanted, message)) is not None:  # else it was deleted or erased since
+            yield _row(view, payload_of(reader, view), export, numbers)
 
 
 def _row(view: MessageView, payload: bytes, export: Deidentifier, numbers: Mapping[int, int]) -> dict[str, Any]:

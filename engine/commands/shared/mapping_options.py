@@ -13,6 +13,7 @@ import click
 
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import say
+from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session
 from engine.config.pack import Pack, packs
 from engine.config.site import mapping_path
@@ -29,6 +30,7 @@ from engine.model.records import HoldReason
 from engine.processing.formats import format_of
 
 if TYPE_CHECKING:
+    from engine.config.channel import ChannelConfig
     from engine.config.load import Site
 
 # For files without a channel. Most samples are marked as training, and many declare no character set: `labrelay map`
@@ -51,7 +53,7 @@ def mapping_options(command: F) -> F:
     """``--mapping``, ``--channel``, ``--set``, ``--timezone``."""
     for option in (
         click.option(
-            "--timezone", callback=_zone, metavar="ZONE", help="Zone of the analyzer's clock, as Asia/Kolkata."
+            "--timezone", callback=read_by(_zone), metavar="ZONE", help="Zone of the analyzer's clock, as Asia/Kolkata."
         ),
         settings_option,
         click.option(
@@ -95,23 +97,21 @@ def _settings(ctx: click.Context, _param: click.Parameter, given: tuple[str, ...
     ctx.ensure_object(Session).settings = found
 
 
-def _zone(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise click.BadParameter(f"no zone is called {value}; write it as Asia/Kolkata") from error
-    return value
-
-
-def instant(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
-    """A time of receipt with its offset; without one it is UTC."""
-    if value is None:
-        return None
+def _zone(name: str) -> str:
     try:
-        at = datetime.fromisoformat(value)
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"no zone is called {name}; write it as Asia/Kolkata") from error
+    return name
+
+
+@read_by
+def instant(text: str) -> datetime:
+    """A time of receipt with its offset; without one it is UTC."""
+    try:
+        at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise click.BadParameter("expected a time as 2026-03-01T10:15:00+05:30") from error
+        raise ValueError("expected a time as 2026-03-01T10:15:00+05:30") from error
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
@@ -141,11 +141,16 @@ def mapper_for(
             made.packs = packs(folder)
         return made
     site = session.load(require_secrets=False)
-    if channel not in site.channels:
-        raise ConfigError(f"no channel is called {channel}; the site has {', '.join(site.channels) or 'none'}")
     return channel_mapper(
         site, channel, mapping=mapping, timezone=timezone, received=received, settings=session.settings
     )
+
+
+def known_channel(site: "Site", name: str) -> "ChannelConfig":
+    """The channel of that name. Raises ConfigError: there is none."""
+    if name not in site.channels:
+        raise ConfigError(f"no channel is called {name}; the site has {', '.join(site.channels) or 'none'}")
+    return site.channels[name]
 
 
 def channel_mapper(
@@ -160,7 +165,7 @@ def channel_mapper(
     """The mapper that does as the channel ``name`` of a site would, but for ``settings``. Raises ConfigError."""
     from engine.mapping.conditions import EITHER, route_condition
 
-    config = site.channels[name]
+    config = known_channel(site, name)
     context = MapContext(
         channel=name,
         timezone=timezone or config.timezone,

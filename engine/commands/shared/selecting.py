@@ -6,6 +6,7 @@ without an offset are in the site's zone.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from engine.actions.selection import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 LARGEST = 2**63 - 2  # number of a row that the journal can have, with one more after it
 
 
@@ -160,12 +162,25 @@ def sure_options(command: F) -> F:
     return command
 
 
-def given_duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
-    """Seconds of an option such as ``90s`` or ``10m``."""
-    try:
-        return None if text is None else parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+def read_by(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
+    """A callback for an option whose text ``parse`` reads; its ValueError is the explanation."""
+
+    def read(ctx: click.Context, param: click.Parameter, text: str | None) -> T | None:
+        try:
+            return None if text is None else parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+    return read
+
+
+given_duration = read_by(parse_duration)  # seconds of an option such as ``90s`` or ``10m``
+
+
+def file_option(*names: str, help: str, **more: Any) -> Callable[[F], F]:
+    """An option that names a file to write."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option(*names, type=path, metavar="FILE", help=help, **more)
 
 
 def instant_us(session: Session, text: str | None, *, now: datetime | None = None) -> int | None:

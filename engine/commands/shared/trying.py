@@ -16,7 +16,6 @@ from engine.config.site import shipped
 from engine.devtools.playground.child import limit_memory, serve
 from engine.devtools.playground.files import Folders
 from engine.devtools.playground.trial import Bench
-from engine.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -60,9 +59,6 @@ class TrySettings:
         if not self.channel:
             session = Session(site=self.site or None, settings=self.settings)
             made = mapper_for(session, mapping=mapping, timezone=zone)
-        elif self.channel not in self._loaded.channels:
-            known = ", ".join(self._loaded.channels) or "none"
-            raise ConfigError(f"no channel is called {self.channel}; the site has {known}")
         else:
             made = channel_mapper(self._loaded, self.channel, mapping=mapping, timezone=zone, settings=self.settings)
         made.look_first_in(*first)

@@ -7,10 +7,9 @@ import os
 import signal
 import socket
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
-
-import aiohttp
 
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 12.0
@@ -84,13 +83,14 @@ async def get_json(host: str, port: int, path: str) -> dict[str, Any]:
     Raises:
         OSError, ValueError: no answer, or not JSON.
     """
-    url, headers = f"http://{host}:{port}{path}", {"Accept": "application/json"}
-    try:
-        async with asyncio.timeout(10.0), aiohttp.request("GET", url, headers=headers, raise_for_status=True) as answer:
-            value: dict[str, Any] = json.loads(await answer.read())
-    except aiohttp.ClientError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return value
+    request = urllib.request.Request(f"http://{host}:{port}{path}", headers={"Accept": "application/json"})
+
+    def get() -> dict[str, Any]:
+        with urllib.request.urlopen(request, timeout=10.0) as answer:  # noqa: S310
+            value: dict[str, Any] = json.loads(answer.read())
+        return value
+
+    return await asyncio.to_thread(get)
 
 
 def plain_environment() -> bool:

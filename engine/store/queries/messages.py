@@ -4,7 +4,7 @@ Lists are paged by key and never read bodies; without the key they show only uns
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, cast
 
 import orjson
@@ -64,6 +64,21 @@ def messages_page(
             break
         before_id = views[-1].id
     return found[:limit]
+
+
+def each_message(
+    reader: Reader, wanted: Filter, *, before_id: int | None = None, at_once: int = 200
+) -> Iterator[MessageView]:
+    """All messages, newest first, read ``at_once`` at a time. ``before_id``: as of `messages_page`."""
+    while page := messages_page(reader, wanted, before_id=before_id, limit=at_once):
+        before_id = page[-1].id
+        yield from page
+
+
+def message_if(reader: Reader, wanted: Filter, number: int) -> MessageView | None:
+    """The message of this number; None where there is none, or it does not fit."""
+    page = messages_page(reader, wanted, before_id=number + 1, limit=1)
+    return page[0] if page and page[0].id == number else None
 
 
 def _with_test(reader: Reader, message_ids: Sequence[int], wanted: Filter) -> set[int]:
