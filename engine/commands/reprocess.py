@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 GROUP = "when something is wrong"
 
 DEFAULT_RATE = 50.0
+PAGE = 200
 NOBODY = 0  # no message has this number
 SAY_EVERY_S = 10.0
 CHANGES = View[Row](
@@ -231,7 +232,7 @@ def _numbers(journal: "Reader", selection: "Selection") -> Iterator[int]:
     if selection.ids:
         yield from (number for number in sorted(selection.ids, reverse=True) if number != NOBODY)
         return
-    yield from (view.id for view in each_message(journal, selection.filter()))
+    yield from (view.id for view in each_message(journal, selection.filter(), at_once=PAGE))
 
 
 def _refused(journal: "Reader", selection: "Selection") -> "Selection":
