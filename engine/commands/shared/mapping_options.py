@@ -15,9 +15,7 @@ from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import say
 from engine.commands.shared.selecting import read_by
 from engine.commands.shared.session import Session
-from engine.config.pack import Pack, packs
 from engine.config.site import mapping_path
-from engine.diagnostics.packs import recognise
 from engine.mapping.hold_rules.expecting import would_hold
 from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.hold_rules.stated import StatedHistory
@@ -32,6 +30,7 @@ from engine.processing.formats import format_of
 if TYPE_CHECKING:
     from engine.config.channel import ChannelConfig
     from engine.config.load import Site
+    from engine.config.pack import Pack
 
 # For files without a channel. Most samples are marked as training, and many declare no character set: `labrelay map`
 # reads them, and warns.
@@ -94,7 +93,22 @@ def _settings(ctx: click.Context, _param: click.Parameter, given: tuple[str, ...
             found[name] = [*(before if isinstance(before, list) else [before]), value]
         else:
             found[name] = value
+    if found:
+        _check_forms(found)
     ctx.ensure_object(Session).settings = found
+
+
+def _check_forms(settings: dict[str, Any]) -> None:
+    """Refuse a setting that a channel could not have."""
+    from pydantic import ValidationError
+
+    from engine.config.mapping_settings import with_known_forms
+
+    try:
+        with_known_forms(settings)
+    except ValidationError as error:
+        said = (f"{one['loc'][0]}: {one['ctx']['error']}" for one in error.errors())
+        raise click.BadParameter("; ".join(said)) from None
 
 
 def _zone(name: str) -> str:
@@ -137,6 +151,8 @@ def mapper_for(
             context=MapContext(timezone=timezone or _site_zone(folder), settings={**BARE_SETTINGS, **session.settings}),
             received=received,
         )
+        from engine.config.pack import packs
+
         with suppress(ConfigError):  # a pack that is wrong: `labrelay check` says so
             made.packs = packs(folder)
         return made
@@ -231,8 +247,11 @@ class ChannelMapper(Mapper):
 
     def read(self, found: FoundMessage) -> Parsed:
         parsed = super().read(found)
-        if len(of := recognise(parsed, self.packs)) == 1:
-            self.unused.setdefault(of[0][0].name, of[0][1])
+        if self.packs:
+            from engine.diagnostics.packs import recognise
+
+            if len(of := recognise(parsed, self.packs)) == 1:
+                self.unused.setdefault(of[0][0].name, of[0][1])
         return parsed
 
     def messages_in(self, data: bytes) -> list[FoundMessage]:

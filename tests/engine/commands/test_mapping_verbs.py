@@ -258,6 +258,12 @@ def test_map_says_nothing_of_packs_where_none_or_no_single_one_is_recognised(mes
     assert "recognised" not in labrelay("map", "-q", sample).err
 
 
+def test_a_setting_that_is_given_is_checked_as_in_a_channel(message: Path) -> None:
+    ran = labrelay("map", str(message), "--set", "r4=value^-^unit")
+    assert ran.code == 2
+    assert "r4: unit would be a component of this name" in ran.err
+
+
 def test_map_uses_the_mapping_that_is_named(site: Path, message: Path) -> None:
     ran = labrelay("map", str(message), "--mapping", "small", site=site)
     types = [entry["resource"]["resourceType"] for entry in ran.json["entry"]]
