@@ -135,8 +135,8 @@ class _Loader:
         if site_node is not None:
             self._check_names(site_node, channels, nodes)
             self._check_listeners(config, site_node, channels, nodes)
-            self._check_devices(channels, nodes)
-            self._check_folders(channels, nodes)
+            self._check_owners(channels, nodes)
+            self._look_at_names(channels, nodes)
             self._look_at_use(site_node, channels)
             if config is not None:
                 self._warnings += exposed(config, site_node)
@@ -318,34 +318,26 @@ class _Loader:
                     self._add(walk(nodes[name], path), path, f"{address} is taken by {owner}; use another port")
             taken.append((address, f"channel {name} ({nodes[name].file})"))
 
-    def _check_devices(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
-        """A serial line belongs to one channel: two readers would each get half of what comes."""
-        taken: dict[str, str] = {}
+    def _check_owners(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
+        """A serial line and a watched folder belong to one channel: of two readers each would get a part of what comes,
+        or take the other's claimed files for its own.
+        """
+        taken: dict[tuple[str, str], str] = {}
+        for name, channel in channels.items():
+            if not channel.enabled:
+                continue
+            for path, word, owned in _owned(channel):
+                if owner := taken.get((word, owned)):
+                    text = f"is the {word} of {owner} too; a {word} belongs to one channel"
+                    self._add(walk(nodes[name], path), path, text)
+                taken[word, owned] = f"channel {name} ({nodes[name].file})"
+
+    def _look_at_names(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
         for name, channel in channels.items():
             for path, serial in serial_lines(channel):
-                node = walk(nodes[name], path)
-                if channel.enabled:
-                    line_of = serial.line
-                    if line_of in taken:
-                        self._add(node, path, f"is the line of {taken[line_of]} too; a line belongs to one channel")
-                    taken[line_of] = f"channel {name} ({nodes[name].file})"
                 if serial.wanders:
                     text = f"{serial.device} is another adapter when they are plugged in in another order; {USE_BY_ID}"
-                    self._warnings.append(line(node, path, text))
-
-    def _check_folders(self, channels: dict[str, ChannelConfig], nodes: dict[str, Node]) -> None:
-        """A watched folder belongs to one channel: two would take each other's claimed files for their own."""
-        taken: dict[Path, str] = {}
-        for name, channel in channels.items():
-            source = channel.source
-            if not isinstance(source, FolderPart) or not channel.enabled:
-                continue
-            folder = Path(os.path.abspath(source.folder))  # without looking: a share that hangs would hang us
-            if folder in taken:
-                path = ("source", "folder")
-                text = f"is the folder of {taken[folder]} too; a folder belongs to one channel"
-                self._add(walk(nodes[name], path), path, text)
-            taken[folder] = f"channel {name} ({nodes[name].file})"
+                    self._warnings.append(line(walk(nodes[name], path), path, text))
 
     def _look_at_use(self, site: Node, channels: dict[str, ChannelConfig]) -> None:
         used = {
@@ -381,6 +373,15 @@ def serial_lines(channel: ChannelConfig) -> Iterator[tuple[KeyPath, SerialPart]]
         for name, end in zip(("analyzer", "middleware"), source.tee.ends, strict=True):
             if (serial := end.serial) is not None:
                 yield ("source", "tee", name, "device"), serial
+
+
+def _owned(channel: ChannelConfig) -> Iterator[tuple[KeyPath, str, str]]:
+    """The key, the kind and the name of each thing that no second channel may read."""
+    for path, serial in serial_lines(channel):
+        yield path, "line", serial.line
+    if isinstance(channel.source, FolderPart):
+        # without looking: a share that hangs would hang us
+        yield ("source", "folder"), "folder", os.path.abspath(channel.source.folder)
 
 
 def _mapping_names(folders: tuple[Path, ...]) -> list[str]:

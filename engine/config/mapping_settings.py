@@ -6,53 +6,55 @@ may have any name. But a name that is nearly a word of this setting is a slip, a
 (a unit) would make a component of it.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import AfterValidator
 
 from engine.config.values import Model
 from engine.model.result_components import CALL, LEFT_OUT, VALUE, component_names
 from engine.model.spelling import did_you_mean
 
 _NEARLY = 0.8  # share of the letters that a slip has in common with the word; Kell, cell and scale are names
+_ALLOWED = f"a component is {VALUE}, {CALL} (a word beside the value), {LEFT_OUT} (left out), or has a name of its own"
 _OWN_FIELDS = {"unit": "R-5", "units": "R-5", "range": "R-6", "flag": "R-7", "flags": "R-7", "status": "R-9"}
+
+
+def _components(given: Any) -> Any:
+    if not isinstance(given, str):
+        raise ValueError(f"expected the names of the components of R-4 in their order, as call^value; {_ALLOWED}")
+    names = component_names(given)
+    for at, name in enumerate(names, 1):
+        if not name:
+            raise ValueError(f"component {at} has no name; write {LEFT_OUT} where it is to be left out")
+        if name != LEFT_OUT and name in names[: at - 1]:
+            raise ValueError(f"{name} is there twice, and one of the two would be lost")
+        if field := _OWN_FIELDS.get(name.lower()):
+            raise ValueError(f"{name} would be a component of this name: it is read from {field} alone; {_ALLOWED}")
+        if name not in (VALUE, CALL) and (near := did_you_mean(name, (VALUE, CALL), _NEARLY)):
+            raise ValueError(f"{name}: {near} {_ALLOWED[0].upper()}{_ALLOWED[1:]}")
+    return given
+
+
+def _tables(given: Any) -> Any:
+    if not isinstance(given, dict) or not all(map(_are_files, given.values())):
+        raise ValueError(
+            "tables maps a table's name to a CSV file, as tables: {analytes: tables/mine.csv}, or to several, the "
+            "first of which is asked first: {analytes: [tables/mine.csv, sysmex-xn/codes.csv]}"
+        )
+    return given
+
+
+def _are_files(files: object) -> bool:
+    return isinstance(files, str) or (
+        isinstance(files, list) and bool(files) and all(isinstance(file, str) for file in files)
+    )
 
 
 class MappingSettings(Model):
     """The settings that have a form of their own."""
 
-    r4: Any = None
-    tables: Any = None
-
-    @field_validator("r4")
-    @classmethod
-    def _names_components(cls, given: Any) -> Any:
-        if not isinstance(given, str):
-            raise ValueError(f"expected the names of the components of R-4 in their order, as call^value; {_ALLOWED}")
-        names = component_names(given)
-        for at, name in enumerate(names, 1):
-            if not name:
-                raise ValueError(f"component {at} has no name; write {LEFT_OUT} where it is to be left out")
-            if name != LEFT_OUT and name in names[: at - 1]:
-                raise ValueError(f"{name} is there twice, and one of the two would be lost")
-            if field := _OWN_FIELDS.get(name.lower()):
-                raise ValueError(f"{name} would be a component of this name: it is read from {field} alone; {_ALLOWED}")
-            if name not in (VALUE, CALL) and (near := did_you_mean(name, (VALUE, CALL), _NEARLY)):
-                raise ValueError(f"{name}: {near} {_ALLOWED[0].upper()}{_ALLOWED[1:]}")
-        return given
-
-    @field_validator("tables")
-    @classmethod
-    def _tables_are_files(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or not all(map(_are_files, given.values())):
-            raise ValueError(
-                "tables maps a table's name to a CSV file, as tables: {analytes: tables/mine.csv}, or to several, the "
-                "first of which is asked first: {analytes: [tables/mine.csv, sysmex-xn/codes.csv]}"
-            )
-        return given
-
-
-_ALLOWED = f"a component is {VALUE}, {CALL} (a word beside the value), {LEFT_OUT} (left out), or has a name of its own"
+    r4: Annotated[Any, AfterValidator(_components)] = None
+    tables: Annotated[Any, AfterValidator(_tables)] = None
 
 
 def with_known_forms(settings: dict[str, Any]) -> dict[str, Any]:
@@ -63,9 +65,3 @@ def with_known_forms(settings: dict[str, Any]) -> dict[str, Any]:
     """
     MappingSettings.model_validate({name: settings[name] for name in MappingSettings.model_fields if name in settings})
     return settings
-
-
-def _are_files(files: object) -> bool:
-    return isinstance(files, str) or (
-        isinstance(files, list) and bool(files) and all(isinstance(file, str) for file in files)
-    )

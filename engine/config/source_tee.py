@@ -51,14 +51,7 @@ class TeeEnd(Model):
         """The serial line at this end, if there is one."""
         if self.device is None:
             return None
-        return SerialPart(
-            device=self.device,
-            baud=self.baud,
-            bytesize=self.bytesize,
-            parity=self.parity,
-            stopbits=self.stopbits,
-            flow=self.flow,
-        )
+        return SerialPart.model_validate(self.model_dump(exclude={"listen", "connect"}))
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -30,11 +30,10 @@ class BodyReader:
         elif declared.value != FORMAT:
             self.problems.error(declared, f"'{declared.value}' is not read by this LabRelay; write {FORMAT}")
 
-    def scalar(self, node: Node, key: str, *, required: bool = False) -> str:
+    def scalar(self, node: Node, key: str) -> str:
         value = node.get(key)
         if value is None:
-            if required:
-                self.problems.error(node, f"{key}: is missing; it names the file's content")
+            self.problems.error(node, f"{key}: is missing; it names the file's content")
             return ""
         if value.kind != "scalar":
             self.problems.error(value, f"{key}: is one text")

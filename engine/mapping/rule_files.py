@@ -57,7 +57,7 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
     """A mapping file; an unreadable part is reported as a problem and left out."""
     reader = _Reader(problems)
     reader.keys(node, _MAPPING_KEYS, "a mapping")
-    made = MappingFile(reader.scalar(node, "mapping", required=True), node)
+    made = MappingFile(reader.scalar(node, "mapping"), node)
     reader.format(node)
     _read_source(node, made, reader)
     made.target = read_target(node, problems)
@@ -101,7 +101,7 @@ def read_library(node: Node, problems: Problems) -> LibraryFile:
     """A library file: fragments."""
     reader = _Reader(problems)
     reader.keys(node, _LIBRARY_KEYS, "a library")
-    made = LibraryFile(reader.scalar(node, "mapping-library", required=True), node)
+    made = LibraryFile(reader.scalar(node, "mapping-library"), node)
     reader.format(node)
     for name, value in reader.map_of(node.get("fragments"), "fragments"):
         if value.kind != "map":
