@@ -74,7 +74,7 @@ PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.D
 def kinds() -> Iterator[str]:
     """Each point where something can be added, with everything that is there."""
     functions = dict.fromkeys(function.group.replace("_", " ") for function in FUNCTIONS.values())
-    rows: dict[str, Iterable[str]] = {
+    listed: dict[str, Iterable[str]] = {
         "[kinds of destinations](destinations.md)": destination.KINDS,
         "[kinds of sources](configuration.md#source)": source.PRESETS,
         "transports of sources": source.TRANSPORTS,
@@ -82,9 +82,7 @@ def kinds() -> Iterator[str]:
         "[layouts](layouts.md)": layout_files(None),
         "[functions of mappings](mapping-functions.md), by group": functions,
     }
-    yield from ("| there are | |", "|---|---|")
-    for what, listed in rows.items():
-        yield f"| {what} | {', '.join(f'`{name}`' for name in listed)} |"
+    yield from rows("there are | ", ((what, ", ".join(map(code, names))) for what, names in listed.items()))
 
 
 # -- configuration -------------------------------------------------------------------------------------------------
@@ -146,22 +144,18 @@ def pack_keys() -> Iterator[str]:
 
 
 def shipped_analyzers() -> Iterator[str]:
-    yield "| pack | maker | models | measures | seen | codes | without LOINC | no results |"
-    yield "|---|---|---|---|---|---|---|---|"
+    found = []
     for one in packs():
         row = summary(one)
         words = [row["maker"], ", ".join(row["models"]), row["measures"], ", ".join(row["seen"])]
-        counts = [str(row[kind]) for kind in ("codes", "unmapped", "left_out")]
-        yield f"| `{one.name}` | {' | '.join(map(cell, words + counts))} |"
+        found.append((code(one.name), *words, *(str(row[kind]) for kind in ("codes", "unmapped", "left_out"))))
+    yield from rows("pack | maker | models | measures | seen | codes | without LOINC | no results", found)
 
 
 def later_names() -> Iterator[str]:
-    yield "| key | value |"
-    yield "|---|---|"
-    for key in sorted(later.KEYS):
-        yield f"| `{key}` | any |"
-    for key, values in sorted(later.VALUES.items()):
-        yield f"| `{key}` | {', '.join(f'`{value}`' for value in values)} |"
+    found = [(code(key), "any") for key in sorted(later.KEYS)]
+    found += [(code(key), ", ".join(map(code, values))) for key, values in sorted(later.VALUES.items())]
+    yield from rows("key | value", found)
 
 
 def block(title: str, *models: type[BaseModel], skip: Collection[str] = (), intro: bool = True) -> Iterator[str]:
@@ -203,13 +197,8 @@ def default(field: FieldInfo, kind: str) -> str:
 def verb_list() -> Iterator[str]:
     listed = verbs()
     for group in GROUPS:
-        yield f"| {group} | |"
-        yield "|---|---|"
-        yield from (
-            f"| [`{name}`](#labrelay-{name}) | {cell(verb.line)} |"
-            for name, verb in listed.items()
-            if verb.group == group
-        )
+        own = ((name, verb.line) for name, verb in listed.items() if verb.group == group)
+        yield from rows(f"{group} | ", ((f"[`{name}`](#labrelay-{name})", line) for name, line in own))
         yield ""
 
 
@@ -231,10 +220,7 @@ def verb_page(command: click.Command, path: str, mark: str) -> Iterator[str]:
     yield ""
     options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
     if options:
-        yield "| option | |"
-        yield "|---|---|"
-        for option in options:
-            yield f"| {option_name(option)} | {cell(option_help(option))} |"
+        yield from rows("option | ", ((option_name(option), option_help(option)) for option in options))
         yield ""
     if isinstance(command, click.Group):
         for name in sorted(command.commands):
@@ -334,47 +320,25 @@ def paragraph(text: str) -> str:
     return " ".join(line.strip() for line in text.strip().splitlines()) + "\n"
 
 
-def exit_codes() -> Iterator[str]:
-    yield "| code | |"
-    yield "|---|---|"
-    for code, text in EXIT_WORDS.items():
-        yield f"| {code.value} | {text} |"
-
-
-def reason_codes() -> Iterator[str]:
-    yield "| code | what happened, and what to do |"
-    yield "|---|---|"
-    for reason in ReasonCode:
-        yield f"| `{reason.value}` | {cell(reason.help)} |"
-
-
 def warning_codes() -> Iterator[str]:
-    yield from ("| code | what was seen, and what became of it |", "|---|---|")
-    for entry in table_lines(reasons.__file__, "warning_codes.txt"):
-        code, _, text = entry.partition(": ")
-        yield f"| `{code}` | {cell(text)} |"
-
-
-def loggers() -> Iterator[str]:
-    yield from ("| logger | |", "|---|---|")
-    yield from (f"| `{logs.OURS}.{name}` | {text} |" for name, text in logs.LOGGERS.items())
+    found = (entry.partition(": ") for entry in table_lines(reasons.__file__, "warning_codes.txt"))
+    yield from rows("code | what was seen, and what became of it", ((code(name), text) for name, _, text in found))
 
 
 def shipped_layouts() -> Iterator[str]:
-    yield from ("| layout | |", "|---|---|")
-    for name, path in layout_files(None).items():
-        about = yaml.safe_load(path.read_text(encoding="utf-8"))["about"]
-        yield f"| `{name}` | {cell(about)} |"
+    read = ((name, yaml.safe_load(path.read_text(encoding="utf-8"))) for name, path in layout_files(None).items())
+    yield from rows("layout | ", ((code(name), layout["about"]) for name, layout in read))
 
 
-def hold_names() -> Iterator[str]:
-    yield from ("| name | of the result |", "|---|---|")
-    yield from (f"| `{name}` | {cell(text)} |" for name, (_, text) in names.NAMES.items())
+def rows(heads: str, found: Iterable[Iterable[str]]) -> Iterator[str]:
+    """A table. ``heads``: its first line, without the outer bars."""
+    yield f"| {heads.strip()} |"
+    yield "|---" * (heads.count("|") + 1) + "|"
+    yield from (f"| {' | '.join(map(cell, row))} |" for row in found)
 
 
-def hold_functions() -> Iterator[str]:
-    yield from ("| function | |", "|---|---|")
-    yield from (f"| `{signature}` | {cell(text)} |" for signature, text in names.FUNCTIONS.items())
+def code(text: str) -> str:
+    return f"`{text}`"
 
 
 def cell(text: str) -> str:
@@ -396,14 +360,16 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "verb-list": verb_list,
     "verbs": verb_pages,
     "json": json_names,
-    "exit-codes": exit_codes,
-    "reasons": reason_codes,
+    "exit-codes": lambda: rows("code | ", ((str(code.value), text) for code, text in EXIT_WORDS.items())),
+    "reasons": lambda: rows(
+        "code | what happened, and what to do", ((code(reason.value), reason.help) for reason in ReasonCode)
+    ),
     "warnings": warning_codes,
     "layouts": shipped_layouts,
-    "loggers": loggers,
+    "loggers": lambda: rows("logger | ", ((code(f"{logs.OURS}.{name}"), text) for name, text in logs.LOGGERS.items())),
     "functions": generate_function_docs.lines,
-    "hold-names": hold_names,
-    "hold-functions": hold_functions,
+    "hold-names": lambda: rows("name | of the result", ((code(name), text) for name, (_, text) in names.NAMES.items())),
+    "hold-functions": lambda: rows("function | ", ((code(name), text) for name, text in names.FUNCTIONS.items())),
 }
 
 
