@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from engine.mapping.expectations import plain
 from engine.mapping.program import Program
 from engine.mapping.testing import Outcome
+from engine.views.templates import templates
 
 MAX_GIVEN = 20_000  # characters of a message that are printed; its digest is of all of it
 
@@ -54,14 +53,8 @@ def evidence_of(
     }
     facts["sound"] = bool(tests) and not facts["failed"] and not facts["problems"]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("evidence.html").render(facts, ran_at=ran_at, by=by, digest=digest) + "\n"
+    page = templates(Path(__file__).parent).get_template("evidence.html")
+    return page.render(facts, ran_at=ran_at, by=by, digest=digest)
 
 
 def _use(channel: str, mapping: str, digest: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:

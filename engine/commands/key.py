@@ -237,9 +237,8 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
 
 
 def _sheet(site: str, found: "FoundKey", *, html: bool) -> str:
-    import jinja2
-
     from engine.store.core import key_sheet
+    from engine.views.templates import templates
 
     typed = list(enumerate(key_sheet.write(found.kek), start=1))
     facts: dict[str, Any] = {
@@ -248,13 +247,7 @@ def _sheet(site: str, found: "FoundKey", *, html: bool) -> str:
         "day": from_us(SystemClock().now_us()).date().isoformat(),
         "lines": typed,
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=jinja2.select_autoescape(),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(f"key_sheet.{'html' if html else 'txt'}").render(facts)
+    return templates(Path(__file__).parent).get_template(f"key_sheet.{'html' if html else 'txt'}").render(facts)
 
 
 # -- rotation --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ analyzer that computes them by age.
 """
 
 import random
+from collections.abc import Iterator
 
 PATIENTS = 2_000
 PANEL = (
@@ -49,9 +50,31 @@ def _value(rng: random.Random, low: float, high: float, decimals: int) -> tuple[
     return f"{value:.{decimals}f}", flag
 
 
-def _other_range(rng: random.Random, low: float, high: float) -> tuple[float, float]:
-    """A range about as wide as another, and with decimals of its own."""
-    return max(0.0, low * rng.uniform(0.5, 1.4)), high * rng.uniform(1.4, 2.2)
+def _results(rng: random.Random, changing: bool, count: int = len(PANEL)) -> Iterator[tuple[str, ...]]:
+    """Code, name, value, unit, limits and flag of so many results of the panel.
+
+    Args:
+        changing: each has a range of its own, about as wide as the panel's, and with more decimals.
+    """
+    for code, name, unit, low, high, decimals in PANEL[:count]:
+        digits = decimals
+        if changing:
+            low, high = max(0.0, low * rng.uniform(0.5, 1.4)), high * rng.uniform(1.4, 2.2)
+            digits = decimals + 3
+        value, flag = _value(rng, low, high, decimals)
+        yield code, name, value, unit, f"{low:.{digits}f}", f"{high:.{digits}f}", flag
+
+
+def _at(number: int, rng: random.Random) -> str:
+    minute = number % 1440
+    return f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
+
+
+def _person(patient: int) -> str:
+    """Name, date of birth and sex, as HL7 v2 and ASTM write them alike."""
+    name = f"{FAMILY[patient % 12]}^{GIVEN[patient // 12 % 12]}"
+    born = f"{1940 + patient % 70}{1 + patient % 12:02d}{1 + patient % 28:02d}"
+    return f"{name}||{born}|{'MF'[patient % 2]}"
 
 
 def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, changing: bool = False) -> bytes:
@@ -62,12 +85,10 @@ def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, cha
         changing: every result has a reference range of its own.
     """
     patient = rng.randrange(PATIENTS)
-    minute = number % 1440
-    at = f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
+    at = _at(number, rng)
     lines = [
         f"MSH|^~\\&|XN-1000|CITYLAB|LABRELAY|CITYLAB|{at}+0530||ORU^R01^ORU_R01|{control_id(channel, number)}|P|2.5",
-        f"PID|1||MR{patient:06d}^^^CITYLAB^MR||{FAMILY[patient % 12]}^{GIVEN[patient // 12 % 12]}||"
-        f"{1940 + patient % 70}{1 + patient % 12:02d}{1 + patient % 28:02d}|{'MF'[patient % 2]}",
+        f"PID|1||MR{patient:06d}^^^CITYLAB^MR||{_person(patient)}",
     ]
     for panel, first in enumerate(range(0, results, len(PANEL))):
         order = f"{channel:03d}{number:08d}" + (f"{panel:05d}" if panel else "")
@@ -77,15 +98,9 @@ def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, cha
             f"OBR|{panel + 1}|P{order}|F{order}|58410-2^CBC panel^LN|||{at}+0530|||||||||{doctor}||||||{at}+0530||HM|F",
             f"SPM|1|S{order}||119297000^Blood^SCT|||||||||||||{at}+0530",
         ]
-        for index, (code, name, unit, low, high, decimals) in enumerate(PANEL[: results - first], 1):
-            digits = decimals
-            if changing:
-                low, high = _other_range(rng, low, high)
-                digits = decimals + 3
-            value, flag = _value(rng, low, high, decimals)
+        for index, (code, name, value, unit, low, high, flag) in enumerate(_results(rng, changing, results - first), 1):
             lines.append(
-                f"OBX|{index}|NM|{code}^{name}^LN||{value}|{unit}|{low:.{digits}f}-{high:.{digits}f}|{flag}|||F"
-                f"|||{at}+0530||||XN-1000^20134"
+                f"OBX|{index}|NM|{code}^{name}^LN||{value}|{unit}|{low}-{high}|{flag}|||F|||{at}+0530||||XN-1000^20134"
             )
     return ("\r".join(lines) + "\r").encode()
 
@@ -93,20 +108,13 @@ def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, cha
 def astm(channel: int, number: int, rng: random.Random, *, changing: bool = False) -> list[bytes]:
     """One E1394 message with 20 R, one record per element; ``changing`` as in `oru`."""
     patient = rng.randrange(PATIENTS)
-    minute = number % 1440
-    at = f"20260301{minute // 60:02d}{minute % 60:02d}{rng.randrange(60):02d}"
+    at = _at(number, rng)
     records = [
         f"H|\\^&|{control_id(channel, number)}||XN-550^00-16^20134|||||||P|E1394-97|{at}",
-        f"P|1||MR{patient:06d}||{FAMILY[patient % 12]}^{GIVEN[patient // 12 % 12]}||"
-        f"{1940 + patient % 70}{1 + patient % 12:02d}{1 + patient % 28:02d}|{'MF'[patient % 2]}",
+        f"P|1||MR{patient:06d}||{_person(patient)}",
         f"O|1|{channel:03d}{number:08d}||^^^CBC|R||{at}||||N||||||||||||||F",
     ]
-    for index, (_, name, unit, low, high, decimals) in enumerate(PANEL, 1):
-        digits = decimals
-        if changing:
-            low, high = _other_range(rng, low, high)
-            digits = decimals + 3
-        value, flag = _value(rng, low, high, decimals)
-        records.append(f"R|{index}|^^^^{name}^1|{value}|{unit}|{low:.{digits}f} to {high:.{digits}f}|{flag}||F||||{at}")
+    for index, (_, name, value, unit, low, high, flag) in enumerate(_results(rng, changing), 1):
+        records.append(f"R|{index}|^^^^{name}^1|{value}|{unit}|{low} to {high}|{flag}||F||||{at}")
     records.append("L|1|N")
     return [record.encode() + b"\r" for record in records]

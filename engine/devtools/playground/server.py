@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jinja2
 import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -29,6 +28,7 @@ from engine.devtools.playground.child import Child
 from engine.devtools.playground.files import Folders
 from engine.devtools.playground.samples import Samples
 from engine.devtools.playground.trial import MAX_MESSAGE_BYTES
+from engine.views.templates import templates
 from engine.web.guard import add_headers, host_allowed, require_loopback
 from engine.web.render import STATIC as PAGE_STATIC
 
@@ -82,12 +82,8 @@ class TryServer:
         self._scratch = scratch
         self._token = secrets.token_urlsafe(24)
         self._newest: dict[str, int] = {}
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
-        )
-        self._page = environment.get_template("try.html").render(
-            title=f"{start.channel or start.mapping or 'message'} · labrelay try"
-        )
+        title = f"{start.channel or start.mapping or 'message'} · labrelay try"
+        self._page = templates(_HERE / "templates").get_template("try.html").render(title=title)
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._wall])
         for method, path, handler in (
             ("GET", "", self._html),

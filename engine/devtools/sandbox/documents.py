@@ -2,8 +2,8 @@
 Pure.
 """
 
-import html
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,12 +13,9 @@ from engine.devtools.sandbox.faults import Faults
 from engine.devtools.sandbox.rules import TYPES
 from engine.devtools.sandbox.search import REFERENCE_PARAMETERS, TOKENS
 from engine.devtools.sandbox.store import Version
+from engine.views.templates import templates
 
 INTERACTIONS = ("read", "vread", "update", "delete", "history-instance", "create", "search-type")
-STYLE = (
-    "body{font:16px/1.5 system-ui;max-width:46rem;margin:2rem auto;padding:0 1rem}"
-    "th{text-align:left;font-weight:normal;padding-right:2rem}td{text-align:right}"
-)
 
 
 def where(stored: Version) -> dict[str, str]:
@@ -90,26 +87,10 @@ def capability_statement(base: str, now_us: int) -> dict[str, Any]:
 
 def summary(url: str, stats: dict[str, Any], faults: Faults) -> str:
     """The page for people: counters, faults, and a way to look at the newest resources of each type."""
-    links = " ".join(
-        f'<a href="{html.escape(url)}/{kind}?_count=20">{html.escape(kind)}</a>' for kind in stats["resources"]
-    )
     in_force = {name: value for name, value in faults.model_dump(exclude_defaults=True).items() if value}
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>"
-        f"<title>LabRelay sandbox</title><style>{STYLE}</style>"
-        f"<h1>LabRelay sandbox</h1><p>A FHIR R4 receiver for development: <code>{html.escape(url)}</code>. "
-        "Never for a real patient's data.</p>"
-        + _table("Resources", stats["resources"])
-        + f"<p>{links}</p>"
-        + _table("Requests", stats["requests"])
-        + _table("Faults made", stats["faults"])
-        + _table("Faults in force", in_force)
-    )
-
-
-def _table(title: str, values: dict[str, Any]) -> str:
-    rows = "".join(f"<tr><th>{html.escape(name)}<td>{html.escape(str(value))}" for name, value in values.items())
-    return f"<h2>{title}</h2><table>{rows or '<tr><td>none'}</table>"
+    made = [(name.capitalize(), stats[name]) for name in ("resources", "requests")]
+    tables = [*made, ("Faults made", stats["faults"]), ("Faults in force", in_force)]
+    return templates(Path(__file__).parent).get_template("page.html").render(url=url, tables=tables)
 
 
 def _version() -> str:

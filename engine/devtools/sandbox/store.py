@@ -16,21 +16,7 @@ from pathlib import Path
 
 import orjson
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS resource (
-    number INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
-    updated_us INTEGER NOT NULL, deleted INTEGER NOT NULL, terms BLOB NOT NULL, UNIQUE (type, id)
-);
-CREATE TABLE IF NOT EXISTS history (
-    number INTEGER NOT NULL, version INTEGER NOT NULL, updated_us INTEGER NOT NULL, method TEXT NOT NULL,
-    body BLOB NOT NULL, UNIQUE (number, version)
-);
-CREATE TABLE IF NOT EXISTS term (
-    type TEXT NOT NULL, name TEXT NOT NULL, code TEXT NOT NULL, system TEXT NOT NULL, number INTEGER NOT NULL,
-    PRIMARY KEY (type, name, code, system, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS delivery (key TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
-"""
+SCHEMA = Path(__file__).with_name("schema.sql")
 
 Term = tuple[str, str, str]  # parameter, code (or reference), system (or "")
 
@@ -79,7 +65,7 @@ class Store:
         self._db.execute("PRAGMA journal_mode = MEMORY")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA cache_size = -32000")
-        self._db.executescript(SCHEMA)
+        self._db.executescript(SCHEMA.read_text(encoding="utf-8"))
 
     def close(self) -> None:
         self._db.close()

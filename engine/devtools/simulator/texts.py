@@ -1,8 +1,8 @@
 """Analyzers that send text of their own, neither HL7 v2 nor E1394: printers' lines, tagged fields.
 
-Their samples are bytes as they come. A pattern for each finds the values to change; everything else stays. A printer
-reads no answers, so nothing can be refused, and faults that no checksum shows are not made; a device that waits for
-answers sends ENQ, the text, EOT.
+Their samples are bytes as they come. Patterns (`shapes.yaml`) find the values to change; everything else stays. A
+printer reads no answers, so nothing can be refused, and faults that no checksum shows are not made; a device that waits
+for answers sends ENQ, the text, EOT.
 """
 
 import random
@@ -10,6 +10,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from engine.devtools.simulator import faults
 from engine.devtools.simulator.astm import ACK, ENQ, EOT, NAK, Speaker
@@ -36,40 +40,13 @@ class Shape:
     answered: bool = False
 
 
-def _parts(*pairs: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
-    return tuple((re.compile(pattern, re.MULTILINE), what) for pattern, what in pairs)
+def _shape(read: dict[str, Any]) -> Shape:
+    parts = tuple((re.compile(part["find"], re.MULTILINE), part["is"]) for part in read["parts"])
+    return Shape(parts, answered=read.get("answered", False))
 
 
-# Patterns after the samples of each pack, and the layouts that read them.
-SHAPES = {
-    "arkray-spotchem-el": Shape(
-        _parts(
-            (r"(\d\d/\d\d/\d\d \d\d:\d\d) ID#", "%y/%m/%d %H:%M"),
-            (r"ID# *(\S+)", "number"),
-            (r"(?:Na|K|Cl) +(\d+(?:\.\d+)?)", "value"),
-        )
-    ),
-    "biomerieux-minividas": Shape(
-        _parts(
-            (r"\x1epi([^|]+)\|", "patient"),
-            (r"\x1epn([^|]+)\|", "name"),
-            (r"\x1eci([^|]+)\|", "number"),
-            (r"\x1ett(\d\d:\d\d)\|", "%H:%M"),
-            (r"\x1etd(\d\d/\d\d/\d\d)\|", "%m/%d/%y"),
-            (r"\x1eqn(\d+(?:[.,]\d+)?)\|", "value"),
-        ),
-        answered=True,
-    ),
-    "siemens-rapidlab-348": Shape(
-        _parts(
-            (r"^348-\w+ +(\d\d:\d\d) ", "%H:%M"),
-            (r"^348-\w+ +\d\d:\d\d +(\d\d? \w{3} \d{4})", "%d %b %Y"),
-            (r"^Sample No\. +(\d+)", "number"),
-            (r"^Patient  ID +(\S+)", "patient"),
-            (r"^  \S+ +(\d+(?:\.\d+)?)[v^]?(?: +[A-Za-z%][A-Za-z/%]*)?\s*$", "value"),
-        )
-    ),
-}
+_FILE = Path(__file__).with_name("shapes.yaml")
+SHAPES = {name: _shape(read) for name, read in yaml.safe_load(_FILE.read_text(encoding="utf-8")).items()}
 
 
 def new_text(

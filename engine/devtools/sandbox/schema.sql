@@ -1,0 +1,13 @@
+CREATE TABLE IF NOT EXISTS resource (
+    number INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL, deleted INTEGER NOT NULL, terms BLOB NOT NULL, UNIQUE (type, id)
+);
+CREATE TABLE IF NOT EXISTS history (
+    number INTEGER NOT NULL, version INTEGER NOT NULL, updated_us INTEGER NOT NULL, method TEXT NOT NULL,
+    body BLOB NOT NULL, UNIQUE (number, version)
+);
+CREATE TABLE IF NOT EXISTS term (
+    type TEXT NOT NULL, name TEXT NOT NULL, code TEXT NOT NULL, system TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (type, name, code, system, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS delivery (key TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
