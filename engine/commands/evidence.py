@@ -15,7 +15,7 @@ from typing import Any
 from engine.mapping.expectations import plain
 from engine.mapping.program import Program
 from engine.mapping.testing import Outcome
-from engine.views.templates import templates
+from engine.web.page_templates import templates
 
 MAX_GIVEN = 20_000  # characters of a message that are printed; its digest is of all of it
 

@@ -238,7 +238,7 @@ def recovery_sheet(session: Session, html: bool, path: Path | None, confirm: boo
 
 def _sheet(site: str, found: "FoundKey", *, html: bool) -> str:
     from engine.store.core import key_sheet
-    from engine.views.templates import templates
+    from engine.web.page_templates import templates
 
     typed = list(enumerate(key_sheet.write(found.kek), start=1))
     facts: dict[str, Any] = {

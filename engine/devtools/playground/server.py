@@ -28,8 +28,8 @@ from engine.devtools.playground.child import Child
 from engine.devtools.playground.files import Folders
 from engine.devtools.playground.samples import Samples
 from engine.devtools.playground.trial import MAX_MESSAGE_BYTES
-from engine.views.templates import templates
 from engine.web.guard import add_headers, host_allowed, require_loopback
+from engine.web.page_templates import templates
 from engine.web.render import STATIC as PAGE_STATIC
 
 MAX_BODY = 6 * 1024 * 1024  # a message and the edited files of its mapping, as JSON

@@ -13,7 +13,7 @@ from engine.devtools.sandbox.faults import Faults
 from engine.devtools.sandbox.rules import TYPES
 from engine.devtools.sandbox.search import REFERENCE_PARAMETERS, TOKENS
 from engine.devtools.sandbox.store import Version
-from engine.views.templates import templates
+from engine.web.page_templates import templates
 
 INTERACTIONS = ("read", "vread", "update", "delete", "history-instance", "create", "search-type")
 

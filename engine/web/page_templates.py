@@ -1,4 +1,4 @@
-"""Templates of a folder: values are escaped in HTML, a line with a tag alone leaves none, a missing value is an error."""
+"""Templates of a folder: HTML is escaped, a line with a tag alone leaves none, a missing value is an error."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
