@@ -147,11 +147,11 @@ def _asked(
     """
     from http.client import HTTPConnection, HTTPException  # 30 ms, which a command without a daemon can save
 
-    body = _json(args)
+    body = packed(args)
     if len(body) >= MAX_REQUEST_BYTES:
         raise LabRelayError("too much for one command; name fewer messages, or a filter: --channel, --since, --until")
     if content:
-        body = _json({**args, "content": base64.b64encode(content).decode()})
+        body = packed({**args, "content": base64.b64encode(content).decode()})
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as line:
         line.settimeout(timeout)
         connection = HTTPConnection("labrelay")
@@ -176,7 +176,8 @@ def _asked(
             ) from error
 
 
-def _json(said: Mapping[str, Any]) -> bytes:
+def packed(said: Mapping[str, Any]) -> bytes:
+    """JSON as it travels."""
     return json.dumps(said, separators=(",", ":")).encode()
 
 

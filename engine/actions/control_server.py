@@ -27,6 +27,7 @@ from engine.actions.control import (
     Follower,
     Handler,
     Request,
+    packed,
     short,
 )
 from engine.model.actor import of_process
@@ -53,15 +54,13 @@ class ControlServer:
         handlers: Mapping[str, Handler],
         *,
         followers: Mapping[str, Follower] | None = None,
-        request_timeout: float = REQUEST_TIMEOUT_S,
-        handler_timeout: float = HANDLER_TIMEOUT_S,
     ) -> None:
         self._path = path
         self._handlers = handlers
         self._followers = followers or {}
-        self._request_timeout = request_timeout
-        self._handler_timeout = handler_timeout
-        self._http = web.Server(self._serve, handler_cancellation=True, access_log=None, lingering_time=request_timeout)
+        self._http = web.Server(
+            self._serve, handler_cancellation=True, access_log=None, lingering_time=REQUEST_TIMEOUT_S
+        )
         self._runner = web.ServerRunner(self._http, handle_signals=False, shutdown_timeout=STOP_TIMEOUT_S)
         self._server: asyncio.Server | None = None
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}  # connections without a request so far
@@ -105,7 +104,7 @@ class ControlServer:
 
     def _accept(self) -> asyncio.BaseProtocol:
         connection = self._http()
-        self._silent[connection] = asyncio.get_running_loop().call_later(self._request_timeout, self._cut, connection)
+        self._silent[connection] = asyncio.get_running_loop().call_later(REQUEST_TIMEOUT_S, self._cut, connection)
         return connection
 
     def _cut(self, connection: web.RequestHandler) -> None:
@@ -150,13 +149,13 @@ class ControlServer:
         most = MAX_REQUEST_BYTES + (MAX_CONTENT_BYTES * 4 // 3 + 4 if verb in WITH_CONTENT else 0)
         body = bytearray()
         try:
-            async with asyncio.timeout(self._request_timeout):
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 async for chunk in request.content.iter_any():
                     body += chunk
                     if len(body) > most:
                         raise LabRelayError(f"the request is larger than {most} bytes")
         except TimeoutError:
-            raise LabRelayError(f"no whole request within {self._request_timeout:g} s") from None
+            raise LabRelayError(f"no whole request within {REQUEST_TIMEOUT_S:g} s") from None
         try:
             args = json.loads(body)
             content = base64.b64decode(args.pop("content", ""), validate=True)
@@ -172,10 +171,10 @@ class ControlServer:
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         try:
-            async with asyncio.timeout(self._handler_timeout):
+            async with asyncio.timeout(HANDLER_TIMEOUT_S):
                 return await asyncio.shield(task)
         except TimeoutError:
-            raise LabRelayError(f"not done within {self._handler_timeout:g} s; it may still be going on") from None
+            raise LabRelayError(f"not done within {HANDLER_TIMEOUT_S:g} s; it may still be going on") from None
 
     def _ended(self, task: asyncio.Future[dict[str, Any]]) -> None:
         self._under_way.discard(task)
@@ -191,7 +190,7 @@ class ControlServer:
                 async for item in items:
                     if not stream.prepared:
                         await stream.prepare(request)
-                    await stream.write(_line({"item": item}))
+                    await stream.write(packed({"item": item}) + b"\n")
         except OSError:
             logger.debug("control client went away")
         except Exception as error:
@@ -200,12 +199,8 @@ class ControlServer:
             if not isinstance(error, LabRelayError):
                 logger.exception("control handler failed", extra={"verb": asked.verb})
                 error = _inside(error)
-            await stream.write(_line(_error(error)))
+            await stream.write(packed(_error(error)) + b"\n")
         return stream
-
-
-def _line(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
 
 
 def _inside(error: Exception) -> LabRelayError:

@@ -36,8 +36,6 @@ class DestinationCounts:
     delivered: int = 0
     failed: Counter[ReasonCode] = field(default_factory=Counter)
     breaker_opened: int = 0
-    dead: int = 0
-    superseded: int = 0
     seconds: Timing = field(default_factory=Timing)  # of successful attempts
     last_delivered_us: int | None = None
     last_error: tuple[ReasonCode, int] | None = None

@@ -66,7 +66,6 @@ class Settlement:
         reason = ReasonCode.SUPERSEDED if whole else ReasonCode.OVERTAKEN
         said = names(self.setup.name, lane, delivery, reason)
         if whole:
-            self.counts.superseded += 1
             logger.info("delivery is closed, newer messages have overtaken it", extra=said)
         else:
             logger.warning("delivery is held for a person, newer messages have overtaken it", extra=said)
@@ -184,8 +183,7 @@ class Settlement:
         self._ended(lane, delivery, reason)
 
     def _note_dead(self, lane: Lane, reason: ReasonCode) -> bool:
-        """Count a dead letter; return whether it holds its lane."""
-        self.counts.dead += 1
+        """Remember the error of a dead letter; return whether it holds its lane."""
         self.counts.last_error = (reason, self.setup.clock.now_us())
         if lane.hold_on_dead:
             lane.held = True

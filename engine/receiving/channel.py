@@ -28,10 +28,10 @@ from engine.receiving.channel_parts import (
     Answer,
     ChannelSettings,
     Connection,
-    DeliveryOutcomes,
 )
 from engine.receiving.link_monitor import LinkMonitor
 from engine.receiving.link_words import stranger_words
+from engine.receiving.outcomes import Outcomes
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
 from engine.store.operations import append
@@ -60,7 +60,7 @@ class Channel:
         journal: "Journal",
         stored: Callable[[Stored], None],
         clock: Clock,
-        outcomes: DeliveryOutcomes | None = None,
+        outcomes: Outcomes | None = None,
         memory: ReceiveMemory | None = None,
     ) -> None:
         """
@@ -440,7 +440,6 @@ class Channel:
             return
         useless = [c for c in self.connections.values() if c.last_message is None] or list(self.connections.values())
         quietest = min(useless, key=lambda c: c.opened if c.last_message is None else c.last_byte)
-        self.counts.evicted += 1
         self.monitor.fault(LinkFault("evicted"), quietest.peer)
         quietest.evicted = True
         del self.connections[id(quietest)]  # its place is free now, however long it takes to end

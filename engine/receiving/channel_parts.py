@@ -1,6 +1,5 @@
 """Parts of a channel: the services that it calls, its settings, an open connection, and its counts."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,13 +21,6 @@ class Answer(Protocol):
     def __call__(
         self, block: bytes, messages: Sequence[bytes], *, stored: bool, delivered: bool, refused: str = ""
     ) -> Sequence[bytes]: ...
-
-
-class DeliveryOutcomes(Protocol):
-    """Outcomes for a channel with ``ack: on_delivery`` (`engine.receiving.outcomes`)."""
-
-    def expect(self, message_id: int) -> "asyncio.Future[bool]": ...
-    def expect_known(self, message_id: int) -> "asyncio.Future[bool]": ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,8 +33,6 @@ class ChannelCounts:
 
     connections: int = 0
     messages: int = 0
-    refused: int = 0
-    evicted: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     last_fault: tuple[str, float] | None = None
@@ -66,11 +64,6 @@ class LinkMonitor:
         logger.info("link fault", extra=self._fields(fault, peer))
         if fault.kind in UNREAD_KINDS:
             self._unread(fault, peer)
-
-    def turned_away(self, fault: LinkFault, peer: str) -> None:
-        """The transport has rejected a connection before it was open."""
-        self.counts.refused += 1
-        self.fault(fault, peer)
 
     def store_failed(self, peer: str, error: StoreError) -> None:
         """The journal could not store what came from a peer."""

@@ -12,7 +12,6 @@ known, for it may have become durable without a waiting caller.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from engine.model.errors import StoreError
 from engine.model.message import Stored
@@ -37,12 +36,8 @@ class Evidence:
     attempt: "asyncio.Future[BaseException | None] | None" = None
 
 
-class AfterAppend(Protocol):
-    """Follow an append (`engine.receiving.channel.Channel._kept`): ``hand_on`` is called as soon as it is durable."""
-
-    def __call__(
-        self, future: "asyncio.Future[Stored]", hand_on: Callable[[Stored], None]
-    ) -> "asyncio.Future[BaseException | None]": ...
+# Follow an append (`engine.receiving.channel.Channel._kept`): the second argument is called as soon as it is durable.
+AfterAppend = Callable[["asyncio.Future[Stored]", Callable[[Stored], None]], "asyncio.Future[BaseException | None]"]
 
 
 class UnstoredMessages:

@@ -40,7 +40,8 @@ from engine.model.records import Assembled
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
-from engine.runtime.worker.destination import Deliverer, RemoteDestination
+from engine.runtime.worker.destination import RemoteDestination
+from engine.runtime.worker.process import WorkerProcess
 
 if TYPE_CHECKING:
     from engine.store.journal import Journal
@@ -182,7 +183,7 @@ def build_worker(
     events: DeliveryEvents,
     *,
     downtime: DowntimeCalendar,
-    process: Deliverer | None = None,
+    process: WorkerProcess | None = None,
 ) -> DestinationWorker:
     """A worker for one destination; `start` opens it.
 

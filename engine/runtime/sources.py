@@ -93,7 +93,7 @@ class ChannelSource:
     async def _open(self) -> bool:
         source = self.built.config.source
         module = registry.transport(source.transport)
-        listens = {"turned_away": self.channel.monitor.turned_away} if isinstance(source, TcpPart) else {}
+        listens = {"turned_away": self.channel.monitor.fault} if isinstance(source, TcpPart) else {}
         transport: Transport = module.build(source, self.channel.handle, **listens)
         try:
             self.port = await transport.start()

@@ -56,8 +56,6 @@ class Supervisor:
 
     Args:
         first_s, max_s: bounds of the back-off.
-        on_restart: called with the name of each task that failed.
-        is_fatal: errors after which the process must stop.
         sleep: waits for the seconds that it gets.
     """
 
@@ -67,15 +65,11 @@ class Supervisor:
         *,
         first_s: float = 0.5,
         max_s: float = 30.0,
-        on_restart: Callable[[str], None] = lambda name: None,
-        is_fatal: Callable[[BaseException], bool] = lambda error: isinstance(error, StoreError) and error.fatal,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._clock = clock or SystemClock()
         self._first_s = first_s
         self._max_s = max_s
-        self._on_restart = on_restart
-        self._is_fatal = is_fatal
         self._sleep = sleep
         self._tasks: dict[str, Supervised] = {}
         self._ended = asyncio.Event()
@@ -180,13 +174,13 @@ class Supervisor:
         if isinstance(error, asyncio.CancelledError):
             # If something inside was cancelled, and not we, the task has failed as by any other error.
             return entry.task is None or not entry.task.cancelling()
-        return error is None or (isinstance(error, Exception) and not self._is_fatal(error))
+        fatal = isinstance(error, StoreError) and error.fatal
+        return error is None or (isinstance(error, Exception) and not fatal)
 
     def _note_fall(self, entry: Supervised, state: RetryCallState) -> None:
         error = back_off.error_of(state)
         entry.restarts += 1
         entry.last_error = "" if error is None else type(error).__name__
-        self._on_restart(entry.name)
         logger.error(
             "task fell over, starting it again" if error else "task ended by itself, starting it again",
             extra={"task": entry.name, "restarts": entry.restarts, "next_s": round(state.upcoming_sleep, 1)},

@@ -25,10 +25,6 @@ class Notifier:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(environ)
 
-    @property
-    def enabled(self) -> bool:
-        return self._address is not None
-
     def ready(self, status: str = "") -> None:
         """Start-up is done: recovery is over and all listeners are up."""
         self._send("READY=1", *_status(status))

@@ -22,7 +22,8 @@ from engine.model.message import Received, Stored
 from engine.model.ports import Format, Link
 from engine.model.reasons import ReasonCode
 from engine.receiving.channel import Channel
-from engine.receiving.channel_parts import ChannelSettings, DeliveryOutcomes
+from engine.receiving.channel_parts import ChannelSettings
+from engine.receiving.outcomes import Outcomes
 from engine.store.operations.line_trace import LineRecord
 
 T = TypeVar("T")
@@ -219,7 +220,7 @@ def channel(
     max_connections: int = 4,
     idle_timeout_s: float | None = None,
     ack_timeout_s: float | None = None,
-    outcomes: DeliveryOutcomes | None = None,
+    outcomes: Outcomes | None = None,
     memory: ReceiveMemory | None = None,
 ) -> Channel:
     hl7_spoken = new_link is mllp_link

@@ -6,31 +6,11 @@ When a worker ends, it is unknown which of its documents were taken: each of the
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from engine.model.message import Delivery, LateRefusal
 from engine.model.packing import UnpackingDestination
 from engine.model.versions import Versions
-
-
-class Deliverer(Protocol):
-    """The worker process as a destination uses it."""
-
-    @property
-    def here(self) -> bool:
-        """Whether no worker is available: this process delivers."""
-
-    def has_room(self) -> bool:
-        """Whether a worker is ready and may get one more delivery."""
-
-    async def changed(self) -> None:
-        """Wait until one of these has changed."""
-
-    async def deliver(self, delivery: Delivery) -> Versions | None:
-        """Hand a delivery over; as `Destination.deliver`. Cancelling it cancels the delivery in the worker."""
-
-    def hear_late(self, destination: str, late: Callable[[LateRefusal], None]) -> None:
-        """Call ``late`` for documents that this destination refuses after they were delivered."""
+from engine.runtime.worker.process import WorkerProcess
 
 
 class RemoteDestination:
@@ -41,7 +21,7 @@ class RemoteDestination:
             configuration; its destination is opened only while no worker is available.
     """
 
-    def __init__(self, name: str, worker: Deliverer, make: Callable[[], UnpackingDestination]) -> None:
+    def __init__(self, name: str, worker: WorkerProcess, make: Callable[[], UnpackingDestination]) -> None:
         self._worker = worker
         self._make = make
         self._spare: UnpackingDestination | None = make()

@@ -56,6 +56,7 @@ class WorkerProcess:
     Attributes:
         processor: for intake.
         here: no worker is available: this process maps and delivers.
+        ready: a worker has built the configuration.
     """
 
     def __init__(self, identity_key: bytes, *, delivers: bool = True) -> None:
@@ -68,7 +69,7 @@ class WorkerProcess:
         )
         self._pipe: Pipe | None = None
         self._broken: asyncio.Future[str] | None = None
-        self._ready = False
+        self.ready = False
         self._failed_starts = 0
         self._why_here = ""
         self._ends: deque[float] = deque(maxlen=ENDS_REMEMBERED)
@@ -89,10 +90,6 @@ class WorkerProcess:
             self._configure()
 
     @property
-    def ready(self) -> bool:
-        return self._ready
-
-    @property
     def note(self) -> str:
         """A message about the worker for the page; empty where all is well."""
         if self.here:
@@ -103,21 +100,18 @@ class WorkerProcess:
 
     # -- deliveries --------------------------------------------------------------------------------------------
 
-    @property
-    def deliveries(self) -> int:
-        """The number of deliveries under way in the worker."""
-        return len(self._under_way)
-
     def has_room(self) -> bool:
-        """See `engine.runtime.worker.destination.Deliverer`."""
-        return self._ready and len(self._under_way) < WINDOW_DELIVERIES and self._bytes < WINDOW_BYTES
+        """Whether a worker is ready and may get one more delivery."""
+        return self.ready and len(self._under_way) < WINDOW_DELIVERIES and self._bytes < WINDOW_BYTES
 
     async def changed(self) -> None:
+        """Wait until `here` or the room has changed."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
 
     async def deliver(self, delivery: Delivery) -> Versions | None:
+        """Hand a delivery over; as `Destination.deliver`. Cancelling it cancels the delivery in the worker."""
         request = next(self._requests)
         self._send(frames.deliver(request, delivery))
         future: asyncio.Future[Versions] = asyncio.get_running_loop().create_future()
@@ -131,7 +125,7 @@ class WorkerProcess:
             raise
 
     def hear_late(self, destination: str, late: Callable[[LateRefusal], None]) -> None:
-        """See `engine.runtime.worker.destination.Deliverer`."""
+        """Call ``late`` for documents that this destination refuses after they were delivered."""
         self._late[destination] = late
 
     def _forget(self, request: int) -> "asyncio.Future[Versions] | None":
@@ -139,7 +133,7 @@ class WorkerProcess:
         if entry is None:
             return None  # it was cancelled
         self._bytes -= entry[1]
-        self._tell()
+        self._wake_waiting()
         return entry[0]
 
     def _settle(self, request: int, error: DeliveryError | None, versions: Versions = ()) -> None:
@@ -151,7 +145,7 @@ class WorkerProcess:
         else:
             future.set_exception(error)
 
-    def _tell(self) -> None:
+    def _wake_waiting(self) -> None:
         """Wake all that wait for a change."""
         if self._changed is not None:
             self._changed.set_result(None)
@@ -218,7 +212,7 @@ class WorkerProcess:
                         why = f"it ended with status {await asyncio.wait_for(process.wait(), 1.0)}"
                 return why
             self._silent_s += PING_S
-            if self._silent_s > (HUNG_S if self._ready else START_S):
+            if self._silent_s > (HUNG_S if self.ready else START_S):
                 return "it does not answer"
             pipe.send(frames.PING)
 
@@ -229,9 +223,9 @@ class WorkerProcess:
             await asyncio.wait_for(process.wait(), STOP_S)
 
     async def _end(self, process: Process, pipe: Pipe) -> None:
-        if not self._ready:
+        if not self.ready:
             self._start_failed()
-        self._ready = False
+        self.ready = False
         self._pipe, self._broken, self.pid = None, None, None
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -253,7 +247,7 @@ class WorkerProcess:
         logger.error("the main process maps and delivers itself")
         self.here, self._why_here = True, why
         self.processor.process_here()
-        self._tell()
+        self._wake_waiting()
 
     # -- frames ------------------------------------------------------------------------------------------------
 
@@ -262,7 +256,7 @@ class WorkerProcess:
             self._pipe.send(parts)
 
     def _configure(self) -> None:
-        self._ready = False
+        self.ready = False
         self.processor.pause()
         formatter = next((handler.formatter for handler in logging.getLogger().handlers), None)
         self._send(
@@ -302,9 +296,9 @@ class WorkerProcess:
             return
         if self.here:
             logger.warning("a worker process maps and delivers again", extra={"pid": self.pid})
-        self._ready, self.here, self._failed_starts = True, False, 0
+        self.ready, self.here, self._failed_starts = True, False, 0
         self.processor.ready()
-        self._tell()
+        self._wake_waiting()
 
     def _is_refused(self, epoch: int, problems: list[str]) -> None:
         if epoch != self._wanted.epoch:

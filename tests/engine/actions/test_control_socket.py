@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import uvloop
@@ -36,12 +37,13 @@ async def _echo(request: Request) -> dict[str, Any]:
 
 @asynccontextmanager
 async def serving(path: Path, handler: Any = _echo, **options: float) -> AsyncIterator[Path]:
-    server = ControlServer(path, {"echo": handler}, **options)
-    await server.start()
-    try:
-        yield path
-    finally:
-        await server.stop()
+    with mock.patch.multiple(control_server, **{"HANDLER_TIMEOUT_S": control_server.HANDLER_TIMEOUT_S, **options}):
+        server = ControlServer(path, {"echo": handler})
+        await server.start()
+        try:
+            yield path
+        finally:
+            await server.stop()
 
 
 async def ask(path: Path, verb: str = "echo", args: dict[str, Any] | None = None, within: float = 60) -> dict[str, Any]:
@@ -193,7 +195,7 @@ async def test_a_request_without_end_is_cut_off(tmp_path: Path) -> None:
 
 
 async def test_a_client_that_dawdles_is_cut_off(tmp_path: Path) -> None:
-    async with serving(tmp_path / "s.sock", request_timeout=0.05) as path:
+    async with serving(tmp_path / "s.sock", REQUEST_TIMEOUT_S=0.05) as path:
         _, body = await say(path, posted(b'{"n":1', length=7))
         assert "no whole request" in json.loads(body)["message"]
         assert await say(path, b"POST /v1/ec") == (b"", b"")
@@ -228,7 +230,7 @@ async def test_a_handler_that_hangs_is_given_up(tmp_path: Path) -> None:
         await asyncio.Event().wait()
         return {}
 
-    async with serving(tmp_path / "s.sock", hang, handler_timeout=0.05) as path:
+    async with serving(tmp_path / "s.sock", hang, HANDLER_TIMEOUT_S=0.05) as path:
         with pytest.raises(LabRelayError, match="not done within"):
             await ask(path)
     async with serving(tmp_path / "t.sock", hang) as path:
@@ -245,7 +247,7 @@ async def test_what_was_begun_is_brought_to_its_end_though_nobody_waits_any_more
         ended.set()
         return {}
 
-    async with serving(tmp_path / "s.sock", slow, handler_timeout=0.05) as path:
+    async with serving(tmp_path / "s.sock", slow, HANDLER_TIMEOUT_S=0.05) as path:
         with pytest.raises(LabRelayError, match="may still be going on"):
             await ask(path)
         go_on.set()
@@ -283,7 +285,7 @@ async def test_what_goes_on_without_anybody_ends_with_the_server(tmp_path: Path)
             ended.set()
         return {}
 
-    async with serving(tmp_path / "s.sock", endless, handler_timeout=0.05) as path:
+    async with serving(tmp_path / "s.sock", endless, HANDLER_TIMEOUT_S=0.05) as path:
         with pytest.raises(LabRelayError, match="may still be going on"):
             await ask(path)
         assert not ended.is_set()

@@ -478,7 +478,7 @@ async def test_a_crowd_of_idle_connections_cannot_keep_an_analyzer_out() -> None
     crowd = [MemoryStream() for _ in range(500)]
     tasks = await _connect(made, crowd)
     assert len(made.connections) == 4
-    assert (made.counts.refused, made.counts.evicted) == (0, 496)
+    assert made.counts.faults == {"evicted": 496}
     analyzer = MemoryStream()  # at once: no time has passed
     async with served(made, analyzer):
         analyzer.feed(block(hl7("1")))
@@ -519,7 +519,7 @@ async def test_an_analyzer_that_sends_is_never_evicted_for_newcomers() -> None:
             analyzer.feed(block(hl7(str(number))))
             await until(lambda number=number: len(analyzer.codes) == number + 2)
         await _hang_up(streams, tasks)
-    assert made.counts.evicted == 19
+    assert made.counts.faults["evicted"] == 19
 
 
 async def test_newcomers_of_one_moment_do_not_all_take_one_place() -> None:
@@ -531,7 +531,7 @@ async def test_newcomers_of_one_moment_do_not_all_take_one_place() -> None:
     newcomers = [MemoryStream() for _ in range(50)]
     tasks += await _connect(made, newcomers)
     assert len(made.connections) == 4
-    assert made.counts.evicted == 50
+    assert made.counts.faults["evicted"] == 50
     assert not any(stream._ended for stream in newcomers[-4:])
     await _hang_up(crowd + newcomers, tasks)
 

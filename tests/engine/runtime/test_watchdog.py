@@ -63,7 +63,7 @@ def test_abstract_sockets_are_reached() -> None:
 
 def test_without_a_manager_nothing_happens() -> None:
     notifier = Notifier({})
-    assert not notifier.enabled
+    assert notifier._address is None
     notifier.ready()
     notifier.alive("x")
 
