@@ -147,7 +147,7 @@ def _failed(error: Exception, *, debug: bool) -> ExitCode:
         and frames
         and Path(frames[-1].filename) in (Path(click.utils.__file__), Path(__file__))
     ):
-        say(f"labrelay: the output cannot be written: {error.strerror}; what was asked may have been done")
+        say(f"labrelay: the output cannot be written: {error.strerror}; the command may have been carried out")
         return ExitCode.FAILED
     if debug:
         traceback.print_exception(error)

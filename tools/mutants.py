@@ -434,12 +434,14 @@ def main() -> int:
     summary, _, _ = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("modules", nargs="*", help="modules or folders of the group")
-    parser.add_argument("--group", choices=GROUPS, default="mapping", help="what is tried, with its tests (mapping)")
+    parser.add_argument(
+        "--group", choices=GROUPS, default="mapping", help="the modules to try, with their tests (mapping)"
+    )
     parser.add_argument("--sample", type=int, default=40, help="how many mutants (40)")
     parser.add_argument("--all", action="store_true", help="every mutant")
     parser.add_argument("--only", type=int, nargs="+", help="these mutants of one module, by number")
     parser.add_argument(
-        "--seed", default=f"{datetime.now(UTC):%G-W%V}", help="chooses the sample; this week, unless told"
+        "--seed", default=f"{datetime.now(UTC):%G-W%V}", help="chooses the sample; this week by default"
     )
     parser.add_argument("--tests", nargs="+", default=[], help="meet these tests, and no others")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once")

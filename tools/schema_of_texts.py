@@ -101,8 +101,8 @@ def _body(name: str, elements: dict[str, Element]) -> Schema:
     names = {"type": "object", "additionalProperties": SCALAR}
     properties: dict[str, Schema] = {
         "$case": {"type": "array", "items": {"type": "object"}, "description": "The first branch that holds."},
-        "$use": {**SCALAR, "description": "A fragment whose elements, or steps, stand here."},
-        "$with": {**names, "description": "What the fragment takes: name: =expression."},
+        "$use": {**SCALAR, "description": "A fragment whose elements, or steps, are put here."},
+        "$with": {**names, "description": "The arguments of the fragment: name: =expression."},
         "$let": {**names, "description": "Names for this object: name: =expression."},
     }
     for element, facts in elements.items():

@@ -153,7 +153,7 @@ class ComPortClient:
         elif byte == SE and self._inside is not None:
             inside, self._inside = bytes(self._inside), None
             if len(inside) >= 2 and inside[0] == COM_PORT and len(inside) <= MAX_SUBNEGOTIATION:
-                self._told(inside[1], inside[2:])
+                self._notified(inside[1], inside[2:])
 
     def _ask(self, side: str, option: int) -> None:
         self._asked.add((side, option))
@@ -203,7 +203,7 @@ class ComPortClient:
     def _tell(self, command: int, value: bytes) -> None:
         self._out += bytes((IAC, SB, COM_PORT, command)) + self.encode(value) + bytes((IAC, SE))
 
-    def _told(self, command: int, value: bytes) -> None:
+    def _notified(self, command: int, value: bytes) -> None:
         command -= FROM_SERVER
         if command in self._wanted:
             if _agree(command, self._wanted[command], value):

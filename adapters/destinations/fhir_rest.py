@@ -277,7 +277,7 @@ def _matches(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 def _not_read_back(answer: Answer) -> TransientDeliveryError:
     return TransientDeliveryError(
-        ReasonCode.CONFLICT, f"what the server has cannot be read back (HTTP {answer.status})", limit=MAX_CONFLICTS
+        ReasonCode.CONFLICT, f"the server's version cannot be read back (HTTP {answer.status})", limit=MAX_CONFLICTS
     )
 
 

@@ -391,20 +391,20 @@ def topic_of(template: str, delivery: Delivery) -> str:
 
 def refused_by(code: int, what: str = "the message") -> DeliveryError:
     """The error for a reason code of a CONNACK or PUBACK."""
-    told = f"the broker answered {what} with 0x{code:02X}"
+    answered = f"the broker answered {what} with 0x{code:02X}"
     if code == NO_MATCHING_SUBSCRIBERS:
-        return TransientDeliveryError(ReasonCode.NO_SUBSCRIBER, "nobody has subscribed to the topic")
+        return TransientDeliveryError(ReasonCode.NO_SUBSCRIBER, "the topic has no subscriber")
     if code in OUR_LOG_IN:
         return DestinationDownError(
-            ReasonCode.NOT_AUTHORIZED, f"{told}; check auth, client_id and the rights to the topic"
+            ReasonCode.NOT_AUTHORIZED, f"{answered}; check auth, client_id and the rights to the topic"
         )
     if code in OUR_ADDRESS:
-        return DestinationDownError(ReasonCode.WRONG_ADDRESS, f"{told}; check connect, version and topic")
+        return DestinationDownError(ReasonCode.WRONG_ADDRESS, f"{answered}; check connect, version and topic")
     if code < FAILED:
         return TransientDeliveryError(ReasonCode.NO_ANSWER, f"the broker ended {what} before it answered")
     if code in OUR_DOCUMENT:
-        return RefusedDeliveryError(ReasonCode.REFUSED, told)
-    return TransientDeliveryError(ReasonCode.BUSY, told)
+        return RefusedDeliveryError(ReasonCode.REFUSED, answered)
+    return TransientDeliveryError(ReasonCode.BUSY, answered)
 
 
 def _disconnection(code: int) -> TransientDeliveryError:
@@ -413,8 +413,8 @@ def _disconnection(code: int) -> TransientDeliveryError:
         return DestinationDownError(
             ReasonCode.NO_ANSWER, "another client has taken our client_id over; give each client its own"
         )
-    told = f" with 0x{code:02X}" if code >= FAILED else ""
-    return TransientDeliveryError(ReasonCode.NO_ANSWER, f"the broker ended the connection{told}")
+    answered = f" with 0x{code:02X}" if code >= FAILED else ""
+    return TransientDeliveryError(ReasonCode.NO_ANSWER, f"the broker ended the connection{answered}")
 
 
 def _connection_fault(fault: OSError | None) -> TransientDeliveryError:

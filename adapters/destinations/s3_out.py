@@ -142,24 +142,24 @@ class S3Out:
     def _failure(self, answer: Answer) -> DeliveryError:
         """The error for an answer other than 200."""
         code = _code(answer)
-        told = f"HTTP {answer.status}{f' {code}' if code else ''}"
+        answered = f"HTTP {answer.status}{f' {code}' if code else ''}"
         kept = answer.body[:MAX_KEPT_ANSWER_BYTES]
         if code in OUR_KEYS:
             return DestinationDownError(
-                ReasonCode.NOT_AUTHORIZED, f"{told}; check access_key and secret_key", answer=kept
+                ReasonCode.NOT_AUTHORIZED, f"{answered}; check access_key and secret_key", answer=kept
             )
         if code in ON_THE_WAY:
-            return TransientDeliveryError(ReasonCode.BUSY, told, answer=kept)
+            return TransientDeliveryError(ReasonCode.BUSY, answered, answer=kept)
         if answer.status == 413 or code == "EntityTooLarge":
-            return RefusedDeliveryError(ReasonCode.REFUSED, told, answer=kept)
+            return RefusedDeliveryError(ReasonCode.REFUSED, answered, answer=kept)
         if answer.status in (401, 403):
             return DestinationDownError(
-                ReasonCode.NOT_AUTHORIZED, f"{told}; check the rights of access_key", answer=kept
+                ReasonCode.NOT_AUTHORIZED, f"{answered}; check the rights of access_key", answer=kept
             )
         if answer.status in (408, 409, 425, 429) or answer.status >= 500:
             return self._http.failure(answer)
         return DestinationDownError(
-            ReasonCode.WRONG_ADDRESS, f"{told}; check endpoint, bucket, region and address", answer=kept
+            ReasonCode.WRONG_ADDRESS, f"{answered}; check endpoint, bucket, region and address", answer=kept
         )
 
 
@@ -231,9 +231,9 @@ def suffix_of(media_type: str) -> str:
 
 def confirmed(content: bytes, headers: Mapping[str, str]) -> bool:
     """Whether an answer with these headers says that exactly these bytes are stored."""
-    told = headers.get("x-amz-checksum-sha256", "")
-    if told:
-        return told == base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
+    answered = headers.get("x-amz-checksum-sha256", "")
+    if answered:
+        return answered == base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")
     etag = _MD5.fullmatch(headers.get("ETag", ""))
     if etag is not None and etag[1] == hashlib.md5(content, usedforsecurity=False).hexdigest():
         return True

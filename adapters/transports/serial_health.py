@@ -35,7 +35,7 @@ class LineHealth:
         self._received, self._errors = received, errors
         if bad >= FEWEST_ERRORS and bad >= came * SHARE:
             self._trouble = (
-                f"what comes does not fit the line's settings ({bad} errors in {came} bytes); check baud, bytesize, "
+                f"the bytes do not fit the line's settings ({bad} errors in {came} bytes); check baud, bytesize, "
                 "parity and stopbits against the analyzer's, and the cable"
             )
         elif came > 0:

@@ -116,7 +116,7 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     yield click.style(f"{pack.name}: {config.maker} {', '.join(config.models)}, {config.measures}", bold=True)
     yield config.speaks
     yield ""
-    yield "What was seen of it"
+    yield "The evidence"
     for one in config.seen:
         yield f"  {one.what}, {one.model}: {one.shows}"
         yield f"    {one.file}  {one.link}"

@@ -217,7 +217,7 @@ def _not_by_message(exported: Mapping[str, Any]) -> str | None:
     if "line" in exported:
         return f"the line {exported['line']}: the patients on it are not known here"
     if "tap" in exported:
-        return f"what came through {exported['tap']} while it was followed: the act says from which message to which"
+        return f"the messages of {exported['tap']} while it was followed: the act says from which message to which"
     if exported.get("breach"):
         begin, end = exported.get("since") or "the beginning", exported.get("until") or "then"
         return f"a list of persons as this one, since {begin} until {end}"

@@ -111,7 +111,7 @@ def list_messages(
     for text in why:
         say(text)
     if by_number and not found:
-        say("what could not be read, or broke off, has no number to be found by: labrelay dlq list")
+        say("a message that could not be read, or broke off, has no number to be found by: labrelay dlq list")
     if unread:
         bear = "bears" if unread == 1 else "bear"
         say(

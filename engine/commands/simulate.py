@@ -82,7 +82,7 @@ def _faults(_ctx: click.Context, _param: click.Parameter, text: str) -> "frozens
     callback=_faults,
     default="",
     metavar="NAMES",
-    help=f"What goes wrong, with commas between: {', '.join(FAULT_NAMES)}, or all.",
+    help=f"Faults to make, with commas between: {', '.join(FAULT_NAMES)}, or all.",
 )
 @click.option("--seed", type=int, help="Make the same messages and faults as another time.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary.")

@@ -16,7 +16,7 @@ _IN_CLEAR = {
     "basic": "user and password go to {host} in clear, with every result",
     "bearer": "the token goes to {host} in clear, with every result",
     "oauth2": "tokens go to {host} in clear, with every result",
-    "hmac": "what is signed goes to {host} in clear: the key is not shown, and every result is",
+    "hmac": "signed requests go to {host} in clear: the key is not shown, and every result is",
 }
 
 

@@ -46,7 +46,7 @@ class RetentionConfig(Model):
         for name, age in ages.items():
             if age > self.audit:
                 raise ValueError(
-                    f"{name}: {duration_text(age)} is longer than audit: {duration_text(self.audit)}; what was done "
+                    f"{name}: {duration_text(age)} is longer than audit: {duration_text(self.audit)}; acts "
                     "about a message must be known for as long as the message is"
                 )
             if self.minimum is not None and age < self.minimum:

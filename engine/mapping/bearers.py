@@ -106,7 +106,7 @@ class Bearers:
         if (number, whole) not in self.found:
             others = self._persons.setdefault(number, [])
             if others and any(compare(person, other) == CONFLICT for other in others):
-                text = "one patient number stands for two persons in this message"
+                text = "one patient number belongs to two persons in this message"
                 raise self._run.dead(ReasonCode.IDENTITY_CONFLICT, text)
             others.append(person)
             of = self.person(number, fields)

@@ -276,7 +276,7 @@ class BundleBuilder:
         who = b"" if patient is None else self._bearer(key, number, patient, token, person)
         known = self.reports.setdefault(key, Report(key=key, patient=token, person=who))
         if self.scope.unique and known.patient != token:  # their specimens and reports would become one
-            raise self._run.dead(ReasonCode.IDENTITY_CONFLICT, "one number stands for two patients in this message")
+            raise self._run.dead(ReasonCode.IDENTITY_CONFLICT, "one number belongs to two patients in this message")
         if self.scope.unique and number != NO_NUMBER:
             self._use(key, time)
 

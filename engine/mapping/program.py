@@ -217,9 +217,7 @@ class Program:
         except ContentError:
             raise
         except Dropped:
-            raise run.dead(
-                ReasonCode.UNMAPPED_CODE, "a code that is not in its table stands outside the results"
-            ) from None
+            raise run.dead(ReasonCode.UNMAPPED_CODE, "a code that is not in its table is outside the results") from None
         except Exception as error:
             raise _fault(run, generated, error) from error
         if parsed.repeats:

@@ -95,8 +95,8 @@ class ReasonCode(Enum):
         "The destination refused this document; trying again would not help. Its answer is kept with the delivery."
     )
     REFUSED_LATE = (
-        "The receiver accepted this message, and refused it afterwards. Its answer is kept with the delivery; what it "
-        "holds of the message is to be looked at there."
+        "The receiver accepted this message, and refused it afterwards. Its answer is kept with the delivery; look "
+        "at its copy of the message there."
     )
     AMBIGUOUS_ON_SERVER = "Several resources on the server match one identifier (412). Merge them there, then retry."
     DAMAGED = (
@@ -208,7 +208,7 @@ class ReasonCode(Enum):
     NUMBER_AGAIN = (
         "The order or specimen number was used before, and this was measured further from it than `reuse_after` of the "
         "channel allows: the number may have been given to another specimen. `labrelay held release` sends it as "
-        "another specimen's, beside the first one's results; what follows it under this number goes there, too. Where "
+        "another specimen's, beside the first one's results; later messages under this number go there, too. Where "
         "the number is wrong, reject it."
     )
     NOT_COMPARED = (
@@ -223,8 +223,8 @@ class ReasonCode(Enum):
     OVERTAKEN = (
         "A message that was received later had part of the same results (or it is not clear which), or has brought "
         "the same report further, and was delivered before this one: sending it would undo that, closing it would "
-        "lose the others. Reject it, then have the tests sent or measured again that newer messages do not have; what "
-        "was accepted before is left out. Where it is the report only, a release sends it."
+        "lose the others. Reject it, then have the tests sent or measured again that newer messages do not have; "
+        "results accepted before are left out. Where it is the report only, a release sends it."
     )
     REJECTED = "A named person has looked at this held result and decided that it is never delivered."
     LANE_HELD = "An earlier delivery of this lane is dead and the route says `on_dead: hold`."

@@ -87,7 +87,7 @@ class LinkMonitor:
             fault = LinkFault(known.kind, known.detail)
         self.counts.unread = UnreadFaults(known.faults + 1, fault.kind, fault.detail, peer, now)
         if known.faults + 1 == UNREAD_SAID:
-            logger.warning("what comes in cannot be read, and no message since", extra=self._fields(fault, peer))
+            logger.warning("incoming bytes cannot be read, and no message since", extra=self._fields(fault, peer))
 
     def _fields(self, fault: LinkFault, peer: str) -> dict[str, str]:
         return {"channel": self._channel, "peer": peer, "fault": fault.kind, "detail": fault.detail}

@@ -221,7 +221,7 @@ def _unread_notice(source: ChannelSource, now_s: float) -> str:
     if unread.faults < UNREAD_FAULTS or now_s - unread.at > UNREAD_S:
         return ""
     what = f"{unread.faults} faults since the last message; last from {unread.peer}: {fault_words(unread.kind)}"
-    return f"what comes in cannot be read ({what}{'; ' + unread.detail if unread.kind == 'stranger' else ''})"
+    return f"incoming bytes cannot be read ({what}{'; ' + unread.detail if unread.kind == 'stranger' else ''})"
 
 
 def _instant(at_us: int | None) -> datetime | None:

@@ -22,7 +22,7 @@ LONGEST = 160  # signs of a frame that people are shown at once
 
 WHOLE_BLOCK = "it came as one whole block; the answer to it is not kept"
 TOO_OLD = (
-    f"what was answered and refused is not kept any more (only of a channel's last {KEPT_SESSIONS} sessions): these "
+    f"answers and refused frames are not kept any more (only of a channel's last {KEPT_SESSIONS} sessions): these "
     "are the frames that were taken"
 )
 

@@ -1,4 +1,4 @@
-"""Words that a reader of English as a second language stumbles over are in no page, no help and no listed folder.
+"""Words that a reader of English as a second language stumbles over are in no page, no help, no message and no comment.
 
 Where it fails: take another word. *Nobody has X* is *no person has X* or *X is missing*; *tells* is *says*, *shows* or
 *reports*; *stands* is *is* or *is written*; *for ever* is *always*; *lets go* is *deletes* or *releases*.
@@ -25,8 +25,12 @@ WHAT = re.compile(r"(?:^|[.:;!] )(?:\*\*)?What [^.?|]*(?:[.|]|$)")
 QUOTED = re.compile(r"```.*?```|`[^`]*`|\*[^*\n]+\*(?!\*)", re.DOTALL)
 TEXTS = [*(path for path in PAGES if path.name != "CHANGELOG.md"), CHECKOUT / "tests" / "golden" / "help.txt"]
 ATTRIBUTE = re.compile(r"^ +\w+: ", re.MULTILINE)  # a name of the code
-# Folders of code whose docstrings and comments keep to it.
+# Folders of code whose docstrings and comments keep to it ...
 FOLDERS = ("adapters", "engine")
+# ... and those whose messages do: logs, errors, help, reasons, remarks. A label may say "what to do:".
+MESSAGES = ("adapters", "engine", "tools")
+WHAT_IN_MESSAGES = re.compile(r"(?:^|[.!;] )[Ww]hat (?!to do)[^.?|]*(?:[.|]|$)")
+SHOWN = (".html", ".yaml")  # pages, and descriptions for editors
 HELP = "these words are not used here (on a generated page: mend its source); this test's docstring names better ones"
 
 
@@ -51,6 +55,42 @@ def test_docstrings_and_comments_use_plain_words(folder: str) -> None:
         for hit in WORDS.finditer(QUOTED.sub("", text))
     ]
     assert found == [], HELP
+
+
+@pytest.mark.parametrize("folder", MESSAGES)
+def test_messages_use_plain_words(folder: str) -> None:
+    found = [
+        f"{path.relative_to(CHECKOUT)}:{line}: {hit[0]}"
+        for path in sorted((CHECKOUT / folder).rglob("*.py"))
+        for line, text in _messages_of(path)
+        for hit in [*WORDS.finditer(text), *WHAT_IN_MESSAGES.finditer(text)]
+    ]
+    assert found == [], HELP
+
+
+@pytest.mark.parametrize("folder", MESSAGES)
+def test_templates_and_descriptions_use_plain_words(folder: str) -> None:
+    found = [
+        f"{path.relative_to(CHECKOUT)}: {hit[0]}"
+        for path in sorted((CHECKOUT / folder).rglob("*"))
+        if path.suffix in SHOWN
+        for hit in WORDS.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == [], HELP
+
+
+def _messages_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts of a module that may be shown: strings of several words, besides docstrings; a gap is an x."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    passed: set[ast.AST] = set()
+    for node in ast.walk(tree):  # an f-string comes before its parts
+        if isinstance(node, ast.Expr):
+            passed.add(node.value)
+        elif isinstance(node, ast.JoinedStr) and node not in passed:
+            passed.update(node.values)
+            yield node.lineno, "".join(str(one.value) if isinstance(one, ast.Constant) else "x" for one in node.values)
+        elif isinstance(node, ast.Constant) and node not in passed and " " in str(node.value):
+            yield node.lineno, str(node.value)
 
 
 def _words_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -145,7 +145,7 @@ async def test_a_start_on_a_full_disk_takes_the_room_that_a_killed_process_has_k
         await journal.run(append.store_message, received(b"second"), repeat_window_s=WINDOW_S)
     await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="seen")
     (alarm,) = journal.alarms
-    assert "what still is free there is kept for what people do" in alarm
+    assert "the rest of it is kept for acts of people" in alarm
     disk.fill()  # what was given back is gone as well
     (alarm,) = journal.alarms
     assert "is used up, too: pauses and decisions may fail" in alarm

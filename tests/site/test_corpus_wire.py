@@ -537,7 +537,7 @@ def test_the_journal_numbers_every_message_and_is_whole(run: Run) -> None:
 def test_nothing_is_logged_that_an_operator_need_not_see(run: Run) -> None:
     assert [record.getMessage() for record in run.log if record.exc_info or record.levelno >= logging.ERROR] == []
     warnings = [record for record in run.log if record.levelno == logging.WARNING]
-    unread = [record for record in warnings if record.getMessage().startswith("what comes in cannot be read")]
+    unread = [record for record in warnings if record.getMessage().startswith("incoming bytes cannot be read")]
     # A capture whose every frame has a wrong sum; and a new journal was given its key.
     assert {getattr(record, "fault", "") for record in unread} <= {"bad-checksum"}
     rest = [record.getMessage() for record in warnings if record not in unread]

@@ -183,7 +183,9 @@ class TextReader:
             raise _unreadable(rule, place, f"{field} has another value already", remedy)
         whose = (rule.at, field)
         if not text and self._numbers.get(whose) is record:
-            raise _unreadable(rule, place, f"{field} is empty, and was not before", "whose this is nobody can tell")
+            raise _unreadable(
+                rule, place, f"{field} is empty, and was not before", "it is not known to whom this belongs"
+            )
         if text and field.letter in "PO" and field.field in _NUMBERS:
             self._numbers[whose] = record
 

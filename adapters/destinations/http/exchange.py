@@ -54,7 +54,7 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorError, "the connection was closed while it was made"),
     (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "the connection broke in the middle of the answer"),
-    (aiohttp.ClientResponseError, "what came is not an HTTP answer"),
+    (aiohttp.ClientResponseError, "the answer is not HTTP"),
 )
 
 

@@ -72,18 +72,18 @@ def read_answer(
         return _none(f"HTTP {status}, and no token in the answer")
     error = said.get("error")
     code = error if isinstance(error, str) and _CODE.fullmatch(error) else ""
-    told = f"HTTP {status}{f' {code}' if code else ''}"
+    answered = f"HTTP {status}{f' {code}' if code else ''}"
     if status in (408, 425, 429) or status >= 500 or code in LATER:
-        return TransientDeliveryError(ReasonCode.NO_TOKEN, f"the token server: {told}", retry_after=retry_after)
+        return TransientDeliveryError(ReasonCode.NO_TOKEN, f"the token server: {answered}", retry_after=retry_after)
     if (code and 400 <= status < 500) or status in (401, 403):
         why = WRONG.get(code, "it refuses this client; check {proof}").format(proof=proof)
         words = _description(said.get("error_description"), secrets)
         return DestinationDownError(
-            ReasonCode.NOT_AUTHORIZED, f"the token server: {told}: {why}{f' (it says: {words})' if words else ''}"
+            ReasonCode.NOT_AUTHORIZED, f"the token server: {answered}: {why}{f' (it says: {words})' if words else ''}"
         )
     if 300 <= status < 400:
-        return _none(f"{told}, a redirect; none is followed")
-    return _none(told)
+        return _none(f"{answered}, a redirect; none is followed")
+    return _none(answered)
 
 
 def _none(what: str) -> DestinationDownError:

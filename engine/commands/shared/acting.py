@@ -86,7 +86,9 @@ def _carry_out(
     if result["done"].get("conflicts"):
         say("conflicts are tried again only with --reason: labrelay dlq show has the server's version")
     if result["done"].get("overtaken"):
-        say("what newer messages have overtaken stays held; labrelay held show NUMBER names them and says what helps")
+        say(
+            "results that newer messages have overtaken stay held; labrelay held show NUMBER names these and what helps"
+        )
     if result["done"].get("requeued"):
         say("how they end: labrelay dlq list; overtaken by newer messages: labrelay held list --code OVERTAKEN")
     if result["done"].get("unanswered"):

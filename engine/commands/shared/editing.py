@@ -76,7 +76,7 @@ def edited(
     if not result["running"]:
         say("no daemon runs: it is processed once one starts")
     else:
-        say(f"what becomes of it: labrelay messages show {result['message']}")
+        say(f"its outcome: labrelay messages show {result['message']}")
     return ExitCode.OK
 
 

@@ -139,7 +139,7 @@ CODE_MAPS: dict[str, CodeMap] = {
             "CA cancelled DC cancelled OC cancelled OD cancelled CR cancelled DR cancelled DF cancelled "
             "HD on-hold HR on-hold OH on-hold UA rejected DE failed"
         ),
-        "order control (ORC-1) to Task.status; what could not be done (UC, UD, UH, UX ...) leaves the task as it is",
+        "order control (ORC-1) to Task.status; an undone act (UC, UD, UH, UX ...) leaves the task as it is",
     ),
     "0123": CodeMap(
         "code",

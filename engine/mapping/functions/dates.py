@@ -40,7 +40,7 @@ def time(run: MessageContext, text: str) -> str | None:
         run.warn("TIME_OFFSET", "a time of day has no offset in FHIR; it was dropped")
     fraction = (match[4] or "")[:4]
     if (match[4] or "")[4:].strip("0"):
-        run.warn("TIME_FRACTION", "a time of day has thousandths of a second in FHIR; what is finer was cut off")
+        run.warn("TIME_FRACTION", "a time of day has thousandths of a second in FHIR; finer digits were cut off")
     return f"{match[1]}:{match[2] or '00'}:{match[3] or '00'}{fraction and fraction.ljust(4, '0')}"
 
 

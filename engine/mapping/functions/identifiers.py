@@ -84,10 +84,13 @@ def _is_placeholder(run: MessageContext, value: str) -> bool:
     else:
         found = placeholders.stands_for_none(value)
         if not found and run.is_beside_orders(value):
-            run.warn("NO_PATIENT_ID", "the number of the order or specimen stands where a patient number should be")
+            run.warn("NO_PATIENT_ID", "the number of the order or specimen is where a patient number should be")
             return True
     if found:
-        run.warn("NO_PATIENT_ID", "what stands for a patient number says that there is none (setting no_patient_ids)")
+        run.warn(
+            "NO_PATIENT_ID",
+            "the text in the place of a patient number says that there is none (setting no_patient_ids)",
+        )
     return found
 
 
@@ -231,6 +234,6 @@ def patient_number(run: MessageContext, raw: str) -> str | None:
     if value is None or _is_placeholder(run, value):
         return None
     if _is_name(raw.split(run.C)):
-        run.warn("NO_PATIENT_ID", "a name stands where a patient number should be; it identifies nobody")
+        run.warn("NO_PATIENT_ID", "a name is where a patient number should be; it identifies no person")
         return None
     return value

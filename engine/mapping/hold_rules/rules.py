@@ -80,7 +80,7 @@ class DocumentRules:
 
     def __init__(self, holding: HoldRules, facts: bytes) -> None:
         self._holding = holding
-        self._fault = "nobody has looked at the document"
+        self._fault = "no person has looked at the document"
         self._tests: list[list[bool]] = []
         self._results: list[Result] = []
         try:
@@ -89,7 +89,7 @@ class DocumentRules:
             self._tests = known.get("tests", [])
             self._results = [from_json(result) for result in known.get("results", ())]
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            self._fault = f"what is known of the document cannot be read ({type(error).__name__})"
+            self._fault = f"the record of the document cannot be read ({type(error).__name__})"
 
     @property
     def results(self) -> Sequence[Result]:

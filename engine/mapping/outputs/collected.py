@@ -157,10 +157,10 @@ class MessageParts(BundleBuilder):
             elif part.name == "OBR":
                 order = part.order
             if patient is not None and part.patient is not None and part.patient is not patient:
-                text = f"{part.name} of a patient without PID would stand behind the PID of another one"
+                text = f"{part.name} of a patient without PID would be behind the PID of another one"
                 raise self._run.dead(ReasonCode.NO_PATIENT, f"{text}; write a PID for each patient")
             if part.name == "OBX" and order is not None and part.order is not None and part.order is not order:
-                text = "OBX of an order without OBR would stand behind the OBR of another one"
+                text = "OBX of an order without OBR would be behind the OBR of another one"
                 raise self._run.dead(ReasonCode.NO_IDENTITY, f"{text}; write an OBR for each order")
 
     @property

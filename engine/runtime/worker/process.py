@@ -288,7 +288,7 @@ class WorkerProcess:
                 case "refused":
                     self._is_refused(*frame.fields)
         except Exception:
-            logger.exception("what the worker process said cannot be used", extra={"kind": frame.kind})
+            logger.exception("the answer of the worker process cannot be used", extra={"kind": frame.kind})
             self._break("it cannot be understood")
 
     def _is_ready(self, epoch: int) -> None:

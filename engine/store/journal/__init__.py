@@ -326,9 +326,9 @@ class Journal(Reader):
             found.append("a reader keeps the journal's log from being emptied")
         if upkeep.full:
             room = f"free {max(1, -(-upkeep.lacking >> 20))} MiB on the disk of {self.path.parent}"
-            kept = "what still is free there is kept for what people do"
+            kept = "the rest of it is kept for acts of people"
             if upkeep.spent:
-                kept = "what was kept there for what people do is used up, too: pauses and decisions may fail"
+                kept = "the room for acts of people is used up, too: pauses and decisions may fail"
             found.append(f"The disk is full: nothing is stored, so nothing is acknowledged; {room} ({kept})")
         return found
 

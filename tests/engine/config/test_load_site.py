@@ -391,7 +391,7 @@ SITE_MISTAKES = {
     ),
     "an audit trail that is shorter than the messages": (
         SITE_YAML + "retention: {audit: 400d}\n",
-        "config/labrelay.yaml:4:12: retention: delivered: 1830d is longer than audit: 400d; what was done about a "
+        "config/labrelay.yaml:4:12: retention: delivered: 1830d is longer than audit: 400d; acts about a "
         "message must be known for as long as the message is",
     ),
     "less kept than the minimum": (

@@ -131,7 +131,10 @@ def test_what_stands_for_no_patient_number_is_none_with_a_warning_that_names_no_
     ):
         assert made is None
         assert [(issue.code, issue.text) for issue in run.issues] == [
-            ("NO_PATIENT_ID", "what stands for a patient number says that there is none (setting no_patient_ids)")
+            (
+                "NO_PATIENT_ID",
+                "the text in the place of a patient number says that there is none (setting no_patient_ids)",
+            )
         ]
 
 

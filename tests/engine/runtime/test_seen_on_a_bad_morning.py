@@ -72,7 +72,7 @@ async def test_a_port_at_which_strangers_knock_is_named_until_a_message_comes(
             if counts.unread.faults >= UNREAD_SAID:
                 break
         (text,) = [text for text in said(app) if "cannot be read" in text]
-        assert text.startswith("chem: what comes in cannot be read (")
+        assert text.startswith("chem: incoming bytes cannot be read (")
         assert "last from 127.0.0.1:" in text
         assert "no analyzer: another program's protocol; it speaks HTTP" in text
         (warned,) = [one for one in caplog.records if one.levelname == "WARNING" and "cannot be read" in one.message]
@@ -130,7 +130,7 @@ async def test_a_full_disk_says_once_what_to_do_and_is_over_when_there_is_room(
                 "The disk is full: nothing is stored, so nothing is acknowledged; free 91 MiB on the "
             )
             assert str(app.parts.built.site.config.data) in text
-            assert "is kept for what people do" in text
+            assert "is kept for acts of people" in text
             full.setattr(upkeep, "spent", True)
             (text,) = [text for text in said(app) if "disk is full" in text]
             assert "is used up, too" in text
@@ -172,7 +172,7 @@ async def test_a_key_file_that_is_gone_is_said_while_there_is_time(tmp_path: Pat
         "The disk is full: nothing is stored, so nothing is acknowledged;",
         "the disk is full: nothing new is kept",
         "there is room on the disk again: messages are kept as before",
-        "what comes in cannot be read (",
+        "incoming bytes cannot be read (",
         "refuses documents: ",
         "is gone: LabRelay runs on, and does not start again without the key",
         "the clock of this machine says ",

@@ -56,16 +56,17 @@ def find_meant(
             if len(nameless) == 1 and len(subjects) == 1 and nameless[0][1]:
                 found[one.identity] = nameless[0][0]
             else:
-                text = (
-                    f"several results without a patient may be meant, or one that stands beside others ({one.called})"
-                )
+                text = f"several results without a patient may be meant, or one that is beside others ({one.called})"
                 problems.append((ReasonCode.CORRECTS_UNKNOWN, text))
         elif one.said in CHANGES and (not one.subject or _is_anothers(one, past)):
             problems.append((ReasonCode.CORRECTS_UNKNOWN, f"no result is known that it corrects ({one.called})"))
     if len(set(found.values())) < len(found):
         return {}, [*problems, (ReasonCode.CORRECTS_UNKNOWN, "two corrections are about one result")]
     if (lacking := _give_free_ids(mine, found, past)) is not None:
-        return {}, [*problems, (ReasonCode.CORRECTS_UNKNOWN, f"its runs are told in other places ({lacking.called})")]
+        return {}, [
+            *problems,
+            (ReasonCode.CORRECTS_UNKNOWN, f"its runs are reported in other places ({lacking.called})"),
+        ]
     if found:
         found |= _around(mine, found, past) | patients
     return found, problems
@@ -113,7 +114,7 @@ def find_beside(
     return [
         (
             ReasonCode.CORRECTS_UNKNOWN,
-            f"a correction and the result that it may correct are told together ({one.called})",
+            f"a correction and the result that it may correct are reported together ({one.called})",
         )
         for one in found
     ]

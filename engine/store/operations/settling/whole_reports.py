@@ -228,7 +228,7 @@ def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple
     """
     alone = (one for one in found if len(one.told) < SEVERAL and one.told[0].identity not in corrects)
     return [
-        (ReasonCode.CORRECTS_UNKNOWN, f"one of several results is told alone ({one.told[0].called})")
+        (ReasonCode.CORRECTS_UNKNOWN, f"one of several results is reported alone ({one.told[0].called})")
         for one in alone
         if one.last is not None and _may_be_another(one.told[0], one.last, one)
     ]

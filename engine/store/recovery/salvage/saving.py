@@ -183,7 +183,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
 def _key(source: sqlite3.Connection, data: Path) -> FoundKey:
     expected = source.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()
     if expected is None:
-        raise sqlite3.DatabaseError("what its key is checked against is not there")
+        raise sqlite3.DatabaseError("the check of its key is missing")
     try:
         return unlock(data, expected[0])
     except (ConfigError, IntegrityError, OSError) as error:
