@@ -73,7 +73,7 @@ def list_acts(
     show_rows(form, ACT, found[:limit], "no acts", next_page=next_page)
 
 
-@command.command(help="Check that no act was changed, taken out or put in, and that each can be opened.")
+@command.command()
 @click.option(
     "--head",
     "heads",
@@ -85,7 +85,9 @@ def list_acts(
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
-    """The chain runs through all rows of the journal, so all of them are read; audit rows are opened, too: each has the
+    """Check that no act was changed, taken out or put in, and that each can be opened.
+
+    The chain runs through all rows of the journal, so all of them are read; audit rows are opened, too: each has the
     chain before it under its seal. Rows that were cut off behind the last audit row are detected only by a head from
     elsewhere:
 

@@ -78,7 +78,9 @@ def _numbers(text: str) -> list[float]:
 
 @click.command(help=__doc__)
 @click.option("--scenario", type=click.Choice(SCENARIOS), default="oru20", show_default=True)
-@click.option("--connections", callback=_numbers, help="One case for each. Default: 1,32; with astm-fhir 16.")
+@click.option(
+    "--connections", callback=_numbers, metavar="NUMBERS", help="One case for each. Default: 1,32; with astm-fhir 16."
+)
 @click.option(
     "--commit",
     type=click.Choice(["frame", "message", "both"]),
@@ -86,8 +88,22 @@ def _numbers(text: str) -> list[float]:
     show_default=True,
     help="With astm-fhir: each frame is durable before its ACK, or only that which ends a message.",
 )
-@click.option("--rate", default="0", callback=_numbers, show_default=True, help="Offered messages/s; 0: closed loop.")
-@click.option("--dest-delay-ms", default="0", callback=_numbers, show_default=True, help="The sink's answering time.")
+@click.option(
+    "--rate",
+    default="0",
+    callback=_numbers,
+    show_default=True,
+    metavar="NUMBERS",
+    help="Offered messages/s, one case for each; 0: closed loop.",
+)
+@click.option(
+    "--dest-delay-ms",
+    default="0",
+    callback=_numbers,
+    show_default=True,
+    metavar="NUMBERS",
+    help="The sink's answering time, one case for each.",
+)
 @click.option(
     "--workers",
     type=click.Choice(["0", "1", "both"]),

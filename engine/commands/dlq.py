@@ -228,7 +228,7 @@ def set_aside(
     "source",
     type=click.File("rb"),
     metavar="FILE",
-    help="The whole corrected message, instead of an editor; - for what comes in.",
+    help="The whole corrected message, instead of an editor; `-` is standard input.",
 )
 @sure_options
 @form_option(Form.TABLE, Form.JSON)

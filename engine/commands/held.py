@@ -160,7 +160,7 @@ acting_verb(
 )
 
 
-@command.command("answer", help="Say whose a held result is (IDENTITY_CONFLICT, ORDER_MOVED).")
+@command.command("answer")
 @click.argument("message", type=ROW)
 @click.argument("said", type=click.Choice(list(_PERSON)), metavar="|".join(_PERSON))
 @reason_option
@@ -168,12 +168,13 @@ acting_verb(
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
 def answer(session: Session, /, message: int, said: str, reason: str, dry_run: bool, yes: bool, form: Form) -> ExitCode:
-    """``same``: it is the person who bore the number before; ``other``: another one, who gets a Patient of their own.
+    """Say whose a held result is (IDENTITY_CONFLICT, ORDER_MOVED).
 
-    The answer is for all messages with the number and the record of this one, and is remembered.
+    `same`: it is the person who bore the number before; `other`: another one, who gets a Patient of their own. The
+    answer is for all messages with the number and the record of this one, and is remembered.
 
-    Of a correction that moves an order to another patient: ``withdraw`` withdraws the first patient's result and sends
-    this one; ``both`` sends it and leaves the first, for two patients have the number.
+    Of a correction that moves an order to another patient: `withdraw` withdraws the first patient's result and sends
+    this one; `both` sends it and leaves the first, for two patients have the number.
     """
     args = {"message": message, "answer": said, "reason": reason}
 
@@ -188,11 +189,14 @@ def answer(session: Session, /, message: int, said: str, reason: str, dry_run: b
     return ExitCode.PARTLY if done["done"].get("still_dead") or done["done"].get("skipped") else ExitCode.OK
 
 
-@command.command("persons", help="List who seems to be the person who bore a patient number before: to be confirmed.")
+@command.command("persons")
 @form_option()
 @pass_session
 def persons(session: Session, /, form: Form) -> None:
-    """Each record was delivered. `held answer MESSAGE same` confirms it; `other` parts the two from then on."""
+    """List who seems to be the person who bore a patient number before: to be confirmed.
+
+    Each record was delivered. `held answer MESSAGE same` confirms it; `other` parts the two from then on.
+    """
     with session.reader() as reader:
         show_rows(form, PERSON, list_seeming(reader), "no person is to be confirmed")
 

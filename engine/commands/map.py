@@ -69,7 +69,13 @@ MESSAGES = View[Row](
 @mapping_options
 @click.option("--received", callback=instant, metavar="TIME", help="Time of receipt, for the Provenance; else its own.")
 @click.option(
-    "-o", "--output", "form", type=click.Choice(["json", "ndjson", "table"]), default="json", show_default=True
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["json", "ndjson", "table"]),
+    default="json",
+    show_default=True,
+    help="The documents (json), one a line (ndjson), or a line about each message (table).",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing about warnings.")
 @pass_session

@@ -38,7 +38,11 @@ LEAVE_WITHIN_S = 1.0  # once everything is closed
     "--log", "style", type=click.Choice(["auto", "json", "human"]), default="auto", help="Form of log lines (stderr)."
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True, help="How much."
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning"]),
+    default="info",
+    show_default=True,
+    help="How much is logged.",
 )
 @pass_session
 def command(session: Session, style: str, log_level: str) -> None:

@@ -39,7 +39,14 @@ def percent(text: str) -> float:
 
 
 @click.command()
-@click.option("--listen", callback=read_by(parse_host_port), default=LISTEN, show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--listen",
+    callback=read_by(parse_host_port),
+    default=LISTEN,
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Port 0: any that is free.",
+)
 @click.option("--base", default="/fhir", show_default=True, metavar="PATH", help="Path of the FHIR base address.")
 @click.option("--data", default="memory", show_default=True, metavar="DIR|memory", help="Where to keep what arrives.")
 @click.option("--fail", callback=read_by(percent), default="0%", metavar="PERCENT", help="Share of writes that fail.")

@@ -1,9 +1,9 @@
 """Play an analyzer: made-up results over a real line, with faults on request, and a judgement of how it was answered.
 
-PACK is an analyzer that samples are shipped of. Without --connect, --listen or --serial it plays to the channel of the
-site that names this analyzer. Every patient, specimen and value is invented; numbers of patients begin with SIM. The
-dialogue is printed as it is spoken (nothing in it needs hiding), and a summary follows. The exit code is 1 if the peer
-broke the protocol or did not take a message, or the site's channel made a dead letter of one.
+PACK is an analyzer of which samples are shipped, or are in the site. Without --connect, --listen or --serial it plays
+to the channel of the site that names this analyzer. Every patient, specimen and value is invented; numbers of patients
+begin with SIM. The dialogue is printed as it is spoken (nothing in it needs hiding), and a summary follows. The exit
+code is 1 if the peer broke the protocol or did not take a message, or the site's channel made a dead letter of one.
 """
 
 import asyncio

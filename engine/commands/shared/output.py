@@ -58,9 +58,13 @@ class Form(StrEnum):
     CSV = "csv"
 
 
+SCRIPTS = {Form.JSON.value: "one document", Form.NDJSON.value: "one object a line"}
+
+
 def form_option(*forms: Form) -> Callable[[F], F]:
     """The option ``-o``; the command gets ``form``. Without ``forms``: all but CSV."""
     names = [form.value for form in forms or (Form.TABLE, Form.JSON, Form.NDJSON)]
+    scripts = [name for name in names if name in SCRIPTS]
 
     def decorate(command: F) -> F:
         return click.option(
@@ -70,8 +74,7 @@ def form_option(*forms: Form) -> Callable[[F], F]:
             type=click.Choice(names),
             default=Form.TABLE.value,
             callback=lambda _ctx, _param, value: Form(value),
-            help="For people (table) or for scripts (json: one document"
-            + (", ndjson: one object a line)" if Form.NDJSON.value in names else ")")
+            help=f"For people (table) or for scripts ({', '.join(f'{name}: {SCRIPTS[name]}' for name in scripts)})"
             + ("; csv for a spreadsheet." if Form.CSV.value in names else "."),
         )(command)
 

@@ -56,7 +56,7 @@ def word(words: Sequence[str], all_of_them: str = "") -> Callable[[str], str]:
             from engine.model.spelling import did_you_mean
 
             near = did_you_mean(given, words)
-            raise click.BadParameter(f"{given!r} is not known; {f'{near} ' if near else ''}{all_of_them}")
+            raise click.BadParameter(f"{given!r} is not known{f'; {near}' if near else '.'} {all_of_them}")
         return known[given.lower()]
 
     return convert
@@ -156,7 +156,7 @@ def sure_options(command: F) -> F:
     """``--dry-run --yes``, for verbs that require numbers and never take everything."""
     for option in (
         click.option("--yes", is_flag=True, help="Do it without being asked."),
-        click.option("--dry-run", is_flag=True, help="Only say how many are meant."),
+        click.option("--dry-run", is_flag=True, help="Only say what would be done."),
     ):
         command = option(command)
     return command
@@ -227,7 +227,7 @@ def raise_if_unknown(session: Session, *, channel: str | None = None, destinatio
             return
         names = sorted(known[kind] | set(site.channels if kind == "channel" else site.config.destinations))
         if name not in names:
-            hint = did_you_mean(name, names) or f"there are: {', '.join(names) or 'none'}"
+            hint = did_you_mean(name, names) or f"There are: {', '.join(names) or 'none'}"
             raise LabRelayError(f"there is no {kind} {name}; {hint}")
 
 
