@@ -64,14 +64,14 @@ async def edit_message(
         return {**answer(1, None, {}), "message": None, "awaited": [], **told}
     awaited = await acts.let_attempts_end(message)
     for lane in {(one.channel, one.destination) for one in trace.deliveries}:
-        acts.look_again(*lane)  # deliveries in memory are closed with their rows, and from here on no attempt begins
+        acts.reclaim(*lane)  # deliveries in memory are closed with their rows, and from here on no attempt begins
     future = acts.journal.run(edit_message_ops.correct, message, received, before=before, actor=actor, reason=reason)
     future.add_done_callback(partial(_corrected, acts))  # in journal order, also without a waiting caller
     corrected = await asyncio.shield(future)
     if corrected.stored is None:
         raise LabRelayError(corrected.refused)
     for lane in corrected.lanes:
-        acts.look_again(*lane)  # a dead letter may have held its lane
+        acts.reclaim(*lane)  # a dead letter may have held its lane
     return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **told}
 
 

@@ -38,14 +38,14 @@ async def erase_messages(
             lanes |= await asyncio.to_thread(lanes_of, acts.journal, message)
         await acts.let_attempts_end(*part)
         for lane in lanes:
-            acts.look_again(*lane)  # from here on no attempt begins: deliveries in memory are given back
+            acts.reclaim(*lane)  # from here on no attempt begins: deliveries in memory are given back
         try:
             erased = await acts.journal.run(erasure.erase, part, numbers, actor=actor, reason=reason, more=more)
         except StoreError as error:
             raise StoreError(f"{error}; {done['messages']} messages are erased, give the command again") from error
         finally:
             for lane in lanes:
-                acts.look_again(*lane)
+                acts.reclaim(*lane)
         act = erased.act
         for name in done:
             done[name] += getattr(erased, name)

@@ -31,7 +31,7 @@ async def dismiss_letters(
         )
         # At once, since the next part may fail: a dead letter may have held its lane.
         for lane in {(letter.channel, letter.destination) for letter in part if letter.delivery_id}:
-            acts.look_again(*lane)
+            acts.reclaim(*lane)
     return answer(len(chosen), None, {"dismissed": changed})
 
 
@@ -53,7 +53,7 @@ async def release_held(
         ended, lanes = await acts.journal.run(hold_queue.release, ids, actor=actor, reason=reason)
         done.update(ended)
         for channel, destination in lanes:
-            acts.look_again(channel, destination)
+            acts.reclaim(channel, destination)
     return answer(len(chosen), None, done)
 
 

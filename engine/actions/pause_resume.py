@@ -75,7 +75,7 @@ class Switches:
         """Carry out the order, or (``dry_run``) report what it would change.
 
         Returns:
-            the result of `look`, with ``verb``, ``changed`` and ``act``, the id of the audit row.
+            the result of `underway`, with ``verb``, ``changed`` and ``act``, the id of the audit row.
 
         Raises:
             LabRelayError: nothing has this name.
@@ -96,7 +96,7 @@ class Switches:
         act: int | None = None
         if changes and not dry_run:
             act = await self._do(order)
-        seen = self.look(target)
+        seen = self.underway(target)
         return {
             **seen,
             "verb": verb,
@@ -122,7 +122,7 @@ class Switches:
             await self._running.switched(target, pause)
         return done
 
-    def look(self, target: Target) -> dict[str, Any]:
+    def underway(self, target: Target) -> dict[str, Any]:
         """The work under way there: ``connections`` and ``stored`` (received, not mapped) of a channel, ``waiting``
         deliveries, ``in_flight`` attempts. Numbers only.
         """

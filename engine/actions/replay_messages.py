@@ -31,7 +31,7 @@ from engine.store.queries.replays import unfinished_replay
 
 logger = logging.getLogger("labrelay.actions")
 
-LOOK_S = 0.1  # interval of checks whether a lane is free, where no event comes earlier
+POLL_S = 0.1  # interval of checks whether a lane is free, where no event comes earlier
 YIELDS_S = 0.5  # at a stretch to live messages; then one message is queued
 LAST_S = 30.0  # at the end its last deliveries may take so long; after that they are reported as waiting
 STORE_RETRY_S = 1.0
@@ -42,7 +42,7 @@ ENDED_KEPT = 20  # outcomes of the latest replays, for late questions
 LIVE_FIRST = "live messages go first"  # the one reason to wait that has a time limit
 
 Waits = Callable[[str, str], str]  # (channel, destination) -> why nothing may be queued there now, or ""
-LookAgain = Callable[[str, str], None]
+Reclaim = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +115,13 @@ class Replays:
     Args:
         waits: called before each message for each of its lanes. None: this process sends nothing, so replays wait for
             no lane and learn no results.
-        look_again: rows of a lane became waiting.
+        reclaim: rows of a lane became waiting.
     """
 
-    def __init__(self, journal: Journal, *, waits: Waits | None, look_again: LookAgain) -> None:
+    def __init__(self, journal: Journal, *, waits: Waits | None, reclaim: Reclaim) -> None:
         self._journal = journal
         self._waits = waits
-        self._look_again = look_again
+        self._reclaim = reclaim
         self._runs: dict[int, ReplayRun] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._taken_up: set[int] = set()  # about to be in `_tasks`
@@ -253,7 +253,7 @@ class Replays:
                 yields_until = self._now() + YIELDS_S
             elif self._now() >= yields_until and not run.outstanding:
                 break
-            await self._something_moves(LOOK_S)
+            await self._something_moves(POLL_S)
         run.waits = ""
         return not run.halted.is_set()
 
@@ -282,12 +282,12 @@ class Replays:
         if self._waits is not None:
             run.outstanding.update(step.deliveries)
         for channel, destination in sorted(step.lanes):
-            await self._look(channel, destination)
+            await self._announce(channel, destination)
 
-    async def _look(self, channel: str, destination: str) -> None:
+    async def _announce(self, channel: str, destination: str) -> None:
         while True:
             try:
-                self._look_again(channel, destination)
+                self._reclaim(channel, destination)
                 return
             except StoreError:  # unreadable just now: nothing is lost, and the lane is not announced yet
                 await asyncio.sleep(STORE_RETRY_S)
@@ -297,7 +297,7 @@ class Replays:
             async with asyncio.timeout(LAST_S):
                 while run.outstanding and not run.halted.is_set():
                     run.waits = "its last deliveries"
-                    await self._something_moves(LOOK_S)
+                    await self._something_moves(POLL_S)
 
     async def _something_moves(self, within_s: float) -> None:
         self._moved.clear()

@@ -114,5 +114,5 @@ async def _send_again(acts: Acts, finding: Finding, channel: str) -> int | None:
         return None
     for routed in finding.send:
         for destination in routed.destinations:
-            acts.look_again(channel, destination)
+            acts.reclaim(channel, destination)
     return recorded.waiting

@@ -59,7 +59,7 @@ async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool
                     changed += await acts.journal.run(decisions.requeue, part, unconditional=unconditional)
         finally:  # the retries so far are durable, also where the rest could not be stored
             if changed:
-                acts.look_again(channel, destination)
+                acts.reclaim(channel, destination)
         outcome["requeued"] += changed
         outcome["skipped"] += len(ids) - changed
     return outcome

@@ -42,9 +42,9 @@ async def set_aside_delivery(
     if dry_run:
         return {**answer(1, None, {}), **told}
     await acts.let_attempts_end(message)
-    acts.look_again(chosen.channel, chosen.destination)  # gives back deliveries that wait in memory
+    acts.reclaim(chosen.channel, chosen.destination)  # gives back deliveries that wait in memory
     done = await acts.journal.run(dismissal.set_aside, chosen.id, correction=correction, actor=actor, reason=reason)
-    acts.look_again(chosen.channel, chosen.destination)
+    acts.reclaim(chosen.channel, chosen.destination)
     if not done:
         raise LabRelayError(
             f"message {message} waits for {chosen.destination} no more: labrelay messages show {message}"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.actions.replay_messages import LookAgain, Replays, Waits
+from engine.actions.replay_messages import Reclaim, Replays, Waits
 from engine.actions.selection import Selection, counted_at
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import IntegrityError, LabRelayError
@@ -33,7 +33,7 @@ class Acts:
 
     Args:
         channels: returns the compiled routes in force, by channel; called at each use, since a reload replaces them.
-        look_again: (channel, destination): rows of a lane became waiting; a daemon's worker must read them.
+        reclaim: (channel, destination): rows of a lane became waiting; a daemon's worker must read them.
         accept: a message became durable and waits to be processed; a daemon's intake takes it.
         attempts: message -> destinations with an attempt under way to deliver it; none without a daemon.
         waits: why a replay has to wait for a lane (`engine.actions.replay_messages`); None where this process sends
@@ -45,7 +45,7 @@ class Acts:
         journal: Journal,
         *,
         channels: Callable[[], Mapping[str, ChannelRoutes]],
-        look_again: LookAgain = lambda channel, destination: None,
+        reclaim: Reclaim = lambda channel, destination: None,
         accept: Callable[[Stored], None] = lambda stored: None,
         clock: Clock | None = None,
         attempts: Callable[[int], Sequence[str]] = lambda message: (),
@@ -54,10 +54,10 @@ class Acts:
         self.attempts = attempts
         self.journal = journal
         self.channels = channels
-        self.look_again = look_again
+        self.reclaim = reclaim
         self.accept = accept
         self.now_us = (clock or SystemClock()).now_us
-        self.replays = Replays(journal, waits=waits, look_again=look_again)
+        self.replays = Replays(journal, waits=waits, reclaim=reclaim)
         self._running: set[asyncio.Task[dict[str, int]]] = set()
         self.reprocessing: set[str] = set()  # channels
 
@@ -170,5 +170,5 @@ async def process_again(
         return None
     if recorded.state == "mapped":
         for destination in {name for document in routed for name in document.destinations}:
-            acts.look_again(stored.channel, destination)
+            acts.reclaim(stored.channel, destination)
     return recorded

@@ -74,11 +74,11 @@ class AttemptRunner:
         confirmed = False
         back = False  # the delivery waits in memory for another attempt
         try:
-            look = lane.may_be_superseded(delivery)
+            may_be_superseded = lane.may_be_superseded(delivery)
             lane.begun(delivery)
-            if look and await self._is_overtaken(lane, delivery):
+            if may_be_superseded and await self._is_overtaken(lane, delivery):
                 return
-            sent = await self._guarded(lane, delivery, look)
+            sent = await self._guarded(lane, delivery, may_be_superseded)
             if sent is None:
                 back = True
                 return
@@ -110,7 +110,7 @@ class AttemptRunner:
             if not back:
                 self.memory.leave(delivery)
             self.leave_keys(delivery, confirmed=confirmed)
-            self.memory.look_at(lane)
+            self.memory.check(lane)
 
     async def _is_overtaken(self, lane: Lane, delivery: Delivery) -> bool:
         """Whether newer messages have had its results delivered; then it has ended.
@@ -126,11 +126,11 @@ class AttemptRunner:
             raise StoreError("an outcome of the lane is not written yet")
         return False
 
-    async def _guarded(self, lane: Lane, delivery: Delivery, look: bool) -> Delivery | None:
+    async def _guarded(self, lane: Lane, delivery: Delivery, may_be_superseded: bool) -> Delivery | None:
         """The delivery to send now; None: nothing is sent, the delivery waits in memory.
 
         Args:
-            look: a newer one for the same report may have been delivered before this one.
+            may_be_superseded: a newer one for the same report may have been delivered before this one.
         """
         there = lane.may_be_there_before(delivery)
         if there:
@@ -138,7 +138,11 @@ class AttemptRunner:
             if overlaps:
                 self._wait(lane, delivery, there.values())
                 return None
-        sent = await self._joined(lane, delivery) if delivery.joins and (look or delivery.known_order) else delivery
+        sent = (
+            await self._joined(lane, delivery)
+            if delivery.joins and (may_be_superseded or delivery.known_order)
+            else delivery
+        )
         if self.setup.conditions is not None:
             sent = await self.setup.conditions.put_on(sent)
         if self.setup.room is not None:

@@ -103,21 +103,21 @@ class ClaimReader:
         # Only an empty claim ends the backlog: a claim is cut short by bytes, too. A held lane returns nothing.
         if not deliveries and lane.hold_on_dead and not lane.held:  # where a damaged document holds it, more waits
             run, of = self.setup.journal.run, (lane.channel, self.setup.name)
-            self._ask(lane, 0, lambda: run(claims.is_held, *of), partial(self._looked_whether_held, lane, seen))
+            self._ask(lane, 0, lambda: run(claims.is_held, *of), partial(self._held_known, lane, seen))
             return
         if not deliveries and lane.refused == seen and not lane.held:
             lane.spilled = lane.hasty = False
         if deliveries or lane.spilled:
-            self.memory.look_at(lane)
+            self.memory.check(lane)
 
-    def _looked_whether_held(self, lane: Lane, seen: int, held: bool) -> None:
+    def _held_known(self, lane: Lane, seen: int, held: bool) -> None:
         if held:
             lane.held = True
             self.give_up(lane)
         elif lane.refused == seen:
             lane.spilled = lane.hasty = False
         if lane.spilled:
-            self.memory.look_at(lane)
+            self.memory.check(lane)
 
     def _failed(self, lane: Lane, limit: int, error: BaseException) -> None:
         self.memory.deliveries -= limit
@@ -127,4 +127,4 @@ class ClaimReader:
 
     def _claim_again(self, lane: Lane) -> None:
         lane.claiming = False
-        self.memory.look_at(lane)
+        self.memory.check(lane)

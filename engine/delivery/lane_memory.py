@@ -76,7 +76,7 @@ class LaneMemory:
             lane.queued = True
             self.ready.append(lane)
 
-    def look_at(self, lane: Lane) -> None:
+    def check(self, lane: Lane) -> None:
         """Check the lane now, behind those that are ready."""
         self.make_ready(lane)
         self.pump()

@@ -61,7 +61,7 @@ class OutcomeWriter:
             lane.unwritten -= 1
             lane.failing -= failed
             if (lane.spilled or lane.newest_first) and not lane.unwritten:
-                self._memory.look_at(lane)
+                self._memory.check(lane)
         elif isinstance(error, StoreError):
             self._write_later(lane, write, failed, error)
         else:

@@ -165,7 +165,7 @@ class Settlement:
         for closed in lane.take(delivery_id):
             self.memory.leave(closed)
         self._forget(lane, delivery_id)
-        self.memory.look_at(lane)
+        self.memory.check(lane)
 
     def _bury(self, lane: Lane, delivery: Delivery, reason: ReasonCode, detail: str, answer: bytes) -> None:
         if reason is ReasonCode.REFUSED:

@@ -124,19 +124,19 @@ class DestinationWorker:
             self._claims.give_up(lane)
         else:
             lane.newest = delivery.seq
-        self.memory.look_at(lane)
+        self.memory.check(lane)
 
     def left_in_store(self, lane: Lane) -> None:
         """A delivery without a place in memory is durable: a claim will find it."""
         lane.spilled = True
-        self.memory.look_at(lane)
+        self.memory.check(lane)
 
     def give_back(self, lane: Lane, size: int) -> None:
         """The reserved place is not needed: the message is not delivered, or could not be stored."""
         self.memory.release(lane, size)
-        self.memory.look_at(lane)
+        self.memory.check(lane)
 
-    def look_again(self, channel: str) -> None:
+    def reclaim(self, channel: str) -> None:
         """Claim rows that became waiting by another way (a retry, a replay, recovery).
 
         They may be older than those in memory, and then go first: so these are given back, and all are claimed anew.
@@ -144,7 +144,7 @@ class DestinationWorker:
         lane = self.lane(channel)
         self._claims.give_up(lane)
         lane.failure = None  # failed deliveries are claimed anew, unless a person has closed them
-        self.memory.look_at(lane)
+        self.memory.check(lane)
 
     # -- a person's orders --------------------------------------------------------------------------------------------
 

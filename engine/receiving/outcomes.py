@@ -67,7 +67,7 @@ class Outcomes:
         if awaited is not None:
             awaited.open = deliveries
             awaited.dead = awaited.dead or dead
-            self._look(message_id, awaited)
+            self._resolve_if_ended(message_id, awaited)
 
     def ended(self, message_id: int, delivery_id: int, *, dead: bool) -> None:
         """One of a message's deliveries ended; the journal may not have that yet."""
@@ -79,7 +79,7 @@ class Outcomes:
         if awaited is not None and awaited.open is not None:
             awaited.open -= 1
             awaited.dead = awaited.dead or dead
-            self._look(message_id, awaited)
+            self._resolve_if_ended(message_id, awaited)
 
     def _state(self, delivery: DeliveryView) -> str:
         """Delivery state. The journal may still show it open after it ended here.
@@ -99,7 +99,7 @@ class Outcomes:
             oldest.future.set_result(False)
         return awaited
 
-    def _look(self, message_id: int, awaited: _Awaited) -> None:
+    def _resolve_if_ended(self, message_id: int, awaited: _Awaited) -> None:
         if awaited.dead or not awaited.open:
             del self._awaited[message_id]
             awaited.future.set_result(not awaited.dead)

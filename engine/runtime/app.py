@@ -178,7 +178,7 @@ class App:
         acts = Acts(
             self.journal,
             channels=parts.routes,
-            look_again=parts.read_lane,
+            reclaim=parts.read_lane,
             accept=parts.intake.accept,
             clock=self.clock,
             attempts=parts.attempts_of,

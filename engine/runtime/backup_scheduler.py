@@ -30,7 +30,7 @@ from engine.store.recovery.backups.recovery_point import OVERDUE
 
 logger = logging.getLogger("labrelay.backup")
 
-LOOK_S = 1.0
+POLL_S = 1.0
 AGAIN_S = 300.0  # after a failure, or the time between copies where that is shorter
 FIRST_S = 30.0  # after a start: results of the night come first
 LONGEST_ERROR = 300
@@ -58,7 +58,7 @@ class BackupScheduler:
         self._fault = ""
         self._rows_fault = ""
         self._left = ""  # the copy that rows could not be added to
-        self._rows_looked = 0.0  # monotonic, when all rows were last known to be in the folder
+        self._rows_complete_at = 0.0  # monotonic, when all rows were last known to be in the folder
         self._folder: Path | None = None  # the folder of the following attributes
         self._copy: Copy | None = None  # the newest whole one
         self._rows_at: datetime | None = None
@@ -68,7 +68,7 @@ class BackupScheduler:
         self._started = clock.monotonic()
         self._not_before = self._started + FIRST_S
         self._rows_not_before = self._started
-        self._looked = False
+        self._is_read = False
         self._same_disk = False
 
     # -- display -----------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class BackupScheduler:
             found.append(f"New rows do not reach the backup: {self._rows_fault}")
         if self._drill_fault:
             found.append(f"The last backup drill failed: {self._drill_fault}")
-        if self._looked and not found:
+        if self._is_read and not found:
             found += self._overdue(config)
         return found
 
@@ -118,7 +118,7 @@ class BackupScheduler:
         if age_s > OVERDUE * config.every and up_s > AGAIN_S:
             return [f"The last verified backup is of {self._copy.made_at:%Y-%m-%d %H:%M} UTC"]
         late = recovery_point.rows_overdue_s(config)
-        if self._clock.monotonic() - max(self._rows_looked, self._started) > late:
+        if self._clock.monotonic() - max(self._rows_complete_at, self._started) > late:
             return ["New rows have not reached the backup for " + f"{late / 60:.0f} minutes"]
         return []
 
@@ -146,14 +146,14 @@ class BackupScheduler:
     async def run(self) -> None:
         """Make full copies and restore tests, without end."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             config = self._config
             if config.folder is None:
                 self._wanted = ""
                 continue
             asked = self._wanted
             try:
-                await asyncio.to_thread(self._look, config)
+                await asyncio.to_thread(self._read_folder, config)
                 if self._copy_due(config):
                     await self._full(config)
                 elif self._drill_due(config):
@@ -168,7 +168,7 @@ class BackupScheduler:
     async def run_rows(self) -> None:
         """Write new rows, without end."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             config = self._config
             if config.folder is None or self._copy is None or self._clock.monotonic() < self._rows_not_before:
                 continue
@@ -190,7 +190,7 @@ class BackupScheduler:
         """The legitimate reason why the journal does not continue the copy; else empty.
 
         Raises:
-            StoreError, IntegrityError, OSError: as `standing.write`.
+            StoreError, IntegrityError, OSError: as `state_snapshot.write`.
         """
         began = self._clock.now()
         path = self._site().config.data / JOURNAL_NAME
@@ -200,7 +200,7 @@ class BackupScheduler:
             if anew := self._made_anew(copy):
                 return anew
             raise
-        self._rows_at, self._rows_looked = began, self._clock.monotonic()
+        self._rows_at, self._rows_complete_at = began, self._clock.monotonic()
         return ""
 
     def _made_anew(self, copy: Copy) -> str:
@@ -234,9 +234,9 @@ class BackupScheduler:
         assert config.folder is not None
         return Shelf(config.folder, self._journal.journal_id)
 
-    def _look(self, config: BackupConfig) -> None:
+    def _read_folder(self, config: BackupConfig) -> None:
         """Read the contents of the folder; the disk is read seldom."""
-        same = self._looked and self._folder == config.folder
+        same = self._is_read and self._folder == config.folder
         if same and not self._wanted and self._clock.monotonic() < self._not_before:
             return
         shelf = self._shelf(config)
@@ -251,7 +251,7 @@ class BackupScheduler:
         if drill:
             self._drill_at = datetime.fromisoformat(drill["at"])
             self._drill_s = drill.get("seconds")
-        self._looked = True
+        self._is_read = True
 
     def _copy_due(self, config: BackupConfig) -> bool:
         if self._wanted == "now":
@@ -332,7 +332,7 @@ class BackupScheduler:
             logger.error("the backup drill failed", extra={"detail": str(error)})
             self._drill_at = self._clock.now()  # it was tried; the next one is due in its time, and the alarm stays
             return
-        self._looked = False
+        self._is_read = False
         said = await asyncio.to_thread(self._shelf(config).drill)
         await self._journal.run(
             audit.note, "labrelay", "drill", {name: said.get(name) for name in ("copy", "rows", "seconds")}

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from engine.model.clock import Clock
 
 NOTICED_S = 30.0  # time servers correct smaller differences every day
-LOOK_S = 5.0
+POLL_S = 5.0
 
 
 class ClockWatch:
@@ -23,12 +23,12 @@ class ClockWatch:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._distance_s = self._look()
+        self._distance_s = self._offset_s()
         self.moved: tuple[float, int] | None = None
 
-    def look(self) -> float | None:
+    def jump(self) -> float | None:
         """Seconds by which the clock jumped since the last call (negative: back); None for a small difference."""
-        distance_s = self._look()
+        distance_s = self._offset_s()
         jump_s = distance_s - self._distance_s
         if abs(jump_s) < NOTICED_S:  # many small steps in one direction add up, and are noticed then
             return None
@@ -39,9 +39,9 @@ class ClockWatch:
     async def run(self, note: Callable[[float], Awaitable[None]]) -> None:
         """Poll forever and call `note` on every jump."""
         while True:
-            await asyncio.sleep(LOOK_S)
-            if (jump_s := self.look()) is not None:
+            await asyncio.sleep(POLL_S)
+            if (jump_s := self.jump()) is not None:
                 await note(jump_s)
 
-    def _look(self) -> float:
+    def _offset_s(self) -> float:
         return self._clock.now_us() / 1e6 - self._clock.monotonic()

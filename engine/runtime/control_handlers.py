@@ -231,7 +231,7 @@ async def _switch(site: RunningSite, request: Request, asked: Switch) -> Result:
 
 
 async def _underway(site: RunningSite, request: Request, asked: Target) -> Result:
-    return await asyncio.to_thread(site.switches.look, target_of(asked.kind, asked.name))
+    return await asyncio.to_thread(site.switches.underway, target_of(asked.kind, asked.name))
 
 
 Work = Callable[[RunningSite, Request], Awaitable[Result]]

@@ -224,7 +224,7 @@ class Parts:
         newest_first = all(route.newest_first for route in routes)
         if lane.newest_first != newest_first:
             lane.newest_first = newest_first
-            worker.look_again(channel.channel)  # deliveries in memory were taken in another order
+            worker.reclaim(channel.channel)  # deliveries in memory were taken in another order
 
     async def _assemble(self) -> None:
         """Assemble messages from committed frames that the last run had no time to process."""
@@ -255,7 +255,7 @@ class Parts:
             if view.destination in names and (worker := self.delivery_workers.get(view.destination)) is not None:
                 worker.lane(view.channel).held = bool(view.held_by) or view.paused
                 if view.open:
-                    worker.look_again(view.channel)
+                    worker.reclaim(view.channel)
 
     def read_lane(self, channel: str, destination: str) -> None:
         """A person's action changed rows of a lane; a lane without its destination waits in the store."""
@@ -264,7 +264,7 @@ class Parts:
         for view in list_lanes(self.journal):
             if (view.channel, view.destination) == (channel, destination):
                 worker.lane(channel).held = bool(view.held_by) or view.paused
-        worker.look_again(channel)
+        worker.reclaim(channel)
 
     def follow_pauses(self, names: Iterable[str]) -> None:
         """Pause or resume the workers of these destinations, as ordered."""

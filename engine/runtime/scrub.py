@@ -23,9 +23,9 @@ logger = logging.getLogger("labrelay.journal")
 
 FIRST_S = 3600.0  # after a start
 EVERY_S = 24 * 3600.0
-LOOK_S = 60.0
+POLL_S = 60.0
 MOST = 20  # findings in the alarm; `labrelay verify` lists all
-_LOOKED = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
+_READ = (0, 6)  # exit codes of `labrelay verify`: no problem, or problems
 
 
 class Scrub:
@@ -44,14 +44,14 @@ class Scrub:
     async def run(self) -> None:
         """Run without end."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
             if self._clock.monotonic() >= self._next and self._site().config.backup.folder is None:
                 self._next = self._clock.monotonic() + EVERY_S  # also after a failure: not again with each restart
-                await self._look()
+                await self._verify()
 
-    async def _look(self) -> None:
+    async def _verify(self) -> None:
         ended = await run_gently(self._site().folder, "verify", "--output", "json")
-        if ended.code not in _LOOKED:
+        if ended.code not in _READ:
             logger.warning("the journal was not looked through", extra={"detail": ended.words})
             return
         document = json.loads(ended.output)

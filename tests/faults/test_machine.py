@@ -87,7 +87,7 @@ MOVES_S = (0.5, -0.5, 1.0, HOUR_S, -HOUR_S, -2 * HOUR_S, 365 * DAY_S, None, 0.0)
 async def test_a_clock_that_is_moved_neither_stalls_nor_storms(
     tmp_path: Path, trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock_watch, "LOOK_S", 0.02)
+    monkeypatch.setattr(clock_watch, "POLL_S", 0.02)
     ledger, clock = Ledger(), MovedClock()
     async with serving(ledger) as server:
         folder = make_running_site(

@@ -222,7 +222,7 @@ class Plant:
         for view in list_lanes(self.journal):
             if view.destination == name:
                 self.workers[name].lane(view.channel).held = bool(view.held_by) or view.paused
-                self.workers[name].look_again(view.channel)
+                self.workers[name].reclaim(view.channel)
 
     def begin(self) -> None:
         self._task = asyncio.create_task(self.intake.run())

@@ -57,7 +57,7 @@ class Site:
         self.journal = journal
         self.woken: list[tuple[str, str]] = []
         self.routes = {CHANNEL: ROUTES}
-        self.acts = Acts(journal, channels=lambda: self.routes, look_again=lambda *lane: self.woken.append(lane))
+        self.acts = Acts(journal, channels=lambda: self.routes, reclaim=lambda *lane: self.woken.append(lane))
 
     def state(self, message: int) -> str:
         trace = trace_of(self.journal, message)

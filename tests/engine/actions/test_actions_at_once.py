@@ -177,7 +177,7 @@ async def test_what_still_waits_of_a_corrected_message_is_not_sent(journal: Jour
         if delivery.message_id == stored.id:
             await journal.run(attempts.bury, delivery.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
     looked: list[tuple[str, str]] = []
-    acts.look_again = lambda *lane: looked.append(lane)
+    acts.reclaim = lambda *lane: looked.append(lane)
 
     answer = await edit_message(acts, stored.id, payload(9).replace(b"F9", b"F99"), actor="bela", reason="wrong tube")
     assert states(journal, stored.id) == ("mapped", ["dismissed", "dismissed"])

@@ -48,7 +48,7 @@ async def one_dead_one_under_way(made: Plant, order: str = "none") -> tuple[Acts
     acts = Acts(
         made.journal,
         channels=lambda: made.channels,
-        look_again=lambda channel, destination: made.workers[destination].look_again(channel),
+        reclaim=lambda channel, destination: made.workers[destination].reclaim(channel),
         accept=made.intake.accept,
         clock=made.clock,
         attempts=lambda message: [name for name, worker in made.workers.items() if worker.attempts_of(message)],
@@ -130,7 +130,7 @@ async def test_what_only_waits_in_memory_for_a_destination_does_not_go_out_after
     acts = Acts(
         made.journal,
         channels=lambda: made.channels,
-        look_again=lambda channel, destination: made.workers[destination].look_again(channel),
+        reclaim=lambda channel, destination: made.workers[destination].reclaim(channel),
         accept=made.intake.accept,
         clock=made.clock,
         attempts=lambda message: [name for name, worker in made.workers.items() if worker.attempts_of(message)],

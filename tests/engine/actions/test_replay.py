@@ -159,7 +159,7 @@ async def test_what_is_live_without_end_does_not_keep_it_for_ever_a_server_that_
 ) -> None:
     """One at a time: the next only once the last has been delivered."""
     monkeypatch.setattr(replay_messages, "YIELDS_S", 0.01)
-    monkeypatch.setattr(replay_messages, "LOOK_S", 0.002)
+    monkeypatch.setattr(replay_messages, "POLL_S", 0.002)
     ids = await delivered(journal)
     acts = Acts(journal, channels=dict, waits=lambda channel, destination: why)
     begun = await replay_documents(acts, Selection(all=True), actor="anita", rate=100_000, within_s=0)

@@ -114,7 +114,7 @@ async def test_the_daemon_makes_copies_by_itself_and_when_it_is_asked(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup_scheduler, "FIRST_S", 0.0)
-    monkeypatch.setattr(backup_scheduler, "LOOK_S", 0.02)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
     async with running_app(site) as app:
         await until(lambda: app.backup.snapshot().verified_at is not None, within_s=300.0)
         await until(lambda: app.backup.snapshot().rows_at is not None)
@@ -139,7 +139,7 @@ async def test_where_rows_do_not_go_on_from_the_newest_copy_a_full_one_is_made(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup_scheduler, "FIRST_S", 0.0)
-    monkeypatch.setattr(backup_scheduler, "LOOK_S", 0.02)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
     first = await asyncio.to_thread(labrelay, "backup", "now", "-o", "json", site=site)
     (manifest,) = (site.parent / "copies").rglob("manifest.json")
     journal = opened(site / "var")
@@ -171,7 +171,7 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
     site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     monkeypatch.setattr(backup_scheduler, "FIRST_S", 3600.0)
-    monkeypatch.setattr(backup_scheduler, "LOOK_S", 0.02)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
     made = await asyncio.to_thread(labrelay, "backup", "now", "-o", "json", site=site)
     assert made.code == ExitCode.OK, made.err
     if way == "restore":  # of an older copy than the newest
@@ -205,7 +205,7 @@ async def test_a_row_that_differs_is_an_error_also_where_the_journal_was_salvage
     site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, since: str
 ) -> None:
     monkeypatch.setattr(backup_scheduler, "FIRST_S", 3600.0)
-    monkeypatch.setattr(backup_scheduler, "LOOK_S", 0.02)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
     if since == "a salvage before the copy":
         await asyncio.to_thread(salvaged, site)
     assert (await asyncio.to_thread(labrelay, "backup", "now", site=site)).code == ExitCode.OK
@@ -225,7 +225,7 @@ async def test_a_row_that_differs_is_an_error_also_where_the_journal_was_salvage
 
 async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup_scheduler, "FIRST_S", 0.0)
-    monkeypatch.setattr(backup_scheduler, "LOOK_S", 0.02)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
     (site.parent / "copies").rmdir()
     async with running_app(site) as app:
         await until(lambda: app.backup.alarms() != [], within_s=300.0)
@@ -241,7 +241,7 @@ async def test_a_folder_that_is_gone_is_an_alarm_and_results_go_on(site: Path, m
 async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgotten(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup_scheduler, "LOOK_S", 0.02)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
     loop, running, asked = asyncio.get_running_loop(), threading.Event(), threading.Event()
     really, looks = Shelf.open, list[Shelf]()
 
@@ -268,7 +268,7 @@ async def test_what_is_asked_for_while_a_look_at_the_folder_fails_is_not_forgott
 async def test_a_copy_of_a_damaged_journal_says_what_is_damaged(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For most sites this is how a bad page is noticed first: an exit code would tell nobody."""
     monkeypatch.setattr(backup_scheduler, "FIRST_S", 0.0)
-    monkeypatch.setattr(backup_scheduler, "LOOK_S", 0.02)
+    monkeypatch.setattr(backup_scheduler, "POLL_S", 0.02)
     with closing(sqlite3.connect(site / "var" / "journal.db")) as connection, connection:
         (document,) = connection.execute("SELECT min(id) FROM document").fetchone()
         connection.execute("UPDATE document SET body = x'00' WHERE id = ?", (document,))

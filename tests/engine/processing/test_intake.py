@@ -210,7 +210,7 @@ async def test_a_dead_message_can_be_processed_again(made: Plant) -> None:
     acts = Acts(
         made.journal,
         channels=lambda: made.channels,
-        look_again=lambda channel, destination: made.look_for_open(destination),
+        reclaim=lambda channel, destination: made.look_for_open(destination),
     )
     done = await retry_letters(acts, Selection(ids=(2,)), actor="ann")
     assert done["done"]["processed"] == 1

@@ -26,7 +26,7 @@ LOOKED_WITHIN_S = 300.0  # each look is a process, at the lowest priority
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrub, "FIRST_S", 0.0)
     monkeypatch.setattr(scrub, "EVERY_S", 0.0)
-    monkeypatch.setattr(scrub, "LOOK_S", 0.01)
+    monkeypatch.setattr(scrub, "POLL_S", 0.01)
 
 
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
