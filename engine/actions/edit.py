@@ -59,9 +59,9 @@ async def edit_message(
         detail = f": {outcome.detail}" if outcome.detail else ""
         raise LabRelayError(f"the edited message would be a dead letter again: {code}{detail}")
     to = sorted({name for _, route in outcome.documents for name in route.to})
-    told = {"verdict": outcome.state, "code": code, "to": to}
+    details = {"verdict": outcome.state, "code": code, "to": to}
     if dry_run:
-        return {**answer(1, None, {}), "message": None, "awaited": [], **told}
+        return {**answer(1, None, {}), "message": None, "awaited": [], **details}
     awaited = await acts.let_attempts_end(message)
     for lane in {(one.channel, one.destination) for one in trace.deliveries}:
         acts.reclaim(*lane)  # deliveries in memory are closed with their rows, and from here on no attempt begins
@@ -72,7 +72,7 @@ async def edit_message(
         raise LabRelayError(corrected.refused)
     for lane in corrected.lanes:
         acts.reclaim(*lane)  # a dead letter may have held its lane
-    return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **told}
+    return {**answer(1, None, {"edited": 1}), "message": corrected.stored.id, "awaited": awaited, **details}
 
 
 def _corrected(acts: Acts, done: "asyncio.Future[EditResult]") -> None:

@@ -44,13 +44,13 @@ async def replay_documents(
     """
     found = await asyncio.to_thread(replayable, acts.journal, selection)
     chosen, count = found.all, len(found.selected)
-    told = {"newer": len(found.newer)}
+    details = {"newer": len(found.newer)}
     if to:
         sent = [len(await asyncio.to_thread(sent_among, acts.journal, part, REPLAY_STATES, to))
                 for part in chunks(chosen, PAGE)]  # fmt: skip
-        told["new"] = len(chosen) - sum(sent)
+        details["new"] = len(chosen) - sum(sent)
     if dry_run or not chosen:
-        return {**answer(count, None, {}), **told, "needs_reason": found.needs_reason}
+        return {**answer(count, None, {}), **details, "needs_reason": found.needs_reason}
     if found.needs_reason and not reason.strip():
         raise RefusedError(
             f"{len(found.newer)} newer messages of the same reports go along; a reason is needed, for they at "
@@ -63,7 +63,7 @@ async def replay_documents(
     what = {"selection": kept.to_json(), "count": count, "to": to, "takes": takes, "rate": rate}
     what |= {name: said for name, said in (("newer", len(found.newer)), ("reason", reason.strip())) if said}
     number = await acts.replays.start(chosen, order, actor=actor, what=what)
-    return {**await _so_far(acts, number, count, within_s), **told}
+    return {**await _so_far(acts, number, count, within_s), **details}
 
 
 async def resume_replay(

@@ -87,10 +87,10 @@ class ReplayRun:
     halted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def outcome(self) -> dict[str, int]:
-        told = {"messages": self.done, "deliveries": self.deliveries}
+        counts = {"messages": self.done, "deliveries": self.deliveries}
         more = {"failed": self.failed, "superseded": self.superseded, "overtaken": self.overtaken}
         more["waiting"] = len(self.outstanding)
-        return told | {name: count for name, count in more.items() if count}
+        return counts | {name: count for name, count in more.items() if count}
 
     def progress(self, now: float) -> dict[str, Any]:
         """For the waiting person; ``rate`` in messages per second, ``left_s`` None while unknown."""

@@ -38,9 +38,9 @@ async def set_aside_delivery(
     chosen = which(trace, destination)
     correction = await asyncio.to_thread(_corrects, acts, trace, chosen)
     code = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
-    told = {"message": message, "destination": chosen.destination, "code": code.value}
+    details = {"message": message, "destination": chosen.destination, "code": code.value}
     if dry_run:
-        return {**answer(1, None, {}), **told}
+        return {**answer(1, None, {}), **details}
     await acts.let_attempts_end(message)
     acts.reclaim(chosen.channel, chosen.destination)  # gives back deliveries that wait in memory
     done = await acts.journal.run(dismissal.set_aside, chosen.id, correction=correction, actor=actor, reason=reason)
@@ -49,7 +49,7 @@ async def set_aside_delivery(
         raise LabRelayError(
             f"message {message} waits for {chosen.destination} no more: labrelay messages show {message}"
         )
-    return {**answer(1, None, {"set_aside": 1}), **told}
+    return {**answer(1, None, {"set_aside": 1}), **details}
 
 
 def _corrects(acts: Acts, trace: Trace, delivery: DeliveryView) -> bool:

@@ -187,9 +187,9 @@ class HumanFormatter(logging.Formatter):
         text = f"{clock} {record.levelname.lower():8} {self._fields.message(record)}{'  ' if extra else ''}{extra}"
         if record.exc_info and record.exc_info[1] is not None:
             for error in _causes(record.exc_info[1]):
-                told = describe(error)
-                text += f"\n  {told['type']}" + "".join(f" {key}={told[key]}" for key in _CODES if key in told)
-                text += "".join(f"\n    {frame}" for frame in told["frames"])
+                found = describe(error)
+                text += f"\n  {found['type']}" + "".join(f" {key}={found[key]}" for key in _CODES if key in found)
+                text += "".join(f"\n    {frame}" for frame in found["frames"])
         self._fields.written(record)
         return text
 
@@ -252,17 +252,17 @@ class _Series:
 
 def describe(error: BaseException) -> dict[str, Any]:
     """An exception without its text: type, our reason code or the system's, and its place."""
-    told: dict[str, Any] = {"type": type(error).__name__}
+    found: dict[str, Any] = {"type": type(error).__name__}
     reason = getattr(error, "reason", None)
     if isinstance(reason, Enum):
-        told["reason"] = str(reason.value)
+        found["reason"] = str(reason.value)
     if isinstance(error, OSError) and error.errno is not None:
-        told["errno"] = errno.errorcode.get(error.errno, str(error.errno))
+        found["errno"] = errno.errorcode.get(error.errno, str(error.errno))
     sqlite = getattr(error, "sqlite_errorname", None)
     if isinstance(sqlite, str):
-        told["sqlite"] = sqlite
-    told["frames"] = list(_frames(error.__traceback__))[-FRAMES_MAX:]
-    return told
+        found["sqlite"] = sqlite
+    found["frames"] = list(_frames(error.__traceback__))[-FRAMES_MAX:]
+    return found
 
 
 _CODES = ("reason", "errno", "sqlite")
@@ -270,12 +270,12 @@ _CODES = ("reason", "errno", "sqlite")
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error, its causes, and the members of exception groups, at most ten."""
-    waiting, told = [error], set[int]()
-    while waiting and len(told) < 10:
+    waiting, seen = [error], set[int]()
+    while waiting and len(seen) < 10:
         current = waiting.pop(0)
-        if id(current) in told:
+        if id(current) in seen:
             continue
-        told.add(id(current))
+        seen.add(id(current))
         yield current
         if isinstance(current, BaseExceptionGroup):
             waiting.extend(current.exceptions)

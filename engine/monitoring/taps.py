@@ -185,13 +185,13 @@ class Taps:
             return {**line, "problem": type(error).__name__}
         return {
             **line,
-            "structure": _told(parsed.structure or parsed.message_type, tap),
-            "segments": dict(Counter(_told(segment.name, tap) for segment in parsed.segments)),
+            "structure": _masked_name(parsed.structure or parsed.message_type, tap),
+            "segments": dict(Counter(_masked_name(segment.name, tap) for segment in parsed.segments)),
             "warnings": [issue.code for issue in parsed.warnings],
         }
 
 
-def _told(name: str, tap: Tap) -> str:
+def _masked_name(name: str, tap: Tap) -> str:
     """The name of a segment, type or structure; masked where a broken message has other text in its place, which may
     name a person: ``RAO`` on a line of its own.
     """
@@ -223,7 +223,7 @@ def _raw(tap: Tap, *, stored: Stored, at_us: int) -> Line:
     return {
         **_head("raw", stored.channel, stored.id, at_us),
         "seq": stored.seq,
-        "type": _told(stored.message_type, tap),
+        "type": _masked_name(stored.message_type, tap),
         "bytes": len(stored.payload),
         "repeat_of": stored.repeat_of,
         "equal_to": stored.equal_to,
