@@ -18,15 +18,3 @@ class Timing:
     def observe(self, seconds: float) -> None:
         self.counts[bisect_left(TIMING_BUCKETS, seconds)] += 1
         self.sum_s += seconds
-
-    def quantile(self, share: float) -> float | None:
-        """The upper bound of the bucket in which ``share`` of the observations end; None before the first."""
-        total = sum(self.counts)
-        if not total:
-            return None
-        seen = 0
-        for bound, count in zip(TIMING_BUCKETS, self.counts, strict=False):
-            seen += count
-            if seen >= share * total:
-                return bound
-        return TIMING_BUCKETS[-1]
