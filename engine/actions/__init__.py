@@ -20,6 +20,6 @@ ended (P2, P5), so that a crash during a replay of thousands is known.
 
 selection      the messages or dead letters of an action
 underway       `Acts`: the row before, the work, the row after; every action is a function that gets it
-retry, hold_decisions, set_aside, erase, edit, replay, reprocess, tell_apart, noting
+retry, hold_decisions, set_aside, erase, edit, replay, reprocess, tell_apart
                one kind of action each
 """

@@ -126,7 +126,7 @@ class Settlement:
     def refused_late(self, late: LateRefusal) -> None:
         """The destination refuses a document that it had accepted: the delivery becomes a dead letter after all."""
         lane = self.memory.lane(late.channel)
-        hold = self._note_dead(lane, ReasonCode.REFUSED_LATE)
+        hold = self._record_dead(lane, ReasonCode.REFUSED_LATE)
         logger.warning(
             "delivery was accepted and is refused now",
             extra={"channel": late.channel, "destination": self.setup.name, "delivery_id": late.delivery_id,
@@ -170,7 +170,7 @@ class Settlement:
     def _bury(self, lane: Lane, delivery: Delivery, reason: ReasonCode, detail: str, answer: bytes) -> None:
         if reason is ReasonCode.REFUSED:
             self.counts.refused.append(True)
-        hold = self._note_dead(lane, reason)
+        hold = self._record_dead(lane, reason)
         logger.warning("delivery is dead", extra=names(self.setup.name, lane, delivery, reason))
 
         def write() -> "asyncio.Future[Any]":
@@ -182,7 +182,7 @@ class Settlement:
         self.outcomes.write(lane, write)
         self._ended(lane, delivery, reason)
 
-    def _note_dead(self, lane: Lane, reason: ReasonCode) -> bool:
+    def _record_dead(self, lane: Lane, reason: ReasonCode) -> bool:
         """Remember the error of a dead letter; return whether it holds its lane."""
         self.counts.last_error = (reason, self.setup.clock.now_us())
         if lane.hold_on_dead:

@@ -15,7 +15,6 @@ from engine.actions.control import Follower, Handler, Request
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
 from engine.actions.hold_decisions import dismiss_letters, reject_held, release_held
-from engine.actions.noting import KEY_ACTS, note_exported, note_shown
 from engine.actions.pause_resume import VERBS, Switches, SwitchOrder, target_of
 from engine.actions.replay import forget_replay, media_type_of, replay_documents, resume_replay
 from engine.actions.reprocess import reprocess_messages
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
 
 REPLAY_ANSWER_S = 0.2  # the client of a replay asks again for its progress
 WITHOUT_DAEMON_S = 86_400.0
+KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # use of the key by a command -> its action
 UNPACED = 100_000.0  # messages a second
 
 Result = dict[str, Any]
@@ -206,12 +206,13 @@ async def _prune(site: RunningSite, request: Request, asked: NoArguments) -> Res
 
 
 async def _shown(site: RunningSite, request: Request, asked: ContentsShown) -> Result:
-    await note_shown(site.journal, request.actor, asked.message)
+    """A person is about to see contents; recorded before they do."""
+    await site.journal.run(audit.note, request.actor, "unmask", {"message": asked.message})
     return {}
 
 
 async def _exported(site: RunningSite, request: Request, asked: ContentsExported) -> Result:
-    await note_exported(site.journal, request.actor, asked.what)
+    await site.journal.run(audit.note, request.actor, "unmask", {"export": asked.what})
     return {}
 
 

@@ -123,7 +123,7 @@ class Observer:
         workers = parts.delivery_workers.values()
         alarms = [*notices.standstill(parts.pauses), *app.journal.alarms, *app.backup.alarms()]
         alarms += [*app.second_anchor.alarms(), *self._key.alarms(site.data / KEY_NAME)]
-        notes = [*filter(None, (self.page_fault, parts.worker_process.note if parts.worker_process else ""))]
+        notes = [*filter(None, (self.page_fault, parts.worker_process.notice if parts.worker_process else ""))]
         notes += [*app.backup.notes(), *self._key.notes(), *notices.clock_moved(app.clock_watch, now_us)]
         notes += [*not_taken.refusals(workers), *not_taken.in_words(workers)]
         zone = site.site.timezone or "UTC"

@@ -154,7 +154,7 @@ class Supervisor:
                 partial(self._starts_again, entry),
                 first_s=self._first_s,
                 max_s=entry.max_s,
-                before_sleep=partial(self._note_fall, entry),
+                before_sleep=partial(self._count_failure, entry),
                 sleep=self._sleep,
             ):
                 started_at = entry.beat_at = self._clock.monotonic()
@@ -177,7 +177,7 @@ class Supervisor:
         fatal = isinstance(error, StoreError) and error.fatal
         return error is None or (isinstance(error, Exception) and not fatal)
 
-    def _note_fall(self, entry: Supervised, state: RetryCallState) -> None:
+    def _count_failure(self, entry: Supervised, state: RetryCallState) -> None:
         error = back_off.error_of(state)
         entry.restarts += 1
         entry.last_error = "" if error is None else type(error).__name__

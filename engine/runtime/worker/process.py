@@ -44,7 +44,7 @@ STOP_S = 2.0
 HEALTHY_S = 2.0  # after so long, the back-off of its restarts begins anew
 LONGEST_BACK_OFF_S = 5.0  # results wait for it
 FAILED_STARTS = 3
-NOTED_FOR_S = 3600.0  # how long the page shows that workers ended
+NOTICE_S = 3600.0  # how long the page shows that workers ended
 ENDS_REMEMBERED = 1000
 WINDOW_DELIVERIES = 512
 WINDOW_BYTES = 8 * 1024 * 1024
@@ -90,11 +90,11 @@ class WorkerProcess:
             self._configure()
 
     @property
-    def note(self) -> str:
+    def notice(self) -> str:
         """A message about the worker for the page; empty where all is well."""
         if self.here:
             return self._why_here
-        since = asyncio.get_running_loop().time() - NOTED_FOR_S
+        since = asyncio.get_running_loop().time() - NOTICE_S
         recent = sum(at >= since for at in self._ends)
         return f"the worker process was replaced in the last hour ({recent} times); the log says why" if recent else ""
 

@@ -188,9 +188,9 @@ async def test_when_it_is_killed_messages_are_judged_again_and_deliveries_may_ha
             assert {verdict.state for verdict in verdicts} == {"mapped"}
             assert worker.pid != pid
             assert worker.restarts == 1
-            assert "1 times" in worker.process.note
-            monkeypatch.setattr(worker_process, "NOTED_FOR_S", 0.0)
-            assert worker.process.note == ""
+            assert "1 times" in worker.process.notice
+            monkeypatch.setattr(worker_process, "NOTICE_S", 0.0)
+            assert worker.process.notice == ""
 
 
 async def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ async def test_files_that_changed_behind_our_back_are_not_taken_for_the_configur
         channel.write_text(before + "description: half of a thought\n")
         os.kill(worker.pid, signal.SIGKILL)  # the next worker finds other files than the main process has read
         await until(lambda: worker.process.here, 240.0)
-        assert "changed" in worker.process.note
+        assert "changed" in worker.process.notice
         message = worker.stored("raw", oru(1, 1, random.Random(1)))
         verdict = await asyncio.wait_for(worker.ask(message), 240.0)
         assert verdict == process(message, worker.built.channels["raw"].routes)
@@ -245,7 +245,7 @@ async def test_files_that_changed_behind_our_back_are_not_taken_for_the_configur
         worker.process.configure(load_site(folder))  # as a reload does
         await until(lambda: worker.process.ready, 240.0)
         assert not worker.process.here
-        assert "replaced" in worker.process.note
+        assert "replaced" in worker.process.notice
         await worker.destination().deliver(delivery(2, b"there"))
         assert sorted(path.read_bytes() for path in (folder / "out").iterdir()) == [b"here", b"there"]
 
@@ -275,10 +275,10 @@ async def test_where_no_process_can_be_started_the_main_process_does_the_work(
         verdicts = await asyncio.wait_for(asyncio.gather(*asked), 240.0)
         assert {verdict.state for verdict in verdicts} == {"mapped"}
         await asyncio.wait_for(sent, 240.0)
-        assert "does not start" in worker.process.note
+        assert "does not start" in worker.process.notice
         monkeypatch.undo()
         await until(lambda: worker.process.ready, 240.0)
-        assert "does not start" not in worker.process.note
+        assert "does not start" not in worker.process.notice
 
 
 async def test_no_more_deliveries_are_under_way_than_the_window_allows(
