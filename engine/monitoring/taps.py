@@ -107,7 +107,8 @@ class Taps:
             began, said = self._clock.monotonic(), 0
             while True:
                 if not tap.queue:
-                    await _more(tap)
+                    tap.woken.clear()
+                    await tap.woken.wait()
                 now = self._clock.monotonic()
                 if now - began >= 1.0:
                     began, said = now, 0
@@ -159,18 +160,18 @@ class Taps:
             self._delivery(delivery, "postponed", reason, delivery.attempt)
 
     def _delivery(self, delivery: Delivery, outcome: str, reason: ReasonCode | None, attempt: int) -> None:
+        line = {
+            **_head("delivery", delivery.channel, delivery.message_id, self._clock.now_us()),
+            "delivery": delivery.id,
+            "destination": delivery.destination,
+            "seq": delivery.seq,
+            "attempt": attempt,
+            "outcome": outcome,
+            "code": reason.value if reason is not None else "",
+        }
         for tap in self._open:
             if tap.channel == delivery.channel and "delivery" in tap.stages:
-                line = {
-                    **_head("delivery", delivery.channel, delivery.message_id, self._clock.now_us()),
-                    "delivery": delivery.id,
-                    "destination": delivery.destination,
-                    "seq": delivery.seq,
-                    "attempt": attempt,
-                    "outcome": outcome,
-                    "code": reason.value if reason is not None else "",
-                }
-                tap.put(_Event(partial(_as_it_is, line=line), 0))
+                tap.put(_Event(lambda tap: line, 0))
 
     def _parsed(self, tap: Tap, *, stored: Stored, at_us: int) -> Line:
         line = _head("parsed", stored.channel, stored.id, at_us)
@@ -198,16 +199,6 @@ def _masked_name(name: str, tap: Tap) -> str:
     if tap.unmask or not _FROM_MESSAGE.fullmatch(name):
         return name
     return signs.text(f"{name}|".encode(), masked=True)[:-1]
-
-
-async def _more(tap: Tap) -> None:
-    """Wait for an event."""
-    tap.woken.clear()
-    await tap.woken.wait()
-
-
-def _as_it_is(_tap: Tap, *, line: Line) -> Line:
-    return line
 
 
 def _head(stage: str, channel: str, message: int, at_us: int) -> Line:

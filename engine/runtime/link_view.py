@@ -128,7 +128,9 @@ def _step(step: Step) -> LineStep:
         phrase = Phrase("frame {n}, {size} bytes", {"n": number, "size": len(step.data)})
         verdict = Phrase("checksum right") if step.good else Phrase("checksum wrong")
         return LineStep(at=from_us(step.at_us), way=step.way, words=phrase, verdict=verdict, good=step.good)
-    return LineStep(at=from_us(step.at_us), way=step.way, words=_said(step.what))
+    return LineStep(
+        at=from_us(step.at_us), way=step.way, words=Phrase("{text}", {"text": step.what})
+    )  # ENQ, ACK, ...: in no language
 
 
 def _passed(passed: PassedMessage) -> LineStep:
@@ -136,8 +138,3 @@ def _passed(passed: PassedMessage) -> LineStep:
     phrase = Phrase("message, {size} bytes", size) if passed.whole else Phrase("unfinished message, {size} bytes", size)
     verdict, good = _ANSWERS[passed.answered]
     return LineStep(at=from_us(passed.at_us), way=passed.way.value, words=phrase, verdict=verdict, good=good)
-
-
-def _said(text: str) -> Phrase:
-    """ENQ, ACK, ... are the same in all languages."""
-    return Phrase("{text}", {"text": text})

@@ -36,7 +36,6 @@ class Supervised:
         beat_at: monotonic, when it last said that it makes progress.
         running: False while it waits to be started again.
         restarts: how often it failed.
-        last_error: the type of its last error, or empty.
     """
 
     name: str
@@ -47,7 +46,6 @@ class Supervised:
     beat_at: float
     running: bool = False
     restarts: int = 0
-    last_error: str = ""
     task: asyncio.Task[None] | None = None
 
 
@@ -180,7 +178,6 @@ class Supervisor:
     def _count_failure(self, entry: Supervised, state: RetryCallState) -> None:
         error = back_off.error_of(state)
         entry.restarts += 1
-        entry.last_error = "" if error is None else type(error).__name__
         logger.error(
             "task fell over, starting it again" if error else "task ended by itself, starting it again",
             extra={"task": entry.name, "restarts": entry.restarts, "next_s": round(state.upcoming_sleep, 1)},

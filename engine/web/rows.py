@@ -201,17 +201,14 @@ class Rows:
             self._fact("Line", link.words.say(self._catalogue)),
             self._fact("Address", f"{channel.kind} {channel.address}"),
         ]
-        if channel.paused is not None:
-            facts.append(self._fact("Paused", self._paused(channel.paused), "attention"))
+        pauses = [("", channel.paused), *((lane.destination, lane.paused) for lane in channel.lanes)]
+        troubles = ((channel.fault, "problem"), (channel.notice, "attention"))
         facts += [
-            self._fact("Paused", f"{lane.destination} {self._paused(lane.paused)}".strip(), "attention")
-            for lane in channel.lanes
-            if lane.paused is not None
+            self._fact("Paused", f"{where} {self._paused(paused)}".strip(), "attention")
+            for where, paused in pauses
+            if paused is not None
         ]
-        if channel.fault:
-            facts.append(self._fact("Trouble", channel.fault, "problem"))
-        if channel.notice:
-            facts.append(self._fact("Trouble", channel.notice, "attention"))
+        facts += [self._fact("Trouble", text, level) for text, level in troubles if text]
         if channel.connections:
             facts.append(self._fact("Connected", ", ".join(channel.connections)))
         facts.append(self._fact("Last message", self._last(channel)))

@@ -53,11 +53,6 @@ class Decoder:
         self._rest = bytearray()
         self._wanted = _LENGTHS.size  # bytes that ``_rest`` must have before the next check is worth it
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes of an incomplete frame."""
-        return len(self._rest)
-
     def feed(self, data: bytes | bytearray) -> list[Frame]:
         """Every frame that ``data`` completes, in order.
 
