@@ -41,44 +41,31 @@ class Breaker:
         threshold: transient failures in a row that open it.
         first_open: seconds it stays open the first time.
         max_open: the longest time that it stays open.
+
+    Attributes:
+        next_probe: when one delivery may pass; None while it is closed. While a probe is under way, this is when it
+            counts as lost: no breaker stays half-open without end.
     """
 
     def __init__(self, *, threshold: int = 5, first_open: float = 5.0, max_open: float = 60.0) -> None:
         self._threshold = threshold
         self._first_open = first_open
         self._max_open = max(max_open, first_open)
-        self._state = BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
         self._failures = 0
         self._blamed: int | None = None
         self._failing: dict[int, bool] = {}  # delivery -> whether others were taken since its first failure
         self._open_for = first_open
-        self._next_probe: float | None = None
-
-    @property
-    def state(self) -> BreakerState:
-        return self._state
-
-    @property
-    def next_probe(self) -> float | None:
-        """When one delivery may pass; None while the breaker is closed.
-
-        While a probe is under way, this is when it counts as lost: no breaker stays half-open without end.
-        """
-        return self._next_probe
-
-    @property
-    def failures(self) -> int:
-        """Transient failures in a row that count."""
-        return self._failures
+        self.next_probe: float | None = None
 
     def allow(self, now: float) -> bool:
         """May a delivery start? True from an open breaker makes it the probe: report its outcome, or `abandoned`."""
-        if self._state is BreakerState.CLOSED:
+        if self.state is BreakerState.CLOSED:
             return True
-        if self._next_probe is None or now < self._next_probe:
+        if self.next_probe is None or now < self.next_probe:
             return False
-        self._state = BreakerState.HALF_OPEN
-        self._next_probe = now + PROBE_PATIENCE_S
+        self.state = BreakerState.HALF_OPEN
+        self.next_probe = now + PROBE_PATIENCE_S
         return True
 
     def heard(self, now: float, error: DeliveryError | None, *, delivery: int | None = None) -> None:
@@ -114,11 +101,11 @@ class Breaker:
         """The destination answered as it should, even with a refusal."""
         if self._failing:
             self._failing = {one: True for one in self._failing if one != delivery}
-        self._state = BreakerState.CLOSED
+        self.state = BreakerState.CLOSED
         self._failures = 0
         self._blamed = None
         self._open_for = self._first_open
-        self._next_probe = None
+        self.next_probe = None
 
     def failed(self, now: float, at_once: bool = False, *, delivery: int | None = None) -> None:
         """A transient failure.
@@ -127,9 +114,9 @@ class Breaker:
             at_once: the destination as a whole is at fault; do not wait for the threshold.
             delivery: set where the peer answered and this one delivery may be at fault: in a row it counts once.
         """
-        if self._state is BreakerState.OPEN:
+        if self.state is BreakerState.OPEN:
             return
-        if self._state is BreakerState.HALF_OPEN:
+        if self.state is BreakerState.HALF_OPEN:
             self._open_for = min(self._open_for * 2, self._max_open)
             self._open(now)
             return
@@ -142,10 +129,10 @@ class Breaker:
 
     def abandoned(self, now: float) -> None:
         """The probe ended without an outcome (cancelled, paused): the next delivery may probe at once."""
-        if self._state is BreakerState.HALF_OPEN:
-            self._state = BreakerState.OPEN
-            self._next_probe = now
+        if self.state is BreakerState.HALF_OPEN:
+            self.state = BreakerState.OPEN
+            self.next_probe = now
 
     def _open(self, now: float) -> None:
-        self._state = BreakerState.OPEN
-        self._next_probe = now + self._open_for
+        self.state = BreakerState.OPEN
+        self.next_probe = now + self._open_for

@@ -71,14 +71,6 @@ class ConditionalGuard:
             self._confirmed.popitem(last=False)
         return list(woken)
 
-    def forget(self) -> None:
-        """Trust no confirmation any more (the destination's address has changed)."""
-        self._confirmed.clear()
-
-    def __len__(self) -> int:
-        """The number of remembered confirmed keys."""
-        return len(self._confirmed)
-
     def _is_confirmed(self, key: bytes, now: float) -> bool:
         at = self._confirmed.get(key)
         if at is None:

@@ -152,7 +152,7 @@ class TeeChannel(Channel):
         keeping = asyncio.get_running_loop().create_task(self._keep_all(line))
         try:
             await self._listen(line, cast(TappedStream, stream))
-            self._take_heard(line, lambda: line.listener.closed())
+            self._take_heard(line, line.listener.closed)
             self._gone(line)
             await asyncio.wait({keeping})
         finally:
@@ -176,20 +176,16 @@ class TeeChannel(Channel):
             try:
                 passed = await hearing.hear(None if due is None else due - self._clock.monotonic())
             except TimeoutError:
-                self._take_heard(line, lambda: line.listener.tick(self._clock.monotonic()))
+                self._take_heard(line, partial(line.listener.tick, self._clock.monotonic()))
                 continue
             if passed is None:
                 return
             way, data = passed
             line.connection.last_byte = now = self._clock.monotonic()
             if data:
-                self._take_heard(line, partial(self._hear, line, way, data, now))
+                self._take_heard(line, partial(line.listener.hear, way, data, now))
             else:
                 self._missed(line, "too much at once")
-
-    @staticmethod
-    def _hear(line: _Line, way: Direction, data: bytes, now: float) -> list[TeeEvent]:
-        return line.listener.hear(way, data, now)
 
     def _take_heard(self, line: _Line, listen: Callable[[], list[TeeEvent]]) -> None:
         """Take the findings of a listener. One that fails is replaced, so that listening goes on as long as the line

@@ -60,7 +60,7 @@ def test_refusals_and_conflicts_prove_that_the_peer_is_alive() -> None:
             breaker.heard(1.0, NO_ANSWER)
         breaker.heard(1.0, error)
     assert breaker.state is BreakerState.CLOSED
-    assert breaker.failures == 0
+    assert breaker._failures == 0
 
 
 def test_one_message_answered_with_5xx_again_and_again_does_not_open_it() -> None:

@@ -86,7 +86,7 @@ def test_the_least_recently_used_confirmation_is_forgotten() -> None:
     guard.leave((A,), True)
     assert guard.try_enter((C,))
     guard.leave((C,), True)
-    assert len(guard) == 2
+    assert len(guard._confirmed) == 2
     assert guard.try_enter((B,))
     assert not guard.try_enter((B,))
     assert guard.try_enter((A,))
@@ -108,7 +108,7 @@ def test_forgetting_a_key_in_flight_keeps_it_exclusive() -> None:
     guard.leave((A,), True)
     assert guard.try_enter((A,))
     assert guard.try_enter((A,))
-    guard.forget()
+    guard._confirmed.clear()
     assert not guard.try_enter((A,))
     guard.leave((A,), False)
     assert not guard.try_enter((A,))
@@ -138,7 +138,7 @@ def test_whatever_happens_unconfirmed_keys_are_exclusive(steps: list[tuple[objec
             guard.leave(left, bool(confirmed))
             if confirmed:
                 ever_confirmed |= set(left)
-        assert len(guard) <= capacity
+        assert len(guard._confirmed) <= capacity
     for left in flying:
         guard.leave(left, False)
     assert guard.try_enter((A, B, C))
