@@ -11,12 +11,11 @@ line ends) are skipped. All other bytes are noise: reported, counted, and bounde
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from adapters.codecs.astm import link as astm_link
-from adapters.codecs.astm.options import AstmOptions
 from adapters.codecs.hl7v2 import mllp
-from engine.model.link_events import LinkEvent, LinkFault, SessionEnd
+from engine.model.link_events import LinkEvent, LinkFault
 
 MAX_NOISE = 64 * 1024  # bytes between two messages that cost the connection
 SAMPLE_BYTES = 64
@@ -38,9 +37,7 @@ def links(source: object) -> "Callable[[], AutoLink]":
     return lambda: AutoLink(new_mllp, new_astm)
 
 
-def assemble(frames: Iterable[bytes], *, max_message: int = AstmOptions().max_message) -> SessionEnd:
-    """The content of the committed frames of a session: only ASTM has frames."""
-    return astm_link.assemble(frames, max_message=max_message)
+assemble = astm_link.assemble  # only ASTM has frames
 
 
 class AutoLink:

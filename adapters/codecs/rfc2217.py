@@ -66,6 +66,7 @@ class ComPortClient:
 
     Attributes:
         refusal: why the line cannot be used as it was asked for, in words; empty while all is well.
+        speaks: the server has agreed to the option at all.
         suspended: the server has asked us to send nothing until it says so.
         line_errors: errors of the line that the server has reported: framing, parity, overrun, break.
     """
@@ -81,7 +82,7 @@ class ComPortClient:
         self._confirmed: set[int] = set()
         self._agreed: dict[tuple[str, int], bool] = {}  # ("ours" or "theirs", option); False: refused, for good
         self._asked: set[tuple[str, int]] = set()
-        self._set = False
+        self.speaks = False
         self._out = bytearray()
         self._command: int | None = None  # after IAC: 0 while the command is to come, else WILL ... DONT
         self._inside: bytearray | None = None  # a subnegotiation
@@ -95,11 +96,6 @@ class ComPortClient:
     def ready(self) -> bool:
         """The server has confirmed every setting."""
         return not self.refusal and self._confirmed >= _CHECKED.keys()
-
-    @property
-    def speaks(self) -> bool:
-        """Whether the server has agreed to the option at all."""
-        return self._set
 
     @property
     def errors(self) -> int:
@@ -180,16 +176,16 @@ class ComPortClient:
             if stood:
                 self._say(no, option)
             self._agreed[key] = False
-            if key == ("ours", COM_PORT) and not self._set:
+            if key == ("ours", COM_PORT) and not self.speaks:
                 self.refusal = "the server does not offer RFC 2217 on this port; use socket:// if it is a raw one"
         self._asked.discard(key)
-        if option == COM_PORT and self._agreed[key] and not self._set:
+        if option == COM_PORT and self._agreed[key] and not self.speaks:
             self._set_line()
 
     # -- COM-PORT-OPTION ---------------------------------------------------------------------------------------
 
     def _set_line(self) -> None:
-        self._set = True
+        self.speaks = True
         for command, value in self._wanted.items():
             self._tell(command, value)
         for control in FLOW[self._flow]:

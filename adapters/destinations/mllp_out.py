@@ -55,7 +55,12 @@ KEEP_ALIVE_IDLE_S = 30
 
 
 class MllpOutConfig(Protocol):
-    """The settings of this destination, from its YAML block."""
+    """The settings of this destination, from its YAML block.
+
+    Attributes:
+        timeout: seconds for one attempt: connecting, sending and the acknowledgement together.
+        ack: the answer that counts: ``commit``, ``application`` or ``both``.
+    """
 
     connect: Address
     tls: Tls | None
@@ -94,31 +99,17 @@ class _Connection:
 class MllpOut:
     """See `engine.model.ports.Destination`.
 
-    Args:
-        timeout_s: for one attempt: connecting, sending and the acknowledgement together.
-        ssl_context: for TLS; None for plain TCP.
-        ack: the answer that counts: ``commit``, ``application`` or ``both``.
-
     Attributes:
         late: called for what is refused after it was delivered.
+
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
     """
 
-    def __init__(
-        self,
-        name: str,
-        host: str,
-        port: int,
-        *,
-        timeout_s: float = 30.0,
-        ssl_context: ssl.SSLContext | None = None,
-        ack: str = "commit",
-    ) -> None:
+    def __init__(self, name: str, config: MllpOutConfig) -> None:
         self._name = name
-        self._host = host
-        self._port = port
-        self._timeout_s = timeout_s
-        self._ssl = ssl_context
-        self._ack = ack
+        self._config = config
+        self._ssl = None if config.tls is None else tls_context(name, config.tls)
         self._connection: _Connection | None = None
         self._turn = asyncio.Lock()
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
@@ -141,7 +132,7 @@ class MllpOut:
         async with self._turn:
             await self._stop_listening()
             with self._closing_on_failure():
-                async with self._deadline():
+                async with asyncio.timeout(self._config.timeout):
                     connection = await self._connected(control_id)
                     answer, ack = await self._exchange(connection, body, control_id)
             self._listening = asyncio.create_task(self._listen(connection))
@@ -163,12 +154,12 @@ class MllpOut:
             await self._stop_listening()
             try:
                 with self._closing_on_failure():
-                    async with self._deadline():
+                    async with asyncio.timeout(self._config.timeout):
                         connection = await self._connected("")
                     codes = await self._ask(connection)
             finally:
                 self._drop()
-        return advice(self._ack, codes)
+        return advice(self._config.ack, codes)
 
     async def close(self) -> None:
         await self._stop_listening()
@@ -208,10 +199,10 @@ class MllpOut:
                 raise TransientDeliveryError(
                     ReasonCode.WRONG_ACK, "the answer names another message in MSA-2", answer=event.payload
                 )
-            if ack.code == "CA" and self._ack != "commit":
+            if ack.code == "CA" and self._config.ack != "commit":
                 committed = True
                 continue
-            if ack.code == "AA" and self._ack == "both" and not committed:
+            if ack.code == "AA" and self._config.ack == "both" and not committed:
                 raise TransientDeliveryError(
                     ReasonCode.WRONG_ACK, "answered AA without a CA before it; `ack: both` asks for both"
                 )
@@ -300,13 +291,11 @@ class MllpOut:
         if connection is not None and connection.usable and control_id not in connection.ids:
             return connection
         self._drop()
-        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._ssl)
+        address = self._config.connect
+        reader, writer = await asyncio.open_connection(address.host, address.port, ssl=self._ssl)
         _keep_alive(writer)
         self._connection = _Connection(reader, writer)
         return self._connection
-
-    def _deadline(self) -> asyncio.Timeout:
-        return asyncio.timeout(self._timeout_s)
 
     @contextlib.contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
@@ -315,7 +304,7 @@ class MllpOut:
             yield
         except TimeoutError as error:
             self._drop()
-            seconds = f"{self._timeout_s:g} s"
+            seconds = f"{self._config.timeout:g} s"
             raise TransientDeliveryError(ReasonCode.NO_ANSWER, f"no acknowledgement within {seconds}") from error
         except ssl.SSLCertVerificationError as error:
             self._drop()
@@ -342,12 +331,7 @@ def build(name: str, config: MllpOutConfig, clock: Clock) -> MllpOut:
     Raises:
         ConfigError: a certificate or key file cannot be used.
     """
-    context = None
-    if config.tls is not None:
-        context = tls_context(name, config.tls)
-    return MllpOut(
-        name, config.connect.host, config.connect.port, timeout_s=config.timeout, ssl_context=context, ack=config.ack
-    )
+    return MllpOut(name, config)
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:

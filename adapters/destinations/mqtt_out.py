@@ -91,14 +91,14 @@ class MqttConfig(Protocol):
 class MqttOut:
     """See `engine.model.ports.Destination`.
 
-    Args:
-        ssl_context: for TLS; None for plain TCP.
+    Raises:
+        ConfigError: a certificate or key file cannot be used.
     """
 
-    def __init__(self, name: str, config: MqttConfig, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, name: str, config: MqttConfig) -> None:
         self._name = name
         self._config = config
-        self._ssl = ssl_context
+        self._ssl = None if config.tls is None else tls_context(name, config.tls)
         self._client: _Client | None = None
         self._connecting: asyncio.Task[_Client] | None = None
 
@@ -377,10 +377,7 @@ def build(name: str, config: MqttConfig, clock: Clock) -> MqttOut:
     Raises:
         ConfigError: a certificate or key file cannot be used.
     """
-    context = None
-    if config.tls is not None:
-        context = tls_context(name, config.tls)
-    return MqttOut(name, config, context)
+    return MqttOut(name, config)
 
 
 def topic_of(template: str, delivery: Delivery) -> str:

@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Protocol, TypeVar
 
+from adapters.transports import folder_files
 from adapters.transports.errors import FolderError
 from adapters.transports.folder_files import Files, FoundFile
 from engine.model import back_off
@@ -36,17 +36,11 @@ REST = 20  # a look that took a while is followed by so many times that long, so
 T = TypeVar("T")
 
 
-class Settings(Protocol):
+class Settings(folder_files.Settings, Protocol):
     """The settings of a channel's ``source:`` for the folder."""
 
-    folder: Path
-    pattern: str
     settle: float
     every: float
-    marker: str
-    finished_folder: Path
-    failed_folder: Path
-    max_message: int
 
 
 class FileStream:
@@ -77,15 +71,7 @@ Handler = Callable[[FileStream], Awaitable[None]]
 
 def build(source: Settings, handler: Handler) -> "WatchedFolder":
     """The transport of one channel."""
-    files = Files(
-        Path(source.folder),
-        source.pattern,
-        finished=Path(source.finished_folder),
-        failed=Path(source.failed_folder),
-        marker=source.marker,
-        max_bytes=source.max_message,
-    )
-    return WatchedFolder(str(source.folder), files, handler, settle_s=source.settle, every_s=source.every)
+    return WatchedFolder(source, handler)
 
 
 @dataclass(slots=True)
@@ -112,21 +98,12 @@ class _Trouble:
 class WatchedFolder:
     """Watch one folder; a `engine.model.ports.Transport`. One file at a time, the oldest first."""
 
-    def __init__(
-        self,
-        place: str,
-        files: Files,
-        handler: Handler,
-        *,
-        settle_s: float,
-        every_s: float,
-        clock: Clock | None = None,
-    ) -> None:
-        self._place = place
-        self._files = files
+    def __init__(self, source: Settings, handler: Handler, clock: Clock | None = None) -> None:
+        self._place = str(source.folder)
+        self._files = Files(source)
         self._handler = handler
-        self._settle_s = settle_s
-        self._every_s = every_s
+        self._settle_s = source.settle
+        self._every_s = source.every
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folder")
         self._hanging: asyncio.Future[None] | None = None
@@ -137,7 +114,7 @@ class WatchedFolder:
         self._stopping = asyncio.Event()
         self._trouble = _Trouble()
         self._failures = 0  # files in a row that could not be kept
-        self._pause_s = every_s
+        self._pause_s = source.every
         self._said = ""
 
     @property

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from heapq import nsmallest
 from pathlib import Path
+from typing import Protocol
 
 from adapters.transports.errors import FolderError
 
@@ -65,19 +66,28 @@ class FolderScan:
     took_s: float
 
 
+class Settings(Protocol):
+    """The settings of a channel's ``source:`` for its files."""
+
+    folder: Path
+    pattern: str
+    marker: str
+    finished_folder: Path
+    failed_folder: Path
+    max_message: int
+
+
 class Files:
     """The files of one channel."""
 
-    def __init__(
-        self, folder: Path, pattern: str, *, finished: Path, failed: Path, marker: str, max_bytes: int
-    ) -> None:
-        self._folder = folder
-        self._pattern = pattern.lower()
-        self._marker = marker
-        self._finished = finished
-        self._failed = failed
-        self._claimed = folder / CLAIMED
-        self._max_bytes = max_bytes
+    def __init__(self, source: Settings) -> None:
+        self._folder = Path(source.folder)
+        self._pattern = source.pattern.lower()
+        self._marker = source.marker
+        self._finished = Path(source.finished_folder)
+        self._failed = Path(source.failed_folder)
+        self._claimed = self._folder / CLAIMED
+        self._max_bytes = source.max_message
         self._last_us = 0
         self._read: dict[str, tuple[int, int]] = {}  # of claimed files: size and time of change as they were read
 

@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
-from adapters.transports import serial_opening, serial_server
+from adapters.codecs.rfc2217 import LineSettings
+from adapters.transports import serial_server
 from adapters.transports.errors import LineError
 from adapters.transports.serial_device import DeviceStream, open_device
 from adapters.transports.serial_ports import look, ports
@@ -42,7 +43,7 @@ Handler = Callable[[LineStream], Awaitable[None]]
 Opener = Callable[[], Awaitable[LineStream]]
 
 
-class Settings(serial_opening.Settings, Protocol):
+class Settings(LineSettings, Protocol):
     """The settings of a channel's ``source:`` for the line."""
 
     device: str

@@ -28,9 +28,10 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from adapters.codecs.astm import seven_bits
+from adapters.codecs.rfc2217 import LineSettings
 from adapters.transports.errors import LineError
 from adapters.transports.serial_health import LineHealth, counters
-from adapters.transports.serial_opening import OpenPort, Settings, open_port
+from adapters.transports.serial_opening import OpenPort, open_port
 from adapters.transports.threads import in_thread
 from adapters.transports.waiting import expire, wake
 
@@ -45,7 +46,7 @@ HOLD_BYTES = 4096
 CLOSE_TIMEOUT_S = 1.0
 
 
-async def open_device(device: str, settings: Settings) -> "DeviceStream":
+async def open_device(device: str, settings: LineSettings) -> "DeviceStream":
     """Open a port of this machine, in a thread.
 
     Raises:
@@ -64,7 +65,7 @@ class DeviceStream:
         wakeups: how often the event loop has looked at the port.
     """
 
-    def __init__(self, port: OpenPort, peer: str, settings: Settings) -> None:
+    def __init__(self, port: OpenPort, peer: str, settings: LineSettings) -> None:
         self._loop = asyncio.get_running_loop()
         self._port = port
         self._fd = port.fd

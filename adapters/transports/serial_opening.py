@@ -15,7 +15,6 @@ import fcntl
 import os
 import termios
 from dataclasses import dataclass
-from typing import Protocol
 
 import serial
 
@@ -31,10 +30,6 @@ PARITY = {
     "mark": serial.PARITY_MARK,
     "space": serial.PARITY_SPACE,
 }
-
-
-class Settings(LineSettings, Protocol):
-    """How the line is set; the same for a port of this machine and at a device server."""
 
 
 class _Serial(serial.Serial):
@@ -62,7 +57,7 @@ class OpenPort:
         self.serial.close()
 
 
-def open_port(device: str, settings: Settings) -> OpenPort:
+def open_port(device: str, settings: LineSettings) -> OpenPort:
     """Open and set a port. Blocks: usually for milliseconds, with some drivers for seconds.
 
     Args:
@@ -126,7 +121,7 @@ def why_not(path: str, error: Exception) -> str:
     return os.strerror(code) if isinstance(code, int) else type(error).__name__
 
 
-def _finish(fd: int, settings: Settings) -> int:
+def _finish(fd: int, settings: LineSettings) -> int:
     """Do the steps that pyserial does not do; return the device's number."""
     number = os.fstat(fd).st_rdev
     fcntl.ioctl(fd, termios.TIOCEXCL)
@@ -139,7 +134,7 @@ def _finish(fd: int, settings: Settings) -> int:
     return number
 
 
-def not_as_asked(flags: int, settings: Settings) -> str:
+def not_as_asked(flags: int, settings: LineSettings) -> str:
     """Which setting the control flags of a port do not have; empty where all is as asked."""
     if flags & termios.CSIZE != (termios.CS7 if settings.bytesize == 7 else termios.CS8):
         return f"{settings.bytesize} data bits"

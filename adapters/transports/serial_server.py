@@ -6,33 +6,15 @@ only bit 7 of a line of seven data bits is left for us (`adapters.codecs.astm.se
 
 import asyncio
 import socket
-from typing import Protocol
 
 from adapters.codecs.astm import seven_bits
-from adapters.codecs.rfc2217 import ComPortClient
+from adapters.codecs.rfc2217 import ComPortClient, LineSettings
 from adapters.transports import tcp_stream
 from adapters.transports.errors import LineError
 from adapters.transports.serial_health import LineHealth
-from adapters.transports.serial_opening import Settings
 from adapters.transports.tcp_stream import READ_HIGH_WATER, TcpStream
 
 NEGOTIATE_TIMEOUT_S = 5.0
-
-
-class Port(Protocol):
-    """Translates between the bytes of the line and those of the connection: `ComPortClient`, or `BarePort`."""
-
-    @property
-    def refusal(self) -> str: ...
-    @property
-    def suspended(self) -> bool: ...
-    @property
-    def ready(self) -> bool: ...
-    @property
-    def errors(self) -> int: ...
-    def receive(self, data: bytes) -> bytes: ...
-    def outgoing(self) -> bytes: ...
-    def encode(self, data: bytes) -> bytes: ...
 
 
 class BarePort:
@@ -43,7 +25,7 @@ class BarePort:
     ready = True
     errors = 0
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LineSettings) -> None:
         self._parity = settings.parity if settings.bytesize == 7 else None
 
     def receive(self, data: bytes) -> bytes:
@@ -61,6 +43,10 @@ class SevenBitPort(ComPortClient):
 
     def receive(self, data: bytes) -> bytes:
         return seven_bits.strip(super().receive(data))
+
+
+# It translates between the bytes of the line and those of the connection.
+Port = ComPortClient | BarePort
 
 
 class ServerStream:
@@ -168,7 +154,7 @@ class ServerStream:
         return LineError(self.fault)
 
 
-async def connect(device: str, settings: Settings) -> ServerStream:
+async def connect(device: str, settings: LineSettings) -> ServerStream:
     """Connect to a device server and set the line.
 
     Args:

@@ -38,9 +38,9 @@ async def in_thread(call: Callable[[], T], undo: Callable[[T], None] = lambda re
         try:
             result = call()
         except Exception as error:
-            _tell(loop, partial(fail, error))
+            _call_soon(loop, partial(fail, error))
             return
-        if not _tell(loop, partial(resolve, result)):
+        if not _call_soon(loop, partial(resolve, result)):
             undo(result)
 
     threading.Thread(target=run, daemon=True).start()
@@ -52,7 +52,7 @@ async def in_thread(call: Callable[[], T], undo: Callable[[T], None] = lambda re
         raise
 
 
-def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
     try:
         loop.call_soon_threadsafe(call)
     except RuntimeError:  # the loop has closed meanwhile

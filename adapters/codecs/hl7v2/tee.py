@@ -50,9 +50,8 @@ class MllpListener:
         self._links = {way: MllpLink(self._options) for way in Direction}
         self._waiting: dict[Direction, deque[_Waiting]] = {way: deque() for way in Direction}
         self._waiting_bytes = dict.fromkeys(Direction, 0)
-        self._answered = dict.fromkeys(
-            Direction, ""
-        )  # the last message answered: it may be answered once more (CA, then AA)
+        # The last message answered: it may be answered once more (CA, then AA).
+        self._answered = dict.fromkeys(Direction, "")
 
     @property
     def held(self) -> int:

@@ -98,7 +98,7 @@ def place_type(segment: str, path: Sequence[int]) -> str:
     types = field_types(segment)
     found = ""
     for number in path:
-        found = types[number - 1] if number <= len(types) else ""
+        found = _nth(types, number)
         types = component_types(found)
     return found
 
@@ -263,7 +263,7 @@ class _Writer:
                 if isinstance(inner, str) and not needs(inner):
                     parts.append(inner)
                 else:
-                    parts.append(self._part(inner, _component_type(kind, number), self._delimiters.subcomponent))
+                    parts.append(self._part(inner, _nth(component_types(kind), number), self._delimiters.subcomponent))
         return sign.join(parts)
 
     def _escaped(self, text: str, kind: str) -> str:
@@ -286,16 +286,8 @@ def _type_of(one: Written, number: int) -> str:
     """The data type of a field by its place in the line, which for MSH is one less than its number."""
     if number == 5 and one.name == "OBX" and isinstance(varying := one.fields.get(2), str):
         return varying  # OBX-5 is of the type that OBX-2 names
-    types = _types(one.name)
-    number += one.name == "MSH"
-    return types[number - 1] if number <= len(types) else ""
+    return _nth(field_types(one.name), number + (one.name == "MSH"))
 
 
-@lru_cache(maxsize=256)
-def _types(segment: str) -> tuple[str, ...]:
-    return field_types(segment)
-
-
-def _component_type(kind: str, number: int) -> str:
-    types = component_types(kind)
+def _nth(types: tuple[str, ...], number: int) -> str:
     return types[number - 1] if number <= len(types) else ""

@@ -23,8 +23,7 @@ import io
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
@@ -32,6 +31,7 @@ import aiohttp
 from yarl import URL
 
 from adapters.destinations.http.log_in import LogIn
+from adapters.destinations.http.server_time import http_date
 from adapters.destinations.http.settings import Tls
 from adapters.destinations.tls import cause_of, tls_context
 from engine.model.clock import Clock
@@ -265,15 +265,8 @@ def retry_after_seconds(value: str, now: datetime) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:12])
-    if not value:
-        return None
-    try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max((at - now).total_seconds(), 0.0)
+    at = http_date(value)
+    return None if at is None else max((at - now).total_seconds(), 0.0)
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:

@@ -25,16 +25,20 @@ class ServerTime:
 
     def heard(self, date: str) -> bool:
         """Take in the Date header of an answer that has just come. True: the time is another one than we thought."""
-        try:
-            said = parsedate_to_datetime(date)
-        except ValueError:
+        said = http_date(date)
+        if said is None or said.year not in BELIEVED_YEARS:
             return False
-        if said.year not in BELIEVED_YEARS:
-            return False
-        if said.tzinfo is None:
-            said = said.replace(tzinfo=UTC)
         ahead_s = (said - self._clock.now()).total_seconds()
         if abs(ahead_s - self.ahead_s) <= TOLERATED_S:
             return False
         self.ahead_s = ahead_s if abs(ahead_s) > TOLERATED_S else 0.0
         return True
+
+
+def http_date(text: str) -> datetime | None:
+    """An HTTP date (RFC 9110, 5.6.7); None where it is none."""
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

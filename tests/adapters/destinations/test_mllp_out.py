@@ -25,7 +25,7 @@ class Address:
     port: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Config:
     connect: Address
     tls: Tls | None = None
@@ -113,7 +113,7 @@ async def test_a_late_answer_is_never_credited_to_the_next_message() -> None:
         assert (type(error), error.reason) == (TransientDeliveryError, ReasonCode.NO_ANSWER)
         peer.go_on.set()  # AA for 1 is written now, to a connection that is gone
         await until(lambda: peer.closed == 1)
-        out._timeout_s = 60.0
+        out._config.timeout = 60.0
         error = await failure(out, message("2"))
         assert error.reason is ReasonCode.REFUSED
         await out.close()
@@ -290,7 +290,7 @@ async def test_which_answer_counts_is_a_setting_and_a_late_refusal_is_told(
         sent = message("1")
         if isinstance(end, ReasonCode):
             assert (await failure(out, sent)).reason is end
-            out._timeout_s = 60.0
+            out._config.timeout = 60.0
         else:
             await out.deliver(sent)
         if waits:

@@ -6,6 +6,8 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -29,15 +31,15 @@ class Reader:
         await stream.write(self.answer)
 
 
-def files_of(folder: Path, **more: object) -> Files:
-    return Files(
-        folder,
-        str(more.get("pattern", "*.csv")),
-        finished=Path(str(more.get("finished", folder / "finished"))),
-        failed=folder / "failed",
-        marker=str(more.get("marker", "")),
-        max_bytes=int(str(more.get("max_bytes", 1000))),
+def source_of(folder: Path, **more: object) -> Any:
+    usual = {"folder": folder, "pattern": "*.csv", "marker": "", "max_message": 1000, "settle": 0.0, "every": 0.005}
+    return SimpleNamespace(
+        **{**usual, "finished_folder": folder / "finished", "failed_folder": folder / "failed", **more}
     )
+
+
+def files_of(folder: Path, **more: object) -> Files:
+    return Files(source_of(folder, **more))
 
 
 @asynccontextmanager
@@ -45,18 +47,10 @@ async def watching(
     folder: Path,
     reader: Callable[[FileStream], object],
     *,
-    settle_s: float = 0.0,
     clock: ManualClock | None = None,
     **more: object,
 ) -> AsyncIterator[WatchedFolder]:
-    watched = WatchedFolder(
-        str(folder),
-        files_of(folder, **more),
-        reader,  # type: ignore[arg-type] # a Reader or a function of a test
-        settle_s=settle_s,
-        every_s=0.005,
-        clock=clock,
-    )
+    watched = WatchedFolder(source_of(folder, **more), reader, clock)  # type: ignore[arg-type] # or a function of a test
     await watched.start()
     try:
         yield watched
@@ -133,7 +127,7 @@ async def test_a_file_that_is_still_written_waits_until_it_has_settled(tmp_path:
     reader = Reader()
     clock = ManualClock()
     (tmp_path / "a.csv").write_bytes(b"half")
-    async with watching(tmp_path, reader, settle_s=5.0, clock=clock) as watched:
+    async with watching(tmp_path, reader, settle=5.0, clock=clock) as watched:
         await _looked(watched)
         clock.advance(4.0)
         (tmp_path / "a.csv").write_bytes(b"half and half")
@@ -168,7 +162,7 @@ async def test_a_marker_left_over_says_nothing_about_the_next_file(tmp_path: Pat
     (tmp_path / "a.csv.ok").touch()
     os.utime(tmp_path / "a.csv.ok", ns=(10**18, 10**18))
     (tmp_path / "a.csv").write_bytes(b"half")
-    async with watching(tmp_path, reader, marker=".ok", settle_s=5.0, clock=clock) as watched:
+    async with watching(tmp_path, reader, marker=".ok", settle=5.0, clock=clock) as watched:
         await _looked(watched)
         assert reader.read == []
         (tmp_path / "a.csv").write_bytes(b"whole")
@@ -190,7 +184,7 @@ async def test_an_empty_file_is_told_once_it_has_settled(tmp_path: Path) -> None
     """A sender that has only just opened its file is no trouble."""
     clock = ManualClock()
     (tmp_path / "a.csv").touch()
-    async with watching(tmp_path, Reader(), settle_s=5.0, clock=clock) as watched:
+    async with watching(tmp_path, Reader(), settle=5.0, clock=clock) as watched:
         await _looked(watched)
         assert watched.notice == ""
         clock.advance(5.0)
