@@ -7,38 +7,17 @@ messages are received, mapped and queued as always. The pause outlives restarts;
 
 import click
 
-from engine.commands.shared.output import ExitCode, Form, form_option
-from engine.commands.shared.selecting import given_duration, reason_option, sure_options
-from engine.commands.shared.session import Session, pass_session
-from engine.commands.shared.switching import kind_and_name, switch
+from engine.commands.shared.selecting import given_duration
+from engine.commands.shared.switching import switching_verb
 
 GROUP = "every day"
 
-
-@click.command(help=__doc__)
-@kind_and_name
-@reason_option
-@click.option(
+_drain = click.option(
     "--drain",
     is_flag=True,
     help="Wait until what is under way has ended: of a channel, until all it has received is delivered.",
 )
-@click.option(
+_within = click.option(
     "--within", default="60s", show_default=True, metavar="TIME", callback=given_duration, help="With --drain: at most."
 )
-@sure_options
-@form_option(Form.TABLE, Form.JSON)
-@pass_session
-def command(
-    session: Session,
-    kind: str,
-    name: str,
-    reason: str,
-    drain: bool,
-    within: float,
-    yes: bool,
-    dry_run: bool,
-    form: Form,
-) -> ExitCode:
-    wait_s = within if drain else None
-    return switch(session, "pause", kind, name, reason, wait_s=wait_s, yes=yes, dry_run=dry_run, form=form)
+command = switching_verb("pause", __doc__, _drain, _within)

@@ -158,7 +158,9 @@ def command(
     result = None
     try:
         if send and tally.changed:
-            result = _send_what_differs(session, wanted, tally, str(reason), rate, yes=yes)
+            count = plural(tally.changed, "message")
+            consent(f"Send the documents of {count} of {channel} again where they differ?", yes=yes)
+            result = _send(session, wanted, str(reason), rate)
     finally:
         if rows is not None:  # the document is whole, also where the person said no
             rows.end({**document, "apply": result})
@@ -172,14 +174,6 @@ def command(
         words(line)
     left = sum(count for name, count in result["done"].items() if name in WHY or name in ("conflicts", "held"))
     return ExitCode.PARTLY if left else ExitCode.OK
-
-
-def _send_what_differs(
-    session: Session, wanted: ReprocessRequest, tally: "Tally", reason: str, rate: float, *, yes: bool
-) -> dict[str, Any]:
-    count = plural(tally.changed, "message")
-    consent(f"Send the documents of {count} of {wanted.selection.channel} again where they differ?", yes=yes)
-    return _send(session, wanted, reason, rate)
 
 
 def _wanted(session: Session, journal: "Reader", selection: "Selection", mapping: str | None) -> ReprocessRequest:
@@ -255,7 +249,6 @@ def _send(session: Session, wanted: ReprocessRequest, reason: str, rate: float) 
         "mapping": wanted.mapping,
         "mapping_hash": wanted.mapping_hash,
     }
-
     return ask(session, "reprocess", args)
 
 

@@ -25,6 +25,7 @@ from engine.model.units import HostPort, parse_host_port
 
 if TYPE_CHECKING:
     from engine.config.channel import ChannelConfig
+    from engine.devtools.simulator.dialogue import Dialogue
     from engine.devtools.simulator.faults import Fault
     from engine.devtools.simulator.packs import Model
     from engine.devtools.simulator.play import PlaySettings
@@ -106,6 +107,7 @@ def command(
     yes: bool,
     form: Form,
 ) -> ExitCode:
+    from engine.devtools.simulator.dialogue import Dialogue
     from engine.devtools.simulator.packs import find_model
     from engine.devtools.simulator.play import PlaySettings, new_seed, sentences, summary
     from engine.devtools.simulator.read_back import check
@@ -129,16 +131,15 @@ def command(
     kinds: Counter[str] = Counter()
     sendings = _counted(shift(model, seed=chosen, start=start, specimens=specimens, controls=qc), kinds)
     wire = _wire(connect, listen, serial, baud, parity)
-    spoken = not quiet and form is Form.TABLE
-    tally: dict[str, Any] = {}
+    dialogue = Dialogue(click.echo if not quiet and form is Form.TABLE else None)
     facts: dict[str, Any] = {}
     since_us = time.time_ns() // 1000
     try:
-        asyncio.run(_play(model, wire, PlaySettings(faults=faults, seed=chosen, rate=rate), sendings, spoken, tally))
+        asyncio.run(_play(model, wire, dialogue, PlaySettings(faults=faults, seed=chosen, rate=rate), sendings))
     finally:
-        if tally:
+        if kinds:  # else there was no line
             dead = _dead_letters(session, channel.channel, since_us) if channel is not None else None
-            facts = {**summary(tally["tally"], kinds, chosen), "dead_letters": dead}
+            facts = {**summary(dialogue.tally, kinds, chosen), "dead_letters": dead}
             show_document(form, {"analyzer": model.name, **facts}, sentences(facts))
     good = not facts["violations"] and not facts["failed"] and not facts["dead_letters"]
     return ExitCode.OK if good else ExitCode.FAILED
@@ -213,19 +214,12 @@ def _counted(sendings: "Iterable[PlannedMessage]", kinds: Counter[str]) -> "Iter
 
 
 async def _play(
-    model: "Model",
-    wire: "Wire",
-    manner: "PlaySettings",
-    sendings: "Iterator[PlannedMessage]",
-    spoken: bool,
-    tally: dict[str, Any],
+    model: "Model", wire: "Wire", dialogue: "Dialogue", manner: "PlaySettings", sendings: "Iterator[PlannedMessage]"
 ) -> None:
-    from engine.devtools.simulator.dialogue import Dialogue
     from engine.devtools.simulator.play import Analyzer
     from engine.devtools.simulator.wires import ServerWire
     from engine.model.errors import LabRelayError
 
-    dialogue = Dialogue(click.echo if spoken else None)
     try:
         try:
             if isinstance(wire, ServerWire):
@@ -236,7 +230,6 @@ async def _play(
             number = getattr(error, "errno", None)
             words = os.strerror(number) if number else str(error) or "no peer"
             raise LabRelayError(f"{wire.where}: {words}") from None
-        tally["tally"] = dialogue.tally
         await Analyzer(model.link, wire, dialogue, manner).work(sendings, keep=False)
     finally:
         await wire.close()

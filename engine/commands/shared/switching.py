@@ -9,8 +9,9 @@ import click
 from engine.actions.pause_resume import KINDS, target_of
 from engine.commands.shared.acting import without_daemon
 from engine.commands.shared.completing import target_names
-from engine.commands.shared.output import ExitCode, Form, say, show_document
-from engine.commands.shared.session import Session, consent
+from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.selecting import reason_option, sure_options
+from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.clock import from_us
 from engine.model.errors import RefusedError, UnreachableError
 from engine.model.records import Target
@@ -26,27 +27,39 @@ DONE = {"pause": "is paused", "resume": "goes on", "restart": "was restarted"}
 ALREADY = {"pause": "was paused already", "resume": "was not paused"}
 
 
-def kind_and_name(command: F) -> F:
-    """The arguments that name the target."""
-    name = click.argument("name", metavar="[NAME]", default="", shell_complete=target_names)
-    kind = click.argument("kind", type=click.Choice(KINDS), metavar="|".join(KINDS))
-    return kind(name(command))
+def switching_verb(verb: str, help: str | None, *more: Callable[[F], F]) -> click.Command:
+    """The verb: its target, the reason, and the options ``more``, of which it knows ``drain`` and ``within``."""
+
+    def command(session: Session, /, kind: str, name: str, **given: Any) -> ExitCode:
+        return _switch(session, verb, target_of(kind, name), **given)
+
+    decorated = pass_session(command)
+    for option in (
+        form_option(Form.TABLE, Form.JSON),
+        sure_options,
+        *reversed(more),
+        reason_option,
+        click.argument("name", metavar="[NAME]", default="", shell_complete=target_names),
+        click.argument("kind", type=click.Choice(KINDS), metavar="|".join(KINDS)),
+    ):
+        decorated = option(decorated)
+    return click.command(verb, help=help)(decorated)
 
 
-def switch(
+def _switch(
     session: Session,
     verb: str,
-    kind: str,
-    name: str,
-    reason: str,
+    target: Target,
     *,
+    reason: str,
     yes: bool,
     dry_run: bool,
     form: Form,
-    wait_s: float | None = None,
+    drain: bool = False,
+    within: float = 0.0,
 ) -> ExitCode:
-    """Look, ask, carry it out, and (``wait_s``) wait until no work is under way there."""
-    target = target_of(kind, name)
+    """Look, ask, carry it out, and (``drain``) wait until no work is under way there."""
+    wait_s = within if drain else None
     if not reason.strip():
         raise RefusedError(f"to {verb} something needs a reason: --reason TEXT")
     seen = _order(session, verb, target, reason, dry_run=True)
