@@ -5,7 +5,6 @@ Building touches no socket and no row, so a reload can build everything beside t
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -13,18 +12,9 @@ from zoneinfo import ZoneInfo
 from engine.config import registry
 from engine.config.channel import ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
-from engine.config.downtime_windows import DowntimeCalendar
 from engine.config.load import Site
 from engine.config.source import TcpPart
 from engine.config.source_tee import TeePart
-from engine.delivery.breaker import Breaker
-from engine.delivery.conditional_keys import ConditionalGuard
-from engine.delivery.conditions import Conditions
-from engine.delivery.events import DeliveryEvents
-from engine.delivery.lane_memory import Limits
-from engine.delivery.retry import RetryPolicy
-from engine.delivery.setup import Setup
-from engine.delivery.worker import DestinationWorker
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
 from engine.mapping.conditions import EITHER, route_condition
@@ -40,14 +30,11 @@ from engine.model.records import Assembled
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
-from engine.runtime.worker.destination import RemoteDestination
-from engine.runtime.worker.process import WorkerProcess
 
 if TYPE_CHECKING:
-    from engine.store.journal import Journal
+    pass
 
 WHOLE = "whole"  # the link of files: answers have no reader there
-CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,46 +160,6 @@ def build_destination(name: str, config: DestinationConfig, clock: Clock) -> Unp
         ConfigError: a certificate or key file is unusable.
     """
     return UnpackingDestination(config.build(name, clock))
-
-
-def build_worker(
-    name: str,
-    config: DestinationConfig,
-    journal: "Journal",
-    clock: Clock,
-    events: DeliveryEvents,
-    *,
-    downtime: DowntimeCalendar,
-    process: WorkerProcess | None = None,
-) -> DestinationWorker:
-    """A worker for one destination; `start` opens it.
-
-    Args:
-        process: the worker process that delivers; None: this process does.
-
-    Raises:
-        ConfigError: as `build_destination`.
-    """
-    make = partial(build_destination, name, config, clock)
-    elsewhere = RemoteDestination(name, process, make) if process is not None else None
-    destination = elsewhere or make()
-    setup = Setup(
-        name=name,
-        destination=destination,
-        journal=journal,
-        clock=clock,
-        limits=Limits(concurrency=getattr(config, "concurrency", 1), rate=config.rate),
-        retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
-        breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
-        guard=ConditionalGuard(CONFIRMED_KEYS),
-        conditions=Conditions(name, journal) if getattr(config, "conflicts", "off") == "check" else None,
-        downtime=downtime,
-        events=events,
-        room=elsewhere.room if elsewhere is not None else None,
-    )
-    worker = DestinationWorker(setup)
-    destination.hear_late(worker.settlement.refused_late)
-    return worker
 
 
 def reassemble(built: BuiltChannel | None, channel: str, frames: Sequence[bytes], received_us: int) -> Assembled:

@@ -7,6 +7,7 @@ from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
 from engine.model.records import DELIVERIES, ChannelView, LaneView, Pause, Target
 from engine.runtime.clock_watch import ClockWatch
+from engine.runtime.parts import Parts
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 
@@ -43,33 +44,30 @@ def newer_than_the_clock(channels: Collection[ChannelView], now_us: int) -> Iter
         )
 
 
-def not_configured(
-    channels: Collection[ChannelView],
-    lanes: Collection[LaneView],
-    sources: Collection[str],
-    destinations: Collection[str],
-) -> Iterator[str]:
+def not_configured(channels: Collection[ChannelView], lanes: Collection[LaneView], parts: Parts) -> Iterator[str]:
     """Work of the journal whose channel or destination the configuration lacks."""
     for lane in lanes:
-        if lane.open and lane.destination not in destinations:
+        if lane.open and lane.destination not in parts.delivery_workers:
             yield (f"{lane.open} deliveries of {lane.channel} wait for {lane.destination}, which is not configured")
     for view in channels:
-        if view.stored and view.name not in sources:
+        if view.stored and view.name not in parts.sources:
             yield f"{view.stored} messages of channel {view.name} wait, because it is not configured"
 
 
 class KeyNotices:
-    """Messages about the key of one journal."""
+    """Messages about the key of one journal.
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    Args:
+        file: the place of the key, where it is in a file.
+    """
+
+    def __init__(self, journal: Journal, clock: Clock, file: Path) -> None:
         self._journal = journal
         self._clock = clock
-        self._file: Path | None = None  # the place of the key at the start, if in a file
+        self._file = file if file.exists() else None
 
-    def alarms(self, file: Path) -> Iterator[str]:
+    def alarms(self) -> Iterator[str]:
         """The alarm that the key's file is gone: this process has the key in memory, the next one needs the file."""
-        if self._file is None and file.exists():
-            self._file = file
         if self._file is not None and not self._file.exists():
             yield (
                 f"{self._file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "

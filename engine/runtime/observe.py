@@ -47,7 +47,7 @@ class Observer:
         self._oldest: dict[tuple[str, str], int] = {}
         self._traffic = TrafficViews(app.parts)
         self._journal = JournalView(app.journal, app.clock)
-        self._key = notices.KeyNotices(app.journal, app.clock)
+        self._key = notices.KeyNotices(app.journal, app.clock, app.parts.built.site.config.data / KEY_NAME)
         self.page_fault = ""
         try:
             self._version = version("labrelay")
@@ -122,7 +122,7 @@ class Observer:
         now, now_us, now_s = app.clock.now(), app.clock.now_us(), app.clock.monotonic()
         workers = parts.delivery_workers.values()
         alarms = [*notices.standstill(parts.pauses), *app.journal.alarms, *app.backup.alarms()]
-        alarms += [*app.second_anchor.alarms(), *self._key.alarms(site.data / KEY_NAME)]
+        alarms += [*app.second_anchor.alarms(), *self._key.alarms()]
         notes = [*filter(None, (self.page_fault, parts.worker_process.notice if parts.worker_process else ""))]
         notes += [*app.backup.notes(), *self._key.notes(), *notices.clock_moved(app.clock_watch, now_us)]
         notes += [*not_taken.refusals(workers), *not_taken.in_words(workers)]
@@ -153,7 +153,7 @@ class Observer:
         if not app.journal.full:  # else an alarm has reported it
             alarms += self._store_faults()
         notes += notices.newer_than_the_clock(channels.values(), now_us)
-        notes += notices.not_configured(channels.values(), lanes.values(), parts.sources, parts.delivery_workers)
+        notes += notices.not_configured(channels.values(), lanes.values(), parts)
         reading = Reading(now=now, now_s=now_s, today=today, channels=channels, lanes=lanes, oldest=self._oldest)
         free = shutil.disk_usage(site.data).free
         self._journal.read_growth()

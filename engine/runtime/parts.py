@@ -14,7 +14,13 @@ from engine.config.destination import DestinationConfig
 from engine.config.downtime_windows import DowntimeCalendar, Window
 from engine.config.receive_memory import ReceiveMemory
 from engine.config.renewal import fingerprints
+from engine.delivery.breaker import Breaker
+from engine.delivery.conditional_keys import ConditionalGuard
+from engine.delivery.conditions import Conditions
 from engine.delivery.events import DeliveryEvents
+from engine.delivery.lane_memory import Limits
+from engine.delivery.retry import RetryPolicy
+from engine.delivery.setup import Setup
 from engine.delivery.worker import DestinationWorker
 from engine.model.clock import Clock
 from engine.model.errors import StoreError
@@ -27,8 +33,9 @@ from engine.processing.process import ChannelRoutes
 from engine.receiving.channel import Channel
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.tee import TeeChannel
-from engine.runtime.build import BuiltChannel, BuiltSite, build_worker, reassemble
+from engine.runtime.build import BuiltChannel, BuiltSite, build_destination, reassemble
 from engine.runtime.sources import ChannelSource
+from engine.runtime.worker.destination import RemoteDestination
 from engine.runtime.worker.large import LargeMessages
 from engine.runtime.worker.process import WorkerProcess
 from engine.store.journal import Journal
@@ -42,6 +49,7 @@ logger = logging.getLogger("labrelay.site")
 STOP_SOURCES_S = 2.0  # with the following grace periods well within ten seconds altogether
 STOP_WORKERS_S = 2.0
 STORE_RETRY_S = 1.0
+CONFIRMED_KEYS = 20_000  # conditional keys remembered per destination, about 4 MB at most
 STRICTEST_FIRST = ("channel", "specimen", "none")
 
 
@@ -281,15 +289,30 @@ class Parts:
     # -- making --------------------------------------------------------------------------------------------------------
 
     def _worker(self, name: str, config: DestinationConfig) -> DestinationWorker:
-        made = build_worker(
-            name,
-            config,
-            self.journal,
-            self.clock,
-            DeliveryEvents(settled=self._settled, postponed=self.taps.postponed),
+        """A worker for one destination; `start` opens it.
+
+        Raises:
+            ConfigError: a certificate or key file is unusable.
+        """
+        make = partial(build_destination, name, config, self.clock)
+        remote = RemoteDestination(name, self.worker_process, make) if self.worker_process is not None else None
+        destination = remote or make()
+        setup = Setup(
+            name=name,
+            destination=destination,
+            journal=self.journal,
+            clock=self.clock,
+            limits=Limits(concurrency=getattr(config, "concurrency", 1), rate=config.rate),
+            retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
+            breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
+            guard=ConditionalGuard(CONFIRMED_KEYS),
+            conditions=Conditions(name, self.journal) if getattr(config, "conflicts", "off") == "check" else None,
             downtime=DowntimeCalendar(partial(self._downtime, name)),
-            process=self.worker_process,
+            events=DeliveryEvents(settled=self._settled, postponed=self.taps.postponed),
+            room=remote.room if remote is not None else None,
         )
+        made = DestinationWorker(setup)
+        destination.hear_late(made.settlement.refused_late)
         if self._is_paused(name):
             made.pause()
         return made
