@@ -137,7 +137,7 @@ def command(
         raise click.BadParameter(f"connections are 1 to {CHANNELS}: one for each channel")
     both = ["frame", "message"] if commit == "both" else [commit]
     cases = [
-        Case(scenario=scenario, connections=int(c), rate=r, delay_ms=d, workers=int(w), commit=each)
+        Case(scenario=scenario, connections=int(c), rate_offered=r, dest_delay_ms=d, workers=int(w), commit=each)
         for w in (("0", "1") if workers == "both" else (workers,))
         for each in (both if scenario == "astm-fhir" else ["frame"])
         for d in dest_delay_ms

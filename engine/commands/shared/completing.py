@@ -6,7 +6,7 @@ nothing is offered and no error is shown.
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -21,16 +21,22 @@ def some_of(words: Iterable[str]) -> Complete:
     return lambda _ctx, _param, typed: [word for word in known if word.lower().startswith(typed.lower())]
 
 
-def channel_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
-    from engine.config.site_file import channels
+def _of_the_site(kind: Literal["channels", "destinations"]) -> Complete:
+    """Completes a name that the site's files give."""
 
-    return _of_the_site(channels)(ctx, param, typed)
+    def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
+        from engine.config import site_file
+        from engine.config.site import find_site
+
+        names = site_file.channels if kind == "channels" else site_file.destinations
+        with suppress(ConfigError, OSError):
+            return some_of(names(find_site(ctx.find_root().params.get("site"))))(ctx, param, typed)
+        return []
+
+    return complete
 
 
-def destination_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
-    from engine.config.site_file import destinations
-
-    return _of_the_site(destinations)(ctx, param, typed)
+channel_names, destination_names = _of_the_site("channels"), _of_the_site("destinations")
 
 
 def target_names(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
@@ -43,14 +49,3 @@ def target_names(ctx: click.Context, param: click.Parameter, typed: str) -> list
         lanes = [f"{channel}/{name}" for channel in found for name in destination_names(ctx, param, "")]
         return some_of(lanes)(ctx, param, typed)
     return found if kind == "channel" else []
-
-
-def _of_the_site(names: Callable[[Path], list[str]]) -> Complete:
-    def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[str]:
-        from engine.config.site import find_site
-
-        with suppress(ConfigError, OSError):
-            return some_of(names(find_site(ctx.find_root().params.get("site"))))(ctx, param, typed)
-        return []
-
-    return complete

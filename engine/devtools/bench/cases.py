@@ -5,7 +5,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +37,23 @@ class Case:
 
     Attributes:
         scenario: ``oru20`` (HL7 over MLLP), ``astm20``, ``mixed``; ``astm-fhir``: as ``astm20``, for each ``commit``.
-        rate: messages a second offered over all connections; 0: closed loop, as fast as answers come.
-        delay_ms: how long the sink takes to answer.
+        rate_offered: messages a second offered over all connections; 0: closed loop, as fast as answers come.
+        dest_delay_ms: how long the sink takes to answer.
         workers: 1: mapping and delivery in a second process.
         commit: of ASTM channels: each ``frame`` durable before its ACK, or only that which ends a ``message``.
     """
 
     scenario: str = "oru20"
     connections: int = 32
-    rate: float = 0.0
-    delay_ms: float = 0.0
+    rate_offered: float = 0.0
+    dest_delay_ms: float = 0.0
     workers: int = 0
     commit: str = "frame"
 
     def name(self) -> str:
         scenario = f"{self.scenario}, commit {self.commit}" if self.scenario == "astm-fhir" else self.scenario
-        offered = f", {self.rate:.0f}/s offered" if self.rate else ""
-        delay = f", sink answers after {self.delay_ms:.0f} ms" if self.delay_ms else ""
+        offered = f", {self.rate_offered:.0f}/s offered" if self.rate_offered else ""
+        delay = f", sink answers after {self.dest_delay_ms:.0f} ms" if self.dest_delay_ms else ""
         return f"{scenario}, {self.connections} connections{offered}{delay}, workers {self.workers}"
 
 
@@ -165,13 +165,13 @@ class TcpBench(Bench):
 
     def run(self, case: Case, count: int) -> Round:
         """``count`` messages per connection."""
-        self.sink.ask(f"delay {case.delay_ms / 1000}")
+        self.sink.ask(f"delay {case.dest_delay_ms / 1000}")
         told = {
             "ports": self._ports,
             "connections": case.connections,
             "first": self.first,
             "count": count,
-            "rate": case.rate,
+            "rate": case.rate_offered,
             "seed": self.first,
         }
         self.first += count
@@ -234,12 +234,7 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
     ack = sorted(value for entry in rounds for value in entry.ack_ms)
     delivered = sorted(value for entry in rounds for value in entry.delivered_ms)
     return {
-        "scenario": case.scenario,
-        "connections": case.connections,
-        "rate_offered": case.rate,
-        "dest_delay_ms": case.delay_ms,
-        "workers": case.workers,
-        "commit": case.commit,
+        **asdict(case),
         "rounds": len(rounds),
         "messages": sum(entry.messages for entry in rounds),
         "cpu_ms_per_msg": cpu,
@@ -290,8 +285,8 @@ def _on_one_site(
         counts: dict[Case, int] = {}
         results: dict[Case, list[Round]] = {case: [] for case in cases}
         for case in cases:  # the warm-up also shows how many messages fill the time
-            warm = bench.run(case, max(20, (600 if not case.rate else int(case.rate)) // case.connections))
-            rate = case.rate or max(warm.delivered_per_s, 50.0)
+            warm = bench.run(case, max(20, int(case.rate_offered or 600) // case.connections))
+            rate = case.rate_offered or max(warm.delivered_per_s, 50.0)
             counts[case] = max(20, int(rate * seconds / case.connections))
         for index in range(rounds):
             for case in cases:
