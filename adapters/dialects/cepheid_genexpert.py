@@ -30,7 +30,7 @@ fields); captures cepheid-genexpert-mtb, -hbv, -french-latin1, -french-utf8; the
 import re
 from collections.abc import Iterator
 
-from adapters.dialects.shared.fields import components, get, groups, is_blank, put
+from adapters.dialects.shared.fields import components, get, is_blank, put, records
 from engine.model.message import Delimiters, Issue, Parsed, Segment
 
 NAME = 6  # P-6
@@ -47,11 +47,10 @@ _AN_INSTRUMENT = re.compile(r"[^^]+\^[0-9]+\^[0-9]+\^[0-9]+\^[0-9]+\^[0-9]{8}", 
 
 
 def adapt(parsed: Parsed) -> Parsed:
-    for patient in groups(parsed, "PATIENT"):
-        for record in patient.segments.get("P", ()):
-            if is_blank(get(record, NAME), parsed.delimiters):
-                put(record, NAME, "")
-    results = list(_results(parsed))
+    for patient in records(parsed, "P"):
+        if is_blank(get(patient, NAME), parsed.delimiters):
+            put(patient, NAME, "")
+    results = list(records(parsed, "R"))
     for record in results:
         _mend_cut(record, parsed)
     if any(_SURE_COMMA.search(text) for record in results for text in _numbers(record)):
@@ -64,9 +63,8 @@ def adapt(parsed: Parsed) -> Parsed:
         _read_value(record, parsed)
         if get(record, RANGE):
             put(record, RANGE, f"measuring range {get(record, RANGE)}")
-    for record in parsed.segments:
-        if record.name == "C":
-            put(record, TEXT, sentence(get(record, TEXT), parsed.delimiters))
+    for comment in records(parsed, "C"):
+        put(comment, TEXT, sentence(get(comment, TEXT), parsed.delimiters))
     return parsed
 
 
@@ -82,11 +80,6 @@ def outweighs(call: str, rest: list[str]) -> bool:
     if any(words == none or re.match(rf"{none}\W", words) for none in NO_RESULT):
         return True
     return bool(words) and len(rest) == 1 and _ZERO(rest[0]) is not None
-
-
-def _results(parsed: Parsed) -> Iterator[Segment]:
-    for result in groups(parsed, "RESULT"):
-        yield from result.segments.get("R", ())
 
 
 def _numbers(record: Segment) -> Iterator[str]:

@@ -23,7 +23,7 @@ examples show.
 import re
 
 from adapters.dialects.cepheid_genexpert import outweighs, sentence
-from adapters.dialects.shared.fields import components, get, is_blank, put, repetitions
+from adapters.dialects.shared.fields import components, get, is_blank, put, records, repetitions
 from engine.model.message import Delimiters, Parsed, Segment
 
 KIND, VALUE, RANGE, FLAGS = 2, 5, 7, 8  # OBX-2, OBX-5, OBX-7, OBX-8
@@ -35,12 +35,11 @@ _NUMBER = re.compile(r"[<>]?=?\s*-?[0-9]+(?:\.[0-9]+)?", re.ASCII).fullmatch
 
 def adapt(parsed: Parsed) -> Parsed:
     delimiters = parsed.delimiters
-    for record in parsed.segments:
-        if record.name == "NTE":
-            put(record, COMMENT, sentence(get(record, COMMENT), delimiters))
-        if record.name == "OBX":
-            _name_instrument(record, delimiters)
-        if record.name != "OBX" or get(record, KIND) != "ST":
+    for note in records(parsed, "NTE"):
+        put(note, COMMENT, sentence(get(note, COMMENT), delimiters))
+    for record in records(parsed, "OBX"):
+        _name_instrument(record, delimiters)
+        if get(record, KIND) != "ST":
             continue
         if get(record, RANGE):
             put(record, RANGE, f"measuring range {get(record, RANGE)}")

@@ -8,7 +8,7 @@ nothing is not 8.5 thousand in a microlitre. Which units the analyzer is set to,
 Source: capture horiba-pentra-xlr.
 """
 
-from adapters.dialects.shared.fields import get, put
+from adapters.dialects.shared.fields import clear
 from engine.model.message import Parsed
 
 UNIT = 5  # R-5
@@ -16,7 +16,5 @@ DILUTION = "1"
 
 
 def adapt(parsed: Parsed) -> Parsed:
-    for record in parsed.segments:
-        if record.name == "R" and get(record, UNIT) == DILUTION:
-            put(record, UNIT, "")
+    clear(parsed, "R", UNIT, DILUTION)
     return parsed

@@ -18,7 +18,7 @@ Sources: Mindray Host Interface Manual (P/N BA20-20-75337) for the BS series, as
 it with its examples; no capture of one was seen.
 """
 
-from adapters.dialects.shared.fields import components, get, put
+from adapters.dialects.shared.fields import components, get, put, records
 from engine.model.message import Parsed, Segment
 
 PROCESSING, KIND = 11, 16  # MSH-11, MSH-16
@@ -31,10 +31,9 @@ CONTROL = "Q"
 
 def adapt(parsed: Parsed) -> Parsed:
     header = parsed.segments[0]
-    orders = [segment for segment in parsed.segments if segment.name == "OBR"]
     if get(header, KIND) in NO_SPECIMEN:
         put(header, PROCESSING, CONTROL)
-    if not any(_names_itself(parsed, order) for order in orders):
+    if not any(_names_itself(parsed, order) for order in records(parsed, "OBR")):
         return parsed
     order: Segment | None = None
     for segment in parsed.segments:

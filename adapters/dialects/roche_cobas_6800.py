@@ -11,7 +11,7 @@ words. Cycle thresholds (S_OTHER) are supplemental and left out by the mapping.
 Source: capture roche-cobas6800-hiv.
 """
 
-from adapters.dialects.shared.fields import get, put
+from adapters.dialects.shared.fields import clear
 from engine.model.message import Parsed
 
 VALUE = 5  # OBX-5
@@ -19,7 +19,5 @@ NOT_SET = "ValueNotSet"
 
 
 def adapt(parsed: Parsed) -> Parsed:
-    for record in parsed.segments:
-        if record.name == "OBX" and get(record, VALUE) == NOT_SET:
-            put(record, VALUE, "")
+    clear(parsed, "OBX", VALUE, NOT_SET)
     return parsed

@@ -11,7 +11,7 @@ is joined to ``20.0-30.0``; comments that are alarm numbers say so; Q among the 
 Sources: cobas c 111 Host Interface Manual 2.1, 9.4.04, 9.4.12 and 10.1.04-09; capture roche-c111.
 """
 
-from adapters.dialects.shared.fields import components, get, groups, put
+from adapters.dialects.shared.fields import components, get, put, records
 from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
 from engine.model.message import Parsed
 
@@ -19,12 +19,11 @@ SENDER = 5  # H-5
 
 
 def adapt(parsed: Parsed) -> Parsed:
-    for header in parsed.root.segments.get("H", ()):
+    for header in records(parsed, "H"):
         _, *rest = components(get(header, SENDER), parsed.delimiters)
         if len(rest) >= 5 and rest[1] and rest[4]:
             put(header, SENDER, parsed.delimiters.component.join([f"{rest[1]} {rest[4]}", *rest]))
-    for order in groups(parsed, "ORDER"):
-        for record in order.segments.get("O", ()):
-            mark_control(record, parsed.delimiters)
+    for order in records(parsed, "O"):
+        mark_control(order, parsed.delimiters)
     adapt_results(parsed)
     return parsed

@@ -19,7 +19,7 @@ components); cobas c 311 Host Interface Manual 1.3, E-12 to E-17.
 
 import re
 
-from adapters.dialects.shared.fields import components, get, groups, put
+from adapters.dialects.shared.fields import components, get, put, records
 from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
 from engine.model.message import Delimiters, Parsed, Segment
 
@@ -31,10 +31,9 @@ _RACK = re.compile(r"R[0-9]", re.ASCII).fullmatch
 
 
 def adapt(parsed: Parsed) -> Parsed:
-    for order in groups(parsed, "ORDER"):
-        for record in order.segments.get("O", ()):
-            _name_specimen(record, parsed.delimiters)
-            mark_control(record, parsed.delimiters)
+    for order in records(parsed, "O"):
+        _name_specimen(order, parsed.delimiters)
+        mark_control(order, parsed.delimiters)
     adapt_results(parsed)
     return parsed
 

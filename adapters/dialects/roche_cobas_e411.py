@@ -23,7 +23,7 @@ captures roche-e411-results, -multiframe, -dribble, -query, -query-unknown.
 
 import re
 
-from adapters.dialects.shared.fields import components, get, groups, put
+from adapters.dialects.shared.fields import components, get, put, records
 from adapters.dialects.shared.roche_cobas import adapt_results, mark_control
 from engine.model.message import Delimiters, Parsed, Segment
 
@@ -38,14 +38,12 @@ _MESSAGE_NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII).fullmatch
 
 def adapt(parsed: Parsed) -> Parsed:
     delimiters = parsed.delimiters
-    for order in groups(parsed, "ORDER"):
-        for record in order.segments.get("O", ()):
-            kind = components(get(record, INSTRUMENT_SPECIMEN), delimiters)[4:5]
-            mark_control(record, delimiters, sample_type=kind[0] if kind else "")
-            put(record, DESCRIPTOR, KINDS.get(get(record, DESCRIPTOR), get(record, DESCRIPTOR)))
-    for result in groups(parsed, "RESULT"):
-        for record in result.segments.get("R", ()):
-            _read_value(record, delimiters)
+    for order in records(parsed, "O"):
+        kind = components(get(order, INSTRUMENT_SPECIMEN), delimiters)[4:5]
+        mark_control(order, delimiters, sample_type=kind[0] if kind else "")
+        put(order, DESCRIPTOR, KINDS.get(get(order, DESCRIPTOR), get(order, DESCRIPTOR)))
+    for result in records(parsed, "R"):
+        _read_value(result, delimiters)
     adapt_results(parsed)
     return parsed
 

@@ -10,16 +10,15 @@ stays.
 Sources: captures siemens-clinitek and siemens-clinitek-qc.
 """
 
-from adapters.dialects.shared.fields import components, get, put
+from adapters.dialects.shared.fields import components, get, put, records
 from engine.model.message import Parsed
 
 IDS, NAME = 3, 5  # PID-3, PID-5
 
 
 def adapt(parsed: Parsed) -> Parsed:
-    for record in parsed.segments:
-        if record.name == "PID" and get(record, NAME):
-            words = [part for part in components(get(record, NAME), parsed.delimiters) if part]
-            if words == components(get(record, IDS), parsed.delimiters)[:1]:
-                put(record, NAME, "")
+    for record in records(parsed, "PID"):
+        words = [part for part in components(get(record, NAME), parsed.delimiters) if part]
+        if words == components(get(record, IDS), parsed.delimiters)[:1]:
+            put(record, NAME, "")
     return parsed

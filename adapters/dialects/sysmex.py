@@ -9,7 +9,7 @@ never become a patient's result because a user switched the other off.
 Sources: captures sysmex-xn550-qc and sysmex-xn350-background (O-4, component 3; on other models O-3).
 """
 
-from adapters.dialects.shared.fields import components, get, groups, put
+from adapters.dialects.shared.fields import components, get, put, records
 from engine.model.message import Parsed
 
 NUMBER, INSTRUMENT_NUMBER, ACTION = 3, 4, 12  # O-3, O-4, O-12
@@ -19,13 +19,10 @@ BACKGROUND = "BACKGROUNDCHECK"
 
 
 def adapt(parsed: Parsed) -> Parsed:
-    for order in groups(parsed, "ORDER"):
-        for record in order.segments.get("O", ()):
-            numbers = [
-                part
-                for field in (NUMBER, INSTRUMENT_NUMBER)
-                for part in components(get(record, field), parsed.delimiters)
-            ]
-            if any(number.startswith(CONTROL_NUMBER) or number == BACKGROUND for number in numbers):
-                put(record, ACTION, CONTROL)
+    for order in records(parsed, "O"):
+        numbers = [
+            part for field in (NUMBER, INSTRUMENT_NUMBER) for part in components(get(order, field), parsed.delimiters)
+        ]
+        if any(number.startswith(CONTROL_NUMBER) or number == BACKGROUND for number in numbers):
+            put(order, ACTION, CONTROL)
     return parsed

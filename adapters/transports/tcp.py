@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from tenacity import RetryCallState
@@ -12,7 +13,7 @@ from tenacity import RetryCallState
 from adapters.transports.accepting import Acceptor, leaves_files, peer_of
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp_stream import TcpStream, connect
-from adapters.transports.tls import TlsFiles, names_of
+from adapters.transports.tls import CertificateFiles, names_of, server_context
 from adapters.transports.waiting import finish
 from engine.model import back_off
 from engine.model.link_events import LinkFault
@@ -28,10 +29,7 @@ class HostPort(Protocol):
     port: int
 
 
-class ServerTls(Protocol):
-    cert: object
-    key: object
-    client_ca: object | None
+class ServerTls(CertificateFiles, Protocol):
     client_names: Sequence[str]
     handshakes: int
     handshakes_per_peer: int
@@ -49,20 +47,17 @@ class Settings(Protocol):
 
 def build(source: Settings, handler: Handler, turned_away: TurnedAway | None = None) -> "TcpListener | TcpConnector":
     """The transport of one channel; ``turned_away`` hears of each connection that never becomes a stream."""
-    tls = None
-    admission = Admission(allow=tuple(source.allow))
-    if source.tls is not None:
-        ca = source.tls.client_ca
-        tls = TlsFiles(cert=str(source.tls.cert), key=str(source.tls.key), ca=str(ca) if ca is not None else None)
-        admission = Admission(
-            allow=tuple(source.allow),
-            names=frozenset(name.lower() for name in source.tls.client_names),
-            handshakes=source.tls.handshakes,
-            handshakes_per_peer=source.tls.handshakes_per_peer,
-            handshake_timeout_s=source.tls.handshake_timeout,
-        )
-    if source.listen is not None:
-        listen = source.listen
+    listen, tls = source.listen, source.tls
+    if listen is not None:
+        admission = Admission(allow=tuple(source.allow))
+        if tls is not None:
+            admission = replace(
+                admission,
+                names=frozenset(name.lower() for name in tls.client_names),
+                handshakes=tls.handshakes,
+                handshakes_per_peer=tls.handshakes_per_peer,
+                handshake_timeout_s=tls.handshake_timeout,
+            )
         return TcpListener(listen.host, listen.port, handler, tls=tls, admission=admission, turned_away=turned_away)
     assert source.connect is not None
     return TcpConnector(source.connect.host, source.connect.port, handler)
@@ -80,7 +75,7 @@ class TcpListener:
         port: int,
         handler: Handler,
         *,
-        tls: TlsFiles | None = None,
+        tls: CertificateFiles | None = None,
         admission: Admission | None = None,
         turned_away: TurnedAway | None = None,
     ) -> None:
@@ -105,7 +100,7 @@ class TcpListener:
         Raises:
             OSError: the address is in use or not ours.
         """
-        self._context = self._tls.server_context() if self._tls else None
+        self._context = server_context(self._tls) if self._tls is not None else None
         self._acceptor = Acceptor(self._host, self._port, self._accepted)
         return await self._acceptor.start()
 

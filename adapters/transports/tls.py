@@ -2,27 +2,26 @@
 
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFiles:
-    """Paths of PEM files. ``ca``: who may be at the other end, which then has to show a certificate."""
+class CertificateFiles(Protocol):
+    """Paths of PEM files. ``client_ca``: who may be at the other end, which then has to show a certificate."""
 
-    cert: str | None = None
-    key: str | None = None
-    ca: str | None = None
+    cert: object
+    key: object
+    client_ca: object | None
 
-    def server_context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key, password=_no_password)
-        if self.ca:
-            context.load_verify_locations(self.ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
+
+def server_context(files: CertificateFiles) -> ssl.SSLContext:
+    """Raises OSError or ValueError where a file cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(str(files.cert), str(files.key), password=_no_password)
+    if files.client_ca is not None:
+        context.load_verify_locations(str(files.client_ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def names_of(certificate: Mapping[str, Any]) -> frozenset[str]:

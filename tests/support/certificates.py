@@ -22,6 +22,15 @@ class Pair:
     key: Path
 
 
+@dataclass(frozen=True)
+class ServerFiles:
+    """The files of a listener, as its settings name them."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
 class Authority:
     """Signs certificates for 127.0.0.1 and localhost, and for clients. ``ca`` is the file to trust."""
 

@@ -41,6 +41,18 @@ def is_blank(value: str, delimiters: Delimiters) -> bool:
     return not value.strip(BLANKS + delimiters.component + delimiters.repetition + delimiters.subcomponent)
 
 
+def clear(parsed: Parsed, name: str, number: int, value: str) -> None:
+    """Empty a field of all records of a type in which it is exactly ``value``."""
+    for record in records(parsed, name):
+        if get(record, number) == value:
+            put(record, number, "")
+
+
+def records(parsed: Parsed, name: str) -> Iterator[Segment]:
+    """Every record of that type, in the order of the message."""
+    return (record for record in parsed.segments if record.name == name)
+
+
 def groups(parsed: Parsed, name: str) -> Iterator[Group]:
     """Every group of that name, in the order of the message."""
     waiting = [parsed.root]

@@ -11,9 +11,9 @@ import pytest
 from adapters.transports.gate import Admission, Gate
 from adapters.transports.tcp import TcpListener
 from adapters.transports.tcp_stream import TcpStream
-from adapters.transports.tls import TlsFiles, names_of
+from adapters.transports.tls import names_of
 from engine.model.link_events import LinkFault
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, ServerFiles
 from tests.support.running import hl7_channel, running_site
 from tests.support.waiting import until
 
@@ -104,7 +104,7 @@ async def test_a_crowd_of_half_open_handshakes_keeps_no_peer_out_and_ends_in_tim
         HOST,
         0,
         echo,
-        tls=TlsFiles(cert=str(server.cert), key=str(server.key)),
+        tls=ServerFiles(server.cert, server.key),
         admission=Admission(handshakes=16, handshakes_per_peer=8, handshake_timeout_s=0.5),
         turned_away=lambda fault, peer: away.append((fault, peer)),
     )
@@ -136,7 +136,7 @@ async def test_a_certificate_of_the_authority_with_another_name_is_turned_away(t
         HOST,
         0,
         echo,
-        tls=TlsFiles(cert=str(server.cert), key=str(server.key), ca=str(authority.ca)),
+        tls=ServerFiles(server.cert, server.key, authority.ca),
         admission=Admission(names=frozenset({"xn-1000"})),
         turned_away=lambda fault, peer: away.append(fault.kind),
     )

@@ -17,8 +17,7 @@ import pytest
 from adapters.transports import tcp
 from adapters.transports.tcp import TcpConnector, TcpListener
 from adapters.transports.tcp_stream import READ_HIGH_WATER, TcpStream
-from adapters.transports.tls import TlsFiles
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, ServerFiles
 from tests.support.waiting import until
 
 HOST = "127.0.0.1"
@@ -30,7 +29,7 @@ async def echo(stream: TcpStream) -> None:
 
 
 @asynccontextmanager
-async def listening(handler: tcp.Handler, tls: TlsFiles | None = None) -> AsyncIterator[tuple[TcpListener, int]]:
+async def listening(handler: tcp.Handler, tls: ServerFiles | None = None) -> AsyncIterator[tuple[TcpListener, int]]:
     listener = TcpListener(HOST, 0, handler, tls=tls)
     port = await listener.start()
     try:
@@ -357,7 +356,7 @@ def test_a_crowd_of_connections_leaves_files_to_the_journal_and_the_listener_rec
 async def test_tls_and_a_client_certificate_of_the_right_authority(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ours")
     server, client = authority.sign("server"), authority.sign("client")
-    tls = TlsFiles(cert=str(server.cert), key=str(server.key), ca=str(authority.ca))
+    tls = ServerFiles(server.cert, server.key, authority.ca)
     context = authority.trust()
     context.load_cert_chain(client.cert, client.key)
     async with listening(echo, tls) as (_, port), connected(port, context) as (reader, writer):
@@ -374,7 +373,7 @@ async def test_without_the_right_client_certificate_nobody_gets_in(tmp_path: Pat
     async def handler(stream: TcpStream) -> None:
         served.append(await stream.read())
 
-    tls = TlsFiles(cert=str(server.cert), key=str(server.key), ca=str(authority.ca))
+    tls = ServerFiles(server.cert, server.key, authority.ca)
     wrong = authority.trust()
     wrong.load_cert_chain(stranger.cert, stranger.key)
     async with listening(handler, tls) as (listener, port):
@@ -407,7 +406,7 @@ async def test_a_connection_over_tls_that_ends_is_read_to_its_end(tmp_path: Path
         while data := await stream.read():
             got.append(data)
 
-    async with listening(handler, TlsFiles(cert=str(pair.cert), key=str(pair.key))) as (_, port):
+    async with listening(handler, ServerFiles(pair.cert, pair.key)) as (_, port):
         async with connected(port, authority.trust()) as (_, writer):
             writer.write(b"and good bye")
             await writer.drain()
@@ -417,8 +416,8 @@ async def test_a_connection_over_tls_that_ends_is_read_to_its_end(tmp_path: Path
 async def test_a_certificate_that_cannot_be_read_is_an_error_of_the_caller(tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("this is no certificate")
     for files in (
-        TlsFiles(cert=str(tmp_path / "missing.pem"), key=str(tmp_path / "missing.key")),
-        TlsFiles(cert=str(tmp_path / "no.pem"), key=str(tmp_path / "no.pem")),
+        ServerFiles(tmp_path / "missing.pem", tmp_path / "missing.key"),
+        ServerFiles(tmp_path / "no.pem", tmp_path / "no.pem"),
     ):
         with pytest.raises(OSError):
             await TcpListener(HOST, 0, echo, tls=files).start()
