@@ -15,11 +15,12 @@ a rule can say explicitly that an unknown value is no reason to hold. A name or 
 tests whether it is there.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from engine.mapping import decimals, syntax
 from engine.mapping.compiler import patterns
@@ -269,29 +270,23 @@ class _Compiler:
     def _first_known(self, left: syntax.Expression, right: syntax.Expression, part: syntax.Expression) -> Term:
         if self._is_test(left):
             return TestTerm(self.test(part))
-        match self.term(left), self.term(right):
-            case NumberTerm(of=one), NumberTerm(of=two):
-                return NumberTerm(first_of(one, two))
-            case TextTerm(of=some), TextTerm(of=others):
-                return TextTerm(first_of(some, others))
-            case _:
-                self.error(part, "both sides of | must be numbers, texts or conditions")
-                return NumberTerm(lambda asked: None)
+        words = "both sides of | must be numbers, texts or conditions"
+        return self._joined(first_of, self.term(left), self.term(right), part, words)
 
     def _choice(
         self, then: syntax.Expression, condition: syntax.Expression, other: syntax.Expression, part: syntax.Expression
     ) -> Term:
-        asks = self.test(condition)
-        match self.term(then), self.term(other):
-            case NumberTerm(of=one), NumberTerm(of=two):
-                return NumberTerm(one_of(asks, one, two))
-            case TextTerm(of=some), TextTerm(of=others):
-                return TextTerm(one_of(asks, some, others))
-            case TestTerm(), TestTerm():
-                return TestTerm(self.test(part))
-            case _:
-                self.error(part, "both branches must be numbers, texts or conditions")
-                return NumberTerm(lambda asked: None)
+        words = "both branches must be numbers, texts or conditions"
+        return self._joined(partial(one_of, self.test(condition)), self.term(then), self.term(other), part, words)
+
+    def _joined(
+        self, join: Callable[[Any, Any], Any], one: Term, other: Term, part: syntax.Expression, words: str
+    ) -> Term:
+        """The term that ``join`` makes of two of a kind."""
+        if type(one) is type(other):
+            return replace(one, of=join(one.of, other.of))
+        self.error(part, words)
+        return NumberTerm(lambda asked: None)
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
