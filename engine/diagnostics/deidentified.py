@@ -1,7 +1,8 @@
 """Remove the patient from a message, so that others may see it: HL7 v2 and E1394, for bug reports. Pure.
 
-Kept fields are listed here, one by one, and a value is kept only if it has the kind that the field is for. Everything
-else is replaced. So a name in a field for dates, an unknown segment and a vendor's own field are all replaced.
+Kept fields are listed in `deidentified.txt`, one by one, and a value is kept only if it has the kind that the field is
+for. Everything else is replaced. So a name in a field for dates, an unknown segment and a vendor's own field are all
+replaced.
 
     kept        delimiters, segments, empty fields and HL7's "", repetitions, components, line ends, set IDs, types,
                 numbers, ranges of numbers; of the analyzer what a code table has, or the message of another patient at
@@ -24,6 +25,7 @@ from datetime import date, timedelta
 from hashlib import blake2b
 
 from engine.model.errors import UnknownFormatError
+from engine.model.tables import table_lines
 
 KEY_BYTES = 32
 TEXT = "text"
@@ -74,63 +76,23 @@ _WORDS = frozenset(
 )
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def _table() -> tuple[dict[str, dict[str, dict[int, Kind]]], dict[str, frozenset[str]]]:
+    """The kinds of fields by format and segment, and the letters of a kind: `deidentified.txt`."""
+    places: dict[str, dict[str, dict[int, Kind]]] = {"hl7v2": {}, "astm": {}}
+    letters: dict[str, frozenset[str]] = {}
+    for line in table_lines(__file__, "deidentified.txt"):
+        of, name, *kept = line.split()
+        if of == "letters":
+            letters[name] = frozenset(kept)
+        elif of == "known":
+            places["hl7v2"] |= {segment: {} for segment in (name, *kept)}
+        else:
+            fields = (one.split(":") for one in kept)
+            places[of][name] = {int(number): kind for number, kind in fields}
+    return places, letters
 
 
-_OF: dict[str, frozenset[str]] = {  # tables of HL7 v2 and E1394, of which the letters are kept
-    "sex": _words("M F O U A N m f u"),
-    "class": _words("E I O P R B C N U"),
-    "control": _words(
-        "NW OK UA CA OC CR UC DC OD DR UD HD OH HR UH RL OE OR UR RP RQ UM PR PA RO UN SC SN SR SS XO XX NA"
-    ),
-    "status": _words("A CA CM DC ER HD IP RP SC O I S P C R F X Y Z N D U W B Q V T"),
-    "section": _words("AU BG BLB CUS CTH CT CH CP EC EN HM ICU IMM LAB MB MCB MYC OTH RX PHY SR TX URN VR"),
-    "action": _words("A G L O P R S C N X Q D"),
-    "source": _words("L P O I"),
-    "note": _words("G T P N I"),
-    "flag": _words("A AA B D H HH HU I IND L LL LU N ND NEG NR POS R RR S U VS W MS >A <A"),
-    "value": _words("NM SN ST TX FT CE CWE CNE CF DT TM TS DTM ED RP IS ID SI XPN XCN CX EI NA"),
-}
-
-# Of the fields that are not listed, each component becomes a token, or is shifted where it is a date.
-_HL7: dict[str, dict[int, Kind]] = {
-    "MSH": {3: "code", 5: "code", 7: "date", 9: "type", 11: "version", 12: "version", 15: "type", 16: "type",
-            17: "type", 18: "charset", 19: "code", 20: "code", 21: "code"},
-    "PID": {1: "small", 7: "birth", 8: "sex"},
-    "PV1": {1: "small", 2: "class", 44: "date", 45: "date"},
-    "NK1": {1: "small"},
-    "IN1": {1: "small"},
-    "ORC": {1: "control", 5: "status", 9: "date", 15: "date"},
-    "OBR": {1: "small", 4: "known", 5: "action", 6: "date", 7: "date", 8: "date", 11: "action", 14: "date", 15: "known",
-            22: "date", 24: "section", 25: "status", 27: "date"},
-    "OBX": {1: "small", 2: "value", 3: "code", 4: "sub", 5: "result", 6: "unit", 7: "range", 8: "flag", 11: "status",
-            12: "date", 14: "date", 17: "known", 18: "code", 19: "date"},
-    "NTE": {1: "small", 2: "source", 3: "text", 4: "known"},
-    "SPM": {1: "small", 4: "known", 8: "known", 11: "known", 17: "date", 18: "date"},
-    "SAC": {},
-    "INV": {1: "code", 2: "known", 3: "code", 4: "code", 8: "number", 9: "number", 11: "unit", 12: "date", 16: "code"},
-    "TCD": {1: "code"},
-    "TQ1": {1: "small", 7: "date", 8: "date", 9: "action"},
-    "MSA": {1: "control"},
-    "EVN": {1: "type", 2: "date"},
-    "MRG": {}, "PV2": {}, "PD1": {}, "AL1": {}, "DG1": {}, "GT1": {}, "IN2": {}, "SFT": {}, "ERR": {}, "QRD": {},
-    "QRF": {}, "QPD": {}, "RCP": {}, "TXA": {}, "SID": {}, "EQU": {}, "ECD": {}, "DSC": {}, "DSP": {}, "FHS": {},
-    "BHS": {}, "FTS": {}, "BTS": {}, "ROL": {}, "CTD": {}, "CTI": {}, "BLG": {}, "FT1": {}, "ORG": {}, "PRT": {},
-}  # fmt: skip
-_ASTM: dict[str, dict[int, Kind]] = {
-    "H": {5: "code", 12: "version", 13: "version", 14: "date"},
-    "P": {2: "small", 8: "birth", 9: "sex"},
-    "C": {2: "small", 3: "source", 4: "text", 5: "note"},
-    "O": {2: "small", 5: "known", 6: "action", 7: "date", 8: "date", 9: "date", 12: "action", 15: "date", 16: "known",
-          23: "date", 26: "status"},
-    "R": {2: "small", 3: "code", 4: "result", 5: "unit", 6: "range", 7: "flag", 8: "flag", 9: "status", 12: "date",
-          13: "date", 14: "code"},
-    "M": {2: "small"},
-    "S": {2: "small"},
-    "Q": {2: "small", 13: "status"},
-    "L": {2: "small", 3: "flag"},
-}  # fmt: skip
+_PLACES, _OF = _table()
 
 
 @dataclass(slots=True)
@@ -319,7 +281,7 @@ class Delimiters:
 
     @property
     def places(self) -> dict[str, dict[int, Kind]]:
-        return _HL7 if self.is_hl7 else _ASTM
+        return _PLACES["hl7v2" if self.is_hl7 else "astm"]
 
     @classmethod
     def of(cls, text: str, start: int) -> "Delimiters":
