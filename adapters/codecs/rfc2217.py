@@ -187,16 +187,16 @@ class ComPortClient:
     def _set_line(self) -> None:
         self.speaks = True
         for command, value in self._wanted.items():
-            self._tell(command, value)
+            self._send_command(command, value)
         for control in FLOW[self._flow]:
-            self._tell(SET_CONTROL, bytes([control]))
+            self._send_command(SET_CONTROL, bytes([control]))
         if self._flow != "dsrdtr":
-            self._tell(SET_CONTROL, bytes([DTR_ON]))
+            self._send_command(SET_CONTROL, bytes([DTR_ON]))
         if self._flow != "rtscts":
-            self._tell(SET_CONTROL, bytes([RTS_ON]))
-        self._tell(SET_LINESTATE_MASK, bytes([sum(LINE_ERRORS)]))
+            self._send_command(SET_CONTROL, bytes([RTS_ON]))
+        self._send_command(SET_LINESTATE_MASK, bytes([sum(LINE_ERRORS)]))
 
-    def _tell(self, command: int, value: bytes) -> None:
+    def _send_command(self, command: int, value: bytes) -> None:
         self._out += bytes((IAC, SB, COM_PORT, command)) + self.encode(value) + bytes((IAC, SE))
 
     def _notified(self, command: int, value: bytes) -> None:

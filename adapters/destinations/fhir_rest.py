@@ -122,11 +122,11 @@ class FhirRest:
         sent = for_server_ids(body) if self._server_ids else body
         ours, found = resources_of(body, sent), {resource: await self._read_back(resource) for resource in wanted}
         differ = {resource: theirs for resource, theirs in found.items() if theirs.version != wanted[resource]}
-        stand = _Addresses(addresses_of(sent))
+        addresses = _Addresses(addresses_of(sent))
         foreign = {
             resource: theirs
             for resource, theirs in differ.items()
-            if not await self._is_ours(ours[resource], theirs, stand)
+            if not await self._is_ours(ours[resource], theirs, addresses)
         }
         if foreign:
             raise RefusedDeliveryError(
@@ -138,7 +138,7 @@ class FhirRest:
             raise error
         return {**wanted, **{resource: theirs.version for resource, theirs in differ.items()}}
 
-    async def _is_ours(self, ours: dict[str, Any], theirs: ServerResource, stand: "_Addresses") -> bool:
+    async def _is_ours(self, ours: dict[str, Any], theirs: ServerResource, addresses: "_Addresses") -> bool:
         """Whether a resource on the server says what we send, of the same patient.
 
         Raises:
@@ -150,9 +150,9 @@ class FhirRest:
         if not says_the_same(ours, content):
             return False
         for reference, address in links(ours, content):
-            if reference not in stand.found:
-                stand.found[reference] = await self._look_up(stand.by_full_url.get(reference, reference))
-            if (there := stand.found[reference]) is not None and address not in there:
+            if reference not in addresses.found:
+                addresses.found[reference] = await self._look_up(addresses.by_full_url.get(reference, reference))
+            if (there := addresses.found[reference]) is not None and address not in there:
                 return False
         return True
 

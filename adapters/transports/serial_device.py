@@ -137,7 +137,7 @@ class DeviceStream:
     def end(self) -> None:
         """Make the reader see the end of the stream now, from outside its task."""
         self._ended = True
-        self._rest_for_ever()
+        self._stop_looking()
         wake(self._reader)
 
     async def close(self) -> None:
@@ -145,7 +145,7 @@ class DeviceStream:
         if self._closed:
             return
         self._closed = True
-        self._rest_for_ever()
+        self._stop_looking()
         sent = False
         try:
             sent = not self.fault and await self._drain()
@@ -175,7 +175,7 @@ class DeviceStream:
             self._watching = False
             self._loop.remove_reader(self._fd)
 
-    def _rest_for_ever(self) -> None:
+    def _stop_looking(self) -> None:
         self._unwatch()
         self._rests.leave(self, self._resting)
         self._resting = 0
@@ -241,7 +241,7 @@ class DeviceStream:
 
     def _broke(self, fault: str) -> None:
         self.fault = self.fault or fault
-        self._rest_for_ever()
+        self._stop_looking()
         wake(self._reader)
 
     # -- the end -----------------------------------------------------------------------------------------------
