@@ -9,17 +9,13 @@ journal of kind 5, numbered, chained and anchored like all others; its ``token``
 So a check needs no key, and nothing can empty a row, or change an emptied one, without leaving a trace.
 """
 
-import sqlite3
-from collections.abc import Callable
-
 from engine.model.records import KIND_ERASED
 from engine.store.core.chain import DIGEST_BYTES, erased_digest
+from engine.store.core.rows import Execute
 
 JOURNAL = "journal"
 DOCUMENT = "document"
 COMPACT_DUE = "compact_due"  # in ``meta``, from an erasure until a rewrite of the file: old pages may hold the content
-
-Execute = Callable[..., sqlite3.Cursor]
 
 
 class AccountedRows:

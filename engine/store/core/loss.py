@@ -1,7 +1,6 @@
 """Compare a journal with its anchor: are all acknowledged rows still there?"""
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from hmac import compare_digest
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from engine.model.errors import LossError
 from engine.store.core import migrate, pruned_ranges
 from engine.store.core.anchor import AnchorState
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
 
@@ -101,7 +101,7 @@ def _was_let_go(connection: sqlite3.Connection, row_id: int) -> bool:
     return found is not None and pruned_ranges.is_vouched_for(connection.execute, found)
 
 
-def last_number(execute: Callable[..., sqlite3.Cursor]) -> int:
+def last_number(execute: Execute) -> int:
     """The number of the newest row, or the newest number that was given up as lost."""
     (row,) = execute(
         "SELECT max(coalesce((SELECT max(id) FROM journal), 0), coalesce((SELECT max(last_id) FROM gap), 0))"

@@ -12,7 +12,7 @@ from engine.model.errors import IntegrityError, StoreError
 from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_PRUNED
 from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark
-from engine.store.core.pruned_ranges import Execute
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
 _OTHERS = {

@@ -1,13 +1,12 @@
 """Convert a time to a number of the journal: numbers follow time, so the time needs no index."""
 
-import sqlite3
-from collections.abc import Callable
+from engine.store.core.rows import Execute
 
 # How far rows may be out of order in time (the clock was set, frames were assembled after a restart).
 DISORDER_US = 86_400_000_000
 
 
-def first_at(execute: Callable[..., sqlite3.Cursor], at_us: int) -> int:
+def first_at(execute: Execute, at_us: int) -> int:
     """About the first id that was received at ``at_us`` or later, by bisection: ids follow time, so the time needs no
     index. Correct for rows that are out of order by no more than the caller's margin.
     """

@@ -3,17 +3,16 @@
 `engine.store.lifecycle.retention` writes these records and explains them.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.model.records import KIND_PRUNED
 from engine.store.core.chain import PRUNED_DIGEST_BYTES, pruned_digest
+from engine.store.core.rows import Execute
 
 JOURNAL = "journal"
 DOCUMENT = "document"
 
-Execute = Callable[..., sqlite3.Cursor]
 
 _COLUMNS = "what, first, last, chain, record"
 

@@ -7,12 +7,14 @@ from typing import Protocol
 from engine.model.packing import unpack
 from engine.store.core.vault import Vault
 
+Execute = Callable[..., sqlite3.Cursor]
+
 
 class Rows(Protocol):
     """Statements of one transaction, and the keys."""
 
     @property
-    def execute(self) -> Callable[..., sqlite3.Cursor]: ...
+    def execute(self) -> Execute: ...
     @property
     def vault(self) -> Vault: ...
 

@@ -13,8 +13,7 @@ A salvage starts a new chain: audit rows from before it are compared with nothin
 """
 
 import re
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import orjson
@@ -23,14 +22,13 @@ from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT
 from engine.store.core import pruned_ranges
 from engine.store.core.chain import GENESIS
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
 HEAD_WORDS = "audit head"
 # As the log has it, for people (journal_id=4711 head=9f..) and for machines ("journal_id": 4711, "head": "9f..").
 _HEAD = re.compile(r'journal_id"?[=:] ?"?(\d+)"?.{0,200}?head"?[=:] ?"?([0-9a-f]{64})')
 _PLAIN = re.compile(r"\s*(\d+):([0-9a-f]{64})\s*")
-
-Execute = Callable[..., sqlite3.Cursor]
 
 
 @dataclass(slots=True)

@@ -10,8 +10,7 @@ overwrite them. One transaction records the loss (action ``rollback``), leaves t
 deliveries as maybe delivered, and pauses all deliveries.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -23,6 +22,7 @@ from engine.store.core.anchor import Mark, Sealing
 from engine.store.core.batch import Batch
 from engine.store.core.loss import last_number
 from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import Execute
 from engine.store.operations import audit, pauses
 
 # Keys of the table `meta`: the audit row before which witnesses do not count; the newest row that was verified, and its
@@ -33,8 +33,6 @@ WHAT_TO_DO = (
     "let the analyzers send again from then on, correct what is known to be newer elsewhere, then let it deliver: "
     "labrelay resume deliveries --reason TEXT"
 )
-
-Execute = Callable[..., sqlite3.Cursor]
 
 
 @dataclass(frozen=True, slots=True)

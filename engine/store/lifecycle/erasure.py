@@ -19,7 +19,6 @@ Not erased: the audit trail (reasons that people wrote), backups, data at destin
 """
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from engine.store.core.chain import document_hash, erased_digest
 from engine.store.core.erased_rows import COMPACT_DUE, DOCUMENT
 from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import Execute
 from engine.store.core.vault import DOCUMENT_KEYS, Vault
 from engine.store.operations import audit, dedup, delta_history, emptying, number_bearers, record_outcome, search_index
 from engine.store.operations.append import set_state
@@ -48,8 +48,6 @@ _LEAST_DIGITS = 3  # a shorter number occurs everywhere
 
 _PATIENT = re.compile(rb"(?:^|[\r\n\x02\x0b])[0-7]?(PID|MRG|P)([^\w\s])([^\r\n\x03\x17]*)")
 _FIELDS = {b"PID": (2, 3, 4), b"MRG": (1,), b"P": (2, 3, 4)}  # positions after a split: PID-2.., MRG-1, P-3..
-
-Execute = Callable[..., sqlite3.Cursor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

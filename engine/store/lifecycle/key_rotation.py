@@ -17,7 +17,6 @@ discarded.
 """
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from engine.store.core.connecting import connect
 from engine.store.core.durable import sync_folder
 from engine.store.core.key_encryption_key import NEW_NAME, OLD_NAME, FoundKey, Source, key_id
 from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import Execute
 from engine.store.core.vault import KEY_BYTES, KEY_NAME, Vault, WrappedKey, check_value, read_kek, rewrap, write_kek
 from engine.store.operations import audit
 
@@ -74,7 +74,7 @@ class KeyFacts:
     data_keys: tuple[tuple[str, str, int], ...]
 
 
-def facts(execute: Callable[..., sqlite3.Cursor]) -> KeyFacts:
+def facts(execute: Execute) -> KeyFacts:
     names = ("key_check", "key_made_us", "created_us", "sheet_of", "sheet_us")
     rows = execute(f"SELECT name, value FROM meta WHERE name IN ({','.join('?' * len(names))})", names)  # noqa: S608 - a constant
     meta = dict(rows.fetchall())

@@ -34,9 +34,8 @@ their time, but never one younger than ``minimum``.
 The file does not shrink: freed space is used again (`labrelay journal compact` returns it to the disk).
 """
 
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,7 +46,8 @@ from engine.model.hashes import unpack_reports
 from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core.batch import Batch
 from engine.store.core.moments import DISORDER_US, first_at
-from engine.store.core.vault import Vault
+from engine.store.core.rows import Execute
+from engine.store.core.rows import Rows as Transaction
 from engine.store.operations import audit
 from engine.store.operations.pruning import RECORD_RANGES, PrunableRows, let_go
 
@@ -112,13 +112,9 @@ class Policy:
         )
 
 
-class Rows(Protocol):
-    """The input of a check: statements of one transaction, the keys, and its time."""
+class Rows(Transaction, Protocol):
+    """The input of a check: one transaction, and its time."""
 
-    @property
-    def execute(self) -> Callable[..., sqlite3.Cursor]: ...
-    @property
-    def vault(self) -> Vault: ...
     @property
     def now_us(self) -> int: ...
 
@@ -155,7 +151,7 @@ def start(rows: Rows, *, policy: Policy) -> RetentionWalk:
     return RetentionWalk(until=bound - 1, behind_us=behind_us)
 
 
-def behind(execute: Callable[..., sqlite3.Cursor], now_us: int) -> int:
+def behind(execute: Execute, now_us: int) -> int:
     """How far retention's own time is behind the wall clock, from the notes of the last walk."""
     row = execute("SELECT value FROM meta WHERE name = 'retention_clock'").fetchone()
     if row is None:
@@ -259,23 +255,29 @@ def survey(rows: Rows, *, policy: Policy, newest: int) -> PrunableRows:
     return found
 
 
-def over_size(execute: Callable[..., sqlite3.Cursor], policy: Policy) -> bool:
+def over_size(execute: Execute, policy: Policy) -> bool:
     """Whether more of the file is in use than the site allows."""
     return policy.size is not None and used_bytes(execute) > policy.size
 
 
-def used_bytes(execute: Callable[..., sqlite3.Cursor]) -> int:
+def used_bytes(execute: Execute) -> int:
     """Bytes of the file that are in use."""
-    pages, free, page_bytes = (
-        int(execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
-    )
+    pages, free, page_bytes = pages_of(execute)
     return (pages - free) * page_bytes
+
+
+def pages_of(execute: Execute) -> tuple[int, int, int]:
+    """The pages of the file, those without content among them, and the bytes of one."""
+    row: tuple[int, int, int] = execute(
+        "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    ).fetchone()
+    return row
 
 
 # -- rows that may be deleted --------------------------------------------------------------------------------------
 
 
-def _busy(execute: Callable[..., sqlite3.Cursor], own: int) -> bool:
+def _busy(execute: Execute, own: int) -> bool:
     """Whether an action is under way that may concern any message."""
     return execute("SELECT 1 FROM open_act WHERE id <> ? LIMIT 1", (own,)).fetchone() is not None
 
@@ -322,7 +324,7 @@ def _judge(
     return early
 
 
-def _remembered(execute: Callable[..., sqlite3.Cursor], message_id: int, token: bytes, now_us: int) -> bool:
+def _remembered(execute: Execute, message_id: int, token: bytes, now_us: int) -> bool:
     """Whether a short-lived table still names the message: as the first of repeats, or as the owner of a report."""
     if execute(
         "SELECT 1 FROM repeat WHERE token = substr(?, 1, 24) AND message_id = ? AND until_us >= ?",
@@ -341,9 +343,7 @@ def _remembered(execute: Callable[..., sqlite3.Cursor], message_id: int, token: 
     return False
 
 
-def _counted_from(
-    execute: Callable[..., sqlite3.Cursor], message_id: int, deliveries: Sequence[tuple[Any, ...]]
-) -> bool:
+def _counted_from(execute: Execute, message_id: int, deliveries: Sequence[tuple[Any, ...]]) -> bool:
     """Whether the message has the newest document or delivery of all: a number is never given twice."""
     newest = execute("SELECT max(id) FROM delivery").fetchone()[0]
     if any(delivery[0] == newest for delivery in deliveries):
@@ -369,7 +369,7 @@ def _frames(rows: Rows, message_id: int, channel: str, session: int) -> dict[int
     )
 
 
-def _needed(execute: Callable[..., sqlite3.Cursor], row_id: int) -> bool:
+def _needed(execute: Execute, row_id: int) -> bool:
     """Whether another row still refers to an audit row."""
     return any(
         execute(query, (row_id,)).fetchone()

@@ -14,14 +14,14 @@ Only the content is deleted: the row, its notes and its place in the queue for a
 the sweep read it.
 """
 
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from engine.model.message import Received
 from engine.model.records import KIND_FRAME
 from engine.store.core.batch import Batch
+from engine.store.core.rows import Execute
 from engine.store.core.unanswered import host_of
 from engine.store.operations import audit, emptying
 from engine.store.operations.pruning import PrunableRows, let_go
@@ -105,7 +105,7 @@ def sweep(batch: Batch) -> bool:
     return len(rows) < EMPTIED_AT_ONCE
 
 
-def take_stock(execute: Callable[..., sqlite3.Cursor]) -> None:
+def take_stock(execute: Execute) -> None:
     """After a restore: record the incomplete messages that have no row here yet."""
     execute(
         "INSERT OR IGNORE INTO unfinished (message_id, token, bytes, times, last_us, first_row, last_row)"

@@ -21,8 +21,7 @@ These rows are kept long: for good where the number lasts, and as long as the me
 (with its order and day). Rejecting, dismissing or erasing a message frees no number that another message bears.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from engine.model.errors import IntegrityError
@@ -30,6 +29,7 @@ from engine.model.message import Bearer
 from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compare
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import Execute
 from engine.store.core.sweeping import sweep
 from engine.store.core.vault import NOTE_KEYS
 
@@ -37,7 +37,6 @@ COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
 REFERENCE, ALIKE, SEEMS, ERASED = range(4)
 FOR_GOOD = 0
 
-Execute = Callable[..., sqlite3.Cursor]
 
 _COLUMN = "bearer"
 _NO_RECORD = bytes(16)

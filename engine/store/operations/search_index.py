@@ -14,11 +14,11 @@ is cut into blocks of neighbouring messages: one batch writes to a few pages, an
 block (a thousand blocks for a million messages, some milliseconds).
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.model.search_keys import NOT_ALL, Number, NumberKind, folded, own_number
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def forget(batch: "Batch", message_id: int) -> None:
 
 
 def term(
-    execute: Callable[..., sqlite3.Cursor], vault: Vault, kind: NumberKind, text: str, *, column: str = "j.id"
+    execute: Execute, vault: Vault, kind: NumberKind, text: str, *, column: str = "j.id"
 ) -> tuple[str, list[int | bytes]]:
     """The SQL term ``column IN (...)`` that is true of messages with this number, and its values.
 
@@ -68,7 +68,7 @@ def term(
     )
 
 
-def newer(execute: Callable[..., sqlite3.Cursor], message_id: int, *, than: int) -> set[int]:
+def newer(execute: Execute, message_id: int, *, than: int) -> set[int]:
     """Newer messages that share a number with this one: of its patient, a specimen, an order.
 
     Args:
@@ -92,7 +92,7 @@ def newer(execute: Callable[..., sqlite3.Cursor], message_id: int, *, than: int)
     return found
 
 
-def messages(execute: Callable[..., sqlite3.Cursor], vault: Vault, kind: NumberKind, texts: Iterable[str]) -> list[int]:
+def messages(execute: Execute, vault: Vault, kind: NumberKind, texts: Iterable[str]) -> list[int]:
     """The messages with one of these numbers, oldest first."""
     found: set[int] = set()
     for text in texts:
@@ -101,6 +101,6 @@ def messages(execute: Callable[..., sqlite3.Cursor], vault: Vault, kind: NumberK
     return sorted(found)
 
 
-def not_all_known(execute: Callable[..., sqlite3.Cursor], vault: Vault) -> list[int]:
+def not_all_known(execute: Execute, vault: Vault) -> list[int]:
     """Messages that are not in the search index: a search by number cannot rule them out."""
     return messages(execute, vault, NOT_ALL.kind, [NOT_ALL.text])

@@ -5,11 +5,11 @@ destination's worker has uncommitted ones in memory. Each row is a few bytes und
 swept in steps; a resource that is corrected later than that is written without a condition.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.model.versions import worth_keeping
 from engine.store.core.batch import Batch
+from engine.store.core.rows import Execute
 from engine.store.core.sweeping import sweep
 from engine.store.core.vault import Vault
 from engine.store.operations.dedup import REPORT_MEMORY_US
@@ -29,9 +29,7 @@ def remember(batch: Batch, destination: str, versions: Iterable[tuple[str, str]]
     )
 
 
-def look_up(
-    execute: Callable[..., sqlite3.Cursor], vault: Vault, destination: str, resources: Sequence[str]
-) -> dict[str, str]:
+def look_up(execute: Execute, vault: Vault, destination: str, resources: Sequence[str]) -> dict[str, str]:
     """The known versions, by resource."""
     found = {}
     for resource in resources:

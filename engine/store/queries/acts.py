@@ -11,20 +11,18 @@ from engine.store.queries.reader import Reader
 
 def acts_page(reader: Reader, *, before_id: int | None = None, limit: int = 50) -> list[Act]:
     """A page of the audit trail, newest first."""
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT id, received_us, body FROM journal WHERE kind = 3 AND id < ? ORDER BY id DESC LIMIT ?",
-            (before_id if before_id is not None else 2**62, limit),
-        ).fetchall()
+    rows = reader.rows(
+        "SELECT id, received_us, body FROM journal WHERE kind = 3 AND id < ? ORDER BY id DESC LIMIT ?",
+        (before_id if before_id is not None else 2**62, limit),
+    )
     return [act_of(reader, row) for row in rows]
 
 
 def open_acts(reader: Reader) -> list[Act]:
     """Actions that were begun and have not ended."""
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT j.id, j.received_us, j.body FROM open_act a CROSS JOIN journal j ON j.id = a.id ORDER BY a.id"
-        ).fetchall()
+    rows = reader.rows(
+        "SELECT j.id, j.received_us, j.body FROM open_act a CROSS JOIN journal j ON j.id = a.id ORDER BY a.id"
+    )
     return [act_of(reader, row) for row in rows]
 
 

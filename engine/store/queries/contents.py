@@ -22,50 +22,41 @@ def stored_payload(reader: Reader, row_id: int) -> bytes:
         StoreError: there is no such row.
         IntegrityError: the stored bytes are damaged.
     """
-    with reader.snapshot() as execute:
-        row = execute("SELECT body, channel FROM journal WHERE id = ?", (row_id,)).fetchone()
+    row = reader.row("SELECT body, channel FROM journal WHERE id = ?", (row_id,))
     if row is None:
         raise why_absent(reader, "row", row_id)
     content = reader.vault.open(row[0], "body", row_id, row[1])
-    if not content:
-        _refuse_erased(reader, "row", erased_rows.JOURNAL, row_id)
-    return content
+    return content or _unless_erased(reader, "row", erased_rows.JOURNAL, row_id)
 
 
 def stored_document(reader: Reader, document_id: int) -> bytes:
     """A stored document; raises as `stored_payload`."""
-    with reader.snapshot() as execute:
-        row = execute(
-            "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?",
-            (document_id,),
-        ).fetchone()
+    row = reader.row(
+        "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
+    )
     if row is None:
         raise StoreError(f"there is no document {document_id}")
     content = reader.vault.open(row[0], "document", document_id, row[1])
-    if not content:
-        _refuse_erased(reader, "document", erased_rows.DOCUMENT, document_id)
-    return content
+    return content or _unless_erased(reader, "document", erased_rows.DOCUMENT, document_id)
 
 
 def stored_message(reader: Reader, message_id: int) -> Stored:
     """A message as the mapping gets it; raises as `stored_payload`."""
-    with reader.snapshot() as execute:
-        row = execute(
-            "SELECT id, channel, seq, received_us, message_type, meta, body FROM journal WHERE id = ? AND kind = 1",
-            (message_id,),
-        ).fetchone()
+    row = reader.row(
+        "SELECT id, channel, seq, received_us, message_type, meta, body FROM journal WHERE id = ? AND kind = 1",
+        (message_id,),
+    )
     if row is None:
         raise why_absent(reader, "message", message_id)
     stored = open_stored(reader, row)
     if not stored.payload:
-        _refuse_erased(reader, "message", erased_rows.JOURNAL, message_id)
+        _unless_erased(reader, "message", erased_rows.JOURNAL, message_id)
     return stored
 
 
 def reports_of(reader: Reader, document_id: int) -> frozenset[Report]:
     """The reports that a stored document carries."""
-    with reader.snapshot() as execute:
-        row = execute("SELECT reports FROM document WHERE id = ?", (document_id,)).fetchone()
+    row = reader.row("SELECT reports FROM document WHERE id = ?", (document_id,))
     return frozenset(unpack_reports(row[0])) if row is not None else frozenset()
 
 
@@ -98,8 +89,9 @@ def open_stored(reader: Reader, row: Sequence[Any]) -> Stored:
     )
 
 
-def _refuse_erased(reader: Reader, kind: str, what: str, number: int) -> None:
-    """
+def _unless_erased(reader: Reader, kind: str, what: str, number: int) -> bytes:
+    """The empty content of a row that came empty.
+
     Raises:
         ErasedError: the content was erased.
     """
@@ -107,3 +99,4 @@ def _refuse_erased(reader: Reader, kind: str, what: str, number: int) -> None:
         act = erased_rows.act_of(execute, what, number)
     if act:
         raise ErasedError(f"{kind} {number} was erased (act {act})")
+    return b""

@@ -1,7 +1,6 @@
 """Read the size of a journal, its oldest content, and the deletions by retention."""
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import suppress
 
 import orjson
@@ -10,14 +9,15 @@ from engine.model.records import RetainedSpan
 from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.growth import DAY_US, DAYS, Growth
 from engine.store.core.moments import first_at
+from engine.store.core.rows import Execute
+from engine.store.lifecycle.retention import pages_of, used_bytes
 from engine.store.queries.listing import BLOCK_BITS
 from engine.store.queries.reader import Reader
 
 
 def identity_of(reader: Reader) -> bytes:
     """The journal's id, 16 bytes."""
-    with reader.snapshot() as execute:
-        return bytes(execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()[0])
+    return bytes(reader.row("SELECT value FROM meta WHERE name = 'journal_id'")[0])
 
 
 def is_compact_due(reader: Reader) -> bool:
@@ -37,9 +37,7 @@ def growth_of(reader: Reader, now_us: int) -> Growth:
         (first_us,) = execute(bounds, (first,)).fetchone() or (0,)
         (last_us,) = execute(bounds, (last,)).fetchone() or (0,)
         since = first_at(execute, now_us - DAYS * DAY_US) if last else 0
-        (pages,) = execute("PRAGMA page_count").fetchone()
-        (free,) = execute("PRAGMA freelist_count").fetchone()
-        (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        pages, free, page_bytes = pages_of(execute)
         gone = sum(min(one.last, last) - max(one.first, first) + 1 for one in _let_go(execute) if one.last > first)
         kept_us = _oldest_message(execute)
     return Growth(
@@ -60,14 +58,12 @@ def kept_of(reader: Reader) -> RetainedSpan:
         oldest_us = _oldest_message(execute)
         gone = _let_go(execute)
         said = execute("SELECT value FROM meta WHERE name = 'retention'").fetchone()
-        (page_count,) = execute("PRAGMA page_count").fetchone()
-        (free,) = execute("PRAGMA freelist_count").fetchone()
-        (page_bytes,) = execute("PRAGMA page_size").fetchone()
+        used = used_bytes(execute)
     last = orjson.loads(said[0]) if said is not None else {}
     return RetainedSpan(
         oldest_us=oldest_us,
         gone=sum(one.last - one.first + 1 for one in gone),
-        used_bytes=(page_count - free) * page_bytes,
+        used_bytes=used,
         last_us=last.get("at_us", 0),
         last_messages=last.get("messages", 0),
         last_early=last.get("early", 0),
@@ -103,12 +99,11 @@ def table_sizes(reader: Reader) -> list[tuple[str, int, int | None]]:
 def free_bytes(reader: Reader) -> int:
     """Unused bytes inside the file; `labrelay journal compact` returns them to the disk."""
     with reader.snapshot() as execute:
-        (pages,) = execute("PRAGMA freelist_count").fetchone()
-        (page_bytes,) = execute("PRAGMA page_size").fetchone()
-    return int(pages * page_bytes)
+        _, free, page_bytes = pages_of(execute)
+    return free * page_bytes
 
 
-def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:
+def _oldest_message(execute: Execute) -> int:
     """When the oldest remaining message was received; 0 without one."""
     block = f"(id >> {BLOCK_BITS})"
     (oldest,) = execute(
@@ -118,5 +113,5 @@ def _oldest_message(execute: Callable[..., sqlite3.Cursor]) -> int:
     return int(oldest)
 
 
-def _let_go(execute: Callable[..., sqlite3.Cursor]) -> list[pruned_ranges.Range]:
+def _let_go(execute: Execute) -> list[pruned_ranges.Range]:
     return [one for one in pruned_ranges.every(execute) if one.what == pruned_ranges.JOURNAL]

@@ -5,8 +5,6 @@ One letter of each cause is opened, for its text; the token identifies the chann
 without a fingerprint are opened one by one.
 """
 
-import sqlite3
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,12 +12,11 @@ import orjson
 
 from engine.model.errors import IntegrityError
 from engine.model.records import Filter
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.operations.dead_letters import Group, Groups, cause_of
 from engine.store.queries.listing import letter_terms
 from engine.store.queries.reader import Reader
-
-Execute = Callable[..., sqlite3.Cursor]
 
 # Word for word as in the indexes, or SQLite does not use them.
 _MESSAGES = "message_state s INDEXED BY message_cause"

@@ -1,11 +1,10 @@
 """Read the queue for people: dead letters, and results that a rule of their route holds."""
 
-import sqlite3
-from collections.abc import Callable
 from typing import Any
 
 from engine.model.records import CRITICAL, DeadLetter, Filter
 from engine.store.core.notes import read_note
+from engine.store.core.rows import Execute
 from engine.store.queries.listing import letter_terms
 from engine.store.queries.reader import Reader
 
@@ -80,14 +79,13 @@ def count_dead_letters(reader: Reader, wanted: Filter | None = None, *, before_i
 
 def corrections_set_aside(reader: Reader, limit: int) -> list[DeadLetter]:
     """The oldest corrections and withdrawals that a person has set aside and that are still open."""
-    with reader.snapshot() as execute:
-        rows = execute(
-            f"SELECT {_COLUMNS}"  # noqa: S608
-            " FROM delivery d INDEXED BY delivery_set_aside CROSS JOIN journal j ON j.id = d.message_id"
-            " CROSS JOIN lane l ON l.id = d.lane"
-            " WHERE d.state = 'dead' AND d.cause = 'CORRECTION_SET_ASIDE' ORDER BY d.message_id LIMIT ?",
-            (limit,),
-        ).fetchall()
+    rows = reader.rows(
+        f"SELECT {_COLUMNS}"  # noqa: S608
+        " FROM delivery d INDEXED BY delivery_set_aside CROSS JOIN journal j ON j.id = d.message_id"
+        " CROSS JOIN lane l ON l.id = d.lane"
+        " WHERE d.state = 'dead' AND d.cause = 'CORRECTION_SET_ASIDE' ORDER BY d.message_id LIMIT ?",
+        (limit,),
+    )
     return [_letter(row) for row in rows]
 
 
@@ -119,7 +117,7 @@ def held_deliveries(
 
 
 def _stuck(
-    execute: Callable[..., sqlite3.Cursor],
+    execute: Execute,
     state: str,
     wanted: Filter,
     before_id: int | None,

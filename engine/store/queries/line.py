@@ -6,12 +6,11 @@ from engine.store.queries.reader import Reader
 
 def frames_of(reader: Reader, session: int, channel: str, first: int, last: int) -> list[tuple[int, bytes]]:
     """The frames of a message: (receive time, bytes as received), in order."""
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT id, received_us, body FROM journal"
-            " WHERE id BETWEEN ? AND ? AND kind = 2 AND session = ? AND channel = ? ORDER BY id",
-            (first, last, session, channel),
-        ).fetchall()
+    rows = reader.rows(
+        "SELECT id, received_us, body FROM journal"
+        " WHERE id BETWEEN ? AND ? AND kind = 2 AND session = ? AND channel = ? ORDER BY id",
+        (first, last, session, channel),
+    )
     return [(at_us, reader.vault.open(body, "body", row_id, channel)) for row_id, at_us, body in rows]
 
 
@@ -25,12 +24,10 @@ def line_of(reader: Reader, channel: str, *, session: int | None = None, limit: 
         ConfigError, IntegrityError: it cannot be opened.
     """
     which, values = ("session = ? AND", [session]) if session is not None else ("", [])
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT id, session, content FROM line_trace"  # noqa: S608 - constants
-            f" WHERE {which} channel = ? ORDER BY id DESC LIMIT ?",
-            (*values, channel, limit),
-        ).fetchall()
+    rows = reader.rows(
+        f"SELECT id, session, content FROM line_trace WHERE {which} channel = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 - constants
+        (*values, channel, limit),
+    )
     return [
         LineRecord(channel, own, tuple(unpack(reader.vault.open(content, "line_trace", row_id, channel))))
         for row_id, own, content in rows

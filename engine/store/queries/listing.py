@@ -18,7 +18,6 @@ bisection (`first_at`), since numbers follow time. A query that still is too slo
 channel has never sent, ends at the reader's deadline with an error.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,10 +27,9 @@ from engine.model.reagents import lot_key
 from engine.model.records import Filter
 from engine.model.search_keys import NumberKind
 from engine.store.core.moments import DISORDER_US, first_at
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.operations import search_index
-
-Execute = Callable[..., sqlite3.Cursor]
 
 NO_LIMIT = 2**62  # above every number: with a bound SQLite searches the index instead of scanning
 FEW_WAITING = 50_000  # deliveries; their messages are found in some 50 ms

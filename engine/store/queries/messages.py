@@ -3,8 +3,7 @@
 Lists are paged by key and never read bodies; without the key they show only unsealed columns.
 """
 
-import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, cast
 
 import orjson
@@ -24,6 +23,7 @@ from engine.model.records import (
 )
 from engine.model.tested_results import tests_in
 from engine.store.core.notes import read_note
+from engine.store.core.rows import Execute
 from engine.store.operations import search_index
 from engine.store.queries import listing
 from engine.store.queries.reader import Reader
@@ -290,9 +290,7 @@ def _meta(reader: Reader, sealed: bytes, row_id: int, channel: str) -> dict[str,
         return {"notes": ("damaged",)}  # the list goes on; `labrelay verify` reports the damage
 
 
-def _frames(
-    reader: Reader, execute: Callable[..., sqlite3.Cursor], row: Sequence[Any], session: int
-) -> tuple[int, ...]:
+def _frames(reader: Reader, execute: Execute, row: Sequence[Any], session: int) -> tuple[int, ...]:
     if not session or reader.keys is None:
         return ()
     first, last = _meta(reader, row[8], row[0], row[1]).get("frames", (0, -1))

@@ -6,15 +6,16 @@ Every query gets a `Reader` (`engine.store.queries`).
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from engine.model.errors import ConfigError, StoreError
 from engine.store.core import damage
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, access, connect, read_vault
+from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
 DEADLINE_S = 2.0
@@ -25,7 +26,7 @@ _STEPS_BETWEEN_LOOKS = 1000
 class Rows:
     """One snapshot, for functions that also work on a batch."""
 
-    execute: Callable[..., sqlite3.Cursor]
+    execute: Execute
     vault: Vault
 
 
@@ -96,7 +97,7 @@ class Reader:
         return self.keys
 
     @contextmanager
-    def snapshot(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+    def snapshot(self) -> Iterator[Execute]:
         """One short read transaction; yields the ``execute`` of its connection.
 
         Raises:
@@ -118,8 +119,18 @@ class Reader:
         finally:
             self._give_back(connection)
 
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of one statement, in a snapshot of its own."""
+        with self.snapshot() as execute:
+            return execute(statement, values).fetchall()
+
+    def row(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of one statement, in a snapshot of its own; None without one."""
+        with self.snapshot() as execute:
+            return execute(statement, values).fetchone()
+
     @contextmanager
-    def unhurried(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+    def unhurried(self) -> Iterator[Execute]:
         """The ``execute`` of a connection without a deadline: for people who ask for a scan of the whole file."""
         with closing(connect(self.path, immutable=self.immutable)) as connection:
             yield connection.execute

@@ -7,11 +7,10 @@ from engine.store.queries.reader import Reader
 
 def unfinished_replays(reader: Reader) -> list[Replay]:
     """Replays that have not ended, newest first."""
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT r.number, r.position, r.last, r.total, r.done, r.deliveries, r.failed, j.id, j.received_us,"
-            " j.body FROM replay r JOIN journal j ON j.id = r.number AND j.kind = 3 ORDER BY r.number DESC"
-        ).fetchall()
+    rows = reader.rows(
+        "SELECT r.number, r.position, r.last, r.total, r.done, r.deliveries, r.failed, j.id, j.received_us,"
+        " j.body FROM replay r JOIN journal j ON j.id = r.number AND j.kind = 3 ORDER BY r.number DESC"
+    )
     found = []
     for number, position, last, total, done, deliveries, failed, *row in rows:
         act = act_of(reader, row)

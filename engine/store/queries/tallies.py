@@ -10,28 +10,23 @@ from engine.store.queries.reader import Reader
 
 def counters_of(reader: Reader, day: str) -> list[Count]:
     """The counters of ``day`` (``2026-03-01``, in the site's zone)."""
-    with reader.snapshot() as execute:
-        return [
-            Count(channel=r[0], destination=r[1], name=r[2], n=r[3])
-            for r in execute("SELECT channel, destination, name, n FROM counter WHERE day = ?", (day,))
-        ]
+    rows = reader.rows("SELECT channel, destination, name, n FROM counter WHERE day = ?", (day,))
+    return [Count._make(row) for row in rows]
 
 
 def seeming_count(reader: Reader) -> int:
     """The number of unconfirmed records that seem to be of the person who bore their patient number before."""
-    with reader.snapshot() as execute:
-        return int(execute("SELECT count(*) FROM bearer WHERE standing = 2").fetchone()[0])
+    return int(reader.row("SELECT count(*) FROM bearer WHERE standing = 2")[0])
 
 
 def list_seeming(reader: Reader, limit: int = 1000) -> list[PossibleOtherPerson]:
     """These records, newest first: a message with each, and one that it was compared with."""
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT b.message_id, j.channel, j.received_us, (SELECT min(r.message_id) FROM bearer r"
-            " WHERE r.number = b.number AND r.standing = 0 AND r.person = b.person) FROM bearer b"
-            " JOIN journal j ON j.id = b.message_id WHERE b.standing = 2 ORDER BY b.message_id DESC LIMIT ?",
-            (limit,),
-        ).fetchall()
+    rows = reader.rows(
+        "SELECT b.message_id, j.channel, j.received_us, (SELECT min(r.message_id) FROM bearer r"
+        " WHERE r.number = b.number AND r.standing = 0 AND r.person = b.person) FROM bearer b"
+        " JOIN journal j ON j.id = b.message_id WHERE b.standing = 2 ORDER BY b.message_id DESC LIMIT ?",
+        (limit,),
+    )
     return [
         PossibleOtherPerson(message_id=row[0], channel=row[1], received_us=row[2], before=row[3] or 0) for row in rows
     ]
@@ -39,17 +34,15 @@ def list_seeming(reader: Reader, limit: int = 1000) -> list[PossibleOtherPerson]
 
 def unmapped_count(reader: Reader) -> int:
     """The number of different codes that no code table had."""
-    with reader.snapshot() as execute:
-        return int(execute("SELECT count(*) FROM unmapped_code").fetchone()[0])
+    return int(reader.row("SELECT count(*) FROM unmapped_code")[0])
 
 
 def list_unmapped(reader: Reader, channel: str | None = None) -> list[Gap]:
     """Codes that no code table had, the most frequent first; without the keys only their counts."""
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE ? IS NULL OR channel = ?",
-            (channel, channel),
-        ).fetchall()
+    rows = reader.rows(
+        "SELECT id, channel, text, n, first_us, last_us FROM unmapped_code WHERE ? IS NULL OR channel = ?",
+        (channel, channel),
+    )
     found = []
     for row_id, owner, sealed, n, first_us, last_us in rows:
         texts = ("", "", "", "")
@@ -83,19 +76,7 @@ def list_reagents(
         f"SELECT r.channel, r.name, r.lot, r.expires, {tests}, r.remains, r.first_us, r.last_us, r.n"  # noqa: S608 - constants
         f" FROM {source} WHERE {' AND '.join(where)} ORDER BY r.last_us DESC, r.id DESC LIMIT ?"
     )
-    with reader.snapshot() as execute:
-        rows = execute(text, (*values, limit))
-        return [
-            ReagentView(
-                channel=row[0],
-                name=row[1],
-                lot=row[2],
-                expires=row[3],
-                tests=tuple(filter(None, row[4].split("\n"))),
-                left=row[5],
-                first_us=row[6],
-                last_us=row[7],
-                messages=row[8],
-            )
-            for row in rows
-        ]
+    return [
+        ReagentView._make((*row[:4], tuple(filter(None, row[4].split("\n"))), *row[5:]))
+        for row in reader.rows(text, (*values, limit))
+    ]

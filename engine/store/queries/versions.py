@@ -21,11 +21,10 @@ def shown_versions(reader: Reader, delivery_id: int) -> dict[str, str]:
     """The versions that a server had in place of ours when a delivery became a dead letter (CONFLICT), by resource; an
     empty version for a deleted resource. Empty where none are known.
     """
-    with reader.snapshot() as execute:
-        row = execute(
-            "SELECT d.detail, j.channel FROM delivery d JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
-            (delivery_id,),
-        ).fetchone()
+    row = reader.row(
+        "SELECT d.detail, j.channel FROM delivery d JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
+        (delivery_id,),
+    )
     if row is None:
         return {}
     try:

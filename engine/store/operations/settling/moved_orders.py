@@ -7,8 +7,7 @@ order is the same, the patient is not. Two patients may also share one number, s
     both       two patients have the number: the new one is sent, and the first stays
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.model.errors import NotComparedError
@@ -17,13 +16,13 @@ from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import HoldReason, Routed
 from engine.store.core.batch import Batch
+from engine.store.core.rows import Execute
 from engine.store.operations.settling.accepted import AcceptedHistory, KnownOrder, names_in
 from engine.succession.document_facts import NOTHING, DocumentFacts
 from engine.succession.kinds import FHIR
 from engine.succession.statements import Resource, loads, resources_in, settled
 from engine.succession.steps import CHANGES, WITHDRAWN
 
-Execute = Callable[..., sqlite3.Cursor]
 ANSWERS = ("withdraw", "both")
 
 

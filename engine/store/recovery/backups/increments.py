@@ -39,6 +39,7 @@ from engine.store.core import erased_rows as erased
 from engine.store.core.chain import COLUMN_TYPES, COLUMNS, ROW_COLUMNS, SEALED_COLUMNS, JournalRow
 from engine.store.core.connecting import connect
 from engine.store.core.durable import write_atomically
+from engine.store.core.rows import Execute
 from engine.store.integrity.row_check import UnreadableRow, journal_rows
 from engine.store.recovery.backups.catalog import Copy, Increment
 
@@ -192,13 +193,13 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
     )
 
 
-def _is_linked(execute: erased.Execute, row: JournalRow) -> bool:
+def _is_linked(execute: Execute, row: JournalRow) -> bool:
     """Whether the row continues the chain of the row before it in the journal."""
     before = execute("SELECT chain FROM journal WHERE id < ? ORDER BY id DESC LIMIT 1", (row.id,)).fetchone()
     return before is not None and row.follows(before[0])
 
 
-def _emptied(execute: erased.Execute, last: int, end: int) -> tuple[list[tuple[str, int, int, int]], list[Row]]:
+def _emptied(execute: Execute, last: int, end: int) -> tuple[list[tuple[str, int, int, int]], list[Row]]:
     """The erasures that the records between two rows attest, with the emptied rows; and the rows between them that were
     erased, though their record may come in the next piece.
     """

@@ -18,7 +18,7 @@ The new journal is consistent: `labrelay verify` finds no problem in it. Missing
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -47,6 +47,7 @@ from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit, dedup, delta_history, incomplete, pauses
+from engine.store.queries.reader import Rows
 from engine.store.recovery.backups import decisions, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
 from engine.store.recovery.rebuilding import moment, put_state
@@ -306,7 +307,7 @@ class _Restoration:
             first: the first row without a state snapshot: from there on messages have no verdict and no deliveries yet.
         """
         execute = connection.execute
-        rows = _Rows(execute, self._vault(connection))
+        rows = Rows(execute, self._vault(connection))
         channels: set[str] = set()
         for what, number, _, _ in content.erased:
             if what != erased_rows.JOURNAL:
@@ -451,15 +452,7 @@ def _state_of(known: dict[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The new journal and its keys."""
-
-    execute: Callable[..., sqlite3.Cursor]
-    vault: Vault
-
-
-def _forget(rows: _Rows, message_id: int, channel: str) -> None:
+def _forget(rows: Rows, message_id: int, channel: str) -> None:
     """Delete the lookup entries and notes of an erased message, before its documents are emptied."""
     execute = rows.execute
     for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():

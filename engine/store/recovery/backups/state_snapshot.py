@@ -26,7 +26,7 @@ Left out: line traces, which are a help and no evidence, and deletions by retent
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import file_digest
@@ -37,6 +37,7 @@ from engine.model.errors import IntegrityError, StoreError
 from engine.model.hashes import unpack_reports
 from engine.store.core.connecting import JOURNAL_NAME, connect
 from engine.store.core.durable import write_atomically, write_without_log
+from engine.store.core.rows import Execute
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.search_index import BLOCK_BITS
 from engine.store.recovery.backups import increments
@@ -73,8 +74,6 @@ _CHANGED = {
 _BY_NUMBER = {"bearer": "bearer_number", "used_number": "used_key"}
 # A claim is no change for a restore: a claimed delivery is waiting.
 _STANDS = "CASE {0}.state WHEN 'sending' THEN 'waiting' ELSE {0}.state END"
-
-Execute = Callable[..., sqlite3.Cursor]
 
 
 @dataclass(frozen=True, slots=True)
