@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from engine.mapping.hold_rules.rules import HoldRules
 from engine.mapping.shipped import refusal
@@ -34,6 +34,8 @@ from engine.model.values import changed
 from engine.processing.formats import MEDIA_TYPES
 
 logger = logging.getLogger("labrelay.processing")
+
+T = TypeVar("T")
 
 YIELD_AFTER = 4  # messages processed here before sockets get their turn: about half a millisecond
 HASH_PIECE = 2047
@@ -114,8 +116,8 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
-        numbers += _numbers(stored, parsed)
-        reagents = _reagents(stored, parsed)
+        numbers += _extracted(stored, parsed, "numbers", numbers_in, (NOT_ALL,))
+        reagents = _extracted(stored, parsed, "reagent lots", reagents_in, ())
         return _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
@@ -128,26 +130,17 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
         return Outcome("dead", ReasonCode.MAPPING_FAULT, type(error).__name__, numbers=numbers)
 
 
-def _numbers(stored: Stored, parsed: Parsed) -> tuple[Number, ...]:
-    """Extract search keys. Never fails: an error here must not block a result or hide a message."""
+def _extracted(
+    stored: Stored, parsed: Parsed, what: str, read: Callable[[Parsed], tuple[T, ...]], otherwise: tuple[T, ...]
+) -> tuple[T, ...]:
+    """Search keys or reagent lots. Never fails: an error here must not block a result or hide a message."""
     try:
-        return numbers_in(parsed)
+        return read(parsed)
     except Exception:
         logger.exception(
-            "reading numbers failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
+            f"reading {what} failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
         )
-        return (NOT_ALL,)
-
-
-def _reagents(stored: Stored, parsed: Parsed) -> tuple[Reagent, ...]:
-    """Extract reagent lots. Never fails: an error here must not block a result."""
-    try:
-        return reagents_in(parsed)
-    except Exception:
-        logger.exception(
-            "reading reagent lots failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
-        )
-        return ()
+        return otherwise
 
 
 def _route(

@@ -17,10 +17,9 @@ of one culture where the order's numbers, its code and the patient are the same.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from engine.succession.statements import Resource
+from engine.succession.statements import Resource, resource_id
 from engine.succession.steps import CANCELLED, MINUTE, UNFINISHED, WITHDRAWN
 
 # LOINC: bacteria, fungi, mycobacteria or microorganisms identified by culture, in blood, urine, stool, sputum,
@@ -247,8 +246,7 @@ def _free_id(one: Resource, used: set[str], taken: Callable[[str], bool]) -> str
     """The id of a new result: its own, unless another isolate has had that."""
     identity = one.identity
     while identity in used or taken(identity):
-        digits = blake2b(f"{identity} {one.answer} {sorted(one.codes)}".encode(), digest_size=16).hexdigest()
-        identity = f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+        identity = resource_id(f"{identity} {one.answer} {sorted(one.codes)}")
     return identity
 
 

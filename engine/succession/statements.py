@@ -135,11 +135,8 @@ def _is_own(entry: Json) -> bool:
 
 def _own(bundle: Json) -> Iterator[tuple[str, Json]]:
     for entry in bundle.get("entry", ()):
-        request = entry.get("request")
-        if request is None or request.get("method") != "PUT" or "?" in request["url"]:
-            continue
-        if entry["resource"]["resourceType"] not in _RECORDS:
-            yield request["url"], entry
+        if _is_own(entry) and entry["resource"]["resourceType"] not in _RECORDS:
+            yield entry["request"]["url"], entry
 
 
 def resource_of(name: str, resource: Json) -> Resource:
@@ -224,6 +221,18 @@ def _digest(resource: Json, without: frozenset[str], other: bytes = b"") -> byte
 def id_of(reference: str) -> str:
     """The id that a reference names, within the Bundle or on a server."""
     return reference.removeprefix(_URN).rpartition("/")[2]
+
+
+def resource_id(seed: str) -> str:
+    """An id in the form that mappings make (`engine.mapping.identity`)."""
+    digits = blake2b(seed.encode(), digest_size=16).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+def under(name: str, ids: Mapping[str, str]) -> str:
+    """A name ``Type/id`` with the id that ``ids`` gives in place of its own."""
+    kind, _, identity = name.partition("/")
+    return f"{kind}/{ids.get(identity, identity)}"
 
 
 def entries_in(body: bytes) -> int:

@@ -41,7 +41,7 @@ async def test_the_log_is_emptied_as_soon_as_a_pinned_reader_ends(
         while journal.alarms:
             await store(journal, os.urandom(200_000))
         assert wal.stat().st_size < cap
-        trial.figures(longest_commit_ms=round(journal.writer.stats.longest_commit_s * 1000))
+        trial.figures(longest_commit_ms=round(max(journal.writer.stats.recent_s) * 1000))
     assert verify.run(tmp_path) == []
 
 

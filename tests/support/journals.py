@@ -80,7 +80,6 @@ def opened(
     *,
     clock: Clock | None = None,
     accept_loss: bool = False,
-    anchor_path: Path | None = None,
     zone: tzinfo | None = None,
 ) -> Journal:
     return Journal.open(
@@ -88,7 +87,6 @@ def opened(
         clock=clock or ManualClock(),
         on_fatal=unexpected,
         accept_loss=accept_loss,
-        anchor_path=anchor_path,
         **({"zone": zone} if zone else {}),
     )
 

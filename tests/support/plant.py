@@ -261,7 +261,7 @@ class Plant:
 
     def _trace(self) -> tuple[object, ...]:
         taken = [(len(d.taken), sum(d.attempts.values()), len(d.inside)) for d in self.destinations.values()]
-        return (*taken, self.journal.last_id, self.intake.waiting, self.journal.writer.stats.operations)
+        return (*taken, self.journal.last_id, self.intake.waiting, self.journal.writer.stats.batches)
 
     async def drain(self, within_s: float = 240.0, step_s: float = 60.0) -> None:
         """Let time pass until nothing is open."""

@@ -91,11 +91,7 @@ class WriterStats:
     """
 
     batches: int = 0
-    operations: int = 0
-    failed: int = 0
     rollbacks: int = 0
-    last_commit_s: float = 0.0
-    longest_commit_s: float = 0.0
     fault: tuple[str, float] | None = None
     recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
     commits: Timing = field(default_factory=Timing)
@@ -184,17 +180,14 @@ class Writer:
         Raises:
             StoreError: the queue is full, or the writer has stopped.
         """
-        if self._failed is not None:
-            raise StoreError(str(self._failed), fatal=self._failed.fatal)
-        if self._loop is None or self._stopping:
-            raise StoreError("the journal is not open for writing")
+        loop = self._open_loop()
         headroom = SETTLE_HEADROOM if priority is Priority.SETTLE else 1
         if (
             self._waiting >= self._queue_operations * headroom
             or self._waiting_bytes + size > self._queue_bytes * headroom
         ):
             raise StoreError("queue full: the journal cannot keep up with what comes in")
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[T] = loop.create_future()
         self._waiting += 1
         self._waiting_bytes += size
         self._queue.put(_Item(operation, future, size, can_linger))
@@ -208,13 +201,21 @@ class Writer:
         Raises:
             StoreError: the writer has stopped. The future may raise it, too.
         """
+        future: asyncio.Future[T] = self._open_loop().create_future()
+        self._jobs.put((job, future))
+        return future
+
+    def _open_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop, where the writer takes work.
+
+        Raises:
+            StoreError: it has stopped.
+        """
         if self._failed is not None:
             raise StoreError(str(self._failed), fatal=self._failed.fatal)
         if self._loop is None or self._stopping:
             raise StoreError("the journal is not open for writing")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put((job, future))
-        return future
+        return self._loop
 
     def lend_alone(self, job: Job[T]) -> T:
         """Run a job in the calling thread, before `start`."""
@@ -257,14 +258,8 @@ class Writer:
         for item in items:
             self._waiting -= 1
             self._waiting_bytes -= item.size
-            if (
-                item.future is None or item.future.done()
-            ):  # its waiter was cancelled; the operation is done all the same
-                continue
-            if item.error is not None:
-                item.future.set_exception(item.error)
-            else:
-                item.future.set_result(item.result)
+            if item.future is not None:
+                self._tell(item.future, item.result, item.error)
 
     def _end(self, error: StoreError | None) -> None:
         """The thread has ended. From here on `submit` raises, so the queue can only get shorter."""
@@ -338,8 +333,8 @@ class Writer:
                     raise _FatalError(_failure(error)) from error
 
     @staticmethod
-    def _tell(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
-        if future.done():  # its waiter was cancelled
+    def _tell(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+        if future.done():  # its waiter was cancelled; the work is done all the same
             return
         if error is not None:
             future.set_exception(error)
@@ -402,8 +397,6 @@ class Writer:
             self._call(self._resolve, items)
             raise
         self.stats.batches += 1
-        self.stats.operations += len(items)
-        self.stats.failed += sum(item.error is not None for item in items)
         fault = next((item.error for item in items if _is_store_fault(item.error)), None)
         self.stats.fault = None if fault is None else (str(fault), time.monotonic())
         self._call(self._resolve, items)
@@ -435,10 +428,9 @@ class Writer:
         except sqlite3.Error as error:
             self._rolled_back(items, error, committing=True)
             return False
-        self.stats.last_commit_s = time.perf_counter() - began
-        self.stats.recent_s.append(self.stats.last_commit_s)
-        self.stats.commits.observe(self.stats.last_commit_s)
-        self.stats.longest_commit_s = max(self.stats.longest_commit_s, self.stats.last_commit_s)
+        took_s = time.perf_counter() - began
+        self.stats.recent_s.append(took_s)
+        self.stats.commits.observe(took_s)
         for item in items:
             item.error = None
         batch.committed()

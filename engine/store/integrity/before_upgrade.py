@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.model.clock import Clock
 from engine.model.units import size_text
 from engine.store.core import migrate
+from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import connect
 from engine.store.core.durable import sync_file, sync_folder, write_atomically
 from engine.store.core.ownership import hand_over_all
@@ -24,14 +25,13 @@ SPARE_BYTES = 64 * 1024 * 1024  # must stay free beside the copy: results keep c
 _DAY_S = 86_400
 
 
-def keep(connection: sqlite3.Connection, data: Path, anchor: Path, clock: Clock) -> str:
+def keep(connection: sqlite3.Connection, data: Path, clock: Clock) -> str:
     """Copy the journal in ``data`` if its schema is about to change; otherwise delete an expired copy.
 
     A failed copy does not keep the journal from opening: results wait, and the steps are transactions.
 
     Args:
         connection: the only writing one, in no transaction.
-        anchor: the journal's anchor file.
 
     Returns:
         A message to the owner, or an empty string.
@@ -44,7 +44,7 @@ def keep(connection: sqlite3.Connection, data: Path, anchor: Path, clock: Clock)
     if found == 0 or found > newest:
         return ""
     try:
-        copy = _made_before(connection, folder, found) or _copy(connection, folder, found, anchor)
+        copy = _made_before(connection, folder, found) or _copy(connection, folder, found)
     except (OSError, sqlite3.Error) as error:
         _sweep(folder, keep=())
         return f"No copy was made before the journal's schema went from {found} to {newest}: {error}"
@@ -82,7 +82,7 @@ def _state(connection: sqlite3.Connection) -> tuple[object, ...]:
     return (*meta.fetchall(), row.fetchone())
 
 
-def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Path) -> Path:
+def _copy(connection: sqlite3.Connection, folder: Path, schema: int) -> Path:
     pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     need, free = pages * page + SPARE_BYTES, shutil.disk_usage(folder.parent).free
     if free < need:
@@ -96,7 +96,7 @@ def _copy(connection: sqlite3.Connection, folder: Path, schema: int, anchor: Pat
             connection.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")
         with suppress(FileNotFoundError):
-            shutil.copyfile(anchor, folder / f"journal-{schema:04}.anchor")
+            shutil.copyfile(folder.parent / ANCHOR_NAME, folder / f"journal-{schema:04}.anchor")
             sync_file(folder / f"journal-{schema:04}.anchor")
         hand_over_all(folder, folder.parent)
     sync_folder(folder.parent)

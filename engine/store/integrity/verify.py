@@ -49,7 +49,6 @@ def run(
     data: Path,
     *,
     deep: bool = False,
-    anchor_path: Path | None = None,
     progress: Progress | None = None,
     elsewhere: Elsewhere = lambda journal_id: (),
 ) -> list[Finding]:
@@ -65,7 +64,7 @@ def run(
         ConfigError, IntegrityError: ``deep``, and the key is missing or another one.
     """
     path = data / "journal.db"
-    reading = anchor.read(anchor_path or data / "journal.anchor")
+    reading = anchor.read(data / anchor.ANCHOR_NAME)
     lost = _nothing_left(path, reading)
     if lost is not None:
         return [_lost(lost)]

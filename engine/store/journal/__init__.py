@@ -78,7 +78,6 @@ class Journal(Reader):
         vault: Vault,
         journal_id: bytes,
         connection: sqlite3.Connection,
-        anchor_path: Path,
         *,
         clock: Clock,
         zone: tzinfo,
@@ -99,7 +98,9 @@ class Journal(Reader):
             wal=wal_of(path),
             tail=tail,
             vault=vault,
-            anchor=Anchor(anchor_path, journal_id, tail.last_id, tail.chain, vault.anchor_seal, disputed=disputed),
+            anchor=Anchor(
+                path.with_name(ANCHOR_NAME), journal_id, tail.last_id, tail.chain, vault.anchor_seal, disputed=disputed
+            ),
             clock=clock,
             zone=zone,
             boot=boot,
@@ -127,7 +128,6 @@ class Journal(Reader):
         actor: str = "operator",
         reason: str = "",
         zone: tzinfo = UTC,
-        anchor_path: Path | None = None,
         reserve: bool = False,
         key: bytes | None = None,
         elsewhere: Callable[[bytes], Iterable[Witness]] = lambda journal_id: (),
@@ -141,7 +141,6 @@ class Journal(Reader):
             accept_loss: start although the anchor proves that rows are missing. The decision becomes an audit row.
             actor, reason: the person who accepts it, and the reason.
             zone: the site's, for the days of counters.
-            anchor_path: another place for the anchor, best on another disk.
             reserve: keep disk space for people's actions on a full disk (`engine.store.core.reserve`).
             elsewhere: finds witnesses of the journal outside of ``data``, by its id (`engine.runtime.other_history`).
                 If they know later rows than the journal, it opens all the same and its deliveries are paused
@@ -154,7 +153,6 @@ class Journal(Reader):
             IntegrityError: rows are missing, or the key is another one.
             StoreError: the file cannot be opened, or its schema is newer or another's; DamagedError: it is damaged.
         """
-        anchor_path = anchor_path or data / ANCHOR_NAME
         try:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = SiteLock.acquire(data)
@@ -166,14 +164,14 @@ class Journal(Reader):
                 (data / JOURNAL_NAME).resolve().with_name(COMPACTED_NAME).unlink()
             kept = Reserve(data)
             kept.open()
-            reading = anchor_file.read(anchor_path)
+            reading = anchor_file.read(data / ANCHOR_NAME)
             if not accept_loss and (data / JOURNAL_NAME).exists() and (hidden := look(data / JOURNAL_NAME, reading)):
                 raise hidden
             connection = connect(data / JOURNAL_NAME)
             loss = find_total_loss(connection, reading)
             if loss is not None and not accept_loss:
                 raise loss
-            copied = before_upgrade.keep(connection, data, anchor_path, clock)
+            copied = before_upgrade.keep(connection, data, clock)
             migrate.upgrade(connection)
             try:
                 notes, vault, journal_id = unlock(connection, data, clock, key)
@@ -191,7 +189,6 @@ class Journal(Reader):
                 vault,
                 journal_id,
                 connection,
-                anchor_path,
                 clock=clock,
                 zone=zone,
                 on_fatal=on_fatal,

@@ -27,7 +27,6 @@ from typing import Any
 import orjson
 
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
-from engine.model.packing import unpack
 from engine.model.records import KIND_FRAME
 from engine.model.results import results_of
 from engine.model.search_keys import folded
@@ -295,7 +294,7 @@ def _erase(
         values += _forget(batch, message_id, numbers)
         one_frames = _empty_message(batch, message_id, act)
         one_documents = _empty_documents(batch, message_id)
-        _empty_notes(batch, message_id)
+        emptying.empty_notes(batch.execute, message_id)
         frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
         emptied += one_frames + one_documents
     emptying.vouch(batch, emptied, act)
@@ -333,19 +332,15 @@ def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
     # In a message with several patients the patient's own entries cannot be identified here.
     number_bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
     dedup.forget_reports(batch, message_id)
-    search_index.forget(batch, message_id)
+    search_index.forget(batch.execute, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
-    batch.execute(
-        "DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,)
-    )
     (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
     gone = 0
     for document_id, sealed in batch.execute(
         "SELECT id, body FROM document WHERE message_id = ?", (message_id,)
     ).fetchall():
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
-            body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-            gone += delta_history.forget(batch, results_of(unpack(body) if packed else body))
+            gone += delta_history.forget(batch, results_of(batch.vault.open(sealed, "document", document_id, channel)))
     return gone
 
 
@@ -407,13 +402,3 @@ def _empty_documents(batch: Batch, message_id: int) -> list[tuple[str, int, byte
         now = document_hash(document_id, message_id, revision, ordinal, media_type, b"", b"", sealed)
         rows.append((DOCUMENT, document_id, erased_digest(DOCUMENT, document_id, stored, now)))
     return rows
-
-
-def _empty_notes(batch: Batch, message_id: int) -> None:
-    """Empty details and answers of destinations, which may name the patient."""
-    batch.execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
-    batch.execute(
-        "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
-        (message_id,),
-    )
-    batch.execute("UPDATE delivery SET detail = x'', cause_token = NULL WHERE message_id = ?", (message_id,))

@@ -16,6 +16,7 @@ from engine.model.records import KIND_ERASED
 from engine.store.core.batch import Batch
 from engine.store.core.chain import ROW_COLUMNS, SEALED_COLUMNS, JournalRow, erased_digest
 from engine.store.core.erased_rows import JOURNAL
+from engine.store.core.rows import Execute
 from engine.store.core.vault import MESSAGE_KEYS
 
 AT_ONCE = 2000  # digests in one record
@@ -40,6 +41,17 @@ def empty_row(batch: Batch, row_id: int, left: Mapping[str, bytes] | None = None
     places = ", ".join(f"{name} = ?" for name in sealed)
     batch.execute(f"UPDATE journal SET {places} WHERE id = ?", (*sealed.values(), row_id))  # noqa: S608 - our own names
     return JOURNAL, row_id, erased_digest(JOURNAL, row_id, row.hash, row.computed)
+
+
+def empty_notes(execute: Execute, message_id: int) -> None:
+    """Empty the details of a message and the answers of destinations, which may name the patient; forget its repeat."""
+    execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
+    execute(
+        "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
+        (message_id,),
+    )
+    execute("UPDATE delivery SET detail = x'', cause_token = NULL WHERE message_id = ?", (message_id,))
+    execute("DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,))
 
 
 def vouch(batch: Batch, emptied: Sequence[Emptied], act: int) -> None:

@@ -16,13 +16,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from engine.model.errors import IntegrityError, StoreError, UnreadableResultsError
-from engine.model.packing import unpack
 from engine.model.reasons import ReasonCode
 from engine.model.records import CRITICAL, REMEMBER, HoldReason, Routed
 from engine.model.results import results_of
 from engine.store.core.batch import Batch
 from engine.store.core.notes import read_note
 from engine.store.core.operation import Priority, operation
+from engine.store.core.rows import body_of
 from engine.store.operations import audit, dedup, delta_history, number_bearers, used_numbers
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.operations.outbox import decisions
@@ -108,12 +108,9 @@ def _release(batch: Batch, delivery_id: int, lanes: set[tuple[str, str]]) -> str
     used_numbers.released(batch, message_id)
     lanes.add((channel, destination))
     if flags & REMEMBER:
-        sealed = batch.execute("SELECT body FROM document WHERE id = ?", (document_id,)).fetchone()[0]
-        try:
-            body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-            delta_history.remember(batch, results_of(unpack(body) if packed else body), received_us)
-        except (IntegrityError, UnreadableResultsError, ValueError):
-            pass  # delivery finds the same damage and reports it; an unreadable value is not remembered
+        # Delivery finds the same damage and reports it; an unreadable value is not remembered.
+        with suppress(IntegrityError, UnreadableResultsError, ValueError):
+            delta_history.remember(batch, results_of(body_of(batch, document_id)), received_us)
     return "released"
 
 
@@ -132,13 +129,8 @@ def close_overtaken(batch: Batch, delivery_id: int, *, whole: bool) -> int:
 
 
 def _note_critical(batch: Batch, delivery_id: int) -> None:
-    document_id, channel, sealed = batch.execute(
-        "SELECT o.id, j.channel, o.body FROM delivery d JOIN document o ON o.id = d.document_id"
-        " JOIN journal j ON j.id = d.message_id WHERE d.id = ?",
-        (delivery_id,),
-    ).fetchone()
-    body, packed = batch.vault.open_packed(sealed, "document", document_id, channel)
-    if tells_critical(unpack(body) if packed else body):
+    (document_id,) = batch.execute("SELECT document_id FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
+    if tells_critical(body_of(batch, document_id)):
         batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (CRITICAL, delivery_id))
 
 

@@ -130,8 +130,7 @@ def note(batch: Batch, message_id: int, found: Sequence[BearerComparison], *, ac
             record = person.with_what_it_lacks(one.reference).packed()
             standing = REFERENCE if one.verdict == SAME else ALIKE
         assert one.verdict != CONFLICT or accepted
-        until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
-        _put(batch, bearer.number, bearer.whole, standing, message_id, record, until_us, one.person)
+        _put(batch, bearer.number, bearer.whole, standing, message_id, record, _until_us(batch, bearer), one.person)
 
 
 def _take_over(batch: Batch, message_id: int, bearer: Bearer, person: Person) -> None:
@@ -166,19 +165,16 @@ def ask(batch: Batch, message_id: int, found: Sequence[BearerComparison]) -> Non
     """Hold a message until a person has answered for these bearers."""
     for one in found:
         bearer = one.bearer
-        until_us = FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
+        sealed = _sealed(batch, bearer.number, bearer.record)
         batch.execute(
             "INSERT OR REPLACE INTO bearer_asked (number, whole, message_id, until_us, record, person)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                bearer.number,
-                bearer.whole,
-                message_id,
-                until_us,
-                _sealed(batch, bearer.number, bearer.record),
-                one.person,
-            ),
+            (bearer.number, bearer.whole, message_id, _until_us(batch, bearer), sealed, one.person),
         )
+
+
+def _until_us(batch: Batch, bearer: Bearer) -> int:
+    return FOR_GOOD if bearer.lasting else batch.now_us + COUNTER_MEMORY_US
 
 
 def answered(batch: Batch, message_id: int) -> None:

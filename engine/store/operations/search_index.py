@@ -41,11 +41,9 @@ def note_control_id(batch: "Batch", message_id: int, control_id: str) -> None:
     note(batch, message_id, own_number(control_id))
 
 
-def forget(batch: "Batch", message_id: int) -> None:
+def forget(execute: Execute, message_id: int) -> None:
     """Delete the index entries of a message."""
-    batch.execute(
-        "DELETE FROM message_number WHERE block = ? AND message_id = ?", (message_id >> BLOCK_BITS, message_id)
-    )
+    execute("DELETE FROM message_number WHERE block = ? AND message_id = ?", (message_id >> BLOCK_BITS, message_id))
 
 
 def term(

@@ -11,7 +11,7 @@ preliminary, say), a person decides, too.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.hashes import unpack_reports
@@ -56,15 +56,12 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
     delivery is checked more strictly: see `overtaken`. A document that the destination already has, sent again by a
     person, can lose nothing: with one result in common it is an older version.
     """
-    row = batch.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports, d.flags, o.media_type, EXISTS (SELECT 1 FROM delivery e"
-        " WHERE e.message_id = d.message_id AND e.lane = d.lane AND e.document_id = d.document_id"
-        " AND e.state = 'delivered') FROM delivery d JOIN document o ON o.id = d.document_id WHERE d.id = ?",
-        (delivery_id,),
-    ).fetchone()
-    if row is None:
-        raise StoreError(f"there is no delivery {delivery_id}")
-    lane_id, message_id, document_id, packed, flags, media_type, had = row
+    lane_id, message_id, document_id, packed, flags, media_type, had = _delivery(
+        batch,
+        delivery_id,
+        ", d.flags, o.media_type, EXISTS (SELECT 1 FROM delivery e WHERE e.message_id = d.message_id"
+        " AND e.lane = d.lane AND e.document_id = d.document_id AND e.state = 'delivered')",
+    )
     if flags & RELEASED:
         return overtaken(batch, delivery_id)
     newer = list(_newer(batch, lane_id, message_id, unpack_reports(packed)))
@@ -196,14 +193,14 @@ def in_words(newer: list[NewerMessage]) -> str:
     return f"{text} (the report, not its results)" if all(one.report for one in newer) else text
 
 
-def _delivery(rows: Rows, delivery_id: int) -> tuple[int, int, int, bytes]:
-    """Its lane, message and document, and the reports of that.
+def _delivery(rows: Rows, delivery_id: int, more: str = "") -> tuple[Any, ...]:
+    """Its lane, message and document, the reports of that, and ``more`` columns.
 
     Raises:
         StoreError: no delivery has that number.
     """
-    row: tuple[int, int, int, bytes] | None = rows.execute(
-        "SELECT d.lane, d.message_id, d.document_id, o.reports FROM delivery d"
+    row: tuple[Any, ...] | None = rows.execute(
+        f"SELECT d.lane, d.message_id, d.document_id, o.reports{more} FROM delivery d"  # noqa: S608 - constants
         " JOIN document o ON o.id = d.document_id WHERE d.id = ?",
         (delivery_id,),
     ).fetchone()

@@ -85,7 +85,7 @@ async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> Non
             assert search_index.messages(execute, journal.vault, "patient", ["P77", "P77"]) == sorted(ids)
         journal_bytes = (tmp_path / "journal.db").read_bytes() + (tmp_path / "journal.db-wal").read_bytes()
         assert b"P77" not in journal_bytes
-        await journal.writer.submit(lambda batch: search_index.forget(batch, stored[1030].id))
+        await journal.writer.submit(lambda batch: search_index.forget(batch.execute, stored[1030].id))
         assert [view.id for view in messages_page(journal, Filter(patient="P77"))] == [ids[0], ids[2]]
 
 

@@ -18,7 +18,6 @@ from engine.monitoring.metrics import (
     RECEIVED,
     Counters,
     Kind,
-    Timing,
     new_registry,
 )
 from engine.monitoring.snapshot.site import SiteSnapshot

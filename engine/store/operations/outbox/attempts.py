@@ -9,7 +9,7 @@ from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint, server_versions
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages
-from engine.store.operations.outbox.moving import move, moved_to, note_attempt, note_late
+from engine.store.operations.outbox.moving import move, note_attempt, note_late
 
 
 @operation(priority=Priority.SETTLE, can_linger=True)
@@ -19,7 +19,7 @@ def settle(batch: Batch, delivery_id: int, delivered_us: int, versions: Versions
     Args:
         versions: the versions of our resources that the server has now, where the destination asks for them.
     """
-    moved = moved_to(batch, delivery_id, None, "delivered", settled_us=delivered_us)
+    moved = move(batch, delivery_id, None, "delivered", settled_us=delivered_us)
     if moved is not None:
         lane = moved.lane
         lane.delivered_us = max(lane.delivered_us, delivered_us)
@@ -44,7 +44,7 @@ def postpone(
 
     A delivery that its process keeps in memory between attempts is already in state waiting from the second one on.
     """
-    lane = move(
+    moved = move(
         batch,
         delivery_id,
         ("sending", "waiting"),
@@ -55,11 +55,11 @@ def postpone(
     )
     if cause is ReasonCode.MAYBE_DELIVERED:
         batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MAYBE_DELIVERED, delivery_id))
-    if lane is None:
+    if moved is None:
         note_late(batch, delivery_id, cause, detail, answer)
         return False
-    note_attempt(batch, delivery_id, lane.channel, cause, detail, answer)
-    batch.count(lane.channel, lane.destination, "postponed")
+    note_attempt(batch, delivery_id, moved.lane.channel, cause, detail, answer)
+    batch.count(moved.lane.channel, moved.lane.destination, "postponed")
     return True
 
 
@@ -78,11 +78,11 @@ def bury(
     Args:
         hold_lane: nothing behind it is sent until a person has decided about it (``on_dead: hold``).
     """
-    lane = move(batch, delivery_id, ("sending", "waiting"), "dead", cause=reason.value, settled_us=batch.now_us)
-    if lane is None:
+    moved = move(batch, delivery_id, ("sending", "waiting"), "dead", cause=reason.value, settled_us=batch.now_us)
+    if moved is None:
         note_late(batch, delivery_id, reason, detail, answer)
         return
-    _tell_dead(batch, delivery_id, lane, reason, detail, answer, hold_lane=hold_lane)
+    _tell_dead(batch, delivery_id, moved.lane, reason, detail, answer, hold_lane=hold_lane)
 
 
 @operation(priority=Priority.SETTLE)
@@ -103,7 +103,7 @@ def refuse_late(
     if row is None:
         return False
     reason = ReasonCode.REFUSED_LATE
-    moved = moved_to(batch, delivery_id, ("delivered",), "dead", cause=reason.value, settled_us=batch.now_us)
+    moved = move(batch, delivery_id, ("delivered",), "dead", cause=reason.value, settled_us=batch.now_us)
     assert moved is not None
     if batch.day_of(row[0]) == batch.day_of(batch.now_us):  # an earlier day's count stays; the dead letter shows it
         batch.count(moved.lane.channel, moved.lane.destination, "delivered", -1)

@@ -10,18 +10,18 @@ from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint
 from engine.store.operations.append import seal_note
 from engine.store.operations.outbox import whole_messages
-from engine.store.operations.outbox.moving import close_all, closed_all, move, tell
+from engine.store.operations.outbox.moving import close_all, move, tell
 
 
 @operation(priority=Priority.SETTLE)
-def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool = True, unconditional: bool = False) -> int:
+def requeue(batch: Batch, delivery_ids: Iterable[int], *, unconditional: bool = False) -> int:
     """Retry dead deliveries in their old place in the lane; return how many. Skipped: erased ones, and those with
     another decision since, for a newer revision may have been delivered.
 
     Args:
         unconditional: a person has decided that they replace the server's version.
     """
-    marks = (MANUAL if manual else 0) | (UNCONDITIONAL if unconditional else 0)
+    marks = MANUAL | (UNCONDITIONAL if unconditional else 0)
     changed = 0
     for delivery_id in delivery_ids:
         if batch.execute(
@@ -29,12 +29,11 @@ def requeue(batch: Batch, delivery_ids: Iterable[int], *, manual: bool = True, u
             (delivery_id,),
         ).fetchone():
             continue
-        lane = move(batch, delivery_id, ("dead",), "waiting", attempt=0, not_before_us=0, settled_us=0)
-        if lane is not None:
+        moved = move(batch, delivery_id, ("dead",), "waiting", attempt=0, not_before_us=0, settled_us=0)
+        if moved is not None:
             changed += 1
-            batch.count(lane.channel, lane.destination, "requeued")
-            if marks:
-                batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (marks, delivery_id))
+            batch.count(moved.lane.channel, moved.lane.destination, "requeued")
+            batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (marks, delivery_id))
     return changed
 
 
@@ -51,19 +50,19 @@ def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) ->
         "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
         (MAYBE_DELIVERED, delivery_id, batch.boot),
     )
-    lane = move(batch, delivery_id, ("waiting", "sending"), "dead", cause=cause.value, settled_us=batch.now_us)
-    if lane is None:
+    moved = move(batch, delivery_id, ("waiting", "sending"), "dead", cause=cause.value, settled_us=batch.now_us)
+    if moved is None:
         return False
-    tell(batch, delivery_id, lane.channel, detail)
-    failure_fingerprint.note_delivery(batch, delivery_id, lane.channel, "")
-    batch.count(lane.channel, lane.destination, "dead")
+    tell(batch, delivery_id, moved.lane.channel, detail)
+    failure_fingerprint.note_delivery(batch, delivery_id, moved.lane.channel, "")
+    batch.count(moved.lane.channel, moved.lane.destination, "dead")
     return True
 
 
 @operation(priority=Priority.SETTLE)
 def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> int:
     """Close deliveries because a newer result was delivered: sending them would undo it."""
-    closed = closed_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
+    closed = close_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
     for delivery_id, moved in closed:
         whole_messages.count(batch, delivery_id, moved)
     return len(closed)
@@ -71,12 +70,12 @@ def supersede(batch: Batch, delivery_ids: Iterable[int], detail: str = "") -> in
 
 def replace(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
     """Close deliveries whose message was processed again: its new deliveries replace them."""
-    return close_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail)
+    return len(close_all(batch, delivery_ids, _SUPERSEDED_FROM, "superseded", detail))
 
 
 def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
     """Dismiss deliveries that a person does not want delivered. One that is being sent is left alone."""
-    return close_all(batch, delivery_ids, ("waiting", "dead", "held", "superseded"), "dismissed", detail)
+    return len(close_all(batch, delivery_ids, ("waiting", "dead", "held", "superseded"), "dismissed", detail))
 
 
 def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
@@ -89,7 +88,7 @@ def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
         "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
         [(MAYBE_DELIVERED, one, batch.boot) for one in ids],
     )
-    return close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail)
+    return len(close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail))
 
 
 @operation(priority=Priority.SETTLE)
@@ -97,23 +96,23 @@ def hold(batch: Batch, delivery_ids: Iterable[int], cause: ReasonCode = ReasonCo
     """Keep single deliveries back until `release`."""
     changed = 0
     for delivery_id in delivery_ids:
-        lane = move(batch, delivery_id, ("waiting", "sending"), "held", cause=cause.value, settled_us=batch.now_us)
-        if lane is not None:
+        moved = move(batch, delivery_id, ("waiting", "sending"), "held", cause=cause.value, settled_us=batch.now_us)
+        if moved is not None:
             changed += 1
-            tell(batch, delivery_id, lane.channel, detail)
+            tell(batch, delivery_id, moved.lane.channel, detail)
     return changed
 
 
 def keep_back(batch: Batch, delivery_id: int, why: HoldReason) -> None:
     """Hold a delivery that was just queued, for the reason of a rule."""
-    lane = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
-    assert lane is not None
-    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(why.text, b""))
+    moved = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
+    assert moved is not None
+    sealed = seal_note(batch, "delivery", delivery_id, moved.lane.channel, note(why.text, b""))
     batch.execute(
         "UPDATE delivery SET detail = ?, flags = flags | ? WHERE id = ?",
         (sealed, REMEMBER if why.remember else 0, delivery_id),
     )
-    batch.count(lane.channel, lane.destination, "held")
+    batch.count(moved.lane.channel, moved.lane.destination, "held")
 
 
 def release(batch: Batch, delivery_id: int) -> bool:
@@ -122,26 +121,20 @@ def release(batch: Batch, delivery_id: int) -> bool:
     Newer messages may have overtaken it meanwhile, so it is marked: the guard of `engine.store.operations.superseding`
     checks it before it is sent.
     """
-    lane = move(batch, delivery_id, ("held",), "waiting", not_before_us=0, settled_us=0)
-    if lane is None:
+    moved = move(batch, delivery_id, ("held",), "waiting", not_before_us=0, settled_us=0)
+    if moved is None:
         return False
     batch.execute("UPDATE delivery SET flags = flags | ? WHERE id = ?", (MANUAL | RELEASED, delivery_id))
-    batch.count(lane.channel, lane.destination, "released")
+    batch.count(moved.lane.channel, moved.lane.destination, "released")
     return True
 
 
 def reject(batch: Batch, delivery_id: int) -> bool:
     """Reject a held delivery for good, in a person's name. False: it was not held. Its detail stays."""
-    lane = move(batch, delivery_id, ("held",), "rejected", cause=ReasonCode.REJECTED.value, settled_us=batch.now_us)
-    if lane is not None:
-        batch.count(lane.channel, lane.destination, "rejected")
-    return lane is not None
-
-
-@operation(priority=Priority.SETTLE)
-def release_lane(batch: Batch, channel: str, destination: str) -> None:
-    """Resume a lane although the delivery that holds it is still dead."""
-    batch.lane(channel, destination).held_by = 0
+    moved = move(batch, delivery_id, ("held",), "rejected", cause=ReasonCode.REJECTED.value, settled_us=batch.now_us)
+    if moved is not None:
+        batch.count(moved.lane.channel, moved.lane.destination, "rejected")
+    return moved is not None
 
 
 def messages_of(batch: Batch, delivery_ids: Iterable[int]) -> set[int]:

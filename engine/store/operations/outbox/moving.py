@@ -24,23 +24,15 @@ class MovedDelivery(NamedTuple):
 
 def move(
     batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
-) -> LaneTally | None:
+) -> MovedDelivery | None:
     """Change a delivery's state where it is in one of ``allowed`` (None: any other one).
 
     Returns:
-        Its lane, or None where it was in another state and nothing changed.
+        None where it was in another state and nothing changed.
 
     Raises:
         StoreError: no such delivery exists.
     """
-    moved = moved_to(batch, delivery_id, allowed, state, **columns)
-    return moved.lane if moved is not None else None
-
-
-def moved_to(
-    batch: Batch, delivery_id: int, allowed: tuple[str, ...] | None, state: str, **columns: Any
-) -> MovedDelivery | None:
-    """As `move`; returns also the state before."""
     row = batch.execute("SELECT lane, state, message_id, flags FROM delivery WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:
         raise StoreError(f"there is no delivery {delivery_id}")
@@ -62,17 +54,13 @@ def moved_to(
     return MovedDelivery(lane, old, message_id, flags)
 
 
-def close_all(batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str) -> int:
-    return len(closed_all(batch, delivery_ids, allowed, state, detail))
-
-
-def closed_all(
+def close_all(
     batch: Batch, delivery_ids: Iterable[int], allowed: tuple[str, ...], state: str, detail: str
 ) -> list[tuple[int, MovedDelivery]]:
-    """As `close_all`; returns the numbers of the closed deliveries, with their state before."""
+    """Close deliveries for a reason; return the numbers of those that changed, with their state before."""
     closed: list[tuple[int, MovedDelivery]] = []
     for delivery_id in delivery_ids:
-        moved = moved_to(batch, delivery_id, allowed, state, settled_us=batch.now_us)
+        moved = move(batch, delivery_id, allowed, state, settled_us=batch.now_us)
         if moved is None:
             continue
         closed.append((delivery_id, moved))

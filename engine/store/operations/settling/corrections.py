@@ -13,7 +13,7 @@ from itertools import chain
 from engine.model.errors import NotComparedError
 from engine.model.reasons import ReasonCode
 from engine.store.operations.settling.accepted import AcceptedDocument, AcceptedHistory
-from engine.succession.statements import Resource, id_of
+from engine.succession.statements import Resource, id_of, under
 from engine.succession.steps import CANCELLED, CHANGES, MINUTE, UNFINISHED
 
 NEAR = timedelta(hours=36)
@@ -21,12 +21,13 @@ NEAR_WITHOUT_PATIENT = timedelta(hours=24)
 MOST_RUNS = 100  # of one test, at one time or unfinished, that a result is compared with
 SEVERAL = 2
 
+Problem = tuple[ReasonCode, str]  # of a document, and in words for people
 _Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its report, and its time of measurement
 
 
 def find_meant(
     mine: Sequence[Resource], past: AcceptedHistory, settled: Collection[str] = ()
-) -> tuple[dict[str, str], list[tuple[ReasonCode, str]]]:
+) -> tuple[dict[str, str], list[Problem]]:
     """Find the accepted result of each new one that has another id: id -> id; and the problems where it is unknown.
 
     Args:
@@ -37,7 +38,7 @@ def find_meant(
     subjects = {one.subject for one in mine if one.kind == "Observation"}
     found: dict[str, str] = {}
     patients: dict[str, str] = {}
-    problems: list[tuple[ReasonCode, str]] = []
+    problems: list[Problem] = []
     for one in mine:
         if one.kind != "Observation" or one.name in settled:
             continue
@@ -91,7 +92,7 @@ def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Accept
 
 def find_beside(
     mine: Sequence[Resource], past: AcceptedHistory, corrects: Mapping[str, str], settled: Collection[str]
-) -> list[tuple[ReasonCode, str]]:
+) -> list[Problem]:
     """The problems of a document that has a correction, and beside it the result that may be meant.
 
     Args:
@@ -102,14 +103,10 @@ def find_beside(
     changes = [one for one in results if one.said in CHANGES and one.name not in settled]
     if not changes:
         return []
-    unknown = {one.name for one in results if not past.has(f"Observation/{corrects.get(one.identity, one.identity)}")}
+    unknown = {one.name for one in results if not past.has(under(one.name, corrects))}
     stay = {(one.subject, code) for one in results if one.name in settled for code in one.codes}
     found = [one for one in changes if one.name in unknown and any((one.subject, code) in stay for code in one.codes)]
-    changed = {
-        (version.whole, version.said)
-        for one in changes
-        for version in past.versions(f"Observation/{corrects.get(one.identity, one.identity)}")
-    }
+    changed = {(version.whole, version.said) for one in changes for version in past.versions(under(one.name, corrects))}
     found += [one for one in results if one.name in unknown and (one.whole, one.said) in changed]
     return [
         (

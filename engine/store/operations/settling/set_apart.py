@@ -7,11 +7,10 @@ and the use of the number.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from hashlib import blake2b
 
 from engine.model.message import Document
 from engine.model.packing import unpack
-from engine.succession.statements import Json, loads, references, rename, resources_in
+from engine.succession.statements import Json, loads, references, rename, resource_id, resources_in
 
 Ids = dict[str, str]  # ids made by the mapping -> ids sent
 
@@ -35,7 +34,7 @@ def apart(document: Document, reports: Mapping[str, int]) -> tuple[Document, Ids
     ids: Ids = {}
     for report, use in reports.items():
         for identity in _around(report, own, by_url):
-            ids.setdefault(identity, _id(identity, use))
+            ids.setdefault(identity, resource_id(f"{identity}\x1f{use}"))
     return replace(document, body=rename(bundle, ids), packed=False), ids
 
 
@@ -49,8 +48,3 @@ def _around(report: str, own: set[str], by_url: Mapping[str, Json]) -> set[str]:
             found.add(identity)
             waiting += [url.removeprefix(_URN) for url in references(by_url[f"{_URN}{identity}"])]
     return found
-
-
-def _id(identity: str, use: int) -> str:
-    digits = blake2b(f"{identity}\x1f{use}".encode(), digest_size=16).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

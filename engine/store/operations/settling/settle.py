@@ -37,7 +37,7 @@ from engine.store.operations.settling.accepted import (
     names_in,
     version_of,
 )
-from engine.store.operations.settling.corrections import find_beside, find_meant
+from engine.store.operations.settling.corrections import Problem, find_beside, find_meant
 from engine.store.operations.settling.whole_reports import (
     CultureReports,
     find_cultures,
@@ -49,7 +49,7 @@ from engine.store.operations.settling.whole_reports import (
 )
 from engine.succession.document_facts import NOTHING, DocumentFacts
 from engine.succession.kinds import FHIR, OpenedDocument, opened
-from engine.succession.statements import Resource, entries_in, loads, rename
+from engine.succession.statements import Resource, entries_in, loads, rename, under
 from engine.succession.steps import (
     CANCELLED,
     CHANGES,
@@ -199,16 +199,16 @@ def _settle(
         elif one.name in wholes.results:
             steps[one.name] = follow_in_unit(version_of(one, False), past.versions(one.name), received)
         elif one.status_only:
-            steps[one.name] = step = _finished(one, _meant_name(one, corrects), past)
+            steps[one.name] = step = _finished(one, under(one.name, corrects), past)
             if step.kind == "echo" and step.status != one.said:
-                finished[_meant_name(one, corrects)] = one.said
+                finished[under(one.name, corrects)] = one.said
         elif one.kind in ("Observation", "Composition") or (one.kind == "DiagnosticReport" and not has_results):
-            steps[one.name] = follow(version_of(one, False), past.versions(_meant_name(one, corrects)), received)
+            steps[one.name] = follow(version_of(one, False), past.versions(under(one.name, corrects)), received)
     if not (problems or wholes.ids or finished) and _is_echo(found, steps, corrects, past, joins=routed.joins):
         return None, None, DocumentFacts(not_sent=True)
     for one in mine:
         if one.name in steps and steps[one.name].kind == "again":
-            steps[one.name] = without_again(version_of(one, False), past.versions(_meant_name(one, corrects)), received)
+            steps[one.name] = without_again(version_of(one, False), past.versions(under(one.name, corrects)), received)
     echoes = frozenset(name for name, step in steps.items() if step.kind == "echo" and name.startswith("Obs"))
     meant = [_as_meant(one, corrects) for one in mine] if corrects else mine
     whole = {one.name for one in meant if one.kind == "DiagnosticReport" and not routed.joins and found.by_id}
@@ -270,18 +270,13 @@ def _finished(new: Resource, name: str, past: AcceptedHistory) -> Step:
     return Step("echo", last.said if last.said in UNFINISHED else new.said)
 
 
-def _meant_name(one: Resource, corrects: Mapping[str, str]) -> str:
-    """The name of the resource that this one corrects; its own where it corrects none."""
-    return f"{one.kind}/{corrects.get(one.identity, one.identity)}"
-
-
 def _as_meant(one: Resource, corrects: Mapping[str, str]) -> Resource:
     """A resource under the ids of the resources that it corrects."""
     lists = tuple(corrects.get(result, result) for result in one.lists)
-    return one._replace(name=_meant_name(one, corrects), lists=lists)
+    return one._replace(name=under(one.name, corrects), lists=lists)
 
 
-def _missing(mine: Sequence[Resource], past: AcceptedHistory) -> list[tuple[ReasonCode, str]]:
+def _missing(mine: Sequence[Resource], past: AcceptedHistory) -> list[Problem]:
     """The problems of a document that lacks results of the one it replaces: the receiver would lose them."""
     issue = next(one.name for one in mine if one.kind == "Composition")
     issues = [
@@ -308,15 +303,13 @@ def _version(mine: Sequence[Resource], past: AcceptedHistory, own: AcceptedHisto
     return newest + 1 if issue.version <= newest else 0
 
 
-def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[tuple[ReasonCode, str]]:
+def _why(mine: Sequence[Resource], steps: Mapping[str, Step]) -> list[Problem]:
     """The problems of results that would set an accepted one back."""
     found = [(one, steps[one.name]) for one in mine if one.name in steps]
     return [(step.reason, f"{step.words} ({one.called})") for one, step in found if step.reason is not None]
 
 
-def _unsaid(
-    mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[str, str]
-) -> list[tuple[ReasonCode, str]]:
+def _unsaid(mine: Sequence[Resource], steps: Mapping[str, Step], statuses: dict[str, str]) -> list[Problem]:
     """The problems of changed results without a status that expresses the change; each is removed from ``statuses``."""
     return [
         (ReasonCode.CHANGE_UNSAID, f"it changes a final result, and no status can say so ({one.called})")
@@ -346,7 +339,7 @@ def _reports_back(
     corrects: Mapping[str, str],
     *,
     joins: bool,
-) -> list[tuple[ReasonCode, str]]:
+) -> list[Problem]:
     """The problems of reports whose results are all echoes, and whose status is lower than before or cancelled.
 
     Where lists are joined a report of a lower status keeps its own, and only the report's own content could be set
@@ -357,7 +350,7 @@ def _reports_back(
     for one in mine:
         if one.kind != "DiagnosticReport" or not echoes.issuperset(one.lists):
             continue
-        name = _meant_name(one, corrects)
+        name = under(one.name, corrects)
         if one.said == CANCELLED and past.has_results(name):
             found.append((ReasonCode.VALUE_GONE, "a cancelled report would take the place of one with results"))
             continue
@@ -369,7 +362,7 @@ def _reports_back(
     return found
 
 
-def _all(problems: Sequence[tuple[ReasonCode, str]]) -> HoldReason | None:
+def _all(problems: Sequence[Problem]) -> HoldReason | None:
     """Why a document is held: the first reason, and the texts of all."""
     if not problems:
         return None
@@ -431,7 +424,7 @@ def _repaired(mine: Sequence[Resource], corrects: Mapping[str, str], own: Accept
     before = {one.name: one for document in own.documents for one in document.resources}
     changed: dict[str, str] = {}
     for one in mine:
-        old = before.get(_meant_name(one, corrects))
+        old = before.get(under(one.name, corrects))
         if one.kind != "Observation" or old is None or one.said != "final" or RANK.get(old.status, 2) < RANK["final"]:
             continue
         if old.status in CHANGES:
@@ -459,7 +452,7 @@ def _other_reports(
             status = facts.statuses.get(one.name, one.status)
             if status in CHANGES:
                 changed[facts.corrects.get(one.identity, one.identity)] = status
-    written = {_meant_name(one, facts.corrects) for one in mine}
+    written = {under(one.name, facts.corrects) for one in mine}
     found: dict[str, str] = dict.fromkeys(closed, WITHDRAWN)
     for document in past.documents:
         for one in document.resources:
@@ -485,13 +478,8 @@ def _is_withdrawn(result: str, changed: Mapping[str, str], past: AcceptedHistory
 
 def _under_corrected_names(facts: DocumentFacts) -> DocumentFacts:
     """Facts by the final names of the resources, under the ids of those that they correct."""
-
-    def named(name: str) -> str:
-        kind, _, identity = name.partition("/")
-        return f"{kind}/{facts.corrects.get(identity, identity)}"
-
     return replace(
         facts,
-        echoes=frozenset(map(named, facts.echoes)),
-        statuses={named(name): status for name, status in facts.statuses.items()},
+        echoes=frozenset(under(name, facts.corrects) for name in facts.echoes),
+        statuses={under(name, facts.corrects): status for name, status in facts.statuses.items()},
     )

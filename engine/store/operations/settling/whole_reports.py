@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from engine.model.reasons import ReasonCode
 from engine.store.operations.settling.accepted import AcceptedDocument, AcceptedHistory
-from engine.store.operations.settling.corrections import NEAR, SEVERAL, is_near
+from engine.store.operations.settling.corrections import NEAR, SEVERAL, Problem, is_near
 from engine.succession.cultures import Culture, Order, cultures_in, head_codes, is_timed, replace, standing
-from engine.succession.statements import Resource
+from engine.succession.statements import Resource, under
 from engine.succession.steps import CANCELLED, CHANGES, UNFINISHED, WITHDRAWN
 
 
@@ -65,8 +65,8 @@ def find_cultures(mine: Sequence[Resource], past: AcceptedHistory) -> CultureRep
             found.ids |= replaced.ids
             found.gone += replaced.gone
             found.closed += replaced.closed
-        found.results |= {_under(one, found.ids) for one in results}
-        found.reports |= {_under(one, found.ids) for one in reports}
+        found.results |= {under(one, found.ids) for one in results}
+        found.reports |= {under(one, found.ids) for one in reports}
     return found
 
 
@@ -107,11 +107,6 @@ class _Earlier:
             return True  # perhaps one susceptibility of it
         ends = any(one.said in UNFINISHED for one in old.reports) or any(one.said in CHANGES for one in new.reports)
         return ends and is_near(new.reports[0].time, old.reports[0].time, NEAR)
-
-
-def _under(name: str, ids: dict[str, str]) -> str:
-    kind, _, identity = name.partition("/")
-    return f"{kind}/{ids.get(identity, identity)}"
 
 
 def _is_taken(name: str, past: AcceptedHistory) -> bool:
@@ -219,7 +214,7 @@ def lines_gone(found: Iterable[Lines]) -> list[Resource]:
     return list({one.name: one for others in gone for one in others}.values())
 
 
-def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[tuple[ReasonCode, str]]:
+def lines_alone(found: Iterable[Lines], corrects: Collection[str]) -> list[Problem]:
     """The problems of a document that changes one of several results and lacks the others: it may be the whole text, or
     a correction of another line.
 

@@ -46,7 +46,7 @@ from engine.store.integrity import verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
-from engine.store.operations import audit, dedup, delta_history, incomplete, pauses
+from engine.store.operations import audit, dedup, delta_history, emptying, incomplete, pauses, search_index
 from engine.store.queries.reader import Rows
 from engine.store.recovery.backups import decisions, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
@@ -458,15 +458,9 @@ def _forget(rows: Rows, message_id: int, channel: str) -> None:
     for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
             delta_history.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
-    execute("DELETE FROM message_number WHERE block = ? >> 10 AND message_id = ?", (message_id, message_id))
+    search_index.forget(execute, message_id)
     execute("DELETE FROM report WHERE message_id = ?", (message_id,))
-    execute("DELETE FROM repeat WHERE token = (SELECT substr(token, 1, 24) FROM journal WHERE id = ?)", (message_id,))
-    execute("UPDATE message_state SET detail = x'', cause_token = NULL WHERE id = ?", (message_id,))
-    execute(
-        "UPDATE attempt SET detail = x'' WHERE delivery IN (SELECT id FROM delivery WHERE message_id = ?)",
-        (message_id,),
-    )
-    execute("UPDATE delivery SET detail = x'', cause_token = NULL WHERE message_id = ?", (message_id,))
+    emptying.empty_notes(execute, message_id)
 
 
 def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:

@@ -28,10 +28,10 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from engine.model.errors import IntegrityError, StoreError
 from engine.model.hashes import unpack_reports
@@ -76,8 +76,7 @@ _BY_NUMBER = {"bearer": "bearer_number", "used_number": "used_key"}
 _STANDS = "CASE {0}.state WHEN 'sending' THEN 'waiting' ELSE {0}.state END"
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(NamedTuple):
     """The extent of a snapshot.
 
     Attributes:
@@ -177,7 +176,7 @@ def _collect(
         since: the snapshots after the one that is compared with, where that is not the last; else None.
     """
     execute = connection.execute
-    before = _mark(execute)
+    before = _Mark(*execute("SELECT * FROM known.mark").fetchone())
     last, chain = execute("SELECT id, chain FROM main.journal ORDER BY id DESC LIMIT 1").fetchone() or (0, bytes(32))
     if (end, end_chain) != (last, chain):  # it was restored or salvaged from another source since
         raise IntegrityError(f"{copy.path}: its pieces do not end where the journal does, at row {last}")
@@ -328,15 +327,8 @@ def _list_open(connection: sqlite3.Connection, into: str, of: str) -> None:
 
 
 def _put_mark(connection: sqlite3.Connection, into: str, mark: _Mark) -> None:
-    connection.execute(f"CREATE TABLE {into}.mark (last, clear, delivery, document, value, at_us)")
-    connection.execute(
-        f"INSERT INTO {into}.mark VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-        (mark.last, mark.clear, mark.delivery, mark.document, mark.value, mark.at_us),
-    )
-
-
-def _mark(execute: Execute) -> _Mark:
-    return _Mark(*execute("SELECT last, clear, delivery, document, value, at_us FROM known.mark").fetchone())
+    connection.execute(f"CREATE TABLE {into}.mark ({', '.join(_Mark._fields)})")
+    connection.execute(f"INSERT INTO {into}.mark VALUES (?, ?, ?, ?, ?, ?)", mark)  # noqa: S608 - constants
 
 
 # -- restoring -----------------------------------------------------------------------------------------------------

@@ -55,14 +55,12 @@ def run(
     clock: Clock,
     actor: str,
     reason: str,
-    anchor_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Salvage:
     """Make a new journal in folder ``target`` from the readable rows in ``data``. The daemon must not be running.
 
     Args:
         actor, reason: the person and the reason, for the audit trail.
-        anchor_path: where the old anchor is, if not beside the journal.
         progress: called with (rows checked, rows in all).
 
     Raises:
@@ -72,21 +70,19 @@ def run(
         ConfigError, IntegrityError: its key is missing or another one.
     """
     try:
-        return _run(data, target, clock, actor, reason, anchor_path, progress or (lambda done, total: None))
+        return _run(data, target, clock, actor, reason, progress or (lambda done, total: None))
     except OSError as error:
         raise StoreError(f"{target}: the journal cannot be saved there: {error.strerror}") from error
 
 
-def _run(
-    data: Path, target: Path, clock: Clock, actor: str, reason: str, anchor_path: Path | None, progress: Progress
-) -> Salvage:
+def _run(data: Path, target: Path, clock: Clock, actor: str, reason: str, progress: Progress) -> Salvage:
     path = (data / JOURNAL_NAME).resolve()  # of a link to another disk the log is beside the file itself
     if not path.exists():
         raise StoreError(f"{path}: there is no journal")
     raise_if_in_use(target)
     lock = SiteLock.acquire(data)
     try:
-        order = _Order(anchor.read(anchor_path or data / ANCHOR_NAME), clock, actor, reason, progress)
+        order = _Order(anchor.read(data / ANCHOR_NAME), clock, actor, reason, progress)
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         trouble: Exception | None = None
         with TemporaryDirectory(prefix=SALVAGING, dir=target) as scratch:

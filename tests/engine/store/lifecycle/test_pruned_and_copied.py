@@ -212,14 +212,14 @@ def test_a_copy_from_before_an_upgrade_survives_a_start_that_has_no_room_for_ano
         schema = migrate.version(connection)
         none, one, both = (with_made_up_steps(more) for more in range(3))
         monkeypatch.setattr(migrate, "steps", lambda: both)
-        before_upgrade.keep(connection, place_of, place_of / ANCHOR_NAME, clock)
+        before_upgrade.keep(connection, place_of, clock)
         kept = place_of / before_upgrade.FOLDER / f"journal-{schema:04}.db"
         assert kept.exists()
         # The process ended before, or after, the first of two steps.
         monkeypatch.setattr(before_upgrade, "SPARE_BYTES", 1 << 60)
         for amid in (none, one):
             migrate.upgrade(connection, amid)
-            before_upgrade.keep(connection, place_of, place_of / ANCHOR_NAME, clock)
+            before_upgrade.keep(connection, place_of, clock)
             assert kept.exists()
             assert kept.with_suffix(".anchor").exists()
 

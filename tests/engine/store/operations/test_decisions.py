@@ -62,16 +62,16 @@ async def test_an_attempt_that_may_have_arrived_is_marked_over_a_restart(tmp_pat
         ]
 
 
-async def test_what_the_daemon_queues_again_by_itself_is_no_decision_of_a_person(journal: Journal) -> None:
+async def test_a_retry_is_marked_as_a_decision_of_a_person_and_takes_nothing_by_force(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     for one in await journal.run(claims.claim, "chem", "fhir", 9):
         await journal.run(attempts.bury, one.id, reason=ReasonCode.REFUSED, detail="422", answer=b"")
-    assert await journal.run(decisions.requeue, [1], manual=False) == 1
-    assert await journal.run(decisions.requeue, [1], manual=False) == 0  # it waits already
-    assert await journal.run(decisions.requeue, [2]) == 1
+    assert await journal.run(decisions.requeue, [1]) == 1
+    assert await journal.run(decisions.requeue, [1]) == 0  # it waits already
+    assert await journal.run(decisions.requeue, [2], unconditional=True) == 1
     first, second = await journal.run(claims.claim, "chem", "fhir", 9)
-    assert (first.manual, second.manual) == (False, True)
-    assert (first.unconditional, second.unconditional) == (False, False)  # which takes more than a retry
+    assert (first.manual, second.manual) == (True, True)
+    assert (first.unconditional, second.unconditional) == (False, True)  # which takes more than a retry
 
 
 async def test_what_is_not_held_is_not_released_and_each_decision_is_counted_once(journal: Journal) -> None:

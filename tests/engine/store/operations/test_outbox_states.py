@@ -250,11 +250,11 @@ async def test_each_attempt_that_the_journal_knows_of_has_a_request_id_of_its_ow
     assert {one.request_id.rpartition(".")[2] for one in await journal.run(claims.claim, "chem", "b", 9)} == {"0"}
 
 
-async def test_a_held_lane_can_be_let_go_without_the_dead_delivery(journal: Journal) -> None:
+async def test_a_lane_goes_on_once_a_person_dismisses_the_dead_delivery_that_holds_it(journal: Journal) -> None:
     await queue(journal, b"1", b"2")
     (first,) = await journal.run(claims.claim, "chem", "fhir", 1)
     await journal.run(attempts.bury, first.id, reason=ReasonCode.REFUSED, hold_lane=True)
-    await journal.run(decisions.release_lane, "chem", "fhir")
+    await journal.run(dismissal.dismiss, deliveries=[first.id], actor="a.singh", reason="sent by hand")
     assert [delivery.seq for delivery in await journal.run(claims.claim, "chem", "fhir", 9)] == [2]
 
 
