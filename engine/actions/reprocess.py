@@ -8,6 +8,7 @@ from typing import Any
 from engine.actions.selection import Selection, messages
 from engine.actions.underway import DEFAULT_RATE, Acts
 from engine.model.errors import RefusedError
+from engine.model.records import Decision
 from engine.processing.process import ChannelRoutes
 from engine.processing.reprocessing import Finding, examine
 from engine.store.operations import record_outcome
@@ -105,8 +106,7 @@ async def _send_again(acts: Acts, finding: Finding, channel: str) -> int | None:
         finding.message_id,
         finding.processed,
         finding.send,
-        again=True,
-        accept_conflict=finding.same_reports,
+        decision=Decision(again=True, accept_conflict=finding.same_reports),
     )
     if recorded.already:
         return 0  # it was edited meanwhile

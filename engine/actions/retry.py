@@ -7,7 +7,7 @@ from typing import Any
 from engine.actions.selection import Selection, letters
 from engine.actions.underway import Acts, counted, process_again
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeadLetter
+from engine.model.records import DeadLetter, Decision
 from engine.store.operations.outbox import decisions
 
 
@@ -67,7 +67,9 @@ async def _retry(acts: Acts, chosen: Sequence[DeadLetter], accept_conflict: bool
 
 async def _process(acts: Acts, letter: DeadLetter, accept_conflict: bool) -> str:
     """Map a dead message again; return the counter of its result."""
-    recorded = await process_again(acts, letter.message_id, while_dead=True, accept_conflict=accept_conflict)
+    recorded = await process_again(
+        acts, letter.message_id, Decision(again=True, while_dead=True, accept_conflict=accept_conflict)
+    )
     if recorded is None:
         return "skipped"
     return "still_dead" if recorded.state == "dead" else "processed"

@@ -10,6 +10,7 @@ from typing import Any
 from engine.actions.selection import Selection
 from engine.actions.underway import Acts, process_again
 from engine.model.errors import RefusedError
+from engine.model.records import Decision
 from engine.store.operations import number_bearers
 from engine.store.operations.settling import moved_orders
 from engine.store.queries.contents import stored_message
@@ -89,7 +90,7 @@ async def _process_all(acts: Acts, messages: Sequence[int], moved: str = "") -> 
 
 async def _process_held(acts: Acts, message: int, moved: str) -> str:
     """Map a held message again, with today's knowledge; return the counter of its result."""
-    recorded = await process_again(acts, message, moved=moved)
+    recorded = await process_again(acts, message, Decision(again=True, moved=moved))
     if recorded is None:
         return "skipped"
     return "still_dead" if recorded.state == "dead" else "held" if recorded.held else "processed"

@@ -12,7 +12,8 @@ from engine.actions.selection import Selection, counted_at
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import IntegrityError, LabRelayError
 from engine.model.message import Stored
-from engine.model.records import DeadLetter, Recorded
+from engine.model.records import DeadLetter, Decision, Recorded
+from engine.model.values import changed
 from engine.processing.process import ChannelRoutes, process, routed_by
 from engine.store.journal import Journal
 from engine.store.operations import audit, record_outcome
@@ -138,9 +139,7 @@ def counted(now_us: int, chosen: Sequence[DeadLetter]) -> dict[str, Any]:
     return {**answer(len(chosen), None, {}), "counted_us": counted_at(now_us, chosen)}
 
 
-async def process_again(
-    acts: Acts, message: int, *, while_dead: bool = False, accept_conflict: bool = False, moved: str = ""
-) -> Recorded | None:
+async def process_again(acts: Acts, message: int, decision: Decision) -> Recorded | None:
     """Map a message again and record the outcome, as `engine.store.operations.record_outcome` describes.
 
     Returns: None where nothing was recorded: the message is damaged (`labrelay verify` names it), its channel is not
@@ -161,10 +160,9 @@ async def process_again(
         stored.id,
         outcome,
         routed,
-        again=True,
-        while_dead=while_dead,
-        accept_conflict=accept_conflict and channel.context.specimen_ids != "unique",
-        moved=moved,
+        decision=changed(
+            decision, accept_conflict=decision.accept_conflict and channel.context.specimen_ids != "unique"
+        ),
     )
     if recorded.already:
         return None

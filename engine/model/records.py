@@ -101,6 +101,29 @@ class Routed:
 
 
 @value(kw_only=True)
+class Decision:
+    """A person's decision about the outcome of a message.
+
+    Attributes:
+        again: process the message anew; its open and dead deliveries are superseded by the new ones. Without it, a
+            message that has an outcome keeps it. An edited message always keeps it: its edit has taken its place.
+        while_dead: only if it is still a dead letter: another person may have decided meanwhile.
+        accept_conflict: the person has compared both messages and accepts that another patient has the same order
+            number.
+        moved: the answer where the message corrects an order of another patient; empty: none
+            (`engine.store.operations.settling.moved_orders.ANSWERS`).
+    """
+
+    again: bool = False
+    while_dead: bool = False
+    accept_conflict: bool = False
+    moved: str = ""
+
+
+NO_DECISION = Decision()
+
+
+@value(kw_only=True)
 class Recorded:
     """The outcome of a message as it was stored.
 

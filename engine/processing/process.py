@@ -116,8 +116,8 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
     reagents: tuple[Reagent, ...] = ()
     try:
         parsed = channel.message_format.parse(stored.payload, channel.options)
-        numbers += _extracted(stored, parsed, "numbers", numbers_in, (NOT_ALL,))
-        reagents = _extracted(stored, parsed, "reagent lots", reagents_in, ())
+        numbers += _extracted(stored, parsed, "reading numbers failed inside LabRelay", numbers_in, (NOT_ALL,))
+        reagents = _extracted(stored, parsed, "reading reagent lots failed inside LabRelay", reagents_in, ())
         return _route(stored, parsed, channel, reagents, numbers)
     except ContentError as error:
         detail = f"{error.place}: {error.detail}" if error.place else error.detail
@@ -131,15 +131,18 @@ def process(stored: Stored, channel: ChannelRoutes) -> Processed:
 
 
 def _extracted(
-    stored: Stored, parsed: Parsed, what: str, read: Callable[[Parsed], tuple[T, ...]], otherwise: tuple[T, ...]
+    stored: Stored, parsed: Parsed, failed: str, read: Callable[[Parsed], tuple[T, ...]], otherwise: tuple[T, ...]
 ) -> tuple[T, ...]:
-    """Search keys or reagent lots. Never fails: an error here must not block a result or hide a message."""
+    """What ``read`` finds in a message: search keys, reagent lots. Never fails: an error here must not block a result
+    or hide a message.
+
+    Args:
+        failed: the text for the log where it fails. otherwise: the result then.
+    """
     try:
         return read(parsed)
     except Exception:
-        logger.exception(
-            f"reading {what} failed inside LabRelay", extra={"channel": stored.channel, "journal_id": stored.id}
-        )
+        logger.exception(failed, extra={"channel": stored.channel, "journal_id": stored.id})
         return otherwise
 
 

@@ -16,7 +16,7 @@ from engine.model.message import Bearer, Issue, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import CONFLICT
 from engine.model.reasons import ReasonCode
-from engine.model.records import HoldReason, Recorded, Routed
+from engine.model.records import NO_DECISION, Decision, HoldReason, Recorded, Routed
 from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
 from engine.store.core.operation import Priority, operation
@@ -51,11 +51,8 @@ def record(
     routes: Sequence[Routed] = (),
     *,
     after: int = 0,
-    again: bool = False,
-    while_dead: bool = False,
-    accept_conflict: bool = False,
-    moved: str = "",
     rejected_before: int = 0,
+    decision: Decision = NO_DECISION,
 ) -> Recorded:
     """Record the outcome of a mapping and queue its deliveries.
 
@@ -63,20 +60,15 @@ def record(
         routes: its documents, with the destinations of their routes.
         after: the message that must have its outcome first, to keep the order of the lanes (P3): its transaction may
             have failed after this one was submitted. 0: none.
-        again: process the message anew on a person's order; its open and dead deliveries are superseded by the new
-            ones. Without it, a message that has an outcome keeps it. An edited message always keeps it: its edit has
-            taken its place.
-        while_dead: only if it is still a dead letter: another person may have decided meanwhile.
-        accept_conflict: a person has compared both messages and accepts that another patient has the same order number.
-        moved: a person's answer where it corrects an order of another patient; empty: none
-            (`engine.store.operations.settling.moved_orders.ANSWERS`).
         rejected_before: the message with the same bytes that a person has rejected or dismissed: the documents of this
-            one are held. 0: none; with ``again`` it is read from the row itself.
+            one are held. 0: none; where the message is processed again it is read from the row itself.
+        decision: a person's, where one is the reason of this processing.
 
     Raises:
         StoreError: there is no such message, or ``after`` has no outcome.
     """
     state, reason, detail = outcome.state, outcome.reason, outcome.detail
+    again, accepted_conflict = decision.again, decision.accept_conflict
     if after and batch.execute("SELECT 1 FROM message_state WHERE id = ?", (after,)).fetchone() is None:
         raise StoreError(f"message {after} has no outcome yet, and message {message_id} must not overtake it")
     row = batch.execute(
@@ -88,7 +80,9 @@ def record(
     if row is None:
         raise absence(batch.execute, "message", message_id)
     channel, received_us, message_type, token, old_state, old_reason, edited_from = row
-    if old_state is not None and (not again or (while_dead and old_state != "dead") or _is_edited(batch, message_id)):
+    if old_state is not None and (
+        not again or (decision.while_dead and old_state != "dead") or _is_edited(batch, message_id)
+    ):
         return Recorded(state=old_state, reason=ReasonCode[old_reason] if old_reason else None, already=True)
 
     late = False
@@ -109,24 +103,24 @@ def record(
         # A person who has separated two persons has accepted that both have the same order number.
         told_apart = again and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in outcome.issues)
-        compared = is_any_near and not accept_conflict and not told_apart
+        compared = is_any_near and not accepted_conflict and not told_apart
         takes: list[moved_orders.MovedOrders | None] = []
         if compared and not status_only and dedup.taken(batch, message_id, reports):
             takes = moved_orders.look(batch, message_id, channel, routes)
-        if any(takes) and not moved:
+        if any(takes) and not decision.moved:
             held = moved_orders.why(takes)
-        elif conflict := _conflict(batch, message_id, reports) if compared and not moved else "":
+        elif conflict := _conflict(batch, message_id, reports) if compared and not decision.moved else "":
             routes, state, reason, detail = (), "dead", ReasonCode.IDENTITY_CONFLICT, conflict
-        elif not accept_conflict and status_only and any(one.verdict == CONFLICT for one in found):
+        elif not accepted_conflict and status_only and any(one.verdict == CONFLICT for one in found):
             routes, state, reason = (), "dead", ReasonCode.NO_VALUE
             detail = "a status change without its value, and whose result it is about must be answered first"
-        elif not accept_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
+        elif not accepted_conflict and (asked := [one for one in found if one.verdict == CONFLICT]):
             number_bearers.ask(batch, message_id, asked)
             batch.count(channel, "", "asked_person")
             held = [_two_persons(asked[0].other)] * len(routes)
         else:
             dedup.claim_reports(batch, message_id, reports)
-            number_bearers.note(batch, message_id, found, accepted=accept_conflict)
+            number_bearers.note(batch, message_id, found, accepted=accepted_conflict)
             used_numbers.note(batch, message_id, uses)
             if again:
                 number_bearers.answered(batch, message_id)
@@ -144,7 +138,7 @@ def record(
                     state, reason, detail = "dead", ReasonCode.NO_VALUE, settled.no_value
                 elif settled.echo:
                     routes, state, reason = (), "filtered", ReasonCode.ECHO
-            if any(takes) and routes and moved == "withdraw":
+            if any(takes) and routes and decision.moved == "withdraw":
                 routes, withdrawn = moved_orders.withdraw(routes, takes)
             if any(one.waits for one in uses):
                 held = used_numbers.why(routes, uses, held)
@@ -184,26 +178,16 @@ def record(
     routes = routes if state == "mapped" else ()
     if rejected_before:
         held = _once_more(routes, held, rejected_before)
-    queued = queueing.put(
+    deliveries, waiting, places = queueing.put(
         batch,
-        message_id=message_id,
-        channel=channel,
-        received_us=received_us,
-        message_type=message_type,
-        token=token,
-        routes=routes,
-        held=hold_queue.decide(batch, channel, received_us, routes, held),
+        queueing.QueuedMessage(message_id, channel, received_us, message_type, token),
+        routes,
+        hold_queue.decide(batch, channel, received_us, routes, held),
         revision=revision,
         manual=again or late,
         known_order=bool(before.messages),
     )
-    return Recorded(
-        state=state,
-        reason=reason,
-        deliveries=queued.claimed,
-        waiting=queued.waiting,
-        held=queued.held,
-    )
+    return Recorded(state=state, reason=reason, deliveries=deliveries, waiting=waiting, held=places)
 
 
 def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:

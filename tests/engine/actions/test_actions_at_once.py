@@ -22,7 +22,7 @@ from engine.model.errors import LabRelayError
 from engine.model.message import Document, FormatOptions, MapContext, Mapped, Parsed, Report
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
+from engine.model.records import Decision, Routed
 from engine.processing.process import ChannelRoutes, Route
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
@@ -143,7 +143,7 @@ async def test_a_dead_delivery_that_was_replaced_meanwhile_is_not_sent(
     async def reprocessed() -> None:
         """As `labrelay reprocess --apply` stores it: a newer revision, which is delivered."""
         route = Routed(document=Document(body=b'{"newer": true}'), destinations=(DESTINATION,))
-        await journal.run(record_outcome.record, REFUSED, Outcome("mapped"), [route], again=True)
+        await journal.run(record_outcome.record, REFUSED, Outcome("mapped"), [route], decision=Decision(again=True))
         for delivery in await journal.run(claims.claim, CHANNEL, DESTINATION, 10):
             await journal.run(attempts.settle, delivery.id, delivered_us=1)
 
@@ -159,7 +159,9 @@ async def test_what_was_corrected_is_not_mapped_again_in_its_old_words(journal: 
     new = await edit(acts, REFUSED, b"F2", b"F22")
     before = states(journal, REFUSED)
     route = Routed(document=Document(body=b'{"newer": true}'), destinations=(DESTINATION,))
-    outcome = await journal.run(record_outcome.record, REFUSED, Outcome("mapped"), [route], again=True)
+    outcome = await journal.run(
+        record_outcome.record, REFUSED, Outcome("mapped"), [route], decision=Decision(again=True)
+    )
 
     assert outcome.already
     assert states(journal, REFUSED) == before

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.model.hashes import pack_reports
 from engine.model.message import Delivery, Document
@@ -16,7 +17,6 @@ from engine.model.records import (
     HoldReason,
     Routed,
 )
-from engine.model.values import value
 from engine.store.core.batch import Batch, LaneTally
 from engine.store.core.chain import document_hash
 from engine.store.core.operation import Priority, operation
@@ -25,40 +25,35 @@ from engine.store.operations.outbox.decisions import keep_back
 from engine.succession.critical import is_critical
 
 
-@value()
-class QueuedDeliveries:
-    """The result of `put`.
+class QueuedMessage(NamedTuple):
+    """The message whose documents are queued; ``token`` as in its row, from which the keys of deliveries follow."""
 
-    Attributes:
-        claimed: the claimed deliveries, in queue order.
-        waiting: how many others wait.
-        held: the places, in queue order from 0, of deliveries that are held, or left out (an echo).
-    """
-
-    claimed: tuple[Delivery, ...]
-    waiting: int
-    held: frozenset[int]
+    id: int
+    channel: str
+    received_us: int
+    message_type: str
+    token: bytes
 
 
 def put(
     batch: Batch,
-    *,
-    message_id: int,
-    channel: str,
-    received_us: int,
-    message_type: str = "",
-    token: bytes,
+    message: QueuedMessage,
     routes: Sequence[Routed],
-    revision: int = 1,
-    manual: bool = False,
-    held: Sequence[HoldReason | None] = (),
-    known_order: bool = False,
-) -> QueuedDeliveries:
+    held: Sequence[HoldReason | None],
+    *,
+    revision: int,
+    manual: bool,
+    known_order: bool,
+) -> tuple[tuple[Delivery, ...], int, frozenset[int]]:
     """Store documents and queue their deliveries.
 
     Args:
-        held: the reason for each of ``routes`` why its deliveries are held, or None; missing ones are not held.
+        held: the reason for each of ``routes`` why its deliveries are held, or None.
         known_order: other messages have the same orders.
+
+    Returns:
+        The claimed deliveries, in queue order; how many others wait; and the places, in queue order from 0, of
+        deliveries that are held, or left out (an echo).
     """
     claimed: list[Delivery] = []
     waiting = 0
@@ -67,53 +62,52 @@ def put(
     common = (MANUAL * manual) | (KNOWN_ORDER * known_order)
     if revision > 1 or sum(len(routed.destinations) for routed in routes) > 1:
         common |= SHARED
-    for ordinal, routed in enumerate(routes, start=1):
+    for ordinal, (routed, why) in enumerate(zip(routes, held, strict=True), start=1):
         if routed.echo:
             kept += range(number + 1, number + 1 + len(routed.destinations))
             number += len(routed.destinations)
             continue
         marks = common | (JOINS * routed.joins)
-        document_id = _store_document(batch, message_id, channel, revision, ordinal, routed.document)
-        why = held[ordinal - 1] if ordinal <= len(held) else None
+        document_id = _store_document(batch, message.id, message.channel, revision, ordinal, routed.document)
         if why is not None and is_critical(routed.document):
             marks |= CRITICAL
         for position, destination in enumerate(routed.destinations):
             number += 1
-            lane = batch.lane(channel, destination)
-            key = batch.vault.delivery_key(token, revision, ordinal, destination)
+            lane = batch.lane(message.channel, destination)
+            key = batch.vault.delivery_key(message.token, revision, ordinal, destination)
             if why is not None:
-                row_id = _insert(batch, lane, message_id, document_id, key, "waiting", marks)
+                row_id = _insert(batch, lane, message.id, document_id, key, "waiting", marks)
                 keep_back(batch, row_id, why)
                 kept.append(number)
                 continue
             ours = position < len(routed.claimed) and routed.claimed[position]
-            row_id = _insert(batch, lane, message_id, document_id, key, "sending" if ours else "waiting", marks)
+            row_id = _insert(batch, lane, message.id, document_id, key, "sending" if ours else "waiting", marks)
             if not ours:
                 waiting += 1
                 continue
             claimed.append(
                 Delivery(
                     id=row_id,
-                    message_id=message_id,
-                    channel=channel,
+                    message_id=message.id,
+                    channel=message.channel,
                     destination=destination,
                     seq=lane.last_seq,
                     key=key.hex(),
                     body=routed.document.body,
                     packed=routed.document.packed,
                     media_type=routed.document.media_type,
-                    received_us=received_us,
+                    received_us=message.received_us,
                     manual=manual,
                     conditional=routed.document.conditional,
                     reports=tuple(report.key for report in routed.document.reports),
                     entries=routed.document.entries,
-                    message_type=message_type,
-                    maybe_delivered=message_id <= batch.tail.restored_to,
+                    message_type=message.message_type,
+                    maybe_delivered=message.id <= batch.tail.restored_to,
                     joins=routed.joins,
                     known_order=known_order,
                 )
             )
-    return QueuedDeliveries(tuple(claimed), waiting, frozenset(kept))
+    return tuple(claimed), waiting, frozenset(kept)
 
 
 @operation(priority=Priority.RECEIVE)

@@ -12,7 +12,7 @@ import pytest
 from engine.model.clock import ManualClock
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
+from engine.model.records import Decision, Routed
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
@@ -33,7 +33,7 @@ def arrives(number: int, routes: list[Routed], *, again: bool = False) -> Step:
         if not again:
             one = received(b"%d" % number, control_id=f"C{number}", at_us=NOW_US + number)
             append.store_message(batch, one, repeat_window_s=WINDOW_S)
-        record_outcome.record(batch, number, Outcome("mapped"), routes, again=again)
+        record_outcome.record(batch, number, Outcome("mapped"), routes, decision=Decision(again=again))
 
     return step
 

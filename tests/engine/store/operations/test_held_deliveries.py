@@ -26,7 +26,7 @@ from engine.model.message import Bearer, ControlRun, Document, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter, HoldReason, Routed
+from engine.model.records import Decision, Filter, HoldReason, Routed
 from engine.model.results import MEMORY_US, EarlierResults, Result, results_of
 from engine.store.core.batch import Batch
 from engine.store.integrity import verify
@@ -232,7 +232,7 @@ async def test_what_a_release_comes_to(
             stored.id,
             Outcome("mapped"),
             [routed(later(newer), held=False, reports=reports)],
-            accept_conflict=True,
+            decision=Decision(accept_conflict=True),
         )
         await journal.run(attempts.settle, made.deliveries[0].id, delivered_us=1)
 

@@ -11,7 +11,7 @@ from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import Filter, Routed
+from engine.model.records import Decision, Filter, Routed
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure
 from engine.store.operations import audit, dismissal, hold_queue, number_bearers, record_outcome
@@ -45,7 +45,7 @@ async def arrives(journal: Journal, record: Person, *, accepted: bool = False, l
         stored.id,
         Outcome("mapped"),
         [made(record, order=b"%016d" % (stored.id if lasting else 0), lasting=lasting)],
-        accept_conflict=accepted,
+        decision=Decision(accept_conflict=accepted),
     )
     return NO if outcome.held else outcome.state
 
@@ -136,7 +136,9 @@ async def answers(journal: Journal, message: int, record: Person, *, same: bool)
         if bearer.person > 1:  # a patient of their own
             report = report._replace(patient=b"%016d" % bearer.person)
         one = replace(one, document=replace(one.document, bearers=(bearer,), reports=(report,)))
-        outcome = await journal.run(record_outcome.record, number, Outcome("mapped"), [one], again=True)
+        outcome = await journal.run(
+            record_outcome.record, number, Outcome("mapped"), [one], decision=Decision(again=True)
+        )
         ended.append(NO if outcome.held else outcome.state)
     return waiting, ended
 
@@ -186,7 +188,9 @@ async def test_a_person_may_accept_that_two_records_are_of_one_person(tmp_path: 
 async def test_a_dismissed_message_frees_no_number_that_another_one_bears(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER, IYER) == [OK, OK]
-        await journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), again=True)
+        await journal.run(
+            record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), decision=Decision(again=True)
+        )
         await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="wrong sample")
         assert await ends(journal, KHAN) == [NO]
 
@@ -194,7 +198,9 @@ async def test_a_dismissed_message_frees_no_number_that_another_one_bears(tmp_pa
 async def test_a_dismissed_message_frees_a_number_that_it_bears_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await ends(journal, IYER) == [OK]
-        await journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), again=True)
+        await journal.run(
+            record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), decision=Decision(again=True)
+        )
         await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="wrong sample")
         assert await ends(journal, KHAN) == [OK]
 

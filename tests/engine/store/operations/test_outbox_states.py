@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.model.errors import StoreError
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
-from engine.model.records import DeliveryView, Filter, Target
+from engine.model.records import Decision, DeliveryView, Filter, Target
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority
 from engine.store.integrity import verify
@@ -306,7 +306,7 @@ async def test_processing_again_supersedes_what_the_first_time_left_open(journal
     (sent,) = await journal.run(claims.claim, "chem", "a", 1)
     await journal.run(attempts.settle, sent.id, delivered_us=1)
     outcome = await journal.run(
-        record_outcome.record, message, Outcome("mapped"), [routed(b"better", "a", "b")], again=True
+        record_outcome.record, message, Outcome("mapped"), [routed(b"better", "a", "b")], decision=Decision(again=True)
     )
     assert (outcome.already, outcome.waiting) == (False, 2)
     states = [(one.destination, one.state, one.manual) for one in deliveries(journal).values()]
@@ -327,11 +327,13 @@ async def test_processing_a_dead_message_again_clears_it(journal: Journal) -> No
     (stored,) = await store(journal, b"1")
     await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.UNMAPPED_CODE, "OBX[1]"))
     assert [letter.reason for letter in dead_letters(journal)] == ["UNMAPPED_CODE"]
-    outcome = await journal.run(record_outcome.record, stored.id, Outcome("dead", ReasonCode.NO_ROUTE), again=True)
+    outcome = await journal.run(
+        record_outcome.record, stored.id, Outcome("dead", ReasonCode.NO_ROUTE), decision=Decision(again=True)
+    )
     assert (outcome.state, outcome.reason) == ("dead", ReasonCode.NO_ROUTE)
     (channel,) = list_channels(journal)
     assert channel.dead == 1
-    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()], again=True)
+    await journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed()], decision=Decision(again=True))
     assert dead_letters(journal) == []
     (channel,) = list_channels(journal)
     assert (channel.dead, channel.stored) == (0, 0)

@@ -19,6 +19,7 @@ from engine.model.link_events import Line
 from engine.model.message import Received, Stored
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
+from engine.model.records import Decision
 from engine.store import journal as journal_module
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
@@ -120,7 +121,10 @@ class Channels(RuleBasedStateMachine):
                 one.nothing = True
                 self.do(
                     self.journal.run(
-                        record_outcome.record, one.stored.id, Outcome("dead", ReasonCode.NO_ROUTE), again=one.mapped
+                        record_outcome.record,
+                        one.stored.id,
+                        Outcome("dead", ReasonCode.NO_ROUTE),
+                        decision=Decision(again=one.mapped),
                     )
                 )
 

@@ -14,6 +14,7 @@ from engine.model.errors import StoreError
 from engine.model.message import Report, Unmapped
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
+from engine.model.records import Decision
 from engine.model.search_keys import Number
 from engine.store.core import sweeping, unmapped_codes
 from engine.store.core.batch import Batch
@@ -55,8 +56,7 @@ async def test_a_person_may_accept_a_conflict(tmp_path: Path) -> None:
             2,
             Outcome("mapped"),
             [routed(reports=(Report(KEY, BOB),))],
-            again=True,
-            accept_conflict=True,
+            decision=Decision(again=True, accept_conflict=True),
         )
         assert outcome.waiting == 1
 
@@ -96,7 +96,9 @@ async def test_an_older_result_is_superseded_also_after_years(tmp_path: Path, da
 async def test_a_dismissed_message_owns_no_number(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         assert await mapped(journal, b"1", ANN) == "mapped"
-        await journal.run(record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), again=True)
+        await journal.run(
+            record_outcome.record, 1, Outcome("dead", ReasonCode.MAPPING_FAULT), decision=Decision(again=True)
+        )
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
         await journal.run(dismissal.dismiss, messages=[1], actor="ann", reason="wrong sample")
         assert await mapped(journal, b"3", BOB) == "mapped"

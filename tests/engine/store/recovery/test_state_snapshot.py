@@ -19,7 +19,7 @@ from engine.model.message import Bearer, Reagent, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import DELIVERIES, Filter, HoldReason, Target
+from engine.model.records import DELIVERIES, Decision, Filter, HoldReason, Target
 from engine.model.results import EarlierResults
 from engine.model.search_keys import Number
 from engine.store.core.connecting import JOURNAL_NAME
@@ -247,7 +247,11 @@ class Life:
     async def again(self) -> None:
         for message in self._dead():
             await self._journal.run(
-                record_outcome.record, message, Outcome("mapped"), [routed(b"now")], again=True, while_dead=True
+                record_outcome.record,
+                message,
+                Outcome("mapped"),
+                [routed(b"now")],
+                decision=Decision(again=True, while_dead=True),
             )
 
 
