@@ -86,7 +86,7 @@ class Routed:
             lease) or leaves it to a later claim (``waiting``). Shorter than ``destinations``: the rest waits.
         joins: its reports list the results that other messages of the same orders brought, too.
         of_site: results of other channels for the same order and test are the same results.
-        echo: it says again what was accepted before, and is not sent (`engine.store.operations.settling.settle`).
+        echo: it says again what was accepted before, and is not sent (`engine.store.operations.settling.comparing`).
         form: of CSV and JSON, where the results are; None: they are not compared.
     """
 

@@ -2,7 +2,7 @@
 
 A mapping sees one message alone. Whether a result was sent before, changes one that was final, or corrects one under
 another id is known only in the order of the journal, so it is decided in the transaction that records the outcome
-(`engine.store.operations.settling.settle`). The decision is stored beside the outcome, encrypted: code that makes the
+(`engine.store.operations.settling`). The decision is stored beside the outcome, encrypted: code that makes the
 document again from the message (`explain`, `reprocess`) applies the same facts and gets the same ids and statuses.
 """
 

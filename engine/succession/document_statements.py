@@ -47,7 +47,7 @@ def results_in(bundle: Json) -> list[Resource]:
     return [*found, whole]
 
 
-def settled(bundle: Json, facts: DocumentFacts) -> bytes:
+def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     """The document as it goes out under ``facts``; ``bundle`` is used up."""
     for name, resource in _named(bundle, ("Observation", "Composition")):
         if name in facts.statuses:

@@ -60,7 +60,7 @@ def results_in(body: bytes, zone: tzinfo) -> list[Resource]:
     return [_result(one, component, zone) for one in _lines(body) if one.result]
 
 
-def settled(body: bytes, facts: DocumentFacts) -> bytes:
+def as_sent(body: bytes, facts: DocumentFacts) -> bytes:
     """The message as it goes out under ``facts``: without echoes, and with the statuses of these."""
     field = body[3:4].decode("latin-1")
     out: list[str] = []

@@ -50,7 +50,7 @@ def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) 
         ValueError: it is not what its type says.
     """
     if media_type == hl7_statements.MEDIA_TYPE:
-        return OpenedDocument(hl7_statements.results_in(body, zone), lambda facts: hl7_statements.settled(body, facts))
+        return OpenedDocument(hl7_statements.results_in(body, zone), lambda facts: hl7_statements.as_sent(body, facts))
     if media_type != FHIR:
         if form is None or media_type not in LISTS:
             return None
@@ -59,8 +59,8 @@ def opened(body: bytes, media_type: str, form: Form | None, zone: tzinfo = UTC) 
     bundle = statements.loads(body)
     if bundle.get("type") == "document":
         results = document_statements.results_in(bundle)
-        return OpenedDocument(results, lambda facts: document_statements.settled(bundle, facts), whole=True)
-    return OpenedDocument(statements.resources_in(bundle), lambda facts: statements.settled(bundle, facts), by_id=True)
+        return OpenedDocument(results, lambda facts: document_statements.as_sent(bundle, facts), whole=True)
+    return OpenedDocument(statements.resources_in(bundle), lambda facts: statements.as_sent(bundle, facts), by_id=True)
 
 
 def has_ids(media_type: str) -> bool:

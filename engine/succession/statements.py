@@ -260,7 +260,7 @@ def said_in(body: bytes) -> bytes | None:
     return said if results and all(map(_TIME.search, results)) else None
 
 
-def settled(bundle: Json, facts: DocumentFacts) -> bytes:
+def as_sent(bundle: Json, facts: DocumentFacts) -> bytes:
     """The Bundle as it goes out under ``facts``; ``bundle`` is used up."""
     give_ids(bundle, facts.apart)
     give_ids(bundle, facts.corrects)

@@ -40,7 +40,7 @@ async def rotate(
         step("committed")
         await asyncio.to_thread(key_rotation.prove, journal.path, data, new)
         step("proven")
-        place, kept = await asyncio.to_thread(key_rotation.settle, data, old, discard_old=discard_old, step=step)
+        place, kept = await asyncio.to_thread(key_rotation.put_in_place, data, old, discard_old=discard_old, step=step)
         return key_rotation.RotationResult(
             before=old.id,
             after=key_encryption_key.key_id(check_value(new)),

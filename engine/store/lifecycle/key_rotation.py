@@ -193,7 +193,9 @@ def prove(journal: Path, data: Path, new: bytes) -> None:
         Vault(new, [WrappedKey(*row) for row in connection.execute("SELECT id, class, month, wrapped FROM data_key")])
 
 
-def settle(data: Path, old: FoundKey, *, discard_old: bool = False, step: Step = lambda name: None) -> tuple[str, str]:
+def put_in_place(
+    data: Path, old: FoundKey, *, discard_old: bool = False, step: Step = lambda name: None
+) -> tuple[str, str]:
     """Give the files their final names; (place of the new key, file of the old one)."""
     new, kept = data / NEW_NAME, ""
     if old.source in (Source.CREDENTIAL, Source.ENVIRONMENT):

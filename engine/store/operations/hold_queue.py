@@ -32,18 +32,18 @@ from engine.succession.critical import tells_critical
 
 
 def decide(
-    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], settled: Sequence[HoldReason | None] = ()
+    batch: Batch, channel: str, received_us: int, routes: Sequence[Routed], already: Sequence[HoldReason | None] = ()
 ) -> list[HoldReason | None]:
     """Decide for each document whether it is held, and why; None: not held. Values of documents that are not held are
     remembered at once.
 
     Args:
-        settled: why documents are held because of earlier accepted results (`engine.store.operations.settling.settle`);
+        already: why documents are held because of earlier accepted results (`engine.store.operations.settling`);
             the reasons of the rules follow behind.
     """
     found: list[HoldReason | None] = []
     for place, routed in enumerate(routes):
-        before = settled[place] if place < len(settled) else None
+        before = already[place] if place < len(already) else None
         if routed.hold is None or not routed.destinations or routed.echo:
             found.append(before)
             continue

@@ -32,7 +32,7 @@ from engine.store.operations import (
 )
 from engine.store.operations.append import seal_note, set_state
 from engine.store.operations.outbox import decisions, queueing
-from engine.store.operations.settling import accepted, moved_orders, settle
+from engine.store.operations.settling import accepted, comparing, moved_orders
 from engine.store.operations.settling.set_apart import Ids
 from engine.succession.document_facts import NOTHING, DocumentFacts
 
@@ -87,7 +87,7 @@ def record(
 
     late = False
     before = accepted.OlderMessages()
-    settled: settle.Settled | None = None
+    comparison: comparing.Compared | None = None
     held: Sequence[HoldReason | None] = ()
     ids: dict[int, Ids] = {}
     withdrawn: Mapping[int, DocumentFacts] = {}
@@ -129,14 +129,14 @@ def record(
             named = [one.bearer for one in found]
             if is_any_near:
                 before = accepted.known_orders(batch, first, channel, reports, of_site=of_site, bearers=named)
-            if before.messages or again or status_only or settle.may_correct(routes):
-                settled = settle.settle(
+            if before.messages or again or status_only or comparing.may_correct(routes):
+                comparison = comparing.compare(
                     batch, message_id, received_us, routes, before, again=again, status_only=status_only
                 )
-                routes, held = settled.routes, settled.held
-                if settled.no_value:
-                    state, reason, detail = "dead", ReasonCode.NO_VALUE, settled.no_value
-                elif settled.echo:
+                routes, held = comparison.routes, comparison.held
+                if comparison.no_value:
+                    state, reason, detail = "dead", ReasonCode.NO_VALUE, comparison.no_value
+                elif comparison.echo:
                     routes, state, reason = (), "filtered", ReasonCode.ECHO
             if any(takes) and routes and decision.moved == "withdraw":
                 routes, withdrawn = moved_orders.withdraw(routes, takes)
@@ -144,8 +144,8 @@ def record(
                 held = used_numbers.why(routes, uses, held)
 
     note = _note(detail, outcome.issues)
-    if settled is not None or ids or withdrawn:
-        facts = dict(settled.facts) if settled is not None else {}
+    if comparison is not None or ids or withdrawn:
+        facts = dict(comparison.facts) if comparison is not None else {}
         facts |= {place: replace(facts.get(place, NOTHING), apart=new) for place, new in ids.items()}
         facts |= {place: moved_orders.joined(facts.get(place), more) for place, more in withdrawn.items()}
         decided = {str(place): one.as_json() for place, one in facts.items()}

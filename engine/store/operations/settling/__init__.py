@@ -5,7 +5,7 @@ A mapping sees one message alone. Only the order of the journal shows whether it
 back, change a final result or correct one under another id. So the transaction that records the outcome decides it:
 
     accepted.known_orders      one range of keys: same number, patient and channel, this day and two on each side
-    settle.settle              nothing known (the usual message): nothing more. Else the accepted documents of these
+    comparing.compare          nothing known (the usual message): nothing more. Else the accepted documents of these
                                orders are opened and compared, resource by resource
       whole_reports            pure: which isolate is which, and what is gone from a report that is sent as a whole
       corrections              pure: which accepted result a new one is about, where their ids differ

@@ -26,12 +26,12 @@ _Told = Mapping[str, tuple[str, str]]  # name of a result in a message -> its re
 
 
 def find_meant(
-    mine: Sequence[Resource], past: AcceptedHistory, settled: Collection[str] = ()
+    mine: Sequence[Resource], past: AcceptedHistory, compared: Collection[str] = ()
 ) -> tuple[dict[str, str], list[Problem]]:
     """Find the accepted result of each new one that has another id: id -> id; and the problems where it is unknown.
 
     Args:
-        settled: names of results to skip.
+        compared: names of results to skip.
     """
     reports = {result: one.name for one in mine if one.kind == "DiagnosticReport" for result in one.lists}
     told = {one.name: (reports.get(one.identity, ""), one.time) for one in mine}
@@ -40,7 +40,7 @@ def find_meant(
     patients: dict[str, str] = {}
     problems: list[Problem] = []
     for one in mine:
-        if one.kind != "Observation" or one.name in settled:
+        if one.kind != "Observation" or one.name in compared:
             continue
         if past.has(one.name):
             if (run := _other_run(one, told, past)) is not None:
@@ -91,20 +91,20 @@ def _give_free_ids(mine: Sequence[Resource], found: dict[str, str], past: Accept
 
 
 def find_beside(
-    mine: Sequence[Resource], past: AcceptedHistory, corrects: Mapping[str, str], settled: Collection[str]
+    mine: Sequence[Resource], past: AcceptedHistory, corrects: Mapping[str, str], compared: Collection[str]
 ) -> list[Problem]:
     """The problems of a document that has a correction, and beside it the result that may be meant.
 
     Args:
         corrects: id -> id, as `find_meant` gives it.
-        settled: names of results that repeat accepted ones, or belong to a culture.
+        compared: names of results that repeat accepted ones, or belong to a culture.
     """
     results = [one for one in mine if one.kind == "Observation"]
-    changes = [one for one in results if one.said in CHANGES and one.name not in settled]
+    changes = [one for one in results if one.said in CHANGES and one.name not in compared]
     if not changes:
         return []
     unknown = {one.name for one in results if not past.has(under(one.name, corrects))}
-    stay = {(one.subject, code) for one in results if one.name in settled for code in one.codes}
+    stay = {(one.subject, code) for one in results if one.name in compared for code in one.codes}
     found = [one for one in changes if one.name in unknown and any((one.subject, code) in stay for code in one.codes)]
     changed = {(version.whole, version.said) for one in changes for version in past.versions(under(one.name, corrects))}
     found += [one for one in results if one.name in unknown and (one.whole, one.said) in changed]

@@ -20,7 +20,7 @@ from engine.store.core.rows import Execute
 from engine.store.operations.settling.accepted import AcceptedHistory, KnownOrder, names_in
 from engine.succession.document_facts import NOTHING, DocumentFacts
 from engine.succession.kinds import FHIR
-from engine.succession.statements import Resource, loads, resources_in, settled
+from engine.succession.statements import Resource, as_sent, loads, resources_in
 from engine.succession.steps import CHANGES, WITHDRAWN
 
 ANSWERS = ("withdraw", "both")
@@ -134,7 +134,7 @@ def withdraw(
                 {report: status for report, status in _reports(one.past, gone).items() if report not in written}
             ),
         )
-        body = settled(bundle, facts[place]) if facts[place] else document.body
+        body = as_sent(bundle, facts[place]) if facts[place] else document.body
         reports = (*document.reports, *one.reports)
         made.append(
             replace(

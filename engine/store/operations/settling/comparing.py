@@ -68,7 +68,7 @@ _NAMED = 5  # results that the reason of a hold lists
 
 
 @value()
-class Settled:
+class Compared:
     """The routes of a message after comparison.
 
     Attributes:
@@ -90,7 +90,7 @@ class _NoValueError(Exception):
     """A document makes a result final whose value is unknown."""
 
 
-def settle(
+def compare(
     batch: Batch,
     message_id: int,
     received_us: int,
@@ -99,7 +99,7 @@ def settle(
     *,
     again: bool = False,
     status_only: bool = False,
-) -> Settled:
+) -> Compared:
     """Compare the documents of a message with those accepted before for the same orders.
 
     Args:
@@ -107,7 +107,7 @@ def settle(
         again: it is processed anew, and compared also with its own earlier deliveries.
         status_only: it may make a result final without its value.
     """
-    settled_routes: list[Routed] = []
+    compared_routes: list[Routed] = []
     held: list[HoldReason | None] = []
     facts: dict[int, DocumentFacts] = {}
     for place, routed in enumerate(routes, start=1):
@@ -117,12 +117,12 @@ def settle(
             document: Document | None = routed.document
             own = [KnownOrder(message_id, True)] if again else []
             try:
-                document, why, decided = _settle(batch, routed, before, own, from_us(received_us))
+                document, why, decided = _compare(batch, routed, before, own, from_us(received_us))
             except _NoValueError as error:
-                return Settled((), (), {}, no_value=str(error))
+                return Compared((), (), {}, no_value=str(error))
             except NotComparedError as error:
                 if status_only:  # a result without a value is never sent, not even by a person
-                    return Settled((), (), {}, no_value=f"a status change without its value, and {error}")
+                    return Compared((), (), {}, no_value=f"a status change without its value, and {error}")
                 why = HoldReason(reason=ReasonCode.NOT_COMPARED, text=str(error), remember=True)
                 decided = DocumentFacts(not_compared=str(error))
                 logger.warning(
@@ -135,10 +135,10 @@ def settle(
                 routed = replace(routed, echo=True)
             elif document is not routed.document:
                 routed = replace(routed, document=document)
-        settled_routes.append(routed)
+        compared_routes.append(routed)
         held.append(why)
-    wanted = [one for one in settled_routes if one.destinations]
-    return Settled(settled_routes, held, facts, echo=bool(wanted) and all(one.echo for one in wanted))
+    wanted = [one for one in compared_routes if one.destinations]
+    return Compared(compared_routes, held, facts, echo=bool(wanted) and all(one.echo for one in wanted))
 
 
 def may_correct(routes: Iterable[Routed]) -> bool:
@@ -154,7 +154,7 @@ def _corrects_blindly(routed: Routed) -> bool:
     return any(f'"status":"{status}"'.encode() in body for status in CHANGES)
 
 
-def _settle(
+def _compare(
     batch: Batch, routed: Routed, before: OlderMessages, own: Sequence[KnownOrder], received: datetime
 ) -> tuple[Document | None, HoldReason | None, DocumentFacts]:
     """The document as it goes out (None: an echo), why it is held, and the decisions about it.
