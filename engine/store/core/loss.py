@@ -12,7 +12,7 @@ from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
 
-def look(path: Path, reading: AnchorState) -> LossError | None:
+def find_loss_in(path: Path, reading: AnchorState) -> LossError | None:
     """Find out whether rows are missing from the journal in ``path``, before it is opened for writing and without
     changing its files.
 
@@ -26,14 +26,14 @@ def look(path: Path, reading: AnchorState) -> LossError | None:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
         try:
             migrate.check_readable(connection)
-            return _look(connection, reading)
+            return _loss_in(connection, reading)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
             return None  # power failed before the new file had a log: a writable connection rolls that back
 
 
-def _look(connection: sqlite3.Connection, reading: AnchorState) -> LossError | None:
+def _loss_in(connection: sqlite3.Connection, reading: AnchorState) -> LossError | None:
     loss = find_total_loss(connection, reading)
     if loss is not None or not _has(connection, "meta"):
         return loss

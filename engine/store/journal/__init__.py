@@ -32,7 +32,7 @@ from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch, Tail
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME
 from engine.store.core.lock import SiteLock
-from engine.store.core.loss import find_loss, find_total_loss, look
+from engine.store.core.loss import find_loss, find_loss_in, find_total_loss
 from engine.store.core.operation import Priority, operation, traits_of
 from engine.store.core.reserve import Reserve
 from engine.store.core.vault import Vault
@@ -165,7 +165,11 @@ class Journal(Reader):
             kept = Reserve(data)
             kept.open()
             reading = anchor_file.read(data / ANCHOR_NAME)
-            if not accept_loss and (data / JOURNAL_NAME).exists() and (hidden := look(data / JOURNAL_NAME, reading)):
+            if (
+                not accept_loss
+                and (data / JOURNAL_NAME).exists()
+                and (hidden := find_loss_in(data / JOURNAL_NAME, reading))
+            ):
                 raise hidden
             connection = connect(data / JOURNAL_NAME)
             loss = find_total_loss(connection, reading)

@@ -103,36 +103,37 @@ class ErasureResult:
 # -- finding ---------------------------------------------------------------------------------------------------------
 
 
-Look = Callable[[], AbstractContextManager[Execute]]
+Snapshot = Callable[[], AbstractContextManager[Execute]]
 
 
-def find(look: Look, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> PatientData:
+def find(snapshot: Snapshot, vault: Vault, numbers: Sequence[str], also: Iterable[int] = ()) -> PatientData:
     """Find the patient's stored data by these numbers, with messages that a person names in addition.
 
     Args:
-        look: begins a short read; a daemon may write between two of them, and messages that it has pruned are left out.
+        snapshot: begins a short read; a daemon may write between two of them, and messages that it has pruned are
+            left out.
 
     Raises:
         StoreError: a named message does not exist.
     """
     wanted = frozenset(filter(None, map(folded, numbers)))
     named = frozenset(also)
-    with look() as execute:
+    with snapshot() as execute:
         ids = dict.fromkeys(search_index.messages(execute, vault, "patient", wanted))
         never = [one for one in _never_read(execute, vault) if one[0] not in ids]
     found = PatientData()
     for at in range(0, len(never), OPENED_AT_ONCE):
-        with look() as execute:
+        with snapshot() as execute:
             _open(execute, vault, never[at : at + OPENED_AT_ONCE], wanted, ids, found)
     ids |= dict.fromkeys(named)
     for message_id in sorted(ids):
-        with look() as execute:
+        with snapshot() as execute:
             try:
-                found.messages.append(_look(execute, vault, message_id, wanted))
+                found.messages.append(_message(execute, vault, message_id, wanted))
             except StoreError:
                 if message_id in named:
                     raise
-    with look() as execute:
+    with snapshot() as execute:
         found.unsure = [message_id for message_id in found.unsure if message_id not in ids]
         found.edited = sorted(_edited(execute, ids) - ids.keys() - set(found.unsure))
     return found
@@ -186,7 +187,7 @@ def _never_read(execute: Execute, vault: Vault) -> Iterator[tuple[int, str]]:
     yield from sorted(set(never))
 
 
-def _look(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str]) -> Message:
+def _message(execute: Execute, vault: Vault, message_id: int, wanted: frozenset[str]) -> Message:
     row = execute(
         "SELECT j.channel, j.received_us, s.state, s.at_us, EXISTS (SELECT 1 FROM erased WHERE what = 'journal'"
         " AND number = j.id) FROM journal j LEFT JOIN message_state s ON s.id = j.id WHERE j.id = ? AND j.kind = 1",

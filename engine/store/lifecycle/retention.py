@@ -174,7 +174,7 @@ def step(batch: Batch, *, policy: Policy, run: RetentionWalk, limit: int = STEP_
         own = orjson.dumps({"at_us": batch.now_us, "own_us": batch.now_us - run.behind_us}).decode()
         batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention_clock', ?)", (own,))
     _forget_lines(batch, policy)
-    found = look(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
+    found = find_prunable(batch, policy, run.position, run.until, newest=batch.last_id, limit=limit)
     finished = found.position >= run.until
     run = RetentionWalk(found.position, run.until, run.act, run.gone.copy(), finished, run.behind_us)
     if found.rows:
@@ -198,7 +198,7 @@ def finish(batch: Batch, run: RetentionWalk, *, stopped: bool = False) -> None:
         batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('retention', ?)", (last,))
 
 
-def look(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, limit: int) -> PrunableRows:
+def find_prunable(rows: Rows, policy: Policy, after: int, until: int, *, newest: int, limit: int) -> PrunableRows:
     """Find rows behind ``after`` that may be deleted: at most ``limit`` of them, with `STEP_LOOKS` checks."""
     execute = rows.execute
     found = PrunableRows(after)
@@ -246,7 +246,7 @@ def survey(rows: Rows, *, policy: Policy, newest: int) -> PrunableRows:
     run, found = start(rows, policy=policy), PrunableRows(0)
     policy, found.behind_us = policy.later_by(run.behind_us), run.behind_us
     while found.position < run.until:
-        part = look(rows, policy, found.position, run.until, newest=newest, limit=STEP_LOOKS)
+        part = find_prunable(rows, policy, found.position, run.until, newest=newest, limit=STEP_LOOKS)
         if part.position == found.position:
             break
         found.position = part.position

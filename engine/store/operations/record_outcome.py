@@ -92,7 +92,7 @@ def record(
     ids: dict[int, Ids] = {}
     withdrawn: Mapping[int, DocumentFacts] = {}
     if state == "mapped":
-        uses = used_numbers.look(batch, message_id, received_us, routes)
+        uses = used_numbers.uses_of(batch, message_id, received_us, routes)
         routes, ids = used_numbers.set_apart(routes, uses)
         reports = [report for routed in routes for report in routed.document.reports]
         is_any_near = accepted.is_any_near(batch, message_id, reports)
@@ -106,7 +106,7 @@ def record(
         compared = is_any_near and not accepted_conflict and not told_apart
         takes: list[moved_orders.MovedOrders | None] = []
         if compared and not status_only and dedup.taken(batch, message_id, reports):
-            takes = moved_orders.look(batch, message_id, channel, routes)
+            takes = moved_orders.find_moved(batch, message_id, channel, routes)
         if any(takes) and not decision.moved:
             held = moved_orders.why(takes)
         elif conflict := _conflict(batch, message_id, reports) if compared and not decision.moved else "":

@@ -43,7 +43,7 @@ class NumberUse:
     waits: bool = False
 
 
-def look(batch: Batch, message_id: int, received_us: int, routes: Iterable[Routed]) -> list[NumberUse]:
+def uses_of(batch: Batch, message_id: int, received_us: int, routes: Iterable[Routed]) -> list[NumberUse]:
     """The use that each unique number of a message belongs to; writes nothing."""
     today = from_us(received_us).toordinal()
     numbers: dict[bytes, UsedNumber] = {}
@@ -51,10 +51,10 @@ def look(batch: Batch, message_id: int, received_us: int, routes: Iterable[Route
         for one in routed.document.used:
             day = one.day if _FIRST_DAY <= one.day <= today + 1 else today  # an impossible time counts as none
             numbers[one.key] = one._replace(day=day)
-    return [_look(batch, message_id, one) for one in numbers.values()]
+    return [_use_of(batch, message_id, one) for one in numbers.values()]
 
 
-def _look(batch: Batch, message_id: int, used: UsedNumber) -> NumberUse:
+def _use_of(batch: Batch, message_id: int, used: UsedNumber) -> NumberUse:
     rows = batch.execute(
         "SELECT message_id, use, waits, max(first_day - ?2, ?2 - last_day, 0) AS days FROM used_number"
         " WHERE number = ?1 ORDER BY waits, days",

@@ -94,7 +94,7 @@ def _with_test(reader: Reader, message_ids: Sequence[int], wanted: Filter) -> se
     found: set[int] = set()
     left = set(message_ids)  # messages without a document that shows its results
 
-    def look(message_id: int, column: str, row_id: int, channel: str, sealed: bytes) -> None:
+    def search(message_id: int, column: str, row_id: int, channel: str, sealed: bytes) -> None:
         if message_id in found:
             return
         try:
@@ -117,13 +117,13 @@ def _with_test(reader: Reader, message_ids: Sequence[int], wanted: Filter) -> se
             f" WHERE o.message_id IN ({','.join('?' * len(message_ids))})",
             message_ids,
         ):
-            look(message_id, "document", row_id, channel, sealed)
+            search(message_id, "document", row_id, channel, sealed)
         others = sorted(left - found)
         for row_id, channel, sealed in execute(
             f"SELECT id, channel, body FROM journal WHERE id IN ({','.join('?' * len(others))})",  # noqa: S608 - constants
             others,
         ):
-            look(row_id, "body", row_id, channel, sealed)
+            search(row_id, "body", row_id, channel, sealed)
     return found
 
 

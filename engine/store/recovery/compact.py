@@ -16,7 +16,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.durable import write_atomically
 from engine.store.core.erased_rows import COMPACT_DUE
 from engine.store.core.lock import SiteLock
-from engine.store.core.loss import last_number, look
+from engine.store.core.loss import find_loss_in, last_number
 from engine.store.core.ownership import hand_over_path
 from engine.store.journal import COMPACTED_NAME
 
@@ -47,7 +47,7 @@ def run(data: Path) -> CompactResult:
     try:
         try:
             # What the log hides behind a damaged frame would be gone afterwards.
-            if (loss := look(path, anchor.read(data / ANCHOR_NAME))) is not None:
+            if (loss := find_loss_in(path, anchor.read(data / ANCHOR_NAME))) is not None:
                 raise loss
             before, free = path.stat().st_size, shutil.disk_usage(path.parent).free
             if free < before + SPARE_BYTES:

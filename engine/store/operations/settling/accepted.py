@@ -211,7 +211,7 @@ class AcceptedHistory:
         self._taken: set[int] = set()
         self.take(names)
 
-    def look(self, results: int = 1) -> None:
+    def count_looks(self, results: int = 1) -> None:
         """Count the comparisons with accepted results.
 
         Raises:
@@ -231,7 +231,7 @@ class AcceptedHistory:
         self.documents = [
             document for one in self._known if one.message_id in self._taken for document in self._accepted_of(one)
         ]
-        self.look(sum(len(one.resources) for one in self.documents))
+        self.count_looks(sum(len(one.resources) for one in self.documents))
         self._versions, self._by_code, self._by_time, self._unfinished = {}, {}, {}, {}
         for accepted in self.documents:
             for one in accepted.resources:
@@ -254,7 +254,7 @@ class AcceptedHistory:
         """The results of a test, by any of its codes."""
         for code in codes:
             for found in self._by_code.get(code, ()):
-                self.look()
+                self.count_looks()
                 yield found
 
     def measured_at(self, codes: Iterable[str], time: str) -> Iterator[tuple[AcceptedDocument, Resource]]:
@@ -333,7 +333,7 @@ class AcceptedHistory:
             return True
         if known.message_id not in self._names:
             found = self._names[known.message_id] = _told_by(self._batch, known.message_id)
-            self.look(_NAMED * len(found or ()))
+            self.count_looks(_NAMED * len(found or ()))
         names = self._names[known.message_id]
         return names is None or not wanted.isdisjoint(names)
 
@@ -360,7 +360,7 @@ class AcceptedHistory:
                 for document_id, accepted, sent, dead in rows
                 if accepted
             ]
-            self.look(_OPENED * sum(len(one.resources) for one in found))
+            self.count_looks(_OPENED * sum(len(one.resources) for one in found))
         return found
 
 

@@ -43,12 +43,12 @@ class MovedOrders:
     past: AcceptedHistory
 
 
-def look(batch: Batch, message_id: int, channel: str, routes: Iterable[Routed]) -> list[MovedOrders | None]:
+def find_moved(batch: Batch, message_id: int, channel: str, routes: Iterable[Routed]) -> list[MovedOrders | None]:
     """The results that each document takes from another patient."""
-    return [_look(batch, message_id, channel, routed) for routed in routes]
+    return [_find_moved(batch, message_id, channel, routed) for routed in routes]
 
 
-def _look(batch: Batch, message_id: int, channel: str, routed: Routed) -> MovedOrders | None:
+def _find_moved(batch: Batch, message_id: int, channel: str, routed: Routed) -> MovedOrders | None:
     document = routed.document
     if document.media_type != FHIR or not routed.destinations:
         return None

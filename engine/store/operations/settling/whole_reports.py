@@ -60,7 +60,7 @@ def find_cultures(mine: Sequence[Resource], past: AcceptedHistory) -> CultureRep
         past.take([one.name for one in (*old.results(), *old.reports)])  # single results of these that came alone
         old = earlier.standing(order, new)
         if old.reports:
-            past.look(len(new.isolates) * len(old.isolates) + len(new.reports) * len(old.reports))
+            past.count_looks(len(new.isolates) * len(old.isolates) + len(new.reports) * len(old.reports))
             replaced = replace(new, old, lambda identity: _is_taken(f"Observation/{identity}", past))
             found.ids |= replaced.ids
             found.gone += replaced.gone
@@ -95,7 +95,7 @@ class _Earlier:
 
     def standing(self, order: Order, new: Culture) -> Culture:
         messages = [one for one in self._past.documents if not one.waits and self._is_before(one, order, new)]
-        self._past.look(sum(len(one.resources) for one in messages))
+        self._past.count_looks(sum(len(one.resources) for one in messages))
         return standing((self._culture(one, order) or Culture(), one.resources) for one in messages)
 
     def _is_before(self, accepted: AcceptedDocument, order: Order, new: Culture) -> bool:
