@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 
 
-def note(detail: str, answer: bytes) -> dict[str, Any]:
+def note_of(detail: str, answer: bytes) -> dict[str, Any]:
+    """The note to seal, as `read_note` reads it; empty where there is nothing to say."""
     note: dict[str, Any] = {}
     if detail:
         note["detail"] = detail

@@ -4,7 +4,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import MAYBE_DELIVERED
 from engine.model.versions import Versions
 from engine.store.core.batch import Batch, LaneTally
-from engine.store.core.notes import note
+from engine.store.core.notes import note_of
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint, server_versions
 from engine.store.operations.append import seal_note
@@ -123,7 +123,7 @@ def _tell_dead(
     hold_lane: bool,
 ) -> None:
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
-    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note(detail, answer))
+    sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note_of(detail, answer))
     batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
     failure_fingerprint.note_delivery(batch, delivery_id, lane.channel, detail)
     if hold_lane and not lane.held_by:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from engine.model.reasons import ReasonCode
 from engine.model.records import MANUAL, MAYBE_DELIVERED, RELEASED, REMEMBER, UNCONDITIONAL, HoldReason
 from engine.store.core.batch import Batch
-from engine.store.core.notes import note
+from engine.store.core.notes import note_of
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import failure_fingerprint
 from engine.store.operations.append import seal_note
@@ -107,7 +107,7 @@ def keep_back(batch: Batch, delivery_id: int, why: HoldReason) -> None:
     """Hold a delivery that was just queued, for the reason of a rule."""
     moved = move(batch, delivery_id, ("waiting",), "held", cause=why.reason.value, settled_us=batch.now_us)
     assert moved is not None
-    sealed = seal_note(batch, "delivery", delivery_id, moved.lane.channel, note(why.text, b""))
+    sealed = seal_note(batch, "delivery", delivery_id, moved.lane.channel, note_of(why.text, b""))
     batch.execute(
         "UPDATE delivery SET detail = ?, flags = flags | ? WHERE id = ?",
         (sealed, REMEMBER if why.remember else 0, delivery_id),

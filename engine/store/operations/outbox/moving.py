@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from engine.model.errors import StoreError
 from engine.model.reasons import ReasonCode
 from engine.store.core.batch import Batch, LaneTally
-from engine.store.core.notes import note
+from engine.store.core.notes import note_of
 from engine.store.operations.append import seal_note
 
 # The lane's gauge for each state; the other states are final and counted per day only.
@@ -72,13 +72,13 @@ def close_all(
 def tell(batch: Batch, delivery_id: int, channel: str, detail: str) -> None:
     """Store the reason for a delivery's state in place of the last one; an empty text changes nothing."""
     if detail:
-        sealed = seal_note(batch, "delivery", delivery_id, channel, note(detail, b""))
+        sealed = seal_note(batch, "delivery", delivery_id, channel, note_of(detail, b""))
         batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
 
 
 def note_attempt(batch: Batch, delivery_id: int, channel: str, cause: ReasonCode, detail: str, answer: bytes) -> None:
     (n,) = batch.execute("SELECT coalesce(max(n), 0) + 1 FROM attempt WHERE delivery = ?", (delivery_id,)).fetchone()
-    sealed = seal_note(batch, f"attempt {n}", delivery_id, channel, note(detail, answer))
+    sealed = seal_note(batch, f"attempt {n}", delivery_id, channel, note_of(detail, answer))
     batch.execute(
         "INSERT INTO attempt (delivery, n, at_us, cause, detail) VALUES (?, ?, ?, ?, ?)",
         (delivery_id, n, batch.now_us, cause.value, sealed),
