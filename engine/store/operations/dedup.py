@@ -125,7 +125,7 @@ def newer(batch: Batch, message_id: int, reports: list[Report]) -> bool:
     return any(batch.execute(later, (report.key, message_id)).fetchone() for report in reports)
 
 
-def claim_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
+def remember_reports(batch: Batch, message_id: int, reports: list[Report]) -> None:
     """Record ``message_id`` as the newest message with these reports."""
     batch.executemany(
         "INSERT OR REPLACE INTO report (key, message_id, patient, person, until_us) VALUES (?, ?, ?, ?, ?)",

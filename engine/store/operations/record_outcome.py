@@ -119,7 +119,7 @@ def record(
             batch.count(channel, "", "asked_person")
             held = [_two_persons(asked[0].other)] * len(routes)
         else:
-            dedup.claim_reports(batch, message_id, reports)
+            dedup.remember_reports(batch, message_id, reports)
             number_bearers.note(batch, message_id, found, accepted=accepted_conflict)
             used_numbers.note(batch, message_id, uses)
             if again:

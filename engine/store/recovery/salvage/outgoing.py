@@ -69,7 +69,7 @@ def _is_what_was_queued(new: sqlite3.Connection, vault: Vault, delivery: dict[st
     return found is not None and vault.delivery_key(*found) == delivery["key"]
 
 
-def claim_reports(new: sqlite3.Connection, now_us: int) -> None:
+def remember_reports(new: sqlite3.Connection, now_us: int) -> None:
     """Rebuild the owners of order and patient numbers from the documents: without them an older result that is
     processed again would look like a newer one.
     """

@@ -154,7 +154,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         outgoing.take_deliveries(tables, vault)
         outgoing.restore_verdicts(tables, vault, decided)
         outgoing.process_again(tables, rows.gone, decided)
-        outgoing.claim_reports(new, order.clock.now_us())
+        outgoing.remember_reports(new, order.clock.now_us())
         tallies.number_lanes(new)
         tallies.count_channels(tables, all_may_be_gone=bool(rows.gone))
         tables.take("open_act", "EXISTS (SELECT 1 FROM journal WHERE id = ?1 AND kind = 3)")
