@@ -235,7 +235,7 @@ class Writer:
         assert self._thread is None, "the writer thread owns the connection"
         item = _Item(operation, None, 0)
         try:
-            self._attempt([item])
+            self._transact([item])
         except _FatalError as fatal:
             raise fatal.cause from fatal.__cause__
         if item.error is not None:
@@ -382,14 +382,14 @@ class Writer:
     def _work(self, items: list[_Item]) -> None:
         try:
             tried = self._let_in(items) if self._upkeep.full else items
-            if tried and not self._attempt(tried):
+            if tried and not self._transact(tried):
                 self.stats.rollbacks += 1
                 for item in tried:
-                    self._attempt([item])
+                    self._transact([item])
             if any(_is_full(item.error) for item in tried) and self._upkeep.make_room():
                 for item in tried:
                     if _is_full(item.error) and not item.size:
-                        self._attempt([item])
+                        self._transact([item])
         except Exception as error:  # not only _FatalError: after an error of ours, too, no caller may wait
             cause = error.cause if isinstance(error, _FatalError) else _fault_of_ours(error)
             for item in items:
@@ -410,7 +410,7 @@ class Writer:
                 item.error = NoRoomError("the disk is full: nothing new is kept until there is room")
         return [item for item in items if not item.size]
 
-    def _attempt(self, items: list[_Item]) -> bool:
+    def _transact(self, items: list[_Item]) -> bool:
         """Run ``items`` in one transaction; False where it was rolled back. A single item then has its error set."""
         execute = self._connection.execute
         try:
