@@ -188,7 +188,7 @@ def test_what_dies_again_has_its_new_cause(journal: Journal) -> None:
     (letter, *_) = dead_letters(journal, Filter(code="REFUSED"), limit=1)
 
     def again(batch: Batch) -> None:
-        decisions.requeue(batch, (letter.delivery_id,), manual=True)
+        decisions.requeue(batch, (letter.delivery_id,))
         attempts.bury(batch, letter.delivery_id, ReasonCode.REFUSED, "HTTP 409: another reason", b"")
 
     journal.run_alone(again)
