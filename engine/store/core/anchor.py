@@ -131,7 +131,11 @@ def _read(path: Path) -> AnchorState:
 
 
 class Anchor:
-    """The anchor file, open for writing. Used by the writer thread only."""
+    """The anchor file, open for writing. Used by the writer thread only.
+
+    Attributes:
+        unsynced: whether a mark was written since the last `sync`.
+    """
 
     def __init__(
         self, path: Path, journal_id: bytes, last_id: int, chain: bytes, seal: Sealing, *, disputed: bool = False
@@ -158,23 +162,18 @@ class Anchor:
         if os.fstat(self._descriptor).st_size < 2 * SLOT_BYTES:
             os.ftruncate(self._descriptor, 2 * SLOT_BYTES)
         self._slot = 0
-        self._unsynced = False
+        self.unsynced = False
         if not disputed:
             self.renew(last_id, chain)
         if fresh:
             sync_folder(path.parent)
-
-    @property
-    def unsynced(self) -> bool:
-        """Whether a mark was written since the last `sync`."""
-        return self._unsynced
 
     def write(self, last_id: int, chain: bytes) -> None:
         """Write a mark of the newest row. Costs a few microseconds: the bytes go to the page cache."""
         mark = Mark(self._journal_id, last_id, chain)
         os.pwrite(self._descriptor, encode(replace(mark, seal=self._seal(mark.said))), self._slot * SLOT_BYTES)
         self._slot = 1 - self._slot
-        self._unsynced = True
+        self.unsynced = True
 
     def renew(self, last_id: int, chain: bytes) -> None:
         """Write the journal's end into both slots, durable."""
@@ -184,7 +183,7 @@ class Anchor:
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)
-        self._unsynced = False
+        self.unsynced = False
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -20,11 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from engine.model.errors import JobStoppedError, LabRelayError, NoRoomError, StoreError
+from engine.model.errors import JobStoppedError, NoRoomError, StoreError
 from engine.model.timing import Timing
-from engine.store.core import damage
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority
+from engine.store.core.write_errors import failure, fault_of_ours, is_fatal, is_full, is_store_fault, translated
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -43,17 +43,6 @@ Operation = Callable[[Batch], T]
 # Long work on the writer's connection. It calls `Pump` between its steps, so that messages can pass.
 Pump = Callable[[float], None]
 Job = Callable[[sqlite3.Connection, Pump], T]
-
-# Errors of a write that did not happen: the transaction is rolled back, and the next one may succeed.
-_RECOVERABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY}
-# Errors after which the content of the disk is unknown, or not a database any more.
-_FATAL_ANYWHERE = {
-    sqlite3.SQLITE_IOERR_FSYNC,
-    sqlite3.SQLITE_IOERR_DIR_FSYNC,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-}
-_PRIMARY = 0xFF
 
 
 class Upkeep(Protocol):
@@ -102,22 +91,22 @@ class WriterStats:
         return recent[min(len(recent) - 1, int(len(recent) * share))] * 1000 if recent else None
 
 
+@dataclass(slots=True, eq=False)
 class _Item:
-    __slots__ = ("can_linger", "error", "future", "operation", "result", "size")
-
-    def __init__(
-        self, operation: Operation[Any], future: "asyncio.Future[Any] | None", size: int, can_linger: bool = False
-    ) -> None:
-        self.can_linger = can_linger
-        self.operation = operation
-        self.future = future
-        self.size = size
-        self.result: Any = None
-        self.error: BaseException | None = None
+    operation: Operation[Any]
+    future: "asyncio.Future[Any] | None"
+    size: int
+    can_linger: bool = False
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Writer:
-    """Runs operations in batches on a thread of its own."""
+    """Runs operations in batches on a thread of its own.
+
+    Attributes:
+        waiting, waiting_bytes: operations submitted and not yet resolved.
+    """
 
     def __init__(
         self,
@@ -137,8 +126,8 @@ class Writer:
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[tuple[Job[Any], asyncio.Future[Any]]] = queue.SimpleQueue()
         # Both are used on the event loop only: incremented when submitted, decremented when resolved.
-        self._waiting = 0
-        self._waiting_bytes = 0
+        self.waiting = 0
+        self.waiting_bytes = 0
         self._failed: StoreError | None = None
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -146,15 +135,6 @@ class Writer:
         self._finished: asyncio.Future[None] | None = None
 
     # -- on the event loop ---------------------------------------------------------------------------------------
-
-    @property
-    def waiting(self) -> int:
-        """Operations submitted and not yet resolved."""
-        return self._waiting
-
-    @property
-    def waiting_bytes(self) -> int:
-        return self._waiting_bytes
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -183,13 +163,13 @@ class Writer:
         loop = self._open_loop()
         headroom = SETTLE_HEADROOM if priority is Priority.SETTLE else 1
         if (
-            self._waiting >= self._queue_operations * headroom
-            or self._waiting_bytes + size > self._queue_bytes * headroom
+            self.waiting >= self._queue_operations * headroom
+            or self.waiting_bytes + size > self._queue_bytes * headroom
         ):
             raise StoreError("queue full: the journal cannot keep up with what comes in")
         future: asyncio.Future[T] = loop.create_future()
-        self._waiting += 1
-        self._waiting_bytes += size
+        self.waiting += 1
+        self.waiting_bytes += size
         self._queue.put(_Item(operation, future, size, can_linger))
         return future
 
@@ -256,8 +236,8 @@ class Writer:
 
     def _resolve(self, items: list[_Item]) -> None:
         for item in items:
-            self._waiting -= 1
-            self._waiting_bytes -= item.size
+            self.waiting -= 1
+            self.waiting_bytes -= item.size
             if item.future is not None:
                 self._tell(item.future, item.result, item.error)
 
@@ -293,10 +273,10 @@ class Writer:
         except _FatalError as error:
             fatal = error.cause
         except sqlite3.Error as error:  # from upkeep: it passes on only errors that the process must not survive
-            fatal = _failure(error)
+            fatal = failure(error)
         except Exception as error:  # an error of ours must not leave callers waiting without end
             logger.exception("the journal writer failed")
-            fatal = _fault_of_ours(error)
+            fatal = fault_of_ours(error)
         self._failed = fatal or StoreError("the journal is closed")
         self._call(self._end, fatal)
 
@@ -330,7 +310,7 @@ class Writer:
                 try:
                     self._work(items)
                 except sqlite3.Error as error:  # from upkeep: the process must not survive it, so it is not the job's
-                    raise _FatalError(_failure(error)) from error
+                    raise _FatalError(failure(error)) from error
 
     @staticmethod
     def _tell(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
@@ -386,18 +366,18 @@ class Writer:
                 self.stats.rollbacks += 1
                 for item in tried:
                     self._transact([item])
-            if any(_is_full(item.error) for item in tried) and self._upkeep.make_room():
+            if any(is_full(item.error) for item in tried) and self._upkeep.make_room():
                 for item in tried:
-                    if _is_full(item.error) and not item.size:
+                    if is_full(item.error) and not item.size:
                         self._transact([item])
         except Exception as error:  # not only _FatalError: after an error of ours, too, no caller may wait
-            cause = error.cause if isinstance(error, _FatalError) else _fault_of_ours(error)
+            cause = error.cause if isinstance(error, _FatalError) else fault_of_ours(error)
             for item in items:
                 item.error = item.error or StoreError(str(cause), fatal=True)
             self._call(self._resolve, items)
             raise
         self.stats.batches += 1
-        fault = next((item.error for item in items if _is_store_fault(item.error)), None)
+        fault = next((item.error for item in items if is_store_fault(item.error)), None)
         self.stats.fault = None if fault is None else (str(fault), time.monotonic())
         self._call(self._resolve, items)
         self._upkeep.after_batch()
@@ -439,14 +419,14 @@ class Writer:
 
     def _rolled_back(self, items: list[_Item], error: Exception, *, committing: bool) -> None:
         if is_fatal(error, committing=committing):
-            raise _FatalError(_failure(error)) from error
+            raise _FatalError(failure(error)) from error
         if self._connection.in_transaction:  # SQLite rolls back by itself after some errors
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error as second:
-                raise _FatalError(_failure(second)) from second
+                raise _FatalError(failure(second)) from second
         if len(items) == 1:
-            items[0].result, items[0].error = None, _translated(error)
+            items[0].result, items[0].error = None, translated(error)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         assert self._loop is not None
@@ -457,54 +437,7 @@ class Writer:
             logger.debug("the event loop is closed")
 
 
-def _failure(error: Exception) -> StoreError:
-    return damage.told(f"the journal failed: {describe(error)}", error, fatal=True)
-
-
-def _fault_of_ours(error: Exception) -> StoreError:
-    return StoreError(f"the journal writer failed: {type(error).__name__}", fatal=True)
-
-
 class _FatalError(Exception):
     def __init__(self, cause: StoreError) -> None:
         super().__init__(str(cause))
         self.cause = cause
-
-
-def is_fatal(error: BaseException, *, committing: bool) -> bool:
-    """Whether the process must stop rather than go on with this journal."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if not isinstance(error, sqlite3.Error) or code is None:
-        return False
-    if code in _FATAL_ANYWHERE or code & _PRIMARY in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return True
-    return committing and code not in _RECOVERABLE and code & _PRIMARY not in _RECOVERABLE
-
-
-def describe(error: BaseException) -> str:
-    """A database error for logs: its name and SQLite's own text, which never contains values."""
-    name = getattr(error, "sqlite_errorname", None)
-    return f"{name}: {error}" if name else f"{type(error).__name__}: {error}"
-
-
-def _is_store_fault(error: BaseException | None) -> bool:
-    """Whether the database failed, and not the operation."""
-    return isinstance(error, NoRoomError) or (
-        isinstance(error, StoreError) and isinstance(error.__cause__, sqlite3.Error)
-    )
-
-
-def _is_full(error: BaseException | None) -> bool:
-    cause = error.__cause__ if error is not None else None
-    return getattr(cause, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
-
-
-def _translated(error: Exception) -> Exception:
-    """The error that the submitter gets."""
-    if isinstance(error, LabRelayError):
-        return error
-    if isinstance(error, sqlite3.Error):
-        translated = StoreError(f"the journal cannot keep this: {describe(error)}")
-        translated.__cause__ = error
-        return translated
-    return error

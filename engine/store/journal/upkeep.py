@@ -22,7 +22,7 @@ from engine.store.core.anchor import Anchor
 from engine.store.core.batch import Batch, Tail, month_of
 from engine.store.core.reserve import Reserve
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
-from engine.store.core.writer import describe, is_fatal
+from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
 from engine.store.operations import (
     dedup,

@@ -63,6 +63,7 @@ PACE = 28  # a leap for each of a day's four walks
 
 VERB = "retention"
 ACTOR = "labrelay"
+_AGES = ("delivered", "filtered", "dismissed", "audit", "least")
 _SETTLED = frozenset({"delivered", "rejected", "dismissed", "superseded"})
 _DISMISSED = frozenset({"rejected", "dismissed"})
 
@@ -85,14 +86,7 @@ class Policy:
 
     @classmethod
     def of(cls, config: "RetentionConfig") -> "Policy":
-        return cls(
-            delivered_us=round(config.delivered * SECOND_US),
-            filtered_us=round(config.filtered * SECOND_US),
-            dismissed_us=round(config.dismissed * SECOND_US),
-            audit_us=round(config.audit * SECOND_US),
-            least_us=round(config.least * SECOND_US),
-            size=config.size,
-        )
+        return cls(size=config.size, **{f"{name}_us": round(getattr(config, name) * SECOND_US) for name in _AGES})
 
     @property
     def shortest_us(self) -> int:
@@ -102,14 +96,7 @@ class Policy:
 
     def later_by(self, behind_us: int) -> "Policy":
         """The same, where retention's own time is that much behind the wall clock."""
-        return replace(
-            self,
-            delivered_us=self.delivered_us + behind_us,
-            filtered_us=self.filtered_us + behind_us,
-            dismissed_us=self.dismissed_us + behind_us,
-            audit_us=self.audit_us + behind_us,
-            least_us=self.least_us + behind_us,
-        )
+        return replace(self, **{f"{name}_us": getattr(self, f"{name}_us") + behind_us for name in _AGES})
 
 
 class Rows(Transaction, Protocol):

@@ -116,9 +116,13 @@ def _know(batch: Batch, tally: ChannelTally) -> None:
 
 def repeat_of(batch: Batch, received: Received) -> int | None:
     """The earlier message with the bytes of ``received`` that did not come to nothing; None without one."""
-    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    token = _token(batch, received)
     seen = dedup.look_up(batch, token, received.received_us, has_control_id=bool(received.control_id))
     return None if seen.came_to_nothing else seen.newest
+
+
+def _token(batch: Batch, received: Received) -> bytes:
+    return batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
 
 
 def store_edited(batch: Batch, received: Received, original: int) -> Stored:
@@ -138,7 +142,7 @@ def store_edited(batch: Batch, received: Received, original: int) -> Stored:
 
 def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, session: int) -> Stored:
     """Journal a message that will never be mapped. It stays out of the repeat memory, which is about results."""
-    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    token = _token(batch, received)
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session)
     set_state(batch, stored.id, "filtered", reason)
     search_index.note_control_id(batch, stored.id, received.control_id)
@@ -173,7 +177,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
                 received_us=received.received_us,
                 repeat_of=known,
             )
-    token = batch.vault.message_token(received.channel, received.control_id, sha256(received.payload).digest())
+    token = _token(batch, received)
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
     set_state(batch, stored.id, "incomplete", reason)

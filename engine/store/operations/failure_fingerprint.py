@@ -8,9 +8,7 @@ own there, so rows that a restoration or a salvage has made get theirs in small 
 
 from typing import TYPE_CHECKING
 
-import orjson
-
-from engine.model.errors import IntegrityError
+from engine.store.core.notes import opened_note
 from engine.store.operations.dead_letters import cause_of
 
 if TYPE_CHECKING:
@@ -44,17 +42,9 @@ def sweep(batch: "Batch") -> bool:
     ).fetchall()
     for table, rows in (("message_state", messages), ("delivery", deliveries)):
         for row_id, channel, sealed in rows:
-            _note(batch, table, row_id, channel, _opened(batch, table, row_id, channel, sealed))
+            note = opened_note(batch.vault, sealed, table, row_id, channel)
+            _note(batch, table, row_id, channel, str(note.get("detail", "")))
     return len(messages) < SWEEP_ROWS and len(deliveries) < SWEEP_ROWS
-
-
-def _opened(batch: "Batch", table: str, row_id: int, channel: str, sealed: bytes) -> str:
-    if not sealed:
-        return ""
-    try:
-        return str(orjson.loads(batch.vault.open(sealed, table, row_id, channel)).get("detail", ""))
-    except IntegrityError:
-        return ""  # `labrelay verify` reports the damage
 
 
 def _note(batch: "Batch", table: str, row_id: int, channel: str, detail: str) -> None:

@@ -9,9 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import orjson
-
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import StoreError
 from engine.model.message import Bearer, Issue, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import CONFLICT
@@ -19,6 +17,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import NO_DECISION, Decision, HoldReason, Recorded, Routed
 from engine.store.core.batch import Batch
 from engine.store.core.missing_rows import absence
+from engine.store.core.notes import opened_note
 from engine.store.core.operation import Priority, operation
 from engine.store.operations import (
     dedup,
@@ -193,10 +192,7 @@ def record(
 def _kept_facts(batch: Batch, message_id: int, channel: str, routes: Sequence[Routed]) -> dict[str, Any]:
     """The decisions about earlier documents of the message that this processing does not make again."""
     (sealed,) = batch.execute("SELECT detail FROM message_state WHERE id = ?", (message_id,)).fetchone() or (b"",)
-    try:
-        note = orjson.loads(batch.vault.open(sealed, "message_state", message_id, channel)) if sealed else {}
-    except IntegrityError:
-        return {}
+    note = opened_note(batch.vault, sealed, "message_state", message_id, channel)
     made = {str(place) for place, routed in enumerate(routes, start=1) if routed.destinations}
     return {place: facts for place, facts in note.get("facts", {}).items() if place not in made}
 

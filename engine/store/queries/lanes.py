@@ -1,12 +1,7 @@
 """Read the state of channels and lanes: their tallies, open work and pauses."""
 
-from typing import Any
-
-import orjson
-
-from engine.model.errors import IntegrityError
 from engine.model.records import CRITICAL, ChannelView, LaneView, OpenLane, Pause, Target
-from engine.store.core.vault import Vault
+from engine.store.core.notes import opened_note
 from engine.store.queries.reader import Reader
 
 
@@ -57,7 +52,7 @@ def list_pauses(reader: Reader) -> list[Pause]:
     )
     found = []
     for channel, destination, since_us, act, sealed in rows:
-        said = _said(reader.keys, act, sealed)
+        said = opened_note(reader.keys, sealed, "body", act, "")
         what = said.get("what", {})
         found.append(
             Pause(
@@ -68,13 +63,3 @@ def list_pauses(reader: Reader) -> list[Pause]:
             )
         )
     return found
-
-
-def _said(vault: Vault | None, act: int, sealed: bytes | None) -> dict[str, Any]:
-    if vault is None or not sealed:
-        return {}
-    try:
-        content: dict[str, Any] = orjson.loads(vault.open(sealed, "body", act, ""))
-    except IntegrityError:
-        return {}  # it is paused all the same; `labrelay verify` reports the damage
-    return content

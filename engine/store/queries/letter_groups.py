@@ -5,13 +5,10 @@ One letter of each cause is opened, for its text; the token identifies the chann
 without a fingerprint are opened one by one.
 """
 
-from contextlib import suppress
 from dataclasses import replace
 
-import orjson
-
-from engine.model.errors import IntegrityError
 from engine.model.records import Filter
+from engine.store.core.notes import opened_note
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 from engine.store.operations.dead_letters import Group, Groups, cause_of
@@ -123,10 +120,7 @@ class _Search:
     def _detail(self, table: str, row_id: int, channel: str) -> str:
         """Empty without a detail, or where it cannot be opened: `labrelay verify` reports the damage."""
         (sealed,) = self._execute(f"SELECT detail FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 - ours
-        if self._vault is not None and sealed:
-            with suppress(IntegrityError):
-                return str(orjson.loads(self._vault.open(sealed, table, row_id, channel)).get("detail", ""))
-        return ""
+        return str(opened_note(self._vault, sealed, table, row_id, channel).get("detail", ""))
 
     def _terms(self, wanted: Filter, number: str, state: str, reason: str) -> tuple[str, list[object]]:
         return letter_terms(self._execute, wanted, None, number=number, state=state, reason=reason)

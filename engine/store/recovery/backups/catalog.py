@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -114,21 +115,16 @@ class Copy:
 
     def pieces(self) -> list[Increment]:
         """Its pieces, in order."""
-        found = [
-            Increment(path, int(match[1]), int(match[2]))
-            for path in self.path.iterdir()
-            if (match := _PIECE.fullmatch(path.name))
-        ]
+        found = (Increment(path, int(match[1]), int(match[2])) for path, match in self._files(_PIECE))
         return sorted(found, key=lambda piece: piece.first)
 
     def standings(self) -> list[StateSnapshot]:
         """Its state snapshots, in order."""
-        found = [
-            StateSnapshot(path, int(match[1]), int(match[2]), match[3])
-            for path in self.path.iterdir()
-            if (match := _STANDING.fullmatch(path.name))
-        ]
+        found = (StateSnapshot(path, int(match[1]), int(match[2]), match[3]) for path, match in self._files(_STANDING))
         return sorted(found, key=lambda standing: standing.number)
+
+    def _files(self, name: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
+        return ((path, match) for path in self.path.iterdir() if (match := name.fullmatch(path.name)))
 
     def last_id(self) -> int:
         """The newest row in copy and pieces."""

@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import file_digest, sha256
@@ -30,14 +30,13 @@ from typing import Any
 import orjson
 
 from engine.model.clock import Clock
-from engine.model.errors import ConfigError, IntegrityError, StoreError, UnreadableResultsError
+from engine.model.errors import ConfigError, IntegrityError, StoreError
 from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_MESSAGE, MAYBE_DELIVERED
-from engine.model.results import results_of
 from engine.store.core import anchor, erased_rows, key_encryption_key, migrate
 from engine.store.core.anchor import ANCHOR_NAME, Anchor
 from engine.store.core.batch import Batch
-from engine.store.core.chain import PUT_ROW, ROW_COLUMNS, JournalRow
+from engine.store.core.chain import PUT_ROW, JournalRow
 from engine.store.core.connecting import JOURNAL_NAME, data_keys
 from engine.store.core.durable import sync_file
 from engine.store.core.new_folder import RESTORING, publish, raise_if_in_use
@@ -46,9 +45,8 @@ from engine.store.integrity import verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
-from engine.store.operations import audit, dedup, delta_history, emptying, incomplete, pauses, search_index
-from engine.store.queries.reader import Rows
-from engine.store.recovery.backups import decisions, increments, state_snapshot
+from engine.store.operations import audit, dedup, incomplete, pauses
+from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
 from engine.store.recovery.rebuilding import moment, put_state
 
@@ -176,7 +174,7 @@ class _Restoration:
             first = self._take_standings(connection, meta["journal_id"], last_id) + 1
             connection.execute("BEGIN")
             for content in self._erasures:
-                self._empty_again(connection, content, first)
+                erasing_again.run(connection, self._vault(connection), content, first)
             if first <= last_id:
                 self._count(connection, first)
             self._mark_open(connection)
@@ -298,32 +296,6 @@ class _Restoration:
             self._restored.wrong.append(f"{error}; the state of messages from {known + 1} on is not restored")
         self._restored.stands_to = known
         return known
-
-    def _empty_again(self, connection: sqlite3.Connection, content: increments.Content, first: int) -> None:
-        """Repeat erasures that came after the copy, so that neither the content nor anything derived from it comes
-        back.
-
-        Args:
-            first: the first row without a state snapshot: from there on messages have no verdict and no deliveries yet.
-        """
-        execute = connection.execute
-        rows = Rows(execute, self._vault(connection))
-        channels: set[str] = set()
-        for what, number, _, _ in content.erased:
-            if what != erased_rows.JOURNAL:
-                continue
-            row = execute("SELECT kind, channel FROM journal WHERE id = ?", (number,)).fetchone()
-            if row is None:
-                continue
-            kind, channel = row
-            channels.add(channel)
-            if kind == KIND_MESSAGE:
-                _forget(rows, number, channel)
-                if number < first:
-                    _close(connection, number, channel)
-        # Line traces may contain their numbers, and cannot be searched here: delete those of the channel.
-        connection.executemany("DELETE FROM line_trace WHERE channel = ?", [(channel,) for channel in sorted(channels)])
-        _put_emptied(connection, content)
 
     def _keys_of(
         self, connection: sqlite3.Connection, keys: list[tuple[int, str, str, bytes, int]]
@@ -450,51 +422,6 @@ def _state_of(known: dict[str, Any]) -> tuple[str, str]:
     if reason := known.get("filtered"):
         return "filtered", reason
     return "", ""
-
-
-def _forget(rows: Rows, message_id: int, channel: str) -> None:
-    """Delete the lookup entries and notes of an erased message, before its documents are emptied."""
-    execute = rows.execute
-    for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
-        with suppress(IntegrityError, UnreadableResultsError, ValueError):
-            delta_history.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
-    search_index.forget(execute, message_id)
-    execute("DELETE FROM report WHERE message_id = ?", (message_id,))
-    emptying.empty_notes(execute, message_id)
-
-
-def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:
-    """Close an erased message: it must not be sent or processed any more, for its documents are empty."""
-    execute = connection.execute
-    for delivery, lane, state in execute(
-        "SELECT id, lane, state FROM delivery WHERE message_id = ? AND state IN ('waiting', 'sending', 'dead', 'held')",
-        (message_id,),
-    ).fetchall():
-        decisions.close_delivery(connection, delivery, lane, state, "dismissed")
-        execute("UPDATE delivery SET lease = 0 WHERE id = ?", (delivery,))
-    row = execute("SELECT state FROM message_state WHERE id = ?", (message_id,)).fetchone()
-    state = row[0] if row is not None else "stored"
-    if state in ("stored", "dead", "incomplete"):
-        execute(
-            "INSERT INTO message_state (id, state, reason, at_us, mapping, detail)"
-            " SELECT id, 'dismissed', '', received_us, '', x'' FROM journal WHERE id = ?"
-            " ON CONFLICT (id) DO UPDATE SET state = 'dismissed'",
-            (message_id,),
-        )
-        execute(f"UPDATE channel SET {state} = {state} - 1 WHERE name = ?", (channel,))  # noqa: S608 - as above
-
-
-def _put_emptied(connection: sqlite3.Connection, content: increments.Content) -> None:
-    for table, columns, rows in (
-        ("journal", ROW_COLUMNS, content.emptied_rows),
-        ("document", increments.DOCUMENT_COLUMNS, content.emptied_documents),
-    ):
-        sets = ", ".join(f"{name} = ?" for name in columns.split(", ")[1:])
-        update = f"UPDATE {table} SET {sets} WHERE id = ?"  # noqa: S608 - constants
-        connection.executemany(update, [(*row[1:], row[0]) for row in rows])
-    connection.executemany(
-        "INSERT OR IGNORE INTO erased (what, number, record, act) VALUES (?, ?, ?, ?)", content.erased
-    )
 
 
 def _checked(path: Path, row: JournalRow, chain: bytes, emptied: set[int]) -> bytes:

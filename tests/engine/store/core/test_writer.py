@@ -23,7 +23,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core import writer
 from engine.store.core.batch import Batch
-from engine.store.core.writer import Writer, is_fatal
+from engine.store.core.write_errors import is_fatal
+from engine.store.core.writer import Writer
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.journal.upkeep import CHECKPOINT_BYTES, StoreUpkeep
