@@ -108,13 +108,13 @@ class Groups:
         self,
         reason: str,
         cause: str,
-        *,
         count: int,
         oldest_us: int,
         newest_us: int,
+        message: int,
+        *,
         channel: str,
         destination: str = "",
-        message: int,
     ) -> None:
         """Count dead letters of one reason, cause, channel and destination.
 

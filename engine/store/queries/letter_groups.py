@@ -61,20 +61,14 @@ class _Search:
             f" WHERE {_DEAD_MESSAGES} AND s.cause_token IS NULL AND {each}",
             values,
         ).fetchall()
-        for token, reason, count, oldest_us, newest_us, message in rows:
+        for token, reason, *counted in rows:
+            message = counted[-1]
             channel = self._channels.get(token[_CAUSE_BYTES:]) if token is not None else None
             if channel is None:
                 (channel,) = self._execute("SELECT channel FROM journal WHERE id = ?", (message,)).fetchone()
             if self._wanted.channel in (None, channel):
-                self.groups.add(
-                    reason,
-                    self._cause(token, "message_state", message, channel),
-                    count=count,
-                    oldest_us=oldest_us,
-                    newest_us=newest_us,
-                    channel=channel,
-                    message=message,
-                )
+                cause = self._cause(token, "message_state", message, channel)
+                self.groups.add(reason, cause, *counted, channel=channel)
 
     def deliveries(self) -> None:
         lanes = {
@@ -94,19 +88,11 @@ class _Search:
             f" {source} AND d.cause_token IS NULL",
             values,
         ).fetchall()
-        for token, reason, lane, count, oldest_us, newest_us, message, delivery in rows:
+        for token, reason, lane, *counted, delivery in rows:
             if lane in lanes:
                 channel, destination = lanes[lane]
-                self.groups.add(
-                    reason,
-                    self._cause(token, "delivery", delivery, channel),
-                    count=count,
-                    oldest_us=oldest_us,
-                    newest_us=newest_us,
-                    channel=channel,
-                    destination=destination,
-                    message=message,
-                )
+                cause = self._cause(token, "delivery", delivery, channel)
+                self.groups.add(reason, cause, *counted, channel=channel, destination=destination)
 
     def _cause(self, token: bytes | None, table: str, row_id: int, channel: str) -> str:
         """The cause of a letter, as text; each is opened once."""

@@ -14,8 +14,8 @@ _STUCK = {
     "held": "d.state IN ('dead', 'held') AND d.state = 'held'",
     "rejected": "d.state = 'rejected'",
 }
-_COLUMNS = (  # of `_letter`
-    f"j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type, d.flags & {CRITICAL}"
+_COLUMNS = (  # of `DeadLetter`
+    f"j.id, d.id, j.channel, l.destination, d.state, d.cause, d.settled_us, j.message_type, '', d.flags & {CRITICAL}"
 )
 
 
@@ -33,18 +33,13 @@ def dead_letters(
     with reader.snapshot() as execute:
         clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
         if wanted.destination is None:
-            letters += [
-                DeadLetter(
-                    message_id=r[0], delivery_id=0, channel=r[1], destination="", state=r[2], reason=r[3],
-                    at_us=r[4], message_type=r[5],
-                )
-                for r in execute(
-                    "SELECT j.id, j.channel, s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
-                    " FROM message_state s CROSS JOIN journal j ON j.id = s.id"
-                    f" WHERE s.state IN ('dead', 'incomplete') AND {clause} ORDER BY s.id DESC LIMIT ?",
-                    (*values, limit),
-                )
-            ]  # fmt: skip
+            rows = execute(
+                "SELECT j.id, 0, j.channel, '', s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
+                " FROM message_state s CROSS JOIN journal j ON j.id = s.id"
+                f" WHERE s.state IN ('dead', 'incomplete') AND {clause} ORDER BY s.id DESC LIMIT ?",
+                (*values, limit),
+            )
+            letters += [DeadLetter(*row) for row in rows]
         letters += _stuck(execute, "dead", wanted, before_id, limit)
     letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
     if len(letters) <= limit:
@@ -146,7 +141,4 @@ def _stuck(
 
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
-    return DeadLetter(
-        message_id=row[0], delivery_id=row[1], channel=row[2], destination=row[3], state=row[4], reason=row[5],
-        at_us=row[6], message_type=row[7], critical=bool(row[8]),
-    )  # fmt: skip
+    return DeadLetter._make(row)._replace(critical=bool(row[-1]))
