@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from engine.model.message import ControlRun, Delimiters, Parsed, Segment
+from engine.model.reagents import split
 
 MOST = 500  # runs of one message
 MAX_CODE = 60  # characters of a code that are kept
@@ -73,13 +74,13 @@ def controls_in(parsed: Parsed, positions: Iterable[int]) -> tuple[ControlRun, .
 def _failed(segment: Segment, places: _Places, cut: Delimiters) -> bool | None:
     if segment.get(places.status).strip().upper() == _NOT_OBTAINED:
         return True
-    flags = [flag.strip().upper() for part in _split(segment.get(places.flags).strip(), cut.repetition)
-             for flag in _split(part, cut.component)[:1]]  # fmt: skip
+    flags = [flag.strip().upper() for part in split(segment.get(places.flags).strip(), cut.repetition)
+             for flag in split(part, cut.component)[:1]]  # fmt: skip
     told = [flag for flag in flags if flag and flag != '""']
     if told:
         return any(flag != _NORMAL for flag in told)
     value = _NUMBER.fullmatch(segment.get(places.value).strip())
-    limits = _RANGE.fullmatch(_split(segment.get(places.range).strip(), cut.component)[0])
+    limits = _RANGE.fullmatch(split(segment.get(places.range).strip(), cut.component)[0])
     if value is None or limits is None:
         return None
     return not Decimal(limits[1]) <= Decimal(value[1]) <= Decimal(limits[2])
@@ -87,11 +88,7 @@ def _failed(segment: Segment, places: _Places, cut: Delimiters) -> bool | None:
 
 def _codes(segment: Segment, places: _Places, cut: Delimiters) -> list[str]:
     """Identifier and alternate identifier of OBX-3; of R-3 the first code only, for the rest may be anything."""
-    parts = _split(_split(segment.get(places.code).strip(), cut.repetition)[0], cut.component)
+    parts = split(split(segment.get(places.code).strip(), cut.repetition)[0], cut.component)
     wanted = (parts[0:1] + parts[3:4]) if places.result == "OBX" else parts
     codes = [part.strip()[:MAX_CODE] for part in wanted]
     return [code for code in dict.fromkeys(codes) if code and code != '""']
-
-
-def _split(field: str, separator: str) -> list[str]:
-    return field.split(separator) if separator else [field]

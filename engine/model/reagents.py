@@ -72,9 +72,9 @@ def _hl7(parsed: Parsed) -> Iterator[Reagent]:
         elif name == "SID":
             yield _reagent(segment.get(2), _part(segment.get(1), cut.component, 1), "", test)
         elif name == "OBX" and by_cartridge:
-            parts = _split(segment.get(18), cut.repetition)
+            parts = split(segment.get(18), cut.repetition)
             if len(parts) >= 6:
-                code = _split(_part(segment.get(3), cut.component, 1), cut.subcomponent)[0]
+                code = split(_part(segment.get(3), cut.component, 1), cut.subcomponent)[0]
                 yield _reagent(parts[1], "cartridge", parts[0], code)
 
 
@@ -109,7 +109,7 @@ def _horiba(parsed: Parsed) -> Iterator[Reagent]:
     for record in _records(parsed, "M"):
         if record.get(3) != "REAGENT":
             continue
-        names, lots = _split(record.get(4), cut.repetition), _split(record.get(5), cut.repetition)
+        names, lots = split(record.get(4), cut.repetition), split(record.get(5), cut.repetition)
         for name, lot in zip(names, lots, strict=False):
             yield _reagent(_part(lot, cut.component, 1), name, _part(lot, cut.component, 3))
 
@@ -117,7 +117,7 @@ def _horiba(parsed: Parsed) -> Iterator[Reagent]:
 def _genexpert(parsed: Parsed) -> Iterator[Reagent]:
     cut = parsed.delimiters
     for record in _records(parsed, "R"):
-        parts = _split(record.get(14), cut.component)
+        parts = split(record.get(14), cut.component)
         if len(parts) >= 6:
             yield _reagent(parts[4], "cartridge", parts[5], _part(record.get(3), cut.component, 4))
 
@@ -141,14 +141,14 @@ def _records(parsed: Parsed, name: str) -> Iterator[Segment]:
     return (record for record in parsed.segments if record.name == name)
 
 
-def _split(field: str, separator: str) -> list[str]:
+def split(field: str, separator: str) -> list[str]:
     """``separator`` may be empty: a sender that declares fewer delimiters does without it."""
     return field.split(separator) if separator else [field]
 
 
 def _part(field: str, separator: str, number: int) -> str:
     """Component ``number`` of the first repetition's worth of a field, from 1."""
-    parts = _split(field, separator)
+    parts = split(field, separator)
     return parts[number - 1].strip() if number <= len(parts) else ""
 
 

@@ -72,6 +72,10 @@ class _Place:
     size: int
     reserved: bool
 
+    def give_back(self) -> None:
+        if self.reserved:
+            self.worker.give_back(self.lane, self.size)
+
 
 class Intake:
     """Process stored messages of all channels in one order."""
@@ -384,8 +388,7 @@ class Intake:
         claimed = iter(recorded.deliveries)
         for number, place in enumerate(places):
             if number in recorded.held:
-                if place.reserved:
-                    place.worker.give_back(place.lane, place.size)
+                place.give_back()
             elif place.reserved:
                 place.worker.committed(place.lane, next(claimed), place.size)
             else:
@@ -436,8 +439,7 @@ class Intake:
     @staticmethod
     def _give_back(places: "list[_Place]") -> None:
         for place in places:
-            if place.reserved:
-                place.worker.give_back(place.lane, place.size)
+            place.give_back()
 
     def _count(self, channel: str, recorded: Recorded, unmapped: int) -> None:
         counts = self.counts

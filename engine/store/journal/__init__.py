@@ -19,7 +19,7 @@ import itertools
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -39,7 +39,7 @@ from engine.store.core.vault import Vault
 from engine.store.core.writer import Job, Writer
 from engine.store.integrity import before_upgrade, rollback, verify
 from engine.store.integrity.rollback import Witness
-from engine.store.journal.opening import abandon, connect, count_boot, note_loss, unlock, unopened, wal_of
+from engine.store.journal.opening import connect, count_boot, note_loss, unlock, unopened, wal_of
 from engine.store.journal.upkeep import StoreUpkeep
 from engine.store.operations import number_bearers, poison_message
 from engine.store.operations.line_trace import LineLog, LineRecord
@@ -158,65 +158,60 @@ class Journal(Reader):
             lock = SiteLock.acquire(data)
         except OSError as error:
             raise StoreError(f"{data}: cannot be used for the journal: {error.strerror}") from error
-        connection: sqlite3.Connection | None = None
-        try:
-            with suppress(OSError):  # a compaction that was killed left it
-                (data / JOURNAL_NAME).resolve().with_name(COMPACTED_NAME).unlink()
-            kept = Reserve(data)
-            kept.open()
-            reading = anchor_file.read(data / ANCHOR_NAME)
-            if (
-                not accept_loss
-                and (data / JOURNAL_NAME).exists()
-                and (hidden := find_loss_in(data / JOURNAL_NAME, reading))
-            ):
-                raise hidden
-            connection = connect(data / JOURNAL_NAME)
-            loss = find_total_loss(connection, reading)
-            if loss is not None and not accept_loss:
-                raise loss
-            copied = before_upgrade.keep(connection, data, clock)
-            migrate.upgrade(connection)
+        path = data / JOURNAL_NAME
+        with ExitStack() as undo:
+            undo.callback(lock.release)
             try:
-                notes, vault, journal_id = unlock(connection, data, clock, key)
-            except PermissionError as error:
-                raise ConfigError(key_encryption_key.not_readable(str(error.filename))) from error
-            loss = loss or find_loss(connection, reading, journal_id, vault)
-            if loss is not None and not accept_loss:
-                raise loss
-            back = rollback.find(connection.execute, elsewhere(journal_id), journal_id, vault.anchor_seal)
-            if loss is not None and back is not None and back.last:  # a person accepts all missing rows at once
-                loss = LossError(back.text, back.first, back.last) if back.last > loss.last else loss
-                back = None
-            journal = cls(
-                data / JOURNAL_NAME,
-                vault,
-                journal_id,
-                connection,
-                clock=clock,
-                zone=zone,
-                on_fatal=on_fatal,
-                reserve=kept if reserve else None,
-                disputed=loss is not None,
-            )
-            journal.notes = [copied, *notes] if copied else notes
-            if loss is not None:  # the anchor is the only witness until this is durable
-                journal.run_alone(note_loss, loss, actor, reason)
-                journal.upkeep.renew_anchor()
-                journal.notes.append(f"Started although rows are missing: {loss}")
-            if back is not None:
-                journal.run_alone(rollback.note, back)
-                journal.notes.append(f"Nothing is delivered: {back.text}; {rollback.WHAT_TO_DO}")
-        except DAMAGE as error:
-            abandon(connection, lock)
-            raise unopened(data / JOURNAL_NAME, error) from error
-        except OSError as error:
-            abandon(connection, lock)
-            place = error.filename or data
-            raise StoreError(f"{place}: cannot be used for the journal: {error.strerror}") from error
-        except BaseException:
-            abandon(connection, lock)
-            raise
+                with suppress(OSError):  # a compaction that was killed left it
+                    path.resolve().with_name(COMPACTED_NAME).unlink()
+                kept = Reserve(data)
+                kept.open()
+                reading = anchor_file.read(data / ANCHOR_NAME)
+                if not accept_loss and path.exists() and (hidden := find_loss_in(path, reading)):
+                    raise hidden
+                connection = connect(path)
+                undo.callback(connection.close)
+                loss = find_total_loss(connection, reading)
+                if loss is not None and not accept_loss:
+                    raise loss
+                copied = before_upgrade.keep(connection, data, clock)
+                migrate.upgrade(connection)
+                try:
+                    notes, vault, journal_id = unlock(connection, data, clock, key)
+                except PermissionError as error:
+                    raise ConfigError(key_encryption_key.not_readable(str(error.filename))) from error
+                loss = loss or find_loss(connection, reading, journal_id, vault)
+                if loss is not None and not accept_loss:
+                    raise loss
+                back = rollback.find(connection.execute, elsewhere(journal_id), journal_id, vault.anchor_seal)
+                if loss is not None and back is not None and back.last:  # a person accepts all missing rows at once
+                    loss = LossError(back.text, back.first, back.last) if back.last > loss.last else loss
+                    back = None
+                journal = cls(
+                    path,
+                    vault,
+                    journal_id,
+                    connection,
+                    clock=clock,
+                    zone=zone,
+                    on_fatal=on_fatal,
+                    reserve=kept if reserve else None,
+                    disputed=loss is not None,
+                )
+                journal.notes = [copied, *notes] if copied else notes
+                if loss is not None:  # the anchor is the only witness until this is durable
+                    journal.run_alone(note_loss, loss, actor, reason)
+                    journal.upkeep.renew_anchor()
+                    journal.notes.append(f"Started although rows are missing: {loss}")
+                if back is not None:
+                    journal.run_alone(rollback.note, back)
+                    journal.notes.append(f"Nothing is delivered: {back.text}; {rollback.WHAT_TO_DO}")
+            except DAMAGE as error:
+                raise unopened(path, error) from error
+            except OSError as error:
+                place = error.filename or data
+                raise StoreError(f"{place}: cannot be used for the journal: {error.strerror}") from error
+            undo.pop_all()
         journal._held.callback(lock.release)
         return journal
 

@@ -10,7 +10,6 @@ from engine.store.core import damage, key_encryption_key
 from engine.store.core.batch import Batch
 from engine.store.core.connecting import data_keys
 from engine.store.core.durable import sync_folder, sync_way_to
-from engine.store.core.lock import SiteLock
 from engine.store.core.ownership import hand_over
 from engine.store.core.vault import IDENTITY, TOKEN, Vault, check_value, make_kek
 from engine.store.integrity import rollback
@@ -112,12 +111,6 @@ def unopened(path: Path, error: Exception) -> StoreError:
         f"{path}: cannot be opened for writing: {error}. The data folder and the files in it have to belong to the "
         "service's user, and the disk needs room"
     )
-
-
-def abandon(connection: sqlite3.Connection | None, lock: SiteLock) -> None:
-    if connection is not None:
-        connection.close()
-    lock.release()
 
 
 def note_loss(batch: Batch, loss: LossError, actor: str, reason: str) -> int:

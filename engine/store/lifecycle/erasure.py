@@ -291,10 +291,18 @@ def _erase(
     emptied: list[tuple[str, int, bytes]] = []
     frames = documents = 0
     for message_id in messages:
-        closed += _close(batch, message_id)
-        values += _forget(batch, message_id, numbers)
-        one_frames = _empty_message(batch, message_id, act)
-        one_documents = _empty_documents(batch, message_id)
+        row = batch.execute(
+            "SELECT j.channel, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
+            " WHERE j.id = ? AND j.kind = 1",
+            (message_id,),
+        ).fetchone()
+        if row is None:
+            raise absence(batch.execute, "message", message_id)
+        channel, state = row
+        closed += _close(batch, message_id, channel, state)
+        values += _forget(batch, message_id, channel, numbers)
+        one_frames = _empty_message(batch, message_id, channel, act)
+        one_documents = _empty_documents(batch, message_id, channel)
         emptying.empty_notes(batch.execute, message_id)
         frames, documents = frames + len(one_frames) - 1, documents + len(one_documents)
         emptied += one_frames + one_documents
@@ -304,16 +312,8 @@ def _erase(
     )
 
 
-def _close(batch: Batch, message_id: int) -> int:
-    """Dismiss all open work of a message: nothing of it can be sent any more."""
-    row = batch.execute(
-        "SELECT j.channel, s.state FROM journal j LEFT JOIN message_state s ON s.id = j.id"
-        " WHERE j.id = ? AND j.kind = 1",
-        (message_id,),
-    ).fetchone()
-    if row is None:
-        raise absence(batch.execute, "message", message_id)
-    channel, state = row
+def _close(batch: Batch, message_id: int, channel: str, state: str | None) -> int:
+    """Dismiss all open work of a message in this state: nothing of it can be sent any more."""
     states = dict(batch.execute("SELECT id, state FROM delivery WHERE message_id = ?", (message_id,)).fetchall())
     if "sending" in states.values():
         raise StoreError(f"an attempt to deliver message {message_id} is under way; nothing was erased, try again")
@@ -327,7 +327,7 @@ def _close(batch: Batch, message_id: int) -> int:
     return closed + record_outcome.dismiss(batch, [message_id], "erased")
 
 
-def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
+def _forget(batch: Batch, message_id: int, channel: str, numbers: Sequence[str]) -> int:
     """Delete a message's lookup entries; return the number of deleted earlier values."""
     patients = {one.patient for one in dedup.reports_of(batch, message_id) if one.patient}
     # In a message with several patients the patient's own entries cannot be identified here.
@@ -335,7 +335,6 @@ def _forget(batch: Batch, message_id: int, numbers: Sequence[str]) -> int:
     dedup.forget_reports(batch, message_id)
     search_index.forget(batch.execute, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))
-    (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
     gone = 0
     for document_id, sealed in batch.execute(
         "SELECT id, body FROM document WHERE message_id = ?", (message_id,)
@@ -369,11 +368,9 @@ def _forget_lines(batch: Batch, messages: Sequence[int], numbers: Sequence[str])
     return len(gone)
 
 
-def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, int, bytes]]:
+def _empty_message(batch: Batch, message_id: int, channel: str, act: int) -> list[tuple[str, int, bytes]]:
     """Empty a message's row and those of its frames; (kind, number, digest) of each that was not empty yet."""
-    channel, session, sealed = batch.execute(
-        "SELECT channel, session, meta FROM journal WHERE id = ?", (message_id,)
-    ).fetchone()
+    session, sealed = batch.execute("SELECT session, meta FROM journal WHERE id = ?", (message_id,)).fetchone()
     kept: dict[str, Any] = {"peer": "", "id": "", "erased": act}
     with suppress(IntegrityError, ValueError):
         meta = orjson.loads(batch.vault.open(sealed, "meta", message_id, channel))
@@ -390,8 +387,7 @@ def _empty_message(batch: Batch, message_id: int, act: int) -> list[tuple[str, i
     return rows
 
 
-def _empty_documents(batch: Batch, message_id: int) -> list[tuple[str, int, bytes]]:
-    (channel,) = batch.execute("SELECT channel FROM journal WHERE id = ?", (message_id,)).fetchone()
+def _empty_documents(batch: Batch, message_id: int, channel: str) -> list[tuple[str, int, bytes]]:
     rows = []
     for document_id, revision, ordinal, media_type, stored in batch.execute(
         "SELECT id, revision, ordinal, media_type, hash FROM document WHERE message_id = ? ORDER BY id", (message_id,)

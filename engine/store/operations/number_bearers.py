@@ -71,12 +71,8 @@ class BearerComparison(NamedTuple):
     person: int = 1
 
 
-def compare_all(batch: Batch, message_id: int, bearers: Iterable[Bearer]) -> list[BearerComparison]:
-    """Compare the bearers of a message with those that are known. Writes nothing but that a known record came again."""
-    return [_compare(batch, message_id, bearer) for bearer in bearers]
-
-
-def _compare(batch: Batch, message_id: int, bearer: Bearer) -> BearerComparison:
+def compare_with_known(batch: Batch, message_id: int, bearer: Bearer) -> BearerComparison:
+    """Compare a bearer of a message with those that are known. Writes nothing but that a known record came again."""
     if bearer.master:
         return BearerComparison(bearer, False, SAME)
     rows = _rows(batch, bearer.number)

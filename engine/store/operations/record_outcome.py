@@ -98,7 +98,7 @@ def record(
         # Then the guard of `engine.store.operations.superseding` checks it before it is sent. An edit has the age of
         # its original.
         late = edited_from is not None or (is_any_near and dedup.newer(batch, message_id, reports))
-        found = number_bearers.compare_all(batch, message_id, _bearers(routes))
+        found = [number_bearers.compare_with_known(batch, message_id, one) for one in _bearers(routes)]
         # A person who has separated two persons has accepted that both have the same order number.
         told_apart = again and any(one.bearer.person > 1 for one in found)
         status_only = any(one.code == STATUS_ONLY for one in outcome.issues)

@@ -173,13 +173,7 @@ def trace_of(reader: Reader, message_id: int) -> Trace | None:
             "SELECT id, ordinal, media_type, length(body) FROM document WHERE message_id = ? ORDER BY id",
             (message_id,),
         ).fetchall()
-        deliveries = execute(f"{_DELIVERY} WHERE d.message_id = ? ORDER BY d.id", (message_id,)).fetchall()
-        attempts = {
-            delivery[0]: execute(
-                "SELECT n, at_us, cause, detail FROM attempt WHERE delivery = ? ORDER BY n", (delivery[0],)
-            ).fetchall()
-            for delivery in deliveries
-        }
+        deliveries, attempts = _delivery_rows(execute, (message_id,))
         view = _message(reader, row)
         frames = _frames(reader, execute, row, session)
         edited_from, edited_as = execute(
@@ -201,7 +195,7 @@ def trace_of(reader: Reader, message_id: int) -> Trace | None:
         issues=tuple(note.get("issues", ())),
         facts={int(place): facts_from(said) for place, said in note.get("facts", {}).items()},
         documents=tuple(DocumentView(id=r[0], ordinal=r[1], media_type=r[2], stored_bytes=r[3]) for r in documents),
-        deliveries=tuple(_delivery(reader, delivery, attempts[delivery[0]]) for delivery in deliveries),
+        deliveries=tuple(_delivery(reader, row, attempts.get(row[0], ())) for row in deliveries),
         edited_from=edited_from,
         edited_as=edited_as,
         times=again[0] if again is not None else 1,
@@ -218,18 +212,25 @@ def deliveries_of(reader: Reader, message_ids: Sequence[int], *, notes: bool = F
     Raises:
         ConfigError, IntegrityError: a sealed note cannot be opened.
     """
-    those = f"d.message_id IN ({','.join('?' * len(message_ids))})"
     with reader.snapshot() as execute:
-        rows = execute(f"{_DELIVERY} WHERE {those} ORDER BY d.id", message_ids).fetchall()
-        tried = execute(
-            "SELECT a.delivery, a.n, a.at_us, a.cause, a.detail FROM delivery d"  # noqa: S608 - constants
-            f" JOIN attempt a ON a.delivery = d.id WHERE {those} ORDER BY a.delivery, a.n",
-            message_ids,
-        ).fetchall()
+        rows, attempts = _delivery_rows(execute, message_ids, notes=notes)
+    return [_delivery(reader, row, attempts.get(row[0], ())) for row in rows]
+
+
+def _delivery_rows(
+    execute: Execute, message_ids: Sequence[int], *, notes: bool = True
+) -> tuple[list[Any], dict[int, list[Any]]]:
+    """The rows of some messages' deliveries, and delivery -> the rows of its attempts; ``notes``: with sealed parts."""
+    those = f"d.message_id IN ({','.join('?' * len(message_ids))})"
+    rows = execute(f"{_DELIVERY} WHERE {those} ORDER BY d.id", message_ids).fetchall()
     attempts: dict[int, list[Any]] = {}
-    for delivery, *attempt, sealed in tried:
+    for delivery, *attempt, sealed in execute(
+        "SELECT a.delivery, a.n, a.at_us, a.cause, a.detail FROM delivery d"  # noqa: S608 - constants
+        f" JOIN attempt a ON a.delivery = d.id WHERE {those} ORDER BY a.delivery, a.n",
+        message_ids,
+    ):
         attempts.setdefault(delivery, []).append((*attempt, sealed if notes else b""))
-    return [_delivery(reader, (*row, sealed if notes else b""), attempts.get(row[0], ())) for *row, sealed in rows]
+    return rows if notes else [(*row, b"") for *row, _ in rows], attempts
 
 
 def lanes_of(reader: Reader, message_id: int) -> set[tuple[str, str]]:

@@ -43,13 +43,8 @@ _SUPERSEDED_FROM = ("waiting", "sending", "dead", "held")
 def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) -> bool:
     """Set one delivery aside, out of its lane's way: it is a dead letter until a person retries or dismisses it. False:
     it was not waiting any more. The caller has made sure that no attempt is under way.
-
-    A delivery that an earlier process had claimed may have been delivered, and is marked so.
     """
-    batch.execute(
-        "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
-        (MAYBE_DELIVERED, delivery_id, batch.boot),
-    )
+    _mark_claimed_before(batch, [delivery_id])
     moved = move(batch, delivery_id, ("waiting", "sending"), "dead", cause=cause.value, settled_us=batch.now_us)
     if moved is None:
         return False
@@ -79,16 +74,18 @@ def dismiss(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
 
 
 def withdraw(batch: Batch, delivery_ids: Iterable[int], detail: str) -> int:
-    """As `dismiss`, also for claimed deliveries; the caller has made sure that no attempt is under way.
-
-    A delivery that an earlier process had claimed may have been delivered, and is marked so.
-    """
+    """As `dismiss`, also for claimed deliveries; the caller has made sure that no attempt is under way."""
     ids = list(delivery_ids)
+    _mark_claimed_before(batch, ids)
+    return len(close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail))
+
+
+def _mark_claimed_before(batch: Batch, delivery_ids: Iterable[int]) -> None:
+    """Mark deliveries that an earlier process had claimed: they may have been delivered."""
     batch.executemany(
         "UPDATE delivery SET flags = flags | ? WHERE id = ? AND state = 'sending' AND lease <> ?",
-        [(MAYBE_DELIVERED, one, batch.boot) for one in ids],
+        [(MAYBE_DELIVERED, one, batch.boot) for one in delivery_ids],
     )
-    return len(close_all(batch, ids, ("waiting", "sending", "dead", "held"), "dismissed", detail))
 
 
 @operation(priority=Priority.SETTLE)

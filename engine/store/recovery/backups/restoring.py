@@ -133,10 +133,9 @@ def run(
             # The data folder last, and the journal last in it: a daemon cannot start on the leftovers of a crash here.
             publish(Path(scratch), target, last=DATA_FOLDER)
             return restored
-    except OSError as error:
-        raise StoreError(f"{target}: cannot be restored there: {error.strerror or error}") from error
-    except sqlite3.Error as error:
-        raise StoreError(f"{target}: cannot be restored there: {error}") from error
+    except (OSError, sqlite3.Error) as error:
+        words = getattr(error, "strerror", None) or error
+        raise StoreError(f"{target}: cannot be restored there: {words}") from error
 
 
 @dataclass(eq=False)
