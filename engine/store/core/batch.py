@@ -6,9 +6,12 @@ batch is thrown away.
 """
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from hashlib import sha256
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -75,8 +78,15 @@ class LaneTally:
         )  # fmt: skip
 
 
-_CHANNEL_COLUMNS = "name, last_seq, last_us, stored, dead, incomplete"
-_HABIT_COLUMNS = "id_changes, id_faults, time_changes, time_back_us, last_message"
+_CHANNEL_COLUMNS = ("name", "last_seq", "last_us", "stored", "dead", "incomplete")
+_HABIT_COLUMNS = ("id_changes", "id_faults", "time_changes", "time_back_us", "last_message")
+_CHANGING = (*_CHANNEL_COLUMNS[1:], *_HABIT_COLUMNS, "unanswered")
+_READ_CHANNEL = f"SELECT {', '.join((*_CHANNEL_COLUMNS, *_HABIT_COLUMNS))} FROM channel WHERE name = ?"  # noqa: S608 - constants
+_PUT_CHANNEL = (
+    f"INSERT INTO channel (name, {', '.join(_CHANGING)}) VALUES (?{', ?' * len(_CHANGING)})"  # noqa: S608 - constants
+    f" ON CONFLICT (name) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
+)
+_channel_values = attrgetter(*_CHANNEL_COLUMNS, *(f"habit.{name}" for name in _HABIT_COLUMNS))
 _LANE_COLUMNS = "id, channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by"
 
 
@@ -268,6 +278,12 @@ class Batch:
         self.stored_bytes += len(sealed)
         return row_id
 
+    def attest(self, kind: int, digests: Iterable[bytes], said: dict[str, Any]) -> int:
+        """Append a record of deleted or emptied rows: their digests as its token, attested by its sealed content."""
+        token = b"".join(digests)
+        body = orjson.dumps({**said, "vouches": sha256(token).hexdigest()})
+        return self.record(kind, "", self.now_us, token=token, meta=b"", body=body)
+
     def seal(
         self, key_class: str, content: bytes, column: str, row_id: int, channel: str, *, packed: bool = False
     ) -> bytes:
@@ -323,15 +339,10 @@ class Batch:
             if known is not None:
                 tally = known.copied()
             else:
-                row = self.execute(
-                    f"SELECT {_CHANNEL_COLUMNS}, {_HABIT_COLUMNS} FROM channel WHERE name = ?",  # noqa: S608 - constants
-                    (name,),
-                ).fetchone()
+                row = self.execute(_READ_CHANNEL, (name,)).fetchone()
+                tally = ChannelTally(*row[:6]) if row else ChannelTally(name)
                 if row:
-                    tally = ChannelTally(*row[:6])
                     tally.habit = Habit(*row[6:])
-                else:
-                    tally = ChannelTally(name)
             self._channels[name] = tally
         return tally
 
@@ -377,30 +388,12 @@ class Batch:
         """Write the tallies. Call before COMMIT."""
         self.unmapped.write(self)
         if self._channels:
+            written, now_us = self.tail.answers.written, self.now_us
             self.executemany(
-                f"INSERT INTO channel ({_CHANNEL_COLUMNS}, {_HABIT_COLUMNS}, unanswered)"  # noqa: S608 - constants
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET last_seq = excluded.last_seq, last_us = excluded.last_us,"
-                " stored = excluded.stored, dead = excluded.dead, incomplete = excluded.incomplete,"
-                " id_changes = excluded.id_changes, id_faults = excluded.id_faults,"
-                " time_changes = excluded.time_changes, time_back_us = excluded.time_back_us,"
-                " last_message = excluded.last_message, unanswered = excluded.unanswered",
+                _PUT_CHANNEL,
                 [
-                    (
-                        c.name,
-                        c.last_seq,
-                        c.last_us,
-                        c.stored,
-                        c.dead,
-                        c.incomplete,
-                        (h := c.habit).id_changes,
-                        h.id_faults,
-                        h.time_changes,
-                        h.time_back_us,
-                        h.last_message,
-                        self.tail.answers.written(c.name, self._unanswered.get(c.name, ()), self.now_us),
-                    )
-                    for c in self._channels.values()
+                    (*_channel_values(one), written(one.name, self._unanswered.get(one.name, ()), now_us))
+                    for one in self._channels.values()
                 ],
             )
         if self._lanes:

@@ -11,6 +11,7 @@ that were removed, inserted or reordered; the anchor has the newest chain value.
 """
 
 import struct
+from collections.abc import Iterator
 from hashlib import sha256
 from operator import attrgetter
 from typing import Annotated, NamedTuple, get_type_hints
@@ -20,8 +21,7 @@ GENESIS = bytes(32)
 # id, kind, seq, received_us, session, size, then the lengths of channel, message type, token, meta and body.
 _FIXED = struct.Struct(">QBQqQQHHHIQ")
 
-DIGEST_BYTES = 16
-PRUNED_DIGEST_BYTES = DIGEST_BYTES
+DIGEST_BYTES = 16  # of a pruned range or an erased row
 
 _DOCUMENT = struct.Struct(">QQIIHIIQ")
 
@@ -134,7 +134,7 @@ def pruned_digest(what: str, first: int, last: int, chain: bytes) -> bytes:
         chain: for rows of the journal, the chain value of the last one, from which the chain goes on.
     """
     fixed = b"".join((b"labrelay pruned\0", what.encode(), b"\0", struct.pack(">QQ", first, last), chain))
-    return sha256(fixed).digest()[:PRUNED_DIGEST_BYTES]
+    return sha256(fixed).digest()[:DIGEST_BYTES]
 
 
 def erased_digest(what: str, number: int, stored: bytes, now: bytes) -> bytes:
@@ -147,3 +147,8 @@ def erased_digest(what: str, number: int, stored: bytes, now: bytes) -> bytes:
     """
     fixed = b"".join((b"labrelay erased\0", what.encode(), b"\0", struct.pack(">Q", number), stored, now))
     return sha256(fixed).digest()[:DIGEST_BYTES]
+
+
+def digests_in(token: bytes) -> Iterator[bytes]:
+    """The digests in the token of a record."""
+    return (token[at : at + DIGEST_BYTES] for at in range(0, len(token), DIGEST_BYTES))

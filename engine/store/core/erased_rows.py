@@ -10,7 +10,7 @@ So a check needs no key, and nothing can empty a row, or change an emptied one, 
 """
 
 from engine.model.records import KIND_ERASED
-from engine.store.core.chain import DIGEST_BYTES, erased_digest
+from engine.store.core.chain import digests_in, erased_digest
 from engine.store.core.rows import Execute
 
 JOURNAL = "journal"
@@ -48,7 +48,7 @@ class AccountedRows:
             "SELECT token FROM journal WHERE kind = ? AND id IN (SELECT DISTINCT record FROM erased)", (KIND_ERASED,)
         ).fetchall():
             if isinstance(token, bytes):
-                self._digests.update(token[at : at + DIGEST_BYTES] for at in range(0, len(token), DIGEST_BYTES))
+                self._digests.update(digests_in(token))
         return True
 
 

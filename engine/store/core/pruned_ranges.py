@@ -3,11 +3,12 @@
 `engine.store.lifecycle.retention` writes these records and explains them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from engine.model.records import KIND_PRUNED
-from engine.store.core.chain import PRUNED_DIGEST_BYTES, pruned_digest
+from engine.store.core.chain import digests_in, pruned_digest
 from engine.store.core.rows import Execute
 
 JOURNAL = "journal"
@@ -67,8 +68,11 @@ def is_vouched_for(execute: Execute, one: Range) -> bool:
     chain.
     """
     row = execute("SELECT token FROM journal WHERE id = ? AND kind = ?", (one.record, KIND_PRUNED)).fetchone()
-    return row is not None and one.digest in _digests(row[0])
+    return row is not None and one.digest in digests_in(row[0])
 
 
-def _digests(token: bytes) -> Iterator[bytes]:
-    return (token[at : at + PRUNED_DIGEST_BYTES] for at in range(0, len(token), PRUNED_DIGEST_BYTES))
+def runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Runs of consecutive ones among ascending numbers, as (first, last)."""
+    for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
+        found = [number for _, number in run]
+        yield found[0], found[-1]

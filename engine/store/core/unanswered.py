@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from engine.model.link_events import Line
 from engine.model.repeats import UNANSWERED_US
+from engine.store.core.pruned_ranges import runs
 
 if TYPE_CHECKING:
     from engine.store.core.batch import Batch
@@ -85,7 +86,7 @@ class Answers:
         return ended_us is not None and own.peer == line.peer and batch.now_us - ended_us <= UNANSWERED_US
 
     def written(self, channel: str, new: Iterable[int], now_us: int) -> str:
-        """The channel's numbers as its row stores them; drops the expired ones."""
+        """The channel's numbers as its row stores them (``5-9,12``); drops the expired ones."""
         known = self._missing.get(channel, {})
         items = list(known.items())
         for at, (message_id, line) in enumerate(items):
@@ -96,7 +97,8 @@ class Answers:
             )
             if over or at < len(items) - MAX_UNANSWERED:
                 known.pop(message_id, None)
-        return _ranges(sorted({*list(known), *new}))
+        numbers = runs(sorted({*list(known), *new}))
+        return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in numbers)
 
     def _fresh(self, now_us: int) -> bool:
         """Whether the start is so recent that a sender may not have reached us yet."""
@@ -119,19 +121,6 @@ def note_all(batch: "Batch") -> None:
 def _peer_of(batch: "Batch", channel: str, message_id: int) -> str:
     meta = batch.meta(message_id, channel)
     return "" if meta is None else host_of(meta.get("peer", ""))
-
-
-def _ranges(numbers: list[int]) -> str:
-    """``5-9,12`` of sorted numbers."""
-    found: list[str] = []
-    at = 0
-    while at < len(numbers):
-        end = at
-        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
-            end += 1
-        found.append(str(numbers[at]) if end == at else f"{numbers[at]}-{numbers[end]}")
-        at = end + 1
-    return ",".join(found)
 
 
 def _read(text: str) -> Iterable[int]:

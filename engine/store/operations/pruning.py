@@ -5,11 +5,8 @@ table that refers to messages must be cleared here.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
-
-import orjson
 
 from engine.model.records import KIND_PRUNED
 from engine.store.core import pruned_ranges
@@ -103,7 +100,7 @@ class _Recorder:
 
     def add(self, what: str, gone: dict[int, bytes]) -> None:
         """Add numbers with their chain values, as runs joined with the ranges next to them."""
-        for first, last in _runs(sorted(gone)):
+        for first, last in pruned_ranges.runs(sorted(gone)):
             new = Range(what, first, last, gone[last], 0)
             if (before := self._around(what, first - 1)) is not None:
                 new = Range(what, before.first, last, new.chain, 0)
@@ -130,23 +127,8 @@ def vouch(batch: Batch, ranges: Sequence[Range], counts: dict[str, int]) -> None
     """Append the record that these ranges are pruned (several where they are many), and store them under its number."""
     for at in range(0, max(len(ranges), 1), RECORD_RANGES):
         part = ranges[at : at + RECORD_RANGES]
-        token = b"".join(one.digest for one in part)
-        body = orjson.dumps({**(counts if not at else {}), "vouches": sha256(token).hexdigest()})
-        record = batch.record(KIND_PRUNED, "", batch.now_us, token=token, meta=b"", body=body)
+        record = batch.attest(KIND_PRUNED, (one.digest for one in part), counts if not at else {})
         batch.executemany(
             "INSERT OR REPLACE INTO pruned (what, first, last, chain, record) VALUES (?, ?, ?, ?, ?)",
             [(one.what, one.first, one.last, one.chain, record) for one in part],
         )
-
-
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Runs of consecutive numbers as (first, last)."""
-    start = previous = None
-    for number in numbers:
-        if previous is None or number != previous + 1:
-            if start is not None and previous is not None:
-                yield start, previous
-            start = number
-        previous = number
-    if start is not None and previous is not None:
-        yield start, previous
