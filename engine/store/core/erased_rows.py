@@ -19,7 +19,12 @@ COMPACT_DUE = "compact_due"  # in ``meta``, from an erasure until a rewrite of t
 
 
 class AccountedRows:
-    """The erasures that the records of a journal attest; rereads the records while rows are checked, where it can."""
+    """The erasures that the records of a journal attest; rereads the records while rows are checked, where it can. That
+    the records are unchanged is proved by their own hashes and the chain.
+
+    Raises:
+        sqlite3.Error: they cannot be read.
+    """
 
     def __init__(self, execute: Execute | None = None) -> None:
         self._execute = execute
@@ -50,15 +55,6 @@ class AccountedRows:
             if isinstance(token, bytes):
                 self._digests.update(digests_in(token))
         return True
-
-
-def vouched(execute: Execute) -> AccountedRows:
-    """The erasures on record. That the records are unchanged is proved by their own hashes and the chain.
-
-    Raises:
-        sqlite3.Error: they cannot be read.
-    """
-    return AccountedRows(execute)
 
 
 def is_compact_due(execute: Execute) -> bool:

@@ -5,7 +5,7 @@ from engine.store.core.batch import Batch
 SWEEP_ROWS = 500
 
 
-def sweep(batch: Batch, table: str, *key: str) -> bool:
+def sweep(batch: Batch, *, table: str, key: tuple[str, ...]) -> bool:
     """Check the next few hundred rows of a table and delete the expired ones; return True once the end was reached.
 
     Few rows share the first part of a key: the last such part is checked again from its first row, unless it alone

@@ -132,7 +132,7 @@ def _tail(connection: sqlite3.Connection, last_id: int, rows: int) -> list[Findi
     gone = [one for one in vouched(connection, pruned_ranges.JOURNAL) if one.last >= first]
     # A gap that began before it: a restore leaves a million numbers unused.
     gaps = [(max(begin, first), end) for begin, end in _gaps(connection) if end >= first]
-    check = RowCheck(first, gaps, chain, gone, erased_rows.vouched(connection.execute))
+    check = RowCheck(first, gaps, chain, gone, erased_rows.AccountedRows(connection.execute))
     findings = [finding for row in journal_rows(connection, first, last_id) for finding in check.feed(row)]
     return findings + list(check.end(last_id))
 
@@ -256,7 +256,7 @@ def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _journal(connection: sqlite3.Connection, vault: Vault | None, progress: Progress) -> Iterator[Finding]:
     last_id = last_number(connection.execute)
-    emptied = erased_rows.vouched(connection.execute)
+    emptied = erased_rows.AccountedRows(connection.execute)
     gone = partial(vouched, connection, pruned_ranges.JOURNAL)
     check = RowCheck(1, _gaps(connection), GENESIS, gone(), emptied, gone)
     for row in journal_rows(connection, 1, last_id):
@@ -299,7 +299,7 @@ def _vouches(payload: bytes, token: bytes) -> bool:
 def _documents(connection: sqlite3.Connection, vault: Vault | None) -> Iterator[Finding]:
     expected, given_up = 1, document_gaps(connection)
     given_up.update((one.first, one.last) for one in vouched(connection, pruned_ranges.DOCUMENT))
-    emptied = erased_rows.vouched(connection.execute)
+    emptied = erased_rows.AccountedRows(connection.execute)
     columns = "id, message_id, revision, ordinal, media_type, conditional, reports, body, hash"
     last = _number(connection, "SELECT max(id) FROM document")
     for row in read_rows(connection, 1, last, columns, "document"):

@@ -21,17 +21,11 @@ from engine.model.errors import StoreError
 from engine.store.core.anchor import Anchor
 from engine.store.core.batch import Batch, Tail, month_of
 from engine.store.core.reserve import Reserve
+from engine.store.core.sweeping import sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
-from engine.store.operations import (
-    dedup,
-    delta_history,
-    failure_fingerprint,
-    incomplete,
-    number_bearers,
-    server_versions,
-)
+from engine.store.operations import delta_history, failure_fingerprint, incomplete
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -48,6 +42,18 @@ RETENTION_IDLE = 10  # ... while no message comes
 RETENTION_BUSY = 100  # ... while messages come: less than one in a hundred finds a step under way
 RESERVE_LOOK_S = 1.0
 BUSY_MS = 100  # how long a forced checkpoint waits for readers, between two batches
+
+# Of the short-lived tables: each deletes a few hundred rows, and returns True once the end was reached.
+SWEEPS: tuple[Callable[[Batch], bool], ...] = (
+    partial(sweep, table="repeat", key=("token",)),
+    partial(sweep, table="report", key=("key", "message_id")),
+    partial(sweep, table="bearer", key=("number", "whole")),
+    partial(sweep, table="server_version", key=("resource",)),
+    delta_history.sweep_values,
+    delta_history.sweep_controls,
+    failure_fingerprint.sweep,
+    incomplete.sweep,
+)
 
 # The length of the log is known only after a checkpoint. The bytes that a batch adds beside its sealed values (leaves
 # of the tables and indexes it touches) are estimated, and each checkpoint corrects the estimate.
@@ -103,16 +109,7 @@ class StoreUpkeep:
         self._steady_at = clock.monotonic()
         self._next_walk = clock.monotonic() + RETENTION_FIRST_S
         self._next_step = 0.0
-        self._sweeps: list[tuple[Callable[[Batch], bool], float]] = [
-            (dedup.sweep_repeats, 0.0),
-            (dedup.sweep_reports, 0.0),
-            (number_bearers.sweep_bearers, 0.0),
-            (delta_history.sweep_values, 0.0),
-            (delta_history.sweep_controls, 0.0),
-            (server_versions.sweep_versions, 0.0),
-            (failure_fingerprint.sweep, 0.0),
-            (incomplete.sweep, 0.0),
-        ]
+        self._sweeps = [(one, 0.0) for one in SWEEPS]
 
     # -- around a batch ------------------------------------------------------------------------------------------
 
@@ -298,10 +295,10 @@ class StoreUpkeep:
         if now < self._next_sweep:
             return
         self._next_sweep = now + SWEEP_S
-        for n, (sweep, not_before) in enumerate(self._sweeps):
+        for n, (one, not_before) in enumerate(self._sweeps):
             if now >= not_before:
-                again = self._in_transaction(sweep) is False
-                self._sweeps[n] = (sweep, now if again else now + SWEEP_ROUND_S)
+                again = self._in_transaction(one) is False
+                self._sweeps[n] = (one, now if again else now + SWEEP_ROUND_S)
 
     def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
         """Run an operation of the upkeep; a failure that the store survives only postpones it, and returns None."""

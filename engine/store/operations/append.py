@@ -181,7 +181,7 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
     set_state(batch, stored.id, "incomplete", reason)
-    failure_fingerprint.note_message(batch, stored.id, received.channel, "")
+    failure_fingerprint.note(batch, "message_state", stored.id, received.channel, "")
     search_index.note_control_id(batch, stored.id, received.control_id)
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")

@@ -11,7 +11,6 @@ from engine.model.hashes import unpack_reports
 from engine.model.message import Report
 from engine.model.values import value
 from engine.store.core.batch import Batch
-from engine.store.core.sweeping import sweep
 from engine.store.operations import number_bearers, used_numbers
 
 HOUR_US = 3_600_000_000
@@ -147,11 +146,3 @@ def reports_of(batch: Batch, message_id: int) -> list[Report]:
     """The reports that the documents of a message carry."""
     rows = batch.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
     return [report for (packed,) in rows for report in unpack_reports(packed)]
-
-
-def sweep_repeats(batch: Batch) -> bool:
-    return sweep(batch, "repeat", "token")
-
-
-def sweep_reports(batch: Batch) -> bool:
-    return sweep(batch, "report", "key", "message_id")

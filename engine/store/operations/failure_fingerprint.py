@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 SWEEP_ROWS = 100
 
 
-def note_message(batch: "Batch", message_id: int, channel: str, detail: str) -> None:
-    """Store the fingerprint of a message that became a dead letter."""
-    _note(batch, "message_state", message_id, channel, detail)
-
-
-def note_delivery(batch: "Batch", delivery_id: int, channel: str, detail: str) -> None:
-    """Store the fingerprint of a delivery that became a dead letter."""
-    _note(batch, "delivery", delivery_id, channel, detail)
-
-
 def sweep(batch: "Batch") -> bool:
     """Fingerprint the next letters that have none; return True once all have one."""
     messages = batch.execute(
@@ -42,11 +32,12 @@ def sweep(batch: "Batch") -> bool:
     ).fetchall()
     for table, rows in (("message_state", messages), ("delivery", deliveries)):
         for row_id, channel, sealed in rows:
-            note = opened_note(batch.vault, sealed, table, row_id, channel)
-            _note(batch, table, row_id, channel, str(note.get("detail", "")))
+            detail = opened_note(batch.vault, sealed, table, row_id, channel).get("detail", "")
+            note(batch, table, row_id, channel, str(detail))
     return len(messages) < SWEEP_ROWS and len(deliveries) < SWEEP_ROWS
 
 
-def _note(batch: "Batch", table: str, row_id: int, channel: str, detail: str) -> None:
+def note(batch: "Batch", table: str, row_id: int, channel: str, detail: str) -> None:
+    """Store the fingerprint of a message (``message_state``) or a ``delivery`` that became a dead letter."""
     token = batch.vault.cause_token(channel, cause_of(detail))
     batch.execute(f"UPDATE {table} SET cause_token = ? WHERE id = ?", (token, row_id))  # noqa: S608 - of the schema

@@ -30,7 +30,6 @@ from engine.model.persons import CONFLICT, FLAGGED, NOTHING, SAME, Person, compa
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
-from engine.store.core.sweeping import sweep
 from engine.store.core.vault import NOTE_KEYS
 
 COUNTER_MEMORY_US = 90 * 24 * 3_600_000_000
@@ -277,10 +276,6 @@ def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bo
             batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
         if not any(row.standing == REFERENCE for row in _rows(batch, number)):
             _put(batch, number, _NO_RECORD, ERASED, message_id, b"", FOR_GOOD)
-
-
-def sweep_bearers(batch: Batch) -> bool:
-    return sweep(batch, "bearer", "number", "whole")
 
 
 def _rows(batch: Batch, number: bytes) -> list[_Row]:

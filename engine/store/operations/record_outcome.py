@@ -163,7 +163,7 @@ def record(
         revision = _supersede_earlier(batch, message_id)
         _change(batch, message_id, channel, old_state, state, reason, mapping=outcome.mapping, detail=sealed)
     if state == "dead":
-        failure_fingerprint.note_message(batch, message_id, channel, detail)
+        failure_fingerprint.note(batch, "message_state", message_id, channel, detail)
         batch.channel(channel).dead += 1
     if state != "mapped":  # a message without a row here was mapped: the usual case needs none
         batch.count(channel, "", state)

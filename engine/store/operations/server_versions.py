@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from engine.model.versions import worth_keeping
 from engine.store.core.batch import Batch
 from engine.store.core.rows import Execute
-from engine.store.core.sweeping import sweep
 from engine.store.core.vault import Vault
 from engine.store.operations.dedup import REPORT_MEMORY_US
 
@@ -39,10 +38,6 @@ def look_up(execute: Execute, vault: Vault, destination: str, resources: Sequenc
         if row is not None:
             found[resource] = row[0]
     return found
-
-
-def sweep_versions(batch: Batch) -> bool:
-    return sweep(batch, "server_version", "resource")
 
 
 def _key(vault: Vault, destination: str, resource: str) -> bytes:

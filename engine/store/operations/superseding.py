@@ -83,15 +83,10 @@ def overtaken_before_sent(batch: Batch, delivery_id: int) -> Overtaken:
         return "whole"
     if not _are_unlike(mine, theirs):
         return "part"
-    if flags & JOINS and _has_reports(batch, document_id):
+    if flags & JOINS and any(one.kind == "DiagnosticReport" for one in told(batch, document_id)):
         return ""  # `engine.store.operations.settling.report_lists` keeps what the receiver has of the report
     stages = _stages(batch, document_id)
     return "part" if any(_takes_back(stages, _stages(batch, other_id)) for other_id in newer) else ""
-
-
-def _has_reports(batch: Batch, document_id: int) -> bool:
-    """Whether a document has reports whose lists are joined with those of other messages."""
-    return any(one.kind == "DiagnosticReport" for one in told(batch, document_id))
 
 
 @operation(priority=Priority.SETTLE)

@@ -125,7 +125,7 @@ def _tell_dead(
     note_attempt(batch, delivery_id, lane.channel, reason, detail, answer)
     sealed = seal_note(batch, "delivery", delivery_id, lane.channel, note_of(detail, answer))
     batch.execute("UPDATE delivery SET detail = ? WHERE id = ?", (sealed, delivery_id))
-    failure_fingerprint.note_delivery(batch, delivery_id, lane.channel, detail)
+    failure_fingerprint.note(batch, "delivery", delivery_id, lane.channel, detail)
     if hold_lane and not lane.held_by:
         lane.held_by = delivery_id
     batch.count(lane.channel, lane.destination, "dead")

@@ -49,7 +49,7 @@ def set_aside(batch: Batch, delivery_id: int, cause: ReasonCode, detail: str) ->
     if moved is None:
         return False
     tell(batch, delivery_id, moved.lane.channel, detail)
-    failure_fingerprint.note_delivery(batch, delivery_id, moved.lane.channel, "")
+    failure_fingerprint.note(batch, "delivery", delivery_id, moved.lane.channel, "")
     batch.count(moved.lane.channel, moved.lane.destination, "dead")
     return True
 

@@ -154,7 +154,7 @@ def _collect(connection: sqlite3.Connection, copy: Copy, last: int, chain: bytes
         raise IntegrityError(f"{copy.path}: a copy of another journal")
     newest = execute("SELECT coalesce(max(id), 0) FROM journal").fetchone()[0]
     gaps = execute("SELECT first_id, last_id FROM gap WHERE first_id > ?", (last,)).fetchall()
-    gone = erased.vouched(execute)
+    gone = erased.AccountedRows(execute)
     rows: list[JournalRow] = []
     size, expected, before = 0, last + 1, chain
     given_up = dict(gaps)

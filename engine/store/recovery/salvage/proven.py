@@ -43,7 +43,7 @@ class JournalRows:
         self.gone = _let_go(tables.source)
         self.emptied = erased_rows.AccountedRows()
         with suppress(*DAMAGE):
-            self.emptied = erased_rows.vouched(tables.source.execute)
+            self.emptied = erased_rows.AccountedRows(tables.source.execute)
 
     def ranges_now(self) -> list[Range]:
         """The removed ranges for the new journal, whose chain goes on over them."""

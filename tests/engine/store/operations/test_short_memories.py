@@ -19,9 +19,9 @@ from engine.model.search_keys import Number
 from engine.store.core import sweeping, unmapped_codes
 from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
-from engine.store.journal import Journal
+from engine.store.journal import Journal, upkeep
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, dedup, dismissal, record_outcome, replays, superseding
+from engine.store.operations import append, audit, dismissal, record_outcome, replays, superseding
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
@@ -296,7 +296,7 @@ async def test_a_fault_of_ours_in_upkeep_costs_upkeep_and_nothing_else(
         batch.execute("DELETE FROM report")
         raise ValueError("quotes SHARMA^ANITA")
 
-    monkeypatch.setattr(dedup, "sweep_reports", faulty)
+    monkeypatch.setattr(upkeep, "SWEEPS", (faulty,))
     clock = ManualClock()
     async with running(tmp_path, clock=clock) as journal:
         assert await mapped(journal, b"1", ANN) == "mapped"
