@@ -108,7 +108,7 @@ async def test_what_cannot_be_compared_with_an_earlier_message_is_held(
     change(lab.site, first(lab), content)
     assert await lab.says("P GLU 1.1 09:40") == "held"
     assert (lab.held(), lab.results()) == (["NOT_COMPARED"], {"GLU": "final 9.9"})
-    (said,) = [one for one in caplog.records if (one.name, one.module) == ("labrelay.journal", "settle")]
+    (said,) = [one for one in caplog.records if (one.name, one.module) == ("labrelay.journal", "comparing")]
     assert (said.earlier, said.journal_id) == (first(lab), lab.site.messages()[-1].id)  # type: ignore[attr-defined]
 
 
