@@ -166,17 +166,16 @@ def _alone(session: Session, wanted: ErasureRequest, *, compacts: bool) -> ExitC
     Raises:
         LockedError: a daemon has it.
     """
-    from engine.store.core import erased_rows
     from engine.store.journal import Journal
     from engine.store.lifecycle import erasure
+    from engine.store.queries.extent import is_compact_due
 
     journal = Journal.open(session.data, clock=SystemClock(), elsewhere=session.elsewhere)
     try:
         journal.run_alone(_void_leases)
         _assemble(journal, wanted.site)
         plan = _plan(journal, wanted)
-        with journal.snapshot() as execute:
-            due = erased_rows.is_compact_due(execute)
+        due = is_compact_due(journal)
         if not _agreed(plan, wanted):
             if not wanted.dry_run and compacts and due:  # the last time was cut short, or there was no room
                 journal.close()

@@ -57,10 +57,6 @@ class AccountedRows:
         return True
 
 
-def is_compact_due(execute: Execute) -> bool:
-    return execute("SELECT 1 FROM meta WHERE name = ?", (COMPACT_DUE,)).fetchone() is not None
-
-
 def act_of(execute: Execute, what: str, number: int) -> int:
     """The audit row of a row's erasure; 0 where it was not erased."""
     row = execute("SELECT act FROM erased WHERE what = ? AND number = ?", (what, number)).fetchone()

@@ -46,10 +46,8 @@ def forget(execute: Execute, message_id: int) -> None:
     execute("DELETE FROM message_number WHERE block = ? AND message_id = ?", (message_id >> BLOCK_BITS, message_id))
 
 
-def term(
-    execute: Execute, vault: Vault, kind: NumberKind, text: str, *, column: str = "j.id"
-) -> tuple[str, list[int | bytes]]:
-    """The SQL term ``column IN (...)`` that is true of messages with this number, and its values.
+def term(execute: Execute, vault: Vault, kind: NumberKind, text: str) -> tuple[str, list[int | bytes]]:
+    """The SQL term ``j.id IN (...)`` that is true of messages with this number, and its values.
 
     Args:
         kind: ``patient`` (any of the patient's numbers), ``specimen`` (specimen, accession or order), ``control`` (the
@@ -60,7 +58,7 @@ def term(
         "SELECT (SELECT min(block) FROM message_number), (SELECT max(block) FROM message_number)"
     ).fetchone()
     return (
-        f"{column} IN (WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block + 1 FROM every WHERE block < ?)"  # noqa: S608 - constants
+        "j.id IN (WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block + 1 FROM every WHERE block < ?)"
         " SELECT n.message_id FROM every CROSS JOIN message_number n ON n.block = every.block AND n.token = ?)",
         [first or 0, last or 0, vault.search_token(kind, folded(text))],
     )

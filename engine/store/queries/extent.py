@@ -6,7 +6,8 @@ from contextlib import suppress
 import orjson
 
 from engine.model.records import RetainedSpan
-from engine.store.core import erased_rows, pruned_ranges
+from engine.store.core import pruned_ranges
+from engine.store.core.erased_rows import COMPACT_DUE
 from engine.store.core.growth import DAY_US, DAYS, Growth
 from engine.store.core.moments import first_at
 from engine.store.core.rows import Execute
@@ -22,8 +23,7 @@ def identity_of(reader: Reader) -> bytes:
 
 def is_compact_due(reader: Reader) -> bool:
     """Whether something was erased since the file was last rewritten."""
-    with reader.snapshot() as execute:
-        return erased_rows.is_compact_due(execute)
+    return reader.row("SELECT 1 FROM meta WHERE name = ?", (COMPACT_DUE,)) is not None
 
 
 def growth_of(reader: Reader, now_us: int) -> Growth:

@@ -235,14 +235,13 @@ def _delivery_rows(
 
 def lanes_of(reader: Reader, message_id: int) -> set[tuple[str, str]]:
     """The channel and destinations of a message's deliveries."""
-    with reader.snapshot() as execute:
-        return set(
-            execute(
-                "SELECT DISTINCT l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
-                " WHERE d.message_id = ?",
-                (message_id,),
-            ).fetchall()
+    return set(
+        reader.rows(
+            "SELECT DISTINCT l.channel, l.destination FROM delivery d JOIN lane l ON l.id = d.lane"
+            " WHERE d.message_id = ?",
+            (message_id,),
         )
+    )
 
 
 def sent_among(
@@ -254,13 +253,12 @@ def sent_among(
         destination: only deliveries to this one.
     """
     ids, marks = ",".join("?" * len(message_ids)), ",".join("?" * len(states))
-    with reader.snapshot() as execute:
-        rows = execute(
-            "SELECT DISTINCT d.message_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - constants
-            f" WHERE d.message_id IN ({ids}) AND d.state IN ({marks}) AND (? IS NULL OR l.destination = ?)",
-            (*message_ids, *states, destination, destination),
-        )
-        return {row[0] for row in rows}
+    rows = reader.rows(
+        "SELECT DISTINCT d.message_id FROM delivery d JOIN lane l ON l.id = d.lane"  # noqa: S608 - constants
+        f" WHERE d.message_id IN ({ids}) AND d.state IN ({marks}) AND (? IS NULL OR l.destination = ?)",
+        (*message_ids, *states, destination, destination),
+    )
+    return {row[0] for row in rows}
 
 
 def _message(reader: Reader, row: Sequence[Any]) -> MessageView:
