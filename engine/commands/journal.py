@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -277,5 +278,5 @@ def salvage(session: Session, target: Path, reason: str, form: Form) -> ExitCode
             progress=progress,
         )
     hand_over_all(target, session.data)
-    show_document(form, saved.as_json(), list(sentences(saved, target)))
+    show_document(form, asdict(saved), list(sentences(saved, target)))
     return ExitCode.PARTLY if saved.lost or saved.damaged or saved.findings else ExitCode.OK

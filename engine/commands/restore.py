@@ -8,6 +8,7 @@ The key must be present: in the old data folder, beside the copy, or in the fold
 """
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def command(
         *restoring.sentences(restored, target),
         f"now: look at it (labrelay --site {target} messages list), move the old site aside, put this in its place",
     ]
-    show_document(form, restored.as_json(), lines)
+    show_document(form, asdict(restored), lines)
     if restored.findings:
         return ExitCode.INTEGRITY
     return ExitCode.PARTLY if restored.lost or restored.wrong else ExitCode.OK

@@ -95,11 +95,8 @@ def find(execute: Execute, witnesses: Iterable[Witness], journal_id: bytes, seal
 def note(batch: Batch, found: Rollback) -> int:
     """Record it, and pause all deliveries; return the id of the audit row."""
     before = batch.last_id
-    batch.last_id = max(before, found.last)
     what = {"reason": found.text, "first": found.first, "last": found.last, "newest": before}
-    act = audit.note(batch, "labrelay", "rollback", what)
-    if found.last:
-        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (found.first, found.last, act))
+    act = audit.give_up(batch, "labrelay", "rollback", what, [(found.first, found.last)] if found.last else [])
     begin_history(batch, act)
     pauses.stop_deliveries(batch, act)
     # A delivery that is open here was open then, and may have been made since.

@@ -115,10 +115,7 @@ def unopened(path: Path, error: Exception) -> StoreError:
 
 def note_loss(batch: Batch, loss: LossError, actor: str, reason: str) -> int:
     """Record a loss that a person has accepted; the missing numbers stay unused."""
-    batch.last_id = max(batch.last_id, loss.last)
     what = {"what": str(loss), "first": loss.first, "last": loss.last, "reason": reason}
-    act = audit.note(batch, actor, "accept-loss", what)
-    if loss.last:
-        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (loss.first, loss.last, act))
+    act = audit.give_up(batch, actor, "accept-loss", what, [(loss.first, loss.last)] if loss.last else [])
     rollback.begin_history(batch, act)
     return act

@@ -9,6 +9,7 @@ An action gets one row *before* it starts and one when it has ended. An action t
 the next start finishes it or gives it up (`Recovery.acts`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -44,6 +45,16 @@ def end(batch: Batch, act: int, outcome: dict[str, Any]) -> int:
 def note(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> int:
     """Record an action that is done in this very transaction."""
     return _record(batch, _said(batch, actor, verb, what))
+
+
+def give_up(batch: Batch, actor: str, verb: str, what: dict[str, Any], ranges: Sequence[tuple[int, int]]) -> int:
+    """As `note`, of an action that gives up row numbers as lost: those in ``ranges`` stay unused."""
+    batch.last_id = max([batch.last_id, *(last for _, last in ranges)])
+    act = note(batch, actor, verb, what)
+    batch.executemany(
+        "INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", [(first, last, act) for first, last in ranges]
+    )
+    return act
 
 
 def _said(batch: Batch, actor: str, verb: str, what: dict[str, Any]) -> dict[str, Any]:

@@ -52,10 +52,11 @@ def closed(act: Act) -> list[int]:
 
 def in_part(act: Act) -> list[int]:
     """The messages for which a decision closed single deliveries, while others may still have to be made."""
-    return sorted(_concerned(act) - set(closed(act)))
+    return sorted(concerned(act) - set(closed(act)))
 
 
-def _concerned(act: Act) -> set[int]:
+def concerned(act: Act) -> set[int]:
+    """The messages that a decision is about."""
     _, _, verb, what = act
     with suppress(*_TROUBLE):
         if verb in ("dismiss", "reject"):
@@ -70,7 +71,7 @@ def apply(connection: sqlite3.Connection, act: Act) -> list[int]:
         if verb in ("pause", "resume"):
             _switch(connection, row_id, at_us, verb, what)
             return []
-        changed = {message for message in _concerned(act) if _close(connection, message, verb, what)}
+        changed = {message for message in concerned(act) if _close(connection, message, verb, what)}
         if verb == "edit":
             connection.execute(
                 "INSERT OR IGNORE INTO edited (message_id, original, act) VALUES (?, ?, ?)",

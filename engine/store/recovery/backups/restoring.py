@@ -20,7 +20,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -93,9 +93,6 @@ class RestoreResult:
     check_seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run(
@@ -401,11 +398,8 @@ class _Restoration:
 
 
 def _note_gap(what: dict[str, Any], skipped: tuple[int, int] | None, actor: str, batch: Batch) -> int:
+    act = audit.give_up(batch, actor, "restore", what, [skipped] if skipped is not None else [])
     if skipped is not None:
-        batch.last_id = skipped[1]
-    act = audit.note(batch, actor, "restore", what)
-    if skipped is not None:
-        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (*skipped, act))
         pauses.stop_deliveries(batch, act)
     return act
 

@@ -1,9 +1,8 @@
 """The result of a salvage: copied and missing rows, for programs and for people."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from engine.store.core.connecting import JOURNAL_NAME
 
@@ -53,9 +52,6 @@ class Salvage:
     again: list[int] = field(default_factory=list)
     unsure: list[int] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def sentences(saved: Salvage, target: Path) -> Iterator[str]:

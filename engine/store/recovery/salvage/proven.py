@@ -6,9 +6,6 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-import orjson
-
-from engine.model.errors import IntegrityError
 from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows, pruned_ranges
 from engine.store.core.anchor import Mark
@@ -20,6 +17,7 @@ from engine.store.integrity import row_check
 from engine.store.integrity.row_check import UnreadableRow
 from engine.store.integrity.verify import Progress
 from engine.store.journal.upkeep import PAGE_BYTES
+from engine.store.recovery.backups import decisions
 from engine.store.recovery.rebuilding import moment
 from engine.store.recovery.salvage.found import MissingRows
 from engine.store.recovery.salvage.leaves import stray_rows
@@ -185,13 +183,8 @@ def _tell_surroundings(new: sqlite3.Connection, rows: list[MissingRows]) -> None
 
 def decided(new: sqlite3.Connection, vault: Vault) -> set[int]:
     """Messages that the audit trail closes for good: also where their rows are lost."""
-    found: set[int] = set()
-    for row_id, body in new.execute("SELECT id, body FROM journal WHERE kind = 3").fetchall():
-        with suppress(IntegrityError, ValueError, AttributeError, TypeError):
-            act = orjson.loads(vault.open(body, "body", row_id, ""))
-            if act.get("verb") in ("dismiss", "reject"):
-                found.update(act["what"].get("messages", ()))
-    return found
+    acts = (act for act in decisions.acts(new, vault, 0) if act[2] in ("dismiss", "reject"))
+    return {message for act in acts for message in decisions.concerned(act)}
 
 
 def _let_go(source: sqlite3.Connection) -> list[Range]:

@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -172,7 +172,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
     finally:
         journal.close()
     salvage.findings = [str(found) for found in verify.run(folder, deep=True)]
-    (folder / REPORT_NAME).write_bytes(orjson.dumps(salvage.as_json(), option=orjson.OPT_INDENT_2))
+    (folder / REPORT_NAME).write_bytes(orjson.dumps(asdict(salvage), option=orjson.OPT_INDENT_2))
     return salvage
 
 
@@ -190,8 +190,6 @@ def _key(source: sqlite3.Connection, data: Path) -> FoundKey:
 
 def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch) -> int:
     """Write the audit row with its gaps, and the record of the pruned ranges."""
-    newest = max((one.last for one in salvage.missing), default=0)
-    batch.last_id = max(batch.last_id, newest)
     ranges = [(one.first, one.last) for one in salvage.missing]
     what = {
         "rows": salvage.rows,
@@ -200,9 +198,7 @@ def _note_gaps(salvage: Salvage, order: _Order, gone: list[Range], batch: Batch)
         "chain_before": order.reading.mark.chain.hex() if order.reading.mark else "",
         "reason": order.reason,
     }
-    act = audit.note(batch, order.actor, "salvage", what)
-    for first, last in _joined(ranges):
-        batch.execute("INSERT INTO gap (first_id, last_id, act) VALUES (?, ?, ?)", (first, last, act))
+    act = audit.give_up(batch, order.actor, "salvage", what, _joined(ranges))
     rollback.begin_history(batch, act)
     if gone:
         pruning.vouch(batch, gone, {"salvaged": len(gone)})
