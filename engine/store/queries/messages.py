@@ -224,11 +224,12 @@ def _delivery_rows(
     those = f"d.message_id IN ({','.join('?' * len(message_ids))})"
     rows = execute(f"{_DELIVERY} WHERE {those} ORDER BY d.id", message_ids).fetchall()
     attempts: dict[int, list[Any]] = {}
-    for delivery, *attempt, sealed in execute(
+    tried = execute(
         "SELECT a.delivery, a.n, a.at_us, a.cause, a.detail FROM delivery d"  # noqa: S608 - constants
-        f" JOIN attempt a ON a.delivery = d.id WHERE {those} ORDER BY a.delivery, a.n",
+        f" JOIN attempt a ON a.delivery = d.id WHERE {those}",
         message_ids,
-    ):
+    ).fetchall()
+    for delivery, *attempt, sealed in sorted(tried):
         attempts.setdefault(delivery, []).append((*attempt, sealed if notes else b""))
     return rows if notes else [(*row, b"") for *row, _ in rows], attempts
 
