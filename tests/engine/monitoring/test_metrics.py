@@ -18,6 +18,7 @@ from engine.monitoring.metrics import (
     RECEIVED,
     Counters,
     Kind,
+    Timing,
     new_registry,
 )
 from engine.monitoring.snapshot.site import SiteSnapshot

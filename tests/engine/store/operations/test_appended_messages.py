@@ -8,7 +8,7 @@ from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
-from engine.model.records import Routed
+from engine.model.records import Decision, Routed
 from engine.store.core.batch import Batch
 from engine.store.journal.starting import unprocessed
 from engine.store.operations import append, edit_message, record_outcome
@@ -83,7 +83,9 @@ async def test_a_message_with_a_damaged_note_is_processed_again(tmp_path: Path) 
         (message,) = await queue(journal, b"1")
         assert journal.writer is not None
         await journal.writer.submit(damage)
-        done = await journal.run(record_outcome.record, message, Outcome("mapped"), [routed(b"2")], again=True)
+        done = await journal.run(
+            record_outcome.record, message, Outcome("mapped"), [routed(b"2")], decision=Decision(again=True)
+        )
         assert (done.state, done.already) == ("mapped", False)
 
 
