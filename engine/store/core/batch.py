@@ -370,12 +370,11 @@ class Batch:
         find = "SELECT id FROM lane WHERE channel = ? AND destination = ?"
         row = self.execute(find, (channel, destination)).fetchone()
         if row is None:
-            self.execute(
+            row = self.execute(
                 "INSERT INTO lane (channel, destination, last_seq, open, dead, held, delivered_us, paused, held_by)"
-                " VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0)",
+                " VALUES (?, ?, 0, 0, 0, 0, 0, 0, 0) RETURNING id",
                 (channel, destination),
-            )
-            row = self.execute(find, (channel, destination)).fetchone()
+            ).fetchone()
         return int(row[0])
 
     def day_of(self, instant_us: int) -> str:

@@ -17,24 +17,14 @@ COUNTER = "delivered"  # of the channel itself; a lane's has the same name under
 def count(batch: Batch, delivery_id: int, moved: MovedDelivery) -> None:
     """Count the message, if this delivery, just delivered or superseded, was the last missing one."""
     alone = not moved.flags & (SHARED | AGAIN) and moved.old != "superseded"
-    if alone or _was_the_last(batch, delivery_id, moved):
+    if alone or _all_delivered(batch, delivery_id, moved) == (False, True):
         batch.count(moved.lane.channel, "", COUNTER)
 
 
 def take_back(batch: Batch, delivery_id: int, moved: MovedDelivery) -> None:
     """Uncount the message, if it was counted before this delivery was refused after all."""
-    if not moved.flags & (SHARED | AGAIN) or _is_not_any_more(batch, delivery_id, moved):
+    if not moved.flags & (SHARED | AGAIN) or _all_delivered(batch, delivery_id, moved) == (True, False):
         batch.count(moved.lane.channel, "", COUNTER, -1)
-
-
-def _was_the_last(batch: Batch, delivery_id: int, moved: MovedDelivery) -> bool:
-    before, now = _all_delivered(batch, delivery_id, moved)
-    return now and not before
-
-
-def _is_not_any_more(batch: Batch, delivery_id: int, moved: MovedDelivery) -> bool:
-    before, now = _all_delivered(batch, delivery_id, moved)
-    return before and not now
 
 
 def _all_delivered(batch: Batch, delivery_id: int, moved: MovedDelivery) -> tuple[bool, bool]:
