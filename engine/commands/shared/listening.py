@@ -126,14 +126,16 @@ class Answerer:
 
 
 class Screen:
-    """Where runs and sentences are shown: lines for people, or objects for scripts."""
+    """Where runs and sentences are shown: lines for people, or objects for scripts; without a form nothing is shown."""
 
-    def __init__(self, form: Form, *, masked: bool, zone: tzinfo) -> None:
+    def __init__(self, form: Form | None, *, masked: bool, zone: tzinfo) -> None:
         self._form = form
         self._masked = masked
         self._zone = zone
 
     def run(self, piece: CapturedBytes, before: bytes, marks: list[Mark]) -> None:
+        if self._form is None:
+            return
         way = "out" if piece.way is Direction.US else "in"
         at = from_us(piece.at_us)
         if self._form is Form.NDJSON:
@@ -174,23 +176,11 @@ class Screen:
             self._line("-", text)
 
     def _line(self, sign: str, text: str, *, bold: bool = False) -> None:
-        click.echo(f"{'':<12}  {sign:<3}  {click.style(printable(text), bold=bold)}")
+        if self._form is not None:
+            click.echo(f"{'':<12}  {sign:<3}  {click.style(printable(text), bold=bold)}")
 
     def _object(self, **what: Any) -> None:
         click.echo(to_json({"schema_version": SCHEMA_VERSION, **what}))
-
-
-class NoScreen(Screen):
-    """Shows nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(Form.TABLE, masked=True, zone=UTC)
-
-    def run(self, piece: CapturedBytes, before: bytes, marks: list[Mark]) -> None:
-        """Nothing."""
-
-    def _line(self, sign: str, text: str, *, bold: bool = False) -> None:
-        """Nothing."""
 
 
 class WatchedConnection:
@@ -313,7 +303,7 @@ class Listener:
 
     def __init__(self, line: LineAt, screen: Screen | None, *, save: Save | None = None, answer: bool = False) -> None:
         self._line = line
-        self._screen = screen or NoScreen()
+        self._screen = screen or Screen(None, masked=True, zone=UTC)
         self._save = save
         self._answers = answer
         self._failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
