@@ -1,1 +1,8 @@
-"""The running site: composition, sources, supervision, scheduled work, the worker process."""
+"""The running site: composition, sources, supervision, scheduled work, the worker process.
+
+app            start, reload and stop, in order
+build          from configuration to compiled channels
+parts          sources, intake and destination workers; a reload replaces those that differ
+switching      a person's pause, resume and restart of a part
+observe        one snapshot a second; `traffic_view`, `journal_view`, `link_view` and `notices` make its parts
+"""
