@@ -21,7 +21,7 @@ import pwd
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.transports.errors import NoSuchPortError
@@ -73,18 +73,10 @@ class Port:
         return self.locked or bool(self.users)
 
 
-@dataclass(frozen=True, slots=True)
-class _Hardware:
-    device: str
-    description: str = "port of the board"
-    usb: str = ""
-    serial_number: str = ""
-
-
 def ports(root: Path = ROOT) -> list[Port]:
     """Every serial port of this machine, USB adapters first. Reads files of the system only; takes milliseconds."""
     names, users, locks = _names(root), _users(root), _locks(root)
-    found = [_port(hardware, names, users, locks) for hardware in _hardware(root)]
+    found = [_seen(port, names, users, locks) for port in _hardware(root)]
     return sorted(found, key=lambda port: (not port.usb, _natural(port.device)))
 
 
@@ -97,8 +89,8 @@ def look(device: str, root: Path = ROOT) -> Port:
     path = os.path.realpath(find(device, root))
     if not os.path.exists(path):
         raise NoSuchPortError("there is no such device")
-    hardware = next((port for port in _hardware(root) if port.device == path), _Hardware(path, description=""))
-    return _port(hardware, _names(root), _users(root), _locks(root))
+    port = next((port for port in _hardware(root) if port.device == path), Port(device=path))
+    return _seen(port, _names(root), _users(root), _locks(root))
 
 
 def find(device: str, root: Path = ROOT) -> str:
@@ -137,9 +129,9 @@ def _only(paths: list[str], device: str, none: str) -> str:
 # -- what there is -----------------------------------------------------------------------------------------------------
 
 
-def _hardware(root: Path) -> Iterator[_Hardware]:
-    """Terminals with a device behind them. Consoles have none; and of the board's ports the kernel makes four or 32
-    names, whether they exist or not."""
+def _hardware(root: Path) -> Iterator[Port]:
+    """Terminals with a device behind them, and what it says of itself. Consoles have none; and of the board's ports the
+    kernel makes four or 32 names, whether they exist or not."""
     folder = root / "sys/class/tty"
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not (entry / "device").exists() or _text(entry / "type") == NO_HARDWARE:
@@ -148,12 +140,12 @@ def _hardware(root: Path) -> Iterator[_Hardware]:
         place = (entry / "device").resolve()
         adapter = _above(place, "idVendor")
         if adapter is None:
-            yield _Hardware(device)
+            yield Port(device=device, description="port of the board")
             continue
         interface = _above(place, "bInterfaceNumber") or place
         words = (_text(adapter / "manufacturer"), _text(adapter / "product"), _text(interface / "interface"))
-        yield _Hardware(
-            device,
+        yield Port(
+            device=device,
             description=" ".join(dict.fromkeys(word for word in words if word)) or "USB adapter",
             usb=f"{_text(adapter / 'idVendor')}:{_text(adapter / 'idProduct')}",
             serial_number=_text(adapter / "serial"),
@@ -165,25 +157,21 @@ def _above(place: Path, name: str) -> Path | None:
     return next((folder for folder in (place, *place.parents) if (folder / name).is_file()), None)
 
 
-def _port(
-    hardware: _Hardware, names: dict[str, list[str]], users: dict[str, list[User]], locks: set[tuple[int, int]]
-) -> Port:
+def _seen(port: Port, names: dict[str, list[str]], users: dict[str, list[User]], locks: set[tuple[int, int]]) -> Port:
+    """``port`` with its names, its rights and its users."""
     try:
-        state = os.stat(hardware.device)
+        state = os.stat(port.device)
     except OSError:  # pulled between the list and the look, or no node was made
-        return Port(device=hardware.device, description=hardware.description, usb=hardware.usb)
-    return Port(
-        device=hardware.device,
-        names=tuple(names.get(hardware.device, ())),
-        description=hardware.description,
-        usb=hardware.usb,
-        serial_number=hardware.serial_number,
+        return replace(port, serial_number="")
+    return replace(
+        port,
+        names=tuple(names.get(port.device, ())),
         owner=_user_name(state.st_uid),
-        group=group_of(hardware.device),
+        group=group_of(port.device),
         mode=f"{stat.S_IMODE(state.st_mode):03o}",
-        permitted=os.access(hardware.device, os.R_OK | os.W_OK),
+        permitted=os.access(port.device, os.R_OK | os.W_OK),
         locked=(state.st_dev, state.st_ino) in locks,
-        users=tuple(users.get(hardware.device, ())),
+        users=tuple(users.get(port.device, ())),
     )
 
 

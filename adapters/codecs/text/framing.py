@@ -12,6 +12,8 @@ ASCII gives them or by their number, in angle brackets: ``<STX>``, ``<CR><LF>``,
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import xor
 from typing import Literal
 
 _C0 = (
@@ -65,15 +67,8 @@ def _plain(text: str) -> bytes:
 CHECKSUMS: dict[str, Callable[[bytes], int]] = {
     "sum": lambda data: sum(data) & 0xFF,
     "negated-sum": lambda data: -sum(data) & 0xFF,
-    "xor": lambda data: _xor(data),
+    "xor": lambda data: reduce(xor, data, 0),
 }
-
-
-def _xor(data: bytes) -> int:
-    value = 0
-    for byte in data:
-        value ^= byte
-    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
