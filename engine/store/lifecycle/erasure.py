@@ -331,7 +331,14 @@ def _forget(batch: Batch, message_id: int, channel: str, numbers: Sequence[str])
     """Delete a message's lookup entries; return the number of deleted earlier values."""
     patients = {one.patient for one in dedup.reports_of(batch, message_id) if one.patient}
     # In a message with several patients the patient's own entries cannot be identified here.
-    number_bearers.erase(batch, message_id, patients, person=bool(numbers) and len(patients) <= 1)
+    number_bearers.erase(
+        batch.execute,
+        message_id,
+        patients,
+        person=bool(numbers) and len(patients) <= 1,
+        now_us=batch.now_us,
+        steady_us=batch.steady_us,
+    )
     dedup.forget_reports(batch, message_id)
     search_index.forget(batch.execute, message_id)
     batch.execute("UPDATE unfinished SET token = x'', bytes = 0 WHERE message_id = ?", (message_id,))

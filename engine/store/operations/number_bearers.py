@@ -37,6 +37,10 @@ REFERENCE, ALIKE, SEEMS, ERASED = range(4)
 FOR_GOOD = 0
 
 
+_PUT = (
+    "INSERT OR REPLACE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record, person)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _COLUMN = "bearer"
 _NO_RECORD = bytes(16)
 _WORST_LAST = (SAME, NOTHING, FLAGGED, CONFLICT)
@@ -257,25 +261,33 @@ def forget(batch: Batch, message_id: int) -> None:
     batch.execute("DELETE FROM bearer WHERE message_id = ? AND others = 0", (message_id,))
 
 
-def erase(batch: Batch, message_id: int, numbers: Iterable[bytes], *, person: bool) -> None:
+def erase(
+    execute: Execute, message_id: int, numbers: Iterable[bytes], *, person: bool, now_us: int, steady_us: int
+) -> None:
     """Erase a message's records. A number that no other message bears keeps its hash alone.
 
     Args:
         numbers: the lasting numbers of its patient.
         person: delete all that is stored of this patient, also where other messages bear the number.
+        now_us, steady_us: as `engine.store.core.batch.Batch` has them.
     """
-    answered(batch, message_id)
+
+    def is_borne(number: bytes, condition: str = "") -> bool:
+        kept = f"SELECT 1 FROM bearer WHERE number = ? AND (until_us = 0 OR until_us >= ?){condition}"  # noqa: S608 - ours
+        return execute(kept, (number, steady_us)).fetchone() is not None
+
+    execute("DELETE FROM bearer_asked WHERE message_id = ?", (message_id,))
     which = "" if person else " AND others = 0"
-    found = batch.execute(f"SELECT number, person FROM bearer WHERE message_id = ?{which}", (message_id,)).fetchall()  # noqa: S608 - constants
+    found = execute(f"SELECT number, person FROM bearer WHERE message_id = ?{which}", (message_id,)).fetchall()  # noqa: S608 - constants
     if person:
-        found += [(number, 1) for number in numbers if _rows(batch, number)]
+        found += [(number, 1) for number in numbers if is_borne(number)]
     for number, of in dict.fromkeys(found):
         if person:
-            batch.execute("DELETE FROM bearer WHERE number = ? AND person = ?", (number, of))
+            execute("DELETE FROM bearer WHERE number = ? AND person = ?", (number, of))
         else:
-            batch.execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
-        if not any(row.standing == REFERENCE for row in _rows(batch, number)):
-            _put(batch, number, _NO_RECORD, ERASED, message_id, b"", FOR_GOOD)
+            execute("DELETE FROM bearer WHERE number = ? AND message_id = ? AND others = 0", (number, message_id))
+        if not is_borne(number, f" AND standing = {REFERENCE}"):
+            execute(_PUT, (number, _NO_RECORD, ERASED, message_id, True, FOR_GOOD, now_us, b"", 1))
 
 
 def _rows(batch: Batch, number: bytes) -> list[_Row]:
@@ -300,11 +312,7 @@ def _put(
     person: int = 1,
 ) -> None:
     sealed = _sealed(batch, number, record) if record else b""
-    batch.execute(
-        "INSERT OR REPLACE INTO bearer (number, whole, standing, message_id, others, until_us, noted_us, record,"
-        " person) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (number, whole, standing, message_id, standing == ERASED, until_us, batch.now_us, sealed, person),
-    )
+    batch.execute(_PUT, (number, whole, standing, message_id, False, until_us, batch.now_us, sealed, person))
 
 
 def _sealed(batch: Batch, number: bytes, record: bytes) -> bytes:

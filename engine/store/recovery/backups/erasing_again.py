@@ -3,13 +3,16 @@
 import sqlite3
 from contextlib import suppress
 
+import orjson
+
 from engine.model.errors import IntegrityError, UnreadableResultsError
+from engine.model.hashes import unpack_reports
 from engine.model.records import KIND_MESSAGE
 from engine.model.results import results_of
 from engine.store.core import erased_rows
 from engine.store.core.chain import ROW_COLUMNS
 from engine.store.core.vault import Vault
-from engine.store.operations import delta_history, emptying, search_index
+from engine.store.operations import delta_history, emptying, number_bearers, search_index
 from engine.store.queries.reader import Rows
 from engine.store.recovery.backups import decisions, increments
 
@@ -23,7 +26,7 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
     execute = connection.execute
     rows = Rows(execute, vault)
     channels: set[str] = set()
-    for what, number, _, _ in content.erased:
+    for what, number, _, act in content.erased:
         if what != erased_rows.JOURNAL:
             continue
         row = execute("SELECT kind, channel FROM journal WHERE id = ?", (number,)).fetchone()
@@ -32,7 +35,7 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
         kind, channel = row
         channels.add(channel)
         if kind == KIND_MESSAGE:
-            _forget(rows, number, channel)
+            _forget(rows, number, channel, act)
             if number < first:
                 _close(connection, number, channel)
     # Line traces may contain their numbers, and cannot be searched here: delete those of the channel.
@@ -40,15 +43,31 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
     _put_emptied(connection, content)
 
 
-def _forget(rows: Rows, message_id: int, channel: str) -> None:
+def _forget(rows: Rows, message_id: int, channel: str, act: int) -> None:
     """Delete the lookup entries and notes of an erased message, before its documents are emptied."""
     execute = rows.execute
+    _forget_bearers(rows, message_id, act)
     for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
             delta_history.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))
     search_index.forget(execute, message_id)
     execute("DELETE FROM report WHERE message_id = ?", (message_id,))
     emptying.empty_notes(execute, message_id)
+
+
+def _forget_bearers(rows: Rows, message_id: int, act: int) -> None:
+    """Delete the records of the persons who bear its patient numbers, as the erasure did: all records of a patient who
+    was erased by number. Where the audit row is gone or damaged, too much goes rather than too little.
+    """
+    packed = rows.execute("SELECT reports FROM document WHERE message_id = ?", (message_id,)).fetchall()
+    patients = {one.patient for (reports,) in packed for one in unpack_reports(reports) if one.patient}
+    at_us, sealed = rows.execute("SELECT received_us, body FROM journal WHERE id = ?", (act,)).fetchone() or (0, b"")
+    by_number = True
+    with suppress(IntegrityError):
+        by_number = bool(orjson.loads(rows.vault.open(sealed, "body", act, ""))["what"].get("patient"))
+    number_bearers.erase(
+        rows.execute, message_id, patients, person=by_number and len(patients) <= 1, now_us=at_us, steady_us=at_us
+    )
 
 
 def _close(connection: sqlite3.Connection, message_id: int, channel: str) -> None:

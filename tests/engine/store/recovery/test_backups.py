@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 
 from engine.model.clock import ManualClock, SystemClock
 from engine.model.errors import ConfigError, ErasedError, IntegrityError, StoreError
+from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
+from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
 from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME
@@ -22,7 +25,7 @@ from engine.store.integrity import verify
 from engine.store.journal import keys as keys_ops
 from engine.store.journal.starting import unprocessed
 from engine.store.lifecycle import erasure
-from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome
+from engine.store.operations import append, audit, dismissal, hold_queue, number_bearers, record_outcome
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
@@ -548,6 +551,42 @@ def test_what_was_erased_since_the_copy_does_not_come_back(place: Place, tmp_pat
     finally:
         new.close()
     assert verify.run(tmp_path / "new" / "var", deep=True) == []
+
+
+@pytest.mark.parametrize("numbers", [["4711"], []])
+def test_the_record_of_a_person_who_was_erased_since_the_copy_does_not_come_back(
+    place: Place, tmp_path: Path, numbers: list[str]
+) -> None:
+    person = Person.of([["IYER", "MEENA"]], "19550412", "F").packed()
+    number, whole = b"n" * 16, b"w" * 16
+    one = routed(b"one", reports=(Report(b"o" * 16, number, whole),))
+    document = replace(one.document, bearers=(Bearer(number=number, whole=whole, record=person, lasting=True),))
+
+    async def before() -> Copy:
+        async with running(place.data) as journal:
+            for stored in await store(journal, b"1", b"2"):
+                await journal.run(
+                    record_outcome.record, stored.id, Outcome("mapped"), [replace(one, document=document)]
+                )
+            return await place.copy(journal)
+
+    copy = asyncio.run(before())
+    journal = opened(place.data)
+    journal.run_alone(partial(erasure.erase, messages=[1], numbers=numbers, actor="anna", reason="asked", more={}))
+    journal.close()
+    place.rows(copy)
+    place.restore(copy, tmp_path / "new")
+
+    def bearers(data: Path) -> list[tuple[int, int, bool]]:
+        with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection:
+            rows = connection.execute("SELECT standing, message_id, record <> x'' FROM bearer").fetchall()
+        return [(standing, message, bool(known)) for standing, message, known in rows]
+
+    # By number all that is known of the patient goes; a message alone leaves a record that another one brought, too.
+    assert bearers(place.data) == [
+        (number_bearers.ERASED, 1, False) if numbers else (number_bearers.REFERENCE, 1, True)
+    ]
+    assert bearers(tmp_path / "new" / "var") == bearers(place.data)
 
 
 def test_rows_from_after_a_rotation_of_the_key_come_back_with_a_copy_from_before(place: Place, tmp_path: Path) -> None:
