@@ -55,7 +55,7 @@ class Channels(RuleBasedStateMachine):
         self.journal: Journal = opened(Path(self.folder.name), clock=self.clock)
         self.start()
         self.sent: list[Sent] = []  # all that was taken, in order
-        self.ids: list[str] = []
+        self.ids: list[str] = []  # of those that show how the analyzer counts
         self.times: list[str] = []
         self.tokens: set[bytes] = set()
 
@@ -171,8 +171,10 @@ class Channels(RuleBasedStateMachine):
         if told is None:
             told = Sent(stored, received, line, self.now_s)
             self.sent.append(told)
-            self.ids.append(control_id)
-            self.times.append(sent)
+            if first is None or not first.nothing or first.stored.equal_to is not None:
+                # Else its sender repeats a message that came to nothing: that is no sign of a counter that goes back.
+                self.ids.append(control_id)
+                self.times.append(sent)
             self.do(self.journal.run(record_outcome.record, stored.id, Outcome("mapped"), [routed(payload)]))
             delivery = trace_of(self.journal, stored.id).deliveries[0]
             if stored.equal_to is not None:
@@ -214,7 +216,7 @@ class Channels(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_open_that_was_answered(self) -> None:
-        assert len(self.sent) == len(self.ids)
+        assert len(self.sent) >= len(self.ids)
 
 
 TestChannels = Channels.TestCase
