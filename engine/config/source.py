@@ -7,7 +7,7 @@ place. A model is put together of a transport's part and a link's part, and name
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.source_folder import FolderPart
@@ -153,8 +153,7 @@ class E1381Options(Model):
     (some analyzers start at 0)."""
 
     acks: Literal["frame", "session", "none"] = "frame"
-    """The answers that the analyzer expects: an answer to each frame, one at the end of the session, or none.
-    `session` is not for `framing: none`."""
+    """The answers that the analyzer expects: an answer to each frame, one at the end of the session, or none."""
 
     commit: Literal["frame", "message"] = "frame"
     """`frame`: each frame is durable before its ACK. `message`: only the ACK of the frame that ends the message
@@ -168,20 +167,6 @@ class E1381Options(Model):
 
     receive_timeout: Duration = Field(default=30.0, gt=0)
     """Time within a session without a whole frame or EOT, after which what came is put aside as incomplete."""
-
-    @field_validator("acks")
-    @classmethod
-    def _durable_before_eot(cls, acks: str, info: ValidationInfo) -> str:
-        """The answer to EOT is written although the message before it may not be stored yet: its frames are. Bare
-        records are in the journal only as a whole message.
-        """
-        if acks == "session" and info.data.get("framing") == "none":
-            raise PydanticCustomError(
-                "acks_without_frames",
-                "with framing: none there are no frames that are durable before EOT is answered; say acks: none, or "
-                "framing: enq-less if the analyzer sends frames",
-            )
-        return acks
 
 
 class E1381Link(Model):

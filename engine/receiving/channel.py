@@ -368,18 +368,18 @@ class Channel:
         return True
 
     async def _take_session_end(self, connection: Connection, end: SessionEnd) -> None:
-        """EOT is not acknowledged: the peer will not send this again, so it is retried until it is stored or we
-        stop.
+        """Most analyzers expect no answer to EOT and do not send this again, so it is retried until it is stored or we
+        stop. An answer (`acks: session`) is withheld where it is not stored.
         """
         session, connection.session = connection.session or 0, None
         connection.ended = (session, end.cause)
         window_s = self.settings.repeat_window_s
-        kept = partial(self._durable, connection)
+        kept, stored = partial(self._durable, connection), True
         for text in end.completes:
             whole = partial(
                 self._journal.run, append.store_message, self._received(connection, text), repeat_window_s=window_s
             )
-            await self._insist(connection, len(text), partial(whole, session=session), kept)
+            stored &= await self._insist(connection, len(text), partial(whole, session=session), kept)
         if end.too_large:
             await self._take_overlong(connection, end.incomplete, session)
         elif end.incomplete:
@@ -389,7 +389,9 @@ class Channel:
                 self._received(connection, end.incomplete),
                 ReasonCode.INCOMPLETE,
             )
-            await self._insist(connection, len(end.incomplete), partial(torn, session=session))
+            stored &= await self._insist(connection, len(end.incomplete), partial(torn, session=session))
+        if not stored:
+            connection.link.outgoing()
 
     async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
         """Keep the beginning of a message over `max_message`, and reject it where the format can express that."""
@@ -411,13 +413,14 @@ class Channel:
         size: int,
         begin: "Callable[[], asyncio.Future[Stored]]",
         hand_on: Callable[[Stored], None] = lambda stored: None,
-    ) -> None:
-        if not await self.unkept.insist(
-            Evidence(size, begin, hand_on), partial(self.monitor.store_failed, connection.peer)
-        ):
+    ) -> bool:
+        """Retry until it is stored or we stop; return whether it is stored."""
+        one = Evidence(size, begin, hand_on)
+        if not await self.unkept.insist(one, partial(self.monitor.store_failed, connection.peer)):
             # A peer that leaves messages incomplete while nothing can be stored must not fill the memory. The
             # acknowledged parts are in the journal, frame by frame.
             self.monitor.fault(LinkFault("evidence-not-kept", f"{size} bytes"), connection.peer)
+        return one.durable
 
     def _all_durable(self, connection: Connection, messages: Sequence[Stored]) -> None:
         for stored in messages:

@@ -26,6 +26,7 @@ class Evidence:
 
     Attributes:
         left: the connection that it came by retries no more.
+        durable: an attempt has succeeded.
         attempt: under way, or ended with an unread result; its result is None, or the error.
     """
 
@@ -33,6 +34,7 @@ class Evidence:
     append: "Callable[[], asyncio.Future[Stored]]"
     hand_on: Callable[[Stored], None]
     left: bool = False
+    durable: bool = False
     attempt: "asyncio.Future[BaseException | None] | None" = None
 
 
@@ -111,6 +113,7 @@ class UnstoredMessages:
         return error
 
     def _durable(self, one: Evidence, stored: Stored) -> None:
+        one.durable = True
         self._forget(one)
         one.hand_on(stored)
 

@@ -78,22 +78,7 @@ def test_astm_has_its_link_options(tmp_path: Path) -> None:
     assert astm.address == HostPort("10.1.2.3", 4000)
 
 
-@pytest.mark.parametrize(
-    "line", ['astm, listen: "127.0.0.1:0"', "astm-serial, device: /dev/ttyS0", "auto-serial, device: /dev/ttyS0"]
-)
-@pytest.mark.parametrize("order", ["framing: none, acks: session", "acks: session, framing: none"])
-def test_the_end_of_a_session_is_not_answered_where_its_text_is_not_durable_yet(
-    tmp_path: Path, line: str, order: str
-) -> None:
-    text = f"channel: a\nsource: {{kind: {line},\n  {order}}}\nroutes: [{{filter: later}}]"
-    found = one_problem(make_site(tmp_path, channels={"a.yaml": text}))
-    assert found == (
-        f"channels/a.yaml:3:{3 + order.index('session')}: source.acks: with framing: none there are no frames "
-        "that are durable before EOT is answered; say acks: none, or framing: enq-less if the analyzer sends frames"
-    )
-
-
-@pytest.mark.parametrize("given", ["framing: none, acks: none", "framing: none", "framing: enq-less, acks: session"])
+@pytest.mark.parametrize("given", ["framing: none, acks: none", "framing: none, acks: session", "framing: none"])
 def test_other_framings_and_answers_go_together(tmp_path: Path, given: str) -> None:
     text = f'channel: a\nsource: {{kind: astm, listen: "127.0.0.1:0", {given}}}\nroutes: [{{filter: later}}]'
     assert isinstance(load_site(make_site(tmp_path, channels={"a.yaml": text})).channels["a"].source, AstmSource)

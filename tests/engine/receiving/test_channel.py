@@ -417,6 +417,33 @@ async def test_a_stop_does_not_wait_for_a_failing_store() -> None:
         await asyncio.wait_for(asyncio.shield(task), 240.0)
 
 
+@pytest.mark.parametrize("framing", ["none", "enq-less"])
+@pytest.mark.usefixtures("soon")
+async def test_a_session_is_not_answered_where_a_stop_came_before_it_was_stored(framing: str) -> None:
+    """Records without frames are in the journal only as a whole message: its sender must keep them."""
+    store = ScriptedStore()
+    made = channel(store, new_link=astm_link_of(acks="session", framing=framing, end="eot"))
+    stream = MemoryStream()
+    async with served(made, stream) as task:
+        stream.feed(ENQ + ASTM.removesuffix(b"L|1|N\r"))
+        await until(lambda: stream.written == ACK)
+        store.faults = [FULL] * 100_000
+        stream.feed(EOT)
+        await until(lambda: len(store.faults) < 99_999)
+        made.stop()
+        stream.end()
+        await asyncio.wait_for(asyncio.shield(task), 240.0)
+    assert (stream.written, store.messages) == (ACK, [])
+
+    made.begin()
+    store.faults = []
+    again = MemoryStream()
+    async with served(made, again):
+        again.feed(ENQ + ASTM.removesuffix(b"L|1|N\r") + EOT)
+        await until(lambda: again.written == ACK + ACK)
+    assert len(store.messages) == 2  # that of before, which was left in memory, and the one that came again
+
+
 @pytest.mark.usefixtures("soon")
 async def test_what_a_pause_left_unkept_is_kept_by_the_next_connection() -> None:
     """Else its frames would wait, unseen, for the next start of the whole process."""
