@@ -1,12 +1,12 @@
 """Whether the dialect of an analyzer reads new messages as it reads the samples. Without a dialect they are alike.
 
 A dialect that reads the specimen's number, or times, as its standard does not, and does not declare it, would read new
-patients beside the sample's specimen, and dates that there are not.
+patients beside the sample's specimen, and dates that there are not, or those of the sample.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from engine.config import registry
 from engine.devtools.simulator.packs import Model
@@ -16,7 +16,16 @@ from engine.model.message import FormatOptions, Parsed
 
 FORMAT_OF = {"mllp": "hl7v2", "e1381": "astm"}
 NUMBERS = {"O": (3, 4), "OBR": (3, 2), "SPM": (2,)}  # the first field that has one
-TIMES = {"O": (7, 8, 15, 23), "R": (12, 13), "OBR": (7, 8, 15, 23), "OBX": (14, 19), "PID": (7,), "P": (8,)}
+TIMES = {
+    "O": (7, 8, 15, 23),
+    "R": (12, 13),
+    "P": (8,),
+    "OBR": (6, 7, 14, 22),
+    "SPM": (17, 18),
+    "OBX": (14, 19),
+    "PID": (7,),
+}
+ANOTHER_DAY = timedelta(days=7)  # so that a time of today, too, is another in the new message
 
 
 def check(model: Model, at: datetime) -> None:
@@ -29,7 +38,7 @@ def check(model: Model, at: datetime) -> None:
         return
     for sample in model.results:
         alone = replace(model, results=(sample,))
-        (new,) = shift(alone, seed=1, start=at, specimens=1, again=False)
+        (new,) = shift(alone, seed=1, start=at + ANOTHER_DAY, specimens=1, again=False)
         was, now = _read(model, sample.text.encode(sample.charset)), _read(model, new.payload)
         declares = f"adapters/dialects/{model.dialect.replace('-', '_')}.py declares with"
         if any(not any(made in read or read in made for made in new.numbers) for read in _numbers(now)):
@@ -37,9 +46,10 @@ def check(model: Model, at: datetime) -> None:
                 f"dialect '{model.dialect}' does not read the new specimen's number in a message like {sample.name}: "
                 f"{declares} WRITES_NUMBERS where the analyzer writes it"
             )
-        if any(_is_time(old) and not _is_time(time) for old, time in zip(_times(was), _times(now), strict=False)):
+        times = zip(_times(was), _times(now), strict=False)
+        if any(_is_time(old) and (old == new_time or not _is_time(new_time)) for old, new_time in times):
             raise LabRelayError(
-                f"dialect '{model.dialect}' does not read the times of a message like {sample.name}: "
+                f"dialect '{model.dialect}' does not read the new times in a message like {sample.name}: "
                 f"{declares} WRITES_TIMES how the analyzer writes them"
             )
 

@@ -37,6 +37,24 @@ def adapt(parsed: Parsed) -> Parsed:
                 put(record, number, old[4:8] + old[2:4] + old[:2] + old[8:])
     return parsed
 """
+# Another analyzer: numbers where the standard has them; times as 01.02.2026 10:14:00, or the birth date alone.
+DOTTED_SAMPLE = (
+    "H|\\^&|||ACME C100|||||||P||01.02.2026 10:15:00\nP|1||P77||Rao^Meera||03.04.1975|F\n"
+    "O|1|S2602010001||^^^GLU|R\nR|1|^^^GLU|5.1|mmol/L|3.9 to 5.6|N||F||||01.02.2026 10:14:00\nL|1|N\n"
+)
+DOTTED_BIRTH_SAMPLE = DOTTED_SAMPLE.replace("01.02.2026 10:14:00", "")
+DOTTED_READING = """
+from adapters.dialects.shared.fields import get, put
+from engine.model.message import Parsed
+
+def adapt(parsed: Parsed) -> Parsed:
+    for record in parsed.segments:
+        for number in {"H": (14,), "P": (8,), "R": (13,)}.get(record.name, ()):
+            if old := get(record, number):
+                day, month, rest = old.split(".")
+                put(record, number, rest[:4] + month + day + rest[5:].replace(":", ""))
+    return parsed
+"""
 DECLARED = 'WRITES_NUMBERS = (("O", 3, 3),)\nWRITES_TIMES = "%d%m%Y%H%M%S"\n'
 PACK = """
 analyzer: acme-c100
@@ -60,7 +78,11 @@ class Acme:
         samples.mkdir(parents=True)
         (pack / "pack.yaml").write_text(PACK)
         (pack / "channel.yaml").write_text("channel: acme-c100\n")
-        (samples / "01.astm").write_text(SAMPLE)
+        self._sample = samples / "01.astm"
+        self.sends(SAMPLE)
+
+    def sends(self, sample: str) -> None:
+        self._sample.write_text(sample)
 
     def reads(self, dialect: str) -> None:
         self._module.write_text(dialect)
@@ -110,6 +132,26 @@ def test_a_dialect_that_does_not_say_how_is_refused_before_anything_is_sent(
     assert ran.code == ExitCode.FAILED
     assert "dialect 'acme-c100' does not read the" in ran.err
     assert f"adapters/dialects/acme_c100.py declares with {missing} " in ran.err
+
+
+@pytest.mark.parametrize("sample", [DOTTED_SAMPLE, DOTTED_BIRTH_SAMPLE], ids=["times", "birth-date"])
+@pytest.mark.parametrize("declared", ["", 'WRITES_NUMBERS = (("O", 3, 1),)\n'], ids=["nothing", "numbers"])
+def test_a_dialect_that_would_read_the_times_of_the_sample_is_refused(acme: Acme, declared: str, sample: str) -> None:
+    acme.sends(sample)
+    acme.reads(DOTTED_READING + declared)
+    ran = labrelay("simulate", "acme-c100", "--connect", "127.0.0.1:1", site=make(acme.site))
+    assert ran.code == ExitCode.FAILED
+    assert "dialect 'acme-c100' does not read the new times in a message like" in ran.err
+    assert "adapters/dialects/acme_c100.py declares with WRITES_TIMES " in ran.err
+
+
+@pytest.mark.parametrize("time", [" 10:14:00", ""], ids=["to-the-second", "date-alone"])
+def test_a_dialect_that_declares_its_form_of_times_is_played_on_the_day_of_the_sample_too(
+    acme: Acme, time: str
+) -> None:
+    acme.sends(DOTTED_SAMPLE.replace(" 10:14:00", time))
+    acme.reads(DOTTED_READING + 'WRITES_TIMES = "%d.%m.%Y %H:%M:%S"\n')
+    check(find_model("acme-c100", acme.site), datetime(2026, 2, 1, 12, 0))
 
 
 def make(site: Path) -> Path:
