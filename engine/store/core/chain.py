@@ -3,7 +3,7 @@
 Both cover the *stored* bytes (sealed payload) and the row's fixed fields, so a check needs no key, and a stolen file
 confirms no guess about its content.
 
-    hash[n]  = SHA-256(fixed fields of row n, lengths, sealed meta, sealed body)
+    hash[n]  = SHA-256(numbers of row n, lengths, texts, bytes)     of the columns that `JournalRow` declares as hashed
     chain[n] = SHA-256(chain[n-1] | hash[n])            chain before the first row: 32 zero bytes
 
 Each row stores both. ``hash`` identifies every damaged row by itself, also next to missing ones; ``chain`` detects rows

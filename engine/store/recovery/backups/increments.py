@@ -122,13 +122,15 @@ def read(path: Path) -> Content:
     """Read a piece and check its checksum.
 
     Raises:
-        IntegrityError: it is damaged.
+        IntegrityError: it is damaged, or its rows have another form.
         OSError: it cannot be read.
     """
     raw = path.read_bytes()
     body, digest = raw[:-_DIGEST_BYTES], raw[-_DIGEST_BYTES:]
-    if not raw.startswith(MAGIC) or sha256(body).digest() != digest:
+    if sha256(body).digest() != digest:
         raise IntegrityError(f"{path}: not what was written")
+    if not body.startswith(MAGIC):
+        raise IntegrityError(f"{path}: was written by another build of LabRelay")
     (length,) = _LENGTH.unpack_from(body, len(MAGIC))
     at = len(MAGIC) + _LENGTH.size
     head = orjson.loads(body[at : at + length])

@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from engine.model.errors import IntegrityError
 from engine.store.core import chain, migrate
 from engine.store.core.chain import (
     COLUMN_TYPES,
@@ -75,7 +77,10 @@ def test_the_hash_covers_each_column_but_itself_and_the_chain(name: str) -> None
 
 
 def test_hashes_of_rows_never_change() -> None:
-    """Made once, by this program: another value would make damaged rows of all that was ever stored."""
+    """Made once, by this program: another value would make damaged rows of all that was ever stored.
+
+    A new column changes them. Before the first release: put in the new values.
+    """
     row = ROW.computed
     assert row.hex() == "8f577a7d13b8d7f9c18b3df96b3e9f9409dd77e45174b0f526079b87af95fe0e"
     assert chain_hash(GENESIS, row).hex() == "4dde3e08825b6b524c0fa04ae757e0f581aca19192a8b27b5e5c11a3a08fdc40"
@@ -86,7 +91,11 @@ def test_hashes_of_rows_never_change() -> None:
 
 
 def test_a_row_in_a_piece_never_changes_its_form() -> None:
-    """Made once, by this program: another form could not read the pieces that were written before."""
+    """Made once, by this program: another form could not read the pieces that were written before.
+
+    A new column changes it. Before the first release: put in the new values, and another `MAGIC`.
+    """
+    assert increments.MAGIC == b"LRROWS1\n"
     packed = increments._packed(ROW)
     assert packed.hex() == (
         "000000000000000701000000000000000300064bf246aa52000000000000000005000000000000000b000400070000001000"
@@ -95,6 +104,17 @@ def test_a_row_in_a_piece_never_changes_its_form() -> None:
         "63636d657461626f6479"
     )
     assert list(increments._unpacked(packed + packed, 0)) == [ROW, ROW]
+
+
+def test_a_piece_of_another_form_is_not_reported_as_damage(tmp_path: Path) -> None:
+    piece = tmp_path / "000000000001-000000000002.rows"
+    body = b"LRROWS0\n" + bytes(40)
+    piece.write_bytes(body + sha256(body).digest())
+    with pytest.raises(IntegrityError, match="was written by another build of LabRelay"):
+        increments.read(piece)
+    piece.write_bytes(body + bytes(32))
+    with pytest.raises(IntegrityError, match="not what was written"):
+        increments.read(piece)
 
 
 @pytest.mark.parametrize("name", SEALED_COLUMNS)
