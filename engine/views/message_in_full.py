@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ACTS_LOOKED_AT = 2000  # of the newest, searched for actions about one message
 ACTS_AT_ONCE = 500
+# Of a message: its heading, its state, its deliveries.
+ON_OTHER_LINES = frozenset(("id", "channel", "seq", "state", "code", "delivery"))
 
 TRACE = View[Trace](
     "messages",
@@ -52,8 +54,8 @@ def document_of(trace: Trace, *, answers: bool) -> dict[str, Any]:
 def lines_of(document: dict[str, Any]) -> Iterator[str]:
     message = document["message"]
     yield Head(f"message {message['id']} ({message['channel']} {message['seq']})")
-    for name in ("received", "peer", "type", "bytes", "notes", "flags", "repeat_of", "equal_to"):
-        if message[name]:
+    for name in message:
+        if name not in ON_OTHER_LINES and message[name]:
             yield f"  {name.replace('_', ' '):<10} {cell(message[name])}"
     yield f"  {'state':<10} {message['state']}{' ' + message['code'] if message['code'] else ''}"
     if document["last"]:

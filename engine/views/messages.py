@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.model.clock import from_us
 from engine.model.records import AttemptView, DeliveryView, DocumentView, MessageView
 from engine.views.text import cell, printable
 from engine.views.view import Field, View, at
+
+NOT_BEFORE = at("not_before_us")
 
 MESSAGE = View[MessageView](
     "messages",
@@ -40,7 +41,7 @@ DELIVERY = View[DeliveryView](
     Field("code", of="cause"),
     Field("detail"),
     Field("failed_attempts", of="attempt"),
-    Field("next_attempt", of=lambda one: from_us(one.not_before_us) if one.shown_state == "waiting" else None),
+    Field("next_attempt", of=lambda one: NOT_BEFORE(one) if one.shown_state == "waiting" else None),
     Field("settled", of=at("settled_us")),
     Field("maybe_delivered"),
     Field("manual"),

@@ -227,3 +227,17 @@ def test_what_is_no_message_stays_out_of_an_export_without_patients(site: Path, 
     assert (refused["payload"], refused["received"]) == (None, None)
     assert "neither HL7 v2 nor ASTM" in refused["refused"]
     assert CANARY not in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_delivery_without_an_attempt_has_no_time_of_the_next(site: Path, tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"out.{form}"
+    export(site, file)
+    if form == "db":
+        with closing(sqlite3.connect(file)) as connection:
+            times = connection.execute("SELECT next_attempt FROM deliveries WHERE state = 'waiting'").fetchall()
+        assert times == [(None,)]
+    else:
+        assert "1970-01-01" not in file.read_text()
+    ran = labrelay("messages", "show", str(WAITING), "-o", "json", site=site)
+    assert [one["next_attempt"] for one in json.loads(ran.out)["deliveries"]] == [None]
