@@ -13,12 +13,12 @@ from engine.commands.shared.output import ExitCode
 from engine.config import registry
 from engine.devtools.simulator.packs import find_model, names
 from engine.devtools.simulator.read_back import check
-from tests.support.command_line import labrelay
+from tests.support.command_line import Ran, labrelay
 from tests.support.running import ASTM_ROUTE, astm_channel, channel, running_site
 
 # The rack in O-3, the specimen behind it; day, month, year.
 SAMPLE = (
-    "H|\\^&|||ACME C100|||||||P||01022026101500\nP|1||P77||Rao^Meera||03041975|F\n"
+    "H|\\^&|||ACME TEST|||||||P||01022026101500\nP|1||P77||Rao^Meera||03041975|F\n"
     "O|1|RACK4^^S2602010001||^^^GLU|R|01022026101000\nR|1|^^^GLU|5.1|mmol/L|3.9 to 5.6|N||F||||01022026101400\nL|1|N\n"
 )
 READING = """
@@ -39,7 +39,7 @@ def adapt(parsed: Parsed) -> Parsed:
 """
 # Another analyzer: numbers where the standard has them; times as 01.02.2026 10:14:00, or the birth date alone.
 DOTTED_SAMPLE = (
-    "H|\\^&|||ACME C100|||||||P||01.02.2026 10:15:00\nP|1||P77||Rao^Meera||03.04.1975|F\n"
+    "H|\\^&|||ACME TEST|||||||P||01.02.2026 10:15:00\nP|1||P77||Rao^Meera||03.04.1975|F\n"
     "O|1|S2602010001||^^^GLU|R\nR|1|^^^GLU|5.1|mmol/L|3.9 to 5.6|N||F||||01.02.2026 10:14:00\nL|1|N\n"
 )
 DOTTED_BIRTH_SAMPLE = DOTTED_SAMPLE.replace("01.02.2026 10:14:00", "")
@@ -57,14 +57,14 @@ def adapt(parsed: Parsed) -> Parsed:
 """
 DECLARED = 'WRITES_NUMBERS = (("O", 3, 3),)\nWRITES_TIMES = "%d%m%Y%H%M%S"\n'
 PACK = """
-analyzer: acme-c100
+analyzer: acme-test
 maker: Acme
-models: [C100]
+models: [Test]
 measures: chemistry
 speaks: ASTM E1394
 format: astm
-seen: [{what: modelled, model: C100, file: none, shows: nothing, link: "https://example.org"}]
-gives: {dialect: acme-c100}
+seen: [{what: modelled, model: Test, file: none, shows: nothing, link: "https://example.org"}]
+gives: {dialect: acme-test}
 """
 
 
@@ -72,12 +72,12 @@ class Acme:
     """A site's folder with the pack and a sample of the analyzer, and its dialect among those of the installation."""
 
     def __init__(self, folder: Path, modules: Path) -> None:
-        self.site, self._module = folder, modules / "acme_c100.py"
-        pack, samples = folder / "analyzers" / "acme-c100", folder / "samples" / "acme-c100"
+        self.site, self._module = folder, modules / "acme_test.py"
+        pack, samples = folder / "analyzers" / "acme-test", folder / "samples" / "acme-test"
         pack.mkdir(parents=True)
         samples.mkdir(parents=True)
         (pack / "pack.yaml").write_text(PACK)
-        (pack / "channel.yaml").write_text("channel: acme-c100\n")
+        (pack / "channel.yaml").write_text("channel: acme-test\n")
         self._sample = samples / "01.astm"
         self.sends(SAMPLE)
 
@@ -97,27 +97,30 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Acme]:
     monkeypatch.setattr(adapters.dialects, "__path__", [*adapters.dialects.__path__, str(modules)])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield Acme(tmp_path / "site", modules)
-    sys.modules.pop("adapters.dialects.acme_c100", None)
+    sys.modules.pop("adapters.dialects.acme_test", None)
     registry.dialects.cache_clear()
 
 
 async def test_messages_are_written_as_the_dialect_reads_them(acme: Acme) -> None:
     acme.reads(READING + DECLARED)
-    async with running_site(acme.site, {"acme": astm_channel(analyzer="acme-c100")}) as site:
+    async with running_site(acme.site, {"acme": astm_channel(analyzer="acme-test")}) as site:
         port = str(site.port("acme"))
         ran = await site.labrelay(
-            "simulate", "acme-c100", "--connect", f"127.0.0.1:{port}", "--specimens", "12", "--seed", "5", "-o", "json"
+            "simulate", "acme-test", "--connect", f"127.0.0.1:{port}", "--specimens", "12", "--seed", "5", "-o", "json"
         )
         await site.settled()
         assert (ran.code, ran.json["dead_letters"]) == (ExitCode.OK, None), ran.err  # the file names no fixed port
-        assert set(site.ends("acme")) == {"delivered"}
+        assert set(site.ends("acme")) == {"delivered"}, "the channel is to deliver every message"
         bundles = [bundle for view in site.messages("acme") for bundle in site.bundles(view.id)]
     found = [entry["resource"] for bundle in bundles for entry in bundle["entry"]]
     tubes = {number["value"] for one in found for number in one.get("identifier", []) if number["value"][:2] == "S5"}
-    assert len(tubes) == 12
-    assert {one["effectiveDateTime"][:10] for one in found if one["resourceType"] == "Observation"} == {"2026-03-02"}
+    assert len(tubes) == 12, "each of the 12 messages is to have a new specimen's number"
+    days = {one["effectiveDateTime"][:10] for one in found if one["resourceType"] == "Observation"}
+    assert days == {"2026-03-02"}, "each result is to be of the day on which the simulator begins with a seed"
     births = [one["birthDate"] for one in found if one["resourceType"] == "Patient"]
-    assert all(1935 <= datetime.fromisoformat(born).year < 2020 for born in births)
+    assert all(1935 <= datetime.fromisoformat(born).year < 2020 for born in births), (
+        "each birth date is to be one that the simulator makes up"
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,10 +131,8 @@ def test_a_dialect_that_does_not_say_how_is_refused_before_anything_is_sent(
     acme: Acme, declared: str, missing: str
 ) -> None:
     acme.reads(READING + declared)
-    ran = labrelay("simulate", "acme-c100", "--connect", "127.0.0.1:1", site=make(acme.site))
-    assert ran.code == ExitCode.FAILED
-    assert "dialect 'acme-c100' does not read the" in ran.err
-    assert f"adapters/dialects/acme_c100.py declares with {missing} " in ran.err
+    ran = labrelay("simulate", "acme-test", "--connect", "127.0.0.1:1", site=make(acme.site))
+    refused(ran, "does not read the", missing)
 
 
 @pytest.mark.parametrize("sample", [DOTTED_SAMPLE, DOTTED_BIRTH_SAMPLE], ids=["times", "birth-date"])
@@ -139,10 +140,8 @@ def test_a_dialect_that_does_not_say_how_is_refused_before_anything_is_sent(
 def test_a_dialect_that_would_read_the_times_of_the_sample_is_refused(acme: Acme, declared: str, sample: str) -> None:
     acme.sends(sample)
     acme.reads(DOTTED_READING + declared)
-    ran = labrelay("simulate", "acme-c100", "--connect", "127.0.0.1:1", site=make(acme.site))
-    assert ran.code == ExitCode.FAILED
-    assert "dialect 'acme-c100' does not read the new times in a message like" in ran.err
-    assert "adapters/dialects/acme_c100.py declares with WRITES_TIMES " in ran.err
+    ran = labrelay("simulate", "acme-test", "--connect", "127.0.0.1:1", site=make(acme.site))
+    refused(ran, "does not read the new times in a message like", "WRITES_TIMES")
 
 
 @pytest.mark.parametrize("time", [" 10:14:00", ""], ids=["to-the-second", "date-alone"])
@@ -151,7 +150,15 @@ def test_a_dialect_that_declares_its_form_of_times_is_played_on_the_day_of_the_s
 ) -> None:
     acme.sends(DOTTED_SAMPLE.replace(" 10:14:00", time))
     acme.reads(DOTTED_READING + 'WRITES_TIMES = "%d.%m.%Y %H:%M:%S"\n')
-    check(find_model("acme-c100", acme.site), datetime(2026, 2, 1, 12, 0))
+    check(find_model("acme-test", acme.site), datetime(2026, 2, 1, 12, 0))
+
+
+def refused(ran: Ran, why: str, missing: str) -> None:
+    """The command ended, and said why and which declaration is missing."""
+    assert ran.code == ExitCode.FAILED, f"simulate is to fail where a dialect declares no {missing}: {ran.err}"
+    said = f"simulate is to say that the dialect declares no {missing}; it says: {ran.err}"
+    assert f"dialect 'acme-test' {why}" in ran.err, said
+    assert f"adapters/dialects/acme_test.py declares with {missing} " in ran.err, said
 
 
 def make(site: Path) -> Path:
