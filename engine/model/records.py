@@ -186,7 +186,12 @@ class Recovery(NamedTuple):
 
 
 class ChannelView(NamedTuple):
-    """A channel's numbers; all of them are kept, none is counted when asked."""
+    """A channel's numbers; all of them are kept, none is counted when asked.
+
+    Attributes:
+        last_seq: the number of its newest message. Retention deletes older ones.
+        stored, dead, incomplete: messages in this state; ``stored`` ones are not processed yet.
+    """
 
     name: str
     last_seq: int
