@@ -407,38 +407,6 @@ class DeadLetter(NamedTuple):
     critical: bool = False
 
 
-class Gap(NamedTuple):
-    """An unmapped code as `labrelay gaps` prints it."""
-
-    channel: str
-    table: str
-    code: str
-    unit: str
-    display: str
-    n: int
-    first_us: int
-    last_us: int
-
-
-class RetainedSpan(NamedTuple):
-    """How far back the journal reaches.
-
-    Attributes:
-        oldest_us: when the oldest message that is kept was received; 0 without one.
-        gone: rows that retention has deleted so far.
-        used_bytes: of the file, without what is free in it.
-        last_us: when retention last deleted rows (0: never): ``last_messages`` messages, ``last_early`` of them before
-            their time, because of the size.
-    """
-
-    oldest_us: int
-    gone: int
-    used_bytes: int
-    last_us: int
-    last_messages: int
-    last_early: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
     """One audit row: who did what.

@@ -7,12 +7,11 @@ from pathlib import Path
 from engine.config.keeping import RetentionConfig
 from engine.model.clock import Clock, from_us
 from engine.model.errors import StoreError
-from engine.model.records import RetainedSpan
 from engine.model.units import size_words
 from engine.monitoring.snapshot.store import JournalSnapshot, KeptSnapshot
 from engine.store.core.growth import Growth
 from engine.store.journal import Journal
-from engine.store.queries.extent import growth_of, kept_of
+from engine.store.queries.extent import RetainedSpan, growth_of, kept_of
 
 GROWTH_EVERY_S = 600.0  # the growth is read seldom: it is an average over days
 

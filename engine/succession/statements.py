@@ -18,11 +18,9 @@ from engine.succession.steps import CANCELLED, CHANGES, MINUTE, RANK, WITHDRAWN,
 Json = dict[str, Any]
 
 OWN_SYSTEM = "urn:labrelay:id"  # of an Identifier that says our own id, where a resource has no number that lasts
-SENDER_STATUS = "urn:labrelay:sender-status"  # system of the tag that keeps the status as the sender gave it
-SENDER_SAID = (
-    "urn:labrelay:sender-said"  # system of the tag that keeps a status of the sender that FHIR has no code for
-)
-PART = "urn:labrelay:part"  # system of the tag that says which part of a report a result is: an isolate of a culture
+SENDER_STATUS = "urn:labrelay:sender-status"  # these are systems of tags: the status as the sender gave it
+SENDER_SAID = "urn:labrelay:sender-said"  # a status of the sender that FHIR has no code for
+PART = "urn:labrelay:part"  # which part of a report a result is: an isolate of a culture
 _URN = "urn:uuid:"
 _NOT_COMPARED = frozenset({"id", "meta", "status", "issued"})
 _OF_A_CULTURE = _NOT_COMPARED | {"hasMember", "specimen"}

@@ -2,10 +2,10 @@
 
 import sqlite3
 from contextlib import suppress
+from typing import NamedTuple
 
 import orjson
 
-from engine.model.records import RetainedSpan
 from engine.store.core import pruned_ranges
 from engine.store.core.erased_rows import COMPACT_DUE
 from engine.store.core.growth import DAY_US, DAYS, Growth
@@ -14,6 +14,25 @@ from engine.store.core.rows import Execute
 from engine.store.lifecycle.retention import pages_of, used_bytes
 from engine.store.queries.listing import BLOCK_BITS
 from engine.store.queries.reader import Reader
+
+
+class RetainedSpan(NamedTuple):
+    """How far back the journal reaches.
+
+    Attributes:
+        oldest_us: when the oldest message that is kept was received; 0 without one.
+        gone: rows that retention has deleted so far.
+        used_bytes: of the file, without what is free in it.
+        last_us: when retention last deleted rows (0: never): ``last_messages`` messages, ``last_early`` of them before
+            their time, because of the size.
+    """
+
+    oldest_us: int
+    gone: int
+    used_bytes: int
+    last_us: int
+    last_messages: int
+    last_early: int
 
 
 def identity_of(reader: Reader) -> bytes:

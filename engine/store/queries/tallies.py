@@ -1,11 +1,24 @@
 """Read totals over many messages: the day's counters, unmapped codes, reagents."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.model.reagents import lot_key
-from engine.model.records import Count, Gap, PossibleOtherPerson, ReagentView
+from engine.model.records import Count, PossibleOtherPerson, ReagentView
 from engine.store.queries.reader import Reader
+
+
+class Gap(NamedTuple):
+    """An unmapped code as `labrelay gaps` prints it."""
+
+    channel: str
+    table: str
+    code: str
+    unit: str
+    display: str
+    n: int
+    first_us: int
+    last_us: int
 
 
 def counters_of(reader: Reader, day: str) -> list[Count]:
