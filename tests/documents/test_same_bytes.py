@@ -22,6 +22,10 @@ pytestmark = [pytest.mark.corpus, needs_corpus]
 CHECKOUT = Path(__file__).parents[2]
 FROZEN = Path(__file__).parents[1] / "golden" / "hashes.tsv"
 DIGITS = 16  # of a hash: enough to see a change
+RENEW = (
+    "if that is meant, write tests/golden/hashes.tsv anew: "
+    "LABRELAY_UPDATE_SAMPLES=1 .venv/bin/python -m pytest -n0 tests/documents/test_same_bytes.py"
+)
 Hashes = dict[str, str]
 
 
@@ -65,9 +69,11 @@ def test_nothing_is_other_than_it_was(runs: tuple[Hashes, Hashes]) -> None:
         FROZEN.write_text("".join(f"{name}\t{found}\n" for name, found in sorted(hashes.items())))
     frozen = dict(line.split("\t") for line in FROZEN.read_text().splitlines())
     # Messages of the corpus come and go; samples and mappings are our own.
-    assert {name for name in frozen if is_ours(name)} == {name for name in hashes if is_ours(name)}
-    assert len(frozen.keys() & hashes.keys()) > 500
-    assert [name for name, found in hashes.items() if frozen.get(name, found) != found] == []
+    ours, was_ours = ({name for name in names if is_ours(name)} for names in (hashes, frozen))
+    assert ours == was_ours, f"samples or mappings have come or gone: {RENEW}"
+    assert len(frozen.keys() & hashes.keys()) > 500, f"too few messages are in both: {RENEW}"
+    changed = [name for name, found in hashes.items() if frozen.get(name, found) != found]
+    assert changed == [], f"these have other bytes than before: {RENEW}"
 
 
 def is_ours(name: str) -> bool:

@@ -84,6 +84,16 @@ def test_every_folder_has_a_message_and_its_settings() -> None:
             assert expected == wanted, f"{at}: run this file with LABRELAY_UPDATE_SAMPLES=1, and read what it writes"
 
 
+def test_every_folder_has_a_line_in_the_list_of_samples() -> None:
+    listed = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    missing = sorted(
+        folder.name for folder in SAMPLES.iterdir() if folder.is_dir() and f"`{folder.name}/" not in listed
+    )
+    assert missing == [], (
+        "each of these folders needs a line in the table of samples/README.md: | `FOLDER/01-name` | its use |"
+    )
+
+
 def test_a_blood_count_keeps_its_digits_and_gets_units_from_the_table() -> None:
     leukocytes = result("mindray_bc5380/01-blood-count.hl7", "6690-2")
     assert str(leukocytes["valueQuantity"]["value"]) == "7.40"

@@ -119,6 +119,10 @@ def received(built: BuiltChannel, chunks: Sequence[bytes]) -> tuple[list[bytes],
 
 def corpus_file(name: str) -> CorpusFile:
     """A file of the corpus by its folder and name, as packs name their evidence."""
+    assert name in CORPUS_FILES, (
+        f"no such file in the corpus: {name}. Write under seen: of the pack the folder and file of a message that an "
+        "INDEX.tsv of the corpus lists, as astm/sysmex-xn550.astm, or put the message into the corpus, with its row"
+    )
     return CORPUS_FILES[name]
 
 
