@@ -1,10 +1,10 @@
-"""List codes and units that no code table has, as rows for one.
+"""List codes and units that are missing in the code tables, as rows to add.
 
-From files, or from what the daemon has counted where no file is given: since ever, without what a table has by now.
-With --since stored messages are mapped again instead (nothing is sent), and counted in that time.
+From files. Without a file: from all that the daemon has counted so far, less the codes that a table has now. With
+--since stored messages are mapped again instead (nothing is sent), and counted in that time.
 
---unread also lists the segments and fields that no rule reads, with how many messages have them: sent, and lost
-without a word.
+--unread also lists the segments and fields that no rule reads, with how many messages have them: the analyzer sends
+them, and no document has them.
 """
 
 import time

@@ -1,9 +1,9 @@
 """Results that LabRelay keeps back until a person decides: look at them, then release, reject or answer.
 
-A result is held that would take an accepted one back, that may be another person's, or that a rule of its route
-(`hold:`) names (docs/held.md). Nothing releases a result but a person who says why: no time, no restart, no retry. Who
-released or rejected what, and the reason, stays in the audit trail; a rejected result stays in the journal and is never
-delivered.
+A result is held where it would withdraw an accepted one, where it may be another person's, or where a rule of its route
+(`hold:`) says so (docs/held.md). Only a person releases a result, and gives the reason: no time, no restart, no retry
+does. Who released or rejected what, and the reason, stays in the audit trail; a rejected result stays in the journal
+and is never delivered.
 """
 
 from collections.abc import Iterator

@@ -44,9 +44,9 @@ def command() -> None:
 
 
 STATES_AND_CODES = """\
---state delivered: each delivery was made, or is superseded by one that was. --state waiting: one of them waits or is
-under way. Both are mapped messages. --test-code and --loinc open the documents of every message that the other filters
-leave, and messages of which no document shows the results: name a channel and a time with them.
+--state delivered: each delivery of the message was made, or replaced by a newer one that was made. --state waiting: at
+least one waits or is under way. Both are mapped messages. --test-code and --loinc open the documents of every message
+that the other filters leave, and messages of which no document shows the results: name a channel and a time with them.
 """
 LIST_HELP = f"List messages, newest first.\n\n{STATES_AND_CODES}"
 EXPORT_HELP = f"""Write messages and their deliveries to a SQLite database, as CSV or as lines of JSON.

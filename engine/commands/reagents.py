@@ -19,7 +19,7 @@ RARE = True
 
 
 @click.command(help=__doc__)
-@click.option("--lot", metavar="TEXT", help="This lot only; letters and digits count.")
+@click.option("--lot", metavar="TEXT", help="This lot only; compares letters and digits only.")
 @click.option("--channel", metavar="NAME", shell_complete=channel_names, help="Of this channel.")
 @click.option("--message", type=ROW, metavar="ID", help="Only those that this message names.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")

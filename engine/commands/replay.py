@@ -2,12 +2,12 @@
 
 Select by number, time, channel, destination, specimen, control id, state. The deliveries keep their keys, so that a
 destination recognises a repeat; documents that are held, rejected, dismissed, superseded or dead letters are left out.
-Newer messages of the same reports go along, in order, so that no result ends as an older version. Where they at least
-double the selection, a reason is required (--reason). Nothing is mapped again.
+Newer messages of the same reports go along, in order, so that no result ends as an older version. Where the newer ones
+are at least as many as the selected ones, a reason is required (--reason). Nothing is mapped again.
 
-A replay yields: its next message is sent only while nothing new waits for the same destination; under constant load,
-one is sent every half a second. It goes on in the daemon if the terminal is lost. Ctrl-C stops it; the printed number
-resumes it (--resume), also after a crash or a restart: nothing is left out, and nothing is sent twice.
+A replay lets new messages pass: its next message is sent only while nothing new waits for the same destination; under
+constant load, one is sent every half a second. It goes on in the daemon if the terminal is lost. Ctrl-C stops it; the
+printed number resumes it (--resume), also after a crash or a restart: nothing is left out, and nothing is sent twice.
 """
 
 import signal
@@ -62,7 +62,7 @@ BAR = 30
     callback=asked_for,
     help="With this number of a specimen or order; `-` asks for it.",
 )
-@click.option("--control-id", metavar="TEXT", help="With this control id of their own (MSH-10, H-3).")
+@click.option("--control-id", metavar="TEXT", help="With this control id (MSH-10, H-3).")
 @click.option(
     "--state",
     type=word(REPLAY_STATES),

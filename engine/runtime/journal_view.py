@@ -70,7 +70,7 @@ class JournalView:
         )
 
     def size_notes(self, config: RetentionConfig) -> list[str]:
-        """A note where the journal exceeds the size that the site allows, or has let messages go for it."""
+        """A note where the journal exceeds the size that the site allows, or where messages were deleted for it."""
         kept = self._kept
         if kept is None or config.size is None:
             return []

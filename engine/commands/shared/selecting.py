@@ -85,7 +85,9 @@ def filter_options(*names: str) -> Callable[[F], F]:
         "since": click.option("--since", metavar="TIME", help="Received since: an age (2h), a day, or a day and time."),
         "until": click.option("--until", metavar="TIME", help="Received before that."),
         "type": click.option("--type", "message_type", metavar="TYPE", help="Of this type, as ORU^R01."),
-        "lot": click.option("--lot", metavar="TEXT", help="That name this reagent lot; letters and digits count."),
+        "lot": click.option(
+            "--lot", metavar="TEXT", help="That name this reagent lot; compares letters and digits only."
+        ),
     }
 
     def decorate(command: F) -> F:

@@ -42,7 +42,12 @@ def test_a_message_as_text_has_the_fields_of_the_views() -> None:
     trace = Asked(
         {
             **dict.fromkeys(names(message_in_full.TRACE), "x"),
-            **{"message": message, "deliveries": [delivery], "issues": [], "decided": [], "documents": [], "acts": []},
+            "message": message,
+            "deliveries": [delivery],
+            "issues": [],
+            "decided": [],
+            "documents": [],
+            "acts": [],
         }
     )
     assert list(message_in_full.lines_of(trace))
