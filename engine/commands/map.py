@@ -103,6 +103,8 @@ def command(
         program: Program | None = None
         try:
             parsed = mapper.read(one.found)
+            if not quiet:
+                say_packs(mapper)  # before the warnings, which its pack may answer
             row |= {"type": parsed.message_type, **asdict(facts_of(parsed))}
             program = mapper.program_for(parsed)
             mapped = program.apply(parsed, mapper.context_for(parsed, one.found.payload))
@@ -141,8 +143,6 @@ def command(
         say(FIRST_OF_ALL)
     if wanting is not None:
         say_settings(*wanting)
-    if not quiet:
-        say_packs(mapper)
     if form == "table":
         show_rows(Form.TABLE, MESSAGES, rows, "no message")
     if form == "json":

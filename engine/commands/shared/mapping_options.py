@@ -235,7 +235,7 @@ class ChannelMapper(Mapper):
     Attributes:
         own_format: the channel brings texts of another kind than HL7 v2 and ASTM, which are parsed into their records.
         packs: the analyzers that may be recognised, where no channel names one.
-        unused: those whose messages were read, with the evidence.
+        unused: those whose messages were read, with the evidence; empty once it was said.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -349,10 +349,14 @@ def say_settings(error: ContentError, program: Program) -> None:
 
 
 def say_packs(mapper: ChannelMapper) -> None:
-    """A line on stderr for each analyzer that was recognised, and whose pack was not used: it belongs to a channel."""
+    """A line on stderr, once, for each analyzer that was recognised, and whose pack was not used: it belongs to a
+    channel.
+    """
     for name, why in mapper.unused.items():
-        say(f"{name} was recognised ({why}). Its code table and settings were not used: name a channel of it with")
-        say(f"--channel NAME (labrelay init --analyzer {name} writes one)")
+        if why:
+            say(f"{name} was recognised ({why}). Its code table and settings were not used: name a channel of it with")
+            say(f"--channel NAME (labrelay init --analyzer {name} writes one)")
+            mapper.unused[name] = ""
 
 
 def say_dead(one: Input, error: ContentError) -> None:

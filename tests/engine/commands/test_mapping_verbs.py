@@ -252,6 +252,14 @@ def test_an_analyzer_that_is_recognised_without_its_pack_is_named(verb: str, tmp
     assert said not in ran.err
 
 
+def test_map_names_the_analyzer_once_and_before_its_warnings() -> None:
+    sample = str(CHECKOUT / "samples" / "cepheid_genexpert" / "01-viral-load.astm")
+    lines = labrelay("map", sample, sample).err.splitlines()
+    assert lines[0].startswith("cepheid-genexpert was recognised")
+    assert any(": warning: " in line for line in lines)
+    assert sum("was recognised" in line for line in lines) == 1
+
+
 def test_map_says_nothing_of_packs_where_none_or_no_single_one_is_recognised(message: Path, tmp_path: Path) -> None:
     assert "recognised" not in labrelay("map", str(message)).err
     sample = str(CHECKOUT / "samples" / "sysmex_xn" / "01-blood-count.astm")
