@@ -31,7 +31,11 @@ IN_ANSWERS = f"no patient {' '.join(PATIENT)} here"
 
 
 class First(Enum):
-    """The end of the first document."""
+    """The end of the first document.
+
+    A kind without answers fails in the writing itself: with an error for CUT; for SILENCE and STALL, which are alike to
+    it, with a write that does not end (`_file`).
+    """
 
     TAKEN = auto()
     CUT = auto()  # the connection ends in the middle of the answer
