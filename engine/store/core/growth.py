@@ -7,6 +7,8 @@ that retention allows, as much is deleted as comes in, and the file stops growin
 
 from dataclasses import dataclass
 
+from engine.store.core.rows import Execute
+
 DAYS = 7
 DAY_US = 86_400 * 1_000_000
 LEAST_US = DAY_US // 4  # of history; with less there is no forecast
@@ -64,3 +66,17 @@ class Growth:
     def _days_to_go(self, keep_s: float) -> float:
         """Days until the oldest message is deleted."""
         return max(0.0, keep_s / 86_400 - (self.now_us - (self.kept_us or self.now_us)) / DAY_US)
+
+
+def used_bytes(execute: Execute) -> int:
+    """Bytes of the file that are in use."""
+    pages, free, page_bytes = pages_of(execute)
+    return (pages - free) * page_bytes
+
+
+def pages_of(execute: Execute) -> tuple[int, int, int]:
+    """The pages of the file, those without content among them, and the bytes of one."""
+    row: tuple[int, int, int] = execute(
+        "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    ).fetchone()
+    return row

@@ -45,6 +45,7 @@ from engine.model.errors import IntegrityError
 from engine.model.hashes import unpack_reports
 from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_MESSAGE, KIND_PRUNED
 from engine.store.core.batch import Batch
+from engine.store.core.growth import used_bytes
 from engine.store.core.moments import DISORDER_US, first_at
 from engine.store.core.rows import Execute
 from engine.store.core.rows import Rows as Transaction
@@ -245,20 +246,6 @@ def survey(rows: Rows, *, policy: Policy, newest: int) -> PrunableRows:
 def over_size(execute: Execute, policy: Policy) -> bool:
     """Whether more of the file is in use than the site allows."""
     return policy.size is not None and used_bytes(execute) > policy.size
-
-
-def used_bytes(execute: Execute) -> int:
-    """Bytes of the file that are in use."""
-    pages, free, page_bytes = pages_of(execute)
-    return (pages - free) * page_bytes
-
-
-def pages_of(execute: Execute) -> tuple[int, int, int]:
-    """The pages of the file, those without content among them, and the bytes of one."""
-    row: tuple[int, int, int] = execute(
-        "SELECT page_count, freelist_count, page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-    ).fetchone()
-    return row
 
 
 # -- rows that may be deleted --------------------------------------------------------------------------------------

@@ -8,10 +8,9 @@ import orjson
 
 from engine.store.core import pruned_ranges
 from engine.store.core.erased_rows import COMPACT_DUE
-from engine.store.core.growth import DAY_US, DAYS, Growth
+from engine.store.core.growth import DAY_US, DAYS, Growth, pages_of, used_bytes
 from engine.store.core.moments import first_at
 from engine.store.core.rows import Execute
-from engine.store.lifecycle.retention import pages_of, used_bytes
 from engine.store.queries.listing import BLOCK_BITS
 from engine.store.queries.reader import Reader
 

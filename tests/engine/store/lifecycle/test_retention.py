@@ -24,6 +24,7 @@ from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
 from engine.model.records import Target
 from engine.store.core.batch import Batch
+from engine.store.core.growth import used_bytes
 from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure, retention
@@ -509,14 +510,14 @@ def test_by_size_the_oldest_goes_first_and_only_as_much_as_needed(site: Site) ->
         site.made.append(Made("delivered", [stored.id], site.clock.now_us()))
         site.wait(1)
     site.wait(110)
-    used = retention.used_bytes(site._execute)
+    used = used_bytes(site._execute)
     site.walk(replace(POLICY, size=used * 2 // 3), limit=4)
 
     left = site.rows()
     there = [made.rows[0] in left for made in site.made]
     assert there == sorted(there), "the oldest go first"
     assert 15 <= there.count(False) <= 30
-    assert retention.used_bytes(site._execute) <= used * 2 // 3
+    assert used_bytes(site._execute) <= used * 2 // 3
     assert site.findings() == []
 
 
