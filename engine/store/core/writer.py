@@ -238,8 +238,8 @@ class Writer:
         for item in items:
             self.waiting -= 1
             self.waiting_bytes -= item.size
-            if item.future is not None:
-                self._tell(item.future, item.result, item.error)
+            assert item.future is not None  # of every operation that was submitted
+            self._tell(item.future, item.result, item.error)
 
     def _end(self, error: StoreError | None) -> None:
         """The thread has ended. From here on `submit` raises, so the queue can only get shorter."""
