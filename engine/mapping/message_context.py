@@ -14,7 +14,7 @@ from typing import Any
 from engine.mapping.identity_fields import STANDARD, IdentityFields
 from engine.mapping.local_time import LocalTimes
 from engine.mapping.read_cache import ReadCache
-from engine.mapping.sent_places import Places, of_times, sent_places
+from engine.mapping.sent_places import Places, places_in, times_in
 from engine.mapping.uris import quoted
 from engine.model.errors import ContentError
 from engine.model.message import Group, Issue, MapContext, Parsed, Segment, Unmapped
@@ -80,6 +80,7 @@ class MessageContext:
         self._unescape_with = (delimiters, parsed.charset) if self.hl7 else (delimiters,)
         self._rule_of = rule_of
         self._seen_issues: set[tuple[str, str, str]] = set()
+        self._warned_times: set[tuple[str, str, str, int]] = set()
         self.policies = policies
         self.identity = STANDARD[parsed.format] if identity is None else identity
         self.issues: list[Issue] = []
@@ -310,21 +311,26 @@ class MessageContext:
     def _warn_of_time(self, code: str, text: str, sent: str) -> None:
         """Warn about a time at each field that it came in: once for a field of several segments, with their number."""
         self.noted += 1
-        if len(self.issues) >= MAX_ISSUES:
-            return
         offset = self.times.message_offset
-        places = self._sent_places.get(sent, {}) | self._sent_places.get(f"{sent}{offset}", {})
-        named = of_times(self.parsed.format, places, self.at)
-        for (name, number, component), segments in named.items():
+        places = self._times_sent.get(sent, {}) | self._times_sent.get(f"{sent}{offset}", {})
+        # Once for each time: a hostile message may have the same one in each of its segments.
+        once = (code, text, sent, 0 if places or self.at is None else self.at.position)
+        if once in self._warned_times or len(self.issues) >= MAX_ISSUES:
+            return
+        self._warned_times.add(once)
+        if not places and self.at is not None:
+            for given in (sent, f"{sent}{offset}"):
+                places |= places_in(self.at, self.parsed.format, (self.R, self.C), self.text, given)
+        for (name, number, component), segments in places.items():
             more = f"; the same in {len(segments) - 1} more {name}" if len(segments) > 1 else ""
             part = f".{component}" if component > 1 else ""
             self.warn(code, f"{text}{more}", field=f"{name}[{segments[0].ordinal}]-{number}{part}")
-        if not named:  # a rule made it
+        if not places:  # a rule made it
             self.warn(code, text)
 
     @cached_property
-    def _sent_places(self) -> Places:
-        return sent_places(self.parsed, (self.R, self.C), self.text)
+    def _times_sent(self) -> dict[str, Places]:
+        return times_in(self.parsed, (self.R, self.C), self.text)
 
     def note(self, code: str, text: str) -> None:
         """As `warn`, for what is worth knowing and no fault: for `explain` only, which traces."""

@@ -392,6 +392,7 @@ class Channel:
             stored &= await self._insist(connection, len(end.incomplete), partial(torn, session=session))
         if not stored:
             connection.link.outgoing()
+            self._refused(connection)
 
     async def _take_overlong(self, connection: Connection, whole: bytes, session: int) -> None:
         """Keep the beginning of a message over `max_message`, and reject it where the format can express that."""

@@ -58,17 +58,20 @@ class KeyNotices:
     """Messages about the key of one journal.
 
     Args:
-        file: the place of the key, where it is in a file.
+        file: the place of the key, if it is in a file.
     """
 
     def __init__(self, journal: Journal, clock: Clock, file: Path) -> None:
         self._journal = journal
         self._clock = clock
-        self._file = file if file.exists() else None
+        self._file = file
+        self._seen = False
 
     def alarms(self) -> Iterator[str]:
         """The alarm that the key's file is gone: this process has the key in memory, the next one needs the file."""
-        if self._file is not None and not self._file.exists():
+        exists = self._file.exists()
+        self._seen = self._seen or exists
+        if self._seen and not exists:
             yield (
                 f"{self._file} is gone: LabRelay runs on, and does not start again without the key. Put your copy "
                 "back, or take the recovery sheet: labrelay key init --from-sheet (if the key is a credential now: "

@@ -159,6 +159,22 @@ def test_a_field_of_ten_megabytes_is_mapped_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    "build",
+    [
+        lambda n: oru(f"NTE|1||{'q^' * n}\r" + "OBX|1|NM|HGB^Hb^L||14.8|g/dL|13-17|N|||F|||q\r" * n),
+        lambda n: oru(f"NTE|1||{'q^' * n}\r" + "OBX|1|TS|HGB^Hb^L||q||||||F\r" * n),
+        lambda n: oru(f"OBX|1|NM|HGB^Hb^L||14.8|g/dL|13-17|N|||F|||{'q^' * n}\r" * n),
+    ],
+    ids=["the text of a time in many places", "in a field of any type", "in components that no time has"],
+)
+def test_a_time_that_cannot_be_read_costs_its_share_however_often_it_comes(build: Callable[[int], bytes]) -> None:
+    few, more = build(300), build(900)
+    outcome(RESULTS, few)  # the mapping is compiled
+    share = calls(lambda: outcome(RESULTS, few)) / len(few)
+    assert calls(lambda: outcome(RESULTS, more)) <= 1.5 * share * len(more)
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         oru(OBX + "NTE|1||x\r" * 1_000_000),

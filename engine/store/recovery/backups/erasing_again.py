@@ -35,7 +35,9 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
         kind, channel = row
         channels.add(channel)
         if kind == KIND_MESSAGE:
-            _forget(rows, number, channel, act)
+            if act >= first:  # else the state snapshot has the bearers as they were after it
+                _forget_bearers(rows, number, act)
+            _forget(rows, number, channel)
             if number < first:
                 _close(connection, number, channel)
     # Line traces may contain their numbers, and cannot be searched here: delete those of the channel.
@@ -43,10 +45,9 @@ def run(connection: sqlite3.Connection, vault: Vault, content: increments.Conten
     _put_emptied(connection, content)
 
 
-def _forget(rows: Rows, message_id: int, channel: str, act: int) -> None:
+def _forget(rows: Rows, message_id: int, channel: str) -> None:
     """Delete the lookup entries and notes of an erased message, before its documents are emptied."""
     execute = rows.execute
-    _forget_bearers(rows, message_id, act)
     for document_id, sealed in execute("SELECT id, body FROM document WHERE message_id = ?", (message_id,)).fetchall():
         with suppress(IntegrityError, UnreadableResultsError, ValueError):
             delta_history.forget(rows, results_of(rows.vault.open(sealed, "document", document_id, channel)))

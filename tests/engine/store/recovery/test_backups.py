@@ -17,6 +17,7 @@ from engine.model.message import Bearer, Report
 from engine.model.outcome import Outcome
 from engine.model.persons import Person
 from engine.model.reasons import ReasonCode
+from engine.model.records import Decision
 from engine.store.core import migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
@@ -587,6 +588,20 @@ def test_the_record_of_a_person_who_was_erased_since_the_copy_does_not_come_back
         (number_bearers.ERASED, 1, False) if numbers else (number_bearers.REFERENCE, 1, True)
     ]
     assert bearers(tmp_path / "new" / "var") == bearers(place.data)
+
+    async def after() -> None:
+        async with running(place.data) as journal:
+            (stored,) = await store(journal, b"4")
+            decision = Decision(accept_conflict=True)
+            documents = [replace(one, document=document)]
+            await journal.run(record_outcome.record, stored.id, Outcome("mapped"), documents, decision=decision)
+        place.rows(copy)
+        assert place.standing(copy)
+
+    asyncio.run(after())  # a person has accepted the number since: no repeated erasure takes this decision back
+    place.restore(copy, tmp_path / "later")
+    assert number_bearers.REFERENCE in {standing for standing, _, _ in bearers(place.data)}
+    assert bearers(tmp_path / "later" / "var") == bearers(place.data)
 
 
 def test_rows_from_after_a_rotation_of_the_key_come_back_with_a_copy_from_before(place: Place, tmp_path: Path) -> None:
