@@ -227,18 +227,25 @@ def verb_page(command: click.Command, path: str, mark: str) -> Iterator[str]:
             yield from verb_page(command.commands[name], f"{path} {name}", "###")
 
 
-def verbs_with_json(command: click.Command = labrelay, path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Each verb that has ``-o json`` or ``-o ndjson``."""
+def commands(
+    command: click.Command = labrelay, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """The words of each verb, with its command; of the program itself, none."""
+    yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             assert inner is not None
-            yield from verbs_with_json(inner, (*path, name))
-    if any("-o" in option.opts for option in command.params) and not (
-        isinstance(command, click.Group) and not command.invoke_without_command
-    ):
-        yield " ".join(path)
+            yield from commands(inner, (*path, name))
+
+
+def verbs_with_json() -> Iterator[str]:
+    """Each verb that has ``-o json`` or ``-o ndjson``."""
+    for path, command in commands():
+        alone = not isinstance(command, click.Group) or command.invoke_without_command
+        if alone and any("-o" in option.opts for option in command.params):
+            yield " ".join(path)
 
 
 def json_names() -> Iterator[str]:

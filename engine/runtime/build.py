@@ -6,7 +6,6 @@ Building touches no socket and no row, so a reload can build everything beside t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from engine.config import registry
@@ -30,9 +29,6 @@ from engine.model.records import Assembled
 from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
-
-if TYPE_CHECKING:
-    pass
 
 WHOLE = "whole"  # the link of files: answers have no reader there
 

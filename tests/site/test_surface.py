@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 
@@ -19,7 +18,7 @@ from tests.support.command_line import labrelay
 from tests.support.expected import UPDATE
 from tests.support.filled_journal import DELIVERED, REFUSED, UNMAPPED, fill_journal
 from tests.support.sites import SITE_YAML, make_site
-from tools.generate_docs import JSON_NOTES, verbs_with_json
+from tools.generate_docs import JSON_NOTES, commands, verbs_with_json
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SAMPLE = Path(__file__).parents[2] / "samples" / "sysmex_xp" / "01-monday.astm"
@@ -83,17 +82,6 @@ READ_ELSEWHERE = {
     ),
     "upgrade",
 }
-
-
-def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Each verb below a command, with the command itself."""
-    yield path, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner is not None
-            yield from commands(inner, (*path, name))
 
 
 def compare(name: str, found: str) -> None:
