@@ -54,7 +54,7 @@ def places_in(segment: Segment, message_format: str, delimiters: tuple[str, str]
 
 def _components(segment: Segment, delimiters: tuple[str, str], text_of: TextOf) -> Iterator[tuple[int, int, str]]:
     between, inside = delimiters
-    for number, sent in enumerate(segment.fields):
+    for number, sent in enumerate(segment.fields[1:], 1):  # the first is the segment's name
         for repetition in sent.split(between):
             for component, part in enumerate(repetition.split(inside), 1):
                 if text := text_of(part):

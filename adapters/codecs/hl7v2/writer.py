@@ -290,4 +290,4 @@ def _type_of(one: Written, number: int) -> str:
 
 
 def _nth(types: tuple[str, ...], number: int) -> str:
-    return types[number - 1] if number <= len(types) else ""
+    return types[number - 1] if 0 < number <= len(types) else ""

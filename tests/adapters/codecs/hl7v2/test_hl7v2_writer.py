@@ -159,7 +159,7 @@ def test_what_the_standard_says_of_places() -> None:
     assert place_type("PID", (3,)) == "CX"
     assert place_type("PID", (3, 4)) == "HD"
     assert place_type("PID", (3, 4, 2)) == "ST"
-    assert place_type("ZZZ", (3,)) == ""
+    assert place_type("ZZZ", (3,)) == place_type("ZZZ", (0,)) == place_type("PID", (0,)) == ""
     assert numbers_itself("OBX")
     assert not numbers_itself("ORC")
     assert {"PID", "OBX", "SPM", "NTE"} <= known_segments("ORU_R01")
