@@ -19,6 +19,7 @@ Real lines depart from this layout, so the reader follows these rules:
 import re
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import ClassVar
 
 from engine.model.values import value
 
@@ -158,15 +159,6 @@ class FrameReader:
         self._tail = b""  # the last bytes skipped
         self._answered_early = False  # a broken frame was reported at a silence: the rest of it may still come
         self._trailer: bytes = CR + LF  # what this sender puts behind the checksum, as far as we know
-        self._steps = {
-            _Part.BETWEEN: self._between,
-            _Part.TEXT: self._text,
-            _Part.CHECKSUM: self._checksum,
-            _Part.TRAILER: self._after_checksum,
-            _Part.TRAILER_LF: self._after_cr,
-            _Part.SKIPPED: self._skipped,
-            _Part.UNFRAMED: self._unframed_text,
-        }
 
     @property
     def held(self) -> int:
@@ -218,7 +210,7 @@ class FrameReader:
     def next(self) -> Token | None:
         """The next token that the bytes so far complete."""
         while self._at < len(self._input):
-            token = self._steps[self._part]()
+            token = self._STEPS[self._part](self)
             if token is not None:
                 return token
         self._input.clear()
@@ -372,6 +364,17 @@ class FrameReader:
             self._at += 1
             return Token(Seen.ENQ if match[0] == ENQ else Seen.EOT)
         return self._take_line()
+
+    # Of the class: a reader that held its own bound methods would stay until a garbage collection.
+    _STEPS: ClassVar = {
+        _Part.BETWEEN: _between,
+        _Part.TEXT: _text,
+        _Part.CHECKSUM: _checksum,
+        _Part.TRAILER: _after_checksum,
+        _Part.TRAILER_LF: _after_cr,
+        _Part.SKIPPED: _skipped,
+        _Part.UNFRAMED: _unframed_text,
+    }
 
     # -- and what they share -----------------------------------------------------------------------------------------
 
