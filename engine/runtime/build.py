@@ -5,6 +5,8 @@ Building touches no socket and no row, so a reload can build everything beside t
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -283,6 +285,10 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
     prefix = f"LR{clock.now_us():x}-"  # differs for each start, so that no two answers share a control id
     number = 0
 
+    @lru_cache(maxsize=1)
+    def time_of(second: int) -> str:
+        return datetime.fromtimestamp(second, zone).strftime("%Y%m%d%H%M%S%z")
+
     not_delivered = module.AckError(207, text="the message is kept, but was not delivered in time")
 
     def answer(
@@ -292,7 +298,7 @@ def _answer(config: ChannelConfig, clock: Clock) -> Answer:
         if either is not None and either.format_of(block) != "hl7v2":
             return ()  # ASTM records in a block: they have no answer
         number += 1
-        now_text = clock.now().astimezone(zone).strftime("%Y%m%d%H%M%S%z")
+        now_text = time_of(clock.now_us() // 1_000_000)
         error = module.NOT_STORED if not stored else None if delivered else not_delivered
         if refused:
             error = module.AckError(104, text=refused, reject=True)

@@ -13,6 +13,7 @@ control characters left out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from adapters.codecs.hl7v2.batch import Envelope, envelope
 from adapters.codecs.hl7v2.header import (
@@ -52,6 +53,7 @@ TABLE_0357 = {
 _CONTROLS = dict.fromkeys(range(0x20))
 _DEFAULT_VERSION = "2.5"
 _ENCODING = "^~\\&"
+_ABSENT = ("",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,34 +281,38 @@ def _condition(value: str) -> str:
 def _message(
     msh: Msh, code: str, now_text: str, control_id: str, error: AckError | None, *, alone: bool = False
 ) -> bytes:
+    fields = msh.fields
+    lasting = fields[:6] + _ABSENT + fields[7:9] + _ABSENT + fields[10:]  # without MSH-7 and MSH-10
+    start, between, end, rest = _around(lasting, msh.delimiters, msh.problem, code, error, alone)
+    theirs = "" if msh.problem == LONG_CONTROL_ID else _echo(msh, 10, strip=False)
+    return _encode(f"{start}{now_text}{between}{control_id}{end}{theirs}{rest}", msh)
+
+
+@lru_cache(maxsize=64)
+def _around(
+    lasting: tuple[str, ...], their: Delimiters, problem: str, code: str, error: AckError | None, alone: bool
+) -> tuple[str, str, str, str]:
+    """The text of an answer before, between and after its MSH-7, MSH-10 and MSA-2. A sender's answers share it.
+
+    Args:
+        lasting: the fields of the sender's MSH, MSH-7 and MSH-10 left empty; at most `header.HEAD_BYTES` in all.
+    """
+    msh = Msh(lasting, their, problem=problem)
     delimiters, encoding = _delimiters(msh)
     bar = delimiters.field
     their_version = _echo(msh, 12) or _DEFAULT_VERSION
     number = _version_number(their_version)
-    head = [
-        "MSH",
-        encoding,
-        *(_echo(msh, field) for field in (5, 6, 3, 4)),
-        now_text,
-        "",
-        _type(msh, number, delimiters),
-        control_id,
-        _echo(msh, 11) or "P",
-        their_version,
-        "",
-        "",
-        "NE" if alone else "",
-        "NE" if alone else "",
-        "",
-        _echo(msh, 18),
-    ]
-    msa = ["MSA", code, "" if msh.problem == LONG_CONTROL_ID else _echo(msh, 10, strip=False)]
-    lines = [bar.join(head).rstrip(bar), bar.join(msa)]
+    start = ["MSH", encoding, *(_echo(msh, field) for field in (5, 6, 3, 4)), ""]
+    between = ["", "", _type(msh, number, delimiters), ""]
+    condition = "NE" if alone else ""
+    behind = ["", _echo(msh, 11) or "P", their_version, "", "", condition, condition, "", _echo(msh, 18)]
+    end = bar.join(behind).rstrip(bar) + "\r" + bar.join(["MSA", code, ""])
+    rest = "\r"
     if error is not None:
         if number < (2, 5):
-            lines[1] += bar + escape(error.text or TABLE_0357.get(error.condition, ""), delimiters)
-        lines.append(bar.join(_err(error, number, delimiters)))
-    return _encode("".join(line + "\r" for line in lines), msh)
+            rest = bar + escape(error.text or TABLE_0357.get(error.condition, ""), delimiters) + "\r"
+        rest += bar.join(_err(error, number, delimiters)) + "\r"
+    return bar.join(start), bar.join(between), end, rest
 
 
 def _delimiters(msh: Msh) -> tuple[Delimiters, str]:

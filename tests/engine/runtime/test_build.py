@@ -1,5 +1,6 @@
 """From configuration to running parts."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,30 @@ def built(folder: Path, options: str = "") -> BuiltChannel:
     channels = {name: text % options for name, text in CHANNELS.items()}
     site = load_site(make_site(folder, channels=channels))
     return build_site(site, identity_key=bytes(32), clock=ManualClock()).channels["chem"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "before", "after"),
+    [
+        ("Asia/Kolkata", "20260329062959+0530", "20260329063000+0530"),
+        ("Europe/Berlin", "20260329015959+0100", "20260329030000+0200"),  # summer time begins
+    ],
+)
+def test_an_answer_has_the_time_of_its_second_in_the_zone_of_the_channel(
+    tmp_path: Path, zone: str, before: str, after: str
+) -> None:
+    clock = ManualClock(datetime(2026, 3, 29, 0, 59, 59, 400_000, UTC))
+    source = f'timezone: {zone}\nsource: {{kind: mllp, listen: "127.0.0.1:0"}}'
+    site = load_site(make_site(tmp_path, channels={"hl7.yaml": f"channel: hl7\n{source}\nroutes:\n  - to: archive\n"}))
+    give = build_site(site, identity_key=bytes(32), clock=clock).channels["hl7"].answer
+    assert give is not None
+    message = b"MSH|^~\\&|A|B|||1||ORU^R01|1|P|2.5\r"
+    times = []
+    for _ in range(3):
+        (answer,) = give(message, [message], stored=True, delivered=True)
+        times.append(answer.split(b"|")[6].decode())
+        clock.advance(0.4)
+    assert times == [before, before, after]
 
 
 def test_frames_of_a_cut_session_become_the_message_that_they_hold(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.codecs.hl7v2 import acknowledgement
 from adapters.codecs.hl7v2.acknowledgement import (
     NOT_STORED,
     Ack,
@@ -356,3 +357,15 @@ def test_an_answer_names_the_message_it_answers(control_id: str, version: str) -
     reply = acknowledge(payload, now_text=NOW, control_id="LR1")
     assert reply is not None
     assert read_ack(reply) == Ack("AA", control_id)
+
+
+def test_answers_to_one_sender_share_their_text_and_no_other_answer_does() -> None:
+    """The text around MSH-7, MSH-10 and MSA-2 is made once for all messages that differ in MSH-7 and MSH-10 alone."""
+    acknowledgement._around.cache_clear()
+    replies = {answer(oru().replace(b"CTL-7", b"%d" % n).replace(b"101500", b"10%04d" % n)) for n in range(20)}
+    assert len(replies) == 20
+    assert acknowledgement._around.cache_info().misses == 1
+    for other in (oru("2.3"), oru(accept="AL"), oru().replace(b"|LIS|", b"|HIS|"), oru().replace(b"|", b"#")):
+        assert answer(other) not in replies
+    assert answer(oru(), NOT_STORED) not in replies
+    assert acknowledgement._around.cache_info().misses == 6
