@@ -4,8 +4,12 @@ CPU time per message is the figure to compare; rates and answer times move with 
 time is measured and printed beside them. Ends with exit code 6 if an acknowledged message did not arrive, came twice
 under another delivery key, or out of order.
 
-The scenario `mapping` needs none of these: it times parsing, mapping and serialising of messages in this process alone,
-and how long the shipped mappings take to compile.
+With `--prototype DIR`, a bare prototype of the same path runs in turn with the daemon: the ratios of the two can be
+compared between machines. DIR is a folder with its program `e2e_bench.py`.
+
+The scenario `start` measures the time until the daemon listens, its first message, and its memory. `mapping` needs no
+daemon: it times parsing, mapping and serialising of messages in this process alone, and how long the shipped mappings
+take to compile.
 """
 
 import json
@@ -23,12 +27,17 @@ from engine.views.view import Field, Row, View
 GROUP = "for developers"
 RARE = True
 
-SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping")
+SCENARIOS = ("oru20", "astm20", "mixed", "astm-fhir", "serial", "mapping", "start")
 
 
 def _as(text: str, given: str = "") -> Callable[[Row], str]:
     """A cell with measured values in it. ``given``: empty where this was not measured."""
     return lambda case: "" if given and given not in case else text.format_map(case)
+
+
+def _range(name: str) -> Callable[[Row], str]:
+    """A cell with the median of ratios, and the range that they lie in."""
+    return _as(f"{{{name}[median]:.2f}} ({{{name}[min]:.2f}}-{{{name}[max]:.2f}})")
 
 
 FAULTS: tuple[Field[Row], ...] = (
@@ -58,13 +67,37 @@ SERIAL = View[Row](
 )
 MAPPING = View[Row](
     "cases",
-    Field("case", "case", shown=lambda case: case["case"] + (" (noisy)" if case["noisy"] else "")),
+    Field("case", "case", shown=lambda case: case["case"] + _noisy(case)),
     Field("", "CPU", of=lambda case: "{median:.1f} {unit}".format_map(_cpu(case)), right=True),
     Field("", "min to max", of=lambda case: "{min:.1f} - {max:.1f}".format_map(_cpu(case)), right=True),
     Field("", "wanted", of=lambda case: _wanted(case), right=True),
     Field("", "traced", of=_as("x {traced_times:.1f}", "traced_times"), right=True),
     Field("", "of it parsing", of=_as("{parse_us[median]:.1f} us", "parse_us"), right=True),
     Field("", "with its code", of=_as("{with_code_ms[median]:.1f} ms", "with_code_ms"), right=True),
+)
+
+
+AGAINST = View[Row](
+    "cases",
+    Field("", "against the prototype", of=lambda case: _case(case)),
+    Field("", "CPU ms/msg", of=_as("{cpu_ms_per_msg[median]:.3f}"), right=True),
+    Field("", "prototype", of=_as("{prototype[cpu_ms_per_msg][median]:.3f}"), right=True),
+    Field("", "ratio", of=_range("prototype[cpu_ratio]"), right=True),
+    Field("e2e_per_s", "delivered/s", right=True),
+    Field("", "prototype", of=_as("{prototype[e2e_per_s][median]:.0f}"), right=True),
+    Field("", "ratio", of=_range("prototype[e2e_ratio]"), right=True),
+)
+START = View[Row](
+    "cases",
+    Field("", "start", of=lambda case: f"workers {case['workers']}{_noisy(case)}"),
+    Field("", "listening s", of=_as("{listening_s[median]:.2f}"), right=True),
+    Field("", "import aiohttp s", of=_as("{library_s[median]:.2f}"), right=True),
+    Field("", "ratio", of=_range("ratio"), right=True),
+    Field("", "ratio of CPU", of=_range("cpu_ratio"), right=True),
+    Field("", "first message, loop ms", of=_as("{first_message_loop_ms[median]:.0f}"), right=True),
+    Field("", "... of a new site", of=_as("{new_site[first_message_loop_ms]:.0f}"), right=True),
+    Field("", "RSS idle/1,000 MiB", of=_as("{rss_mib_idle[median]:.0f} / {rss_mib_1000[median]:.0f}"), right=True),
+    *FAULTS,
 )
 
 
@@ -79,7 +112,10 @@ def _numbers(text: str) -> list[float]:
 @click.command(help=__doc__)
 @click.option("--scenario", type=click.Choice(SCENARIOS), default="oru20", show_default=True)
 @click.option(
-    "--connections", callback=_numbers, metavar="NUMBERS", help="One case for each. Default: 1,32; with astm-fhir 16."
+    "--connections",
+    callback=_numbers,
+    metavar="NUMBERS",
+    help="One case for each. Default: 1,32; with astm-fhir 16. Above 32, connections share channels.",
 )
 @click.option(
     "--commit",
@@ -111,6 +147,12 @@ def _numbers(text: str) -> list[float]:
     show_default=True,
     help="With workers: 0, with workers: 1 of the site, or a case with each.",
 )
+@click.option(
+    "--prototype",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Run this prototype in turn with the daemon; with 32 connections and oru20.",
+)
 @click.option("--seconds", default=5.0, show_default=True, help="Load per case and round.")
 @click.option("--rounds", default=3, show_default=True, help="Cases rotate between rounds.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for the temporary sites (its disk is measured).")
@@ -123,22 +165,30 @@ def command(
     rate: list[float],
     dest_delay_ms: list[float],
     workers: str,
+    prototype: Path | None,
     seconds: float,
     rounds: int,
     data: Path | None,
     json_file: Path | None,
     form: Form,
 ) -> None:
-    from engine.devtools.bench import mapping_case, serial_case
-    from engine.devtools.bench.cases import CHANNELS, Case, run
+    from engine.devtools.bench import mapping_case, serial_case, start_case
+    from engine.devtools.bench.cases import CHANNELS, MOST_CONNECTIONS, Case, run
+    from engine.devtools.bench.prototype import Prototype
 
-    connections = connections or ([16] if scenario == "astm-fhir" else [1, 32])
-    if max(connections) > CHANNELS or min(connections) < 1:
-        raise click.BadParameter(f"connections are 1 to {CHANNELS}: one for each channel")
+    if prototype is not None and (scenario != "oru20" or connections not in (None, [CHANNELS])):
+        raise click.BadParameter(
+            f"the prototype is compared with oru20 over {CHANNELS} connections", param_hint="--prototype"
+        )
+    bare = Prototype(prototype) if prototype is not None else None
+    connections = connections or ([16] if scenario == "astm-fhir" else [32] if bare else [1, 32])
+    if max(connections) > MOST_CONNECTIONS or min(connections) < 1:
+        raise click.BadParameter(f"connections are 1 to {MOST_CONNECTIONS}")
+    processes = [0, 1] if workers == "both" else [int(workers)]
     both = ["frame", "message"] if commit == "both" else [commit]
     cases = [
-        Case(scenario=scenario, connections=int(c), rate_offered=r, dest_delay_ms=d, workers=int(w), commit=each)
-        for w in (("0", "1") if workers == "both" else (workers,))
+        Case(scenario=scenario, connections=int(c), rate_offered=r, dest_delay_ms=d, workers=w, commit=each)
+        for w in processes
         for each in (both if scenario == "astm-fhir" else ["frame"])
         for d in dest_delay_ms
         for r in rate
@@ -150,8 +200,10 @@ def command(
             report = serial_case.run(folder, seconds=seconds, rounds=rounds, say=say)
         elif scenario == "mapping":
             report = mapping_case.run(folder, seconds=seconds, rounds=rounds, say=say)
+        elif scenario == "start":
+            report = start_case.run(folder, workers=processes, rounds=rounds, say=say)
         else:
-            report = run(cases, folder, seconds=seconds, rounds=rounds, say=say)
+            report = run(cases, folder, seconds=seconds, rounds=rounds, say=say, prototype=bare)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if json_file is not None:
@@ -165,6 +217,8 @@ def command(
         click.echo(json.dumps(report, indent=1))
     else:
         show_rows(form, TABLES.get(scenario, CASES), report["cases"], "nothing was measured")
+        if bare is not None:
+            show_rows(form, AGAINST, report["cases"], "nothing was measured")
     if any(case.get(fault) for case in report["cases"] for fault in ("lost", "repeats_other_key", "reordered")):
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
@@ -172,9 +226,12 @@ def command(
 def _case(case: Row) -> str:
     offered = f" at {case['rate_offered']:.0f}/s" if case["rate_offered"] else ""
     delay = f" sink {case['dest_delay_ms']:.0f} ms" if case["dest_delay_ms"] else ""
-    noisy = " (noisy)" if case["noisy"] else ""
     commit = f" commit: {case['commit']}" if case["scenario"] == "astm-fhir" else ""
-    return f"{case['scenario']}{commit} x{case['connections']}{offered}{delay} workers {case['workers']}{noisy}"
+    return f"{case['scenario']}{commit} x{case['connections']}{offered}{delay} workers {case['workers']}{_noisy(case)}"
+
+
+def _noisy(case: Row) -> str:
+    return " (noisy)" if case["noisy"] else ""
 
 
 def _cpu(case: Row) -> Row:
@@ -186,4 +243,4 @@ def _wanted(case: Row) -> str:
     return f"{wanted:.0f} {_cpu(case)['unit']}" if wanted else ""
 
 
-TABLES = {"serial": SERIAL, "mapping": MAPPING}
+TABLES = {"serial": SERIAL, "mapping": MAPPING, "start": START}

@@ -11,6 +11,10 @@ class ChildError(LabRelayError):
     """There is no answer: it took too long, or the process ended. The text is for people."""
 
 
+class PrototypeError(LabRelayError):
+    """The prototype of a benchmark cannot be run, or gave no figures; the text says why."""
+
+
 class DroppedError(ConnectionError):
     """The simulator broke the line off on purpose."""
 

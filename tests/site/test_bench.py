@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.commands.shared.output import ExitCode
 from engine.devtools.bench import cases
 from engine.devtools.bench.cases import judge
+from engine.devtools.bench.processes import Usage
 from tests.support.command_line import labrelay
 
 # -- the count -----------------------------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ def test_every_loss_repeat_and_overtaking_is_counted(
 ) -> None:
     keys, seen = given
     found = judge(
-        [(*ident, 0.0) for ident in keys], seen, start=0.0, end=1.0, ack_s=[], refused=0, cpu_s=1.0
+        [(*ident, 0.0) for ident in keys], seen, start=0.0, end=1.0, ack_s=[], refused=0, used=Usage({1: 1.0})
     )  # fmt: skip
 
     assert found.lost == sum(not came for came in keys.values())
@@ -73,7 +74,28 @@ def test_a_run_of_a_second_loses_nothing_and_reports_itself(tmp_path: Path) -> N
         assert 0 < case["ack_ms"]["p50"] <= case["ack_ms"]["p99"] <= case["ack_ms"]["max"]
         assert 0 < case["delivered_ms"]["p50"] <= case["delivered_ms"]["p99"]
         assert 0 < case["rss_mib_idle"] <= case["rss_mib_max"]
+        assert 0 < case["busiest_cpu_ms_per_msg"]["median"] <= case["cpu_ms_per_msg"]["max"]
+        assert all(case[name]["min"] >= 0 for name in ("collections_per_msg", "collected_per_msg"))
+        assert isinstance(case["blocks_per_msg"]["median"], float)
     assert list(tmp_path.iterdir()) == [report_file]  # its sites are gone
+
+
+@pytest.mark.slow
+def test_connections_that_share_channels_send_messages_of_their_own(tmp_path: Path) -> None:
+    ran = labrelay("bench", "--connections", "64", "--seconds", "0.1", "--rounds", "1", "--data", str(tmp_path),
+                   "-o", "json")  # fmt: skip
+
+    assert ran.code == ExitCode.OK, ran.err
+    (case,) = ran.json["cases"]
+    assert case["messages"] >= 64 * 20
+    assert case["lost"] == case["refused"] == case["reordered"] == 0
+    assert case["repeats_same_key"] == case["repeats_other_key"] == 0
+
+
+def test_there_is_a_bound_on_connections() -> None:
+    ran = labrelay("bench", "--connections", "32,501")
+    assert ran.code == ExitCode.USAGE
+    assert "connections are 1 to 500" in ran.err
 
 
 @pytest.mark.parametrize("what", ["lost", "reordered", "repeats_other_key"])

@@ -4,15 +4,17 @@ import json
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.devtools.bench.box import is_noisy, percentile, report, spread
-from engine.devtools.bench.processes import Daemon, JsonProcess, free_ports
+from engine.devtools.bench.processes import Daemon, JsonProcess, Usage, free_ports
+from engine.devtools.bench.prototype import VARIANT, Bare, Prototype, compare
 
 CHANNELS = 32
+MOST_CONNECTIONS = 500  # connections beyond CHANNELS share them
 DRAIN_WITHIN_S = 120.0
 SITE = """\
 site: {{name: Bench, timezone: Asia/Kolkata}}
@@ -59,10 +61,20 @@ class Case:
 
 @dataclass(slots=True)
 class Round:
-    """One run of one case."""
+    """One run of one case.
+
+    Attributes:
+        cpu_ms: of all processes of the daemon for a message.
+        busiest_ms: of that process which had most of it.
+        collections, collected, blocks: as in `Usage`, for a message.
+    """
 
     messages: int
     cpu_ms: float
+    busiest_ms: float
+    collections: float
+    collected: float
+    blocks: float
     delivered_per_s: float
     accepted_per_s: float
     ack_ms: list[float]
@@ -121,11 +133,12 @@ class Bench:
         """Have the sender send, and count; with it what the sender says, and the daemon's CPU time as ``cpu_s``."""
         self.sender.tell(json.dumps(told))
         start = self.sender.hear()["start"]
-        cpu_before = self.daemon.cpu_s()
+        before = self.daemon.usage()
         result = self.sender.hear()
         acked: list[tuple[int, int, float]] = [tuple(entry) for entry in result["acked"]]
         self._drain(len(acked))
-        result["cpu_s"] = self.daemon.cpu_s() - cpu_before
+        used = self.daemon.usage().since(before)
+        result["cpu_s"] = sum(used.cpu_s.values())
         seen: list[tuple[int, int, str, float]] = [tuple(entry) for entry in self.sink.ask("take")["seen"]]
         wal = self.folder / "var" / "journal.db-wal"
         counted = judge(
@@ -135,7 +148,7 @@ class Bench:
             end=result["end"],
             ack_s=result.get("answer_s", []),
             refused=result.get("refused", 0),
-            cpu_s=result["cpu_s"],
+            used=used,
             wal_mib=wal.stat().st_size / 2**20 if wal.exists() else 0.0,
         )
         return counted, result
@@ -161,6 +174,7 @@ class TcpBench(Bench):
             more = f", commit: {commit}" if astm else ""
             channels.append((f'kind: {kind}, listen: "127.0.0.1:{port}"{more}', mapping))
         sender = JsonProcess("engine.devtools.bench.load")
+        sender.hear()  # it is ready, and takes no CPU time from the daemon's start
         super().__init__(folder, sender, channels, web=web, port=ports[-1], workers=workers)
 
     def run(self, case: Case, count: int) -> Round:
@@ -186,35 +200,41 @@ def judge(
     end: float,
     ack_s: list[float],
     refused: int,
-    cpu_s: float,
+    used: Usage,
     wal_mib: float = 0.0,
 ) -> Round:
     """Compare what was acknowledged with what arrived. Pure.
 
     Args:
-        acked: (channel, number, when it was sent).
-        seen: (channel, number, delivery key, when it arrived), in the order of arrival.
+        acked: (connection, number, when it was sent).
+        seen: (connection, number, delivery key, when it arrived), in the order of arrival.
+        used: by the daemon meanwhile.
     """
-    sent = {(channel, number): at for channel, number, at in acked}
+    sent = {(line, number): at for line, number, at in acked}
     keys: defaultdict[tuple[int, int], Counter[str]] = defaultdict(Counter)
     arrived: dict[tuple[int, int], float] = {}
     newest: dict[int, int] = {}
     reordered = 0
-    for channel, number, key, at in seen:
-        ident = (channel, number)
+    for line, number, key, at in seen:
+        ident = (line, number)
         keys[ident][key] += 1
         if ident in arrived:
             continue
         arrived[ident] = at
-        if number < newest.get(channel, 0):
+        if number < newest.get(line, 0):
             reordered += 1
-        newest[channel] = max(number, newest.get(channel, 0))
+        newest[line] = max(number, newest.get(line, 0))
     count = len(sent)
+    per_message = 1 / count if count else 0.0
     delivered = {ident: at for ident, at in arrived.items() if ident in sent}
     last = max(delivered.values(), default=start)
     return Round(
         messages=count,
-        cpu_ms=cpu_s * 1000 / count if count else 0.0,
+        cpu_ms=sum(used.cpu_s.values()) * 1000 * per_message,
+        busiest_ms=max(used.cpu_s.values()) * 1000 * per_message,
+        collections=used.collections * per_message,
+        collected=used.collected * per_message,
+        blocks=used.blocks * per_message,
         delivered_per_s=len(delivered) / (last - start) if last > start else 0.0,
         accepted_per_s=count / (end - start) if end > start else 0.0,
         ack_ms=[value * 1000 for value in ack_s],
@@ -228,8 +248,12 @@ def judge(
     )
 
 
-def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dict[str, Any]:
-    """One case as JSON: medians over the rounds, and how far they spread."""
+def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any], bare: Sequence[Bare] = ()) -> dict[str, Any]:
+    """One case as JSON: medians over the rounds, and how far they spread.
+
+    Args:
+        bare: the prototype's run beside each round; empty without a prototype.
+    """
     cpu = spread((entry.cpu_ms for entry in rounds), 4)
     ack = sorted(value for entry in rounds for value in entry.ack_ms)
     delivered = sorted(value for entry in rounds for value in entry.delivered_ms)
@@ -238,6 +262,10 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
         "rounds": len(rounds),
         "messages": sum(entry.messages for entry in rounds),
         "cpu_ms_per_msg": cpu,
+        "busiest_cpu_ms_per_msg": spread((entry.busiest_ms for entry in rounds), 4),
+        "collections_per_msg": spread((entry.collections for entry in rounds), 4),
+        "collected_per_msg": spread((entry.collected for entry in rounds), 2),
+        "blocks_per_msg": spread((entry.blocks for entry in rounds), 2),
         "e2e_per_s": round(statistics.median(entry.delivered_per_s for entry in rounds)),
         "accepted_per_s": round(statistics.median(entry.accepted_per_s for entry in rounds)),
         "ack_ms": {
@@ -250,6 +278,15 @@ def summary(case: Case, rounds: list[Round], bench_facts: dict[str, Any]) -> dic
         **totals(rounds, "lost", "repeats_same_key", "repeats_other_key", "reordered", "refused"),
         "noisy": is_noisy(cpu),
         **bench_facts,
+        **(
+            {
+                "prototype": compare(
+                    [(entry.cpu_ms, entry.delivered_per_s, one) for entry, one in zip(rounds, bare, strict=True)]
+                )
+            }
+            if bare
+            else {}
+        ),
     }
 
 
@@ -258,8 +295,21 @@ def totals(rounds: list[Round], *names: str) -> dict[str, int]:
     return {name: sum(getattr(entry, name) for entry in rounds) for name in names}
 
 
-def run(cases: list[Case], folder: Path, *, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run all cases and return the report. ``say`` gets a line of talk now and then."""
+def run(
+    cases: list[Case],
+    folder: Path,
+    *,
+    seconds: float,
+    rounds: int,
+    say: Callable[[str], None],
+    prototype: Prototype | None = None,
+) -> dict[str, Any]:
+    """Run all cases and return the report.
+
+    Args:
+        say: gets a line of talk now and then.
+        prototype: runs in each round, in turn with the cases; every other round in the opposite order.
+    """
     sites: defaultdict[tuple[str, int, str], list[Case]] = defaultdict(list)
     for case in cases:
         sites[case.scenario, case.workers, case.commit].append(case)
@@ -272,31 +322,45 @@ def run(cases: list[Case], folder: Path, *, seconds: float, rounds: int, say: Ca
             seconds=seconds,
             rounds=rounds,
             say=say,
+            prototype=prototype,
         )
     )
-    return report(folder, measured)
+    made = report(folder, measured)
+    return made if prototype is None else {**made, "prototype": {"sha256": prototype.sha256, "variant": VARIANT}}
 
 
 def _on_one_site(
-    cases: list[Case], bench: TcpBench, *, seconds: float, rounds: int, say: Callable[[str], None]
+    cases: list[Case],
+    bench: TcpBench,
+    *,
+    seconds: float,
+    rounds: int,
+    say: Callable[[str], None],
+    prototype: Prototype | None,
 ) -> list[dict[str, Any]]:
     try:
         idle_mib = bench.daemon.rss_mib()
         counts: dict[Case, int] = {}
         results: dict[Case, list[Round]] = {case: [] for case in cases}
+        bare: list[Bare] = []
         for case in cases:  # the warm-up also shows how many messages fill the time
             warm = bench.run(case, max(20, int(case.rate_offered or 600) // case.connections))
             rate = case.rate_offered or max(warm.delivered_per_s, 50.0)
             counts[case] = max(20, int(rate * seconds / case.connections))
+        turns: list[Case | Prototype] = [*cases, *([prototype] if prototype else [])]
         for index in range(rounds):
-            for case in cases:
-                say(f"round {index + 1} of {rounds}: {case.name()}")
-                results[case].append(bench.run(case, counts[case]))
+            for turn in turns if index % 2 == 0 else reversed(turns):
+                if isinstance(turn, Prototype):
+                    say(f"round {index + 1} of {rounds}: the prototype")
+                    bare.append(turn.run(seconds, bench.folder))
+                else:
+                    say(f"round {index + 1} of {rounds}: {turn.name()}")
+                    results[turn].append(bench.run(turn, counts[turn]))
         facts = {
             "rss_mib_idle": round(idle_mib, 1),
             "rss_mib_max": round(bench.daemon.rss_mib("VmHWM"), 1),
             "listening_s": round(bench.daemon.listening_s, 2),
         }
-        return [summary(case, results[case], facts) for case in cases]
+        return [summary(case, results[case], facts, bare) for case in cases]
     finally:
         bench.close()

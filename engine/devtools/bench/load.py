@@ -25,7 +25,8 @@ E1381 = registry.load(registry.SENDERS, "e1381")
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of one case: ids acknowledged with the time they were sent, and answer times in seconds."""
+    """The result of one case: (connection, number) acknowledged with the time they were sent, and answer times in
+    seconds."""
 
     start: float
     end: float = 0.0
@@ -34,16 +35,16 @@ class Outcome:
     refused: int = 0
 
 
-def mllp_frames(channel: int, number: int, rng: random.Random) -> list[bytes]:
-    return [VT + oru(channel, number, rng) + END]
+def mllp_frames(line: int, number: int, rng: random.Random) -> list[bytes]:
+    return [VT + oru(line, number, rng) + END]
 
 
-def astm_frames(channel: int, number: int, rng: random.Random) -> list[bytes]:
-    return [ENQ, *E1381.frames_of(b"".join(astm(channel, number, rng))), EOT]
+def astm_frames(line: int, number: int, rng: random.Random) -> list[bytes]:
+    return [ENQ, *E1381.frames_of(b"".join(astm(line, number, rng))), EOT]
 
 
 async def play(
-    channel: int,
+    line: int,
     port: int,
     protocol: str,
     messages: list[tuple[int, list[bytes]]],
@@ -53,7 +54,7 @@ async def play(
     """Send ``messages`` over one connection; ``period_s`` 0 is a closed loop."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await _until(out.start)
-    due = out.start + (random.Random(channel).random() * period_s)
+    due = out.start + (random.Random(line).random() * period_s)
     try:
         for number, frames in messages:
             if period_s:
@@ -73,7 +74,7 @@ async def play(
                 writer.write(frames[-1])
             now = time.monotonic()
             if good:
-                out.acked.append((channel, number, began))
+                out.acked.append((line, number, began))
                 out.answer_s.append(now - began)
             else:
                 out.refused += 1
@@ -90,18 +91,19 @@ async def _until(at: float) -> None:
 
 
 async def run_case(case: dict[str, Any]) -> dict[str, Any]:
-    """``case``: ports, protocol(s), connections, first (number), count per connection, rate, seed."""
+    """``case``: ports, protocol(s), connections, first (number), count per connection, rate, seed.
+
+    Connections beyond the number of ports share channels. Each has ids and numbers of its own: the same order number
+    with another patient would be a conflict of identity.
+    """
     connections: int = case["connections"]
+    numbers = range(case["first"], case["first"] + case["count"])
     work: list[tuple[int, int, str, list[tuple[int, list[bytes]]]]] = []
-    for index in range(connections):
-        channel = index % len(case["ports"])
-        port, protocol = case["ports"][channel]
-        rng = random.Random(case["seed"] * 1_000_003 + index)
+    for line in range(connections):
+        port, protocol = case["ports"][line % len(case["ports"])]
+        rng = random.Random(case["seed"] * 1_000_003 + line)
         make = mllp_frames if protocol == "mllp" else astm_frames
-        first = case["first"]
-        work.append(
-            (channel, port, protocol, [(n, make(channel, n, rng)) for n in range(first, first + case["count"])])
-        )
+        work.append((line, port, protocol, [(number, make(line, number, rng)) for number in numbers]))
     out = Outcome(start=time.monotonic() + 0.3)
     period_s = connections / case["rate"] if case.get("rate") else 0.0
     print(json.dumps({"start": out.start}), flush=True)
@@ -111,5 +113,6 @@ async def run_case(case: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for line in sys.stdin:
-        print(json.dumps(event_loop.run(run_case(json.loads(line)))), flush=True)
+    print(json.dumps({"ready": True}), flush=True)
+    for told in sys.stdin:
+        print(json.dumps(event_loop.run(run_case(json.loads(told)))), flush=True)

@@ -1,8 +1,9 @@
 """Made-up messages for the load: every one differs, patients repeat, and all analyzers share one laboratory.
 
 Values, flags, numbers and times vary with the seed; the shape is a haematology panel of 20 results with units and
-reference ranges, as analyzers send it. Control ids are ``B<channel>-<number>``, so that the sink can find channel and
-order from the document alone.
+reference ranges, as analyzers send it. Control ids are ``B<line>-<number>``, so that the sink can find connection and
+order from the document alone; order and specimen numbers have both numbers, too. Where each connection has a channel of
+its own, its line is the number of the channel.
 
 Reference ranges are those of the panel, as of an analyzer with fixed ranges, or differ in every result, as of an
 analyzer that computes them by age.
@@ -39,8 +40,8 @@ FAMILY = ("Sharma", "Patel", "Reddy", "Iyer", "Khan", "Das", "Nair", "Singh", "G
 GIVEN = ("Asha", "Ravi", "Meena", "Arjun", "Fatima", "Kiran", "Leela", "Vikram", "Sunita", "Imran", "Divya", "Mohan")
 
 
-def control_id(channel: int, number: int) -> str:
-    return f"B{channel:03d}-{number:08d}"
+def control_id(line: int, number: int) -> str:
+    return f"B{line:03d}-{number:08d}"
 
 
 def _value(rng: random.Random, low: float, high: float, decimals: int) -> tuple[str, str]:
@@ -77,7 +78,7 @@ def _person(patient: int) -> str:
     return f"{name}||{born}|{'MF'[patient % 2]}"
 
 
-def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, changing: bool = False) -> bytes:
+def oru(line: int, number: int, rng: random.Random, *, results: int = 20, changing: bool = False) -> bytes:
     """One ORU^R01, with 20 OBX about 2.8 kB.
 
     Args:
@@ -87,11 +88,11 @@ def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, cha
     patient = rng.randrange(PATIENTS)
     at = _at(number, rng)
     lines = [
-        f"MSH|^~\\&|XN-1000|CITYLAB|LABRELAY|CITYLAB|{at}+0530||ORU^R01^ORU_R01|{control_id(channel, number)}|P|2.5",
+        f"MSH|^~\\&|XN-1000|CITYLAB|LABRELAY|CITYLAB|{at}+0530||ORU^R01^ORU_R01|{control_id(line, number)}|P|2.5",
         f"PID|1||MR{patient:06d}^^^CITYLAB^MR||{_person(patient)}",
     ]
     for panel, first in enumerate(range(0, results, len(PANEL))):
-        order = f"{channel:03d}{number:08d}" + (f"{panel:05d}" if panel else "")
+        order = f"{line:03d}{number:08d}" + (f"{panel:05d}" if panel else "")
         doctor = f"D{patient % 40:03d}^Rao^Sita"
         lines += [
             f"ORC|RE|P{order}|F{order}|||||||||{doctor}",
@@ -105,14 +106,14 @@ def oru(channel: int, number: int, rng: random.Random, *, results: int = 20, cha
     return ("\r".join(lines) + "\r").encode()
 
 
-def astm(channel: int, number: int, rng: random.Random, *, changing: bool = False) -> list[bytes]:
+def astm(line: int, number: int, rng: random.Random, *, changing: bool = False) -> list[bytes]:
     """One E1394 message with 20 R, one record per element; ``changing`` as in `oru`."""
     patient = rng.randrange(PATIENTS)
     at = _at(number, rng)
     records = [
-        f"H|\\^&|{control_id(channel, number)}||XN-550^00-16^20134|||||||P|E1394-97|{at}",
+        f"H|\\^&|{control_id(line, number)}||XN-550^00-16^20134|||||||P|E1394-97|{at}",
         f"P|1||MR{patient:06d}||{_person(patient)}",
-        f"O|1|{channel:03d}{number:08d}||^^^CBC|R||{at}||||N||||||||||||||F",
+        f"O|1|{line:03d}{number:08d}||^^^CBC|R||{at}||||N||||||||||||||F",
     ]
     for index, (_, name, value, unit, low, high, flag) in enumerate(_results(rng, changing), 1):
         records.append(f"R|{index}|^^^^{name}^1|{value}|{unit}|{low} to {high}|{flag}||F||||{at}")

@@ -2,13 +2,15 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 START_WITHIN_S = 30.0
@@ -18,21 +20,26 @@ STOP_WITHIN_S = 15.0
 class JsonProcess:
     """A process that reads JSON lines on standard input and answers on standard output."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *arguments: str, log: IO[bytes] | None = None) -> None:
         # An unbuffered standard output writes what the pipe takes, and drops the rest of a long line.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        self._process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        self.process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
         )
 
     def tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def hear(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
         if not line:
             raise RuntimeError("a process of the benchmark ended early")
         answer: dict[str, Any] = json.loads(line)
@@ -43,11 +50,36 @@ class JsonProcess:
         return self.hear()
 
     def stop(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        _wait(self._process)
-        self._process.stdout.close()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        _wait(self.process)
+        self.process.stdout.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The daemon's usage since its start, or between two moments.
+
+    Attributes:
+        cpu_s: user and system time, for each process.
+        collections: of garbage, in the main process, as the two below.
+        collected: objects that only the collector could free.
+        blocks: of memory in use; between two moments, how many more.
+    """
+
+    cpu_s: dict[int, float]
+    collections: int = 0
+    collected: int = 0
+    blocks: int = 0
+
+    def since(self, before: "Usage") -> "Usage":
+        return Usage(
+            {pid: cpu_s - before.cpu_s.get(pid, 0.0) for pid, cpu_s in self.cpu_s.items()},
+            collections=self.collections - before.collections,
+            collected=self.collected - before.collected,
+            blocks=self.blocks - before.blocks,
+        )
 
 
 class Daemon:
@@ -56,9 +88,8 @@ class Daemon:
     def __init__(self, site: Path, port: int, log: Path) -> None:
         began = time.monotonic()
         with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, by our own interpreter
-                [sys.executable, "-m", "engine", "--site", str(site), "run"], stdout=output, stderr=output
-            )
+            self._door = JsonProcess("engine.devtools.bench.under_test", "--site", str(site), "run", log=output)
+        self._process = self._door.process
         self.listening_s = self._wait_listening(port, began, log)
 
     def _wait_listening(self, port: int, began: float, log: Path) -> float:
@@ -79,14 +110,28 @@ class Daemon:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [pid, *map(int, children)]
 
+    def usage(self) -> Usage:
+        """All of it so far."""
+        return Usage(self._cpu_s(), **self._door.ask("counts"))
+
     def cpu_s(self) -> float:
-        """User and system time so far."""
-        total = 0
+        """User and system time so far, of all processes."""
+        return sum(self._cpu_s().values())
+
+    def loop_s(self) -> float:
+        """CPU time of the main thread, where the event loop runs: the scheduler's count, where the kernel shows it."""
+        pid = self._process.pid
+        try:
+            return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+        except FileNotFoundError:
+            return _cpu_s(f"{pid}/task/{pid}")
+
+    def _cpu_s(self) -> dict[int, float]:
+        found = {}
         for pid in self.pids():
             with suppress(FileNotFoundError, ProcessLookupError):  # a child that has just ended
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                total += int(fields[11]) + int(fields[12])
-        return total / TICKS
+                found[pid] = _cpu_s(str(pid))
+        return found
 
     def rss_mib(self, key: str = "VmRSS") -> float:
         """Resident memory now (``VmRSS``) or at its peak (``VmHWM``), all processes together."""
@@ -100,7 +145,13 @@ class Daemon:
 
     def stop(self) -> None:
         self._process.terminate()
-        _wait(self._process)
+        self._door.stop()
+
+
+def _cpu_s(place: str) -> float:
+    """User and system time of a process or thread, by its folder under ``/proc``."""
+    fields = Path(f"/proc/{place}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def _wait(process: "subprocess.Popen[Any]") -> None:
@@ -120,3 +171,11 @@ def free_ports(count: int) -> list[int]:
     finally:
         for sock in held:
             sock.close()
+
+
+def cost_of(*arguments: str) -> tuple[float, float]:
+    """Run our interpreter with ``arguments``: seconds until it has ended, and its CPU time."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([sys.executable, *arguments], check=True)  # noqa: S603 - our own interpreter
+    took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -1,10 +1,11 @@
 """The count at the end of a benchmark: what was lost, repeated or out of order."""
 
 from engine.devtools.bench.cases import Round, judge
+from engine.devtools.bench.processes import Usage
 
 
 def counted(acked: list[tuple[int, int, float]], seen: list[tuple[int, int, str, float]]) -> Round:
-    return judge(acked, seen, start=0.0, end=2.0, ack_s=[0.001], refused=0, cpu_s=0.1)
+    return judge(acked, seen, start=0.0, end=2.0, ack_s=[0.001], refused=0, used=Usage({1: 0.1}))
 
 
 def test_all_well() -> None:
