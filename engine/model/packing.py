@@ -5,6 +5,7 @@ memory, between processes and in the journal; only a destination unpacks it. A d
 as it is. The flag ``packed`` beside the bytes says whether it is compressed.
 """
 
+import threading
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -41,6 +42,16 @@ class Packer:
         return content, False
 
 
+class _Unpacker(threading.local):
+    """Decompresses; each thread has its own. To make a decompressor takes twice as long as to unpack 32 kB by it."""
+
+    def __init__(self) -> None:
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_unpacker = _Unpacker()
+
+
 def unpack(content: bytes) -> bytes:
     """The document in its original form.
 
@@ -48,7 +59,7 @@ def unpack(content: bytes) -> bytes:
         ValueError: it is not what `Packer.pack` made.
     """
     try:
-        return zstandard.decompress(content)
+        return _unpacker.decompress(content)
     except zstandard.ZstdError as error:
         raise ValueError("not a zstd frame, or a damaged one") from error
 

@@ -1,10 +1,13 @@
 """Documents stay compressed from where they are made to where they go."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +72,30 @@ def test_a_bundle_shrinks_to_less_than_a_fifth() -> None:
     smaller, packed = Packer().pack(BUNDLE)
     assert packed
     assert len(smaller) * 5 < len(BUNDLE)
+
+
+def test_each_thread_unpacks_by_one_decompressor_of_its_own_also_after_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make one takes twice as long as to unpack a document by it."""
+    made: list[int] = []
+
+    def noted() -> zstandard.ZstdDecompressor:
+        made.append(threading.get_ident())
+        return decompressor()
+
+    decompressor = zstandard.ZstdDecompressor
+    monkeypatch.setattr(zstandard, "ZstdDecompressor", noted)
+    smaller, _ = Packer().pack(BUNDLE)
+
+    def unpacks() -> None:
+        for _ in range(20):
+            with pytest.raises(ValueError, match="damaged"):
+                unpack(smaller[:-9])
+            assert unpack(smaller) == BUNDLE
+
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        for done in [one.submit(unpacks), other.submit(unpacks)]:
+            done.result()
+    assert len(made) == len(set(made)) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", BUNDLE])
