@@ -5,8 +5,9 @@ start is the same: intake reads the messages without a state. After an end that 
 one at a time, and notes in the journal which one it begins with: a message that three starts in a row have noted is
 dead, ``MAPPING_FAULT`` (`engine.store.operations.poison_message`). With ``workers: 0`` such a message ends the process.
 
-A message over 1 MiB is processed in a process of its own (`engine.runtime.worker.large`), since single steps of it hold
-the interpreter for hundreds of milliseconds. The next ones of its channel wait for it, other channels' do not.
+A large message (over 1 MiB, or with thousands of segments or escapes) is processed in a process of its own
+(`engine.runtime.worker.large`), since single steps of it hold the interpreter for hundreds of milliseconds. The next
+ones of its channel wait for it, other channels' do not.
 
 `reprocessing` processes stored messages anew and compares with the documents that were delivered. A document that
 differs is a new revision with delivery keys of its own, marked manual, so `engine.store.operations.superseding` looks

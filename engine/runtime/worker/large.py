@@ -4,6 +4,9 @@ Parsing and mapping a report of 40 MiB takes seconds, and single steps of it hun
 thread of its process runs: a thread would delay every acknowledgement. So it is a process, the same as the worker's
 (`engine.runtime.worker.process`), without destinations. The first large message starts it, and it ends once none has
 come for `IDLE_S`; its memory goes with it.
+
+Bytes alone say little: 1 MiB of Base64 takes 10 ms, 1 MiB of results 500. So a message with many lines or many escapes
+is large, too. Each of the three limits is some 50 ms of mapping, or a copy of that much memory.
 """
 
 import asyncio
@@ -16,7 +19,9 @@ from engine.model.message import Stored
 from engine.processing.process import ChannelRoutes, Processed
 from engine.runtime.worker.process import WorkerProcess
 
-LARGE_BYTES = 1024 * 1024  # mapping so much takes some 50 ms, and handing it over 3
+LARGE_BYTES = 1024 * 1024
+MANY_LINES = 1000  # segments, records: the mapping of one takes up to 50 us
+MANY_ESCAPES = 50_000  # characters; reading one takes up to 0.7 us
 IDLE_S = 60.0
 
 
@@ -29,7 +34,13 @@ class LargeMessages:
         self._wanted = asyncio.Event()
 
     def takes(self, stored: Stored) -> bool:
-        return len(stored.payload) > LARGE_BYTES
+        payload = stored.payload
+        size = len(payload)  # without so many bytes there cannot be so many lines or escapes, and none is counted
+        return (
+            size > LARGE_BYTES
+            or (size > 4 * MANY_LINES and _lines(payload) > MANY_LINES)
+            or (size > MANY_ESCAPES and _escapes(payload) > MANY_ESCAPES)
+        )
 
     def ask(self, stored: Stored, channel: ChannelRoutes, answer: Callable[[Processed], None]) -> None:
         """As `engine.processing.process.Processor.ask`; the answer comes later."""
@@ -73,3 +84,12 @@ class LargeMessages:
                 wanted.cancel()
             if not self._wanted.is_set() and not self.process.processor.outstanding:
                 return
+
+
+def _lines(payload: bytes) -> int:
+    return payload.count(b"\r") + payload.count(b"\n")
+
+
+def _escapes(payload: bytes) -> int:
+    """How often it has an escape character of HL7 or of ASTM, each of which is a delimiter of the other."""
+    return payload.count(b"\\") + payload.count(b"&")

@@ -14,6 +14,8 @@ from engine.model.message import Stored
 from engine.processing import intake as intake_module
 from engine.processing.process import ChannelRoutes, Processed, process
 from engine.runtime.worker import large
+from engine.runtime.worker.large import LARGE_BYTES, MANY_ESCAPES, MANY_LINES, LargeMessages
+from engine.runtime.worker.process import WorkerProcess
 from engine.store.operations.settling import accepted
 from engine.store.queries.contents import stored_payload
 from tests.engine.processing.test_intake import FULL, Flaky
@@ -51,8 +53,32 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "STORE_RETRY_S", 0.01)
 
 
+def one_stored(payload: bytes) -> Stored:
+    return Stored(id=1, channel="chem", seq=1, received_us=1_767_225_600_000_000, payload=payload)
+
+
 def of(made: Plant, channel: str) -> list[str]:
     return made.destinations["server"].of(channel)
+
+
+@pytest.mark.parametrize(
+    ("payload", "large"),
+    [
+        (hl7("1", "OBX|1|NM|GLU^Glucose^L||5.5|mmol/L|||||F\r" * MANY_LINES), True),
+        (hl7("1", "OBX|1|NM|GLU^Glucose^L||5.5|mmol/L|||||F\r" * (MANY_LINES - 100)), False),
+        (b"H|\\^&|||AN\r" + b"R|1|^^^GLU|5.5|mmol/L\n" * MANY_LINES + b"L|1\r", True),
+        (hl7("1", "a\\.br\\" * (MANY_ESCAPES // 2)), True),
+        (hl7("1", "a\\.br\\" * (MANY_ESCAPES // 3)), False),
+        (b"H|\\^&|||AN\rC|1||a&S&b" + b"&S&" * (MANY_ESCAPES // 2) + b"\rL|1\r", True),
+        (hl7("1", "QUJD" * (LARGE_BYTES // 4 - 1000)), False),
+        (hl7("1", "QUJD" * (LARGE_BYTES // 4)), True),
+        (b"\r" * MANY_LINES, False),
+        (b"", False),
+    ],
+)
+def test_a_message_is_large_by_the_work_that_it_makes(payload: bytes, large: bool) -> None:
+    """Bytes of an enclosed document make little work; segments and escapes make a hundred times as much."""
+    assert LargeMessages(WorkerProcess(bytes(32), delivers=False)).takes(one_stored(payload)) is large
 
 
 async def test_the_channels_next_ones_wait_for_it_and_no_other_channel_does(tmp_path: Path) -> None:
