@@ -4,6 +4,10 @@ All waiting operations are taken into one transaction; then, in this order: COMM
 Only a result allows an acknowledgement, so nothing is acknowledged before it is durable. All results of a batch reach
 the event loop in one call, in the order in which the operations were submitted.
 
+A sync costs the same for one operation as for fifty. Where several senders wait, the first operation of a batch waits
+for theirs, for a share of the duration of the last commit: else two groups of senders take turns, and each sync stores
+half of what it could. A sender that is alone never waits for others.
+
 If an operation of a batch fails, the whole batch is rolled back and its operations run again one by one, each in a
 transaction of its own, so that only the guilty one fails. A full disk fails operations and is survived. A failed sync
 is not: the state of the pages in the kernel is unknown, so the writer stops for good and reports it (``on_fatal``).
@@ -36,6 +40,8 @@ QUEUE_BYTES = 64 * 1024 * 1024
 SETTLE_HEADROOM = 4
 IDLE_S = 0.25
 LINGER_S = 0.003  # how long an operation that can linger waits for a message to share its sync
+JOIN_SHARE = 0.5  # of the last commit's duration: how long a sender's operation waits for those of other senders ...
+JOIN_S = 0.003  # ... but no longer than this
 RECENT_COMMITS = 512  # their times are kept for the page
 
 T = TypeVar("T")
@@ -123,6 +129,7 @@ class Writer:
         self._on_fatal = on_fatal
         self._queue_operations = queue_operations
         self._queue_bytes = queue_bytes
+        self._awaited = 0  # operations of the last batch that could not linger
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[tuple[Job[Any], asyncio.Future[Any]]] = queue.SimpleQueue()
         # Both are used on the event loop only: incremented when submitted, decremented when resolved.
@@ -332,6 +339,8 @@ class Writer:
         items, size = [first], first.size
         can_linger = first.can_linger
         until = time.monotonic() + LINGER_S if can_linger else 0.0
+        if not can_linger:
+            self._let_others_join()
         while len(items) < BATCH_OPERATIONS and size < BATCH_BYTES:
             try:
                 item = self._next(max(0.0, until - time.monotonic()) if can_linger else 0.0)
@@ -342,8 +351,16 @@ class Writer:
                 break
             items.append(item)
             size += item.size
-            can_linger = can_linger and item.can_linger
+            if can_linger and not item.can_linger:
+                can_linger = False
+                self._let_others_join()
+        self._awaited = sum(not item.can_linger for item in items)
         return items
+
+    def _let_others_join(self) -> None:
+        """Wait for the operations of other senders, if the last batch had several: they are about to send again."""
+        if self._awaited > 1 and self.stats.recent_s:
+            time.sleep(min(JOIN_S, self.stats.recent_s[-1] * JOIN_SHARE))
 
     def _next(self, timeout_s: float) -> _Item | None:
         """The next item. Tried without waiting first: behind items that were there at once, CPython's queue takes a

@@ -6,9 +6,11 @@ import queue
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +124,39 @@ async def test_what_waits_is_one_batch_and_resolves_in_order(journal: Journal) -
     await asyncio.gather(busy, *futures)
     assert done == list(range(1, 101))
     assert journal.writer.stats.batches == before + 2  # the one under way, and one for all that waited
+
+
+async def test_one_of_several_senders_waits_for_the_others_and_one_alone_does_not(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    submit = writer_of(journal).submit
+    pauses_s: list[float] = []
+    joined: list[asyncio.Future[int]] = []
+
+    async def join() -> None:
+        joined.append(submit(appending(b"of another sender")))
+
+    def pause(seconds: float) -> None:
+        pauses_s.append(seconds)
+        asyncio.run_coroutine_threadsafe(join(), loop).result(10)
+
+    clock = SimpleNamespace(sleep=pause, monotonic=time.monotonic, perf_counter=time.perf_counter)
+    monkeypatch.setattr(writer, "time", clock)
+    for n in range(3):
+        await submit(appending(b"alone %d" % n))
+    busy, release = await blocked(journal)
+    together = [submit(appending(b"together %d" % n)) for n in range(2)]
+    release.set()
+    await asyncio.gather(busy, *together)
+    assert pauses_s == []
+    before = journal.writer.stats.batches
+    await submit(appending(b"next"))
+    (late,) = joined
+    await late
+    assert journal.writer.stats.batches == before + 1  # both in one
+    (took_s,) = pauses_s
+    assert 0 < took_s <= writer.JOIN_S
 
 
 async def test_a_cancelled_waiter_changes_nothing_for_others(journal: Journal) -> None:
