@@ -15,6 +15,7 @@ from tests.support.astm_peer import one_record_a_frame
 from tests.support.astm_peer import session as frames
 from tests.support.running import HL7_ROUTE, MLLP, RunningSite, astm_channel, channel, hl7_channel, running_site
 from tests.support.senders import AstmAnalyzer, lines, send_blocks
+from tests.support.waiting import until
 
 SETTINGS = {"patient_system": "urn:x:mrn"}
 CHANNELS = {
@@ -46,11 +47,14 @@ class Lab:
         """Send a message and wait until all is quiet (or not); how it ended."""
         told = [(status, code, value, time) for status, code, value, time in map(str.split, results)]
         number = next(self.control_ids)
+        already = len(self.site.messages(self.channel))
         if self.channel == "astm":
             played = await AstmAnalyzer(self.site.port("astm")).play(
                 frames(*self._frames(told, number, order, patient, day))
             )
             assert not played.gave_up
+            # The end of a session has no answer: the message may not be in the journal yet.
+            await until(lambda: len(self.site.messages(self.channel)) > already)
         else:
             (answer,) = await send_blocks(
                 self.site.port(self.channel), [self._hl7(told, number, order, patient, day, obr, to)]
