@@ -14,8 +14,13 @@ def wake(waiter: Waiter | None) -> None:
 
 def expire(waiter: Waiter) -> None:
     """End the wait with `TimeoutError`."""
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+    fail(waiter, TimeoutError())
+
+
+def fail(waiter: Waiter | None, error: Exception) -> None:
+    """End the wait with ``error``."""
+    if waiter is not None and not waiter.done():
+        waiter.set_exception(error)
 
 
 async def finish(tasks: Collection["asyncio.Task[None]"], grace_s: float) -> None:

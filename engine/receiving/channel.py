@@ -1,11 +1,11 @@
-"""One connection: stream -> link -> journal -> answer. The only place where bytes are acknowledged.
+"""One connection: stream -> link -> journal -> answer. Bytes are acknowledged here and in `whole_blocks`.
 
     Read bytes, let the link find the units that they complete, store these, and only then answer.
 
 Invariant (P1): an answer that takes responsibility (AA, CA, a frame's ACK) is written after the journal's future for
 those bytes has resolved, and that future resolves only after commit, sync and the attempt to write the anchor. With
 ``commit: message`` a site accepts less: of the frames of a message only the ACK of the last one waits for the journal.
-This module has no other path to ``stream.write`` of such an answer.
+There is no other path to ``stream.write`` or ``stream.send`` of such an answer.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ from engine.receiving.link_words import stranger_words
 from engine.receiving.outcomes import Outcomes
 from engine.receiving.preparing import prepared
 from engine.receiving.unstored import Evidence, UnstoredMessages
+from engine.receiving.whole_blocks import taken
 from engine.store.operations import append
 from engine.store.operations.line_trace import LineRecord, LineTrace
 
@@ -78,6 +79,7 @@ class Channel:
         self._clock = clock
         self._memory = memory if memory is not None else ReceiveMemory()
         self._outcomes = outcomes if settings.ack_timeout_s is not None else None
+        self.answers_when_durable = answer is not None and self._outcomes is None
         self.unkept = UnstoredMessages(self._kept)
         self.connections: OrderedDict[int, Connection] = OrderedDict()
         self.monitor = LinkMonitor(settings.name, clock)
@@ -96,7 +98,8 @@ class Channel:
         theirs = False
         try:
             await self.unkept.keep_left(partial(self.monitor.store_failed, connection.peer))
-            theirs = await self._serve(connection)
+            with taken(self, connection):
+                theirs = await self._serve(connection)
         except OSError:
             logger.debug("connection lost", extra={"channel": self.settings.name, "peer": stream.peer})
         finally:
@@ -139,6 +142,8 @@ class Channel:
                 if not events and idle is not None and now - connection.last_byte >= idle:
                     return False
             else:
+                if connection.unanswered:  # of a block that was taken at once
+                    await self._was_answered(connection)
                 if not data:
                     return not connection.evicted
                 now = connection.last_byte = self._clock.monotonic()
@@ -259,6 +264,32 @@ class Channel:
             if answers:
                 await connection.stream.write(b"".join([connection.link.wrap(answer) for answer in answers]))
         return True
+
+    # -- one block with one message, without a step of the task that reads (`whole_blocks`) --------------------------
+
+    def store_block(self, connection: Connection, payload: bytes) -> "asyncio.Future[Stored] | None":
+        if len(self._split(payload)) != 1:
+            return None
+        connection.last_byte = self._clock.monotonic()
+        return self._journal.run(
+            append.store_message,
+            self._received(connection, payload),
+            repeat_window_s=self.settings.repeat_window_s,
+        )
+
+    def answer_block(self, connection: Connection, payload: bytes) -> bytes:
+        assert self._answer is not None
+        connection.last_message = connection.last_byte
+        answers = self._answer(payload, [payload], stored=True, delivered=True)
+        return b"".join([connection.link.wrap(answer) for answer in answers])
+
+    def block_durable(self, connection: Connection, stored: Stored, *, answered: bool) -> None:
+        if self.counts.store_fault is not None:
+            self.monitor.stores_again()
+        self._durable(connection, stored)
+        if answered and not connection.line.gone():  # else the reader asks whether the answer was taken
+            self._journal.answered(self.settings.name, connection.unanswered)
+            connection.unanswered = []
 
     def _split(self, block: bytes) -> list[bytes]:
         try:

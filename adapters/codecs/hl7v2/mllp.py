@@ -105,17 +105,8 @@ class MllpLink:
 
     def receive(self, data: bytes, now: float) -> list[LinkEvent]:
         """Events that ``data`` completes, in order. After a fatal fault further bytes are ignored."""
-        if (
-            not self._open
-            and data.startswith(b"\x0bMSH")
-            and data.endswith(END)
-            and data.find(FS) == len(data) - 2
-            and data.find(VT, 1) == -1
-            and len(data) - 3 <= self._options.max_message
-            and not self._dead
-        ):  # one whole block in one read, which is nearly always
-            self._noise = 0
-            return [Block(data[1:-2])]
+        if (block := self.whole(data)) is not None:
+            return [block]
         if self._dead or not data:
             return []
         self._last_byte = now
@@ -129,6 +120,21 @@ class MllpLink:
         if self._open and now - self._started >= self._options.block_timeout:
             self._time_out(events)
         return events
+
+    def whole(self, data: bytes) -> Block | None:
+        """The block that ``data`` is from its first byte to its last, as nearly always; None: `receive` reads it."""
+        if (
+            self._open
+            or self._dead
+            or not data.startswith(b"\x0bMSH")
+            or not data.endswith(END)
+            or data.find(FS) != len(data) - 2
+            or data.find(VT, 1) != -1
+            or len(data) - 3 > self._options.max_message
+        ):
+            return None
+        self._noise = 0
+        return Block(data[1:-2])
 
     def committed(self, now: float) -> None:
         """Nothing to do: MLLP has no link acknowledgement, the answer is the format's."""
