@@ -17,20 +17,19 @@ from engine.config import yaml_nodes
 from engine.config.yaml_nodes import Node
 from engine.mapping.compiler.code import Code
 from engine.mapping.compiler.outputs import Outputs
-from engine.mapping.compiler.registers import compile_function
 from engine.mapping.compiler.steps import Steps
 from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
 from engine.mapping.functions import FUNCTIONS
-from engine.mapping.message_context import GENERATED
+from engine.mapping.generated import NAME, Generated, Uncompiled
 from engine.mapping.optional_keys import without_missing
 from engine.mapping.outputs.documents import SETTINGS
 from engine.mapping.plausible import read_kinds
-from engine.mapping.program import CompiledFunction, Generated, Program
+from engine.mapping.program import Program
 from engine.mapping.read_cache import UNSET
 from engine.mapping.rule_files import read_library, read_mapping
 from engine.mapping.rules import Fragment, LibraryFile, MappingFile, Problems, TableUse
-from engine.mapping.runtime import BOUND, PROLOGUE
+from engine.mapping.runtime import PROLOGUE
 from engine.mapping.structures import structures
 from engine.mapping.table_files import Doubt, Finding, read_tables
 from engine.mapping.tables import Table
@@ -426,7 +425,7 @@ class _Compiler:
 
 
 _TOO_DEEP = "conditions, cases or loops are nested too deeply; make them flatter"
-_NOT_MADE = Generated(lambda: CompiledFunction(lambda *_: None, [], ""), frozenset())
+_NOT_MADE = Generated(Uncompiled(Code().source(NAME, "", ""), {}), frozenset())
 """Placeholder for code that could not be generated; the reported problem keeps the mapping from being used."""
 
 
@@ -443,12 +442,8 @@ def build(
         SyntaxError, RecursionError, MemoryError: it is nested too deeply.
     """
 
-    def make() -> CompiledFunction:
-        source, rules, telling = code.source("mapping", arguments, prologue)
-        function = compile_function(source, GENERATED, "mapping", dict(BOUND), {"UNSET": UNSET, **code.bound})
-        return CompiledFunction(function, rules, source, frozenset(telling))
-
-    generated = Generated(make, read, repetitions)
+    uncompiled = Uncompiled(code.source(NAME, arguments, prologue), {"UNSET": UNSET, **code.bound})
+    generated = Generated(uncompiled, read, repetitions)
     if not code.usual:
         generated.made  # noqa: B018  (whether Python takes it is only known then)
     return generated

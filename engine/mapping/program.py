@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from engine.mapping import bundle
+from engine.mapping.generated import FRAMING, Generated
 from engine.mapping.identity import BundleBuilder
 from engine.mapping.identity_fields import IdentityFields
 from engine.mapping.message_context import GENERATED, RESULT_SEGMENT, MessageContext
@@ -22,75 +23,8 @@ from engine.model.errors import ContentError, Dropped
 from engine.model.message import Document, MapContext, Mapped, Parsed
 from engine.model.reasons import ReasonCode
 
-# Segments that frame a message or describe it, and are read by the engine if by anyone.
-_FRAMING = frozenset({"MSH", "SFT", "UAC", "EVN", "DSC", "H", "L"})
 _NOT_PRODUCTION = frozenset("DT")  # MSH-11, H-12: debugging, training
 _CONTROL = "Q"  # H-12, and analyzers that say it in MSH-11 too
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledFunction:
-    """Code that can run: the function made for one structure, its source, and the rule of each of its lines.
-
-    Attributes:
-        countable: numbers of the lines whose running shows that their rule ran.
-    """
-
-    function: Callable[..., None]
-    rules: list[str]
-    source: str
-    countable: frozenset[int] = frozenset()
-
-
-class Generated:
-    """The generated and checked code for one structure. Python compiles it on first use: a site has mappings for
-    messages that it never receives, and compiling their code takes more time than checking it.
-
-    Attributes:
-        read: names of the segments that rules read.
-        repetitions: segment -> (field, how many of its repetitions rules read), of fields that are not read whole.
-    """
-
-    __slots__ = ("_made", "_make", "_rules_at", "read", "repetitions")
-
-    def __init__(
-        self,
-        make: Callable[[], CompiledFunction],
-        read: frozenset[str],
-        repetitions: dict[tuple[str, int], int] | None = None,
-    ) -> None:
-        self._make: Callable[[], CompiledFunction] | None = make
-        self._made: CompiledFunction | None = None
-        self._rules_at: dict[tuple[int, int], str] = {}  # code and instruction that gave a warning -> its rule
-        self.read = read
-        self.repetitions: dict[str, list[tuple[int, int]]] = {}
-        for (segment, number), most in sorted((repetitions or {}).items()):
-            if most and segment not in _FRAMING:
-                self.repetitions.setdefault(segment, []).append((number, most))
-
-    @property
-    def made(self) -> CompiledFunction:
-        if self._made is None:
-            assert self._make is not None
-            self._made, self._make = self._make(), None  # the lines it was made of are needed no more
-        return self._made
-
-    @property
-    def counted(self) -> frozenset[str]:
-        """The rules that coverage can speak of."""
-        return frozenset(self.made.rules[line - 1] for line in self.made.countable)
-
-    def rule_at(self, frame: FrameType) -> str:
-        """The rule whose code runs in a frame. Python finds a frame's line by reading on from the function's first."""
-        place = id(frame.f_code), frame.f_lasti
-        rule = self._rules_at.get(place)
-        if rule is None:
-            rule = self._rules_at[place] = self.rule_of(frame.f_lineno)
-        return rule
-
-    def rule_of(self, line: int) -> str:
-        rules = self.made.rules
-        return rules[line - 1] if 0 < line <= len(rules) else ""
 
 
 @dataclass(slots=True)
@@ -164,7 +98,7 @@ class Program:
 
     def unread_segments(self, parsed: Parsed) -> tuple[str, ...]:
         """Names of segments of a message that no rule reads; those that frame it excepted, Z segments included."""
-        read = self.plain[parsed.structure].read | _FRAMING
+        read = self.plain[parsed.structure].read | FRAMING
         return tuple(dict.fromkeys(segment.name for segment in parsed.segments if segment.name not in read))
 
     def _generated(self, parsed: Parsed, variants: dict[str, Generated]) -> Generated:
@@ -246,7 +180,7 @@ class Program:
         unread = [
             name
             for name in dict.fromkeys(names)
-            if name not in generated.read and name not in _FRAMING and name[0] != "Z"
+            if name not in generated.read and name not in FRAMING and name[0] != "Z"
         ]
         processing = run.text(run.field("MSH", 11) if run.hl7 else run.field("H", 12)) or ""
         processing = processing.upper()[:1]

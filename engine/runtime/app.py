@@ -32,6 +32,7 @@ from engine.runtime import gc_tuning
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.clock_watch import ClockWatch
+from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import followers, handlers
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
@@ -105,6 +106,7 @@ class App:
             reserve=True,
             elsewhere=elsewhere.witnesses,
         )
+        self._code = CompiledCode(site.config.data, self.journal.vault.identity_key)
         _warn((*self.journal.notes, *elsewhere.silent))
         for text in self.journal.damage:
             logger.error("the journal is damaged", extra={"detail": text})
@@ -165,7 +167,7 @@ class App:
         running.push_async_callback(self._stop_intake)
         supervisor.supervise(
             "intake",
-            lambda: parts.intake.run(lambda: supervisor.heartbeat("intake")),
+            lambda: self._process(lambda: supervisor.heartbeat("intake")),
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
@@ -201,6 +203,16 @@ class App:
         supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))
+
+    async def _process(self, heartbeat: Callable[[], None]) -> None:
+        """Map messages until cancelled, once there is code to do it."""
+        await self._compile(self.parts.built, heartbeat)
+        await self.parts.intake.run(heartbeat)
+
+    async def _compile(self, built: BuiltSite, heartbeat: Callable[[], None] = lambda: None) -> None:
+        """Compile the mappings of which no earlier start kept the code; a thread waits for that."""
+        while not built.site.config.workers and await asyncio.to_thread(self._code.compile_next, built.programs):
+            heartbeat()
 
     async def _until_stopped(self, supervisor: Supervisor) -> None:
         """Wait for `stop`.
@@ -277,6 +289,7 @@ class App:
                             f"config/labrelay.yaml: {key}: cannot be changed while running; restart instead"
                         )
                 built = await asyncio.to_thread(self._build, site)
+                await self._compile(built)
                 await self.parts.swap(built)
                 gc_tuning.settle()
             finally:
@@ -289,7 +302,10 @@ class App:
 
     def _build(self, site: Site) -> BuiltSite:
         key, others = self.journal.vault.identity_key, self.journal.others
-        return build_site(site, identity_key=key, clock=self.clock, others=others)
+        built = build_site(site, identity_key=key, clock=self.clock, others=others)
+        if not site.config.workers:  # else another process maps
+            self._code.read(built.programs)
+        return built
 
     # -- the page ----------------------------------------------------------------------------------------------
 

@@ -56,10 +56,17 @@ class BuiltSite:
     channels: Mapping[str, BuiltChannel]
 
     @property
+    def programs(self) -> list[Program]:
+        """The mappings of all routes, each once."""
+        routes = [route for channel in self.channels.values() for route in channel.routes.routes]
+        return list(
+            {id(route.program): route.program for route in routes if isinstance(route.program, Program)}.values()
+        )
+
+    @property
     def doubts(self) -> tuple[str, ...]:
         """Rows of code tables that contradict themselves, without repetition."""
-        routes = [route for channel in self.channels.values() for route in channel.routes.routes]
-        return tuple(dict.fromkeys(line for route in routes for line in getattr(route.program, "doubts", ())))
+        return tuple(dict.fromkeys(line for program in self.programs for line in program.doubts))
 
 
 def build_site(

@@ -13,7 +13,6 @@ of a loop, it reaches over the whole loop: its value may be needed in the next r
 
 import keyword
 import re
-import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping
 from types import CodeType, FunctionType
@@ -98,15 +97,17 @@ def _assign(lives: Mapping[str, list[int]]) -> dict[str, str]:
     return names
 
 
-def compile_function(source: str, file: str, name: str, bound: dict[str, Any], constants: Mapping[str, Any]) -> Any:
-    """The function called ``name`` in ``source``, with ``constants`` in its code and ``bound`` as its globals.
+def marked(source: str) -> str:
+    """The same source with a text in place of each constant; what is compiled of it has no value of a mapping in it."""
+    return _CONSTANT.sub(lambda match: repr(_MARK + match[0]), source)
 
-    The other functions in ``source`` are made as well, and put into ``bound``.
+
+def function_of(module: CodeType, name: str, bound: dict[str, Any], constants: Mapping[str, Any]) -> Any:
+    """The function called ``name`` of compiled `marked` source, with ``constants`` in its code and ``bound`` as its
+    globals.
+
+    The other functions in it are made as well, and put into ``bound``.
     """
-    marked = _CONSTANT.sub(lambda match: repr(_MARK + match[0]), source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # "a text is not callable": by then it is a function
-        module = compile(marked, file, "exec")
     for code in module.co_consts:
         if isinstance(code, CodeType):
             bound[code.co_name] = FunctionType(_filled(code, constants), bound, code.co_name)

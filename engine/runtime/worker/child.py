@@ -33,6 +33,7 @@ from engine.monitoring.metrics import Counters
 from engine.processing.process import Processed, process
 from engine.runtime import gc_tuning
 from engine.runtime.build import BuiltSite, build_destination, build_site
+from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.worker import frames
 from engine.runtime.worker.pipe import Pipe
 from engine.runtime.worker.wire import Frame
@@ -89,6 +90,10 @@ class Child:
                 if site.hash != wanted.config_hash:
                     raise ConfigError("the files of the configuration are not those that the main process has read")
                 built = build_site(site, identity_key=wanted.identity_key, clock=self._clock)
+                code = CompiledCode(site.config.data, wanted.identity_key)
+                code.read(built.programs)
+                while await asyncio.to_thread(code.compile_next, built.programs):
+                    pass
                 await self._open(site.config.destinations if wanted.delivers else {}, fingerprints(site))
             except ConfigError as error:
                 self.pipe.send(frames.refused(wanted.epoch, error.problems))
