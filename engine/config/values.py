@@ -25,7 +25,7 @@ from engine.model.units import HostPort, parse_duration, parse_host_port, parse_
 class Model(BaseModel):
     """One block of YAML: unknown keys refused, nothing changes after reading, values never shown in errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

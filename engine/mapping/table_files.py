@@ -14,6 +14,7 @@ files the first one has precedence; a row of another file that it covers is neve
 
 import csv
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -133,7 +134,7 @@ def _read_sheet(text: str, file: str, needed: Sequence[str]) -> Sheet:
             starts = _starts(text)
             sheet.findings.append(Finding(line, starts[len(header)] if len(starts) > len(header) else 1, words))
             continue
-        filled = {name: _meant(cell) for name, cell in zip(header, cells, strict=False) if cell.strip()}
+        filled = {name: sys.intern(_meant(cell)) for name, cell in zip(header, cells, strict=False) if cell.strip()}
         sheet.rows.append((line, filled, text))
     return sheet
 
