@@ -113,7 +113,7 @@ class AstmReceiver:
         events: list[LinkEvent] = []
         if data:
             self._silent_at = now + SILENCE_S
-        if self.state is State.RECEIVING and (frame := self._reader.whole(data)) is not None:
+        if data and self.state is State.RECEIVING and (frame := self._reader.whole(data)) is not None:
             self._take_frame(frame, now, events)
         elif data or self._reader.unread:
             self._reader.feed(data)

@@ -5,9 +5,11 @@ On real sockets. The first message of a connection is always the reader's, so ea
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from adapters.transports.tcp_stream import TcpStream
 from engine.config.receive_memory import SMALL_BYTES
 from engine.model.errors import StoreError
 from engine.receiving.channel import Channel
+from tests.support.certificates import Authority, ServerFiles
 from tests.support.channels import END, ScriptedStore, block, channel, hl7
 from tests.support.waiting import until
 
@@ -68,16 +71,18 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 
 
 @asynccontextmanager
-async def connected(made: Channel, grace_s: float = WITHIN_S) -> AsyncIterator[tuple[Analyzer, TcpListener]]:
+async def connected(
+    made: Channel, tls: ServerFiles | None = None, trusting: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Analyzer, TcpListener]]:
     streams: list[TcpStream] = []
 
     async def handle(stream: TcpStream) -> None:
         streams.append(stream)
         await made.handle(stream)
 
-    listener = TcpListener("127.0.0.1", 0, handle)
+    listener = TcpListener("127.0.0.1", 0, handle, tls=tls)
     port = await listener.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
     try:
         writer.write(block(hl7("0")))
         await asyncio.wait_for(reader.readuntil(END), WITHIN_S)
@@ -85,7 +90,7 @@ async def connected(made: Channel, grace_s: float = WITHIN_S) -> AsyncIterator[t
         yield Analyzer(reader, writer, streams[0]), listener
     finally:
         writer.close()
-        await listener.stop(grace_s)
+        await listener.stop(WITHIN_S)
 
 
 async def under_way(store: ScriptedStore, analyzer: Analyzer, *payloads: bytes) -> None:
@@ -171,6 +176,23 @@ async def test_bytes_are_left_to_the_reader_while_the_peer_does_not_read(reads: 
         analyzer.stream.resume_writing()
         assert await analyzer.answer() == "AA 1"
         await until(lambda: len(reads) == before + 1)
+
+
+async def test_blocks_over_tls_are_taken_too(tmp_path: Path, reads: list[float | None]) -> None:
+    authority = Authority(tmp_path)
+    server = authority.sign("server")
+    store = ScriptedStore()
+    tls = ServerFiles(server.cert, server.key, None)
+    async with connected(channel(store), tls, authority.trust()) as (analyzer, _):
+        before = len(reads)
+        assert [await analyzer.ask(hl7(str(number))) for number in range(1, 4)] == ["AA 1", "AA 2", "AA 3"]
+        assert len(reads) == before
+        await under_way(store, analyzer, hl7("4"))
+        analyzer.writer.close()  # TLS has no half-close: the answer has no way any more
+        await until(lambda: analyzer.stream.gone)
+        store.release()
+        await until(lambda: len(store.messages) == 5)
+    assert store.answers == [1, 2, 3, 4]
 
 
 # -- the connection ends amid a block ------------------------------------------------------------------------------
