@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
-from engine.mapping.compiler.code import Code
-from engine.mapping.compiler.expressions import Expressions
+from engine.mapping.compiler.assembly import compilation
+from engine.mapping.compiler.context import Setting
+from engine.mapping.compiler.expressions import condition
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.compiler.values import Setting
 from engine.mapping.field_tables import known_segments
 from engine.mapping.identity_fields import STANDARD
 from engine.mapping.loading import build
@@ -60,14 +60,13 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
     """
     segments = known_segments(message_format)
     problems = Problems()
-    code = Code()
     root = Group("message", frozenset(segments))
     setting = Setting(message_format, root, segments, STANDARD[message_format], whole_message=True)
-    compiler = Expressions(code, setting, problems, traced=False)
+    c = compilation(setting, problems)
+    code = c.code
     scope = Scope(None, code.slot(), 0, group=setting.root, variable="root")
-    test = compiler.condition(formula, scope)
-    code.emit(f"return {test}")
-    for bound in compiler.all_segments:
+    code.emit(f"return {condition(c, formula, scope)}")
+    for bound in c.all_segments:
         bound.pad(code)
     if problems.errors:
         raise ConfigError(*problems.errors)
@@ -75,7 +74,7 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
     holds: Callable[..., object] = generated.made.function
     unescape = unescape_of(message_format)
 
-    def condition(parsed: Parsed) -> bool:
+    def is_meant(parsed: Parsed) -> bool:
         def of_name(name: str) -> list[Segment]:
             return [segment for segment in parsed.segments if segment.name == name]
 
@@ -85,7 +84,7 @@ def condition_of(formula: Formula, message_format: str) -> Condition:
         finally:
             run.times.warn_no_more()
 
-    return condition
+    return is_meant
 
 
 def route_condition(text: str | None, reads: str, mapped: str, *, place: str) -> Condition | None:

@@ -15,10 +15,10 @@ from typing import Generic, TypeVar
 
 from engine.config import yaml_nodes
 from engine.config.yaml_nodes import Node
+from engine.mapping.compiler.assembly import compilation
 from engine.mapping.compiler.code import Code
-from engine.mapping.compiler.outputs import Outputs
-from engine.mapping.compiler.steps import Steps
-from engine.mapping.compiler.values import Setting
+from engine.mapping.compiler.context import Compilation, Setting
+from engine.mapping.compiler.steps import compile_mapping
 from engine.mapping.field_tables import known_segments
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.generated import NAME, Generated, Uncompiled
@@ -363,41 +363,38 @@ class _Compiler:
         )
         problems = Problems() if traced else self._problems
         target = self._mapping.target
-        compiler: Steps
-        if target.kind == "fhir":
-            compiler = Steps(Code(), setting, problems, self._fragments, traced=traced)
-        else:
-            compiler = Outputs(Code(), setting, problems, self._fragments, target, self.columns, traced=traced)
+        c = compilation(
+            setting, problems, traced=traced, fragments=self._fragments, target=target, columns=self.columns
+        )
+        if target.kind != "fhir":
             self.settings_read |= SETTINGS[target.kind]
         try:
-            compiler.mapping(self._mapping.lets, self._mapping.steps)
+            compile_mapping(c, self._mapping.lets, self._mapping.steps)
         except TooLargeError:
             problems.error(self._mapping.node, "the mapping becomes too large; use fewer fragments inside fragments")
             return _NOT_MADE
         except RecursionError:  # fragments inside fragments: one file is never that deep
             problems.error(self._mapping.node, _TOO_DEEP)
             return _NOT_MADE
-        if isinstance(compiler, Outputs) and not traced:
-            self._check_results(compiler)
-        self._used_fragments |= compiler.used_fragments
+        if not traced:
+            self._check_results(c)
+        self._used_fragments |= c.used_fragments
         self._used_tables |= setting.tables_used
         self.settings_read |= setting.settings_read
         for name in setting.functions_used:
             self.settings_read.update(FUNCTIONS[name].settings)
         arguments = "m, making, T" if traced else "m, making"
         try:
-            return build(
-                compiler.code, frozenset(setting.segments_read), arguments, repetitions=setting.repetitions_read
-            )
+            return build(c.code, frozenset(setting.segments_read), arguments, repetitions=setting.repetitions_read)
         except (SyntaxError, RecursionError, MemoryError):
             # Python's own limits: 100 levels of indentation, 20 of loops.
             problems.error(self._mapping.node, _TOO_DEEP)
             return _NOT_MADE
 
-    def _check_results(self, compiler: Outputs) -> None:
+    def _check_results(self, c: Compilation) -> None:
         """Check that the names under ``results:`` exist; without ``results:`` the results are not compared."""
         target, mapping = self._mapping.target, self._mapping.node
-        if target.kind == "hl7v2" or not compiler.lists_results:
+        if target.kind == "hl7v2" or not c.lists_results:
             return
         if target.results is None:
             text = (
@@ -406,7 +403,7 @@ class _Compiler:
             )
             self._problems.warning(mapping.get("to") or mapping, text)
             return
-        known = self.columns if target.kind == "csv" else compiler.members
+        known = self.columns if target.kind == "csv" else c.members
         what = "row has such a column" if target.kind == "csv" else "record has such a member (list.member)"
         for name in (name for names in target.results.values() for name in names):
             if name not in known:

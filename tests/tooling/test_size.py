@@ -41,7 +41,7 @@ class Page(Known):
 ''',
     "engine/store/rows.py": 'SQL = "DELETE FROM journal"\n',
     "engine/devtools/sandbox/rows.py": 'SQL = "PRAGMA user_version"\n',
-    "engine/mapping/compiler/deep.py": "from engine.web.page import Page\nclass A(Page): ...\nclass B(A): ...\n",
+    "engine/model/errors.py": "from engine.web.page import Page\nclass A(Page): ...\nclass B(A): ...\n",
     "engine/mapping/data/table.txt": "# a comment\na: 1\n",
     "adapters/codecs/long.py": "x = 1\n" * 40,
 }
@@ -63,7 +63,7 @@ def git(folder: Path, *arguments: str) -> None:
 def test_lines_that_hold_code_count(checkout: Path) -> None:
     figures = measure(checkout)
 
-    assert figures["engine/model"] == Figure(7)  # the table has three, the classes have two each
+    assert figures["engine/model"] == Figure(10)  # the table has three, the classes have two each; the errors three
     assert figures["engine/web"] == Figure(5)
     assert figures["engine/*"] == Figure(1)
     assert figures["engine"] == Figure(18)

@@ -1,14 +1,24 @@
-"""Expressions to lines of Python. Each `Val` that comes back is a variable, a constant or something as cheap.
-
-Expressions are compiled in steps that build on each other: `values` (computed once), `keeping` (once for
-many rounds or messages), `paths`, `names`, `operators`, `comparisons`, `calls`; here is the whole.
-"""
+"""Expressions to lines of Python. Each `Val` that comes back is a variable, a constant or something as cheap."""
 
 from engine.mapping import decimals, syntax
-from engine.mapping.compiler.calls import Calls
+from engine.mapping.compiler.calls import call_value
 from engine.mapping.compiler.code import DECIMAL, FLAG, NOTHING, TEXT, Val
+from engine.mapping.compiler.comparisons import truth
+from engine.mapping.compiler.context import Compilation
+from engine.mapping.compiler.keeping import home_of, keep, outside_the_loop, recurs
+from engine.mapping.compiler.names import name_value
+from engine.mapping.compiler.operators import (
+    arithmetic,
+    choice_value,
+    first_present,
+    item_value,
+    joined,
+    list_value,
+    member_value,
+)
+from engine.mapping.compiler.paths import part_value, path_value
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.rules import Formula, Text
+from engine.mapping.rules import Formula
 
 _WORTH_KEEPING_OVER_MESSAGES = (
     syntax.Path,
@@ -20,78 +30,65 @@ _WORTH_KEEPING_OVER_MESSAGES = (
     syntax.Part,
     syntax.ListOf,
 )
-
 _WORTH_KEEPING = (syntax.Call, syntax.Binary, syntax.Choice, syntax.Member, syntax.Item, syntax.Part)
 
 
-class Expressions(Calls):
-    """Compiles expressions into `code`."""
+def condition(c: Compilation, formula: Formula, scope: Scope) -> str:
+    """A Python expression that is true where the condition holds."""
+    before, c.formula = c.formula, formula
+    try:
+        return truth(c, formula.tree, scope)
+    finally:
+        c.formula = before
 
-    def value(self, value: Formula | Text, scope: Scope, want: str = "") -> Val:
-        """A literal or an expression."""
-        if isinstance(value, Text):
-            return self.code.literal(value.text, TEXT)
-        before, self._formula = self._formula, value
-        rule, self.code.rule = self.code.rule, f"{value.node.file}:{value.node.line}"
-        try:
-            return self.expression(value.tree, scope, want)
-        finally:
-            self._formula, self.code.rule = before, rule
 
-    def condition(self, formula: Formula, scope: Scope) -> str:
-        """A Python expression that is true where the condition holds."""
-        before, self._formula = self._formula, formula
-        try:
-            return self.truth(formula.tree, scope)
-        finally:
-            self._formula = before
+def expression(c: Compilation, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
+    if c.code.loop and not c.traced and not c.keeping and isinstance(part, _WORTH_KEEPING):
+        home = home_of(c, part, scope)
+        if home is not None and home.loop < c.code.loop:
+            return outside_the_loop(c, part, scope, want, home)
+    if isinstance(part, _WORTH_KEEPING_OVER_MESSAGES) and (reading := recurs(c, part, scope)) is not None:
+        key = ("path", part, want) if isinstance(part, syntax.Path) else ("value", id(part), id(scope), want)
+        return keep(c, key, reading, lambda: computed(c, part, scope, want))
+    return computed(c, part, scope, want)
 
-    def expression(self, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
-        if self.code.loop and not self.traced and not self._keeping and isinstance(part, _WORTH_KEEPING):
-            home = self._home(part, scope)
-            if home is not None and home.loop < self.code.loop:
-                return self._outside_the_loop(part, scope, want, home)
-        if isinstance(part, _WORTH_KEEPING_OVER_MESSAGES) and (reading := self.recurs(part, scope)) is not None:
-            key = ("path", part, want) if isinstance(part, syntax.Path) else ("value", id(part), id(scope), want)
-            return self.keep(key, reading, lambda: self._expression(part, scope, want))
-        return self._expression(part, scope, want)
 
-    def _expression(self, part: syntax.Expression, scope: Scope, want: str) -> Val:
-        match part:
-            case syntax.Literal(text=text):
-                return self.code.literal(text, TEXT)
-            case syntax.Number(text=text):
-                return self.code.literal(decimals.normal(text), DECIMAL)
-            case syntax.Flag(value=value):
-                return self.code.literal(value, FLAG)
-            case syntax.Absent():
-                return NOTHING
-            case syntax.Path():
-                return self._path(part, scope, want)
-            case syntax.Name():
-                return self._name(part, scope, want)
-            case syntax.Call():
-                return self._call(part, scope)
-            case syntax.Part():
-                return self._component(part, scope, want)
-            case syntax.Member():
-                return self._member(part, scope)
-            case syntax.Item():
-                return self._item(part, scope, want)
-            case syntax.ListOf():
-                return self._list(part, scope)
-            case syntax.Choice():
-                return self._choice(part, scope, want)
-            case syntax.Unary(operator="-"):
-                return self._arithmetic("-", syntax.Number(part.at, "0"), part.value, scope)
-            case syntax.Binary(operator="|"):
-                return self._first_present(part, scope, want)
-            case syntax.Binary(operator="++"):
-                return self._joined(part, scope)
-            case syntax.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
-                return self._arithmetic(operator, left, right, scope)
-            case _:
-                test = self.truth(part, scope)
-                if test in ("True", "False"):
-                    return self.code.literal(test == "True", FLAG)
-                return Val(self._kept(test), FLAG, maybe=False)
+def computed(c: Compilation, part: syntax.Expression, scope: Scope, want: str) -> Val:
+    match part:
+        case syntax.Literal(text=text):
+            return c.code.literal(text, TEXT)
+        case syntax.Number(text=text):
+            return c.code.literal(decimals.normal(text), DECIMAL)
+        case syntax.Flag(value=value):
+            return c.code.literal(value, FLAG)
+        case syntax.Absent():
+            return NOTHING
+        case syntax.Path():
+            return path_value(c, part, scope, want)
+        case syntax.Name():
+            return name_value(c, part, scope, want)
+        case syntax.Call():
+            return call_value(c, part, scope)
+        case syntax.Part():
+            return part_value(c, part, scope, want)
+        case syntax.Member():
+            return member_value(c, part, scope)
+        case syntax.Item():
+            return item_value(c, part, scope, want)
+        case syntax.ListOf():
+            return list_value(c, part, scope)
+        case syntax.Choice():
+            return choice_value(c, part, scope, want)
+        case syntax.Unary(operator="-"):
+            return arithmetic(c, "-", syntax.Number(part.at, "0"), part.value, scope)
+        case syntax.Binary(operator="|"):
+            return first_present(c, part, scope, want)
+        case syntax.Binary(operator="++"):
+            return joined(c, part, scope)
+        case syntax.Binary(operator=("+" | "-" | "*" | "/") as operator, left=left, right=right):
+            return arithmetic(c, operator, left, right, scope)
+        case _:
+            test = truth(c, part, scope)
+            if test in ("True", "False"):
+                return c.code.literal(test == "True", FLAG)
+            return Val(c.kept(test), FLAG, maybe=False)

@@ -16,216 +16,233 @@ from typing import Any
 
 from engine.config.yaml_nodes import Node
 from engine.mapping.compiler.code import NOTHING, TEXT, Val
-from engine.mapping.compiler.contents import PLAIN_TEXTS, TIMES, Content, Contents
+from engine.mapping.compiler.contents import (
+    PLAIN_TEXTS,
+    TIMES,
+    Content,
+    is_loose,
+    leaf,
+    mismatch,
+    nested_content,
+    says_nothing,
+    taken,
+    write,
+)
+from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
+from engine.mapping.compiler.values import text_of
 from engine.mapping.outputs.hl7_message import writer
 from engine.mapping.outputs.hl7_values import carried, carried_all, time_text, times_text, undivided, undivided_all
 from engine.mapping.rules import Body, Case, Element, Formula, Make, Text, Use, Value, Values
-from engine.mapping.targets import Target
 from engine.model.spelling import suggestion
 
 _FIELD = re.compile(r"(\w+)-(\d+)")
 MAX_NUMBER = 200  # no segment of the standard has more fields
-
 _VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2", "2.9")
 
 
-class Fields(Contents):
-    """Compiles the fields of segments of the message that `target` names."""
+def check_segment(c: Compilation, make: Make) -> bool:
+    """Whether the structure that is written has this segment."""
+    name, event = make.name, c.target.event
+    known = writer().known_segments(event)
+    if name in known or (name.startswith("Z") and len(name) == 3 and name.isalnum() and name.isupper()):
+        return True
+    c.problems.error(make.node, f"{event} has no segment {name}{suggestion(name, known)}")
+    return False
 
-    target: Target
 
-    def check_segment(self, make: Make) -> bool:
-        """Whether the structure that is written has this segment."""
-        name, event = make.name, self.target.event
-        known = writer().known_segments(event)
-        if name in known or (name.startswith("Z") and len(name) == 3 and name.isalnum() and name.isupper()):
-            return True
-        self.problems.error(make.node, f"{event} has no segment {name}{suggestion(name, known)}")
-        return False
+def check_fields(c: Compilation, make: Make, content: Content) -> None:
+    """Problems where a field that the standard requires is never given."""
+    codec = writer()
+    if make.name == "OBX" and 5 in content.names and 2 not in content.names:
+        c.problems.error(make.node, "OBX-2 is missing; it names the type of OBX-5")
+    for number in codec.REQUIRED.get(make.name, ()):
+        if number not in content.names:
+            c.problems.error(make.node, f"{make.name}-{number} is missing; the standard requires it")
+    for number in codec.EXPECTED.get(make.name, ()):
+        if number not in content.names:
+            c.problems.warning(make.node, f"{make.name}-{number} is missing; the standard requires it")
 
-    def check_fields(self, make: Make, content: Content) -> None:
-        """Problems where a field that the standard requires is never given."""
-        codec = writer()
-        if make.name == "OBX" and 5 in content.names and 2 not in content.names:
-            self.problems.error(make.node, "OBX-2 is missing; it names the type of OBX-5")
-        for number in codec.REQUIRED.get(make.name, ()):
-            if number not in content.names:
-                self.problems.error(make.node, f"{make.name}-{number} is missing; the standard requires it")
-        for number in codec.EXPECTED.get(make.name, ()):
-            if number not in content.names:
-                self.problems.warning(make.node, f"{make.name}-{number} is missing; the standard requires it")
 
-    # -- fields ----------------------------------------------------------------------------------------------------
+# -- fields ------------------------------------------------------------------------------------------------------------
 
-    def put_field(self, content: Content, part: Element, scope: Scope) -> None:
-        """One field of a segment."""
-        number = self._place_number(part, content.path)
-        if number is None or not self._is_place(content.path, part.node, number):
+
+def put_field(c: Compilation, content: Content, part: Element, scope: Scope) -> None:
+    """One field of a segment."""
+    number = _place_number(c, part, content.path)
+    if number is None or not _is_place(c, content.path, part.node, number):
+        return
+    if content.path == "MSH" and not _header_field(c, number, part):
+        return
+    if taken(c, content, number, part.node):
+        return
+    value, literal = _one_field(c, part.value, f"{content.path}-{number}", (content.path, number), scope)
+    if not value.is_absent:
+        write(c, content, number, value, literal=literal)
+
+
+def _one_field(c: Compilation, value: Value, path: str, place: tuple[Any, ...], scope: Scope) -> tuple[Val, bool]:
+    """A field as text, components or repetitions; and whether it is a literal."""
+    match value:
+        case Values(items=items, node=node):
+            return _repetitions(c, items, node, path, place, scope)
+        case Body():
+            return _components(c, value, path, place, scope)
+        case Text():
+            return _literal_text(c, value, path), True
+        case Formula():
+            made = leaf(c, value, path, scope, "", _as_field)
+            return made, made.known or says_nothing(value, scope)
+
+
+def _repetitions(
+    c: Compilation, items: tuple[Value, ...], node: Node, path: str, place: tuple[Any, ...], scope: Scope
+) -> tuple[Val, bool]:
+    variable = c.code.new("l")
+    c.code.emit(f"{variable} = []")
+    literal = True
+    for at, item in enumerate(items, 1):
+        if isinstance(item, Values):
+            c.problems.error(item.node, "a list inside a list is no field; write the components as {1: ..., 2: ...}")
+            continue
+        value, fixed = _one_field(c, item, f"{path}[{at}]", place, scope)
+        literal = literal and fixed
+        if value.is_absent:
+            continue
+        add = f"{variable} += {value.code}" if value.kind.many else f"{variable}.append({value.code})"
+        c.code.emit(f"if {value.code} is not None: {add}" if value.maybe else add)
+    c.code.emit(f"if not {variable}: {variable} = None")
+    return Val(variable, TEXT.each()), literal
+
+
+def _components(c: Compilation, body: Body, path: str, place: tuple[Any, ...], scope: Scope) -> tuple[Val, bool]:
+    """Components of a field, or subcomponents of a component."""
+
+    def put(c: Compilation, content: Content, part: Element, inner: Scope) -> None:
+        number = _place_number(c, part, content.path)
+        if number is None or taken(c, content, number, part.node):
             return
-        if content.path == "MSH" and not self._header_field(number, part):
+        here = (*place, number)
+        if not _is_place(c, place[0], part.node, *here[1:]):
             return
-        if self.taken(content, number, part.node):
-            return
-        value, literal = self._one_field(part.value, f"{content.path}-{number}", (content.path, number), scope)
-        if not value.is_absent:
-            self.write(content, number, value, literal=literal)
-
-    def _one_field(self, value: Value, path: str, place: tuple[Any, ...], scope: Scope) -> tuple[Val, bool]:
-        """A field as text, components or repetitions; and whether it is a literal."""
-        match value:
-            case Values(items=items, node=node):
-                return self._repetitions(items, node, path, place, scope)
+        where = f"{content.path}.{number}"
+        literal = False
+        match part.value:
+            case Body() if len(here) > 3:
+                c.problems.error(part.node, f"{where} is a subcomponent, which has no parts")
+                return
             case Body():
-                return self._components(value, path, place, scope)
+                value, literal = _components(c, part.value, where, here, inner)
+            case Values():
+                c.problems.error(part.node, f"{where} is no field: only fields repeat")
+                return
             case Text():
-                return self._literal_text(value, path), True
+                value, literal = _literal_text(c, part.value, where), True
             case Formula():
-                made = self.leaf(value, path, scope, "", self._as_field)
-                return made, made.known or self.says_nothing(value, scope)
+                value = leaf(c, part.value, where, inner, "text", _as_part)
+                literal = value.known or says_nothing(part.value, inner)
+        if not value.is_absent:
+            write(c, content, number, value, literal=literal)
 
-    def _repetitions(
-        self, items: tuple[Value, ...], node: Node, path: str, place: tuple[Any, ...], scope: Scope
-    ) -> tuple[Val, bool]:
-        variable = self.code.new("l")
-        self.code.emit(f"{variable} = []")
-        literal = True
-        for at, item in enumerate(items, 1):
-            if isinstance(item, Values):
-                self.problems.error(
-                    item.node, "a list inside a list is no field; write the components as {1: ..., 2: ...}"
-                )
-                continue
-            value, fixed = self._one_field(item, f"{path}[{at}]", place, scope)
-            literal = literal and fixed
-            if value.is_absent:
-                continue
-            add = f"{variable} += {value.code}" if value.kind.many else f"{variable}.append({value.code})"
-            self.code.emit(f"if {value.code} is not None: {add}" if value.maybe else add)
-        self.code.emit(f"if not {variable}: {variable} = None")
-        return Val(variable, TEXT.each()), literal
+    return nested_content(c, body, path, put, scope)
 
-    def _components(self, body: Body, path: str, place: tuple[Any, ...], scope: Scope) -> tuple[Val, bool]:
-        """Components of a field, or subcomponents of a component."""
 
-        def put(content: Content, part: Element, inner: Scope) -> None:
-            number = self._place_number(part, content.path)
-            if number is None or self.taken(content, number, part.node):
-                return
-            here = (*place, number)
-            if not self._is_place(place[0], part.node, *here[1:]):
-                return
-            where = f"{content.path}.{number}"
-            literal = False
-            match part.value:
-                case Body() if len(here) > 3:
-                    self.problems.error(part.node, f"{where} is a subcomponent, which has no parts")
-                    return
-                case Body():
-                    value, literal = self._components(part.value, where, here, inner)
-                case Values():
-                    self.problems.error(part.node, f"{where} is no field: only fields repeat")
-                    return
-                case Text():
-                    value, literal = self._literal_text(part.value, where), True
-                case Formula():
-                    value = self.leaf(part.value, where, inner, "text", self._as_part)
-                    literal = value.known or self.says_nothing(part.value, inner)
-            if not value.is_absent:
-                self.write(content, number, value, literal=literal)
+def _literal_text(c: Compilation, value: Text, path: str) -> Val:
+    return NOTHING if is_loose(c, value, path) else c.code.literal(value.text, TEXT)
 
-        return self.nested(body, path, put, scope)
 
-    def _literal_text(self, value: Text, path: str) -> Val:
-        return NOTHING if self.loose(value, path) else self.code.literal(value.text, TEXT)
+# -- what a place takes ------------------------------------------------------------------------------------------------
 
-    # -- what a place takes ----------------------------------------------------------------------------------------
 
-    def _as_field(self, value: Val, formula: Formula, path: str) -> Val:
-        """A value in a field: a field that was read keeps its components, a list gives repetitions."""
-        if value.kind.name != "field":
-            return self._as_text(value, formula, path, "a text or a field")
-        segment, number = _FIELD.match(path).groups()  # type: ignore[union-attr]  # paths are made here
-        kind = writer().place_type(segment, (int(number),))
-        if kind not in ("", "*", "-") and not writer().component_types(kind):
-            # What was divided goes into a field that cannot be as one text, with its delimiters escaped.
-            function = self.code.constant(undivided_all if value.kind.many else undivided)
-        else:
-            function = self.code.constant(carried_all if value.kind.many else carried)
-        made = self.code.new()
-        self.code.emit(f"{made} = {function}(m, {value.code}) if {value.code} is not None else None")
-        return Val(made, TEXT.each() if value.kind.many else TEXT)
+def _as_field(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
+    """A value in a field: a field that was read keeps its components, a list gives repetitions."""
+    if value.kind.name != "field":
+        return _as_hl7_text(c, value, formula, path, "a text or a field")
+    segment, number = _FIELD.match(path).groups()  # type: ignore[union-attr]  # paths are made here
+    kind = writer().place_type(segment, (int(number),))
+    if kind not in ("", "*", "-") and not writer().component_types(kind):
+        # What was divided goes into a field that cannot be as one text, with its delimiters escaped.
+        function = c.code.constant(undivided_all if value.kind.many else undivided)
+    else:
+        function = c.code.constant(carried_all if value.kind.many else carried)
+    made = c.code.new()
+    c.code.emit(f"{made} = {function}(m, {value.code}) if {value.code} is not None else None")
+    return Val(made, TEXT.each() if value.kind.many else TEXT)
 
-    def _as_part(self, value: Val, formula: Formula, path: str) -> Val:
-        """A value in a component: one text."""
-        if value.kind.many:
-            self.problems.error(
-                formula.node, f"{path} takes one text, and this is {value.kind}; take one with [0] or first()", offset=1
-            )
-            return NOTHING
-        if value.kind.name == "field":
-            value = self.text(value, formula.tree)
-        return self._as_text(value, formula, path, "a text")
 
-    def _as_text(self, value: Val, formula: Formula, path: str, wanted: str) -> Val:
-        name = value.kind.name
-        if name in TIMES:
-            function = self.code.constant(times_text if value.kind.many else time_text)
-            made = self.code.new()
-            test = f" if {value.code} is not None else None" if value.maybe else ""
-            self.code.emit(f"{made} = {function}(m, {value.code}){test}")
-            return Val(made, TEXT.each() if value.kind.many else TEXT, value.maybe)
-        if name not in PLAIN_TEXTS and name != "decimal":
-            return self.mismatch(formula, path, wanted, value)
-        return value
+def _as_part(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
+    """A value in a component: one text."""
+    if value.kind.many:
+        c.problems.error(
+            formula.node, f"{path} takes one text, and this is {value.kind}; take one with [0] or first()", offset=1
+        )
+        return NOTHING
+    if value.kind.name == "field":
+        value = text_of(c, value, formula.tree)
+    return _as_hl7_text(c, value, formula, path, "a text")
 
-    # -- numbers ---------------------------------------------------------------------------------------------------
 
-    def _place_number(self, part: Element, path: str) -> int | None:
-        if part.name.isdecimal() and 0 < int(part.name[:6]) <= MAX_NUMBER:
-            return int(part.name)
-        self.problems.error(part.node, f"'{part.name}' is no number of a part of {path}; write 3, or '3.1'")
-        return None
+def _as_hl7_text(c: Compilation, value: Val, formula: Formula, path: str, wanted: str) -> Val:
+    name = value.kind.name
+    if name in TIMES:
+        function = c.code.constant(times_text if value.kind.many else time_text)
+        made = c.code.new()
+        test = f" if {value.code} is not None else None" if value.maybe else ""
+        c.code.emit(f"{made} = {function}(m, {value.code}){test}")
+        return Val(made, TEXT.each() if value.kind.many else TEXT, value.maybe)
+    if name not in PLAIN_TEXTS and name != "decimal":
+        return mismatch(c, formula, path, wanted, value)
+    return value
 
-    def _is_place(self, segment: str, node: Node, *place: int) -> bool:
-        """Whether the standard has such a field or component; a problem where it has not."""
-        problem = writer().path_problem(segment, *place)
-        if problem:
-            shown = ".".join(map(str, place))
-            self.problems.error(node, f"{problem}, there is no {segment}-{shown}")
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def _place_number(c: Compilation, part: Element, path: str) -> int | None:
+    if part.name.isdecimal() and 0 < int(part.name[:6]) <= MAX_NUMBER:
+        return int(part.name)
+    c.problems.error(part.node, f"'{part.name}' is no number of a part of {path}; write 3, or '3.1'")
+    return None
+
+
+def _is_place(c: Compilation, segment: str, node: Node, *place: int) -> bool:
+    """Whether the standard has such a field or component; a problem where it has not."""
+    problem = writer().path_problem(segment, *place)
+    if problem:
+        shown = ".".join(map(str, place))
+        c.problems.error(node, f"{problem}, there is no {segment}-{shown}")
+        return False
+    kind = writer().place_type(segment, place[:-1]) if len(place) > 1 else ""
+    divided = kind in ("", "*", "-") or bool(writer().component_types(kind))
+    if len(place) > 1 and place[-1] > 1 and not divided:
+        shown = ".".join(map(str, place[:-1]))
+        c.problems.warning(node, f"{segment}-{shown} is a {kind} in v2.5, which has no parts; receivers may refuse")
+    return True
+
+
+def _header_field(c: Compilation, number: int, part: Element) -> bool:
+    """What may be said of MSH: the delimiters are literals, the control id is LabRelay's."""
+    value = part.value
+    if number == 10:
+        c.problems.warning(
+            part.node,
+            "LabRelay gives MSH-10 by itself, the same for each attempt; a number of the sender's may restart, "
+            "and a receiver takes two messages with one number for one; remove it",
+        )
+    if number in (1, 2):
+        if not isinstance(value, Text):
+            c.problems.error(part.node, f"MSH-{number} is written as a literal")
             return False
-        kind = writer().place_type(segment, place[:-1]) if len(place) > 1 else ""
-        divided = kind in ("", "*", "-") or bool(writer().component_types(kind))
-        if len(place) > 1 and place[-1] > 1 and not divided:
-            shown = ".".join(map(str, place[:-1]))
-            self.problems.warning(
-                node, f"{segment}-{shown} is a {kind} in v2.5, which has no parts; receivers may refuse"
-            )
-        return True
-
-    def _header_field(self, number: int, part: Element) -> bool:
-        """What may be said of MSH: the delimiters are literals, the control id is LabRelay's."""
-        value = part.value
-        if number == 10:
-            self.problems.warning(
-                part.node,
-                "LabRelay gives MSH-10 by itself, the same for each attempt; a number of the sender's may restart, "
-                "and a receiver takes two messages with one number for one; remove it",
-            )
-        if number in (1, 2):
-            if not isinstance(value, Text):
-                self.problems.error(part.node, f"MSH-{number} is written as a literal")
-                return False
-            separator, encoding = (value.text, "^~\\&") if number == 1 else ("|", value.text)
-            try:
-                writer().delimiters_of(separator, encoding)
-            except ValueError as error:
-                self.problems.error(value.node, str(error))
-                return False
-        if number == 12 and isinstance(value, Text) and value.text not in _VERSIONS:
-            self.problems.error(value.node, f"there is no version {value.text}{suggestion(value.text, _VERSIONS)}")
+        separator, encoding = (value.text, "^~\\&") if number == 1 else ("|", value.text)
+        try:
+            writer().delimiters_of(separator, encoding)
+        except ValueError as error:
+            c.problems.error(value.node, str(error))
             return False
-        return True
+    if number == 12 and isinstance(value, Text) and value.text not in _VERSIONS:
+        c.problems.error(value.node, f"there is no version {value.text}{suggestion(value.text, _VERSIONS)}")
+        return False
+    return True
 
 
 def nested_numbers(body: Body) -> Body:

@@ -1,0 +1,186 @@
+"""The context of the compiler: one compilation, which its functions take first, as `c`.
+
+A module calls what it imports. What lies above it, as the expression around a part, it calls through the context:
+`engine.mapping.compiler.assembly` puts these functions there.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.config.yaml_nodes import Node
+from engine.mapping import syntax
+from engine.mapping.compiler.code import NOTHING, Code, Slot, Val
+from engine.mapping.compiler.recurring import Reading, Recurring, Taken, Walks
+from engine.mapping.compiler.scopes import Lazy, Made, Scope, Segments
+from engine.mapping.identity_fields import IdentityFields
+from engine.mapping.rules import Formula, Fragment, Problems, Step
+from engine.mapping.structures import Group
+from engine.mapping.tables import Table
+from engine.mapping.targets import FHIR, Target
+
+
+@dataclass(slots=True)
+class Setting:
+    """What expressions are compiled for.
+
+    Attributes:
+        message_format: ``hl7v2`` or ``astm``.
+        root: the grammar of the structure.
+        others: those of the other structures that the mapping reads.
+        known_segments: segments of any structure of the format, with the number of their fields where it is known.
+        identity: the fields that ids are made of.
+        whole_message: paths read the first such segment anywhere in the message (conditions of routes).
+        settings_read: names that `setting()` asks for.
+        segments_read: segments that rules read.
+        repetitions_read: (segment, field) -> how many of its repetitions a rule reads; 0 for all.
+    """
+
+    message_format: str
+    root: Group
+    known_segments: dict[str, int]
+    identity: IdentityFields
+    tables: dict[str, Table] = field(default_factory=dict)
+    others: tuple[Group, ...] = ()
+    whole_message: bool = False
+    settings_read: set[str] = field(default_factory=set)
+    segments_read: set[str] = field(default_factory=set)
+    repetitions_read: dict[tuple[str, int], int] = field(default_factory=dict)
+    tables_used: set[str] = field(default_factory=set)
+    functions_used: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Functions that modules below theirs call, too.
+
+    Attributes:
+        expression: the value of an expression, kept where that is worth it.
+        computed: its value, computed here.
+        truth: a Python expression that is true where a condition holds.
+        act: what a step does once its loop and condition are settled.
+    """
+
+    expression: Callable[["Compilation", syntax.Expression, Scope, str], Val]
+    computed: Callable[["Compilation", syntax.Expression, Scope, str], Val]
+    truth: Callable[["Compilation", syntax.Expression, Scope], str]
+    act: Callable[["Compilation", Step, Scope, Scope, Slot], Made | None]
+
+
+@dataclass(slots=True)
+class Compilation:
+    """What is known while rules are compiled into `code`.
+
+    Attributes:
+        traced: also write the lines that note where values come from.
+        fragments: those that the mapping imports.
+        columns: of CSV rows, in order; shared by the structures of a mapping.
+        formula: the expression that is being compiled.
+        values: of paths; true where their key is in `code.available`.
+        hoisted: values of paths read at the start of their scope.
+        invariant: expressions that are the same in every round of a loop.
+        tests: which value a let is that is one of two; ``taken``: such lets, where it is settled.
+        keeping: number of the kept value whose function is being written; 0: none.
+        function_start: place at the start of the function.
+        members: ``list.member`` of all records so far.
+        records: id of a scope -> variable of the record that its steps are inside of.
+    """
+
+    setting: Setting
+    problems: Problems
+    parts: Parts
+    traced: bool = False
+    fragments: dict[str, Fragment] = field(default_factory=dict)
+    target: Target = FHIR
+    columns: dict[str, None] = field(default_factory=dict)
+    code: Code = field(default_factory=Code)
+    used_fragments: set[str] = field(default_factory=set)
+    all_segments: list[Segments] = field(default_factory=list)
+    formula: Formula | None = None
+    values: dict[Any, Val] = field(default_factory=dict)
+    hoisted: dict[Any, Val] = field(default_factory=dict)
+    invariant: dict[Any, Lazy] = field(default_factory=dict)
+    recurring: list[Recurring] = field(default_factory=list)
+    walks: Walks = field(default_factory=Walks)
+    homes: dict[tuple[int, int], tuple[Any, Any, Any]] = field(default_factory=dict)
+    looked_at: dict[tuple[Any, ...], tuple[Any, Any, Reading | None]] = field(default_factory=dict)
+    tests: dict[tuple[int, int], Lazy] = field(default_factory=dict)
+    taken: Taken = field(default_factory=dict)
+    keeping: int = 0
+    function_start: Slot = field(init=False)
+    lists_results: bool = False
+    members: set[str] = field(default_factory=set)
+    records: dict[int, str] = field(default_factory=dict)
+
+    # -- upwards -------------------------------------------------------------------------------------------------------
+
+    def expression(self, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
+        return self.parts.expression(self, part, scope, want)
+
+    def computed(self, part: syntax.Expression, scope: Scope, want: str) -> Val:
+        return self.parts.computed(self, part, scope, want)
+
+    def truth(self, part: syntax.Expression, scope: Scope) -> str:
+        return self.parts.truth(self, part, scope)
+
+    def act(self, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
+        """What a step does: ``scope`` has its own lets, ``outer`` gets the name that `as:` gives."""
+        return self.parts.act(self, step, scope, outer, before)
+
+    # -- problems and places -------------------------------------------------------------------------------------------
+
+    def error(self, part: syntax.Expression, text: str) -> Val:
+        """Note a problem at a part of the expression; the value is absent from here on."""
+        assert self.formula is not None
+        self.problems.error(self.formula.node, text, offset=self.formula.at(part))
+        return NOTHING
+
+    def warning(self, part: syntax.Expression, text: str) -> None:
+        """Note something doubtful at a part of the expression, which is compiled all the same."""
+        assert self.formula is not None
+        self.problems.warning(self.formula.node, text, offset=self.formula.at(part))
+
+    @contextmanager
+    def at(self, node: Node) -> Iterator[None]:
+        """Lines written inside belong to the rule at ``node``."""
+        before = self.code.rule
+        self.code.rule = f"{node.file}:{node.line}"
+        yield
+        self.code.rule = before
+
+    @contextmanager
+    def within(self, formula: Formula) -> Iterator[None]:
+        """Code compiled inside belongs to this expression, and its lines to the rule around it."""
+        before, self.formula = self.formula, formula
+        rule, self.code.rule = self.code.rule, f"{formula.node.file}:{formula.node.line}"
+        try:
+            yield
+        finally:
+            self.formula, self.code.rule = before, rule
+
+    # -- what was computed ---------------------------------------------------------------------------------------------
+
+    def kept(self, source: str) -> str:
+        """The variable of a value that is computed here."""
+        variable = self.code.new()
+        self.code.emit(f"{variable} = {source}")
+        return variable
+
+    def known(self, key: Any) -> Val | None:
+        """A value that was computed on every way to this point."""
+        if key in self.hoisted:
+            return self.hoisted[key]
+        if self.traced or key not in self.code.available:
+            return None
+        return self.values.get(key)
+
+    def remember(self, key: Any, value: Val) -> None:
+        self.values[key] = value
+        self.code.available.add(key)
+
+    def noted(self, segments: Segments) -> Segments:
+        """Segments that are read, and so made as long as every rule needs."""
+        if all(segments is not other for other in self.all_segments):
+            self.all_segments.append(segments)
+        return segments
