@@ -4,7 +4,6 @@ A dictionary begins as a literal of what is always there; what may be absent is 
 of the rules. An object in which every expression is absent is left out: literals alone do not make an object.
 """
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +12,14 @@ from orjson import Fragment
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import r4
+from engine.mapping.compiler.cases import branches
 from engine.mapping.compiler.code import NOTHING, Kind, Val
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.element_values import as_json_list, formula_value, literal_value, written
-from engine.mapping.compiler.expressions import condition
-from engine.mapping.compiler.fragments import check_used, enter_fragment
+from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of
 from engine.mapping.compiler.keeping import keep, recurs
 from engine.mapping.compiler.scopes import Scope, declare
+from engine.mapping.compiler.values import add_to_list
 from engine.mapping.rules import Body, Case, Element, Formula, Text, Use, Value, Values
 from engine.model.spelling import suggestion
 
@@ -58,23 +58,22 @@ def build_resource(c: Compilation, body: Body, kind: str, scope: Scope, first: l
     Args:
         first: items of the literal in front of the body's (resourceType, id), as source.
     """
-    made = _Object(kind, kind, body.node, c.code.new("r"), list(first), [], set(), set(), top=True)
-    _parts(c, made, body, scope)
-    _start(c, made)
-    for name, value in made.constants:
-        c.code.emit(f"{made.variable}[{c.code.constant(name)}] = {value.code}")
+    made = _whole(c, body, kind, scope, first)
     _require(c, made)
     return made.variable
 
 
 def build_elements(c: Compilation, body: Body, kind: str, scope: Scope) -> str:
     """Code that builds elements for a resource that is there already; returns their variable."""
-    made = _Object(kind, kind, body.node, c.code.new("r"), [], [], set(), set(), top=True)
+    return _whole(c, body, kind, scope, []).variable
+
+
+def _whole(c: Compilation, body: Body, kind: str, scope: Scope, first: list[str]) -> _Object:
+    made = _Object(kind, kind, body.node, c.code.new("r"), list(first), [], set(), set(), top=True)
     _parts(c, made, body, scope)
     _start(c, made)
-    for name, value in made.constants:
-        c.code.emit(f"{made.variable}[{c.code.constant(name)}] = {value.code}")
-    return made.variable
+    _write_constants(c, made)
+    return made
 
 
 def _object(c: Compilation, body: Body, kind: str, path: str, scope: Scope) -> Val:
@@ -93,8 +92,7 @@ def _object(c: Compilation, body: Body, kind: str, path: str, scope: Scope) -> V
         _require(c, made)
         return Val(made.variable, Kind(kind), maybe=False)
     if made.sure:
-        for item in made.constants:
-            c.code.emit(f"{made.variable}[{c.code.constant(item[0])}] = {item[1].code}")
+        _write_constants(c, made)
         _require(c, made)
         return Val(made.variable, Kind(kind), maybe=False)
     with c.code.block(f"if {made.variable}:"):
@@ -110,6 +108,12 @@ def _start(c: Compilation, made: _Object) -> None:
     if not made.started:
         c.code.emit(f"{made.variable} = {{{', '.join(made.literal)}}}")
         made.started = True
+
+
+def _write_constants(c: Compilation, made: _Object) -> None:
+    """Write the literals that are added one by one."""
+    for name, value in made.constants:
+        c.code.emit(f"{made.variable}[{c.code.constant(name)}] = {value.code}")
 
 
 def _parts(c: Compilation, made: _Object, body: Body, scope: Scope) -> None:
@@ -130,9 +134,8 @@ def _parts(c: Compilation, made: _Object, body: Body, scope: Scope) -> None:
 
 
 def _use(c: Compilation, made: _Object, use: Use, scope: Scope) -> None:
-    fragment = c.fragments.get(use.fragment)
+    fragment = fragment_of(c, use)
     if fragment is None:
-        c.problems.error(use.node, f"no fragment is called {use.fragment}{suggestion(use.fragment, c.fragments)}")
         return
     if fragment.body is None:
         c.problems.error(use.node, f"fragment {use.fragment} makes resources; use it as a step, not inside a body")
@@ -212,42 +215,19 @@ def _case(c: Compilation, made: _Object, case: Case, scope: Scope) -> None:
     _start(c, made)
     ways: list[_Object] = []
     has_else = False
-    # The next branch is tried only where this one did not hold, and its condition may need lines of its own.
-    with ExitStack() as nested:
-        for branch in case.branches:
-            with c.at(branch.node):
-                test = "True" if branch.when is None else condition(c, branch.when, scope)
-                if test == "False":
-                    assert branch.when is not None
-                    c.problems.warning(branch.when.node, "this condition never holds; remove the branch")
-                    continue
-                with c.code.block(f"if {test}:"):
-                    _branch(c, made, branch.body, scope, ways)
-                if test == "True":
-                    has_else = True
-                    break
-                nested.enter_context(c.code.block("else:"))
+    for body, certain in branches(c, case, scope):
+        _branch(c, made, body, scope, ways)
+        has_else = certain
     everywhere = set.intersection(*(way.certain for way in ways)) if ways and has_else else set()
     made.certain |= everywhere
     made.possible |= set().union(*(way.certain | way.possible for way in ways)) - everywhere
 
 
 def _branch(c: Compilation, made: _Object, body: Body, scope: Scope, ways: list[_Object]) -> None:
-    way = _Object(
-        made.type,
-        made.path,
-        body.node,
-        made.variable,
-        [],
-        [],
-        set(made.certain),
-        set(made.possible),
-        True,
-        made.top,
-    )
+    certain, possible = set(made.certain), set(made.possible)
+    way = _Object(made.type, made.path, body.node, made.variable, [], [], certain, possible, started=True, top=made.top)
     _parts(c, way, body, scope)
-    for name, value in way.constants:
-        c.code.emit(f"{made.variable}[{c.code.constant(name)}] = {value.code}")
+    _write_constants(c, way)
     way.certain -= made.certain
     way.possible -= made.possible
     ways.append(way)
@@ -287,11 +267,9 @@ def _fitted(c: Compilation, value: Value, element: r4.Element, path: str, scope:
         return _values_of(c, value, element, path, scope)
     if isinstance(value, Body):
         if element.type in r4.PRIMITIVES:
-            c.problems.error(value.node, f"{path} is a {element.type}, not an object; write one value")
-            return NOTHING
+            return c.refused(value.node, f"{path} is a {element.type}, not an object; write one value")
         if element.type == "Resource":
-            c.problems.error(value.node, f"{path}: resources inside resources are not made; use a step of its own")
-            return NOTHING
+            return c.refused(value.node, f"{path}: resources inside resources are not made; use a step of its own")
         made = _object(c, value, element.type, path, scope)
     elif isinstance(value, Text):
         made = literal_value(c, value, element, path)
@@ -307,16 +285,14 @@ def _fitted(c: Compilation, value: Value, element: r4.Element, path: str, scope:
         return as_json_list(c, made)
     if made.kind.many:
         c.problems.warning(node, f"{path} takes one value and may get several; the first is taken, as first() does")
-        one = c.code.new()
-        c.code.emit(f"{one} = only({made.code}, {c.code.constant(path)}) if {made.code} is not None else None")
+        one = c.kept(f"only({made.code}, {c.code.constant(path)}) if {made.code} is not None else None")
         return Val(one, made.kind.one())
     return made
 
 
 def _values_of(c: Compilation, values: Values, element: r4.Element, path: str, scope: Scope) -> Val:
     if not element.many:
-        c.problems.error(values.node, f"{path} takes one value; remove the list")
-        return NOTHING
+        return c.refused(values.node, f"{path} takes one value; remove the list")
     single = element._replace(many=False)
     made = []
     for at, item in enumerate(values.items):
@@ -336,11 +312,9 @@ def _values_of(c: Compilation, values: Values, element: r4.Element, path: str, s
         for value in made:
             flat += value.constant if value.kind.many else [value.constant]
         return c.code.literal(flat, made[0].kind.each())
-    variable = c.code.new()
-    c.code.emit(f"{variable} = []")
+    variable = c.kept("[]")
     for value in made:
-        add = f"{variable} += {value.code}" if value.kind.many else f"{variable}.append({value.code})"
-        c.code.emit(f"if {value.code} is not None: {add}" if value.maybe else add)
+        add_to_list(c, variable, value)
     sure = any(not value.maybe for value in made)
     if not sure:
         c.code.emit(f"if not {variable}: {variable} = None")

@@ -24,6 +24,7 @@ TO_DATETIME = "to_datetime"  # of the run, as generated code calls it
 
 
 def call_value(c: Compilation, part: syntax.Call, scope: Scope) -> Val:
+    """The value of a call."""
     function = FUNCTIONS.get(part.name)
     if function is None:
         return c.error(part, f"no function is called {part.name}{suggestion(part.name, FUNCTIONS)}")
@@ -59,8 +60,7 @@ def _time(c: Compilation, function: Function, part: syntax.Call, raw: str, scope
     key = ("time", raw)
     if (known := c.known(key)) is not None:
         return known
-    variable = c.code.new()
-    c.code.emit(f"{variable} = times_sent.get({raw})")
+    variable = c.kept(f"times_sent.get({raw})")
     with c.code.block(f"if {variable} is None:"):
         arguments = _arguments(c, function, part, scope)
         if arguments is None:

@@ -133,8 +133,7 @@ def _both(c: Compilation, part: syntax.Binary, operator: str, scope: Scope) -> s
         right = truth(c, part.right, scope)
         if not lines.lines:
             return f"({left}) {operator} ({right})"
-        variable = c.code.new()
-        c.code.emit(f"{variable} = {right}")
+        variable = c.kept(right)
     c.code.emit(f"{variable} = {left}")
     c.code.place(f"if {variable}:" if operator == "and" else f"if not {variable}:", lines)
     return variable

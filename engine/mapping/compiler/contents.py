@@ -10,21 +10,19 @@ same for both, and are here.
 
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.config.yaml_nodes import Node
 from engine.mapping import syntax
+from engine.mapping.compiler.cases import branches
 from engine.mapping.compiler.code import NOTHING, TEXT_LIKE, Kind, Val
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.expressions import condition
-from engine.mapping.compiler.fragments import check_used, enter_fragment
+from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of
 from engine.mapping.compiler.scopes import Scope, Variable, declare
 from engine.mapping.compiler.values import rule_and_function, rule_value
 from engine.mapping.functions import FUNCTIONS
 from engine.mapping.rules import Body, Case, Element, Formula, Text, Use
-from engine.model.spelling import suggestion
 
 TIMES = frozenset({"date", "dateTime", "instant", "time"})
 CONTENT = Kind("content")
@@ -117,29 +115,16 @@ def taken(c: Compilation, content: Content, key: Any, node: Node) -> bool:
 def _case_in(c: Compilation, content: Content, case: Case, scope: Scope) -> None:
     before = set(content.names)
     after = set(before)
-    # The next branch is tried only where this one did not hold, and its condition may need lines of its own.
-    with ExitStack() as nested:
-        for branch in case.branches:
-            with c.at(branch.node):
-                test = "True" if branch.when is None else condition(c, branch.when, scope)
-                if test == "False":
-                    assert branch.when is not None
-                    c.problems.warning(branch.when.node, "this condition never holds; remove the branch")
-                    continue
-                content.names = set(before)
-                with c.code.block(f"if {test}:"):
-                    fill(c, content, branch.body, scope)
-                after |= content.names
-                if test == "True":
-                    break
-                nested.enter_context(c.code.block("else:"))
+    for body, _ in branches(c, case, scope):
+        content.names = set(before)
+        fill(c, content, body, scope)
+        after |= content.names
     content.names = after
 
 
 def _use_in(c: Compilation, content: Content, use: Use, scope: Scope) -> None:
-    fragment = c.fragments.get(use.fragment)
+    fragment = fragment_of(c, use)
     if fragment is None:
-        c.problems.error(use.node, f"no fragment is called {use.fragment}{suggestion(use.fragment, c.fragments)}")
         return
     if fragment.body is None:
         c.problems.error(use.node, f"fragment {use.fragment} holds steps; use it as a step, not inside a body")
@@ -214,8 +199,7 @@ def mismatch(c: Compilation, formula: Formula, path: str, wanted: str, value: Va
         "Reference": "; only FHIR has references",
     }
     hint = hints.get(value.kind.name, "")
-    c.problems.error(formula.node, f"{path} takes {wanted}, and this is {value.kind}{hint}", offset=1)
-    return NOTHING
+    return c.refused(formula.node, f"{path} takes {wanted}, and this is {value.kind}{hint}", offset=1)
 
 
 def below(path: str) -> str:

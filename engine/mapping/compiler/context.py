@@ -141,6 +141,11 @@ class Compilation:
         assert self.formula is not None
         self.problems.warning(self.formula.node, text, offset=self.formula.at(part))
 
+    def refused(self, node: Node, text: str, *, offset: int = 0) -> Val:
+        """Note a problem at a node of the mapping; the value is absent."""
+        self.problems.error(node, text, offset=offset)
+        return NOTHING
+
     @contextmanager
     def at(self, node: Node) -> Iterator[None]:
         """Lines written inside belong to the rule at ``node``."""
@@ -150,14 +155,13 @@ class Compilation:
         self.code.rule = before
 
     @contextmanager
-    def within(self, formula: Formula) -> Iterator[None]:
-        """Code compiled inside belongs to this expression, and its lines to the rule around it."""
+    def within(self, formula: Formula | None) -> Iterator[None]:
+        """Problems noted inside are at parts of this expression."""
         before, self.formula = self.formula, formula
-        rule, self.code.rule = self.code.rule, f"{formula.node.file}:{formula.node.line}"
         try:
             yield
         finally:
-            self.formula, self.code.rule = before, rule
+            self.formula = before
 
     # -- what was computed ---------------------------------------------------------------------------------------------
 

@@ -77,32 +77,26 @@ def literal_value(c: Compilation, value: Text, element: r4.Element, path: str) -
     """A literal as the element's type; a problem where it is none of it."""
     text, node, wanted = value.text, value.node, element.type
     if node.plain and (_LOOSE_PATH.fullmatch(text) or _LOOSE_CALL.fullmatch(text)):
-        c.problems.error(node, f"'{text}' looks like an expression and is a literal; put = in front, or quotes around")
-        return NOTHING
+        return c.refused(node, f"'{text}' looks like an expression and is a literal; put = in front, or quotes around")
     if wanted not in r4.PRIMITIVES:
-        c.problems.error(node, f"{path} is a {wanted}, not a text{_how_to_make(wanted)}")
-        return NOTHING
+        return c.refused(node, f"{path} is a {wanted}, not a text{_how_to_make(wanted)}")
     kind = Kind(wanted)
     if wanted == "boolean":
         if text in ("true", "false"):
             return c.code.literal(text == "true", kind)
-        c.problems.error(node, f"{path} is true or false, not '{text}'")
-        return NOTHING
+        return c.refused(node, f"{path} is true or false, not '{text}'")
     if wanted == "decimal" or wanted in _INTEGERS:
         number = decimals.normal(text)
         if number is None or (wanted in _INTEGERS and not number.lstrip("-").isdigit()):
-            c.problems.error(node, f"{path} is a {wanted}; '{text}' is none")
-            return NOTHING
+            return c.refused(node, f"{path} is a {wanted}; '{text}' is none")
         if wanted == "decimal":
             return Val(c.code.constant(Fragment(number)), kind, False, Fragment(number))
         return c.code.literal(int(number), kind)
     if (form := _LITERAL_FORMS.get(wanted)) and not form.fullmatch(text):
-        c.problems.error(node, f"{path} is a {wanted}; '{text}' is none")
-        return NOTHING
+        return c.refused(node, f"{path} is a {wanted}; '{text}' is none")
     if element.binding and text not in r4.CODES[element.binding]:
         codes = r4.CODES[element.binding]
-        c.problems.error(node, f"{path} is never '{text}'{suggestion(text, codes)}")
-        return NOTHING
+        return c.refused(node, f"{path} is never '{text}'{suggestion(text, codes)}")
     return c.code.literal(text, kind)
 
 
@@ -137,12 +131,10 @@ def _converted(c: Compilation, value: Val, element: r4.Element, path: str, formu
         return _number(c, value, wanted, path, formula)
     if wanted in _TIMES:
         if name not in _TIMES[wanted]:
-            _mismatch(c, formula, path, wanted, value.kind)
-            return NOTHING
+            return _mismatch(c, formula, path, wanted, value.kind)
         return value
     if name not in TEXT_LIKE:
-        _mismatch(c, formula, path, wanted, value.kind)
-        return NOTHING
+        return _mismatch(c, formula, path, wanted, value.kind)
     if element.binding:
         return _bound(c, value, element, path, formula)
     return value
@@ -173,14 +165,12 @@ def _boolean(c: Compilation, value: Val, path: str, formula: Formula) -> Val:
         return value
     if value.known and value.constant in ("true", "false"):
         return c.code.literal(value.constant == "true", Kind("boolean"))
-    _mismatch(c, formula, path, "true or false", value.kind)
-    return NOTHING
+    return _mismatch(c, formula, path, "true or false", value.kind)
 
 
 def _number(c: Compilation, value: Val, wanted: str, path: str, formula: Formula) -> Val:
     if value.kind.name not in TEXT_LIKE | {"measured"}:
-        _mismatch(c, formula, path, wanted, value.kind)
-        return NOTHING
+        return _mismatch(c, formula, path, wanted, value.kind)
     value = decimal_of(c, value, formula.tree)
     if value.is_absent:
         return NOTHING
@@ -209,12 +199,11 @@ def _complex(c: Compilation, value: Val, element: r4.Element, path: str, formula
         else:
             c.code.emit(f"{variable} = {{'coding': [{value.code}]}} if {value.code} is not None else None")
         return Val(variable, Kind("CodeableConcept"), value.maybe)
-    _mismatch(c, formula, path, wanted, value.kind)
-    return NOTHING
+    return _mismatch(c, formula, path, wanted, value.kind)
 
 
-def _mismatch(c: Compilation, formula: Formula, path: str, wanted: str, kind: Kind) -> None:
-    c.problems.error(formula.node, f"{path} is a {wanted}, and this is {kind}{_how_to_make(wanted)}", offset=1)
+def _mismatch(c: Compilation, formula: Formula, path: str, wanted: str, kind: Kind) -> Val:
+    return c.refused(formula.node, f"{path} is a {wanted}, and this is {kind}{_how_to_make(wanted)}", offset=1)
 
 
 def _how_to_make(wanted: str) -> str:

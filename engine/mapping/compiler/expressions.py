@@ -35,14 +35,12 @@ _WORTH_KEEPING = (syntax.Call, syntax.Binary, syntax.Choice, syntax.Member, synt
 
 def condition(c: Compilation, formula: Formula, scope: Scope) -> str:
     """A Python expression that is true where the condition holds."""
-    before, c.formula = c.formula, formula
-    try:
+    with c.within(formula):
         return truth(c, formula.tree, scope)
-    finally:
-        c.formula = before
 
 
 def expression(c: Compilation, part: syntax.Expression, scope: Scope, want: str = "") -> Val:
+    """The value of an expression, kept where that is worth it."""
     if c.code.loop and not c.traced and not c.keeping and isinstance(part, _WORTH_KEEPING):
         home = home_of(c, part, scope)
         if home is not None and home.loop < c.code.loop:
@@ -54,6 +52,7 @@ def expression(c: Compilation, part: syntax.Expression, scope: Scope, want: str 
 
 
 def computed(c: Compilation, part: syntax.Expression, scope: Scope, want: str) -> Val:
+    """The value of an expression, computed here."""
     match part:
         case syntax.Literal(text=text):
             return c.code.literal(text, TEXT)

@@ -30,7 +30,7 @@ from engine.mapping.compiler.contents import (
 )
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.compiler.values import text_of
+from engine.mapping.compiler.values import add_to_list, text_of
 from engine.mapping.outputs.hl7_message import writer
 from engine.mapping.outputs.hl7_values import carried, carried_all, time_text, times_text, undivided, undivided_all
 from engine.mapping.rules import Body, Case, Element, Formula, Make, Text, Use, Value, Values
@@ -107,10 +107,8 @@ def _repetitions(
             continue
         value, fixed = _one_field(c, item, f"{path}[{at}]", place, scope)
         literal = literal and fixed
-        if value.is_absent:
-            continue
-        add = f"{variable} += {value.code}" if value.kind.many else f"{variable}.append({value.code})"
-        c.code.emit(f"if {value.code} is not None: {add}" if value.maybe else add)
+        if not value.is_absent:
+            add_to_list(c, variable, value)
     c.code.emit(f"if not {variable}: {variable} = None")
     return Val(variable, TEXT.each()), literal
 
@@ -165,18 +163,16 @@ def _as_field(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
         function = c.code.constant(undivided_all if value.kind.many else undivided)
     else:
         function = c.code.constant(carried_all if value.kind.many else carried)
-    made = c.code.new()
-    c.code.emit(f"{made} = {function}(m, {value.code}) if {value.code} is not None else None")
+    made = c.kept(f"{function}(m, {value.code}) if {value.code} is not None else None")
     return Val(made, TEXT.each() if value.kind.many else TEXT)
 
 
 def _as_part(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
     """A value in a component: one text."""
     if value.kind.many:
-        c.problems.error(
+        return c.refused(
             formula.node, f"{path} takes one text, and this is {value.kind}; take one with [0] or first()", offset=1
         )
-        return NOTHING
     if value.kind.name == "field":
         value = text_of(c, value, formula.tree)
     return _as_hl7_text(c, value, formula, path, "a text")

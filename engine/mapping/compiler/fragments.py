@@ -7,6 +7,14 @@ from engine.mapping.rules import Fragment, Use
 from engine.model.spelling import suggestion
 
 
+def fragment_of(c: Compilation, use: Use) -> Fragment | None:
+    """The fragment that is used; None with a problem where there is none of that name."""
+    found = c.fragments.get(use.fragment)
+    if found is None:
+        c.problems.error(use.node, f"no fragment is called {use.fragment}{suggestion(use.fragment, c.fragments)}")
+    return found
+
+
 def enter_fragment(c: Compilation, fragment: Fragment, use: Use, scope: Scope) -> Scope | None:
     """The scope of a fragment: its arguments, read where they are given, and its own lets."""
     if fragment.name in scope.in_fragments():

@@ -27,11 +27,8 @@ def outside_the_loop(c: Compilation, part: syntax.Expression, scope: Scope, want
         formula = c.formula
 
         def build() -> Val:
-            before, c.formula = c.formula, formula
-            try:
+            with c.within(formula):
                 return c.computed(part, scope, want)
-            finally:
-                c.formula = before
 
         lazy = c.invariant[key] = Lazy(build, home.loop, home.slot, key=key)
     return once(c, lazy)
@@ -94,6 +91,7 @@ def recurs(c: Compilation, part: syntax.Expression, scope: Scope) -> Reading | N
 
 
 def reading_of(c: Compilation, part: syntax.Expression, scope: Scope) -> Reading | None:
+    """As `recurs`, also of a part of one that is kept."""
     # A part is asked about again with every part around it. ``part`` and ``scope`` are kept alive by the entry.
     key = (id(part), id(scope), tuple((named, which) for named, (which, _) in c.taken.items()))
     known = c.looked_at.get(key)
@@ -166,7 +164,7 @@ def test_of(c: Compilation, variable: Variable, tree: syntax.Choice) -> Lazy:
         formula = variable.value
 
         def build() -> Val:
-            with c.within(formula):
+            with c.at(formula.node), c.within(formula):
                 return Val(c.kept(c.truth(tree.condition, variable.scope)), FLAG, maybe=False)
 
         known = c.tests[key] = Lazy(build, variable.loop, variable.slot, key=("test", id(variable)))

@@ -84,8 +84,7 @@ def _joined_key(
     """Code of the parts as one text, and of the first."""
     code = c.code
     parts = []
-    before, c.formula = c.formula, formula
-    try:
+    with c.within(formula):
         for item in tree.items:
             value = text_of(c, c.expression(item, scope, "text"), item)
             if value.is_absent or value.kind.name not in TEXT_LIKE or value.kind.many:
@@ -95,13 +94,10 @@ def _joined_key(
                 _may_be_absent(c, step, formula.node, formula.at(item))
                 code.emit(f"if {value.code} is None: raise making.no_identity({code.constant(step.create)})")
             parts.append(value.code)
-    finally:
-        c.formula = before
     if not parts:
         c.problems.error(formula.node, "the key is always absent; the resource could not be distinguished from others")
         return None
-    joined = code.new()
-    code.emit(f"{joined} = '\\x1f'.join(({', '.join(parts)},))")
+    joined = c.kept(f"'\\x1f'.join(({', '.join(parts)},))")
     return joined, parts[0]
 
 

@@ -14,6 +14,7 @@ from engine.model.spelling import suggestion
 
 
 def compile_each(c: Compilation, step: Step, scope: Scope, before: Slot) -> Made | None:
+    """A loop over a group or over segments; the list of what it makes."""
     assert step.each_node is not None
     here = scope.group_scope()
     assert here.group is not None
@@ -59,7 +60,6 @@ def _loop(
     mark = code.new("n")
     if has_results:
         code.emit(f"{mark} = making.made_and_dropped()")
-    inside: Made | None = None
     with code.loop_over(f"for {item} in {head}:"):
         if segment is None:
             inner = Scope(scope, code.slot(), code.loop, group=group, variable=item)
@@ -90,8 +90,7 @@ def _loop(
         check_used(c, inner)
     if inner.recurring is not None:
         inner.recurring.finish(code, c.function_start)
-    here = scope.group_scope()
-    place_problems(c, here)
+    place_problems(c, scope.group_scope())
     if has_results:
         code.emit(f"making.check_drops({mark})")
     made = gathered(c, step, inside, before, end, scope)

@@ -1,6 +1,5 @@
 """`as:` names what steps make: a reference behind a step, a list of them behind a loop."""
 
-from engine.config.yaml_nodes import Node
 from engine.mapping.compiler.code import Slot
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Made, Scope
@@ -18,16 +17,12 @@ def called(c: Compilation, step: Step, made: Made | None, scope: Scope) -> Made 
     earlier = scope.names.get(step.name)
     if isinstance(earlier, Made) and not earlier.many and not made.many:
         # Two steps with one name (one `when:` each): whichever ran gives the value.
-        _same_name(c, earlier, made, step.name_node)
+        c.code.emit(f"if {made.variable} is not None: {earlier.variable} = {made.variable}")
+        earlier.resources |= made.resources
         return earlier
     named = Made(step.name, step.name_node, made.variable, made.many, made.resources, made.needed)
     scope.names[step.name] = named
     return named
-
-
-def _same_name(c: Compilation, earlier: Made, made: Made, node: Node) -> None:
-    c.code.emit(f"if {made.variable} is not None: {earlier.variable} = {made.variable}")
-    earlier.resources |= made.resources
 
 
 def gathered(c: Compilation, step: Step, inside: Made | None, before: Slot, end: Slot, scope: Scope) -> Made | None:
@@ -51,10 +46,7 @@ def _list_over(c: Compilation, inside: Made, before: Slot, end: Slot) -> Made:
     variable = code.new("l")
 
     def needed() -> None:
-        if inside.needed is not None:
-            inside.needed()
-            inside.needed = None
-        inside.used = True
+        inside.use()
         with code.into(before):
             code.emit(f"{variable} = []")
         with code.into(end):
@@ -81,10 +73,7 @@ def _list_begun(c: Compilation, made: Made, before: Slot) -> Made:
     def needed() -> None:
         with c.code.into(before):
             c.code.emit(f"{made.variable} = []")
-        if made.needed is not None:
-            made.needed()
-            made.needed = None
-        made.used = True
+        made.use()
 
     return Made(made.name, made.node, made.variable, True, made.resources, needed)
 

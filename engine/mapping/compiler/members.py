@@ -29,7 +29,7 @@ from engine.mapping.compiler.contents import (
 )
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope
-from engine.mapping.compiler.values import text_of, texts_of
+from engine.mapping.compiler.values import add_to_list, text_of, texts_of
 from engine.mapping.rules import Body, Element, Formula, Text, Value, Values
 
 MAX_NAME = 100  # characters of a member or column
@@ -68,10 +68,8 @@ def _listed(c: Compilation, items: tuple[Value, ...], path: str, scope: Scope) -
     for at, item in enumerate(items):
         value, fixed = _json_value(c, item, f"{path}[{at}]", scope)
         literal = literal and fixed
-        if value.is_absent:
-            continue
-        add = f"{variable} += {value.code}" if value.kind.many else f"{variable}.append({value.code})"
-        c.code.emit(f"if {value.code} is not None: {add}" if value.maybe else add)
+        if not value.is_absent:
+            add_to_list(c, variable, value)
     c.code.emit(f"if not {variable}: {variable} = None")
     return Val(variable, CONTENT), literal
 
@@ -131,8 +129,7 @@ def put_cell(c: Compilation, content: Content, part: Element, scope: Scope) -> N
 def _as_cell(c: Compilation, value: Val, formula: Formula, path: str) -> Val:
     if value.kind.many:
         text = f"{path} takes one text, and this is {value.kind}; join it: join(x, ' ')"
-        c.problems.error(formula.node, text, offset=1)
-        return NOTHING
+        return c.refused(formula.node, text, offset=1)
     if value.kind.name == "field":
         return text_of(c, value, formula.tree)
     if value.kind.name not in PLAIN_TEXTS | TIMES | {"decimal"}:

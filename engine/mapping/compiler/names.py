@@ -12,6 +12,7 @@ from engine.model.spelling import suggestion
 
 
 def name_value(c: Compilation, part: syntax.Name, scope: Scope, want: str) -> Val:
+    """The value that a name means."""
     found = scope.find(part.name)
     match found:
         case None:
@@ -26,10 +27,8 @@ def name_value(c: Compilation, part: syntax.Name, scope: Scope, want: str) -> Va
 
 
 def reference_to(made: Made) -> Val:
-    made.used = True
-    if made.needed is not None:
-        made.needed()
-        made.needed = None
+    """The reference to what a step made, or the list of them behind a loop."""
+    made.use()
     code = f"({made.variable} or None)" if made.many else made.variable
     return Val(code, Kind("Reference", made.many, codes=made.resources))
 
@@ -79,7 +78,7 @@ def _taken_branch(c: Compilation, variable: Variable, branch: syntax.Expression,
     assert isinstance(variable.value, Formula)
     variable.active = True
     try:
-        with c.within(variable.value):
+        with c.at(variable.value.node), c.within(variable.value):
             return c.expression(branch, variable.scope, want)
     finally:
         variable.active = False

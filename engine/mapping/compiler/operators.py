@@ -12,6 +12,7 @@ from engine.model.spelling import suggestion
 
 
 def first_present(c: Compilation, part: syntax.Binary, scope: Scope, want: str) -> Val:
+    """The left value, or the right one where it is absent."""
     left = c.expression(part.left, scope, want)
     if left.is_absent:
         return c.expression(part.right, scope, want)
@@ -44,6 +45,7 @@ def first_present(c: Compilation, part: syntax.Binary, scope: Scope, want: str) 
 
 
 def joined(c: Compilation, part: syntax.Binary, scope: Scope) -> Val:
+    """One list of the values and lists that ++ joins."""
     sides = [c.expression(side, scope) for side in _links(c, part, scope)]
     sides = [side for side in sides if not side.is_absent]
     if len(sides) < 2:
@@ -78,6 +80,7 @@ def _links(c: Compilation, part: syntax.Expression, scope: Scope) -> list[syntax
 
 
 def choice_value(c: Compilation, part: syntax.Choice, scope: Scope, want: str) -> Val:
+    """One of two values, as a condition holds."""
     asked = c.tests.get((id(part), id(scope)))
     test = truth(c, part.condition, scope) if asked is None else once(c, asked).code
     if test in ("True", "False"):
@@ -103,6 +106,7 @@ def choice_value(c: Compilation, part: syntax.Choice, scope: Scope, want: str) -
 
 
 def arithmetic(c: Compilation, operator: str, left: syntax.Expression, right: syntax.Expression, scope: Scope) -> Val:
+    """A number calculated of two."""
     one = decimal_of(c, c.expression(left, scope), left)
     two = decimal_of(c, c.expression(right, scope), right)
     if one.is_absent or two.is_absent:
@@ -118,6 +122,7 @@ def arithmetic(c: Compilation, operator: str, left: syntax.Expression, right: sy
 
 
 def list_value(c: Compilation, part: syntax.ListOf, scope: Scope) -> Val:
+    """A list of values."""
     values = [c.expression(item, scope, "text") for item in part.items]
     values = [value for value in values if not value.is_absent]
     if not values:
@@ -142,6 +147,7 @@ def list_value(c: Compilation, part: syntax.ListOf, scope: Scope) -> Val:
 
 
 def member_value(c: Compilation, part: syntax.Member, scope: Scope) -> Val:
+    """A column of a row, or a part of a measured number."""
     value = c.expression(part.value, scope)
     if value.is_absent:
         return NOTHING
@@ -164,6 +170,7 @@ def member_value(c: Compilation, part: syntax.Member, scope: Scope) -> Val:
 
 
 def item_value(c: Compilation, part: syntax.Item, scope: Scope, want: str) -> Val:
+    """One value of a list."""
     value = c.expression(part.value, scope)
     if value.is_absent:
         return NOTHING

@@ -1,8 +1,11 @@
 """The order, the time and the patient that results belong to: what keeps restarting numbers apart."""
 
+from collections.abc import Callable
+from typing import Any
+
 from engine.mapping.compiler.code import NOTHING, Val
 from engine.mapping.compiler.context import Compilation
-from engine.mapping.compiler.scopes import Lazy, Scope, bind_outwards, bind_segments
+from engine.mapping.compiler.scopes import Lazy, Scope, Segments, bind_outwards, bind_segments
 from engine.mapping.compiler.values import once
 from engine.mapping.message_context import RESULT_SEGMENT
 
@@ -18,18 +21,26 @@ def order_scope(c: Compilation, scope: Scope) -> Scope:
     return scopes[-1]
 
 
-def order_time(c: Compilation, scope: Scope) -> str:
-    owner = order_scope(c, scope)
-    lazy = owner.identities.get("time")
+def _once(c: Compilation, owner: Scope, name: Any, source: Callable[[], str]) -> str:
+    """The variable of a value of the engine's own, computed once in its group: it has no place in the trace."""
+    lazy = owner.identities.get(name)
     if lazy is None:
 
         def build() -> Val:
-            variable = c.code.new()
-            c.code.emit(f"{variable} = scope.order_time({owner.variable})")
-            return Val(variable, NOTHING.kind, maybe=False)
+            return Val(c.kept(source()), NOTHING.kind, maybe=False)
 
-        lazy = owner.identities["time"] = Lazy(build, owner.loop, owner.slot, key=("time", id(owner)))
-    return _untraced(c, lazy)
+        lazy = owner.identities[name] = Lazy(build, owner.loop, owner.slot, key=(name, id(owner)))
+    traced, c.traced = c.traced, False
+    try:
+        return once(c, lazy).code
+    finally:
+        c.traced = traced
+
+
+def order_time(c: Compilation, scope: Scope) -> str:
+    """The variable of the order's time."""
+    owner = order_scope(c, scope)
+    return _once(c, owner, "time", lambda: f"scope.order_time({owner.variable})")
 
 
 def person_fields(c: Compilation, scope: Scope) -> str:
@@ -45,61 +56,31 @@ def scoped_key(c: Compilation, key: str, kind: str, scope: Scope) -> str:
     code = c.code
     owner = order_scope(c, scope)
     patient = scope.patient_variable()
-    name = ("scope", patient)
-    lazy = owner.identities.get(name)
-    if lazy is None:
-
-        def build() -> Val:
-            time = order_time(c, scope)
-            variable = c.code.new()
-            c.code.emit(f"{variable} = scope.of({patient or 'None'}, {time})")
-            return Val(variable, NOTHING.kind, maybe=False)
-
-        lazy = owner.identities[name] = Lazy(build, owner.loop, owner.slot, key=(name, id(owner)))
-    suffix = _untraced(c, lazy)
-    if kind == "Observation":
-        result = RESULT_SEGMENT[c.setting.message_format]
-        holder = scope.owner_of(result)
-        if holder is not None:
-            segments = c.noted(bind_segments(code, holder, result))
-            numbers = c.setting.identity.result_time
-            segments.width = max(segments.width, max(numbers) + 1)
-            own = " or ".join(f"{segments.fields}[{number}]" for number in numbers)
-            variable = code.new()
-            code.emit(f"{variable} = {suffix}")
-            test = _is_alone(patient)
-            code.emit(f"if {test}: {variable} = scope.alone({own} or {order_time(c, scope)})")
-            suffix = variable
+    suffix = _once(c, owner, ("scope", patient), lambda: f"scope.of({patient or 'None'}, {order_time(c, scope)})")
+    alone = ""  # where nothing but the time says whose a result is, and of which day
+    if kind == "Observation" and (segments := results_at_hand(c, scope)) is not None:
+        numbers = c.setting.identity.result_time
+        segments.width = max(segments.width, max(numbers) + 1)
+        alone = f"scope.alone({' or '.join(f'{segments.fields}[{number}]' for number in numbers)} or "
     elif kind == "DiagnosticReport":
-        variable = code.new()
-        code.emit(f"{variable} = {suffix}")
-        test = _is_alone(patient)
-        alone = f"scope.report_alone({owner.variable}, {order_time(c, scope)})"
-        code.emit(f"if {test}: {variable} = {alone}")
+        alone = f"scope.report_alone({owner.variable}, "
+    if alone:
+        variable = c.kept(suffix)
+        test = f"{patient + ' is None and ' if patient else ''}not scope.of_a_day"
+        code.emit(f"if {test}: {variable} = {alone}{order_time(c, scope)})")
         suffix = variable
-    joined = code.new()
-    code.emit(f"{joined} = {key} + {suffix}")
-    return joined
+    return c.kept(f"{key} + {suffix}")
 
 
-def _is_alone(patient: str) -> str:
-    """Whether nothing but the time says whose a result is."""
-    return f"{patient + ' is None and ' if patient else ''}not scope.of_a_day"
-
-
-def _untraced(c: Compilation, lazy: Lazy) -> str:
-    """A lazy value of the engine's own: it has no place in the trace."""
-    traced, c.traced = c.traced, False
-    try:
-        return once(c, lazy).code
-    finally:
-        c.traced = traced
+def results_at_hand(c: Compilation, scope: Scope) -> Segments | None:
+    """The segments of results that a scope sees; None where it sees none."""
+    name = RESULT_SEGMENT[c.setting.message_format]
+    holder = scope.owner_of(name)
+    return None if holder is None else c.noted(bind_segments(c.code, holder, name))
 
 
 def account(c: Compilation, scope: Scope, made: str) -> None:
     """A result became an Observation: the count at the end must come out even."""
-    result = RESULT_SEGMENT[c.setting.message_format]
-    holder = scope.owner_of(result)
-    if holder is not None:
-        segments = c.noted(bind_segments(c.code, holder, result))
+    segments = results_at_hand(c, scope)
+    if segments is not None:
         c.code.emit(f"if {segments.segments}: accounted[{segments.segments}[0].position] = {made}")

@@ -6,6 +6,8 @@ v9 = making.add(K'OBX', d7, n8, True)               None where all its expressio
 if v9 is not None: accounted[s3[0].position] = None
 """
 
+from collections.abc import Iterator
+
 from engine.mapping.compiler import steps
 from engine.mapping.compiler.code import Slot
 from engine.mapping.compiler.contents import fill, new_content
@@ -13,10 +15,9 @@ from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.fields import check_fields, check_segment, nested_numbers, put_field
 from engine.mapping.compiler.made_names import called
 from engine.mapping.compiler.members import put_cell, put_member
-from engine.mapping.compiler.orders import order_time, person_fields
-from engine.mapping.compiler.scopes import Made, Scope, bind_segments
+from engine.mapping.compiler.orders import order_time, person_fields, results_at_hand
+from engine.mapping.compiler.scopes import Made, Scope
 from engine.mapping.compiler.steps import compile_steps
-from engine.mapping.message_context import RESULT_SEGMENT
 from engine.mapping.rules import Make, Step
 from engine.mapping.targets import MAKING_STEPS
 
@@ -25,6 +26,7 @@ _REPORTING = ("ORU", "OUL")  # messages of results: their orders are remembered 
 
 
 def act(c: Compilation, step: Step, scope: Scope, outer: Scope, before: Slot) -> Made | None:
+    """As `steps.act`, where no FHIR is written."""
     allowed = MAKING_STEPS[c.target.kind]
     if step.create or step.add_to:
         kind = "create" if step.create else "add_to"
@@ -74,7 +76,7 @@ def _make(c: Compilation, make: Make, scope: Scope) -> str:
     if make.kind == "document":
         code.emit(f"{part} = making.describe({content.variable}, {said})")
     elif make.kind == "record":
-        around = _around(c, scope)
+        around = next(_records_around(c, scope), "None")  # None: the document
         code.emit(f"{part} = making.record({name}, {around}, {content.variable}, {said}, {bool(result)})")
     else:
         fields = c.setting.identity
@@ -97,12 +99,7 @@ def _make(c: Compilation, make: Make, scope: Scope) -> str:
 
 def _note_listed(c: Compilation, part: str, said: str, make: Make, scope: Scope) -> None:
     """Note the patient of the result in a row or record."""
-    parts = [part]
-    around: Scope | None = scope if make.kind == "record" else None
-    while around is not None:
-        if id(around) in c.records:
-            parts.append(c.records[id(around)])
-        around = around.parent
+    parts = [part, *(_records_around(c, scope) if make.kind == "record" else ())]
     time, person = order_time(c, scope), person_fields(c, scope)
     c.code.emit(f"if {said}: making.listed(({', '.join(parts)},), {time}, {person})")
 
@@ -113,25 +110,20 @@ def _group_of(segment: str, scope: Scope) -> str:
     return owner.variable if owner is not None and owner.variable else "None"
 
 
-def _around(c: Compilation, scope: Scope) -> str:
-    """The variable of the record around a record; None for the document."""
+def _records_around(c: Compilation, scope: Scope) -> Iterator[str]:
+    """The variables of the records around a record, from the inside out."""
     around: Scope | None = scope
     while around is not None:
         if id(around) in c.records:
-            return c.records[id(around)]
+            yield c.records[id(around)]
         around = around.parent
-    return "None"
 
 
 def _is_result(c: Compilation, make: Make, scope: Scope) -> str:
     """The position of the result that a part accounts for, as source; empty where it is about none."""
     if (make.name if make.kind == "segment" else make.kind) not in _RESULT_PARTS:
         return ""
-    result = RESULT_SEGMENT[c.setting.message_format]
-    holder = scope.owner_of(result)
-    if holder is None:
+    segments = results_at_hand(c, scope)
+    if segments is None:
         return ""
-    segments = c.noted(bind_segments(c.code, holder, result))
-    variable = c.code.new()
-    c.code.emit(f"{variable} = {segments.segments}[0].position if {segments.segments} else 0")
-    return variable
+    return c.kept(f"{segments.segments}[0].position if {segments.segments} else 0")

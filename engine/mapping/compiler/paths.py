@@ -20,6 +20,7 @@ MESSAGE_SEGMENTS = {"hl7v2": ("MSH", (1, 2)), "astm": ("H", (2,))}  # fields tha
 
 
 def path_value(c: Compilation, path: syntax.Path, scope: Scope, want: str) -> Val:
+    """The value of a path, as it was sent or as text."""
     if not path.field:
         return _segment_path(c, path, scope)
     limit = c.setting.known_segments.get(path.segment, 0)
@@ -235,6 +236,7 @@ def _all_of(c: Compilation, path: syntax.Path, scope: Scope) -> str | None:
 
 
 def part_value(c: Compilation, part: syntax.Part, scope: Scope, want: str) -> Val:
+    """A component of a field, or a subcomponent of a component."""
     value = c.expression(part.value, scope)
     if value.is_absent:
         return NOTHING

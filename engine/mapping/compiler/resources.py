@@ -16,6 +16,7 @@ SCOPED = frozenset({"Composition", "DiagnosticReport", "Media", "Observation", "
 
 
 def create(c: Compilation, step: Step, scope: Scope, outer: Scope) -> Made | None:
+    """A `create:` step: a resource with its key."""
     code = c.code
     assert step.create_node is not None
     kind = step.create
@@ -83,10 +84,10 @@ def _put(c: Compilation, step: Step, kind: str, scope: Scope, variable: str, key
     name = code.constant(kind)
     first = [f"'resourceType': {name}"]
     identity = code.new("i")
+    scoped = kind in SCOPED
     if step.request == "update_by_identifier":
         code.emit(f"{identity} = shared_id({name}, {key})")
         resource = build_resource(c, step.body, kind, scope, first)
-        scoped = kind in SCOPED
         code.emit(f"{variable} = making.put_matched({name}, {identity}, {resource}, {identifier}, {scoped})")
         _trace_made(c, variable, resource)
         return
@@ -95,7 +96,6 @@ def _put(c: Compilation, step: Step, kind: str, scope: Scope, variable: str, key
         code.emit(f"{variable} = made.get({identity})")
         with code.block(f"if {variable} is None:"):
             resource = build_resource(c, step.body, kind, scope, first)
-            scoped = kind in SCOPED
             code.emit(f"{variable} = put_shared({name}, {identity}, {resource}, {identifier}, {scoped})")
             _trace_made(c, variable, resource)
         if c.traced:

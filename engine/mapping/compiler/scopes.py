@@ -105,6 +105,13 @@ class Made:
     needed: Callable[[], None] | None = None
     used: bool = False
 
+    def use(self) -> None:
+        """Note that it is used; the first use writes its code."""
+        self.used = True
+        needed, self.needed = self.needed, None
+        if needed is not None:
+            needed()
+
 
 @dataclass(slots=True)
 class Scope:

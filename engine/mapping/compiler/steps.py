@@ -10,7 +10,7 @@ for g2 in root.groups.get(K0, ()):          each: PATIENT_RESULT
 from engine.mapping.compiler.code import Slot
 from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.expressions import condition
-from engine.mapping.compiler.fragments import check_used, enter_fragment
+from engine.mapping.compiler.fragments import check_used, enter_fragment, fragment_of
 from engine.mapping.compiler.loops import compile_each, place_problems
 from engine.mapping.compiler.made_names import called, hand_out
 from engine.mapping.compiler.resources import add_to, create
@@ -21,8 +21,8 @@ from engine.model.reasons import ReasonCode
 from engine.model.spelling import suggestion
 
 
-def compile_mapping(c: Compilation, lets: tuple[Let, ...], steps: tuple[Step, ...]) -> Scope:
-    """The body of the generated function, with ``root`` as the outermost group."""
+def compile_mapping(c: Compilation, lets: tuple[Let, ...], steps: tuple[Step, ...]) -> None:
+    """Write the body of the generated function, with ``root`` as the outermost group."""
     code = c.code
     slot = c.function_start = code.slot()
     scope = Scope(None, slot, 0, group=c.setting.root, variable="root")
@@ -32,7 +32,6 @@ def compile_mapping(c: Compilation, lets: tuple[Let, ...], steps: tuple[Step, ..
     check_used(c, scope)
     for segments in c.all_segments:
         segments.pad(code)
-    return scope
 
 
 def compile_steps(c: Compilation, steps: tuple[Step, ...], scope: Scope) -> Made | None:
@@ -135,9 +134,8 @@ def _dead(c: Compilation, step: Step) -> None:
 def _use_steps(c: Compilation, step: Step, scope: Scope, outer: Scope) -> Made | None:
     assert step.use is not None
     use = step.use
-    fragment = c.fragments.get(use.fragment)
+    fragment = fragment_of(c, use)
     if fragment is None:
-        c.problems.error(use.node, f"no fragment is called {use.fragment}{suggestion(use.fragment, c.fragments)}")
         return None
     if fragment.steps is None:
         c.problems.error(use.node, f"fragment {use.fragment} is a body; use it inside a body:")

@@ -15,11 +15,16 @@ def rule_value(c: Compilation, value: Formula | Text, scope: Scope, want: str = 
     """A literal or an expression."""
     if isinstance(value, Text):
         return c.code.literal(value.text, TEXT)
-    with c.within(value):
+    before, c.formula = c.formula, value
+    rule, c.code.rule = c.code.rule, f"{value.node.file}:{value.node.line}"
+    try:
         return c.expression(value.tree, scope, want)
+    finally:
+        c.formula, c.code.rule = before, rule
 
 
 def trace_read(c: Compilation, segment: str, path: syntax.Path, variable: str) -> None:
+    """Note in the trace that a field was read."""
     if c.traced:
         c.code.emit(f"if {variable} is not None: T.read({segment}, {path.field}, {path.component})")
 
@@ -101,6 +106,7 @@ def texts_of(c: Compilation, value: Val) -> Val:
 
 
 def text_source(c: Compilation, code: str, many: bool) -> str:
+    """The text of a field, or the texts of a list of them, as source."""
     if many:
         inner = c.code.new()
         source = f"[{inner} for {inner} in map(text, {code}) if {inner} is not None] or None"
@@ -115,6 +121,7 @@ def quick(code: str) -> str:
 
 
 def as_list(c: Compilation, value: Val) -> Val:
+    """A list of one value."""
     if value.known:
         return c.code.literal((value.constant,), value.kind.each())
     if not value.maybe:
@@ -122,13 +129,18 @@ def as_list(c: Compilation, value: Val) -> Val:
     return Val(c.kept(f"[{value.code}] if {value.code} is not None else None"), value.kind.each())
 
 
+def add_to_list(c: Compilation, variable: str, value: Val) -> None:
+    """Add a value, or those of a list, to the list in a variable, where it is there."""
+    add = f"{variable} += {value.code}" if value.kind.many else f"{variable}.append({value.code})"
+    c.code.emit(f"if {value.code} is not None: {add}" if value.maybe else add)
+
+
 def meet(c: Compilation, value: Val, other: Kind, part: syntax.Expression) -> Val:
     """A value made to fit beside one of another kind."""
     if value.kind.name == "field" and other.name in TEXT_LIKE:
         value = text_of(c, value, part)
     if other.many and not value.kind.many:
-        variable = c.code.new()
-        c.code.emit(f"{variable} = [{value.code}] if {value.code} is not None else None")
+        variable = c.kept(f"[{value.code}] if {value.code} is not None else None")
         value = Val(variable, value.kind.each(), value.maybe)
     one, two = value.kind.name, other.name
     if one != two and not (one in TEXT_LIKE and two in TEXT_LIKE) and not (two == "field" and one in TEXT_LIKE):
@@ -139,6 +151,7 @@ def meet(c: Compilation, value: Val, other: Kind, part: syntax.Expression) -> Va
 
 
 def common_kind(left: Kind, right: Kind) -> Kind:
+    """The kind of a value that is one of two."""
     if left.name == right.name:
         codes = left.codes | right.codes if left.codes is not None and right.codes is not None else None
         return Kind(left.name, left.many or right.many, left.columns | right.columns, codes)
