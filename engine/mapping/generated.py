@@ -1,6 +1,6 @@
 """The generated function of one structure: checked source first, code that runs later."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
@@ -22,13 +22,19 @@ class CompiledFunction:
 
     Attributes:
         source: as it was compiled; empty where the code came from elsewhere.
-        countable: numbers of the lines whose running shows that their rule ran.
+        countable: 1 for each line whose running shows that its rule ran, else 0.
     """
 
     function: Callable[..., None]
     rules: list[str]
     source: str
-    countable: frozenset[int] = frozenset()
+    countable: bytes
+
+    def ran(self, lines: Collection[int]) -> Iterator[str]:
+        """The rules that ran where these lines ran."""
+        for number, (rule, counts) in enumerate(zip(self.rules, self.countable, strict=True), 1):
+            if counts and number in lines:
+                yield rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Uncompiled:
     def filled(self, code: CodeType, source: str = "") -> CompiledFunction:
         """The function of the compiled `text`."""
         function = function_of(code, NAME, dict(BOUND), self.constants)
-        return CompiledFunction(function, self.source.rules, source, frozenset(self.source.telling))
+        return CompiledFunction(function, self.source.rules, source, bytes(self.source.telling))
 
     def compiled(self) -> CompiledFunction:
         """
@@ -103,7 +109,7 @@ class Generated:
     @property
     def counted(self) -> frozenset[str]:
         """The rules that coverage can speak of."""
-        return frozenset(self.made.rules[line - 1] for line in self.made.countable)
+        return frozenset(self.made.ran(range(1, len(self.made.rules) + 1)))
 
     def rule_at(self, frame: FrameType) -> str:
         """The rule whose code runs in a frame. Python finds a frame's line by reading on from the function's first."""

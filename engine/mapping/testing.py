@@ -170,7 +170,7 @@ class Runner:
             mapped = program.apply(parsed, context)
         generated = program.plain[parsed.structure].made
         rules = self.covered.setdefault((program.name, parsed.structure), set())
-        rules |= {generated.rules[line - 1] for line in ran & generated.countable}
+        rules.update(generated.ran(ran))
         return mapped
 
     def _mapper(self, test: Test, search: Sequence[Path]) -> Mapper:

@@ -327,20 +327,19 @@ class Source:
 
     Attributes:
         rules: the rule of each line.
-        telling: numbers of the lines that show that a rule ran.
+        telling: 1 for each line that shows that its rule ran, else 0.
     """
 
     def __init__(self, functions: list[_Written]) -> None:
         self._functions = functions
         self.rules: list[str] = []
-        self.telling: set[int] = set()
+        self.telling = bytearray()
         for function in functions:
-            self.rules += [""] * (2 + len(function.prologue))  # its head, and the line that orders its names
-            first = len(self.rules) + 1
-            self.telling |= {
-                number for number, line in enumerate(function.lines, first) if line.rule and not line.early
-            }
+            ours = 2 + len(function.prologue)  # its head, and the line that orders its names
+            self.rules += [""] * ours
             self.rules += [line.rule for line in function.lines]
+            self.telling += bytes(ours)
+            self.telling += bytes(bool(line.rule) and not line.early for line in function.lines)
 
     def digest(self) -> bytes:
         """SHA-256 over all that the text is made of; takes a thirtieth of the time that the text takes."""
