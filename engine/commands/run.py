@@ -46,12 +46,15 @@ LEAVE_WITHIN_S = 1.0  # once everything is closed
 )
 @pass_session
 def command(session: Session, style: str, log_level: str) -> None:
+    gc.disable()  # modules that are being read make no garbage, as in `engine.__main__.main`
     from engine.model.errors import ConfigError, DamagedError, IntegrityError, StoreError
     from engine.monitoring.logs import loop_exception_handler, setup_logging
     from engine.monitoring.metrics import Counters
     from engine.runtime import event_loop
     from engine.runtime.app import App
 
+    gc.freeze()
+    gc.enable()
     counters = Counters()
     setup_logging(counters, level=log_level, style=style)
     # The journal's thread gives up the interpreter at every statement; while messages are mapped it would wait the
@@ -98,9 +101,6 @@ def command(session: Session, style: str, log_level: str) -> None:
         _leave_at_last()
 
     def started(app: App) -> None:
-        # Present objects live as long as the process: collections need not scan them for every batch of messages.
-        gc.collect()
-        gc.freeze()
         logger.info("ready", extra={"pid": os.getpid(), "config_hash": app.parts.built.site.hash[:12]})
         if sys.stderr.isatty():
             for line in _greeting(app):

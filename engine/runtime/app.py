@@ -142,6 +142,7 @@ class App:
             # Every begun part is ended, in the opposite order, also where a later step of the start fails.
             async with contextlib.AsyncExitStack() as running:
                 await self._start(site, recovery, supervisor, running)
+                gc_tuning.settle(first=True)
                 self.ready = True
                 self._notifier.ready("receiving")
                 started(self)
@@ -171,7 +172,6 @@ class App:
             stale_after_s=STALE_AFTER_S,
         )
         running.push_async_callback(self._stop_receiving)
-        gc_tuning.settle()
         for source in parts.sources.values():
             await source.start()
         warm_up = WarmUp(site.config.data / JOURNAL_NAME)

@@ -14,9 +14,14 @@ from engine.model import allocator
 _YOUNG_OBJECTS = 20_000  # net allocations before a collection; a message makes twice Python's default of 700
 
 
-def settle() -> None:
-    """Call after every build. Takes some tens of milliseconds."""
-    gc.unfreeze()  # objects of an earlier configuration can be collected now
+def settle(*, first: bool = False) -> None:
+    """Call after every build. Takes some tens of milliseconds.
+
+    Args:
+        first: no configuration was in use before. Only modules are frozen then; they stay, and are not looked at.
+    """
+    if not first:
+        gc.unfreeze()  # objects of an earlier configuration can be collected now
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)

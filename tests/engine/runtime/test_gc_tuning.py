@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -32,6 +34,37 @@ def test_what_was_built_is_not_walked_again_and_what_an_earlier_build_left_is_co
         assert gone() is None
     finally:
         gc.unfreeze()
+
+
+def test_a_first_build_leaves_modules_alone() -> None:
+    try:
+        of_a_module = Node()
+        gone = weakref.ref(of_a_module)
+        gc.freeze()
+        del of_a_module
+        gc_tuning.settle(first=True)
+        assert gone() is not None
+        assert gc.get_threshold()[0] > 10_000
+    finally:
+        gc.unfreeze()
+
+
+def test_no_garbage_is_looked_for_while_the_daemon_reads_its_modules(tmp_path: Path) -> None:
+    """It would take an eighth of the start."""
+    script = f"""
+import atexit, gc, sys
+from engine.__main__ import main
+early = []
+def note(phase, info):
+    if phase == "start" and not hasattr(sys.modules.get("engine.runtime.app"), "App"):
+        early.append(info["generation"])
+gc.callbacks.append(note)
+atexit.register(lambda: print(hasattr(sys.modules["engine.runtime.app"], "App"), early, gc.isenabled()))
+sys.argv = ["labrelay", "--site", {str(tmp_path)!r}, "run"]
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "True [] True\n", ran.stderr
 
 
 async def test_holes_in_the_heap_are_given_back_before_a_large_message_is_stored() -> None:
