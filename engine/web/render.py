@@ -1,7 +1,8 @@
 """HTML from snapshots: the overview as parts with ids, so that a live update can send only what changed.
 
 A row whose visible content did not change is not rendered again. Long renderings give the event loop back every
-`ROWS_PER_SLICE` rows: acknowledging analyzers comes before drawing a page.
+`ROWS_PER_SLICE` rows: acknowledging analyzers comes before drawing a page. Templates, and the library that reads them,
+are loaded once there is a reader.
 """
 
 import asyncio
@@ -11,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import jinja2
 from markupsafe import Markup
 
 from engine.model.phrases import Phrase
@@ -23,8 +23,13 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from engine.web.rows import Rows, row_id, worst_first
 
+if TYPE_CHECKING:
+    import jinja2
+
 ROWS_PER_SLICE = 25
 ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")
+PAGES = ("overview", "analyzer", "reagents", "error")
+MACROS = ("strip", "caption", "channel", "destination", "footer", *ANALYZER_PARTS)
 STATIC = Path(__file__).parent / "static"
 
 
@@ -44,6 +49,14 @@ class Live:
     states: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The pages, and the macros that draw their parts."""
+
+    pages: Mapping[str, "jinja2.Template"]
+    macros: Mapping[str, Callable[..., Markup]]
+
+
 class Renderer:
     """Turns the current snapshot into `Live` parts and pages; caches the last rendering."""
 
@@ -51,15 +64,18 @@ class Renderer:
         self._snapshot = snapshot
         self._rows: dict[str, dict[str, tuple[object, Markup]]] = {language: {} for language in LANGUAGES}
         self._last: dict[str, tuple[SiteSnapshot, Live]] = {}
-        environment = _environment()
-        self._pages = {
-            name: environment.get_template(f"{name}.html") for name in ("overview", "analyzer", "reagents", "error")
-        }
-        macros = environment.get_template("parts.html").module
-        self._macros: dict[str, Callable[..., Markup]] = {
-            name: getattr(macros, name)
-            for name in ("strip", "caption", "channel", "destination", "footer", *ANALYZER_PARTS)
-        }
+        self._templates: Templates | None = None
+
+    async def prepare(self) -> None:
+        """Load the templates in a thread, where they are not yet loaded; it takes some 70 ms."""
+        if self._templates is None:
+            self._templates = await asyncio.to_thread(_load_templates)
+
+    @property
+    def templates(self) -> Templates:
+        if self._templates is None:
+            self._templates = _load_templates()
+        return self._templates
 
     async def live(self, language: str) -> Live:
         """The parts of the current snapshot; rendered once per snapshot and language."""
@@ -75,7 +91,7 @@ class Renderer:
         """The whole page."""
         live = await self.live(language)
         site = self._snapshot()
-        return self._pages["overview"].render(
+        return self.templates.pages["overview"].render(
             **self._around(site, language), title=live.title, parts=live.parts, order=live.order
         )
 
@@ -88,8 +104,8 @@ class Renderer:
         say = _translate(language)
         cells = Rows(site, catalogue(language), language)
         page = cells.analyzer(channel)
-        parts = {macro.replace("_", "-"): self._macros[macro](page, say) for macro in ANALYZER_PARTS}
-        parts["footer"] = self._macros["footer"](cells.footer(), say)
+        parts = {macro.replace("_", "-"): self.templates.macros[macro](page, say) for macro in ANALYZER_PARTS}
+        parts["footer"] = self.templates.macros["footer"](cells.footer(), say)
         state = {row_id("c", name): f"{name}: {page['badge'].word}"}
         return Live(f"{name} {page['badge'].word} · {site.site_name} · LabRelay", parts, {}, state)
 
@@ -99,7 +115,7 @@ class Renderer:
         if live is None:
             return None
         named = urlencode({"name": name})
-        return self._pages["analyzer"].render(
+        return self.templates.pages["analyzer"].render(
             **self._around(self._snapshot(), language, f"&{named}"),
             title=live.title,
             parts=live.parts,
@@ -111,7 +127,7 @@ class Renderer:
         site = self._snapshot()
         say = _translate(language)
         asked = {name: value for name, value in (("lot", lot), ("channel", channel)) if value}
-        return self._pages["reagents"].render(
+        return self.templates.pages["reagents"].render(
             **self._around(site, language, f"&{urlencode(asked)}" if asked else ""),
             lot=lot,
             shown_lot=shlex.quote(lot),
@@ -134,7 +150,7 @@ class Renderer:
     def error(self, language: str, status: int, message: str) -> str:
         """An error page, without internal details."""
         say = _translate(language)
-        return self._pages["error"].render(language=language, status=status, message=say(message), _=say)
+        return self.templates.pages["error"].render(language=language, status=status, message=say(message), _=say)
 
     async def _render(self, site: SiteSnapshot, language: str) -> Live:
         say = _translate(language)
@@ -144,7 +160,9 @@ class Renderer:
 
         def draw(key: str, macro: str, row: object) -> None:
             known = before.get(key)
-            rows[key] = known if known is not None and known[0] == row else (row, self._macros[macro](row, say))
+            rows[key] = (
+                known if known is not None and known[0] == row else (row, self.templates.macros[macro](row, say))
+            )
 
         for drawn, channel in enumerate(worst_first(site.channels), start=1):
             channel_row = cells.channel(channel)
@@ -165,7 +183,7 @@ class Renderer:
             ("destinations", "Destinations", site.destinations),
         ):
             key = f"{table}-caption"
-            parts[key] = self._macros["caption"](key, say(title), cells.summary(items))
+            parts[key] = self.templates.macros["caption"](key, say(title), cells.summary(items))
         headline = site.overall().phrase.say(catalogue(language))
         return Live(f"{headline} · {site.site_name} · LabRelay", parts, order, cells.state_words())
 
@@ -183,7 +201,9 @@ def _translate(language: str) -> Callable[[str], str]:
     return cache(lambda text: Phrase(text).say(known))  # the templates' own sentences: a bounded number
 
 
-def _environment() -> jinja2.Environment:
+def _load_templates() -> Templates:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -191,6 +211,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions: dict[str, Any] = {"static": static_url}
-    environment.globals.update(functions)
-    return environment
+    environment.globals["static"] = static_url
+    parts = environment.get_template("parts.html").module
+    return Templates(
+        {name: environment.get_template(f"{name}.html") for name in PAGES},
+        {name: getattr(parts, name) for name in MACROS},
+    )

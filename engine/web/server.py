@@ -161,6 +161,8 @@ class StatusServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self._heard[request.protocol] = asyncio.get_running_loop().time()
+        if request.path not in _WITHOUT_TEMPLATES:
+            await self._renderer.prepare()
         return await handler(request)
 
     # -- pages -------------------------------------------------------------------------------------------------
@@ -279,6 +281,7 @@ def _asked(request: web.Request) -> tuple[str, str]:
     return request.query.get("lot", "").strip()[:MAX_WORD], request.query.get("channel", "").strip()[:MAX_WORD]
 
 
+_WITHOUT_TEMPLATES = frozenset({"/status.json", "/reagents.json", "/healthz", "/readyz", "/metrics"})
 _STATIC_FILES = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",

@@ -217,6 +217,7 @@ async def test_the_overview_of_a_large_network_costs_as_much_for_each_channel(ch
     """720 calls a channel, of Python's own and ours; 500 channels are some 30 ms of a quiet machine."""
     site = large_site(channels)
     renderer = Renderer(lambda: site)
+    await renderer.prepare()
     profile = cProfile.Profile()
     profile.enable()
     text = await renderer.overview("en")

@@ -1,0 +1,38 @@
+"""A site loads what it uses: libraries for other sites, and for readers that have not come, cost it nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.running import hl7_channel, make_running_site
+
+SCRIPT = """
+import asyncio, sys, urllib.request
+from pathlib import Path
+from engine.runtime.app import App
+
+LATER = {"jinja2"}
+OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "engine.devtools"}
+
+async def main():
+    app, started = App(Path(sys.argv[1])), asyncio.Event()
+    running = asyncio.create_task(app.run(lambda app: started.set()))
+    await started.wait()
+    address = f"http://127.0.0.1:{app._page.port}"
+    for path in ("/healthz", "/status.json"):
+        await asyncio.to_thread(lambda: urllib.request.urlopen(address + path).read())
+    print(sorted((LATER | OTHERS) & sys.modules.keys()))
+    await asyncio.to_thread(lambda: urllib.request.urlopen(address + "/").read())
+    print(sorted(LATER - sys.modules.keys()))
+    app.stop()
+    await running
+
+asyncio.run(main())
+"""
+
+
+def test_a_plain_site_loads_nothing_for_other_sites_and_for_its_page_only_once_it_is_read(tmp_path: Path) -> None:
+    nowhere = {"lab-fhir": {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"}}
+    site = make_running_site(tmp_path / "site", {"lab": hl7_channel()}, nowhere, web="127.0.0.1:0")
+    ran = subprocess.run([sys.executable, "-c", SCRIPT, str(site)], capture_output=True, text=True, timeout=120)
+    assert ran.stdout.splitlines() == ["[]", "[]"], ran.stderr
