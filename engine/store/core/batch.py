@@ -265,7 +265,8 @@ class Batch:
         row_id = self.last_id + 1
         size = len(body)
         sealer = self.vault.sealer(MESSAGE_KEYS, self._month)
-        meta = sealer.seal(meta, "meta", row_id, channel)
+        if meta:  # frames, acts and records have none
+            meta = sealer.seal(meta, "meta", row_id, channel)
         sealed = sealer.seal(body if packed is None else packed, "body", row_id, channel, packed=packed is not None)
         del packed
         own = row_hash(row_id, kind, channel, seq, received_us, session, message_type, size, token, meta, sealed)

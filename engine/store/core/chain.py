@@ -34,11 +34,13 @@ class Column(NamedTuple):
             (`engine.store.recovery.backups.increments`).
         hashed: it is part of the row's hash; `row_hash` has an argument of its name.
         sealed: `engine.store.core.vault` seals it under its name, the row's number and channel.
+        optional: of a row without it, nothing is sealed: the value is empty. The row's hash covers that.
     """
 
     copied: str
     hashed: bool = True
     sealed: bool = False
+    optional: bool = False
 
 
 class JournalRow(NamedTuple):
@@ -55,7 +57,7 @@ class JournalRow(NamedTuple):
     token: Annotated[bytes, Column("I")]
     hash: Annotated[bytes, Column("H", hashed=False)]
     chain: Annotated[bytes, Column("H", hashed=False)]
-    meta: Annotated[bytes, Column("I", sealed=True)]
+    meta: Annotated[bytes, Column("I", sealed=True, optional=True)]
     body: Annotated[bytes, Column("I", sealed=True)]
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.model.records import KIND_MESSAGE
 from engine.store.core import erased_rows
-from engine.store.core.chain import ROW_COLUMNS, SEALED_COLUMNS, JournalRow, chain_hash
+from engine.store.core.chain import COLUMNS, ROW_COLUMNS, SEALED_COLUMNS, JournalRow, chain_hash
 from engine.store.core.connecting import DAMAGE
 from engine.store.core.erased_rows import AccountedRows
 from engine.store.core.pruned_ranges import Range
@@ -165,7 +165,12 @@ def open_sealed(vault: Vault, row: JournalRow) -> dict[str, bytes]:
     Raises:
         IntegrityError, TypeError: one of them is damaged.
     """
-    return {name: vault.open(getattr(row, name), name, row.id, row.channel) for name in SEALED_COLUMNS}
+    found = {}
+    for name in SEALED_COLUMNS:
+        sealed = getattr(row, name)
+        absent = COLUMNS[name].optional and sealed == b""
+        found[name] = b"" if absent else vault.open(sealed, name, row.id, row.channel)
+    return found
 
 
 def journal_rows(connection: sqlite3.Connection, first: int, last: int) -> Iterator[JournalRow | UnreadableRow]:

@@ -37,7 +37,7 @@ CREATE TABLE journal (
                                             -- a record
     hash         BLOB NOT NULL,             -- store/core/chain.py
     chain        BLOB NOT NULL,
-    meta         BLOB NOT NULL,             -- sealed: peer, control id, notes, ...
+    meta         BLOB NOT NULL,             -- sealed: peer, control id, notes, ...; empty except for messages
     body         BLOB NOT NULL              -- sealed: the bytes as received
 );
 CREATE INDEX journal_act ON journal (id) WHERE kind = 3;

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -26,9 +26,10 @@ from engine.store.core.chain import (
     pruned_digest,
 )
 from engine.store.core.connecting import JOURNAL_NAME
-from engine.store.integrity import verify
+from engine.store.integrity import row_check, verify
 from engine.store.integrity.row_check import open_sealed
 from engine.store.lifecycle import erasure
+from engine.store.operations import append
 from engine.store.recovery.backups import increments
 from tests.support.journals import opened, running, store
 
@@ -122,6 +123,20 @@ def test_the_deep_check_opens_each_sealed_column(data: Path, name: str) -> None:
     with closing(sqlite3.connect(data / JOURNAL_NAME)) as connection, connection:
         connection.execute(f"UPDATE journal SET {name} = (SELECT {name} FROM journal WHERE id = 1) WHERE id = 2")
     assert [(one.kind, one.first) for one in verify.run(data, deep=True)] == [("changed", 2), ("sealed", 2)]
+
+
+@pytest.mark.parametrize("name", SEALED_COLUMNS)
+def test_only_an_optional_column_may_be_empty(data: Path, name: str) -> None:
+    journal = opened(data)
+    try:
+        journal.run_alone(lambda batch: append.store_frame(batch, "chem", 5, b"1H|", 1))
+        frame = next(row for row in row_check.journal_rows(journal._connection, 3, 3) if isinstance(row, JournalRow))
+        assert (frame.meta, open_sealed(journal.vault, frame)) == (b"", {"meta": b"", "body": b"1H|"})
+        emptied = frame._replace(**{name: b""})
+        with nullcontext() if COLUMNS[name].optional else pytest.raises(IntegrityError, match=f"{name} of row 3"):
+            open_sealed(journal.vault, emptied)
+    finally:
+        journal.close()
 
 
 def test_an_erasure_empties_each_sealed_column_but_the_notes(data: Path) -> None:
