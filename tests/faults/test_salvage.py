@@ -19,13 +19,14 @@ from engine.model.errors import DamagedError, IntegrityError, LockedError, LossE
 from engine.model.message import Report
 from engine.model.outcome import Outcome
 from engine.model.reasons import ReasonCode
+from engine.model.search_keys import Number
 from engine.store.core import anchor, migrate
 from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.lock import SiteLock
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
-from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, superseding
+from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, search_index, superseding
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.reader import Reader
@@ -34,6 +35,7 @@ from engine.store.recovery.salvage import saving, tables
 from engine.store.recovery.salvage.found import Salvage, sentences
 from tests.support.journals import opened, queue, received, routed, running, store
 from tests.support.made_up_steps import with_made_up_steps
+from tests.support.waiting import until
 
 PAGE = 8192
 FLIPS = int(os.environ.get("LABRELAY_FLIPS", "250")) // 10
@@ -213,7 +215,14 @@ def test_what_was_lost_beside_the_journal_is_made_again(whole: Path, tmp_path: P
         (open_again,) = connection.execute(
             "SELECT count(*) FROM journal j WHERE kind = 1 AND NOT EXISTS (SELECT 1 FROM message_state WHERE id = j.id)"
         ).fetchone()
+        restored = connection.execute("SELECT id FROM message_state WHERE numbers IS NULL ORDER BY id").fetchall()
     assert states["incomplete"] == 1  # never a message, whatever was lost
+    reader = Reader.beside(tmp_path / "new")
+    with reader.snapshot() as execute:  # an erasure by number opens those whose search keys were lost with their states
+        assert {row for (row,) in restored if table == "message_state"} <= set(
+            search_index.not_all_known(execute, reader.vault)
+        )
+    reader.close()
     if table in ("document", "delivery", "lane"):
         assert open_again == len(found.again) == 30
 
@@ -273,6 +282,33 @@ def test_rows_that_are_gone_without_a_trace_are_noticed(whole: Path, tmp_path: P
     assert len(found.again) == 1
     assert open_messages(tmp_path / "new") == found.again
     assert found.findings == []
+
+
+def test_search_keys_that_the_index_has_lost_come_from_the_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "ADDED_AT_ONCE", 2)
+    old, new = tmp_path / "old", tmp_path / "new"
+
+    async def fill() -> None:
+        async with running(old) as journal:
+            for one in await store(journal, b"1", b"2", b"3"):
+                known = Number("patient", f"P{one.id}")
+                await journal.run(record_outcome.record, one.id, Outcome("filtered", numbers=(known,)))
+            await until(lambda: journal.tail.indexed_to == 2)
+
+    def found(data: Path) -> list[list[int]]:
+        reader = Reader.beside(data)
+        with reader.snapshot() as execute:
+            patients = [search_index.messages(execute, reader.vault, "patient", [f"P{n}"]) for n in (1, 2, 3)]
+        reader.close()
+        return patients
+
+    asyncio.run(fill())
+    changed(old, "DELETE FROM message_number WHERE message_id = 1")
+    assert found(old) == [[], [2], [3]]
+    saved(old, new)
+    assert found(new) == [[1], [2], [3]]
 
 
 @pytest.mark.parametrize(

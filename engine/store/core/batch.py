@@ -98,6 +98,8 @@ class Tail:
         sessions: link session -> ids of its frames that belong to no message yet.
         sweeps: the positions of the sweeps through the short-lived tables.
         restored_to: messages up to this one came from a backup; their deliveries may have been made before.
+        indexed_to: messages up to this row are in the search index (`engine.store.operations.search_index`).
+        unindexed: how many that have a state are not.
         incomplete_bytes, incomplete_us: the site's limits for incomplete messages
             (`engine.store.operations.incomplete`).
         told: stored document -> the resources in it, of the documents that were compared last.
@@ -129,6 +131,10 @@ class Tail:
         self.watermark: int = stored[0] if stored else 0
         restored = connection.execute("SELECT value FROM meta WHERE name = 'restored_to'").fetchone()
         self.restored_to: int = restored[0] if restored else 0
+        indexed = connection.execute("SELECT value FROM meta WHERE name = 'indexed_to'").fetchone()
+        self.indexed_to: int = indexed[0] if indexed else 0
+        rest = connection.execute("SELECT count(*) FROM message_state WHERE id > ?", (self.indexed_to,)).fetchone()
+        self.unindexed: int = rest[0]
         self.answers = Answers.read(connection)
         self._open: list[int] = []
         self._closed: set[int] = set()
@@ -227,6 +233,7 @@ class Batch:
         self.last_id = tail.last_id
         self.chain = tail.chain
         self.last_document = tail.last_document
+        self.indexed_to, self.unindexed = tail.indexed_to, tail.unindexed
         self.stored_bytes = 0
         self.opened: list[int] = []
         self.closed: list[int] = []
@@ -422,6 +429,7 @@ class Batch:
             tail.watermark = tail.clear_to
         tail.last_id, tail.chain = self.last_id, self.chain
         tail.last_document = self.last_document
+        tail.indexed_to, tail.unindexed = self.indexed_to, self.unindexed
         tail.unmapped_rows = self.unmapped_rows
         if self.unmapped.rows:
             self.unmapped.committed(tail.code_rows)

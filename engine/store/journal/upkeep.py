@@ -1,4 +1,4 @@
-"""The writer thread's duties beside batches: keys of a new month, the anchor, checkpoints, sweeps.
+"""The writer thread's duties beside batches: keys of a new month, the anchor, checkpoints, sweeps, search keys.
 
 Checkpoints run only here. SQLite's automatic checkpoints are off: they would run inside a commit, and a second
 connection that checkpoints is the condition of an old error of SQLite's. PASSIVE ones, between batches, keep the log
@@ -25,7 +25,7 @@ from engine.store.core.sweeping import sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
-from engine.store.operations import delta_history, failure_fingerprint, incomplete
+from engine.store.operations import delta_history, failure_fingerprint, incomplete, search_index
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -103,6 +103,7 @@ class StoreUpkeep:
         self._put_off = False
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
+        self._next_index = 0.0
         self._walk: retention.RetentionWalk | None = None
         now_us = clock.now_us()
         self._steady_from_us = now_us - retention.behind(connection.execute, now_us)
@@ -150,6 +151,7 @@ class StoreUpkeep:
         self._look_at_reserve()
         if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
             self._sweep()
+        self._index_numbers()
         self._let_go(RETENTION_BUSY)
 
     def idle(self) -> None:
@@ -158,6 +160,7 @@ class StoreUpkeep:
         self._sync_anchor()
         self._look_at_reserve()
         self._sweep()
+        self._index_numbers()
         self._let_go(RETENTION_IDLE)
 
     def walk_now(self) -> None:
@@ -299,6 +302,14 @@ class StoreUpkeep:
             if now >= not_before:
                 again = self._in_transaction(one) is False
                 self._sweeps[n] = (one, now if again else now + SWEEP_ROUND_S)
+
+    def _index_numbers(self) -> None:
+        """Put search keys into their index, if there are many."""
+        if self._tail.unindexed < search_index.ADDED_AT_ONCE:
+            return
+        now = self._clock.monotonic()
+        if now >= self._next_index and self._in_transaction(search_index.add) is None:
+            self._next_index = now + SWEEP_S
 
     def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
         """Run an operation of the upkeep; a failure that the store survives only postpones it, and returns None."""

@@ -16,6 +16,7 @@ from engine.model.errors import IntegrityError
 from engine.model.message import Received, Stored
 from engine.model.reasons import ReasonCode
 from engine.model.records import KIND_FRAME, KIND_MESSAGE, Assembled
+from engine.model.search_keys import Number, own_number
 from engine.store.core.batch import Batch, ChannelTally
 from engine.store.core.operation import Priority, operation
 from engine.store.core.vault import NOTE_KEYS
@@ -50,8 +51,7 @@ def store_message(batch: Batch, received: Received, *, repeat_window_s: float, s
     again = seen.newest is not None and (seen.apart or not seen.came_to_nothing)
     if again and not seen.came_to_nothing and _is_repeat(batch, tally, received, seen, repeat_window_s):
         stored = _insert(batch, received, token, seen, session, payload_hash, repeat_of=seen.newest)
-        set_state(batch, stored.id, "filtered", ReasonCode.REPEAT)
-        search_index.note_control_id(batch, stored.id, received.control_id)
+        set_state(batch, stored.id, "filtered", ReasonCode.REPEAT, numbers=own_number(received.control_id))
         batch.count(received.channel, "", "repeat")
         if received.line is not None and seen.newest is not None:
             batch.expect_answer(received.channel, seen.newest, received.line)
@@ -144,8 +144,7 @@ def _store_for_the_record(batch: Batch, received: Received, reason: ReasonCode, 
     """Journal a message that will never be mapped. It stays out of the repeat memory, which is about results."""
     token = _token(batch, received)
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session)
-    set_state(batch, stored.id, "filtered", reason)
-    search_index.note_control_id(batch, stored.id, received.control_id)
+    set_state(batch, stored.id, "filtered", reason, numbers=own_number(received.control_id))
     batch.count(received.channel, "", "filtered")
     return stored
 
@@ -180,9 +179,8 @@ def store_incomplete(batch: Batch, received: Received, reason: ReasonCode, *, se
     token = _token(batch, received)
     stored = _insert(batch, received, token, dedup.EarlierCopies(), session, incomplete=reason)
     unfinished.note(batch, stored.id, repeat_token, frames, received)
-    set_state(batch, stored.id, "incomplete", reason)
+    set_state(batch, stored.id, "incomplete", reason, numbers=own_number(received.control_id))
     failure_fingerprint.note(batch, "message_state", stored.id, received.channel, "")
-    search_index.note_control_id(batch, stored.id, received.control_id)
     batch.channel(received.channel).incomplete += 1
     batch.count(received.channel, "", "incomplete")
     return stored
@@ -264,12 +262,31 @@ def _frames(batch: Batch, ids: Sequence[int]) -> tuple[str, int, list[bytes]]:
 
 
 def set_state(
-    batch: Batch, message_id: int, state: str, reason: ReasonCode | None, *, mapping: str = "", detail: bytes = b""
+    batch: Batch,
+    message_id: int,
+    state: str,
+    reason: ReasonCode | None,
+    *,
+    mapping: str = "",
+    detail: bytes = b"",
+    numbers: Sequence[Number] = (),
 ) -> None:
-    """Write the first state of a message."""
+    """Write the first state of a message.
+
+    Args:
+        numbers: it can be searched by them.
+    """
     batch.execute(
-        "INSERT INTO message_state (id, state, reason, at_us, mapping, detail) VALUES (?, ?, ?, ?, ?, ?)",
-        (message_id, state, reason.value if reason else "", batch.now_us, mapping, detail),
+        "INSERT INTO message_state (id, state, reason, at_us, mapping, detail, numbers) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            message_id,
+            state,
+            reason.value if reason else "",
+            batch.now_us,
+            mapping,
+            detail,
+            search_index.kept_in_state(batch, message_id, numbers),
+        ),
     )
 
 

@@ -155,13 +155,14 @@ def record(
     sealed = seal_note(batch, "message_state", message_id, channel, note)
     revision = 1
     if old_state is None:
-        set_state(batch, message_id, state, reason, mapping=outcome.mapping, detail=sealed)
+        set_state(batch, message_id, state, reason, mapping=outcome.mapping, detail=sealed, numbers=outcome.numbers)
         batch.closed.append(message_id)
         batch.channel(channel).stored -= 1
     else:
         rejected_before = _rejected_before(batch, message_id, channel) if routes else 0
         revision = _supersede_earlier(batch, message_id)
         _change(batch, message_id, channel, old_state, state, reason, mapping=outcome.mapping, detail=sealed)
+        search_index.note(batch, message_id, outcome.numbers)
     if state == "dead":
         failure_fingerprint.note(batch, "message_state", message_id, channel, detail)
         batch.channel(channel).dead += 1
@@ -170,8 +171,6 @@ def record(
     batch.unmapped.note(channel, outcome.unmapped)
     if outcome.reagents or old_state is not None:
         reagent_lots.note(batch, message_id, channel, received_us, outcome.reagents)
-    if outcome.numbers:
-        search_index.note(batch, message_id, outcome.numbers)
     if outcome.controls:
         delta_history.note_controls(batch, channel, received_us, outcome.controls)
     routes = routes if state == "mapped" else ()

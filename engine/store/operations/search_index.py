@@ -8,16 +8,17 @@ numbers).
 Queries of messages take a filter: ``Filter(specimen="26-4711")``, ``Filter(patient=...)``,
 ``Filter(number=...)``.
 
-The index is a table of its own, written with the outcome of a message and so after its acknowledgement. A hash is as
-good as random, and an index on random keys over all messages would cost a page of the log for every row. So the table
-is cut into blocks of neighbouring messages: one batch writes to a few pages, and a search makes one look-up in each
-block (a thousand blocks for a million messages, some milliseconds).
+The hashes are written with the state of a message, one after the other in its row. The upkeep puts those of some
+hundred messages at once into a table of their own, sorted (`add`). A hash is as good as random: message by message,
+each would write a page of the log for its own. For the same reason the table is cut into blocks of neighbouring
+messages. A search makes one look-up in each block (a thousand blocks for a million messages, some milliseconds), and
+scans the states that are not in the index yet.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from engine.model.search_keys import NOT_ALL, Number, NumberKind, folded, own_number
+from engine.model.search_keys import NOT_ALL, Number, NumberKind, folded
 from engine.store.core.rows import Execute
 from engine.store.core.vault import Vault
 
@@ -25,24 +26,73 @@ if TYPE_CHECKING:
     from engine.store.core.batch import Batch
 
 BLOCK_BITS = 10  # messages (and other rows of the journal) of one block: 1,024
+TOKEN_BYTES = 8
+ADDED_AT_ONCE = 256  # messages; a batch of the writer has no more operations
+
+_PUT = "INSERT OR IGNORE INTO message_number (block, token, message_id)"
+_PUT_ONE = f"{_PUT} VALUES (?, ?, ?)"
+_PUT_STATES = (  # of the states after ?1 up to ?2
+    f"{_PUT} WITH RECURSIVE place(at) AS (SELECT 1 UNION ALL SELECT at + {TOKEN_BYTES} FROM place"  # noqa: S608 - constants
+    f" WHERE at + {TOKEN_BYTES} < (SELECT max(length(numbers)) FROM message_state WHERE id > ?1 AND id <= ?2))"
+    f" SELECT id >> {BLOCK_BITS}, substr(numbers, at, {TOKEN_BYTES}), id FROM message_state"
+    " CROSS JOIN place ON at < length(numbers) WHERE id > ?1 AND id <= ?2 ORDER BY 1, 2, 3"
+)
+_INDEXED_TO = "SELECT value FROM meta WHERE name = 'indexed_to'"
+# Of the messages with a token: first and last block, the token, and the token again.
+_WITH_TOKEN = (
+    "WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block + 1 FROM every WHERE block < ?)"  # noqa: S608 - constants
+    " SELECT n.message_id FROM every CROSS JOIN message_number n ON n.block = every.block AND n.token = ?"
+    f" UNION ALL SELECT id FROM message_state WHERE id > coalesce(({_INDEXED_TO}), 0) AND instr(numbers, ?)"
+)
+
+
+def kept_in_state(batch: "Batch", message_id: int, numbers: Sequence[Number]) -> bytes | None:
+    """The hashes that the first state of a message keeps; None where it has no numbers. They are put into the index at
+    once where newer messages are in it.
+    """
+    if message_id <= batch.indexed_to:
+        note(batch, message_id, numbers)
+    else:
+        batch.unindexed += 1
+    return b"".join(batch.vault.search_token(number.kind, number.text) for number in numbers) or None
+
+
+def add(batch: "Batch") -> int:
+    """Put the hashes of the oldest messages that are not in the index into it; return how many messages."""
+    after = batch.indexed_to
+    ids = batch.execute(
+        "SELECT id FROM message_state WHERE id > ? ORDER BY id LIMIT ?", (after, ADDED_AT_ONCE)
+    ).fetchall()
+    # Retention may have deleted some of those that were counted.
+    batch.unindexed = batch.unindexed - len(ids) if len(ids) == ADDED_AT_ONCE else 0
+    if ids:
+        (batch.indexed_to,) = ids[-1]
+        batch.execute(_PUT_STATES, (after, batch.indexed_to))
+        batch.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('indexed_to', ?)", (batch.indexed_to,))
+    return len(ids)
+
+
+def add_again(execute: Execute) -> None:
+    """Put the hashes of all messages that should be in the index into it: a part of it is lost."""
+    (indexed_to,) = execute(_INDEXED_TO).fetchone() or (0,)
+    for after in range(0, indexed_to, 1 << BLOCK_BITS):
+        execute(_PUT_STATES, (after, min(indexed_to, after + (1 << BLOCK_BITS))))
 
 
 def note(batch: "Batch", message_id: int, numbers: Sequence[Number]) -> None:
     """Index the numbers that a message bears; existing entries stay."""
     block, token = message_id >> BLOCK_BITS, batch.vault.search_token
-    batch.executemany(
-        "INSERT OR IGNORE INTO message_number (block, token, message_id) VALUES (?, ?, ?)",
-        [(block, token(number.kind, number.text), message_id) for number in numbers],
-    )
+    batch.executemany(_PUT_ONE, [(block, token(number.kind, number.text), message_id) for number in numbers])
 
 
-def note_control_id(batch: "Batch", message_id: int, control_id: str) -> None:
-    """Index the control id of a message that has its state on arrival and is never parsed."""
-    note(batch, message_id, own_number(control_id))
+def note_unknown(execute: Execute, vault: Vault, message_id: int) -> None:
+    """The numbers of a message are lost: a search that must not miss one opens it."""
+    execute(_PUT_ONE, (message_id >> BLOCK_BITS, vault.search_token(NOT_ALL.kind, NOT_ALL.text), message_id))
 
 
 def forget(execute: Execute, message_id: int) -> None:
     """Delete the index entries of a message."""
+    execute("UPDATE message_state SET numbers = NULL WHERE id = ?", (message_id,))
     execute("DELETE FROM message_number WHERE block = ? AND message_id = ?", (message_id >> BLOCK_BITS, message_id))
 
 
@@ -57,11 +107,8 @@ def term(execute: Execute, vault: Vault, kind: NumberKind, text: str) -> tuple[s
     first, last = execute(  # one at a time: together they are a walk through the whole table
         "SELECT (SELECT min(block) FROM message_number), (SELECT max(block) FROM message_number)"
     ).fetchone()
-    return (
-        "j.id IN (WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block + 1 FROM every WHERE block < ?)"
-        " SELECT n.message_id FROM every CROSS JOIN message_number n ON n.block = every.block AND n.token = ?)",
-        [first or 0, last or 0, vault.search_token(kind, folded(text))],
-    )
+    token = vault.search_token(kind, folded(text))
+    return f"j.id IN ({_WITH_TOKEN})", [first or 0, last or 0, token, token]
 
 
 def newer(execute: Execute, message_id: int, *, than: int) -> set[int]:
@@ -72,20 +119,24 @@ def newer(execute: Execute, message_id: int, *, than: int) -> set[int]:
     """
     block = message_id >> BLOCK_BITS
     (last,) = execute("SELECT max(block) FROM message_number").fetchone()
-    found: set[int] = set()
-    for (token,) in execute(
-        "SELECT token FROM message_number WHERE block = ? AND message_id = ?", (block, message_id)
-    ).fetchall():
-        found.update(
-            row[0]
-            for row in execute(
-                "WITH RECURSIVE every(block) AS (SELECT ? UNION ALL SELECT block + 1 FROM every WHERE block < ?)"
-                " SELECT n.message_id FROM every CROSS JOIN message_number n ON n.block = every.block AND n.token = ?"
-                " WHERE n.message_id > ?",
-                (than >> BLOCK_BITS, last, token, than),
-            )
+    tokens = set(_tokens_in_state(execute, message_id))
+    tokens.update(
+        token
+        for (token,) in execute(
+            "SELECT token FROM message_number WHERE block = ? AND message_id = ?", (block, message_id)
         )
+    )
+    found: set[int] = set()
+    for token in tokens:
+        rows = execute(_WITH_TOKEN, (than >> BLOCK_BITS, last, token, token)).fetchall()
+        found.update(number for (number,) in rows if number > than)
     return found
+
+
+def _tokens_in_state(execute: Execute, message_id: int) -> list[bytes]:
+    row = execute("SELECT numbers FROM message_state WHERE id = ?", (message_id,)).fetchone()
+    numbers = (row[0] if row is not None else None) or b""
+    return [numbers[at : at + TOKEN_BYTES] for at in range(0, len(numbers), TOKEN_BYTES)]
 
 
 def messages(execute: Execute, vault: Vault, kind: NumberKind, texts: Iterable[str]) -> list[int]:

@@ -90,7 +90,8 @@ CREATE TABLE message_state (
     at_us       INTEGER NOT NULL,
     mapping     TEXT NOT NULL,
     detail      BLOB NOT NULL,              -- sealed, or empty
-    cause_token BLOB                        -- keyed hash: store/operations/failure_fingerprint.py; NULL: not noted
+    cause_token BLOB,                       -- keyed hash: store/operations/failure_fingerprint.py; NULL: not noted
+    numbers     BLOB                        -- 8-byte keyed hashes, one after the other: as in message_number; NULL: none
 );
 CREATE INDEX message_dead ON message_state (id) WHERE state IN ('dead', 'incomplete');
 CREATE INDEX message_reason ON message_state (reason, id) WHERE reason <> '';
@@ -111,8 +112,9 @@ CREATE TABLE document (
 );
 CREATE INDEX document_message ON document (message_id);
 
--- Numbers that messages are looked for by (patient, specimen or order, the message's own), noted with the verdict. Cut
--- into blocks of neighbouring messages, so that what is written together lies together.
+-- The index of message_state.numbers: patient, specimen or order, the message's own number. Filled some hundred messages
+-- at once (store/operations/search_index.py), and cut into blocks of neighbouring messages, so that what is written
+-- together lies together.
 CREATE TABLE message_number (
     block      INTEGER NOT NULL,            -- message_id >> 10
     token      BLOB NOT NULL,               -- 8-byte keyed hash: search_token in store/core/vault.py

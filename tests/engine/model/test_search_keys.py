@@ -1,6 +1,7 @@
 """Messages are found by the numbers that they bear, also by the worker's verdict, and the numbers stand nowhere."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from adapters.codecs.hl7v2 import message as hl7v2
 from engine.model.message import FormatOptions
 from engine.model.outcome import Outcome
 from engine.model.records import Filter
-from engine.model.search_keys import MOST, NOT_ALL, Number, numbers_in, own_number
+from engine.model.search_keys import MOST, NOT_ALL, Number, NumberKind, numbers_in, own_number
+from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome, search_index
 from engine.store.queries.messages import messages_page
 from tests.support.journals import WINDOW_S, received, running, store
 from tests.support.running import hl7_channel, running_site
 from tests.support.senders import send_blocks
+from tests.support.waiting import until
 
 
 def from_hl7(*segments: str) -> set[tuple[str, str]]:
@@ -87,6 +90,58 @@ async def test_messages_are_found_by_number_across_blocks(tmp_path: Path) -> Non
         assert b"P77" not in journal_bytes
         await journal.writer.submit(lambda batch: search_index.forget(batch.execute, stored[1030].id))
         assert [view.id for view in messages_page(journal, Filter(patient="P77"))] == [ids[0], ids[2]]
+
+
+async def test_search_keys_are_indexed_hundreds_at_once(tmp_path: Path) -> None:
+    def same_patient(n: int, ids: range) -> list[int]:
+        return [one for one in ids if one % 7 == n % 7]
+
+    async def process(journal: Journal, ids: Iterable[int]) -> None:
+        numbers = {one: (Number("patient", f"P{one % 7}"), Number("specimen", f"S{one}")) for one in ids}
+        await asyncio.gather(
+            *(
+                journal.run(record_outcome.record, one, Outcome("filtered", numbers=known))
+                for one, known in numbers.items()
+            )
+        )
+
+    async def receive(journal: Journal, ids: range) -> None:
+        payloads = [received(b"%d" % one) for one in ids]
+        await asyncio.gather(*(journal.run(append.store_message, one, repeat_window_s=WINDOW_S) for one in payloads))
+
+    def indexed(journal: Journal) -> int:
+        with journal.snapshot() as execute:
+            (count,) = execute("SELECT count(*) FROM message_number").fetchone()
+        return int(count)
+
+    def found(journal: Journal, kind: NumberKind, *texts: str) -> list[int]:
+        with journal.snapshot() as execute:
+            return search_index.messages(execute, journal.vault, kind, texts)
+
+    async with running(tmp_path) as journal:
+        await receive(journal, range(1, 1401))
+        await process(journal, (one for one in range(1, 257) if one != 5))  # it takes long
+        assert (indexed(journal), journal.tail.unindexed) == (0, 255)
+        assert found(journal, "patient", "P3") == same_patient(3, range(1, 257))
+        await process(journal, [257])
+        await until(lambda: indexed(journal) == 256 * 2)
+        await process(journal, [5, 258, 259])
+        assert (indexed(journal), journal.tail.unindexed) == (257 * 2, 2)
+        assert found(journal, "patient", "P3") == same_patient(3, range(1, 260))
+        assert found(journal, "specimen", "S5", "S257", "S258") == [5, 257, 258]
+        with journal.snapshot() as execute:
+            assert search_index.newer(execute, 3, than=3) == set(same_patient(3, range(4, 260)))
+            assert search_index.newer(execute, 258, than=250) == {251, 258}
+        for one in (3, 259):
+            await journal.writer.submit(lambda batch, one=one: search_index.forget(batch.execute, one))
+    async with running(tmp_path) as journal:  # as each start finds them
+        assert journal.tail.unindexed == 2
+        left = [one for one in same_patient(3, range(1, 260)) if one not in (3, 259)]
+        assert found(journal, "patient", "P3") == left
+        await process(journal, range(260, 1401))
+        await until(lambda: journal.tail.unindexed < 256)
+        assert indexed(journal) == (1400 - 2 - journal.tail.unindexed) * 2  # without the forgotten ones
+        assert found(journal, "patient", "P3") == left + same_patient(3, range(260, 1401))
 
 
 async def test_what_is_never_parsed_is_found_by_its_own_number(tmp_path: Path) -> None:

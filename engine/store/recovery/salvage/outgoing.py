@@ -15,7 +15,7 @@ from engine.store.core.chain import document_hash
 from engine.store.core.pruned_ranges import Range
 from engine.store.core.vault import Vault
 from engine.store.integrity import verify
-from engine.store.operations import number_bearers
+from engine.store.operations import number_bearers, search_index
 from engine.store.operations.dedup import REPORT_MEMORY_US
 from engine.store.recovery.rebuilding import put_state
 from engine.store.recovery.salvage.tables import Tables
@@ -190,3 +190,4 @@ def restore_verdicts(tables: Tables, vault: Vault, decided: Collection[int]) -> 
         else:
             continue  # processed again
         put_state(tables.new, row_id, state, reason, received_us)
+        search_index.note_unknown(execute, vault, row_id)

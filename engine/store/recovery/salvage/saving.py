@@ -26,7 +26,7 @@ from engine.store.integrity import rollback, verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.journal.upkeep import PAGE_BYTES
-from engine.store.operations import audit, pruning
+from engine.store.operations import audit, pruning, search_index
 from engine.store.recovery.salvage import outgoing, proven, tallies
 from engine.store.recovery.salvage.found import Salvage
 from engine.store.recovery.salvage.proven import JournalRows
@@ -148,6 +148,7 @@ def _copy(source: sqlite3.Connection, data: Path, folder: Path, order: _Order, h
         for table in tables.memories():
             tables.take(table)
         tables.take("message_state", _VERDICT)
+        search_index.add_again(new.execute)
         outgoing.take_documents(tables, rows.emptied)
         tables.take("lane")
         tallies.pause_lanes(new)

@@ -21,7 +21,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.vault import KEY_NAME
 from engine.store.journal import Journal, upkeep
 from engine.store.lifecycle.retention import Policy
-from engine.store.operations import append, audit, dismissal, record_outcome, replays, superseding
+from engine.store.operations import append, audit, dismissal, record_outcome, replays, search_index, superseding
 from engine.store.operations.outbox import attempts, claims
 from engine.store.queries.messages import trace_of
 from engine.store.queries.reader import Reader
@@ -307,6 +307,31 @@ async def test_a_fault_of_ours_in_upkeep_costs_upkeep_and_nothing_else(
         assert await mapped(journal, b"2", BOB) == "IDENTITY_CONFLICT"
     told = [record for record in caplog.records if record.message == "upkeep failed, tried again later"]
     assert {record.cause for record in told} == {"ValueError"}  # type: ignore[attr-defined] # given with `extra`
+
+
+async def test_search_keys_that_cannot_be_indexed_are_tried_again_a_second_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def faulty(batch: Batch) -> int:
+        tries.append(batch.last_id)
+        if len(tries) < 3:
+            raise ValueError
+        return add(batch)
+
+    add = search_index.add
+    monkeypatch.setattr(search_index, "add", faulty)
+    monkeypatch.setattr(search_index, "ADDED_AT_ONCE", 7)
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        for payload in range(12):
+            await mapped(journal, b"%d" % payload, ANN)
+        assert len(tries) == 1
+        for n in (2, 3):
+            clock.advance(1)
+            await until(lambda n=n: len(tries) == n)
+        await until(lambda: (journal.tail.indexed_to, journal.tail.unindexed) == (7, 5))
 
 
 async def test_codes_and_units_of_messages_do_not_stand_in_the_file_in_clear(tmp_path: Path) -> None:

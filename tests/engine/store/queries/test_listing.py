@@ -19,7 +19,7 @@ from engine.model.search_keys import Number
 from engine.store.core import moments
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import append, record_outcome
+from engine.store.operations import append, record_outcome, search_index
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries import listing
 from engine.store.queries.acts import acts_page
@@ -87,6 +87,8 @@ def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
 def fill(data: Path, count: int, seed: int = 1) -> Journal:
     journal = opened(data, clock=ManualClock())
     journal.run_alone(partial(store, numbers=range(count), rng=random.Random(seed)))
+    while journal.tail.unindexed >= search_index.ADDED_AT_ONCE:  # as the writer's thread does between batches
+        journal.upkeep.idle()
     return journal
 
 

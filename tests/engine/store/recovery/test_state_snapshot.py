@@ -28,7 +28,15 @@ from engine.store.journal import Journal
 from engine.store.journal import keys as keys_ops
 from engine.store.journal.starting import recover, unprocessed
 from engine.store.lifecycle import erasure
-from engine.store.operations import dismissal, edit_message, hold_queue, number_bearers, pauses, record_outcome
+from engine.store.operations import (
+    dismissal,
+    edit_message,
+    hold_queue,
+    number_bearers,
+    pauses,
+    record_outcome,
+    search_index,
+)
 from engine.store.operations.outbox import attempts, claims, decisions, queueing
 from engine.store.queries.contents import stored_document, stored_payload
 from engine.store.queries.lanes import list_pauses
@@ -39,6 +47,7 @@ from engine.store.recovery.backups import checking, state_snapshot
 from engine.store.recovery.backups.catalog import Copy
 from tests.support.copies import Place
 from tests.support.journals import opened, queue, received, routed, running, store
+from tests.support.waiting import until
 
 LANE = Target(channel="chem", destination="fhir")
 # What is compared, row by row; of deliveries without whose they are just now, and whether they may have been made.
@@ -423,6 +432,42 @@ def test_a_file_that_belongs_to_other_rows_is_not_applied(place: Place, tmp_path
             state_snapshot.apply(connection, made, bytes(16) if wrong == "journal" else journal_id)
         assert not connection.in_transaction
     assert tables(target) == tables(name)
+
+
+def test_messages_are_found_by_number_whether_or_not_they_were_indexed_when_they_were_copied(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "ADDED_AT_ONCE", 2)
+
+    async def before() -> tuple[Copy, list[int]]:
+        async with running(place.data) as journal:
+            places = []
+            for n in range(1, 11):
+                (one,) = await store(journal, b"%d" % n)
+                await journal.run(
+                    record_outcome.record, one.id, Outcome("filtered", numbers=(Number("patient", f"P{n}"),))
+                )
+                places.append(journal.tail.indexed_to)
+                if n == 4:
+                    copy = await place.copy(journal)
+                elif n in (7, 10):
+                    assert place.standing(copy)
+            return copy, places
+
+    copy, places = asyncio.run(before())
+    assert len(set(places)) > 3
+    place.restore(copy, tmp_path / "new")
+
+    async def after() -> None:
+        async with running(tmp_path / "new" / "var") as journal:
+            for indexed in (False, True):
+                if indexed:
+                    await until(lambda: journal.tail.unindexed < 2)
+                with journal.snapshot() as execute:
+                    for n in range(1, 11):
+                        assert search_index.messages(execute, journal.vault, "patient", [f"P{n}"]) == [n]
+
+    asyncio.run(after())
 
 
 def test_what_was_erased_does_not_come_back_with_a_file_from_before(place: Place, tmp_path: Path) -> None:
