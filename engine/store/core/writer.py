@@ -129,7 +129,7 @@ class Writer:
         self._on_fatal = on_fatal
         self._queue_operations = queue_operations
         self._queue_bytes = queue_bytes
-        self._awaited = 0  # operations of the last batch that could not linger
+        self._awaited = 0  # operations that could not linger, of the last batch with any
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[tuple[Job[Any], asyncio.Future[Any]]] = queue.SimpleQueue()
         # Both are used on the event loop only: incremented when submitted, decremented when resolved.
@@ -354,11 +354,11 @@ class Writer:
             if can_linger and not item.can_linger:
                 can_linger = False
                 self._let_others_join()
-        self._awaited = sum(not item.can_linger for item in items)
+        self._awaited = sum(not item.can_linger for item in items) or self._awaited
         return items
 
     def _let_others_join(self) -> None:
-        """Wait for the operations of other senders, if the last batch had several: they are about to send again."""
+        """Wait for the operations of other senders, if several were answered last: they are about to send again."""
         if self._awaited > 1 and self.stats.recent_s:
             time.sleep(min(JOIN_S, self.stats.recent_s[-1] * JOIN_SHARE))
 

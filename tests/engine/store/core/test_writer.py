@@ -149,6 +149,7 @@ async def test_one_of_several_senders_waits_for_the_others_and_one_alone_does_no
     together = [submit(appending(b"together %d" % n)) for n in range(2)]
     release.set()
     await asyncio.gather(busy, *together)
+    await submit(appending(b"without a sender that waits"), can_linger=True)
     assert pauses_s == []
     before = journal.writer.stats.batches
     await submit(appending(b"next"))
