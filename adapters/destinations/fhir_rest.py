@@ -33,8 +33,9 @@ from adapters.codecs.fhir.outcome import reasons
 from adapters.codecs.fhir.server_ids import SYSTEM, TAGGED, for_server_ids
 from adapters.codecs.fhir.versions import addresses_of, expected, given, links, renewed, resources_of, says_the_same
 from adapters.destinations.fhir_conditions import tried
+from adapters.destinations.http.answer import Answer
 from adapters.destinations.http.auth import log_in_of
-from adapters.destinations.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, Answer, HttpConfig, HttpExchange
+from adapters.destinations.http.exchange import MAX_CONFLICTS, MAX_KEPT_ANSWER_BYTES, HttpConfig, HttpExchange
 from adapters.destinations.http.log_in import Config
 from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
@@ -319,10 +320,10 @@ def shortfall(answer: Answer, sent: bytes, entries_sent: int = 0) -> str:
         return "not a transaction-response Bundle"
     entries = bundle.get("entry", [])
     try:
-        for position, entry in enumerate(entries):
-            status = entry["response"]["status"]
+        statuses = [entry["response"]["status"] for entry in entries]
+        for status in dict.fromkeys(statuses):
             if status[0] != "2" or not status[:3].isdigit() or len(status) < 3:
-                return f"entry {position} of the answer does not say 2xx"
+                return f"entry {statuses.index(status)} of the answer does not say 2xx"
         if len(entries) == (entries_sent or sent.count(REQUEST)):
             return ""
     except (KeyError, IndexError, TypeError, AttributeError):

@@ -35,7 +35,8 @@ from yarl import URL
 
 from adapters.codecs.fhir.attachments import attachments
 from adapters.codecs.signatures.aws import authorization
-from adapters.destinations.http.exchange import MAX_KEPT_ANSWER_BYTES, Answer, HttpExchange, Server
+from adapters.destinations.http.answer import Answer
+from adapters.destinations.http.exchange import MAX_KEPT_ANSWER_BYTES, HttpExchange, Server
 from adapters.destinations.http.log_in import LARGE_BODY_BYTES, of_one_line, revealed
 from adapters.destinations.http.server_time import ServerTime
 from adapters.destinations.http.settings import Secret, Tls

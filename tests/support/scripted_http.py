@@ -1,7 +1,8 @@
 """An HTTP server that says, byte for byte, what a test scripts: whole answers, broken ones, or none.
 
 It speaks on a real socket and parses just enough to record each request. A script is a list of steps, one a request
-(the last one repeats): bytes to write, `RESET`, `SILENCE`, or a tuple of those, in order.
+(the last one repeats): bytes to write, `RESET`, `SILENCE`, or a tuple of those, in order; or a function, which makes
+one of these of the request.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import gzip
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -23,7 +24,6 @@ class Step(Enum):
 
 
 RESET, CLOSE, SILENCE = Step.RESET, Step.CLOSE, Step.SILENCE
-Script = bytes | Step | tuple[bytes | Step, ...]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Request:
     def content(self) -> bytes:
         """The body, unpacked."""
         return gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
+
+
+Fixed = bytes | Step | tuple[bytes | Step, ...]
+Script = Fixed | Callable[[Request], Fixed]
 
 
 @dataclass
@@ -55,6 +59,8 @@ class ScriptedServer:
                 self.requests.append(await _request(reader))
                 self.arrived.set()
                 step = self.script[min(len(self.requests), len(self.script)) - 1]
+                if callable(step):
+                    step = step(self.requests[-1])
                 for part in step if isinstance(step, tuple) else (step,):
                     if isinstance(part, bytes):
                         writer.write(part)

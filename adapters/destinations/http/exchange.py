@@ -20,9 +20,11 @@ causes, never the content of a request or an answer.
 
 import asyncio
 import io
+import socket
+import ssl
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
@@ -30,7 +32,9 @@ from typing import Protocol
 import aiohttp
 from yarl import URL
 
+from adapters.destinations.http.answer import Answer
 from adapters.destinations.http.log_in import LogIn
+from adapters.destinations.http.posts import BROKEN, ENDED, NOT_HTTP, Posts
 from adapters.destinations.http.server_time import http_date
 from adapters.destinations.http.settings import Tls
 from adapters.destinations.tls import cause_of, tls_context
@@ -38,7 +42,6 @@ from engine.model.clock import Clock
 from engine.model.errors import DeliveryError, DestinationDownError, RefusedDeliveryError, TransientDeliveryError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
-from engine.model.values import value
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_KEPT_ANSWER_BYTES = 64 * 1024  # of an OperationOutcome, for the person who looks at the dead letter
@@ -47,14 +50,17 @@ MAX_CONFLICTS = 5
 # count as NO_ANSWER.
 KEEP_ALIVE_S = 4.0
 LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the event loop a chance in between
+MOST_POSTED_BYTES = LARGE_BODY_BYTES  # in one piece, by `posts`
 SMALLEST_GZIP_BYTES = 512
 _NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
     (aiohttp.ClientConnectorError, "the connection was closed while it was made"),
-    (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
-    (aiohttp.ClientPayloadError, "the connection broke in the middle of the answer"),
-    (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (aiohttp.ServerDisconnectedError, ENDED),
+    (aiohttp.ClientPayloadError, BROKEN),
+    (aiohttp.ClientResponseError, NOT_HTTP),
+    (socket.gaierror, "the host name cannot be resolved"),
+    (ConnectionError, "the connection was closed while it was made"),
 )
 
 
@@ -77,30 +83,6 @@ class Server:
     timeout: float
     concurrency: int = 1
     gzip: bool = False
-
-
-@value()
-class Answer:
-    """An answer as it came.
-
-    Attributes:
-        body: at most `MAX_ANSWER_BYTES`.
-        whole: False where the answer was longer.
-        headers: by their names, in whatever case these are asked for.
-    """
-
-    status: int
-    body: bytes
-    whole: bool = True
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def retry_after(self) -> str:
-        return self.headers.get("Retry-After", "")
-
-    @property
-    def date(self) -> str:
-        return self.headers.get("Date", "")
 
 
 class HttpExchange:
@@ -132,7 +114,6 @@ class HttpExchange:
         self._name = name
         self._config = config
         self._clock = clock
-        self._accept = accept
         self._redirected = redirected
         self._refusals = refusals
         self._reasons = reasons
@@ -140,6 +121,12 @@ class HttpExchange:
         self._session: aiohttp.ClientSession | None = None
         self._log_in = log_in
         self.url = URL(config.url)
+        self._headers = {
+            "Accept": accept,
+            "Accept-Encoding": "gzip" if config.gzip else "identity",
+            "User-Agent": "LabRelay",
+        }
+        self._posts = Posts(self.url, self._tls, self._headers, most=MAX_ANSWER_BYTES, keep_s=KEEP_ALIVE_S)
 
     async def start(self) -> None:
         """Open the session; makes no connection."""
@@ -149,11 +136,7 @@ class HttpExchange:
                 keepalive_timeout=KEEP_ALIVE_S,
                 ssl=self._tls if self._tls is not None else True,
             ),
-            headers={
-                "Accept": self._accept,
-                "Accept-Encoding": "gzip" if self._config.gzip else "identity",
-                "User-Agent": "LabRelay",
-            },
+            headers=self._headers,
             skip_auto_headers=("Content-Type",),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -164,6 +147,7 @@ class HttpExchange:
     async def close(self) -> None:
         if self._log_in is not None:
             await self._log_in.close()
+        self._posts.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -210,31 +194,39 @@ class HttpExchange:
     async def _request(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, timeout_s: float
     ) -> Answer:
-        assert self._session is not None, "start() comes first"
-        data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._session.request(
-                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
-            ) as response:
-                content, whole = await _read(response)
-                return Answer(response.status, content, whole, response.headers)
+            if method == "POST" and url is self.url and body is not None and len(body) <= MOST_POSTED_BYTES:
+                return await self._posts.post(headers, body, timeout_s)
+            return await self._ask_client(method, url, headers, body, timeout_s)
         except TimeoutError as error:
-            raise TransientDeliveryError(
-                ReasonCode.NO_ANSWER, f"no answer within {self._config.timeout:g} s"
-            ) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            why = getattr(error.certificate_error, "verify_message", "") or "does not match the address"
+            why = f"no answer within {self._config.timeout:g} s" if error.errno is None else cause_of(error)
+            raise TransientDeliveryError(ReasonCode.NO_ANSWER, why) from error
+        except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError) as error:
+            by = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error
+            why = getattr(by, "verify_message", "") or "does not match the address"
             raise DestinationDownError(
                 ReasonCode.NO_ANSWER, f"the server's certificate is not trusted: {why}"
             ) from error
-        except aiohttp.ClientSSLError as error:
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
             raise DestinationDownError(ReasonCode.NO_ANSWER, f"TLS failed: {cause_of(error, CAUSES)}") from error
         except OSError as error:
             raise TransientDeliveryError(ReasonCode.NO_ANSWER, cause_of(error, CAUSES)) from error
         except aiohttp.ClientError as error:
             # The library's text quotes what the peer sent, so that it is not passed on, not even as the cause.
             raise TransientDeliveryError(ReasonCode.NO_ANSWER, cause_of(error, CAUSES)) from None
+
+    async def _ask_client(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, timeout_s: float
+    ) -> Answer:
+        """One request by the client for every case."""
+        assert self._session is not None, "start() comes first"
+        data = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY_BYTES else body
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        async with self._session.request(
+            method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
+        ) as response:
+            content, whole = await _read(response)
+            return Answer(response.status, content, whole, response.headers)
 
     def failure(self, answer: Answer) -> DeliveryError:
         """The error for an answer outside 2xx."""

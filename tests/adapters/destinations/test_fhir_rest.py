@@ -45,6 +45,8 @@ from tests.support.deliveries import (
 )
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Script, http, scripted
 
+pytestmark = pytest.mark.usefixtures("way")
+
 PATIENT = shared("Patient", "00000000-0000-4000-8000-00000000000a", "urn:lab:pid", "PAT-4242")
 GLUCOSE = put("Observation", "00000000-0000-4000-8000-00000000000b", status="final", code={"text": "Glucose"})
 BODY = transaction(PATIENT, GLUCOSE)

@@ -10,6 +10,8 @@ from engine.model.reasons import ReasonCode
 from tests.support.deliveries import Settings, delivery
 from tests.support.scripted_http import RESET, Script, http, scripted
 
+pytestmark = pytest.mark.usefixtures("way")
+
 HL7 = b"MSH|^~\\&|LAB|||||20260301||ORU^R01|1|P|2.5.1\r"
 
 
