@@ -61,6 +61,7 @@ CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientResponseError, NOT_HTTP),
     (socket.gaierror, "the host name cannot be resolved"),
     (ConnectionError, "the connection was closed while it was made"),
+    (OSError, "no connection could be made"),  # to any address of the host, for more than one cause
 )
 
 
@@ -126,7 +127,7 @@ class HttpExchange:
             "Accept-Encoding": "gzip" if config.gzip else "identity",
             "User-Agent": "LabRelay",
         }
-        self._posts = Posts(self.url, self._tls, self._headers, most=MAX_ANSWER_BYTES, keep_s=KEEP_ALIVE_S)
+        self._posts: Posts | None = None
 
     async def start(self) -> None:
         """Open the session; makes no connection."""
@@ -141,13 +142,16 @@ class HttpExchange:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
+        self._posts = Posts(self.url, self._tls, self._headers, most=MAX_ANSWER_BYTES, keep_s=KEEP_ALIVE_S)
         if self._log_in is not None:
             await self._log_in.start()
 
     async def close(self) -> None:
         if self._log_in is not None:
             await self._log_in.close()
-        self._posts.close()
+        if self._posts is not None:
+            self._posts.close()
+            self._posts = None
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -196,6 +200,7 @@ class HttpExchange:
     ) -> Answer:
         try:
             if method == "POST" and url is self.url and body is not None and len(body) <= MOST_POSTED_BYTES:
+                assert self._posts is not None, "start() comes first"
                 return await self._posts.post(headers, body, timeout_s)
             return await self._ask_client(method, url, headers, body, timeout_s)
         except TimeoutError as error:

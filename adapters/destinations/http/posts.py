@@ -10,10 +10,11 @@ connection ends before a whole answer came, the receiver may have taken the docu
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import aiohappyeyeballs
@@ -55,6 +56,8 @@ class Posts:
         self._keep_s = keep_s
         self._idle: list[_Connection] = []  # the one that was used last at the end
         self._sweeping: asyncio.TimerHandle | None = None
+        self._looking: asyncio.Task[Sequence[aiohappyeyeballs.AddrInfoType]] | None = None
+        self._closed = False
 
     async def post(self, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Answer:
         """Send ``body``, and return the answer, with any status.
@@ -72,16 +75,18 @@ class Posts:
         if connection is None:
             async with asyncio.timeout_at(deadline):
                 connection = await self._connect(loop)
-        answer = connection.ask(head, body, loop)
         timer = loop.call_at(deadline, connection.expire)
         try:
-            return await answer
+            return await connection.ask(head, body, loop)
         finally:
             timer.cancel()
             self._keep(connection, loop)
 
     def close(self) -> None:
-        """Close the connections without a request."""
+        """Close the connections without a request. Each other one is closed where its request ends."""
+        self._closed = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -95,7 +100,7 @@ class Posts:
         return None
 
     def _keep(self, connection: "_Connection", loop: asyncio.AbstractEventLoop) -> None:
-        if not connection.reusable:
+        if self._closed or not connection.reusable:
             connection.close()
             return
         connection.idle_since = loop.time()
@@ -114,9 +119,7 @@ class Posts:
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> "_Connection":
         """A new connection, to that of the host's addresses which answers."""
-        addresses: list[aiohappyeyeballs.AddrInfoType] = [
-            *await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        ]
+        addresses = list(await self._look_up(loop))
         while True:
             try:
                 there = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
@@ -131,6 +134,20 @@ class Posts:
                 aiohappyeyeballs.pop_addr_infos_interleave(addresses)
                 if not addresses:
                     raise
+
+    async def _look_up(self, loop: asyncio.AbstractEventLoop) -> Sequence[aiohappyeyeballs.AddrInfoType]:
+        """The host's addresses.
+
+        All requests share a look-up, also one whose request is over: the threads for it are few, and those of all
+        destinations. A name server that does not answer keeps one of them.
+        """
+        with contextlib.suppress(socket.gaierror):  # at once, where the host is an address
+            return socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        if self._looking is None or self._looking.done():
+            self._looking = loop.create_task(
+                loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+            )
+        return await asyncio.shield(self._looking)
 
 
 class _Connection(asyncio.Protocol):
@@ -183,14 +200,14 @@ class _Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             self.close()
             return
-        size = self._size
+        size = len(self._body)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._fail(NOT_HTTP)
             return
-        self._beside = 0 if self._size > size else self._beside + len(data)
-        if self._complete or self._size > self._most:
+        self._beside = 0 if len(self._body) > size else self._beside + len(data)
+        if self._complete or len(self._body) > self._most:
             self._succeed()
         elif self._beside > MAX_HEAD_BYTES:
             self._fail(NOT_HTTP)
@@ -201,6 +218,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self.reusable = False
+        del self._parser  # it has methods of ours, and would be garbage that only the collector finds
         if error is not None:
             self._fail(cause_of(error))
         elif not self._status:
@@ -214,7 +232,7 @@ class _Connection(asyncio.Protocol):
         """The answer is here, as far as it is read."""
         if self._answer is None or self._answer.done():
             return
-        body = b"".join(self._parts)
+        body = bytes(self._body)
         coding = self._headers.get("content-encoding", "").lower()
         if body and coding in CODINGS:
             try:
@@ -235,6 +253,7 @@ class _Connection(asyncio.Protocol):
     def _end(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+            self._answer = None  # the error holds the call that waits, and that holds us
 
     # -- what the parser finds ------------------------------------------------------------------------------------
 
@@ -242,8 +261,7 @@ class _Connection(asyncio.Protocol):
         """Nothing of the next answer is here."""
         self._complete = self._keeps_alive = False
         self._status = 0  # until the head is whole
-        self._size = 0
-        self._parts: list[bytes] = []
+        self._body = bytearray()
         self._headers: dict[str, str] = {}
 
     def on_message_begin(self) -> None:
@@ -262,8 +280,7 @@ class _Connection(asyncio.Protocol):
         self._status = self._parser.get_status_code()
 
     def on_body(self, part: bytes) -> None:
-        self._parts.append(part)
-        self._size += len(part)
+        self._body += part
 
     def on_message_complete(self) -> None:
         if 100 <= self._status < 200:  # the answer follows

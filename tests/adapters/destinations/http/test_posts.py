@@ -4,24 +4,15 @@ Each answer has the outcome that the library's client gives it, too, but where a
 """
 
 import asyncio
-import contextlib
+import gc
 import gzip
-import socket
+import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from adapters.destinations.http import exchange
-from adapters.destinations.http.exchange import HttpExchange
-from engine.model.clock import ManualClock
-from engine.model.errors import TransientDeliveryError
-from engine.model.reasons import ReasonCode
-from tests.support.certificates import Authority
-from tests.support.deliveries import Settings, Tls
+from tests.support.posting import opened, said, server_of
 from tests.support.scripted_http import CLOSE, RESET, SILENCE, Script, http, scripted
 from tests.support.waiting import until
 
@@ -34,48 +25,6 @@ NOT_HTTP = "the answer is not HTTP"
 BROKEN = "the connection broke in the middle of the answer"
 ENDED = "the server closed the connection without an answer"
 TOO_LATE = "no answer within 0.3 s"
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def opened(url: str, **changes: Any) -> AsyncIterator[HttpExchange]:
-    settings = Settings(url=url).but(**changes)
-    http_side = HttpExchange("lab", settings, ManualClock(), accept="*/*", redirected=ReasonCode.WRONG_ADDRESS)
-    await http_side.start()
-    try:
-        yield http_side
-    finally:
-        await http_side.close()
-
-
-@asynccontextmanager
-async def server_of(handler: Handler) -> AsyncIterator[str]:
-    """Its address. It waits for its handlers at the end, and closes their connections."""
-    ended = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ended.add(asyncio.current_task())
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await handler(reader, writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/fhir"
-    async with asyncio.timeout(240.0):
-        await asyncio.gather(*ended)
-
-
-async def said(lab: HttpExchange, body: bytes = b"document") -> tuple[int, bytes] | str:
-    """The status and the body of an answer, or why there is none."""
-    try:
-        answer = await lab.exchange("POST", lab.url, {"Content-Type": "text/plain"}, body)
-    except TransientDeliveryError as error:
-        return error.detail if error.reason is ReasonCode.NO_ANSWER else error.reason
-    assert answer.whole
-    return answer.status, answer.body
 
 
 def head(*lines: str) -> bytes:
@@ -373,31 +322,62 @@ async def test_a_connection_without_a_whole_answer_is_closed(answer: bytes, hear
         await asyncio.wait_for(closed.wait(), 240.0)
 
 
-@pytest.mark.parametrize("first", ["refuses", "closes"])
-async def test_the_next_address_of_a_host_is_tried(
-    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    """Where the one before takes no connection, and where it takes one and speaks no TLS."""
-
-    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    ours = Authority(tmp_path)
-    async with scripted(AB, tls=ours.server_context()) as server:
-        port = int(server.url.rsplit(":", 1)[1].split("/")[0])
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (at, port)) for at in ("127.0.0.2", "127.0.0.1")]
-        closing = await asyncio.start_server(close, "127.0.0.2", port)
-        if first == "refuses":
-            closing.close()
-        async with closing, opened(f"https://localhost:{port}/fhir", tls=Tls(ca=ours.ca)) as lab:
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **more: found)
-            assert await said(lab) == (200, b"ab")
-    assert server.requests[0].headers["host"] == f"localhost:{port}"
-
-
 async def test_closing_closes_what_is_kept() -> None:
     async with scripted(AB) as server, opened(server.url) as lab:
         await asyncio.gather(*(said(lab) for _ in range(3)))
         before = len(asyncio.all_tasks())
         await lab.close()
         await until(lambda: len(asyncio.all_tasks()) == before - 3)  # the server's, one a connection
+
+
+async def test_after_closing_a_connection_is_closed_where_its_request_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "KEEP_ALIVE_S", 1e6)
+    asked, closing, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"document")
+        asked.set()
+        await closing.wait()
+        writer.write(AB)
+        assert await reader.read() == b""
+        ended.set()
+
+    async with server_of(serve) as url, opened(url, timeout=240.0) as lab:
+        saying = asyncio.create_task(said(lab))
+        await asyncio.wait_for(asked.wait(), 240.0)
+        await lab.close()
+        closing.set()
+        assert await saying == (200, b"ab")
+        await asyncio.wait_for(ended.wait(), 240.0)
+
+
+async def test_a_connection_that_ended_leaves_nothing_to_the_collector() -> None:
+    script = [head("Connection: close", "Content-Length: 0"), RESET, b"no HTTP\r\n\r\n", (AB[:-1], CLOSE)]
+    async with scripted(*script * 10, NEXT) as server, opened(server.url) as lab:
+        gc.collect()
+        before = _of_ours()  # other tests' results may hold some
+        gc.disable()
+        try:
+            for _ in range(40):
+                await said(lab)
+            await until(lambda: _of_ours() <= before)
+        finally:
+            gc.enable()
+        assert await said(lab) == (200, b"next")
+
+
+def _of_ours() -> int:
+    kinds = {"_Connection", "HttpResponseParser", "TransientDeliveryError"}
+    return sum(type(one).__name__ in kinds for one in gc.get_objects())
+
+
+async def test_a_body_in_small_chunks_takes_no_more_memory_than_a_whole_one() -> None:
+    sent = OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"2\r\nab\r\n" * 300_000 + b"0\r\n\r\n"
+    async with scripted(sent) as server, opened(server.url, timeout=240.0) as lab:
+        tracemalloc.start()
+        try:
+            assert await said(lab) == (200, b"ab" * 300_000)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 8_000_000  # one object a chunk: 15,000,000
