@@ -268,7 +268,7 @@ class Channel:
     # -- one block with one message, without a step of the task that reads (`whole_blocks`) --------------------------
 
     def store_block(self, connection: Connection, payload: bytes) -> "asyncio.Future[Stored] | None":
-        if len(self._split(payload)) != 1:
+        if self._split(payload) != [payload]:
             return None
         connection.last_byte = self._clock.monotonic()
         return self._journal.run(

@@ -32,7 +32,7 @@ class BlockChannel(Protocol):
     answers_when_durable: bool
 
     def store_block(self, connection: Connection, payload: bytes) -> "asyncio.Future[Stored] | None":
-        """Hand the message to the journal; None where the block is not one message.
+        """Hand the message to the journal; None where the block is not one message and nothing else.
 
         Raises:
             StoreError: the journal takes nothing.

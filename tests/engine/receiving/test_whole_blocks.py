@@ -167,6 +167,14 @@ async def test_all_else_is_left_to_the_reader(name: str, reads: list[float | Non
         assert await analyzer.ask(hl7("9")) == "AA 9"
 
 
+async def test_a_message_is_stored_without_the_end_of_a_batch_as_by_the_reader() -> None:
+    store = ScriptedStore()
+    ended = hl7("1", "MSH") + b"BTS|1\r"
+    async with connected(channel(store)) as (analyzer, _):
+        assert [await analyzer.ask(ended), await analyzer.ask(b"\n" + ended)] == ["AA 1", "AA 1"]
+    assert [message.payload for message in store.messages[1:]] == [hl7("1", "MSH")] * 2
+
+
 async def test_bytes_are_left_to_the_reader_while_the_peer_does_not_read(reads: list[float | None]) -> None:
     async with connected(channel(ScriptedStore())) as (analyzer, _):
         before = len(reads)
