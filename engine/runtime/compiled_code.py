@@ -138,7 +138,7 @@ def _compile_apart(text: str) -> bytes | None:
     """The code of ``text``, from a process that knows nothing but it; None where that fails."""
     try:
         done = subprocess.run(  # noqa: S603  (this Python, a file of ours)
-            [sys.executable, "-I", "-S", compilation.__file__, GENERATED],
+            [sys.executable, "-I", "-S", compilation.__file__, GENERATED, sys.version],
             input=text.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

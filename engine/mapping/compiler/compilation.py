@@ -1,6 +1,9 @@
 """Python's compiler, for generated source: called here, or in a process of its own that runs this file.
 
-    python compilation.py FILE      source on its standard input -> the code, as `marshal` writes it, on its output
+    python compilation.py FILE VERSION   source on its standard input -> the code, as `marshal` writes it, on its output
+
+VERSION is `sys.version` of the Python that the code is for. Another one refuses: an update of the system may replace
+Python below a running process, which the code of the new one would make crash.
 
 For the code of one large mapping the compiler takes 35 MiB, which a process does not get rid of again, and 100 ms in
 which no other thread runs. A process of its own takes both with it. It needs nothing of ours but this file.
@@ -24,4 +27,6 @@ def compiled(source: str, file: str) -> CodeType:
 
 
 if __name__ == "__main__":
+    if sys.argv[2] != sys.version:
+        sys.exit("the code is for another Python")
     sys.stdout.buffer.write(marshal.dumps(compiled(sys.stdin.buffer.read().decode(), sys.argv[1])))

@@ -224,9 +224,25 @@ def test_without_another_process_code_is_compiled_here(
     assert body(made) == body(program(workshop))
 
 
+def test_code_of_another_python_is_not_taken(
+    workshop: Workshop, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an update replaces Python below a running process: code of the new one would make this one crash."""
+    updated = tmp_path / "python"
+    lines = ["import runpy, sys", "sys.version, sys.argv[:] = 'newer', sys.argv[3:]"]
+    lines += ["runpy.run_path(sys.argv[0], run_name='__main__')"]
+    updated.write_text("\n".join([f"#!{sys.executable}", *lines, ""]))
+    updated.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(updated))
+    made = program(workshop)
+    compile_all(data, made)
+    assert not (data / FOLDER).exists()
+    assert body(made) == body(program(workshop))
+
+
 def test_a_process_that_compiles_needs_nothing_of_ours() -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-S", compilation.__file__, "f"],
+        [sys.executable, "-I", "-S", compilation.__file__, "f", sys.version],
         input=b"x = 1\n",
         capture_output=True,
         check=True,
