@@ -20,7 +20,8 @@ from engine.mapping import Program
 from engine.mapping.compiler import compilation
 from engine.mapping.message_context import GENERATED
 from engine.model.errors import ContentError
-from engine.runtime.compiled_code import FOLDER, MAX_FILES, CompiledCode
+from engine.runtime.app import STALE_AFTER_S
+from engine.runtime.compiled_code import COMPILE_WITHIN_S, FOLDER, MAX_FILES, CompiledCode
 from tests.support.mapping_texts import HL7, Workshop, context, parse
 from tests.support.running import QUICK, RunningSite, hl7_channel, make_running_site, running_app
 from tests.support.senders import send_blocks
@@ -238,6 +239,10 @@ def test_code_of_another_python_is_not_taken(
     compile_all(data, made)
     assert not (data / FOLDER).exists()
     assert body(made) == body(program(workshop))
+
+
+def test_a_compiler_that_hangs_is_given_up_before_intake_counts_as_hung() -> None:
+    assert COMPILE_WITHIN_S < STALE_AFTER_S
 
 
 def test_a_process_that_compiles_needs_nothing_of_ours() -> None:
