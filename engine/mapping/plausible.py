@@ -71,7 +71,7 @@ class Kinds:
         """Where the row's name is that of another term, or of another analyte."""
         code, display = cells.get("loinc", ""), cells.get("display", "")
         name = self.names.get(code)
-        if name is None or not display or _key(display) == _key(name):
+        if name is None or not display or display == name or _key(display) == _key(name):
             return None
         other = next(
             (one for one in self.analytes.get(_key(display), ()) if _key(self.names[one]) == _key(display)), ""

@@ -193,8 +193,7 @@ def _check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) -
     if kind is not None and "unit_in" in key and kind != NO_RESULT and kind not in VALUE_TYPES:
         text = f"'{kind}' is no type of value (HL7 table 0125); write NM for numbers, ST for words, none for no result"
         yield "type", text, "error"
-    made = [column for column in _QUANTITY if cells.get(column)]
-    if cells.get("unit_in") == "*" and made:
+    if cells.get("unit_in") == "*" and (made := [column for column in _QUANTITY if cells.get(column)]):
         text = f"* matches every unit and is not allowed beside a {made[0]}; write one row a unit"
         yield "unit_in", text, "error"
     if (cells.get("factor") or cells.get("offset")) and "unit_in" not in key:
@@ -219,7 +218,7 @@ def _check_row(cells: dict[str, str], key: Sequence[str], doubt: Doubt | None) -
 def _scales(cells: dict[str, str]) -> bool:
     """Whether a factor or offset changes the value."""
     for column, neutral in (("factor", 1), ("offset", 0)):
-        number = decimals.normal(cells.get(column, ""))
+        number = decimals.normal(cells[column]) if column in cells else None
         if number is not None and Decimal(number) != neutral:
             return True
     return False
@@ -230,16 +229,17 @@ def _scales(cells: dict[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A row with its key; ``for_people``: it does not say what the code means."""
+    """A row with its key.
+
+    Attributes:
+        for_people: it does not say what the code means.
+        positions: key columns without a wildcard.
+    """
 
     row: Row
     key: tuple[str, ...]
     for_people: bool
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Key columns without a wildcard."""
-        return tuple(at for at, value in enumerate(self.key) if value != "*")
+    positions: tuple[int, ...]
 
 
 def _fill(table: Table, sheets: Sequence[Sheet], optional: frozenset[str], doubt: Doubt | None) -> None:
@@ -293,7 +293,7 @@ def _placed(sheet: Sheet, key: tuple[str, ...], optional: frozenset[str], doubt:
         if silent and "note" not in cells:
             text = f"this row does not say what {values[0]} means, and it stays a gap; complete it, or add a note"
             sheet.findings.append(Finding(line, 1, text, "warning", unfinished=True))
-        yield _Placed(row, values, silent)
+        yield _Placed(row, values, silent, tuple(at for at, value in enumerate(values) if value != "*"))
 
 
 class _Covered:
