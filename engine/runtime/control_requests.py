@@ -24,7 +24,7 @@ Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
 class NoArguments(BaseModel):
     """No arguments; the base class of all arguments."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True)
 
 
 class Act(NoArguments):

@@ -36,3 +36,19 @@ def test_a_plain_site_loads_nothing_for_other_sites_and_for_its_page_only_once_i
     site = make_running_site(tmp_path / "site", {"lab": hl7_channel()}, nowhere, web="127.0.0.1:0")
     ran = subprocess.run([sys.executable, "-c", SCRIPT, str(site)], capture_output=True, text=True, timeout=120)
     assert ran.stdout.splitlines() == ["[]", "[]"], ran.stderr
+
+
+def test_no_model_is_built_before_it_is_used() -> None:
+    """Pydantic makes a checker of a model in a millisecond, and there are over a hundred."""
+    script = """
+import engine.runtime.app
+from pydantic import BaseModel
+
+def below(model):
+    return {each for child in model.__subclasses__() for each in {child, *below(child)}}
+
+ours = [model for model in below(BaseModel) if model.__module__.startswith("engine.")]
+print(len(ours) > 50, [model.__name__ for model in ours if model.__pydantic_complete__])
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "True []\n", ran.stderr
