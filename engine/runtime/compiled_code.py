@@ -20,6 +20,7 @@ import importlib.util
 import logging
 import marshal
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -90,7 +91,8 @@ class CompiledCode:
     def _find(self, name: str) -> CodeType | None:
         path = self._folder / name
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
+            about = path.lstat()
+            if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_FILE_BYTES:
                 return None
             content = path.read_bytes()
             sealed, packed = content[:_HASH_BYTES], content[_HASH_BYTES:]

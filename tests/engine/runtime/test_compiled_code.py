@@ -138,6 +138,19 @@ def test_a_file_with_a_wrong_hash_is_not_read(workshop: Workshop, data: Path, ha
     assert the_file(data).read_bytes() == whole
 
 
+@pytest.mark.parametrize("become", [lambda path: path.symlink_to(path.parents[1] / "moved"), os.mkfifo, os.mkdir])
+def test_only_a_file_is_read(workshop: Workshop, data: Path, become: Callable[[Path], None]) -> None:
+    """No link, whatever it leads to, and no pipe, whose end would never come."""
+    compile_all(data, program(workshop))
+    path = the_file(data)
+    path.rename(data / "moved")
+    become(path)
+    made = program(workshop)
+    assert not is_kept(data, made)
+    compile_all(data, made)
+    assert body(made) == body(program(workshop))
+
+
 def test_a_file_under_another_name_is_not_read(workshop: Workshop, data: Path) -> None:
     """It is code of other source, however sound."""
     compile_all(data, program(workshop))
