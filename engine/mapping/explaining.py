@@ -10,9 +10,10 @@ no rule wrote (ids, the envelope) are the engine's own; their explanation names 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
+from engine.model.tables import table_lines
 from engine.succession.statements import OWN_SYSTEM
 
 RULE, LITERAL, IDENTITY, ENVELOPE = "rule", "literal", "identity", "envelope"
@@ -198,7 +199,8 @@ class _Whole:
     def _engines(self, path: str, pointer: str, value: str, place: Position, kind: str) -> Leaf:
         """A leaf that LabRelay writes by itself."""
         where = ".".join(str(step) for step in place if isinstance(step, str))
-        about, fields = _KNOWN.get(f"{kind}.{where}", _KNOWN.get(where, ("", ())))
+        known = _envelope()
+        about, fields = known.get(f"{kind}.{where}") or known.get(where, ("", ()))
         if value in self.names and where != "fullUrl":
             about = f"{about} {self.names[value]}".strip()
         if value == self.around.received:
@@ -234,51 +236,17 @@ def _of_a_step(place: Position, tree: Mapping[str, Any], product: Product) -> tu
     return None
 
 
-# Values that LabRelay writes by itself: path within the document or resource -> words, and the header fields it is made
-# of.
-_PROFILES = ("profiles: of mapping MAPPING", ())
-_THIS_MESSAGE = ("MSH-3", "MSH-10", "H-5", "H-3")
-_KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Bundle.resourceType": ("every document is a Bundle", ()),
-    "Bundle.type": ("bundle: of mapping MAPPING", ()),
-    "Bundle.identifier.system": ("the sender of the message", ("MSH-4", "MSH-3", "H-5")),
-    "Bundle.identifier.value": ("the message control id", ("MSH-10", "H-3")),
-    "Bundle.timestamp": ("the message's own time", ("MSH-7", "H-14")),
-    "Provenance.resourceType": ("who made this of what", ()),
-    "Provenance.id": ("a keyed hash of the message", _THIS_MESSAGE),
-    "Provenance.fullUrl": ("a keyed hash of the message", _THIS_MESSAGE),
-    "Provenance.request.method": ("the Provenance is ours", ()),
-    "Provenance.request.url": ("a keyed hash of the message", _THIS_MESSAGE),
-    "Provenance.target.reference": ("names", ()),
-    "Provenance.recorded": ("the time of receipt", ()),
-    "Provenance.policy": ("name and digest of mapping MAPPING", ()),
-    "Provenance.agent.type.coding.system": ("LabRelay put the document together", ()),
-    "Provenance.agent.type.coding.code": ("LabRelay put the document together", ()),
-    "Provenance.agent.who.display": ("LabRelay put the document together", ()),
-    "Provenance.entity.role": ("the message is what it was made of", ()),
-    "Provenance.entity.what.identifier.system": ("the digest of the message's bytes", ()),
-    "Provenance.entity.what.identifier.value": ("the digest of the message's bytes", ()),
-    "MessageHeader.resourceType": ("bundle: message of mapping MAPPING", ()),
-    "MessageHeader.id": ("a keyed hash of the message", _THIS_MESSAGE),
-    "MessageHeader.fullUrl": ("a keyed hash of the message", _THIS_MESSAGE),
-    "MessageHeader.eventCoding.system": ("HL7 table 0003", ()),
-    "MessageHeader.eventCoding.code": ("the event of the message", ("MSH-9", "EVN-1")),
-    "MessageHeader.eventUri": ("the message names no event of HL7 table 0003", ("MSH-9",)),
-    "MessageHeader.source.name": ("the sending application", ("MSH-3", "H-5")),
-    "MessageHeader.source.endpoint": ("the sender's address, or its name", ("MSH-24", "MSH-3", "H-5")),
-    "MessageHeader.sender.type": ("the sending facility", ("MSH-4",)),
-    "MessageHeader.sender.identifier.system": ("the sending facility", ("MSH-4",)),
-    "MessageHeader.sender.identifier.value": ("the sending facility", ("MSH-4",)),
-    "MessageHeader.destination.name": ("the receiving application", ("MSH-5", "H-10")),
-    "MessageHeader.destination.endpoint": ("the receiver's address, or its name", ("MSH-25", "MSH-5", "H-10")),
-    "MessageHeader.destination.receiver.type": ("the receiving facility", ("MSH-6",)),
-    "MessageHeader.destination.receiver.display": ("the receiving facility", ("MSH-6",)),
-    "MessageHeader.meta.tag.system": ("HL7 table 0103", ()),
-    "MessageHeader.meta.tag.code": ("the processing id", ("MSH-11", "H-12")),
-    "MessageHeader.focus.reference": ("names", ()),
-    "meta.profile": _PROFILES,
-}
-HEADER_FIELDS = sorted({name for _, fields in _KNOWN.values() for name in fields})
+@cache
+def _envelope() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Values that LabRelay writes by itself: path -> words, and the header fields they are made of."""
+    rows = (line.split("|") for line in table_lines(__file__, "data/envelope.txt"))
+    return {path: (words, tuple(fields.split())) for path, words, fields in rows}
+
+
+@cache
+def header_fields() -> list[str]:
+    """The fields of message headers that LabRelay itself reads for a document."""
+    return sorted({name for _, fields in _envelope().values() for name in fields})
 
 
 # -- placing notes -------------------------------------------------------------------------------------------------

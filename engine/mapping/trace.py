@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from engine.mapping.explaining import HEADER_FIELDS, Call, ExplainContext, Leaf, NotedValue, Product, explained
+from engine.mapping.explaining import Call, ExplainContext, Leaf, NotedValue, Product, explained, header_fields
 from engine.mapping.identity import BundleBuilder, Json
 from engine.mapping.json_text import as_text
 from engine.mapping.tables import Row
@@ -235,7 +235,7 @@ class Tracer:
     def _around(self) -> ExplainContext:
         segments = {segment.name: segment for segment in reversed(self._parsed.segments)}
         fields = {}
-        for name in HEADER_FIELDS:
+        for name in header_fields():
             header, _, number = name.partition("-")
             held = segments[header].fields if header in segments else []
             if len(held) > int(number) and held[int(number)].strip():
