@@ -20,6 +20,7 @@ from engine.store.core.anchor import ANCHOR_NAME
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
+from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import audit
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.reader import Reader
@@ -28,7 +29,6 @@ from tests.support.damage import flip, rows
 from tests.support.journals import opened, queue, running, store
 from tests.support.store_lives import Promises, Worker
 
-PAGE = 8192
 ROWS = 60  # more than the journals here have
 WAL_NAME = JOURNAL_NAME + "-wal"
 
@@ -59,8 +59,8 @@ def cut_the_tail(data: Path, chance: random.Random) -> str:
 
 def overwrite_a_page(data: Path, chance: random.Random) -> str:
     file = _pick(data, chance)
-    at = chance.randrange(max(1, file.stat().st_size // PAGE)) * PAGE
-    size = min(PAGE, file.stat().st_size - at)
+    at = chance.randrange(max(1, file.stat().st_size // PAGE_BYTES)) * PAGE_BYTES
+    size = min(PAGE_BYTES, file.stat().st_size - at)
     with file.open("r+b") as content:
         content.seek(at)
         content.write(chance.choice([bytes(size), chance.randbytes(size)]))

@@ -26,6 +26,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.lock import SiteLock
 from engine.store.core.vault import KEY_NAME
 from engine.store.integrity import verify
+from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import append, audit, dismissal, hold_queue, record_outcome, search_index, superseding
 from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.contents import stored_payload
@@ -37,7 +38,6 @@ from tests.support.journals import opened, queue, received, routed, running, sto
 from tests.support.made_up_steps import with_made_up_steps
 from tests.support.waiting import until
 
-PAGE = 8192
 FLIPS = int(os.environ.get("LABRELAY_FLIPS", "250")) // 10
 
 
@@ -89,7 +89,7 @@ def pages_of(data: Path, table: str, kind: str = "leaf") -> list[int]:
     leaves, inner, todo = [], [], [root]
     while todo:
         number = todo.pop()
-        page = content[(number - 1) * PAGE : number * PAGE]
+        page = content[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]
         cells = int.from_bytes(page[3:5])
         if page[0] in (13, 10):
             leaves.append(number)
@@ -105,8 +105,8 @@ def pages_of(data: Path, table: str, kind: str = "leaf") -> list[int]:
 def spoil(data: Path, page: int) -> None:
     """A sector that came back as noise."""
     with (data / JOURNAL_NAME).open("r+b") as file:
-        file.seek((page - 1) * PAGE)
-        file.write(random.Random(page).randbytes(PAGE))
+        file.seek((page - 1) * PAGE_BYTES)
+        file.write(random.Random(page).randbytes(PAGE_BYTES))
 
 
 def test_a_sound_journal_comes_over_as_it_is(whole: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_spoilt_inner_page_costs_not_one_row(tmp_path: Path) -> None:
 def test_a_cell_with_a_wrong_number_hides_none_of_its_neighbours(whole: Path, tmp_path: Path, number: int) -> None:
     old = copied(whole, tmp_path / "old")
     file = (old / JOURNAL_NAME).read_bytes()
-    at = (pages_of(old, "journal")[0] - 1) * PAGE
+    at = (pages_of(old, "journal")[0] - 1) * PAGE_BYTES
     cell = at + int.from_bytes(file[at + 8 + 2 * 3 : at + 10 + 2 * 3])  # the fourth row: its length, then its number
     while file[cell] & 0x80:
         cell += 1
@@ -404,7 +404,7 @@ def test_nor_where_the_journal_is_a_link_to_another_disk(tmp_path: Path) -> None
     (data / "journal.db").symlink_to(tmp_path / "torn" / "results.db")
     log = tmp_path / "torn" / "results.db-wal"
     content = bytearray(log.read_bytes())
-    content[32 + frames_of(log) // 2 * (PAGE + 24) + 1000] ^= 1
+    content[32 + frames_of(log) // 2 * (PAGE_BYTES + 24) + 1000] ^= 1
     log.write_bytes(content)
     found = saved(data, tmp_path / "new")
     assert found.hidden > 0
@@ -435,7 +435,9 @@ def test_a_flipped_bit_hides_nothing_of_the_log(tmp_path: Path) -> None:
         content = bytearray((old / log.name).read_bytes())
         in_page = turn % 5 > 0  # else in the frame's own header: then the page may go astray
         at = (
-            32 + rng.randrange(frames // 2) * (PAGE + 24) + (24 + rng.randrange(PAGE) if in_page else rng.randrange(24))
+            32
+            + rng.randrange(frames // 2) * (PAGE_BYTES + 24)
+            + (24 + rng.randrange(PAGE_BYTES) if in_page else rng.randrange(24))
         )
         content[at] ^= 1 << rng.randrange(8)
         (old / log.name).write_bytes(content)
@@ -452,7 +454,7 @@ def frames_of(log: Path) -> int:
     """How many frames of a log are of its present use."""
     content = log.read_bytes()
     count = 0
-    while content[(at := 32 + count * (PAGE + 24) + 8) : at + 8] == content[16:24]:
+    while content[(at := 32 + count * (PAGE_BYTES + 24) + 8) : at + 8] == content[16:24]:
         count += 1
     return count
 
@@ -636,7 +638,7 @@ def test_what_a_damaged_log_still_holds_survives_a_start_and_a_compaction(tmp_pa
     asyncio.run(fill())
     log = torn / "journal.db-wal"
     content = bytearray(log.read_bytes())
-    content[32 + 20 * (PAGE + 24) + 4000] ^= 1
+    content[32 + 20 * (PAGE_BYTES + 24) + 4000] ^= 1
     log.write_bytes(content)
     for _ in range(2):
         with pytest.raises(LossError, match="acknowledged"):

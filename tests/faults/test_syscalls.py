@@ -71,12 +71,12 @@ async def test_each_astm_frame_is_synced_before_its_ack(tmp_path: Path) -> None:
 def test_an_answer_before_the_sync_is_noticed() -> None:
     lines = [
         '1 read(9<TCP:[1]>, "\\vMSH|^~\\\\&|XN", 65536) = 900',
-        '2 pwrite64(5</x/journal.db-wal>, "...", 8192, 0) = 8192',
+        '2 pwrite64(5</x/journal.db-wal>, "...", 4096, 0) = 4096',
         "2 fdatasync(5</x/journal.db-wal> <unfinished ...>",
         '1 write(9<TCP:[1]>, "\\vMSH|^~\\\\&|", 100) = 100',
         "2 <... fdatasync resumed>) = 0",
         '1 read(9<TCP:[1]>, "\\vMSH|^~\\\\&|XN", 65536) = 900',
-        '2 pwrite64(5</x/journal.db-wal>, "...", 8192, 0) = 8192',
+        '2 pwrite64(5</x/journal.db-wal>, "...", 4096, 0) = 4096',
         "2 fdatasync(5</x/journal.db-wal>) = 0",
         '1 write(9<TCP:[1]>, "\\vMSH|^~\\\\&|", 100) = 100',
         '1 read(9<TCP:[1]>, "\\vMSH|^~\\\\&|XN", 65536) = 900',

@@ -29,7 +29,7 @@ from engine.store.operations import delta_history, failure_fingerprint, incomple
 
 logger = logging.getLogger("labrelay.journal")
 
-PAGE_BYTES = 8192
+PAGE_BYTES = 4096
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 WAL_CAP_BYTES = 64 * 1024 * 1024
 ANCHOR_SYNC_S = 1.0
@@ -57,7 +57,7 @@ SWEEPS: tuple[Callable[[Batch], bool], ...] = (
 
 # The length of the log is known only after a checkpoint. The bytes that a batch adds beside its sealed values (leaves
 # of the tables and indexes it touches) are estimated, and each checkpoint corrects the estimate.
-_OVERHEAD_AT_FIRST = 12 * PAGE_BYTES
+_OVERHEAD_AT_FIRST = 24 * PAGE_BYTES
 
 T = TypeVar("T")
 

@@ -18,6 +18,7 @@ from engine.model.clock import SystemClock
 from engine.store.core.lock import SiteLock
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
+from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import append
 from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
@@ -319,7 +320,7 @@ def test_a_journal_that_cannot_be_read_says_where_to_go_on(site: Path) -> None:
     """Beyond the first pages, so that it opens: what a person meets is a list that breaks off."""
     path = site / "var" / "journal.db"
     content = bytearray(path.read_bytes())
-    content[8192:] = b"\xff" * (len(content) - 8192)
+    content[PAGE_BYTES:] = b"\xff" * (len(content) - PAGE_BYTES)
     path.write_bytes(content)
     ran = labrelay("messages", "list", site=site)
     assert ran.code != ExitCode.OK
@@ -350,7 +351,7 @@ def test_where_nothing_can_be_read_no_command_recommends_one_that_cannot_help(si
 def test_where_the_tables_cannot_be_read_verify_does_not_name_itself(site: Path) -> None:
     path = site / "var" / "journal.db"
     content = bytearray(path.read_bytes())
-    content[100:8192] = b"\xa5" * 8092
+    content[100:PAGE_BYTES] = b"\xa5" * (PAGE_BYTES - 100)
     path.write_bytes(content)
     ran = labrelay("verify", site=site)
     assert ran.code == ExitCode.INTEGRITY
@@ -405,7 +406,7 @@ def test_before_a_loss_is_accepted_it_is_said_what_can_still_be_read(site: Path,
 
     asyncio.run(fill())
     content = bytearray((torn / "journal.db-wal").read_bytes())
-    content[32 + 3 * (8192 + 24) + 4000] ^= 1
+    content[32 + 3 * (PAGE_BYTES + 24) + 4000] ^= 1
     (torn / "journal.db-wal").write_bytes(content)
     shutil.rmtree(data)
     shutil.copytree(torn, data)

@@ -32,7 +32,7 @@ from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy, Manifest, Shelf
 from engine.store.recovery.backups.far_file import FarFile
 
-STEP_PAGES = 16  # 128 KiB
+STEP_PAGES = 32  # 128 KiB
 REST = 3.0  # pause after each step, as a multiple of its duration: three quarters of the time are for results
 LEAST_REST_S = 0.001
 SPARE_BYTES = 64 * 1024 * 1024

@@ -18,6 +18,7 @@ from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.core.growth import DAY_US, Growth
 from engine.store.core.lock import SiteLock
 from engine.store.integrity import verify
+from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.operations import append
 from engine.store.queries.extent import growth_of, table_sizes
 from engine.store.queries.reader import Reader
@@ -121,7 +122,7 @@ def test_without_room_nothing_is_done(loose: Path, monkeypatch: pytest.MonkeyPat
 def test_a_damaged_journal_is_left_as_it_is(loose: Path) -> None:
     path = loose / JOURNAL_NAME
     content = bytearray(path.read_bytes())
-    content[8192 * 5 : 8192 * 30] = b"\xff" * 8192 * 25
+    content[PAGE_BYTES * 5 : PAGE_BYTES * 30] = b"\xff" * PAGE_BYTES * 25
     path.write_bytes(content)
     with pytest.raises(StoreError, match="verify"):
         compact.run(loose)

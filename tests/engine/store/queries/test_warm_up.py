@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine.model.clock import ManualClock
+from engine.store.journal.upkeep import PAGE_BYTES
 from engine.store.queries import warm_up
 from engine.store.queries.warm_up import WarmUp, bring_in, leaves
 from tests.support.journals import opened
-
-PAGE = 8192
 
 
 @pytest.fixture
@@ -40,8 +39,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     pages: list[int] = []
 
     def note(descriptor: int, offset: int, count: int, advice: int) -> None:
-        assert (offset % PAGE, count, advice) == (0, PAGE, os.POSIX_FADV_WILLNEED)
-        pages.append(offset // PAGE + 1)
+        assert (offset % PAGE_BYTES, count, advice) == (0, PAGE_BYTES, os.POSIX_FADV_WILLNEED)
+        pages.append(offset // PAGE_BYTES + 1)
 
     monkeypatch.setattr(os, "posix_fadvise", note)
     return pages
@@ -67,7 +66,7 @@ def root_of(journal: Path, name: str) -> int:
 def test_leaves_are_those_that_sqlite_counts(journal: Path, name: str) -> None:
     descriptor = os.open(journal, os.O_RDONLY)
     try:
-        found = list(leaves(descriptor, root_of(journal, name), PAGE))
+        found = list(leaves(descriptor, root_of(journal, name), PAGE_BYTES))
     finally:
         os.close(descriptor)
     assert set(found) == in_tree(journal, name, "leaf")
@@ -89,7 +88,7 @@ def test_the_trees_with_random_keys_are_asked_for_in_the_order_of_the_file(journ
 def test_no_more_than_so_many_bytes_are_asked_for(
     journal: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm_up, "MOST_BYTES", 20 * PAGE)
+    monkeypatch.setattr(warm_up, "MOST_BYTES", 20 * PAGE_BYTES)
     assert bring_in(journal, rests) == len(asked) == 20
 
 
@@ -103,15 +102,15 @@ def test_a_slow_disk_ends_it(journal: Path, asked: list[int], monkeypatch: pytes
 def test_damaged_interior_pages_give_only_pages_of_the_file(journal: Path, asked: list[int], seed: int) -> None:
     content = bytearray(journal.read_bytes())
     for page in in_tree(journal, "repeat", "internal"):
-        at = (page - 1) * PAGE
-        for place in range(at + 3, at + PAGE, 7 + seed):
+        at = (page - 1) * PAGE_BYTES
+        for place in range(at + 3, at + PAGE_BYTES, 7 + seed):
             content[place] ^= 0x55 + seed
     journal.write_bytes(content)
     bring_in(journal, rests)
-    assert all(1 <= page <= len(content) // PAGE for page in asked)
+    assert all(1 <= page <= len(content) // PAGE_BYTES for page in asked)
 
 
-@pytest.mark.parametrize("content", [b"", b"no journal", b"\x02" * 3 * PAGE])
+@pytest.mark.parametrize("content", [b"", b"no journal", b"\x02" * 3 * PAGE_BYTES])
 async def test_a_file_that_is_no_journal_harms_nothing(
     tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +134,7 @@ async def test_a_process_of_its_own_does_it_where_it_is_worth_while(
     assert small._process is None
     await small.stop()
 
-    monkeypatch.setattr(warm_up, "WORTH_BYTES", PAGE)
+    monkeypatch.setattr(warm_up, "WORTH_BYTES", PAGE_BYTES)
     for at_once in (False, True):
         warming = WarmUp(journal)
         await warming.start()
