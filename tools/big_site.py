@@ -46,7 +46,7 @@ from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
 from engine.store.journal import Journal
 from engine.store.journal.starting import recover
-from engine.store.operations import append, record_outcome
+from engine.store.operations import append, record_outcome, search_index
 from engine.store.operations.outbox import attempts
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.letter_groups import letter_groups
@@ -107,6 +107,8 @@ class _Maker:
     def store(self, batch: Batch, *, first: int, count: int) -> None:
         for number in range(first, first + count):
             self._one(batch, number)
+        while batch.unindexed >= search_index.ADDED_AT_ONCE:  # as the upkeep does, which does not run here
+            search_index.add(batch)
 
     def _one(self, batch: Batch, number: int) -> None:
         rng, channel, own = self._rng, number % CHANNELS, FIRST_NUMBER + number // CHANNELS
