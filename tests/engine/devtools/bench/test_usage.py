@@ -1,6 +1,9 @@
 """The daemon's usage: what the kernel and Python count, read from the real process that a benchmark starts."""
 
 import gc
+from pathlib import Path
+
+import pytest
 
 from engine.devtools.bench.processes import JsonProcess, Usage, cost_of
 from engine.devtools.bench.under_test import counts
@@ -23,6 +26,18 @@ def test_objects_that_only_the_collector_frees_are_counted() -> None:
     after = counts()
     assert after["collections"] > before["collections"]
     assert after["collected"] - before["collected"] >= 50
+
+
+def test_the_process_under_test_keeps_its_compiled_modules_as_an_installation_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    process = JsonProcess("engine.devtools.bench.sink")
+    try:
+        process.hear()
+        assert b"PYTHONDONTWRITEBYTECODE" not in Path(f"/proc/{process.process.pid}/environ").read_bytes()
+    finally:
+        process.stop()
 
 
 def test_the_process_under_test_is_the_command_line() -> None:
