@@ -88,6 +88,11 @@ class DestinationBase(Model, ABC):
         """The folders of this machine that it fills."""
         return ()
 
+    @property
+    def any_process(self) -> bool:
+        """Whether both processes of a site may deliver at once, each with connections of its own."""
+        return False
+
     def in_clear(self) -> Iterator[tuple[KeyPath, str]]:
         """Secrets and results that would go to another machine without TLS: the key that says so, and a sentence."""
         yield from ()

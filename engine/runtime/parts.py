@@ -295,14 +295,18 @@ class Parts:
             ConfigError: a certificate or key file is unusable.
         """
         make = partial(build_destination, name, config, self.clock)
-        remote = RemoteDestination(name, self.worker_process, make) if self.worker_process is not None else None
+        concurrency = getattr(config, "concurrency", 1)
+        remote = None
+        if self.worker_process is not None:
+            shared = concurrency > 1 and config.any_process
+            remote = RemoteDestination(name, self.worker_process, make, shared=shared)
         destination = remote or make()
         setup = Setup(
             name=name,
             destination=destination,
             journal=self.journal,
             clock=self.clock,
-            limits=Limits(concurrency=getattr(config, "concurrency", 1), rate=config.rate),
+            limits=Limits(concurrency=concurrency, rate=config.rate),
             retry=RetryPolicy(first=config.retry.first, max=config.retry.max, give_up_after=config.retry.give_up_after),
             breaker=Breaker(threshold=config.breaker.failures, first_open=config.breaker.probe_after),
             guard=ConditionalGuard(CONFIRMED_KEYS),

@@ -48,6 +48,7 @@ NOTICE_S = 3600.0  # how long the page shows that workers ended
 ENDS_REMEMBERED = 1000
 WINDOW_DELIVERIES = 512
 WINDOW_BYTES = 8 * 1024 * 1024
+BEHIND_MESSAGES = 32  # with the worker and not processed: some 20 ms of its work
 
 
 class WorkerProcess:
@@ -103,6 +104,11 @@ class WorkerProcess:
     def has_room(self) -> bool:
         """Whether a worker is ready and may get one more delivery."""
         return self.ready and len(self._under_way) < WINDOW_DELIVERIES and self._bytes < WINDOW_BYTES
+
+    @property
+    def behind(self) -> bool:
+        """Whether the worker has so much to map that another process had better deliver."""
+        return self.processor.outstanding >= BEHIND_MESSAGES
 
     async def changed(self) -> None:
         """Wait until `here` or the room has changed."""
