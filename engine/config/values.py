@@ -85,6 +85,10 @@ def _web_address(text: str) -> str:
         raise ValueError("expected a URL, as https://fhir.example.org/fhir") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ValueError("expected a URL that starts with http:// or https://, as https://fhir.example.org/fhir")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise ValueError("each part of the host name, between its dots, has 1 to 63 characters") from error
     if parts.username is not None or parts.password is not None:
         raise ValueError("a user and password do not belong into the URL; give them as auth: {basic: ...}")
     if parts.fragment:

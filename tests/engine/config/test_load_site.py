@@ -353,6 +353,11 @@ SITE_MISTAKES = {
         "config/labrelay.yaml:4:24: destinations.b.url: 'fhir.example.org': expected a URL that starts with http:// or "
         "https://, as https://fhir.example.org/fhir",
     ),
+    "no host name": (
+        SITE_YAML + "  b: {kind: fhir, url: http://fhir..org/}\n",
+        "config/labrelay.yaml:4:24: destinations.b.url: 'http://fhir..org/': each part of the host name, between its "
+        "dots, has 1 to 63 characters",
+    ),
     "bad destination name": (
         SITE_YAML + "  'a b': {kind: file, folder: x}\n",
         "config/labrelay.yaml:4:4: destinations.a b: expected a name of letters, digits, '.', '_' and '-', at most 64, "
