@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import IO, Any
 TICKS = os.sysconf("SC_CLK_TCK")
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 15.0
+LOWEST_PORT = 10_000
 # An unbuffered standard output writes what the pipe takes, and drops the rest of a long line. Modules are compiled once
 # and kept, as an installation has them: without that a start takes a third longer.
 NOT_FOR_OURS = frozenset({"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"})
@@ -166,9 +168,20 @@ def _wait(process: "subprocess.Popen[Any]") -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that are free at this moment."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Ports on 127.0.0.1 that are free at this moment.
+
+    Below those that the kernel gives to outgoing connections: one of another program might have a port by the time that
+    the daemon listens.
+    """
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    below = range(LOWEST_PORT, max(given, LOWEST_PORT))
+    held: list[socket.socket] = []
     try:
+        for port in [*random.sample(below, len(below)), *[0] * count]:
+            with suppress(OSError):
+                held.append(socket.create_server(("127.0.0.1", port)))
+            if len(held) == count:
+                break
         return [sock.getsockname()[1] for sock in held]
     finally:
         for sock in held:
