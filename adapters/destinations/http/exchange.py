@@ -52,6 +52,7 @@ KEEP_ALIVE_S = 4.0
 LARGE_BODY_BYTES = 1024 * 1024  # above it, compressing and sending give the event loop a chance in between
 MOST_POSTED_BYTES = LARGE_BODY_BYTES  # in one piece, by `posts`
 SMALLEST_GZIP_BYTES = 512
+EARLY = "the server answered before it had the whole document"
 _NONE: Mapping[int, ReasonCode] = MappingProxyType({})
 CAUSES: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
@@ -231,6 +232,8 @@ class HttpExchange:
             method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
         ) as response:
             content, whole = await _read(response)
+            if isinstance(data, io.BytesIO) and data.tell() < len(data.getbuffer()) and 200 <= response.status < 300:
+                raise TransientDeliveryError(ReasonCode.NO_ANSWER, EARLY)  # the client sends no more after an answer
             return Answer(response.status, content, whole, response.headers)
 
     def failure(self, answer: Answer) -> DeliveryError:

@@ -6,7 +6,8 @@ and httptools (Node's llhttp, which aiohttp has built in, too) reads the answer.
 
 A connection has one request at a time. It is used again only after a whole answer that nothing followed, which allows
 that, and while all that was sent was taken; bytes between two requests close it. A request is sent once: where the
-connection ends before a whole answer came, the receiver may have taken the document.
+connection ends before a whole answer came, the receiver may have taken the document. A 2xx that comes early counts once
+the whole request was taken: to close the connection before that would cut the document.
 """
 
 import asyncio
@@ -212,6 +213,10 @@ class _Connection(asyncio.Protocol):
         elif self._beside > MAX_HEAD_BYTES:
             self._fail(NOT_HTTP)
 
+    def resume_writing(self) -> None:
+        if self._complete:  # an early answer, which waited for this
+            self._succeed()
+
     def eof_received(self) -> None:
         self.reusable = False
 
@@ -223,6 +228,8 @@ class _Connection(asyncio.Protocol):
             self._fail(cause_of(error))
         elif not self._status:
             self._fail(ENDED)
+        elif self._complete:  # and so was the request: it is sent to its end before the connection is closed
+            self._succeed()
         elif "content-length" in self._headers or "transfer-encoding" in self._headers:
             self._fail(BROKEN)
         else:  # the end of the connection is the end of the answer
@@ -231,6 +238,11 @@ class _Connection(asyncio.Protocol):
     def _succeed(self) -> None:
         """The answer is here, as far as it is read."""
         if self._answer is None or self._answer.done():
+            return
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if unsent and self._complete and 200 <= self._status < 300:
+            assert self._transport is not None
+            self._transport.set_write_buffer_limits(high=0)  # `resume_writing` follows once nothing is left
             return
         body = bytes(self._body)
         coding = self._headers.get("content-encoding", "").lower()
@@ -242,9 +254,7 @@ class _Connection(asyncio.Protocol):
                 return
         self._answer.set_result(Answer(self._status, body[: self._most], len(body) <= self._most, self._headers))
         self._answer = None
-        self.reusable = (
-            self._keeps_alive and self._transport is not None and not self._transport.get_write_buffer_size()
-        )
+        self.reusable = self._keeps_alive and self._transport is not None and not unsent
         self._begin()
 
     def _fail(self, why: str) -> None:

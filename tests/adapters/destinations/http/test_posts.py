@@ -274,6 +274,51 @@ async def test_an_answer_before_the_body_was_taken_counts_and_ends_the_connectio
     assert connections == 2
 
 
+@pytest.mark.parametrize("half_closed", [False, True])
+async def test_what_a_server_accepts_before_it_has_all_of_it_is_sent_to_its_end(
+    half_closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "MOST_POSTED_BYTES", 1 << 30)
+    long_body, came = b"x" * (16 << 20), []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(202))
+        if half_closed:
+            writer.write_eof()
+        for _ in range(9):  # rounds of the loop, in which the other side may read
+            await asyncio.sleep(0)
+        came.append(await reader.readexactly(len(long_body)))
+        if not half_closed:
+            await reader.readuntil(b"document")
+            writer.write(NEXT)
+
+    async with server_of(serve) as url, opened(url, timeout=240.0) as lab:
+        assert await said(lab, long_body) == (202, b"")
+        if not half_closed:  # the connection is as good as any
+            assert await said(lab) == (200, b"next")
+    assert came == [long_body]
+
+
+@pytest.mark.parametrize(("silent", "heard"), [(True, TOO_LATE), (False, "connection reset by peer")])
+async def test_what_a_server_accepts_and_does_not_take_is_not_delivered(
+    long_body: bytes, way: str, silent: bool, heard: str
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(202))
+        for _ in range(9):  # rounds of the loop, in which the other side may read
+            await asyncio.sleep(0)
+        if silent:
+            await done.wait()
+        writer.transport.abort()
+
+    done = asyncio.Event()
+    async with server_of(serve) as url, opened(url, timeout=0.3 if silent else 240.0) as lab:
+        assert await said(lab, long_body) == (heard if way == "posts" else exchange.EARLY)
+        done.set()
+
+
 async def test_a_server_that_closes_in_the_middle_of_a_request_may_have_it(long_body: bytes) -> None:
     came = []
 
