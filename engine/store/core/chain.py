@@ -34,7 +34,8 @@ class Column(NamedTuple):
             (`engine.store.recovery.backups.increments`).
         hashed: it is part of the row's hash; `row_hash` has an argument of its name.
         sealed: `engine.store.core.vault` seals it under its name, the row's number and channel.
-        optional: of a row without it, nothing is sealed: the value is empty. The row's hash covers that.
+        optional: only a message always has it. Of another row without it, nothing is sealed: the value is empty. The
+            row's hash covers that.
     """
 
     copied: str

@@ -168,7 +168,7 @@ def open_sealed(vault: Vault, row: JournalRow) -> dict[str, bytes]:
     found = {}
     for name in SEALED_COLUMNS:
         sealed = getattr(row, name)
-        absent = COLUMNS[name].optional and sealed == b""
+        absent = COLUMNS[name].optional and row.kind != KIND_MESSAGE and sealed == b""
         found[name] = b"" if absent else vault.open(sealed, name, row.id, row.channel)
     return found
 

@@ -139,6 +139,18 @@ def test_only_an_optional_column_may_be_empty(data: Path, name: str) -> None:
         journal.close()
 
 
+@pytest.mark.parametrize("name", SEALED_COLUMNS)
+def test_no_sealed_column_of_a_message_may_be_empty(data: Path, name: str) -> None:
+    """Also where hashes, chain and an earlier anchor were made to fit."""
+    journal = opened(data)
+    try:
+        row = next(row for row in row_check.journal_rows(journal._connection, 1, 1) if isinstance(row, JournalRow))
+        with pytest.raises(IntegrityError, match=f"{name} of row 1"):
+            open_sealed(journal.vault, row._replace(**{name: b""}))
+    finally:
+        journal.close()
+
+
 def test_an_erasure_empties_each_sealed_column_but_the_notes(data: Path) -> None:
     journal = opened(data)
     try:
