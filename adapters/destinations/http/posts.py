@@ -282,8 +282,8 @@ class _Connection(asyncio.Protocol):
         if b"\0" in value:
             raise ValueError("a header with a NUL")
         if not self._status:  # else it is behind the body
-            self._headers.setdefault(
-                name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape").rstrip(" \t")
+            self._headers.setdefault(  # the parser understands a name that a space follows
+                name.decode("latin-1").lower().rstrip(" "), value.decode("utf-8", "surrogateescape").rstrip(" \t")
             )
 
     def on_headers_complete(self) -> None:
