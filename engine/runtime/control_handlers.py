@@ -1,4 +1,4 @@
-"""The verbs of the control socket: for each its arguments, and the function that carries it out.
+"""The verbs of the control socket: for each the permissions it needs, its arguments, and the function of its work.
 
 Where no daemon runs, a command calls the same functions itself (`RunningSite.running` is None then).
 """
@@ -23,6 +23,15 @@ from engine.actions.set_aside import set_aside_delivery
 from engine.actions.tell_apart import tell_patients_apart
 from engine.actions.underway import Acts
 from engine.model.errors import LabRelayError, RefusedError, UnreachableError
+from engine.model.permissions import (
+    ACTING,
+    ADMINISTERING,
+    CHANGING,
+    EDITING,
+    LOOKING,
+    SEEING_PATIENTS,
+    Permission,
+)
 from engine.monitoring.taps import STAGES
 from engine.processing.reprocessing import with_mapping
 from engine.runtime.control_requests import (
@@ -235,42 +244,51 @@ async def _underway(site: RunningSite, request: Request, asked: Target) -> Resul
     return await asyncio.to_thread(site.switches.underway, target_of(asked.kind, asked.name))
 
 
-Work = Callable[[RunningSite, Request], Awaitable[Result]]
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb.
+
+    Attributes:
+        needs: all permissions of those who may give it.
+    """
+
+    needs: frozenset[Permission]
+    work: Callable[[RunningSite, Request], Awaitable[Result]]
 
 
-def _verb(model: type[A], work: Callable[[RunningSite, Request, A], Awaitable[Result]]) -> Work:
-    """A verb: its arguments, and its work."""
-
+def _verb(
+    needs: frozenset[Permission], model: type[A], work: Callable[[RunningSite, Request, A], Awaitable[Result]]
+) -> Verb:
     async def handle(site: RunningSite, request: Request) -> Result:
         return await work(site, request, read(model, request))
 
-    return handle
+    return Verb(needs, handle)
 
 
-HANDLERS: dict[str, Work] = {
-    "status": _verb(NoArguments, _status),
-    "reload": _verb(NoArguments, _reload),
-    "retry": _verb(ActOnSelection, _on_selection(retry_letters)),
-    "dismiss": _verb(ActOnSelection, _on_selection(dismiss_letters)),
-    "release": _verb(ActOnSelection, _on_selection(release_held)),
-    "reject": _verb(ActOnSelection, _on_selection(reject_held)),
-    "tell_apart": _verb(TellApart, _tell_apart),
-    "edit": _verb(ActOnMessage, _edit),
-    "set_aside": _verb(SetAside, _set_aside),
-    "erase": _verb(Erase, _erase),
-    "replay": _verb(Replay, _replay),
-    "replay_resume": _verb(ResumedReplay, _replay_resume),
-    "replay_status": _verb(OneReplay, _replay_status),
-    "replay_stop": _verb(OneReplay, _replay_stop),
-    "replay_forget": _verb(OneReplay, _replay_forget),
-    "reprocess": _verb(Reprocess, _reprocess),
-    "prune": _verb(NoArguments, _prune),
-    "backup": _verb(Backup, _backup),
-    "shown": _verb(ContentsShown, _shown),
-    "exported": _verb(ContentsExported, _exported),
-    "key": _verb(Key, _key),
-    **{verb: _verb(Switch, _switch) for verb in VERBS},
-    "underway": _verb(Target, _underway),
+HANDLERS: dict[str, Verb] = {
+    "status": _verb(LOOKING, NoArguments, _status),
+    "reload": _verb(CHANGING, NoArguments, _reload),
+    "retry": _verb(ACTING, ActOnSelection, _on_selection(retry_letters)),
+    "dismiss": _verb(ACTING, ActOnSelection, _on_selection(dismiss_letters)),
+    "release": _verb(ACTING, ActOnSelection, _on_selection(release_held)),
+    "reject": _verb(ACTING, ActOnSelection, _on_selection(reject_held)),
+    "tell_apart": _verb(ACTING, TellApart, _tell_apart),
+    "edit": _verb(EDITING, ActOnMessage, _edit),
+    "set_aside": _verb(ACTING, SetAside, _set_aside),
+    "erase": _verb(ADMINISTERING, Erase, _erase),
+    "replay": _verb(ACTING, Replay, _replay),
+    "replay_resume": _verb(ACTING, ResumedReplay, _replay_resume),
+    "replay_status": _verb(LOOKING, OneReplay, _replay_status),
+    "replay_stop": _verb(ACTING, OneReplay, _replay_stop),
+    "replay_forget": _verb(ACTING, OneReplay, _replay_forget),
+    "reprocess": _verb(CHANGING, Reprocess, _reprocess),
+    "prune": _verb(ADMINISTERING, NoArguments, _prune),
+    "backup": _verb(ADMINISTERING, Backup, _backup),
+    "shown": _verb(SEEING_PATIENTS, ContentsShown, _shown),
+    "exported": _verb(SEEING_PATIENTS, ContentsExported, _exported),
+    "key": _verb(ADMINISTERING, Key, _key),
+    **{verb: _verb(ACTING, Switch, _switch) for verb in VERBS},
+    "underway": _verb(LOOKING, Target, _underway),
 }
 
 
@@ -278,7 +296,7 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """The verbs with one answer on the control socket."""
     data = app.parts.built.site.config.data
     site = RunningSite(acts=acts, switches=switches, data=data, loaded=lambda: app.parts.built.site, running=app)
-    return {verb: partial(work, site) for verb, work in HANDLERS.items()}
+    return {name: partial(verb.work, site) for name, verb in HANDLERS.items()}
 
 
 def followers(app: "App") -> dict[str, Follower]:

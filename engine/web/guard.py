@@ -21,6 +21,8 @@ ErrorPage = Callable[[web.Request, int, str], web.Response]
 
 MESSAGES = {
     400: "This request cannot be understood.",
+    401: "Please log in.",
+    403: "You may not do this. Please ask the person who administers LabRelay here.",
     404: "There is no such page.",
     405: "This page can only be read.",
     413: "This request is too large.",

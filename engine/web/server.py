@@ -22,7 +22,9 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from engine.model.actor import Actor
 from engine.model.errors import StoreError
+from engine.model.permissions import LOOKING, ROLES, WATCHING, Principal
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.views.reagents import LOT
@@ -30,6 +32,7 @@ from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, require_loopback, wall
 from engine.web.languages import LANGUAGES, choose
 from engine.web.render import STATIC, Renderer
+from engine.web.routes import OPEN_TO_ALL, Route, add_routes, gate
 
 FindReagents = Callable[[str | None, str | None], Sequence[ReagentView]]
 
@@ -77,22 +80,9 @@ class StatusServer:
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         self._heard: dict[asyncio.BaseProtocol, float] = {}  # when it was opened, or sent its last whole request
         self.followers: set[asyncio.BaseProtocol] = set()  # of the live updates, which rightly send no further request
-        app = web.Application(
-            client_max_size=MAX_REQUEST_BODY,
-            middlewares=[self._record_request, wall(self._error_page)],
-        )
-        app.router.add_get("/", self._overview)
-        app.router.add_get("/events", self._events)
-        app.router.add_get("/live.json", self._live)
-        app.router.add_get("/status.json", self._status)
-        app.router.add_get("/analyzer", self._analyzer)
-        app.router.add_get("/analyzer.json", self._analyzer_parts)
-        app.router.add_get("/reagents", self._reagents_page)
-        app.router.add_get("/reagents.json", self._reagents_data)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/static/{name}", self._static)
+        app = web.Application(client_max_size=MAX_REQUEST_BODY)
+        self.routes = add_routes(app, self._routes())
+        app.middlewares.extend([self._record_request, wall(self._error_page), gate(_identify, self.routes)])
         app.on_response_prepare.append(add_headers)
         self._runner = web.AppRunner(
             app,
@@ -164,6 +154,22 @@ class StatusServer:
         if request.path not in _WITHOUT_TEMPLATES:
             await self._renderer.prepare()
         return await handler(request)
+
+    def _routes(self) -> Sequence[Route]:
+        return (
+            Route("/", self._overview, WATCHING),
+            Route("/events", self._events, WATCHING),
+            Route("/live.json", self._live, WATCHING),
+            Route("/status.json", self._status, LOOKING),
+            Route("/analyzer", self._analyzer, LOOKING),
+            Route("/analyzer.json", self._analyzer_parts, LOOKING),
+            Route("/reagents", self._reagents_page, LOOKING),
+            Route("/reagents.json", self._reagents_data, LOOKING),
+            Route("/metrics", self._metrics, LOOKING),
+            Route("/healthz", self._healthz, OPEN_TO_ALL),
+            Route("/readyz", self._readyz, OPEN_TO_ALL),
+            Route("/static/{name}", self._static, OPEN_TO_ALL),
+        )
 
     # -- pages -------------------------------------------------------------------------------------------------
 
@@ -305,6 +311,11 @@ class _Refuse(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
+
+
+def _identify(request: web.Request) -> Principal:
+    """Each user of this machine may look: no patient is shown."""
+    return Principal(Actor("local user", **{"from": request.remote or ""}), ROLES["viewer"])
 
 
 def _language(request: web.Request) -> str:

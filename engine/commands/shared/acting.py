@@ -146,7 +146,9 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
                 data=session.data,
                 loaded=lambda: session.load(require_secrets=False),
             )
-            return await HANDLERS[verb](site, Request(verb=verb, actor=of_this_process(), args=args, content=content))
+            return await HANDLERS[verb].work(
+                site, Request(verb=verb, actor=of_this_process(), args=args, content=content)
+            )
         finally:
             await journal.stop()
 

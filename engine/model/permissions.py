@@ -1,0 +1,57 @@
+"""Permissions: who may do which kind of thing. A role is a set of them; code asks for a permission, never for a role.
+
+A route of the page and a verb of the control socket declare the permissions that they need, in the one place where they
+are declared.
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.model.actor import Actor
+
+
+class Permission(StrEnum):
+    """One kind of thing that a person or a program may do."""
+
+    WATCH = "watch"  # the overview alone, as a screen on a wall shows it
+    LOOK = "look"  # all that names no patient
+    ACT = "act"  # retry, release, pause, ...: what the daily work needs
+    CHANGE = "change"  # code tables, mappings, the configuration in force
+    PATIENTS = "see-patients"  # the contents of messages and documents
+    ADMINISTER = "administer"  # users, tokens, keys, backups, erasure
+
+
+WATCHING = frozenset({Permission.WATCH})
+LOOKING = frozenset({Permission.LOOK})
+ACTING = frozenset({Permission.ACT})
+CHANGING = frozenset({Permission.CHANGE})
+ADMINISTERING = frozenset({Permission.ADMINISTER})
+SEEING_PATIENTS = frozenset({Permission.LOOK, Permission.PATIENTS})
+EDITING = frozenset({Permission.ACT, Permission.PATIENTS})
+ALL = frozenset(Permission)
+
+# "see-patients" belongs to no role: a person gets it besides.
+ROLES: Mapping[str, frozenset[Permission]] = {
+    "viewer": WATCHING | LOOKING,
+    "operator": WATCHING | LOOKING | ACTING,
+    "engineer": WATCHING | LOOKING | ACTING | CHANGING,
+    "admin": ALL - {Permission.PATIENTS},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A person or program whose request is being served.
+
+    Attributes:
+        actor: the name and the place, as the audit trail gets them.
+        permissions: all that this one may do in this request.
+    """
+
+    actor: Actor
+    permissions: frozenset[Permission]
+
+    def may(self, needed: Set[Permission]) -> bool:
+        """Whether this one has all permissions that are needed."""
+        return needed <= self.permissions

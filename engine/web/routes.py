@@ -1,0 +1,79 @@
+"""Routes of the page's server, each declared once with the permissions that it needs, and the gate that checks them.
+
+A route without a permission is open to all who reach the server; `OPEN` says of each one why.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from engine.model.permissions import Permission, Principal
+
+PRINCIPAL = web.RequestKey("principal", Principal)
+
+OPEN_TO_ALL: frozenset[Permission] = frozenset()
+OPEN = {
+    "/healthz": "a supervisor asks whether the process answers",
+    "/readyz": "a load balancer asks whether messages can be taken",
+    "/static/{name}": "style, script and icon, which the log-in page needs, too",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address of the server.
+
+    Attributes:
+        needs: all permissions that a request must have; none: open to all.
+    """
+
+    path: str
+    handler: Handler
+    needs: frozenset[Permission]
+    method: str = hdrs.METH_GET
+
+
+def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[str, str], Route]:
+    """Add the routes to ``app``; return them by path and method. A route for GET answers HEAD, too."""
+    table: dict[tuple[str, str], Route] = {}
+    for route in routes:
+        if not route.needs and route.path not in OPEN:
+            raise ValueError(f"{route.path} needs a permission, or a reason in OPEN")
+        if route.method == hdrs.METH_GET:
+            app.router.add_get(route.path, route.handler)
+            table[route.path, hdrs.METH_HEAD] = route
+        else:
+            app.router.add_route(route.method, route.path, route.handler)
+        table[route.path, route.method] = route
+    return table
+
+
+def gate(identify: Callable[[web.Request], Principal | None], table: Mapping[tuple[str, str], Route]) -> Middleware:
+    """The middleware that finds out who asks, and refuses those without the permissions of the route.
+
+    Args:
+        identify: who sends a request; None: not known.
+        table: of `add_routes`.
+
+    Raises:
+        web.HTTPUnauthorized: the route needs permissions, and it is not known who asks.
+        web.HTTPForbidden: one of them is missing.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        principal = identify(request)
+        if principal is not None:
+            request[PRINCIPAL] = principal
+        resource = request.match_info.route.resource
+        route = table.get((resource.canonical, request.method)) if resource else None
+        if route is not None and route.needs:  # without a route the router refuses it
+            if principal is None:
+                raise web.HTTPUnauthorized
+            if not principal.may(route.needs):
+                raise web.HTTPForbidden
+        return await handler(request)
+
+    return middleware
