@@ -49,5 +49,5 @@ def test_every_promise_survives_being_killed_before_each_write_and_sync(
             trial.no_more()
             break
     assert survived or trial.time_is_up
-    assert steps > 40
+    assert steps > 40 or trial.time_is_up
     assert promises.delivered

@@ -29,11 +29,13 @@ class Step:
 STEPS = {
     # what comes in
     "receive": Step("engine.receiving.channel", "Channel._append"),
+    "receive a whole block": Step("engine.receiving.channel", "Channel.store_block"),
     "receive a frame": Step("engine.receiving.channel", "Channel._take_frame"),
     "store the last frame": Step("engine.store.operations.append", "store_completing_frame"),
     "store a message": Step("engine.store.operations.append", "store_message"),
     "store a frame": Step("engine.store.operations.append", "store_frame"),
     "answer": Step("adapters.transports.tcp_stream", "TcpStream.write"),
+    "answer a whole block": Step("adapters.transports.tcp_stream", "TcpStream.send"),
     # a transaction of the writer, from BEGIN to the hand-over of its results
     "begin": Step("engine.store.journal.upkeep", "StoreUpkeep.begin"),
     "flush": Step("engine.store.core.batch", "Batch.flush"),  # after it: COMMIT is next
