@@ -45,7 +45,7 @@ from engine.store.integrity import verify
 from engine.store.integrity.verify import Progress
 from engine.store.journal import Journal
 from engine.store.lifecycle import key_rotation
-from engine.store.operations import audit, dedup, incomplete, pauses
+from engine.store.operations import audit, dedup, incomplete, pauses, search_index
 from engine.store.recovery.backups import decisions, erasing_again, increments, state_snapshot
 from engine.store.recovery.backups.catalog import SITE_FOLDER, Copy
 from engine.store.recovery.rebuilding import moment, put_state
@@ -343,6 +343,8 @@ class _Restoration:
                 state, reason = "dead", ReasonCode.DECIDED_IN_PART.value
             if state:
                 put_state(connection, row_id, state, reason, received_us)
+                if "erased" not in known:
+                    search_index.note_unknown(execute, vault, row_id)
             else:
                 execute(
                     "INSERT OR REPLACE INTO repeat (token, message_id, until_us) VALUES (?, ?, ?)",

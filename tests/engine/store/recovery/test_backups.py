@@ -31,7 +31,7 @@ from engine.store.operations.outbox import attempts, claims, decisions
 from engine.store.queries.acts import acts_page
 from engine.store.queries.contents import stored_payload
 from engine.store.queries.lanes import list_channels
-from engine.store.queries.messages import messages_page, trace_of
+from engine.store.queries.messages import messages_page, not_all_numbers, trace_of
 from engine.store.queries.reader import Reader
 from engine.store.recovery.backups import checking, copying, restore_test, restoring, state_snapshot
 from engine.store.recovery.backups.catalog import MANIFEST_NAME, Copy, Shelf
@@ -330,6 +330,7 @@ def test_what_a_person_decided_since_the_copy_stays_decided(place: Place, tmp_pa
         assert sorted(states.values()) == ["dismissed", "dismissed", "mapped", "mapped"]
         ended = [one.state for trace in traces.values() if trace is not None for one in trace.deliveries]
         assert sorted(ended) == ["dismissed", "rejected"]
+        assert not_all_numbers(journal) == 1  # "four", whose numbers were with its verdict
         assert unprocessed(journal) == []
     finally:
         journal.close()
