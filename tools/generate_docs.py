@@ -38,6 +38,7 @@ from engine.config import (
     source_tee,
     source_text,
     tls,
+    web,
 )
 from engine.config.descriptions import description
 from engine.config.layouts import layout_files
@@ -92,7 +93,7 @@ def site_keys() -> Iterator[str]:
     own = {"site", "web", "limits", "retention", "backup", "destinations"}
     yield from block("The file", sitewide.SiteConfig, skip=own)
     yield from block("`site:`", sitewide.SiteInfo)
-    yield from block("`web:`", sitewide.WebConfig)
+    yield from block("`web:`", web.WebConfig)
     yield from block("`limits:`", sitewide.LimitsConfig)
     yield from block("`retention:`", keeping.RetentionConfig)
     yield from block("`backup:`", keeping.BackupConfig)
@@ -133,7 +134,7 @@ def source_keys() -> Iterator[str]:
     yield from block("Either of the two (`kind: auto`)", source.AutoLink, source.AutoOptions)
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
     yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
-    yield from block("`tls:` of a source", tls.ServerTls)
+    yield from block("`tls:` of a source, and of the page", tls.ServerTls)
 
 
 def pack_keys() -> Iterator[str]:

@@ -157,6 +157,8 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
 
     if site.config.web.enabled:
         yield examine.address(site.config.web.listen, "status page", daemon_runs=runs)
+        if site.config.web.tls is not None:
+            yield from _tls(site.config.web.tls.cert, site.config.web.tls.key, "status page")
     for name, channel in site.channels.items():
         source = channel.source
         listens_on = source.listen if isinstance(source, TcpPart) else None

@@ -114,7 +114,7 @@ def _greeting(app: "App") -> Iterator[str]:
     config = app.parts.built.site.config
     yield f"LabRelay runs for {config.site.name}."
     if config.web.enabled:
-        yield f"  status page: http://{config.web.listen}/"
+        yield f"  status page: {config.web.address}"
     for name, source in app.parts.sources.items():
         yield f"  channel {name}: {source.built.config.source.place}" + (f" - {source.fault}" if source.fault else "")
     yield "  log: here; of the service: journalctl -u labrelay"

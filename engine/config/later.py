@@ -12,7 +12,6 @@ KEYS = frozenset(
         # site
         "encryption",
         "alerts",
-        "web.tls",
         # channels
         "key_memory",
         "reject",

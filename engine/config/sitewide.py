@@ -1,25 +1,16 @@
 """The file ``config/labrelay.yaml``: settings of the whole site."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.receive_memory import DEFAULT_BYTES
-from engine.config.values import Address, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.config.values import Duration, FilePath, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.config.web import WebConfig
 from engine.model.records import INCOMPLETE_BYTES
-from engine.model.units import HostPort
-
-
-def _loopback(address: HostPort) -> HostPort:
-    if not address.is_loopback:
-        raise ValueError(
-            "the status page listens on this machine only (127.0.0.1 or [::1]) until it has users and passwords; "
-            "reach it from elsewhere through an SSH tunnel"
-        )
-    return address
 
 
 class SiteInfo(Model):
@@ -30,16 +21,6 @@ class SiteInfo(Model):
 
     timezone: Zone | None = None
     """IANA zone of the site, and of channels that give none, as `Asia/Kolkata`."""
-
-
-class WebConfig(Model):
-    """The status page."""
-
-    enabled: Flag = True
-    """`false`: no page, no `/status.json`, no `/metrics`."""
-
-    listen: Annotated[Address, AfterValidator(_loopback)] = HostPort("127.0.0.1", 8580)
-    """Address of the page; this machine only."""
 
 
 class LimitsConfig(Model):

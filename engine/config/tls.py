@@ -1,4 +1,4 @@
-"""The ``tls:`` of a source that listens, and of a connection that we open."""
+"""The ``tls:`` of a source that listens, of the page, and of a connection that we open."""
 
 from typing import Self
 
@@ -8,7 +8,7 @@ from engine.config.values import CertificateNames, Duration, FilePath, Model, Wh
 
 
 class ServerTls(Model):
-    """TLS of a listening source."""
+    """TLS of a listening source, and of the page."""
 
     cert: FilePath
     """PEM file with our certificate and its chain."""

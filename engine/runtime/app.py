@@ -77,7 +77,7 @@ class App:
         self.fatal: StoreError | None = None
         self._stop = asyncio.Event()
         self._notifier = Notifier()
-        self._page: StatusServer | None = None
+        self.page: StatusServer | None = None
         self._replays: Replays | None = None
 
     def stop(self) -> None:
@@ -195,7 +195,7 @@ class App:
         )
         await control.start()
         running.push_async_callback(control.stop)
-        self._page = await self._start_page(site)
+        self.page = await self._start_page(site)
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
@@ -251,7 +251,7 @@ class App:
             async with asyncio.timeout(STOP_RELOAD_S):
                 await self.parts.reloading.acquire()
         sources = list(self.parts.sources.values())
-        page = () if self._page is None else (self._page.stop(),)
+        page = () if self.page is None else (self.page.stop(),)
         await asyncio.gather(self.parts.stop_sources(sources, self._grace(STOP_SOURCES_S)), *page)
         for source in sources:
             log_lost_data(source)
@@ -312,30 +312,34 @@ class App:
     async def _start_page(self, site: Site) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
-        listen = site.config.web.listen
         page = StatusServer(
-            (listen.host, listen.port),
+            site.config.web,
             self.observer.snapshot,
             self.observer.obstacles,
             new_registry(self.counters, self.observer.snapshot),
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
         )
-        try:
-            await page.start()
-        except OSError as error:
-            # Results matter more than the page: report it, and try again.
-            logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": error.strerror})
-            self.observer.page_fault = f"the status page cannot listen on {listen}: {error.strerror}"
-            self.supervisor.supervise("page", lambda: self._keep_opening(page))
+        await self._open_page(page)
+        self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
 
     async def _keep_opening(self, page: StatusServer) -> None:
-        while self.observer.page_fault:
+        """Open the page where it could not be opened, and elsewhere once it may be."""
+        while True:
             await asyncio.sleep(PAGE_RETRY_S)
-            with contextlib.suppress(OSError):
-                await page.start()
-                self.observer.page_fault = ""
-        await asyncio.Event().wait()
+            await self._open_page(page)
+
+    async def _open_page(self, page: StatusServer) -> None:
+        """Results matter more than the page: a fault is reported, and does not stop the start."""
+        try:
+            await page.listen()
+            self.observer.page_fault = ""
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            listen = self.parts.built.site.config.web.listen
+            if not self.observer.page_fault:
+                logger.error("the status page cannot be opened", extra={"listen": str(listen), "detail": reason})
+            self.observer.page_fault = f"the status page cannot listen on {listen}: {reason}"
 
     # -- callbacks of the parts --------------------------------------------------------------------------------------
 

@@ -124,6 +124,7 @@ class Observer:
         alarms = [*notices.standstill(parts.pauses), *app.journal.alarms, *app.backup.alarms()]
         alarms += [*app.second_anchor.alarms(), *self._key.alarms()]
         notes = [*filter(None, (self.page_fault, parts.worker_process.notice if parts.worker_process else ""))]
+        notes += app.page.notices() if app.page is not None else ()
         notes += [*app.backup.notes(), *self._key.notes(), *notices.clock_moved(app.clock_watch, now_us)]
         notes += [*not_taken.refusals(workers), *not_taken.in_words(workers)]
         zone = site.site.timezone or "UTC"

@@ -1,8 +1,8 @@
 """The page's outer wall: checks on every request, headers on every answer.
 
-The page listens on loopback and has no log-in yet, so the browser is the remaining way in: a foreign site may point its
-own name at 127.0.0.1 (DNS rebinding) and read answers as its own. Therefore a request is answered only under names of
-this machine (RFC 9110, 7.4: 421 otherwise).
+A browser of this machine or of the laboratory is a way in: a foreign site may point its own name at our address (DNS
+rebinding) and read answers as its own. Therefore a request is answered only under names of this machine (RFC 9110, 7.4:
+421 otherwise).
 """
 
 import ipaddress
@@ -44,7 +44,7 @@ _HEADERS = {
 }
 
 
-def require_loopback(host: str, place: str = "config/labrelay.yaml: web.listen", page: str = "the status page") -> None:
+def require_loopback(host: str, place: str, page: str) -> None:
     """Refuse an address that other machines can reach.
 
     Args:
@@ -61,7 +61,10 @@ def require_loopback(host: str, place: str = "config/labrelay.yaml: web.listen",
 
 
 def host_allowed(header: str, names: Collection[str]) -> bool:
-    """Whether a ``Host`` header names this machine: loopback in any spelling, or one of ``names``."""
+    """Whether a ``Host`` header names this machine: loopback in any spelling, or one of ``names``.
+
+    ``*.lab.example`` among them is each name with one part before ``.lab.example`` (RFC 6125, 6.4.3).
+    """
     host = header.strip().lower()
     if host.startswith("["):
         host, bracket, port = host[1:].partition("]")
@@ -72,7 +75,7 @@ def host_allowed(header: str, names: Collection[str]) -> bool:
         host, _, port = host.partition(":")
     if port and not port.isdecimal():
         return False
-    return host in names or _is_loopback(host)
+    return host in names or f"*.{host.partition('.')[2]}" in names or _is_loopback(host)
 
 
 def machine_allowed(header: str, names: Collection[str]) -> bool:
@@ -97,13 +100,17 @@ def from_another_site(headers: Mapping[str, str]) -> bool:
     return headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 
-def wall(error_page: ErrorPage) -> Middleware:
-    """The middleware: checks the host, turns every error into a plain page, and exposes no internals."""
+def wall(error_page: ErrorPage, refusal: Callable[[web.Request], int]) -> Middleware:
+    """The middleware: turns refusals and errors into plain pages, and exposes no internals.
+
+    Args:
+        refusal: the status for a request that is not looked at any further; 0: none.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not host_allowed(request.headers.get(hdrs.HOST, ""), ()):
-            return error_page(request, 421, MESSAGES[421])
+        if refused := refusal(request):
+            return error_page(request, refused, MESSAGES[refused])
         try:
             return await handler(request)
         except web.HTTPException as error:

@@ -14,7 +14,8 @@ deadline. Connections, event readers, request lines and headers are limited.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -22,15 +23,18 @@ from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from engine.config.web import WebConfig
 from engine.model.actor import Actor
 from engine.model.errors import StoreError
 from engine.model.permissions import LOOKING, ROLES, WATCHING, Principal
 from engine.model.records import ReagentView
+from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.views.reagents import LOT
 from engine.web.feed import Feed, everything
-from engine.web.guard import MESSAGES, UNREADABLE, add_headers, require_loopback, wall
+from engine.web.guard import MESSAGES, UNREADABLE, add_headers, host_allowed, wall
 from engine.web.languages import LANGUAGES, choose
+from engine.web.listener import Listener
 from engine.web.render import STATIC, Renderer
 from engine.web.routes import OPEN_TO_ALL, Route, add_routes, gate
 
@@ -53,24 +57,27 @@ class StatusServer:
     """Serves the status page of one daemon.
 
     Args:
-        listen: host and port; the host must be a loopback address.
+        config: ``web:`` of the site.
         snapshot: the current snapshot; cheap, returns the same object until there is a new one.
         readiness: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
         registry: the metrics of ``/metrics``.
         reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
+        has_users: whether a person can log in.
     """
 
     def __init__(
         self,
-        listen: tuple[str, int],
+        config: WebConfig,
         snapshot: Callable[[], SiteSnapshot],
         readiness: Callable[[], Sequence[str]],
         registry: CollectorRegistry,
         *,
         reagents: FindReagents = lambda lot, channel: [],
+        has_users: Callable[[], bool] = lambda: False,
     ) -> None:
-        require_loopback(listen[0])
-        self._listen = listen
+        self._config = config
+        self._has_users = has_users
+        self.listener = Listener(config, most=MAX_CONNECTIONS, patience_s=PATIENCE_S)
         self._snapshot = snapshot
         self._readiness = readiness
         self._registry = registry
@@ -78,11 +85,11 @@ class StatusServer:
         self._searching = asyncio.Lock()
         self._renderer = Renderer(snapshot)
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
-        self._heard: dict[asyncio.BaseProtocol, float] = {}  # when it was opened, or sent its last whole request
-        self.followers: set[asyncio.BaseProtocol] = set()  # of the live updates, which rightly send no further request
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self.routes = add_routes(app, self._routes())
-        app.middlewares.extend([self._record_request, wall(self._error_page), gate(_identify, self.routes)])
+        app.middlewares.extend(
+            [self._record_request, wall(self._error_page, self._refusal), gate(_identify, self.routes)]
+        )
         app.on_response_prepare.append(add_headers)
         self._runner = web.AppRunner(
             app,
@@ -93,64 +100,62 @@ class StatusServer:
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
         )
-        self._server: asyncio.Server | None = None
+        self.port = 0  # on which we listen, also where 0 was configured
 
-    async def start(self) -> None:
-        """Listen.
+    async def listen(self) -> None:
+        """Listen where the site says; beyond this machine only once there is a user. Called again, it moves there.
 
         Raises:
-            OSError: the address is taken.
+            OSError, ValueError: the address is taken; the certificate cannot be used.
         """
-        await self._runner.setup()
-        host, port = self._listen
-        self._server = await asyncio.get_running_loop().create_server(self._accept, host, port)
+        if self._runner.server is None:
+            await self._runner.setup()
+        assert self._runner.server is not None
+        place = self._place()
+        if place in self.listener.places:
+            return
+        if place.is_every_interface:  # this machine's own address is one of them
+            self.listener.stop()
+        self.port = await self.listener.open(self._runner.server, place)
+
+    def _place(self) -> HostPort:
+        listen = self._config.listen
+        return listen if listen.is_loopback or self._has_users() else replace(listen, host="127.0.0.1")
 
     async def stop(self) -> None:
         """Stop listening, end the live updates, let running answers finish for a moment."""
-        if self._server is not None:
-            self._server.close()
+        self.listener.stop()
         for feed in self._feeds.values():
             await feed.close()
         await self._runner.cleanup()
 
-    @property
-    def port(self) -> int:
-        """The port we listen on, also where 0 was configured."""
-        if self._server is None:
-            raise RuntimeError("the page's server is not started")
-        return int(self._server.sockets[0].getsockname()[1])
+    def _names(self) -> frozenset[str]:
+        """Names under which the page answers, besides those of loopback."""
+        own = {name.lower() for name in (*self._config.names, self._config.listen.host)}
+        certificate = self.listener.certificate
+        return frozenset(own | (certificate.names if certificate is not None else set()))
 
-    def _accept(self) -> asyncio.BaseProtocol:
-        server = self._runner.server
-        if server is None:
-            return _Refuse()
-        now = asyncio.get_running_loop().time()
-        open_now = server.connections
-        if len(self._heard) > 2 * MAX_CONNECTIONS:
-            self._heard = {connection: at for connection, at in self._heard.items() if connection in open_now}
-        if len(open_now) >= MAX_CONNECTIONS and not self._make_room(open_now, now):
-            return _Refuse()
-        connection = server()
-        self._heard[connection] = now
-        return connection
+    def _refusal(self, request: web.Request) -> int:
+        """The status for a request that comes under a wrong name, or from a client with one; 0: none."""
+        if not host_allowed(request.headers.get(hdrs.HOST, ""), self._names()):
+            return 421
+        return 0 if self.listener.knows(request) else 403
 
-    def _make_room(self, open_now: Sequence[web.RequestHandler], now: float) -> bool:
-        """End the connection that has been without a request for longest, so that slow or idle ones block no other."""
-        there = [c for c in open_now if c.transport is not None and not c.transport.is_closing()]
-        if len(there) < MAX_CONNECTIONS:
-            return True
-        quiet = (connection for connection in there if connection not in self.followers)
-        longest = min(quiet, key=lambda connection: self._heard.get(connection, now), default=None)
-        if longest is None or longest.transport is None or now - self._heard.get(longest, now) < PATIENCE_S:
-            return False
-        longest.transport.abort()
-        return True
+    def notices(self) -> Iterator[str]:
+        """Sentences about the page itself, for the page."""
+        if self._place() != self._config.listen:
+            yield (
+                f"the page answers on this machine alone, and not on {self._config.listen}, until it has a user: "
+                "labrelay user add"
+            )
+        if self.listener.certificate is not None and self.listener.certificate.fault:
+            yield self.listener.certificate.fault
 
     @web.middleware
     async def _record_request(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        self._heard[request.protocol] = asyncio.get_running_loop().time()
+        self.listener.heard(request.protocol)
         if request.path not in _WITHOUT_TEMPLATES:
             await self._renderer.prepare()
         return await handler(request)
@@ -250,12 +255,12 @@ class StatusServer:
         return _json(everything(live))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if len(self.followers) >= MAX_EVENT_READERS:
+        if len(self.listener.followers) >= MAX_EVENT_READERS:
             page = self._error_page(request, 503, MESSAGES[503])
             page.headers[hdrs.RETRY_AFTER] = "10"
             return page
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"})
-        self.followers.add(request.protocol)
+        self.listener.followers.add(request.protocol)
         events = self._feeds[_language(request)].events(request.headers.get("Last-Event-ID", ""))
         try:
             await response.prepare(request)
@@ -267,7 +272,7 @@ class StatusServer:
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            self.followers.discard(request.protocol)
+            self.listener.followers.discard(request.protocol)
             await events.aclose()
         return response
 
@@ -304,13 +309,6 @@ class _Collected(CollectorRegistry):
 
     def collect(self) -> list[Metric]:
         return self._metrics
-
-
-class _Refuse(asyncio.Protocol):
-    """The answer to a connection over the limit: none."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 def _identify(request: web.Request) -> Principal:

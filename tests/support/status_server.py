@@ -1,6 +1,7 @@
 """A running status page on a free port, and a reader of its HTML."""
 
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from unittest import mock
@@ -8,6 +9,8 @@ from unittest import mock
 import aiohttp
 from prometheus_client import CollectorRegistry
 
+from engine.config.web import WebConfig
+from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.web import server
 from engine.web.server import FindReagents, StatusServer
@@ -32,17 +35,29 @@ class Page:
 
 @asynccontextmanager
 async def running(
-    site: SiteSnapshot, *, reagents: FindReagents = lambda lot, channel: [], **limits: float
+    site: SiteSnapshot,
+    *,
+    reagents: FindReagents = lambda lot, channel: [],
+    config: WebConfig | None = None,
+    trust: ssl.SSLContext | None = None,
+    has_users: Callable[[], bool] = lambda: False,
+    **limits: float,
 ) -> AsyncIterator[Page]:
-    """``limits``: of `engine.web.server`, in place of its own."""
+    """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
     page = Page(site)
     with mock.patch.multiple(server, **({"INTERVAL_S": 0.01} | limits)):
         page.server = StatusServer(
-            ("127.0.0.1", 0), lambda: page.site, lambda: page.missing, page.registry, reagents=reagents
+            config or WebConfig(listen=HostPort("127.0.0.1", 0)),
+            lambda: page.site,
+            lambda: page.missing,
+            page.registry,
+            reagents=reagents,
+            has_users=has_users,
         )
-        await page.server.start()
+        await page.server.listen()
         try:
-            async with aiohttp.ClientSession(f"http://127.0.0.1:{page.server.port}") as page.http:
+            base = f"{'http' if trust is None else 'https'}://127.0.0.1:{page.server.port}"
+            async with aiohttp.ClientSession(base, connector=aiohttp.TCPConnector(ssl=trust or True)) as page.http:
                 yield page
         finally:
             await page.server.stop()

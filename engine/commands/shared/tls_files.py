@@ -25,6 +25,7 @@ def problems(site: Site) -> Iterator[str]:
         if channel.enabled:
             yield from _block(getattr(channel.source, "tls", None), site.nodes[name], ("source", "tls"))
     root = read_file(site.folder / CONFIG_FILE, str(CONFIG_FILE))
+    yield from _block(site.config.web.tls, root, ("web", "tls"))
     for name, destination in site.config.destinations.items():
         yield from _block(getattr(destination, "tls", None), root, ("destinations", name, "tls"))
         oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)

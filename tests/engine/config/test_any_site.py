@@ -8,7 +8,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.config import channel, destination, destination_auth, destination_base, sitewide, source, tls
+from engine.config import channel, destination, destination_auth, destination_base, sitewide, source, tls, web
 from engine.config.load import load_site
 from engine.model.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
@@ -20,7 +20,7 @@ KEYS = sorted(
         for model in (
             sitewide.SiteConfig,
             sitewide.SiteInfo,
-            sitewide.WebConfig,
+            web.WebConfig,
             channel.ChannelConfig,
             channel.RouteConfig,
             source.AstmSource,

@@ -336,8 +336,8 @@ def test_a_mistake_in_a_channel_has_place_reason_and_remedy(tmp_path: Path, chan
 SITE_MISTAKES = {
     "page for everyone": (
         SITE_YAML + 'web: {listen: "0.0.0.0:8580"}\n',
-        "config/labrelay.yaml:4:16: web.listen: '0.0.0.0:8580': the status page listens on this machine only "
-        "(127.0.0.1 or [::1]) until it has users and passwords; reach it from elsewhere through an SSH tunnel",
+        "config/labrelay.yaml:4:6: web: other machines can reach 0.0.0.0:8580, and passwords would go there in clear; "
+        "add tls: (cert, key), or listen on 127.0.0.1 and go through an SSH tunnel",
     ),
     "unknown destination kind": (
         SITE_YAML + "  b: {kind: fihr, url: x}\n",

@@ -129,7 +129,7 @@ async def test_after_a_time_without_readers_the_first_event_is_fresh() -> None:
     async with running(quiet_site()) as page:
         async with events(page) as feed:
             await feed.next()
-        await until(lambda: not page.server.followers)
+        await until(lambda: not page.server.listener.followers)
         await until(lambda: not any(feed.active for feed in page.server._feeds.values()))
         page.site = silent(page.site, "chemistry")
         async with events(page) as feed:
@@ -156,7 +156,7 @@ async def test_readers_are_limited_and_a_place_is_freed() -> None:
             answer, _ = await page.get("/events")
             assert answer.status == 503
             assert answer.headers["Retry-After"] == "10"
-        await until(lambda: not page.server.followers)
+        await until(lambda: not page.server.listener.followers)
         async with events(page) as feed:
             await feed.next()
 
@@ -173,11 +173,11 @@ async def test_a_reader_that_does_not_read_costs_the_others_nothing() -> None:
     async with running(replace(site, channels=bulky), SEND_TIMEOUT_S=1.0) as page, events(page), events(page) as reads:
         await reads.next()
         number = 0
-        while len(page.server.followers) > 1:
+        while len(page.server.listener.followers) > 1:
             number += 1
             count_on(page, number)
             assert f">{number}</span>" in (await reads.until("c-analyzer-001"))["parts"]["c-analyzer-001"]
-        assert len(page.server.followers) == 1
+        assert len(page.server.listener.followers) == 1
         count_on(page, 1_000_000)
         await reads.until("c-analyzer-001")
 

@@ -1,0 +1,54 @@
+"""The ``web:`` of a site: where its page answers, to whom, and how long a log-in lasts."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from engine.config.tls import ServerTls
+from engine.config.values import Address, CertificateNames, Duration, Flag, Model, Networks
+from engine.model.units import HostPort
+
+
+class WebConfig(Model):
+    """The status page."""
+
+    enabled: Flag = True
+    """`false`: no page, no `/status.json`, no `/metrics`."""
+
+    listen: Address = HostPort("127.0.0.1", 8580)
+    """Address of the page. One that other machines reach needs `tls` and a user; until there is a user, the page
+    answers on 127.0.0.1 alone, on the same port."""
+
+    tls: ServerTls | None = None
+    """TLS of the page. Its files are read again when they change: a renewed certificate needs no restart."""
+
+    allow: Networks = ()
+    """Addresses and networks that may connect, as `10.1.2.3` or `10.1.2.0/24`; others are ended at once. This machine
+    always may. By default any."""
+
+    names: CertificateNames = ()
+    """Names under which the page answers, besides those of its certificate and of this machine: of a proxy before
+    it, for instance. A request under another name is refused."""
+
+    idle: Duration = Field(default=1800.0, ge=60, le=86_400)
+    """A log-in ends after so long without a request of the person."""
+
+    session: Duration = Field(default=43_200.0, ge=300, le=7 * 86_400)
+    """A log-in ends after so long, however busy the person is."""
+
+    @property
+    def address(self) -> str:
+        """The page's URL."""
+        return f"{'http' if self.tls is None else 'https'}://{self.listen}/"
+
+    @model_validator(mode="after")
+    def _in_clear_on_this_machine_only(self) -> Self:
+        if self.tls is None and not self.listen.is_loopback:
+            raise PydanticCustomError(
+                "page_in_clear",
+                "other machines can reach {listen}, and passwords would go there in clear; add tls: (cert, key), or "
+                "listen on 127.0.0.1 and go through an SSH tunnel",
+                {"listen": str(self.listen)},
+            )
+        return self

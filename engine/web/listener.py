@@ -1,0 +1,170 @@
+"""The page's listener: which machines may connect, over TLS where the site has it, and how many at once.
+
+A connection counts from its accept. One from an address that may not connect ends before a byte is read; TLS handshakes
+have the limits of `adapters.transports.gate`; beyond the limit of connections the one that has been without a request
+for longest makes room, so that slow or idle ones block no other.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from engine.config import registry
+from engine.config.web import WebConfig
+from engine.model.units import HostPort
+from engine.web.certificate import Certificate
+
+logger = logging.getLogger("labrelay.web")
+
+
+class Listener:
+    """Accepts the connections of one server of aiohttp.
+
+    Args:
+        most: connections at once.
+        patience_s: a connection without a request for so long may lose its place to a new one.
+
+    Attributes:
+        followers: connections with live updates, which rightly send no further request.
+        refused: how many connections came from addresses that may not connect.
+    """
+
+    def __init__(self, config: WebConfig, *, most: int, patience_s: float) -> None:
+        self._tls = config.tls
+        self._most = most
+        self._patience_s = patience_s
+        self.certificate = Certificate(config.tls) if config.tls is not None else None
+        self._accepting = registry.transport("accepting")
+        self._gate = _gate(config)
+        self._server: web.Server | None = None
+        self._acceptors: dict[HostPort, Any] = {}
+        self._coming: set[asyncio.Task[None]] = set()  # amid their handshake
+        self._heard: dict[asyncio.BaseProtocol, float] = {}  # when it was opened, or sent its last whole request
+        self.followers: set[asyncio.BaseProtocol] = set()
+        self.refused = 0
+
+    @property
+    def places(self) -> Collection[HostPort]:
+        """The addresses that we listen on."""
+        return self._acceptors.keys()
+
+    async def open(self, server: web.Server, place: HostPort) -> int:
+        """Listen on one more address, and return its port.
+
+        Raises:
+            OSError, ValueError: the address is taken or not ours; the certificate cannot be used.
+        """
+        if self.certificate is not None:
+            self.certificate.context()
+        self._server = server
+        acceptor = self._accepting.Acceptor(place.host, place.port, self._accepted)
+        port: int = await acceptor.start()
+        self._acceptors[place] = acceptor
+        return port
+
+    def stop(self) -> None:
+        """Stop listening; connections that are open go on."""
+        for acceptor in self._acceptors.values():
+            acceptor.close()
+        self._acceptors.clear()
+        for task in self._coming:
+            task.cancel()
+
+    def heard(self, connection: asyncio.BaseProtocol) -> None:
+        """A whole request came on this connection."""
+        self._heard[connection] = asyncio.get_running_loop().time()
+
+    def knows(self, request: web.Request) -> bool:
+        """Whether the client's certificate has one of the names that the site demands, if it demands any."""
+        if self._tls is None or not self._tls.client_names:
+            return True
+        shown = request.get_extra_info("peercert") or {}
+        return bool(self._gate.knows(registry.transport("tls").names_of(shown)))
+
+    def _accepted(self, connection: socket.socket) -> None:
+        host, peer = self._accepting.peer_of(connection)
+        if not self._gate.lets_in(host) and not _is_loopback(host):
+            self.refused += 1
+            level = logging.WARNING if self.refused == 1 else logging.DEBUG  # a flood of them fills no disk
+            logger.log(level, "connection to the page refused: web.allow does not name it", extra={"peer": peer})
+            connection.close()
+        elif not self._accepting.leaves_files(connection) or not self._has_room():
+            connection.close()
+        else:
+            task = asyncio.get_running_loop().create_task(self._serve(connection, host, peer))
+            self._coming.add(task)
+            task.add_done_callback(self._coming.discard)
+
+    async def _serve(self, connection: socket.socket, host: str, peer: str) -> None:
+        """Give a connection to the server, once its handshake is over."""
+        loop, task, number = asyncio.get_running_loop(), asyncio.current_task(), 0
+        assert self._server is not None
+        assert task is not None
+        try:
+            if self._tls is None or self.certificate is None:
+                await loop.connect_accepted_socket(self._protocol, connection)
+                return
+            number, _ = self._gate.begin(host, task.cancel)
+            await loop.connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=self.certificate.context(),
+                ssl_handshake_timeout=self._tls.handshake_timeout,
+            )
+        except OSError as error:  # ssl.SSLError and TimeoutError are such
+            logger.debug("connection to the page failed", extra={"peer": peer, "cause": type(error).__name__})
+        finally:
+            self._gate.over(number)
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        assert self._server is not None
+        made: asyncio.BaseProtocol = self._server()
+        self.heard(made)
+        return made
+
+    def _has_room(self) -> bool:
+        """Whether one more connection may be served; the longest quiet one may have to end for it."""
+        assert self._server is not None
+        open_now = self._server.connections
+        if len(self._heard) > 2 * self._most:
+            self._heard = {connection: at for connection, at in self._heard.items() if connection in open_now}
+        there = [one for one in open_now if one.transport is not None and not one.transport.is_closing()]
+        # A handshake has a limit of its own; without one, a connection is about to be there.
+        count = len(there) + (len(self._coming) if self._tls is None else 0)
+        return count < self._most or self._end_longest(there)
+
+    def _end_longest(self, there: Sequence[web.RequestHandler]) -> bool:
+        now = asyncio.get_running_loop().time()
+        quiet = (connection for connection in there if connection not in self.followers)
+        longest = min(quiet, key=lambda connection: self._heard.get(connection, now), default=None)
+        if longest is None or longest.transport is None or now - self._heard.get(longest, now) < self._patience_s:
+            return False
+        longest.transport.abort()
+        return True
+
+
+def _gate(config: WebConfig) -> Any:
+    """The door of `adapters.transports.gate` with the conditions of the site."""
+    module = registry.transport("gate")
+    if config.tls is None:
+        return module.Gate(module.Admission(allow=config.allow))
+    return module.Gate(
+        module.Admission(
+            allow=config.allow,
+            names=frozenset(name.lower() for name in config.tls.client_names),
+            handshakes=config.tls.handshakes,
+            handshakes_per_peer=config.tls.handshakes_per_peer,
+        )
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
