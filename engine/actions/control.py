@@ -9,7 +9,8 @@ The socket has mode 0600, and only the daemon's own user and root are served (`e
 ``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Arguments and results
 carry names, numbers and reason codes, never the content of messages. There are two exceptions: ``content`` of the verbs
 of `WITH_CONTENT`, in base 64; and a tap, whose lines are masked until the audit row that names the reader is durable.
-The verbs and their arguments are in `engine.runtime.control_handlers`.
+The verbs and their arguments are in `engine.runtime.control_handlers`. Beside the arguments is ``stated``: what the
+environment of the command says of its user (`engine.model.actor.STATED`).
 
 An outcome is ``{"count", "act", "done", "going_on"}``: the number of selected items, the id of the row that was written
 before the action began (null for a dry run, or where the action is one row), the results by name, and whether it takes
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.model.actor import stated_by
 from engine.model.errors import (
     ConfigError,
     ErasedError,
@@ -147,11 +149,12 @@ def _asked(
     """
     from http.client import HTTPConnection, HTTPException  # 30 ms, which a command without a daemon can save
 
-    body = packed(args)
+    asked: dict[str, Any] = {**args, "stated": stated_by(os.environ)}
+    body = packed(asked)
     if len(body) >= MAX_REQUEST_BYTES:
         raise LabRelayError("too much for one command; name fewer messages, or a filter: --channel, --since, --until")
     if content:
-        body = packed({**args, "content": base64.b64encode(content).decode()})
+        body = packed({**asked, "content": base64.b64encode(content).decode()})
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as line:
         line.settimeout(timeout)
         connection = HTTPConnection("labrelay")

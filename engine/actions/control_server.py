@@ -30,7 +30,7 @@ from engine.actions.control import (
     packed,
     short,
 )
-from engine.model.actor import of_process
+from engine.model.actor import of_process, stated_by
 from engine.model.errors import ConfigError, LabRelayError, RefusedError
 
 logger = logging.getLogger("labrelay.actions")
@@ -159,11 +159,12 @@ class ControlServer:
         try:
             args = json.loads(body)
             content = base64.b64decode(args.pop("content", ""), validate=True)
+            stated = stated_by(args.pop("stated", {}))
             if content and verb not in WITH_CONTENT:
                 raise ValueError
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise LabRelayError(_NOT_A_REQUEST) from None
-        return Request(verb=verb, args=args, actor=of_process(uid, pid), content=content)
+        return Request(verb=verb, args=args, actor=of_process(uid, pid, stated), content=content)
 
     async def _run(self, asked: Request) -> dict[str, Any]:
         # A handler that has begun is completed, also without a waiting client: half a reload is worse than none.

@@ -113,7 +113,7 @@ def audit_event(entry: Entry, site: str) -> dict[str, Any]:
             **entry.what,
             **entry.outcome,
             "config": entry.config,
-            "from, as given": entry.by.get("given"),
+            "as given": entry.by.get("given"),
         }.items()
         if name not in NUMBERS and value not in (None, "", [], {})
     ]
@@ -126,8 +126,8 @@ def _agent(entry: Entry) -> dict[str, Any]:
     agent: dict[str, Any] = {"who": {"display": entry.actor}, "requestor": True}
     if role := entry.by.get("role"):
         agent["role"] = [{"text": role}]
-    if login := entry.by.get("login"):
-        agent["altId"] = login
+    if account := entry.by.get("account"):
+        agent["altId"] = account
     if seat := entry.by.get("from"):
         agent["network"] = {"address": seat}
     return agent

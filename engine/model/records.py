@@ -413,7 +413,7 @@ class Act:
 
     Attributes:
         ended: the id of the action that this row ends, else 0.
-        by: other facts about the actor: ``role``, ``login``, ``from``.
+        by: other facts about the actor: ``role``, ``account``, ``from``, ``given``.
         config: the first digits of the hash of the configuration in force.
     """
 

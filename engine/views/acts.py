@@ -16,7 +16,7 @@ ACT = View[Entry](
     Field("at", "AT", of=lambda one: instant(one.at_us), shown=at("at_us")),
     Field("actor", "WHO"),
     Field("role", of=lambda one: one.by.get("role", "")),
-    Field("login", of=lambda one: one.by.get("login", "")),
+    Field("account", of=lambda one: one.by.get("account", "")),
     Field("from", "FROM", of=lambda one: one.by.get("from", "")),
     Field("given", of=lambda one: one.by.get("given", "")),
     Field("config"),
