@@ -3,7 +3,7 @@
 A route without a permission is open to all who reach the server; `OPEN` says of each one why.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
@@ -50,7 +50,10 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[s
     return table
 
 
-def gate(identify: Callable[[web.Request], Principal | None], table: Mapping[tuple[str, str], Route]) -> Middleware:
+Identify = Callable[[web.Request], Awaitable[Principal | None]]
+
+
+def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middleware:
     """The middleware that finds out who asks, and refuses those without the permissions of the route.
 
     Args:
@@ -64,7 +67,7 @@ def gate(identify: Callable[[web.Request], Principal | None], table: Mapping[tup
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        principal = identify(request)
+        principal = await identify(request)
         if principal is not None:
             request[PRINCIPAL] = principal
         resource = request.match_info.route.resource

@@ -311,7 +311,7 @@ class _Collected(CollectorRegistry):
         return self._metrics
 
 
-def _identify(request: web.Request) -> Principal:
+async def _identify(request: web.Request) -> Principal:
     """Each user of this machine may look: no patient is shown."""
     return Principal(Actor("local user", **{"from": request.remote or ""}), ROLES["viewer"])
 

@@ -73,7 +73,7 @@ async def _name(request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
-    def identify(request: web.Request) -> Principal | None:
+    async def identify(request: web.Request) -> Principal | None:
         person = request.headers.get("X-Person", "")
         return Principal(Actor(person), PERSONS[person]) if person else None
 

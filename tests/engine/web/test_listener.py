@@ -85,7 +85,8 @@ async def test_a_certificate_that_is_missing_is_an_error_at_the_start(authority:
 async def test_old_protocols_of_tls_are_refused(authority: Authority) -> None:
     old = authority.trust()
     with pytest.warns(DeprecationWarning, match="deprecated"):
-        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.minimum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.warns(DeprecationWarning, match="deprecated"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     async with running(quiet_site(), config=over_tls(authority), trust=authority.trust()) as page:
         with pytest.raises(OSError):

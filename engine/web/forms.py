@@ -1,0 +1,144 @@
+"""Forms of the page: read within limits, sent by our own page alone, acted on once.
+
+A form carries two hidden fields. ``form`` is derived from the secret of the browser's cookie: a page of another site
+cannot know it, and that of an earlier log-in is void. ``once`` is a number used once: where the same form comes again
+(a second press of Enter, a reload), nothing is done again and the answer is the first one's.
+"""
+
+import asyncio
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from urllib.parse import parse_qsl
+
+from aiohttp import hdrs, web
+
+FORM, ONCE = "form", "once"  # names of the hidden fields
+MAX_FORM = 64 * 1024  # bytes
+MAX_FIELDS = 200
+BODY_WITHIN_S = 10.0  # for the whole body
+ANSWERS_KEPT, KEPT_S = 200, 600.0  # some are pages that show a secret once
+_TYPE = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The fields of a form, each by its name; of several with one name the last.
+
+    Attributes:
+        key: SHA-256 of the form and of the secret it was drawn for.
+    """
+
+    fields: Mapping[str, str]
+    key: bytes
+
+    def __getitem__(self, name: str) -> str:
+        """The value without spaces around it; empty where the field is missing."""
+        return self.fields.get(name, "").strip()
+
+    def secret(self, name: str) -> str:
+        """The value of a password as it was typed, with its spaces."""
+        return self.fields.get(name, "")
+
+
+def form_token(secret: str) -> str:
+    """The value of the field ``form`` for the holder of this cookie."""
+    return hmac.digest(secret.encode(), b"labrelay form", sha256).hex()
+
+
+def new_number() -> str:
+    """A value of the field ``once``."""
+    return secrets.token_hex(16)
+
+
+async def read_form(request: web.Request, secret: str) -> Form:
+    """The form that a browser sends.
+
+    Args:
+        secret: of the cookie that the form was drawn for; empty: there is none, and every form is refused.
+
+    Raises:
+        web.HTTPException: 403 not our page's form; 413, 415, 400 or 408 not a form within the limits.
+    """
+    if request.content_type != _TYPE:
+        raise web.HTTPUnsupportedMediaType
+    if (request.content_length or 0) > MAX_FORM:
+        raise _too_large(request)
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            body = await _read(request)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(headers={hdrs.CONNECTION: "close"}) from None
+    try:
+        fields = dict(
+            parse_qsl(
+                body.decode("ascii"),
+                keep_blank_values=True,
+                strict_parsing=bool(body),
+                errors="strict",
+                max_num_fields=MAX_FIELDS,
+            )
+        )
+    except ValueError:
+        raise web.HTTPBadRequest from None
+    if not secret or not hmac.compare_digest(fields.get(FORM, "").encode(), form_token(secret).encode()):
+        raise web.HTTPForbidden
+    return Form(fields, sha256(secret.encode() + b"\n" + body).digest())
+
+
+async def _read(request: web.Request) -> bytes:
+    body = bytearray()
+    async for part in request.content.iter_any():
+        body += part
+        if len(body) > MAX_FORM:
+            raise _too_large(request)
+    return bytes(body)
+
+
+def _too_large(request: web.Request) -> web.HTTPException:
+    return web.HTTPRequestEntityTooLarge(MAX_FORM, request.content_length or 0, headers={hdrs.CONNECTION: "close"})
+
+
+class Answers:
+    """The answers to forms of the last while, each kept under the whole form, so that another one never gets it."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, tuple[float, asyncio.Future[web.Response]]] = OrderedDict()  # oldest first
+
+    async def once(self, form: Form, act: Callable[[], Awaitable[web.Response]]) -> web.Response:
+        """The answer of ``act``, which runs once for each form.
+
+        Raises:
+            web.HTTPBadRequest: the form has no number. An error of ``act`` is no answer: the form may be sent again.
+        """
+        if not form[ONCE]:
+            raise web.HTTPBadRequest
+        now = asyncio.get_running_loop().time()
+        while self._known and (len(self._known) >= ANSWERS_KEPT or now - self._oldest() >= KEPT_S):
+            self._known.popitem(last=False)
+        if form.key in self._known:
+            return _copy(await asyncio.shield(self._known[form.key][1]))
+        first: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
+        self._known[form.key] = now, first
+        try:
+            answer = await act()
+        except BaseException:
+            self._known.pop(form.key, None)
+            first.cancel()
+            raise
+        first.set_result(_copy(answer))
+        return answer
+
+    def _oldest(self) -> float:
+        return next(iter(self._known.values()))[0]
+
+
+def _copy(answer: web.Response) -> web.Response:
+    """The same answer for another request."""
+    copy = web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+    for cookie in answer.cookies.values():
+        copy.cookies[cookie.key] = cookie
+    return copy
