@@ -36,6 +36,7 @@ ORDER = (
         "engine.processing",
         "engine.monitoring",
         "engine.actions",
+        "engine.access",
     ),
     *("engine.views", "engine.web", "engine.runtime", "engine.devtools", "engine.commands", "engine.__main__"),
 )

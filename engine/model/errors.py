@@ -196,6 +196,24 @@ class RefusedError(LabRelayError):
     exit_code = 7
 
 
+class LogInError(LabRelayError):
+    """The log-in is refused. One text for an unknown user, a wrong password and a wrong code: none is named."""
+
+    exit_code = 7
+
+
+class LockedOutError(LogInError):
+    """Too many refused log-ins: this one was not looked at.
+
+    Attributes:
+        until_us: when the next one will be.
+    """
+
+    def __init__(self, text: str, until_us: int) -> None:
+        super().__init__(text)
+        self.until_us = until_us
+
+
 class WorkerError(LabRelayError):
     """The worker process ended, hangs, or cannot take the configuration; its supervisor starts another one."""
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from engine.access.accounts import Accounts
 from engine.actions.control import SOCKET_NAME
 from engine.actions.control_server import ControlServer
 from engine.actions.pause_resume import Switches
@@ -112,6 +113,7 @@ class App:
             logger.error("the journal is damaged", extra={"detail": text})
         recovery = recover(self.journal, judges=not site.config.workers)
         self.journal.start(self._loop)
+        self.accounts = Accounts(self.journal, self.clock)
         try:
             await self._run(site, recovery, started)
         finally:

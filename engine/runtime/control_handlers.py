@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from engine.access.accounts import Accounts
 from engine.actions.control import Follower, Handler, Request
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
@@ -77,6 +78,7 @@ class RunningSite:
     """The objects that the handlers work on.
 
     Attributes:
+        accounts: users, their sessions, tokens.
         data: the data folder.
         loaded: the configuration in force; asked for at each use, since a reload replaces it.
         running: the daemon; None where a command has taken its place: then all is queued at once, and waited for.
@@ -84,6 +86,7 @@ class RunningSite:
 
     acts: Acts
     switches: Switches
+    accounts: Accounts
     data: Path
     loaded: "Callable[[], Site]"
     running: "App | None" = None
@@ -295,7 +298,14 @@ HANDLERS: dict[str, Verb] = {
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """The verbs with one answer on the control socket."""
     data = app.parts.built.site.config.data
-    site = RunningSite(acts=acts, switches=switches, data=data, loaded=lambda: app.parts.built.site, running=app)
+    site = RunningSite(
+        acts=acts,
+        switches=switches,
+        accounts=app.accounts,
+        data=data,
+        loaded=lambda: app.parts.built.site,
+        running=app,
+    )
     return {name: partial(verb.work, site) for name, verb in HANDLERS.items()}
 
 

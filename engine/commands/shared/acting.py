@@ -122,6 +122,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     """
     import asyncio
 
+    from engine.access.accounts import Accounts
     from engine.actions.control import Request
     from engine.actions.pause_resume import Switches
     from engine.actions.underway import Acts
@@ -143,6 +144,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
             site = RunningSite(
                 acts=Acts(journal, channels=lambda: channels(session, journal.vault.identity_key, journal.others)),
                 switches=Switches(journal),
+                accounts=Accounts(journal, SystemClock()),
                 data=session.data,
                 loaded=lambda: session.load(require_secrets=False),
             )

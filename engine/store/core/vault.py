@@ -254,6 +254,10 @@ class Vault:
         """The last 8 bytes of the channel's cause tokens: they identify the channel of the counted letters."""
         return self._hash(b"cause-channel", 8, channel.encode())
 
+    def log_in_token(self, kind: str, value: str) -> bytes:
+        """16 bytes: the keyed hash of what refused log-ins are counted by; a name that was typed may be a password."""
+        return self._hash(b"log-in", 16, kind.encode(), value.encode("utf-8", "surrogatepass"))
+
     def anchor_seal(self, said: bytes) -> bytes:
         """16 bytes that only the holder of the key can compute from the content of an anchor
         (`engine.store.core.anchor`).

@@ -402,3 +402,71 @@ CREATE TABLE line_trace (
 );
 CREATE INDEX line_trace_channel ON line_trace (channel, id, size);
 CREATE INDEX line_trace_session ON line_trace (session) WHERE session > 0;
+
+-- == who may work here =============================================================================================
+
+-- Persons who log in. Each change is a row of the audit trail.
+CREATE TABLE app_user (
+    id            INTEGER PRIMARY KEY,      -- journal.id of the act that added the user
+    name          TEXT NOT NULL,            -- as it is shown
+    name_key      TEXT NOT NULL UNIQUE,     -- what a log-in compares: model/accounts.py
+    role          TEXT NOT NULL,
+    sees_patients INTEGER NOT NULL,
+    disabled      INTEGER NOT NULL,
+    credentials   BLOB NOT NULL,            -- sealed: hashes of password, PIN and recovery codes, secret of the second
+                                            -- factor
+    created_us    INTEGER NOT NULL,
+    logged_in_us  INTEGER NOT NULL          -- 0 never
+);
+
+CREATE TABLE log_in_session (
+    token    BLOB PRIMARY KEY,              -- SHA-256 of its secret
+    number   INTEGER NOT NULL UNIQUE,       -- what a person names it by: journal.id of its log-in
+    user     INTEGER NOT NULL,
+    address  TEXT NOT NULL,                 -- where it was begun
+    how      TEXT NOT NULL,                 -- password, second factor, PIN, set-up link
+    began_us INTEGER NOT NULL,
+    seen_us  INTEGER NOT NULL,
+    ends_us  INTEGER NOT NULL               -- at the latest
+) WITHOUT ROWID;
+
+-- Browsers that a user has logged in from: each counts refusals by itself, so that an attacker cannot lock out a user
+-- who works, and a PIN suffices there for a while.
+CREATE TABLE log_in_device (
+    device       BLOB NOT NULL,             -- SHA-256 of the browser's secret; another one from each full log-in on
+    user         INTEGER NOT NULL,
+    number       INTEGER NOT NULL,          -- journal.id of the user's first log-in there
+    seen_us      INTEGER NOT NULL,
+    pin_until_us INTEGER NOT NULL,          -- 0: a full log-in is needed
+    wrong_pins   INTEGER NOT NULL,          -- in a row
+    PRIMARY KEY (device, user)
+) WITHOUT ROWID;
+
+CREATE TABLE api_token (
+    name        TEXT PRIMARY KEY,
+    token       BLOB NOT NULL UNIQUE,       -- SHA-256 of its secret
+    permissions TEXT NOT NULL,              -- words, with spaces between them
+    made_by     TEXT NOT NULL,
+    created_us  INTEGER NOT NULL,
+    ends_us     INTEGER NOT NULL,           -- 0 never
+    used_us     INTEGER NOT NULL,           -- 0 never
+    used_from   TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Refused log-ins: how many in a row, and until when the next one is refused without a look. Of names that are no
+-- user's and of addresses the oldest rows go.
+CREATE TABLE failed_log_in (
+    origin   BLOB PRIMARY KEY,              -- keyed hash of a user, a name, an address, or a user on a device
+    user     INTEGER NOT NULL,              -- 0 none
+    n        INTEGER NOT NULL,
+    last_us  INTEGER NOT NULL,
+    until_us INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX failed_log_in_last ON failed_log_in (last_us) WHERE user = 0;
+
+-- Refusals are rows of the audit trail, one a while for each user, with their number.
+CREATE TABLE refused_log_in (
+    user     INTEGER PRIMARY KEY,           -- 0: names that are no user's
+    noted_us INTEGER NOT NULL,              -- when the last row was written
+    n        INTEGER NOT NULL               -- refusals since
+);

@@ -20,7 +20,8 @@ that were open then or are in a later snapshot are written again, for they may h
 Everything is collected on the journal's own disk and then moved to the copies: a share that does not answer must not
 keep a transaction open, for that would keep the journal's log from being truncated.
 
-Left out: line traces, which are a help and no evidence, and deletions by retention, which deletes the same rows again.
+Left out: line traces, which are a help and no evidence; log-in sessions and refused log-ins, which a restore ends; and
+deletions by retention, which deletes the same rows again.
 """
 
 import os
@@ -47,8 +48,9 @@ MAKING = "making.state"
 LOCAL = ".standing-"
 SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 
+ACCOUNTS = ("app_user", "api_token")
 # Small tables, copied completely each time ...
-_WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act", "bearer_asked")
+_WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act", "bearer_asked", *ACCOUNTS)
 # ... and the selection from the others. Short-lived tables have the time of each entry; it comes from the writer's
 # clock, which is ours, but a transaction may have been under way for a while.
 _AMID_US = 600_000_000
@@ -350,7 +352,7 @@ def apply(connection: sqlite3.Connection, standing: StateSnapshot, journal_id: b
         if meta["journal_id"] != journal_id or meta["chain"] != chain or (row is None) is not (meta["last"] == 0):
             raise IntegrityError(f"{standing.path}: does not fit the rows that are there")
         execute("BEGIN")
-        for table in ("channel", "lane", "pause", "replay", "open_act", "bearer_asked"):
+        for table in ("channel", "lane", "pause", "replay", "open_act", "bearer_asked", *ACCOUNTS):
             execute(f"DELETE FROM main.{table}")  # noqa: S608 - constants
         execute("DELETE FROM main.reagent_use WHERE message_id IN (SELECT id FROM state.touched)")
         execute("DELETE FROM main.earlier_value WHERE run IN (SELECT run FROM state.earlier_value)")

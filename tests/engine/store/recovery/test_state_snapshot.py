@@ -80,6 +80,7 @@ COMPARED = {
 
 # Tables that are in no file: pieces have them, they are counted anew, or they are not brought back at all.
 ELSEWHERE = {"journal", "erased", "meta", "unfinished", "line_trace", "pruned"}
+ELSEWHERE |= {"log_in_session", "log_in_device", "failed_log_in", "refused_log_in"}  # a restore ends them
 
 PEOPLE = (("SHARMA", "ANITA"), ("VERMA", "ANITA"), ("KHAN", "IMRAN"), ("UNKNOWN",))
 

@@ -1,0 +1,331 @@
+"""Log-in, log-out, and who a session's or a token's secret belongs to."""
+
+import asyncio
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from engine.access import passwords, second_factor
+from engine.access.directory import Directory
+from engine.access.own_account import OwnAccount
+from engine.access.proving import WRONG, Prover
+from engine.access.set_up_link import SetUpLink
+from engine.access.tokens import Tokens
+from engine.access.users import Users
+from engine.model.accounts import Credentials, Known, LogInSession, User, hashed
+from engine.model.actor import Actor
+from engine.model.clock import Clock
+from engine.model.permissions import Principal
+from engine.store.journal import Journal
+from engine.store.operations.access import sessions, tokens
+from engine.store.operations.access.sessions import NewSession
+
+IDLE_US = 30 * 60_000_000
+LONGEST_US = 12 * 3_600_000_000  # of a session, and how long a PIN suffices after a full log-in
+CODE_WITHIN_US = 5 * 60_000_000
+MOST_HALF = 1000  # log-ins that wait for their code
+MOST_WRONG_PINS = 5
+NOTED_EVERY_US = 60_000_000  # how old the stored time of the last request may be
+NO_PIN = "this PIN is wrong, or does not suffice here at present; log in with the password"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogIn:
+    """What a browser gets.
+
+    Attributes:
+        secret: of the session; where a code is still asked for: of the log-in that waits for it.
+        device: the browser's own secret, to be kept for 90 days and given with its next log-in.
+        second_factor: a code of the second factor is needed (`Accounts.give_code`), and nothing is open yet.
+        ends_us: the latest end.
+    """
+
+    secret: str = field(repr=False)
+    device: str = field(repr=False)
+    second_factor: bool
+    ends_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """Who asks in a session.
+
+    Attributes:
+        number: what people name the session by.
+        how: "password", "second factor", "PIN" or "set-up link".
+        ends_us: when it ends if no person asks again.
+        latest_us: when it ends in any case.
+    """
+
+    principal: Principal
+    user: User
+    number: int
+    how: str
+    ends_us: int
+    latest_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Half:
+    """A log-in with the right password, which waits for its code."""
+
+    user: int
+    device: str = field(repr=False)
+    until_us: int
+
+
+class Accounts:
+    """The accounts of one site, in the process that writes its journal.
+
+    Attributes:
+        users: an admin's acts on users.
+        own: a user's acts on the own account.
+        tokens: tokens of programs and wall screens.
+        set_up: how the first admin comes in.
+    """
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._directory = directory = Directory(journal)
+        self._prover = Prover(directory, clock)
+        self.users = Users(directory)
+        self.own = OwnAccount(directory, self._prover)
+        self.tokens = Tokens(directory, clock)
+        self.set_up = SetUpLink(directory, self.users, clock)
+        self._half: dict[bytes, _Half] = {}
+        self._seen: dict[bytes, int] = {}  # SHA-256 of a secret -> when it was last used
+        self._noted: dict[bytes, int] = {}  # likewise, as the store has it
+
+    # -- log-in --------------------------------------------------------------------------------------------------
+
+    async def log_in(self, name: str, password: str, *, address: str, code: str = "", device: str = "") -> LogIn:
+        """Begin a session.
+
+        Args:
+            code: of the second factor, or a recovery code; empty: asked for afterwards, where the user has one.
+            device: the browser's own secret (`LogIn.device`); empty: it has none.
+
+        Raises:
+            LogInError: refused; the text is for the page and does not say what is wrong.
+            LockedOutError: refused without a look.
+        """
+        async with self._prover.turn():
+            known = await self._directory.known()
+            user = known.named(name)
+            origins = self._prover.origins(
+                user, name, address, known.devices.get((hashed(device), user.id)) if user else None
+            )
+            await self._prover.raise_if_locked(user, origins)
+            may = user is not None and not user.disabled
+            right = await self._prover.is_right(user.credentials.password if user and may else "", password)
+            if user is None or not right:
+                await self._prover.refuse(user, address, origins)
+            credentials = user.credentials
+            if passwords.is_outdated(credentials.password):
+                credentials = replace(credentials, password=await asyncio.to_thread(passwords.hash_of, password))
+            if not credentials.totp:
+                return await self._begin(known, user, "password", address, device, credentials)
+            if not code:
+                return self._wait_for_code(user, device)
+            return await self._take_code(known, user, code, address, device, credentials)
+
+    async def give_code(self, secret: str, code: str, *, address: str) -> LogIn:
+        """Begin the session of a log-in that waits for its code.
+
+        Raises:
+            LogInError, LockedOutError: as `log_in`; it has waited for more than five minutes.
+        """
+        async with self._prover.turn():
+            nowhere = self._prover.origins(None, "", address, None)
+            await self._prover.raise_if_locked(None, nowhere)
+            half = self._half.get(hashed(secret))
+            known = await self._directory.known()
+            user = known.users.get(half.user) if half is not None else None
+            if half is None or user is None or user.disabled or self._clock.now_us() >= half.until_us:
+                await self._prover.refuse(None, address, nowhere)
+            done = await self._take_code(known, user, code, address, half.device, user.credentials)
+            self._half.pop(hashed(secret), None)
+            return done
+
+    async def switch(self, name: str, pin: str, *, address: str, device: str, leaving: str = "") -> LogIn:
+        """Change the person at a shared computer, where this one has logged in in full within the last 12 hours.
+
+        Args:
+            device: the browser's own secret.
+            leaving: the secret of the session that ends with it.
+
+        Raises:
+            LogInError: refused; after five wrong PINs in a row only a full log-in helps.
+        """
+        async with self._prover.turn():
+            known = await self._directory.known()
+            user = known.named(name)
+            here = known.devices.get((hashed(device), user.id)) if user is not None else None
+            origins = self._prover.origins(user, name, address, here)
+            await self._prover.raise_if_locked(user, origins)
+            ready = (
+                user is not None and not user.disabled and here is not None and here.pin_until_us > self._clock.now_us()
+            )
+            right = await self._prover.is_right(user.credentials.pin if user and ready else "", pin)
+            if user is None or here is None or not right:
+                if user is not None and ready:
+                    await self._directory.run(sessions.wrong_pin, hashed(device), user.id, MOST_WRONG_PINS)
+                await self._prover.refuse(user, address, () if ready else origins, NO_PIN)
+            return await self._begin(
+                known, user, "PIN", address, device, ends_us=here.pin_until_us, leaves=hashed(leaving)
+            )
+
+    async def at_this_device(self, device: str) -> list[str]:
+        """The names of users who may switch by PIN in this browser."""
+        known, now_us = await self._directory.known(), self._clock.now_us()
+        return [
+            user.name
+            for user in known.users.values()
+            if not user.disabled
+            and user.credentials.pin
+            and (here := known.devices.get((hashed(device), user.id))) is not None
+            and here.pin_until_us > now_us
+        ]
+
+    def _wait_for_code(self, user: User, device: str) -> LogIn:
+        now_us = self._clock.now_us()
+        self._half = {token: half for token, half in self._half.items() if half.until_us > now_us}
+        while len(self._half) >= MOST_HALF:
+            del self._half[next(iter(self._half))]
+        secret, until_us = secrets.token_urlsafe(32), now_us + CODE_WITHIN_US
+        self._half[hashed(secret)] = _Half(user=user.id, device=device, until_us=until_us)
+        return LogIn(secret=secret, device=device, second_factor=True, ends_us=until_us)
+
+    async def _take_code(
+        self, known: Known, user: User, code: str, address: str, device: str, credentials: Credentials
+    ) -> LogIn:
+        """Begin the session if the code is right; it is used up then."""
+        here = known.devices.get((hashed(device), user.id))
+        origins = self._prover.origins(user, user.name, address, here)
+        await self._prover.raise_if_locked(user, origins)
+        left = second_factor.used(credentials, code, self._clock.now_us() / 1e6)
+        if left is None:
+            await self._prover.refuse(user, address, origins, WRONG)
+        return await self._begin(known, user, "second factor", address, device, left)
+
+    async def _begin(
+        self,
+        known: Known,
+        user: User,
+        how: str,
+        address: str,
+        device: str,
+        credentials: Credentials | None = None,
+        *,
+        ends_us: int = 0,
+        leaves: bytes = b"",
+    ) -> LogIn:
+        secret, new_device = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        latest_us = self._clock.now_us() + LONGEST_US
+        here = known.devices.get((hashed(device), user.id))
+        new = NewSession(
+            user=user.id,
+            name=user.name,
+            token=hashed(secret),
+            device=hashed(new_device),
+            was_device=hashed(device) if device else b"",
+            address=address,
+            how=how,
+            ends_us=ends_us or latest_us,
+            idle_us=IDLE_US,
+            pin_until_us=0 if ends_us else latest_us,
+            credentials=credentials if credentials != user.credentials else None,
+            leaves=leaves,
+            refused=self._prover.unseen(user),
+        )
+        # The count of the address goes on: else an attacker with an account of their own could begin it anew.
+        origins = [origin for origin in self._prover.origins(user, user.name, address, here) if origin.user]
+        actor = Actor(user.name, role=user.role, **{"from": address})
+        await self._directory.run(sessions.begin, new, actor, [origin.token for origin in origins])
+        return LogIn(secret=secret, device=new_device, second_factor=False, ends_us=new.ends_us)
+
+    # -- who asks ------------------------------------------------------------------------------------------------
+
+    async def principal_of_session(self, secret: str, *, address: str, by_person: bool = True) -> SignedIn | None:
+        """Who asks in this session; None: it has ended, or there is none.
+
+        Args:
+            by_person: a person asks; a page that renews itself does not keep its session open.
+        """
+        known, token = await self._directory.known(), hashed(secret)
+        session = known.sessions.get(token)
+        user = known.users.get(session.user) if session is not None else None
+        if session is None or user is None or user.disabled:
+            return None
+        now_us = self._clock.now_us()
+        ends_us = self._ends_us(session)
+        if now_us >= ends_us:
+            return None
+        if by_person:
+            self._seen[token] = now_us
+            ends_us = min(now_us + IDLE_US, session.ends_us)
+            if now_us - max(session.seen_us, self._noted.get(token, 0)) >= NOTED_EVERY_US:
+                self._note(token, now_us, known.sessions)
+                self._directory.note(sessions.seen, token, now_us)
+        actor = Actor(user.name, role=user.role, **{"from": address})
+        return SignedIn(
+            principal=Principal(actor, user.permissions),
+            user=user,
+            number=session.number,
+            how=session.how,
+            ends_us=ends_us,
+            latest_us=session.ends_us,
+        )
+
+    async def principal_of_token(self, secret: str, *, address: str) -> Principal | None:
+        """Which program asks with this token; None: it has ended, or there is none."""
+        known, token = await self._directory.known(), hashed(secret)
+        found = known.tokens.get(token)
+        now_us = self._clock.now_us()
+        if found is None or 0 < found.ends_us <= now_us:
+            return None
+        if now_us - max(found.used_us, self._noted.get(token, 0)) >= NOTED_EVERY_US:
+            self._note(token, now_us, known.tokens)
+            self._directory.note(tokens.used, token, address, now_us)
+        return Principal(Actor(f"token:{found.name}", role="token", **{"from": address}), found.permissions)
+
+    def _ends_us(self, session: LogInSession) -> int:
+        return min(max(session.seen_us, self._seen.get(session.token, 0)) + IDLE_US, session.ends_us)
+
+    def _note(self, token: bytes, now_us: int, known: Collection[bytes]) -> None:
+        self._noted[token] = now_us
+        if len(self._noted) > 2 * len(known):  # of sessions that have ended
+            self._noted = {one: at_us for one, at_us in self._noted.items() if one in known}
+            self._seen = {one: at_us for one, at_us in self._seen.items() if one in known}
+
+    # -- the end of a session ------------------------------------------------------------------------------------
+
+    async def log_out(self, secret: str, *, address: str) -> None:
+        """End this session; nothing where it has ended."""
+        known = await self._directory.known()
+        session = known.sessions.get(hashed(secret))
+        if session is not None:
+            user = known.users[session.user]
+            actor = Actor(user.name, role=user.role, **{"from": address})
+            await self._directory.run(sessions.end, session.number, actor, "log-out")
+
+    async def rotate(self, secret: str) -> str | None:
+        """Give this session another secret, and return it; the old one ends. None: there is no such session."""
+        new = secrets.token_urlsafe(32)
+        return new if await self._directory.run(sessions.renew, hashed(secret), hashed(new)) else None
+
+    async def sessions(self, user: str = "") -> list[tuple[str, LogInSession]]:
+        """The open sessions with the names of their users, newest first; of one user where one is named."""
+        known, now_us = await self._directory.known(), self._clock.now_us()
+        only = known.named(user) if user else None
+        found = [
+            (known.users[one.user].name, replace(one, seen_us=max(one.seen_us, self._seen.get(one.token, 0))))
+            for one in known.sessions.values()
+            if self._ends_us(one) > now_us and (not user or (only is not None and one.user == only.id))
+        ]
+        return sorted(found, key=lambda pair: -pair[1].number)
+
+    async def revoke(self, number: int, *, by: str) -> bool:
+        """End the session of this number; False: it has ended before. ``by``: who ends it, an `Actor`."""
+        return await self._directory.run(sessions.end, number, by, "session-revoked")

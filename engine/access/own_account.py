@@ -1,0 +1,100 @@
+"""A user's acts on the own account: password, PIN, second factor. Each one asks for the password again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from engine.access import passwords, second_factor
+from engine.access.directory import Directory
+from engine.access.proving import Prover
+from engine.model.accounts import User, hashed
+from engine.model.actor import Actor
+from engine.model.errors import LogInError, RefusedError
+from engine.store.operations.access import users
+
+NO_SESSION = "the session has ended; log in again"
+
+
+class OwnAccount:
+    """Changes the account of the user whose session it is.
+
+    Each method takes the secret of the session and the present password, and raises LogInError or LockedOutError where
+    these are wrong, RefusedError where the new value is not allowed.
+    """
+
+    def __init__(self, directory: Directory, prover: Prover) -> None:
+        self._directory = directory
+        self._prover = prover
+
+    async def change_password(self, secret: str, password: str, new: str, *, address: str) -> None:
+        """Take a new password; all other sessions of the user end."""
+        async with self._proven(secret, password, address) as user:
+            passwords.raise_if_weak(new, user.name)
+            encoded = await asyncio.to_thread(passwords.hash_of, new)
+            await self._put(user, address, "user-password", keeps=hashed(secret), password=encoded)
+
+    async def set_pin(self, secret: str, password: str, pin: str, *, address: str) -> None:
+        """Take a new PIN for shared computers; empty: have none."""
+        async with self._proven(secret, password, address) as user:
+            if pin:
+                passwords.raise_if_no_pin(pin)
+            encoded = await asyncio.to_thread(passwords.hash_of, pin) if pin else ""
+            await self._put(user, address, "pin-set" if pin else "pin-removed", pin=encoded)
+
+    async def offer_second_factor(self, secret: str, password: str, *, address: str, site: str) -> tuple[str, str]:
+        """Make a secret for the user's app; return its ``otpauth:`` address and the QR picture of it, SVG.
+
+        It is in use from `confirm_second_factor` on; until then a present one stays.
+        """
+        async with self._proven(secret, password, address) as user:
+            offered = second_factor.new_secret()
+            await self._put(user, address, "second-factor-offered", offered=offered)
+            shown = second_factor.address_of(offered, user.name, site)
+            return shown, second_factor.picture_of(shown)
+
+    async def confirm_second_factor(self, secret: str, password: str, code: str, *, address: str) -> list[str]:
+        """Take the offered secret into use, with a code of it; return the recovery codes, which are shown once.
+
+        All other sessions of the user end.
+        """
+        async with self._proven(secret, password, address) as user:
+            offered = user.credentials.offered
+            step = second_factor.step_of(offered, code, self._prover.now_us() / 1e6, 0) if offered else 0
+            if not step:
+                raise RefusedError("this is no code of the new second factor; look at the clock of the phone")
+            codes = second_factor.new_recovery_codes()
+            await self._put(
+                user, address, "second-factor-on", keeps=hashed(secret), totp=offered, step=step, offered="",
+                recovery=tuple(map(second_factor.recovery_hash, codes)),
+            )  # fmt: skip
+            return codes
+
+    async def drop_second_factor(self, secret: str, password: str, *, address: str) -> None:
+        """Go without a second factor; all other sessions of the user end."""
+        async with self._proven(secret, password, address) as user:
+            await self._put(
+                user, address, "second-factor-off", keeps=hashed(secret), totp="", step=0, offered="", recovery=()
+            )
+
+    @asynccontextmanager
+    async def _proven(self, secret: str, password: str, address: str) -> AsyncIterator[User]:
+        """The user of the session, once the password was given again."""
+        async with self._prover.turn():
+            known = await self._directory.known()
+            session = known.sessions.get(hashed(secret))
+            user = known.users.get(session.user) if session is not None else None
+            if user is None or user.disabled:
+                raise LogInError(NO_SESSION)
+            origins = self._prover.origins(user, user.name, address, None)
+            await self._prover.raise_if_locked(user, origins)
+            if not await self._prover.is_right(user.credentials.password, password):
+                await self._prover.refuse(user, address, origins, "the password is wrong")
+            yield user
+
+    async def _put(
+        self, user: User, address: str, verb: str, *, keeps: bytes | None = None, **changes: str | int | tuple[str, ...]
+    ) -> None:
+        actor = Actor(user.name, role=user.role, **{"from": address})
+        new = replace(user.credentials, **changes)  # type: ignore[arg-type]
+        await self._directory.run(users.set_credentials, user.id, new, actor, verb, keeps=keeps)

@@ -1,0 +1,113 @@
+"""Prove who is there: a password or a code is looked at in turn, and refusals are counted and delay the next one.
+
+A name that is no user's costs as much work and is delayed as a user's. A browser that a user has logged in from counts
+by itself, so refusals elsewhere do not keep this user out of it; sessions go on in any case.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+from engine.access import passwords
+from engine.access.directory import Directory
+from engine.model.accounts import (
+    FREE_OF_ADDRESS,
+    FREE_OF_USER,
+    LONGEST_DELAY_US,
+    Device,
+    User,
+    name_key,
+    network_of,
+)
+from engine.model.actor import Actor
+from engine.model.clock import Clock
+from engine.model.errors import LockedOutError, LogInError
+from engine.store.operations.access import refusals
+from engine.store.operations.access.refusals import Origin
+from engine.store.queries import accounts
+
+MOST_WAITING = 20  # log-ins; each takes some 30 ms
+BUSY_US = 5_000_000
+WRONG = "the name, the password or the code is wrong"
+_LONGEST_NAME = 200  # characters of a typed name that count
+
+
+class Prover:
+    """Looks at passwords and codes, and counts refusals."""
+
+    def __init__(self, directory: Directory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._waiting = 0
+        self._unseen: Counter[int] = Counter()  # user -> refused without a look, not in the store yet
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the ones before.
+
+        Raises:
+            LockedOutError: too many wait.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise LockedOutError("many log in at this moment; try again in a few seconds", self.now_us() + BUSY_US)
+        self._waiting += 1
+        try:
+            async with self._directory.changing:
+                yield
+        finally:
+            self._waiting -= 1
+
+    def now_us(self) -> int:
+        return self._clock.now_us()
+
+    def origins(self, user: User | None, name: str, address: str, device: Device | None) -> list[Origin]:
+        """What a refusal of this log-in is counted by.
+
+        Args:
+            device: the browser, where this user has logged in from it.
+        """
+        token = self._directory.journal.vault.log_in_token
+        if user is not None and device is not None:
+            return [Origin(token("device", str(device.number)), user.id, FREE_OF_USER)]
+        by_name = (
+            Origin(token("user", str(user.id)), user.id, FREE_OF_USER)
+            if user is not None
+            else Origin(token("name", name_key(name[:_LONGEST_NAME])), 0, FREE_OF_USER)
+        )
+        return [by_name, Origin(token("address", network_of(address)), 0, FREE_OF_ADDRESS)]
+
+    async def raise_if_locked(self, user: User | None, origins: Sequence[Origin]) -> None:
+        """Refuse without a look while the delay lasts.
+
+        Raises:
+            LockedOutError: it does.
+        """
+        tokens = [origin.token for origin in origins]
+        until_us = await asyncio.to_thread(accounts.locked_until_us, self._directory.journal, tokens)
+        if 0 < (left_us := until_us - self.now_us()) <= LONGEST_DELAY_US:
+            self._unseen[user.id if user else 0] += 1
+            minutes = -(-left_us // 60_000_000)
+            raise LockedOutError(f"too many wrong log-ins; the next one is looked at in {minutes} min", until_us)
+
+    async def is_right(self, encoded: str, secret: str) -> bool:
+        return await asyncio.to_thread(passwords.matches, encoded, secret)
+
+    def unseen(self, user: User) -> int:
+        """Refusals that the store has not counted; from here on the caller has."""
+        return self._unseen.pop(user.id, 0)
+
+    async def refuse(
+        self, user: User | None, address: str, origins: Sequence[Origin] = (), text: str = WRONG
+    ) -> NoReturn:
+        """Count the refusal.
+
+        Raises:
+            LogInError: always.
+        """
+        number, name = (user.id, user.name) if user is not None else (0, "")
+        times = 1 + self._unseen.pop(number, 0)
+        actor = Actor("unknown", **{"from": address})
+        await self._directory.journal.run(refusals.refuse, number, name, actor, origins, times)
+        raise LogInError(text)

@@ -1,0 +1,65 @@
+"""Tokens of programs, with a scope and an end; and of wall screens, which only watch and have none."""
+
+import secrets
+from collections.abc import Set
+
+from engine.access.directory import Directory
+from engine.model.accounts import ApiToken, hashed, shown_name
+from engine.model.clock import Clock
+from engine.model.errors import RefusedError
+from engine.model.permissions import WATCHING, Permission
+from engine.store.operations.access import tokens
+
+PREFIX = "labrelay_"  # a search for secrets that were left in files finds it
+LONGEST_US = 366 * 86_400_000_000
+
+
+class Tokens:
+    """Makes, lists and revokes tokens."""
+
+    def __init__(self, directory: Directory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+
+    async def create(self, name: str, permissions: Set[Permission], *, ends_us: int, by: str) -> str:
+        """Make a token; return its secret, which is shown once and not stored.
+
+        Args:
+            ends_us: at most a year ahead; 0: no end, for a token that only watches.
+            by: who makes it, an `Actor`.
+
+        Raises:
+            RefusedError: the name is taken or cannot be used, or the end is not allowed.
+        """
+        now_us = self._clock.now_us()
+        if not permissions:
+            raise RefusedError("a token needs at least one permission")
+        if not ends_us and permissions != WATCHING:
+            raise RefusedError("only the token of a wall screen has no end; give one, at most a year ahead")
+        if ends_us and not now_us < ends_us <= now_us + LONGEST_US:
+            raise RefusedError("a token ends in the future, at most a year ahead")
+        secret = PREFIX + secrets.token_urlsafe(32)
+        new = ApiToken(
+            name=shown_name(name),
+            token=hashed(secret),
+            permissions=frozenset(permissions),
+            made_by=str(by),
+            created_us=now_us,
+            ends_us=ends_us,
+            used_us=0,
+            used_from="",
+        )
+        await self._directory.run(tokens.add, new, by)
+        return secret
+
+    async def list(self) -> list[ApiToken]:
+        """All tokens by name, also those that have ended."""
+        return list((await self._directory.known()).tokens.values())
+
+    async def revoke(self, name: str, *, by: str) -> None:
+        """End a token at once.
+
+        Raises:
+            LabRelayError: there is none of that name.
+        """
+        await self._directory.run(tokens.revoke, name, by)

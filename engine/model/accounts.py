@@ -1,0 +1,188 @@
+"""Accounts: users, their log-in sessions, and tokens of programs, as they are stored; names and delays, pure."""
+
+import ipaddress
+import unicodedata
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from engine.model.errors import RefusedError
+from engine.model.permissions import ROLES, SEEING_PATIENTS, Permission
+
+LONGEST_NAME = 64  # characters
+OF_NO_USER = frozenset({"labrelay"})  # the daemon acts under this name
+
+# Refused log-ins in a row that cost nothing, then the delay, which doubles up to its limit.
+FREE_OF_USER, FREE_OF_ADDRESS = 5, 20
+FIRST_DELAY_US = 15_000_000
+LONGEST_DELAY_US = 15 * 60_000_000
+FORGOTTEN_US = 3_600_000_000  # after this long without another refusal the count begins anew
+_IPV6_NETWORK = 64  # bits; one computer has all addresses below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What proves that a user is there; sealed in the store.
+
+    Attributes:
+        password, pin: hashes, as argon2 encodes them; empty: none.
+        totp: the secret of the second factor, base 32; empty: none.
+        step: the time step (RFC 6238) of the last code that was taken; no code of it or of an earlier one is.
+        offered: a secret that becomes `totp` when a code of it is given.
+        recovery: SHA-256 of the recovery codes that are left, hexadecimal.
+    """
+
+    password: str = ""
+    pin: str = ""
+    totp: str = ""
+    step: int = 0
+    offered: str = ""
+    recovery: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person who may log in.
+
+    Attributes:
+        created_us, logged_in_us: instants; 0 never.
+    """
+
+    id: int
+    name: str
+    role: str
+    sees_patients: bool
+    disabled: bool
+    credentials: Credentials = field(repr=False)
+    created_us: int
+    logged_in_us: int
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return ROLES[self.role] | (SEEING_PATIENTS if self.sees_patients else frozenset())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogInSession:
+    """A log-in of a user in one browser, until it ends.
+
+    Attributes:
+        token: SHA-256 of its secret.
+        number: what people name it by.
+        user: the id.
+        how: what was proven: "password", "second factor", "PIN" or "set-up link".
+        ends_us: its latest end; it ends earlier when it is idle.
+    """
+
+    token: bytes = field(repr=False)
+    number: int
+    user: int
+    address: str
+    how: str
+    began_us: int
+    seen_us: int
+    ends_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A browser that a user has logged in from.
+
+    Attributes:
+        number: what its refusals are counted by; it stays when the browser's secret changes.
+        pin_until_us: until when a PIN suffices there; 0: a full log-in is needed.
+        wrong_pins: in a row.
+    """
+
+    number: int
+    pin_until_us: int
+    wrong_pins: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiToken:
+    """A program's right to ask.
+
+    Attributes:
+        token: SHA-256 of its secret.
+        ends_us: 0: it has no end.
+        used_us, used_from: the last use and its address; 0 and empty: none.
+    """
+
+    name: str
+    token: bytes = field(repr=False)
+    permissions: frozenset[Permission]
+    made_by: str
+    created_us: int
+    ends_us: int
+    used_us: int
+    used_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All accounts at one moment.
+
+    Attributes:
+        users, names: by id, and the id by `name_key`.
+        sessions, tokens: by SHA-256 of their secrets.
+        devices: by device and user.
+    """
+
+    users: dict[int, User]
+    names: dict[str, int]
+    sessions: dict[bytes, LogInSession]
+    devices: dict[tuple[bytes, int], Device]
+    tokens: dict[bytes, ApiToken]
+
+    def named(self, name: str) -> User | None:
+        return self.users.get(self.names.get(name_key(name), 0))
+
+
+def hashed(secret: str) -> bytes:
+    """What is stored of a secret of 32 random bytes; such a one cannot be found by trying."""
+    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def shown_name(name: str) -> str:
+    """The name of a new user, in one form of Unicode.
+
+    Raises:
+        RefusedError: it is empty, too long, or has signs that a page or a log cannot show.
+    """
+    shown = " ".join(unicodedata.normalize("NFKC", name).split(" ")).strip()
+    if not 0 < len(shown) <= LONGEST_NAME:
+        raise RefusedError(f"a user's name has 1 to {LONGEST_NAME} characters")
+    if "  " in shown or ":" in shown or any(_is_unseen(sign) for sign in shown):
+        raise RefusedError("a user's name has letters, digits, signs that are seen, and single spaces; no colon")
+    if name_key(shown) in OF_NO_USER:
+        raise RefusedError(f"{shown} is not a person: the daemon acts under this name")
+    return shown
+
+
+def _is_unseen(sign: str) -> bool:
+    return sign != " " and unicodedata.category(sign)[0] in "CZ"
+
+
+def name_key(name: str) -> str:
+    """What names are compared by: two users differ in more than the case, width or form of letters."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
+
+
+def network_of(address: str) -> str:
+    """The part of an address whose refusals are counted together; empty: no address."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return str(ipaddress.ip_network((found, _IPV6_NETWORK), strict=False))
+        return str(found.ipv4_mapped)
+    return str(found)
+
+
+def delay_us(refused: int, free: int) -> int:
+    """How long the next log-in is refused without a look, after so many refusals in a row."""
+    if refused < free:
+        return 0
+    return min(FIRST_DELAY_US << min(refused - free, 16), LONGEST_DELAY_US)

@@ -1,0 +1,47 @@
+"""Tokens of programs and of wall screens."""
+
+from engine.model.accounts import ApiToken
+from engine.model.errors import LabRelayError, RefusedError
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.operations import audit
+
+MOST_TOKENS = 1000
+
+
+@operation(priority=Priority.SETTLE)
+def add(batch: Batch, new: ApiToken, actor: str) -> None:
+    """Add a token.
+
+    Raises:
+        RefusedError: there is one of that name, or there are too many.
+    """
+    if batch.execute("SELECT 1 FROM api_token WHERE name = ?", (new.name,)).fetchone() is not None:
+        raise RefusedError(f"there is a token {new.name} already")
+    if batch.execute("SELECT count(*) FROM api_token").fetchone()[0] >= MOST_TOKENS:
+        raise RefusedError(f"there are {MOST_TOKENS} tokens, which is the most; revoke one first")
+    words = " ".join(sorted(new.permissions))
+    batch.execute(
+        "INSERT INTO api_token (name, token, permissions, made_by, created_us, ends_us, used_us, used_from)"
+        " VALUES (?, ?, ?, ?, ?, ?, 0, '')",
+        (new.name, new.token, words, new.made_by, batch.now_us, new.ends_us),
+    )
+    audit.note(batch, actor, "token-created", {"token": new.name, "permissions": words, "ends_us": new.ends_us})
+
+
+@operation(priority=Priority.SETTLE)
+def revoke(batch: Batch, name: str, actor: str) -> None:
+    """Remove a token.
+
+    Raises:
+        LabRelayError: there is none of that name.
+    """
+    if not batch.execute("DELETE FROM api_token WHERE name = ?", (name,)).rowcount:
+        raise LabRelayError(f"there is no token {name}")
+    audit.note(batch, actor, "token-revoked", {"token": name})
+
+
+@operation(priority=Priority.SETTLE, can_linger=True)
+def used(batch: Batch, token: bytes, address: str, at_us: int) -> None:
+    """Note the last use."""
+    batch.execute("UPDATE api_token SET used_us = ?, used_from = ? WHERE token = ?", (at_us, address, token))
