@@ -22,6 +22,7 @@ from engine.commands.analyzers import summary
 from engine.commands.shared.output import EXIT_WORDS
 from engine.commands.shared.verb_list import GROUPS, verbs
 from engine.config import (
+    access,
     channel,
     destination,
     destination_auth,
@@ -90,10 +91,11 @@ def kinds() -> Iterator[str]:
 
 
 def site_keys() -> Iterator[str]:
-    own = {"site", "web", "limits", "retention", "backup", "destinations"}
+    own = {"site", "web", "access", "limits", "retention", "backup", "destinations"}
     yield from block("The file", sitewide.SiteConfig, skip=own)
     yield from block("`site:`", sitewide.SiteInfo)
     yield from block("`web:`", web.WebConfig)
+    yield from block("`access:`", access.AccessConfig)
     yield from block("`limits:`", sitewide.LimitsConfig)
     yield from block("`retention:`", keeping.RetentionConfig)
     yield from block("`backup:`", keeping.BackupConfig)

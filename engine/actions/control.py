@@ -5,7 +5,8 @@
                         {"item": {...}}                  until either side closes
     400, 500            {"error": "config", "problems": ["channels/a.yaml:3:1: ..."]}, or "message"
 
-The socket has mode 0600, and only the daemon's own user and root are served (`engine.actions.control_server`).
+The socket has mode 0600. Where the site's file gives system users a role it has 0660, and each request is checked
+against the permissions of its verb (`engine.actions.admission`).
 ``error`` is one of `ERRORS`; the client raises the same class that the daemon's handler raised. Arguments and results
 carry names, numbers and reason codes, never the content of messages. There are two exceptions: ``content`` of the verbs
 of `WITH_CONTENT`, in base 64; and a tap, whose lines are masked until the audit row that names the reader is durable.
@@ -96,7 +97,8 @@ def call(
         content: for a verb of `WITH_CONTENT`.
 
     Raises:
-        UnreachableError: no daemon runs there, or we may not talk to it.
+        UnreachableError: no daemon runs there.
+        RefusedError: we may not talk to it, or not give this verb.
         TimeoutError: it did not answer in time.
         LabRelayError: the error of the handler, as the same class.
     """
@@ -172,7 +174,10 @@ def _asked(
         except TimeoutError as error:
             raise TimeoutError(f"the daemon did not answer within {timeout:g} s") from error
         except PermissionError as error:
-            raise UnreachableError(f"{path} may be used by the service's user and root only; use sudo") from error
+            raise RefusedError(
+                f"{path} is closed to this account; use sudo, or ask for a role (access: system_users in "
+                "config/labrelay.yaml) and the group of the service"
+            ) from error
         except OSError as error:
             raise UnreachableError(
                 f"no daemon runs for this site ({path.parent}); start it with: labrelay run"

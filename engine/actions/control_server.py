@@ -1,7 +1,8 @@
 """The daemon's side of the local socket; `engine.actions.control` defines the protocol.
 
-The kernel identifies the client (SO_PEERCRED). One request per connection. A client that sends no request, or not all
-of it, is disconnected; a client that does not read its stream delays only itself.
+The kernel identifies the client (SO_PEERCRED), and `engine.actions.admission` decides which verbs it may give. One
+request per connection. A client that sends no request, or not all of it, is disconnected; a client that does not read
+its stream delays only itself.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ import json
 import logging
 import os
 import socket
+import stat
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
+from engine.actions.admission import Admission, is_own
 from engine.actions.control import (
     ERRORS,
     MAX_CONTENT_BYTES,
@@ -31,14 +35,15 @@ from engine.actions.control import (
     short,
 )
 from engine.model.actor import of_process, stated_by
-from engine.model.errors import ConfigError, LabRelayError, RefusedError
+from engine.model.errors import ConfigError, LabRelayError
 
 logger = logging.getLogger("labrelay.actions")
 
 REQUEST_TIMEOUT_S = 5.0  # for the head of a request, and again for the rest of it
 HANDLER_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
-MAX_CLIENTS = 16
+MAX_CLIENTS = 16  # requests at once of root, or of the service's user
+MAX_OF_ANOTHER = 4  # of each other account
 NDJSON = "application/x-ndjson"
 
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -54,10 +59,12 @@ class ControlServer:
         handlers: Mapping[str, Handler],
         *,
         followers: Mapping[str, Follower] | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._path = path
         self._handlers = handlers
         self._followers = followers or {}
+        self._admission = admission or Admission()
         self._http = web.Server(
             self._serve, handler_cancellation=True, access_log=None, lingering_time=REQUEST_TIMEOUT_S
         )
@@ -65,6 +72,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}  # connections without a request so far
         self._under_way: set[asyncio.Future[Any]] = set()
+        self._asking: Counter[int] = Counter()  # requests under way of each account
 
     async def start(self) -> None:
         """Begin to listen.
@@ -84,6 +92,19 @@ class ControlServer:
         except BaseException:
             listener.close()
             raise
+
+    def open_to_group(self, is_open: bool) -> None:
+        """Whether members of the service's group may connect; what they may ask, each request's admission says.
+
+        The data folder then lets them through to the socket: its other files stay closed to them (mode 0600).
+        """
+        try:
+            self._path.chmod(0o660 if is_open else 0o600)
+            mode = stat.S_IMODE(self._path.parent.stat().st_mode)
+            if is_open and not mode & stat.S_IXGRP:
+                self._path.parent.chmod(mode | stat.S_IXGRP)
+        except OSError as error:
+            logger.warning("the control socket is closed to system users", extra={"detail": error.strerror})
 
     async def stop(self) -> None:
         """Stop listening, end requests under way and remove the socket."""
@@ -117,9 +138,11 @@ class ControlServer:
         task = asyncio.current_task()
         assert task is not None
         self._under_way.add(task)
-        status = 400
+        status, uid = 400, -1
         try:
-            asked = await self._read(request)
+            uid, pid = _peer(request.transport)
+            self._asking[uid] += 1
+            asked = await self._read(request, uid, pid)
             if asked.verb in self._followers:
                 return await self._follow(asked, request)
             answer, status = await self._run(asked), 200
@@ -130,22 +153,22 @@ class ControlServer:
             answer, status = _error(_inside(error)), 500
         finally:
             self._under_way.discard(task)
+            self._asking[uid] -= 1
+            self._asking += Counter()  # without those of zero
         response = web.json_response(answer, status=status)
         response.force_close()
         return response
 
-    async def _read(self, request: web.BaseRequest) -> Request:
-        uid, pid = _peer(request.transport)
-        if uid not in (0, os.geteuid()):
-            logger.warning("control request refused", extra={"uid": uid})
-            raise RefusedError("only the service's own user and root may ask; use sudo")
-        if len(self._http.connections) > MAX_CLIENTS:
+    async def _read(self, request: web.BaseRequest, uid: int, pid: int) -> Request:
+        if self._asking[uid] > (MAX_CLIENTS if is_own(uid) else MAX_OF_ANOTHER):
             raise LabRelayError("too many requests at once; try again")
         version, _, verb = request.path.removeprefix("/").partition("/")
         if request.method != "POST" or version != f"v{VERSION}":
             raise LabRelayError(_NOT_A_REQUEST)
         if verb not in self._handlers and verb not in self._followers:
             raise LabRelayError(f"the daemon does not know '{verb}'; restart it after an upgrade")
+        person = await self._admission.person(uid)
+        await self._admission.admit(person, verb, of_process(uid, pid, role=person.role))
         most = MAX_REQUEST_BYTES + (MAX_CONTENT_BYTES * 4 // 3 + 4 if verb in WITH_CONTENT else 0)
         body = bytearray()
         try:
@@ -164,7 +187,7 @@ class ControlServer:
                 raise ValueError
         except (ValueError, TypeError, AttributeError, RecursionError):
             raise LabRelayError(_NOT_A_REQUEST) from None
-        return Request(verb=verb, args=args, actor=of_process(uid, pid, stated), content=content)
+        return Request(verb=verb, args=args, actor=of_process(uid, pid, stated, role=person.role), content=content)
 
     async def _run(self, asked: Request) -> dict[str, Any]:
         # A handler that has begun is completed, also without a waiting client: half a reload is worse than none.

@@ -14,6 +14,7 @@ from engine.model.clock import from_us
 from engine.model.records import Act
 
 ACTS_SYSTEM = "urn:labrelay:act"
+REFUSED = "refused"
 NUMBERS = ("message", "messages", "deliveries", "ids")
 
 # https://hl7.org/fhir/R4/valueset-audit-event-action.html: read, update, delete, execute
@@ -36,7 +37,8 @@ class Entry:
 
     Attributes:
         id: its number in the journal.
-        state: ``done``, ``cut short`` (by a stop; a person must look), or ``open``.
+        state: ``done``, ``cut short`` (by a stop; a person must look), ``open``, or ``refused``: a permission was
+            missing, and nothing was done.
         by, config: as `engine.model.records.Act` has them.
         ended_us: 0 where it was done at once, or has not ended.
     """
@@ -68,6 +70,7 @@ def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
         end = ends.pop(act.id, None)
         outcome = end.what if end else {}
         state = "open" if act.id in open_acts else "cut short" if outcome.get("interrupted") else "done"
+        state = REFUSED if act.verb == REFUSED else state
         yield Entry(
             id=act.id,
             at_us=act.at_us,

@@ -64,9 +64,9 @@ def command(
     form: Form,
 ) -> ExitCode:
     until = None if for_s is None else time.monotonic() + for_s
-    args = {"channel": channel, "stages": stages, "unmask": unmask}
+    args = {"channel": channel, "stages": stages}
     shown = 0
-    for line in follow(session.data / SOCKET_NAME, "tap", args, until=until):
+    for line in follow(session.data / SOCKET_NAME, "tap_contents" if unmask else "tap", args, until=until):
         if line["stage"] == "open":
             say(f"following {channel}; Ctrl-C ends it" + ("" if unmask else "; contents are masked"))
             continue

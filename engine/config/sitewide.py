@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from engine.config.access import AccessConfig
 from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.receive_memory import DEFAULT_BYTES
@@ -54,6 +55,9 @@ class SiteConfig(Model):
 
     web: WebConfig = Field(default_factory=WebConfig)
     """The status page."""
+
+    access: AccessConfig = Field(default_factory=AccessConfig)
+    """System users who may give commands."""
 
     destinations: dict[Name, DestinationConfig] = Field(default_factory=dict)
     """Where documents go, by name."""

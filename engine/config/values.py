@@ -195,6 +195,13 @@ Names = Annotated[
     AfterValidator(_distinct),
     Words("name or list of names"),
 ]
+Roles = Annotated[
+    tuple[Literal["viewer", "operator", "engineer", "admin", "see-patients"], ...],
+    BeforeValidator(_listed),
+    AfterValidator(_some),
+    AfterValidator(_distinct),
+    Words("role or list of roles"),
+]
 Networks = Annotated[
     tuple[Annotated[str, AfterValidator(_network), Words("address or network")], ...],
     BeforeValidator(_listed),

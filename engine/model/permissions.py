@@ -4,7 +4,7 @@ A route of the page and a verb of the control socket declare the permissions tha
 are declared.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,12 +32,18 @@ EDITING = frozenset({Permission.ACT, Permission.PATIENTS})
 ALL = frozenset(Permission)
 
 # "see-patients" belongs to no role: a person gets it besides.
-ROLES: Mapping[str, frozenset[Permission]] = {
+ROLES: dict[str, frozenset[Permission]] = {
     "viewer": WATCHING | LOOKING,
     "operator": WATCHING | LOOKING | ACTING,
     "engineer": WATCHING | LOOKING | ACTING | CHANGING,
     "admin": ALL - {Permission.PATIENTS},
 }
+
+
+def permissions_of(roles: Iterable[str]) -> frozenset[Permission]:
+    """All permissions of these roles; ``see-patients``, which is given besides, counts as one."""
+    besides = {Permission.PATIENTS.value: frozenset({Permission.PATIENTS})}
+    return frozenset().union(*((ROLES | besides)[role] for role in roles))
 
 
 @dataclass(frozen=True, slots=True)

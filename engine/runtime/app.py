@@ -34,7 +34,7 @@ from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
-from engine.runtime.control_handlers import followers, handlers
+from engine.runtime.control_handlers import admission, followers, handlers
 from engine.runtime.observe import Observer
 from engine.runtime.other_history import OtherPlaces
 from engine.runtime.parts import STOP_SOURCES_S, STOP_WORKERS_S, Parts, log_lost_data
@@ -192,10 +192,14 @@ class App:
         await acts.give_up(recovery.acts)
         running.push_async_callback(acts.stop)
         switches = Switches(self.journal, Switchboard(parts, self.observer.expire))
-        control = ControlServer(
-            site.config.data / SOCKET_NAME, handlers(self, acts, switches), followers=followers(self)
+        self._control = control = ControlServer(
+            site.config.data / SOCKET_NAME,
+            handlers(self, acts, switches),
+            followers=followers(self),
+            admission=admission(self),
         )
         await control.start()
+        control.open_to_group(bool(site.config.access.system_users))
         running.push_async_callback(control.stop)
         self.page = await self._start_page(site)
         supervisor.supervise("second anchor", self.second_anchor.run)
@@ -293,6 +297,7 @@ class App:
                 built = await asyncio.to_thread(self._build, site)
                 await self._compile(built)
                 await self.parts.swap(built)
+                self._control.open_to_group(bool(site.config.access.system_users))
                 gc_tuning.settle()
             finally:
                 self._notifier.ready("receiving")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.access.accounts import Accounts
+from engine.actions.admission import Admission
 from engine.actions.control import Follower, Handler, Request
 from engine.actions.edit import edit_message
 from engine.actions.erase import erase_messages
@@ -23,6 +24,7 @@ from engine.actions.retry import retry_letters
 from engine.actions.set_aside import set_aside_delivery
 from engine.actions.tell_apart import tell_patients_apart
 from engine.actions.underway import Acts
+from engine.model.actor import Actor
 from engine.model.errors import LabRelayError, RefusedError, UnreachableError
 from engine.model.permissions import (
     ACTING,
@@ -295,6 +297,14 @@ HANDLERS: dict[str, Verb] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A verb with a stream of items; ``needs`` as `Verb` has them."""
+
+    needs: frozenset[Permission]
+    items: Callable[["App", Request], AsyncGenerator[dict[str, Any], None]]
+
+
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
     """The verbs with one answer on the control socket."""
     data = app.parts.built.site.config.data
@@ -311,19 +321,27 @@ def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
 
 def followers(app: "App") -> dict[str, Follower]:
     """The verbs with a stream of items on the control socket."""
-    return {"tap": partial(_tap, app)}
+    return {name: partial(verb.items, app) for name, verb in FOLLOWERS.items()}
+
+
+def admission(app: "App") -> Admission:
+    """Who may give these verbs: the roles of the configuration in force."""
+
+    async def note(actor: Actor, what: dict[str, Any]) -> None:
+        await app.journal.run(audit.note, actor, "refused", what)
+
+    return Admission(NEEDS, lambda: app.parts.built.site.config.access.system_users, note)
 
 
 async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], None]:
-    asked = read(Tap, request)
-    _known(app.parts.built.channels, asked.channel)
-    if not set(asked.stages) <= set(STAGES):
-        raise LabRelayError(f"stages are some of {', '.join(STAGES)}")
-    if not asked.unmask:
-        async with aclosing(app.parts.taps.follow(asked.channel, asked.stages, unmask=False)) as lines:
-            async for line in lines:
-                yield line
-        return
+    asked = _tapped(app, request)
+    async with aclosing(app.parts.taps.follow(asked.channel, asked.stages, unmask=False)) as lines:
+        async for line in lines:
+            yield line
+
+
+async def _tap_contents(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], None]:
+    asked = _tapped(app, request)
     act = await app.journal.run(
         audit.begin, request.actor, "unmask", {"export": {"tap": asked.channel, "stages": asked.stages}}
     )
@@ -337,6 +355,20 @@ async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], N
     finally:
         await app.journal.run(audit.end, act, {"first": min(shown, default=None), "last": max(shown, default=None)})
 
+
+def _tapped(app: "App", request: Request) -> Tap:
+    asked = read(Tap, request)
+    _known(app.parts.built.channels, asked.channel)
+    if not set(asked.stages) <= set(STAGES):
+        raise LabRelayError(f"stages are some of {', '.join(STAGES)}")
+    return asked
+
+
+FOLLOWERS: dict[str, Followed] = {
+    "tap": Followed(LOOKING, _tap),
+    "tap_contents": Followed(SEEING_PATIENTS, _tap_contents),
+}
+NEEDS = {name: verb.needs for name, verb in HANDLERS.items()} | {name: verb.needs for name, verb in FOLLOWERS.items()}
 
 C = TypeVar("C")
 

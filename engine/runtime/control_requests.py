@@ -114,7 +114,6 @@ class Switch(Target):
 class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]
-    unmask: bool = False
 
 
 A = TypeVar("A", bound=NoArguments)

@@ -119,6 +119,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
         LockedError: a daemon has it that we cannot talk to.
         ConfigError: the channels are needed and cannot be read.
         UnreachableError: there is no journal yet.
+        RefusedError: its files are closed to this account.
     """
     import asyncio
 
@@ -132,6 +133,7 @@ def without_daemon(session: Session, verb: str, args: dict[str, Any], content: b
     from engine.runtime.control_handlers import HANDLERS, RunningSite
     from engine.store.journal import Journal
 
+    session.raise_if_closed()
     if not session.journal.exists():
         raise UnreachableError(f"there is no journal in {session.data} yet, and no daemon runs")
 

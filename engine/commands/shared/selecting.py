@@ -211,7 +211,7 @@ def raise_if_unknown(session: Session, *, channel: str | None = None, destinatio
     """Called after an empty result: raises LabRelayError where a name is unknown to this site, so that a typing error
     does not look like an empty list.
     """
-    if channel is None and destination is None:
+    if (channel is None and destination is None) or session.is_closed:
         return
     from engine.model.spelling import did_you_mean
 
@@ -251,6 +251,8 @@ def selection(session: Session, ids: tuple[int, ...] = (), *, everything: bool =
 
 def raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
     """Report the given numbers without a message; not those that only fail the filter."""
+    if session.is_closed:
+        return
     with session.reader() as reader:
         absent = [why_absent(reader, "message", number) for number in ids if trace_of(reader, number) is None]
     for error in absent[1:]:

@@ -3,6 +3,7 @@
 Everything is looked up on first use, so that a verb pays only for what it uses.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,15 +84,36 @@ class Session:
         """As `zone`, for verbs that need no site: without one, this machine's."""
         return self.zone if self.folder_or_none is not None else datetime.now().astimezone().tzinfo or UTC
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the journal's files are closed to this account, which may still ask the daemon."""
+        try:
+            self.journal.stat()
+        except PermissionError:
+            return True
+        except OSError:
+            return False  # there is none, or worse: its reader says so
+        return not os.access(self.journal, os.R_OK)
+
+    def raise_if_closed(self) -> None:
+        """Raises RefusedError where `is_closed`."""
+        if self.is_closed:
+            raise RefusedError(
+                "the journal's files are open to root and the service's user only; this account works through the "
+                "running daemon: labrelay status, top, tap, and acts (retry, release, pause ...); else use sudo"
+            )
+
     @contextmanager
     def reader(self) -> "Iterator[Reader]":
         """The journal, to read only; beside a running daemon or without one.
 
         Raises:
             StoreError: there is none yet, or it cannot be read.
+            RefusedError: its files are closed to this account.
         """
         from engine.store.queries.reader import Reader
 
+        self.raise_if_closed()
         reader = Reader.beside(self.data)
         try:
             for note in reader.notes:

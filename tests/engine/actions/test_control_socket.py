@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -18,7 +17,7 @@ import uvloop
 from engine.actions import control, control_server
 from engine.actions.control import call
 from engine.actions.control_server import ControlServer, Request
-from engine.model.actor import user_name
+from engine.model.actor import of_this_process
 from engine.model.errors import (
     ConfigError,
     IntegrityError,
@@ -73,7 +72,7 @@ async def test_a_request_reaches_its_handler_with_the_user_the_kernel_names(tmp_
     async with serving(tmp_path / "s.sock") as path:
         said = await ask(path, args={"n": 1})
 
-    assert said == {"verb": "echo", "args": {"n": 1}, "actor": user_name(os.geteuid())}
+    assert said == {"verb": "echo", "args": {"n": 1}, "actor": str(of_this_process())}
 
 
 def test_it_works_on_uvloop_too(tmp_path: Path) -> None:
