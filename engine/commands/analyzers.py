@@ -12,7 +12,7 @@ import click
 
 from engine.commands.shared.output import ExitCode, Form, form_option, show_document, show_rows
 from engine.commands.shared.session import Session, pass_session
-from engine.views.text import table
+from engine.views.text import plural, table
 from engine.views.view import Field, Row, View
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
             yield from (f"  - {' '.join(text.split())}" for text in lines)
     yield ""
     yield "Codes"
-    if not rows:
-        yield "  none: no code of this analyzer is known well enough; all pass as they are sent"
+    yield from (f"  {text}".rstrip() for text in _without_loinc(pack, rows))
     yield from (f"  {text}" for text in table(rows, CODES.columns))
     yield ""
     yield LOINC_NOTICE
@@ -140,3 +139,17 @@ def _for_people(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
     yield f"A channel for it: labrelay init --analyzer {pack.name}"
     if pack.codes:
         yield f"Its code table, to copy where yours differs: {pack.codes}"
+
+
+def _without_loinc(pack: "Pack", rows: list[dict[str, str]]) -> Iterator[str]:
+    """Which results of this analyzer go out without a LOINC code, and what to do."""
+    row = summary(pack)
+    if not rows:
+        yield "none: no code of this analyzer is known well enough; all pass as they are sent"
+    elif row["unmapped"]:
+        which = "no code of this table has" if not row["codes"] else f"{plural(row['unmapped'], 'code')} without"
+        yield f"{which} a LOINC code, because there is no evidence for one (NOTE says why)."
+        yield "Such a result goes out under the analyzer's own code; the page counts it as a code without a mapping."
+        yield "Give these codes rows in a table of your own, once your laboratory knows what they mean: labrelay gaps"
+        yield "prints the rows."
+        yield ""

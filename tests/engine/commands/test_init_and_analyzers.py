@@ -37,6 +37,22 @@ def test_one_is_shown_with_its_evidence_its_codes_and_the_licence_notice() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("erba-em200", "no code of this table has a LOINC code"),
+        ("sysmex-xn", "5 codes without a LOINC code"),
+        ("mindray-bs200", "1 code without a LOINC code"),
+        ("cepheid-genexpert-hl7", "none: no code of this analyzer is known well enough"),
+        ("abbott-architect", None),
+    ],
+)
+def test_a_pack_says_which_codes_have_no_loinc_code(name: str, said: str | None) -> None:
+    codes = labrelay("analyzers", "show", name).out.partition("\nCodes\n")[2]
+    assert codes.startswith(f"  {said}" if said else "  CODE")
+    assert ("labrelay gaps\n  prints the rows" in codes) is (said is not None and "LOINC code" in said)
+
+
 def test_a_slip_in_the_name_gets_the_one_that_may_be_meant() -> None:
     ran = labrelay("analyzers", "show", "sysmex-xnn")
     assert ran.code == ExitCode.USAGE
