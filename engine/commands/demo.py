@@ -2,6 +2,9 @@
 
 The analyzers play the samples over real TCP, with other patients and values each time. Ctrl-C stops everything. It
 plays on the site of `--site` or of this folder; elsewhere it makes a site of its own, and removes it afterwards.
+
+With `--show trouble` it plays on such a site of its own, and brings a dead letter, a held result and a silent analyzer,
+each with its next step.
 """
 
 import asyncio
@@ -27,13 +30,26 @@ GROUP = "start"
 
 @click.command(help=__doc__)
 @click.option("--messages", type=click.IntRange(min=1), help="Send so many messages, as fast as they are acknowledged.")
-@click.option("--exit", "leave", is_flag=True, help="End when all of them are on the server; exit code 1 if not all.")
+@click.option(
+    "--show",
+    "shown",
+    type=click.Choice(["trouble"]),
+    help="A dead letter, a held result and a silent analyzer, each with its next step.",
+)
+@click.option(
+    "--exit",
+    "leave",
+    is_flag=True,
+    help="End when all of them are on the server, or the trouble is shown; exit code 1 if that fails.",
+)
 @pass_session
-def command(session: Session, messages: int | None, leave: bool) -> None:
+def command(session: Session, messages: int | None, shown: str | None, leave: bool) -> None:
     from engine.config.site import shipped
     from engine.devtools.demo.show import Demo
 
-    if leave and messages is None:
+    if shown is not None and messages is not None:
+        raise click.UsageError("--show and --messages exclude each other; give one")
+    if leave and messages is None and shown is None:
         raise click.UsageError("--exit needs --messages: after how many?")
     samples = shipped("samples")
     if samples is None:
@@ -43,9 +59,11 @@ def command(session: Session, messages: int | None, leave: bool) -> None:
         click.echo(text, err=True, nl=not text.startswith("\r"))
 
     async def play() -> int:
-        return await Demo(site, samples=samples, messages=messages, leave=leave, say=say).run()
+        show_trouble = shown is not None
+        demo = Demo(site, samples=samples, messages=messages, leave=leave, say=say, show_trouble=show_trouble)
+        return await demo.run()
 
-    with _site(session) as site:
+    with _site(session) if shown is None else _site_of_trouble(session) as site:
         code = asyncio.run(play())
     raise click.exceptions.Exit(ExitCode.OK if code == 0 else ExitCode.FAILED)
 
@@ -54,15 +72,38 @@ def command(session: Session, messages: int | None, leave: bool) -> None:
 def _site(session: Session) -> "Iterator[Site]":
     """The site of the demo. Not the system's site unless that was named: its patients are invented."""
     from engine.config.load import load_site
-    from engine.config.site import SITE_VARIABLE, is_site, shipped
+    from engine.config.site import SITE_VARIABLE, is_site
 
     if session.site is not None or os.environ.get(SITE_VARIABLE) or is_site(Path.cwd()):
         yield session.load()
         return
+    with _copy(None) as folder:
+        yield load_site(folder)
+
+
+@contextmanager
+def _site_of_trouble(session: Session) -> "Iterator[Site]":
+    """A copy of the demo's site that shows trouble; the site itself stays as it is."""
+    from engine.config.load import load_site
+    from engine.devtools.demo import trouble
+
+    with _copy(session.folder if session.site is not None else None) as folder:
+        trouble.prepare(folder)
+        site = load_site(folder)
+        if not site.config.data.is_relative_to(folder):
+            raise LabRelayError(f"data: {site.config.data} is outside of the site; trouble is shown in a copy alone")
+        yield site
+
+
+@contextmanager
+def _copy(site: Path | None) -> Iterator[Path]:
+    """A folder with the files of a site, by default the shipped one; removed afterwards."""
+    from engine.config.site import shipped
+
     with tempfile.TemporaryDirectory(prefix="labrelay-demo-") as folder:
         for kind in ("config", "channels"):
-            source = shipped(kind)
+            source = site / kind if site is not None else shipped(kind)
             if source is None:
                 raise LabRelayError("the example site is not installed; run the demo from the repository")
             shutil.copytree(source, Path(folder) / kind)
-        yield load_site(Path(folder))
+        yield Path(folder)

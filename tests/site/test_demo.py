@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.commands.shared.session import Session
 from engine.devtools.demo.show import PLAYED
+from engine.store.queries.lanes import list_channels
+from engine.store.queries.tallies import unmapped_count
+from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports
 
 CHECKOUT = Path(__file__).parents[2]
@@ -80,6 +84,7 @@ async def test_thirty_messages_arrive_and_the_summary_says_so(site: Site) -> Non
     assert code == 0, output + site.said()
     assert "30 messages acknowledged, 30 on the FHIR server, 0 dead" in output
     assert "nothing lost" in output
+    assert "The status page says: Everything works" in output
     for name, (model, _, _) in PLAYED.items():
         row = next(line for line in output.splitlines() if line.startswith(model))
         assert row.removeprefix(model).split() == [name, "10", "10", "0"]
@@ -94,6 +99,44 @@ async def test_a_second_demo_on_the_same_site_is_new_work(site: Site) -> None:
             code, output = await ended(process)
         assert code == 0, output + site.said()
         assert "6 messages acknowledged, 6 on the FHIR server, 0 dead" in output
+
+
+async def test_every_code_that_the_demo_plays_has_a_loinc_code(site: Site) -> None:
+    """The headline of a first look is the site's own state, and not a gap of a code table."""
+    async with demo(site, "--messages", "30", "--exit") as process:
+        await ended(process)
+    with Session(site=str(site.folder)).reader() as reader:
+        assert {view.name for view in list_channels(reader)} == set(PLAYED)
+        assert unmapped_count(reader) == 0
+
+
+async def test_trouble_is_one_of_each_kind_with_its_next_step(site: Site) -> None:
+    """Counted in the journal and on the page while the demo runs; each command that the terminal names works."""
+    async with demo(site, "--show", "trouble") as process:
+        said = await _until_said(process, "The analyzers go on")
+        steps = re.findall(r" --site (\S+) (.+)", said.partition("three kinds of trouble")[2])
+        folder = Path(steps[0][0])
+        ran = {verb: labrelay(*verb.split(), "-o", "json", site=folder) for _, verb in steps}
+
+    assert {verb: one.code for verb, one in ran.items()} == dict.fromkeys(("dlq list", "held list", "status"), 0)
+    (dead,) = ran["dlq list"].json["groups"]
+    assert (dead["count"], dead["channels"], dead["code"]) == (1, ["chemistry"], "NOT_PRODUCTION")
+    (held,) = ran["held list"].json["held"]
+    assert (held["channel"], held["critical"]) == ("haematology", True)
+    status = ran["status"].json
+    assert {one["name"]: one["state"] for one in status["channels"] if one["state"] == "silent"} == {
+        "serology": "silent"
+    }
+    assert len(status["findings"]) == 4  # a critical value that is held has a line of its own
+    assert _there(folder, site.folder / "var") == []  # the copy is gone, and the site itself was left alone
+
+
+async def test_trouble_ends_by_itself_and_loses_nothing(site: Site) -> None:
+    async with demo(site, "--show", "trouble", "--exit") as process:
+        code, output = await ended(process)
+    assert code == 0, output
+    assert "1 dead, 1 held" in output
+    assert "nothing lost" in output
 
 
 @pytest.mark.parametrize(
@@ -135,6 +178,10 @@ async def _until_said(process: asyncio.subprocess.Process, beginning: str) -> st
             if line.startswith(beginning):
                 return said
     raise AssertionError(said)
+
+
+def _there(*places: Path) -> list[Path]:
+    return [place for place in places if place.exists()]
 
 
 def _part(parent: int, verb: str) -> int:

@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 from engine.config.channel import ChannelConfig
@@ -12,7 +13,7 @@ from engine.devtools.simulator.dialogue import Dialogue
 from engine.devtools.simulator.packs import Model
 from engine.devtools.simulator.play import Analyzer as Simulated
 from engine.devtools.simulator.play import PlaySettings
-from engine.devtools.simulator.shift import shift
+from engine.devtools.simulator.shift import Kind, PlannedMessage, shift
 from engine.devtools.simulator.wires import ClientWire
 from engine.model.units import HostPort
 
@@ -25,7 +26,13 @@ class Analyzer:
         sent: messages so far; all but the one under way are ``acknowledged``.
     """
 
-    def __init__(self, model: Model, channel: ChannelConfig, *, protocol: str, address: HostPort, seed: int) -> None:
+    def __init__(
+        self, model: Model, channel: ChannelConfig, *, protocol: str, address: HostPort, seed: int, first: bytes = b""
+    ) -> None:
+        """
+        Args:
+            first: a message that it sends as it is, before its shift.
+        """
         self.name = model.name
         self.channel = channel.channel
         self.protocol = protocol
@@ -36,7 +43,8 @@ class Analyzer:
         self._talk = Dialogue()
         self._simulated = Simulated(protocol, self._wire, self._talk, PlaySettings(tries=sys.maxsize))
         start = datetime.now(ZoneInfo(channel.timezone))
-        self._sendings = shift(model, seed=seed, start=start, specimens=0)
+        before = [PlannedMessage(Kind.RESULT, "trouble", (), first)] if first else []
+        self._sendings = chain(before, shift(model, seed=seed, start=start, specimens=0))
 
     @property
     def repeated(self) -> int:

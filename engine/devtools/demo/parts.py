@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -65,6 +67,15 @@ class Part:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def command_for(site: Path) -> str:
+    """`labrelay` for a site, as a person types it in the folder where the demo runs."""
+    name = Path("labrelay")
+    beside = Path(sys.executable).with_name("labrelay")  # in a checkout it is in no folder of PATH
+    if shutil.which("labrelay") is None and beside.is_file():
+        name = beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside
+    return shlex.join([str(name)] if site == Path.cwd() else [str(name), "--site", str(site)])
 
 
 def port_is_taken(host: str, port: int) -> bool:
