@@ -119,6 +119,10 @@ class JobStoppedError(LabRelayError):
     """The writer has to stop during a job: the job ends at once."""
 
 
+class TooSlowError(StoreError):
+    """A query took longer than it may: the person who asked must narrow it."""
+
+
 class DamagedError(StoreError):
     """Not a row but the journal's file itself is damaged: trying again does not help.
 

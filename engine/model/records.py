@@ -453,11 +453,14 @@ class Filter:
     """Which messages or dead letters; every field that is set must fit.
 
     Attributes:
+        state: of a message, or ``waiting``, ``held``, ``delivered`` of its deliveries.
+        destination: with a delivery to it; in this state, where the state is one of deliveries.
         after_us, before_us: received within.
         control_id: exact; needs ``channel``.
         lot: of a reagent that the message names; letters and digits count.
         patient, specimen, number: that bear exactly this number of a patient, of a specimen or order, of the message
             itself (`engine.store.operations.search_index`).
+        bears: that bear this number, whichever of these three it is, or have it as their number here.
         code: a reason code (`engine.model.reasons`).
         test_code, loinc: with a document that has a result under this code of a test, or this LOINC. Each document is
             opened for it.
@@ -475,5 +478,6 @@ class Filter:
     patient: str | None = None
     specimen: str | None = None
     number: str | None = None
+    bears: str | None = None
     test_code: str | None = None
     loinc: str | None = None

@@ -97,7 +97,13 @@ def forget(execute: Execute, message_id: int) -> None:
 
 
 def term(execute: Execute, vault: Vault, kind: NumberKind, text: str) -> tuple[str, list[int | bytes]]:
-    """The SQL term ``j.id IN (...)`` that is true of messages with this number, and its values.
+    """The SQL term ``j.id IN (...)`` that is true of messages with this number, and its values; as `messages_with`."""
+    statement, values = messages_with(execute, vault, kind, text)
+    return f"j.id IN ({statement})", values
+
+
+def messages_with(execute: Execute, vault: Vault, kind: NumberKind, text: str) -> tuple[str, list[int | bytes]]:
+    """The statement that selects ``message_id`` of the messages with this number, and its values.
 
     Args:
         kind: ``patient`` (any of the patient's numbers), ``specimen`` (specimen, accession or order), ``control`` (the
@@ -108,7 +114,7 @@ def term(execute: Execute, vault: Vault, kind: NumberKind, text: str) -> tuple[s
         "SELECT (SELECT min(block) FROM message_number), (SELECT max(block) FROM message_number)"
     ).fetchone()
     token = vault.search_token(kind, folded(text))
-    return f"j.id IN ({_WITH_TOKEN})", [first or 0, last or 0, token, token]
+    return _WITH_TOKEN, [first or 0, last or 0, token, token]
 
 
 def newer(execute: Execute, message_id: int, *, than: int) -> set[int]:

@@ -39,6 +39,10 @@ SMALL_CHANNEL = 20_000  # messages; scanning so many takes some 20 ms
 BLOCK_BITS = 10
 BLOCKS_AT_ONCE = 512  # searched by one statement
 
+STATES_OF_DELIVERIES = ("waiting", "delivered", "held")
+SEARCHED_KINDS: tuple[NumberKind, ...] = ("patient", "specimen", "control")
+LONGEST_NUMBER = 18  # digits of a message's number here
+
 COLUMNS = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
 BY_JOURNAL = "journal j LEFT JOIN message_state s ON s.id = j.id"
 BY_CHANNEL = "journal j INDEXED BY journal_channel LEFT JOIN message_state s ON s.id = j.id"
@@ -66,13 +70,38 @@ def rows(
         vault: called only where a number must be hashed; raises ConfigError without the keys.
         before_id: the last id of the page before.
     """
+    return _found(execute, vault, wanted, before_id, limit, COLUMNS)
+
+
+def count(
+    execute: Execute, vault: Callable[[], Vault], wanted: Filter, most: int, *, before_id: int | None, after_id: int
+) -> int:
+    """How many messages all pages of `rows` have, up to ``most``.
+
+    Args:
+        before_id, after_id: only messages with a number between them.
+    """
+    return len(_found(execute, vault, wanted, before_id, most, "1", after_id))
+
+
+def _found(
+    execute: Execute,
+    vault: Callable[[], Vault],
+    wanted: Filter,
+    before_id: int | None,
+    limit: int,
+    columns: str,
+    after_id: int = 0,
+) -> list[tuple[Any, ...]]:
     lead = _lead(execute, wanted)
     by_state = lead in ("reason", "dead", "ended")
     number, terms = "s.id" if by_state else "j.id", _Terms(["j.kind = 1"])
     terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
-    oldest = 0
+    if after_id:
+        terms.add(f"{number} > ?", after_id)
+    oldest = after_id
     if wanted.after_us is not None:
-        oldest = first_at(execute, wanted.after_us - DISORDER_US)
+        oldest = max(after_id, first_at(execute, wanted.after_us - DISORDER_US))
         terms.add(f"{number} >= ?", oldest)
         terms.add("j.received_us >= ?", wanted.after_us)
     if wanted.before_us is not None:
@@ -88,6 +117,9 @@ def rows(
     for kind, text in numbers_of(wanted):
         term, those = search_index.term(execute, vault(), kind, text)
         terms.add(term, *those)
+    if wanted.bears is not None:
+        term, those = _bearing(execute, vault(), wanted.bears)
+        terms.add(term, *those)
     if wanted.control_id is not None:
         ids = _with_control_id(execute, vault(), wanted)
         terms.add(f"j.id IN ({','.join('?' * len(ids)) or '0'})", *ids)
@@ -100,10 +132,10 @@ def rows(
     where = " AND ".join(terms.where)
     if lead != "channel":
         source = BY_STATE if by_state else BY_JOURNAL
-        text = f"SELECT {COLUMNS} FROM {source} WHERE {where} ORDER BY {number} DESC LIMIT ?"  # noqa: S608 - constants
+        text = f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {number} DESC LIMIT ?"  # noqa: S608 - constants
         return execute(text, [*terms.values, limit]).fetchall()
     text = (
-        f"SELECT {COLUMNS} FROM {BY_CHANNEL} WHERE (j.id >> {BLOCK_BITS}) = ? AND {where}"  # noqa: S608 - constants
+        f"SELECT {columns} FROM {BY_CHANNEL} WHERE (j.id >> {BLOCK_BITS}) = ? AND {where}"  # noqa: S608 - constants
         " ORDER BY j.seq DESC LIMIT ?"
     )
     found: list[tuple[Any, ...]] = []
@@ -133,7 +165,7 @@ def _blocks(execute: Execute, channel: str, oldest: int, before_id: int | None) 
 
 def _lead(execute: Execute, wanted: Filter) -> str:
     """The index to scan, by the most selective part of the filter."""
-    if wanted.control_id is not None or wanted.lot is not None or numbers_of(wanted):
+    if wanted.bears is not None or wanted.control_id is not None or wanted.lot is not None or numbers_of(wanted):
         return "numbers"
     if wanted.state == "stored":
         return "stored"
@@ -152,36 +184,35 @@ def _lead(execute: Execute, wanted: Filter) -> str:
 
 def _state(execute: Execute, terms: _Terms, wanted: Filter, lead: str) -> None:
     state = wanted.state
+    there = [] if wanted.destination is None else [wanted.destination]
+    of_lane = " AND lane IN (SELECT id FROM lane WHERE destination = ?)" if there else ""
+    of_message = "SELECT 1 FROM delivery d WHERE d.message_id = j.id"
     if state == "stored":
         watermark = execute("SELECT value FROM meta WHERE name = 'watermark'").fetchone()
         terms.add("s.state IS NULL")
         terms.add("j.id > ?", watermark[0] if watermark else 0)
     elif state == "held":  # a state of its deliveries; the message itself is mapped
-        terms.add("j.id IN (SELECT message_id FROM delivery WHERE state IN ('dead', 'held') AND state = 'held')")
+        held = "SELECT message_id FROM delivery WHERE state IN ('dead', 'held') AND state = 'held'"
+        terms.add(f"j.id IN ({held}{of_lane})", *there)
     elif state == "waiting":
-        open_ones = "SELECT message_id FROM delivery WHERE state = 'waiting'"
-        open_ones += " UNION ALL SELECT message_id FROM delivery WHERE state = 'sending'"
+        open_ones = f"SELECT message_id FROM delivery WHERE state = 'waiting'{of_lane}"  # noqa: S608 - constants
+        open_ones += f" UNION ALL SELECT message_id FROM delivery WHERE state = 'sending'{of_lane}"  # noqa: S608
         (count,) = execute("SELECT coalesce(sum(open), 0) FROM lane").fetchone()
         if count <= FEW_WAITING:
-            terms.add(f"j.id IN ({open_ones})")
+            terms.add(f"j.id IN ({open_ones})", *there, *there)
         else:  # most of the newest fit, and a page of them is soon found
-            terms.add(
-                "EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.state IN ('waiting', 'sending'))"
-            )
+            terms.add(f"EXISTS ({of_message} AND d.state IN ('waiting', 'sending'){of_lane})", *there)
     elif state == "delivered":
-        terms.add(
-            "EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id AND d.state IN ('delivered', 'superseded'))"
-        )
-        terms.add(
-            "NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = j.id"
-            " AND d.state NOT IN ('delivered', 'superseded'))"
-        )
-    elif lead == "dead":
+        terms.add(f"EXISTS ({of_message} AND d.state IN ('delivered', 'superseded'){of_lane})", *there)
+        terms.add(f"NOT EXISTS ({of_message} AND d.state NOT IN ('delivered', 'superseded'){of_lane})", *there)
+    elif wanted.destination is not None:
+        terms.add(f"EXISTS ({of_message}{of_lane})", *there)
+    if lead == "dead":
         # Word for word as in the index, or SQLite does not use it.
         terms.add("s.state IN ('dead', 'incomplete') AND +s.state = ?", state)
     elif lead == "ended":
         terms.add("s.state <> 'mapped' AND s.state = ?", state)
-    elif state is not None:
+    elif state is not None and state not in ("stored", *STATES_OF_DELIVERIES):
         terms.add("+s.state = ?", state)
 
 
@@ -191,6 +222,17 @@ def numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
         ("patient", wanted.patient), ("specimen", wanted.specimen), ("control", wanted.number),
     )  # fmt: skip
     return [(kind, text) for kind, text in asked if text is not None]
+
+
+def _bearing(execute: Execute, vault: Vault, text: str) -> tuple[str, list[int | bytes]]:
+    """The term for messages that bear a number of any kind, or have it as their own number here."""
+    of_kinds = [search_index.messages_with(execute, vault, kind, text) for kind in SEARCHED_KINDS]
+    own = int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER else 0
+    statements = [f"SELECT message_id FROM ({statement})" for statement, _ in of_kinds]  # noqa: S608 - constants
+    return f"j.id IN ({' UNION ALL '.join([*statements, 'SELECT ?'])})", [
+        *(one for _, those in of_kinds for one in those),
+        own,
+    ]
 
 
 def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int]:

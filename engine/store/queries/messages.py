@@ -66,6 +66,18 @@ def messages_page(
     return found[:limit]
 
 
+def count_messages(
+    reader: Reader, wanted: Filter, *, most: int, before_id: int | None = None, after_id: int = 0
+) -> int:
+    """How many messages all pages of `messages_page` have, up to ``most``. A test in the filter is left aside.
+
+    Args:
+        before_id, after_id: only messages with a number between them.
+    """
+    with reader.snapshot() as execute:
+        return listing.count(execute, lambda: reader.vault, wanted, most, before_id=before_id, after_id=after_id)
+
+
 def each_message(
     reader: Reader, wanted: Filter, *, before_id: int | None = None, at_once: int = 200
 ) -> Iterator[MessageView]:

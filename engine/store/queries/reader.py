@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from engine.model.errors import ConfigError, StoreError
+from engine.model.errors import ConfigError, StoreError, TooSlowError
 from engine.store.core import damage
 from engine.store.core.connecting import DAMAGE, JOURNAL_NAME, access, connect, read_vault
 from engine.store.core.rows import Execute
@@ -101,7 +101,8 @@ class Reader:
         """One short read transaction; yields the ``execute`` of its connection.
 
         Raises:
-            StoreError: the deadline passed, or the file cannot be read.
+            TooSlowError: the deadline passed.
+            StoreError: the file cannot be read.
         """
         try:
             connection = self._take()
@@ -114,7 +115,7 @@ class Reader:
             yield connection.execute
         except DAMAGE as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
-                raise StoreError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
+                raise TooSlowError(f"the query took longer than {self.deadline_s:g} s; narrow it") from error
             raise damage.told(f"{self.path}: cannot be read: {error}", error) from error
         finally:
             self._give_back(connection)

@@ -27,7 +27,7 @@ from engine.store.queries.lanes import list_lanes, list_pauses, open_lanes
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters, held_deliveries
 from engine.store.queries.line import line_of
-from engine.store.queries.messages import deliveries_of, messages_page, trace_of
+from engine.store.queries.messages import count_messages, deliveries_of, messages_page, trace_of
 from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened
 
 CHANNELS = ("chem", "haema", "urine")
@@ -129,11 +129,27 @@ FILTERS = {
     "specimen": Filter(specimen="s7"),
     "specimen and channel": Filter(specimen="S7", channel="chem"),
     "message's own number": Filter(number="C77"),
+    "any number": Filter(bears="s7"),
+    "any number: the message's own": Filter(bears="C77"),
+    "any number: the one here": Filter(bears="77"),
+    "no such number": Filter(bears="1" * 40),
+    "any number of a channel in a while": Filter(bears="S7", channel="chem", after_us=NOW_US + 400 * HOUR_US),
+    "destination": Filter(destination="b"),
+    "no such destination": Filter(destination="c"),
+    "waiting for a destination": Filter(state="waiting", destination="b"),
+    "held for a destination": Filter(state="held", destination="a"),
+    "delivered to a destination": Filter(state="delivered", destination="b"),
 }
 
 
-def stands(view: MessageView, wanted: Filter, states: set[str]) -> bool:
+States = set[tuple[str, str]]  # of the deliveries of a message: destination, state
+
+
+def stands(view: MessageView, wanted: Filter, those: States) -> bool:
     """Whether a message is in the state that is asked for, by its own and its deliveries' states."""
+    states = {state for destination, state in those if wanted.destination in (None, destination)}
+    if wanted.destination is not None and not states:
+        return False
     if wanted.state == "held":
         return "held" in states
     if wanted.state == "waiting":
@@ -143,7 +159,7 @@ def stands(view: MessageView, wanted: Filter, states: set[str]) -> bool:
     return wanted.state in (None, view.state)
 
 
-def fits(view: MessageView, wanted: Filter, states: set[str]) -> bool:
+def fits(view: MessageView, wanted: Filter, states: States) -> bool:
     """What a filter means, without any index."""
     own = int(view.control_id[1:])
     return (
@@ -154,8 +170,15 @@ def fits(view: MessageView, wanted: Filter, states: set[str]) -> bool:
         and (wanted.after_us is None or view.received_us >= wanted.after_us)
         and (wanted.before_us is None or view.received_us < wanted.before_us)
         and (wanted.number is None or view.control_id == wanted.number)
+        and (wanted.bears is None or bears(view, wanted.bears))
         and (wanted.specimen is None or (own % 50 == 7 and view.state != "stored"))
     )
+
+
+def bears(view: MessageView, number: str) -> bool:
+    """As a specimen's, as the message's own, as that here; those of an unprocessed message are not known yet."""
+    own = int(view.control_id[1:])
+    return number == str(view.id) or (view.state != "stored" and number.upper() in (f"S{own % 50}", view.control_id))
 
 
 def pages(read: Callable[[int | None], list[Any]], key: Callable[[Any], int]) -> list[Any]:
@@ -178,10 +201,10 @@ def test_pages_hold_what_fits_newest_first_and_once(
     monkeypatch.setattr(listing, "BLOCKS_AT_ONCE", 1)
     wanted = FILTERS[name]
     everything = messages_page(journal, limit=10_000)
-    states: dict[int, set[str]] = {view.id: set() for view in everything}
+    states: dict[int, States] = {view.id: set() for view in everything}
     for at in range(0, len(everything), 300):
         for delivery in deliveries_of(journal, [view.id for view in everything[at : at + 300]]):
-            states[delivery.message_id].add(delivery.state)
+            states[delivery.message_id].add((delivery.destination, delivery.state))
     expected = [view for view in everything if fits(view, wanted, states[view.id])]
     assert len(everything) == 1500
     assert (
@@ -189,6 +212,12 @@ def test_pages_hold_what_fits_newest_first_and_once(
         == expected
     )
     assert bool(expected) is ("no such" not in name and "another" not in name)
+    assert count_messages(journal, wanted, most=10_000) == len(expected)
+    assert count_messages(journal, wanted, most=3) == min(3, len(expected))
+    if expected:
+        middle = expected[len(expected) // 2].id
+        assert count_messages(journal, wanted, most=10_000, after_id=middle) == len(expected) // 2
+        assert count_messages(journal, wanted, most=10_000, before_id=middle + 1) == (len(expected) + 1) // 2
 
 
 LETTERS = {
@@ -258,6 +287,10 @@ LISTS: dict[str, Callable[[Journal], object]] = {
     **{f"messages: {name}": partial(lambda wanted, journal: messages_page(journal, wanted), wanted)
        for name, wanted in FILTERS.items()},
     **{f"next messages: {name}": partial(lambda wanted, journal: messages_page(journal, wanted, before_id=700), wanted)
+       for name, wanted in FILTERS.items()},
+    **{f"count: {name}": partial(lambda wanted, journal: count_messages(journal, wanted, most=100), wanted)
+       for name, wanted in FILTERS.items()},
+    **{f"newer: {name}": partial(lambda wanted, journal: count_messages(journal, wanted, most=100, after_id=900), wanted)
        for name, wanted in FILTERS.items()},
     **{f"letters: {name}": partial(lambda wanted, journal: dead_letters(journal, wanted), wanted)
        for name, wanted in LETTERS.items()},
