@@ -325,6 +325,7 @@ class App:
             self.observer.obstacles,
             new_registry(self.counters, self.observer.snapshot),
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
+            reader=self.journal,
         )
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))

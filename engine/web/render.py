@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_SLICE = 25
 ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")
-PAGES = ("overview", "analyzer", "reagents", "error")
+PAGES = ("overview", "analyzer", "reagents", "error", "messages")
 MACROS = ("strip", "caption", "channel", "destination", "footer", *ANALYZER_PARTS)
 STATIC = Path(__file__).parent / "static"
 
@@ -136,6 +136,11 @@ class Renderer:
             rows=Rows(site, catalogue(language), language).lots(found),
             trouble=say(trouble) if trouble else "",
         )
+
+    def draw(self, name: str, language: str, query: str, values: Mapping[str, Any]) -> str:
+        """A page of `engine.web.pages`. ``query``: kept by the links that change the language."""
+        around = self._around(self._snapshot(), language, query)
+        return self.templates.pages[name].render(**around, **values)
 
     def _around(self, site: SiteSnapshot, language: str, query: str = "") -> dict[str, Any]:
         """The values that every page needs; ``query`` is kept by the links that change the language."""

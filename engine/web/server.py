@@ -7,9 +7,11 @@
     GET /analyzer     one channel's line       GET /analyzer.json its parts, for its script
     GET /reagents     reagent lots, searched   GET /reagents.json the same as data
 
-Everything but the search for lots is read from one snapshot that the daemon makes; no handler touches the journal, so a
-reader can never delay an acknowledgment. The search reads an index of the journal in a thread, one at a time, with a
-deadline. Connections, event readers, request lines and headers are limited.
+The pages about messages are those of `engine.web.pages`.
+
+Everything here but the search for lots is read from one snapshot that the daemon makes; no handler touches the journal,
+so a reader can never delay an acknowledgment. The search reads an index of the journal in a thread, one at a time, with
+a deadline. Connections, event readers, request lines and headers are limited.
 """
 
 import asyncio
@@ -30,11 +32,14 @@ from engine.model.permissions import LOOKING, ROLES, WATCHING, Principal
 from engine.model.records import ReagentView
 from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
+from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, host_allowed, wall
 from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
+from engine.web.pages.all_pages import pages_of
+from engine.web.pages.frame import Frame
 from engine.web.render import STATIC, Renderer
 from engine.web.routes import OPEN_TO_ALL, Route, add_routes, gate
 
@@ -63,6 +68,7 @@ class StatusServer:
         registry: the metrics of ``/metrics``.
         reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
         has_users: whether a person can log in.
+        reader: of the journal, for the pages about messages; None: there are none of these pages.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class StatusServer:
         *,
         reagents: FindReagents = lambda lot, channel: [],
         has_users: Callable[[], bool] = lambda: False,
+        reader: Reader | None = None,
     ) -> None:
         self._config = config
         self._has_users = has_users
@@ -86,7 +93,8 @@ class StatusServer:
         self._renderer = Renderer(snapshot)
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
-        self.routes = add_routes(app, self._routes())
+        pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer))
+        self.routes = add_routes(app, (*self._routes(), *pages))
         app.middlewares.extend(
             [self._record_request, wall(self._error_page, self._refusal), gate(_identify, self.routes)]
         )
@@ -292,10 +300,11 @@ def _asked(request: web.Request) -> tuple[str, str]:
     return request.query.get("lot", "").strip()[:MAX_WORD], request.query.get("channel", "").strip()[:MAX_WORD]
 
 
-_WITHOUT_TEMPLATES = frozenset({"/status.json", "/reagents.json", "/healthz", "/readyz", "/metrics"})
+_WITHOUT_TEMPLATES = frozenset({"/status.json", "/reagents.json", "/messages.json", "/healthz", "/readyz", "/metrics"})
 _STATIC_FILES = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "list.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 

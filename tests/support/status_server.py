@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from engine.config.web import WebConfig
 from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.store.queries.reader import Reader
 from engine.web import server
 from engine.web.server import FindReagents, StatusServer
 
@@ -41,6 +42,7 @@ async def running(
     config: WebConfig | None = None,
     trust: ssl.SSLContext | None = None,
     has_users: Callable[[], bool] = lambda: False,
+    reader: Reader | None = None,
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -53,6 +55,7 @@ async def running(
             page.registry,
             reagents=reagents,
             has_users=has_users,
+            reader=reader,
         )
         await page.server.listen()
         try:

@@ -3,12 +3,13 @@
 Lists are paged by key and never read bodies; without the key they show only unsealed columns.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import orjson
 
-from engine.model.errors import IntegrityError
+from engine.model.errors import IntegrityError, TooSlowError
 from engine.model.records import (
     KIND_FRAME,
     MANUAL,
@@ -42,15 +43,25 @@ _ORDER = ("waiting", "held", "dead", "dismissed", "rejected", "delivered")
 
 
 def messages_page(
-    reader: Reader, wanted: Filter | None = None, *, before_id: int | None = None, limit: int = 50
+    reader: Reader,
+    wanted: Filter | None = None,
+    *,
+    before_id: int | None = None,
+    limit: int = 50,
+    within_s: float | None = None,
 ) -> list[MessageView]:
     """A page of messages, newest first. With a test in the filter, the documents of all messages that fit otherwise are
     opened until the page is full, a few messages at a time.
 
     Args:
         before_id: the last id of the page before.
+        within_s: how long the documents of messages may be opened, in all; None: as long as it takes.
+
+    Raises:
+        TooSlowError: it would take longer.
     """
     wanted = wanted or Filter()
+    ends_at = None if within_s is None else time.monotonic() + within_s
     tests = wanted.test_code is not None or wanted.loinc is not None
     found: list[MessageView] = []
     while len(found) < limit:
@@ -62,6 +73,8 @@ def messages_page(
         found += [view for view in views if view.id in fit]
         if len(rows) < many:
             break
+        if ends_at is not None and time.monotonic() > ends_at and len(found) < limit:
+            raise TooSlowError(f"opening the documents took longer than {within_s:g} s; narrow it")
         before_id = views[-1].id
     return found[:limit]
 
@@ -143,17 +156,30 @@ def ends_of(reader: Reader, message_ids: Sequence[int]) -> dict[int, str]:
     """The overall state of the deliveries of some messages: ``waiting`` where one waits or is under way, else ``held``,
     ``dead``, a person's decision, or ``delivered``. Messages without deliveries are left out.
     """
-    found: dict[int, str] = {}
+    return {number: worst(lanes.values()) for number, lanes in lane_ends_of(reader, message_ids).items()}
+
+
+def worst(ends: Iterable[str]) -> str:
+    """The state of several deliveries together, as `ends_of` says it."""
+    return min(ends, key=_ORDER.index)
+
+
+def lane_ends_of(reader: Reader, message_ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """As `ends_of`, for each destination of a message by itself, in the order of their names."""
+    found: dict[int, dict[str, str]] = {}
     with reader.snapshot() as execute:
         for at in range(0, len(message_ids), IDS_AT_ONCE):
             part = message_ids[at : at + IDS_AT_ONCE]
             those = f"message_id IN ({','.join('?' * len(part))})"
-            for message_id, state in execute(
-                f"SELECT DISTINCT message_id, state FROM delivery WHERE {those}",  # noqa: S608 - constants
+            rows = execute(
+                "SELECT DISTINCT d.message_id, l.destination, d.state"  # noqa: S608 - constants
+                f" FROM delivery d CROSS JOIN lane l ON l.id = d.lane WHERE {those}",
                 part,
-            ):
+            ).fetchall()
+            for message_id, destination, state in sorted(rows):
                 state = _ENDS.get(state, state)
-                found[message_id] = min(state, found.get(message_id, state), key=_ORDER.index)
+                lanes = found.setdefault(message_id, {})
+                lanes[destination] = worst((state, lanes.get(destination, state)))
     return found
 
 

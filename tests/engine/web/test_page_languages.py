@@ -14,6 +14,7 @@ from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, rows
 from engine.web.guard import MESSAGES, UNREADABLE
+from engine.web.pages import frame, messages, states
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -29,16 +30,20 @@ def said_in_code() -> set[str]:
         *(ENGINE / "monitoring" / "snapshot").glob("*.py"),
         ENGINE / "runtime" / "link_view.py",
         ENGINE / "web" / "rows.py",
+        *(ENGINE / "web" / "pages").glob("*.py"),
     ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
                 name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-                if name in {"Phrase", "_say", "_fact", "_ago", "_found"}:
+                if name in {"Phrase", "_say", "say", "_fact", "_ago", "_found"}:
                     found.add(call.args[0].value)
     found |= {*SPANS, *MESSAGES.values(), UNREADABLE}
     found |= {state.words for state in (*ChannelState, *DestinationState, *LinkState)}
     found |= {*FAULT_WORDS.values(), *(set(rows._WHO.values()) - {"LabRelay"})}
     found |= {*rows._LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
+    found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
+    found |= {*messages.LABELS.values(), *messages.SPANS.values()} - {"LOINC"}
+    found |= {messages.WRONG_TIME, messages.WRONG_STATE, frame.TOO_SLOW, frame.LOCKED}
     return found - {"{text}"}
 
 

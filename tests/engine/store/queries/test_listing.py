@@ -1,6 +1,5 @@
 """Lists of messages and dead letters: what they give, page by page, and that none of them walks through the journal."""
 
-import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,17 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.model.clock import ManualClock
-from engine.model.message import Document, Received
-from engine.model.outcome import Outcome
-from engine.model.reasons import ReasonCode
-from engine.model.records import DeadLetter, Filter, MessageView, Routed
-from engine.model.search_keys import Number
+from engine.model.records import DeadLetter, Filter, MessageView
 from engine.store.core import moments
-from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import append, record_outcome, search_index
-from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries import listing
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes, list_pauses, open_lanes
@@ -28,11 +19,9 @@ from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, dead_letters, held_deliveries
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import count_messages, deliveries_of, messages_page, trace_of
-from tests.support.journals import DAY_S, NOW_US, WINDOW_S, opened
+from tests.support.journals import DAY_S, NOW_US
+from tests.support.many_messages import HOUR_US, fill
 
-CHANNELS = ("chem", "haema", "urine")
-TYPES = ("ORU^R01", "ORU^R01", "ORU^R01", "QRY^A19")
-HOUR_US = 3_600_000_000
 # What may be walked: indexes that hold only what is rare, tables that stay small, and what is no table at all.
 NARROW = (
     "message_dead", "message_cause", "message_ended", "message_reason",
@@ -40,56 +29,6 @@ NARROW = (
     "delivery_waiting", "delivery_sending",
     "SCAN channel", "SCAN lane", "SCAN l ", "SCAN p", "SCAN every", "SCAN CONSTANT ROW", "SCAN a", "SCAN unmapped",
 )  # fmt: skip
-
-
-def store(batch: Batch, *, numbers: range, rng: random.Random) -> None:
-    """Messages an hour apart, in all states."""
-    for number in numbers:
-        received = Received(
-            channel=rng.choice(CHANNELS),
-            payload=b"%d" % number,
-            received_us=NOW_US + number * HOUR_US,
-            control_id=f"C{number}",
-            message_type=rng.choice(TYPES),
-        )
-        stored = append.store_message(batch, received, repeat_window_s=WINDOW_S)
-        done = partial(record_outcome.record, batch, stored.id)
-        outcome = partial(Outcome, numbers=(Number("specimen", f"S{number % 50}"), Number("control", f"C{number}")))
-        chance = rng.random()
-        if chance < 0.1:
-            done(outcome("dead", rng.choice((ReasonCode.NO_ROUTE, ReasonCode.UNMAPPED_CODE))))
-        elif chance < 0.2:
-            done(outcome("filtered", ReasonCode.QUALITY_CONTROL))
-        elif chance < 0.95:
-            routed = Routed(document=Document(body=b"{}"), destinations=("a", "b"), claimed=(True, True))
-            made = done(outcome("mapped"), [routed]).deliveries
-            for delivery in made:
-                if chance < 0.25:
-                    attempts.bury(batch, delivery.id, ReasonCode.REFUSED, "", b"")
-                elif chance < 0.3:
-                    decisions.hold(batch, (delivery.id,), ReasonCode.LANE_HELD)
-                elif chance < 0.35 and delivery is made[-1]:
-                    attempts.postpone(
-                        batch,
-                        delivery.id,
-                        attempt=1,
-                        not_before_us=0,
-                        cause=ReasonCode.NO_ANSWER,
-                        detail="",
-                        answer=b"",
-                    )
-                else:
-                    attempts.settle(batch, delivery.id, NOW_US)
-        if chance < 0.02:
-            record_outcome.dismiss(batch, (stored.id,), "test")
-
-
-def fill(data: Path, count: int, seed: int = 1) -> Journal:
-    journal = opened(data, clock=ManualClock())
-    journal.run_alone(partial(store, numbers=range(count), rng=random.Random(seed)))
-    while journal.tail.unindexed >= search_index.ADDED_AT_ONCE:  # as the writer's thread does between batches
-        journal.upkeep.idle()
-    return journal
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +229,7 @@ LISTS: dict[str, Callable[[Journal], object]] = {
        for name, wanted in FILTERS.items()},
     **{f"count: {name}": partial(lambda wanted, journal: count_messages(journal, wanted, most=100), wanted)
        for name, wanted in FILTERS.items()},
-    **{f"newer: {name}": partial(lambda wanted, journal: count_messages(journal, wanted, most=100, after_id=900), wanted)
+    **{f"newer: {name}": partial(lambda those, journal: count_messages(journal, those, most=100, after_id=900), wanted)
        for name, wanted in FILTERS.items()},
     **{f"letters: {name}": partial(lambda wanted, journal: dead_letters(journal, wanted), wanted)
        for name, wanted in LETTERS.items()},

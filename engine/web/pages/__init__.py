@@ -1,0 +1,9 @@
+"""Pages about messages, dead letters and acts: lists by a filter that is in the address, and one message in full.
+
+frame          what every page needs: a reader's thread, words, the answer
+words          sentences, times and counts in the reader's language
+asked          the filter of an address: fields, chips, the addresses of neighbouring pages
+states         states of messages and deliveries as icon, word and colour
+all_pages      the routes of all pages
+messages       lists of messages
+"""

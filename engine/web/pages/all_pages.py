@@ -1,0 +1,13 @@
+"""The routes of all pages."""
+
+from collections.abc import Sequence
+
+from engine.web.pages import messages
+from engine.web.pages.frame import Frame
+from engine.web.routes import Route
+
+PAGES = (messages,)
+
+
+def pages_of(frame: Frame) -> Sequence[Route]:
+    return [route for page in PAGES for route in page.routes(frame)]

@@ -1,0 +1,93 @@
+"""The filter of a list, as its address has it: read, checked, shown as fields and chips, and written again."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from engine.model.units import parse_duration
+
+LONGEST = 100  # signs of one value
+PAGE = 50  # rows
+MOST_COUNTED = 10_000
+EVER = "all"
+MOST_DIGITS = 18
+
+
+class Chip(NamedTuple):
+    """A part of the filter that is set.
+
+    Attributes:
+        without: the address of the same list without it.
+    """
+
+    label: str
+    value: str
+    without: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an address asks a list for.
+
+    Attributes:
+        path: of the list.
+        values: name -> value; only names that the list knows, and no empty value.
+        before: only rows with a lower number than this; 0: from the newest on.
+        top: the highest number when the first page was drawn; later ones are "new"; 0: not drawn yet.
+    """
+
+    path: str
+    language: str
+    values: Mapping[str, str]
+    before: int = 0
+    top: int = 0
+
+    @classmethod
+    def of(cls, path: str, language: str, query: Mapping[str, str], names: Iterable[str]) -> "Asked":
+        values = {name: value for name in names if (value := query.get(name, "").strip()[:LONGEST])}
+        return cls(path, language, values, number(query.get("before", "")), number(query.get("top", "")))
+
+    def get(self, name: str) -> str | None:
+        """None where it is not asked for."""
+        return self.values.get(name)
+
+    def href(self, *, path: str = "", without: str = "", **more: str | int) -> str:
+        """The address of this list, from its newest row on. ``more``: other values, and ``before`` and ``top``."""
+        query = {name: str(value) for name, value in {**self.values, **more}.items() if value and name != without}
+        return f"{path or self.path}?{urlencode({**query, 'lang': self.language})}"
+
+    @property
+    def query(self) -> str:
+        """As the end of an address whose query begins with the language: the links to other languages."""
+        more = {"before": str(self.before), "top": str(self.top)}
+        query = urlencode({**self.values, **{name: value for name, value in more.items() if value != "0"}})
+        return f"&{query}" if query else ""
+
+    def chips(self, labels: Mapping[str, str]) -> list[Chip]:
+        return [Chip(labels[name], value, self.href(without=name)) for name, value in self.values.items()]
+
+
+def number(text: str) -> int:
+    """0 where the text is no number of a row."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS else 0
+
+
+def moment_us(text: str, now: datetime, zone: ZoneInfo) -> int | None:
+    """Microseconds since 1970 of an age (``24h``, ``7d``), a day, or a day and time in ``zone``; None: since ever.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text == EVER:
+        return None
+    try:
+        at = now - timedelta(seconds=parse_duration(text))
+    except ValueError:
+        at = datetime.fromisoformat(text)
+        at = at.replace(tzinfo=zone) if at.tzinfo is None else at
+    except OverflowError:
+        return None
+    return int(at.timestamp() * 1e6)

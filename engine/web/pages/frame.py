@@ -1,0 +1,115 @@
+"""What every page needs: a thread for its reading and drawing, words, and an answer also where reading fails.
+
+The journal is read in threads, a few at a time, each query with a deadline: a page can never delay an acknowledgment.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from aiohttp import hdrs, web
+
+from engine.model.errors import ConfigError, StoreError, TooSlowError
+from engine.model.permissions import Principal
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.store.queries.reader import Reader
+from engine.web.guard import UNREADABLE
+from engine.web.languages import catalogue, choose
+from engine.web.pages.words import Words
+from engine.web.render import Renderer
+from engine.web.routes import PRINCIPAL
+
+AT_ONCE = 2  # pages that are read at the same time
+TOO_SLOW = "This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer."
+LOCKED = "The key of the journal is not at hand, so this cannot be shown."
+
+Values = Mapping[str, Any]
+
+
+class Asking(NamedTuple):
+    """Who asks for a page, and how.
+
+    Attributes:
+        found: the values of its address's path.
+    """
+
+    query: Mapping[str, str]
+    found: Mapping[str, str]
+    principal: Principal
+    words: Words
+    site: SiteSnapshot
+
+
+class Page(NamedTuple):
+    """A page as it is before anything was read.
+
+    Attributes:
+        template: its name.
+        values: for the template.
+        query: kept by the links to the other languages.
+        wrong: why the address cannot be read as it is; empty: it can.
+    """
+
+    template: str
+    values: Values
+    query: str = ""
+    wrong: str = ""
+
+
+class Frame:
+    """Shows pages of one site."""
+
+    def __init__(self, reader: Reader, snapshot: Callable[[], SiteSnapshot], renderer: Renderer) -> None:
+        self._reader = reader
+        self._snapshot = snapshot
+        self._renderer = renderer
+        self._reading = asyncio.Semaphore(AT_ONCE)
+
+    def asking(self, request: web.Request) -> Asking:
+        site = self._snapshot()
+        language = choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+        words = Words(language, catalogue(language), ZoneInfo(site.timezone), site.now)
+        return Asking(request.query, request.match_info, request[PRINCIPAL], words, site)
+
+    async def read(self, work: Callable[..., Any], *given: Any) -> Any:
+        """The result of ``work(reader, *given)``, called in a thread."""
+        async with self._reading:
+            return await asyncio.to_thread(work, self._reader, *given)
+
+    async def show(
+        self, request: web.Request, page: Callable[[Asking], Page], found: Callable[[Reader, Asking], Values | None]
+    ) -> web.Response:
+        """A page.
+
+        Args:
+            page: the page without anything read; it is shown with a sentence where reading fails.
+            found: more values for the template; None: there is no such page.
+        """
+        asking = self.asking(request)
+        plain = page(asking)
+
+        def draw(reader: Reader) -> tuple[int, str]:
+            status, trouble, more = 200, plain.wrong, dict[str, Any]()
+            if trouble:
+                status = 400
+            else:
+                try:
+                    read = found(reader, asking)
+                    if read is None:
+                        return 404, ""
+                    more = dict(read)
+                except TooSlowError:
+                    status, trouble = 503, asking.words.say(TOO_SLOW, n=round(reader.deadline_s))
+                except ConfigError:
+                    status, trouble = 503, asking.words.say(LOCKED)
+                except StoreError:
+                    status, trouble = 503, asking.words.say(UNREADABLE)
+            values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
+            return status, self._renderer.draw(plain.template, asking.words.language, plain.query, values)
+
+        status, html = await self.read(draw)
+        if status == 404:
+            raise web.HTTPNotFound
+        headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
+        return web.Response(status=status, text=html, content_type="text/html", headers=headers)

@@ -1,0 +1,219 @@
+"""Lists of messages, newest first: when, from which analyzer, what became of them. No contents.
+
+A list has the messages of the last 24 hours, unless its address asks for another time or for a number. One box takes
+the number of a specimen, an order or a patient, a control id, or the number of a message here.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from engine.model.errors import TooSlowError
+from engine.model.permissions import LOOKING
+from engine.model.records import Filter, MessageView
+from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
+from engine.store.queries.reader import Reader
+from engine.web.pages import states
+from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, moment_us
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import Route
+
+PATH, NEWS = "/messages", "/messages.json"
+LAST = "24h"
+LABELS = {
+    "q": "Number",
+    "since": "Time",
+    "channel": "Analyzer",
+    "state": "State",
+    "destination": "Destination",
+    "from": "From",
+    "until": "Until",
+    "code": "Reason",
+    "type": "Type",
+    "test": "Test code",
+    "loinc": "LOINC",
+    "lot": "Reagent lot",
+}
+SPANS = {"1h": "last hour", LAST: "last 24 hours", "7d": "last 7 days", "30d": "last 30 days", EVER: "all there is"}
+ASKABLE = {
+    **{name: states.MESSAGE[name] for name in ("stored", "filtered", "dead", "incomplete", "dismissed")},
+    **{name: states.DELIVERY[name] for name in ("waiting", "held", "delivered")},
+}
+WRONG_TIME = "This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d."
+WRONG_STATE = "There is no such state."
+RARE = ("from", "until", "code", "type", "test", "loinc", "lot")  # fields that are shown once one of them is set
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (
+        Route(PATH, partial(_list, frame), LOOKING),
+        Route(NEWS, partial(_news, frame), LOOKING),
+    )
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+async def _news(frame: Frame, request: web.Request) -> web.Response:
+    """How many messages of a list came since its first page was drawn: ``words``, empty without any."""
+    asking = frame.asking(request)
+    asked = _asked(asking)
+    try:
+        wanted = filter_of(asked, asking)
+        count = 0 if _opens(wanted) else await frame.read(partial(_newer, wanted=wanted, top=asked.top))
+    except (ValueError, TooSlowError):
+        count = 0
+    words = asking.words.say("{n} new", n=counted(count)) if count else ""
+    return web.Response(body=orjson.dumps({"words": words}), content_type="application/json")
+
+
+def _newer(reader: Reader, *, wanted: Filter, top: int) -> int:
+    return count_messages(reader, wanted, most=MOST_COUNTED + 1, after_id=top)
+
+
+def _asked(asking: Asking) -> Asked:
+    return Asked.of(PATH, asking.words.language, asking.query, LABELS)
+
+
+def filter_of(asked: Asked, asking: Asking) -> Filter:
+    """
+    Raises:
+        ValueError: a value cannot be read; with the sentence for people.
+    """
+    if asked.get("state") not in (None, *ASKABLE):
+        raise ValueError(WRONG_STATE)
+    words = asking.words
+    since = asked.get("from") or asked.get("since") or (EVER if asked.get("q") else LAST)
+    try:
+        after_us = moment_us(since, words.now, words.zone)
+        until = asked.get("until")
+        before_us = moment_us(until, words.now, words.zone) if until else None
+    except (ValueError, OverflowError):
+        raise ValueError(WRONG_TIME) from None
+    return Filter(
+        after_us=after_us,
+        before_us=before_us,
+        bears=asked.get("q"),
+        channel=asked.get("channel"),
+        state=asked.get("state"),
+        destination=asked.get("destination"),
+        code=asked.get("code"),
+        message_type=asked.get("type"),
+        test_code=asked.get("test"),
+        loinc=asked.get("loinc"),
+        lot=asked.get("lot"),
+    )
+
+
+def _opens(wanted: Filter) -> bool:
+    """Documents are opened for it, so nothing is counted."""
+    return wanted.test_code is not None or wanted.loinc is not None
+
+
+def _page(asking: Asking) -> Page:
+    asked, words, site = _asked(asking), asking.words, asking.site
+    wrong = ""
+    try:
+        filter_of(asked, asking)
+    except ValueError as error:
+        wrong = words.say(str(error))
+    spans = dict(SPANS)
+    since = asked.get("since") or (EVER if asked.get("q") else LAST)
+    spans.setdefault(since, since)
+    values = {
+        "asked": asked,
+        "chips_shown": [
+            _said(chip, words) for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
+        ],
+        "rare_open": any(asked.get(name) for name in RARE),
+        "spans": [(name, words.say(text) if name in SPANS else name, name == since) for name, text in spans.items()],
+        "channels": _with(sorted(one.name for one in site.channels), asked.get("channel")),
+        "destinations": _with(sorted(one.name for one in site.destinations), asked.get("destination")),
+        "states": [(name, words.say(look.words)) for name, look in ASKABLE.items()],
+        "limited": asked.get("from") is None and since != EVER,
+        "ever": asked.href(without="from", since=EVER),
+        "rows": [],
+        "older": "",
+        "news": "",
+    }
+    return Page("messages", values, asked.query, wrong)
+
+
+def _said(chip: Any, words: Words) -> Any:
+    """A chip with the word for its value, where that is one of ours."""
+    if chip.value in SPANS:
+        return chip._replace(value=words.say(SPANS[chip.value]))
+    return chip._replace(value=words.say(ASKABLE[chip.value].words)) if chip.value in ASKABLE else chip
+
+
+def _with(names: list[str], asked: str | None) -> list[str]:
+    """A name that is configured no longer stays in the field."""
+    return names if asked is None or asked in names else [*names, asked]
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    asked, words = _asked(asking), asking.words
+    wanted = filter_of(asked, asking)
+    before = asked.before or None
+    views = messages_page(reader, wanted, before_id=before, limit=PAGE + 1, within_s=reader.deadline_s)
+    more, views = len(views) > PAGE, views[:PAGE]
+    lanes = lane_ends_of(reader, [view.id for view in views])
+    top = asked.top or (views[0].id if views else 0)
+    count = None
+    if not _opens(wanted):
+        try:
+            count = count_messages(reader, wanted, most=MOST_COUNTED + 1, before_id=top + 1)
+        except TooSlowError:
+            count = MOST_COUNTED + 1
+    return {
+        "rows": [_row(view, lanes.get(view.id, {}), words) for view in views],
+        "count": "" if count is None else counted(count),
+        "older": asked.href(before=views[-1].id, top=top) if more else "",
+        "news": asked.href(path=NEWS, top=top) if not asked.before and not _opens(wanted) else "",
+    }
+
+
+def counted(count: int) -> str:
+    """A count as text, up to the most that is counted."""
+    return f"{grouped(MOST_COUNTED)}+" if count > MOST_COUNTED else grouped(count)
+
+
+def _row(view: MessageView, lanes: dict[str, str], words: Words) -> dict[str, Any]:
+    end = worst(lanes.values()) if lanes else ""
+    state = states.message(view.state, words, end)
+    return {
+        "id": f"m-{view.id}",
+        "number": view.id,
+        "href": words.href(f"{PATH}/{view.id}"),
+        "at": words.time(view.received_us),
+        "iso": iso(view.received_us),
+        "ago": words.ago(view.received_us),
+        "channel": view.channel,
+        "type": shown(view.message_type),
+        "state": state,
+        "code": view.reason,
+        "meaning": words.reason(view.reason),
+        "lanes": [(destination, states.delivery(state, words)) for destination, state in lanes.items()],
+        "flags": _flags(view, words),
+        "level": state.level,
+    }
+
+
+def _flags(view: MessageView, words: Words) -> list[str]:
+    flags = []
+    if view.repeat_of:
+        flags.append(words.say("repeats message {n}", n=view.repeat_of))
+    if view.equal_to:
+        flags.append(words.say("same bytes as message {n}", n=view.equal_to))
+    if view.same_id_other_bytes:
+        flags.append(words.say("same control id, other bytes"))
+    if "erased" in view.notes:
+        flags.append(words.say("contents erased"))
+    if "damaged" in view.notes:
+        flags.append(words.say("damaged"))
+    return flags

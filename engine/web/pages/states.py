@@ -1,0 +1,50 @@
+"""States of messages and deliveries as a page shows them: icon, word and colour together."""
+
+from typing import NamedTuple
+
+from engine.web.pages.words import Words
+from engine.web.rows import Badge
+
+
+class Look(NamedTuple):
+    """
+    Attributes:
+        words: English.
+        level: of a badge.
+    """
+
+    words: str
+    level: str
+    icon: str
+
+
+MESSAGE = {
+    "stored": Look("not mapped yet", "attention", "retry"),
+    "mapped": Look("mapped", "ok", "ok"),
+    "filtered": Look("filtered", "calm", "quiet"),
+    "dead": Look("dead letter", "attention", "dead"),
+    "incomplete": Look("incomplete", "attention", "dead"),
+    "dismissed": Look("dismissed", "calm", "quiet"),
+}
+DELIVERY = {
+    "waiting": Look("waiting", "calm", "retry"),
+    "delivered": Look("delivered", "ok", "ok"),
+    "held": Look("held back", "attention", "pause"),
+    "dead": Look("dead letter", "attention", "dead"),
+    "rejected": Look("rejected", "calm", "off"),
+    "dismissed": Look("dismissed", "calm", "quiet"),
+    "superseded": Look("replaced by a newer one", "ok", "ok"),
+}
+
+
+def badge(look: Look, words: Words) -> Badge:
+    return Badge(look.level, look.icon, words.say(look.words))
+
+
+def message(state: str, words: Words, end: str = "") -> Badge:
+    """``end``: of its deliveries, which says more than that it is mapped."""
+    return badge(DELIVERY[end] if state == "mapped" and end else MESSAGE[state], words)
+
+
+def delivery(state: str, words: Words) -> Badge:
+    return badge(DELIVERY[state], words)
