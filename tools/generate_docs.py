@@ -35,6 +35,7 @@ from engine.config import (
     sitewide,
     source,
     source_folder,
+    source_http,
     source_serial,
     source_tee,
     source_text,
@@ -136,6 +137,9 @@ def source_keys() -> Iterator[str]:
     yield from block("Either of the two (`kind: auto`)", source.AutoLink, source.AutoOptions)
     yield from block("Texts that a layout describes (`kind: text`)", source_text.TextPart, intro=False)
     yield from block("Files (`kind: folder`)", source_folder.FolderPart, intro=False)
+    yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, intro=False)
+    yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
+    yield from block("`bearer:` of `kind: http`", source_http.BearerToken)
     yield from block("`tls:` of a source, and of the page", tls.ServerTls)
 
 

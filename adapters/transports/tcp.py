@@ -47,20 +47,26 @@ class Settings(Protocol):
 
 def build(source: Settings, handler: Handler, turned_away: TurnedAway | None = None) -> "TcpListener | TcpConnector":
     """The transport of one channel; ``turned_away`` hears of each connection that never becomes a stream."""
-    listen, tls = source.listen, source.tls
-    if listen is not None:
-        admission = Admission(allow=tuple(source.allow))
-        if tls is not None:
-            admission = replace(
-                admission,
-                names=frozenset(name.lower() for name in tls.client_names),
-                handshakes=tls.handshakes,
-                handshakes_per_peer=tls.handshakes_per_peer,
-                handshake_timeout_s=tls.handshake_timeout,
-            )
-        return TcpListener(listen.host, listen.port, handler, tls=tls, admission=admission, turned_away=turned_away)
+    if source.listen is not None:
+        return listener(source.listen, handler, source.allow, source.tls, turned_away)
     assert source.connect is not None
     return TcpConnector(source.connect.host, source.connect.port, handler)
+
+
+def listener(
+    listen: HostPort, handler: Handler, allow: Sequence[str], tls: ServerTls | None, turned_away: TurnedAway | None
+) -> "TcpListener":
+    """A listener with the conditions of a channel's ``source:``."""
+    admission = Admission(allow=tuple(allow))
+    if tls is not None:
+        admission = replace(
+            admission,
+            names=frozenset(name.lower() for name in tls.client_names),
+            handshakes=tls.handshakes,
+            handshakes_per_peer=tls.handshakes_per_peer,
+            handshake_timeout_s=tls.handshake_timeout,
+        )
+    return TcpListener(listen.host, listen.port, handler, tls=tls, admission=admission, turned_away=turned_away)
 
 
 class TcpListener:

@@ -206,6 +206,15 @@ class TcpStream(asyncio.Protocol):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
     @property
+    def transport(self) -> asyncio.Transport:
+        """For a protocol above this one, which writes by it and may close it."""
+        return self._transport
+
+    async def lost(self) -> None:
+        """Wait until the connection is gone in both directions."""
+        await asyncio.shield(self._closed)
+
+    @property
     def certificate(self) -> Mapping[str, Any]:
         """The peer's, where TLS has verified one (`ssl.SSLSocket.getpeercert`)."""
         return self._transport.get_extra_info("peercert") or {}

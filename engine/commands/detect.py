@@ -173,6 +173,7 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
     """Write the channel file, or leave everything as it was."""
     from engine.config.load import load_site
     from engine.config.source import TcpPart
+    from engine.config.source_http import HttpPart
     from engine.diagnostics.lines.channel import channel_text
     from engine.model.errors import ConfigError
 
@@ -189,7 +190,7 @@ def _write(session: Session, made: "Guess", path: Path, place: tuple[str, str] |
         place=place,
         line=line,
         destinations={name: one.takes for name, one in site.config.destinations.items()},
-        taken={one.listen.port for one in sources if isinstance(one, TcpPart) and one.listen is not None},
+        taken={one.listen.port for one in sources if isinstance(one, TcpPart | HttpPart) and one.listen is not None},
     )
     try:
         with path.open("x", encoding="utf-8") as file:

@@ -152,7 +152,6 @@ def _key(data: Path) -> Iterator[Line]:
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:
-    from engine.config.source import TcpPart
     from engine.config.source_tee import TeePart
 
     if site.config.web.enabled:
@@ -161,13 +160,13 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
             yield from _tls(site.config.web.tls.cert, site.config.web.tls.key, "status page")
     for name, channel in site.channels.items():
         source = channel.source
-        listens_on = source.listen if isinstance(source, TcpPart) else None
+        listens_on = getattr(source, "listen", None)
         if isinstance(source, TeePart):
             listens_on = source.tee.listens_on
         if listens_on is not None and channel.enabled:
             yield examine.address(listens_on, f"channel {name}", daemon_runs=runs)
-        if isinstance(source, TcpPart) and source.tls is not None:
-            yield from _tls(source.tls.cert, source.tls.key, f"channel {name}")
+        if (ours := getattr(source, "tls", None)) is not None:
+            yield from _tls(ours.cert, ours.key, f"channel {name}")
     for name, destination in site.config.destinations.items():
         oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
         for tls in (getattr(destination, "tls", None), oauth2.tls if oauth2 is not None else None):
@@ -214,8 +213,9 @@ def _private_key(key: Path, owner: str) -> Line:
 
 
 def _secrets(site: "Site") -> Iterator[Line]:
-    for name, destination in site.config.destinations.items():
-        for secret in _secrets_in(destination):
+    named: dict[str, BaseModel] = {f"channel {name}": channel.source for name, channel in site.channels.items()}
+    for name, block in {**site.config.destinations, **named}.items():
+        for secret in _secrets_in(block):
             if secret.is_set:
                 yield Line(Health.OK, "secret", f"{secret} ({name}) is set")
             else:

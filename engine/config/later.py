@@ -20,9 +20,7 @@ KEYS = frozenset(
     }
 )
 
-VALUES = {
-    "source.kind": ("http",),
-    "source.transport": ("http",),
+VALUES: dict[str, tuple[str, ...]] = {
     "destinations.*.kind": ("abdm", "worklist"),
 }
 

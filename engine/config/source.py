@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.source_folder import FolderPart
+from engine.config.source_http import HttpPart
 from engine.config.source_serial import SerialPart
 from engine.config.source_tee import TeePart
 from engine.config.source_text import TextPart
@@ -36,7 +37,8 @@ class Source(Model):
     kind: str = "mllp"
     """Preset of transport, link and format: `mllp` is HL7 v2 in MLLP blocks, `astm` is E1394 records in E1381
     frames, both on TCP; `hl7-serial` and `astm-serial` are the same on a serial line. `auto` and `auto-serial` take
-    either, as it comes. `text` and `text-serial` are texts that a `layout` describes; `folder` is files in a folder."""
+    either, as it comes. `text` and `text-serial` are texts that a `layout` describes; `folder` is files in a folder;
+    `http` is requests that other systems post."""
 
     idle_timeout: Duration | None = Field(default=None, gt=0)
     """Close a connection after this time without a byte. By default never: analyzers keep one connection for days,
@@ -263,6 +265,12 @@ class FolderSource(FolderPart, Source):
     preset = "folder"
 
 
+class HttpSource(HttpPart, Source):
+    """Messages posted over HTTP."""
+
+    preset = "http"
+
+
 def _parts(value: Any) -> str | None:
     """Which model reads a ``source:`` block, as ``transport/link``; an unknown kind or link is returned as it is, for
     the error."""
@@ -298,6 +306,7 @@ AnySource = (
     | TextSource
     | TextSerialSource
     | FolderSource
+    | HttpSource
 )
 MODELS: dict[str, type[Source]] = {"/".join(_parts_of(model)[:2]): model for model in get_args(AnySource)}
 PRESETS = {model.preset: _parts_of(model) for model in MODELS.values() if model.preset}

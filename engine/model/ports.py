@@ -47,6 +47,16 @@ class EndedStream(Stream, Protocol):
         """Whether the other side has taken what was written since."""
 
 
+class NumberedStream(EndedStream, Protocol):
+    """A stream whose answer names the messages that it acknowledges.
+
+    Attributes:
+        unanswered: their numbers; the channel adds them as they become durable, before it writes the answer.
+    """
+
+    unanswered: list[int]
+
+
 class PushingStream(EndedStream, Protocol):
     """A connection whose bytes can be taken without waking its reader.
 

@@ -53,9 +53,10 @@ class Connection:
     ended: tuple[int, str] | None = None  # the session that has just ended, and its cause
     refused: bool = False  # its message was rejected as too large, and it must get time to read that
     line: Line = field(init=False)
-    unanswered: list[int] = field(default_factory=list)  # durable messages whose answer is not written yet
+    unanswered: list[int] = field(init=False)  # durable messages whose answer is not written yet
 
     def __post_init__(self) -> None:
+        self.unanswered = getattr(self.stream, "unanswered", [])  # of a `NumberedStream`: its answer names them
         self.line = self.new_line()
 
     def new_line(self) -> Line:

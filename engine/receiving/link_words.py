@@ -20,6 +20,11 @@ FAULT_WORDS = {
     "text-timeout": "text without an end",
     "text-too-large": "text over `max_message`",
     "not-whole": "file without a whole message",
+    # requests over HTTP
+    "bad-request": "request that cannot be taken, refused",
+    "browser": "request of a page in a browser, refused",
+    "busy": "connection refused: all places are taken",
+    "unauthorized": "request without proof of its sender, refused",
     # all
     "noise": "bytes that belong to no message",
     "stranger": "no analyzer: another program's protocol",

@@ -14,7 +14,6 @@ from engine.config import registry
 from engine.config.channel import ChannelConfig, RouteConfig
 from engine.config.destination import DestinationConfig
 from engine.config.load import Site
-from engine.config.source import TcpPart
 from engine.config.source_tee import TeePart
 from engine.mapping import Program
 from engine.mapping import load as load_mapping
@@ -32,7 +31,7 @@ from engine.processing.formats import MEDIA_TYPES, format_of
 from engine.processing.process import ChannelRoutes, Route
 from engine.receiving.channel_parts import Answer, ChannelSettings
 
-WHOLE = "whole"  # the link of files: answers have no reader there
+FILES = "folder"  # the transport whose answers have no reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +135,7 @@ def build_channel(
             name=config.channel,
             repeat_window_s=config.repeat_window,
             idle_timeout_s=source.idle_timeout,
-            max_connections=source.max_connections if isinstance(source, TcpPart | TeePart) else 1,
+            max_connections=getattr(source, "max_connections", 1),
             answer_store_fault=config.on_store_fault == "ae",
             max_message=source.max_message,
             ack_timeout_s=config.ack_timeout if config.ack == "on_delivery" else None,
@@ -146,7 +145,7 @@ def build_channel(
         if isinstance(source, TeePart)
         else None,
         message_format=message_format,
-        answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) and source.link != WHOLE else None,
+        answer=_answer(config, clock) if source.format in ("hl7v2", EITHER) and source.transport != FILES else None,
         routes=ChannelRoutes(
             channel=config.channel,
             message_format=message_format,

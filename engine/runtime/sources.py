@@ -10,7 +10,7 @@ import logging
 
 from engine.config import registry
 from engine.config.source import TcpPart
-from engine.config.source_folder import FolderPart
+from engine.config.source_http import HttpPart
 from engine.config.source_tee import TeePart
 from engine.model import back_off
 from engine.model.ports import Transport
@@ -18,6 +18,8 @@ from engine.receiving.channel import Channel
 from engine.runtime.build import BuiltChannel
 
 logger = logging.getLogger("labrelay.channel")
+
+WHOLE = "whole"  # the link of files and of requests: a stream is one of them, not a connection
 
 # Remedies for errors of an address; the system's own text names a function call.
 ADDRESS_TROUBLE = {
@@ -54,12 +56,12 @@ class ChannelSource:
         source = self.built.config.source
         if isinstance(source, TeePart):
             return source.tee.ends[0].listen is not None
-        return isinstance(source, TcpPart) and source.listen is not None
+        return isinstance(source, TcpPart | HttpPart) and source.listen is not None
 
     @property
     def connected(self) -> bool:
-        """Whether there is a line at present; a folder is one for as long as it is watched."""
-        if isinstance(self.built.config.source, FolderPart):
+        """Whether there is a line at present; a folder or an address of HTTP is one between messages, too."""
+        if self.built.config.source.link == WHOLE:
             return self._transport is not None
         return bool(self.channel.connections)
 
@@ -93,7 +95,7 @@ class ChannelSource:
     async def _open(self) -> bool:
         source = self.built.config.source
         module = registry.transport(source.transport)
-        listens = {"turned_away": self.channel.monitor.fault} if isinstance(source, TcpPart) else {}
+        listens = {"turned_away": self.channel.monitor.fault} if isinstance(source, TcpPart | HttpPart) else {}
         transport: Transport = module.build(source, self.channel.handle, **listens)
         try:
             self.port = await transport.start()

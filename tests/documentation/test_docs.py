@@ -98,6 +98,7 @@ EXAMPLES = {path.relative_to(CHECKOUT).as_posix(): EXAMPLE.findall(path.read_tex
 def test_the_sites_in_the_documents_are_sound(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FHIR_TOKEN", "x")
     monkeypatch.setenv("FHIR_PASSWORD", "x")
+    monkeypatch.setenv("HIS_TOKEN", "x")
     files = dict(EXAMPLES[page])
     channels = {Path(name).name: text for name, text in files.items() if name.startswith("channels/")}
     site = files.get("config/labrelay.yaml", (CHECKOUT / "config" / "labrelay.yaml").read_text(encoding="utf-8"))

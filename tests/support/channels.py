@@ -222,8 +222,10 @@ def channel(
     ack_timeout_s: float | None = None,
     outcomes: Outcomes | None = None,
     memory: ReceiveMemory | None = None,
+    hl7_spoken: bool | None = None,
 ) -> Channel:
-    hl7_spoken = new_link is mllp_link
+    """``hl7_spoken``: whether messages are HL7 v2 and answered so; else the link says it."""
+    hl7_spoken = new_link is mllp_link if hl7_spoken is None else hl7_spoken
     message_format: Format = hl7v2 if hl7_spoken else astm_records  # type: ignore[assignment]  # modules
     return Channel(
         ChannelSettings(

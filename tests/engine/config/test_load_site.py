@@ -144,10 +144,6 @@ MISTAKES = {
         CHANNEL_YAML.replace("kind: mllp", "kind: mlpp"),
         "channels/a.yaml:2:16: source.kind: unknown value 'mlpp'; did you mean mllp?",
     ),
-    "kind of a later version": (
-        CHANNEL_YAML.replace("kind: mllp", "kind: http"),
-        f"channels/a.yaml:2:16: source.kind: 'http' is not in this version of LabRelay; use {either(KINDS)}",
-    ),
     "no kind": (
         CHANNEL_YAML.replace("kind: mllp, ", ""),
         f"channels/a.yaml:2:9: source: kind is missing; add kind: {either(KINDS)}",
@@ -182,9 +178,13 @@ MISTAKES = {
         CHANNEL_YAML + "enabled: yes\n",
         "channels/a.yaml:7:10: enabled: 'yes': expected true or false (yes, no, on and off are plain text in YAML 1.2)",
     ),
-    "value of a later version": (
+    "transport that does not go with the kind": (
         CHANNEL_YAML.replace("kind: mllp", "kind: mllp, transport: http"),
-        f"channels/a.yaml:2:33: source.transport: 'http' is not in this version of LabRelay; use {either(TRANSPORTS)}",
+        f"channels/a.yaml:2:9: source: this transport and link do not go together; use {either(KINDS)}",
+    ),
+    "unknown transport": (
+        CHANNEL_YAML.replace("kind: mllp", "kind: mllp, transport: pigeon"),
+        f"channels/a.yaml:2:33: source.transport: unknown value 'pigeon'; use {either(TRANSPORTS)}",
     ),
     "unknown zone": (
         CHANNEL_YAML + "timezone: Asia/Calcuta\n",

@@ -1,0 +1,282 @@
+"""HTTP: other systems post messages to an address of the channel's own, over TLS where it is not this machine's alone.
+
+    connection   `adapters.transports.tcp`: who may connect, handshakes, certificates; its bytes go to aiohttp's parser
+    request      method, path, sender, type and size are looked at before the body is read
+    body         whole, within a time; a body that breaks off is none
+    message      `adapters.transports.http_post`: the channel stores it, and its answer is the answer of HTTP
+
+Requests of several connections are handed on as they become whole; the journal has their order (P3). Where all places
+are taken the connection goes first that has been without a trusted request for longest, so a crowd that says nothing
+only replaces itself.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, cast
+
+from aiohttp import HttpVersion10, hdrs, web
+
+from adapters.transports import http_auth, tcp
+from adapters.transports.errors import RequestError
+from adapters.transports.http_post import MEDIA_TYPES, NOT_KEPT, RETRY_AFTER_S, Post, media_type_of, problem
+from adapters.transports.tcp_stream import TcpStream
+from engine.model.errors import ConfigError
+from engine.model.link_events import LinkFault
+
+logger = logging.getLogger("labrelay.channel")
+
+MAX_LINE = 8190  # bytes of the request line, and of one header
+MAX_HEADERS = 64
+UNFINISHED_BYTES = 64 * 1024 * 1024  # of all bodies that are being read; never less than one message
+LINGER_S = 2.0  # for so long the rest of a refused body is read, so that its sender sees the answer
+
+Handler = Callable[[Post], Awaitable[None]]
+
+
+class Settings(Protocol):
+    """The settings of a channel's ``source:`` for HTTP."""
+
+    format: str
+    listen: tcp.HostPort
+    path: str
+    allow: tuple[str, ...]
+    tls: tcp.ServerTls | None
+    auth: http_auth.Settings | None
+    max_connections: int
+    max_message: int
+    request_timeout: float
+
+
+def build(source: Settings, handler: Handler, turned_away: tcp.TurnedAway | None = None) -> "HttpListener":
+    """The transport of one channel; ``turned_away`` hears of connections and requests that were not taken."""
+    return HttpListener(source, handler, turned_away or (lambda fault, peer: None))
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """One connection.
+
+    Attributes:
+        since: when it was opened, or its last request was answered.
+        unanswered: bytes came since then.
+        trusted: a whole request of a proven sender is under way.
+        answer: is set by each answer.
+    """
+
+    stream: TcpStream
+    since: float
+    unanswered: bool = False
+    trusted: bool = False
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _Requests(web.RequestHandler):
+    """aiohttp's side of one connection, with our answer to what is no HTTP."""
+
+    __slots__ = ("connection", "unreadable")
+    connection: _Connection
+    unreadable: Callable[[], None]
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        self.unreadable()
+        return problem(RequestError(status, "this is no request that can be read"), close=True)
+
+
+class HttpListener:
+    """Listens on one address; a `engine.model.ports.Transport`."""
+
+    fault = ""
+
+    def __init__(self, source: Settings, handler: Handler, turned_away: tcp.TurnedAway) -> None:
+        self._source = source
+        self._handler = handler
+        self._turned_away = turned_away
+        self._check = http_auth.check_of(source.auth)
+        self._types = MEDIA_TYPES[source.format]
+        self._listener = tcp.listener(source.listen, self._serve, source.allow, source.tls, turned_away)
+        self._open: set[_Connection] = set()
+        self._reading = 0  # bytes of bodies that are not whole yet
+        self._loop = asyncio.get_running_loop()
+        self._server = web.Server(self._answer, handler_cancellation=True)
+
+    async def start(self) -> int:
+        """Begin to listen and return the port.
+
+        Raises:
+            OSError, ValueError: the address is in use or not ours; a certificate cannot be read.
+        """
+        return await self._listener.start()
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        """Stop listening, let requests under way be answered, close the rest after ``grace_s``."""
+        await self._listener.stop(grace_s)
+
+    # -- connections -------------------------------------------------------------------------------------------
+
+    async def _serve(self, stream: TcpStream) -> None:
+        """Hand the bytes of one connection to aiohttp until either side ends it."""
+        if not self._has_room():
+            self._turned_away(LinkFault("busy"), stream.peer)
+            return
+        requests = _Requests(
+            self._server,
+            loop=self._loop,
+            access_log=None,  # type: ignore[arg-type]  # as aiohttp's own servers give it
+            keepalive_timeout=self._source.request_timeout,
+            lingering_time=LINGER_S,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_HEADERS,
+            auto_decompress=False,
+            tcp_keepalive=False,
+        )
+        requests.unreadable = partial(self._turned_away, LinkFault("bad-request"), stream.peer)
+        requests.connection = mine = _Connection(stream, self._loop.time())
+        self._open.add(mine)
+        requests.connection_made(stream.transport)
+        try:
+            while data := await stream.read():
+                mine.unanswered = True
+                mine.answer.clear()
+                requests.data_received(data)
+            # The other side, or we, have ended its sending: a request that has come is still answered.
+            if mine.unanswered and not stream.transport.is_closing():
+                await self._last_answer(mine)
+        except OSError:
+            logger.debug("connection lost", extra={"peer": stream.peer})
+        finally:
+            self._open.discard(mine)
+            requests.connection_lost(None)
+
+    async def _last_answer(self, mine: _Connection) -> None:
+        waits = [asyncio.ensure_future(mine.answer.wait()), asyncio.ensure_future(mine.stream.lost())]
+        try:
+            await asyncio.wait(waits, timeout=self._source.request_timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+
+    def _has_room(self) -> bool:
+        """Whether there is a place for one more connection; one without a trusted request gives way."""
+        if len(self._open) < self._source.max_connections:
+            return True
+        idle = [one for one in self._open if not one.trusted]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda one: one.since)
+        self._turned_away(LinkFault("evicted"), longest.stream.peer)
+        self._open.discard(longest)  # its place is free now
+        longest.stream.abort()
+        return True
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Take one request, and write its response, whatever happens."""
+        connection = cast(_Requests, request.protocol).connection
+        try:
+            return await self._take(request, connection)
+        except RequestError as error:
+            if error.fault:
+                self._turned_away(LinkFault(error.fault, str(error)), connection.stream.peer)
+            refused = error
+        except ConfigError as error:  # a secret of ours is not set
+            logger.error("requests cannot be checked", extra={"peer": connection.stream.peer, "detail": str(error)})
+            refused = _not_kept()
+        except Exception:  # a fault of ours costs this request, never the listener
+            logger.exception("connection handler failed", extra={"peer": connection.stream.peer})
+            refused = _not_kept()
+        finally:
+            connection.trusted = connection.unanswered = False
+            connection.since = self._loop.time()
+            connection.answer.set()
+        return problem(refused, close=True)
+
+    async def _take(self, request: web.BaseRequest, connection: _Connection) -> web.StreamResponse:
+        """Hand one message to the channel.
+
+        Raises:
+            RequestError: it is not taken.
+            ConfigError: our own secret is not set.
+        """
+        self._look_at(request)
+        body = await self._body(request)
+        connection.trusted = True
+        post = Post(request, body, connection.stream)
+        await self._handler(post)
+        return post.finish()
+
+    def _look_at(self, request: web.BaseRequest) -> None:
+        """Look at the head of a request.
+
+        Raises:
+            RequestError: it is not taken.
+            ConfigError: our own secret is not set.
+        """
+        headers = request.headers
+        if request.version < HttpVersion10:
+            raise RequestError(505, "send HTTP/1.1", fault="bad-request")
+        if hdrs.ORIGIN in headers or "Sec-Fetch-Site" in headers:
+            raise RequestError(403, "a page in a browser may not send here", fault="browser")
+        self._check.head(headers)
+        if request.path != self._source.path:
+            raise RequestError(404, "nothing takes messages at this path", fault="bad-request")
+        if request.method != hdrs.METH_POST:
+            raise RequestError(405, "messages are sent by POST", {hdrs.ALLOW: "POST"}, "bad-request")
+        if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise RequestError(415, "send the body uncompressed", {hdrs.ACCEPT_ENCODING: "identity"}, "bad-request")
+        if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+            raise RequestError(400, "no Transfer-Encoding but chunked is read", fault="bad-request")
+        media_type = media_type_of(headers)
+        if media_type and media_type not in self._types:
+            types = ", ".join(self._types)
+            raise RequestError(415, f"this address takes {types}", {hdrs.ACCEPT: types}, "bad-request")
+        if (request.content_length or 0) > self._source.max_message:
+            raise self._too_large()
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """The whole body.
+
+        Raises:
+            RequestError: too large, too slow, or there is no room for it just now.
+        """
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # nothing of the answer itself
+        body = bytearray()
+        limit = self._source.max_message
+        most = max(UNFINISHED_BYTES, limit)
+        try:
+            async with asyncio.timeout(self._source.request_timeout):
+                async for chunk in request.content.iter_any():
+                    if len(body) + len(chunk) > limit:
+                        raise self._too_large()
+                    if self._reading + len(chunk) > most:
+                        raise _not_kept("memory")
+                    self._reading += len(chunk)
+                    body += chunk
+        except TimeoutError:
+            text = f"no whole body within {self._source.request_timeout:g} s"
+            raise RequestError(408, text, fault="block-timeout") from None
+        except (web.RequestPayloadError, OSError):
+            raise RequestError(400, "the body broke off", fault="bad-request") from None
+        finally:
+            self._reading -= len(body)
+        return bytes(body)
+
+    def _too_large(self) -> RequestError:
+        text = f"the body is larger than max_message ({self._source.max_message} bytes)"
+        return RequestError(413, text, fault="too-large")
+
+
+def _not_kept(fault: str = "") -> RequestError:
+    return RequestError(503, NOT_KEPT, {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)}, fault)

@@ -1,0 +1,60 @@
+"""A source of HTTP that other machines reach has TLS, and asks who sends; secrets are never written out."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.config.load import load_site
+from engine.config.source_http import HttpPart
+from engine.model.errors import ConfigError
+from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
+
+TLS = "tls: {cert: c.pem, key: k.pem}"
+MUTUAL = "tls: {cert: c.pem, key: k.pem, client_ca: ca.pem}"
+BEARER = "auth: {bearer: {token: '${LR_TOKEN}'}}"
+EVERY = "listen: '0.0.0.0:8700'"
+HERE = "listen: '127.0.0.1:8700'"
+
+
+def problems(folder: Path, source: str) -> list[str]:
+    start, end = CHANNEL_YAML.index("source:"), CHANNEL_YAML.index("routes:")
+    text = f"{CHANNEL_YAML[:start]}source: {{kind: http, {source}}}\n{CHANNEL_YAML[end:]}"
+    try:
+        site = load_site(make_site(folder, site=SITE_YAML, channels={"a.yaml": text}))
+    except ConfigError as error:
+        return list(error.problems)
+    (channel,) = site.channels.values()
+    assert isinstance(channel.source, HttpPart)
+    assert (channel.source.transport, channel.source.link) == ("http", "whole")
+    assert not site.warnings
+    return []
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (HERE, ""),
+        (f"{HERE}, {BEARER}", ""),
+        (f"{HERE}, path: /results", ""),
+        (f"{EVERY}, {TLS}, {BEARER}", ""),
+        (f"{EVERY}, {MUTUAL}", ""),
+        (f"{EVERY}, {MUTUAL}, {BEARER}", ""),
+        (EVERY, "results would come in clear; add tls"),
+        (f"{EVERY}, {BEARER}", "results would come in clear; add tls"),
+        (f"{EVERY}, {TLS}", "any machine that reaches this address could send results; add auth"),
+        (f"{EVERY}, {TLS}, allow: 10.0.0.7", "could send results; add auth"),
+        ("listen: 'lab.example:8700'", "results would come in clear"),
+        (f"{HERE}, path: results", "path"),
+        (f"{HERE}, auth: {{bearer: {{token: hunter2}}}}", "a secret is never written here"),
+        (f"{HERE}, auth: {{bearer: {{token: '${{LR_UNSET}}'}}}}", "${LR_UNSET} is not set"),
+        (f"{HERE}, auth: {{}}", "bearer"),
+        ("path: /", "listen"),
+    ],
+)
+def test_what_a_source_of_http_must_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str
+) -> None:
+    monkeypatch.setenv("LR_TOKEN", "hunter2")
+    found = problems(tmp_path, source)
+    assert len(found) == bool(words), found
+    assert all(words in text and "hunter2" not in text for text in found)

@@ -1,0 +1,66 @@
+"""HL7 v2 posted over HTTP to a running site: from the request to the delivered results, and repeats on the way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.http_sender import post, said, sender
+from tests.support.running import hl7_channel, running_site
+
+HTTP: dict[str, Any] = {"kind": "http", "listen": "127.0.0.1:0", "auth": {"bearer": {"token": "${HIS_TOKEN}"}}}
+TOKEN = {"Authorization": "Bearer s3cret"}
+
+
+def result(control_id: str, minute: int, value: str = "5.1") -> bytes:
+    return (
+        f"MSH|^~\\&|HIS|HOSP|LR|LAB|2026030110{minute:02}30||ORU^R01|{control_id}|P|2.5.1\r"
+        "PID|1||7^^^HOSP^MR||Rao^Asha||19800412|F\r"
+        f"OBR|1|O{control_id}|F1|GLU\rOBX|1|NM|GLU^Glucose^L||{value}|mmol/L|||||F\r"
+    ).encode()
+
+
+async def test_a_posted_result_is_delivered_and_named_in_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIS_TOKEN", "s3cret")
+    async with running_site(tmp_path, {"his": hl7_channel(source=HTTP)}) as site:
+        port = site.port("his")
+        stranger = await said(port, post(result("M0", 1)))
+        assert stranger is not None
+        assert stranger.status == 401
+        async with sender(port) as his:
+            for number in range(1, 4):
+                answer = await his.post(result(f"M{number}", number), **TOKEN)
+                assert answer is not None
+                assert answer.status == 200
+                assert f"MSA|AA|M{number}\r".encode() in answer.body
+                assert answer.headers["labrelay-message"] == str(number)
+            again = await his.post(result("M3", 3), **TOKEN)  # its answer was lost on the way
+            assert again is not None
+            assert again.status == 200
+            assert b"MSA|AA|M3\r" in again.body
+            assert again.headers["labrelay-message"] == "3"  # the first of the two
+            torn = await his.post(b"no message", **TOKEN)
+            assert torn is not None
+            assert torn.status == 422
+            assert b"MSA|AR|" in torn.body
+        await site.settled()
+        assert site.ends() == ["delivered"] * 3 + ["REPEAT", "UNREADABLE"]
+        faults = site.app.parts.sources["his"].channel.counts.faults
+        assert faults == {"unauthorized": 1}
+
+
+async def test_with_ack_on_delivery_the_response_waits_for_the_destination(tmp_path: Path) -> None:
+    here = {"kind": "http", "listen": "127.0.0.1:0"}
+    waiting = hl7_channel(source=here, ack="on_delivery", ack_timeout="60s")
+    async with running_site(tmp_path, {"his": waiting}) as site, sender(site.port("his")) as his:
+        answer = await his.post(result("M1", 1))
+        assert answer is not None
+        assert answer.status == 200
+        assert site.sandbox.count("Observation") == 1
+        refused = await his.post(result("M2", 2).replace(b"ORU^R01", b"XXX^X01"))  # no route takes it
+        assert refused is not None
+        assert refused.status == 503
+        assert b"MSA|AE|M2" in refused.body
+        assert refused.headers["labrelay-message"] == "2"
