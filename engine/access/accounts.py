@@ -19,6 +19,7 @@ from engine.model.permissions import Principal
 from engine.store.journal import Journal
 from engine.store.operations.access import sessions, tokens
 from engine.store.operations.access.sessions import NewSession
+from engine.store.queries import accounts
 
 IDLE_US = 30 * 60_000_000
 LONGEST_US = 12 * 3_600_000_000  # of a session, and how long a PIN suffices after a full log-in
@@ -96,6 +97,10 @@ class Accounts:
         self._half: dict[bytes, _Half] = {}
         self._seen: dict[bytes, int] = {}  # SHA-256 of a secret -> when it was last used
         self._noted: dict[bytes, int] = {}  # likewise, as the store has it
+
+    def has_users(self) -> bool:
+        """Whether a person can log in at all."""
+        return accounts.has_users(self._journal)
 
     # -- log-in --------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Tokens:
         new = ApiToken(
             name=shown_name(name),
             token=hashed(secret),
-            permissions=frozenset(permissions),
+            permissions=frozenset(permissions | WATCHING),
             made_by=str(by),
             created_us=now_us,
             ends_us=ends_us,

@@ -46,8 +46,11 @@ from engine.runtime.control_requests import (
     ContentsShown,
     Erase,
     Key,
+    NewToken,
+    NewUser,
     NoArguments,
     OneReplay,
+    OneToken,
     Replay,
     Reprocess,
     ResumedReplay,
@@ -56,6 +59,7 @@ from engine.runtime.control_requests import (
     Tap,
     Target,
     TellApart,
+    UserChange,
     read,
 )
 from engine.store.journal import keys
@@ -240,6 +244,44 @@ async def _key(site: RunningSite, request: Request, asked: Key) -> Result:
     return {}
 
 
+async def _user_add(site: RunningSite, request: Request, asked: NewUser) -> Result:
+    user = await site.accounts.users.add(
+        asked.name, asked.role, asked.password, by=request.actor, sees_patients=asked.sees_patients
+    )
+    site.accounts.set_up.withdraw()
+    return {"user": user.name}
+
+
+async def _user_change(site: RunningSite, request: Request, asked: UserChange) -> Result:
+    users, by = site.accounts.users, request.actor
+    name = (await users.named(asked.name)).name
+    match asked.do:
+        case "role":
+            await users.set_role(name, asked.value, by=by)
+        case "see-patients":
+            await users.let_see_patients(name, asked.value == "on", by=by)
+        case "password":
+            await users.set_password(name, asked.value, by=by)
+        case "second-factor-off":
+            await users.drop_second_factor(name, by=by)
+        case "disable" | "enable":
+            await users.disable(name, asked.do == "disable", by=by)
+        case "remove":
+            await users.remove(name, by=by)
+    return {"user": name}
+
+
+async def _token_add(site: RunningSite, request: Request, asked: NewToken) -> Result:
+    permissions = frozenset(asked.permissions)
+    secret = await site.accounts.tokens.create(asked.name, permissions, ends_us=asked.ends_us, by=request.actor)
+    return {"token": asked.name, "secret": secret}
+
+
+async def _token_revoke(site: RunningSite, request: Request, asked: OneToken) -> Result:
+    await site.accounts.tokens.revoke(asked.name, by=request.actor)
+    return {"token": asked.name}
+
+
 async def _switch(site: RunningSite, request: Request, asked: Switch) -> Result:
     order = SwitchOrder(request.verb, target_of(asked.kind, asked.name), request.actor, asked.reason)
     return await site.switches.carry_out(order, site.loaded(), dry_run=asked.dry_run)
@@ -292,6 +334,10 @@ HANDLERS: dict[str, Verb] = {
     "shown": _verb(SEEING_PATIENTS, ContentsShown, _shown),
     "exported": _verb(SEEING_PATIENTS, ContentsExported, _exported),
     "key": _verb(ADMINISTERING, Key, _key),
+    "user_add": _verb(ADMINISTERING, NewUser, _user_add),
+    "user_change": _verb(ADMINISTERING, UserChange, _user_change),
+    "token_add": _verb(ADMINISTERING, NewToken, _token_add),
+    "token_revoke": _verb(ADMINISTERING, OneToken, _token_revoke),
     **{verb: _verb(ACTING, Switch, _switch) for verb in VERBS},
     "underway": _verb(LOOKING, Target, _underway),
 }

@@ -8,6 +8,7 @@ from engine.actions.control import Request
 from engine.actions.selection import Selection
 from engine.actions.underway import DEFAULT_RATE
 from engine.model.errors import LabRelayError, RefusedError
+from engine.model.permissions import Permission
 
 
 def _selection(given: Any) -> Selection:
@@ -99,6 +100,31 @@ class Key(NoArguments):
     step: Literal["rotate", "confirm", "show", "restored"]
     key: str = ""
     discard_old: bool = False
+
+
+class NewUser(NoArguments):
+    name: str
+    role: str
+    password: str = Field(repr=False)
+    sees_patients: bool = False
+
+
+class UserChange(NoArguments):
+    """``value``: the role, the password, or yes as ``on``; empty where the change needs none."""
+
+    name: str
+    do: Literal["role", "see-patients", "password", "second-factor-off", "disable", "enable", "remove"]
+    value: str = Field(default="", repr=False)
+
+
+class NewToken(NoArguments):
+    name: str
+    permissions: Annotated[list[Annotated[Permission, Field(strict=False)]], Field(min_length=1)]
+    ends_us: int
+
+
+class OneToken(NoArguments):
+    name: str
 
 
 class Target(NoArguments):

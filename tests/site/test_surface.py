@@ -62,6 +62,10 @@ READ: tuple[tuple[str, ...], ...] = (
     ("replay", str(DELIVERED), "--dry-run"),
     ("reprocess", "--channel", "haematology", "--since", "1d"),
     ("resume", "channel", "haematology", "--reason", "service", "--dry-run"),
+    ("token", "add", "HIS"),
+    ("token", "list"),
+    ("user", "list"),
+    ("user", "show", "Anna"),
 )
 # Verbs that act, or need a daemon, a file or a line; tests of their own read their JSON.
 READ_ELSEWHERE = {
@@ -128,6 +132,7 @@ def test_the_names_in_json(tmp_path: Path) -> None:
     (tmp_path / "copies").mkdir()
     site = make_site(tmp_path, site=f"{SITE_YAML}backup: {{folder: {tmp_path / 'copies'}}}\n")
     fill_journal(site / "var", gaps=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")])
+    labrelay("user", "add", "Anna", "--role", "admin", "--password-stdin", site=site, given="correct horse battery\n")
     told = []
     for verb in READ:
         copy = next((str(path) for path in (tmp_path / "copies").glob("*/*")), "")

@@ -62,6 +62,10 @@ def known(reader: Reader) -> Known:
     )  # fmt: skip
 
 
+def has_users(reader: Reader) -> bool:
+    return bool(reader.row("SELECT EXISTS (SELECT 1 FROM app_user)")[0])
+
+
 def locked_until_us(reader: Reader, origins: Sequence[bytes]) -> int:
     """Until when a log-in of these origins is refused without a look; 0: it is not."""
     marks = ",".join("?" * len(origins))

@@ -369,7 +369,7 @@ async def test_a_token_has_a_scope_and_an_end(accounts: Accounts, clock: ManualC
     secret = await accounts.tokens.create("HIS", LOOKING, ends_us=clock.now_us() + DAY_US, by=ROOT)
     who = await accounts.principal_of_token(secret, address=THERE)
     assert who is not None
-    assert (who.actor, who.permissions) == ("token:HIS", LOOKING)
+    assert (who.actor, who.permissions) == ("token:HIS", LOOKING | WATCHING)
     assert who.actor.by == {"role": "token", "from": THERE}
     assert await accounts.principal_of_token(secret + "x", address=THERE) is None
     with pytest.raises(RefusedError, match="already"):
