@@ -5,5 +5,5 @@ words          sentences, times and counts in the reader's language
 asked          the filter of an address: fields, chips, the addresses of neighbouring pages
 states         states of messages and deliveries as icon, word and colour
 all_pages      the routes of all pages
-messages       lists of messages
+messages       lists of messages               message        one message as a time line
 """

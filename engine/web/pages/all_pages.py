@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from engine.web.pages import messages
+from engine.web.pages import message, messages
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route
 
-PAGES = (messages,)
+PAGES = (messages, message)
 
 
 def pages_of(frame: Frame) -> Sequence[Route]:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import hdrs, web
 
-from engine.model.errors import ConfigError, StoreError, TooSlowError
+from engine.model.errors import ConfigError, IntegrityError, StoreError, TooSlowError
 from engine.model.permissions import Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
@@ -23,6 +23,7 @@ from engine.web.routes import PRINCIPAL
 AT_ONCE = 2  # pages that are read at the same time
 TOO_SLOW = "This takes longer than {n} seconds. Narrow it: a shorter time, one analyzer."
 LOCKED = "The key of the journal is not at hand, so this cannot be shown."
+DAMAGED = "A part of it is damaged. `labrelay verify` says which rows."
 
 Values = Mapping[str, Any]
 
@@ -57,6 +58,16 @@ class Page(NamedTuple):
     wrong: str = ""
 
 
+class Gone(NamedTuple):
+    """The thing that a page is about is not there.
+
+    Attributes:
+        why: one sentence.
+    """
+
+    why: str
+
+
 class Frame:
     """Shows pages of one site."""
 
@@ -78,13 +89,13 @@ class Frame:
             return await asyncio.to_thread(work, self._reader, *given)
 
     async def show(
-        self, request: web.Request, page: Callable[[Asking], Page], found: Callable[[Reader, Asking], Values | None]
+        self, request: web.Request, page: Callable[[Asking], Page], found: Callable[[Reader, Asking], Values | Gone]
     ) -> web.Response:
         """A page.
 
         Args:
             page: the page without anything read; it is shown with a sentence where reading fails.
-            found: more values for the template; None: there is no such page.
+            found: more values for the template.
         """
         asking = self.asking(request)
         plain = page(asking)
@@ -96,20 +107,21 @@ class Frame:
             else:
                 try:
                     read = found(reader, asking)
-                    if read is None:
-                        return 404, ""
-                    more = dict(read)
+                    if isinstance(read, Gone):
+                        status, trouble = 404, read.why
+                    else:
+                        more = dict(read)
                 except TooSlowError:
                     status, trouble = 503, asking.words.say(TOO_SLOW, n=round(reader.deadline_s))
                 except ConfigError:
                     status, trouble = 503, asking.words.say(LOCKED)
+                except IntegrityError:
+                    status, trouble = 500, asking.words.say(DAMAGED)
                 except StoreError:
                     status, trouble = 503, asking.words.say(UNREADABLE)
             values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
             return status, self._renderer.draw(plain.template, asking.words.language, plain.query, values)
 
         status, html = await self.read(draw)
-        if status == 404:
-            raise web.HTTPNotFound
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
         return web.Response(status=status, text=html, content_type="text/html", headers=headers)

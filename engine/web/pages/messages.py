@@ -199,12 +199,13 @@ def _row(view: MessageView, lanes: dict[str, str], words: Words) -> dict[str, An
         "code": view.reason,
         "meaning": words.reason(view.reason),
         "lanes": [(destination, states.delivery(state, words)) for destination, state in lanes.items()],
-        "flags": _flags(view, words),
+        "flags": flags_of(view, words),
         "level": state.level,
     }
 
 
-def _flags(view: MessageView, words: Words) -> list[str]:
+def flags_of(view: MessageView, words: Words) -> list[str]:
+    """Remarks about a message, each some words."""
     flags = []
     if view.repeat_of:
         flags.append(words.say("repeats message {n}", n=view.repeat_of))

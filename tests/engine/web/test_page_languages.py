@@ -14,7 +14,7 @@ from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, rows
 from engine.web.guard import MESSAGES, UNREADABLE
-from engine.web.pages import frame, messages, states
+from engine.web.pages import frame, message, messages, states
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -43,7 +43,14 @@ def said_in_code() -> set[str]:
     found |= {*rows._LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
     found |= {*messages.LABELS.values(), *messages.SPANS.values()} - {"LOINC"}
-    found |= {messages.WRONG_TIME, messages.WRONG_STATE, frame.TOO_SLOW, frame.LOCKED}
+    found |= {
+        messages.WRONG_TIME,
+        messages.WRONG_STATE,
+        frame.TOO_SLOW,
+        frame.LOCKED,
+        frame.DAMAGED,
+        *message.NEIGHBOURS,
+    }
     return found - {"{text}"}
 
 

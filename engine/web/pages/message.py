@@ -1,0 +1,173 @@
+"""One message as a time line: received, mapped, each attempt of each delivery, people's acts about it. No contents."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from engine.model.permissions import LOOKING
+from engine.model.records import DeliveryView, Trace
+from engine.store.queries.contents import why_absent
+from engine.store.queries.messages import ends_of, trace_of
+from engine.store.queries.reader import Reader
+from engine.views.decided import counted, decided
+from engine.views.message_in_full import acts_about
+from engine.views.messages import issue_words
+from engine.web.pages import states
+from engine.web.pages.asked import number
+from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
+from engine.web.pages.messages import PATH as LIST
+from engine.web.pages.messages import flags_of
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import Route
+from engine.web.rows import Badge
+
+PATH = "/messages/{number}"
+LONGEST = 500  # signs of a remark
+NEIGHBOURS = (
+    "A person made it from message {n}",
+    "A person corrected it: message {n} took its place",
+    "It repeats message {n}",
+    "Its bytes are those of message {n}",
+)
+FAILED = Badge("attention", "retry", "failed")
+
+
+class Step(NamedTuple):
+    """A step of the time line.
+
+    Attributes:
+        at_us: 0: it has not come yet.
+        what: one sentence.
+        badge: None: the sentence says it all.
+        code: a reason code, with its meaning.
+        more: lines of small print.
+    """
+
+    at_us: int
+    what: str
+    badge: Badge | None = None
+    code: str = ""
+    meaning: str = ""
+    more: Sequence[str] = ()
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (Route(PATH, partial(_show, frame), LOOKING),)
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+def _page(asking: Asking) -> Page:
+    asked = number(asking.found["number"])
+    return Page("message", {"number": asked, "list": asking.words.href(LIST)})
+
+
+def _found(reader: Reader, asking: Asking) -> Values | Gone:
+    words, asked = asking.words, number(asking.found["number"])
+    trace = trace_of(reader, asked)
+    if trace is None:
+        return Gone(str(why_absent(reader, "message", asked)))
+    message = trace.message
+    end = ends_of(reader, [asked]).get(asked, "")
+    steps = [*_of_message(trace, words), *_of_deliveries(trace, words), *_of_acts(reader, trace, words)]
+    done = sorted((step for step in steps if step.at_us), key=lambda step: step.at_us)
+    return {
+        "state": states.message(message.state, words, end),
+        "facts": _facts(trace, words),
+        "flags": flags_of(message, words),
+        "neighbours": _neighbours(trace, words),
+        "steps": [_row(step, words) for step in (*done, *(step for step in steps if not step.at_us))],
+    }
+
+
+def _facts(trace: Trace, words: Words) -> list[tuple[str, str]]:
+    message = trace.message
+    facts = [
+        (words.say("Analyzer"), message.channel),
+        (words.say("Received"), words.time(message.received_us)),
+        (words.say("Type"), message.message_type),
+        (words.say("Size"), words.say("{n} bytes", n=grouped(message.size))),
+        (words.say("Mapping"), trace.mapping),
+        (words.say("Sender"), message.peer),
+    ]
+    return [(label, shown(text)) for label, text in facts if text]
+
+
+def _neighbours(trace: Trace, words: Words) -> list[tuple[str, str]]:
+    """Sentences about messages that belong to this one, each with the address of that message."""
+    others = (trace.edited_from, trace.edited_as, trace.message.repeat_of, trace.message.equal_to)
+    return [
+        (words.say(text, n=other), words.href(f"{LIST}/{other}"))
+        for text, other in zip(NEIGHBOURS, others, strict=True)
+        if other
+    ]
+
+
+def _of_message(trace: Trace, words: Words) -> Iterator[Step]:
+    message = trace.message
+    more = [words.say("frames: {n}", n=len(trace.frames))] if trace.frames else []
+    yield Step(message.received_us, words.say("Received and stored"), more=more)
+    if trace.times > 1:
+        yield Step(trace.last_us, words.say("It came again, {n} times in all; it is kept once", n=trace.times))
+    if message.state == "stored":
+        yield Step(0, words.say("It waits to be mapped"))
+        return
+    more = [trace.detail] if trace.detail else []
+    more += [issue_words(issue) for issue in trace.issues]
+    more += [text for facts in trace.facts.values() for text in counted(decided(facts))]
+    more += [
+        words.say("document {n}: {kind}, {size} bytes stored", n=one.id, kind=one.media_type, size=one.stored_bytes)
+        for one in trace.documents
+    ]
+    yield Step(
+        trace.processed_us,
+        words.say("Mapped by {mapping}", mapping=trace.mapping) if trace.mapping else words.say("Processed"),
+        states.message(message.state, words),
+        message.reason,
+        words.reason(message.reason),
+        more,
+    )
+
+
+def _of_deliveries(trace: Trace, words: Words) -> Iterator[Step]:
+    for one in trace.deliveries:
+        failed = FAILED._replace(word=words.say("failed"))
+        for tried in one.attempts:
+            what = words.say("Attempt {n} to send it to {destination}", n=tried.n, destination=one.destination)
+            more = [tried.detail] if tried.detail else []
+            yield Step(tried.at_us, what, failed, tried.cause, words.reason(tried.cause), more)
+        yield _end_of(one, words)
+
+
+def _end_of(one: DeliveryView, words: Words) -> Step:
+    state, more = one.shown_state, []
+    ended = state in ("delivered", "superseded")  # its attempts show why it failed before
+    if one.maybe_delivered:
+        more.append(words.say("it may have been delivered before: the answer was lost"))
+    if one.detail and not ended and one.detail not in {tried.detail for tried in one.attempts}:
+        more.append(one.detail)
+    if state == "waiting" and one.not_before_us and one.attempt:
+        more.append(words.say("next try {time}", time=words.time(one.not_before_us)))
+    what = words.say("Delivery to {destination}", destination=one.destination)
+    code = "" if ended else one.cause
+    return Step(one.settled_us, what, states.delivery(state, words), code, words.reason(code), more)
+
+
+def _of_acts(reader: Reader, trace: Trace, words: Words) -> Iterator[Step]:
+    for act in acts_about(reader, trace.message.id):
+        what = words.say("{who}: {act}", who=act["actor"], act=act["act"])
+        yield Step(int(act["at"].timestamp() * 1e6), what, more=[act["reason"]] if act["reason"] else [])
+
+
+def _row(step: Step, words: Words) -> dict[str, Any]:
+    return {
+        **step._asdict(),
+        "at": words.exact(step.at_us),
+        "iso": iso(step.at_us),
+        "what": shown(step.what, LONGEST),
+        "more": [shown(text, LONGEST) for text in step.more],
+    }
