@@ -56,6 +56,9 @@ from engine.monitoring import logs
 from engine.views.dead_letters import HELD, PERSON
 from engine.views.reagents import LOT
 from engine.views.view import View
+from engine.web.api import reads
+from engine.web.api.problems import KINDS
+from engine.web.api.resources import RESOURCES
 from tools import generate_function_docs
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
@@ -366,6 +369,23 @@ def cell(text: str) -> str:
 
 # -- the files -----------------------------------------------------------------------------------------------------
 
+# -- the API -------------------------------------------------------------------------------------------------------
+
+
+def api_resources() -> Iterator[str]:
+    found = (
+        (
+            code(f"{'POST' if one.of_post else 'GET'} {one.path}"),
+            one.what,
+            ", ".join(
+                code(name) for name in reads.model_of(getattr(reads, one.read)).model_fields if name not in one.path
+            ),
+        )
+        for one in RESOURCES
+    )
+    yield from rows("below `/api/v1` | | arguments", found)
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "kinds": kinds,
     "site-keys": site_keys,
@@ -388,6 +408,10 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "loggers": lambda: rows("logger | ", ((code(f"{logs.OURS}.{name}"), text) for name, text in logs.LOGGERS.items())),
     "functions": generate_function_docs.lines,
     "hold-names": lambda: rows("name | of the result", ((code(name), text) for name, (_, text) in names.NAMES.items())),
+    "api-resources": api_resources,
+    "api-problems": lambda: rows(
+        "kind | status | ", ((code(name), str(kind.status), kind.title) for name, kind in KINDS.items())
+    ),
     "hold-functions": lambda: rows("function | ", ((code(name), text) for name, text in names.FUNCTIONS.items())),
 }
 

@@ -10,7 +10,6 @@ them, and no document has them.
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,14 +41,14 @@ from engine.mapping.gaps import (
 )
 from engine.mapping.inputs import FoundMessage
 from engine.mapping.tables import Table
-from engine.model.clock import from_us
 from engine.model.errors import ConfigError, ErasedError, IntegrityError
 from engine.model.records import Filter
 from engine.store.queries.contents import stored_message
 from engine.store.queries.messages import each_message
 from engine.store.queries.tallies import list_unmapped
+from engine.views.gaps import GAP, counted
 from engine.views.text import plural, table
-from engine.views.view import Field, Row, View, picked
+from engine.views.view import Field, Row, View
 
 if TYPE_CHECKING:
     from engine.store.queries.reader import Reader
@@ -62,16 +61,6 @@ OPEN_POLICIES = {
     "on_missing": "local",
     "on_missing_unit": "local",
 }  # gaps of a table are reported, whatever the policy does with them
-GAPS = View[Row](
-    "gaps",
-    Field("where", "WHERE"),
-    Field("table", "TABLE"),
-    Field("code", "CODE"),
-    Field("unit", "UNIT"),
-    Field("display", "DISPLAY"),
-    Field("count", "COUNT", right=True),
-    Field("last", "LAST SEEN"),
-)
 UNREAD = View[Row](
     "unread",
     Field("where", "WHERE"),
@@ -207,13 +196,7 @@ class _Looked:
                 self._learn(name, channel_mapper(site, name))
         except ConfigError:
             say("the configuration has problems (labrelay check): codes that its tables have by now are listed, too")
-        rows = [
-            MissingCode(
-                gap.channel, gap.table, gap.code, gap.unit, gap.display, gap.n, _iso(gap.first_us), _iso(gap.last_us)
-            )
-            for gap in found
-            if not self._is_closed(gap.channel, gap.table, gap.code, gap.unit)
-        ]
+        rows = [counted(gap) for gap in found if not self._is_closed(gap.channel, gap.table, gap.code, gap.unit)]
         rows = without_settled_units(rows, self._tables)
         self.rows = sorted(rows, key=lambda row: (row.where, row.table, -row.count, row.code, row.unit))
 
@@ -250,15 +233,11 @@ def _open(mapper: ChannelMapper) -> ChannelMapper:
     return mapper
 
 
-def _iso(at_us: int) -> str:
-    return from_us(at_us).isoformat(timespec="seconds")
-
-
 # -- showing -------------------------------------------------------------------------------------------------------
 
 
 def _show(form: str, looked: _Looked, unread: bool, own: Path | None) -> None:
-    gaps = [_row(row) for row in looked.rows]
+    gaps = GAP.rows(looked.rows)
     fields = looked.unread.rows(whole=form in ("json", "ndjson")) if unread else []
     if form == "json":
         more = {"unread": fields} if unread else {}
@@ -267,8 +246,8 @@ def _show(form: str, looked: _Looked, unread: bool, own: Path | None) -> None:
         for one in (*gaps, *fields):
             click.echo(to_json({"schema_version": SCHEMA_VERSION, **one}))
     elif form == "table":
-        for rows, view in ((gaps, GAPS), (fields, UNREAD)):
-            show_lines(table(rows, view.columns) if rows else ())
+        show_lines(table(looked.rows, GAP.columns) if looked.rows else ())
+        show_lines(table(fields, UNREAD.columns) if fields else ())
         _say_if_none(looked, unread)
     else:
         for line in (*csv_lines(looked.rows, looked.columns), *(_unread_lines(looked.unread) if unread else ())):
@@ -312,10 +291,3 @@ def _unread_lines(unread: UnreadFields) -> Iterator[str]:
             count = unread.messages[place]
             yield plain(f"# {place}: no rule reads, with the number of messages out of {count}")
         yield plain(f"#   {', '.join(names)}")
-
-
-def _row(row: MissingCode) -> dict[str, object]:
-    made = picked(row, "where table code unit display count")
-    if row.last:
-        made |= {"first": datetime.fromisoformat(row.first), "last": datetime.fromisoformat(row.last)}
-    return made

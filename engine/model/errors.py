@@ -6,6 +6,7 @@ No other module of the engine defines an error, but one that never leaves it, an
 A message names the place and the value wanted, and never carries patient data: it goes to logs and pages.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from engine.model.reasons import ReasonCode
@@ -109,6 +110,10 @@ class StoreError(LabRelayError):
     def __init__(self, message: str, *, fatal: bool = False) -> None:
         super().__init__(message)
         self.fatal = fatal
+
+
+class AbsentError(StoreError):
+    """There is no such row, and none is missing: the number was never given, or its row was let go on purpose."""
 
 
 class NoRoomError(StoreError):
@@ -216,6 +221,24 @@ class LockedOutError(LogInError):
     def __init__(self, text: str, until_us: int) -> None:
         super().__init__(text)
         self.until_us = until_us
+
+
+class ProblemError(LabRelayError):
+    """A request to the API cannot be served.
+
+    Attributes:
+        kind: one of `engine.web.api.problems.KINDS`, which has its status.
+        errors: for each wrong field its place (a JSON pointer, or the name of a parameter) and what is wrong there.
+        retry_after: seconds after which the same request may be served; 0: it will not help.
+    """
+
+    def __init__(
+        self, kind: str, detail: str = "", *, errors: Sequence[Mapping[str, str]] = (), retry_after: float = 0.0
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.errors = errors
+        self.retry_after = retry_after
 
 
 class WorkerError(LabRelayError):

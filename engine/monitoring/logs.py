@@ -61,7 +61,7 @@ FIELDS = frozenset(
         "config_hash", "count", "delay_s", "delivery_id", "destination", "detail", "duration_s", "earlier", "fault",
         "file", "first_id", "from_state", "head", "journal_id", "kind", "lane", "last_id", "limit", "line", "listen",
         "next_s", "outcome", "path", "peer", "pid", "place", "reason", "repeat_of", "restarts", "rule", "seq", "signal",
-        "size_bytes", "stale", "state", "status", "table", "task", "to_state", "uid", "until", "verb",
+        "size_bytes", "stale", "state", "status", "table", "task", "to_state", "trace", "uid", "until", "verb",
         "version", "waiting",
     }
 )  # fmt: skip

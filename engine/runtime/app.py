@@ -30,6 +30,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Recovery
 from engine.monitoring.metrics import Counters, new_registry
 from engine.runtime import gc_tuning
+from engine.runtime.api_sources import api_sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.clock_watch import ClockWatch
@@ -52,6 +53,7 @@ from engine.store.journal.starting import recover
 from engine.store.operations import audit
 from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
+from engine.web.api.service import Api
 from engine.web.server import StatusServer
 
 logger = logging.getLogger("labrelay.site")
@@ -326,6 +328,7 @@ class App:
             new_registry(self.counters, self.observer.snapshot),
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
+            api=Api(api_sources(self)).routes(),
         )
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))

@@ -9,5 +9,6 @@ messages           messages, deliveries, attempts       message_in_full    one m
 dead_letters       lists of dead letters, held results  letter_in_full     the dead letters of one message
 acts               the audit trail, replays             decided            decisions about a document
 site               channels, destinations, pauses       wire               frames on a line
-reagents, copies   reagent lots, copies of the journal
+reagents, copies   lots, copies of the journal      gaps               codes that no table has
+encoding           rows as JSON
 """

@@ -6,6 +6,7 @@
     GET /metrics      Prometheus text          GET /static/...    style, script, icon
     GET /analyzer     one channel's line       GET /analyzer.json its parts, for its script
     GET /reagents     reagent lots, searched   GET /reagents.json the same as data
+    /api/v1/...       the API for programs (`engine.web.api`)
 
 The pages about messages are those of `engine.web.pages`.
 
@@ -34,6 +35,7 @@ from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
+from engine.web.api import problems
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, host_allowed, wall
 from engine.web.languages import LANGUAGES, choose
@@ -69,6 +71,7 @@ class StatusServer:
         reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
         has_users: whether a person can log in.
         reader: of the journal, for the pages about messages; None: there are none of these pages.
+        api: the routes of `engine.web.api`.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class StatusServer:
         reagents: FindReagents = lambda lot, channel: [],
         has_users: Callable[[], bool] = lambda: False,
         reader: Reader | None = None,
+        api: Sequence[Route] = (),
     ) -> None:
         self._config = config
         self._has_users = has_users
@@ -94,7 +98,7 @@ class StatusServer:
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer))
-        self.routes = add_routes(app, (*self._routes(), *pages))
+        self.routes = add_routes(app, (*self._routes(), *pages, *api))
         app.middlewares.extend(
             [self._record_request, wall(self._error_page, self._refusal), gate(_identify, self.routes)]
         )
@@ -164,7 +168,7 @@ class StatusServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self.listener.heard(request.protocol)
-        if request.path not in _WITHOUT_TEMPLATES:
+        if request.path not in _WITHOUT_TEMPLATES and not request.path.startswith(API):
             await self._renderer.prepare()
         return await handler(request)
 
@@ -253,6 +257,8 @@ class StatusServer:
         return web.Response(body=(STATIC / name).read_bytes(), headers=headers)
 
     def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
+        if request.path.startswith(API):
+            return problems.page(request, status, message)
         html = self._renderer.error(_language(request), status, message)
         return web.Response(status=status, text=html, content_type="text/html")
 
@@ -301,6 +307,7 @@ def _asked(request: web.Request) -> tuple[str, str]:
 
 
 _WITHOUT_TEMPLATES = frozenset({"/status.json", "/reagents.json", "/messages.json", "/healthz", "/readyz", "/metrics"})
+API = "/api/"
 _STATIC_FILES = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",

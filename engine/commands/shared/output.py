@@ -8,7 +8,6 @@ command says ``--unmask``.
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, TypeVar
 
@@ -132,18 +131,9 @@ def harmless(value: Any) -> Any:
 
 
 def to_json(value: Any, *, indent: bool = False) -> str:
-    import orjson
+    from engine.views.encoding import encoded
 
-    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | (orjson.OPT_INDENT_2 if indent else 0)
-    return orjson.dumps(value, default=_plain, option=option).decode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    return str(value)
+    return encoded(value, indent=indent).decode()
 
 
 def on_terminal() -> bool:

@@ -5,7 +5,7 @@ without an offset are in the site's zone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -14,6 +14,7 @@ import click
 from engine.commands.shared.completing import channel_names, destination_names, some_of
 from engine.commands.shared.output import say
 from engine.commands.shared.session import Session
+from engine.model import instants
 from engine.model.errors import ConfigError, LabRelayError
 from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, Filter, MessageState
@@ -194,17 +195,10 @@ def instant_us(session: Session, text: str | None, *, now: datetime | None = Non
     if text is None:
         return None
     zone = session.zone
-    now = now or datetime.now(zone)
     try:
-        return _us(now - timedelta(seconds=parse_duration(text)))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return _us(_in_zone(datetime.fromisoformat(text), zone))
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"'{text}' is neither an age (2h, 3d) nor a time (2026-03-01, 2026-03-01T10:30)"
-        ) from error
+        return instants.instant_us(text, zone, now or datetime.now(zone))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def raise_if_unknown(session: Session, *, channel: str | None = None, destination: str | None = None) -> None:
@@ -259,11 +253,3 @@ def raise_if_missing(session: Session, ids: tuple[int, ...]) -> None:
         say(str(error))
     if absent:
         raise absent[0]
-
-
-def _in_zone(instant: datetime, zone: tzinfo) -> datetime:
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=zone)
-
-
-def _us(instant: datetime) -> int:
-    return int(instant.timestamp() * 1_000_000)

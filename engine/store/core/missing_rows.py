@@ -8,7 +8,7 @@ its row is missing: a damaged page.
 import orjson
 
 from engine.model.clock import from_us
-from engine.model.errors import IntegrityError, StoreError
+from engine.model.errors import AbsentError, IntegrityError, StoreError
 from engine.model.records import KIND_ACT, KIND_ERASED, KIND_FRAME, KIND_PRUNED
 from engine.store.core import pruned_ranges
 from engine.store.core.anchor import Mark
@@ -38,12 +38,14 @@ def absence(
     """
     row = execute("SELECT kind FROM journal WHERE id = ?", (row_id,)).fetchone()
     if row is not None:
-        return StoreError(f"there is no {kind} {row_id}: this is the number of {_OTHERS.get(row[0], 'something else')}")
+        return AbsentError(
+            f"there is no {kind} {row_id}: this is the number of {_OTHERS.get(row[0], 'something else')}"
+        )
     let_go = pruned_ranges.around(execute, pruned_ranges.JOURNAL, row_id)
     if let_go is not None:
         at = execute("SELECT received_us FROM journal WHERE id = ?", (let_go.record,)).fetchone()
         on = f" on {from_us(at[0]):%Y-%m-%d}" if at is not None else ""
-        return StoreError(f"{kind} {row_id} is not kept any longer: retention deleted it{on}")
+        return AbsentError(f"{kind} {row_id} is not kept any longer: retention deleted it{on}")
     gap = execute(
         "SELECT first_id, last_id, act FROM gap WHERE first_id <= ? AND last_id >= ?", (row_id, row_id)
     ).fetchone()
@@ -61,7 +63,7 @@ def absence(
             f"{kind} {row_id} is missing: its number was given, and no record says that it was deleted. "
             "labrelay verify shows what is damaged"
         )
-    return StoreError(f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else ""))
+    return AbsentError(f"there is no {kind} {row_id}" + (" in the journal" if kind == "row" else ""))
 
 
 def _newest(execute: Execute, mark: Mark | None) -> int:

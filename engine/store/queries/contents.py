@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from engine.model.errors import ErasedError, StoreError
+from engine.model.errors import AbsentError, ErasedError, StoreError
 from engine.model.hashes import unpack_reports
 from engine.model.message import Report, Stored
 from engine.model.reasons import ReasonCode
@@ -35,7 +35,7 @@ def stored_document(reader: Reader, document_id: int) -> bytes:
         "SELECT o.body, j.channel FROM document o JOIN journal j ON j.id = o.message_id WHERE o.id = ?", (document_id,)
     )
     if row is None:
-        raise StoreError(f"there is no document {document_id}")
+        raise AbsentError(f"there is no document {document_id}")
     content = reader.vault.open(row[0], "document", document_id, row[1])
     return content or _unless_erased(reader, "document", erased_rows.DOCUMENT, document_id)
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from engine.runtime.app import App
 
 LATER = {"jinja2"}
-OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "engine.devtools"}
+OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "engine.devtools", "engine.web.api.reads"}
 
 async def main():
     app, started = App(Path(sys.argv[1])), asyncio.Event()
     running = asyncio.create_task(app.run(lambda app: started.set()))
     await started.wait()
-    address = f"http://127.0.0.1:{app._page.port}"
+    address = f"http://127.0.0.1:{app.page.port}"
     for path in ("/healthz", "/status.json"):
         await asyncio.to_thread(lambda: urllib.request.urlopen(address + path).read())
     print(sorted((LATER | OTHERS) & sys.modules.keys()))

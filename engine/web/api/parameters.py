@@ -1,0 +1,156 @@
+"""The arguments of each resource, as models: what is not declared here is refused, and the refusal names it.
+
+Times are as RFC 3339 has them; without an offset, in the site's zone. An age (``2h``) counts from now.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from engine.model.errors import ProblemError
+from engine.model.reasons import ReasonCode
+from engine.model.records import LETTER_STATES, MessageState
+from engine.web.api.paging import MAX_CURSOR
+
+MOST_ROWS = 1000
+LARGEST = 2**63 - 2  # number of a row that the journal can have, with one more after it
+
+RowNumber = Annotated[int, Field(ge=0, le=LARGEST)]
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="At most so many; rows of one message stay together.")]
+Cursor = Annotated[str, Field(max_length=MAX_CURSOR, description="Of the page before.")]
+_Time = Field(min_length=2, max_length=40, examples=["2h", "2026-03-01T10:30:00+05:30"])
+Since = Annotated[str, _Time, Field(description="Received since.")]
+Until = Annotated[str, _Time, Field(description="Received before.")]
+
+
+def _one_of(words: Sequence[str]) -> AfterValidator:
+    def check(given: str) -> str:
+        if given not in words:
+            raise ValueError(f"it is one of {', '.join(words)}")
+        return given
+
+    return AfterValidator(check)
+
+
+STATES = (*get_args(MessageState), "waiting", "delivered", "held")
+CODES = tuple(code.value for code in ReasonCode)
+StoredState = Annotated[str, _one_of(STATES), Field(json_schema_extra={"enum": [*STATES]})]
+LetterState = Annotated[str, _one_of(LETTER_STATES), Field(json_schema_extra={"enum": [*LETTER_STATES]})]
+Code = Annotated[str, _one_of(CODES), Field(json_schema_extra={"enum": [*CODES]})]
+
+
+class Nothing(BaseModel):
+    """No arguments; the base class of all."""
+
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Messages(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    since: Since | None = None
+    until: Until | None = None
+    channel: Word | None = None
+    state: StoredState | None = None
+    code: Code | None = None
+    """A reason code."""
+    type: Word | None = None
+    """As `ORU^R01`."""
+    specimen: Word | None = None
+    """Exactly this number of a specimen or order."""
+    control_id: Word | None = None
+    lot: Word | None = None
+    """A reagent lot; letters and digits are compared."""
+
+
+class MessageSearch(Messages):
+    patient: Word | None = None
+    """Exactly this number of a patient; needs the permission see-patients."""
+
+
+class OneMessage(Nothing):
+    message: RowNumber
+
+
+class Reveal(Nothing):
+    purpose: Annotated[str, Field(min_length=3, max_length=200)]
+    """Why the contents are looked at; kept in the audit trail. Write no patient data here."""
+
+
+class Groups(Nothing):
+    since: Since | None = None
+    until: Until | None = None
+    channel: Word | None = None
+    destination: Word | None = None
+    code: Code | None = None
+
+
+class Letters(Groups):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    state: LetterState | None = None
+
+
+class Held(Groups):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    rejected: bool = False
+    """Those that a person has rejected, instead."""
+
+
+class Channel(Nothing):
+    channel: Word | None = None
+
+
+class Reagents(Channel):
+    lot: Word | None = None
+    limit: Limit = 100
+
+
+class Acts(Nothing):
+    limit: Limit = 50
+    cursor: Cursor = ""
+    since: Since | None = None
+    until: Until | None = None
+    actor: Word | None = None
+    act: Word | None = None
+    """The kind: `retry`, `unmask`, ..."""
+    message: RowNumber | None = None
+    """Acts that name this message."""
+
+
+class OneReplay(Nothing):
+    number: RowNumber
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read(model: type[M], given: Mapping[str, Any], *, body: bool = False) -> M:
+    """The arguments of a request.
+
+    Args:
+        body: they are the members of a JSON object: then an error has a JSON pointer, not the name of a parameter.
+
+    Raises:
+        ProblemError: they do not fit; it names each field, and no value.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        errors = [
+            {_PLACE[body]: _place(one["loc"], body=body), "detail": one["msg"]}
+            for one in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        names = ", ".join(dict.fromkeys(one[_PLACE[body]] for one in errors))
+        raise ProblemError("arguments", f"wrong: {names}", errors=errors) from None  # the other error has values
+
+
+_PLACE = {False: "parameter", True: "pointer"}
+
+
+def _place(location: tuple[int | str, ...], *, body: bool) -> str:
+    steps = [str(step).replace("~", "~0").replace("/", "~1")[:100] for step in location]
+    return "/".join(["#", *steps]) if body else ".".join(steps)

@@ -1,0 +1,129 @@
+"""Problems as answers (RFC 9457), each with an id that the log has, too."""
+
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+
+from engine.model.errors import (
+    AbsentError,
+    ConfigError,
+    ErasedError,
+    LabRelayError,
+    LockedError,
+    ProblemError,
+    RefusedError,
+    StoreError,
+    TooSlowError,
+    UnreachableError,
+)
+from engine.views.encoding import encoded
+
+logger = logging.getLogger("labrelay.web")
+
+CONTENT_TYPE = "application/problem+json"
+TYPE = "urn:labrelay:problem:{}"
+TRACE_HEADER = "X-Trace-Id"
+_TRACE_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem; ``title`` is the same for all of a kind."""
+
+    status: int
+    title: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "not-understood": Kind(400, "The request cannot be understood"),
+    "log-in": Kind(401, "Log in, or send a token"),
+    "not-permitted": Kind(403, "A permission is missing"),
+    "another-site": Kind(403, "A page of another site sent this"),
+    "not-found": Kind(404, "There is no such thing"),
+    "method": Kind(405, "This address does not take that method"),
+    "not-acceptable": Kind(406, "The answer is JSON"),
+    "not-possible": Kind(409, "This cannot be done now"),
+    "refused": Kind(409, "This was refused"),
+    "configuration": Kind(409, "The configuration has problems"),
+    "under-way": Kind(409, "An act with this key is under way"),
+    "cut-short": Kind(409, "An act with this key was cut short"),
+    "gone": Kind(410, "The content was erased"),
+    "changed": Kind(412, "It has changed since"),
+    "too-large": Kind(413, "The request is too large"),
+    "media-type": Kind(415, "The body must be JSON"),
+    "misdirected": Kind(421, "This name is not one of this machine"),
+    "arguments": Kind(422, "Arguments are wrong"),
+    "too-wide": Kind(422, "The question is too wide"),
+    "other-body": Kind(422, "This key came with another request before"),
+    "too-many": Kind(429, "Too many requests"),
+    "inside": Kind(500, "LabRelay failed inside"),
+    "unavailable": Kind(503, "Not available just now"),
+}
+NARROW = "narrow it: name a channel, or a time by since and until"
+# Errors of the engine, the first that fits.
+_OF_ERRORS: tuple[tuple[type[LabRelayError], str], ...] = (
+    (TooSlowError, "too-wide"),
+    (ErasedError, "gone"),
+    (AbsentError, "not-found"),
+    (ConfigError, "configuration"),
+    (RefusedError, "refused"),
+    (LockedError, "unavailable"),
+    (UnreachableError, "unavailable"),
+    (StoreError, "unavailable"),
+)
+_OF_STATUS = {400: "not-understood", 401: "log-in", 403: "not-permitted", 404: "not-found", 405: "method",
+              413: "too-large", 421: "misdirected", 500: "inside", 503: "unavailable"}  # fmt: skip
+
+
+def of(error: LabRelayError) -> ProblemError:
+    """The problem that an error of the engine is for the caller."""
+    if isinstance(error, ProblemError):
+        return error
+    kind = next((kind for known, kind in _OF_ERRORS if isinstance(error, known)), "not-possible")
+    if isinstance(error, ConfigError):
+        return ProblemError(kind, "; ".join(error.problems), errors=[{"detail": text} for text in error.problems])
+    return ProblemError(kind, NARROW if kind == "too-wide" else str(error))
+
+
+def document(problem: ProblemError, trace: str) -> dict[str, object]:
+    kind = KINDS[problem.kind]
+    said: dict[str, object] = {
+        "type": TYPE.format(problem.kind),
+        "title": kind.title,
+        "status": kind.status,
+        "detail": str(problem),
+        "trace_id": trace,
+    }
+    return said | ({"errors": list(problem.errors)} if problem.errors else {})
+
+
+def answer(problem: ProblemError, request: web.Request) -> web.Response:
+    """The answer; the log gets a line with its id, and no text of the request."""
+    trace, status = secrets.token_hex(_TRACE_BYTES), KINDS[problem.kind].status
+    resource = request.match_info.route.resource
+    logger.log(
+        logging.ERROR if status >= 500 else logging.INFO,
+        "a request to the API was not served",
+        extra={
+            "trace": trace,
+            "status": status,
+            "reason": problem.kind,
+            "path": resource.canonical if resource else "",
+        },
+        exc_info=problem.__cause__ if status >= 500 else None,
+    )
+    response = web.Response(status=status, body=encoded(document(problem, trace)), content_type=CONTENT_TYPE)
+    response.headers[TRACE_HEADER] = trace
+    if problem.retry_after:
+        response.headers[hdrs.RETRY_AFTER] = str(max(1, round(problem.retry_after)))
+    if status == 401:
+        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return response
+
+
+def page(request: web.Request, status: int, message: str) -> web.Response:
+    """As an error page of `engine.web.guard.wall`, for a request to the API that no handler has served."""
+    return answer(ProblemError(_OF_STATUS.get(status, "not-understood"), message), request)

@@ -1,0 +1,325 @@
+"""How each resource is read: functions of what was asked, to a document. They run in a thread, but for those of the
+snapshot, which is in memory."""
+
+import platform
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
+
+from engine.actions.trail import Entry, entries, names_message
+from engine.model.errors import ProblemError
+from engine.model.instants import instant_us
+from engine.model.permissions import ADMINISTERING, SEEING_PATIENTS, Principal
+from engine.model.records import Act, Filter
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.contents import why_absent
+from engine.store.queries.lanes import list_lanes, list_pauses
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.letters import dead_letters, held_deliveries
+from engine.store.queries.listing import NO_LIMIT
+from engine.store.queries.messages import ends_of, messages_page, trace_of
+from engine.store.queries.reader import Reader
+from engine.store.queries.replays import unfinished_replays
+from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
+from engine.store.recovery.backups.catalog import copies
+from engine.views import gaps as gap_views
+from engine.views import message_in_full
+from engine.views.acts import ACT, REPLAY
+from engine.views.copies import COPY
+from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
+from engine.views.gaps import GAP
+from engine.views.messages import MESSAGE
+from engine.views.reagents import LOT
+from engine.views.site import PAUSE, STORED_LANE
+from engine.views.wire import wire_of
+from engine.web.api import parameters
+from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
+from engine.web.api.sources import Sources
+
+ACTS_AT_ONCE = 200
+ACTS_WITHIN_S = 1.0  # then a page ends, full or not, and the next goes on
+MOST_PENDING = MOST_NUMBERS - 1
+
+A = TypeVar("A", bound=parameters.Nothing, covariant=True)
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[A]):
+    """A request: who asks for what."""
+
+    sources: Sources
+    arguments: A
+    principal: Principal
+
+
+def model_of(read: Callable[[Any], Document]) -> type[parameters.Nothing]:
+    """The model of the arguments of a function of this module."""
+    model: type[parameters.Nothing] = get_args(get_type_hints(read)["asked"])[0]
+    return model
+
+
+def arguments_of(read: Callable[[Any], Document], given: Mapping[str, Any], *, body: bool) -> parameters.Nothing:
+    """Its arguments; raises as `engine.web.api.parameters.read`."""
+    return parameters.read(model_of(read), given, body=body)
+
+
+# -- from memory -----------------------------------------------------------------------------------------------------
+
+
+def status(asked: Asked[parameters.Nothing]) -> Document:
+    return {"daemon": True, **asked.sources.site()}
+
+
+def channels(asked: Asked[parameters.Nothing]) -> Document:
+    return {"channels": asked.sources.site()["channels"]}
+
+
+def destinations(asked: Asked[parameters.Nothing]) -> Document:
+    return {"destinations": asked.sources.site()["destinations"]}
+
+
+def version(asked: Asked[parameters.Nothing]) -> Document:
+    return {
+        "labrelay": asked.sources.site()["version"],
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+# -- messages --------------------------------------------------------------------------------------------------------
+
+
+def message_search(asked: Asked[parameters.MessageSearch]) -> Document:
+    patient = asked.arguments.patient
+    if patient is not None and not asked.principal.may(SEEING_PATIENTS):
+        raise ProblemError("not-permitted", "a search for a patient needs the permission see-patients")
+    return messages(asked, patient)
+
+
+def messages(asked: Asked[parameters.Messages], patient: str | None = None) -> Document:
+    given, journal = asked.arguments, asked.sources.journal
+    after, until = _times(asked, given)
+    wanted = Filter(
+        channel=given.channel,
+        state=given.state,
+        code=given.code,
+        message_type=given.type,
+        specimen=given.specimen,
+        number=given.control_id,
+        lot=given.lot,
+        patient=patient,
+        after_us=after,
+        before_us=until,
+    )
+    before = _before(given.cursor, "messages")
+    found = messages_page(journal, wanted, before_id=before, limit=given.limit + 1)
+    shown, more = found[: given.limit], found[given.limit :]
+    ends = ends_of(journal, [view.id for view in shown])
+    rows = MESSAGE.rows(view._replace(end=ends.get(view.id, "")) for view in shown)
+    return {MESSAGE.name: rows, "cursor": cursor_of("messages", shown[-1].id) if more else None}
+
+
+def message(asked: Asked[parameters.OneMessage]) -> Document:
+    """One message with all that became of it. A person's reasons may name a patient, so they are only for those who may
+    see patients, or administer."""
+    journal, number = asked.sources.journal, asked.arguments.message
+    trace = trace_of(journal, number)
+    if trace is None:
+        raise why_absent(journal, "message", number)
+    trace = trace._replace(message=trace.message._replace(end=ends_of(journal, [number]).get(number, "")))
+    acts = message_in_full.acts_about(journal, number)
+    if not (asked.principal.may(SEEING_PATIENTS) or asked.principal.may(ADMINISTERING)):
+        acts = [{**act, "reason": ""} for act in acts]
+    return {**message_in_full.document_of(trace, answers=False), "acts": acts}
+
+
+def deliveries(asked: Asked[parameters.OneMessage]) -> Document:
+    journal, number = asked.sources.journal, asked.arguments.message
+    trace = trace_of(journal, number)
+    if trace is None:
+        raise why_absent(journal, "message", number)
+    return {"deliveries": message_in_full.document_of(trace, answers=False)["deliveries"]}
+
+
+def wire(asked: Asked[parameters.OneMessage]) -> Document:
+    journal, number = asked.sources.journal, asked.arguments.message
+    trace = trace_of(journal, number)
+    if trace is None:
+        raise why_absent(journal, "message", number)
+    return {"wire": wire_of(journal, trace, masked=True)}
+
+
+def contents(journal: Reader, number: int) -> Document:
+    """The bytes of a message and its documents; the reveal is recorded before it is called."""
+    trace = trace_of(journal, number)
+    if trace is None:
+        raise why_absent(journal, "message", number)
+    return message_in_full.contents_of(journal, trace)
+
+
+# -- what waits for a person -----------------------------------------------------------------------------------------
+
+
+def letters(asked: Asked[parameters.Letters]) -> Document:
+    given = asked.arguments
+    after, until = _times(asked, given)
+    wanted = Filter(
+        channel=given.channel,
+        destination=given.destination,
+        code=given.code,
+        state=given.state,
+        after_us=after,
+        before_us=until,
+    )
+    found = dead_letters(asked.sources.journal, wanted, before_id=_before(given.cursor, "letters"), limit=given.limit)
+    return {LETTER.name: LETTER.rows(found), "cursor": _behind(found, given.limit, "letters")}
+
+
+def groups(asked: Asked[parameters.Groups]) -> Document:
+    given = asked.arguments
+    after, until = _times(asked, given)
+    wanted = Filter(
+        channel=given.channel, destination=given.destination, code=given.code, after_us=after, before_us=until
+    )
+    return {LETTER_GROUP.name: LETTER_GROUP.rows(letter_groups(asked.sources.journal, wanted))}
+
+
+def held(asked: Asked[parameters.Held]) -> Document:
+    """Newest first: unlike the first page of a person's list, critical results are not put before the others, so that
+    pages have each once."""
+    given = asked.arguments
+    after, until = _times(asked, given)
+    wanted = Filter(
+        channel=given.channel,
+        destination=given.destination,
+        code=given.code,
+        state="rejected" if given.rejected else "held",
+        after_us=after,
+        before_us=until,
+    )
+    before = _before(given.cursor, "held")
+    found = held_deliveries(
+        asked.sources.journal, wanted, before_id=NO_LIMIT if before is None else before, limit=given.limit
+    )
+    return {HELD.name: HELD.rows(found), "cursor": _behind(found, given.limit, "held")}
+
+
+def persons(asked: Asked[parameters.Nothing]) -> Document:
+    return {PERSON.name: PERSON.rows(list_seeming(asked.sources.journal))}
+
+
+def gaps(asked: Asked[parameters.Channel]) -> Document:
+    found = list_unmapped(asked.sources.journal, asked.arguments.channel)
+    return {GAP.name: GAP.rows(map(gap_views.counted, found))}
+
+
+def reagents(asked: Asked[parameters.Reagents]) -> Document:
+    given = asked.arguments
+    found = list_reagents(asked.sources.journal, given.channel, lot=given.lot, limit=given.limit)
+    return {LOT.name: LOT.rows(found)}
+
+
+def lanes(asked: Asked[parameters.Nothing]) -> Document:
+    return {STORED_LANE.name: STORED_LANE.rows(list_lanes(asked.sources.journal))}
+
+
+def pauses(asked: Asked[parameters.Nothing]) -> Document:
+    return {PAUSE.name: PAUSE.rows(list_pauses(asked.sources.journal))}
+
+
+# -- acts, copies ----------------------------------------------------------------------------------------------------
+
+
+def acts(asked: Asked[parameters.Acts]) -> Document:
+    """A page of the audit trail. An act's end comes before its beginning, so a cursor has the ends that were read and
+    belong to acts of a later page. A page may be short, or empty, where few acts fit."""
+    given, journal = asked.arguments, asked.sources.journal
+    after, until = _times(asked, given)
+    before, *known = numbers_in(given.cursor, "acts") if given.cursor else [NO_LIMIT]
+    ends = [act for number in known for act in acts_page(journal, before_id=number + 1, limit=1) if act.ended]
+    still_open = frozenset(act.id for act in open_acts(journal))
+    found: list[Entry] = []
+    due = time.monotonic() + ACTS_WITHIN_S
+    while True:
+        rows = acts_page(journal, before_id=before, limit=ACTS_AT_ONCE)
+        for entry in entries(chain(ends, rows), still_open):
+            if after is not None and entry.at_us < after:
+                return {ACT.name: ACT.rows(found), "cursor": None}
+            if _fits(entry, given) and (until is None or entry.at_us < until):
+                found.append(entry)
+            if len(found) == given.limit:
+                rows = [row for row in rows if row.id >= entry.id]
+                return {ACT.name: ACT.rows(found), "cursor": _acts_cursor(entry.id, ends, rows)}
+        if len(rows) < ACTS_AT_ONCE:
+            return {ACT.name: ACT.rows(found), "cursor": None}
+        before = rows[-1].id
+        if time.monotonic() > due:
+            return {ACT.name: ACT.rows(found), "cursor": _acts_cursor(before, ends, rows)}
+        ends = _pending(ends, rows)
+
+
+def _acts_cursor(before: int, ends: Sequence[Act], rows: Sequence[Act]) -> str:
+    return cursor_of("acts", before, *(end.id for end in _pending(ends, rows)))
+
+
+def _pending(ends: Sequence[Act], rows: Sequence[Act]) -> list[Act]:
+    """The ends whose beginnings are still to come; the newest acts under way are few."""
+    begun = {row.id for row in rows}
+    return [end for end in (*ends, *rows) if end.ended and end.ended not in begun][:MOST_PENDING]
+
+
+def _fits(entry: Entry, given: parameters.Acts) -> bool:
+    return (
+        given.actor in (None, entry.actor)
+        and given.act in (None, entry.verb)
+        and (given.message is None or names_message(entry, given.message))
+    )
+
+
+def replays(asked: Asked[parameters.Nothing]) -> Document:
+    return {REPLAY.name: REPLAY.rows(unfinished_replays(asked.sources.journal))}
+
+
+def backups(asked: Asked[parameters.Nothing]) -> Document:
+    folder = asked.sources.backups()
+    shelves = sorted(folder.glob("labrelay-*")) if folder is not None else []
+    return {COPY.name: COPY.rows(copy for shelf in shelves for copy in copies(shelf))}
+
+
+# -- shared ----------------------------------------------------------------------------------------------------------
+
+
+def _before(cursor: str, name: str) -> int | None:
+    return numbers_in(cursor, name)[0] if cursor else None
+
+
+def _behind(found: Sequence[Any], limit: int, name: str) -> str | None:
+    """Behind rows that stay together by message, of which a page has ``limit`` or more unless it is the last."""
+    return cursor_of(name, found[-1].message_id) if len(found) >= limit else None
+
+
+def _times(
+    asked: Asked[Any], given: parameters.Messages | parameters.Groups | parameters.Acts
+) -> tuple[int | None, int | None]:
+    """From, and before, in microseconds."""
+    return _instant(asked, "since", given.since), _instant(asked, "until", given.until)
+
+
+def _instant(asked: Asked[Any], name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    zone = asked.sources.zone
+    try:
+        found = instant_us(text, zone, datetime.now(UTC))
+        if not 0 <= found < 2**62:
+            raise ValueError("it is before 1970")
+    except ValueError as error:
+        errors = [{"parameter": name, "detail": str(error)}]
+        raise ProblemError("arguments", f"wrong: {name}", errors=errors) from None
+    return found

@@ -1,0 +1,68 @@
+"""The arguments in a request: of its address, or of a JSON body."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from engine.model.errors import ProblemError
+from engine.web.api.answers import CONTENT_TYPE
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_WITHIN_S = 10.0
+
+
+def in_address(request: web.Request) -> dict[str, str]:
+    """The arguments of path and query.
+
+    Raises:
+        ProblemError: one is given twice.
+    """
+    given = {**request.match_info}
+    twice = [name for name in request.query if name in given or len(request.query.getall(name)) > 1]
+    if twice:
+        errors = [{"parameter": name[:100], "detail": "it is given twice"} for name in dict.fromkeys(twice)]
+        raise ProblemError("arguments", "an argument is given once", errors=errors)
+    return {**given, **request.query}
+
+
+async def in_body(request: web.Request, most: int = MAX_BODY_BYTES) -> tuple[dict[str, Any], bytes]:
+    """The JSON object of the body, and its bytes.
+
+    Raises:
+        ProblemError: it is none, too large, or does not come.
+    """
+    if request.content_type != CONTENT_TYPE:
+        raise ProblemError("media-type", f"send it as {CONTENT_TYPE}")
+    if (request.content_length or 0) > most:
+        raise ProblemError("too-large", f"a body has at most {most} bytes")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for part in request.content.iter_any():
+                body += part
+                if len(body) > most:
+                    raise ProblemError("too-large", f"a body has at most {most} bytes")
+    except TimeoutError:
+        raise ProblemError("not-understood", f"the body did not come within {BODY_WITHIN_S:g} s") from None
+    try:
+        found = orjson.loads(body)
+    except ValueError:
+        raise ProblemError("not-understood", "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise ProblemError("not-understood", "the body is a JSON object")
+    return found, bytes(body)
+
+
+def header(headers: Mapping[str, str], name: str, most: int) -> str:
+    """A header's value; empty without it.
+
+    Raises:
+        ProblemError: it is too long, or has control characters.
+    """
+    value = headers.get(name, "").strip()
+    if len(value) > most or not value.isprintable():
+        raise ProblemError("not-understood", f"{name} has at most {most} printable characters")
+    return value

@@ -1,0 +1,101 @@
+"""The table of what can be read: for each address its permissions, and the function of `engine.web.api.reads`, whose
+arguments are those of the address. That module is imported once there is a request."""
+
+from dataclasses import dataclass
+
+from engine.model.permissions import ADMINISTERING, LOOKING, Permission
+
+ROOT = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One address that is read.
+
+    Attributes:
+        read: the name of its function.
+        in_memory: it is made once for each snapshot; else it is read in a thread.
+        of_post: asked by POST, so that its arguments are in the body, and in no address.
+    """
+
+    path: str
+    what: str
+    read: str
+    needs: frozenset[Permission] = LOOKING
+    in_memory: bool = False
+    of_post: bool = False
+
+
+RESOURCES = (
+    Resource(
+        path="/status",
+        what="the state of the site, as `labrelay status`",
+        read="status",
+        in_memory=True,
+    ),
+    Resource(path="/channels", what="each channel now", read="channels", in_memory=True),
+    Resource(path="/destinations", what="each destination now", read="destinations", in_memory=True),
+    Resource(path="/version", what="versions of the program and its parts", read="version"),
+    Resource(
+        path="/messages",
+        what="messages, newest first",
+        read="messages",
+    ),
+    Resource(
+        path="/message-search",
+        what="messages as above, asked by POST, so that no number is in an address; also by a patient's number",
+        read="message_search",
+        of_post=True,
+    ),
+    Resource(
+        path="/messages/{message}",
+        what="one message with its states, documents, deliveries, attempts and acts",
+        read="message",
+    ),
+    Resource(
+        path="/messages/{message}/deliveries",
+        what="the deliveries of one message, each with its failed attempts",
+        read="deliveries",
+    ),
+    Resource(
+        path="/messages/{message}/wire",
+        what="the frames of one message on the line, in and out, masked",
+        read="wire",
+    ),
+    Resource(
+        path="/dead-letters",
+        what="dead letters, by message, newest first",
+        read="letters",
+    ),
+    Resource(
+        path="/dead-letters/groups",
+        what="dead letters in groups of one reason and cause, with what will likely help",
+        read="groups",
+    ),
+    Resource(
+        path="/held",
+        what="results that wait for a person's decision, newest first",
+        read="held",
+    ),
+    Resource(
+        path="/held/persons",
+        what="who seems to be the person who bore a patient number before",
+        read="persons",
+    ),
+    Resource(
+        path="/gaps",
+        what="codes and units that no code table had, as they were counted",
+        read="gaps",
+    ),
+    Resource(path="/reagents", what="reagent lots", read="reagents"),
+    Resource(path="/lanes", what="waiting, held and dead deliveries of each channel and destination", read="lanes"),
+    Resource(path="/pauses", what="pauses that a person has set", read="pauses"),
+    Resource(path="/replays", what="replays that have not ended", read="replays"),
+    Resource(
+        path="/acts",
+        what="the audit trail, newest first; a person's reasons may name a patient",
+        read="acts",
+        needs=ADMINISTERING,
+    ),
+    Resource(path="/backups", what="copies of the journal", read="backups", needs=ADMINISTERING),
+)

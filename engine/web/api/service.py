@@ -1,0 +1,133 @@
+"""The routes of the API: each request is limited, understood, read in a thread with a deadline, and answered.
+
+At most `AT_ONCE` requests read the journal, so that the threads which map messages stay free; a few more wait.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from engine.model.errors import LabRelayError, ProblemError
+from engine.monitoring.snapshot.site import SCHEMA_VERSION
+from engine.web.api import problems
+from engine.web.api.answers import Body, answer, body_of, require_json_taken
+from engine.web.api.limits import FROM_JOURNAL, FROM_MEMORY, Buckets
+from engine.web.api.requests import in_address, in_body
+from engine.web.api.resources import RESOURCES, ROOT, Resource
+from engine.web.api.sources import Sources
+from engine.web.routes import PRINCIPAL, Route
+
+Document = dict[str, Any]
+
+AT_ONCE = 2
+MOST_WAITING = 32
+WAIT_S = 5.0
+
+
+class Api:
+    """The API of one running site."""
+
+    def __init__(self, sources: Sources, buckets: Buckets | None = None) -> None:
+        self._sources = sources
+        self._buckets = Buckets() if buckets is None else buckets
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+        self._made: dict[str, tuple[Mapping[str, Any], Body]] = {}  # of the snapshot
+        self._reads: ModuleType | None = None
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route(
+                ROOT + one.path,
+                self.served(partial(self._read, one), FROM_MEMORY if one.in_memory else FROM_JOURNAL),
+                one.needs,
+                method=hdrs.METH_POST if one.of_post else hdrs.METH_GET,
+            )
+            for one in RESOURCES
+        ]
+
+    def served(self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], cost: float) -> Handler:
+        """The handler of a route: limited, and with a problem as the answer to every error."""
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            try:
+                self._limit(request, cost)
+                require_json_taken(request)
+                return await handle(request)
+            except LabRelayError as error:
+                problem = problems.of(error)
+                problem.__cause__ = error
+                return problems.answer(problem, request)
+            except (web.HTTPException, ConnectionResetError):
+                raise
+            except Exception as error:
+                problem = ProblemError("inside", "the log says where, with this trace id")
+                problem.__cause__ = error
+                return problems.answer(problem, request)
+
+        return handler
+
+    def _limit(self, request: web.Request, cost: float) -> None:
+        now = asyncio.get_running_loop().time()
+        for name in (f"caller {request[PRINCIPAL].actor}", f"address {request.remote}"):
+            if (wait_s := self._buckets.take(name, cost, now)) > 0:
+                raise ProblemError("too-many", "ask less often", retry_after=wait_s)
+
+    async def in_thread(self, work: Callable[[], Body]) -> Body:
+        """Read the journal.
+
+        Raises:
+            ProblemError: too many others wait, or waited too long.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise ProblemError("unavailable", "too many questions at once", retry_after=1.0)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise ProblemError("unavailable", "too many questions at once", retry_after=1.0) from None
+        finally:
+            self._waiting -= 1
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self._places.release()
+
+    async def _read(self, one: Resource, request: web.Request) -> web.Response:
+        if self._reads is None:
+            self._reads = await asyncio.to_thread(_load)
+        read = getattr(self._reads, one.read)
+        given = (await in_body(request))[0] if one.of_post else in_address(request)
+        arguments = self._reads.arguments_of(read, given, body=one.of_post)
+        asked = self._reads.Asked(self._sources, arguments, request[PRINCIPAL])
+        if one.in_memory:
+            return answer(request, self._from_memory(one.path, lambda: read(asked)))
+        address = "" if one.of_post else request.path
+        return answer(request, await self.in_thread(lambda: self._body(read(asked), address, given)))
+
+    def _from_memory(self, path: str, read: Callable[[], Document]) -> Body:
+        site = self._sources.site()
+        made = self._made.get(path)
+        if made is None or made[0] is not site:
+            made = self._made[path] = site, self._body(read(), "", {})
+        return made[1]
+
+    def _body(self, document: Document, address: str, given: Mapping[str, str]) -> Body:
+        if "cursor" in document:
+            cursor = document["cursor"]
+            further = cursor is not None and address
+            document["next"] = f"{address}?{urlencode({**given, 'cursor': cursor})}" if further else None
+        return body_of({"schema_version": SCHEMA_VERSION, "time_zone": str(self._sources.zone), **document})
+
+
+def _load() -> ModuleType:
+    from engine.web.api import reads
+
+    return reads

@@ -1,0 +1,311 @@
+"""Reading by the API: who may read what, and what each resource says, as a table that the tests walk."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.commands.shared.output import to_json
+from engine.model.message import Unmapped
+from engine.model.permissions import ADMINISTERING, LOOKING
+from engine.store.queries import reader
+from engine.store.queries.letters import dead_letters
+from engine.store.queries.messages import messages_page
+from engine.store.queries.reader import Reader
+from engine.views.dead_letters import LETTER
+from engine.views.messages import MESSAGE
+from engine.web.api.limits import MOST_REMEMBERED, Buckets
+from engine.web.api.resources import RESOURCES
+from tests.support.api import Client, served
+from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, fill_journal
+
+# What each person gets: the address, with what it must be given; the name of the list, or some names of the object.
+LOOK = {"": 401, "wall": 403, "viewer": 200, "operator": 200, "admin": 200}
+ADMINISTER = {"": 401, "wall": 403, "viewer": 403, "operator": 403, "engineer": 403, "seeing viewer": 403, "admin": 200}
+ORACLE = {
+    "/status": (LOOK, "overall findings channels destinations config_hash timezone daemon"),
+    "/channels": (LOOK, "channels"),
+    "/destinations": (LOOK, "destinations"),
+    "/version": (LOOK, "labrelay python sqlite system"),
+    "/messages": (LOOK, "messages cursor next"),
+    "/messages/{message}": (LOOK, "message deliveries documents acts decided frames"),
+    "/messages/{message}/deliveries": (LOOK, "deliveries"),
+    "/messages/{message}/wire": (LOOK, "wire"),
+    "/message-search": (LOOK, "messages cursor"),
+    "/dead-letters": (LOOK, "dead_letters cursor next"),
+    "/dead-letters/groups": (LOOK, "groups"),
+    "/held": (LOOK, "held cursor next"),
+    "/held/persons": (LOOK, "persons"),
+    "/gaps": (LOOK, "gaps"),
+    "/reagents": (LOOK, "reagents"),
+    "/lanes": (LOOK, "lanes"),
+    "/pauses": (LOOK, "pauses"),
+    "/replays": (LOOK, "replays"),
+    "/acts": (ADMINISTER, "acts cursor next"),
+    "/backups": (ADMINISTER, "copies"),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("journal")
+    fill_journal(folder, gaps=[Unmapped("lab.csv", "GLU", "mg/dL", "Glucose")])
+    return folder
+
+
+@pytest.fixture
+def journal(data: Path) -> AsyncIterator[Reader]:
+    opened = Reader.beside(data)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def api(journal: Reader, tmp_path: Path) -> AsyncIterator[Client]:
+    async with served(journal, backups=tmp_path) as client:
+        yield client
+
+
+def test_the_table_has_every_resource() -> None:
+    assert set(ORACLE) == {one.path for one in RESOURCES}
+    assert {one.path for one in RESOURCES if one.needs != LOOKING} == {"/acts", "/backups"}
+    assert all(one.needs == ADMINISTERING for one in RESOURCES if one.path in ("/acts", "/backups"))
+
+
+@pytest.mark.parametrize("path", ORACLE)
+async def test_each_person_gets_what_the_table_says(api: Client, path: str) -> None:
+    statuses, names = ORACLE[path]
+    by_post = path == "/message-search"
+    for person, status in statuses.items():
+        found = await api.ask(
+            path.format(message=DELIVERED), person, method="POST" if by_post else "GET", body={} if by_post else None
+        )
+        assert found.status == status, person
+        if status == 200:
+            assert set(names.split()) <= set(found.body)
+            assert found.body["schema_version"] == 1
+            assert found.body["time_zone"] == "Asia/Kolkata"
+            assert found.headers["Content-Type"].startswith("application/json")
+        else:
+            assert found.body["status"] == status
+            assert found.body["trace_id"] == found.headers["X-Trace-Id"]
+            assert found.headers["Content-Type"].startswith("application/problem+json")
+
+
+async def test_no_answer_names_a_patient(api: Client) -> None:
+    for path in ORACLE:
+        by_post = path == "/message-search"
+        for number in (DELIVERED, REFUSED):
+            found = await api.ask(
+                path.format(message=number), "admin", method="POST" if by_post else "GET", body={} if by_post else None
+            )
+            assert CANARY not in json.dumps(found.body), path
+
+
+async def test_rows_are_those_of_the_command_line(api: Client, journal: Reader) -> None:
+    listed = (await api.ask("/messages")).body["messages"]
+    rows = json.loads(to_json(MESSAGE.rows(messages_page(journal))))
+    assert [row | {"delivery": None} for row in listed] == [row | {"delivery": None} for row in rows]
+    assert {row["id"]: row["delivery"] for row in listed}[DELIVERED] == "delivered"
+
+    letters = (await api.ask("/dead-letters")).body["dead_letters"]
+    assert letters == json.loads(to_json(LETTER.rows(dead_letters(journal))))
+    groups = (await api.ask("/dead-letters/groups")).body["groups"]
+    assert sum(group["count"] for group in groups) == len(letters)
+    (gap,) = (await api.ask("/gaps")).body["gaps"]
+    assert (gap["where"], gap["code"], gap["unit"], gap["count"]) == (CHANNEL, "GLU", "mg/dL", 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("channel=haematology", {1, 2, 3, 4, 5}),
+        ("channel=other", set()),
+        ("state=delivered", {1}),
+        ("state=waiting", {5}),
+        ("state=incomplete", {4}),
+        ("code=UNMAPPED_CODE", {3}),
+        ("type=ORU^R01", {1, 2, 3, 4, 5}),
+        ("type=ORU%5ER02", set()),
+        ("since=2h", {1, 2, 3, 4, 5}),
+        ("until=2h", set()),
+        ("since=2026-03-01", {1, 2, 3, 4, 5}),
+        ("until=2026-03-01T10:30:00%2B05:30", set()),
+        ("lot=X1", set()),
+        ("specimen=F1", set()),  # no number of these messages was noted
+    ],
+)
+async def test_filters_are_those_of_the_command_line(api: Client, query: str, found: set[int]) -> None:
+    answer = await api.ask(f"/messages?{query}")
+    assert {row["id"] for row in answer.body["messages"]} == found
+
+
+async def test_a_search_for_a_patient_needs_the_permission_and_is_in_no_address(api: Client) -> None:
+    assert (await api.ask("/messages?patient=1")).status == 422
+    for person, status in {"viewer": 403, "admin": 403, "seeing viewer": 200}.items():
+        found = await api.ask("/message-search", person, method="POST", body={"patient": "1"})
+        assert found.status == status, person
+
+
+async def test_reasons_of_acts_are_shown_to_few(data: Path) -> None:
+    from engine.store.operations import audit
+    from tests.support import journals
+
+    journal = await journals.started(data)
+    try:
+        await journal.run(audit.note, "meena", "unmask", {"message": DELIVERED, "reason": f"for {CANARY}"})
+        async with served(journal) as api:
+            for person, shown in {
+                "viewer": "",
+                "operator": "",
+                "seeing viewer": "for SHARMA",
+                "admin": "for SHARMA",
+            }.items():
+                (act,) = (await api.ask(f"/messages/{DELIVERED}", person)).body["acts"]
+                assert (act["actor"], act["act"], act["reason"]) == ("meena", "unmask", shown), person
+    finally:
+        await journal.stop()
+
+
+# -- what is wrong ---------------------------------------------------------------------------------------------------
+
+WRONG = [
+    ("/messages?limit=0", 422, "limit"),
+    ("/messages?limit=1001", 422, "limit"),
+    ("/messages?limit=many", 422, "limit"),
+    ("/messages?limit=1&limit=2", 422, "limit"),
+    ("/messages?colour=red", 422, "colour"),
+    ("/messages?state=lost", 422, "state"),
+    ("/messages?code=NO_CODE", 422, "code"),
+    ("/messages?since=yesterday", 422, "since"),
+    ("/messages?since=0001-01-01", 422, "since"),
+    ("/messages?since=9999-12-31", 200, ""),
+    ("/messages?channel=", 422, "channel"),
+    (f"/messages?channel={'x' * 201}", 422, "channel"),
+    ("/messages?cursor=%00", 422, "cursor"),
+    ("/messages?cursor=W10", 422, "cursor"),
+    ("/messages?cursor=WyJtZXNzYWdlcyIsIDFlOTld", 422, "cursor"),
+    ("/messages/0", 404, ""),
+    ("/messages/-1", 422, "message"),
+    ("/messages/x", 422, "message"),
+    ("/messages/9223372036854775807", 422, "message"),
+    ("/messages/9223372036854775806", 404, ""),
+    ("/messages/99", 404, ""),
+    ("/messages/1?message=2", 422, "message"),
+    ("/nothing", 404, ""),
+    ("/messages/1/nothing", 404, ""),
+]
+
+
+@pytest.mark.parametrize(("path", "status", "field"), WRONG)
+async def test_a_wrong_argument_is_named(api: Client, path: str, status: int, field: str) -> None:
+    found = await api.ask(path)
+    assert found.status == status
+    if status != 200:
+        assert found.body["type"].startswith("urn:labrelay:problem:")
+        assert {one["parameter"] for one in found.body.get("errors", ())} == ({field} if field else set())
+
+
+async def test_methods_kinds_and_bodies(api: Client) -> None:
+    assert (await api.ask("/messages", method="DELETE")).status == 405
+    assert (await api.ask("/messages", method="DELETE")).headers["Allow"] == "GET,HEAD"
+    assert (await api.ask("/messages", method="OPTIONS")).status == 405
+    assert (await api.ask("/messages", Accept="text/html")).status == 406
+    assert (await api.ask("/messages", Accept="text/html, application/json;q=0.5")).status == 200
+    assert (await api.ask("/messages", Accept="application/json;q=0")).status == 406
+    head = await api.ask("/messages", method="HEAD")
+    assert (head.status, head.body) == (200, b"")
+    search = {"method": "POST"}
+    assert (await api.ask("/message-search", **search)).status == 415
+    async with api.http.post("/api/v1/message-search", data=b"[1]", headers=JSON) as answer:
+        assert answer.status == 400
+    async with api.http.post("/api/v1/message-search", data=b'{"a"', headers=JSON) as answer:
+        assert answer.status == 400
+    async with api.http.post("/api/v1/message-search", data=b" " * 70_000, headers=JSON) as answer:
+        assert answer.status == 413
+    found = await api.ask("/message-search", **search, body={"limit": "x", "colour": 1})
+    assert {one["pointer"] for one in found.body["errors"]} == {"#/limit", "#/colour"}
+
+
+JSON = {"Content-Type": "application/json", "X-Person": "viewer"}
+
+
+async def test_a_too_wide_question_says_how_to_narrow_it(
+    api: Client, journal: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_STEPS_BETWEEN_LOOKS", 30)  # more than a BEGIN has
+    journal.deadline_s = -1.0
+    found = await api.ask("/messages")
+    assert (found.status, found.body["type"]) == (422, "urn:labrelay:problem:too-wide")
+    assert "narrow it" in found.body["detail"]
+
+
+async def test_a_fault_inside_is_a_problem_and_logged(
+    api: Client, journal: Reader, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(journal, "snapshot", None)
+    found = await api.ask("/lanes")
+    assert found.status == 500
+    assert "NoneType" not in json.dumps(found.body)
+    (line,) = [record for record in caplog.records if getattr(record, "trace", "") == found.body["trace_id"]]
+    assert line.exc_info is not None
+
+
+# -- conditions, compression, limits ---------------------------------------------------------------------------------
+
+
+async def test_an_unchanged_document_is_not_sent_again(api: Client) -> None:
+    for path in ("/status", "/messages"):
+        first = await api.ask(path)
+        again = await api.ask(path, If_None_Match=first.headers["ETag"])
+        assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+        assert (await api.ask(path, If_None_Match='"other"')).status == 200
+        assert (await api.ask(path, If_Match='"other"')).status == 412
+        assert (await api.ask(path, If_Match=f'"other", {first.headers["ETag"]}')).status == 200
+
+
+async def test_large_answers_are_compressed_for_those_who_ask(api: Client) -> None:
+    for path, large in (("/status", True), ("/version", False)):
+        found = await api.ask(path, Accept_Encoding="gzip")
+        assert (found.headers.get("Content-Encoding") == "gzip") is large, path
+        assert found.status == 200
+        assert (await api.ask(path, Accept_Encoding="identity")).headers.get("Content-Encoding") is None
+
+
+async def test_the_status_is_made_once_for_each_snapshot(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    site = type(api.site)
+    real = site.to_json
+
+    def counting(self: object) -> object:
+        nonlocal made
+        made += 1
+        return real(self)  # type: ignore[arg-type]  # a snapshot
+
+    monkeypatch.setattr(site, "to_json", counting)
+    for _ in range(5):
+        await asyncio.gather(*(api.ask(path) for path in ("/status", "/channels", "/destinations")))
+    assert made == 1
+
+
+async def test_who_asks_too_often_must_wait(journal: Reader) -> None:
+    slow = Buckets(rate=0.001, burst=10.0)
+    async with served(journal, buckets=slow) as api:
+        statuses = [(await api.ask("/messages")).status for _ in range(6)]
+        assert statuses == [200] * 5 + [429]
+        found = await api.ask("/messages", "admin")  # from the same address
+        assert (found.status, found.body["title"]) == (429, "Too many requests")
+        assert int(found.headers["Retry-After"]) > 1
+
+
+def test_a_bucket_fills_again_and_few_are_remembered() -> None:
+    buckets = Buckets(rate=10.0, burst=5.0)
+    assert [buckets.take("a", 2.0, 0.0) for _ in range(2)] == [0.0, 0.0]
+    assert buckets.take("a", 2.0, 0.0) == pytest.approx(0.1)
+    assert buckets.take("b", 2.0, 0.0) == 0.0
+    assert buckets.take("a", 2.0, 0.1) == 0.0
+    for number in range(3 * MOST_REMEMBERED):
+        buckets.take(str(number), 1.0, 1.0)
+    assert len(buckets) == MOST_REMEMBERED
