@@ -118,7 +118,7 @@ def audit_event(entry: Entry, site: str) -> dict[str, Any]:
             "config": entry.config,
             "as given": entry.by.get("given"),
         }.items()
-        if name not in NUMBERS and value not in (None, "", [], {})
+        if name not in (*NUMBERS, "purpose") and value not in (None, "", [], {})
     ]
     if details:
         event["entity"][0]["detail"] = details
@@ -133,6 +133,8 @@ def _agent(entry: Entry) -> dict[str, Any]:
         agent["altId"] = account
     if seat := entry.by.get("from"):
         agent["network"] = {"address": seat}
+    if purpose := purpose_of(entry):
+        agent["purposeOfUse"] = [{"text": purpose}]
     return agent
 
 
@@ -142,6 +144,11 @@ def names_message(entry: Entry, message: int) -> bool:
     named = [entry.what.get("message"), entry.what.get("messages"), entry.what.get("ids")]
     named.append(chosen.get("ids") if isinstance(chosen, dict) else None)
     return any(message == one or (isinstance(one, list) and message in one) for one in named)
+
+
+def purpose_of(entry: Entry) -> str:
+    """What a person looked at patient data for, in the person's words; of another act empty."""
+    return str(entry.what.get("purpose") or "")
 
 
 def shown_messages(entry: Entry) -> tuple[tuple[int, ...], Mapping[str, Any] | None]:

@@ -16,6 +16,7 @@ from engine.actions import trail
 from engine.actions.trail import Entry
 from engine.commands.shared.exporting import new_file, write_rows
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows, to_json
+from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import ROW, file_option, instant_us, page_options
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.model.errors import IntegrityError
@@ -46,6 +47,7 @@ def command() -> None:
 @click.option("--actor", metavar="NAME", help="Of this person.")
 @click.option("--act", metavar="VERB", help="Of this kind: unmask, retry, dismiss, replay, reload ...")
 @click.option("--message", type=ROW, metavar="ID", help="That name this message.")
+@click.option("--purpose", metavar="TEXT", help="Whose purpose has this text.")
 @page_options("number", most=100_000)
 @form_option()
 @pass_session
@@ -56,6 +58,7 @@ def list_acts(
     actor: str | None,
     act: str | None,
     message: int | None,
+    purpose: str | None,
     limit: int,
     before: int | None,
     form: Form,
@@ -65,7 +68,12 @@ def list_acts(
         for entry in _entries(reader, instant_us(session, since), instant_us(session, until)):
             if before is not None and entry.id >= before:
                 continue
-            if (actor or entry.actor) == entry.actor and (act or entry.verb) == entry.verb and _names(entry, message):
+            if (
+                (actor or entry.actor) == entry.actor
+                and (act or entry.verb) == entry.verb
+                and (purpose or "").casefold() in trail.purpose_of(entry).casefold()
+                and _names(entry, message)
+            ):
                 found.append(entry)
             if len(found) > limit:
                 break
@@ -134,11 +142,18 @@ def verify(session: Session, heads: tuple[str, ...], form: Form) -> ExitCode:
 @click.option("--since", metavar="TIME", help="Since: an age (2h), a day, or a day and time.")
 @click.option("--until", metavar="TIME", help="Before that.")
 @click.option("--breach", is_flag=True, help="The persons whose data was shown to a person in that time, as .csv.")
+@purpose_option
 @click.option("--yes", is_flag=True, help="Overwrite the file without being asked.")
 @pass_session
 def export(
-    session: Session, path: Path, since: str | None, until: str | None, breach: bool, yes: bool
-) -> ExitCode:  # fmt: skip
+    session: Session,
+    path: Path,
+    since: str | None,
+    until: str | None,
+    breach: bool,
+    purpose: str | None,
+    yes: bool,
+) -> ExitCode:
     """Write the audit trail to a file.
 
     With --breach the file is a list of persons: what an authority asks for after a leak. It holds names and numbers of
@@ -150,13 +165,12 @@ def export(
         raise click.BadParameter(f"'{path.name}' must end in {endings}", param_hint="--to")
     if path.exists():
         consent(f"Overwrite {path}?", yes=yes)
+    why = stated(purpose) if breach else ""
     after, before = instant_us(session, since), instant_us(session, until)
     with session.reader() as reader:
         if breach:
-            from engine.commands.shared.acting import note_exported
-
             chosen = list(_entries(reader, after, before))
-            note_exported(session, {"breach": True, "since": since or "", "until": until or ""})
+            note_exported(session, {"breach": True, "since": since or "", "until": until or ""}, why)
             count = write_rows(path, _persons(reader, chosen))
             say(f"{path}: {count} lines; it holds patient data")
         else:
@@ -201,6 +215,7 @@ def _persons(reader: "Reader", chosen: Iterable[Entry]) -> Iterator[dict[str, An
     """
     for entry in chosen:
         line: dict[str, Any] = {"at": trail.instant(entry.at_us), "actor": entry.actor, "act": entry.id}
+        line["purpose"] = trail.purpose_of(entry)
         numbers, exported = trail.shown_messages(entry)
         for number in numbers:
             yield from (line | person for person in _people(reader, number, certain=True))

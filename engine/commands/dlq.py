@@ -12,6 +12,7 @@ import click
 from engine.commands.shared.acting import acting_verb, ask, channels
 from engine.commands.shared.completing import destination_names
 from engine.commands.shared.output import ExitCode, Form, form_option, on_terminal, say, show_document, show_rows
+from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.selecting import (
     ROW,
     filter_of,
@@ -123,14 +124,16 @@ def _show_groups(groups: "list[Group]") -> None:
 @click.argument("message", type=ROW)
 @click.option("--parsed", is_flag=True, help="Every field of the message with its place, too.")
 @click.option("--unmask", is_flag=True, help="Show contents and answers as they are. This is noted in the audit trail.")
+@purpose_option
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form) -> ExitCode:
+def show(session: Session, message: int, parsed: bool, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
     from engine.actions.selection import Selection, letters
     from engine.commands.shared.exporting_deid import known_codes
     from engine.views.letter_in_full import document_of, lines
 
     parsed = parsed or form is Form.JSON
+    why = stated(purpose) if unmask else ""
 
     with session.reader() as reader:
         found = letters(reader, Selection(ids=(message,)))
@@ -144,9 +147,7 @@ def show(session: Session, message: int, parsed: bool, unmask: bool, form: Form)
                 say(f"it was edited by a person, and is message {trace.edited_as} now")
             return ExitCode.FAILED
         if unmask:
-            from engine.commands.shared.acting import note_shown
-
-            note_shown(session, message)
+            note_shown(session, message, why)
         routes = channels(session, reader.vault.identity_key).get(trace.message.channel) if parsed else None
         document = document_of(
             reader, trace, found, codes=known_codes(session.folder), unmask=unmask, parsed=parsed, routes=routes

@@ -37,6 +37,7 @@ from engine.commands.shared.mapping_options import (
     say_packs,
 )
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document
+from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.session import Session, pass_session
 from engine.mapping.explain_text import chosen, lines, missing, of_server
 from engine.mapping.explaining import Leaf
@@ -63,6 +64,7 @@ GROUP = "when something is wrong"
     "--field", "field", default="", metavar="PATH", help="Only this element (Observation[2].value) or field (OBX-5)."
 )
 @click.option("--show-values", is_flag=True, help="Show the values too: they are patient data.")
+@purpose_option
 @mapping_options
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
@@ -72,12 +74,14 @@ def command(
     what: str,
     field: str,
     show_values: bool,
+    purpose: str | None,
     mapping: str,
     channel: str | None,
     timezone: str | None,
     form: Form,
 ) -> ExitCode:
-    stored = None if what == "-" or Path(what).exists() or not what.isdigit() else _stored(session, what, show_values)
+    is_number = what.isdigit() and not Path(what).exists()
+    stored = _stored(session, what, show_values, purpose) if is_number else None
     of_channel = stored.message.channel if stored is not None else None
     mapper = mapper_for(session, mapping=mapping, channel=channel or of_channel, timezone=timezone)
     messages = inputs((what,), mapper)
@@ -167,15 +171,13 @@ class _Journaled:
         return NOTHING
 
 
-def _stored(session: Session, what: str, show_values: bool) -> _Journaled:
+def _stored(session: Session, what: str, show_values: bool, purpose: str | None) -> _Journaled:
     from engine.commands.shared.selecting import ROW
     from engine.store.operations import number_bearers
 
     number = ROW.convert(what, None, None)
     if show_values:
-        from engine.commands.shared.acting import note_shown
-
-        note_shown(session, number)
+        note_shown(session, number, stated(purpose))
     with session.reader() as journal:
         trace = trace_of(journal, number)
         if trace is None:

@@ -16,6 +16,7 @@ import click
 from engine.commands.shared.acting import acting_verb, ask
 from engine.commands.shared.completing import some_of
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.shared.revealing import note_shown, purpose_option, stated
 from engine.commands.shared.selecting import (
     ROW,
     filter_of,
@@ -110,13 +111,12 @@ def list_held(session: Session, /, rejected: bool, limit: int, before: int | Non
 @command.command("show", help="Show what is held of one message: the rules that hold it, and its results.")
 @click.argument("message", type=ROW)
 @click.option("--unmask", is_flag=True, help="Show the values and those before them. This is noted in the audit trail.")
+@purpose_option
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def show(session: Session, message: int, unmask: bool, form: Form) -> ExitCode:
+def show(session: Session, message: int, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
     if unmask:
-        from engine.commands.shared.acting import note_shown
-
-        note_shown(session, message)
+        note_shown(session, message, stated(purpose))
     with session.reader() as reader:
         trace = trace_of(reader, message)
         of = {one.id: one.document_id for one in trace.deliveries} if trace is not None else {}

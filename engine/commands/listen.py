@@ -16,6 +16,7 @@ import click
 
 from engine.commands.shared.line_options import LineAt, line_at, line_options
 from engine.commands.shared.output import ExitCode, Form, form_option, say
+from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import file_option, given_duration
 from engine.commands.shared.session import Session, pass_session
 
@@ -37,6 +38,7 @@ GROUP = "when something is wrong"
 )
 @click.option("--for", "for_s", callback=given_duration, metavar="TIME", help="Stop after this time, as 60s.")
 @click.option("--unmask", is_flag=True, help="Show messages too. This is noted in the audit trail.")
+@purpose_option
 @form_option(Form.TABLE, Form.NDJSON)
 @pass_session
 def command(
@@ -48,6 +50,7 @@ def command(
     save: Path | None,
     for_s: float | None,
     unmask: bool,
+    purpose: str | None,
     form: Form,
     **settings: str | None,
 ) -> ExitCode:
@@ -57,7 +60,7 @@ def command(
         )
     line = line_at(place, connect=connect, **settings)
     if unmask:
-        note_watched(session, place)
+        note_watched(session, place, purpose)
     return asyncio.run(_listen(session, line, answer=answer, save=save, for_s=for_s, masked=not unmask, form=form))
 
 
@@ -85,11 +88,9 @@ async def _listen(
     return ExitCode.OK if listener.heard else ExitCode.FAILED
 
 
-def note_watched(session: Session, place: str) -> None:
+def note_watched(session: Session, place: str, purpose: str | None) -> None:
     """The audit row comes first, as with `messages show --unmask`; where there is no site, there is no trail."""
-    from engine.commands.shared.acting import note_exported
-
     if session.folder_or_none is None or not session.journal.exists():
         say("there is no site with a journal here, so nothing is noted: you see patient data all the same")
         return
-    note_exported(session, {"line": place})
+    note_exported(session, {"line": place}, stated(purpose))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.commands.shared.acting import note_exported, note_shown
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say, show_document, show_rows
+from engine.commands.shared.revealing import note_exported, note_shown, purpose_option, stated
 from engine.commands.shared.selecting import (
     ROW,
     asked_for,
@@ -125,12 +125,14 @@ def list_messages(
 @click.argument("message", type=ROW)
 @click.option("--wire", is_flag=True, help="Show what passed on the line too: each frame in and out, judged.")
 @click.option("--unmask", is_flag=True, help="Show the bytes and documents too. This is noted in the audit trail.")
+@purpose_option
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -> ExitCode:
+def show(session: Session, message: int, wire: bool, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
     from engine.views.message_in_full import acts_about, contents_of, document_of, lines_of
     from engine.views.wire import wire_of
 
+    why = stated(purpose) if unmask else ""
     with session.reader() as reader:
         trace = trace_of(reader, message)
         if trace is None:
@@ -138,7 +140,7 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
         trace = trace._replace(message=trace.message._replace(end=ends_of(reader, [message]).get(message, "")))
         document = document_of(trace, answers=unmask)
         if unmask:
-            note_shown(session, message)
+            note_shown(session, message, why)
             document |= contents_of(reader, trace)
         if wire:
             document["wire"] = wire_of(reader, trace, masked=not unmask)
@@ -151,15 +153,17 @@ def show(session: Session, message: int, wire: bool, unmask: bool, form: Form) -
 @click.argument("channel", shell_complete=channel_names)
 @click.option("--last", type=click.IntRange(1, 1000), default=5, show_default=True, help="So many sessions.")
 @click.option("--unmask", is_flag=True, help="Show the contents of frames too. This is noted in the audit trail.")
+@purpose_option
 @form_option(Form.TABLE, Form.JSON)
 @pass_session
-def line(session: Session, channel: str, last: int, unmask: bool, form: Form) -> ExitCode:
+def line(session: Session, channel: str, last: int, unmask: bool, purpose: str | None, form: Form) -> ExitCode:
     from engine.store.queries.line import line_of
     from engine.views.wire import lines, sessions_of
 
+    why = stated(purpose) if unmask else ""
     with session.reader() as reader:
         if unmask:
-            note_exported(session, {"line": channel, "last": last})
+            note_exported(session, {"line": channel, "last": last}, why)
         found = sessions_of(line_of(reader, channel, limit=last), masked=not unmask)
     if not found and form is Form.TABLE:
         say(
@@ -190,6 +194,7 @@ def line(session: Session, channel: str, last: int, unmask: bool, form: Form) ->
     is_flag=True,
     help="With payloads without their patient, to be shown to others: lines of JSON. This is noted in the audit trail.",
 )
+@purpose_option
 @pass_session
 def export(
     session: Session,
@@ -198,6 +203,7 @@ def export(
     yes: bool,
     unmask: bool,
     deid: bool,
+    purpose: str | None,
     **given: Any,
 ) -> ExitCode:
     from engine.commands.shared.exporting import ENDINGS, write_file
@@ -211,6 +217,7 @@ def export(
     if path.resolve().parent == session.data.resolve():
         raise click.BadParameter("the data folder is the journal's own; choose another one", param_hint="--to")
     wanted = filter_of(session, given)
+    why = stated(purpose) if unmask else purpose or ""
     with session.reader() as reader:
         if path.exists():
             consent(f"Overwrite {path}?", yes=yes)
@@ -221,7 +228,7 @@ def export(
         if unmask or deid:
             _ = reader.vault  # says so where the key is not at hand
             what = {name: value for name, value in asdict(wanted).items() if value is not None}
-            note_exported(session, {**what, "up_to": up_to, **({"deid": True} if deid else {})})
+            note_exported(session, {**what, "up_to": up_to, **({"deid": True} if deid else {})}, why)
         if deid:
             from engine.commands.shared.exporting_deid import known_codes, write_without_patients
 

@@ -30,6 +30,7 @@ import click
 from engine.commands.shared.acting import ask
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import ExitCode, Form, form_option, say
+from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import instant_us
 from engine.commands.shared.session import Session, consent, pass_session
 from engine.store.queries.messages import each_message
@@ -95,6 +96,7 @@ class ReprocessRequest:
 @click.option("--mapping-from", "mapping", metavar="FILE|NAME", help="With this mapping instead of the channel's own.")
 @click.option("--results", "listed", is_flag=True, help="List each affected result, in place of the groups.")
 @click.option("--unmask", is_flag=True, help="Show values and specimen numbers. This is noted in the audit trail.")
+@purpose_option
 @click.option("--apply", "send", is_flag=True, help="Send what differs. Needs --reason.")
 @click.option("--reason", metavar="TEXT", help="Why; kept for good. Write no patient data here.")
 @click.option(
@@ -117,6 +119,7 @@ def command(
     mapping: str | None,
     listed: bool,
     unmask: bool,
+    purpose: str | None,
     send: bool,
     reason: str | None,
     rate: float,
@@ -130,6 +133,7 @@ def command(
         raise click.UsageError("--apply needs --reason: why these results are sent again")
     if since is None and not refused:
         raise click.UsageError("--since is missing: from when on messages are looked at (or --refused)")
+    why_shown = stated(purpose or reason) if unmask else ""
     now_us = time.time_ns() // 1000
     until_us = instant_us(session, until)
     selection = Selection(
@@ -143,9 +147,7 @@ def command(
             selection = _refused(journal, selection)
         wanted = _wanted(session, journal, selection, mapping)
         if unmask:
-            from engine.commands.shared.acting import note_exported
-
-            note_exported(session, {"reprocess": channel, **selection.to_json(), "mapping": wanted.named})
+            note_exported(session, {"reprocess": channel, **selection.to_json(), "mapping": wanted.named}, why_shown)
         rows = AffectedList(form, unmask=unmask) if listed or form is not Form.TABLE else None
         if rows is not None:
             rows.begin({"channel": channel, "mapping": wanted.named or None})

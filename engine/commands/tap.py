@@ -14,6 +14,7 @@ import click
 from engine.actions.control import SOCKET_NAME, follow
 from engine.commands.shared.completing import channel_names
 from engine.commands.shared.output import SCHEMA_VERSION, ExitCode, Form, form_option, say, to_json
+from engine.commands.shared.revealing import purpose_option, stated
 from engine.commands.shared.selecting import given_duration
 from engine.commands.shared.session import Session, pass_session
 from engine.monitoring.taps import STAGES
@@ -44,6 +45,7 @@ def _stages(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str
     help="Some of these, with commas.",
 )
 @click.option("--unmask", is_flag=True, help="Show contents as they are. This is noted in the audit trail.")
+@purpose_option
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many lines.")
 @click.option(
     "--for",
@@ -59,12 +61,13 @@ def command(
     channel: str,
     stages: list[str],
     unmask: bool,
+    purpose: str | None,
     count: int | None,
     for_s: float | None,
     form: Form,
 ) -> ExitCode:
     until = None if for_s is None else time.monotonic() + for_s
-    args = {"channel": channel, "stages": stages}
+    args = {"channel": channel, "stages": stages} | ({"purpose": stated(purpose)} if unmask else {})
     shown = 0
     for line in follow(session.data / SOCKET_NAME, "tap_contents" if unmask else "tap", args, until=until):
         if line["stage"] == "open":

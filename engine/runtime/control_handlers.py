@@ -57,6 +57,7 @@ from engine.runtime.control_requests import (
     SetAside,
     Switch,
     Tap,
+    TapContents,
     Target,
     TellApart,
     UserChange,
@@ -77,6 +78,7 @@ KEY_ACTS = {"show": "key-shown", "restored": "key-restored"}  # use of the key b
 UNPACED = 100_000.0  # messages a second
 
 Result = dict[str, Any]
+T = TypeVar("T", bound=Tap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,12 +227,12 @@ async def _prune(site: RunningSite, request: Request, asked: NoArguments) -> Res
 
 async def _shown(site: RunningSite, request: Request, asked: ContentsShown) -> Result:
     """A person is about to see contents; recorded before they do."""
-    await site.journal.run(audit.note, request.actor, "unmask", {"message": asked.message})
+    await site.journal.run(audit.note, request.actor, "unmask", {"message": asked.message, "purpose": asked.purpose})
     return {}
 
 
 async def _exported(site: RunningSite, request: Request, asked: ContentsExported) -> Result:
-    await site.journal.run(audit.note, request.actor, "unmask", {"export": asked.what})
+    await site.journal.run(audit.note, request.actor, "unmask", {"export": asked.what, "purpose": asked.purpose})
     return {}
 
 
@@ -380,17 +382,16 @@ def admission(app: "App") -> Admission:
 
 
 async def _tap(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], None]:
-    asked = _tapped(app, request)
+    asked = _tapped(app, request, Tap)
     async with aclosing(app.parts.taps.follow(asked.channel, asked.stages, unmask=False)) as lines:
         async for line in lines:
             yield line
 
 
 async def _tap_contents(app: "App", request: Request) -> AsyncGenerator[dict[str, Any], None]:
-    asked = _tapped(app, request)
-    act = await app.journal.run(
-        audit.begin, request.actor, "unmask", {"export": {"tap": asked.channel, "stages": asked.stages}}
-    )
+    asked = _tapped(app, request, TapContents)
+    what = {"export": {"tap": asked.channel, "stages": asked.stages}, "purpose": asked.purpose}
+    act = await app.journal.run(audit.begin, request.actor, "unmask", what)
     shown: set[int] = set()
     try:
         async with aclosing(app.parts.taps.follow(asked.channel, asked.stages, unmask=True)) as lines:
@@ -402,8 +403,8 @@ async def _tap_contents(app: "App", request: Request) -> AsyncGenerator[dict[str
         await app.journal.run(audit.end, act, {"first": min(shown, default=None), "last": max(shown, default=None)})
 
 
-def _tapped(app: "App", request: Request) -> Tap:
-    asked = read(Tap, request)
+def _tapped(app: "App", request: Request, model: type[T]) -> T:
+    asked = read(model, request)
     _known(app.parts.built.channels, asked.channel)
     if not set(asked.stages) <= set(STAGES):
         raise LabRelayError(f"stages are some of {', '.join(STAGES)}")

@@ -1,8 +1,8 @@
 """The arguments of each verb of the control socket. An error names each missing, unknown or mistyped field."""
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from engine.actions.control import Request
 from engine.actions.selection import Selection
@@ -19,6 +19,7 @@ def _selection(given: Any) -> Selection:
 
 
 Selected = Annotated[Selection, PlainValidator(_selection)]
+Purpose = Annotated[str, Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
 
 
@@ -90,10 +91,19 @@ class Backup(NoArguments):
 
 class ContentsShown(NoArguments):
     message: int
+    purpose: Purpose
 
 
 class ContentsExported(NoArguments):
     what: dict[str, Any]
+    purpose: str
+
+    @model_validator(mode="after")
+    def _states_a_purpose(self) -> Self:
+        """An export without patients (``deid``) needs none."""
+        if not self.purpose and not self.what.get("deid"):
+            raise ValueError("an export of patient data needs a purpose")
+        return self
 
 
 class Key(NoArguments):
@@ -140,6 +150,10 @@ class Switch(Target):
 class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]
+
+
+class TapContents(Tap):
+    purpose: Purpose
 
 
 A = TypeVar("A", bound=NoArguments)

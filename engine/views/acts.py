@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from engine.actions.trail import Entry, instant
+from engine.actions.trail import Entry, instant, purpose_of
 from engine.views.view import Field, View, at
 
 if TYPE_CHECKING:
     from engine.store.operations.replays import Replay
 
+IN_WORDS = ("reason", "purpose")  # of a person; in a column of their own
 LONGEST = 60  # signs of an object in a table
 
 ACT = View[Entry](
@@ -23,8 +24,9 @@ ACT = View[Entry](
     Field("act", "ACT", of="verb"),
     Field("", "OBJECT", of=lambda one: _object(one)),
     Field("state", "STATE"),
-    Field("", "REASON", of=lambda one: reason(one)),
+    Field("", "REASON", of=lambda one: reason(one) or purpose_of(one)),
     Field("ended", of=lambda one: instant(one.ended_us) if one.ended_us else None),
+    Field("purpose", of=purpose_of),
     Field("what", of=lambda one: dict(one.what)),
     Field("outcome", of=lambda one: dict(one.outcome)),
 )
@@ -43,7 +45,7 @@ REPLAY: "View[Replay]" = View(
 
 
 def _object(one: Entry) -> str:
-    text = ", ".join(f"{name} {value}" for name, value in one.what.items() if name != "reason" and value)
+    text = ", ".join(f"{name} {value}" for name, value in one.what.items() if name not in IN_WORDS and value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 

@@ -87,7 +87,7 @@ async def test_every_affected_result_is_in_the_list_in_every_form(site: RunningS
     await with_a_fault(site)
     expected = [one.row for one in SENT]
 
-    asked = (*AGAIN, "--unmask")
+    asked = (*AGAIN, "--unmask", "--purpose", "a test")
     document = await site.labrelay(*asked, "-o", "json")
     assert told(document.json["results"]) == expected
     assert document.json["outcomes"] == {"changed": MANY}
@@ -134,7 +134,7 @@ async def test_what_was_replaced_since_is_in_the_list_too(site: RunningSite) -> 
     """The older value was read by people, although a correction has taken its place."""
     await deliver(site, message(1, "14.8", "O1", "P1"), message(2, "15.2", "O1", "P1", "C"))
     give_table(site.folder)
-    rows = (await site.labrelay(*AGAIN, "--unmask", "-o", "json")).json["results"]
+    rows = (await site.labrelay(*AGAIN, "--unmask", "--purpose", "a test", "-o", "json")).json["results"]
 
     assert [(row["message"], row["outcome"], row["old_value"], row["new_value"]) for row in rows] == [
         (2, "changed", "15.2", "152"),
@@ -145,7 +145,7 @@ async def test_what_was_replaced_since_is_in_the_list_too(site: RunningSite) -> 
 async def test_what_would_not_be_delivered_any_more_is_in_the_list(site: RunningSite) -> None:
     await deliver(site, message(1))
     change_channel(site.folder, settings={"on_missing": "dead"})
-    rows = (await site.labrelay(*AGAIN, "--unmask", "-o", "json")).json["results"]
+    rows = (await site.labrelay(*AGAIN, "--unmask", "--purpose", "a test", "-o", "json")).json["results"]
 
     expected = [("HGB", "14.8"), ("COL", "yellow")]
     for destination in ("lab-fhir", "archive"):  # a Bundle, and the HL7 v2 message as it came

@@ -202,7 +202,7 @@ async def test_reprocessing_and_explaining_know_what_was_decided(tmp_path: Path)
         ran = await lab.site.labrelay("reprocess", "--channel", "lis", "--since", "1d", "-o", "json")
         assert ran.json["outcomes"] == {"unchanged": 2}, ran.err
         number = str(lab.site.messages()[-1].id)
-        told = await lab.site.labrelay("explain", number, "--show-values", "-o", "json")
+        told = await lab.site.labrelay("explain", number, "--show-values", "--purpose", "a test", "-o", "json")
         (message,) = told.json["messages"]
         values = {one["path"]: one["value"] for one in message["values"]}
         shown = lab.shown()

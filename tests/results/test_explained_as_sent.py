@@ -56,7 +56,7 @@ def row(site: RunningSite, number: int) -> int:
 async def explained(site: RunningSite, number: int, *more: str) -> Json:
     """What `explain` says of the first, second ... message."""
     number = row(site, number)
-    ran = await site.labrelay("explain", str(number), "--show-values", "-o", "json", *more)
+    ran = await site.labrelay("explain", str(number), "--show-values", "--purpose", "a test", "-o", "json", *more)
     assert ran.code == ExitCode.OK, ran.err
     (told,) = ran.json["messages"]
     return told  # type: ignore[no-any-return]

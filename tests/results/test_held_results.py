@@ -171,9 +171,9 @@ async def test_what_is_held_is_shown_without_values_unless_somebody_asks(site: R
     assert not any(text in one for one in (masked.out, people.out) for text in ("5.1", "Canary"))
     assert acts_page(site.journal) == []
 
-    shown = (await site.labrelay("held", "show", "1", "--unmask", "-o", "json")).json
+    shown = (await site.labrelay("held", "show", "1", "--unmask", "--purpose", "a test", "-o", "json")).json
     assert shown["held"][0]["results"][0]["value"] == "5.1"
-    assert "5.1 g/dL" in (await site.labrelay("held", "show", "1", "--unmask")).out
+    assert "5.1 g/dL" in (await site.labrelay("held", "show", "1", "--unmask", "--purpose", "a test")).out
     assert [act.verb for act in acts_page(site.journal)] == ["unmask", "unmask"]
     assert (await site.labrelay("held", "show", "2")).code == ExitCode.FAILED
 
@@ -356,7 +356,7 @@ async def test_a_value_is_compared_with_the_last_one_of_the_patient(tmp_path: Pa
         )
         found = [states(site, n)["lab-fhir"] for n in range(1, 5)]
         assert found == ["delivered", "delivered", "delivered", "held"]
-        shown = (await site.labrelay("held", "show", "4", "--unmask", "-o", "json")).json
+        shown = (await site.labrelay("held", "show", "4", "--unmask", "--purpose", "a test", "-o", "json")).json
         assert shown["held"][0]["results"][0]["earlier"] == "15.0"
     async with running(tmp_path, sandbox) as site:  # the memory is the journal's
         await send(

@@ -128,13 +128,13 @@ async def test_differences_are_grouped_and_masked(site: RunningSite, monkeypatch
 async def test_values_are_shown_to_who_asks_and_that_is_noted_first(site: RunningSite) -> None:
     await deliver(site, message(1))
     give_table(site.folder)
-    ran = await reprocess(site, "--unmask")
+    ran = await reprocess(site, "--unmask", "--purpose", "a test")
 
     changes = {(one["kind"], one["path"]): one for one in ran.json["changes"]}
     assert changes["changed", "Observation.valueQuantity.value"]["values"] == [{"before": "14.8", "after": "148"}]
     (act,) = acts_page(site.journal)
     assert (act.verb, act.what["export"]["reprocess"]) == ("unmask", "lab")
-    assert "'14.8' -> '148'" in (await site.labrelay(*AGAIN, "--unmask")).out
+    assert "'14.8' -> '148'" in (await site.labrelay(*AGAIN, "--unmask", "--purpose", "a test")).out
 
 
 async def test_what_differs_is_sent_where_it_differs_and_once(site: RunningSite) -> None:

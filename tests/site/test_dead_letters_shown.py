@@ -42,7 +42,7 @@ async def test_a_refusal_is_shown_with_its_message_masked_the_servers_answer_and
         assert group["cause"] == "HTTP 422, business-rule at Bundle.entry.resource", "the server's reason, and no words"
 
         before = [act.verb for act in acts_page(site.journal, limit=50)].count("unmask")
-        whole = await site.labrelay("dlq", "show", "1", "--unmask", "--parsed")
+        whole = await site.labrelay("dlq", "show", "1", "--unmask", "--purpose", "a test", "--parsed")
         assert f"PID[1]-5     {CANARY}^ANITA" in whole.out
         assert "refused on purpose" in whole.out
         assert [act.verb for act in acts_page(site.journal, limit=50)].count("unmask") == before + 1
@@ -79,7 +79,7 @@ async def test_both_versions_of_a_conflict_are_shown_side_by_side(tmp_path: Path
         (one,) = shown["conflict"]
         assert (one["wrote"], one["has"]) == ("1", "2")
         assert {"path": "language", "ours": "", "theirs": "x-xxxxxxx"} in one["elements"]
-        people = await site.labrelay("dlq", "show", number, "--unmask")
+        people = await site.labrelay("dlq", "show", number, "--unmask", "--purpose", "a test")
         assert "we wrote version 1, the server has 2" in people.out
         assert "x-foreign" in people.out
 

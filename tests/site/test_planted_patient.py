@@ -356,7 +356,7 @@ async def test_a_planted_patient_is_seen_nowhere(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in files_of(tmp_path / "copies")) > 50_000
     archived = [path.read_bytes() for path in files_of(tmp_path / "archive")]
     assert any(NAME.encode() in content for content in archived)  # it was there to be found
-    shown = await asyncio.to_thread(labrelay, "messages", "show", "1", "--unmask", site=tmp_path)
+    shown = await asyncio.to_thread(labrelay, "messages", "show", "1", "--unmask", "--purpose", "a test", site=tmp_path)
     assert NAME in shown.out
 
 

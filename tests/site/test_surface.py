@@ -43,7 +43,7 @@ READ: tuple[tuple[str, ...], ...] = (
     ("status",),
     ("journal", "stats"),
     ("verify",),
-    ("messages", "show", str(DELIVERED), "--unmask"),
+    ("messages", "show", str(DELIVERED), "--unmask", "--purpose", "test"),
     ("audit", "list"),
     ("audit", "verify"),
     ("backup", "now"),

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 ACT_TIMEOUT_S = 70.0
-NOTED_WITHIN_S = 10.0
 
 
 def acting_verb(
@@ -170,16 +169,6 @@ def channels(
         session.load(require_secrets=False), identity_key=identity_key, clock=SystemClock(), others=others
     )
     return {name: channel.routes for name, channel in built.channels.items()}
-
-
-def note_shown(session: Session, message: int) -> None:
-    """The audit row comes first: contents without an audit row are not shown."""
-    ask(session, "shown", {"message": message}, timeout=NOTED_WITHIN_S)
-
-
-def note_exported(session: Session, what: dict[str, Any]) -> None:
-    """As `note_shown`, for all messages that fit."""
-    ask(session, "exported", {"what": what}, timeout=NOTED_WITHIN_S)
 
 
 def _in_words(result: Mapping[str, Any]) -> str:

@@ -22,8 +22,9 @@ import click
 from engine.actions.control import MAX_CONTENT_BYTES
 from engine.actions.edit import raise_if_not_editable
 from engine.actions.edit_text import CR, HEAD, Shape, read, shown
-from engine.commands.shared.acting import ACT_TIMEOUT_S, channels, note_shown, without_daemon
+from engine.commands.shared.acting import ACT_TIMEOUT_S, channels, without_daemon
 from engine.commands.shared.output import ExitCode, Form, on_terminal, say, show_document
+from engine.commands.shared.revealing import note_shown
 from engine.commands.shared.session import Session, consent
 from engine.model.errors import EditedTextError, LabRelayError, RefusedError, UnreachableError
 from engine.store.queries.contents import stored_payload, why_absent
@@ -56,7 +57,7 @@ def edited(
         content = _from_file(source, payload)
         told = _unless_unchanged(content, payload, ask)
     else:
-        note_shown(session, message)
+        note_shown(session, message, reason)
         head = f"message {message} of {trace.message.channel}, dead for {code}"
         content, told = _in_editor(head, payload, charsets, ask)
     if not told:

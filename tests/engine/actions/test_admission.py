@@ -70,6 +70,7 @@ MAY = {
     "prune": {ADMIN},
     "backup": {ADMIN},
     "key": {ADMIN},
+    **dict.fromkeys(("user_add", "user_change", "token_add", "token_revoke"), {ADMIN}),
     "shown": {SEEING_VIEWER, SEEING_OPERATOR},
     "exported": {SEEING_VIEWER, SEEING_OPERATOR},
     "tap_contents": {SEEING_VIEWER, SEEING_OPERATOR},

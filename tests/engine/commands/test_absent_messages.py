@@ -55,7 +55,7 @@ def noted(site: Path, verb: str, what: dict[str, Any]) -> int:
     "command",
     [
         ("messages", "show", str(LOST)),
-        ("messages", "show", str(LOST), "--unmask"),
+        ("messages", "show", str(LOST), "--unmask", "--purpose", "a test"),
         ("explain", str(LOST)),
         ("dlq", "show", str(LOST)),
         ("dlq", "retry", str(LOST), "--yes"),

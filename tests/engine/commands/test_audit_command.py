@@ -30,7 +30,9 @@ from tests.support.sites import make_site
 def site(tmp_path: Path) -> Path:
     folder = make_site(tmp_path)
     fill_journal(folder / "var")
-    assert labrelay("messages", "show", str(DELIVERED), "--unmask", site=folder).code == ExitCode.OK
+    assert (
+        labrelay("messages", "show", str(DELIVERED), "--unmask", "--purpose", "a test", site=folder).code == ExitCode.OK
+    )
     assert labrelay("dlq", "dismiss", "--all", "--reason", "=not ours", "--yes", site=folder).code == ExitCode.OK
     return folder
 
@@ -39,7 +41,7 @@ def test_acts_are_listed_newest_first(site: Path) -> None:
     ran = labrelay("audit", "list", "-o", "json", site=site)
     acts = ran.json["acts"]
     assert [act["act"] for act in acts][:2] == ["dismiss", "unmask"]
-    assert acts[1]["what"] == {"message": DELIVERED}
+    assert acts[1]["what"] == {"message": DELIVERED, "purpose": "a test"}
     assert {act["state"] for act in acts} == {"done"}
     assert all(act["actor"] for act in acts)
     assert CANARY not in ran.out
@@ -109,7 +111,7 @@ def test_exports_are_whole_private_and_harmless_in_a_spreadsheet(site: Path, tmp
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["act"] for row in rows][:2] == ["dismiss", "unmask"]
-    assert json.loads(rows[1]["what"]) == {"message": DELIVERED}
+    assert json.loads(rows[1]["what"]) == {"message": DELIVERED, "purpose": "a test"}
     lines = tmp_path / "trail.ndjson"
     assert labrelay("audit", "export", "--to", str(lines), site=site).code == ExitCode.OK
     assert len(lines.read_text().splitlines()) == len(rows)
@@ -151,9 +153,9 @@ def test_after_a_breach_the_persons_are_listed(site: Path, tmp_path: Path) -> No
         return open_one
 
     number = asyncio.run(fill())
-    labrelay("messages", "show", str(number), "--unmask", site=site)
+    labrelay("messages", "show", str(number), "--unmask", "--purpose", "a test", site=site)
     path = tmp_path / "persons.csv"
-    ran = labrelay("audit", "export", "--breach", "--since", "72h", "--to", str(path), site=site)
+    ran = labrelay("audit", "export", "--breach", "--purpose", "a test", "--since", "72h", "--to", str(path), site=site)
     assert ran.code == ExitCode.OK
     assert CANARY not in ran.out + ran.err
     with path.open(newline="") as file:
@@ -195,7 +197,7 @@ def test_nobody_whose_data_was_shown_is_missed(site: Path, tmp_path: Path) -> No
 
     shown, later = asyncio.run(fill())
     path = tmp_path / "persons.csv"
-    ran = labrelay("audit", "export", "--breach", "--to", str(path), site=site)
+    ran = labrelay("audit", "export", "--breach", "--purpose", "a test", "--to", str(path), site=site)
     assert ran.code == ExitCode.OK, ran.err
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["actor"] == "ann"]

@@ -92,7 +92,9 @@ def test_each_thing_that_is_wrong_with_a_copy_has_a_line_below_the_table(site: P
 
 def test_what_is_lost_is_partly_done_and_named(site: Path, tmp_path: Path) -> None:
     assert labrelay("backup", "now", site=site).code == ExitCode.OK
-    assert labrelay("messages", "show", "1", "--unmask", site=site).code == ExitCode.OK  # one more row: an act
+    assert (
+        labrelay("messages", "show", "1", "--unmask", "--purpose", "a test", site=site).code == ExitCode.OK
+    )  # one more row: an act
     restored = labrelay("restore", "--to", str(tmp_path / "new"), "--reason", "a new disk", site=site)
     assert restored.code == ExitCode.PARTLY
     assert "rows 6 to 6 were acknowledged and are missing" in restored.out
@@ -175,7 +177,7 @@ async def test_a_journal_that_was_made_anew_begins_a_full_copy_and_is_no_damage(
     made = await asyncio.to_thread(labrelay, "backup", "now", "-o", "json", site=site)
     assert made.code == ExitCode.OK, made.err
     if way == "restore":  # of an older copy than the newest
-        show = await asyncio.to_thread(labrelay, "messages", "show", "1", "--unmask", site=site)
+        show = await asyncio.to_thread(labrelay, "messages", "show", "1", "--unmask", "--purpose", "a test", site=site)
         assert show.code == ExitCode.OK
         assert (await asyncio.to_thread(labrelay, "backup", "now", site=site)).code == ExitCode.OK
         told = await asyncio.to_thread(

@@ -131,16 +131,19 @@ async def test_a_dismissal_names_the_user_by_the_kernels_word(running: Running) 
 
 
 async def test_showing_content_is_noted_by_the_daemon(running: Running) -> None:
-    ran = await running.labrelay("messages", "show", "1", "--unmask")
+    ran = await running.labrelay("messages", "show", "1", "--unmask", "--purpose", "a test")
 
     assert CANARY in ran.out
     newest = acts_page(running.app.journal, limit=1)[0]
-    assert (newest.verb, newest.what) == ("unmask", {"message": 1})
+    assert (newest.verb, newest.what) == ("unmask", {"message": 1, "purpose": "a test"})
 
     file = str(running.folder / "out.csv")
-    assert (await running.labrelay("messages", "export", "--to", file, "--unmask")).code == ExitCode.OK
+    assert (
+        await running.labrelay("messages", "export", "--to", file, "--unmask", "--purpose", "a test")
+    ).code == ExitCode.OK
     newest = acts_page(running.app.journal, limit=1)[0]
-    assert (newest.verb, newest.what) == ("unmask", {"export": {"up_to": messages_page(running.app.journal)[0].id}})
+    up_to = messages_page(running.app.journal)[0].id
+    assert (newest.verb, newest.what) == ("unmask", {"export": {"up_to": up_to}, "purpose": "a test"})
 
 
 async def test_a_reload_takes_what_is_right_and_keeps_the_old_where_it_is_not(running: Running) -> None:
@@ -220,7 +223,7 @@ async def test_messages_are_found_by_the_numbers_they_bear(running: Running) -> 
 async def test_the_trace_of_a_message_tells_what_people_did_about_it(running: Running) -> None:
     await running.labrelay("dlq", "retry", "2", "--yes")
     await running.delivered(2)
-    await running.labrelay("messages", "show", "2", "--unmask")
+    await running.labrelay("messages", "show", "2", "--unmask", "--purpose", "a test")
     await running.labrelay("dlq", "dismiss", "3", "--reason", "a test by Anita", "--yes")
     shown = (await running.labrelay("messages", "show", "2", "-o", "json")).json
     assert [act["act"] for act in shown["acts"]] == ["retry", "unmask"]

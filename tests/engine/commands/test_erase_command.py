@@ -152,7 +152,7 @@ def test_every_verb_says_that_it_was_erased(tmp_path: Path) -> None:
         ids[name] for name in ("ours", "ours again", "repeat", "unreadable", "astm")
     }
     assert labrelay("messages", "show", ours, site=tmp_path).code == ExitCode.OK
-    for verb in (("messages", "show", ours, "--unmask"), ("explain", ours)):
+    for verb in (("messages", "show", ours, "--unmask", "--purpose", "a test"), ("explain", ours)):
         ran = labrelay(*verb, site=tmp_path)
         assert (ran.code, "was erased" in ran.err) == (ExitCode.FAILED, True), verb
     replayed = labrelay("replay", ours, str(ids["theirs"]), "--yes", "-o", "json", site=tmp_path)
@@ -168,13 +168,16 @@ def test_every_verb_says_that_it_was_erased(tmp_path: Path) -> None:
     gaps = labrelay("gaps", "--since", "1d", site=tmp_path)
     assert (gaps.code, "cannot be opened" in gaps.err) == (ExitCode.OK, False)
     file = tmp_path / "all.ndjson"
-    exported = labrelay("messages", "export", "--to", str(file), "--unmask", site=tmp_path)
+    exported = labrelay("messages", "export", "--to", str(file), "--unmask", "--purpose", "a test", site=tmp_path)
     assert exported.code == ExitCode.OK, exported.err
     text = file.read_text("utf-8")
     assert NAME not in text
     assert "ANDERS" in text
     persons = tmp_path / "persons.csv"
-    assert labrelay("audit", "export", "--breach", "--to", str(persons), site=tmp_path).code == ExitCode.OK
+    assert (
+        labrelay("audit", "export", "--breach", "--purpose", "a test", "--to", str(persons), site=tmp_path).code
+        == ExitCode.OK
+    )
     assert NAME not in persons.read_text("utf-8")
 
 
@@ -191,7 +194,10 @@ def test_a_salvaged_journal_knows_what_was_erased(tmp_path: Path) -> None:
     (tmp_path / "var").rename(tmp_path / "old")
     (tmp_path / "saved").rename(tmp_path / "var")
     assert verify.run(tmp_path / "var", deep=True) == []
-    assert "was erased" in labrelay("messages", "show", str(ids["ours"]), "--unmask", site=tmp_path).err
+    assert (
+        "was erased"
+        in labrelay("messages", "show", str(ids["ours"]), "--unmask", "--purpose", "a test", site=tmp_path).err
+    )
 
 
 @pytest.mark.parametrize(

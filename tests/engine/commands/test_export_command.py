@@ -117,11 +117,11 @@ def test_filters_choose(site: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_contents_are_exported_to_who_asks_and_that_is_noted_first(site: Path, tmp_path: Path, form: str) -> None:
     file = tmp_path / f"out.{form}"
-    assert export(site, file, "--unmask", "--channel", CHANNEL).code == ExitCode.OK
+    assert export(site, file, "--unmask", "--purpose", "a test", "--channel", CHANNEL).code == ExitCode.OK
     content = file.read_bytes()
     assert all(private in content for private in PRIVATE)
     assert f"{CANARY} unknown".encode() in content
-    assert unmasked(site) == [{"export": {"channel": CHANNEL, "up_to": 5}}]
+    assert unmasked(site) == [{"export": {"channel": CHANNEL, "up_to": 5}, "purpose": "a test"}]
     if form == "db":
         with closing(sqlite3.connect(file)) as connection:
             (kept,) = connection.execute("SELECT payload FROM messages WHERE id = ?", (DELIVERED,)).fetchone()
@@ -141,7 +141,7 @@ def test_no_sender_writes_a_formula_into_a_spreadsheet(site: Path, tmp_path: Pat
 
     asyncio.run(fill())
     file = tmp_path / "out.csv"
-    assert export(site, file, "--unmask").code == ExitCode.OK
+    assert export(site, file, "--unmask", "--purpose", "a test").code == ExitCode.OK
     with file.open(newline="") as lines:
         newest = next(csv.DictReader(lines))
     assert (newest["control_id"], newest["payload"]) == ("'" + formula, "'" + formula)
@@ -168,14 +168,14 @@ def test_a_damaged_message_ends_the_export_without_a_file(site: Path, tmp_path: 
     with closing(sqlite3.connect(site / "var" / "journal.db")) as connection:
         connection.execute("UPDATE journal SET body = x'00' WHERE id = 1")
         connection.commit()
-    ran = export(site, tmp_path / "out.csv", "--unmask")
+    ran = export(site, tmp_path / "out.csv", "--unmask", "--purpose", "a test")
     assert ran.code == ExitCode.INTEGRITY
     assert [left.name for left in tmp_path.iterdir() if "out" in left.name] == []
 
 
 def test_an_export_without_patients(site: Path, tmp_path: Path) -> None:
     file = tmp_path / "bug.ndjson"
-    assert export(site, file, "--deid", "--unmask").code == ExitCode.USAGE
+    assert export(site, file, "--deid", "--unmask", "--purpose", "a test").code == ExitCode.USAGE
     assert export(site, tmp_path / "bug.csv", "--deid").code == ExitCode.USAGE
     ran = export(site, file, "--deid")
     assert ran.code == ExitCode.OK, ran.err
@@ -194,7 +194,10 @@ def test_an_export_without_patients(site: Path, tmp_path: Path) -> None:
     acts = labrelay("audit", "list", "-o", "json", site=site).json["acts"]
     assert acts[0]["what"]["export"]["deid"] is True
     persons = tmp_path / "persons.csv"
-    assert labrelay("audit", "export", "--breach", "--to", str(persons), site=site).code == ExitCode.OK
+    assert (
+        labrelay("audit", "export", "--breach", "--purpose", "a test", "--to", str(persons), site=site).code
+        == ExitCode.OK
+    )
     assert persons.read_text("utf-8") == ""  # nobody was shown
 
 

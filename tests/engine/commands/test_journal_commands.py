@@ -140,19 +140,22 @@ def test_a_delivery_that_the_daemon_has_in_hand_waits(site: Path) -> None:
 
 
 def test_content_is_shown_to_who_asks_for_it_and_that_is_noted_first(site: Path) -> None:
-    ran = labrelay("messages", "show", str(REFUSED), "--unmask", "-o", "json", site=site)
+    ran = labrelay("messages", "show", str(REFUSED), "--unmask", "--purpose", "a test", "-o", "json", site=site)
 
     assert CANARY in ran.json["payload"]
     assert CANARY in next(iter(ran.json["bodies"].values()))
     assert ran.json["deliveries"][0]["attempts"][0]["answer"] == f"{CANARY} unknown"
     assert acts(site)[0] == "unmask"
-    assert f"{CANARY}^ANITA" in labrelay("messages", "show", str(REFUSED), "--unmask", site=site).out
+    assert (
+        f"{CANARY}^ANITA"
+        in labrelay("messages", "show", str(REFUSED), "--unmask", "--purpose", "a test", site=site).out
+    )
 
 
 def test_what_cannot_be_noted_is_not_shown(site: Path) -> None:
     held = SiteLock.acquire(site / "var")
     try:
-        ran = labrelay("messages", "show", str(REFUSED), "--unmask", site=site)
+        ran = labrelay("messages", "show", str(REFUSED), "--unmask", "--purpose", "a test", site=site)
     finally:
         held.release()
 

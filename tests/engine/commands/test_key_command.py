@@ -111,7 +111,7 @@ def test_a_key_that_is_gone_is_told_with_its_place(site: Path) -> None:
     fill_journal(other / "var")
     path.unlink()
     for command in (
-        ("messages", "show", "1", "--unmask"),
+        ("messages", "show", "1", "--unmask", "--purpose", "a test"),
         ("explain", "1"),
         ("key", "recovery-sheet", "--yes"),
         ("key", "status"),
@@ -138,7 +138,7 @@ def test_a_lost_key_comes_back_from_its_sheet(site: Path, left: str) -> None:
         path.chmod(0o600)
     elif left == "another key":
         write_kek(path, bytes(32))
-    gone = labrelay("messages", "show", str(DELIVERED), "--unmask", site=site)
+    gone = labrelay("messages", "show", str(DELIVERED), "--unmask", "--purpose", "a test", site=site)
     assert gone.code == (ExitCode.INTEGRITY if left == "another key" else ExitCode.CONFIG)
     status = labrelay("key", "status", site=site)
     assert status.code in (ExitCode.INTEGRITY, ExitCode.CONFIG)
@@ -147,7 +147,9 @@ def test_a_lost_key_comes_back_from_its_sheet(site: Path, left: str) -> None:
     back = labrelay("key", "init", "--from-sheet", site=site, given="\n".join(key_sheet.write(key)))
     assert back.code == ExitCode.OK, back.err
     assert key_of(site) == key
-    assert labrelay("messages", "show", str(DELIVERED), "--unmask", site=site).code == ExitCode.OK
+    assert (
+        labrelay("messages", "show", str(DELIVERED), "--unmask", "--purpose", "a test", site=site).code == ExitCode.OK
+    )
     assert "key-restored" in acts_of(site)
 
 
@@ -158,7 +160,9 @@ def test_a_rotation_without_a_daemon(site: Path) -> None:
     assert (done.code, done.json["kept"], done.json["to_move"]) == (ExitCode.OK, "", False)
     assert key_of(site) != old
     assert not shows(done, key_of(site))
-    assert labrelay("messages", "show", str(DELIVERED), "--unmask", site=site).code == ExitCode.OK
+    assert (
+        labrelay("messages", "show", str(DELIVERED), "--unmask", "--purpose", "a test", site=site).code == ExitCode.OK
+    )
 
 
 async def test_a_rotation_beside_a_daemon(tmp_path: Path) -> None:

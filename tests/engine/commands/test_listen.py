@@ -283,7 +283,7 @@ def test_silence_is_a_failure_for_scripts() -> None:
 
 
 def test_unmasking_where_there_is_no_journal_says_so(tmp_path: Path) -> None:
-    ran = labrelay("listen", HERE, "--for", "50ms", "--unmask", site=make_site(tmp_path))
+    ran = labrelay("listen", HERE, "--for", "50ms", "--unmask", "--purpose", "a test", site=make_site(tmp_path))
 
     assert "nothing is noted" in ran.err
 

@@ -374,7 +374,18 @@ def test_explain_shows_rules_and_sources_and_no_values(site: Path, message: Path
 
 
 def test_explain_one_element_with_its_value(site: Path, message: Path) -> None:
-    ran = labrelay("explain", str(message), "--mapping", "small", "--field", "Patient.name", "--show-values", site=site)
+    ran = labrelay(
+        "explain",
+        str(message),
+        "--mapping",
+        "small",
+        "--field",
+        "Patient.name",
+        "--show-values",
+        "--purpose",
+        "a test",
+        site=site,
+    )
     assert "name[0].family = Doe" in ran.out
     assert "Observation" not in ran.out
     document = labrelay("explain", str(message), "--mapping", "small", "-o", "json", site=site).json
@@ -695,7 +706,7 @@ def test_explain_a_message_of_the_journal_with_its_channels_mapping(with_journal
 
 
 def test_values_of_the_journal_are_shown_with_a_row_in_the_audit_trail(with_journal: Path) -> None:
-    ran = labrelay("explain", str(DELIVERED), "--show-values", site=with_journal)
+    ran = labrelay("explain", str(DELIVERED), "--show-values", "--purpose", "a test", site=with_journal)
     assert "name = LAB" in ran.out
     assert len(audit(with_journal)) == 1
     assert labrelay("explain", "999", site=with_journal).code == 2

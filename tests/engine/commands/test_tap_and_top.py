@@ -110,12 +110,13 @@ async def test_a_name_that_stands_for_a_segment_or_a_type_is_masked(
 
 
 async def test_contents_are_shown_only_after_a_row_of_the_audit_trail(site: Site) -> None:
-    ran = await site.following("--unmask", "--stage", "raw,mapped", "--count", "2")
+    ran = await site.following("--unmask", "--purpose", "a test", "--stage", "raw,mapped", "--count", "2")
     assert CANARY in ran.out
     await until(lambda: not site.app.parts.taps._open)
     await until(lambda: not open_acts(site.app.journal))
     end, begin = acts_page(site.app.journal, limit=2)
     assert (begin.verb, begin.what["export"]["tap"]) == ("unmask", "haematology")
+    assert begin.what["purpose"] == "a test"
     assert (end.ended, end.what) == (begin.id, {"first": 2, "last": 2})  # the act is row 1
 
 
@@ -138,6 +139,8 @@ async def test_what_cannot_be_followed_is_told(site: Site) -> None:
     unknown = await site.labrelay("tap", "nowhere")
     assert (unknown.code, "known: haematology" in unknown.err) == (ExitCode.FAILED, True)
     assert (await site.labrelay("tap", "haematology", "--stage", "row")).code == ExitCode.USAGE
+    unstated = await site.labrelay("tap", "haematology", "--unmask")
+    assert (unstated.code, "--purpose TEXT is missing" in unstated.err) == (ExitCode.USAGE, True)
 
 
 async def test_the_end_of_the_daemon_is_the_end_of_the_tap(tmp_path: Path) -> None:

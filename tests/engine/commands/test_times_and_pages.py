@@ -31,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_site(tmp_path_factory.mktemp("site"))
     fill_journal(made / "var")
     for number in (REFUSED, UNMAPPED):
-        assert labrelay("messages", "show", str(number), "--unmask", site=made).code == 0
+        assert labrelay("messages", "show", str(number), "--unmask", "--purpose", "a test", site=made).code == 0
     assert labrelay("dlq", "dismiss", str(UNMAPPED), "--reason", "seen", "--yes", site=made).code == 0
     return made
 

@@ -10,6 +10,7 @@ from engine.model.errors import LabRelayError, RefusedError
 from engine.runtime.control_requests import (
     ActOnSelection,
     Backup,
+    ContentsExported,
     ContentsShown,
     Erase,
     NoArguments,
@@ -17,6 +18,7 @@ from engine.runtime.control_requests import (
     Replay,
     ResumedReplay,
     Tap,
+    TapContents,
     read,
 )
 
@@ -29,6 +31,10 @@ CHOSEN = {"selection": {"ids": [5]}}
         (ContentsShown, {}, "message: "),
         (ContentsShown, {"message": "SHARMA"}, "message: "),
         (ContentsShown, {"message": True}, "message: "),
+        (ContentsShown, {"message": 1}, "purpose: "),
+        (ContentsShown, {"message": 1, "purpose": ""}, "purpose: "),
+        (ContentsExported, {"what": {"patient": "SHARMA"}, "purpose": ""}, ": "),
+        (TapContents, {"channel": "a", "stages": ["raw"], "purpose": ""}, "purpose: "),
         (ActOnSelection, {**CHOSEN, "dry_run": "SHARMA"}, "dry_run: "),
         (ActOnSelection, {**CHOSEN, "becuase": "SHARMA"}, "becuase: "),
         (ActOnSelection, {**CHOSEN, "reason": ["SHARMA"]}, "reason: "),

@@ -149,7 +149,9 @@ async def test_while_nothing_can_be_kept_a_printer_loses_nothing(
 async def test_every_value_can_be_explained_down_to_its_place_in_the_text(tmp_path: Path) -> None:
     async with running_site(tmp_path, {"electrolytes": text_channel(SPOTCHEM)}) as site:
         (tmp_path / "one.txt").write_bytes(STX + SPOTCHEM_TEXT + ETX)
-        ran = await site.labrelay("explain", "--channel", "electrolytes", str(tmp_path / "one.txt"), "--show-values")
+        ran = await site.labrelay(
+            "explain", "--channel", "electrolytes", str(tmp_path / "one.txt"), "--show-values", "--purpose", "a test"
+        )
         assert ran.code == 0, ran.err
         (line,) = [line for line in ran.out.splitlines() if "valueQuantity.value = 9.7" in line]
         assert "R[2]-4 (line 1, character 59)" in line
@@ -157,7 +159,7 @@ async def test_every_value_can_be_explained_down_to_its_place_in_the_text(tmp_pa
         _, writer = await asyncio.open_connection("127.0.0.1", site.port("electrolytes"))
         writer.write(STX + SPOTCHEM_TEXT + ETX)
         await until(lambda: len(site.messages()) == 1)
-        ran = await site.labrelay("explain", "1", "--show-values")
+        ran = await site.labrelay("explain", "1", "--show-values", "--purpose", "a test")
         assert "R[2]-4 (line 1, character 59)" in ran.out, ran.err
         writer.close()
 

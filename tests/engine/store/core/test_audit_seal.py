@@ -161,7 +161,9 @@ async def test_the_daemon_writes_its_head_down_and_the_command_compares(
 def test_who_asked_is_told_in_every_form(tmp_path: Path) -> None:
     site = make_site(tmp_path)
     fill_journal(site / "var")
-    assert labrelay("messages", "show", str(DELIVERED), "--unmask", site=site).code == ExitCode.OK
+    assert (
+        labrelay("messages", "show", str(DELIVERED), "--unmask", "--purpose", "a test", site=site).code == ExitCode.OK
+    )
 
     async def note() -> None:
         async with running(site / "var", clock=ManualClock()) as journal:

@@ -178,13 +178,15 @@ async def test_each_frame_in_and_out_is_shown_with_the_reason_of_a_refusal(tmp_p
         assert "Doe" not in ran.out
         assert "STX 2P|9||99||xxx^xxxx CR ETX" in ran.out
 
-        ran = await site.labrelay("messages", "show", str(message.id), "--wire", "--unmask", "-o", "json")
+        ran = await site.labrelay(
+            "messages", "show", str(message.id), "--wire", "--unmask", "--purpose", "a test", "-o", "json"
+        )
         steps = ran.json["wire"]["steps"]
         assert [step["what"] for step in steps if step["way"] == "out"] == ["ACK"] * 2 + ["NAK"] + ["ACK"] * 4
         assert [step["good"] for step in steps if step["number"] is not None] == [True, False, True, True, True, True]
         assert any("Doe^Jane" in step["text"] for step in steps)
         acts = [act.what for act in acts_page(site.journal) if act.verb == "unmask"]
-        assert acts == [{"message": message.id}]
+        assert acts == [{"message": message.id, "purpose": "a test"}]
 
 
 async def test_what_never_became_a_message_is_shown_by_channel(tmp_path: Path) -> None:
