@@ -143,6 +143,7 @@ def source_keys() -> Iterator[str]:
     yield from block("Requests over HTTP (`kind: http`)", source_http.HttpPart, intro=False)
     yield from block("`auth:` of `kind: http`", source_http.SenderAuth)
     yield from block("`bearer:` of `kind: http`", source_http.BearerToken)
+    yield from block("`hmac:` of `kind: http`", source_http.BodySignature)
     yield from block("`tls:` of a source, and of the page", tls.ServerTls)
 
 

@@ -23,6 +23,7 @@ from adapters.transports import http_auth, tcp
 from adapters.transports.errors import RequestError
 from adapters.transports.http_post import MEDIA_TYPES, NOT_KEPT, RETRY_AFTER_S, Post, media_type_of, problem
 from adapters.transports.tcp_stream import TcpStream
+from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError
 from engine.model.link_events import LinkFault
 
@@ -96,11 +97,13 @@ class HttpListener:
 
     fault = ""
 
-    def __init__(self, source: Settings, handler: Handler, turned_away: tcp.TurnedAway) -> None:
+    def __init__(
+        self, source: Settings, handler: Handler, turned_away: tcp.TurnedAway, clock: Clock | None = None
+    ) -> None:
         self._source = source
         self._handler = handler
         self._turned_away = turned_away
-        self._check = http_auth.check_of(source.auth)
+        self._check = http_auth.check_of(source.auth, clock or SystemClock())
         self._types = MEDIA_TYPES[source.format]
         self._listener = tcp.listener(source.listen, self._serve, source.allow, source.tls, turned_away)
         self._open: set[_Connection] = set()
@@ -210,9 +213,13 @@ class HttpListener:
         """
         self._look_at(request)
         body = await self._body(request)
+        proof = self._check.body(request.headers, body)
         connection.trusted = True
         post = Post(request, body, connection.stream)
-        await self._handler(post)
+        try:
+            await self._handler(post)
+        finally:
+            self._check.over(proof, taken=post.taken)
         return post.finish()
 
     def _look_at(self, request: web.BaseRequest) -> None:

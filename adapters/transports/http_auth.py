@@ -4,18 +4,9 @@ import hmac
 from typing import Protocol
 
 from adapters.transports.errors import RequestError
-
-
-class Headers(Protocol):
-    """The headers of a request, by their names in any case."""
-
-    def getall(self, key: str, default: list[str]) -> list[str]: ...
-
-
-class Secret(Protocol):
-    """A secret by its name, read when it is needed."""
-
-    def reveal(self) -> str: ...
+from adapters.transports.http_signature import Headers, Secret, SignatureCheck
+from adapters.transports.http_signature import Settings as HmacSettings
+from engine.model.clock import Clock
 
 
 class BearerSettings(Protocol):
@@ -27,7 +18,8 @@ class BearerSettings(Protocol):
 class Settings(Protocol):
     """`auth:` of a channel's ``source:``, exactly one of its keys set."""
 
-    bearer: BearerSettings
+    bearer: BearerSettings | None
+    hmac: HmacSettings | None
 
 
 class SenderCheck(Protocol):
@@ -37,9 +29,15 @@ class SenderCheck(Protocol):
         """Look at the head of a request, before its body is read.
 
         Raises:
-            RequestError: 401.
+            RequestError: it is no proof.
             ConfigError: our own secret is not set.
         """
+
+    def body(self, headers: Headers, body: bytes) -> bytes:
+        """Look at the whole request; the proof is for `over`. Raises as ``head``."""
+
+    def over(self, proof: bytes, *, taken: bool) -> None:
+        """A request has ended; ``taken``: its sender has taken an answer of 2xx."""
 
 
 class NoCheck:
@@ -47,6 +45,12 @@ class NoCheck:
 
     def head(self, headers: Headers) -> None:
         """Nothing is asked for."""
+
+    def body(self, headers: Headers, body: bytes) -> bytes:
+        return b""
+
+    def over(self, proof: bytes, *, taken: bool) -> None:
+        """Nothing is remembered."""
 
 
 class BearerCheck:
@@ -64,7 +68,18 @@ class BearerCheck:
         if not same or scheme.lower() != "bearer":
             raise RequestError(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"}, "unauthorized")
 
+    def body(self, headers: Headers, body: bytes) -> bytes:
+        return b""
 
-def check_of(auth: Settings | None) -> SenderCheck:
+    def over(self, proof: bytes, *, taken: bool) -> None:
+        """A token may be shown again."""
+
+
+def check_of(auth: Settings | None, clock: Clock) -> SenderCheck:
     """The check that ``auth:`` asks for."""
-    return NoCheck() if auth is None else BearerCheck(auth.bearer)
+    if auth is None:
+        return NoCheck()
+    if auth.hmac is not None:
+        return SignatureCheck(auth.hmac, clock)
+    assert auth.bearer is not None
+    return BearerCheck(auth.bearer)

@@ -39,11 +39,13 @@ class Post:
 
     Attributes:
         unanswered: numbers of its stored messages; the channel adds them before it writes ACK.
+        taken: an answer of 2xx was written, and the sender has taken it.
     """
 
     def __init__(self, request: web.BaseRequest, body: bytes, connection: TcpStream) -> None:
         self.peer = connection.peer
         self.unanswered: list[int] = []
+        self.taken = False
         self._response: web.Response | None = None
         self._request = request
         self._body = body
@@ -71,6 +73,7 @@ class Post:
             response.force_close()
         await response.prepare(self._request)
         await response.write_eof()
+        self.taken = response.status == HTTPStatus.OK and (not self.gone or await self.took())
 
     def finish(self) -> web.Response:
         """The response, once the channel is done; without ACK nothing was stored."""

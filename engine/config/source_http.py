@@ -6,14 +6,33 @@ source: {kind: http, listen: "0.0.0.0:8700", tls: {cert: c.pem, key: k.pem}, aut
 Other machines reach it only with TLS and with proof of who sends: a port of HTTP is found by every scanner.
 """
 
-from typing import Literal, Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.config.tls import ServerTls
-from engine.config.values import Address, Duration, Model, Networks, SecretName, Text, Whole
+from engine.config.values import Address, Duration, Model, Networks, SecretName, Text, Whole, Words
 from engine.model.units import HostPort
+
+PLACE = re.compile(r"\{([^{}]*)\}")
+HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+def _header(name: str) -> str:
+    if not HEADER.fullmatch(name):
+        raise ValueError("expected the name of a header, as X-Signature")
+    return name
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", text) or "?" in text or "#" in text:
+        raise ValueError("expected a path without a query, as /results")
+    return text
+
+
+HeaderName = Annotated[str, AfterValidator(_header), Words("name of a header")]
 
 
 class BearerToken(Model):
@@ -23,11 +42,60 @@ class BearerToken(Model):
     """The token, by name only."""
 
 
-class SenderAuth(Model):
-    """How a sender proves who it is."""
+class BodySignature(Model):
+    """A signature (HMAC) with each request, over its body and, where the sender gives one, its time."""
 
-    bearer: BearerToken
+    secret: SecretName
+    """The key that we share with the sender, by name only."""
+
+    signature: HeaderName = "X-Signature"
+    """Header with the signature; several in it are separated by blanks, and one of them must be right."""
+
+    timestamp: HeaderName | None = None
+    """Header with the time, in seconds or milliseconds since 1970. It must be a part of `signed`."""
+
+    signed: Text = "{body}"
+    """The text that the sender signs: `{body}`, `{timestamp}`, and names of other headers in braces, as
+    `"{timestamp}.{body}"` or `"{webhook-id}.{timestamp}.{body}"`."""
+
+    algorithm: Literal["sha256", "sha512"] = "sha256"
+    """The hash of the HMAC."""
+
+    encoding: Literal["hex", "base64"] = "hex"
+    """How the signature is written."""
+
+    prefix: str = ""
+    """Text before the signature, as `sha256=`."""
+
+    window: Duration = Field(default=300.0, gt=0, le=3600)
+    """How far the time of a request may be from ours, before or after."""
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Self:
+        names = PLACE.findall(self.signed)
+        if names.count("body") != 1 or not all(name == "timestamp" or HEADER.fullmatch(name) for name in names):
+            raise ValueError("signed has {body} once, and names of headers in braces, as {timestamp}.{body}")
+        if ("timestamp" in names) != (self.timestamp is not None):
+            raise ValueError(
+                "timestamp and {timestamp} in signed go together; a time that is not signed proves nothing"
+            )
+        return self
+
+
+class SenderAuth(Model):
+    """How a sender proves who it is. Exactly one of the kinds."""
+
+    bearer: BearerToken | None = None
     """A fixed token, as `Authorization: Bearer ...`."""
+
+    hmac: BodySignature | None = None
+    """A signature with each request."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.bearer is None) == (self.hmac is None):
+            raise ValueError("give exactly one way to prove who sends: bearer or hmac")
+        return self
 
 
 class HttpPart(Model):
@@ -46,7 +114,7 @@ class HttpPart(Model):
     """Address to listen on; port 0 takes any free one. Beyond this machine only with `tls`, and with `auth` or
     `tls: client_ca`."""
 
-    path: Text = Field(default="/", pattern=r"^/[!-~]*$")
+    path: Annotated[str, AfterValidator(_path), Words("text")] = "/"
     """Path of the address to post to, as `/results`; any other is not found."""
 
     allow: Networks = ()

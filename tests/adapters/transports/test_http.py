@@ -63,7 +63,7 @@ class Token:
 
 
 def bearer(value: str = "s3cret") -> Any:
-    return SimpleNamespace(bearer=SimpleNamespace(token=Token(value)))
+    return SimpleNamespace(bearer=SimpleNamespace(token=Token(value)), hmac=None)
 
 
 @asynccontextmanager
@@ -255,7 +255,7 @@ async def test_without_our_own_secret_nothing_is_taken() -> None:
             raise ConfigError("${TOKEN} is not set")
 
     channel = Channel()
-    async with listening(channel, auth=SimpleNamespace(bearer=SimpleNamespace(token=Unset()))) as port:
+    async with listening(channel, auth=SimpleNamespace(bearer=SimpleNamespace(token=Unset()), hmac=None)) as port:
         answer = await said(port, post(BODY, Authorization="Bearer "))
     assert answer is not None
     assert (answer.status, channel.read) == (503, [])

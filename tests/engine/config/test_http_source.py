@@ -12,6 +12,7 @@ from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
 TLS = "tls: {cert: c.pem, key: k.pem}"
 MUTUAL = "tls: {cert: c.pem, key: k.pem, client_ca: ca.pem}"
 BEARER = "auth: {bearer: {token: '${LR_TOKEN}'}}"
+HMAC = "auth: {hmac: {secret: '${LR_TOKEN}'"
 EVERY = "listen: '0.0.0.0:8700'"
 HERE = "listen: '127.0.0.1:8700'"
 
@@ -44,10 +45,24 @@ def problems(folder: Path, source: str) -> list[str]:
         (f"{EVERY}, {TLS}", "any machine that reaches this address could send results; add auth"),
         (f"{EVERY}, {TLS}, allow: 10.0.0.7", "could send results; add auth"),
         ("listen: 'lab.example:8700'", "results would come in clear"),
-        (f"{HERE}, path: results", "path"),
+        (f"{HERE}, path: results", "expected a path without a query, as /results"),
+        (f"{HERE}, path: '/a?b=1'", "expected a path without a query"),
         (f"{HERE}, auth: {{bearer: {{token: hunter2}}}}", "a secret is never written here"),
         (f"{HERE}, auth: {{bearer: {{token: '${{LR_UNSET}}'}}}}", "${LR_UNSET} is not set"),
-        (f"{HERE}, auth: {{}}", "bearer"),
+        (f"{HERE}, auth: {{}}", "give exactly one way to prove who sends"),
+        (f"{HERE}, auth: {{bearer: {{token: '${{LR_TOKEN}}'}}, hmac: {{secret: '${{LR_TOKEN}}'}}}}", "exactly one way"),
+        (f"{HERE}, {HMAC}}}}}", ""),
+        (f"{HERE}, {HMAC}, timestamp: X-Time, signed: '{{timestamp}}.{{body}}'}}}}", ""),
+        (f"{HERE}, {HMAC}, timestamp: X-Time, signed: '{{x-id}}.{{timestamp}}.{{body}}'}}}}", ""),
+        (f"{HERE}, {HMAC}, timestamp: X-Time}}}}", "a time that is not signed proves nothing"),
+        (f"{HERE}, {HMAC}, signed: '{{timestamp}}.{{body}}'}}}}", "timestamp and {timestamp} in signed go together"),
+        (f"{HERE}, {HMAC}, signed: 'body'}}}}", "signed has {body} once"),
+        (f"{HERE}, {HMAC}, signed: '{{body}}{{body}}'}}}}", "signed has {body} once"),
+        (f"{HERE}, {HMAC}, signed: '{{a b}}{{body}}'}}}}", "names of headers in braces"),
+        (f"{HERE}, {HMAC}, signature: 'X Y'}}}}", "expected the name of a header"),
+        (f"{HERE}, {HMAC}, window: 2h}}}}", "expected at most 1h"),
+        (f"{HERE}, {HMAC}, algorithm: md5}}}}", "unknown value 'md5'"),
+        (f"{HERE}, auth: {{hmac: {{secret: hunter2}}}}", "a secret is never written here"),
         ("path: /", "listen"),
     ],
 )
