@@ -21,8 +21,8 @@ from engine.store.operations.access import sessions, tokens
 from engine.store.operations.access.sessions import NewSession
 from engine.store.queries import accounts
 
-IDLE_US = 30 * 60_000_000
-LONGEST_US = 12 * 3_600_000_000  # of a session, and how long a PIN suffices after a full log-in
+IDLE_S = 30 * 60.0
+LONGEST_S = 12 * 3600.0  # of a session, and how long a PIN suffices after a full log-in
 CODE_WITHIN_US = 5 * 60_000_000
 MOST_HALF = 1000  # log-ins that wait for their code
 MOST_WRONG_PINS = 5
@@ -78,6 +78,10 @@ class _Half:
 class Accounts:
     """The accounts of one site, in the process that writes its journal.
 
+    Args:
+        idle_s: a session ends after so long without a request of the person.
+        longest_s: it ends after so long in any case.
+
     Attributes:
         users: an admin's acts on users.
         own: a user's acts on the own account.
@@ -85,9 +89,10 @@ class Accounts:
         set_up: how the first admin comes in.
     """
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: Journal, clock: Clock, *, idle_s: float = IDLE_S, longest_s: float = LONGEST_S) -> None:
         self._journal = journal
         self._clock = clock
+        self._idle_us, self._longest_us = int(idle_s * 1e6), int(longest_s * 1e6)
         self._directory = directory = Directory(journal)
         self._prover = Prover(directory, clock)
         self.users = Users(directory)
@@ -154,7 +159,7 @@ class Accounts:
             return done
 
     async def switch(self, name: str, pin: str, *, address: str, device: str, leaving: str = "") -> LogIn:
-        """Change the person at a shared computer, where this one has logged in in full within the last 12 hours.
+        """Change the person at a shared computer, where a full log-in is not longer ago than a session lasts.
 
         Args:
             device: the browser's own secret.
@@ -227,7 +232,7 @@ class Accounts:
         leaves: bytes = b"",
     ) -> LogIn:
         secret, new_device = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        latest_us = self._clock.now_us() + LONGEST_US
+        latest_us = self._clock.now_us() + self._longest_us
         here = known.devices.get((hashed(device), user.id))
         new = NewSession(
             user=user.id,
@@ -238,7 +243,7 @@ class Accounts:
             address=address,
             how=how,
             ends_us=ends_us or latest_us,
-            idle_us=IDLE_US,
+            idle_us=self._idle_us,
             pin_until_us=0 if ends_us else latest_us,
             credentials=credentials if credentials != user.credentials else None,
             leaves=leaves,
@@ -269,7 +274,7 @@ class Accounts:
             return None
         if by_person:
             self._seen[token] = now_us
-            ends_us = min(now_us + IDLE_US, session.ends_us)
+            ends_us = min(now_us + self._idle_us, session.ends_us)
             if now_us - max(session.seen_us, self._noted.get(token, 0)) >= NOTED_EVERY_US:
                 self._note(token, now_us, known.sessions)
                 self._directory.note(sessions.seen, token, now_us)
@@ -296,7 +301,7 @@ class Accounts:
         return Principal(Actor(f"token:{found.name}", role="token", **{"from": address}), found.permissions)
 
     def _ends_us(self, session: LogInSession) -> int:
-        return min(max(session.seen_us, self._seen.get(session.token, 0)) + IDLE_US, session.ends_us)
+        return min(max(session.seen_us, self._seen.get(session.token, 0)) + self._idle_us, session.ends_us)
 
     def _note(self, token: bytes, now_us: int, known: Collection[bytes]) -> None:
         self._noted[token] = now_us

@@ -115,6 +115,8 @@ def _greeting(app: "App") -> Iterator[str]:
     yield f"LabRelay runs for {config.site.name}."
     if config.web.enabled:
         yield f"  status page: {config.web.address}"
+    if app.set_up_link:
+        yield f"  no user yet; for the first admin, within 15 minutes: {app.set_up_link}"
     for name, source in app.parts.sources.items():
         yield f"  channel {name}: {source.built.config.source.place}" + (f" - {source.fault}" if source.fault else "")
     yield "  log: here; of the service: journalctl -u labrelay"

@@ -82,6 +82,7 @@ class App:
         self._notifier = Notifier()
         self.page: StatusServer | None = None
         self._replays: Replays | None = None
+        self.set_up_link = ""
 
     def stop(self) -> None:
         """Ask the running site to stop; safe from a signal handler."""
@@ -115,7 +116,8 @@ class App:
             logger.error("the journal is damaged", extra={"detail": text})
         recovery = recover(self.journal, judges=not site.config.workers)
         self.journal.start(self._loop)
-        self.accounts = Accounts(self.journal, self.clock)
+        web = site.config.web
+        self.accounts = Accounts(self.journal, self.clock, idle_s=web.idle, longest_s=web.session)
         try:
             await self._run(site, recovery, started)
         finally:
@@ -204,6 +206,8 @@ class App:
         control.open_to_group(bool(site.config.access.system_users))
         running.push_async_callback(control.stop)
         self.page = await self._start_page(site)
+        running.callback(self.accounts.set_up.withdraw)
+        self.set_up_link = await self._offer_set_up(site)
         supervisor.supervise("second anchor", self.second_anchor.run)
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
@@ -333,6 +337,16 @@ class App:
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
         return page
+
+    async def _offer_set_up(self, site: Site) -> str:
+        """The link for the first admin; empty: there is a user, or no page."""
+        if not site.config.web.enabled:
+            return ""
+        try:
+            return await self.accounts.set_up.offer(site.config.web.address)
+        except OSError as error:
+            logger.error("the set-up link cannot be written", extra={"detail": error.strerror})
+            return ""
 
     async def _keep_opening(self, page: StatusServer) -> None:
         """Open the page where it could not be opened, and elsewhere once it may be."""

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from engine.access.set_up_link import FILE_NAME
 from tests.support.sites import SITE_YAML, make_site
 
 DEADLINE_S = 120.0
@@ -27,11 +28,13 @@ def said_until(terminal: int, end: bytes) -> bytes:
 
 def test_addresses_the_log_and_the_way_out_are_said(tmp_path: Path) -> None:
     site = make_site(tmp_path, site=SITE_YAML + 'web: {listen: "127.0.0.1:0"}\n')
+    link = site / "var" / FILE_NAME
     terminal, theirs = pty.openpty()
     with subprocess.Popen([sys.executable, "-m", "engine", "--site", str(site), "run"], stderr=theirs) as daemon:
         os.close(theirs)
         try:
             said = said_until(terminal, END).decode()
+            written = link.read_text().strip()
         finally:
             daemon.send_signal(signal.SIGINT)
             daemon.wait(DEADLINE_S)
@@ -41,4 +44,8 @@ def test_addresses_the_log_and_the_way_out_are_said(tmp_path: Path) -> None:
     assert "status page: http://127.0.0.1:" in said
     assert "channel haematology: 127.0.0.1:0" in said
     assert "log: here" in said
+    assert f"for the first admin, within 15 minutes: {written}" in said
+    assert written.startswith("http://127.0.0.1:")
+    assert said.count(written.partition("=")[2]) == 1  # no line of the log has it
+    assert not link.exists()
     assert '{"ts"' not in said
