@@ -164,6 +164,7 @@ install_site() {
                 if [ -f "$file" ]; then run install -m 0640 "$file" "$DESTDIR$SITE/$part/"; fi
             done
         done
+        run sed -i '/^  practice:/d' "$DESTDIR$SITE/config/labrelay.yaml" # the patients of this site are real
         staged || run chown -R root:labrelay "$SITE"
     fi
     # The site's `data: var` leads to where the service may write.

@@ -68,7 +68,7 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from _network(site, runs)
     yield from _lines(site, runs)
     yield from _secrets(site)
-    yield from recovery_point.lines(site.config.backup, session.data, runs=runs)
+    yield from recovery_point.lines(site.config.backup, session.data, runs=runs, practice=site.config.site.practice)
     yield from _journal(session, site)
 
 

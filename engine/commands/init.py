@@ -1,7 +1,8 @@
 """Write a new site, or a channel for a known analyzer.
 
-Asks nothing and overwrites nothing. Without `--analyzer`: a site with its file, ready for `labrelay run`. With it: a
-channel file of that analyzer's pack (`labrelay analyzers` lists them), in the site if there is one, else in a new one.
+Overwrites nothing. Without `--analyzer`: a site with its file, ready for `labrelay run`; on a terminal it asks for
+what the options do not say. With it: a channel file of that analyzer's pack (`labrelay analyzers` lists them), in the
+site if there is one, else in a new one.
 
 `config/schema` of the site gets JSON Schema for editors, which the first line of each file names: keys are completed,
 and slips marked, while one types. `--schemas` writes them anew, as after an upgrade.
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.commands.shared import new_site
+from engine.commands.shared.new_site import PATIENT_NUMBERS, SCHEMA_LINE
 from engine.commands.shared.output import ExitCode, say
 from engine.commands.shared.session import Session, pass_session
+from engine.config.site import CONFIG_FILE
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -24,8 +28,6 @@ GROUP = "start"
 
 OF_A_LINE = r"(?m)^  (?:baud|bytesize|parity|stopbits|flow): .*\n"  # nothing of these on TCP
 BAUD = "  baud: 9600                         # with bytesize, parity, stopbits, flow: as in the analyzer's menu"
-# Editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by this line.
-SCHEMA_LINE = "# yaml-language-server: $schema={}\n"
 SCHEMAS = Path("config") / "schema"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -36,7 +38,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @click.option("--listen", metavar="HOST:PORT", help="The analyzer connects to us, here.")
 @click.option("--connect", metavar="HOST:PORT", help="The analyzer is the server; we connect to it.")
 @click.option("--device", metavar="PATH", help="A serial line, as /dev/serial/by-id/usb-...")
+@click.option("--lab", metavar="NAME", help="Name of the laboratory of a new site; else that of its folder.")
 @click.option("--timezone", metavar="ZONE", help="Zone of a new site, as Asia/Kolkata; else this machine's.")
+@click.option("--fhir", metavar="URL", help="The FHIR server that gets the results of a new site; else the sandbox.")
+@click.option(
+    "--patient-numbers",
+    type=click.Choice(PATIENT_NUMBERS),
+    help="Of a new site: whether a patient number stays with one person for good (docs/identity.md).",
+)
+@click.option("--backup", metavar="FOLDER", help="Folder for backups of a new site, on another disk; it is made.")
 @click.option("--schemas", is_flag=True, help="Only write config/schema of a site anew.")
 @pass_session
 def command(
@@ -47,13 +57,18 @@ def command(
     listen: str | None,
     connect: str | None,
     device: str | None,
+    lab: str | None,
     timezone: str | None,
+    fhir: str | None,
+    patient_numbers: str | None,
+    backup: str | None,
     schemas: bool,
 ) -> ExitCode:
     from engine.config.site import is_site
 
+    answers = new_site.Answers(lab, timezone, fhir, patient_numbers, backup)
     if schemas:
-        if any((analyzer, name, listen, connect, device, timezone)):
+        if any((analyzer, name, listen, connect, device)) or answers != new_site.Answers():
             raise click.UsageError("--schemas cannot be combined: it writes the schemas of a site and nothing else")
         write_schemas(session.folder)
         say(f"wrote {session.folder / SCHEMAS}")
@@ -70,11 +85,16 @@ def command(
         raise click.UsageError(f"--name {channel}: expected letters, digits, '.', '_' and '-', at most 64")
     folder = _folder(session)
     if not is_site(folder):
-        _write_site(folder, timezone)
+        new_site.write(folder, answers)
+        write_schemas(folder)
+        (folder / "channels").mkdir(exist_ok=True)
     elif pack is None:
         raise click.UsageError(f"{folder} is a site already; --analyzer NAME adds a channel to it (labrelay analyzers)")
-    elif timezone is not None:
-        raise click.UsageError("--timezone is of a new site, and this is one already; give the channel its timezone:")
+    elif answers != new_site.Answers():
+        raise click.UsageError(
+            f"{folder} is a site already, and --lab, --timezone, --fhir, --patient-numbers and --backup are of a new "
+            f"one: edit {folder / CONFIG_FILE}; a channel may have a timezone: of its own"
+        )
     if pack is not None:
         return _write_channel(folder, pack, channel, places)
     say(
@@ -108,47 +128,6 @@ def _pack(session: Session, name: str) -> "Pack":
     return pack
 
 
-def _write_site(folder: Path, timezone: str | None) -> None:
-    from zoneinfo import available_timezones
-
-    from engine.config.site import CONFIG_FILE, shipped
-    from engine.model.errors import ConfigError
-
-    model = shipped("config")
-    if model is None:
-        raise ConfigError("the shipped configuration is missing; is the package whole?")
-    zone = timezone or _zone_of_this_machine()
-    if zone not in available_timezones():
-        raise click.UsageError(f"--timezone {zone}: unknown time zone; expected an IANA name, as Asia/Kolkata")
-    text = (model / CONFIG_FILE.name).read_text(encoding="utf-8")
-    text = re.sub(r"(?m)^  timezone: \S+", lambda _: f"  timezone: {zone}", text)
-    text = re.sub(r"(?m)^  name: .*$", lambda _: f"  name: {folder.name or 'Laboratory'}", text)
-    # A question that only the laboratory can answer: `labrelay check` asks it until then.
-    text = re.sub(r"(?m)^patient_numbers: .*$", "# patient_numbers: lasting or counter", text)
-    _create(folder / CONFIG_FILE, SCHEMA_LINE.format("schema/site.json") + text)
-    write_schemas(folder)
-    say(f"wrote {folder / CONFIG_FILE}")
-    (folder / "channels").mkdir(exist_ok=True)
-
-
-def _zone_of_this_machine() -> str:
-    """The IANA name of this machine's zone; UTC where it does not say."""
-    from zoneinfo import available_timezones
-
-    for place in (Path("/etc/timezone"), Path("/etc/localtime")):
-        try:
-            name = place.read_text(encoding="ascii").strip() if place.name == "timezone" else _zone_of_link(place)
-        except (OSError, UnicodeDecodeError):
-            continue
-        if name in available_timezones():
-            return name
-    return "UTC"
-
-
-def _zone_of_link(link: Path) -> str:
-    return str(link.resolve()).partition("/zoneinfo/")[2]
-
-
 def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]) -> ExitCode:
     from engine.config.load import load_site
     from engine.model.errors import ConfigError
@@ -158,7 +137,9 @@ def _write_channel(folder: Path, pack: "Pack", name: str, places: dict[str, str]
     if name in before.channels:
         taken = before.nodes[name].file
         raise click.UsageError(f"the site has a channel {name} already ({taken}); give another --name")
-    _create(path, SCHEMA_LINE.format("../config/schema/channel.json") + channel_text(pack, name, places, before))
+    new_site.create(
+        path, SCHEMA_LINE.format("../config/schema/channel.json") + channel_text(pack, name, places, before)
+    )
     if not (folder / SCHEMAS).is_dir():
         write_schemas(folder)
     try:
@@ -217,21 +198,3 @@ def write_schemas(folder: Path) -> None:
             (folder / SCHEMAS / source.name).write_bytes(source.read_bytes())
     except OSError as error:
         raise click.UsageError(f"{folder / SCHEMAS} cannot be written: {error.strerror}") from None
-
-
-def _create(path: Path, text: str) -> None:
-    """Write a file that is not there yet.
-
-    Raises:
-        click.UsageError: it is, or it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise click.UsageError(
-            f"{path} is there already and was left as it is; move it, or give another name"
-        ) from None
-    except OSError as error:
-        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from engine.config.values import Duration, FilePath, Flag, Model, Size, Whole
+from engine.config.values import Duration, FilePath, Flag, Model, Size, Text, Whole
 from engine.model.units import duration_text
 
 DAY_S = 86_400.0
@@ -67,12 +67,16 @@ class RetentionConfig(Model):
 
 
 class BackupConfig(Model):
-    """Copies of the journal and the configuration in a second folder. Without `folder` there are none, and the page
-    says so."""
+    """Copies of the journal and the configuration in a second folder. Without `folder` there are none, and the page is
+    red, unless `without` gives a reason."""
 
     folder: FilePath | None = None
     """Folder for the copies, best on another disk or a mounted share; relative to the site's folder. It must be
     there: LabRelay does not make it, for a share that is not mounted would look like an empty one."""
+
+    without: Text | None = None
+    """The reason why LabRelay makes no copies, as `the whole machine is copied each night`; the page is then not
+    red."""
 
     every: Duration = Field(default=DAY_S, ge=600.0)
     """Time between full copies; each is read back and checked by its chain."""
@@ -93,3 +97,9 @@ class BackupConfig(Model):
 
     scratch: FilePath | None = None
     """Folder for drills; needs room for the journal. By default the folder of the copies."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "BackupConfig":
+        if self.folder is not None and self.without is not None:
+            raise ValueError("folder and without contradict each other; give one")
+        return self

@@ -9,7 +9,7 @@ from engine.config.access import AccessConfig
 from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.receive_memory import DEFAULT_BYTES
-from engine.config.values import Duration, FilePath, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.config.values import Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.config.web import WebConfig
 from engine.model.records import INCOMPLETE_BYTES
 
@@ -22,6 +22,10 @@ class SiteInfo(Model):
 
     timezone: Zone | None = None
     """IANA zone of the site, and of channels that give none, as `Asia/Kolkata`."""
+
+    practice: Flag = False
+    """`true`: a site to practise on, whose patients are invented. The page then asks for no backup and for no recovery
+    sheet of the key."""
 
 
 class LimitsConfig(Model):

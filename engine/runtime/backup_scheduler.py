@@ -76,7 +76,7 @@ class BackupScheduler:
     def snapshot(self) -> BackupSnapshot:
         config = self._config
         if config.folder is None:
-            return BackupSnapshot()
+            return BackupSnapshot(missing=config.without is None and not self._site().config.site.practice)
         return BackupSnapshot(
             folder=str(config.folder),
             verified_at=self._copy.made_at if self._copy is not None else None,

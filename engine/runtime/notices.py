@@ -78,8 +78,14 @@ class KeyNotices:
                 "restart)"
             )
 
-    def notes(self) -> Iterator[str]:
-        """A person's tasks about the key; a day after it was made, so that set-up comes first."""
+    def notes(self, *, practice: bool) -> Iterator[str]:
+        """A person's tasks about the key; a day after it was made, so that set-up comes first.
+
+        Args:
+            practice: the site's patients are invented, so nothing is to be done.
+        """
+        if practice:
+            return
         try:
             with self._journal.snapshot() as execute:
                 facts = key_rotation.facts(execute)

@@ -125,7 +125,11 @@ class Observer:
         alarms += [*app.second_anchor.alarms(), *self._key.alarms()]
         notes = [*filter(None, (self.page_fault, parts.worker_process.notice if parts.worker_process else ""))]
         notes += app.page.notices() if app.page is not None else ()
-        notes += [*app.backup.notes(), *self._key.notes(), *notices.clock_moved(app.clock_watch, now_us)]
+        notes += [
+            *app.backup.notes(),
+            *self._key.notes(practice=site.site.practice),
+            *notices.clock_moved(app.clock_watch, now_us),
+        ]
         notes += [*not_taken.refusals(workers), *not_taken.in_words(workers)]
         zone = site.site.timezone or "UTC"
         try:

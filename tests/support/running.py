@@ -152,17 +152,19 @@ def make_running_site(
     namespaces: Mapping[str, str] | None = None,
     workers: int = 0,
     patient_numbers: str | None = "lasting",
+    practice: bool = True,
 ) -> Path:
     """Write a site with the shipped mappings.
 
     Args:
         web: the address of the page, none by default.
         patient_numbers: what the site says of them; None: nothing.
+        practice: its patients are invented, so it needs no backup.
     """
     (folder / "config").mkdir(parents=True, exist_ok=True)
     (folder / "channels").mkdir(exist_ok=True)
     site = {
-        "site": {"name": "Test Lab", "timezone": "Asia/Kolkata"},
+        "site": {"name": "Test Lab", "timezone": "Asia/Kolkata", "practice": practice},
         "web": {"listen": web} if web else {"enabled": False},
         "destinations": dict(destinations),
         "namespaces": dict(namespaces or {}),
@@ -207,6 +209,7 @@ async def running_site(
     namespaces: Mapping[str, str] | None = None,
     workers: int = 0,
     patient_numbers: str | None = "lasting",
+    practice: bool = True,
 ) -> AsyncIterator[RunningSite]:
     """A site whose destination ``lab-fhir`` is a sandbox; ``more``: the other ones."""
     sandbox = Sandbox()
@@ -220,6 +223,7 @@ async def running_site(
             namespaces=namespaces,
             workers=workers,
             patient_numbers=patient_numbers,
+            practice=practice,
         )
         async with running_app(folder, clock=clock) as app:
             yield RunningSite(folder, app, sandbox)

@@ -117,6 +117,10 @@ class SiteSnapshot:
                 phrase = _with_waiting(one.name, state, one.waiting)
                 found.append(Finding(level=one.state.level, phrase=phrase, subject=one.name))
         found.extend(_disk(self.disk_free_bytes, self.disk_days_left))
+        if self.backup.missing:
+            found.append(
+                _found("No backup is configured: set backup.folder to a folder on another disk", Level.PROBLEM)
+            )
         if self.dead_total:
             found.append(_found("Dead letters: {n}", Level.ATTENTION, n=self.dead_total))
         if self.incomplete_total:

@@ -48,6 +48,7 @@ class BackupSnapshot:
 
     Attributes:
         folder: where they are; empty where the site has none.
+        missing: the site has none, and gives no reason for that.
         verified_at: when the newest verified copy was begun.
         rows_at: the time up to which the folder has rows of the journal.
         drill_at: the time of the last restore test; ``drill_s``: its duration.
@@ -57,6 +58,7 @@ class BackupSnapshot:
     """
 
     folder: str = ""
+    missing: bool = False
     verified_at: datetime | None = None
     rows_at: datetime | None = None
     drill_at: datetime | None = None

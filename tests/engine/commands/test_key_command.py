@@ -179,12 +179,14 @@ async def test_a_rotation_beside_a_daemon(tmp_path: Path) -> None:
 
 async def test_a_day_later_the_page_reminds_of_the_sheet_until_it_is_confirmed(tmp_path: Path) -> None:
     channels = {"chem": hl7_channel()}
-    async with running_site(tmp_path, channels) as running:
+    async with running_site(tmp_path, channels, practice=False) as running:
         assert not any("recovery sheet" in note for note in running.app.observer.snapshot().notes)
     with closing(sqlite3.connect(tmp_path / "var" / JOURNAL_NAME)) as connection:
         connection.execute("UPDATE meta SET value = value - 86401000000 WHERE name = 'created_us'")
         connection.commit()
-    async with running_site(tmp_path, channels) as running:
+    async with running_site(tmp_path, channels, practice=True) as running:  # patients that are invented need no sheet
+        assert not any("recovery sheet" in note for note in running.app.observer.snapshot().notes)
+    async with running_site(tmp_path, channels, practice=False) as running:
         assert any("recovery sheet" in note for note in running.app.observer.snapshot().notes)
         await running.app.journal.run(key_rotation.confirm_sheet, actor="ann")
         await until(lambda: not any("recovery sheet" in note for note in running.app.observer.snapshot().notes))

@@ -37,16 +37,20 @@ def is_on_one_disk(copies: Path, data: Path) -> bool:
         return False
 
 
-def lines(config: BackupConfig, data: Path, *, runs: bool) -> Iterator[Line]:
+def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = False) -> Iterator[Line]:
     """The lines of `labrelay doctor` about the copies.
 
     Args:
+        practice: the site's patients are invented, so copies are not missed.
         runs: whether the daemon runs; without it no copies are made, which is no fault.
     """
     folder = config.folder
     if folder is None:
+        if config.without is not None or practice:
+            yield Line(Health.OK, _SUBJECT, f"none is made: {config.without or 'this site is for practice'}")
+            return
         advice = "name a folder on another disk: backup: {folder: /mnt/backup}"
-        yield Line(Health.WARN, _SUBJECT, "no folder for copies is configured", advice)
+        yield Line(Health.FAIL, _SUBJECT, "no folder for copies is configured", advice)
         return
     if not folder.is_dir():
         yield Line(Health.FAIL, _SUBJECT, f"{folder} is not there", "mount it, or make it")

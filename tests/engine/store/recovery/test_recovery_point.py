@@ -91,7 +91,7 @@ def test_an_old_copy_and_a_drill_that_found_something_fail(place: Place) -> None
 
 def test_without_a_folder_or_a_copy_that_is_said(place: Place) -> None:
     [line] = recovery_point.lines(config(None), place.data, runs=True)
-    assert (line.health, "backup: {folder:" in line.advice) == (Health.WARN, True)
+    assert (line.health, "backup: {folder:" in line.advice) == (Health.FAIL, True)
     [line] = recovery_point.lines(config(place.copies / "missing"), place.data, runs=True)
     assert (line.health, line.advice) == (Health.FAIL, "mount it, or make it")
     asyncio.run(message(place, b"one"))
