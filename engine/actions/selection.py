@@ -25,6 +25,7 @@ class Selection:
 
     Attributes:
         ids: message numbers; with them, the rest narrows further.
+        cause: of dead letters, as `Filter` has it.
         specimen, number: of messages that bear this number of a specimen or order, or as their own control id. They may
             be a patient's, so they are left out of an action's audit row (`without_numbers`).
         after_us, before_us: received within.
@@ -36,6 +37,7 @@ class Selection:
     channel: str | None = None
     destination: str | None = None
     code: str | None = None
+    cause: str | None = None
     state: str | None = None
     after_us: int | None = None
     before_us: int | None = None

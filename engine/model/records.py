@@ -462,6 +462,7 @@ class Filter:
             itself (`engine.store.operations.search_index`).
         bears: that bear this number, whichever of these three it is, or have it as their number here.
         code: a reason code (`engine.model.reasons`).
+        cause: of dead letters: the text that all of one group share (`engine.store.operations.dead_letters`).
         test_code, loinc: with a document that has a result under this code of a test, or this LOINC. Each document is
             opened for it.
     """
@@ -479,5 +480,6 @@ class Filter:
     specimen: str | None = None
     number: str | None = None
     bears: str | None = None
+    cause: str | None = None
     test_code: str | None = None
     loinc: str | None = None

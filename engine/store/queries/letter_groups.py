@@ -10,9 +10,8 @@ from dataclasses import replace
 from engine.model.records import Filter
 from engine.store.core.notes import opened_note
 from engine.store.core.rows import Execute
-from engine.store.core.vault import Vault
 from engine.store.operations.dead_letters import Group, Groups, cause_of
-from engine.store.queries.listing import letter_terms
+from engine.store.queries.listing import CAUSE_BYTES, letter_terms
 from engine.store.queries.reader import Reader
 
 # Word for word as in the indexes, or SQLite does not use them.
@@ -21,14 +20,12 @@ _DEAD_MESSAGES = "s.state IN ('dead', 'incomplete')"
 _DELIVERIES = "delivery d INDEXED BY delivery_cause"
 _DEAD_DELIVERIES = "d.state = 'dead'"
 
-_CAUSE_BYTES = 8  # the first half of a token
-
 
 def letter_groups(reader: Reader, wanted: Filter | None = None) -> list[Group]:
     """All dead letters in groups of one reason and cause, the largest first; without the keys causes are unknown."""
     wanted = wanted or Filter()
     with reader.snapshot() as execute:
-        search = _Search(execute, reader.keys, wanted)
+        search = _Search(execute, reader, wanted)
         if wanted.destination is None:
             search.messages()
         search.deliveries()
@@ -36,10 +33,11 @@ def letter_groups(reader: Reader, wanted: Filter | None = None) -> list[Group]:
 
 
 class _Search:
-    def __init__(self, execute: Execute, vault: Vault | None, wanted: Filter) -> None:
+    def __init__(self, execute: Execute, reader: Reader, wanted: Filter) -> None:
         self.groups = Groups()
         self._execute = execute
-        self._vault = vault
+        self._reader = reader
+        self._vault = vault = reader.keys
         self._wanted = wanted
         self._anywhere = replace(wanted, channel=None)  # the token identifies the channel, so that no other row is read
         self._causes: dict[bytes, str] = {}
@@ -47,14 +45,14 @@ class _Search:
         self._channels = {vault.channel_token(name): name for name in names} if vault is not None else {}
 
     def messages(self) -> None:
-        by_token, values = self._terms(self._anywhere, "s.id", "s.state", "s.reason")
+        by_token, values = self._terms(self._anywhere, "s.id", "s", "s.reason")
         rows = self._execute(
             "SELECT s.cause_token, s.reason, count(*), min(s.at_us), max(s.at_us), max(s.id)"  # noqa: S608 - constants
             f" FROM {_MESSAGES}{self._joined('s.id')} WHERE {_DEAD_MESSAGES} AND s.cause_token IS NOT NULL"
             f" AND {by_token} GROUP BY s.cause_token, s.reason",
             values,
         ).fetchall()
-        each, values = self._terms(self._wanted, "s.id", "s.state", "s.reason")
+        each, values = self._terms(self._wanted, "s.id", "s", "s.reason")
         rows += self._execute(
             "SELECT NULL, s.reason, 1, s.at_us, s.at_us, s.id"  # noqa: S608 - constants
             f" FROM {_MESSAGES} CROSS JOIN journal j ON j.id = s.id"
@@ -63,7 +61,7 @@ class _Search:
         ).fetchall()
         for token, reason, *counted in rows:
             message = counted[-1]
-            channel = self._channels.get(token[_CAUSE_BYTES:]) if token is not None else None
+            channel = self._channels.get(token[CAUSE_BYTES:]) if token is not None else None
             if channel is None:
                 (channel,) = self._execute("SELECT channel FROM journal WHERE id = ?", (message,)).fetchone()
             if self._wanted.channel in (None, channel):
@@ -76,7 +74,7 @@ class _Search:
             for lane, channel, destination in self._execute("SELECT id, channel, destination FROM lane")
             if self._wanted.channel in (None, channel) and self._wanted.destination in (None, destination)
         }
-        where, values = self._terms(self._anywhere, "d.message_id", "d.state", "d.cause")
+        where, values = self._terms(self._anywhere, "d.message_id", "d", "d.cause")
         source = f"FROM {_DELIVERIES}{self._joined('d.message_id')} WHERE {_DEAD_DELIVERIES} AND {where}"
         rows = self._execute(
             "SELECT d.cause_token, d.cause, d.lane, count(*), min(d.settled_us), max(d.settled_us), max(d.message_id),"
@@ -98,7 +96,7 @@ class _Search:
         """The cause of a letter, as text; each is opened once."""
         if token is None:
             return cause_of(self._detail(table, row_id, channel))
-        own = token[:_CAUSE_BYTES]
+        own = token[:CAUSE_BYTES]
         if own not in self._causes:
             self._causes[own] = cause_of(self._detail(table, row_id, channel))
         return self._causes[own]
@@ -108,8 +106,10 @@ class _Search:
         (sealed,) = self._execute(f"SELECT detail FROM {table} WHERE id = ?", (row_id,)).fetchone()  # noqa: S608 - ours
         return str(opened_note(self._vault, sealed, table, row_id, channel).get("detail", ""))
 
-    def _terms(self, wanted: Filter, number: str, state: str, reason: str) -> tuple[str, list[object]]:
-        return letter_terms(self._execute, wanted, None, number=number, state=state, reason=reason)
+    def _terms(self, wanted: Filter, number: str, table: str, reason: str) -> tuple[str, list[object]]:
+        return letter_terms(
+            self._execute, lambda: self._reader.vault, wanted, None, number=number, table=table, reason=reason
+        )
 
     def _joined(self, number: str) -> str:
         """The journal is read only where times or a type are asked for: the index has all else."""

@@ -31,7 +31,7 @@ def dead_letters(
     wanted = wanted or Filter()
     letters: list[DeadLetter] = []
     with reader.snapshot() as execute:
-        clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
+        clause, values = _message_terms(execute, reader, wanted, before_id)
         if wanted.destination is None:
             rows = execute(
                 "SELECT j.id, 0, j.channel, '', s.state, s.reason, s.at_us, j.message_type"  # noqa: S608 - constants
@@ -40,7 +40,7 @@ def dead_letters(
                 (*values, limit),
             )
             letters += [DeadLetter(*row) for row in rows]
-        letters += _stuck(execute, "dead", wanted, before_id, limit)
+        letters += _stuck(execute, reader, "dead", wanted, before_id, limit)
     letters.sort(key=lambda letter: (-letter.message_id, letter.delivery_id))
     if len(letters) <= limit:
         return letters
@@ -54,22 +54,41 @@ def count_dead_letters(reader: Reader, wanted: Filter | None = None, *, before_i
     with reader.snapshot() as execute:
         count = 0
         if wanted.destination is None:
-            clause, values = letter_terms(execute, wanted, before_id, number="s.id", state="s.state", reason="s.reason")
+            clause, values = _message_terms(execute, reader, wanted, before_id)
             (count,) = execute(
                 "SELECT count(*) FROM message_state s CROSS JOIN journal j ON j.id = s.id"  # noqa: S608 - constants
                 f" WHERE s.state IN ('dead', 'incomplete') AND {clause}",
                 values,
             ).fetchone()
-        clause, values = letter_terms(
-            execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause"
-        )
-        (stuck,) = execute(
-            "SELECT count(*) FROM delivery d CROSS JOIN journal j ON j.id = d.message_id"  # noqa: S608 - constants
-            " CROSS JOIN lane l ON l.id = d.lane"
-            f" WHERE {_STUCK['dead']} AND (? IS NULL OR l.destination = ?) AND {clause}",
-            [wanted.destination, wanted.destination, *values],
-        ).fetchone()
-        return int(count + stuck)
+        return int(count) + _count_stuck(execute, reader, "dead", wanted, before_id)
+
+
+def count_held(reader: Reader, wanted: Filter | None = None) -> int:
+    """The number of deliveries that all pages of `held_deliveries` would have."""
+    wanted = wanted or Filter()
+    with reader.snapshot() as execute:
+        return _count_stuck(execute, reader, wanted.state or "held", wanted, None)
+
+
+def _count_stuck(execute: Execute, reader: Reader, state: str, wanted: Filter, before_id: int | None) -> int:
+    clause, values = _delivery_terms(execute, reader, wanted, before_id)
+    (stuck,) = execute(
+        "SELECT count(*) FROM delivery d CROSS JOIN journal j ON j.id = d.message_id"  # noqa: S608 - constants
+        " CROSS JOIN lane l ON l.id = d.lane"
+        f" WHERE {_STUCK[state]} AND (? IS NULL OR l.destination = ?) AND {clause}",
+        [wanted.destination, wanted.destination, *values],
+    ).fetchone()
+    return int(stuck)
+
+
+def _message_terms(execute: Execute, reader: Reader, wanted: Filter, before_id: int | None) -> tuple[str, list[Any]]:
+    return letter_terms(execute, lambda: reader.vault, wanted, before_id, number="s.id", table="s", reason="s.reason")
+
+
+def _delivery_terms(execute: Execute, reader: Reader, wanted: Filter, before_id: int | None) -> tuple[str, list[Any]]:
+    return letter_terms(
+        execute, lambda: reader.vault, wanted, before_id, number="d.message_id", table="d", reason="d.cause"
+    )
 
 
 def corrections_set_aside(reader: Reader, limit: int) -> list[DeadLetter]:
@@ -96,9 +115,9 @@ def held_deliveries(
     wanted = wanted or Filter()
     with reader.snapshot() as execute:
         state = wanted.state or "held"
-        first = _stuck(execute, state, wanted, None, limit, critical=True) if before_id is None else []
+        first = _stuck(execute, reader, state, wanted, None, limit, critical=True) if before_id is None else []
         there = {letter.delivery_id for letter in first}
-        found = _stuck(execute, state, wanted, before_id, limit)
+        found = _stuck(execute, reader, state, wanted, before_id, limit)
         found = [*first, *(letter for letter in found if letter.delivery_id not in there)]
         sealed = {
             letter.delivery_id: execute("SELECT detail FROM delivery WHERE id = ?", (letter.delivery_id,)).fetchone()[0]
@@ -113,6 +132,7 @@ def held_deliveries(
 
 def _stuck(
     execute: Execute,
+    reader: Reader,
     state: str,
     wanted: Filter,
     before_id: int | None,
@@ -125,7 +145,7 @@ def _stuck(
     Args:
         critical: only those with a critical value.
     """
-    clause, values = letter_terms(execute, wanted, before_id, number="d.message_id", state="d.state", reason="d.cause")
+    clause, values = _delivery_terms(execute, reader, wanted, before_id)
     select = (
         f"SELECT {_COLUMNS}"  # noqa: S608
         " FROM delivery d CROSS JOIN journal j ON j.id = d.message_id CROSS JOIN lane l ON l.id = d.lane"

@@ -41,6 +41,7 @@ BLOCKS_AT_ONCE = 512  # searched by one statement
 
 STATES_OF_DELIVERIES = ("waiting", "delivered", "held")
 SEARCHED_KINDS: tuple[NumberKind, ...] = ("patient", "specimen", "control")
+CAUSE_BYTES = 8  # the first half of a fingerprint (`engine.store.operations.failure_fingerprint`)
 LONGEST_NUMBER = 18  # digits of a message's number here
 
 COLUMNS = "j.id, j.channel, j.seq, j.received_us, j.message_type, j.size, s.state, s.reason, j.meta"
@@ -247,16 +248,28 @@ def _with_control_id(execute: Execute, vault: Vault, wanted: Filter) -> list[int
 
 
 def letter_terms(
-    execute: Execute, wanted: Filter, before_id: int | None, *, number: str, state: str, reason: str
+    execute: Execute,
+    vault: Callable[[], Vault],
+    wanted: Filter,
+    before_id: int | None,
+    *,
+    number: str,
+    table: str,
+    reason: str,
 ) -> tuple[str, list[Any]]:
-    """The conditions for dead letters, with ``number``, ``state`` and ``reason`` as the names of their columns."""
+    """The conditions for dead letters, with ``number`` and ``reason`` as the names of their columns.
+
+    Args:
+        vault: called only where a cause must be hashed; raises ConfigError without the keys.
+        table: the name of ``message_state`` or ``delivery`` in the statement.
+    """
     terms = _Terms()
     terms.add(f"{number} < ?", NO_LIMIT if before_id is None else before_id)
     if wanted.after_us is not None:
         terms.add(f"{number} >= ?", first_at(execute, wanted.after_us - DISORDER_US))
     for term, value in (
         ("+j.channel = ?", wanted.channel),
-        (f"+{state} = ?", wanted.state),
+        (f"+{table}.state = ?", wanted.state),
         (f"+{reason} = ?", wanted.code),
         ("+j.message_type = ?", wanted.message_type),
         ("j.received_us >= ?", wanted.after_us),
@@ -264,4 +277,7 @@ def letter_terms(
     ):
         if value is not None:
             terms.add(term, value)
+    if wanted.cause is not None:  # a letter without a fingerprint has no text, either
+        unknown, token = (vault().cause_token("", cause)[:CAUSE_BYTES] for cause in ("", wanted.cause))
+        terms.add(f"coalesce(substr({table}.cause_token, 1, {CAUSE_BYTES}), ?) = ?", unknown, token)
     return " AND ".join(terms.where), terms.values

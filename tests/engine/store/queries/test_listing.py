@@ -16,7 +16,7 @@ from engine.store.queries import listing
 from engine.store.queries.acts import acts_page
 from engine.store.queries.lanes import list_lanes, list_pauses, open_lanes
 from engine.store.queries.letter_groups import letter_groups
-from engine.store.queries.letters import count_dead_letters, dead_letters, held_deliveries
+from engine.store.queries.letters import count_dead_letters, count_held, dead_letters, held_deliveries
 from engine.store.queries.line import line_of
 from engine.store.queries.messages import count_messages, deliveries_of, messages_page, trace_of
 from tests.support.journals import DAY_S, NOW_US
@@ -166,6 +166,8 @@ LETTERS = {
     "reason": Filter(code="REFUSED"),
     "type": Filter(message_type="QRY^A19"),
     "a while": Filter(after_us=NOW_US + 400 * HOUR_US, before_us=NOW_US + 700 * HOUR_US),
+    "cause": Filter(cause="HTTP 422", code="REFUSED"),
+    "without a cause": Filter(cause=""),
 }
 
 
@@ -177,6 +179,7 @@ def test_pages_of_dead_letters_hold_what_fits(journal: Journal, name: str) -> No
             wanted.channel in (None, letter.channel)
             and wanted.destination in (None, letter.destination)
             and wanted.code in (None, letter.reason)
+            and wanted.cause in (None, "HTTP 422" if letter.delivery_id % 2 else "")
             and wanted.message_type in (None, letter.message_type)
             and (wanted.after_us is None or at_us >= wanted.after_us)
             and (wanted.before_us is None or at_us < wanted.before_us)
@@ -193,7 +196,14 @@ def test_pages_of_dead_letters_hold_what_fits(journal: Journal, name: str) -> No
     assert found == expected
     assert count_dead_letters(journal, wanted) == len(expected)
     middle = expected[len(expected) // 2].message_id
+    assert sum(group.count for group in letter_groups(journal, wanted)) == len(expected)
     assert count_dead_letters(journal, wanted, before_id=middle) == sum(one.message_id < middle for one in expected)
+
+
+@pytest.mark.parametrize("channel", [None, "haema"])
+def test_held_results_are_counted(journal: Journal, channel: str | None) -> None:
+    wanted = Filter(channel=channel)
+    assert count_held(journal, wanted) == len(held_deliveries(journal, wanted, limit=10_000)) > 0
 
 
 # -- how they are found --------------------------------------------------------------------------------------------
@@ -237,6 +247,7 @@ LISTS: dict[str, Callable[[Journal], object]] = {
        for name, wanted in LETTERS.items()},
     **{f"held: {name}": partial(lambda wanted, journal: held_deliveries(journal, wanted), wanted)
        for name, wanted in LETTERS.items()},
+    "held, counted": lambda journal: count_held(journal, Filter(channel="chem")),
     "rejected": lambda journal: held_deliveries(journal, Filter(state="rejected")),
     "reagent lot": lambda journal: messages_page(journal, Filter(lot="A1")),
     "control id": lambda journal: messages_page(journal, Filter(channel="chem", control_id="C7")),
