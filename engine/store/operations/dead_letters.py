@@ -138,7 +138,7 @@ class Groups:
 
 def cause_of(detail: str) -> str:
     """The part of a detail that all dead letters of the same cause share."""
-    return _PARTS.sub(_common, _REPETITION.sub("", detail))[:LONGEST_CAUSE]
+    return _PARTS.sub(_common, _REPETITION.sub("", detail))[:LONGEST_CAUSE].strip()
 
 
 def likely_fix(code: str, channel: str = "") -> str:

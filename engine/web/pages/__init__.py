@@ -4,6 +4,8 @@ frame          what every page needs: a reader's thread, words, the answer
 words          sentences, times and counts in the reader's language
 asked          the filter of an address: fields, chips, the addresses of neighbouring pages
 states         states of messages and deliveries as icon, word and colour
+filters        the filter of lists of letters
 all_pages      the routes of all pages
 messages       lists of messages               message        one message as a time line
+dead_letters   groups of them, and each       held           results that a rule keeps back
 """

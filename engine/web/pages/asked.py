@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from engine.model.units import parse_duration
 
-LONGEST = 100  # signs of one value
+LONGEST = 200  # signs of one value
 PAGE = 50  # rows
 MOST_COUNTED = 10_000
 EVER = "all"

@@ -18,6 +18,7 @@ from engine.store.queries.messages import count_messages, lane_ends_of, messages
 from engine.store.queries.reader import Reader
 from engine.web.pages import states
 from engine.web.pages.asked import EVER, MOST_COUNTED, PAGE, Asked, moment_us
+from engine.web.pages.filters import WRONG_TIME, known
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
@@ -43,7 +44,6 @@ ASKABLE = {
     **{name: states.MESSAGE[name] for name in ("stored", "filtered", "dead", "incomplete", "dismissed")},
     **{name: states.DELIVERY[name] for name in ("waiting", "held", "delivered")},
 }
-WRONG_TIME = "This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d."
 WRONG_STATE = "There is no such state."
 RARE = ("from", "until", "code", "type", "test", "loinc", "lot")  # fields that are shown once one of them is set
 
@@ -132,8 +132,8 @@ def _page(asking: Asking) -> Page:
         ],
         "rare_open": any(asked.get(name) for name in RARE),
         "spans": [(name, words.say(text) if name in SPANS else name, name == since) for name, text in spans.items()],
-        "channels": _with(sorted(one.name for one in site.channels), asked.get("channel")),
-        "destinations": _with(sorted(one.name for one in site.destinations), asked.get("destination")),
+        "channels": known([one.name for one in site.channels], asked.get("channel")),
+        "destinations": known([one.name for one in site.destinations], asked.get("destination")),
         "states": [(name, words.say(look.words)) for name, look in ASKABLE.items()],
         "limited": asked.get("from") is None and since != EVER,
         "ever": asked.href(without="from", since=EVER),
@@ -149,11 +149,6 @@ def _said(chip: Any, words: Words) -> Any:
     if chip.value in SPANS:
         return chip._replace(value=words.say(SPANS[chip.value]))
     return chip._replace(value=words.say(ASKABLE[chip.value].words)) if chip.value in ASKABLE else chip
-
-
-def _with(names: list[str], asked: str | None) -> list[str]:
-    """A name that is configured no longer stays in the field."""
-    return names if asked is None or asked in names else [*names, asked]
 
 
 def _found(reader: Reader, asking: Asking) -> Values:

@@ -14,7 +14,7 @@ from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, rows
 from engine.web.guard import MESSAGES, UNREADABLE
-from engine.web.pages import frame, message, messages, states
+from engine.web.pages import filters, frame, message, messages, states
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -42,9 +42,9 @@ def said_in_code() -> set[str]:
     found |= {*FAULT_WORDS.values(), *(set(rows._WHO.values()) - {"LabRelay"})}
     found |= {*rows._LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
-    found |= {*messages.LABELS.values(), *messages.SPANS.values()} - {"LOINC"}
+    found |= {*messages.LABELS.values(), *filters.LABELS.values(), *messages.SPANS.values()} - {"LOINC"}
     found |= {
-        messages.WRONG_TIME,
+        filters.WRONG_TIME,
         messages.WRONG_STATE,
         frame.TOO_SLOW,
         frame.LOCKED,

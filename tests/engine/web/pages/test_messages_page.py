@@ -20,7 +20,7 @@ from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append
 from engine.store.queries.messages import deliveries_of, messages_page
-from engine.web.pages import messages
+from engine.web.pages import filters, messages
 from engine.web.pages.words import grouped
 from tests.support.evil_texts import EVIL, FORBIDDEN
 from tests.support.journals import NOW_US, WINDOW_S
@@ -193,7 +193,7 @@ async def test_an_address_that_cannot_be_read_says_why(page: Page, query: str) -
     html = read_html(text)
     assert answer.status in (200, 400)
     if answer.status == 400:
-        assert html.one("p", role="alert").text in (messages.WRONG_TIME, messages.WRONG_STATE)
+        assert html.one("p", role="alert").text in (filters.WRONG_TIME, messages.WRONG_STATE)
     assert html.one("input", id="q")
 
 

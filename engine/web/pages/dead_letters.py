@@ -1,0 +1,114 @@
+"""Dead letters: in groups of one reason and cause with their likely fix, and each of them in a list.
+
+The key of a group is the reason with the part of the detail that all of its letters share; both are in the address of
+its list, whose count is that of the group.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from engine.model.permissions import LOOKING
+from engine.model.records import DeadLetter
+from engine.store.operations.dead_letters import Group
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.letters import count_dead_letters, dead_letters
+from engine.store.queries.reader import Reader
+from engine.web.pages import states
+from engine.web.pages.asked import PAGE, Asked
+from engine.web.pages.filters import NO_CAUSE, of_letters, page_of
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.messages import PATH as MESSAGES
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import Route
+
+PATH, EACH = "/dead-letters", "/dead-letters/each"
+NAMES = ("channel", "destination", "code", "since", "until")
+NAMES_OF_EACH = (*NAMES, "cause")
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (
+        Route(PATH, partial(_groups, frame), LOOKING),
+        Route(EACH, partial(_each, frame), LOOKING),
+    )
+
+
+async def _groups(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, partial(page_of, "dead_letters", PATH, NAMES), _found_groups)
+
+
+async def _each(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page_of_each, _found_each)
+
+
+def _page_of_each(asking: Asking) -> Page:
+    page = page_of("dead_letters_each", EACH, NAMES_OF_EACH, asking)
+    return page._replace(values={**page.values, "groups": asking.words.href(PATH)})
+
+
+def _found_groups(reader: Reader, asking: Asking) -> Values:
+    wanted, words = of_letters(PATH, NAMES, asking), asking.words
+    asked = Asked.of(PATH, words.language, asking.query, NAMES)
+    groups = letter_groups(reader, wanted)
+    return {
+        "rows": [_group(one, asked, words) for one in groups],
+        "count": grouped(sum(one.count for one in groups)),
+        "each": asked.href(path=EACH),
+    }
+
+
+def _group(one: Group, asked: Asked, words: Words) -> dict[str, Any]:
+    return {
+        "count": grouped(one.count),
+        "href": asked.href(path=EACH, code=one.reason, cause=one.cause or NO_CAUSE),
+        "code": one.reason,
+        "meaning": words.reason(one.reason),
+        "cause": shown(one.cause, 200),
+        "channels": sorted(one.channels),
+        "destinations": sorted(one.destinations),
+        "oldest": words.time(one.oldest_us),
+        "newest": words.time(one.newest_us),
+        "newest_ago": words.ago(one.newest_us),
+        "newest_iso": iso(one.newest_us),
+        "fix": one.fix,
+        "example": one.example,
+        "example_href": words.href(f"{MESSAGES}/{one.example}"),
+    }
+
+
+def _found_each(reader: Reader, asking: Asking) -> Values:
+    words = asking.words
+    asked = Asked.of(EACH, words.language, asking.query, NAMES_OF_EACH)
+    wanted = of_letters(EACH, NAMES_OF_EACH, asking)
+    found = dead_letters(reader, wanted, before_id=asked.before or None, limit=PAGE)
+    last = found[-1].message_id if found else 0
+    more = len(found) >= PAGE and dead_letters(reader, wanted, before_id=last, limit=1)
+    return {
+        "rows": [letter_row(one, words) for one in found],
+        "count": grouped(count_dead_letters(reader, wanted)),
+        "older": asked.href(before=last) if more else "",
+    }
+
+
+def letter_row(one: DeadLetter, words: Words) -> dict[str, Any]:
+    """A dead letter or held result as a row."""
+    look = states.DELIVERY if one.delivery_id else states.MESSAGE
+    return {
+        "id": f"l-{one.message_id}-{one.delivery_id}",
+        "number": one.message_id,
+        "href": words.href(f"{MESSAGES}/{one.message_id}"),
+        "channel": one.channel,
+        "destination": one.destination,
+        "state": states.badge(look[one.state], words),
+        "critical": one.critical,
+        "code": one.reason,
+        "meaning": words.reason(one.reason),
+        "at": words.time(one.at_us),
+        "iso": iso(one.at_us),
+        "ago": words.ago(one.at_us),
+        "type": shown(one.message_type),
+        "why": shown(one.detail, 300),
+    }

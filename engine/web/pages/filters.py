@@ -1,0 +1,74 @@
+"""The filter of lists of dead letters and held results: analyzer, destination, reason, time."""
+
+from collections.abc import Sequence
+
+from engine.model.records import Filter
+from engine.web.pages.asked import Asked, moment_us
+from engine.web.pages.frame import Asking, Page
+from engine.web.pages.words import Words
+
+NO_CAUSE = "-"  # in an address: of letters without a text
+LABELS = {
+    "channel": "Analyzer",
+    "destination": "Destination",
+    "code": "Reason",
+    "cause": "Cause",
+    "since": "Since",
+    "until": "Until",
+    "state": "State",
+}
+WRONG_TIME = "This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d."
+
+
+def moments(asked: Asked, words: Words, *, since: str = "since") -> tuple[int | None, int | None]:
+    """The first moment that is asked for, and the end.
+
+    Raises:
+        ValueError: one cannot be read; with the sentence for people.
+    """
+    begin, end = asked.get(since), asked.get("until")
+    try:
+        after_us = moment_us(begin, words.now, words.zone) if begin else None
+        return after_us, moment_us(end, words.now, words.zone) if end else None
+    except (ValueError, OverflowError):
+        raise ValueError(WRONG_TIME) from None
+
+
+def of_letters(path: str, names: Sequence[str], asking: Asking, *, state: str | None = None) -> Filter:
+    """The filter of an address; raises as `moments`."""
+    asked = Asked.of(path, asking.words.language, asking.query, names)
+    after_us, before_us = moments(asked, asking.words)
+    return Filter(
+        channel=asked.get("channel"),
+        destination=asked.get("destination"),
+        code=asked.get("code"),
+        cause="" if asked.get("cause") == NO_CAUSE else asked.get("cause"),
+        state=state,
+        after_us=after_us,
+        before_us=before_us,
+    )
+
+
+def page_of(template: str, path: str, names: Sequence[str], asking: Asking) -> Page:
+    """The page of a list with these fields, before anything was read."""
+    words, site = asking.words, asking.site
+    asked = Asked.of(path, words.language, asking.query, names)
+    try:
+        moments(asked, words)
+        wrong = ""
+    except ValueError as error:
+        wrong = words.say(str(error))
+    values = {
+        "asked": asked,
+        "chips_shown": asked.chips({name: words.say(LABELS[name]) for name in names}),
+        "channels": known([one.name for one in site.channels], asked.get("channel")),
+        "destinations": known([one.name for one in site.destinations], asked.get("destination")),
+        "rows": [],
+        "older": "",
+    }
+    return Page(template, values, asked.query, wrong)
+
+
+def known(names: Sequence[str], asked: str | None) -> list[str]:
+    """The names for a field; one that is configured no longer stays in it."""
+    return sorted({*names, asked} if asked else names)
