@@ -53,10 +53,12 @@ from engine.model.reasons import ReasonCode
 from engine.model.tables import table_lines
 from engine.model.units import HostPort, duration_text, size_text
 from engine.monitoring import logs
+from engine.runtime.control_handlers import HANDLERS
 from engine.views.dead_letters import HELD, PERSON
 from engine.views.reagents import LOT
 from engine.views.view import View
 from engine.web.api import reads
+from engine.web.api.acts import OFFERED
 from engine.web.api.problems import KINDS
 from engine.web.api.resources import RESOURCES
 from tools import generate_function_docs
@@ -387,6 +389,19 @@ def api_resources() -> Iterator[str]:
     yield from rows("below `/api/v1` | | arguments", found)
 
 
+def api_acts() -> Iterator[str]:
+    found = (
+        (
+            code(name),
+            what,
+            ", ".join(sorted(HANDLERS[name].needs)),
+            ", ".join(map(code, HANDLERS[name].arguments.model_fields)),
+        )
+        for name, what in OFFERED.items()
+    )
+    yield from rows("verb | | needs | arguments", found)
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "kinds": kinds,
     "site-keys": site_keys,
@@ -410,6 +425,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "functions": generate_function_docs.lines,
     "hold-names": lambda: rows("name | of the result", ((code(name), text) for name, (_, text) in names.NAMES.items())),
     "api-resources": api_resources,
+    "api-acts": api_acts,
     "api-problems": lambda: rows(
         "kind | status | ", ((code(name), str(kind.status), kind.title) for name, kind in KINDS.items())
     ),

@@ -12,6 +12,7 @@ from engine.store.queries.reader import Reader
 from engine.store.queries.succession import newer_of_same_reports
 
 PAGE = 500
+LATEST_US = 2**62
 MAX_SELECTED = 200_000  # more must be narrowed by time or channel; bounds memory and the length of an action
 REPLAY_STATES = ("delivered", "superseded", "dismissed")  # of deliveries whose documents a replay may send again
 REPLAYED = frozenset({"delivered"})  # ... and sends by default
@@ -68,6 +69,8 @@ class Selection:
         for name, value in given.items():
             if not isinstance(value, kinds.get(name, (str,))):
                 raise LabRelayError(f"not a selection: {name} has the wrong kind of value")
+            if isinstance(value, int) and abs(value) >= LATEST_US:
+                raise LabRelayError(f"not a selection: {name} is no time")
         ids = given.get("ids", ())
         if not all(isinstance(number, int) and 0 <= number < 2**63 - 1 for number in ids):
             raise LabRelayError("not a selection: ids must be numbers of messages")

@@ -30,7 +30,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import Recovery
 from engine.monitoring.metrics import Counters, new_registry
 from engine.runtime import gc_tuning
-from engine.runtime.api_sources import api_sources
+from engine.runtime.api import offered_acts, sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
 from engine.runtime.clock_watch import ClockWatch
@@ -53,6 +53,7 @@ from engine.store.journal.starting import recover
 from engine.store.operations import audit
 from engine.store.queries.tallies import list_reagents
 from engine.store.queries.warm_up import WarmUp
+from engine.web.api.acts import OfferedActs
 from engine.web.api.service import Api
 from engine.web.server import StatusServer
 
@@ -196,16 +197,19 @@ class App:
         await acts.give_up(recovery.acts)
         running.push_async_callback(acts.stop)
         switches = Switches(self.journal, Switchboard(parts, self.observer.expire))
+        verbs = handlers(self, acts, switches)
         self._control = control = ControlServer(
             site.config.data / SOCKET_NAME,
-            handlers(self, acts, switches),
+            verbs,
             followers=followers(self),
             admission=admission(self),
         )
         await control.start()
         control.open_to_group(bool(site.config.access.system_users))
         running.push_async_callback(control.stop)
-        self.page = await self._start_page(site)
+        offered = offered_acts(self, verbs)
+        running.push_async_callback(offered.stop)
+        self.page = await self._start_page(site, offered)
         running.callback(self.accounts.set_up.withdraw)
         self.set_up_link = await self._offer_set_up(site)
         supervisor.supervise("second anchor", self.second_anchor.run)
@@ -322,7 +326,7 @@ class App:
 
     # -- the page ----------------------------------------------------------------------------------------------
 
-    async def _start_page(self, site: Site) -> StatusServer | None:
+    async def _start_page(self, site: Site, offered: OfferedActs) -> StatusServer | None:
         if not site.config.web.enabled:
             return None
         page = StatusServer(
@@ -332,7 +336,7 @@ class App:
             new_registry(self.counters, self.observer.snapshot),
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
-            api=Api(api_sources(self)).routes(),
+            api=Api(sources(self), offered).routes(),
         )
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))

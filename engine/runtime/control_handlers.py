@@ -206,7 +206,7 @@ async def _reprocess(site: RunningSite, request: Request, asked: Reprocess) -> R
         asked.selection,
         routes=routes,
         actor=request.actor,
-        reason=asked.why,
+        reason=asked.reason,
         mapping=named,
         rate=UNPACED if site.running is None else asked.rate,  # without the daemon nothing is sent yet
     )
@@ -299,9 +299,11 @@ class Verb:
 
     Attributes:
         needs: all permissions of those who may give it.
+        arguments: their model.
     """
 
     needs: frozenset[Permission]
+    arguments: type[NoArguments]
     work: Callable[[RunningSite, Request], Awaitable[Result]]
 
 
@@ -311,7 +313,7 @@ def _verb(
     async def handle(site: RunningSite, request: Request) -> Result:
         return await work(site, request, read(model, request))
 
-    return Verb(needs, handle)
+    return Verb(needs, model, handle)
 
 
 HANDLERS: dict[str, Verb] = {
@@ -354,7 +356,7 @@ class Followed:
 
 
 def handlers(app: "App", acts: Acts, switches: Switches) -> dict[str, Handler]:
-    """The verbs with one answer on the control socket."""
+    """The verbs with one answer, for the control socket and the API."""
     data = app.parts.built.site.config.data
     site = RunningSite(
         acts=acts,

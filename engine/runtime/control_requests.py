@@ -20,6 +20,7 @@ def _selection(given: Any) -> Selection:
 
 Selected = Annotated[Selection, PlainValidator(_selection)]
 Purpose = Annotated[str, Field(min_length=1)]
+RowNumber = Annotated[int, Field(ge=0, lt=2**63 - 1)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]  # messages a second
 
 
@@ -48,8 +49,11 @@ class Replay(Act):
     rate: Rate = DEFAULT_RATE
 
 
-class Reprocess(Act):
+class Reprocess(NoArguments):
+    """The command compares first, without the daemon, so there is no ``dry_run``."""
+
     selection: Selected
+    reason: str = ""
     rate: Rate
     config_hash: str
     mapping: str | None = None
@@ -57,16 +61,16 @@ class Reprocess(Act):
 
 
 class ActOnMessage(Act):
-    message: int
+    message: RowNumber
 
 
 class TellApart(Act):
-    message: int
+    message: RowNumber
     answer: str
 
 
 class SetAside(Act):
-    message: int
+    message: RowNumber
     destination: str | None = None
 
 
@@ -78,7 +82,7 @@ class Erase(NoArguments):
 
 
 class OneReplay(NoArguments):
-    number: int
+    number: RowNumber
 
 
 class ResumedReplay(OneReplay):
@@ -90,7 +94,7 @@ class Backup(NoArguments):
 
 
 class ContentsShown(NoArguments):
-    message: int
+    message: RowNumber
     purpose: Purpose
 
 

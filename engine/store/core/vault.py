@@ -258,6 +258,10 @@ class Vault:
         """16 bytes: the keyed hash of what refused log-ins are counted by; a name that was typed may be a password."""
         return self._hash(b"log-in", 16, kind.encode(), value.encode("utf-8", "surrogatepass"))
 
+    def request_token(self, *parts: bytes) -> bytes:
+        """16 bytes: the keyed hash of a request, which may have a number that a patient bears."""
+        return self._hash(b"request", 16, *parts)
+
     def anchor_seal(self, said: bytes) -> bytes:
         """16 bytes that only the holder of the key can compute from the content of an anchor
         (`engine.store.core.anchor`).

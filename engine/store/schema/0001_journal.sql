@@ -470,3 +470,13 @@ CREATE TABLE refused_log_in (
     noted_us INTEGER NOT NULL,              -- when the last row was written
     n        INTEGER NOT NULL               -- refusals since
 );
+
+-- Acts that came with a key of the caller's own, and their answers: store/operations/kept_answers.py.
+CREATE TABLE kept_answer (
+    key     BLOB PRIMARY KEY,               -- keyed hash of the caller and the key
+    request BLOB NOT NULL,                  -- keyed hash of the request
+    at_us   INTEGER NOT NULL,
+    status  INTEGER NOT NULL,               -- 0: it has no answer
+    answer  BLOB NOT NULL                   -- JSON: numbers, names, codes
+) WITHOUT ROWID;
+CREATE INDEX kept_answer_at ON kept_answer (at_us);

@@ -3,12 +3,11 @@
 Times are as RFC 3339 has them; without an offset, in the site's zone. An age (``2h``) counts from now.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from collections.abc import Sequence
+from typing import Annotated, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from engine.model.errors import ProblemError
 from engine.model.reasons import ReasonCode
 from engine.model.records import LETTER_STATES, MessageState
 from engine.web.api.paging import MAX_CURSOR
@@ -75,7 +74,7 @@ class OneMessage(Nothing):
 
 
 class Reveal(Nothing):
-    purpose: Annotated[str, Field(min_length=3, max_length=200)]
+    purpose: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
     """Why the contents are looked at; kept in the audit trail. Write no patient data here."""
 
 
@@ -123,34 +122,3 @@ class Acts(Nothing):
 
 class OneReplay(Nothing):
     number: RowNumber
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def read(model: type[M], given: Mapping[str, Any], *, body: bool = False) -> M:
-    """The arguments of a request.
-
-    Args:
-        body: they are the members of a JSON object: then an error has a JSON pointer, not the name of a parameter.
-
-    Raises:
-        ProblemError: they do not fit; it names each field, and no value.
-    """
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        errors = [
-            {_PLACE[body]: _place(one["loc"], body=body), "detail": one["msg"]}
-            for one in error.errors(include_input=False, include_url=False, include_context=False)
-        ]
-        names = ", ".join(dict.fromkeys(one[_PLACE[body]] for one in errors))
-        raise ProblemError("arguments", f"wrong: {names}", errors=errors) from None  # the other error has values
-
-
-_PLACE = {False: "parameter", True: "pointer"}
-
-
-def _place(location: tuple[int | str, ...], *, body: bool) -> str:
-    steps = [str(step).replace("~", "~0").replace("/", "~1")[:100] for step in location]
-    return "/".join(["#", *steps]) if body else ".".join(steps)

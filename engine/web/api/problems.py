@@ -100,21 +100,32 @@ def document(problem: ProblemError, trace: str) -> dict[str, object]:
     return said | ({"errors": list(problem.errors)} if problem.errors else {})
 
 
-def answer(problem: ProblemError, request: web.Request) -> web.Response:
-    """The answer; the log gets a line with its id, and no text of the request."""
+def of_any(error: Exception) -> ProblemError:
+    """As `of`; an error of ours that was not meant is a problem inside."""
+    if isinstance(error, LabRelayError):
+        problem = of(error)
+    else:
+        problem = ProblemError("inside", "the log says where, with this trace id")
+    if problem is not error:
+        problem.__cause__ = error
+    return problem
+
+
+def noted(problem: ProblemError, path: str) -> str:
+    """Write the problem to the log, without a text of the request; return its trace id."""
     trace, status = secrets.token_hex(_TRACE_BYTES), KINDS[problem.kind].status
-    resource = request.match_info.route.resource
     logger.log(
         logging.ERROR if status >= 500 else logging.INFO,
         "a request to the API was not served",
-        extra={
-            "trace": trace,
-            "status": status,
-            "reason": problem.kind,
-            "path": resource.canonical if resource else "",
-        },
+        extra={"trace": trace, "status": status, "reason": problem.kind, "path": path},
         exc_info=problem.__cause__ if status >= 500 else None,
     )
+    return trace
+
+
+def answer(problem: ProblemError, request: web.Request) -> web.Response:
+    resource = request.match_info.route.resource
+    trace, status = noted(problem, resource.canonical if resource else ""), KINDS[problem.kind].status
     response = web.Response(status=status, body=encoded(document(problem, trace)), content_type=CONTENT_TYPE)
     response.headers[TRACE_HEADER] = trace
     if problem.retry_after:

@@ -36,7 +36,7 @@ from engine.views.messages import MESSAGE
 from engine.views.reagents import LOT
 from engine.views.site import PAUSE, STORED_LANE
 from engine.views.wire import wire_of
-from engine.web.api import parameters
+from engine.web.api import parameters, requests
 from engine.web.api.paging import MOST_NUMBERS, cursor_of, numbers_in
 from engine.web.api.sources import Sources
 
@@ -64,8 +64,8 @@ def model_of(read: Callable[[Any], Document]) -> type[parameters.Nothing]:
 
 
 def arguments_of(read: Callable[[Any], Document], given: Mapping[str, Any], *, body: bool) -> parameters.Nothing:
-    """Its arguments; raises as `engine.web.api.parameters.read`."""
-    return parameters.read(model_of(read), given, body=body)
+    """Its arguments; raises as `engine.web.api.requests.arguments`."""
+    return requests.arguments(model_of(read), given, body=body)
 
 
 # -- from memory -----------------------------------------------------------------------------------------------------
@@ -153,6 +153,15 @@ def wire(asked: Asked[parameters.OneMessage]) -> Document:
     if trace is None:
         raise why_absent(journal, "message", number)
     return {"wire": wire_of(journal, trace, masked=True)}
+
+
+def require_message(journal: Reader, number: int) -> None:
+    """
+    Raises:
+        StoreError: there is none; as `why_absent`.
+    """
+    if trace_of(journal, number) is None:
+        raise why_absent(journal, "message", number)
 
 
 def contents(journal: Reader, number: int) -> Document:

@@ -1,17 +1,20 @@
-"""The arguments in a request: of its address, or of a JSON body."""
+"""The arguments of a request: found in its address or in a JSON body, and checked."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel, ValidationError
 
 from engine.model.errors import ProblemError
 from engine.web.api.answers import CONTENT_TYPE
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_WITHIN_S = 10.0
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def in_address(request: web.Request) -> dict[str, str]:
@@ -28,8 +31,8 @@ def in_address(request: web.Request) -> dict[str, str]:
     return {**given, **request.query}
 
 
-async def in_body(request: web.Request, most: int = MAX_BODY_BYTES) -> tuple[dict[str, Any], bytes]:
-    """The JSON object of the body, and its bytes.
+async def in_body(request: web.Request, most: int = MAX_BODY_BYTES) -> dict[str, Any]:
+    """The JSON object of the body.
 
     Raises:
         ProblemError: it is none, too large, or does not come.
@@ -53,7 +56,7 @@ async def in_body(request: web.Request, most: int = MAX_BODY_BYTES) -> tuple[dic
         raise ProblemError("not-understood", "the body is not JSON") from None
     if not isinstance(found, dict):
         raise ProblemError("not-understood", "the body is a JSON object")
-    return found, bytes(body)
+    return found
 
 
 def header(headers: Mapping[str, str], name: str, most: int) -> str:
@@ -66,3 +69,31 @@ def header(headers: Mapping[str, str], name: str, most: int) -> str:
     if len(value) > most or not value.isprintable():
         raise ProblemError("not-understood", f"{name} has at most {most} printable characters")
     return value
+
+
+def arguments(model: type[M], given: Mapping[str, Any], *, body: bool = False) -> M:
+    """The arguments of a request.
+
+    Args:
+        body: they are the members of a JSON object: then an error has a JSON pointer, not the name of a parameter.
+
+    Raises:
+        ProblemError: they do not fit; it names each field, and no value.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        errors = [
+            {_PLACE[body]: _place(one["loc"], body=body), "detail": one["msg"]}
+            for one in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        names = ", ".join(dict.fromkeys(one[_PLACE[body]] for one in errors))
+        raise ProblemError("arguments", f"wrong: {names}", errors=errors) from None  # the other error has values
+
+
+_PLACE = {False: "parameter", True: "pointer"}
+
+
+def _place(location: tuple[int | str, ...], *, body: bool) -> str:
+    steps = [str(step).replace("~", "~0").replace("/", "~1")[:100] for step in location]
+    return "/".join(["#", *steps]) if body else ".".join(steps)

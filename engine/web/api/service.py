@@ -4,7 +4,7 @@ At most `AT_ONCE` requests read the journal, so that the threads which map messa
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -13,18 +13,23 @@ from urllib.parse import urlencode
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from engine.model.errors import LabRelayError, ProblemError
+from engine.actions.control import Request
+from engine.model.errors import ProblemError
+from engine.model.permissions import SEEING_PATIENTS
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
-from engine.web.api.answers import Body, answer, body_of, require_json_taken
-from engine.web.api.limits import FROM_JOURNAL, FROM_MEMORY, Buckets
-from engine.web.api.requests import in_address, in_body
+from engine.web.api.acts import AGAIN_HEADER, OfferedActs
+from engine.web.api.answers import CONTENT_TYPE, Body, answer, body_of, require_json_taken
+from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets
+from engine.web.api.requests import arguments, in_address, in_body
 from engine.web.api.resources import RESOURCES, ROOT, Resource
 from engine.web.api.sources import Sources
 from engine.web.routes import PRINCIPAL, Route
 
 Document = dict[str, Any]
 
+CONTENTS = "/messages/{message}/contents"
+PROGRESS = "/replays/{number}"
 AT_ONCE = 2
 MOST_WAITING = 32
 WAIT_S = 5.0
@@ -33,8 +38,9 @@ WAIT_S = 5.0
 class Api:
     """The API of one running site."""
 
-    def __init__(self, sources: Sources, buckets: Buckets | None = None) -> None:
+    def __init__(self, sources: Sources, acts: OfferedActs | None = None, buckets: Buckets | None = None) -> None:
         self._sources = sources
+        self._acts = acts
         self._buckets = Buckets() if buckets is None else buckets
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
@@ -42,17 +48,29 @@ class Api:
         self._reads: ModuleType | None = None
 
     def routes(self) -> Sequence[Route]:
-        return [
+        found = [
             Route(
                 ROOT + one.path,
-                self.served(partial(self._read, one), FROM_MEMORY if one.in_memory else FROM_JOURNAL),
+                self._served(partial(self._read, one), FROM_MEMORY if one.in_memory else FROM_JOURNAL),
                 one.needs,
                 method=hdrs.METH_POST if one.of_post else hdrs.METH_GET,
             )
             for one in RESOURCES
         ]
+        if self._acts is not None:
+            found += self._acting(self._acts)
+        return found
 
-    def served(self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], cost: float) -> Handler:
+    def _acting(self, acts: OfferedActs) -> Iterator[Route]:
+        for name, verb in acts.offered.items():
+            act = self._served(partial(self._act, acts, name), AN_ACT)
+            yield Route(f"{ROOT}/acts/{name}", act, verb.needs, method=hdrs.METH_POST)
+        reveal = self._served(partial(self._reveal, acts), AN_ACT)
+        yield Route(ROOT + CONTENTS, reveal, SEEING_PATIENTS, method=hdrs.METH_POST)
+        progress = self._served(partial(self._progress, acts), FROM_JOURNAL)
+        yield Route(ROOT + PROGRESS, progress, acts.verbs["replay_status"].needs)
+
+    def _served(self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], cost: float) -> Handler:
         """The handler of a route: limited, and with a problem as the answer to every error."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
@@ -60,16 +78,10 @@ class Api:
                 self._limit(request, cost)
                 require_json_taken(request)
                 return await handle(request)
-            except LabRelayError as error:
-                problem = problems.of(error)
-                problem.__cause__ = error
-                return problems.answer(problem, request)
             except (web.HTTPException, ConnectionResetError):
                 raise
             except Exception as error:
-                problem = ProblemError("inside", "the log says where, with this trace id")
-                problem.__cause__ = error
-                return problems.answer(problem, request)
+                return problems.answer(problems.of_any(error), request)
 
         return handler
 
@@ -101,16 +113,46 @@ class Api:
             self._places.release()
 
     async def _read(self, one: Resource, request: web.Request) -> web.Response:
-        if self._reads is None:
-            self._reads = await asyncio.to_thread(_load)
-        read = getattr(self._reads, one.read)
-        given = (await in_body(request))[0] if one.of_post else in_address(request)
-        arguments = self._reads.arguments_of(read, given, body=one.of_post)
-        asked = self._reads.Asked(self._sources, arguments, request[PRINCIPAL])
+        reads = await self._loaded()
+        read = getattr(reads, one.read)
+        given = await in_body(request) if one.of_post else in_address(request)
+        wanted = reads.arguments_of(read, given, body=one.of_post)
+        asked = reads.Asked(self._sources, wanted, request[PRINCIPAL])
         if one.in_memory:
             return answer(request, self._from_memory(one.path, lambda: read(asked)))
         address = "" if one.of_post else request.path
         return answer(request, await self.in_thread(lambda: self._body(read(asked), address, given)))
+
+    async def _act(self, acts: OfferedActs, name: str, request: web.Request) -> web.Response:
+        answered = await acts.give(name, request)
+        kind = CONTENT_TYPE if answered.status < 400 else problems.CONTENT_TYPE
+        headers = {AGAIN_HEADER: "true"} if answered.again else {}
+        return web.Response(status=answered.status, body=answered.body, content_type=kind, headers=headers)
+
+    async def _reveal(self, acts: OfferedActs, request: web.Request) -> web.Response:
+        """The contents of a message. The row of the audit trail comes first; without it nothing is shown."""
+        reads = await self._loaded()
+        asked = reads.arguments_of(reads.message, in_address(request), body=False)
+        purpose = arguments(reads.parameters.Reveal, await in_body(request), body=True).purpose
+        journal, number = self._sources.journal, asked.message
+        await asyncio.to_thread(reads.require_message, journal, number)
+        args = {"message": number, "purpose": purpose}
+        await acts.verbs["shown"].work(Request(verb="shown", actor=request[PRINCIPAL].actor, args=args))
+        return answer(request, await self.in_thread(lambda: self._body(reads.contents(journal, number), "", {})))
+
+    async def _progress(self, acts: OfferedActs, request: web.Request) -> web.Response:
+        reads = await self._loaded()
+        asked = arguments(reads.parameters.OneReplay, in_address(request))
+        args = {"number": asked.number}
+        said = await acts.verbs["replay_status"].work(
+            Request(verb="replay_status", actor=request[PRINCIPAL].actor, args=args)
+        )
+        return answer(request, self._body(said, "", {}))
+
+    async def _loaded(self) -> ModuleType:
+        if self._reads is None:
+            self._reads = await asyncio.to_thread(_load)
+        return self._reads
 
     def _from_memory(self, path: str, read: Callable[[], Document]) -> Body:
         site = self._sources.site()

@@ -50,7 +50,8 @@ SPARE_BYTES = 64 * 1024 * 1024  # must stay free on the journal's disk
 
 ACCOUNTS = ("app_user", "api_token")
 # Small tables, copied completely each time ...
-_WHOLE = ("data_key", "gap", "channel", "lane", "pause", "replay", "open_act", "bearer_asked", *ACCOUNTS)
+_REPLACED = ("channel", "lane", "pause", "replay", "open_act", "bearer_asked", "kept_answer", *ACCOUNTS)
+_WHOLE = ("data_key", "gap", *_REPLACED)
 # ... and the selection from the others. Short-lived tables have the time of each entry; it comes from the writer's
 # clock, which is ours, but a transaction may have been under way for a while.
 _AMID_US = 600_000_000
@@ -352,7 +353,7 @@ def apply(connection: sqlite3.Connection, standing: StateSnapshot, journal_id: b
         if meta["journal_id"] != journal_id or meta["chain"] != chain or (row is None) is not (meta["last"] == 0):
             raise IntegrityError(f"{standing.path}: does not fit the rows that are there")
         execute("BEGIN")
-        for table in ("channel", "lane", "pause", "replay", "open_act", "bearer_asked", *ACCOUNTS):
+        for table in _REPLACED:
             execute(f"DELETE FROM main.{table}")  # noqa: S608 - constants
         execute("DELETE FROM main.reagent_use WHERE message_id IN (SELECT id FROM state.touched)")
         execute("DELETE FROM main.earlier_value WHERE run IN (SELECT run FROM state.earlier_value)")

@@ -1,0 +1,233 @@
+"""What can be done by the API: verbs of the control socket, given with the caller's own name.
+
+An act comes with an ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header): a caller that got no answer asks
+again with the same key, and gets the answer of the act that was done. ``dry_run`` counts first and needs no key; an act
+on a filter repeats its ``counted_us``, so that nothing is done which was not counted.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel
+
+from engine.actions.control import MAX_REQUEST_BYTES, WITH_CONTENT, Request
+from engine.actions.selection import Selection
+from engine.model.errors import LabRelayError, ProblemError, StoreError
+from engine.model.permissions import Permission
+from engine.monitoring.snapshot.site import SCHEMA_VERSION
+from engine.store.journal import Journal
+from engine.store.operations import kept_answers
+from engine.web.api import problems
+from engine.web.api.requests import arguments, header, in_body
+from engine.web.guard import from_another_site
+from engine.web.routes import PRINCIPAL
+
+KEY_HEADER = "Idempotency-Key"
+AGAIN_HEADER = "Idempotency-Replayed"
+LONGEST_KEY = 200  # characters
+MAX_EDITED_BYTES = 4 * 1024 * 1024  # of a message in base 64
+WITHIN_S = 60.0
+OTHER_BODY = "give another key with another request"
+
+# Each verb that the API gives, and in short what it does. The others, and why not.
+OFFERED: Mapping[str, str] = {
+    "retry": "try dead letters again",
+    "dismiss": "close dead letters for good",
+    "release": "let held results go to their destination",
+    "reject": "decide that held results are never delivered",
+    "tell_apart": "say whose a held result is",
+    "edit": "correct a dead message; `content` is the whole message in base 64",
+    "set_aside": "set one waiting delivery aside",
+    "replay": "send stored documents again",
+    "replay_resume": "take up a replay where it was",
+    "replay_stop": "stop a replay; it can be taken up again",
+    "replay_forget": "give a replay up for good",
+    "reprocess": "map stored messages anew, and deliver the changes",
+    "pause": "pause a channel, a destination, a lane, or all deliveries",
+    "resume": "resume it",
+    "restart": "close and open it, or try its deliveries at once",
+    "reload": "read the configuration again",
+    "backup": "make a copy of the journal, or try whether one can be restored",
+    "prune": "let retention delete now what it may",
+}
+NOT_OFFERED: Mapping[str, str] = {
+    "status": "a resource",
+    "replay_status": "a resource",
+    "underway": "a look, of which the status has the counts",
+    "shown": "the contents of a message are a resource, which records each reveal",
+    "exported": "an export is a command",
+    "erase": "an erasure is a command: a person looks at each message",
+    "key": "the key is changed at the machine",
+    "user_add": "its answer has a link that is shown once",
+    "user_change": "users are changed by people who have logged in",
+    "token_add": "its answer has a secret that is shown once",
+    "token_revoke": "users are changed by people who have logged in",
+}
+COUNTED = frozenset({"retry", "dismiss", "release", "reject"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb of the control socket.
+
+    Attributes:
+        needs: all permissions of those who may give it.
+        arguments: the model of its arguments.
+        work: its handler.
+    """
+
+    needs: frozenset[Permission]
+    arguments: type[BaseModel]
+    work: Callable[[Request], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to an act.
+
+    Attributes:
+        again: it was given to an earlier request with the same key.
+    """
+
+    status: int
+    body: bytes
+    again: bool = False
+
+
+class OfferedActs:
+    """Gives verbs, each once for each key.
+
+    Attributes:
+        verbs: of the control socket.
+        offered: those of them that the API gives.
+    """
+
+    def __init__(self, verbs: Mapping[str, Verb], journal: Journal) -> None:
+        self.verbs = verbs
+        self.offered = {name: verbs[name] for name in OFFERED}
+        self._journal = journal
+        self._under_way: dict[bytes, tuple[bytes, asyncio.Future[Answered]]] = {}  # by key: request, and answer
+
+    async def stop(self) -> None:
+        """End what is under way; a key without an answer stays one."""
+        tasks = [task for _, task in self._under_way.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def give(self, name: str, request: web.Request) -> Answered:
+        """Carry out a request, or answer it again.
+
+        Raises:
+            LabRelayError: it was not begun.
+        """
+        if from_another_site(request.headers):
+            raise ProblemError("another-site", "acts are given by programs, and by pages of this site")
+        verb, actor = self.verbs[name], request[PRINCIPAL].actor
+        most = MAX_REQUEST_BYTES + (MAX_EDITED_BYTES if name in WITH_CONTENT else 0)
+        given = await in_body(request, most)
+        asked = Request(verb=name, args=given, actor=actor, content=_content(name, given))
+        counts = _checked(name, verb.arguments, asked.args)
+        if counts:
+            return Answered(200, _said(name, await verb.work(asked)))
+        key = header(request.headers, KEY_HEADER, LONGEST_KEY)
+        if not key:
+            raise ProblemError(
+                "not-understood", f"an act comes with {KEY_HEADER}: a text of yours, another for each act"
+            )
+        token = self._journal.vault.request_token(actor.encode(), key.encode())
+        whole = [name.encode(), orjson.dumps(given, option=orjson.OPT_SORT_KEYS), asked.content]
+        return await self._once(token, self._journal.vault.request_token(*whole), verb, asked)
+
+    async def _once(self, token: bytes, digest: bytes, verb: Verb, asked: Request) -> Answered:
+        if token not in self._under_way:
+            # Completed also without a waiting caller, who may come again for the answer.
+            begun = asyncio.ensure_future(self._begin(token, digest, verb, asked))
+            self._under_way[token] = digest, begun
+            begun.add_done_callback(lambda ended: self._ended(token, ended))
+        same, task = self._under_way[token]
+        if same != digest:
+            raise ProblemError("other-body", OTHER_BODY)
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            text = f"it is not done within {WITHIN_S:g} s and goes on; ask again with the same key"
+            raise ProblemError("under-way", text, retry_after=WITHIN_S) from None
+
+    def _ended(self, token: bytes, task: asyncio.Future[Answered]) -> None:
+        del self._under_way[token]
+        if not task.cancelled():
+            task.exception()  # a waiting caller gets it
+
+    async def _begin(self, token: bytes, digest: bytes, verb: Verb, asked: Request) -> Answered:
+        kept = await self._journal.run(kept_answers.begin, token, digest)
+        if kept is None:
+            return await self._carry_out(token, verb, asked)
+        if kept.request != digest:
+            raise ProblemError("other-body", OTHER_BODY)
+        if not kept.status:
+            raise ProblemError(
+                "cut-short", "it may have been done, or a part of it; look at the acts, then give a new key"
+            )
+        return Answered(kept.status, kept.answer, again=True)
+
+    async def _carry_out(self, token: bytes, verb: Verb, asked: Request) -> Answered:
+        try:
+            result = await verb.work(asked)
+            answered = Answered(202 if result.get("going_on") else 200, _said(asked.verb, result))
+        except Exception as error:
+            problem = problems.of_any(error)
+            trace = problems.noted(problem, f"act {asked.verb}")
+            answered = Answered(problems.KINDS[problem.kind].status, orjson.dumps(problems.document(problem, trace)))
+        with suppress(StoreError):  # then the key stays without an answer, and the act is not begun again
+            await self._journal.run(kept_answers.end, token, answered.status, answered.body)
+        return answered
+
+
+def _content(name: str, given: dict[str, Any]) -> bytes:
+    """The content beside the arguments, taken out of them."""
+    if name not in WITH_CONTENT:
+        return b""
+    try:
+        return base64.b64decode(given.pop("content", ""), validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        errors = [{"pointer": "#/content", "detail": "it is the message in base 64"}]
+        raise ProblemError("arguments", "wrong: #/content", errors=errors) from None
+
+
+def _checked(name: str, model: type[BaseModel], given: Mapping[str, Any]) -> bool:
+    """Whether the request only counts.
+
+    Raises:
+        ProblemError: an argument is wrong, or a filter was not counted.
+    """
+    try:
+        asked = arguments(model, given, body=True)
+    except ProblemError:
+        raise
+    except LabRelayError as error:
+        raise _wrong_selection("#/selection", str(error)) from None
+    if getattr(asked, "dry_run", False):
+        return True
+    selection = getattr(asked, "selection", None)
+    if name in COUNTED and isinstance(selection, Selection) and not selection.ids and selection.counted_us is None:
+        raise _wrong_selection(
+            "#/selection/counted_us", "give dry_run first, and the counted_us of its answer with the same selection"
+        )
+    return False
+
+
+def _wrong_selection(pointer: str, text: str) -> ProblemError:
+    return ProblemError("arguments", f"wrong: {pointer}", errors=[{"pointer": pointer, "detail": text}])
+
+
+def _said(name: str, result: Mapping[str, Any]) -> bytes:
+    return orjson.dumps({"schema_version": SCHEMA_VERSION, "verb": name, **result}, default=str)
