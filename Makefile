@@ -10,6 +10,7 @@ MUTANTS ?=
 COVERAGE ?=
 BUNDLE ?=
 FAULTS ?=
+INSTALL ?=
 SESSIONS ?= 10000
 HISTORIES ?=
 SIZE ?=
@@ -152,8 +153,8 @@ image-check: setup $(VENV)/.image  ## lint the Dockerfile, build it step by step
 	@$(BIN)/hadolint --failure-threshold warning Dockerfile
 	@$(BIN)/python tools/image_steps.py
 
-install:  ## install on this host as a service (root); DESTDIR=... for a staged tree
-	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" tools/install.sh
+install:  ## install on this host as a service (root); asks what it needs, or INSTALL="--lab NAME --fhir URL ..."
+	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" tools/install.sh $(INSTALL)
 
 uninstall:  ## remove program and unit; site and journal stay
 	@DESTDIR="$(DESTDIR)" tools/install.sh --uninstall

@@ -12,6 +12,9 @@
 # --site-only       everything but the program, for those who install that in another way
 # --unchecked       also where the new program says that it does not run with this site
 #
+# Of a new site, asked for on a terminal where they are not given (`labrelay init --help`):
+# --lab NAME  --timezone ZONE  --fhir URL  --patient-numbers lasting|counter  --backup FOLDER
+#
 # Where things go: docs/operations.md.
 set -eu
 
@@ -23,6 +26,7 @@ PROGRAM=/opt/labrelay
 SITE=/etc/labrelay
 DATA=/var/lib/labrelay
 UNIT=/etc/systemd/system/labrelay.service
+DROP_IN=$UNIT.d/50-site.conf
 SYSUSERS=/etc/sysusers.d/labrelay.conf
 UDEV=/etc/udev/rules.d/60-labrelay-serial.rules
 COMMAND=/usr/local/bin/labrelay
@@ -31,6 +35,7 @@ dry_run=no
 site_only=no
 unchecked=no
 uninstall=no
+lab= timezone= fhir= patient_numbers= backup=
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
@@ -148,6 +153,37 @@ install_program() {
     run ln -sfn "$PROGRAM/venv/bin/labrelay" "$DESTDIR$COMMAND"
 }
 
+# Run the command line: the program that was installed here, else the one that was installed in another way.
+call_labrelay() {
+    if [ -x "$DESTDIR$PROGRAM/venv/bin/python" ] || { [ "$dry_run" = yes ] && [ "$site_only" = no ]; }; then
+        run "$DESTDIR$PROGRAM/venv/bin/python" -I -m engine --site "$DESTDIR$SITE" "$@"
+    else
+        run labrelay --site "$DESTDIR$SITE" "$@"
+    fi
+}
+
+has_labrelay() { [ "$site_only" = no ] || [ -x "$DESTDIR$PROGRAM/venv/bin/python" ] || command -v labrelay >/dev/null; }
+
+# The site's `data: var` leads to where the service may write.
+link_data() {
+    if [ ! -e "$DESTDIR$SITE/var" ] && [ ! -L "$DESTDIR$SITE/var" ]; then
+        run ln -s "$DATA" "$DESTDIR$SITE/var"
+    fi
+}
+
+make_site() {
+    set --
+    if [ -n "$lab" ]; then set -- "$@" --lab "$lab"; fi
+    if [ -n "$timezone" ]; then set -- "$@" --timezone "$timezone"; fi
+    if [ -n "$fhir" ]; then set -- "$@" --fhir "$fhir"; fi
+    if [ -n "$patient_numbers" ]; then set -- "$@" --patient-numbers "$patient_numbers"; fi
+    if [ -n "$backup" ]; then set -- "$@" --backup "$backup"; fi
+    (
+        umask 027
+        if staged; then call_labrelay init "$@" </dev/null; else call_labrelay init "$@"; fi
+    )
+}
+
 install_site() {
     say "Data: $DATA, for the service alone"
     run install -d -m 0700 "$DESTDIR$DATA"
@@ -155,27 +191,22 @@ install_site() {
     if [ -e "$DESTDIR$SITE/config/labrelay.yaml" ]; then
         say "Site: $SITE is there and stays as it is"
     else
-        say "Site: $SITE, from the examples of this checkout; edit it before the first start"
-        run install -d -m 0750 "$DESTDIR$SITE"
-        for part in config channels mappings; do
-            run install -d -m 0750 "$DESTDIR$SITE/$part"
-            if [ "$part" = mappings ]; then continue; fi # mappings come with the program; the site may replace them
-            for file in "$SOURCE/$part"/*; do
-                if [ -f "$file" ]; then run install -m 0640 "$file" "$DESTDIR$SITE/$part/"; fi
-            done
-        done
-        run sed -i '/^  practice:/d' "$DESTDIR$SITE/config/labrelay.yaml" # the patients of this site are real
+        say "Site: $SITE, a new one without analyzers"
+        run install -d -m 0750 "$DESTDIR$SITE" "$DESTDIR$SITE/channels" "$DESTDIR$SITE/mappings"
+        link_data
+        if has_labrelay; then make_site; else say "    (once labrelay is installed: labrelay --site $SITE init)"; fi
         staged || run chown -R root:labrelay "$SITE"
     fi
-    # The site's `data: var` leads to where the service may write.
-    if [ ! -e "$DESTDIR$SITE/var" ] && [ ! -L "$DESTDIR$SITE/var" ]; then
-        run ln -s "$DATA" "$DESTDIR$SITE/var"
-    fi
+    link_data
 }
 
 install_unit() {
     say "Service: $UNIT"
     run install -D -m 0644 "$SOURCE/systemd/labrelay.service" "$DESTDIR$UNIT"
+    if has_labrelay; then
+        say "Service: $DROP_IN, what this site's destinations and folders need; labrelay service shows it"
+        call_labrelay service --write --to "$DESTDIR$DROP_IN" || say "    (not written: see labrelay doctor)"
+    fi
     if has_systemd; then
         run systemctl daemon-reload
         # A running service has parts of the old program in memory and would load the rest from the new one.
@@ -194,10 +225,12 @@ say_what_next() {
     cat <<END
 
 Next:
-  1. edit $SITE/config/labrelay.yaml and $SITE/channels/*.yaml
+  1. labrelay analyzers, then sudo labrelay --site $SITE init --analyzer NAME for each of yours
   2. labrelay --site $SITE check
-  3. systemctl enable --now labrelay
+  3. sudo systemctl enable --now labrelay
   4. systemctl status labrelay, and the page at http://127.0.0.1:8580
+  5. sudo labrelay --site $SITE doctor looks at this machine; after a change of destinations or folders
+     it says when sudo labrelay --site $SITE service --write is needed
 END
 }
 
@@ -207,26 +240,48 @@ remove() {
         run systemctl disable --now labrelay || say "    (it was not running)"
     fi
     say "Removing $COMMAND, $PROGRAM, $UNIT, $SYSUSERS, $UDEV"
+    run rm -f "$DESTDIR$DROP_IN"
+    run rmdir --ignore-fail-on-non-empty "$DESTDIR$UNIT.d" 2>/dev/null || true
     run rm -rf "$DESTDIR$PROGRAM" "$DESTDIR$UNIT" "$DESTDIR$SYSUSERS" "$DESTDIR$UDEV" "$DESTDIR$COMMAND"
     if has_systemd; then run systemctl daemon-reload; fi
     say "Kept: the site in $SITE, the journal in $DATA, the user labrelay."
     say "The journal holds patients' results and may be the only copy: remove it by hand, once that is sure."
 }
 
-for argument in "$@"; do
-    case $argument in
+usage() {
+    sed -n '2,19s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --lab | --timezone | --fhir | --patient-numbers | --backup) [ $# -ge 2 ] || usage ;;
+    esac
+    case $1 in
         --dry-run) dry_run=yes ;;
         --site-only) site_only=yes ;;
         --unchecked) unchecked=yes ;;
         --uninstall) uninstall=yes ;;
-        *) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+        --lab) lab=$2 ;;
+        --timezone) timezone=$2 ;;
+        --fhir) fhir=$2 ;;
+        --patient-numbers) patient_numbers=$2 ;;
+        --backup) backup=$2 ;;
+        *) usage ;;
     esac
+    case $1 in
+        --lab | --timezone | --fhir | --patient-numbers | --backup) shift ;;
+    esac
+    shift
 done
 
 case $DESTDIR in
     '' | /*) ;;
     *) fail "DESTDIR must be an absolute path" ;;
 esac
+if staged && [ -n "$backup" ]; then
+    fail "--backup makes a folder on this machine, and a staged tree is for another one"
+fi
 if ! staged && [ "$dry_run" = no ] && [ "$(id -u)" != 0 ]; then
     fail "this changes the system: run it with sudo (or with --dry-run to see what it would do)"
 fi

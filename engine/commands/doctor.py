@@ -62,6 +62,9 @@ def _examine(session: Session) -> Iterator[Line]:
     except ConfigError as error:
         yield Line(Health.FAIL, "site", f"{folder}: {plural(len(error.problems), 'problem')}", "labrelay check")
         return
+    from engine.config.site import SYSTEM_SITE
+    from engine.diagnostics import service
+
     yield Line(Health.OK, "site", f"{folder}: {plural(len(site.channels), 'channel')}, configuration {site.hash[:12]}")
     sources = [channel.source for channel in site.channels.values()]
     yield examine.open_files(sum(getattr(source, "max_connections", 1) for source in sources))
@@ -69,6 +72,8 @@ def _examine(session: Session) -> Iterator[Line]:
     yield from _lines(site, runs)
     yield from _secrets(site)
     yield from recovery_point.lines(site.config.backup, session.data, runs=runs, practice=site.config.site.practice)
+    if site.folder == SYSTEM_SITE:
+        yield from service.examine(site)
     yield from _journal(session, site)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.load import load_site
 from engine.runtime.other_history import HEADS_NAME
 from engine.store.core.trail_check import heads_in
 
@@ -35,7 +36,9 @@ def directives() -> dict[str, list[str]]:
 
 
 def install(destination: Path | None, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    environ = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
+    # With --site-only the program is one that was installed in another way: that of these tests.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environ = {"PATH": path, "PYTHON": sys.executable}
     if destination is not None:
         environ["DESTDIR"] = str(destination)
     result = subprocess.run(
@@ -166,17 +169,56 @@ def test_the_rules_are_written_as_udev_reads_them() -> None:
 
 
 def test_a_staged_install_puts_everything_in_its_place(tmp_path: Path) -> None:
-    told = install(tmp_path, "--site-only").stdout
-    found = tree(tmp_path)
+    result = install(tmp_path, "--site-only")
+    told, found = result.stdout, tree(tmp_path)
     assert found["etc/systemd/system/labrelay.service"] == f"0o644 {UNIT.read_text()}"
     assert found["etc/udev/rules.d/60-labrelay-serial.rules"] == f"0o644 {RULES.read_text()}"
     assert found["etc/labrelay/var"].endswith(" /var/lib/labrelay")
     assert found["var/lib/labrelay"] == "0o700 folder"
     assert found["etc/labrelay"] == "0o750 folder"
     assert found["etc/labrelay/config/labrelay.yaml"].startswith("0o640 ")
-    assert any(path.startswith("etc/labrelay/channels/") for path in found)
+    assert found["etc/labrelay/channels"] == "0o750 folder"
+    assert [path for path in found if path.startswith("etc/labrelay/channels/")] == []  # no invented analyzer
+    config = load_site(tmp_path / "etc" / "labrelay").config
+    assert not config.site.practice
+    assert "No backup is configured, so the page is red" in result.stderr
     for place in ("/etc/labrelay", "/var/lib/labrelay", "labrelay.service", "dialout"):
         assert place in told
+
+
+@analyze
+def test_the_site_s_answers_and_its_drop_in_are_put_in_place(tmp_path: Path) -> None:
+    install(
+        tmp_path, "--site-only", "--lab", "Asha's Lab", "--timezone", "Asia/Kolkata",
+        "--fhir", "https://fhir.example.org/r4", "--patient-numbers", "lasting",
+    )  # fmt: skip
+    config = load_site(tmp_path / "etc" / "labrelay").config
+    assert (config.site.name, config.site.timezone, config.patient_numbers) == ("Asha's Lab", "Asia/Kolkata", "lasting")
+    assert config.destinations["lab-fhir"].place == "https://fhir.example.org/r4"
+    drop_in = tmp_path / "etc" / "systemd" / "system" / "labrelay.service.d" / "50-site.conf"
+    assert "fhir.example.org is a public name" in drop_in.read_text(encoding="utf-8")
+    assert stat.S_IMODE(drop_in.stat().st_mode) == 0o644
+
+    unit = drop_in.parents[1] / "labrelay.service"
+    unit.write_text(
+        unit.read_text(encoding="utf-8").replace("/opt/labrelay/venv/bin/labrelay", sys.executable), "utf-8"
+    )
+    drop_in.write_text(
+        drop_in.read_text(encoding="utf-8") + 'ReadWritePaths="-/srv/in box"\nReadWritePaths=-/srv/100%%\n', "utf-8"
+    )
+    result = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert [line for line in result.stderr.splitlines() if "labrelay" in line] == []
+
+    install(tmp_path, "--uninstall")
+    assert not drop_in.parent.exists()
+
+
+def test_a_staged_tree_makes_no_folder_of_this_machine(tmp_path: Path) -> None:
+    result = install(tmp_path / "stage", "--site-only", "--backup", str(tmp_path / "copies"), check=False)
+    assert (result.returncode, "--backup" in result.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_installing_again_changes_nothing(tmp_path: Path) -> None:

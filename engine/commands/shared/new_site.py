@@ -3,13 +3,14 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from engine.commands.shared.output import on_terminal, say
-from engine.config.site import CONFIG_FILE, shipped
+from engine.config.site import CONFIG_FILE, SYSTEM_SITE, shipped
 from engine.model.errors import ConfigError
 
 # Editors with a YAML language server (VS Code, Neovim, Helix ...) find a file's schema by this line.
@@ -57,7 +58,7 @@ def write(folder: Path, answers: Answers) -> Path:
     """
     from engine.config.load import load_site
 
-    default = Answers(name=folder.name or "Laboratory", timezone=_zone_of_this_machine())
+    default = Answers(name=_name(folder), timezone=_zone_of_this_machine())
     _check_zone(answers.timezone)
     if on_terminal():
         answers = _ask(answers, default, folder)
@@ -117,6 +118,10 @@ def another_disk(data: Path, mounts: str | None = None) -> Path | None:
     return None
 
 
+def _name(folder: Path) -> str:
+    return folder.name if folder.name and folder != SYSTEM_SITE else "Laboratory"
+
+
 def _check_zone(zone: str | None) -> None:
     from zoneinfo import available_timezones
 
@@ -124,25 +129,46 @@ def _check_zone(zone: str | None) -> None:
         raise click.UsageError(f"--timezone {zone}: unknown time zone; expected an IANA name, as Asia/Kolkata")
 
 
+def _check_url(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise click.UsageError(f"{url}: expected an address, as https://fhir.example.org/r4")
+
+
+def _check_numbers(said: str) -> None:
+    if said not in PATIENT_NUMBERS:
+        raise click.UsageError(f"{said}: expected {' or '.join(PATIENT_NUMBERS)}")
+
+
 def _ask(answers: Answers, default: Answers, folder: Path) -> Answers:
     """Ask a person for what was not given."""
 
-    def ask(question: str, given: str | None, usual: str | None) -> str | None:
+    def ask(
+        question: str, given: str | None, usual: str | None = None, check: Callable[[str], None] = lambda _: None
+    ) -> str | None:
+        """The answer; None for none. A wrong one is asked for again."""
+
+        def checked(said: str) -> str:
+            if said.strip():
+                check(said.strip())
+            return said.strip()
+
         if given is not None:
             return given
-        said: str = click.prompt(question, default=usual or "", show_default=bool(usual), err=True)
-        return said.strip() or None
+        shown = bool(usual)
+        said: str = click.prompt(question, default=usual or "", show_default=shown, err=True, value_proc=checked)
+        return said or None
 
     say("Enter takes the answer in brackets. Each answer can be changed in the file.")
     disk = another_disk(folder / "var")
-    answered = Answers(
+    return Answers(
         name=ask("Name of the laboratory", answers.name, default.name),
-        timezone=ask("Its time zone", answers.timezone, default.timezone),
-        fhir=ask("Address of the FHIR server for the results (empty: later)", answers.fhir, None),
+        timezone=ask("Its time zone", answers.timezone, default.timezone, _check_zone),
+        fhir=ask("Address of the FHIR server for the results (empty: later)", answers.fhir, None, _check_url),
         patient_numbers=ask(
             "Does a patient number stay with one person for good? lasting, counter (empty: later)",
             answers.patient_numbers,
             None,
+            _check_numbers,
         ),
         backup=ask(
             "Folder for backups, on another disk (empty: later)",
@@ -150,10 +176,6 @@ def _ask(answers: Answers, default: Answers, folder: Path) -> Answers:
             str(disk / "labrelay") if disk else None,
         ),
     )
-    _check_zone(answered.timezone)
-    if answered.patient_numbers not in (None, *PATIENT_NUMBERS):
-        raise click.UsageError(f"{answered.patient_numbers}: expected {' or '.join(PATIENT_NUMBERS)}")
-    return answered
 
 
 def _text(answers: Answers) -> str:
@@ -162,8 +184,7 @@ def _text(answers: Answers) -> str:
         raise ConfigError("the shipped configuration is missing; is the package whole?")
 
     def quoted(value: str | None) -> str:
-        plain = value is not None and re.fullmatch(r"[\w/][\w /.-]*", value)
-        return value or "" if plain else json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False)
 
     text = (model / CONFIG_FILE.name).read_text(encoding="utf-8")
     text = re.sub(r"(?m)^  timezone: \S+", lambda _: f"  timezone: {answers.timezone}", text)

@@ -64,8 +64,11 @@ def test_a_person_at_a_terminal_is_asked_for_what_is_not_given(tmp_path: Path) -
     lab, copies = tmp_path / "lab", tmp_path / "copies"
     questions = (
         (b"Name of the laboratory", "City Lab"),
+        (b"Its time zone", "Mars/Phobos"),
         (b"Its time zone", "Asia/Kolkata"),
-        (b"FHIR server", ""),
+        (b"FHIR server", "fhir.example.org"),
+        (b"FHIR server", "https://fhir.example.org/r4"),
+        (b"patient number", "seldom"),
         (b"patient number", "lasting"),
         (b"Folder for backups", str(copies)),
     )
@@ -82,6 +85,7 @@ def test_a_person_at_a_terminal_is_asked_for_what_is_not_given(tmp_path: Path) -
         os.close(terminal)
     config = load_site(lab).config
     assert (config.site.name, config.site.timezone, config.patient_numbers) == ("City Lab", "Asia/Kolkata", "lasting")
+    assert config.destinations["lab-fhir"].place == "https://fhir.example.org/r4"
     assert config.backup.folder == copies
     assert copies.is_dir()
 
