@@ -5,6 +5,7 @@ from collections.abc import Set
 
 from engine.access.directory import Directory
 from engine.model.accounts import ApiToken, hashed, shown_name
+from engine.model.actor import Actor
 from engine.model.clock import Clock
 from engine.model.errors import RefusedError
 from engine.model.permissions import WATCHING, Permission
@@ -51,6 +52,16 @@ class Tokens:
         )
         await self._directory.run(tokens.add, new, by)
         return secret
+
+    async def exchange(self, secret: str, *, address: str) -> str:
+        """Another secret for the token of a wall screen; this one, which was in a link, ends. Empty: it is none."""
+        found = (await self._directory.known()).tokens.get(hashed(secret))
+        if found is None or found.permissions != WATCHING or 0 < found.ends_us <= self._clock.now_us():
+            return ""
+        new = PREFIX + secrets.token_urlsafe(32)
+        actor = Actor(f"token:{found.name}", role="token", **{"from": address})
+        done = await self._directory.run(tokens.exchange, found.name, found.token, hashed(new), actor)
+        return new if done else ""
 
     async def list(self) -> list[ApiToken]:
         """All tokens by name, also those that have ended."""

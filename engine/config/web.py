@@ -1,5 +1,6 @@
 """The ``web:`` of a site: where its page answers, to whom, and how long a log-in lasts."""
 
+from dataclasses import replace
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -41,6 +42,12 @@ class WebConfig(Model):
     def address(self) -> str:
         """The page's URL."""
         return f"{'http' if self.tls is None else 'https'}://{self.listen}/"
+
+    @property
+    def local_address(self) -> str:
+        """The page's URL for a browser on this machine."""
+        here = self.listen if self.listen.is_loopback else replace(self.listen, host="127.0.0.1")
+        return f"{'http' if self.tls is None else 'https'}://{here}/"
 
     @model_validator(mode="after")
     def _in_clear_on_this_machine_only(self) -> Self:

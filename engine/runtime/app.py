@@ -83,7 +83,7 @@ class App:
         self._notifier = Notifier()
         self.page: StatusServer | None = None
         self._replays: Replays | None = None
-        self.set_up_link = ""
+        self.set_up_link = ""  # shown on a terminal, never in the log
 
     def stop(self) -> None:
         """Ask the running site to stop; safe from a signal handler."""
@@ -337,6 +337,8 @@ class App:
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
             api=Api(sources(self), offered).routes(),
+            accounts=self.accounts,
+            clock=self.clock,
         )
         await self._open_page(page)
         self.supervisor.supervise("page", lambda: self._keep_opening(page))
@@ -347,7 +349,7 @@ class App:
         if not site.config.web.enabled:
             return ""
         try:
-            return await self.accounts.set_up.offer(site.config.web.address)
+            return await self.accounts.set_up.offer(site.config.web.local_address)
         except OSError as error:
             logger.error("the set-up link cannot be written", extra={"detail": error.strerror})
             return ""

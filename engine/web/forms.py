@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl
 
 from aiohttp import hdrs, web
 
+from engine.web.guard import EXPIRED
+
 FORM, ONCE = "form", "once"  # names of the hidden fields
 MAX_FORM = 64 * 1024  # bytes
 MAX_FIELDS = 200
@@ -85,7 +87,7 @@ async def read_form(request: web.Request, secret: str) -> Form:
     except ValueError:
         raise web.HTTPBadRequest from None
     if not secret or not hmac.compare_digest(fields.get(FORM, "").encode(), form_token(secret).encode()):
-        raise web.HTTPForbidden
+        raise web.HTTPForbidden(text=EXPIRED)
     return Form(fields, sha256(secret.encode() + b"\n" + body).digest())
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from engine.model.errors import ConfigError
+from engine.model.errors import ConfigError, StoreError
 
 logger = logging.getLogger("labrelay.web")
 
@@ -25,11 +25,14 @@ MESSAGES = {
     403: "You may not do this. Please ask the person who administers LabRelay here.",
     404: "There is no such page.",
     405: "This page can only be read.",
+    408: "This request came too slowly.",
     413: "This request is too large.",
+    415: "This is no form of this page.",
     421: "This page answers only under this computer's own names, such as localhost.",
     500: "LabRelay could not make this page. Its log says why.",
     503: "Too many readers at once. Please try again in a moment.",
 }
+EXPIRED = "This form is too old. Please open the page again."
 UNREADABLE = "The journal cannot be read just now."
 _HEADERS = {
     # No inline script or style, no foreign resources, no frames: injected text stays text. Forms send queries only.
@@ -114,13 +117,16 @@ def wall(error_page: ErrorPage, refusal: Callable[[web.Request], int]) -> Middle
         try:
             return await handler(request)
         except web.HTTPException as error:
-            page = error_page(request, error.status, MESSAGES.get(error.status, MESSAGES[400]))
-            for name in (hdrs.ALLOW, hdrs.RETRY_AFTER):
+            known = error.text if error.text == EXPIRED else MESSAGES.get(error.status, MESSAGES[400])
+            page = error_page(request, error.status, known)
+            for name in (hdrs.ALLOW, hdrs.CONNECTION, hdrs.RETRY_AFTER):
                 if name in error.headers:
                     page.headers[name] = error.headers[name]
             return page
         except ConnectionResetError:
             raise
+        except StoreError:
+            return error_page(request, 503, UNREADABLE)
         except Exception:
             resource = request.match_info.route.resource
             logger.exception("page failed", extra={"path": resource.canonical if resource else ""})

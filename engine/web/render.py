@@ -20,6 +20,8 @@ from markupsafe import Markup
 from engine.model.phrases import Phrase
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.web.access.person import Person
+from engine.web.forms import new_number
 from engine.web.languages import DEFAULT, LANGUAGES, catalogue
 from engine.web.rows import Rows, row_id, worst_first
 
@@ -61,8 +63,9 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The pages, and the macros that draw their parts."""
+    """The pages that most readers see, the macros that draw their parts, and the way to the others."""
 
+    environment: "jinja2.Environment"
     pages: Mapping[str, "jinja2.Template"]
     macros: Mapping[str, Callable[..., Markup]]
 
@@ -97,12 +100,11 @@ class Renderer:
         self._last[language] = (site, live)
         return live
 
-    async def overview(self, language: str) -> str:
+    async def overview(self, language: str, person: Person) -> str:
         """The whole page."""
         live = await self.live(language)
-        site = self._snapshot()
         return self.templates.pages["overview"].render(
-            **self._around(site, language), title=live.title, parts=live.parts, order=live.order
+            **self._around(language, person), title=live.title, parts=live.parts, order=live.order
         )
 
     def analyzer_parts(self, language: str, name: str) -> Live | None:
@@ -119,26 +121,39 @@ class Renderer:
         state = {row_id("c", name): f"{name}: {page['badge'].word}"}
         return Live(f"{name} {page['badge'].word} · {site.site_name} · LabRelay", parts, {}, state)
 
-    def analyzer(self, language: str, name: str) -> str | None:
+    def analyzer(self, language: str, name: str, person: Person) -> str | None:
         """The page about one channel; None if there is no such channel."""
         live = self.analyzer_parts(language, name)
         if live is None:
             return None
         named = urlencode({"name": name})
         return self.templates.pages["analyzer"].render(
-            **self._around(self._snapshot(), language, f"&{named}"),
+            **self._around(language, person, f"&{named}"),
             title=live.title,
             parts=live.parts,
             poll=f"/analyzer.json?{named}&lang={language}",
         )
 
-    def reagents(self, language: str, lot: str, channel: str, found: Sequence[ReagentView], trouble: str = "") -> str:
-        """The search page for lots. ``trouble``: why there is no result."""
+    def reagents(
+        self,
+        language: str,
+        asked: tuple[str, str],
+        found: Sequence[ReagentView],
+        person: Person,
+        trouble: str = "",
+    ) -> str:
+        """The search page for lots.
+
+        Args:
+            asked: lot and channel, either may be empty.
+            trouble: why there is no result.
+        """
         site = self._snapshot()
         say = _translate(language)
-        asked = {name: value for name, value in (("lot", lot), ("channel", channel)) if value}
+        lot, channel = asked
+        query = urlencode({name: value for name, value in (("lot", lot), ("channel", channel)) if value})
         return self.templates.pages["reagents"].render(
-            **self._around(site, language, f"&{urlencode(asked)}" if asked else ""),
+            **self._around(language, person, f"&{query}" if query else ""),
             lot=lot,
             shown_lot=shlex.quote(lot),
             channel=channel,
@@ -147,17 +162,22 @@ class Renderer:
             trouble=say(trouble) if trouble else "",
         )
 
-    def draw(self, name: str, language: str, query: str, values: Mapping[str, Any]) -> str:
-        """A page of `engine.web.pages`. ``query``: kept by the links that change the language."""
-        around = self._around(self._snapshot(), language, query)
-        return self.templates.pages[name].render(**around, **values)
+    def draw(self, name: str, language: str, person: Person, query: str, values: Mapping[str, Any]) -> str:
+        """The page of a template, which is read at its first use: call this in a thread.
 
-    def _around(self, site: SiteSnapshot, language: str, query: str = "") -> dict[str, Any]:
+        Args:
+            query: kept by the links that change the language.
+        """
+        template = self.templates.environment.get_template(f"{name}.html")
+        return template.render(**self._around(language, person, query), **values)
+
+    def _around(self, language: str, person: Person, query: str = "") -> dict[str, Any]:
         """The values that every page needs; ``query`` is kept by the links that change the language."""
         return {
             "language": language,
             "languages": LANGUAGES,
-            "site_name": site.site_name,
+            "site_name": self._snapshot().site_name,
+            "person": person,
             "query": query,
             "_": _translate(language),
         }
@@ -227,8 +247,12 @@ def _load_templates() -> Templates:
         lstrip_blocks=True,
     )
     environment.globals["static"] = static_url
+    environment.globals["number_once"] = new_number
+    for included in ("top.html", "forms.html", "icons.svg"):
+        environment.get_template(included)
     parts = environment.get_template("parts.html").module
     return Templates(
+        environment,
         {name: environment.get_template(f"{name}.html") for name in PAGES},
         {name: getattr(parts, name) for name in MACROS},
     )

@@ -17,6 +17,11 @@ OPEN_TO_ALL: frozenset[Permission] = frozenset()
 OPEN = {
     "/healthz": "a supervisor asks whether the process answers",
     "/readyz": "a load balancer asks whether messages can be taken",
+    "/log-in": "a person who logs in is not known yet",
+    "/log-in/code": "the same, with the code that follows the password",
+    "/change-user": "a shared computer: the person who comes is not known yet",
+    "/set-up": "the first user comes in by a link that works once",
+    "/wall": "a screen on a wall comes in by a link that works once",
     "/static/{name}": "style, script and icon, which the log-in page needs, too",
 }
 

@@ -20,24 +20,30 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from urllib.parse import urlencode
 
 import orjson
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from engine.access.accounts import Accounts
 from engine.config.web import WebConfig
-from engine.model.actor import Actor
+from engine.model.clock import Clock, SystemClock
 from engine.model.errors import StoreError
-from engine.model.permissions import LOOKING, ROLES, WATCHING, Principal
+from engine.model.permissions import LOOKING, WATCHING, Principal
 from engine.model.records import ReagentView
 from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
+from engine.web.access.access_pages import access_pages
+from engine.web.access.desk import LOG_IN, Desk
+from engine.web.access.identity import Identity
+from engine.web.access.person import PERSON, Person, person_of
 from engine.web.api import problems
 from engine.web.feed import Feed, everything
-from engine.web.guard import MESSAGES, UNREADABLE, add_headers, host_allowed, wall
+from engine.web.guard import MESSAGES, UNREADABLE, add_headers, from_another_site, host_allowed, wall
 from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
@@ -69,7 +75,7 @@ class StatusServer:
         readiness: the reasons why messages cannot be taken yet, one sentence each; empty when ready.
         registry: the metrics of ``/metrics``.
         reagents: (lot or None, channel or None) -> the lots there are, called in a thread; raises StoreError.
-        has_users: whether a person can log in.
+        accounts: who may come in; None: each user of this machine, to look.
         reader: of the journal, for the pages about messages; None: there are none of these pages.
         api: the routes of `engine.web.api`.
     """
@@ -82,12 +88,14 @@ class StatusServer:
         registry: CollectorRegistry,
         *,
         reagents: FindReagents = lambda lot, channel: [],
-        has_users: Callable[[], bool] = lambda: False,
+        accounts: Accounts | None = None,
+        clock: Clock | None = None,
         reader: Reader | None = None,
         api: Sequence[Route] = (),
     ) -> None:
         self._config = config
-        self._has_users = has_users
+        self._identity = Identity(accounts)
+        self._has_users = False
         self.listener = Listener(config, most=MAX_CONNECTIONS, patience_s=PATIENCE_S)
         self._snapshot = snapshot
         self._readiness = readiness
@@ -97,10 +105,12 @@ class StatusServer:
         self._renderer = Renderer(snapshot)
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
+        self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
         pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer))
-        self.routes = add_routes(app, (*self._routes(), *pages, *api))
+        access = () if self._desk is None else access_pages(self._desk)
+        self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(
-            [self._record_request, wall(self._error_page, self._refusal), gate(_identify, self.routes)]
+            [self._record_request, wall(self._error_page, self._refusal), gate(self._identify, self.routes)]
         )
         app.on_response_prepare.append(add_headers)
         self._runner = web.AppRunner(
@@ -123,6 +133,7 @@ class StatusServer:
         if self._runner.server is None:
             await self._runner.setup()
         assert self._runner.server is not None
+        self._has_users = await self._identity.has_users()
         place = self._place()
         if place in self.listener.places:
             return
@@ -132,7 +143,7 @@ class StatusServer:
 
     def _place(self) -> HostPort:
         listen = self._config.listen
-        return listen if listen.is_loopback or self._has_users() else replace(listen, host="127.0.0.1")
+        return listen if listen.is_loopback or self._has_users else replace(listen, host="127.0.0.1")
 
     async def stop(self) -> None:
         """Stop listening, end the live updates, let running answers finish for a moment."""
@@ -148,10 +159,22 @@ class StatusServer:
         return frozenset(own | (certificate.names if certificate is not None else set()))
 
     def _refusal(self, request: web.Request) -> int:
-        """The status for a request that comes under a wrong name, or from a client with one; 0: none."""
+        """The status for a request that comes under a wrong name, from a client with one, or that a page of another
+        site causes and that may change something; 0: none.
+        """
         if not host_allowed(request.headers.get(hdrs.HOST, ""), self._names()):
             return 421
-        return 0 if self.listener.knows(request) else 403
+        foreign = request.method not in (hdrs.METH_GET, hdrs.METH_HEAD) and from_another_site(request.headers)
+        return 403 if foreign or not self.listener.knows(request) else 0
+
+    async def _identify(self, request: web.Request) -> Principal | None:
+        if request.path in _FOR_ALL or request.path.startswith("/static/"):
+            return None
+        principal = await self._identity.of(request)
+        request[PERSON] = (
+            self._desk.person(request, principal) if self._desk is not None else Person(looks=principal is not None)
+        )
+        return principal
 
     def notices(self) -> Iterator[str]:
         """Sentences about the page itself, for the page."""
@@ -191,11 +214,11 @@ class StatusServer:
     # -- pages -------------------------------------------------------------------------------------------------
 
     async def _overview(self, request: web.Request) -> web.Response:
-        html = await self._renderer.overview(_language(request))
+        html = await self._renderer.overview(_language(request), person_of(request))
         return _page(html)
 
     async def _analyzer(self, request: web.Request) -> web.Response:
-        html = self._renderer.analyzer(_language(request), request.query.get("name", ""))
+        html = self._renderer.analyzer(_language(request), request.query.get("name", ""), person_of(request))
         if html is None:
             raise web.HTTPNotFound
         return _page(html)
@@ -207,14 +230,14 @@ class StatusServer:
         return _json(everything(live))
 
     async def _reagents_page(self, request: web.Request) -> web.Response:
-        lot, channel = _asked(request)
+        asked = _asked(request)
         found: Sequence[ReagentView] = []
         trouble = ""
         try:
-            found = await self._find(lot, channel)
+            found = await self._find(*asked)
         except StoreError:
             trouble = UNREADABLE
-        html = self._renderer.reagents(_language(request), lot, channel, found, trouble)
+        html = self._renderer.reagents(_language(request), asked, found, person_of(request), trouble)
         return _page(html, 503 if trouble else 200)
 
     async def _reagents_data(self, request: web.Request) -> web.Response:
@@ -259,8 +282,12 @@ class StatusServer:
     def _error_page(self, request: web.Request, status: int, message: str) -> web.Response:
         if request.path.startswith(API):
             return problems.page(request, status, message)
+        if status == 401 and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+            to = {"next": request.path_qs} if request.method == hdrs.METH_GET else {}
+            return web.Response(status=303, headers={hdrs.LOCATION: f"{LOG_IN}?{urlencode(to)}".rstrip("?")})
         html = self._renderer.error(_language(request), status, message)
-        return web.Response(status=status, text=html, content_type="text/html")
+        headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if status == 401 else None
+        return web.Response(status=status, text=html, content_type="text/html", headers=headers)
 
     # -- live --------------------------------------------------------------------------------------------------
 
@@ -281,6 +308,8 @@ class StatusServer:
             if request.method == hdrs.METH_HEAD:
                 return response
             async for event in events:
+                if await self._identity.of(request) is None:  # the session has ended
+                    break
                 await asyncio.wait_for(response.write(event), SEND_TIMEOUT_S)
         except (TimeoutError, ConnectionResetError):
             if request.transport is not None:
@@ -306,11 +335,13 @@ def _asked(request: web.Request) -> tuple[str, str]:
     return request.query.get("lot", "").strip()[:MAX_WORD], request.query.get("channel", "").strip()[:MAX_WORD]
 
 
-_WITHOUT_TEMPLATES = frozenset({"/status.json", "/reagents.json", "/messages.json", "/healthz", "/readyz", "/metrics"})
+_FOR_ALL = frozenset({"/healthz", "/readyz"})
+_WITHOUT_TEMPLATES = _FOR_ALL | {"/status.json", "/reagents.json", "/messages.json", "/session.json", "/metrics"}
 API = "/api/"
 _STATIC_FILES = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
+    "session.js": "text/javascript; charset=utf-8",
     "list.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -325,11 +356,6 @@ class _Collected(CollectorRegistry):
 
     def collect(self) -> list[Metric]:
         return self._metrics
-
-
-async def _identify(request: web.Request) -> Principal:
-    """Each user of this machine may look: no patient is shown."""
-    return Principal(Actor("local user", **{"from": request.remote or ""}), ROLES["viewer"])
 
 
 def _language(request: web.Request) -> str:

@@ -1,7 +1,7 @@
 """A running status page on a free port, and a reader of its HTML."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from unittest import mock
@@ -9,11 +9,14 @@ from unittest import mock
 import aiohttp
 from prometheus_client import CollectorRegistry
 
+from engine.access.accounts import Accounts
 from engine.config.web import WebConfig
+from engine.model.clock import Clock
 from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import server
+from engine.web.routes import Route
 from engine.web.server import FindReagents, StatusServer
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -41,8 +44,10 @@ async def running(
     reagents: FindReagents = lambda lot, channel: [],
     config: WebConfig | None = None,
     trust: ssl.SSLContext | None = None,
-    has_users: Callable[[], bool] = lambda: False,
+    accounts: Accounts | None = None,
+    clock: Clock | None = None,
     reader: Reader | None = None,
+    api: Sequence[Route] = (),
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -54,8 +59,10 @@ async def running(
             lambda: page.missing,
             page.registry,
             reagents=reagents,
-            has_users=has_users,
+            accounts=accounts,
+            clock=clock,
             reader=reader,
+            api=api,
         )
         await page.server.listen()
         try:

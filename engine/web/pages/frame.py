@@ -14,6 +14,7 @@ from engine.model.errors import ConfigError, IntegrityError, StoreError, TooSlow
 from engine.model.permissions import Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
+from engine.web.access.person import person_of
 from engine.web.guard import UNREADABLE
 from engine.web.languages import catalogue, choose
 from engine.web.pages.words import Words
@@ -120,7 +121,8 @@ class Frame:
                 except StoreError:
                     status, trouble = 503, asking.words.say(UNREADABLE)
             values = {**plain.values, **more, "trouble": trouble, "words": asking.words}
-            return status, self._renderer.draw(plain.template, asking.words.language, plain.query, values)
+            html = self._renderer.draw(plain.template, asking.words.language, person_of(request), plain.query, values)
+            return status, html
 
         status, html = await self.read(draw)
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}

@@ -15,6 +15,7 @@ from engine.config.web import WebConfig
 from engine.model.units import HostPort
 from engine.web import listener
 from engine.web.guard import host_allowed
+from tests.support.access import site
 from tests.support.certificates import Authority
 from tests.support.status_server import Page, running
 from tests.support.status_sites import quiet_site
@@ -152,8 +153,7 @@ def test_a_wildcard_is_good_for_one_part(host: str, allowed: bool) -> None:
     assert host_allowed(host, {"*.lab.example"}) is allowed
 
 
-async def test_beyond_this_machine_it_listens_once_there_is_a_user(authority: Authority) -> None:
-    users: list[str] = []
+async def test_beyond_this_machine_it_listens_once_there_is_a_user(authority: Authority, tmp_path: Path) -> None:
     everywhere = HostPort("0.0.0.0", 8443)
     config = over_tls(authority).model_copy(update={"listen": everywhere})
     here = replace(everywhere, host="127.0.0.1")
@@ -165,14 +165,15 @@ async def test_beyond_this_machine_it_listens_once_there_is_a_user(authority: Au
         return place.port
 
     with mock.patch.object(listener.Listener, "open", opens):
-        async with running(quiet_site(), config=config, has_users=lambda: bool(users)) as page:
+        async with site(tmp_path / "site", users=False, config=config) as made:
+            page = made.page
             assert opened == [here]
             (notice,) = page.server.notices()
             assert notice.startswith("the page answers on this machine alone, and not on 0.0.0.0:8443, until")
             await page.server.listen()
             assert opened == [here]
             loopback = page.server.listener._acceptors[here]
-            users.append("asha")
+            await made.add("asha", "admin")
             await page.server.listen()
             assert opened == [here, everywhere]
             loopback.close.assert_called_once()

@@ -14,6 +14,7 @@ import pytest
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState
 from engine.web import server as server_module
+from engine.web.access.person import Person
 from engine.web.feed import changes
 from engine.web.render import Live, Renderer
 from tests.support.status_server import Page, read_html, running
@@ -220,7 +221,7 @@ async def test_the_overview_of_a_large_network_costs_as_much_for_each_channel(ch
     await renderer.prepare()
     profile = cProfile.Profile()
     profile.enable()
-    text = await renderer.overview("en")
+    text = await renderer.overview("en", Person())
     profile.disable()
     assert text.count("<tr id=") == channels + 2
     assert pstats.Stats(profile).total_calls < 850 * channels  # type: ignore[attr-defined]  # not in its stubs

@@ -7,13 +7,21 @@ from string import Formatter
 
 import pytest
 
+from engine.access import passwords
+from engine.access.accounts import NO_PIN
+from engine.access.own_account import NO_SESSION
+from engine.access.proving import WRONG
+from engine.access.set_up_link import GONE
+from engine.model.accounts import shown_name
+from engine.model.errors import RefusedError
 from engine.model.phrases import SPANS, Phrase
 from engine.model.reasons import ReasonCode
 from engine.monitoring.snapshot.links import LinkState
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, rows
-from engine.web.guard import MESSAGES, UNREADABLE
+from engine.web.access import account, administration, desk, log_in
+from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
 from engine.web.pages import filters, frame, message, messages, states
 
 ENGINE = Path(languages.__file__).parents[1]
@@ -31,6 +39,7 @@ def said_in_code() -> set[str]:
         ENGINE / "runtime" / "link_view.py",
         ENGINE / "web" / "rows.py",
         *(ENGINE / "web" / "pages").glob("*.py"),
+        *(ENGINE / "web" / "access").glob("*.py"),
     ):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
@@ -51,7 +60,34 @@ def said_in_code() -> set[str]:
         frame.DAMAGED,
         *message.NEIGHBOURS,
     }
+    found |= {*account.DONE.values(), *administration.DONE.values(), *administration.SCOPES, *HOW}
+    found |= {desk.sentence(text) for text in (*refusals(), log_in.NO_WALL)} | {EXPIRED}
     return found - {"{text}"}
+
+
+HOW = {"password", "second factor", "set-up link"}  # engine.access.accounts: how a person came in
+
+
+def refusals() -> set[str]:
+    """What a person may be refused, where no name is in it."""
+    found = {WRONG, NO_PIN, GONE, NO_SESSION}
+    for check, given in (
+        (passwords.raise_if_weak, ("short", "asha")),
+        (passwords.raise_if_weak, ("password12345", "asha")),
+        (passwords.raise_if_weak, ("asha-asha-asha", "asha")),
+        (passwords.raise_if_no_pin, ("1",)),
+        (passwords.raise_if_no_pin, ("111111",)),
+        (shown_name, ("",)),
+        (shown_name, ("a:b",)),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            check(*given)  # type: ignore[operator]
+        found.add(str(caught.value))
+    for path in (*(ENGINE / "access").glob("*.py"), *(ENGINE / "web" / "access").glob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("RefusedError", "LogInError"):
+                found |= {one.value for one in call.args if isinstance(one, ast.Constant)}
+    return found | {"the password is wrong"}
 
 
 def gaps(text: str) -> set[str]:

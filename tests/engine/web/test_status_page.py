@@ -122,7 +122,10 @@ async def test_nothing_comes_from_elsewhere_and_nothing_is_inline() -> None:
             assert target.startswith(("/", "#", "?")) or not target
     for script in root.all("script"):
         assert script.text == ""
-    assert root.one("noscript").one("meta").attributes == {"http-equiv": "refresh", "content": "10"}
+    assert root.one("noscript").one("meta").attributes == {
+        "http-equiv": "refresh",
+        "content": "10;url=/?lang=en&auto",
+    }
 
 
 async def test_names_and_descriptions_are_text_whatever_is_in_them() -> None:

@@ -41,6 +41,15 @@ def revoke(batch: Batch, name: str, actor: str) -> None:
     audit.note(batch, actor, "token-revoked", {"token": name})
 
 
+@operation(priority=Priority.SETTLE)
+def exchange(batch: Batch, name: str, token: bytes, new: bytes, actor: str) -> bool:
+    """Give a token another secret; return False where the one before is no longer its secret."""
+    if not batch.execute("UPDATE api_token SET token = ? WHERE token = ?", (new, token)).rowcount:
+        return False
+    audit.note(batch, actor, "token-exchanged", {"token": name})
+    return True
+
+
 @operation(priority=Priority.SETTLE, can_linger=True)
 def used(batch: Batch, token: bytes, address: str, at_us: int) -> None:
     """Note the last use."""

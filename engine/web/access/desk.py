@@ -1,0 +1,156 @@
+"""What the pages of access share: draw a page for a person, take a form, answer it once, say what was refused."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+from aiohttp import hdrs, web
+
+from engine.access.accounts import Accounts, SignedIn
+from engine.model.clock import Clock, from_us
+from engine.model.errors import LabRelayError, LockedOutError, StoreError
+from engine.model.permissions import ADMINISTERING, LOOKING, Principal
+from engine.model.phrases import Phrase, Span
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.web.access.identity import BROWSER, BROWSER_S, SESSION, SIGNED_IN, browser_secret, cookie, set_cookie
+from engine.web.access.person import Person
+from engine.web.forms import Answers, Form, form_token, read_form
+from engine.web.languages import catalogue, choose
+from engine.web.render import Renderer
+from engine.web.routes import PRINCIPAL
+
+LOG_IN = "/log-in"
+Act = Callable[[Form], Awaitable[web.Response]]
+
+
+class Desk:
+    """Serves the pages of access."""
+
+    def __init__(
+        self, accounts: Accounts, renderer: Renderer, snapshot: Callable[[], SiteSnapshot], clock: Clock
+    ) -> None:
+        self.accounts = accounts
+        self.clock = clock
+        self._renderer = renderer
+        self._snapshot = snapshot
+        self._answers = Answers()
+
+    @property
+    def site_name(self) -> str:
+        return self._snapshot().site_name
+
+    # -- pages -------------------------------------------------------------------------------------------------
+
+    async def page(
+        self, request: web.Request, template: str, status: int = 200, query: str = "", /, **values: object
+    ) -> web.Response:
+        """The page of a template; the browser gets a secret of its own where it has none.
+
+        Args:
+            query: kept by the links that change the language.
+        """
+        secret, is_new = self._secret(request)
+        person = self.person(request, request.get(PRINCIPAL), secret)
+        html = await asyncio.to_thread(self._renderer.draw, template, language(request), person, query, values)
+        headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
+        answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
+        if is_new:
+            set_cookie(request, answer, BROWSER, secret, BROWSER_S)
+        return answer
+
+    def person(self, request: web.Request, principal: Principal | None, secret: str = "") -> Person:
+        """The person a page is drawn for.
+
+        Args:
+            secret: of the cookie that forms of this page depend on; empty: the one that the browser sends.
+        """
+        looks = principal is not None and principal.may(LOOKING)
+        plain = Person(looks=looks, form=form_token(secret or self._secret(request)[0]))
+        signed_in = request.get(SIGNED_IN)
+        if signed_in is None:
+            return plain
+        return replace(
+            plain,
+            name=signed_in.user.name,
+            role=signed_in.user.role,
+            administers=signed_in.principal.may(ADMINISTERING),
+            until=self.at(signed_in.ends_us, "%H:%M"),
+            left_s=max((signed_in.ends_us - self.clock.now_us()) // 1_000_000, 0),
+            is_last=signed_in.ends_us >= signed_in.latest_us,
+        )
+
+    def at(self, instant_us: int, form: str = "%Y-%m-%d %H:%M") -> str:
+        """An instant in the zone of the site; empty: never."""
+        return from_us(instant_us).astimezone(ZoneInfo(self._snapshot().timezone)).strftime(form) if instant_us else ""
+
+    # -- forms -------------------------------------------------------------------------------------------------
+
+    async def answer(self, request: web.Request, act: Act) -> web.Response:
+        """Read the form of a request and act on it once.
+
+        Raises:
+            web.HTTPException: no form of our page (`engine.web.forms`).
+        """
+        form = await read_form(request, self._secret(request)[0])
+        return await self._answers.once(form, lambda: act(form))
+
+    def go(self, request: web.Request, path: str, **query: str) -> web.Response:
+        """Lead the browser on, in the language that the reader has chosen."""
+        if "lang" in request.query:
+            query = {"lang": language(request)} | query
+        joined = f"{path}{'&' if '?' in path else '?'}{urlencode(query)}" if query else path
+        return web.Response(status=303, headers={hdrs.LOCATION: joined})
+
+    def refused(self, request: web.Request, error: LabRelayError) -> tuple[int, str]:
+        """The status and the sentence for what was refused.
+
+        Raises:
+            StoreError: the store failed; it is no refusal.
+        """
+        if isinstance(error, StoreError):
+            raise error
+        if isinstance(error, LockedOutError):
+            left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6
+            said = Phrase("Too many wrong log-ins. The next one is looked at in {time}.", {"time": Span(left_s)})
+            return 429, said.say(catalogue(language(request)))
+        return 403, say(request, error.args[0])
+
+    def _secret(self, request: web.Request) -> tuple[str, bool]:
+        if SIGNED_IN in request:
+            return cookie(request, SESSION), False
+        return browser_secret(request)
+
+
+def signed_in(request: web.Request) -> SignedIn:
+    """The session of a request for a page that only a person may see.
+
+    Raises:
+        web.HTTPForbidden: a program or a screen asks.
+    """
+    if SIGNED_IN not in request:
+        raise web.HTTPForbidden
+    return request[SIGNED_IN]
+
+
+def language(request: web.Request) -> str:
+    return choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+
+
+def sentence(text: str) -> str:
+    """A refusal of `engine.access` begins small and has no stop at its end."""
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
+
+
+def say(request: web.Request, text: str) -> str:
+    """A refusal in the language of the reader; in English where a name is in it."""
+    return catalogue(language(request)).get(sentence(text), sentence(text))
+
+
+def local_path(text: str) -> str:
+    """A path of this server to lead on to; ``/`` for all else: another server's, or one that browsers read as such."""
+    parts = urlsplit(text) if text.startswith("/") and text.isascii() and text.isprintable() else None
+    if parts is None or parts.scheme or parts.netloc or text.startswith(("//", "/\\")) or "\\" in text:
+        return "/"
+    return "/" if parts.path.startswith(LOG_IN) else text

@@ -1,0 +1,220 @@
+"""Log in and out, change the person at a shared computer, the set-up link, the wall screen, more time."""
+
+from collections.abc import Sequence
+from urllib.parse import urlencode
+
+import orjson
+from aiohttp import web
+
+from engine.access.accounts import LogIn
+from engine.access.set_up_link import GONE
+from engine.model.errors import LabRelayError, LogInError
+from engine.model.permissions import LOOKING
+from engine.web.access.desk import LOG_IN, Desk, local_path, say, signed_in
+from engine.web.access.identity import (
+    BROWSER,
+    SESSION,
+    SIGNED_IN,
+    WALL,
+    WALL_S,
+    begin_session,
+    cookie,
+    drop_cookie,
+    set_cookie,
+)
+from engine.web.access.person import person_of
+from engine.web.forms import Form
+from engine.web.routes import OPEN_TO_ALL, Route
+
+CODE = "/log-in/code"
+CHANGE_USER = "/change-user"
+SET_UP = "/set-up"
+
+
+class LogInPages:
+    """The pages before a session, and its end."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._accounts = desk.accounts
+
+    def routes(self) -> Sequence[Route]:
+        return (
+            Route(LOG_IN, self._log_in_page, OPEN_TO_ALL),
+            Route(LOG_IN, self._log_in, OPEN_TO_ALL, method="POST"),
+            Route(CODE, self._code, OPEN_TO_ALL, method="POST"),
+            Route(CHANGE_USER, self._change_user_page, OPEN_TO_ALL),
+            Route(CHANGE_USER, self._change_user, OPEN_TO_ALL, method="POST"),
+            Route(SET_UP, self._set_up_page, OPEN_TO_ALL),
+            Route(SET_UP, self._set_up, OPEN_TO_ALL, method="POST"),
+            Route("/wall", self._wall_page, OPEN_TO_ALL),
+            Route("/wall", self._wall, OPEN_TO_ALL, method="POST"),
+            Route("/log-out", self._log_out, LOOKING, method="POST"),
+            Route("/stay", self._stay, LOOKING, method="POST"),
+            Route("/session.json", self._session, LOOKING),
+        )
+
+    # -- name and password -------------------------------------------------------------------------------------
+
+    async def _log_in_page(self, request: web.Request) -> web.Response:
+        to = local_path(request.query.get("next", "/"))
+        if SIGNED_IN in request:
+            return self._desk.go(request, to)
+        return await self._draw(request, to=to)
+
+    async def _draw(self, request: web.Request, status: int = 200, **values: str) -> web.Response:
+        shown = {"to": "/", "name": "", "trouble": ""} | values
+        others = await self._accounts.at_this_device(cookie(request, BROWSER))
+        query = f"&{urlencode({'next': shown['to']})}" if shown["to"] != "/" else ""
+        # From a page of another site browsers send no cookie; a second request, from our own page, has it.
+        again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site"
+        return await self._desk.page(request, "log_in", status, query, others=others, again=again, **shown)
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            to, name = local_path(form["next"]), form["name"]
+            try:
+                done = await self._accounts.log_in(
+                    name,
+                    form.secret("password"),
+                    address=request.remote or "",
+                    device=cookie(request, BROWSER),
+                )
+            except LogInError as error:
+                status, trouble = self._desk.refused(request, error)
+                return await self._draw(request, status, to=to, name=name, trouble=trouble)
+            if done.second_factor:
+                return await self._ask_code(request, done.secret, to)
+            return await self._begin(request, done, to)
+
+        return await self._desk.answer(request, act)
+
+    async def _ask_code(
+        self, request: web.Request, waiting: str, to: str, status: int = 200, trouble: str = ""
+    ) -> web.Response:
+        return await self._desk.page(request, "log_in_code", status, waiting=waiting, to=to, trouble=trouble)
+
+    async def _code(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            to, waiting = local_path(form["next"]), form["waiting"]
+            try:
+                done = await self._accounts.give_code(waiting, form["code"], address=request.remote or "")
+            except LogInError as error:
+                status, trouble = self._desk.refused(request, error)
+                return await self._ask_code(request, waiting, to, status, trouble)
+            return await self._begin(request, done, to)
+
+        return await self._desk.answer(request, act)
+
+    async def _begin(self, request: web.Request, done: LogIn, to: str) -> web.Response:
+        """Into the new session; the one that this browser had before ends."""
+        await self._accounts.log_out(cookie(request, SESSION), address=request.remote or "")
+        answer = self._desk.go(request, to)
+        begin_session(request, answer, done)
+        return answer
+
+    # -- a shared computer -------------------------------------------------------------------------------------
+
+    async def _change_user_page(self, request: web.Request) -> web.Response:
+        return await self._draw_users(request)
+
+    async def _draw_users(
+        self, request: web.Request, status: int = 200, name: str = "", trouble: str = ""
+    ) -> web.Response:
+        names = await self._accounts.at_this_device(cookie(request, BROWSER))
+        here = request[SIGNED_IN].user.name if SIGNED_IN in request else ""
+        names = [one for one in names if one != here]
+        return await self._desk.page(request, "change_user", status, names=names, name=name, trouble=trouble)
+
+    async def _change_user(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            try:
+                done = await self._accounts.switch(
+                    form["name"],
+                    form.secret("pin"),
+                    address=request.remote or "",
+                    device=cookie(request, BROWSER),
+                    leaving=cookie(request, SESSION),
+                )
+            except LogInError as error:
+                status, trouble = self._desk.refused(request, error)
+                return await self._draw_users(request, status, form["name"], trouble)
+            answer = self._desk.go(request, "/")
+            begin_session(request, answer, done)
+            return answer
+
+        return await self._desk.answer(request, act)
+
+    # -- the first admin ---------------------------------------------------------------------------------------
+
+    async def _set_up_page(self, request: web.Request) -> web.Response:
+        code = request.query.get("code", "")
+        if not self._accounts.set_up.is_open(code):
+            return await self._desk.page(request, "set_up", 403, code="", name="", trouble=say(request, GONE))
+        return await self._desk.page(
+            request, "set_up", 200, f"&{urlencode({'code': code})}", code=code, name="", trouble=""
+        )
+
+    async def _set_up(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            code, name, password = form["code"], form["name"], form.secret("password")
+            address = request.remote or ""
+            try:
+                if password != form.secret("again"):
+                    raise LogInError("the two passwords are not the same")
+                await self._accounts.set_up.use(code, name, password, address=address)
+            except LabRelayError as error:
+                status, trouble = self._desk.refused(request, error)
+                is_open = self._accounts.set_up.is_open(code)
+                return await self._desk.page(
+                    request, "set_up", status, code=code if is_open else "", name=name, trouble=trouble
+                )
+            done = await self._accounts.log_in(name, password, address=address, device=cookie(request, BROWSER))
+            return await self._begin(request, done, "/account")
+
+        return await self._desk.answer(request, act)
+
+    # -- a screen on a wall ------------------------------------------------------------------------------------
+
+    async def _wall_page(self, request: web.Request) -> web.Response:
+        return await self._desk.page(request, "wall", token=request.query.get("token", ""), trouble="")
+
+    async def _wall(self, request: web.Request) -> web.Response:
+        async def act(form: Form) -> web.Response:
+            secret = await self._accounts.tokens.exchange(form["token"], address=request.remote or "")
+            if not secret:
+                return await self._desk.page(request, "wall", 403, token="", trouble=say(request, NO_WALL))
+            answer = self._desk.go(request, "/?wall")
+            set_cookie(request, answer, WALL, secret, WALL_S)
+            return answer
+
+        return await self._desk.answer(request, act)
+
+    # -- the session -------------------------------------------------------------------------------------------
+
+    async def _log_out(self, request: web.Request) -> web.Response:
+        async def act(_form: Form) -> web.Response:
+            await self._accounts.log_out(cookie(request, SESSION), address=request.remote or "")
+            answer = self._desk.go(request, LOG_IN)
+            drop_cookie(request, answer, SESSION)
+            return answer
+
+        return await self._desk.answer(request, act)
+
+    async def _stay(self, request: web.Request) -> web.Response:
+        """That a person asked has given the session its time."""
+        signed_in(request)
+
+        async def act(form: Form) -> web.Response:
+            return self._desk.go(request, local_path(form["next"]))
+
+        return await self._desk.answer(request, act)
+
+    async def _session(self, request: web.Request) -> web.Response:
+        signed_in(request)
+        person = person_of(request)
+        left = {"left_s": person.left_s, "until": person.until, "is_last": person.is_last}
+        return web.Response(body=orjson.dumps(left), content_type="application/json")
+
+
+NO_WALL = "This link has been used, or its token has ended. Please ask the person who administers LabRelay here."
