@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from engine.actions.control import SOCKET_NAME
 from engine.commands.shared.output import ExitCode
+from engine.model.permissions import ROLES
 from engine.runtime.app import App
 from engine.store.queries.acts import acts_page
 from engine.store.queries.messages import messages_page, trace_of
@@ -78,6 +79,27 @@ async def running(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Running
     app.stop()
     async with asyncio.timeout(240.0):
         await task
+
+
+async def test_a_change_of_a_user_works_at_once_in_the_daemon(running: Running) -> None:
+    accounts = running.app.accounts
+    for name, role in (("Anna", "admin"), ("Vik", "operator")):
+        await accounts.users.add(name, role, "correct horse battery", by="root")
+    session = await accounts.log_in("Vik", "correct horse battery", address="10.0.0.5")
+    assert (await running.labrelay("user", "role", "vik", "viewer")).code == ExitCode.OK
+    who = await accounts.principal_of_session(session.secret, address="10.0.0.5")
+    assert who is not None
+    assert who.principal.permissions == ROLES["viewer"]
+
+    assert "10.0.0.5" in (await running.labrelay("user", "show", "vik")).out
+    assert (await running.labrelay("user", "disable", "vik")).code == ExitCode.OK
+    assert await accounts.principal_of_session(session.secret, address="10.0.0.5") is None
+    assert "last admin" in (await running.labrelay("user", "disable", "anna")).err
+
+    made = await running.labrelay("token", "add", "his")
+    assert await accounts.principal_of_token(made.out.strip(), address="") is not None
+    assert (await running.labrelay("token", "revoke", "his")).code == ExitCode.OK
+    assert await accounts.principal_of_token(made.out.strip(), address="") is None
 
 
 async def test_status_comes_from_the_daemon(running: Running) -> None:

@@ -6,6 +6,8 @@ crash came between the two, or where the copies are older than snapshots.
                        becomes a dead letter: a person decides about all of it
     edit               the original is closed, and the two messages refer to each other
     pause, resume      a pause stays in force
+    user-..., token-revoked    a removed or disabled user stays out, a role is the last one, a token stays revoked; new
+                       users, passwords and tokens are in no row of the trail
 
 A released result is held again, a retried one is a dead letter again, a replay is not repeated: each needs a person
 once more, and sends nothing meanwhile. A delivery that was set aside is tried again.
@@ -22,7 +24,16 @@ from engine.model.errors import IntegrityError
 from engine.model.records import KIND_ACT
 from engine.store.core.vault import Vault
 
-VERBS = ("dismiss", "reject", "edit", "pause", "resume")
+# Of users and tokens, by name.
+_ACCESS = {
+    "user-removed": "DELETE FROM app_user WHERE name = :user",
+    "user-disabled": "UPDATE app_user SET disabled = 1 WHERE name = :user",
+    "user-enabled": "UPDATE app_user SET disabled = 0 WHERE name = :user",
+    "user-role": "UPDATE app_user SET role = :role WHERE name = :user",
+    "user-grant": "UPDATE app_user SET sees_patients = :sees_patients WHERE name = :user",
+    "token-revoked": "DELETE FROM api_token WHERE name = :token",
+}
+VERBS = ("dismiss", "reject", "edit", "pause", "resume", *_ACCESS)
 _TROUBLE = (IntegrityError, ValueError, AttributeError, TypeError, KeyError)
 
 Act = tuple[int, int, str, dict[str, Any]]  # row, when, verb, what
@@ -70,6 +81,9 @@ def apply(connection: sqlite3.Connection, act: Act) -> list[int]:
     with suppress(*_TROUBLE):
         if verb in ("pause", "resume"):
             _switch(connection, row_id, at_us, verb, what)
+            return []
+        if verb in _ACCESS:
+            connection.execute(_ACCESS[verb], what)
             return []
         changed = {message for message in concerned(act) if _close(connection, message, verb, what)}
         if verb == "edit":

@@ -1,0 +1,232 @@
+"""Accounts after a restore; no secret in a row, a log or the files; bounds that attackers cannot break."""
+
+import asyncio
+import io
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pyotp
+import pytest
+
+from engine.access.accounts import Accounts
+from engine.access.proving import MOST_WAITING
+from engine.model.accounts import FREE_OF_USER
+from engine.model.actor import Actor
+from engine.model.clock import Clock, ManualClock
+from engine.model.errors import LockedOutError, LogInError
+from engine.model.permissions import LOOKING, ROLES
+from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.integrity import verify
+from engine.store.operations import audit
+from engine.store.operations.access import refusals
+from engine.store.operations.access.refusals import Origin
+from engine.store.queries.acts import acts_page
+from engine.store.recovery.backups.restoring import RestoreResult
+from tests.support.copies import Place
+from tests.support.journals import running
+
+ROOT = Actor("root", role="root")
+HERE = "10.0.0.5"
+GOOD, OTHER, PIN = "correct horse battery", "another staple entirely", "274913"
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+async def test_a_restore_ends_sessions_and_brings_users_and_tokens_as_they_were(place: Place) -> None:
+    clock = ManualClock()
+    async with running(place.data, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        before = await accounts.log_in("Anna", GOOD, address=HERE)
+        await accounts.own.set_pin(before.secret, GOOD, PIN, address=HERE)
+        old = await accounts.tokens.create("old", LOOKING, ends_us=clock.now_us() + DAY_US, by=ROOT)
+        copy = await place.copy(journal)
+        await accounts.users.add("Vik", "operator", GOOD, by=ROOT)
+        await accounts.users.set_role("Vik", "viewer", by=ROOT)
+        await accounts.users.set_password("Anna", OTHER, by=ROOT)
+        later = await accounts.log_in("Vik", GOOD, address=HERE)
+        new = await accounts.tokens.create("new", LOOKING, ends_us=clock.now_us() + DAY_US, by=ROOT)
+        await accounts.tokens.revoke("old", by=ROOT)
+        assert place.standing(copy)
+    done: RestoreResult = await asyncio.to_thread(place.restore, copy, place.site.parent / "new")
+    assert done.findings == []
+
+    async with running(place.site.parent / "new" / "var", clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        for secret in (before.secret, later.secret):
+            assert await accounts.principal_of_session(secret, address=HERE) is None
+        assert await accounts.at_this_device(before.device) == []
+        assert [user.name for user in await accounts.users.list()] == ["Anna", "Vik"]
+        assert await accounts.principal_of_token(old, address=HERE) is None
+        assert await accounts.principal_of_token(new, address=HERE) is not None
+        with pytest.raises(LogInError):
+            await accounts.log_in("Anna", GOOD, address=HERE)
+        again = await accounts.log_in("Anna", OTHER, address=HERE)
+        who = await accounts.principal_of_session(again.secret, address=HERE)
+        assert who is not None
+        assert who.principal.permissions == ROLES["admin"]
+
+
+async def test_access_that_was_taken_away_last_is_taken_away_again(place: Place) -> None:
+    """A crash came before the state of the accounts was copied; the rows of the audit trail were."""
+    clock = ManualClock()
+    async with running(place.data, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        for name in ("Anna", "Vik", "Eve", "Tom"):
+            await accounts.users.add(name, "admin", GOOD, by=ROOT, sees_patients=True)
+        token = await accounts.tokens.create("old", LOOKING, ends_us=clock.now_us() + DAY_US, by=ROOT)
+        copy = await place.copy(journal)
+        await accounts.users.let_see_patients("Anna", False, by=ROOT)
+        await accounts.users.disable("Vik", True, by=ROOT)
+        await accounts.users.remove("Eve", by=ROOT)
+        await accounts.users.disable("Tom", True, by=ROOT)
+        await accounts.users.disable("Tom", False, by=ROOT)
+        await accounts.users.set_role("Anna", "operator", by=ROOT)
+        await accounts.tokens.revoke("old", by=ROOT)
+        place.rows(copy)
+    await asyncio.to_thread(place.restore, copy, place.site.parent / "new")
+
+    async with running(place.site.parent / "new" / "var", clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        found = {user.name: (user.role, user.sees_patients, user.disabled) for user in await accounts.users.list()}
+        assert found == {
+            "Anna": ("operator", False, False),
+            "Tom": ("admin", True, False),
+            "Vik": ("admin", True, True),
+        }
+        assert await accounts.principal_of_token(token, address=HERE) is None
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    root = logging.getLogger()
+    level, _ = root.level, root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield written
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def in_files(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+async def test_no_secret_is_stored_or_logged(tmp_path: Path, log: io.StringIO) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        link = (await accounts.set_up.offer("http://127.0.0.1:1")).partition("=")[2]
+        await accounts.set_up.use(link, "Anna", GOOD, address=HERE)
+        first = await accounts.log_in("Anna", GOOD, address=HERE)
+        await accounts.own.set_pin(first.secret, GOOD, PIN, address=HERE)
+        shown, _ = await accounts.own.offer_second_factor(first.secret, GOOD, address=HERE, site="X")
+        app = pyotp.parse_uri(shown)
+        assert isinstance(app, pyotp.TOTP)
+        code = app.at(int(clock.now_us() / 1e6))
+        recovery = await accounts.own.confirm_second_factor(first.secret, GOOD, code, address=HERE)
+        half = await accounts.log_in("Anna", GOOD, address=HERE, device=first.device)
+        second = await accounts.give_code(half.secret, recovery[0], address=HERE)
+        switched = await accounts.switch("Anna", PIN, address=HERE, device=second.device)
+        with pytest.raises(LogInError):
+            await accounts.log_in(OTHER, "typed in the wrong field", address=HERE)
+        token = await accounts.tokens.create("HIS", LOOKING, ends_us=clock.now_us() + DAY_US, by=ROOT)
+        rotated = await accounts.rotate(switched.secret)
+        await accounts.principal_of_token(token, address=HERE)
+        known = await accounts.users.named("Anna")
+        said = orjson.dumps([[act.actor, act.verb, act.what, dict(act.by)] for act in acts_page(journal, limit=100)])
+        shown_in_errors = repr([known, await accounts.sessions(), await accounts.tokens.list(), first, half])
+        hashes = [known.credentials.password, known.credentials.pin, *known.credentials.recovery]
+    stored = in_files(tmp_path)
+
+    secrets = [GOOD, OTHER, PIN, link, app.secret, *recovery, token, "typed in the wrong field", rotated or ""]
+    for one in (first, half, second, switched):
+        secrets += [one.secret, one.device]
+    for secret in filter(None, secrets):
+        assert secret.encode() not in said
+        assert secret not in log.getvalue()
+        assert secret not in shown_in_errors
+        assert secret.encode() not in stored or secret == PIN  # six digits may be anywhere
+    for encoded in hashes:  # sealed: a stolen journal without its key gives nothing to try passwords on
+        assert encoded.encode() not in stored
+    assert verify.run(tmp_path) == []
+
+
+async def test_guesses_at_once_count_as_guesses_in_turn(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        guesses = [accounts.log_in("Anna", f"guess {n}", address=f"10.0.0.{n}") for n in range(60)]
+        found = await asyncio.gather(*guesses, return_exceptions=True)
+        assert all(isinstance(one, LogInError) for one in found)
+        assert sum(not isinstance(one, LockedOutError) for one in found) == FREE_OF_USER
+        assert sum("at this moment" in str(one) for one in found) == 60 - MOST_WAITING
+
+
+async def test_a_code_given_twice_at_once_opens_one_session(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        first = await accounts.log_in("Anna", GOOD, address=HERE)
+        shown, _ = await accounts.own.offer_second_factor(first.secret, GOOD, address=HERE, site="X")
+        app = pyotp.parse_uri(shown)
+        assert isinstance(app, pyotp.TOTP)
+        now_s = int(clock.now_us() / 1e6)
+        (code, *_) = await accounts.own.confirm_second_factor(first.secret, GOOD, app.at(now_s), address=HERE)
+        tries = [accounts.log_in("Anna", GOOD, address=HERE, code=code) for _ in range(4)]
+        found = await asyncio.gather(*tries, return_exceptions=True)
+        assert sum(isinstance(one, LogInError) for one in found) == 3
+
+
+async def test_an_admin_who_gives_a_password_during_a_log_in_wins(tmp_path: Path) -> None:
+    clock: Clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        for _ in range(3):
+            await asyncio.gather(
+                accounts.log_in("Anna", GOOD, address=HERE),
+                accounts.users.set_password("Anna", OTHER, by=ROOT),
+                return_exceptions=True,
+            )
+            assert await accounts.sessions() == []
+            await accounts.log_in("Anna", OTHER, address=HERE)
+            await accounts.users.set_password("Anna", GOOD, by=ROOT)
+
+
+async def test_refused_names_and_addresses_are_kept_within_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "MOST_ORIGINS", 20)
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        await journal.run(refusals.refuse, 7, "Anna", ROOT, [Origin(b"of a user", 7, 5)])
+        for number in range(50):
+            clock.advance(1)
+            await journal.run(refusals.refuse, 0, "", ROOT, [Origin(b"%d" % number, 0, 5)])
+        await journal.run(audit.note, ROOT, "reload", {})
+    with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection:
+        kept = [row[0] for row in connection.execute("SELECT origin FROM failed_log_in ORDER BY last_us")]
+    assert kept == [b"of a user", *(b"%d" % number for number in range(30, 50))]
+
+
+async def test_a_refused_name_is_no_text_of_the_journal(tmp_path: Path) -> None:
+    """A password that was typed into the field of the name."""
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        with pytest.raises(LogInError):
+            await accounts.log_in("my secret password", "x", address=HERE)
+        assert "my secret password" not in json.dumps([dict(act.what) for act in acts_page(journal)])
