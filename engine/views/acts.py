@@ -22,7 +22,7 @@ ACT = View[Entry](
     Field("given", of=lambda one: one.by.get("given", "")),
     Field("config"),
     Field("act", "ACT", of="verb"),
-    Field("", "OBJECT", of=lambda one: _object(one)),
+    Field("", "OBJECT", of=lambda one: about(one)),
     Field("state", "STATE"),
     Field("", "REASON", of=lambda one: reason(one) or purpose_of(one)),
     Field("ended", of=lambda one: instant(one.ended_us) if one.ended_us else None),
@@ -44,7 +44,8 @@ REPLAY: "View[Replay]" = View(
 )
 
 
-def _object(one: Entry) -> str:
+def about(one: Entry) -> str:
+    """The objects of an act, in one line."""
     text = ", ".join(f"{name} {value}" for name, value in one.what.items() if name not in IN_WORDS and value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

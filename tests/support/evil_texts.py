@@ -9,4 +9,4 @@ EVIL = (
     "A" * 3000,
     "\x00\x01\ufffd",
 )
-FORBIDDEN = ("<script>alert", "<img src=x", "\x1b", "\u202e", "\x00", "A" * 200)
+FORBIDDEN = ("<script>alert", "<img src=x", "\x1b", "\u202e", "\x00", "A" * 250)

@@ -8,4 +8,6 @@ filters        the filter of lists of letters
 all_pages      the routes of all pages
 messages       lists of messages               message        one message as a time line
 dead_letters   groups of them, and each       held           results that a rule keeps back
+codes          codes without a mapping         acts           the audit trail
+system         versions, copies, the journal
 """

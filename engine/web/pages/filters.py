@@ -16,6 +16,9 @@ LABELS = {
     "since": "Since",
     "until": "Until",
     "state": "State",
+    "actor": "Person",
+    "act": "Act",
+    "message": "Message",
 }
 WRONG_TIME = "This time cannot be read. Write it as 2026-03-01T10:30, or an age as 2h or 7d."
 

@@ -1,0 +1,116 @@
+"""The audit trail: who did what, when, from where, and why. Newest first."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from aiohttp import web
+
+from engine.actions.trail import Entry, entries, names_message
+from engine.model.permissions import LOOKING
+from engine.model.records import Act
+from engine.store.queries.acts import acts_page, open_acts
+from engine.store.queries.reader import Reader
+from engine.views.acts import about, reason
+from engine.web.pages.asked import PAGE, Asked, number
+from engine.web.pages.filters import moments, page_of
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.words import Words, iso, shown
+from engine.web.routes import Route
+from engine.web.rows import Badge
+
+PATH = "/acts"
+NAMES = ("actor", "act", "message", "since", "until")
+ENDS = "ends"  # in an address: ends of acts whose beginnings are on a later page
+AT_ONCE = 200  # rows read in one query
+MOST_ENDS = 20
+STATES = {
+    "done": Badge("ok", "ok", "done"),
+    "open": Badge("attention", "retry", "under way"),
+    "cut short": Badge("problem", "problem", "cut short by a stop"),
+}
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (Route(PATH, partial(_list, frame), LOOKING),)
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+def _page(asking: Asking) -> Page:
+    return page_of("acts", PATH, NAMES, asking)
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    words = asking.words
+    asked = Asked.of(PATH, words.language, asking.query, NAMES)
+    after_us, before_us = moments(asked, words)
+    still_open = frozenset(act.id for act in open_acts(reader))
+    ends = _ends(reader, asking.query.get(ENDS, ""))
+    before, found, due = asked.before or None, list[Entry](), time.monotonic() + reader.deadline_s
+    while True:
+        rows = acts_page(reader, before_id=before, limit=AT_ONCE)
+        for entry in entries(chain(ends, rows), still_open):
+            if after_us is not None and entry.at_us < after_us:
+                return _values(found, "", words)
+            if (before_us is None or entry.at_us < before_us) and _fits(entry, asked):
+                found.append(entry)
+            if len(found) == PAGE:
+                read = [row for row in rows if row.id >= entry.id]
+                return _values(found, _older(asked, entry.id, ends, read), words)
+        if len(rows) < AT_ONCE:
+            return _values(found, "", words)
+        before = rows[-1].id
+        if time.monotonic() > due:
+            return _values(found, _older(asked, before, ends, rows), words)
+        ends = _pending(ends, rows)
+
+
+def _ends(reader: Reader, given: str) -> list[Act]:
+    numbers = [number(text) for text in given.split(",")[:MOST_ENDS]]
+    return [act for one in numbers if one for act in acts_page(reader, before_id=one + 1, limit=1) if act.ended]
+
+
+def _pending(ends: Sequence[Act], rows: Sequence[Act]) -> list[Act]:
+    begun = {row.id for row in rows}
+    return [end for end in (*ends, *rows) if end.ended and end.ended not in begun][:MOST_ENDS]
+
+
+def _older(asked: Asked, before: int, ends: Sequence[Act], rows: Sequence[Act]) -> str:
+    pending = ",".join(str(end.id) for end in _pending(ends, rows))
+    return asked.href(before=before, **({ENDS: pending} if pending else {}))
+
+
+def _fits(entry: Entry, asked: Asked) -> bool:
+    message = asked.get("message")
+    return (
+        (asked.get("actor") or entry.actor).casefold() == entry.actor.casefold()
+        and (asked.get("act") or entry.verb) == entry.verb
+        and (message is None or names_message(entry, number(message)))
+    )
+
+
+def _values(found: Sequence[Entry], older: str, words: Words) -> Values:
+    return {"rows": [_row(one, words) for one in found], "older": older}
+
+
+def _row(one: Entry, words: Words) -> dict[str, Any]:
+    state = STATES[one.state]
+    return {
+        "id": f"a-{one.id}",
+        "number": one.id,
+        "at": words.time(one.at_us),
+        "iso": iso(one.at_us),
+        "ago": words.ago(one.at_us),
+        "actor": shown(one.actor),
+        "by": ", ".join(shown(str(text)) for name, text in one.by.items() if name in ("role", "from") and text),
+        "act": one.verb,
+        "about": shown(about(one), 200),
+        "reason": shown(reason(one), 300),
+        "state": state._replace(word=words.say(state.word)),
+        "outcome": shown(", ".join(f"{name} {value}" for name, value in one.outcome.items()), 200),
+    }

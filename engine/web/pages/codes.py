@@ -1,0 +1,81 @@
+"""Codes that no code table has: how often each was seen, and its line for a table, ready to be copied."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from engine.mapping.gaps import MissingCode, csv_lines
+from engine.model.permissions import LOOKING
+from engine.store.queries.reader import Reader
+from engine.store.queries.tallies import Gap, list_unmapped
+from engine.views.gaps import counted
+from engine.web.pages.asked import Asked
+from engine.web.pages.filters import page_of
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import Route
+
+PATH, CSV = "/codes", "/codes.csv"
+NAMES = ("channel",)
+MOST = 200  # rows of a page; the file has all
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (
+        Route(PATH, partial(_list, frame), LOOKING),
+        Route(CSV, partial(_file, frame), LOOKING),
+    )
+
+
+async def _list(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+async def _file(frame: Frame, request: web.Request) -> web.Response:
+    """The rows for code tables, to be completed."""
+    asking = frame.asking(request)
+    channel = _asked(asking).get("channel")
+    gaps: list[Gap] = await frame.read(list_unmapped, channel)
+    lines = csv_lines(_by_table(map(counted, gaps)))
+    headers = {hdrs.CONTENT_DISPOSITION: 'attachment; filename="codes.csv"'}
+    return web.Response(text="".join(f"{line}\n" for line in lines), content_type="text/csv", headers=headers)
+
+
+def _by_table(gaps: Any) -> list[MissingCode]:
+    return sorted(gaps, key=lambda one: (one.where, one.table, -one.count, one.code, one.unit))
+
+
+def _asked(asking: Asking) -> Asked:
+    return Asked.of(PATH, asking.words.language, asking.query, NAMES)
+
+
+def _page(asking: Asking) -> Page:
+    page = page_of("codes", PATH, NAMES, asking)
+    return page._replace(values={**page.values, "file": _asked(asking).href(path=CSV)})
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    gaps = list_unmapped(reader, _asked(asking).get("channel"))
+    return {
+        "rows": [_row(one, asking.words) for one in gaps[:MOST]],
+        "count": grouped(len(gaps)),
+        "cut": grouped(MOST) if len(gaps) > MOST else "",
+    }
+
+
+def _row(one: Gap, words: Words) -> dict[str, Any]:
+    *_, line = csv_lines([counted(one)])
+    return {
+        "channel": one.channel,
+        "table": one.table,
+        "code": shown(one.code),
+        "unit": shown(one.unit),
+        "display": shown(one.display),
+        "n": grouped(one.n),
+        "first": words.time(one.first_us),
+        "last": words.ago(one.last_us),
+        "last_iso": iso(one.last_us),
+        "line": line if line.isprintable() else "",  # the file has it with its signs that a page must not show
+    }

@@ -1,0 +1,94 @@
+"""The machine and the program: versions, copies, disk, journal, and the warnings that name no analyzer. No secrets."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
+
+from aiohttp import web
+
+from engine.model.permissions import LOOKING
+from engine.model.phrases import Span
+from engine.model.units import size_words
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.store.queries.lanes import list_pauses
+from engine.store.queries.reader import Reader
+from engine.web.pages.acts import PATH as ACTS
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.words import Words, grouped, shown
+from engine.web.routes import Route
+
+PATH = "/system"
+Facts = Iterator[tuple[str, str]]
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (Route(PATH, partial(_show, frame), LOOKING),)
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    return await frame.show(request, _page, _found)
+
+
+def _page(asking: Asking) -> Page:
+    words, site = asking.words, asking.site
+    parts = (("Program", _program), ("Journal", _journal), ("Copies", _copies))
+    values = {
+        "parts": [(words.say(title), [fact for fact in facts(site, words) if fact[1]]) for title, facts in parts],
+        "alarms": site.alarms,
+        "notes": site.notes,
+        "acts": words.href(ACTS),
+        "pauses": [],
+    }
+    return Page("system", values)
+
+
+def _found(reader: Reader, asking: Asking) -> Values:
+    words = asking.words
+    return {
+        "pauses": [
+            (one.target.words, shown(one.actor), words.time(one.since_us), shown(one.reason, 300))
+            for one in list_pauses(reader)
+        ]
+    }
+
+
+def _program(site: SiteSnapshot, words: Words) -> Facts:
+    yield words.say("Version"), site.version
+    yield words.say("Configuration"), site.config_hash
+    yield words.say("Started"), _time(site.started_at, words)
+    yield words.say("Time zone"), site.timezone
+    restarts = sum(site.task_restarts.values())
+    yield words.say("Parts that fell over and were restarted"), grouped(restarts)
+
+
+def _journal(site: SiteSnapshot, words: Words) -> Facts:
+    journal, kept = site.journal, site.kept
+    yield words.say("Integrity"), words.say("in order") if journal.integrity == "ok" else journal.integrity
+    yield words.say("Takes messages"), words.say("yes") if journal.writable else words.say("no: see the warnings")
+    yield words.say("Last message number"), grouped(journal.last_id)
+    yield words.say("Size"), size_words(journal.size_bytes + journal.wal_bytes)
+    yield words.say("Grows to"), size_words(kept.largest_bytes) if kept.largest_bytes else ""
+    yield words.say("Kept since"), _time(kept.since, words)
+    free = site.disk_free_bytes
+    yield words.say("Free on the disk"), "" if free is None else size_words(free)
+    days = site.disk_days_left
+    yield words.say("Disk is full in"), "" if days is None else words.say("{n} days", n=int(days))
+
+
+def _copies(site: SiteSnapshot, words: Words) -> Facts:
+    backup = site.backup
+    yield words.say("Folder"), backup.folder or words.say("no folder set")
+    yield words.say("Last verified backup"), _time(backup.verified_at, words) or words.say("none yet")
+    yield words.say("Has new rows up to"), _time(backup.rows_at, words)
+    yield words.say("Last restore for practice"), _time(backup.drill_at, words)
+    yield words.say("It took"), "" if backup.drill_s is None else Span(backup.drill_s).say(words.catalogue)
+    yield words.say("Under way"), backup.running
+    yield words.say("Fault"), backup.fault
+    yield (
+        words.say("Place"),
+        words.say("on the disk of the journal: a broken disk takes both") if backup.same_disk else "",
+    )
+
+
+def _time(at: datetime | None, words: Words) -> str:
+    return "" if at is None else at.astimezone(words.zone).strftime("%Y-%m-%d %H:%M")
