@@ -43,6 +43,7 @@ from engine.runtime.scrub import Scrub
 from engine.runtime.second_anchor import SecondAnchor
 from engine.runtime.supervisor import Supervisor
 from engine.runtime.switching import Switchboard, replay_waits
+from engine.runtime.todo_list import TodoList
 from engine.runtime.watchdog import Notifier, watch
 from engine.runtime.worker.process import HEALTHY_S, LONGEST_BACK_OFF_S
 from engine.store import journal
@@ -144,6 +145,7 @@ class App:
         self.second_anchor = SecondAnchor(self.journal, site)
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
+        self.todo = TodoList(self.journal, self.observer.snapshot, self.clock)
         async with Supervisor(self.clock) as supervisor:
             self.supervisor = supervisor
             # Every begun part is ended, in the opposite order, also where a later step of the start fails.
@@ -216,6 +218,7 @@ class App:
         supervisor.supervise("backup", self.backup.run)
         supervisor.supervise("backup rows", self.backup.run_rows)
         supervisor.supervise("daily look", Scrub(self.journal, lambda: parts.built.site, self.clock).run)
+        supervisor.supervise("to-do list", self.todo.run)
         supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))

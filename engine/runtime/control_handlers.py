@@ -44,11 +44,14 @@ from engine.runtime.control_requests import (
     Backup,
     ContentsExported,
     ContentsShown,
+    EntryNote,
+    EntrySnooze,
     Erase,
     Key,
     NewToken,
     NewUser,
     NoArguments,
+    OneEntry,
     OneReplay,
     OneToken,
     Replay,
@@ -66,6 +69,7 @@ from engine.runtime.control_requests import (
 from engine.store.journal import keys
 from engine.store.lifecycle import key_rotation
 from engine.store.operations import audit
+from engine.views.todo import TODO
 
 if TYPE_CHECKING:
     from engine.config.load import Site
@@ -293,6 +297,30 @@ async def _underway(site: RunningSite, request: Request, asked: Target) -> Resul
     return await asyncio.to_thread(site.switches.underway, target_of(asked.kind, asked.name))
 
 
+async def _todo(site: RunningSite, request: Request, asked: NoArguments) -> Result:
+    return {"todo": TODO.rows(await site.app.todo.look())}
+
+
+async def _todo_take(site: RunningSite, request: Request, asked: OneEntry) -> Result:
+    return _kept(*await site.app.todo.take(asked.key, request.actor))
+
+
+async def _todo_note(site: RunningSite, request: Request, asked: EntryNote) -> Result:
+    return _kept(*await site.app.todo.annotate(asked.key, request.actor, asked.text))
+
+
+async def _todo_snooze(site: RunningSite, request: Request, asked: EntrySnooze) -> Result:
+    return _kept(*await site.app.todo.snooze(asked.key, request.actor, asked.reason, asked.seconds))
+
+
+async def _todo_drop(site: RunningSite, request: Request, asked: OneEntry) -> Result:
+    return _kept(*await site.app.todo.drop(asked.key, request.actor))
+
+
+def _kept(key: str, act: int | None) -> Result:
+    return {"key": key, "act": act}
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """A verb.
@@ -344,6 +372,11 @@ HANDLERS: dict[str, Verb] = {
     "token_revoke": _verb(ADMINISTERING, OneToken, _token_revoke),
     **{verb: _verb(ACTING, Switch, _switch) for verb in VERBS},
     "underway": _verb(LOOKING, Target, _underway),
+    "todo": _verb(LOOKING, NoArguments, _todo),
+    "todo_take": _verb(ACTING, OneEntry, _todo_take),
+    "todo_note": _verb(ACTING, EntryNote, _todo_note),
+    "todo_snooze": _verb(ACTING, EntrySnooze, _todo_snooze),
+    "todo_drop": _verb(ACTING, OneEntry, _todo_drop),
 }
 
 

@@ -151,6 +151,19 @@ class Switch(Target):
     dry_run: bool = False
 
 
+class OneEntry(NoArguments):
+    key: Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class EntryNote(OneEntry):
+    text: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class EntrySnooze(OneEntry):
+    seconds: Annotated[float, Field(gt=0, le=30 * 86_400)]
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class Tap(NoArguments):
     channel: str
     stages: Annotated[list[str], Field(min_length=1)]

@@ -16,6 +16,8 @@ from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import Count
 from engine.monitoring import metrics
+from engine.monitoring.snapshot.notice import About, Notice
+from engine.monitoring.snapshot.notice import notices as about
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.runtime import identity_questions, not_taken, notices
 from engine.runtime.journal_view import JournalView
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from engine.runtime.app import App
 
 REFRESH_S = 1.0
+COMPACT_DUE = (
+    "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop LabRelay, then "
+    "labrelay journal compact"
+)
 STORE_FAULT_S = 60.0  # how long a fault of the store is shown after the last attempt, if none followed
 
 
@@ -121,48 +127,53 @@ class Observer:
         site, retention = parts.built.site.config, parts.built.site.config.retention
         now, now_us, now_s = app.clock.now(), app.clock.now_us(), app.clock.monotonic()
         workers = parts.delivery_workers.values()
-        alarms = [*notices.standstill(parts.pauses), *app.journal.alarms, *app.backup.alarms()]
-        alarms += [*app.second_anchor.alarms(), *self._key.alarms()]
-        notes = [*filter(None, (self.page_fault, parts.worker_process.notice if parts.worker_process else ""))]
-        notes += app.page.notices() if app.page is not None else ()
-        notes += [
-            *app.backup.notes(),
-            *self._key.notes(practice=site.site.practice),
-            *notices.clock_moved(app.clock_watch, now_us),
+        alarms = [
+            *about(About.DELIVERIES, notices.standstill(parts.pauses)),
+            *about(About.JOURNAL, app.journal.alarms),
+            *about(About.BACKUP, app.backup.alarms()),
+            *about(About.ANCHOR, app.second_anchor.alarms()),
+            *about(About.KEY, self._key.alarms()),
         ]
-        notes += [*not_taken.refusals(workers), *not_taken.in_words(workers)]
+        notes = [
+            *about(About.PAGE, [self.page_fault]),
+            *about(About.WORKER, [parts.worker_process.notice if parts.worker_process else ""]),
+            *about(About.PAGE, app.page.notices() if app.page is not None else ()),
+            *about(About.BACKUP, app.backup.notes()),
+            *about(About.KEY, self._key.notes(practice=site.site.practice)),
+            *about(About.CLOCK, notices.clock_moved(app.clock_watch, now_us)),
+            *about(About.REFUSED, not_taken.refusals(workers)),
+            *about(About.REFUSED, not_taken.in_words(workers)),
+        ]
         zone = site.site.timezone or "UTC"
         try:
             today = _by_lane(counters_of(app.journal, now.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d")))
             channels = {view.name: view for view in list_channels(app.journal)}
             lanes = {(view.channel, view.destination): view for view in list_lanes(app.journal)}
             unmapped = unmapped_count(app.journal)
-            notes += identity_questions.in_words(parts.built.site, today, seeming_count(app.journal))
+            questions = identity_questions.in_words(parts.built.site, today, seeming_count(app.journal))
+            notes += about(About.PERSONS, questions)
             still = parts.pauses or any(view.held_by for view in lanes.values())
             waiting = open_lanes(app.journal) if still else ()
             self._oldest = {(lane.channel, lane.destination): lane.oldest_us for lane in waiting}
             self._traffic.read_reagents()
             if any(view.dead for view in lanes.values()):
-                alarms += not_taken.set_aside(app.journal)
+                alarms += about(About.REFUSED, not_taken.set_aside(app.journal))
             if is_compact_due(app.journal):
-                notes.append(
-                    "Data of a patient were erased, and older copies of them may be in unused parts of the file: stop "
-                    "LabRelay, then labrelay journal compact"
-                )
+                notes.append(Notice(COMPACT_DUE, About.ERASURE))
             self._unreadable = ""
         except StoreError as error:
             # The page stays up with the values in memory, and names those that are missing.
             today, channels, lanes, unmapped = {}, {}, {}, 0
             self._unreadable = f"the journal cannot be read: {error}"
-            alarms.append(self._unreadable)
+            alarms.append(Notice(self._unreadable, About.JOURNAL))
         if not app.journal.full:  # else an alarm has reported it
-            alarms += self._store_faults()
-        notes += notices.newer_than_the_clock(channels.values(), now_us)
-        notes += notices.not_configured(channels.values(), lanes.values(), parts)
+            alarms += about(About.JOURNAL, self._store_faults())
+        notes += about(About.CLOCK, notices.newer_than_the_clock(channels.values(), now_us))
+        notes += about(About.CONFIGURATION, notices.not_configured(channels.values(), lanes.values(), parts))
         reading = Reading(now=now, now_s=now_s, today=today, channels=channels, lanes=lanes, oldest=self._oldest)
         free = shutil.disk_usage(site.data).free
         self._journal.read_growth()
-        notes += self._journal.size_notes(retention)
+        notes += about(About.DISK, self._journal.size_notes(retention))
         return SiteSnapshot(
             site_name=site.site.name,
             version=self._version,

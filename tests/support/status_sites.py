@@ -13,6 +13,7 @@ from engine.monitoring.snapshot.channels import (
     ReagentSnapshot,
 )
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkSnapshot, LinkState, TeeSnapshot
+from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
@@ -273,7 +274,7 @@ def troubled_site() -> SiteSnapshot:
         ),
         backup=BackupSnapshot(folder="/mnt/backup", fault="the folder is not there"),
         task_restarts={"channel coagulation": 14},
-        notes=("The clock is 4 s off",),
+        notes=(Notice("The clock is 4 s off", About.CLOCK),),
     )
 
 

@@ -12,5 +12,6 @@ states     states of a channel or destination, and their urgency
 links      connections
 channels   channels, destinations, lanes
 store      the journal and its copies
+notice     sentences about parts of the site
 site       the whole: `SiteSnapshot`
 """

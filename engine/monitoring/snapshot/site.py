@@ -9,12 +9,14 @@ from typing import Any
 from engine.model.phrases import Phrase, Span
 from engine.model.records import UNMAPPED_ROWS
 from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot
+from engine.monitoring.snapshot.notice import Notice
 from engine.monitoring.snapshot.states import ChannelState, Level
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
 
 SCHEMA_VERSION = 1
 DISK_DAYS_PROBLEM, DISK_DAYS_ATTENTION = 7, 30
 DISK_FREE_PROBLEM = 1 << 30
+NO_BACKUP = Phrase("No backup is configured: set backup.folder to a folder on another disk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +67,8 @@ class SiteSnapshot:
     backup: BackupSnapshot = field(default_factory=BackupSnapshot)
     task_restarts: Mapping[str, int] = field(default_factory=dict)
     held_alarm_s: float = 86_400.0
-    alarms: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    alarms: tuple[Notice, ...] = ()
+    notes: tuple[Notice, ...] = ()
 
     @property
     def unmapped_words(self) -> Phrase:
@@ -116,11 +118,9 @@ class SiteSnapshot:
                 state = one.paused.words if one.paused is not None else one.words
                 phrase = _with_waiting(one.name, state, one.waiting)
                 found.append(Finding(level=one.state.level, phrase=phrase, subject=one.name))
-        found.extend(_disk(self.disk_free_bytes, self.disk_days_left))
+        found.extend(disk_findings(self.disk_free_bytes, self.disk_days_left))
         if self.backup.missing:
-            found.append(
-                _found("No backup is configured: set backup.folder to a folder on another disk", Level.PROBLEM)
-            )
+            found.append(Finding(level=Level.PROBLEM, phrase=NO_BACKUP))
         if self.dead_total:
             found.append(_found("Dead letters: {n}", Level.ATTENTION, n=self.dead_total))
         if self.incomplete_total:
@@ -180,7 +180,8 @@ def _with_waiting(name: str, state: Phrase, waiting: int) -> Phrase:
     return Phrase("{name} {state}, {n} waiting", values | {"n": waiting})
 
 
-def _disk(free_bytes: int | None, days_left: float | None) -> list[Finding]:
+def disk_findings(free_bytes: int | None, days_left: float | None) -> list[Finding]:
+    """The finding about a disk that runs full; none while it does not."""
     if days_left is not None and days_left < DISK_DAYS_PROBLEM:
         return [_found("Disk full in {days} days", Level.PROBLEM, days=int(days_left))]
     if free_bytes is not None and free_bytes < DISK_FREE_PROBLEM:

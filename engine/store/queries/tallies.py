@@ -65,6 +65,19 @@ def list_unmapped(reader: Reader, channel: str | None = None) -> list[Gap]:
     return sorted(found, key=lambda gap: (-gap.n, gap.channel, gap.table, gap.code))
 
 
+class ChannelGaps(NamedTuple):
+    """How many different codes of a channel no code table had, and since when."""
+
+    channel: str
+    codes: int
+    first_us: int
+
+
+def unmapped_by_channel(reader: Reader) -> list[ChannelGaps]:
+    rows = reader.rows("SELECT channel, count(*), min(first_us) FROM unmapped_code GROUP BY channel ORDER BY channel")
+    return [ChannelGaps._make(row) for row in rows]
+
+
 def list_reagents(
     reader: Reader, channel: str | None = None, *, lot: str | None = None, message: int | None = None, limit: int = 100
 ) -> list[ReagentView]:

@@ -189,6 +189,19 @@ CREATE TABLE pause (
     PRIMARY KEY (channel, destination)
 ) WITHOUT ROWID;
 
+-- What people have said about an entry of the to-do list (`engine.monitoring.todo`), which itself is not stored: who has
+-- taken it, a note, until when it is not shown. The acts (journal.id, 0: none) say who, when, and the words.
+CREATE TABLE todo (
+    key          TEXT NOT NULL PRIMARY KEY,  -- names, codes and keyed hashes; the same for the same cause
+    taken        INTEGER NOT NULL DEFAULT 0,
+    note         INTEGER NOT NULL DEFAULT 0,
+    snooze       INTEGER NOT NULL DEFAULT 0,
+    until_us     INTEGER NOT NULL DEFAULT 0, -- of the snooze; the rank of the entry's level and its count then
+    rank         INTEGER NOT NULL DEFAULT 0,
+    count        INTEGER NOT NULL DEFAULT 0,
+    gone_us      INTEGER NOT NULL DEFAULT 0  -- since when the entry is no longer on the list; 0: it is
+) WITHOUT ROWID;
+
 -- The numbers in a lane are looked for among open deliveries only, which have indexes of their own: an index over all
 -- of them would be one more page of the log for each delivery.
 CREATE TABLE delivery (

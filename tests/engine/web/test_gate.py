@@ -59,6 +59,7 @@ def test_each_verb_of_the_control_socket_needs_permissions() -> None:
         "status",
         "replay_status",
         "underway",
+        "todo",
     }
 
 

@@ -1,0 +1,41 @@
+"""What people have said about an entry of the to-do list: who has it, a note, how long it is not shown."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A person's word about an entry, as the audit trail has it; without the key ``by`` and ``text`` are empty."""
+
+    by: str
+    at_us: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snooze(Mark):
+    """An entry is not shown as work before ``until_us``, unless it is worse than it was then.
+
+    Attributes:
+        rank: of its level then (`engine.monitoring.snapshot.states.Level`); 0 is the worst.
+        count: of the entry then.
+    """
+
+    until_us: int
+    rank: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TodoState:
+    """All that is kept about one entry.
+
+    Attributes:
+        gone_us: since when the entry is no longer on the list; 0: it is.
+    """
+
+    key: str
+    taken: Mark | None = None
+    note: Mark | None = None
+    snooze: Snooze | None = None
+    gone_us: int = 0

@@ -1,0 +1,276 @@
+"""The to-do list: all that waits for a person now, each once, with its one next step. Pure.
+
+An entry comes from the snapshot of the site and from the journal's counts; it is gone when its cause is. Its key is the
+same as long as the cause is the same, whatever its count and its words: people's words about it (`TodoState`: who has
+it, a note, a snooze) are kept under the key.
+
+A snoozed entry comes back at its time, and before it while it is worse than it was: at a higher level, or with twice
+the count. Where an entry goes and comes back within `FORGET_AFTER_US`, its cause flaps, and nothing is forgotten;
+after that it is new.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import NamedTuple
+
+from engine.model.clock import from_us
+from engine.model.phrases import Phrase, Span
+from engine.model.todo import TodoState
+from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
+from engine.monitoring.snapshot.notice import About
+from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot, disk_findings
+from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level
+from engine.store.operations.dead_letters import Group
+from engine.store.queries.tallies import ChannelGaps
+
+FORGET_AFTER_US = 86_400_000_000
+SET_UP_BACKUP = "write `backup: {folder: DIR}` into config/labrelay.yaml, then: labrelay reload"
+_STEPS = {
+    About.DELIVERIES: "labrelay resume deliveries --reason TEXT",
+    About.JOURNAL: "labrelay verify",
+    About.BACKUP: "labrelay backup list",
+    About.ANCHOR: "labrelay doctor",
+    About.KEY: "labrelay key status",
+    About.REFUSED: "labrelay dlq list",
+    About.PAGE: "labrelay doctor",
+    About.WORKER: "journalctl -u labrelay",
+    About.CLOCK: "timedatectl",
+    About.PERSONS: "labrelay held persons",
+    About.ERASURE: "labrelay journal compact",
+    About.CONFIGURATION: "labrelay check",
+    About.DISK: "labrelay journal stats",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing to do.
+
+    Attributes:
+        key: the same for the same cause.
+        phrase: what is the matter; of a dead letter ``cause`` says more.
+        step: the one next step, a command.
+        count: its messages, results, codes or sentences.
+        since: None where it is not known.
+        subject: the channel or destination concerned, or empty.
+    """
+
+    key: str
+    level: Level
+    phrase: Phrase
+    step: str
+    count: int = 1
+    since: datetime | None = None
+    subject: str = ""
+    cause: str = ""
+
+
+class Todo(NamedTuple):
+    """An entry with people's words about it."""
+
+    entry: Entry
+    state: TodoState
+    is_snoozed: bool
+
+
+class Changes(NamedTuple):
+    """Keys whose entries have gone since the last look, have come back, and whose state is to be forgotten."""
+
+    gone: list[str]
+    back: list[str]
+    forgotten: list[str]
+
+
+def entries(
+    site: SiteSnapshot, letters: Sequence[Group], gaps: Sequence[ChannelGaps], token: Callable[[str], str]
+) -> list[Entry]:
+    """All entries, the worst first, of equal ones the oldest.
+
+    Args:
+        token: a keyed hash of the cause of dead letters, for their key.
+    """
+    found = [*_notices(site), *_dead(letters, token)]
+    if site.journal.integrity != "ok":
+        words = Phrase("The journal is damaged: {what}", {"what": site.journal.integrity})
+        found.append(Entry(key=About.JOURNAL, level=Level.PROBLEM, phrase=words, step=_STEPS[About.JOURNAL]))
+    for channel in site.channels:
+        found += _channel(channel, site)
+    for destination in site.destinations:
+        found += _destination(destination, site.now)
+    for one in gaps:
+        found.append(_unmapped(one))
+    found += [
+        Entry(key=About.DISK, level=finding.level, phrase=finding.phrase, step=_STEPS[About.DISK])
+        for finding in disk_findings(site.disk_free_bytes, site.disk_days_left)
+    ]
+    if site.backup.missing:
+        found.append(Entry(key=About.BACKUP, level=Level.PROBLEM, phrase=NO_BACKUP, step=SET_UP_BACKUP))
+    worst: dict[str, Entry] = {}  # of each key
+    for entry in found:
+        if entry.key not in worst or entry.level.rank < worst[entry.key].level.rank:
+            worst[entry.key] = entry
+    return sorted(worst.values(), key=lambda entry: (entry.level.rank, entry.since or site.now, entry.key))
+
+
+def _notices(site: SiteSnapshot) -> Iterator[Entry]:
+    """One entry for each part of the site that has notices; its words are the first and worst of them."""
+    said = [(text, Level.PROBLEM) for text in site.alarms] + [(text, Level.ATTENTION) for text in site.notes]
+    for about, group in groupby(sorted(said, key=lambda one: one[0].about), key=lambda one: one[0].about):
+        (text, level), *more = group
+        phrase = Phrase("{text}", {"text": text})
+        yield Entry(key=about.value, level=level, phrase=phrase, step=_STEPS[about], count=1 + len(more))
+
+
+def _dead(letters: Sequence[Group], token: Callable[[str], str]) -> Iterator[Entry]:
+    for group in letters:
+        yield Entry(
+            key=f"dead/{group.reason}" + (f"/{token(group.cause)}" if group.cause else ""),
+            level=Level.ATTENTION,
+            phrase=_named(group.reason, Phrase("Dead letters: {n}", {"n": group.count})),
+            step=f"labrelay dlq show {group.example}",
+            count=group.count,
+            since=from_us(group.oldest_us),
+            subject=next(iter(group.channels)) if len(group.channels) == 1 else "",
+            cause=group.cause,
+        )
+
+
+def _channel(channel: ChannelSnapshot, site: SiteSnapshot) -> Iterator[Entry]:
+    name, state = channel.name, channel.state
+    key, step = {
+        ChannelState.SILENT: ("silent", f"labrelay messages line {name}"),
+        ChannelState.WAITING: ("not-connected", "labrelay doctor"),
+        ChannelState.FAULTED: ("down", "labrelay doctor"),
+        ChannelState.REFUSING: ("not-taking", "labrelay doctor"),
+        ChannelState.PAUSED: ("paused", f"labrelay resume channel {name} --reason TEXT"),
+    }.get(state, ("", ""))
+    if key and not (state is ChannelState.REFUSING and site.alarms):  # one alarm covers all channels
+        paused = channel.paused
+        words = Phrase("{name} {state}", {"name": name, "state": paused.words if paused else channel.words})
+        if state is ChannelState.SILENT and channel.last_message_age_s is not None:
+            words = Phrase("{name} silent {age}", {"name": name, "age": Span(channel.last_message_age_s)})
+        since = paused.since if paused else channel.last_message_at if state is ChannelState.SILENT else None
+        yield Entry(key=f"{key}/{name}", level=state.level, phrase=words, step=step, since=since, subject=name)
+    if channel.notice:
+        words = Phrase("{name}: {notice}", {"name": name, "notice": channel.notice})
+        yield Entry(key=f"notice/{name}", level=Level.ATTENTION, phrase=words, step="labrelay status", subject=name)
+    if channel.tee is not None and (lost := channel.tee.not_kept):
+        words = Phrase("{name} tee: {n} messages not kept", {"name": name, "n": lost})
+        step = f"labrelay messages list --channel {name}"
+        yield Entry(key=f"tee/{name}", level=Level.PROBLEM, phrase=words, step=step, count=lost, subject=name)
+    for lane in channel.lanes:
+        if lane.paused is not None:
+            place = f"{name}/{lane.destination}"
+            yield Entry(
+                key=f"paused/{place}",
+                level=Level.ATTENTION,
+                phrase=Phrase("{name} {state}", {"name": place, "state": lane.paused.words}),
+                step=f"labrelay resume lane {place} --reason TEXT",
+                count=max(1, lane.waiting),
+                since=lane.paused.since,
+                subject=name,
+            )
+        if lane.held:
+            yield _held(name, lane, site)
+
+
+def _held(name: str, lane: LaneSnapshot, site: SiteSnapshot) -> Entry:
+    age_s = lane.held_age_s
+    words = Phrase("Held back: {n}", {"n": lane.held})
+    if lane.held_critical:
+        words = Phrase("Critical results held back: {n}", {"n": lane.held_critical})
+    elif age_s is not None:
+        words = Phrase("Held back: {n}, the oldest for {age}", {"n": lane.held, "age": Span(age_s)})
+    late = age_s is not None and age_s > site.held_alarm_s
+    return Entry(
+        key=f"held/{name}/{lane.destination}",
+        level=Level.PROBLEM if lane.held_critical or late else Level.ATTENTION,
+        phrase=_named(name, words),
+        step=f"labrelay held list --channel {name} --destination {lane.destination}",
+        count=lane.held,
+        since=_ago(site.now, age_s),
+        subject=name,
+    )
+
+
+def _destination(one: DestinationSnapshot, now: datetime) -> Iterator[Entry]:
+    """Not reachable, trying and failing are one cause, so that an entry does not change while they alternate."""
+    if one.state.level is Level.OK:
+        return
+    key, state, since = "away", one.words, _ago(now, one.oldest_age_s)
+    step = "labrelay check --online"
+    if one.state is DestinationState.PAUSED and one.paused is not None:
+        key, state, since = "paused-destination", one.paused.words, one.paused.since
+        step = f"labrelay resume destination {one.name} --reason TEXT"
+    words = Phrase("{name} {state}", {"name": one.name, "state": state})
+    if one.waiting:
+        words = Phrase("{name} {state}, {n} waiting", {**words.values, "n": one.waiting})
+    yield Entry(
+        key=f"{key}/{one.name}",
+        level=one.state.level,
+        phrase=words,
+        step=step,
+        count=max(1, one.waiting),
+        since=since,
+        subject=one.name,
+    )
+
+
+def _unmapped(one: ChannelGaps) -> Entry:
+    return Entry(
+        key=f"unmapped/{one.channel}",
+        level=Level.ATTENTION,
+        phrase=_named(one.channel, Phrase("Codes without a mapping: {n}", {"n": one.codes})),
+        step=f"labrelay gaps --channel {one.channel} -o table",
+        count=one.codes,
+        since=from_us(one.first_us),
+        subject=one.channel,
+    )
+
+
+def _named(name: str, words: Phrase) -> Phrase:
+    return Phrase("{name}: {notice}", {"name": name, "notice": words})
+
+
+def _ago(now: datetime, age_s: float | None) -> datetime | None:
+    return now - timedelta(seconds=age_s) if age_s is not None else None
+
+
+# -- with people's words ---------------------------------------------------------------------------------------------
+
+
+def listed(found: Sequence[Entry], states: Mapping[str, TodoState], now_us: int) -> list[Todo]:
+    """The entries in their order, snoozed ones at the end."""
+    todos = []
+    for entry in found:
+        state = states.get(entry.key)
+        if state is None or _is_forgotten(state, now_us):
+            state = TodoState(key=entry.key)
+        todos.append(Todo(entry, state, _is_snoozed(entry, state, now_us)))
+    return sorted(todos, key=lambda todo: todo.is_snoozed)
+
+
+def _is_snoozed(entry: Entry, state: TodoState, now_us: int) -> bool:
+    snooze = state.snooze
+    if snooze is None or now_us >= snooze.until_us:
+        return False
+    return entry.level.rank >= snooze.rank and entry.count < 2 * snooze.count
+
+
+def _is_forgotten(state: TodoState, now_us: int) -> bool:
+    return bool(state.gone_us) and now_us - state.gone_us >= FORGET_AFTER_US
+
+
+def changes(present: Collection[str], states: Mapping[str, TodoState], now_us: int) -> Changes:
+    """The differences between the list and what is kept about it; ``present``: the keys on the list."""
+    found = Changes([], [], [])
+    for key, state in states.items():
+        if _is_forgotten(state, now_us):
+            found.forgotten.append(key)
+        elif state.gone_us and key in present:
+            found.back.append(key)
+        elif not state.gone_us and key not in present:
+            found.gone.append(key)
+    return found

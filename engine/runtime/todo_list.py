@@ -1,0 +1,96 @@
+"""The to-do list of the running site: it is made anew for each reader, and what people say about it is kept."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from engine.model.clock import Clock
+from engine.model.errors import RefusedError, StoreError
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import Entry, Todo, changes, entries, listed
+from engine.store.journal import Journal
+from engine.store.operations import todo
+from engine.store.queries.letter_groups import letter_groups
+from engine.store.queries.tallies import unmapped_by_channel
+from engine.store.queries.todo import todo_states
+
+LOOK_EVERY_S = 60.0
+
+
+class TodoList:
+    """The list of one running site."""
+
+    def __init__(self, journal: Journal, snapshot: Callable[[], SiteSnapshot], clock: Clock) -> None:
+        self._journal = journal
+        self._snapshot = snapshot
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Without end: notice entries that go and come back, where people have said something about any."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            with suppress(StoreError):  # reported elsewhere
+                if await asyncio.to_thread(todo_states, self._journal):
+                    await self.look()
+
+    async def look(self) -> list[Todo]:
+        """The list as it is now; snoozed entries are at its end.
+
+        Raises:
+            StoreError: the journal cannot be read, or written.
+        """
+        found = await self._entries()
+        states = await asyncio.to_thread(todo_states, self._journal)
+        now_us = self._clock.now_us()
+        changed = changes({entry.key for entry in found}, states, now_us)
+        if any(changed):
+            await self._journal.run(todo.observed, **changed._asdict(), now_us=now_us)
+        return listed(found, states, now_us)
+
+    async def _entries(self) -> list[Entry]:
+        site, vault = self._snapshot(), self._journal.vault
+        letters = (
+            await asyncio.to_thread(letter_groups, self._journal) if site.dead_total + site.incomplete_total else []
+        )
+        gaps = await asyncio.to_thread(unmapped_by_channel, self._journal) if site.unmapped_total else []
+        return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex())
+
+    # -- what people say -----------------------------------------------------------------------------------------
+
+    # Each returns the key of the entry, and the id of the audit row.
+
+    async def take(self, key: str, actor: str) -> tuple[str, int]:
+        entry = await self._found(key)
+        return entry.key, await self._journal.run(todo.take, entry.key, actor)
+
+    async def annotate(self, key: str, actor: str, text: str) -> tuple[str, int]:
+        entry = await self._found(key)
+        return entry.key, await self._journal.run(todo.annotate, entry.key, actor, text)
+
+    async def snooze(self, key: str, actor: str, reason: str, seconds: float) -> tuple[str, int]:
+        entry = await self._found(key)
+        until_us = self._clock.now_us() + int(seconds * 1_000_000)
+        rank, count = entry.level.rank, entry.count
+        act = await self._journal.run(todo.snooze, entry.key, actor, reason, until_us=until_us, rank=rank, count=count)
+        return entry.key, act
+
+    async def drop(self, key: str, actor: str) -> tuple[str, int | None]:
+        """None: nothing was kept about the entry."""
+        entry = await self._found(key)
+        return entry.key, await self._journal.run(todo.drop, entry.key, actor)
+
+    async def _found(self, key: str) -> Entry:
+        """The entry with this key, or with the only key that begins so.
+
+        Raises:
+            RefusedError: there is none, or several.
+        """
+        found = [one.entry for one in await self.look()]
+        exact = [one for one in found if one.key == key]
+        near = exact or [one for one in found if one.key.startswith(key)]
+        if len(near) != 1:
+            keys = ", ".join(one.key for one in near or found)
+            raise RefusedError(
+                f"{'several entries begin with' if near else 'no entry is'} {key}; there are: {keys or 'none'}"
+            )
+        return near[0]

@@ -1,0 +1,68 @@
+"""People's words about entries of the to-do list: each is an audit row, and the table names it.
+
+The words themselves are in the audit row, sealed as all reasons are. `observed` follows the list as it changes: it is
+no act of a person, and writes only for entries that people have said something about.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.store.core.batch import Batch
+from engine.store.core.operation import Priority, operation
+from engine.store.operations import audit
+
+MAX_KEPT = 1000  # entries; beyond it the one whose last act is the oldest goes
+
+
+@operation(priority=Priority.SETTLE)
+def take(batch: Batch, key: str, actor: str) -> int:
+    """A person has the entry now; also one that another person had. Returns the id of the audit row."""
+    act = audit.note(batch, actor, "todo-take", {"entry": key})
+    return _keep(batch, key, taken=act)
+
+
+@operation(priority=Priority.SETTLE)
+def annotate(batch: Batch, key: str, actor: str, text: str) -> int:
+    """Keep a note, in the place of the one before."""
+    act = audit.note(batch, actor, "todo-note", {"entry": key, "reason": text})
+    return _keep(batch, key, note=act)
+
+
+@operation(priority=Priority.SETTLE)
+def snooze(batch: Batch, key: str, actor: str, reason: str, *, until_us: int, rank: int, count: int) -> int:
+    """Do not show the entry as work until then; ``rank``, ``count``: how it is now."""
+    what = {"entry": key, "until_us": until_us, "reason": reason}
+    act = audit.note(batch, actor, "todo-snooze", what)
+    return _keep(batch, key, snooze=act, until_us=until_us, rank=rank, count=count)
+
+
+@operation(priority=Priority.SETTLE)
+def drop(batch: Batch, key: str, actor: str) -> int | None:
+    """Forget who has the entry, its note and its snooze; None: nothing was kept about it."""
+    if not batch.execute("DELETE FROM todo WHERE key = ?", (key,)).rowcount:
+        return None
+    return audit.note(batch, actor, "todo-drop", {"entry": key})
+
+
+@operation(priority=Priority.SETTLE)
+def observed(batch: Batch, *, gone: Sequence[str], back: Sequence[str], forgotten: Sequence[str], now_us: int) -> None:
+    """Entries have left the list, or come back to it, or have been gone for so long that they are new next time."""
+    batch.executemany("UPDATE todo SET gone_us = ? WHERE key = ?", [(now_us, key) for key in gone])
+    batch.executemany("UPDATE todo SET gone_us = 0 WHERE key = ?", [(key,) for key in back])
+    batch.executemany("DELETE FROM todo WHERE key = ?", [(key,) for key in forgotten])
+
+
+def _keep(batch: Batch, key: str, **columns: Any) -> int:
+    """Change these columns of the entry's row; the first is the act's."""
+    act: int = next(iter(columns.values()))
+    names = ", ".join(columns)
+    batch.execute(
+        f"INSERT INTO todo (key, {names}) VALUES (?{', ?' * len(columns)})"  # noqa: S608 - our own names
+        f" ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)}, gone_us = 0",
+        (key, *columns.values()),
+    )
+    batch.execute(
+        "DELETE FROM todo WHERE key IN (SELECT key FROM todo ORDER BY max(taken, note, snooze) DESC LIMIT -1 OFFSET ?)",
+        (MAX_KEPT,),
+    )
+    return act

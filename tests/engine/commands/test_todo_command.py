@@ -1,0 +1,119 @@
+"""`labrelay todo` of a running site: what is to be done, who does it, and that all is well."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.commands.shared.output import ExitCode
+from engine.model.actor import of_this_process
+from engine.model.clock import ManualClock
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.monitoring.todo import FORGET_AFTER_US
+from engine.runtime import todo_list
+from engine.runtime.todo_list import TodoList
+from engine.store.queries.todo import todo_states
+from tests.support.command_line import labrelay
+from tests.support.journals import running
+from tests.support.running import RunningSite, hl7_channel, running_site
+from tests.support.status_sites import quiet_site, troubled_site
+from tests.support.waiting import until
+
+KEY = "paused/haematology"
+PAUSE = ("pause", "channel", "haematology", "--reason", "new firmware", "--yes")
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[RunningSite]:
+    async with running_site(tmp_path, {"haematology": hl7_channel()}) as made:
+        yield made
+
+
+async def listed(site: RunningSite, *more: str) -> dict[str, dict[str, Any]]:
+    ran = await site.labrelay("todo", "list", "-o", "json", *more)
+    assert ran.code == ExitCode.OK
+    return {one["key"]: one for one in ran.json["todo"]}
+
+
+async def said(site: RunningSite, *words: str) -> Any:
+    ran = await site.labrelay("todo", *words, "-o", "json")
+    assert ran.code == ExitCode.OK, ran.err
+    return ran.json
+
+
+async def test_an_entry_is_taken_noted_put_off_and_gone_with_its_cause(site: RunningSite) -> None:
+    assert (await site.labrelay(*PAUSE)).code == ExitCode.OK
+    assert {(one["level"], one["step"], one["taken_by"]) for one in (await listed(site)).values()} >= {
+        ("attention", "labrelay resume channel haematology --reason TEXT", None)
+    }
+    assert (await said(site, "take", "paused/haem"))["key"] == KEY, "its beginning is enough"
+    await said(site, "note", KEY, "firmware is ordered")
+    entry = (await listed(site))[KEY]
+    me = str(of_this_process())
+    assert (entry["taken_by"], entry["note"], entry["note_by"]) == (me, "firmware is ordered", me)
+    table = (await site.labrelay("todo", "list")).out
+    assert "firmware is ordered" in table
+    assert entry["step"] in table
+
+    await said(site, "snooze", KEY, "--for", "4h", "--reason", "Monday")
+    assert KEY not in await listed(site)
+    assert "--all shows these, too" in (await site.labrelay("todo", "list")).err
+    entry = (await listed(site, "--all"))[KEY]
+    assert (entry["snoozed"], entry["snoozed_for"]) == (True, "Monday")
+
+    assert (await said(site, "drop", KEY))["act"] is not None
+    assert (await said(site, "drop", KEY))["act"] is None
+    entry = (await listed(site))[KEY]
+    assert (entry["taken_by"], entry["note"], entry["snoozed"]) == (None, None, False)
+
+    assert (await site.labrelay("resume", "channel", "haematology", "--reason", "done", "--yes")).code == ExitCode.OK
+    assert KEY not in await listed(site)
+    acts = (await site.labrelay("audit", "list", "-o", "json")).json["acts"]
+    words = [(one["act"], one["what"]["entry"]) for one in acts if one["act"].startswith("todo-")]
+    assert words == [(f"todo-{verb}", KEY) for verb in ("drop", "snooze", "note", "take")]
+
+
+async def test_a_key_that_is_wrong_is_answered_with_those_that_there_are(site: RunningSite) -> None:
+    await site.labrelay(*PAUSE)
+    ran = await site.labrelay("todo", "take", "nothing")
+    assert (ran.code, "no entry is nothing" in ran.err, KEY in ran.err) == (ExitCode.REFUSED, True, True)
+    await site.labrelay("pause", "lane", "haematology/lab-fhir", "--reason", "x", "--yes")
+    ran = await site.labrelay("todo", "take", "paused/haematology/lab-fhir")
+    assert ran.code == ExitCode.OK
+    ran = await site.labrelay("todo", "take", "paused/")
+    assert (ran.code, "several entries begin with" in ran.err) == (ExitCode.REFUSED, True)
+    assert (await site.labrelay("todo", "take", KEY)).code == ExitCode.OK, "the exact one, though another begins so"
+    assert (await site.labrelay("todo", "snooze", KEY, "--for", "90d", "--reason", "x")).code == ExitCode.FAILED
+
+
+async def test_without_a_daemon_it_says_so(tmp_path: Path) -> None:
+    async with running_site(tmp_path, {"haematology": hl7_channel()}):
+        pass
+    assert (await asyncio.to_thread(labrelay, "todo", "list", site=tmp_path)).code == ExitCode.UNREACHABLE
+
+
+async def test_all_is_well_when_nothing_is_to_be_done(site: RunningSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.app.todo, "_snapshot", quiet_site)
+    ran = await site.labrelay("todo", "list")
+    assert (ran.code, ran.out, ran.err.strip()) == (ExitCode.OK, "", "All is well: nothing is to be done")
+
+
+async def test_the_daemon_follows_what_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(todo_list, "LOOK_EVERY_S", 0.01)
+    clock = ManualClock()
+    shown: list[SiteSnapshot] = [troubled_site()]
+    async with running(tmp_path, clock=clock) as journal:
+        todo = TodoList(journal, lambda: shown[0], clock)
+        key = next(one.entry.key for one in await todo.look() if one.entry.key.startswith("silent/"))
+        await todo.take(key, "asha")
+        task = asyncio.create_task(todo.run())
+        try:
+            for there in (False, True, False):
+                shown[0] = troubled_site() if there else quiet_site()
+                await until(lambda: bool(todo_states(journal)[key].gone_us) is not there)  # noqa: B023 - awaited here
+            clock.advance(FORGET_AFTER_US / 1_000_000 + 1)
+            await until(lambda: not todo_states(journal))
+        finally:
+            task.cancel()

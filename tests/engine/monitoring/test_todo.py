@@ -1,0 +1,370 @@
+"""The to-do list: situations and their entries as a person expects them, and what is kept of an entry over its life."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.model.clock import from_us
+from engine.model.phrases import Phrase
+from engine.model.todo import Mark, Snooze, TodoState
+from engine.monitoring.snapshot.channels import LaneSnapshot
+from engine.monitoring.snapshot.links import TeeSnapshot
+from engine.monitoring.snapshot.notice import About, Notice, notices
+from engine.monitoring.snapshot.site import NO_BACKUP, SiteSnapshot
+from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
+from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot
+from engine.monitoring.todo import FORGET_AFTER_US, SET_UP_BACKUP, Entry, changes, entries, listed
+from engine.store.operations.dead_letters import Group
+from engine.store.queries.tallies import ChannelGaps
+from tests.support.status_sites import NOW, ago, quiet_site, troubled_site
+
+LETTER_US = 1_772_000_000_000_000
+RED, AMBER = Level.PROBLEM, Level.ATTENTION
+
+
+def site(**changed: Any) -> SiteSnapshot:
+    """A site in order, and what differs."""
+    return replace(quiet_site(), backup=BackupSnapshot(folder="/mnt/backup"), **changed)
+
+
+def channel(**changed: Any) -> SiteSnapshot:
+    return site(channels=(replace(quiet_site().channels[0], **changed),))
+
+
+def lane(**changed: Any) -> SiteSnapshot:
+    return channel(lanes=(LaneSnapshot(destination="lab-fhir", **changed),))
+
+
+def destination(**changed: Any) -> SiteSnapshot:
+    return site(destinations=(replace(quiet_site().destinations[0], **changed),))
+
+
+def group(reason: str, cause: str = "", count: int = 1, channels: Sequence[str] = ("chemistry",)) -> Group:
+    return Group(reason, cause, count, LETTER_US, LETTER_US + 5, set(channels), set(), example=17)
+
+
+ASHA = Paused(by="asha", since=ago(60), reason="new firmware")
+# Situation -> its entries: key, level, words, next step, count, since.
+SITUATIONS: dict[str, tuple[SiteSnapshot, list[tuple[Any, ...]]]] = {
+    "all is well": (site(), []),
+    "an analyzer is silent": (
+        channel(state=ChannelState.SILENT, last_message_at=ago(7200), last_message_age_s=7200.0),
+        [("silent/chemistry", RED, "chemistry silent 2 h", "labrelay messages line chemistry", 1, ago(7200))],
+    ),
+    "an analyzer is unplugged": (
+        channel(state=ChannelState.WAITING),
+        [("not-connected/chemistry", AMBER, "chemistry not connected", "labrelay doctor", 1, None)],
+    ),
+    "a port cannot be opened": (
+        channel(state=ChannelState.FAULTED, fault="address already in use"),
+        [("down/chemistry", RED, "chemistry down: address already in use", "labrelay doctor", 1, None)],
+    ),
+    "a channel takes nothing": (
+        channel(state=ChannelState.REFUSING),
+        [("not-taking/chemistry", RED, "chemistry not taking messages", "labrelay doctor", 1, None)],
+    ),
+    "the disk is full": (
+        replace(
+            channel(state=ChannelState.REFUSING),
+            alarms=(Notice("The disk is full", About.JOURNAL),),
+            journal=JournalSnapshot(integrity="rows are missing"),
+        ),
+        [("journal", RED, "The disk is full", "labrelay verify", 1, None)],
+    ),
+    "the journal is damaged": (
+        site(journal=JournalSnapshot(integrity="rows are missing")),
+        [("journal", RED, "The journal is damaged: rows are missing", "labrelay verify", 1, None)],
+    ),
+    "a person has paused a channel": (
+        channel(state=ChannelState.PAUSED, paused=ASHA),
+        [
+            (
+                "paused/chemistry", AMBER, "chemistry paused by asha",
+                "labrelay resume channel chemistry --reason TEXT", 1, ago(60),
+            )
+        ],
+    ),
+    "a person has paused a lane": (
+        lane(paused=ASHA, waiting=3),
+        [
+            (
+                "paused/chemistry/lab-fhir", AMBER, "chemistry/lab-fhir paused by asha",
+                "labrelay resume lane chemistry/lab-fhir --reason TEXT", 3, ago(60),
+            )
+        ],
+    ),
+    "a person has paused a destination": (
+        destination(state=DestinationState.PAUSED, paused=ASHA),
+        [
+            (
+                "paused-destination/lab-fhir", AMBER, "lab-fhir paused by asha",
+                "labrelay resume destination lab-fhir --reason TEXT", 1, ago(60),
+            )
+        ],
+    ),
+    "a destination is away": (
+        destination(state=DestinationState.BREAKER_OPEN, waiting=40, oldest_age_s=1204.0),
+        [("away/lab-fhir", RED, "lab-fhir not reachable, 40 waiting", "labrelay check --online", 40, ago(1204))],
+    ),
+    "a destination is tried again": (
+        destination(state=DestinationState.PROBING),
+        [("away/lab-fhir", AMBER, "lab-fhir trying again", "labrelay check --online", 1, None)],
+    ),
+    "a destination is away as expected": (destination(state=DestinationState.EXPECTED, waiting=4), []),
+    "results are held": (
+        lane(held=2, held_age_s=600.0),
+        [
+            (
+                "held/chemistry/lab-fhir", AMBER, "chemistry: Held back: 2, the oldest for 10 min",
+                "labrelay held list --channel chemistry --destination lab-fhir", 2, ago(600),
+            )
+        ],
+    ),
+    "results are held for too long": (
+        lane(held=1, held_age_s=90_000.0),
+        [
+            (
+                "held/chemistry/lab-fhir", RED, "chemistry: Held back: 1, the oldest for 1 d 1 h",
+                "labrelay held list --channel chemistry --destination lab-fhir", 1, ago(90_000),
+            )
+        ],
+    ),
+    "a critical result is held": (
+        lane(held=2, held_critical=1),
+        [
+            (
+                "held/chemistry/lab-fhir", RED, "chemistry: Critical results held back: 1",
+                "labrelay held list --channel chemistry --destination lab-fhir", 2, None,
+            )
+        ],
+    ),
+    "a tee loses messages": (
+        channel(tee=TeeSnapshot(not_kept=2)),
+        [
+            (
+                "tee/chemistry", RED, "chemistry tee: 2 messages not kept",
+                "labrelay messages list --channel chemistry", 2, None,
+            )
+        ],
+    ),
+    "files could not be taken": (
+        channel(notice="files that could not be taken: 1"),
+        [
+            (
+                "notice/chemistry", AMBER, "chemistry: files that could not be taken: 1", "labrelay status", 1, None,
+            )
+        ],
+    ),
+    "the disk runs full": (
+        site(disk_days_left=21),
+        [("disk", AMBER, "Disk full in 21 days", "labrelay journal stats", 1, None)],
+    ),
+    "the disk runs full, and the journal grows": (
+        site(disk_days_left=3, notes=(Notice("The journal grows", About.DISK),)),
+        [("disk", RED, "Disk full in 3 days", "labrelay journal stats", 1, None)],
+    ),
+    "the clock was moved": (
+        site(notes=(Notice("the clock was moved", About.CLOCK),)),
+        [("clock", AMBER, "the clock was moved", "timedatectl", 1, None)],
+    ),
+    "several sentences about one part": (
+        site(
+            alarms=(Notice("The last backup failed", About.BACKUP),),
+            notes=(Notice("on the same disk", About.BACKUP), Notice("confirm the sheet", About.KEY)),
+        ),
+        [
+            ("backup", RED, "The last backup failed", "labrelay backup list", 2, None),
+            ("key", AMBER, "confirm the sheet", "labrelay key status", 1, None),
+        ],
+    ),
+    "there is no backup": (
+        replace(site(), backup=BackupSnapshot(missing=True)),
+        [("backup", RED, str(NO_BACKUP), SET_UP_BACKUP, 1, None)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_situation_has_its_entries(name: str) -> None:
+    snapshot, expected = SITUATIONS[name]
+    found = entries(snapshot, [], [], str.lower)
+    assert [(one.key, one.level, str(one.phrase), one.step, one.count, one.since) for one in found] == expected
+
+
+def test_dead_letters_are_one_entry_for_each_cause() -> None:
+    letters = [
+        group("REFUSED", "HTTP 422: no reference", 12),
+        group("REFUSED", "HTTP 413", 1, ["chemistry", "urinalysis"]),
+        group("UNREADABLE"),
+    ]
+    found = entries(site(), letters, [], lambda cause: f"<{len(cause)}>")
+    assert {(one.key, str(one.phrase), one.step, one.count, one.subject, one.cause) for one in found} == {
+        ("dead/REFUSED/<22>", "REFUSED: Dead letters: 12", "labrelay dlq show 17", 12, "chemistry",
+         "HTTP 422: no reference"),
+        ("dead/REFUSED/<8>", "REFUSED: Dead letters: 1", "labrelay dlq show 17", 1, "", "HTTP 413"),
+        ("dead/UNREADABLE", "UNREADABLE: Dead letters: 1", "labrelay dlq show 17", 1, "chemistry", ""),
+    }  # fmt: skip
+    assert {(one.level, one.since) for one in found} == {(AMBER, from_us(LETTER_US))}
+
+
+def test_unmapped_codes_are_one_entry_for_each_channel() -> None:
+    found = entries(site(), [], [ChannelGaps("chemistry", 5, LETTER_US)], str)
+    assert [(one.key, str(one.phrase), one.step, one.count, one.since, one.subject) for one in found] == [
+        ("unmapped/chemistry", "chemistry: Codes without a mapping: 5", "labrelay gaps --channel chemistry -o table",
+         5, from_us(LETTER_US), "chemistry"),
+    ]  # fmt: skip
+
+
+def test_the_worst_comes_first_and_of_equal_ones_the_oldest_and_no_key_twice() -> None:
+    found = entries(troubled_site(), [group("NO_ROUTE")], [ChannelGaps("chemistry", 1, 1)], str)
+    assert found == sorted(found, key=lambda one: (one.level.rank, one.since or NOW))
+    assert len({one.key for one in found}) == len(found) > 8
+    assert found[0].level is RED
+
+
+def test_each_finding_that_the_page_shows_has_an_entry() -> None:
+    """What is red or amber on the page is never missing from the list."""
+    for snapshot in [troubled_site(), *(snapshot for snapshot, _ in SITUATIONS.values())]:
+        found = entries(snapshot, [], [], str)
+        shown = [finding for finding in snapshot.findings() if finding.level is not Level.OK]
+        if shown and not snapshot.dead_total + snapshot.incomplete_total + snapshot.unmapped_total:
+            assert found[0].level is shown[0].level
+        assert {finding.subject for finding in shown if finding.subject} <= {one.subject for one in found}
+
+
+def test_empty_sentences_are_no_notices() -> None:
+    assert [str(one) for one in notices(About.PAGE, ["", "a", ""])] == ["a"]
+
+
+# -- what is kept, against a model -----------------------------------------------------------------------------------
+
+HOUR_US = 3_600_000_000
+KEYS = ("silent/a", "dead/REFUSED", "away/b")
+
+
+@dataclass
+class Kept:
+    """The model: what a person who looks at one entry remembers of it."""
+
+    taken: str = ""
+    note: str = ""
+    until_us: int = 0
+    was_rank: int = 0
+    was_count: int = 0
+    gone_us: int = 0  # 0: it is there
+
+
+@dataclass
+class Life:
+    """The list under test and its model, under the same events."""
+
+    now_us: int = 1_000 * HOUR_US
+    there: dict[str, Entry] = field(default_factory=dict)
+    states: dict[str, TodoState] = field(default_factory=dict)
+    model: dict[str, Kept] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """What the daemon does every minute."""
+        found = changes(self.there, self.states, self.now_us)
+        for key in found.gone:
+            self.states[key] = replace(self.states[key], gone_us=self.now_us)
+        for key in found.back:
+            self.states[key] = replace(self.states[key], gone_us=0)
+        for key in found.forgotten:
+            del self.states[key]
+
+    def appears(self, key: str, level: Level, count: int) -> None:
+        self.there[key] = Entry(key=key, level=level, phrase=Phrase(key), step="", count=count)
+        if (kept := self.model.get(key)) is not None and kept.gone_us:
+            if self.now_us - kept.gone_us >= FORGET_AFTER_US:
+                del self.model[key]
+            else:
+                kept.gone_us = 0
+
+    def vanishes(self, key: str) -> None:
+        if self.there.pop(key, None) is not None and key in self.model:
+            self.model[key].gone_us = self.now_us
+
+    def says(self, key: str, what: str) -> None:
+        entry = self.there.get(key)
+        if entry is None:
+            return
+        state = self.states.get(key, TodoState(key=key))
+        kept = self.model.setdefault(key, Kept())
+        mark = Mark(by="asha", at_us=self.now_us, text=f"{what} {self.now_us}")
+        if what == "take":
+            self.states[key] = replace(state, taken=mark)
+            kept.taken = mark.text
+        elif what == "note":
+            self.states[key] = replace(state, note=mark)
+            kept.note = mark.text
+        elif what == "drop":
+            self.states.pop(key, None)
+            del self.model[key]
+        else:
+            until_us = self.now_us + 10 * HOUR_US
+            rank, count = entry.level.rank, entry.count
+            snooze = Snooze(by="asha", at_us=self.now_us, until_us=until_us, rank=rank, count=count)
+            self.states[key] = replace(state, snooze=snooze)
+            kept.until_us, kept.was_rank, kept.was_count = until_us, rank, count
+
+    def check(self) -> None:
+        shown = {todo.entry.key: todo for todo in listed(list(self.there.values()), self.states, self.now_us)}
+        assert set(shown) == set(self.there), "no entry is lost, whatever was said about it"
+        for key, todo in shown.items():
+            kept = self.model.get(key, Kept())
+            assert (todo.state.taken.text if todo.state.taken else "") == kept.taken
+            assert (todo.state.note.text if todo.state.note else "") == kept.note
+            worse = todo.entry.level.rank < kept.was_rank or todo.entry.count >= 2 * kept.was_count
+            assert todo.is_snoozed is (self.now_us < kept.until_us and not worse)
+        order = [todo.is_snoozed for todo in shown.values()]
+        assert order == sorted(order), "work first"
+
+
+events = st.one_of(
+    st.tuples(st.just("appears"), st.sampled_from(KEYS), st.sampled_from([RED, AMBER]), st.integers(1, 5)),
+    st.tuples(st.just("vanishes"), st.sampled_from(KEYS)),
+    st.tuples(st.just("says"), st.sampled_from(KEYS), st.sampled_from(["take", "note", "snooze", "drop"])),
+    st.tuples(st.just("passes"), st.sampled_from([60_000_000, HOUR_US, 11 * HOUR_US, 25 * HOUR_US])),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(events, max_size=25))
+def test_an_entry_keeps_what_was_said_while_its_cause_lasts_or_flaps(history: list[tuple[Any, ...]]) -> None:
+    life = Life()
+    for name, *details in history:
+        if name == "passes":
+            life.now_us += details[0]
+        else:
+            getattr(life, name)(*details)
+        life.look()
+        life.check()
+
+
+def test_a_snoozed_entry_comes_back_in_time_and_when_it_is_worse() -> None:
+    snooze = Snooze(by="asha", at_us=0, until_us=HOUR_US, rank=AMBER.rank, count=10)
+    states = {"k": TodoState(key="k", snooze=snooze)}
+
+    def is_snoozed(now_us: int, level: Level, count: int) -> bool:
+        (todo,) = listed([Entry(key="k", level=level, phrase=Phrase(""), step="", count=count)], states, now_us)
+        return todo.is_snoozed
+
+    assert is_snoozed(HOUR_US - 1, AMBER, 19)
+    assert not is_snoozed(HOUR_US, AMBER, 10)
+    assert not is_snoozed(0, RED, 10)
+    assert not is_snoozed(0, AMBER, 20)
+
+
+def test_an_entry_that_was_gone_for_long_is_new() -> None:
+    states = {"k": TodoState(key="k", taken=Mark(by="asha", at_us=0), gone_us=1)}
+    entry = Entry(key="k", level=RED, phrase=Phrase(""), step="")
+    (todo,) = listed([entry], states, FORGET_AFTER_US)
+    assert todo.state.taken is not None
+    (todo,) = listed([entry], states, FORGET_AFTER_US + 1)
+    assert todo.state.taken is None
+    assert changes({"k"}, states, FORGET_AFTER_US + 1).forgotten == ["k"]
