@@ -24,7 +24,11 @@ from engine.model.errors import ContentError
 
 RETRY_AFTER_S = 10
 HL7_TYPES = ("x-application/hl7-v2+er7", "application/hl7-v2+er7", "application/hl7-v2", "text/hl7", "text/plain")
-MEDIA_TYPES = {"hl7v2": HL7_TYPES}
+MEDIA_TYPES = {
+    "hl7v2": HL7_TYPES,
+    "json": ("application/json",),
+    "fhir": ("application/fhir+json", "application/json"),
+}
 NOT_KEPT = "the message could not be stored, please send it again"
 _WORDS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "the message is kept, but it cannot be read",

@@ -27,6 +27,8 @@ FORMATS = {
     "astm": "adapters.codecs.astm.records",
     "text": "adapters.codecs.text.layout",
     "auto": "adapters.codecs.auto_format",
+    "json": "adapters.codecs.json_tree",
+    "fhir": "adapters.codecs.json_tree",
 }
 LINKS = {
     "mllp": "adapters.codecs.hl7v2.mllp",

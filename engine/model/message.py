@@ -100,13 +100,14 @@ class Parsed:
     """A parsed message: delimiters, the tree of groups, and all segments in the order they came.
 
     Attributes:
-        format: ``hl7v2`` or ``astm``.
-        structure: ``ORU_R01`` ... as the grammar names it; ``E1394`` for ASTM.
+        format: ``hl7v2``, ``astm`` or ``json``.
+        structure: ``ORU_R01`` ... as the grammar names it; ``E1394`` for ASTM, ``json``.
         message_type: as in `Header`.
         charset: the Python codec that decoded it.
         warnings: what was tolerated while reading.
         places: where the fields came from, in texts of another kind (``R[3]-4``: ``line 14``); for `explain`.
         repeats: a field of it may have several repetitions.
+        tree: of JSON: dicts, lists, texts, True, False, None; numbers are texts of the digits that were sent.
     """
 
     format: str
@@ -120,6 +121,7 @@ class Parsed:
     warnings: list["Issue"] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     repeats: bool = False
+    tree: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,13 @@ from engine.config import registry
 from engine.model.message import FormatOptions, Header, Parsed
 from engine.model.ports import Format
 
-MEDIA_TYPES = {"hl7v2": "x-application/hl7-v2+er7", "astm": "text/x-astm-e1394", "text": "text/plain"}
+MEDIA_TYPES = {
+    "hl7v2": "x-application/hl7-v2+er7",
+    "astm": "text/x-astm-e1394",
+    "text": "text/plain",
+    "json": "application/json",
+    "fhir": "application/fhir+json",
+}
 
 
 @dataclass(frozen=True, slots=True)
