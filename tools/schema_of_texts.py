@@ -76,7 +76,7 @@ def mapping() -> Schema:
         "REQUESTS": list(rules.REQUESTS),
         "RESOURCES": resources,
         "SEGMENTS": sorted(frozenset().union(*map(hl7v2_writer.known_segments, targets.HL7_STRUCTURES))),
-        "STRUCTURES": [f"{kind}/{name}" for kind in ("hl7v2", "astm") for name in sorted(structures(kind))],
+        "STRUCTURES": [*(f"{kind}/{name}" for kind in ("hl7v2", "astm") for name in sorted(structures(kind))), "json"],
         "TARGETS": list(targets.TARGETS),
         **{f"POLICIES.{name}": list(choices) for name, choices in rules.POLICIES.items()},
     }

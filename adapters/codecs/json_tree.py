@@ -22,8 +22,8 @@ MAX_VALUES = 400_000  # of one message; each takes some hundred bytes in memory
 HEADER_BYTES = 1024 * 1024  # of a larger message the header is not read, since that holds up other connections
 MAX_CONTROL_ID = 199  # characters, as in HL7 v2.5 (MSH-10)
 
-Path = tuple[str | int, ...]  # names of members and positions in lists, from 0
-_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(\d{1,6})\]|\['([^'\\]{1,200})'\]")
+Path = tuple[str | int | None, ...]  # names of members, positions in lists from 0; None: each of a list
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d{1,6}|\*)\]|\['([^'\\]{1,200})'\]")
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 _TYPE = re.compile(r"[A-Za-z0-9._:/^-]{1,64}")
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d)(?::(\d\d))?")
@@ -45,40 +45,47 @@ class Settings(Protocol):
 
 
 def path_of(text: str) -> Path:
-    """A path of RFC 9535 to one value: ``$.payload.items[0]['unit price']``.
+    """A path of RFC 9535, without its selectors of several values but ``[*]``: ``$.payload.items[0]['unit price']``.
 
     Raises:
         ValueError: it is none.
     """
-    steps: list[str | int] = []
+    steps: list[str | int | None] = []
     at = 1
     while text.startswith("$") and at < len(text):
         step = _STEP.match(text, at)
         if step is None:
             break
-        steps.append(int(step[2]) if step[2] is not None else step[1] or step[3])
+        steps.append(step[1] or step[3] or (None if step[2] == "*" else int(step[2])))
         at = step.end()
-    if not steps or at != len(text):
+    if not text.startswith("$") or at != len(text):
         raise ValueError("expected a path, as $.payload.id or $.items[0]['unit price']")
     return tuple(steps)
 
 
-def value_at(tree: Any, path: Path) -> Any:
-    """The value at a path; None where there is none."""
+def values_at(tree: Any, path: Path) -> list[Any]:
+    """The values at a path: one at most, without a step for each of a list."""
+    found = [tree]
     for step in path:
-        if isinstance(step, str):
-            tree = tree.get(step) if isinstance(tree, dict) else None
+        if step is None:
+            found = [inner for value in found if isinstance(value, list) for inner in value]
+        elif isinstance(step, str):
+            found = [value[step] for value in found if isinstance(value, dict) and step in value]
         else:
-            tree = tree[step] if isinstance(tree, list) and len(tree) > step else None
-    return tree
+            found = [value[step] for value in found if isinstance(value, list) and len(value) > step]
+    return found
+
+
+def text_of(value: Any) -> str | None:
+    """A text, a number as it was sent, or a truth value, without outer blanks; None of all else, and of a blank."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def text_at(tree: Any, path: Path) -> str:
-    """The text, number or truth value at a path, without outer blanks; empty where there is none."""
-    value = value_at(tree, path)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value.strip() if isinstance(value, str) else ""
+    """The text of the value at a path; empty where there is none."""
+    return next((text for value in values_at(tree, path) if (text := text_of(value))), "")
 
 
 def build(source: Settings) -> "JsonFormat":
@@ -176,7 +183,7 @@ def read(payload: bytes) -> tuple[Any, list[Issue]]:
     cleaned = _cleaned(tree)
     if cleaned == tree:
         return tree, []
-    return cleaned, [Issue(code="CONTROL_CHARACTERS", text="characters that no text may hold were replaced")]
+    return cleaned, [Issue(code="CONTROL_CHARACTER", text="characters that no text may hold were replaced")]
 
 
 def _fhir_header(tree: Any) -> Header:

@@ -17,7 +17,7 @@ from engine.config.values import Address, Duration, Model, Networks, SecretName,
 from engine.model.units import HostPort
 
 PLACE = re.compile(r"\{([^{}]*)\}")
-JSON_PATH = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_-]*|\[\d{1,6}\]|\['[^'\\]{1,200}'\])+")
+JSON_PATH = re.compile(r"\$(\.[A-Za-z_][A-Za-z0-9_]*|\[\d{1,6}\]|\['[^'\\]{1,200}'\])+")
 HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 

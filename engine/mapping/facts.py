@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engine.model.message import Parsed
 
-_NAMES = {"hl7v2": ("PID", "OBR", "OBX"), "astm": ("P", "O", "R")}
+_NAMES = {"hl7v2": ("PID", "OBR", "OBX"), "astm": ("P", "O", "R"), "json": ("", "", "")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ loaded."""
 from functools import cache
 
 from engine.config import registry
-from engine.mapping.structures import ASTM, structures
+from engine.mapping.structures import ASTM, HL7, JSON, structures
 from engine.mapping.syntax import Path
 from engine.model.tables import table_lines
 
@@ -16,6 +16,8 @@ def known_segments(message_format: str) -> dict[str, int]:
         # Makers append fields to records, so a field beyond the standard's is no mistake.
         codec = registry.load(registry.FORMATS, ASTM)
         return dict.fromkeys(codec.FIELDS, 0)
+    if message_format == JSON:
+        return {}
     grammar = {
         segment for root in structures(message_format).values() for group in root.walk() for segment in group.segments
     }
@@ -32,7 +34,7 @@ def field_counts() -> dict[str, int]:
 def part_problem(message_format: str, path: Path) -> str:
     """Why a component or subcomponent cannot be there by the standard, in one sentence; empty if it can, and of ASTM,
     where makers say which components there are."""
-    if message_format == ASTM:
+    if message_format != HL7:
         return ""
     codec = registry.load(registry.WRITERS, message_format)
     if not path.subcomponent and codec.place_type(path.segment, (path.field,)) == "CE":

@@ -35,4 +35,5 @@ class IdentityFields:
 STANDARD = {
     "hl7v2": IdentityFields("OBR", "OBX", "PID", (7,), (14,), 5, 7, 8, (3, 2)),
     "astm": IdentityFields("O", "R", "P", (8,), (13, 12), 6, 8, 9, (3, 4)),
+    "json": IdentityFields("", "", "", (), (), 0, 0, 0, ()),  # no ids are made of it
 }

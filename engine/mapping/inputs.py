@@ -1,4 +1,4 @@
-"""Read messages from files: HL7 v2 or ASTM, framed or bare, one or many, recognised from the bytes.
+"""Read messages from files: HL7 v2 or ASTM, framed or bare, one or many, or one of JSON; recognised from the bytes.
 
 For the verbs that work on files; the daemon knows its formats from the channel.
 """
@@ -23,7 +23,7 @@ from engine.model.message import FormatOptions, MapContext, Parsed
 from engine.model.ports import Format
 from engine.model.reasons import ReasonCode
 
-HL7, ASTM = "hl7v2", "astm"
+HL7, ASTM, JSON = "hl7v2", "astm", "json"
 _MLLP_START, _MLLP_END = b"\x0b", b"\x1c"
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b"\x00\t\n\r\x1a "
@@ -39,7 +39,7 @@ class FoundMessage:
     """One message in a file.
 
     Attributes:
-        format: ``hl7v2`` or ``astm``; empty where the bytes are neither.
+        format: ``hl7v2``, ``astm`` or ``json``; empty where the bytes are none of these.
     """
 
     payload: bytes
@@ -51,6 +51,8 @@ def detect(data: bytes) -> str:
     start = data.removeprefix(_BOM).lstrip(_BLANKS + _MLLP_START)
     if start.startswith(_HEADERS) or data[:2] in (b"\xff\xfe", b"\xfe\xff") or start[:6] == b"M\0S\0H\0":
         return HL7
+    if start.startswith((b"{", b"[")):
+        return JSON
     if _ASTM_START.match(start):
         return ASTM
     if _HEADER_INSIDE.search(data[:4096]):
@@ -75,7 +77,7 @@ def messages_in(data: bytes) -> list[FoundMessage]:
             for part in _codec(HL7).split(block)
             if part.strip(_BLANKS)
         ]
-    return [FoundMessage(data, "")]
+    return [FoundMessage(data, kind)]
 
 
 def _recorded(data: bytes) -> bytes:
@@ -135,7 +137,7 @@ class Mapper:
     def read(self, found: FoundMessage) -> Parsed:
         """Parse a message. Raises ContentError."""
         if not found.format and self.message_format is None:
-            raise ContentError(ReasonCode.UNREADABLE, "neither HL7 v2 nor ASTM E1394")
+            raise ContentError(ReasonCode.UNREADABLE, "neither HL7 v2 nor ASTM E1394 nor JSON")
         codec: Any = self.message_format or _codec(found.format)
         header = codec.header(found.payload)
         if header.problem:

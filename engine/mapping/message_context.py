@@ -24,7 +24,7 @@ GENERATED = "<mapping>"  # file name of generated code; a frame with it knows it
 NEVER = "\ud800"  # replaces a delimiter that a message does not have: strict decoding cannot produce it
 MAX_ISSUES = 200  # a message of 10,000 bad values needs no 10,000 lines to say so
 
-RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R"}
+RESULT_SEGMENT = {"hl7v2": "OBX", "astm": "R", "json": ""}
 # Fields of patient numbers, and of the numbers of orders and specimens after them.
 _PATIENT_NUMBERS = {"hl7v2": ("PID", (2, 3, 4)), "astm": ("P", (3, 4, 5))}
 _ORDER_NUMBERS = {"OBR": (2, 3), "ORC": (2, 3), "SPM": (2,), "SAC": (3,), "O": (3, 4)}  # 2 to 4

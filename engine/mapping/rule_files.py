@@ -22,6 +22,7 @@ from engine.mapping.rules import (
     TableUse,
     Text,
 )
+from engine.mapping.structures import JSON
 from engine.mapping.targets import read_target
 from engine.model.spelling import suggestion
 
@@ -61,6 +62,8 @@ def read_mapping(node: Node, problems: Problems) -> MappingFile:
     reader.format(node)
     _read_source(node, made, reader)
     made.target = read_target(node, problems)
+    if made.format == JSON and made.target.kind not in ("json", "csv"):
+        problems.error(node.get("to") or node, "a mapping that reads JSON writes json or csv; write to: json")
     if (bundle := node.get("bundle")) is not None:
         made.bundle = reader.choice(bundle, BUNDLES, "a bundle") or "transaction"
     for name, value in reader.map_of(node.get("profiles"), "profiles"):
@@ -124,14 +127,14 @@ def read_library(node: Node, problems: Problems) -> LibraryFile:
 def _read_source(node: Node, made: MappingFile, reader: "_Reader") -> None:
     source = node.get("from")
     if source is None:
-        reader.problems.error(node, "from: is missing; write from: hl7v2/ORU_R01 or from: astm/E1394")
+        reader.problems.error(node, "from: is missing; write from: hl7v2/ORU_R01, astm/E1394 or json")
         return
     made.structure_node = source
     structures = []
     for item in source.items if source.kind == "list" else (source,):
-        kind, slash, structure = item.value.partition("/")
-        if kind not in ("hl7v2", "astm") or not slash or not structure:
-            reader.problems.error(item, f"'{item.value}' is no structure; write hl7v2/ORU_R01 or astm/E1394")
+        kind, slash, structure = item.value.partition("/") if item.value != JSON else (JSON, "/", JSON)
+        if kind not in ("hl7v2", "astm", JSON) or not slash or not structure:
+            reader.problems.error(item, f"'{item.value}' is no structure; write hl7v2/ORU_R01, astm/E1394 or json")
         elif made.format and made.format != kind:
             reader.problems.error(item, "one mapping reads one format; write a second mapping")
         else:

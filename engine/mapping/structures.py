@@ -1,6 +1,7 @@
 """Which groups and segments a message has: the grammar that paths and `each:` are checked against.
 
-HL7 v2 structures come from the codec that binds them, so both always agree; the one ASTM structure is here.
+HL7 v2 structures come from the codec that binds them, so both always agree; the one ASTM structure is here. JSON has
+none: its paths are found in each message.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 from engine.config import registry
 
-HL7, ASTM = "hl7v2", "astm"
+HL7, ASTM, JSON = "hl7v2", "astm", "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def structures(message_format: str) -> dict[str, Group]:
     """All structures of a format by name."""
     if message_format == ASTM:
         return {"E1394": _E1394}
+    if message_format == JSON:
+        return {JSON: Group(JSON, frozenset())}  # its parts have no names that are known before
     codec = registry.load(registry.FORMATS, HL7)
     return {name: _from_codec(grammar) for name, grammar in codec.GRAMMARS.items()}
 

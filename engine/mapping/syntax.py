@@ -4,6 +4,7 @@
     + -   * /   - (sign)   .name  .1  [0]                                           (loosest to tightest)
 
     PID-3  PID-3[2].4.1  PID-3[*]  NTE[*]-3  OBX      paths, upper case, as the standards write them
+    $  $.items[0].name  $.items[*]['unit price']  @.name      paths into JSON (RFC 9535), lower case or upper
     name  function(x, 'text')  'text'  1.50  [a, b]  absent  true  false
 
 A path is one token: ``OBX-3`` is a field, ``OBX - 3`` is an error, so no blank changes a meaning unseen. Repetitions in
@@ -80,6 +81,18 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
+class TreePath:
+    """``$.items[0].name`` of the document, ``@.name`` of the value that the innermost loop is at.
+
+    Attributes:
+        text: the path as one writes it; positions in lists count from 0.
+    """
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Name:
     at: int
     name: str
@@ -153,7 +166,21 @@ class Choice:
 
 
 Expression = (
-    Literal | Number | Flag | Absent | Path | Name | Call | Part | Member | Item | ListOf | Unary | Binary | Choice
+    Literal
+    | Number
+    | Flag
+    | Absent
+    | Path
+    | TreePath
+    | Name
+    | Call
+    | Part
+    | Member
+    | Item
+    | ListOf
+    | Unary
+    | Binary
+    | Choice
 )
 
 
@@ -191,6 +218,8 @@ def fields_in(node: Expression) -> str:
     match node:
         case Path(segment=segment, field=field, component=component) if field:
             return f"{segment}-{field}.{component}" if component else f"{segment}-{field}"
+        case TreePath(text=text):
+            return text
         case Binary(operator="|", left=left, right=right):
             one, other = fields_in(left), fields_in(right)
             return f"{one} | {other}" if one and other else ""
@@ -207,7 +236,9 @@ def walk(node: Expression) -> Iterator[Expression]:
 
 # -- tokens ------------------------------------------------------------------------------------------------------
 
+TREE_PATH = r"[$@](?:\.[A-Za-z_][A-Za-z0-9_]*|\[(?:\*|\d{1,6})\]|\['[^'\\]{1,200}'\])*"
 _TOKEN = re.compile(
+    rf"(?P<tree>{TREE_PATH})|"
     r"""
       (?P<blank>[ \t\r\n]+)
     | (?P<path>[A-Z][A-Z0-9]{0,2}(?![A-Za-z0-9_])
@@ -269,8 +300,8 @@ def tokens(text: str) -> list[Token]:
             end = match.end()
             if kind == "name":
                 found.append(Token(match[0] if match[0] in _WORDS else "name", at, match[0]))
-            elif kind == "number":
-                found.append(Token("number", at, match[0]))
+            elif kind in ("number", "tree"):
+                found.append(Token(kind, at, match[0]))
             elif kind == "operator":
                 found.append(Token(match[0], at, match[0]))
         at = end
@@ -421,6 +452,8 @@ class _Parser:
             case "path":
                 assert token.path is not None
                 return token.path
+            case "tree":
+                return TreePath(token.at, token.text)
             case "true" | "false":
                 return Flag(token.at, token.kind == "true")
             case "absent":

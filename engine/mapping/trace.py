@@ -104,6 +104,10 @@ class Tracer:
         """A field with content was read."""
         self._log.append(segment.position * _POSITION + number * _NUMBER + component * 2)
 
+    def tree(self, place: str, *positions: int) -> None:
+        """A value of JSON was read; ``place`` has `{}` for each position."""
+        self._log.append(place.format(*positions))
+
     def source(self, segment: Segment, number: int) -> None:
         """A field that the engine read for a value: no rule has touched it."""
         if len(segment.fields) > number and segment.fields[number].strip():

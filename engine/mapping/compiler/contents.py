@@ -159,7 +159,7 @@ def says_nothing(value: Formula, scope: Scope) -> bool:
     """Whether an expression reads nothing of the message: constants and settings."""
     for part in syntax.walk(value.tree):
         match part:
-            case syntax.Path():
+            case syntax.Path() | syntax.TreePath():
                 return False
             case syntax.Name(name=name):
                 named = scope.find(name)

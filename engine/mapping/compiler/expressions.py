@@ -18,6 +18,7 @@ from engine.mapping.compiler.operators import (
 )
 from engine.mapping.compiler.paths import part_value, path_value
 from engine.mapping.compiler.scopes import Scope
+from engine.mapping.compiler.tree_paths import tree_value
 from engine.mapping.rules import Formula
 
 _WORTH_KEEPING_OVER_MESSAGES = (
@@ -64,6 +65,8 @@ def computed(c: Compilation, part: syntax.Expression, scope: Scope, want: str) -
             return NOTHING
         case syntax.Path():
             return path_value(c, part, scope, want)
+        case syntax.TreePath():
+            return tree_value(c, part, scope, want)
         case syntax.Name():
             return name_value(c, part, scope, want)
         case syntax.Call():

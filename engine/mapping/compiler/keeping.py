@@ -54,6 +54,8 @@ def _innermost(c: Compilation, part: syntax.Expression, scope: Scope, seen: set[
                 here = scope.owner_of(segment)
             case syntax.Path():
                 return None
+            case syntax.TreePath(text=text):
+                here = scope.group_scope() if text.startswith("@") else scope.outermost()
             case syntax.Name(name=name):
                 here = _home_of_name(c, name, scope, seen)
             case _:

@@ -7,9 +7,10 @@ from engine.mapping.compiler.fragments import check_used
 from engine.mapping.compiler.made_names import gathered, hand_out, hand_out_nothing
 from engine.mapping.compiler.recurring import KeptValues, Recurring
 from engine.mapping.compiler.scopes import Made, Scope, Segments, bind_segments, declare, is_z_segment, z_segments_from
+from engine.mapping.compiler.tree_paths import count_round, tree_loop
 from engine.mapping.message_context import RESULT_SEGMENT
 from engine.mapping.rules import Step
-from engine.mapping.structures import Group
+from engine.mapping.structures import JSON, Group
 from engine.model.spelling import suggestion
 
 
@@ -18,6 +19,8 @@ def compile_each(c: Compilation, step: Step, scope: Scope, before: Slot) -> Made
     assert step.each_node is not None
     here = scope.group_scope()
     assert here.group is not None
+    if c.setting.message_format == JSON:
+        return _compile_tree_loop(c, step, scope, before)
     group = here.group.groups.get(step.each)
     if group is not None:
         head = f"{here.variable}.groups.get({c.code.constant(step.each)}, ())"
@@ -43,6 +46,15 @@ def compile_each(c: Compilation, step: Step, scope: Scope, before: Slot) -> Made
     return None
 
 
+def _compile_tree_loop(c: Compilation, step: Step, scope: Scope, before: Slot) -> Made | None:
+    """A loop over the values of a list, or over one value that is no list."""
+    found = tree_loop(c, step, scope)
+    if found is None:
+        return None
+    head, place, positions = found
+    return _loop(c, step, scope, before, c.setting.root, head, None, (place, positions))
+
+
 def _is_elsewhere(c: Compilation, here: Group, name: str) -> bool:
     """Whether another structure that the mapping reads has this group here: a loop over it has no rounds."""
     if here is c.setting.root:
@@ -51,7 +63,14 @@ def _is_elsewhere(c: Compilation, here: Group, name: str) -> bool:
 
 
 def _loop(
-    c: Compilation, step: Step, scope: Scope, before: Slot, group: Group, head: str, segment: str | None
+    c: Compilation,
+    step: Step,
+    scope: Scope,
+    before: Slot,
+    group: Group,
+    head: str,
+    segment: str | None,
+    place: tuple[str, tuple[str, ...]] = ("$", ()),
 ) -> Made | None:
     code = c.code
     item = code.new("g")
@@ -63,6 +82,8 @@ def _loop(
     with code.loop_over(f"for {item} in {head}:"):
         if segment is None:
             inner = Scope(scope, code.slot(), code.loop, group=group, variable=item)
+            inner.place, inner.positions = place
+            count_round(c, inner)
             if has_results and not c.traced:
                 inner.recurring = _recurring_results(c, inner, result)
             place_problems(c, inner)

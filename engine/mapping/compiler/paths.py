@@ -11,9 +11,14 @@ from engine.mapping.compiler.context import Compilation
 from engine.mapping.compiler.scopes import Scope, Segments, bind_outwards, bind_segments, is_z_segment, z_segments_from
 from engine.mapping.compiler.values import quick, text_of, trace_read
 from engine.mapping.field_tables import part_problem
+from engine.mapping.structures import JSON
 from engine.model.spelling import suggestion
 
-MESSAGE_SEGMENTS = {"hl7v2": ("MSH", (1, 2)), "astm": ("H", (2,))}  # fields that hold the delimiters themselves
+MESSAGE_SEGMENTS = {
+    "hl7v2": ("MSH", (1, 2)),
+    "astm": ("H", (2,)),
+    "json": ("", ()),
+}  # fields that hold the delimiters themselves
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------
@@ -177,6 +182,9 @@ def segments_of(c: Compilation, path: syntax.Path, scope: Scope) -> Segments | N
 
 
 def _unknown_segment(c: Compilation, path: syntax.Path) -> None:
+    if c.setting.message_format == JSON:
+        c.error(path, f"JSON has no segments; write the path of a value, as $.{path.segment}")
+        return
     hint = suggestion(path.segment, c.setting.known_segments)
     c.error(path, f"no segment is called {path.segment}{hint}")
 

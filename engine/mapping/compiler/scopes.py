@@ -125,6 +125,7 @@ class Scope:
         fragment: name of the one whose names these are, and ``used_at`` the place of its use.
         picks: this scope is a loop over groups, and `where:` skips some.
         recurring: what is kept from message to message, where this scope is a loop over results.
+        place: of a loop over JSON: the path of its value, with `{}` for each position; ``positions`` their variables.
         inner: the scopes inside. What was computed is known by the identity of scopes and names, so that all of them
             live as long as the outermost: a later one at the address of a former one would pass for it.
     """
@@ -143,6 +144,8 @@ class Scope:
     used_at: str = ""
     picks: bool = False
     recurring: "Recurring | None" = None
+    place: str = "$"
+    positions: tuple[str, ...] = ()
     inner: "list[Scope]" = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.codecs import json_tree
-from adapters.codecs.json_tree import MAX_DEPTH, Digits, build, path_of, read, text_at, value_at
+from adapters.codecs.json_tree import MAX_DEPTH, Digits, build, path_of, read, text_at, values_at
 from engine.model.errors import ContentError
 from engine.model.message import FormatOptions, Header
 from engine.model.reasons import ReasonCode
@@ -39,18 +39,20 @@ def test_what_was_written_is_read(tree: Any, ascii_only: bool, marked: bool) -> 
     assert read(payload) == (digits(tree), [])
 
 
-@given(st.binary(max_size=200) | st.text("[]{}\",:0-.eE\\untrfalse \ud7ff", max_size=60).map(str.encode))
+@given(st.binary(max_size=200) | st.text('[]{}",:0-.eE\\untrfalse \ud7ff', max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused_with_a_reason(payload: bytes) -> None:
     made: Any = build(SimpleNamespace(format="json", control_id="$.id", message_type="$.type"))
     assert isinstance(made.header(payload), Header)
     assert made.split(payload) == [payload]
+    reason = None
     try:
         parsed = made.parse(payload, OPTIONS)
     except ContentError as error:
-        assert error.reason in (ReasonCode.UNREADABLE, ReasonCode.UNKNOWN_CHARSET, ReasonCode.TOO_LARGE)
+        reason = error.reason
     else:
         assert isinstance(parsed.tree, dict | list)
         assert (parsed.format, parsed.structure, parsed.segments) == ("json", "json", [])
+    assert reason in (None, ReasonCode.UNREADABLE, ReasonCode.UNKNOWN_CHARSET, ReasonCode.TOO_LARGE)
 
 
 @pytest.mark.parametrize("number", ["148.50", "1e3", "-0", "0.1000000000000000055", "9" * 5000, "1E+400", "-0.0e-7"])
@@ -106,7 +108,7 @@ def test_the_deepest_and_the_largest_that_are_taken() -> None:
 def test_characters_that_no_document_may_hold_are_replaced_and_said() -> None:
     tree, warnings = read(b'{"a\\u0000": "x\\u0007\\ud800\\n\\ud83d\\ude00", "n": 1, "l": [null, true]}')
     assert tree == {"a\ufffd": "x\ufffd\ufffd\n\U0001f600", "n": "1", "l": [None, True]}
-    assert [warning.code for warning in warnings] == ["CONTROL_CHARACTERS"]
+    assert [warning.code for warning in warnings] == ["CONTROL_CHARACTER"]
 
 
 # -- paths and headers -----------------------------------------------------------------------------------------------
@@ -117,25 +119,26 @@ TREE = {"a": {"b-c": [{"d e": " x "}, Digits("1.50"), True, False, None, {}]}}
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("$.a.b-c[0]['d e']", "x"),
+        ("$.a['b-c'][0]['d e']", "x"),
         ("$['a']['b-c'][1]", "1.50"),
-        ("$.a.b-c[2]", "true"),
-        ("$.a.b-c[3]", "false"),
-        ("$.a.b-c[4]", ""),
-        ("$.a.b-c[5]", ""),
-        ("$.a.b-c[6]", ""),
-        ("$.a.b-c", ""),
+        ("$.a['b-c'][2]", "true"),
+        ("$.a['b-c'][3]", "false"),
+        ("$.a['b-c'][4]", ""),
+        ("$.a['b-c'][5]", ""),
+        ("$.a['b-c'][6]", ""),
+        ("$.a['b-c']", ""),
         ("$.a[0]", ""),
         ("$[0]", ""),
-        ("$.a.b-c.d", ""),
+        ("$.a['b-c'].d", ""),
         ("$.A", ""),
+        ("$", ""),
     ],
 )
 def test_a_path_reads_one_value(path: str, text: str) -> None:
     assert text_at(TREE, path_of(path)) == text
 
 
-@pytest.mark.parametrize("path", ["", "$", "a.b", "$.", "$.a.", "$.a[", "$.a[*]", "$..a", "$.a[-1]", "$['']", "$.1"])
+@pytest.mark.parametrize("path", ["", "a.b", "@.a", "$.", "$.a.", "$.a[", "$.b-c", "$..a", "$.a[-1]", "$['']", "$.1"])
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"expected a path, as \$\.payload\.id"):
         path_of(path)
@@ -147,7 +150,7 @@ def test_the_header_of_json_is_where_the_channel_says() -> None:
     assert made.header(payload) == Header(control_id="4711", message_type="payment.captured")
     parsed = made.parse(payload, OPTIONS)
     assert (parsed.control_id, parsed.message_type) == ("4711", "payment.captured")
-    assert value_at(parsed.tree, ("event", "id")) == "4711"
+    assert values_at(parsed.tree, path_of("$.event[*]")) == []
     assert made.header(b'{"event": {"kind": "Rao Asha, born 1980"}}') == Header()  # no type: it is not shown
     assert made.header(b'{"event": {"id": "%s"}}' % (b"x" * 300)).control_id == "x" * 199
     assert made.header(b" " * json_tree.HEADER_BYTES + payload) == Header()
