@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from engine.actions.trail import Entry, entries, names_message
-from engine.model.permissions import LOOKING
+from engine.model.permissions import ADMINISTERING
 from engine.model.records import Act
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.reader import Reader
@@ -34,7 +34,7 @@ STATES = {
 
 
 def routes(frame: Frame) -> Sequence[Route]:
-    return (Route(PATH, partial(_list, frame), LOOKING),)
+    return (Route(PATH, partial(_list, frame), ADMINISTERING),)
 
 
 async def _list(frame: Frame, request: web.Request) -> web.Response:

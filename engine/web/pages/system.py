@@ -12,7 +12,6 @@ from engine.model.units import size_words
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.lanes import list_pauses
 from engine.store.queries.reader import Reader
-from engine.web.pages.acts import PATH as ACTS
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import Words, grouped, shown
 from engine.web.routes import Route
@@ -36,7 +35,6 @@ def _page(asking: Asking) -> Page:
         "parts": [(words.say(title), [fact for fact in facts(site, words) if fact[1]]) for title, facts in parts],
         "alarms": site.alarms,
         "notes": site.notes,
-        "acts": words.href(ACTS),
         "pauses": [],
     }
     return Page("system", values)

@@ -1,22 +1,25 @@
 """Unmapped codes, the audit trail and the system page: complete, found by their filters, and harmless."""
 
 import csv
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.access.accounts import Accounts
 from engine.model.actor import Actor
 from engine.model.clock import ManualClock, from_us
 from engine.model.message import Received, Unmapped
 from engine.model.outcome import Outcome
+from engine.model.permissions import ROLES
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
 from engine.store.operations import append, audit, record_outcome
 from engine.web.pages import acts, codes
+from tests.support import journals
 from tests.support.evil_texts import EVIL, FORBIDDEN
-from tests.support.journals import NOW_US, WINDOW_S, opened
+from tests.support.journals import NOW_US, WINDOW_S
 from tests.support.status_server import Element, Page, read_html, running
 from tests.support.status_sites import quiet_site, troubled_site
 
@@ -56,18 +59,26 @@ def acted(batch: Batch) -> None:
     audit.end(batch, cut, {"interrupted": True})
 
 
-@pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
-    made = opened(tmp_path_factory.mktemp("site"), clock=ManualClock())
-    made.run_alone(filled)
-    made.run_alone(acted)
-    yield made
-    made.close()
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    before = journals.opened(tmp_path, clock=ManualClock())
+    before.run_alone(filled)
+    before.run_alone(acted)
+    before.close()
+    async with journals.running(tmp_path, clock=ManualClock()) as made:
+        yield made
 
 
 @pytest.fixture
 async def page(journal: Journal) -> AsyncIterator[Page]:
-    async with running(replace(quiet_site(), now=from_us(NOW_US)), reader=journal) as started:
+    """As an admin sees it."""
+    accounts = Accounts(journal, ManualClock())
+    async with running(
+        replace(quiet_site(), now=from_us(NOW_US)), reader=journal, accounts=accounts, clock=ManualClock()
+    ) as started:
+        ends_us, by = NOW_US + 3_600_000_000, Actor("root", role="root")
+        secret = await accounts.tokens.create("program", ROLES["admin"], ends_us=ends_us, by=by)
+        started.http.headers["Authorization"] = f"Bearer {secret}"
         yield started
 
 
@@ -162,26 +173,14 @@ async def test_an_act_says_whether_it_ended(page: Page) -> None:
     ]
 
 
-async def test_the_system_page_says_what_runs_and_what_is_wrong(journal: Journal) -> None:
-    site = replace(troubled_site(), alarms=("<b>the disk is full</b>",), notes=("a note",))
-    async with running(site, reader=journal) as page:
-        text = (await read(page, "/system?lang=en")).one("main").text
+async def test_the_system_page_says_what_runs_and_what_is_wrong(page: Page) -> None:
+    page.site = site = replace(troubled_site(), alarms=("<b>the disk is full</b>",), notes=("a note",))
+    text = (await read(page, "/system?lang=en")).one("main").text
     for words in ("<b>the disk is full</b>", "a note", site.version, site.config_hash, "Last verified backup"):
         assert words in text
 
 
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        ("/codes?", "Every code that came is in its table."),
-        ("/acts?", "No person has done anything yet."),
-        ("/acts?actor=x", "No act fits."),
-    ],
-)
-async def test_an_empty_list_says_so(tmp_path: Path, path: str, words: str) -> None:
-    made = opened(tmp_path)
-    try:
-        async with running(quiet_site(), reader=made) as page:
-            assert (await read(page, f"{path}&lang=en")).one("p", class_="empty").text == words
-    finally:
-        made.close()
+async def test_an_empty_list_says_so(page: Page) -> None:
+    assert "No act fits." in (await read(page, "/acts?actor=x&lang=en")).one("p", class_="empty").text
+    html = await read(page, "/codes?channel=nowhere&lang=en")
+    assert html.one("p", class_="empty").text == "Every code that came is in its table."
