@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from engine.access import passwords, second_factor
@@ -231,6 +230,7 @@ class Accounts:
         ends_us: int = 0,
         leaves: bytes = b"",
     ) -> LogIn:
+        self._forget_ended(known)
         secret, new_device = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         latest_us = self._clock.now_us() + self._longest_us
         here = known.devices.get((hashed(device), user.id))
@@ -276,7 +276,7 @@ class Accounts:
             self._seen[token] = now_us
             ends_us = min(now_us + self._idle_us, session.ends_us)
             if now_us - max(session.seen_us, self._noted.get(token, 0)) >= NOTED_EVERY_US:
-                self._note(token, now_us, known.sessions)
+                self._noted[token] = now_us
                 self._directory.note(sessions.seen, token, now_us)
         actor = Actor(user.name, role=user.role, **{"from": address})
         return SignedIn(
@@ -296,18 +296,17 @@ class Accounts:
         if found is None or 0 < found.ends_us <= now_us:
             return None
         if now_us - max(found.used_us, self._noted.get(token, 0)) >= NOTED_EVERY_US:
-            self._note(token, now_us, known.tokens)
+            self._noted[token] = now_us
             self._directory.note(tokens.used, token, address, now_us)
         return Principal(Actor(f"token:{found.name}", role="token", **{"from": address}), found.permissions)
 
     def _ends_us(self, session: LogInSession) -> int:
         return min(max(session.seen_us, self._seen.get(session.token, 0)) + self._idle_us, session.ends_us)
 
-    def _note(self, token: bytes, now_us: int, known: Collection[bytes]) -> None:
-        self._noted[token] = now_us
-        if len(self._noted) > 2 * len(known):  # of sessions that have ended
-            self._noted = {one: at_us for one, at_us in self._noted.items() if one in known}
-            self._seen = {one: at_us for one, at_us in self._seen.items() if one in known}
+    def _forget_ended(self, known: Known) -> None:
+        for times in (self._seen, self._noted):
+            for token in times.keys() - known.sessions.keys() - known.tokens.keys():
+                del times[token]
 
     # -- the end of a session ------------------------------------------------------------------------------------
 

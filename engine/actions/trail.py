@@ -31,6 +31,21 @@ _ACTIONS = {
 }
 
 
+def _type(code: str, display: str) -> dict[str, str]:
+    return {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": code, "display": display}
+
+
+# DICOM PS3.16, CID 400 and 401; an action that is not here is an activity of the application.
+_LOG_IN, _ROLES = _type("110114", "User Authentication"), _type("110136", "Security Roles Changed")
+_CREDENTIALS = _type("110137", "User Security Attributes Changed")
+_TYPES = {
+    **dict.fromkeys(("log-in", "log-in-refused", "log-out", "session-revoked"), _LOG_IN),
+    **dict.fromkeys(("set-up", "user-added", "user-role", "user-grant", "user-removed"), _ROLES),
+    **dict.fromkeys(("user-disabled", "user-enabled", "token-created", "token-revoked"), _ROLES),
+    **dict.fromkeys(("user-password", "pin-set", "pin-removed", "second-factor-on", "second-factor-off"), _CREDENTIALS),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One action.
@@ -70,7 +85,7 @@ def entries(rows: Iterable[Act], open_acts: frozenset[int]) -> Iterator[Entry]:
         end = ends.pop(act.id, None)
         outcome = end.what if end else {}
         state = "open" if act.id in open_acts else "cut short" if outcome.get("interrupted") else "done"
-        state = REFUSED if act.verb == REFUSED else state
+        state = REFUSED if act.verb.endswith(REFUSED) else state
         yield Entry(
             id=act.id,
             at_us=act.at_us,
@@ -90,11 +105,7 @@ def audit_event(entry: Entry, site: str) -> dict[str, Any]:
     subtype = {"system": ACTS_SYSTEM, "code": entry.verb}
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",
-        "type": {
-            "system": "http://dicom.nema.org/resources/ontology/DCM",
-            "code": "110100",
-            "display": "Application Activity",
-        },
+        "type": _TYPES.get(entry.verb, _type("110100", "Application Activity")),
         "subtype": [subtype],
         "action": _ACTIONS.get(entry.verb, "E"),
         "recorded": instant(entry.at_us),

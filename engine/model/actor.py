@@ -31,7 +31,8 @@ class Actor(str):
     """A user's name.
 
     Attributes:
-        by: what else is known of them: ``role`` (root, service user, or the roles of a system user), ``account`` (that
+        by: what else is known of them: ``role`` (root, service user, the roles of a system user, the role of a user who
+            has logged in, or token), ``account`` (that
             the process runs under, where the name is another one), ``from`` (where they work), ``given`` (what their
             process says of itself; no other source confirms it).
     """

@@ -17,6 +17,7 @@ from engine.model.errors import LabRelayError, LockedOutError, LogInError, Refus
 from engine.model.permissions import LOOKING, ROLES, SEEING_PATIENTS, WATCHING
 from engine.store.journal import Journal
 from engine.store.operations import audit
+from engine.store.operations.access import tokens, users
 from engine.store.queries.acts import acts_page
 from tests.support.journals import running
 
@@ -284,6 +285,57 @@ async def test_the_second_factor_is_asked_for_and_no_code_works_twice(accounts: 
         await accounts.users.drop_second_factor("anna", by=ROOT)
 
 
+async def test_a_user_may_go_without_a_second_factor_again(accounts: Accounts, clock: ManualClock) -> None:
+    session = (await accounts.log_in("anna", GOOD, address=HERE)).secret
+    other = (await accounts.log_in("anna", GOOD, address=HERE)).secret
+    shown, _ = await accounts.own.offer_second_factor(session, GOOD, address=HERE, site="")
+    app = pyotp.parse_uri(shown)
+    assert isinstance(app, pyotp.TOTP)
+    await accounts.own.confirm_second_factor(session, GOOD, app.at(int(clock.now_us() / 1e6)), address=HERE)
+    assert await accounts.principal_of_session(other, address=HERE) is None
+    await accounts.own.drop_second_factor(session, GOOD, address=HERE)
+    assert not (await accounts.log_in("anna", GOOD, address=HERE)).second_factor
+    await accounts.own.set_pin(session, GOOD, PIN, address=HERE)
+    await accounts.own.set_pin(session, GOOD, "", address=HERE)
+    assert (await accounts.users.named("anna")).credentials.pin == ""
+
+
+async def test_half_log_ins_are_kept_within_a_bound(
+    accounts: Accounts, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_HALF", 3)
+    session = (await accounts.log_in("anna", GOOD, address=HERE)).secret
+    shown, _ = await accounts.own.offer_second_factor(session, GOOD, address=HERE, site="")
+    app = pyotp.parse_uri(shown)
+    assert isinstance(app, pyotp.TOTP)
+    codes = await accounts.own.confirm_second_factor(session, GOOD, app.at(int(clock.now_us() / 1e6)), address=HERE)
+    halves = [await accounts.log_in("anna", GOOD, address=HERE) for _ in range(4)]
+    with pytest.raises(LogInError):
+        await accounts.give_code(halves[0].secret, codes[0], address=HERE)
+    await accounts.give_code(halves[1].secret, codes[0], address=HERE)
+
+
+async def test_users_and_tokens_are_kept_within_a_bound(
+    accounts: Accounts, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "MOST_USERS", 2)
+    monkeypatch.setattr(tokens, "MOST_TOKENS", 1)
+    with pytest.raises(RefusedError, match="there are 2 users"):
+        await accounts.users.add("Eve", "viewer", GOOD, by=ROOT)
+    await accounts.tokens.create("one", WATCHING, ends_us=0, by=ROOT)
+    with pytest.raises(RefusedError, match="1 tokens"):
+        await accounts.tokens.create("two", WATCHING, ends_us=0, by=ROOT)
+
+
+async def test_times_of_sessions_that_have_ended_are_forgotten(accounts: Accounts, clock: ManualClock) -> None:
+    for _ in range(30):
+        done = await accounts.log_in("anna", GOOD, address=HERE)
+        assert await accounts.principal_of_session(done.secret, address=HERE) is not None
+        clock.advance(61)
+        assert await accounts.principal_of_session(done.secret, address=HERE) is not None
+    assert len(accounts._seen) == len(accounts._noted) == len(await accounts.sessions()) + 1
+
+
 async def test_a_half_log_in_waits_for_five_minutes(accounts: Accounts, clock: ManualClock) -> None:
     session = (await accounts.log_in("anna", GOOD, address=HERE)).secret
     shown, _ = await accounts.own.offer_second_factor(session, GOOD, address=HERE, site="")
@@ -404,6 +456,7 @@ async def test_only_a_token_of_a_wall_screen_has_no_end(
 
 async def test_the_set_up_link_makes_one_admin_once(journal: Journal, clock: ManualClock, tmp_path: Path) -> None:
     accounts = Accounts(journal, clock)
+    assert not accounts.has_users()
     link = await accounts.set_up.offer("http://127.0.0.1:8080/")
     path = tmp_path / FILE_NAME
     assert path.read_text() == f"{link}\n"
@@ -418,6 +471,7 @@ async def test_the_set_up_link_makes_one_admin_once(journal: Journal, clock: Man
     with pytest.raises(LogInError):
         await accounts.set_up.use(secret, "Eve", GOOD, address=HERE)
     assert await accounts.set_up.offer("http://127.0.0.1:8080") == ""
+    assert accounts.has_users()
     await accounts.log_in("Anna", GOOD, address=HERE)
 
 

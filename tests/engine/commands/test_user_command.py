@@ -1,6 +1,7 @@
 """`labrelay user` and `labrelay token`, with and without a daemon."""
 
 import asyncio
+import json
 import os
 import pty
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from fhir.resources.R4B.auditevent import AuditEvent
 
 from engine.access.accounts import Accounts
 from engine.commands.shared.output import ExitCode
@@ -108,6 +110,19 @@ def test_each_change_is_in_the_audit_trail_without_a_secret(site: Path) -> None:
         reader.close()
     assert [act.verb for act in acts] == ["token-revoked", "token-created", "user-password", "user-added", "user-added"]
     assert not any(hidden in str(act) for act in acts for hidden in (GOOD, OTHER, secret))
+
+
+def test_log_ins_and_changes_of_users_have_their_kind_in_an_export(site: Path, tmp_path: Path) -> None:
+    add(site, "Anna", "admin")
+    assert can_log_in(site, "anna", GOOD)
+    assert not can_log_in(site, "anna", OTHER)
+    file = tmp_path / "trail.json"
+    assert labrelay("audit", "export", "--to", str(file), site=site).code == ExitCode.OK
+    events = [AuditEvent.model_validate(entry["resource"]) for entry in json.loads(file.read_text())["entry"]]
+    found = {one.subtype[0].code: (one.type.code, one.outcome, one.agent[0].who.display) for one in events}
+    assert found["log-in"] == ("110114", "0", "Anna")
+    assert found["log-in-refused"] == ("110114", "4", "unknown")
+    assert found["user-added"][0] == "110136"
 
 
 @pytest.mark.parametrize(

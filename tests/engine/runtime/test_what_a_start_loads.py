@@ -13,6 +13,7 @@ from engine.runtime.app import App
 
 LATER = {"jinja2"}
 OTHERS = {"aiomqtt", "fhir", "hl7apy", "joserfc", "paho", "serial", "engine.devtools", "engine.web.api.reads"}
+OTHERS |= {"argon2", "pyotp", "segno"}  # a log-in
 
 async def main():
     app, started = App(Path(sys.argv[1])), asyncio.Event()
