@@ -34,6 +34,8 @@ KIND_ACT = 3
 KIND_PRUNED = 4  # which rows were deleted: engine/store/lifecycle/retention.py
 KIND_ERASED = 5  # which rows were emptied: engine/store/lifecycle/erasure.py
 
+HOUR_PARTS = 12  # five minutes each: engine/store/operations/hour_counts.py
+
 INCOMPLETE_BYTES = 64 * 1024 * 1024  # of incomplete messages that are kept, unless the site says otherwise
 
 MAYBE_DELIVERED = 1  # delivery.flags
@@ -289,6 +291,27 @@ class Count(NamedTuple):
     destination: str
     name: str
     n: int
+
+
+class HourCount(NamedTuple):
+    """One hour of a channel.
+
+    Attributes:
+        begins_us: its start on the wall clock of the site's zone.
+        received, delivered, dead, held: how often that happened in it.
+        parts, active: of its `HOUR_PARTS` parts, those in which LabRelay ran, and those with a message.
+        age_s: how old the last message became in it.
+    """
+
+    channel: str
+    begins_us: int
+    received: int
+    delivered: int
+    dead: int
+    held: int
+    parts: int
+    active: int
+    age_s: int
 
 
 class MessageView(NamedTuple):

@@ -25,7 +25,7 @@ from engine.store.core.sweeping import sweep
 from engine.store.core.vault import DOCUMENT_KEYS, MESSAGE_KEYS, NOTE_KEYS, Vault
 from engine.store.core.write_errors import describe, is_fatal
 from engine.store.lifecycle import retention
-from engine.store.operations import delta_history, failure_fingerprint, incomplete, search_index
+from engine.store.operations import delta_history, failure_fingerprint, hour_counts, incomplete, search_index
 
 logger = logging.getLogger("labrelay.journal")
 
@@ -104,6 +104,7 @@ class StoreUpkeep:
         self._next_anchor_sync = 0.0
         self._next_sweep = 0.0
         self._next_index = 0.0
+        self._part: int | None = None
         self._walk: retention.RetentionWalk | None = None
         now_us = clock.now_us()
         self._steady_from_us = now_us - retention.behind(connection.execute, now_us)
@@ -152,6 +153,7 @@ class StoreUpkeep:
         if self._clock.monotonic() >= self._next_sweep + 10 * SWEEP_S:  # never idle: sweep all the same
             self._sweep()
         self._index_numbers()
+        self._note_hour()
         self._let_go(RETENTION_BUSY)
 
     def idle(self) -> None:
@@ -161,6 +163,7 @@ class StoreUpkeep:
         self._look_at_reserve()
         self._sweep()
         self._index_numbers()
+        self._note_hour()
         self._let_go(RETENTION_IDLE)
 
     def walk_now(self) -> None:
@@ -310,6 +313,13 @@ class StoreUpkeep:
         now = self._clock.monotonic()
         if now >= self._next_index and self._in_transaction(search_index.add) is None:
             self._next_index = now + SWEEP_S
+
+    def _note_hour(self) -> None:
+        """Note the part of an hour that has just ended, unless the clock leapt or this process did not see it."""
+        part = self._clock.now_us() // hour_counts.PART_US
+        before, self._part = self._part, part
+        if before is not None and part == before + 1:
+            self._in_transaction(partial(hour_counts.note, part=before))
 
     def _in_transaction(self, operation: Callable[[Batch], T]) -> T | None:
         """Run an operation of the upkeep; a failure that the store survives only postpones it, and returns None."""

@@ -364,6 +364,20 @@ CREATE TABLE counter (
     PRIMARY KEY (day, channel, destination, name)
 ) WITHOUT ROWID;
 
+-- Each hour of each channel, on the wall clock of the site, for the last weeks (store/operations/hour_counts.py).
+CREATE TABLE hour_count (
+    begins_us INTEGER NOT NULL,
+    channel   TEXT NOT NULL,
+    received  INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,             -- as the counters of these names, over all destinations
+    dead      INTEGER NOT NULL,
+    held      INTEGER NOT NULL,
+    parts     INTEGER NOT NULL,             -- parts of five minutes in which LabRelay ran, and took this channel's
+    active    INTEGER NOT NULL,             -- those with a message
+    age_s     INTEGER NOT NULL,             -- how old the last message became, in seconds
+    PRIMARY KEY (begins_us, channel)
+) WITHOUT ROWID;
+
 -- Codes and units that no code table had; `labrelay gaps` prints them. A sender may put anything there, so they are
 -- sealed and found by a keyed hash.
 CREATE TABLE unmapped_code (

@@ -71,6 +71,7 @@ _CHANGED = {
     "control_result": "SELECT * FROM main.control_result WHERE at_us >= :since - :day",
     "server_version": "SELECT * FROM main.server_version WHERE until_us >= :since + :memory",
     "unmapped_code": "SELECT * FROM main.unmapped_code WHERE last_us >= :since",
+    "hour_count": "SELECT * FROM main.hour_count WHERE begins_us >= :since - :day",
     "counter": "SELECT * FROM main.counter WHERE day >= date(:since / 1000000, 'unixepoch', '-1 day')",
 }
 # Table -> the table of the numbers whose rows are copied: only all rows of a number together show its owner.

@@ -72,6 +72,7 @@ COMPARED = {
     "reagent_use": "*",
     "control_result": "*",
     "counter": "*",
+    "hour_count": "*",
     "server_version": "*",
     "data_key": "id, class, month, created_us",
     "gap": "*",
