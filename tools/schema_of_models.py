@@ -47,6 +47,7 @@ _OF_WORDS: dict[str, Schema] = {
     "name": {"type": ["string", "number", "boolean"], "pattern": f"{NAME_PATTERN}|{VARIABLE}"},
     "name of a dialect": _or_variable({"enum": list(dialects())}),
     "duration": text_like(r"^([0-9]+(\.[0-9]+)?(ms|[smhdw]))+$"),
+    "date": text_like(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
     "time of day": text_like(r"^([01]?[0-9]|2[0-4]):[0-5][0-9]$"),
     "size": text_like(r"^[0-9]+(\.[0-9]+)? ?([kMG]B|[KMG]iB|B)$"),
     "host:port": text_like(_HOST_PORT),

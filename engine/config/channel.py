@@ -10,6 +10,7 @@ from engine.config.source_folder import FolderPart
 from engine.config.source_tee import TeePart
 from engine.config.values import (
     Charsets,
+    Days,
     Dialect,
     Duration,
     Fixes,
@@ -158,7 +159,11 @@ class ChannelConfig(Model):
     """Values that mappings read with `setting('name')`; any names, texts as written."""
 
     usual_gap: Duration | None = Field(default=None, gt=0)
-    """How far apart messages usually are; the page says so when it is much longer."""
+    """How far apart messages usually are; the page says so when it is much longer. Without it the gap is learned, for
+    each hour of the week, from three weeks of history on ([the page](page.md#the-usual-gap))."""
+
+    days_off: Days = ()
+    """Days on which nothing is expected of this analyzer, besides the site's."""
 
     repeat_window: Duration = Field(default=DAY, gt=0, le=DAY)
     """For this long, 24 h at most, the same bytes can be a repeat: answered again, not delivered again. Something

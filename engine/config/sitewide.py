@@ -9,7 +9,7 @@ from engine.config.access import AccessConfig
 from engine.config.destination import DestinationConfig
 from engine.config.keeping import BackupConfig, RetentionConfig
 from engine.config.receive_memory import DEFAULT_BYTES
-from engine.config.values import Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
+from engine.config.values import Days, Duration, FilePath, Flag, Model, Name, Size, Text, Uri, Whole, Zone
 from engine.config.web import WebConfig
 from engine.model.records import INCOMPLETE_BYTES
 
@@ -74,6 +74,10 @@ class SiteConfig(Model):
     numbers begin anew or are given again, as those that an analyzer counts; such a number is known with its order
     and day alone, and never goes out as a Patient's identifier. Without an answer all are counters, but those whose
     authority (PID-3.4) is in `namespaces`."""
+
+    days_off: Days = ()
+    """Days on which the laboratory is closed, as `[2026-01-26, 2026-08-15]`: no analyzer is called silent on them, and
+    they teach no usual gap."""
 
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     """Limits that all channels share."""

@@ -8,6 +8,7 @@ import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,6 +52,13 @@ def _flag(text: str) -> bool:
     if text in ("false", "False", "FALSE"):
         return False
     raise ValueError("expected true or false (yes, no, on and off are plain text in YAML 1.2)")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("expected a date, as 2026-01-26") from error
 
 
 def _zone(name: str) -> str:
@@ -216,6 +224,11 @@ Whole = Annotated[int, _from_text(_whole), Words("whole number")]
 Flag = Annotated[bool, _from_text(_flag), Words("true or false")]
 Duration = Annotated[float, _from_text(parse_duration), Words("duration")]
 Size = Annotated[int, _from_text(parse_size), Words("size")]
+Days = Annotated[
+    tuple[Annotated[date, _from_text(_day), Words("date")], ...],
+    BeforeValidator(_listed),
+    Words("date or list of dates"),
+]
 Address = Annotated[HostPort, _from_text(parse_host_port), Words("host:port")]
 Zone = Annotated[str, AfterValidator(_zone), Words("time zone")]
 Charset = Annotated[str, AfterValidator(_charset), Words("character set")]

@@ -3,9 +3,10 @@
 The store notes of each hour how many of its twelve parts of five minutes had a message, and how old the last message
 became (`engine.model.records.HourCount`). Of the same hour of the day in the last eight weeks this module learns
 
-    gap       how old the last message usually becomes at this hour: the third longest of the longest ages of these
-              weeks. So no two weeks of a broken analyzer teach silence, and from the third on it is usual.
-    evidence  how improbable an hour without any message is, as -ln(probability)
+    gap   how old the last message usually becomes at this hour: the third longest of the longest ages of these weeks.
+          So two weeks of a broken analyzer teach no silence, and from the third on it is usual. While there are fewer
+          than six weeks it is the second longest.
+    rate  how improbable an hour without any message is, as -ln(probability), without the same weeks and the busiest
 
 A channel is silent where its last message is older than three such gaps, and the hours since then are together less
 probable than `IMPROBABLE`. The first alone would ring on each morning when work begins late; the second alone would
@@ -22,15 +23,16 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from statistics import median
 
 from engine.model.records import HOUR_PARTS, HourCount
+from engine.monitoring.snapshot.states import SILENT_AFTER_GAPS
 
 WEEKS = 8
 LEAST_WEEKS = 3  # of the same hour of the week, before anything is said about it
 TEACHING_PARTS = HOUR_PARTS // 2  # an hour that was watched for less teaches nothing
-SILENT_GAPS = 3
 IMPROBABLE = -math.log(1e-4)
 SHORTEST_GAP_S = 60.0
-ALIKE, ALIKE_S = 2.0, 600.0  # ages are alike that differ by no more than this factor and these seconds
-IMPROBABLE_AT_REST = -math.log(0.05)  # in an hour without work no more evidence would come until the next
+# Days are alike whose ages differ by no more than this factor and these seconds, and this share of hours with messages.
+ALIKE, ALIKE_S, ALIKE_SHARE = 2.0, 600.0, 0.4
+LIKELY, UNLIKELY = 2.0, 3.3  # of work that comes in a few hours only: those that count, and what they must add up to
 SEVERAL = 3  # with so many empty hours their own share is known well enough
 LONGEST_LOOK = timedelta(days=15)
 HOUR = timedelta(hours=1)
@@ -63,36 +65,41 @@ def learn(hours: Sequence[tuple[int, HourCount]]) -> UsualHour | None:
             days[ago % 7].append(((ago - 1) // 7, hour))
     if len(days[0]) < LEAST_WEEKS:
         return None
-    ages = [median(hour.age_s for _, hour in day) if day else -math.inf for day in days]
     weeks: list[list[HourCount]] = [[] for _ in range(WEEKS)]
-    for day, age in zip(days, ages, strict=True):
-        if age <= ALIKE * ages[0] + ALIKE_S and ages[0] <= ALIKE * age + ALIKE_S:
+    for day in days:
+        if day and _alike([hour for _, hour in day], [hour for _, hour in days[0]]):
             for week, hour in day:
                 weeks[week].append(hour)
     weeks = [week for week in weeks if week]
+    bad = 2 if len(weeks) >= 2 * LEAST_WEEKS else 1
     longest = sorted((max(hour.age_s for hour in week) for week in weeks), reverse=True)
-    gap_s = longest[2] if len(longest) >= 2 * LEAST_WEEKS else longest[min(1, len(longest) - 1)]
-    random = _random(weeks)
-    empty, of = _empty(weeks)
-    whole = -math.log((empty + 0.5) / (of + 1))
-    if empty >= SEVERAL:
-        return UsualHour(max(gap_s, SHORTEST_GAP_S), whole, whole)
-    return UsualHour(max(gap_s, SHORTEST_GAP_S), random, max(random, whole))
+    by_activity = sorted(weeks, key=lambda week: sum(hour.active for hour in week) / len(week))
+    rate, missed = _chances([hour for week in by_activity[bad:-1] for hour in week])
+    return UsualHour(max(longest[bad], SHORTEST_GAP_S), rate, missed)
 
 
-def _random(weeks: Sequence[Sequence[HourCount]]) -> float:
-    """If messages came at random: of the share of parts with one, over all weeks but the busiest and the quietest."""
-    shares = sorted(sum(hour.active for hour in week) / sum(hour.parts for hour in week) for week in weeks)
-    kept = shares[1:-1] or shares
-    share = sum(kept) / len(kept)
-    parts = sum(hour.parts for week in weeks for hour in week)
-    return -HOUR_PARTS * math.log1p(-min(share, 1 - 1 / (parts + 2)))
+def _alike(one: Sequence[HourCount], other: Sequence[HourCount]) -> bool:
+    """Whether the last message is of much the same age at this hour of two days, and comes in it about as often."""
+    young, old = sorted(median(hour.age_s for hour in day) for day in (one, other))
+    rare, often = sorted(sum(hour.active > 0 for hour in day) / len(day) for day in (one, other))
+    return old <= ALIKE * young + ALIKE_S and often - rare <= ALIKE_SHARE
 
 
-def _empty(weeks: Sequence[Sequence[HourCount]]) -> tuple[int, int]:
-    """How many hours had no message, and of how many, over all weeks but the worst."""
-    kept = sorted((sum(not hour.active for hour in week), len(week)) for week in weeks)[:-1]
-    return sum(empty for empty, _ in kept), sum(of for _, of in kept)
+def _chances(hours: Sequence[HourCount]) -> tuple[float, float]:
+    """`UsualHour.rate` and `UsualHour.missed` of like hours.
+
+    Messages that come in runs leave more parts empty together than random ones: where the counts of active parts
+    differ by more than those of independent parts would, the rate is less by that factor.
+    """
+    shares = [hour.active / hour.parts for hour in hours]
+    share = min(sum(shares) / len(shares), 1 - 1 / (HOUR_PARTS * len(hours) + 2))
+    if not share:
+        return 0.0, 0.0
+    spread = HOUR_PARTS * sum((one - share) ** 2 for one in shares) / (len(shares) * share * (1 - share))
+    rate = -HOUR_PARTS * math.log1p(-share) / max(1.0, spread)
+    empty = sum(not one for one in shares)
+    whole = -math.log((empty + 0.5) / (len(hours) + 1))
+    return (whole, whole) if empty >= SEVERAL else (rate, max(rate, whole))
 
 
 def is_silent(
@@ -112,16 +119,19 @@ def is_silent(
     this = usual(begins)
     if this is None or is_off(now.astimezone(zone).date()):
         return False
-    if (now - since).total_seconds() <= SILENT_GAPS * this.gap_s:
+    if (now - since).total_seconds() <= SILENT_AFTER_GAPS * this.gap_s:
         return False
-    evidence, enough = 0.0, IMPROBABLE if this.rate else IMPROBABLE_AT_REST
-    while ends > since and now - ends < LONGEST_LOOK and evidence < enough:
+    evidence = scheduled = 0.0
+    while ends > since and now - ends < LONGEST_LOOK:
         one = None if is_off(begins.astimezone(zone).date()) else usual(begins)
         if one is not None:
             whole = begins >= since and ends - begins >= HOUR
             evidence += one.missed if whole else one.rate * ((ends - max(begins, since)) / HOUR)
+            scheduled += one.missed if whole and one.missed >= LIKELY else 0.0
+        if evidence >= IMPROBABLE or (scheduled >= UNLIKELY and not this.rate):
+            return True
         ends, begins = begins, hour_of(begins - timedelta(minutes=1), zone)
-    return evidence >= enough
+    return False
 
 
 def hour_of(at: datetime, zone: tzinfo) -> datetime:

@@ -155,6 +155,7 @@ class Observer:
             still = parts.pauses or any(view.held_by for view in lanes.values())
             waiting = open_lanes(app.journal) if still else ()
             self._oldest = {(lane.channel, lane.destination): lane.oldest_us for lane in waiting}
+            self._traffic.read_arrivals(channels, now, self._started_at)
             self._traffic.read_reagents()
             if any(view.dead for view in lanes.values()):
                 alarms += about(About.REFUSED, not_taken.set_aside(app.journal))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from engine.config.destination import DestinationConfig
 from engine.delivery.breaker import BreakerState
@@ -22,6 +23,7 @@ from engine.monitoring.snapshot.channels import (
 )
 from engine.monitoring.snapshot.states import DestinationState, Paused, channel_state
 from engine.receiving.link_words import fault_words
+from engine.runtime.arrivals_view import ArrivalsView
 from engine.runtime.link_view import LinkViews, tee_snapshot
 from engine.runtime.parts import Parts
 from engine.runtime.sources import ChannelSource
@@ -60,6 +62,7 @@ class TrafficViews:
         self._started = parts.clock.monotonic()
         self._rates: defaultdict[str, deque[tuple[float, int]]] = defaultdict(deque)
         self._links = LinkViews()
+        self._arrivals = ArrivalsView(parts.journal)
         self._reagents: dict[str, tuple[ReagentSnapshot, ...]] = {}
         self._reagents_seen: dict[str, int] = {}
 
@@ -77,6 +80,23 @@ class TrafficViews:
                     ReagentSnapshot.of(view) for view in list_reagents(self._parts.journal, name, limit=REAGENTS_SHOWN)
                 )
 
+    def read_arrivals(self, channels: Mapping[str, ChannelView], now: datetime, started: datetime) -> None:
+        """Read what is usual for each channel at this hour.
+
+        Raises:
+            StoreError: the journal cannot be read.
+        """
+        site = self._parts.built.site.config
+        last_us = {name: self._last_us(source, channels.get(name)) for name, source in self._parts.sources.items()}
+        configs = [source.built.config for source in self._parts.sources.values()]
+        zone = ZoneInfo(site.site.timezone or "UTC")
+        self._arrivals.read(configs, last_us, now, started, zone, site.days_off)
+
+    @staticmethod
+    def _last_us(source: ChannelSource, view: ChannelView | None) -> int:
+        """When its last message came; 0 before the first ever."""
+        return source.channel.counts.last_message_us or (view.last_us if view else 0)
+
     def channel(self, name: str, source: ChannelSource, reading: Reading, *, storing: bool) -> ChannelSnapshot:
         """
         Args:
@@ -84,7 +104,8 @@ class TrafficViews:
         """
         config, counts = source.built.config, source.channel.counts
         view, counted = reading.channels.get(name), reading.today.get((name, ""), {})
-        last_at = _instant(counts.last_message_us or (view.last_us if view else 0))
+        last_at = _instant(self._last_us(source, view))
+        usual, last_day = self._arrivals.usual(name), self._arrivals.last_day(name)
         age_s = _seconds_since(last_at, reading.now)
         today: dict[str, Any] = {f"today_{count}": counted.get(count, 0) for count in DAY_COUNTS}
         return ChannelSnapshot(
@@ -100,7 +121,8 @@ class TrafficViews:
                 connected=source.connected,
                 connects=not source.listens,
                 last_message_age_s=age_s,
-                usual_gap_s=config.usual_gap,
+                usual_gap_s=usual.gap_s if usual.source == "configured" and not usual.day_off else None,
+                silent=usual.silent,
                 up_s=reading.now_s - self._started,
             ),
             fault=source.fault,
@@ -109,7 +131,9 @@ class TrafficViews:
             connections=tuple(connection.peer for connection in source.channel.connections.values()),
             last_message_at=last_at,
             last_message_age_s=age_s,
-            usual_gap_s=config.usual_gap,
+            usual=usual,
+            received_by_hour=last_day.received,
+            dead_by_hour=last_day.dead,
             **today,
             stored_waiting=view.stored if view else 0,
             dead=view.dead if view else 0,

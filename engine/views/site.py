@@ -11,6 +11,7 @@ CHANNEL = View[Row](
     Field("link", "LINE", shown=lambda one: one["link"]["words"]),
     Field("address", "ADDRESS"),
     Field("last_message_age_s", "LAST MESSAGE", shown=lambda one: age(one["last_message_age_s"]), right=True),
+    Field("usual", "USUALLY", shown=lambda one: one["usual"]["words"] or ""),
     Field("today_received", "TODAY", right=True),
     Field("today_delivered", "DELIVERED", right=True),
     Field("waiting", "WAITING", right=True),

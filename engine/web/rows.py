@@ -180,7 +180,7 @@ class Rows:
             "paused": self._paused(channel.paused),
             "last": self._last(channel),
             "last_at": _iso(channel.last_message_at),
-            "usual": "" if channel.usual_gap_s is None else self._say("usual {gap}", gap=Span(channel.usual_gap_s)),
+            "usual": "" if channel.usual.words is None else channel.usual.words.say(self._catalogue),
             "received": channel.today_received,
             "today": tuple(
                 self._fact(word, count, level)

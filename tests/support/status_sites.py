@@ -17,6 +17,7 @@ from engine.monitoring.snapshot.notice import About, Notice
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState
 from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, KeptSnapshot
+from engine.monitoring.snapshot.usual import UsualGap
 from engine.receiving.link_words import fault_words
 
 NOW = datetime(2026, 3, 2, 4, 42, 7, tzinfo=UTC)
@@ -38,7 +39,7 @@ def quiet_site() -> SiteSnapshot:
             connections=("127.0.0.1:50213",),
             last_message_at=ago(12),
             last_message_age_s=12,
-            usual_gap_s=120,
+            usual=UsualGap(gap_s=120, source="configured"),
             today_received=418,
             today_delivered=418,
             lanes=(LaneSnapshot(destination="lab-fhir", delivered_today=418),),
@@ -83,7 +84,7 @@ def troubled_site() -> SiteSnapshot:
             state=ChannelState.SILENT,
             last_message_at=ago(47 * 60 + 5),
             last_message_age_s=47 * 60 + 5,
-            usual_gap_s=120,
+            usual=UsualGap(gap_s=120, source="configured"),
             today_received=212,
             today_delivered=211,
             today_dead=1,
@@ -138,7 +139,7 @@ def troubled_site() -> SiteSnapshot:
             link=LinkSnapshot(state=LinkState.CONNECTED),
             last_message_at=ago(12),
             last_message_age_s=12,
-            usual_gap_s=90,
+            usual=UsualGap(gap_s=90, source="configured"),
             today_received=418,
             today_delivered=376,
             today_filtered=4,
@@ -163,7 +164,7 @@ def troubled_site() -> SiteSnapshot:
             fault="device not found",
             last_message_at=ago(5400),
             last_message_age_s=5400,
-            usual_gap_s=1800,
+            usual=UsualGap(gap_s=1800, source="configured"),
             today_received=31,
             today_delivered=31,
             today_incomplete=1,
@@ -205,7 +206,7 @@ def troubled_site() -> SiteSnapshot:
             state=ChannelState.QUIET,
             last_message_at=ago(1500),
             last_message_age_s=1500,
-            usual_gap_s=1200,
+            usual=UsualGap(gap_s=1200, source="configured"),
             today_received=64,
             today_delivered=62,
             today_dead=2,
@@ -290,7 +291,7 @@ def large_site(channels: int = 500) -> SiteSnapshot:
             connections=(f"10.0.{index // 250}.{index % 250}:4000",),
             last_message_at=ago(index),
             last_message_age_s=index,
-            usual_gap_s=60,
+            usual=UsualGap(gap_s=60, source="configured"),
             today_received=index * 10,
             today_delivered=index * 9,
             lanes=(

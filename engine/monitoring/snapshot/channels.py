@@ -11,6 +11,7 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import ReagentView
 from engine.monitoring.snapshot.links import LinkSnapshot, TeeSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
+from engine.monitoring.snapshot.usual import UsualGap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,9 @@ class ChannelSnapshot:
         paused: by a person, else None.
         connections: the peers connected now.
         last_message_age_s: None before the first message ever.
-        usual_gap_s: the usual time between its messages.
+        usual: the usual time between its messages, at this hour.
+        received_by_hour, dead_by_hour: of the last 24 hours on the wall clock, the present one last; empty where they
+            are not known.
         today_delivered: messages whose last delivery was made today, or superseded by one that was.
         stored_waiting: journaled and acknowledged, not mapped yet.
         dead: open dead letters that died before they had a destination (unreadable, mapping errors).
@@ -127,7 +130,9 @@ class ChannelSnapshot:
     connections: tuple[str, ...] = ()
     last_message_at: datetime | None = None
     last_message_age_s: float | None = None
-    usual_gap_s: float | None = None
+    usual: UsualGap = field(default_factory=UsualGap)
+    received_by_hour: tuple[int, ...] = ()
+    dead_by_hour: tuple[int, ...] = ()
     today_received: int = 0
     today_delivered: int = 0
     today_dead: int = 0
@@ -143,7 +148,11 @@ class ChannelSnapshot:
     tee: TeeSnapshot | None = None
     reagents: tuple[ReagentSnapshot, ...] = ()
     lanes: tuple[LaneSnapshot, ...] = ()
-    derived: ClassVar = ("level", "words", "waiting", "dead_total", "oldest_age_s")
+    derived: ClassVar = ("level", "words", "waiting", "dead_total", "oldest_age_s", "usual_gap_s")
+
+    @property
+    def usual_gap_s(self) -> float | None:
+        return self.usual.gap_s
 
     @property
     def waiting(self) -> int:

@@ -97,6 +97,7 @@ def channel_state(
     last_message_age_s: float | None,
     usual_gap_s: float | None,
     up_s: float,
+    silent: bool = False,
 ) -> ChannelState:
     """Decide which state to show for a channel.
 
@@ -104,6 +105,8 @@ def channel_state(
         storing: new data can be stored. If not, that matters more than the age of the last message.
         connects: we open the connection (or device); then a missing one is reported even after messages came, while a
             sender that connects to us may do so for each message only.
+        usual_gap_s: as it is configured; None where it is learned, or on a day off.
+        silent: by the learned gap.
         up_s: how long the daemon has been up: a channel that never received anything is silent since then.
     """
     if not enabled:
@@ -116,7 +119,7 @@ def channel_state(
         return ChannelState.REFUSING
     age_s = up_s if last_message_age_s is None else last_message_age_s
     # After a start, senders get time to reconnect before a channel counts as silent.
-    if usual_gap_s is not None and min(age_s, up_s) > SILENT_AFTER_GAPS * usual_gap_s:
+    if silent or (usual_gap_s is not None and min(age_s, up_s) > SILENT_AFTER_GAPS * usual_gap_s):
         return ChannelState.SILENT
     if not connected and (connects or last_message_age_s is None):
         return ChannelState.WAITING

@@ -2,7 +2,7 @@
 
 The upkeep notes each part of five minutes once it has ended: the counters of the day, less what the hours of that day
 have already. So the hours of a day add up to its counters, also after a crash; what came in the last minutes before it
-counts for the hour of the next start. From these hours the gap is learned that is usual (`engine.monitoring.usual_gaps`).
+counts for the hour of the next start. `engine.monitoring.usual_gaps` learns the usual gap from these hours.
 
 A paused channel, and one without a message for `KEPT_DAYS`, has no rows: its silence teaches nothing.
 """
