@@ -23,7 +23,7 @@ from engine.model.accounts import (
 )
 from engine.model.actor import Actor
 from engine.model.clock import Clock
-from engine.model.errors import LockedOutError, LogInError
+from engine.model.errors import BusyError, LockedOutError, LogInError
 from engine.store.operations.access import refusals
 from engine.store.operations.access.refusals import Origin
 from engine.store.queries import accounts
@@ -48,10 +48,10 @@ class Prover:
         """Wait for the ones before.
 
         Raises:
-            LockedOutError: too many wait.
+            BusyError: too many wait.
         """
         if self._waiting >= MOST_WAITING:
-            raise LockedOutError("many log in at this moment; try again in a few seconds", self.now_us() + BUSY_US)
+            raise BusyError("many log in at this moment; try again in a few seconds", self.now_us() + BUSY_US)
         self._waiting += 1
         try:
             async with self._directory.changing:

@@ -241,6 +241,10 @@ class ProblemError(LabRelayError):
         self.retry_after = retry_after
 
 
+class BusyError(LockedOutError):
+    """Too many log in at this moment."""
+
+
 class WorkerError(LabRelayError):
     """The worker process ended, hangs, or cannot take the configuration; its supervisor starts another one."""
 

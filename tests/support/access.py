@@ -13,6 +13,7 @@ from engine.config.web import WebConfig
 from engine.model.actor import Actor
 from engine.model.clock import ManualClock
 from engine.model.permissions import ROLES
+from engine.store.journal import Journal
 from engine.web.routes import Route
 from tests.support import journals
 from tests.support.status_server import Element, Page, read_html, running
@@ -80,9 +81,12 @@ class Browser:
 class Site:
     """A running page with accounts."""
 
-    def __init__(self, page: Page, accounts: Accounts, clock: ManualClock, trust: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, page: Page, accounts: Accounts, journal: Journal, clock: ManualClock, trust: ssl.SSLContext | None
+    ) -> None:
         self.page = page
         self.accounts = accounts
+        self.journal = journal
         self.clock = clock
         self.base = f"{'https' if trust else 'http'}://127.0.0.1:{page.server.port}"
         self._trust = trust
@@ -106,14 +110,15 @@ async def site(
     config: WebConfig | None = None,
     trust: ssl.SSLContext | None = None,
     api: Sequence[Route] = (),
+    **limits: float,
 ) -> AsyncIterator[Site]:
-    """``users``: one of each role, named as it."""
+    """``users``: one of each role, named as it; ``limits``: of `engine.web.server`."""
     clock = ManualClock()
     async with journals.running(folder, clock=clock) as journal:
         accounts = Accounts(journal, clock)
         for role in ROLES if users else ():
             await accounts.users.add(role, role, GOOD, by=ROOT)
         async with running(
-            quiet_site(), config=config, trust=trust, accounts=accounts, clock=clock, reader=journal, api=api
+            quiet_site(), config=config, trust=trust, accounts=accounts, clock=clock, reader=journal, api=api, **limits
         ) as page:
-            yield Site(page, accounts, clock, trust)
+            yield Site(page, accounts, journal, clock, trust)

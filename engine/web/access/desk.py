@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from engine.access.accounts import Accounts, SignedIn
 from engine.model.clock import Clock, from_us
-from engine.model.errors import LabRelayError, LockedOutError, StoreError
+from engine.model.errors import BusyError, LabRelayError, LockedOutError, StoreError
 from engine.model.permissions import ADMINISTERING, LOOKING, Principal
 from engine.model.phrases import Phrase, Span
 from engine.monitoring.snapshot.site import SiteSnapshot
@@ -111,6 +111,8 @@ class Desk:
         """
         if isinstance(error, StoreError):
             raise error
+        if isinstance(error, BusyError):
+            return 503, say(request, error.args[0])
         if isinstance(error, LockedOutError):
             left_s = max(error.until_us - self.clock.now_us(), 1_000_000) / 1e6
             said = Phrase("Too many wrong log-ins. The next one is looked at in {time}.", {"time": Span(left_s)})

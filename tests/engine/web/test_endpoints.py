@@ -77,7 +77,7 @@ async def test_every_answer_carries_the_security_headers(path: str) -> None:
     assert answer.headers["Content-Security-Policy"] == POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["X-Frame-Options"] == "DENY"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
     assert "Server" not in answer.headers
     if not path.startswith("/static"):
         assert answer.headers["Cache-Control"] == "no-store"

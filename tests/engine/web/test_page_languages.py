@@ -88,7 +88,7 @@ def refusals() -> set[str]:
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("RefusedError", "LogInError"):
                 found |= {one.value for one in call.args if isinstance(one, ast.Constant)}
-    return found | {"the password is wrong"}
+    return found | {"the password is wrong", "many log in at this moment; try again in a few seconds"}
 
 
 def gaps(text: str) -> set[str]:

@@ -119,7 +119,7 @@ async def test_every_answer_carries_the_wall(page: Page) -> None:
             policy = answer.headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
-            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["Referrer-Policy"] == "same-origin"
             assert answer.headers["Cache-Control"] == "no-store"
             assert "Access-Control-Allow-Origin" not in answer.headers
 
