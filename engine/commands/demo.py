@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,8 @@ def command(session: Session, messages: int | None, shown: str | None, leave: bo
         raise LabRelayError("the samples are not installed; run the demo from the repository")
 
     def say(text: str) -> None:
-        click.echo(text, err=True, nl=not text.startswith("\r"))
+        with suppress(OSError):  # a terminal that was closed; the parts are stopped all the same
+            click.echo(text, err=True, nl=not text.startswith("\r"))
 
     async def play() -> int:
         show_trouble = shown is not None

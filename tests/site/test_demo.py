@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pty
 import re
 import shutil
 import signal
@@ -17,6 +18,7 @@ from engine.commands.shared.session import Session
 from engine.devtools.demo.show import PLAYED
 from engine.store.queries.lanes import list_channels
 from engine.store.queries.tallies import unmapped_count
+from tests.engine.commands.test_run_on_a_terminal import said_until
 from tests.support.command_line import labrelay
 from tests.support.ports import quiet_ports
 
@@ -156,6 +158,27 @@ async def test_without_its_server_the_demo_fails_and_says_so(site: Site, moment:
     assert "nothing lost" not in output
     assert "the sandbox" in output or "MISSING" in output
     assert "report" not in output  # it is no fault of the program
+
+
+async def test_a_terminal_that_is_closed_ends_the_parts_too(site: Site) -> None:
+    terminal, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "engine", "--site", str(site.folder), "demo", cwd=CHECKOUT, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        await asyncio.to_thread(said_until, terminal, b"sent and acknowledged")
+        parts = [_part(process.pid, verb) for verb in ("sandbox", "run")]
+        os.close(terminal)  # from here on nothing can be said
+        process.send_signal(signal.SIGHUP)
+        await asyncio.wait_for(process.wait(), 240.0)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    left = _there(*(Path(f"/proc/{pid}") for pid in parts))
+    for part in left:
+        os.kill(int(part.name), signal.SIGTERM)
+    assert left == []
 
 
 async def test_a_port_that_is_taken_is_named(site: Site) -> None:

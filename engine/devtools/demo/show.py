@@ -93,7 +93,7 @@ class Demo:
                 f"already in use: {', '.join(taken)}; is another demo or daemon running? Stop it, then try again"
             )
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
             loop.add_signal_handler(number, self._stop.set)
         listen = f"{self._sandbox_host}:{self._sandbox_port}"
         sandbox = Part("the sandbox", ["sandbox", "--listen", listen], self._logs / "sandbox.log")
