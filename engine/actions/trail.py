@@ -41,7 +41,7 @@ _CREDENTIALS = _type("110137", "User Security Attributes Changed")
 _TYPES = {
     **dict.fromkeys(("log-in", "log-in-refused", "log-out", "session-revoked"), _LOG_IN),
     **dict.fromkeys(("set-up", "user-added", "user-role", "user-grant", "user-removed"), _ROLES),
-    **dict.fromkeys(("user-disabled", "user-enabled", "token-created", "token-revoked"), _ROLES),
+    **dict.fromkeys(("user-disabled", "user-enabled", "token-created", "token-exchanged", "token-revoked"), _ROLES),
     **dict.fromkeys(("user-password", "pin-set", "pin-removed", "second-factor-on", "second-factor-off"), _CREDENTIALS),
 }
 

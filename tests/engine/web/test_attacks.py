@@ -160,7 +160,7 @@ async def test_a_made_up_cookie_is_none(here: Site, value: str) -> None:
                 assert answer.status in (400, 401)
 
 
-# -- forms of other sites and of other people ----------------------------------------------------------------------------
+# -- forms of other sites and of other people --------------------------------------------------------------------------
 
 
 async def test_a_form_without_our_token_or_with_another_ones_is_refused(here: Site) -> None:
