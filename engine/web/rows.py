@@ -24,6 +24,7 @@ from engine.monitoring.snapshot.channels import (
 from engine.monitoring.snapshot.links import LineStep, LinkFaults, LinkState
 from engine.monitoring.snapshot.site import Finding, SiteSnapshot
 from engine.monitoring.snapshot.states import ChannelState, DestinationState, Level, Paused
+from engine.web.sparkline import sparkline
 
 Row = dict[str, Any]
 Item = TypeVar("Item", ChannelSnapshot, DestinationSnapshot)
@@ -182,6 +183,8 @@ class Rows:
             "last_at": _iso(channel.last_message_at),
             "usual": "" if channel.usual.words is None else channel.usual.words.say(self._catalogue),
             "received": channel.today_received,
+            "day": sparkline(channel.received_by_hour, channel.dead_by_hour),
+            "day_words": self._last_day(channel),
             "today": tuple(
                 self._fact(word, count, level)
                 for name, (word, level) in TODAY.items()
@@ -418,6 +421,14 @@ class Rows:
     def _last(self, channel: ChannelSnapshot) -> str:
         age = channel.last_message_age_s
         return self._say("never") if age is None else self._say("{age} ago", age=Span(age))
+
+    def _last_day(self, channel: ChannelSnapshot) -> str:
+        """What the picture of the last 24 hours shows, for those who do not see it."""
+        received, dead = channel.received_by_hour, sum(channel.dead_by_hour)
+        if not received:
+            return ""
+        said = self._say("last 24 hours: {n} received, at most {m} in an hour", n=sum(received), m=max(received))
+        return f"{said}, {self._say('{n} dead', n=dead)}" if dead else said
 
     def _ago(self, text: str, at: datetime | None) -> str:
         return "" if at is None else self._say(text, age=Span((self._site.now - at).total_seconds()))
