@@ -157,12 +157,11 @@ def _key(data: Path) -> Iterator[Line]:
 
 
 def _network(site: "Site", runs: bool) -> Iterator[Line]:
+    from engine.config.renewal import certificate_files
     from engine.config.source_tee import TeePart
 
     if site.config.web.enabled:
         yield examine.address(site.config.web.listen, "status page", daemon_runs=runs)
-        if site.config.web.tls is not None:
-            yield from _tls(site.config.web.tls.cert, site.config.web.tls.key, "status page")
     for name, channel in site.channels.items():
         source = channel.source
         listens_on = getattr(source, "listen", None)
@@ -170,13 +169,12 @@ def _network(site: "Site", runs: bool) -> Iterator[Line]:
             listens_on = source.tee.listens_on
         if listens_on is not None and channel.enabled:
             yield examine.address(listens_on, f"channel {name}", daemon_runs=runs)
-        if (ours := getattr(source, "tls", None)) is not None:
-            yield from _tls(ours.cert, ours.key, f"channel {name}")
+    for one in certificate_files(site):
+        yield examine.certificate(one.cert, one.owner)
+        if one.key is not None:
+            yield _private_key(one.key, one.owner)
     for name, destination in site.config.destinations.items():
         oauth2 = getattr(getattr(destination, "auth", None), "oauth2", None)
-        for tls in (getattr(destination, "tls", None), oauth2.tls if oauth2 is not None else None):
-            if tls is not None and tls.cert is not None:
-                yield from _tls(tls.cert, tls.key, f"destination {name}")
         if oauth2 is not None and oauth2.key is not None:
             yield _private_key(oauth2.key, f"destination {name}")
 
@@ -203,12 +201,6 @@ def _lines(site: "Site", runs: bool) -> Iterator[Line]:
     busybodies = examine_lines.busybodies()
     if busybodies is not None:
         yield busybodies
-
-
-def _tls(cert: Path, key: Path | None, owner: str) -> Iterator[Line]:
-    yield examine.certificate(cert, owner)
-    if key is not None:
-        yield _private_key(key, owner)
 
 
 def _private_key(key: Path, owner: str) -> Line:

@@ -1,7 +1,7 @@
 """List all that waits for a person now: each thing once, the worst first, with its one next step.
 
 Dead letters by cause, held results, codes without a mapping, silent or unplugged analyzers, destinations that are away,
-the disk, the clock, the key, backups. The list is empty when all is well. An entry goes when its cause does; a person
+certificates near their end, the disk, the clock, the key, backups. The list is empty when all is well. An entry goes when its cause does; a person
 can take it, so that others see who works on it, leave a note, or snooze it. A snoozed entry comes back at its time, and
 before it while it is worse than it was: at a higher level, or with twice the count.
 

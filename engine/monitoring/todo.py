@@ -37,6 +37,7 @@ _STEPS = {
     About.PAGE: "labrelay doctor",
     About.WORKER: "journalctl -u labrelay",
     About.CLOCK: "timedatectl",
+    About.CERTIFICATE: "labrelay doctor",
     About.PERSONS: "labrelay held persons",
     About.ERASURE: "labrelay journal compact",
     About.CONFIGURATION: "labrelay check",

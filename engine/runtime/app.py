@@ -33,6 +33,7 @@ from engine.runtime import gc_tuning
 from engine.runtime.api import offered_acts, sources
 from engine.runtime.backup_scheduler import BackupScheduler
 from engine.runtime.build import BuiltSite, build_site
+from engine.runtime.certificate_watch import CertificateWatch
 from engine.runtime.clock_watch import ClockWatch
 from engine.runtime.compiled_code import CompiledCode
 from engine.runtime.control_handlers import admission, followers, handlers
@@ -144,6 +145,7 @@ class App:
         self.parts = parts = Parts(self.journal, built, self.clock, recovery, self._settled)
         self.second_anchor = SecondAnchor(self.journal, site)
         self.backup = BackupScheduler(self.journal, lambda: parts.built.site, self.clock)
+        self.certificates = CertificateWatch(lambda: parts.built.site, self.clock)
         self.observer = Observer(self)
         self.todo = TodoList(self.journal, self.observer.snapshot, self.clock)
         async with Supervisor(self.clock) as supervisor:
@@ -219,6 +221,7 @@ class App:
         supervisor.supervise("backup rows", self.backup.run_rows)
         supervisor.supervise("daily look", Scrub(self.journal, lambda: parts.built.site, self.clock).run)
         supervisor.supervise("to-do list", self.todo.run)
+        supervisor.supervise("certificates", self.certificates.run)
         supervisor.supervise("audit head", self._write_heads)
         supervisor.supervise("clock", lambda: self.clock_watch.run(self._clock_moved))
         supervisor.supervise("watchdog", lambda: watch(self._notifier, supervisor.stale, self.observer.status_line))

@@ -133,6 +133,7 @@ class Observer:
             *about(About.BACKUP, app.backup.alarms()),
             *about(About.ANCHOR, app.second_anchor.alarms()),
             *about(About.KEY, self._key.alarms()),
+            *about(About.CERTIFICATE, app.certificates.alarms()),
         ]
         notes = [
             *about(About.PAGE, [self.page_fault]),
@@ -140,6 +141,7 @@ class Observer:
             *about(About.PAGE, app.page.notices() if app.page is not None else ()),
             *about(About.BACKUP, app.backup.notes()),
             *about(About.KEY, self._key.notes(practice=site.site.practice)),
+            *about(About.CERTIFICATE, app.certificates.notes()),
             *about(About.CLOCK, notices.clock_moved(app.clock_watch, now_us)),
             *about(About.REFUSED, not_taken.refusals(workers)),
             *about(About.REFUSED, not_taken.in_words(workers)),

@@ -16,6 +16,7 @@ class About(StrEnum):
     PAGE = "page"
     WORKER = "second-process"
     CLOCK = "clock"
+    CERTIFICATE = "certificate"
     PERSONS = "persons"
     ERASURE = "erasure"
     CONFIGURATION = "configuration"
