@@ -21,7 +21,8 @@ from engine.store.operations.access.sessions import NewSession
 from engine.store.queries import accounts
 
 IDLE_S = 30 * 60.0
-LONGEST_S = 12 * 3600.0  # of a session, and how long a PIN suffices after a full log-in
+LONGEST_S = 12 * 3600.0
+PIN_US = 12 * 3_600_000_000  # so long a PIN suffices after a full log-in, or as long as a session lasts
 CODE_WITHIN_US = 5 * 60_000_000
 MOST_HALF = 1000  # log-ins that wait for their code
 MOST_WRONG_PINS = 5
@@ -158,7 +159,7 @@ class Accounts:
             return done
 
     async def switch(self, name: str, pin: str, *, address: str, device: str, leaving: str = "") -> LogIn:
-        """Change the person at a shared computer, where a full log-in is not longer ago than a session lasts.
+        """Change the person at a shared computer, where a full log-in is not longer ago than twelve hours.
 
         Args:
             device: the browser's own secret.
@@ -232,7 +233,7 @@ class Accounts:
     ) -> LogIn:
         self._forget_ended(known)
         secret, new_device = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        latest_us = self._clock.now_us() + self._longest_us
+        now_us = self._clock.now_us()
         here = known.devices.get((hashed(device), user.id))
         new = NewSession(
             user=user.id,
@@ -242,9 +243,9 @@ class Accounts:
             was_device=hashed(device) if device else b"",
             address=address,
             how=how,
-            ends_us=ends_us or latest_us,
+            ends_us=ends_us or now_us + self._longest_us,
             idle_us=self._idle_us,
-            pin_until_us=0 if ends_us else latest_us,
+            pin_until_us=0 if ends_us else now_us + min(self._longest_us, PIN_US),
             credentials=credentials if credentials != user.credentials else None,
             leaves=leaves,
             refused=self._prover.unseen(user),

@@ -45,12 +45,16 @@ class Directory:
         return found
 
     async def run(self, operation: Callable[Concatenate[Batch, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation that changes accounts; when this returns, every request sees the change."""
-        try:
-            return await self.journal.run(operation, *args, **kwargs)
-        finally:
-            self._changes += 1
-            self._known = None
+        """Run an operation that changes accounts; when it is done, every request sees the change, also where its caller
+        has stopped waiting.
+        """
+        done = self.journal.run(operation, *args, **kwargs)
+        done.add_done_callback(self._drop)
+        return await asyncio.shield(done)
+
+    def _drop(self, done: "asyncio.Future[T]") -> None:
+        self._changes += 1
+        self._known = None
 
     def note(self, operation: Callable[Concatenate[Batch, P], None], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run an operation that only notes a time; neither a wait nor an error for the caller."""

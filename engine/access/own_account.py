@@ -84,9 +84,9 @@ class OwnAccount:
             known = await self._directory.known()
             session = known.sessions.get(hashed(secret))
             user = known.users.get(session.user) if session is not None else None
-            if user is None or user.disabled:
+            if session is None or user is None or user.disabled:
                 raise LogInError(NO_SESSION)
-            origins = self._prover.origins(user, user.name, address, None)
+            origins = self._prover.origins_in_session(user, session.number)
             await self._prover.raise_if_locked(user, origins)
             if not await self._prover.is_right(user.credentials.password, password):
                 await self._prover.refuse(user, address, origins, "the password is wrong")

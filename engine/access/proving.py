@@ -78,6 +78,10 @@ class Prover:
         )
         return [by_name, Origin(token("address", network_of(address)), 0, FREE_OF_ADDRESS)]
 
+    def origins_in_session(self, user: User, number: int) -> list[Origin]:
+        """What a refusal is counted by where a session asks for the password again: refusals elsewhere do not count."""
+        return [Origin(self._directory.journal.vault.log_in_token("session", str(number)), user.id, FREE_OF_USER)]
+
     async def raise_if_locked(self, user: User | None, origins: Sequence[Origin]) -> None:
         """Refuse without a look while the delay lasts.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.access.directory import Directory
 from engine.access.users import Users
-from engine.model.accounts import User, hashed
+from engine.model.accounts import User, hashed, shown_name
 from engine.model.actor import Actor
 from engine.model.clock import Clock
 from engine.model.errors import LogInError
@@ -77,7 +77,7 @@ class SetUpLink:
         """
         if not self.is_open(secret):
             raise LogInError(GONE)
-        actor = Actor(name, role="admin", **{"from": address})
+        actor = Actor(shown_name(name), role="admin", **{"from": address})
         user = await self._users.add(name, "admin", password, by=actor, first=True)
         self.withdraw()
         return user

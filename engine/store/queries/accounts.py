@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import orjson
 
 from engine.model.accounts import ApiToken, Credentials, Device, Known, LogInSession, User
+from engine.model.errors import IntegrityError
 from engine.model.permissions import Permission
+from engine.store.core.vault import Vault
 from engine.store.operations.access.users import COLUMN
 from engine.store.queries.reader import Reader
 
@@ -24,7 +26,7 @@ def known(reader: Reader) -> Known:
                 role=role,
                 sees_patients=bool(sees_patients),
                 disabled=bool(disabled),
-                credentials=_credentials(reader.vault.open(sealed, COLUMN, row_id, "")),
+                credentials=_credentials(reader.vault, sealed, row_id),
                 created_us=created_us,
                 logged_in_us=logged_in_us,
             )
@@ -73,6 +75,10 @@ def locked_until_us(reader: Reader, origins: Sequence[bytes]) -> int:
     return int(row[0] or 0)
 
 
-def _credentials(content: bytes) -> Credentials:
-    found = orjson.loads(content)
+def _credentials(vault: Vault, sealed: bytes, user: int) -> Credentials:
+    """None that anything proves, where they are damaged: this user gets a new password, and others are not kept out."""
+    try:
+        found = orjson.loads(vault.open(sealed, COLUMN, user, ""))
+    except IntegrityError:
+        return Credentials()
     return Credentials(**{**found, "recovery": tuple(found["recovery"])})

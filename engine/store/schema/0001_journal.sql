@@ -480,16 +480,16 @@ CREATE TABLE api_token (
     used_from   TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Refused log-ins: how many in a row, and until when the next one is refused without a look. Of names that are no
--- user's and of addresses the oldest rows go.
+-- Refused log-ins: how many in a row, and until when the next one is refused without a look. Rows are kept for an hour
+-- after the last one; of names that are no user's and of addresses the oldest go before.
 CREATE TABLE failed_log_in (
-    origin   BLOB PRIMARY KEY,              -- keyed hash of a user, a name, an address, or a user on a device
+    origin   BLOB PRIMARY KEY,              -- keyed hash of a user, a name, an address, a browser or a session
     user     INTEGER NOT NULL,              -- 0 none
     n        INTEGER NOT NULL,
     last_us  INTEGER NOT NULL,
     until_us INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX failed_log_in_last ON failed_log_in (last_us) WHERE user = 0;
+CREATE INDEX failed_log_in_last ON failed_log_in (last_us);
 
 -- Refusals are rows of the audit trail, one a while for each user, with their number.
 CREATE TABLE refused_log_in (

@@ -86,6 +86,7 @@ class Open:
     seen_s: float
     noted_s: float
     ends_s: float
+    wrong: Wrong = field(default_factory=Wrong)
 
     def is_open(self, now_s: float) -> bool:
         return now_s < min(self.seen_s + IDLE_S, self.ends_s)
@@ -340,7 +341,7 @@ class AccountHistory(RuleBasedStateMachine):
             return
         person = self.people[one.name]
         right = person.password == WORDS[word]
-        counts = self.counts(one.name, ADDRESSES[1], "")
+        counts = [(one.wrong, "user")]
 
         async def changed() -> bool:
             await work(one)
@@ -354,6 +355,8 @@ class AccountHistory(RuleBasedStateMachine):
         (name,) = (name for name, one in self.people.items() if one is person)
         self.end_all(name, but)
         self.wrong_users.pop(name, None)
+        if but is not None:
+            but.wrong = Wrong()
 
     # -- an admin ------------------------------------------------------------------------------------------------
 

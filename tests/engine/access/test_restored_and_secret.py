@@ -15,7 +15,7 @@ import pytest
 
 from engine.access.accounts import Accounts
 from engine.access.proving import MOST_WAITING
-from engine.model.accounts import FREE_OF_USER
+from engine.model.accounts import FORGOTTEN_US, FREE_OF_USER
 from engine.model.actor import Actor
 from engine.model.clock import Clock, ManualClock
 from engine.model.errors import LockedOutError, LogInError
@@ -220,6 +220,60 @@ async def test_refused_names_and_addresses_are_kept_within_a_bound(
     with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection:
         kept = [row[0] for row in connection.execute("SELECT origin FROM failed_log_in ORDER BY last_us")]
     assert kept == [b"of a user", *(b"%d" % number for number in range(30, 50))]
+
+
+async def test_refusals_are_forgotten_after_an_hour(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        await journal.run(refusals.refuse, 7, "Anna", ROOT, [Origin(b"of a user", 7, 5)])
+        clock.advance(FORGOTTEN_US / 1e6)
+        await journal.run(refusals.refuse, 8, "Vik", ROOT, [Origin(b"of another", 8, 5)])
+        assert journal.rows("SELECT origin FROM failed_log_in") == [(b"of another",)]
+
+
+async def test_a_change_works_although_its_caller_has_gone(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        done = await accounts.log_in("Anna", GOOD, address=HERE)
+        who = await accounts.principal_of_session(done.secret, address=HERE)
+        assert who is not None
+        ending = asyncio.ensure_future(accounts.revoke(who.number, by=ROOT))
+        await asyncio.sleep(0)
+        ending.cancel()
+        await journal.run(audit.note, ROOT, "reload", {})
+        assert await accounts.principal_of_session(done.secret, address=HERE) is None
+
+
+async def test_damaged_credentials_keep_out_one_user_alone(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        for name in ("Anna", "Vik"):
+            await accounts.users.add(name, "admin", GOOD, by=ROOT)
+    with closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as connection:
+        connection.execute("UPDATE app_user SET credentials = zeroblob(99) WHERE name = 'Anna'")
+        connection.commit()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        with pytest.raises(LogInError):
+            await accounts.log_in("Anna", GOOD, address=HERE)
+        await accounts.log_in("Vik", GOOD, address=HERE)
+        await accounts.users.set_password("Anna", OTHER, by=ROOT)
+        await accounts.log_in("Anna", OTHER, address=HERE)
+
+
+async def test_wrong_log_ins_elsewhere_do_not_keep_a_user_from_the_own_account(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with running(tmp_path, clock=clock) as journal:
+        accounts = Accounts(journal, clock)
+        await accounts.users.add("Anna", "admin", GOOD, by=ROOT)
+        done = await accounts.log_in("Anna", GOOD, address=HERE)
+        for _ in range(FREE_OF_USER + 1):
+            with pytest.raises(LogInError):
+                await accounts.log_in("Anna", "wrong", address=HERE)
+        await accounts.own.change_password(done.secret, GOOD, OTHER, address=HERE)
 
 
 async def test_a_refused_name_is_no_text_of_the_journal(tmp_path: Path) -> None:

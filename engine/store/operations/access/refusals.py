@@ -68,7 +68,8 @@ def _count(batch: Batch, origin: Origin) -> None:
         "INSERT OR REPLACE INTO failed_log_in (origin, user, n, last_us, until_us) VALUES (?, ?, ?, ?, ?)",
         (origin.token, origin.user, n, now_us, now_us + delay_us(n, origin.free)),
     )
-    if row is None and not origin.user:
+    if row is None:
+        batch.execute("DELETE FROM failed_log_in WHERE last_us <= ?", (now_us - FORGOTTEN_US,))
         batch.execute(
             "DELETE FROM failed_log_in WHERE user = 0 AND origin IN"
             " (SELECT origin FROM failed_log_in WHERE user = 0 ORDER BY last_us DESC LIMIT -1 OFFSET ?)",
