@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from engine.config.load import Site
 from engine.config.site import CONFIG_FILE
 
+WITHOUT_PATIENTS = "json"  # no ids are made of it, so none of a patient
 PATIENT_NUMBERS = (
     "does a patient number stay with one person for good? Say `patient_numbers: lasting`, or `counter` where numbers "
     "begin anew or are given again (docs/identity.md); until then all are counters, and no Patient has one"
@@ -24,5 +25,7 @@ def numbers_open(site: Site) -> list[str]:
     return [
         name
         for name, channel in site.channels.items()
-        if channel.patient_numbers is None and any(route.mapping is not None for route in channel.routes)
+        if channel.patient_numbers is None
+        and channel.source.reads_as != WITHOUT_PATIENTS
+        and any(route.mapping is not None for route in channel.routes)
     ]

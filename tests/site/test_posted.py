@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.http_sender import post, said, sender
-from tests.support.running import hl7_channel, running_site
+from tests.support.ports import quiet_ports
+from tests.support.running import channel, hl7_channel, running_site
 
 HTTP: dict[str, Any] = {"kind": "http", "listen": "127.0.0.1:0", "auth": {"bearer": {"token": "${HIS_TOKEN}"}}}
 TOKEN = {"Authorization": "Bearer s3cret"}
@@ -64,3 +65,61 @@ async def test_with_ack_on_delivery_the_response_waits_for_the_destination(tmp_p
         assert refused.status == 503
         assert b"MSA|AE|M2" in refused.body
         assert refused.headers["labrelay-message"] == "2"
+
+
+async def test_a_reload_gives_the_address_another_path_and_a_pause_closes_it(tmp_path: Path) -> None:
+    (port,) = quiet_ports(1)
+    source = {"kind": "http", "listen": f"127.0.0.1:{port}", "path": "/a"}
+    async with running_site(tmp_path, {"his": hl7_channel(source=source)}) as site:
+        for path, status in (("/a", 200), ("/b", 404)):
+            answer = await said(port, post(result("M1", 1), path))
+            assert answer is not None
+            assert answer.status == status
+        file = tmp_path / "channels" / "his.yaml"
+        file.write_text(file.read_text(encoding="utf-8").replace("path: /a", "path: /b"), encoding="utf-8")
+        assert (await site.labrelay("reload")).code == 0
+        for path, status in (("/a", 404), ("/b", 200)):
+            answer = await said(port, post(result("M2", 2), path))
+            assert answer is not None
+            assert answer.status == status
+        assert (await site.labrelay("pause", "channel", "his", "--yes", "--reason", "a trial")).code == 0
+        with pytest.raises(ConnectionRefusedError):
+            await said(port, post(result("M3", 3), "/b"))
+        assert (await site.labrelay("resume", "channel", "his", "--yes", "--reason", "it is over")).code == 0
+        answer = await said(port, post(result("M3", 3), "/b"))
+        assert answer is not None
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_json_passes_on_as_it_came_and_fhir_has_its_own_type(tmp_path: Path, workers: int) -> None:
+    channels = {
+        "notices": channel(
+            {"kind": "http", "listen": "127.0.0.1:0", "format": "json", "message_type": "$.event"},
+            {"when": "=$.event == 'paid' and $.amount > 10", "to": "folder"},
+            {"when": "=$.event == 'opened'", "filter": "only what is paid"},
+        ),
+        "clinic": channel({"kind": "http", "listen": "127.0.0.1:0", "format": "fhir"}, {"to": "folder"}),
+    }
+    folder = {"kind": "file", "folder": str(tmp_path / "out")}
+    posted = [
+        ("notices", b'{"event": "paid",  "amount": 10.50}', "delivered"),
+        ("notices", b'{"event": "opened"}', "FILTERED"),
+        ("notices", b'{"event": "lost"}', "NO_ROUTE"),
+        ("notices", b'{"event": "paid"', "UNREADABLE"),
+        ("notices", b'{"event": "paid", "event": "lost"}', "UNREADABLE"),
+        ("clinic", b'{"resourceType": "Patient", "id": "7"}', "delivered"),
+    ]
+    async with running_site(tmp_path, channels, {"folder": folder}, workers=workers) as site:
+        for number, (name, body, _) in enumerate(posted, 1):
+            kind = "application/fhir+json" if name == "clinic" else "application/json"
+            answer = await said(site.port(name), post(body, Content_Type=kind))
+            assert answer is not None
+            assert (answer.status, answer.json) == (200, {"messages": [number]})
+        await site.settled()
+        assert site.ends() == [end for _, _, end in posted]
+        assert [view.message_type for view in site.messages()] == ["paid", "opened", "lost", "", "", "Patient"]
+        wrong = await said(site.port("clinic"), post(b"{}", Content_Type="text/plain"))
+        assert wrong is not None
+        assert (wrong.status, wrong.headers["accept"]) == (415, "application/fhir+json, application/json")
+    assert sorted(path.read_bytes() for path in (tmp_path / "out").iterdir()) == sorted([posted[0][1], posted[-1][1]])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_site
+from engine.config.questions import numbers_open
 from engine.config.source_http import HttpPart
 from engine.model.errors import ConfigError
 from tests.support.sites import CHANNEL_YAML, SITE_YAML, make_site
@@ -73,3 +74,25 @@ def test_what_a_source_of_http_must_have(
     found = problems(tmp_path, source)
     assert len(found) == bool(words), found
     assert all(words in text and "hunter2" not in text for text in found)
+
+
+@pytest.mark.parametrize(("content", "open_for"), [("hl7v2", ["his"]), ("json", [])])
+def test_json_has_no_patient_numbers_to_ask_about(tmp_path: Path, content: str, open_for: list[str]) -> None:
+    source = f"source: {{kind: http, {HERE}, format: {content}}}"
+    text = f"channel: his\n{source}\nroutes: [{{mapping: hl7-results, to: archive}}]\n"
+    site_yaml = "\n".join(line for line in SITE_YAML.splitlines() if not line.startswith("patient_numbers")) + "\n"
+    site = load_site(make_site(tmp_path, site=site_yaml, channels={"a.yaml": text}))
+    assert numbers_open(site) == open_for
+
+
+def test_paths_into_json_are_for_json(tmp_path: Path) -> None:
+    assert problems(tmp_path, f"{HERE}, format: json, control_id: $.id, message_type: \"$['event type'][0]\"") == []
+    for more, words in (
+        ("control_id: $.id", "control_id and message_type are for format: json"),
+        ("format: fhir, message_type: $.id", "control_id and message_type are for format: json"),
+        ("format: json, control_id: id", "expected a path, as $.payload.id"),
+        ("format: json, control_id: '$.a[*]'", "expected a path, as $.payload.id"),
+        ("format: astm", "unknown value 'astm'"),
+    ):
+        (found,) = problems(tmp_path, f"{HERE}, {more}")
+        assert words in found
