@@ -29,8 +29,8 @@ class WebConfig(Model):
     always may. By default any."""
 
     names: CertificateNames = ()
-    """Names under which the page answers, besides those of its certificate and of this machine: of a proxy before
-    it, for instance. A request under another name is refused."""
+    """Names under which the page answers, besides those of its certificate and of this machine. A request under
+    another name is refused."""
 
     idle: Duration = Field(default=1800.0, ge=60, le=86_400)
     """A log-in ends after so long without a request of the person."""

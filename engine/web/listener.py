@@ -2,13 +2,15 @@
 
 A connection counts from its accept. One from an address that may not connect ends before a byte is read; TLS handshakes
 have the limits of `adapters.transports.gate`; beyond the limit of connections the one that has been without a request
-for longest makes room, so that slow or idle ones block no other.
+for longest makes room, so that slow or idle ones block no other. Where one address holds most of the places, one of its
+connections makes room for another address at once.
 """
 
 import asyncio
 import ipaddress
 import logging
 import socket
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -93,7 +95,7 @@ class Listener:
             level = logging.WARNING if self.refused == 1 else logging.DEBUG  # a flood of them fills no disk
             logger.log(level, "connection to the page refused: web.allow does not name it", extra={"peer": peer})
             connection.close()
-        elif not self._accepting.leaves_files(connection) or not self._has_room():
+        elif not self._accepting.leaves_files(connection) or not self._has_room(host):
             connection.close()
         else:
             task = asyncio.get_running_loop().create_task(self._serve(connection, host, peer))
@@ -127,8 +129,8 @@ class Listener:
         self.heard(made)
         return made
 
-    def _has_room(self) -> bool:
-        """Whether one more connection may be served; the longest quiet one may have to end for it."""
+    def _has_room(self, host: str) -> bool:
+        """Whether one more connection may be served; another one may have to end for it."""
         assert self._server is not None
         open_now = self._server.connections
         if len(self._heard) > 2 * self._most:
@@ -136,16 +138,27 @@ class Listener:
         there = [one for one in open_now if one.transport is not None and not one.transport.is_closing()]
         # A handshake has a limit of its own; without one, a connection is about to be there.
         count = len(there) + (len(self._coming) if self._tls is None else 0)
-        return count < self._most or self._end_longest(there)
+        return count < self._most or self._make_room(there, host)
 
-    def _end_longest(self, there: Sequence[web.RequestHandler]) -> bool:
+    def _make_room(self, there: Sequence[web.RequestHandler], host: str) -> bool:
+        """End the connection of the address with the most, or else of all, that has been quiet for longest."""
+        quiet = [connection for connection in there if connection not in self.followers]
+        held = Counter(map(_host_of, quiet))
+        greedy = max(held, key=lambda one: held[one], default=host)
+        patience_s = self._patience_s
+        if held[greedy] > held[host] + 1:
+            quiet, patience_s = [one for one in quiet if _host_of(one) == greedy], 0.0
         now = asyncio.get_running_loop().time()
-        quiet = (connection for connection in there if connection not in self.followers)
         longest = min(quiet, key=lambda connection: self._heard.get(connection, now), default=None)
-        if longest is None or longest.transport is None or now - self._heard.get(longest, now) < self._patience_s:
+        if longest is None or longest.transport is None or now - self._heard.get(longest, now) < patience_s:
             return False
         longest.transport.abort()
         return True
+
+
+def _host_of(connection: web.RequestHandler) -> str:
+    peer = connection.transport.get_extra_info("peername") if connection.transport is not None else None
+    return str(peer[0]) if peer else ""
 
 
 def _gate(config: WebConfig) -> Any:

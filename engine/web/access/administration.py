@@ -26,7 +26,7 @@ DONE = {
     "session": "The log-in has ended.",
     "revoked": "The token is revoked.",
 }
-SCOPES: Mapping[str, frozenset[Permission]] = {"wall": WATCHING, **ROLES}
+SCOPES: Mapping[str, frozenset[Permission]] = {**ROLES, "wall screen": WATCHING}
 Act = Callable[[web.Request, Form], Awaitable[web.Response]]
 
 

@@ -56,6 +56,8 @@ class Desk:
         html = await asyncio.to_thread(self._renderer.draw, template, language(request), person, query, values)
         headers = {hdrs.VARY: hdrs.ACCEPT_LANGUAGE}
         answer = web.Response(status=status, text=html, content_type="text/html", headers=headers)
+        if status == 503:
+            answer.headers[hdrs.RETRY_AFTER] = "5"
         if is_new:
             set_cookie(request, answer, BROWSER, secret, BROWSER_S)
         return answer

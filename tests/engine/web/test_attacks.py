@@ -287,7 +287,7 @@ async def test_another_host_name_gets_no_log_in(here: Site) -> None:
             status, _ = await browser.post(action, typed, headers=headers)
             assert status in (400, 421), headers
         await browser.log_in("admin")
-        status, page = await browser.send("/tokens", "add", name="lobby", scope="wall", days="30")
+        status, page = await browser.send("/tokens", "add", name="lobby", scope="wall screen", days="30")
         assert page.one("code", class_="key").text.startswith(f"{here.base}/wall?token="), (
             "a link is under our own name"
         )
@@ -344,5 +344,19 @@ async def test_slow_forms_keep_no_one_out_and_delay_no_message(tmp_path: Path) -
         async with here.browser() as browser:
             assert (await browser.log_in("viewer"))[0] == 200
         assert len(here.page.server.listener.followers) == 0
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_one_address_with_all_connections_keeps_no_other_out(tmp_path: Path) -> None:
+    async with site(tmp_path, MAX_CONNECTIONS=6) as here:
+        address = ("127.0.0.2", 0)
+        slow = [
+            await asyncio.open_connection("127.0.0.1", here.page.server.port, local_addr=address) for _ in range(12)
+        ]
+        for _, writer in slow:
+            writer.write(f"{HEAD}Content-Length: 500\r\n\r\nform=".encode())
+        async with here.browser() as browser:
+            assert (await browser.log_in("viewer"))[0] == 200, "without a wait for the slow ones"
         for _, writer in slow:
             writer.close()
