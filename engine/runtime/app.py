@@ -343,6 +343,7 @@ class App:
             reagents=lambda lot, channel: list_reagents(self.journal, channel, lot=lot, limit=REAGENTS_FOUND),
             reader=self.journal,
             api=Api(sources(self), offered).routes(),
+            verbs=offered.verbs,
             accounts=self.accounts,
             clock=self.clock,
         )

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 ROWS_PER_SLICE = 25
 ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")
-OF_MESSAGES = ("messages", "message", "dead_letters", "dead_letters_each", "held", "codes", "acts", "system")
-PAGES = ("overview", "analyzer", "reagents", "error", *OF_MESSAGES)
+LISTS = ("messages", "message", "dead_letters", "dead_letters_each", "held", "codes", "acts", "system")
+PAGES = ("overview", "analyzer", "reagents", "error", "confirm", "done", *LISTS)
 MACROS = ("strip", "caption", "channel", "destination", "footer", *ANALYZER_PARTS)
 STATIC = Path(__file__).parent / "static"
 

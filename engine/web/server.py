@@ -17,9 +17,10 @@ a deadline. Connections, event readers, request lines and headers are limited.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 import orjson
@@ -42,6 +43,7 @@ from engine.web.access.desk import LOG_IN, Desk
 from engine.web.access.identity import Identity
 from engine.web.access.person import PERSON, Person, person_of
 from engine.web.api import problems
+from engine.web.api.acts import Verb
 from engine.web.feed import Feed, everything
 from engine.web.guard import MESSAGES, UNREADABLE, add_headers, from_another_site, host_allowed, wall
 from engine.web.languages import LANGUAGES, choose
@@ -78,6 +80,7 @@ class StatusServer:
         accounts: who may come in; None: each user of this machine, to look.
         reader: of the journal, for the pages about messages; None: there are none of these pages.
         api: the routes of `engine.web.api`.
+        verbs: of the control socket, for the acts of the pages.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class StatusServer:
         clock: Clock | None = None,
         reader: Reader | None = None,
         api: Sequence[Route] = (),
+        verbs: Mapping[str, Verb] = MappingProxyType({}),
     ) -> None:
         self._config = config
         self._identity = Identity(accounts)
@@ -106,7 +110,7 @@ class StatusServer:
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
-        pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer))
+        pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer, self._desk, verbs))
         access = () if self._desk is None else access_pages(self._desk)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(

@@ -1,7 +1,7 @@
 """A page with accounts, for tests: a journal of its own, users of each kind, and browsers that keep cookies."""
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from engine.model.actor import Actor
 from engine.model.clock import ManualClock
 from engine.model.permissions import ROLES
 from engine.store.journal import Journal
+from engine.web.api.acts import Verb
 from engine.web.routes import Route
 from tests.support import journals
 from tests.support.status_server import Element, Page, read_html, running
@@ -110,15 +111,24 @@ async def site(
     config: WebConfig | None = None,
     trust: ssl.SSLContext | None = None,
     api: Sequence[Route] = (),
+    verbs: Callable[[Journal], Mapping[str, Verb]] = lambda journal: {},
     **limits: float,
 ) -> AsyncIterator[Site]:
-    """``users``: one of each role, named as it; ``limits``: of `engine.web.server`."""
+    """``users``: one of each role, named as it; ``verbs``: of the socket; ``limits``: of `engine.web.server`."""
     clock = ManualClock()
     async with journals.running(folder, clock=clock) as journal:
         accounts = Accounts(journal, clock)
         for role in ROLES if users else ():
             await accounts.users.add(role, role, GOOD, by=ROOT)
         async with running(
-            quiet_site(), config=config, trust=trust, accounts=accounts, clock=clock, reader=journal, api=api, **limits
+            quiet_site(),
+            config=config,
+            trust=trust,
+            accounts=accounts,
+            clock=clock,
+            reader=journal,
+            api=api,
+            verbs=verbs(journal),
+            **limits,
         ) as page:
             yield Site(page, accounts, journal, clock, trust)

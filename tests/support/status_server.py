@@ -1,9 +1,10 @@
 """A running status page on a free port, and a reader of its HTML."""
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
+from types import MappingProxyType
 from unittest import mock
 
 import aiohttp
@@ -16,6 +17,7 @@ from engine.model.units import HostPort
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import server
+from engine.web.api.acts import Verb
 from engine.web.routes import Route
 from engine.web.server import FindReagents, StatusServer
 
@@ -48,6 +50,7 @@ async def running(
     clock: Clock | None = None,
     reader: Reader | None = None,
     api: Sequence[Route] = (),
+    verbs: Mapping[str, Verb] = MappingProxyType({}),
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -63,6 +66,7 @@ async def running(
             clock=clock,
             reader=reader,
             api=api,
+            verbs=verbs,
         )
         await page.server.listen()
         try:

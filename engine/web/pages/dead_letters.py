@@ -18,6 +18,7 @@ from engine.store.queries.letters import count_dead_letters, dead_letters
 from engine.store.queries.reader import Reader
 from engine.web.pages import states
 from engine.web.pages.asked import PAGE, Asked
+from engine.web.pages.doing import offers
 from engine.web.pages.filters import NO_CAUSE, of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.messages import PATH as MESSAGES
@@ -26,6 +27,7 @@ from engine.web.routes import Route
 
 PATH, EACH = "/dead-letters", "/dead-letters/each"
 NAMES = ("channel", "destination", "code", "since", "until")
+VERBS = ("retry", "dismiss")
 NAMES_OF_EACH = (*NAMES, "cause")
 
 
@@ -54,13 +56,14 @@ def _found_groups(reader: Reader, asking: Asking) -> Values:
     asked = Asked.of(PATH, words.language, asking.query, NAMES)
     groups = letter_groups(reader, wanted)
     return {
-        "rows": [_group(one, asked, words) for one in groups],
+        "rows": [_group(one, asked, asking) for one in groups],
         "count": grouped(sum(one.count for one in groups)),
         "each": asked.href(path=EACH),
     }
 
 
-def _group(one: Group, asked: Asked, words: Words) -> dict[str, Any]:
+def _group(one: Group, asked: Asked, asking: Asking) -> dict[str, Any]:
+    words = asking.words
     return {
         "count": grouped(one.count),
         "href": asked.href(path=EACH, code=one.reason, cause=one.cause or NO_CAUSE),
@@ -74,6 +77,7 @@ def _group(one: Group, asked: Asked, words: Words) -> dict[str, Any]:
         "newest_ago": words.ago(one.newest_us),
         "newest_iso": iso(one.newest_us),
         "fix": one.fix,
+        "offers": offers(asking, VERBS, asked, code=one.reason, cause=one.cause or NO_CAUSE),
         "example": one.example,
         "example_href": words.href(f"{MESSAGES}/{one.example}"),
     }
@@ -89,6 +93,7 @@ def _found_each(reader: Reader, asking: Asking) -> Values:
     return {
         "rows": [letter_row(one, words) for one in found],
         "count": grouped(count_dead_letters(reader, wanted)),
+        "offers": offers(asking, VERBS, asked),
         "older": asked.href(before=last) if more else "",
     }
 
@@ -111,4 +116,5 @@ def letter_row(one: DeadLetter, words: Words) -> dict[str, Any]:
         "ago": words.ago(one.at_us),
         "type": shown(one.message_type),
         "why": shown(one.detail, 300),
+        "offers": (),
     }

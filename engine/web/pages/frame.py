@@ -5,6 +5,7 @@ The journal is read in threads, a few at a time, each query with a deadline: a p
 
 import asyncio
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,9 @@ from engine.model.errors import ConfigError, IntegrityError, StoreError, TooSlow
 from engine.model.permissions import Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
+from engine.web.access.desk import Desk
 from engine.web.access.person import person_of
+from engine.web.api.acts import Verb
 from engine.web.guard import UNREADABLE
 from engine.web.languages import catalogue, choose
 from engine.web.pages.words import Words
@@ -34,6 +37,7 @@ class Asking(NamedTuple):
 
     Attributes:
         found: the values of its address's path.
+        may: the verbs that this one may give here.
     """
 
     query: Mapping[str, str]
@@ -41,6 +45,7 @@ class Asking(NamedTuple):
     principal: Principal
     words: Words
     site: SiteSnapshot
+    may: frozenset[str]
 
 
 class Page(NamedTuple):
@@ -70,9 +75,23 @@ class Gone(NamedTuple):
 
 
 class Frame:
-    """Shows pages of one site."""
+    """Shows pages of one site.
 
-    def __init__(self, reader: Reader, snapshot: Callable[[], SiteSnapshot], renderer: Renderer) -> None:
+    Attributes:
+        desk: takes the forms of persons; None: no person can log in, and nothing can be done.
+        verbs: of the control socket.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        snapshot: Callable[[], SiteSnapshot],
+        renderer: Renderer,
+        desk: Desk | None = None,
+        verbs: Mapping[str, Verb] = MappingProxyType({}),
+    ) -> None:
+        self.desk = desk
+        self.verbs = verbs
         self._reader = reader
         self._snapshot = snapshot
         self._renderer = renderer
@@ -82,7 +101,11 @@ class Frame:
         site = self._snapshot()
         language = choose(request.query.get("lang", ""), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
         words = Words(language, catalogue(language), ZoneInfo(site.timezone), site.now)
-        return Asking(request.query, request.match_info, request[PRINCIPAL], words, site)
+        principal = request[PRINCIPAL]
+        may = frozenset(
+            name for name, verb in self.verbs.items() if self.desk is not None and principal.may(verb.needs)
+        )
+        return Asking(request.query, request.match_info, principal, words, site, may)
 
     async def read(self, work: Callable[..., Any], *given: Any) -> Any:
         """The result of ``work(reader, *given)``, called in a thread."""

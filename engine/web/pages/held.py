@@ -10,6 +10,7 @@ from engine.store.queries.letters import count_held, held_deliveries
 from engine.store.queries.reader import Reader
 from engine.web.pages.asked import PAGE, Asked
 from engine.web.pages.dead_letters import letter_row
+from engine.web.pages.doing import offers
 from engine.web.pages.filters import of_letters, page_of
 from engine.web.pages.frame import Asking, Frame, Page, Values
 from engine.web.pages.words import grouped
@@ -17,6 +18,7 @@ from engine.web.routes import Route
 
 PATH = "/held"
 NAMES = ("channel", "destination", "code", "since", "until", "state")
+VERBS = ("release", "reject")
 STATES = ("rejected",)  # besides those that are held
 
 
@@ -40,8 +42,13 @@ def _found(reader: Reader, asking: Asking) -> Values:
     found = held_deliveries(reader, wanted, before_id=asked.before or None, limit=PAGE)
     last = found[-1].message_id if found else 0
     more = len(found) >= PAGE and held_deliveries(reader, wanted, before_id=last, limit=1)
+    verbs = VERBS if state is None else ()
     return {
-        "rows": [letter_row(one, words) for one in found],
+        "rows": [
+            letter_row(one, words) | {"offers": offers(asking, verbs, ids=one.message_id, destination=one.destination)}
+            for one in found
+        ],
+        "offers": offers(asking, verbs, asked),
         "count": grouped(count_held(reader, wanted)),
         "older": asked.href(before=last) if more else "",
     }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from engine.model.permissions import LOOKING
-from engine.model.records import DeliveryView, Trace
+from engine.model.records import LETTER_STATES, DeliveryView, Trace
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
 from engine.store.queries.reader import Reader
@@ -16,6 +16,7 @@ from engine.views.message_in_full import acts_about
 from engine.views.messages import issue_words
 from engine.web.pages import states
 from engine.web.pages.asked import number
+from engine.web.pages.doing import offers
 from engine.web.pages.frame import Asking, Frame, Gone, Page, Values
 from engine.web.pages.messages import PATH as LIST
 from engine.web.pages.messages import flags_of
@@ -79,9 +80,19 @@ def _found(reader: Reader, asking: Asking) -> Values | Gone:
         "state": states.message(message.state, words, end),
         "facts": _facts(trace, words),
         "flags": flags_of(message, words),
+        "offers": _offers(trace, asking),
         "neighbours": _neighbours(trace, words),
         "steps": [_row(step, words) for step in (*done, *(step for step in steps if not step.at_us))],
     }
+
+
+def _offers(trace: Trace, asking: Asking) -> list[tuple[str, str]]:
+    """Links to what can be done with it now."""
+    there = {one.state for one in trace.deliveries} | {trace.message.state}
+    verbs = ["retry"] if "dead" in there else []
+    verbs += ["dismiss"] if there & {*LETTER_STATES} else []
+    verbs += ["release", "reject"] if "held" in there else []
+    return offers(asking, verbs, ids=trace.message.id)
 
 
 def _facts(trace: Trace, words: Words) -> list[tuple[str, str]]:

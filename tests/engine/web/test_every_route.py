@@ -62,6 +62,7 @@ TABLE = {
     "GET /dead-letters": LOOK,
     "GET /dead-letters/each": LOOK,
     "GET /held": LOOK,
+    **{f"{method} /do/{verb}": ACT for verb in ("retry", "dismiss", "release", "reject") for method in ("GET", "POST")},
     "GET /codes": LOOK,
     "GET /codes.csv": LOOK,
     "GET /acts": ADMIN,
@@ -114,7 +115,8 @@ EXPIRED = "This form is too old. Please open the page again."
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Site]:
     # Behind the gate the API has nothing to read: an answer of 500 is one of a person who was let in.
-    async with site(tmp_path, api=Api(mock.Mock(), OfferedActs(HANDLERS, mock.Mock())).routes()) as made:
+    api = Api(mock.Mock(), OfferedActs(HANDLERS, mock.Mock())).routes()
+    async with site(tmp_path, api=api, verbs=lambda journal: HANDLERS) as made:
         yield made
 
 

@@ -22,7 +22,7 @@ from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
-from engine.web.pages import acts, filters, frame, message, messages, states
+from engine.web.pages import acts, doing, filters, frame, message, messages, states
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -51,6 +51,8 @@ def said_in_code() -> set[str]:
     found |= {*FAULT_WORDS.values(), *(set(rows._WHO.values()) - {"LabRelay"})}
     found |= {*rows._LEVEL_WORDS.values(), *(word for word, _ in rows.TODAY.values()), "Analyzers", "Destinations"}
     found |= {look.words for look in (*states.MESSAGE.values(), *states.DELIVERY.values())}
+    found |= {*doing.OUTCOMES.values(), doing.NOTHING}
+    found |= {text for deed in doing.DEEDS.values() for text in (deed.what, deed.button)}
     found |= {state.word for state in acts.STATES.values()} | {"Program", "Journal", "Copies"}
     found |= {*messages.LABELS.values(), *filters.LABELS.values(), *messages.SPANS.values()} - {"LOINC"}
     found |= {

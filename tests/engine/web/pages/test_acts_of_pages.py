@@ -1,0 +1,194 @@
+"""Acts on the page: what is shown is what is done, once, under the person's name, by those alone who may."""
+
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlencode
+
+import pytest
+
+from engine.actions.pause_resume import Switches
+from engine.actions.underway import Acts
+from engine.model.records import Filter
+from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.store.journal import Journal
+from engine.store.queries.acts import acts_page
+from engine.store.queries.letters import count_held, dead_letters, held_deliveries
+from engine.web.api.acts import Verb
+from tests.support import access
+from tests.support.access import Browser, Site
+from tests.support.many_messages import fill
+from tests.support.status_server import Element
+
+COUNT = 150
+LISTS = {"/dead-letters/each": ("Try again", "Close"), "/held": ("Release", "Reject")}
+
+
+class Known:
+    """The journal behind a running page."""
+
+    journal: Journal
+
+    def verbs(self, journal: Journal) -> dict[str, Verb]:
+        self.journal = journal
+        site = RunningSite(
+            acts=Acts(journal, channels=dict),
+            switches=Switches(journal),
+            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
+            data=journal.path.parent,
+            loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
+        )
+        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+
+    def done(self) -> list[tuple[str, str, str]]:
+        """The acts that the trail has: who, what, why."""
+        return [
+            (act.actor, act.verb, act.what.get("reason", ""))
+            for act in acts_page(self.journal, limit=500)
+            if act.verb in ("retry", "dismiss", "release", "reject")
+        ]
+
+
+@pytest.fixture
+def known() -> Known:
+    return Known()
+
+
+@pytest.fixture
+async def here(tmp_path: Path, known: Known) -> AsyncIterator[Site]:
+    fill(tmp_path, COUNT).close()
+    async with access.site(tmp_path, verbs=known.verbs) as made:
+        yield made
+
+
+@pytest.fixture
+async def operator(here: Site) -> AsyncIterator[Browser]:
+    async with here.browser() as browser:
+        assert (await browser.log_in("operator"))[0] == 200
+        yield browser
+
+
+def offers(page: Element) -> dict[str, str]:
+    return {one.text: one.attributes["href"] for one in page.all("a", class_="offer")}
+
+
+async def confirmed(browser: Browser, address: str) -> tuple[Element, str, dict[str, str]]:
+    """A confirmation, and its form: address and hidden fields."""
+    status, page = await browser.get(address)
+    assert status == 200
+    form = page.one("main").one("form")
+    return page, form.attributes["action"], Browser.hidden(page)
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("person", ["viewer", "operator", "engineer", "admin"])
+async def test_only_those_who_may_act_see_buttons(here: Site, path: str, person: str) -> None:
+    async with here.browser() as browser:
+        await browser.log_in(person)
+        _, page = await browser.get(f"{path}?lang=en")
+        assert set(offers(page)) == (set() if person == "viewer" else set(LISTS[path]))
+        _, page = await browser.get("/held?state=rejected&lang=en")
+        assert offers(page) == {}
+
+
+# path of the list, its filter, the button, and the states of what it is about afterwards
+DEEDS = [
+    ("/dead-letters/each", {"code": "REFUSED"}, "Try again", "retry"),
+    ("/dead-letters/each", {"code": "REFUSED", "cause": "HTTP 422"}, "Close", "dismiss"),
+    ("/dead-letters/each", {"channel": "chem"}, "Close", "dismiss"),
+    ("/dead-letters/each", {}, "Close", "dismiss"),
+    ("/held", {"channel": "haema"}, "Reject", "reject"),
+    ("/held", {}, "Reject", "reject"),
+    ("/held", {"destination": "a"}, "Release", "release"),
+]
+
+
+@pytest.mark.parametrize(("path", "query", "button", "verb"), DEEDS)
+async def test_an_act_is_what_its_confirmation_says(
+    operator: Browser, known: Known, path: str, query: dict[str, str], button: str, verb: str
+) -> None:
+    read = held_deliveries if path == "/held" else dead_letters
+    before = read(known.journal, Filter(**query), limit=10_000)
+    everything = read(known.journal, limit=10_000)
+    _, page = await operator.get(f"{path}?{urlencode(query)}&lang=en")
+    page, action, fields = await confirmed(operator, offers(page.one("caption"))[button])
+    facts = dict(zip([one.text for one in page.all("dt")], [one.text for one in page.all("dd")], strict=True))
+    assert int(facts["Count"]) == len(before) > 0
+    assert facts["Analyzers"] == ", ".join(sorted({one.channel for one in before}))
+    assert facts.get("Destinations", "") == ", ".join(sorted({one.destination for one in before} - {""}))
+    assert page.one("button", class_="main").text == f"{button}: {len(before)}"
+    assert known.done() == []  # looking does nothing
+
+    status, page = await operator.post(action, {**fields, "reason": "because <b>"})
+    assert (status, page.one("p", role="status").text) == (200, f"Selected: {len(before)}")
+    assert known.done() == [("operator", verb, "because <b>")]
+    after = {(one.message_id, one.delivery_id) for one in read(known.journal, limit=10_000)}
+    untouched = {(one.message_id, one.delivery_id) for one in everything} - {
+        (one.message_id, one.delivery_id) for one in before
+    }
+    assert untouched <= after
+
+    again, same = await operator.post(action, {**fields, "reason": "because <b>"})  # Enter, pressed twice
+    assert (again, same.text) == (status, page.text)
+    assert len(known.done()) == 1
+
+
+async def test_what_fails_later_is_left_alone(operator: Browser, here: Site, known: Known) -> None:
+    page, action, fields = await confirmed(operator, "/do/dismiss?all=1&lang=en")
+    selection = json.loads(fields["selection"])
+    assert selection["all"] is True
+    first = min(letter.at_us for letter in dead_letters(known.journal, limit=10_000))
+    fields["selection"] = json.dumps({**selection, "counted_us": first - 1})  # as if all failed after the count
+    _, page = await operator.post(action, {**fields, "reason": "x"})
+    assert page.one("p", role="status").text == "Selected: 0"
+
+
+@pytest.mark.parametrize("verb", ["dismiss", "release", "reject"])
+async def test_a_reason_is_required(operator: Browser, known: Known, verb: str) -> None:
+    _, action, fields = await confirmed(operator, f"/do/{verb}?all=1&lang=en")
+    status, page = await operator.post(action, {**fields, "reason": "  "})
+    assert status == 403
+    assert "needs a reason" in page.one("main").one("p", role="alert").text
+    assert known.done() == []
+
+
+@pytest.mark.parametrize("query", ["", "channel=", "all=0", "ids=", "ids=x", "since=soon&all=1"])
+async def test_nothing_selected_is_never_everything(operator: Browser, query: str) -> None:
+    status, page = await operator.get(f"/do/retry?{query}&lang=en")
+    assert status == 400
+    assert page.one("main").one("p", role="alert").text
+    assert page.one("main").all("form") == []
+
+
+@pytest.mark.parametrize(
+    "changed", [{"selection": "{}"}, {"selection": "[1]"}, {"selection": "x"}, {"selection": '{"all": true}'},
+                {"selection": '{"all": 1, "counted_us": 1}'}, {"form": "0"}, {"once": ""}]
+)  # fmt: skip
+async def test_a_form_that_is_not_ours_does_nothing(operator: Browser, known: Known, changed: dict[str, str]) -> None:
+    _, action, fields = await confirmed(operator, "/do/dismiss?all=1&lang=en")
+    status, _ = await operator.post(action, {**fields, "reason": "x", **changed})
+    assert status in (400, 403)
+    assert known.done() == []
+
+
+async def test_one_message_is_acted_on_from_its_own_page(operator: Browser, known: Known) -> None:
+    letter = dead_letters(known.journal, Filter(code="REFUSED"), limit=1)[0]
+    _, page = await operator.get(f"/messages/{letter.message_id}?lang=en")
+    assert {"Try again", "Close"} <= set(offers(page))
+    _, action, fields = await confirmed(operator, offers(page)["Close"])
+    await operator.post(action, {**fields, "reason": "x"})
+    assert letter.message_id not in {one.message_id for one in dead_letters(known.journal, limit=10_000)}
+    _, page = await operator.get(f"/messages/{letter.message_id}?lang=en")
+    assert "operator: dismiss" in page.one("ol", class_="timeline").text
+    assert not {"Try again", "Close"} & set(offers(page))
+
+
+async def test_a_held_result_is_released_from_its_row(operator: Browser, known: Known) -> None:
+    count = count_held(known.journal)
+    _, page = await operator.get("/held?lang=en")
+    row = page.one("tbody").all("tr")[0]
+    _, action, fields = await confirmed(operator, offers(row)["Reject"])
+    status, _ = await operator.post(action, {**fields, "reason": "x"})
+    assert (status, count_held(known.journal)) == (200, count - 1)
