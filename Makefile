@@ -17,7 +17,7 @@ SIZE ?=
 FUZZ ?=
 VALIDATION := .validation
 E2E := .e2e
-E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py
+E2E_TESTS := tests/e2e/tokens.py tests/e2e/broker.py tests/e2e/objects.py tests/e2e/real_storage.py tests/e2e/log_shipping.py tests/e2e/api.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
 
 .PHONY: help setup setup-dev demo docs test validate validate-hapi e2e mutants coverage sessions histories fuzz faults soak size check format lock bundle image-check install uninstall clean
@@ -97,7 +97,11 @@ $(E2E)/.installed: tests/e2e/package.json tests/e2e/package-lock.json | $(BIN)/p
 	@cd $(E2E) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-e2e: setup-dev $(E2E)/.installed  ## destinations against an authorization server, Mosquitto and an S3 fake, on loopback (needs Node.js)
+$(VENV)/.e2e: requirements/e2e.lock $(VENV)/.dev
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/e2e.lock
+	@touch $@
+
+e2e: $(VENV)/.e2e $(E2E)/.installed  ## destinations against an authorization server, Mosquitto and an S3 fake, the API against schemathesis, on loopback (needs Node.js)
 	@LABRELAY_E2E=$(E2E)/node_modules timeout 600 $(BIN)/python -m pytest $(E2E_TESTS)
 
 mutants: setup-dev  ## small faults put into the mapping engine, one at a time: does a test notice? MUTANTS="--group core"
@@ -141,6 +145,9 @@ lock:  ## renew the hash locks (needs uv)
 	  -c requirements/run.lock -o requirements/dev.lock
 	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
 	  --python-version 3.11 --no-header requirements/fuzz.in -o requirements/fuzz.lock
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+	  --python-version 3.11 --no-header requirements/e2e.in -c requirements/run.lock -c requirements/dev.lock \
+	  -o requirements/e2e.lock
 
 bundle: setup  ## dist/labrelay-VERSION-MACHINE.tar.gz, which installs without network; BUNDLE="--python 3.11 --python 3.13"
 	@$(BIN)/python tools/bundle.py $(BUNDLE)

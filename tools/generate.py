@@ -6,10 +6,10 @@ published definitions (`generate_r4_tables.py`, `generate_hl7_codes.py`) needs a
 
 from pathlib import Path
 
-from tools import generate_docs, generate_hl7_tables, generate_schemas
+from tools import generate_docs, generate_hl7_tables, generate_openapi, generate_schemas
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-MAKERS = (generate_docs, generate_schemas, generate_hl7_tables)
+MAKERS = (generate_docs, generate_schemas, generate_hl7_tables, generate_openapi)
 
 
 def outdated() -> dict[str, str]:

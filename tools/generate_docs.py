@@ -60,7 +60,7 @@ from engine.views.view import View
 from engine.web.api import reads
 from engine.web.api.acts import OFFERED
 from engine.web.api.problems import KINDS
-from engine.web.api.resources import RESOURCES
+from engine.web.api.resources import QUESTIONS, RESOURCES
 from tools import generate_function_docs
 
 Names = dict[str, "Names"]  # below each name those in it; "[]" of a list
@@ -386,7 +386,8 @@ def api_resources() -> Iterator[str]:
         )
         for one in RESOURCES
     )
-    yield from rows("below `/api/v1` | | arguments", found)
+    asked = ((code(f"GET {one.path}"), one.what, "") for one in QUESTIONS)
+    yield from rows("below `/api/v1` | | arguments", (*found, *asked))
 
 
 def api_acts() -> Iterator[str]:

@@ -128,12 +128,12 @@ class BackupScheduler:
         """Begin a copy (``now``) or a ``drill`` as soon as possible.
 
         Raises:
-            StoreError: no folder is configured, or one is under way.
+            LabRelayError: no folder is configured, or one is under way.
         """
         if self._config.folder is None:
-            raise StoreError("no folder for backups is configured: backup.folder in config/labrelay.yaml")
+            raise LabRelayError("no folder for backups is configured: backup.folder in config/labrelay.yaml")
         if self._running or self._wanted:
-            raise StoreError(f"one is under way: {self._running or self._wanted}")
+            raise LabRelayError(f"one is under way: {self._running or self._wanted}")
         self._fault = self._drill_fault = ""
         self._wanted = what
 

@@ -70,11 +70,25 @@ def picked(one: object, names: str) -> dict[str, Any]:
     return {name: getattr(one, name) for name in names.split()}
 
 
-def at(name: str) -> Callable[[Any], datetime | None]:
-    """For `Field.of`: the instant of an attribute in microseconds since 1970; None where that is 0."""
-    return lambda one: from_us(us) if (us := getattr(one, name)) else None
+@dataclass(frozen=True, slots=True)
+class InstantOf:
+    """The instant of an attribute in microseconds since 1970; None where that is 0."""
+
+    name: str
+
+    def __call__(self, one: Any) -> datetime | None:
+        return from_us(us) if (us := getattr(one, self.name)) else None
 
 
-def or_none(name: str) -> Callable[[Any], Any]:
-    """For `Field.of`: an attribute; None where it is 0 or empty."""
-    return lambda one: getattr(one, name) or None
+@dataclass(frozen=True, slots=True)
+class OrNone:
+    """An attribute; None where it is 0 or empty."""
+
+    name: str
+
+    def __call__(self, one: Any) -> Any:
+        return getattr(one, self.name) or None
+
+
+at = InstantOf  # for `Field.of`
+or_none = OrNone  # for `Field.of`

@@ -3,22 +3,34 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import aiohttp
 from aiohttp import web
 
+from engine.actions.control import Request
+from engine.actions.pause_resume import Switches
+from engine.actions.underway import Acts
 from engine.model.actor import Actor
-from engine.model.permissions import ROLES, SEEING_PATIENTS, WATCHING, Principal
+from engine.model.permissions import ALL, ROLES, SEEING_PATIENTS, WATCHING, Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.store.journal import Journal
+from engine.store.queries.acts import acts_page
 from engine.store.queries.reader import Reader
 from engine.web.api import problems
+from engine.web.api.acts import OfferedActs, Verb
+from engine.web.api.limits import Buckets
 from engine.web.api.service import Api
 from engine.web.api.sources import Present, Sources
 from engine.web.guard import add_headers, wall
 from engine.web.routes import add_routes, gate
+from tests.support import journals
+from tests.support.filled_journal import DESTINATION
 from tests.support.status_sites import quiet_site
 
 ZONE = ZoneInfo("Asia/Kolkata")
@@ -26,6 +38,7 @@ PERSONS = {
     "wall": WATCHING,
     "seeing viewer": ROLES["viewer"] | SEEING_PATIENTS,
     "seeing operator": ROLES["operator"] | SEEING_PATIENTS,
+    "everybody": ALL,
     **ROLES,
 }
 
@@ -38,10 +51,11 @@ class Answer:
 
 
 class Client:
-    """A client for the API; tests change ``site`` while it runs."""
+    """A client for the API at ``url``; tests change ``site`` while it runs."""
 
-    def __init__(self, http: aiohttp.ClientSession, site: SiteSnapshot) -> None:
+    def __init__(self, http: aiohttp.ClientSession, url: str, site: SiteSnapshot) -> None:
         self.http = http
+        self.url = url
         self.site = site
 
     async def ask(
@@ -58,8 +72,9 @@ class Client:
 
 
 async def identify(request: web.Request) -> Principal | None:
-    person = request.headers.get("X-Person", "")
-    return Principal(Actor(person, role=person), PERSONS[person]) if person else None
+    """By a header, or by a token that is the person's name."""
+    person = request.headers.get("X-Person", request.headers.get("Authorization", "").removeprefix("Bearer "))
+    return Principal(Actor(person, role=person), PERSONS[person]) if person in PERSONS else None
 
 
 @asynccontextmanager
@@ -81,8 +96,55 @@ async def served(journal: Reader, *, backups: Path | None = None, **more: Any) -
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as http:
-            client = Client(http, quiet_site())
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession(url) as http:
+            client = Client(http, url, quiet_site())
             yield client
     finally:
         await runner.cleanup()
+
+
+class Site:
+    """A running site without a daemon; counts the calls of each verb."""
+
+    def __init__(self, journal: Journal, api: Client, called: list[str]) -> None:
+        self.journal = journal
+        self.api = api
+        self.called = called
+
+    async def act(self, verb: str, person: str = "operator", key: str = "", **args: Any) -> Answer:
+        headers = {"Idempotency_Key": key} if key else {}
+        return await self.api.ask(f"/acts/{verb}", person, method="POST", body=args, **headers)
+
+    def trail(self) -> list[tuple[str, str]]:
+        return [(act.actor, act.verb) for act in acts_page(self.journal) if act.verb]
+
+
+@asynccontextmanager
+async def acting_site(data: Path, **instead: Any) -> AsyncIterator[Site]:
+    """``instead``: of the work of some verbs."""
+    journal = await journals.started(data)
+    called: list[str] = []
+    site = RunningSite(
+        acts=Acts(journal, channels=dict),
+        switches=Switches(journal),
+        accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
+        data=data,
+        loaded=lambda: SimpleNamespace(channels={}, config=SimpleNamespace(destinations={DESTINATION: None})),  # type: ignore[arg-type, return-value]  # names
+    )
+
+    async def counted(work: Any, request: Request) -> dict[str, Any]:
+        called.append(request.verb)
+        return await work(request)
+
+    verbs = {
+        name: Verb(verb.needs, verb.arguments, partial(counted, instead.get(name, partial(verb.work, site))))
+        for name, verb in HANDLERS.items()
+    }
+    acts = OfferedActs(verbs, journal)
+    try:
+        async with served(journal, acts=acts, buckets=Buckets(1e6, 1e6)) as api:
+            yield Site(journal, api, called)
+    finally:
+        await acts.stop()
+        await journal.stop()

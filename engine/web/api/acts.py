@@ -53,6 +53,10 @@ OFFERED: Mapping[str, str] = {
     "pause": "pause a channel, a destination, a lane, or all deliveries",
     "resume": "resume it",
     "restart": "close and open it, or try its deliveries at once",
+    "todo_take": "say that you do what waits there",
+    "todo_note": "write a note to it",
+    "todo_snooze": "put it off",
+    "todo_drop": "give it back",
     "reload": "read the configuration again",
     "backup": "make a copy of the journal, or try whether one can be restored",
     "prune": "let retention delete now what it may",
@@ -60,6 +64,7 @@ OFFERED: Mapping[str, str] = {
 NOT_OFFERED: Mapping[str, str] = {
     "status": "a resource",
     "replay_status": "a resource",
+    "todo": "a resource",
     "underway": "a look, of which the status has the counts",
     "shown": "the contents of a message are a resource, which records each reveal",
     "exported": "an export is a command",

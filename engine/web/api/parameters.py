@@ -18,7 +18,7 @@ LARGEST = 2**63 - 2  # number of a row that the journal can have, with one more 
 RowNumber = Annotated[int, Field(ge=0, le=LARGEST)]
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Field(ge=1, le=MOST_ROWS, description="At most so many; rows of one message stay together.")]
-Cursor = Annotated[str, Field(max_length=MAX_CURSOR, description="Of the page before.")]
+Cursor = Annotated[str, Field(max_length=MAX_CURSOR, pattern="^[A-Za-z0-9_-]*$", description="Of the page before.")]
 _Time = Field(min_length=2, max_length=40, examples=["2h", "2026-03-01T10:30:00+05:30"])
 Since = Annotated[str, _Time, Field(description="Received since.")]
 Until = Annotated[str, _Time, Field(description="Received before.")]
@@ -118,7 +118,3 @@ class Acts(Nothing):
     """The kind: `retry`, `unmask`, ..."""
     message: RowNumber | None = None
     """Acts that name this message."""
-
-
-class OneReplay(Nothing):
-    number: RowNumber

@@ -81,7 +81,7 @@ def arguments(model: type[M], given: Mapping[str, Any], *, body: bool = False) -
         ProblemError: they do not fit; it names each field, and no value.
     """
     try:
-        return model.model_validate(given)
+        return model.model_validate(given, strict=None if body else False)  # an address has texts only
     except ValidationError as error:
         errors = [
             {_PLACE[body]: _place(one["loc"], body=body), "detail": one["msg"]}

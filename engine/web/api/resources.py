@@ -26,6 +26,20 @@ class Resource:
     of_post: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One address that a verb of the control socket answers, with the verb's own arguments and permissions."""
+
+    path: str
+    what: str
+    verb: str
+
+
+CONTENTS = "/messages/{message}/contents"
+QUESTIONS = (
+    Question("/replays/{number}", "how far a replay is", "replay_status"),
+    Question("/todo", "everything that waits for a person, worst first", "todo"),
+)
 RESOURCES = (
     Resource(
         path="/status",

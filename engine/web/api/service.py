@@ -15,21 +15,20 @@ from aiohttp.typedefs import Handler
 
 from engine.actions.control import Request
 from engine.model.errors import ProblemError
-from engine.model.permissions import SEEING_PATIENTS
+from engine.model.permissions import LOOKING, SEEING_PATIENTS
 from engine.monitoring.snapshot.site import SCHEMA_VERSION
 from engine.web.api import problems
-from engine.web.api.acts import AGAIN_HEADER, OfferedActs
+from engine.web.api.acts import AGAIN_HEADER, OfferedActs, Verb
 from engine.web.api.answers import CONTENT_TYPE, Body, answer, body_of, require_json_taken
+from engine.web.api.explorer import OPENAPI, page
 from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets
 from engine.web.api.requests import arguments, in_address, in_body
-from engine.web.api.resources import RESOURCES, ROOT, Resource
+from engine.web.api.resources import CONTENTS, QUESTIONS, RESOURCES, ROOT, Resource
 from engine.web.api.sources import Sources
 from engine.web.routes import PRINCIPAL, Route
 
 Document = dict[str, Any]
 
-CONTENTS = "/messages/{message}/contents"
-PROGRESS = "/replays/{number}"
 AT_ONCE = 2
 MOST_WAITING = 32
 WAIT_S = 5.0
@@ -59,7 +58,11 @@ class Api:
         ]
         if self._acts is not None:
             found += self._acting(self._acts)
-        return found
+        return [
+            *found,
+            Route(f"{ROOT}/openapi.json", self._served(self._openapi, FROM_MEMORY), LOOKING),
+            Route("/api", self._explorer, LOOKING),
+        ]
 
     def _acting(self, acts: OfferedActs) -> Iterator[Route]:
         for name, verb in acts.offered.items():
@@ -67,8 +70,11 @@ class Api:
             yield Route(f"{ROOT}/acts/{name}", act, verb.needs, method=hdrs.METH_POST)
         reveal = self._served(partial(self._reveal, acts), AN_ACT)
         yield Route(ROOT + CONTENTS, reveal, SEEING_PATIENTS, method=hdrs.METH_POST)
-        progress = self._served(partial(self._progress, acts), FROM_JOURNAL)
-        yield Route(ROOT + PROGRESS, progress, acts.verbs["replay_status"].needs)
+        for one in QUESTIONS:
+            verb = acts.verbs[one.verb]
+            yield Route(
+                ROOT + one.path, self._served(partial(self._question, one.verb, verb), FROM_JOURNAL), verb.needs
+            )
 
     def _served(self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]], cost: float) -> Handler:
         """The handler of a route: limited, and with a problem as the answer to every error."""
@@ -123,6 +129,12 @@ class Api:
         address = "" if one.of_post else request.path
         return answer(request, await self.in_thread(lambda: self._body(read(asked), address, given)))
 
+    async def _openapi(self, request: web.Request) -> web.Response:
+        return answer(request, await self.in_thread(lambda: Body(OPENAPI.read_bytes())))
+
+    async def _explorer(self, _request: web.Request) -> web.Response:
+        return web.Response(text=await asyncio.to_thread(page), content_type="text/html")
+
     async def _act(self, acts: OfferedActs, name: str, request: web.Request) -> web.Response:
         answered = await acts.give(name, request)
         kind = CONTENT_TYPE if answered.status < 400 else problems.CONTENT_TYPE
@@ -140,13 +152,9 @@ class Api:
         await acts.verbs["shown"].work(Request(verb="shown", actor=request[PRINCIPAL].actor, args=args))
         return answer(request, await self.in_thread(lambda: self._body(reads.contents(journal, number), "", {})))
 
-    async def _progress(self, acts: OfferedActs, request: web.Request) -> web.Response:
-        reads = await self._loaded()
-        asked = arguments(reads.parameters.OneReplay, in_address(request))
-        args = {"number": asked.number}
-        said = await acts.verbs["replay_status"].work(
-            Request(verb="replay_status", actor=request[PRINCIPAL].actor, args=args)
-        )
+    async def _question(self, name: str, verb: Verb, request: web.Request) -> web.Response:
+        args = arguments(verb.arguments, in_address(request)).model_dump()
+        said = await verb.work(Request(verb=name, actor=request[PRINCIPAL].actor, args=args))
         return answer(request, self._body(said, "", {}))
 
     async def _loaded(self) -> ModuleType:

@@ -5,25 +5,17 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from engine.actions.control import Request
-from engine.actions.pause_resume import Switches
-from engine.actions.underway import Acts
-from engine.runtime.control_handlers import HANDLERS, RunningSite
-from engine.store.journal import Journal
+from engine.runtime.control_handlers import HANDLERS
 from engine.store.queries.acts import acts_page
 from engine.store.queries.letters import dead_letters
-from engine.web.api.acts import NOT_OFFERED, OFFERED, OfferedActs, Verb
-from engine.web.api.limits import Buckets
-from tests.support import journals
-from tests.support.api import Answer, Client, served
+from engine.web.api.acts import NOT_OFFERED, OFFERED
+from tests.support.api import Site, acting_site
 from tests.support.filled_journal import (
     CANARY,
     DELIVERED,
@@ -43,28 +35,12 @@ EDIT = {**ACT, "operator": 403, "engineer": 403, "admin": 403, "seeing operator"
 ORACLE = {
     **dict.fromkeys(
         ("retry", "dismiss", "release", "reject", "tell_apart", "set_aside", "replay", "replay_resume", "replay_stop",
-         "replay_forget", "pause", "resume", "restart"), ACT),
+         "replay_forget", "pause", "resume", "restart", "todo_take", "todo_note", "todo_snooze", "todo_drop"), ACT),
     **dict.fromkeys(("reprocess", "reload"), CHANGE),
     **dict.fromkeys(("backup", "prune"), ADMINISTER),
     "edit": EDIT,
 }  # fmt: skip
 ALL = {"all": True}
-
-
-class Site:
-    """A running site without a daemon; counts the calls of each verb."""
-
-    def __init__(self, journal: Journal, api: Client, called: list[str]) -> None:
-        self.journal = journal
-        self.api = api
-        self.called = called
-
-    async def act(self, verb: str, person: str = "operator", key: str = "", **args: Any) -> Answer:
-        headers = {"Idempotency_Key": key} if key else {}
-        return await self.api.ask(f"/acts/{verb}", person, method="POST", body=args, **headers)
-
-    def trail(self) -> list[tuple[str, str]]:
-        return [(act.actor, act.verb) for act in acts_page(self.journal) if act.verb]
 
 
 @pytest.fixture
@@ -74,39 +50,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@asynccontextmanager
-async def on(data: Path, **instead: Any) -> AsyncIterator[Site]:
-    """``instead``: of the work of some verbs."""
-    journal = await journals.started(data)
-    called: list[str] = []
-    site = RunningSite(
-        acts=Acts(journal, channels=dict),
-        switches=Switches(journal),
-        accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
-        data=data,
-        loaded=lambda: SimpleNamespace(channels={}, config=SimpleNamespace(destinations={DESTINATION: None})),  # type: ignore[arg-type, return-value]  # names
-    )
-
-    async def counted(work: Any, request: Request) -> dict[str, Any]:
-        called.append(request.verb)
-        return await work(request)
-
-    verbs = {
-        name: Verb(verb.needs, verb.arguments, partial(counted, instead.get(name, partial(verb.work, site))))
-        for name, verb in HANDLERS.items()
-    }
-    acts = OfferedActs(verbs, journal)
-    try:
-        async with served(journal, acts=acts, buckets=Buckets(1e6, 1e6)) as api:
-            yield Site(journal, api, called)
-    finally:
-        await acts.stop()
-        await journal.stop()
-
-
 @pytest.fixture
 async def site(data: Path) -> AsyncIterator[Site]:
-    async with on(data) as running:
+    async with acting_site(data) as running:
         yield running
 
 
@@ -175,7 +121,7 @@ async def test_an_act_needs_a_key(site: Site) -> None:
 
 async def test_the_same_key_is_answered_again_and_nothing_is_repeated(data: Path) -> None:
     asked = {"selection": {"ids": [UNMAPPED, REFUSED]}, "reason": "seen"}
-    async with on(data) as site:
+    async with acting_site(data) as site:
         first = await site.act("dismiss", key="k1", **asked)
         again = await site.act("dismiss", key="k1", **asked)
         assert (again.status, again.body) == (first.status, first.body)
@@ -186,7 +132,7 @@ async def test_the_same_key_is_answered_again_and_nothing_is_repeated(data: Path
         theirs = await site.act("dismiss", "admin", key="k1", **asked)  # another caller's key is another key
         assert theirs.body["done"] == {"dismissed": 0}
         assert site.called == ["dismiss"] * 2
-    async with on(data) as site:
+    async with acting_site(data) as site:
         again = await site.act("dismiss", key="k1", **asked)
         assert (again.status, again.body, site.called) == (200, first.body, [])
 
@@ -207,7 +153,7 @@ async def test_requests_with_one_key_at_once_are_one_act(data: Path) -> None:
         await go.wait()
         return {"count": 1, "going_on": True}
 
-    async with on(data, retry=slowly) as site:
+    async with acting_site(data, retry=slowly) as site:
         asked = [asyncio.ensure_future(site.act("retry", key="k1", selection={"ids": [1]})) for _ in range(5)]
         await begun.wait()
         go.set()
@@ -220,10 +166,10 @@ async def test_an_act_that_a_stop_cut_short_is_not_begun_again(data: Path) -> No
     async def never(request: Request) -> dict[str, Any]:
         raise asyncio.CancelledError
 
-    async with on(data, retry=never) as site:
+    async with acting_site(data, retry=never) as site:
         with pytest.raises(Exception):  # noqa: B017 - the connection ends, in one way or another
             assert (await site.act("retry", key="k1", selection={"ids": [1]})).status == 200
-    async with on(data) as site:
+    async with acting_site(data) as site:
         found = await site.act("retry", key="k1", selection={"ids": [1]})
         assert (found.status, found.body["type"]) == (409, "urn:labrelay:problem:cut-short")
         assert site.called == []
@@ -233,7 +179,7 @@ async def test_a_fault_inside_is_answered_without_its_text(data: Path) -> None:
     async def fails(request: Request) -> dict[str, Any]:
         raise ValueError(CANARY)
 
-    async with on(data, retry=fails) as site:
+    async with acting_site(data, retry=fails) as site:
         for _ in range(2):
             found = await site.act("retry", key="k1", selection={"ids": [1]})
             assert (found.status, CANARY in json.dumps(found.body)) == (500, False)
@@ -312,7 +258,7 @@ async def test_without_a_row_of_the_trail_nothing_is_shown(data: Path) -> None:
     async def full(request: Request) -> dict[str, Any]:
         raise StoreError("the disk is full")
 
-    async with on(data, shown=full) as site:
+    async with acting_site(data, shown=full) as site:
         asked = {"method": "POST", "body": {"purpose": "a doctor asked"}}
         found = await site.api.ask(f"/messages/{DELIVERED}/contents", "seeing viewer", **asked)
         assert (found.status, CANARY in json.dumps(found.body)) == (503, False)
