@@ -19,6 +19,7 @@ from engine.commands.shared.output import ExitCode, Form, form_option, say, show
 from engine.commands.shared.revealing import note_exported, purpose_option, stated
 from engine.commands.shared.selecting import ROW, file_option, instant_us, page_options
 from engine.commands.shared.session import Session, consent, pass_session
+from engine.model.actor import is_called
 from engine.model.errors import IntegrityError
 from engine.model.records import Act, Filter
 from engine.store.queries.acts import acts_page, open_acts
@@ -44,7 +45,7 @@ def command() -> None:
 @command.command("list", help="List acts, newest first.")
 @click.option("--since", metavar="TIME", help="Since: an age (2h), a day, or a day and time.")
 @click.option("--until", metavar="TIME", help="Before that.")
-@click.option("--actor", metavar="NAME", help="Of this person.")
+@click.option("--actor", metavar="NAME", help="Of this person, also where the name is only stated (SUDO_USER).")
 @click.option("--act", metavar="VERB", help="Of this kind: unmask, retry, dismiss, replay, reload ...")
 @click.option("--message", type=ROW, metavar="ID", help="That name this message.")
 @click.option("--purpose", metavar="TEXT", help="Whose purpose has this text.")
@@ -69,7 +70,7 @@ def list_acts(
             if before is not None and entry.id >= before:
                 continue
             if (
-                (actor or entry.actor) == entry.actor
+                (actor is None or is_called(entry.actor, actor))
                 and (act or entry.verb) == entry.verb
                 and (purpose or "").casefold() in trail.purpose_of(entry).casefold()
                 and _names(entry, message)

@@ -1,9 +1,9 @@
 """List all that waits for a person now: each thing once, the worst first, with its one next step.
 
 Dead letters by cause, held results, codes without a mapping, silent or unplugged analyzers, destinations that are away,
-certificates near their end, the disk, the clock, the key, backups. The list is empty when all is well. An entry goes when its cause does; a person
-can take it, so that others see who works on it, leave a note, or snooze it. A snoozed entry comes back at its time, and
-before it while it is worse than it was: at a higher level, or with twice the count.
+certificates near their end, the disk, the clock, the key, backups. The list is empty when all is well. An entry goes
+when its cause does; a person can take it, so that others see who works on it, leave a note, or snooze it. A snoozed
+entry comes back at its time, and before it while it is worse than it was: at a higher level, or with twice the count.
 
 KEY is the entry's key in the list, or its beginning.
 """
@@ -49,7 +49,7 @@ def take(session: Session, key: str, form: Form) -> ExitCode:
     return _said(session, form, "todo_take", {"key": key})
 
 
-@command.command(help="Leave a note at an entry, in the place of the one before.")
+@command.command(help="Leave a note at an entry, in the place of the one before; write no patient data.")
 @_key
 @click.argument("text")
 @form_option(Form.TABLE, Form.JSON)

@@ -88,6 +88,11 @@ def stated_by(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: str(environment[name])[:_LONGEST] for name in STATED if environment.get(name)}
 
 
+def is_called(actor: str, name: str) -> bool:
+    """Whether an actor of the audit trail has this name, stated or proven."""
+    return name in (actor, actor.removesuffix(f" ({STATED[0]})"))
+
+
 def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

@@ -8,11 +8,13 @@ from tests.documentation.test_docs import CHECKOUT
 
 def test_each_attack_has_a_test_that_exists() -> None:
     text = (CHECKOUT / "docs" / "security.md").read_text(encoding="utf-8")
-    attacks = re.findall(r"^\| .* \|$", text.split("## OWASP")[0], re.MULTILINE)[2:]
+    rows = re.findall(r"^\| .* \|$", text.split("## OWASP")[0], re.MULTILINE)
+    attacks = [row for row in rows if row != "| attack | defence | test |"]
+    assert len(attacks) > 20
     assert [row for row in attacks if "`test_" not in row] == []
     there = {
         node.name
-        for path in (CHECKOUT / "tests" / "engine" / "web").rglob("test_*.py")
+        for path in (CHECKOUT / "tests" / "engine").rglob("test_*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }

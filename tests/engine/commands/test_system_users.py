@@ -16,6 +16,7 @@ from engine.actions import control_server
 from engine.commands.shared.output import ExitCode
 from engine.commands.shared.session import Session
 from engine.config.load import load_site
+from engine.model import actor
 from engine.model.errors import ConfigError, RefusedError
 from engine.runtime.app import App
 from tests.support.command_line import labrelay
@@ -65,6 +66,20 @@ async def test_a_viewer_reads_the_status_and_is_refused_an_act_which_the_trail_s
         assert (await site.labrelay("audit", "export", "--to", str(export))).code == ExitCode.OK
         events = [entry["resource"] for entry in yaml.safe_load(export.read_text())["entry"]]
         assert [one["outcome"] for one in events if one["subtype"][0]["code"] == "refused"] == ["4"]
+
+
+async def test_a_name_that_only_sudo_states_is_sent_with_the_command_and_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon cannot read the environment of another account's process, so the command sends what it says."""
+    monkeypatch.setattr(actor, "_login", lambda _pid, _proc: "")
+    monkeypatch.setenv("SUDO_USER", "games")
+    async with running_site(tmp_path, {"haematology": hl7_channel()}) as site:
+        pause = await site.labrelay("pause", "channel", "haematology", "--reason", "x", "--yes")
+        assert pause.code == ExitCode.OK
+        (act,) = (await site.labrelay("audit", "list", "--actor", "games", "-o", "json")).json["acts"]
+    assert (act["actor"], act["given"]) == ("games (SUDO_USER)", "games (SUDO_USER)")
+    assert act["account"] == act["role"] == "root"
 
 
 async def test_a_site_that_gives_roles_opens_its_socket_at_the_start(tmp_path: Path) -> None:

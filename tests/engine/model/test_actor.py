@@ -47,6 +47,14 @@ def test_the_name_is_the_log_in_and_a_statement_is_marked(case: str, tmp_path: P
     assert (str(told), dict(told.by)) == (name, by)
 
 
+def test_a_person_is_found_by_the_name_stated_or_proven() -> None:
+    assert actor.is_called("asha", "asha")
+    assert actor.is_called("asha (SUDO_USER)", "asha")
+    assert actor.is_called("asha (SUDO_USER)", "asha (SUDO_USER)")
+    assert not actor.is_called("asha", "ash")
+    assert not actor.is_called("asha (SUDO_USER)", "asha (")
+
+
 def test_the_kernel_says_where_a_person_works(tmp_path: Path) -> None:
     here = actor.of_this_process()
     assert here.by["role"] in (actor.ROOT, actor.SERVICE)
