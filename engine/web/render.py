@@ -91,11 +91,11 @@ class Renderer:
         self._last[language] = (site, live)
         return live
 
-    async def overview(self, language: str, person: Person) -> str:
-        """The whole page."""
+    async def overview(self, language: str, person: Person, *, wall: bool = False) -> str:
+        """The whole page. ``wall``: large, for a screen that people only look at."""
         live = await self.live(language)
         return self.templates.pages["overview"].render(
-            **self._around(language, person), title=live.title, parts=live.parts, order=live.order
+            **self._around(language, person), title=live.title, parts=live.parts, order=live.order, wall=wall
         )
 
     def analyzer_parts(self, language: str, name: str) -> Live | None:

@@ -218,7 +218,8 @@ class StatusServer:
     # -- pages -------------------------------------------------------------------------------------------------
 
     async def _overview(self, request: web.Request) -> web.Response:
-        html = await self._renderer.overview(_language(request), person_of(request))
+        wall = "wall" in request.query
+        html = await self._renderer.overview(_language(request), person_of(request), wall=wall)
         return _page(html)
 
     async def _analyzer(self, request: web.Request) -> web.Response:
