@@ -18,7 +18,7 @@ TODO = View[Todo](
     Field("since", of=lambda one: _iso(one.entry.since)),
     Field("step", of=lambda one: one.entry.step),
     Field("taken_by", of=lambda one: one.state.taken.by if one.state.taken else None),
-    Field("taken_at", of=lambda one: _iso(from_us(one.state.taken.at_us)) if one.state.taken else None),
+    Field("taken_at", of=lambda one: _at(one.state.taken.at_us) if one.state.taken else None),
     Field("note", of=lambda one: one.state.note.text if one.state.note else None),
     Field("note_by", of=lambda one: one.state.note.by if one.state.note else None),
     Field("snoozed", of="is_snoozed"),
@@ -37,6 +37,11 @@ TABLE = View[Row](
     Field("key", "KEY"),
     Field("step", "NEXT STEP"),
 )
+
+
+def _at(us: int) -> str | None:
+    """None where it is not known: the act's row is lost."""
+    return _iso(from_us(us) if us else None)
 
 
 def _iso(instant: datetime | None) -> str | None:

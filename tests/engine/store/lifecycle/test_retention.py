@@ -29,7 +29,7 @@ from engine.store.integrity import row_check, verify
 from engine.store.journal import Journal
 from engine.store.lifecycle import erasure, retention
 from engine.store.lifecycle.retention import Policy, RetentionWalk
-from engine.store.operations import append, audit, dedup, pauses, pruning, record_outcome
+from engine.store.operations import append, audit, dedup, pauses, pruning, record_outcome, todo
 from engine.store.operations.outbox import attempts, decisions
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import stored_document, stored_payload
@@ -275,6 +275,21 @@ def test_only_what_has_ended_and_is_old_enough_goes(
         assert site.message("delivered").rows[0] == max(left) + 1
         assert site.findings() == []
         site.close()
+
+
+@pytest.mark.parametrize("word", ["take", "annotate", "snooze"])
+def test_what_people_said_on_the_to_do_list_is_kept_until_it_is_dropped(site: Site, word: str) -> None:
+    said: dict[str, Any] = {"take": {}, "annotate": {"text": "x"}}.get(
+        word, {"reason": "x", "until_us": 1, "rank": 1, "count": 1}
+    )
+    kept = site.do(getattr(todo, word), key="silent/a", actor="anna", **said)
+    dropped = site.do(getattr(todo, word), key="silent/b", actor="anna", **said)
+    site.do(todo.drop, key="silent/b", actor="anna")
+    site.wait(600)
+    site.message("stored")  # the newest row stays in any case
+    site.walk(POLICY)
+    assert kept in site.rows()
+    assert dropped not in site.rows()
 
 
 def _newest_owners(site: Site) -> set[int]:
