@@ -29,6 +29,9 @@ REFUSED_EVERY_S = 60.0
 MAX_REFUSED = 256  # accounts whose refusals are counted
 GIVEN_BY = "the person who keeps config/labrelay.yaml can give it (access: system_users)"
 NO_ROLE = "no role"
+UNSEEN = (
+    65534  # is shown for all accounts outside of the daemon's user namespace (user_namespaces(7)), so it has no role
+)
 
 Roles = Mapping[str, Sequence[str]]  # of an account, or of a %group
 
@@ -59,6 +62,8 @@ def is_own(uid: int) -> bool:
 
 def roles_of(uid: int, given: Roles) -> list[str]:
     """The roles of an account: its own, and those of its groups. Asks the system's database of accounts."""
+    if uid == UNSEEN:
+        return []
     try:
         account = pwd.getpwuid(uid)
     except KeyError:
@@ -111,6 +116,8 @@ class Admission:
             return
         logger.warning("control request refused", extra={"uid": person.uid})
         await self._count(person, verb, missing, actor)
+        if person.uid == UNSEEN:
+            raise RefusedError("the service cannot see which account asks (PrivateUsers= of its unit); use sudo")
         if person.role == NO_ROLE:
             raise RefusedError(f"{user_name(person.uid)} has no role here; {GIVEN_BY}, or use sudo")
         names = " and ".join(sorted(missing))

@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 
 from engine.actions import admission
-from engine.actions.admission import MAX_REFUSED, Admission, Person, roles_of
+from engine.actions.admission import MAX_REFUSED, UNSEEN, Admission, Person, roles_of
 from engine.actions.control import Request, call, follow
 from engine.actions.control_server import MAX_OF_ANOTHER, ControlServer
 from engine.config import values
@@ -238,6 +238,13 @@ def test_roles_come_from_the_account_and_its_groups_each_once() -> None:
     assert roles_of(games, {"games": ["operator"], "%games": ["viewer", "operator"]}) == ["operator", "viewer"]
     assert roles_of(games, {"%lab": ["admin"], "mail": ["admin"]}) == []
     assert roles_of(4_000_000_000, {"games": ["admin"]}) == []
+
+
+async def test_accounts_that_the_service_cannot_tell_apart_have_no_role() -> None:
+    assert roles_of(UNSEEN, {"nobody": ["admin"], "%nogroup": ["admin"]}) == []
+    gate = Admission({}, dict)
+    with pytest.raises(RefusedError, match="cannot see which account asks"):
+        await gate.admit(await gate.person(UNSEEN), "status", Actor("nobody"))
 
 
 async def test_a_verb_that_the_table_does_not_name_needs_everything() -> None:
