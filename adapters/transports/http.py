@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, cast
 
-from aiohttp import HttpVersion10, hdrs, web
+from aiohttp import HttpVersion10, StreamReader, hdrs, web
 
 from adapters.transports import http_auth, tcp
 from adapters.transports.errors import RequestError
@@ -62,14 +62,16 @@ class _Connection:
 
     Attributes:
         since: when it was opened, or its last request was answered.
-        unanswered: bytes came since then.
+        ended: the other side, or we, have ended its sending.
+        body: of the request under way, while it is read.
         trusted: a whole request of a proven sender is under way.
         answer: is set by each answer.
     """
 
     stream: TcpStream
     since: float
-    unanswered: bool = False
+    ended: bool = False
+    body: StreamReader | None = None
     trusted: bool = False
     answer: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -80,6 +82,11 @@ class _Requests(web.RequestHandler):
     __slots__ = ("connection", "unreadable")
     connection: _Connection
     unreadable: Callable[[], None]
+
+    @property
+    def idle(self) -> bool:
+        """No request is under way, and none waits; as aiohttp asks it before it ends an idle connection."""
+        return self._waiter is not None and not self._waiter.done()
 
     def handle_error(
         self,
@@ -147,23 +154,25 @@ class HttpListener:
         self._open.add(mine)
         requests.connection_made(stream.transport)
         try:
+            await asyncio.sleep(0)  # from here on aiohttp's own task waits for requests
             while data := await stream.read():
-                mine.unanswered = True
-                mine.answer.clear()
                 requests.data_received(data)
-            # The other side, or we, have ended its sending: a request that has come is still answered.
-            if mine.unanswered and not stream.transport.is_closing():
-                await self._last_answer(mine)
+            mine.ended = True
+            if mine.body is not None:
+                _give_up(mine.body)
+            while not requests.idle and not stream.transport.is_closing():  # what has come whole is still answered
+                await self._next_answer(mine)
         except OSError:
             logger.debug("connection lost", extra={"peer": stream.peer})
         finally:
             self._open.discard(mine)
             requests.connection_lost(None)
 
-    async def _last_answer(self, mine: _Connection) -> None:
+    async def _next_answer(self, mine: _Connection) -> None:
+        mine.answer.clear()
         waits = [asyncio.ensure_future(mine.answer.wait()), asyncio.ensure_future(mine.stream.lost())]
         try:
-            await asyncio.wait(waits, timeout=self._source.request_timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waits:
                 one.cancel()
@@ -199,7 +208,7 @@ class HttpListener:
             logger.exception("connection handler failed", extra={"peer": connection.stream.peer})
             refused = _not_kept()
         finally:
-            connection.trusted = connection.unanswered = False
+            connection.trusted = False
             connection.since = self._loop.time()
             connection.answer.set()
         return problem(refused, close=True)
@@ -212,7 +221,13 @@ class HttpListener:
             ConfigError: our own secret is not set.
         """
         self._look_at(request)
-        body = await self._body(request)
+        connection.body = request.content
+        try:
+            if connection.ended:
+                _give_up(request.content)
+            body = await self._body(request)
+        finally:
+            connection.body = None
         proof = self._check.body(request.headers, body)
         connection.trusted = True
         post = Post(request, body, connection.stream)
@@ -283,6 +298,12 @@ class HttpListener:
     def _too_large(self) -> RequestError:
         text = f"the body is larger than max_message ({self._source.max_message} bytes)"
         return RequestError(413, text, fault="too-large")
+
+
+def _give_up(body: StreamReader) -> None:
+    """No more of a body can come: what is not whole breaks off."""
+    if not body.is_eof():
+        body.set_exception(ConnectionResetError("the sender has ended"))
 
 
 def _not_kept(fault: str = "") -> RequestError:

@@ -81,7 +81,11 @@ class Post:
 
     def finish(self) -> web.Response:
         """The response, once the channel is done; without ACK nothing was stored."""
-        return self._response or self._made(HTTPStatus.SERVICE_UNAVAILABLE)
+        if self._response is None:
+            self._response = self._made(HTTPStatus.SERVICE_UNAVAILABLE)
+            if self.gone:
+                self._response.force_close()
+        return self._response
 
     def end(self) -> None:
         """The body is here already; the channel only has to store it."""

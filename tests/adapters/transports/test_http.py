@@ -325,6 +325,43 @@ async def test_a_body_that_breaks_off_is_no_message() -> None:
     assert channel.read == [b"next"]
 
 
+# what came before the sender ended its half, and the answers to it
+ENDED: dict[str, tuple[bytes, list[int]]] = {
+    "nothing": (b"", []),
+    "a part of the head": (b"POST / HT", []),
+    "the head alone": (post(b"", Content_Length="9"), [400]),
+    "a part of the body": (post(BODY)[:-5], [400]),
+    "a part of the chunks": (post(b"5\r\nabcde\r\n", **CHUNKED), [400]),
+    "a message": (post(BODY), [200]),
+    "a message in chunks": (post(b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), **CHUNKED), [200]),
+    "what is refused": (post(BODY, "/else"), [404]),
+}
+
+
+@pytest.mark.parametrize("name", ENDED)
+async def test_what_comes_whole_is_answered_and_the_rest_is_not_waited_for(name: str) -> None:
+    sent, answers = ENDED[name]
+    channel = Channel()
+    async with listening(channel, request_timeout=600.0) as port, sender(port) as one:
+        one.writer.write(sent)
+        one.writer.write_eof()
+        found = []
+        while (answer := await one.response()) is not None:
+            found.append(answer.status)
+        assert found == answers
+    assert channel.read == ([BODY] if answers == [200] else [])
+
+
+async def test_what_is_not_stored_is_answered_to_a_sender_that_has_ended_its_half() -> None:
+    async with listening(Channel(b""), request_timeout=600.0) as port, sender(port) as one:
+        one.writer.write(post(BODY))
+        one.writer.write_eof()
+        answer = await one.response()
+        assert answer is not None
+        assert answer.status == 503
+        assert await one.ended()
+
+
 async def test_a_sender_that_ends_its_half_still_gets_its_answer() -> None:
     channel = Channel()
     async with listening(channel) as port, sender(port) as one:
