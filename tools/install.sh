@@ -226,11 +226,11 @@ say_what_next() {
 
 Next:
   1. labrelay analyzers, then sudo labrelay --site $SITE init --analyzer NAME for each of yours
-  2. labrelay --site $SITE check
+  2. sudo labrelay --site $SITE check
   3. sudo systemctl enable --now labrelay
   4. systemctl status labrelay, and the page at http://127.0.0.1:8580
-  5. sudo labrelay --site $SITE doctor looks at this machine; after a change of destinations or folders
-     it says when sudo labrelay --site $SITE service --write is needed
+  5. sudo -u labrelay labrelay --site $SITE doctor examines this machine; after a change of destinations or
+     folders it says when sudo labrelay --site $SITE service --write is needed
 END
 }
 

@@ -37,7 +37,9 @@ def command(session: Session, write: bool, to: Path | None) -> ExitCode:
         return ExitCode.OK
     file = to or service.DROP_IN
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.parent.is_dir():
+            file.parent.mkdir(parents=True)
+            file.parent.chmod(0o755)  # whatever the umask: `doctor` reads the file as the service's user
         file.write_text(text, encoding="utf-8")
         file.chmod(0o644)
     except OSError as error:

@@ -56,7 +56,7 @@ def lines(config: BackupConfig, data: Path, *, runs: bool, practice: bool = Fals
         yield Line(Health.FAIL, _SUBJECT, f"{folder} is not there", "mount it, or make it")
         return
     if not os.access(folder, os.W_OK | os.X_OK):
-        advice = "let the service's user write there, and name it to systemd (ReadWritePaths)"
+        advice = "let the service's user write there; for systemd: sudo labrelay service --write"
         yield Line(Health.FAIL, _SUBJECT, f"{folder} cannot be written by this user", advice)
         return
     if is_on_one_disk(folder, data):
