@@ -1,7 +1,7 @@
 """Map raw messages to documents and print them; no daemon needed.
 
-Reads HL7 v2 and ASTM, framed or bare, one message or many, and JSON. Ids in the documents are made without a site's secret key,
-so they differ from those that the daemon sends.
+Reads HL7 v2 and ASTM, framed or bare, one message or many, and JSON. Ids in the documents are made without a site's
+secret key, so they differ from those that the daemon sends.
 
 The output is JSON; HL7 v2 is printed a segment a line, CSV as it is.
 

@@ -17,7 +17,9 @@ from engine.runtime.todo_list import TodoList
 from engine.store.queries.todo import todo_states
 from tests.support.command_line import labrelay
 from tests.support.journals import running
-from tests.support.running import RunningSite, hl7_channel, running_site
+from tests.support.mapping_texts import HL7
+from tests.support.running import HL7_ROUTE, MLLP, RunningSite, channel, hl7_channel, running_site
+from tests.support.senders import send_blocks
 from tests.support.status_sites import quiet_site, troubled_site
 from tests.support.waiting import until
 
@@ -117,3 +119,40 @@ async def test_the_daemon_follows_what_goes_and_comes_back(tmp_path: Path, monke
             await until(lambda: not todo_states(journal))
         finally:
             task.cancel()
+
+
+def result(number: int, code: str, value: str) -> bytes:
+    """HL7 v2 with one result of another patient and order each."""
+    text = (
+        HL7.replace("|M1|", f"|M{number}|").replace("4711", f"47{number}").replace("|O1|F1|", f"|O{number}|F{number}|")
+    )
+    text = text.replace("HGB^Hemoglobin", code).replace("|14.8|", f"|{value}|")
+    return text.replace("\n", "\r").encode()
+
+
+async def test_messages_that_wait_for_a_person_are_entries_until_they_are_decided(tmp_path: Path) -> None:
+    rule = {"when": "=code == 'HGB' and value < 7", "reason": "haemoglobin is critical"}
+    async with running_site(tmp_path, {"haematology": channel(MLLP, {**HL7_ROUTE, "hold": [rule]})}) as site:
+        messages = [b"rubbish", b"other rubbish", result(1, "HGB^Hemoglobin", "5.1"), result(2, "ZZ9^New", "5")]
+        await send_blocks(site.port("haematology"), messages)
+        await site.settled()
+        site.app.observer.expire()
+        found = await listed(site)
+        dead = next(key for key in found if key.startswith("dead/UNREADABLE/"))
+        held, unmapped = "held/haematology/lab-fhir", "unmapped/haematology"
+        assert {held, unmapped} <= set(found)
+        assert (found[dead]["count"], found[dead]["cause"], found[dead]["step"]) == (
+            2, "no MSH segment", "labrelay dlq show 2",
+        )  # fmt: skip
+        assert (found[held]["count"], found[unmapped]["subject"]) == (1, "haematology")
+        await said(site, "take", dead)
+
+        await send_blocks(site.port("haematology"), [b"rubbish again"])
+        await site.settled()
+        site.app.observer.expire()
+        again = (await listed(site))[dead]
+        assert (again["count"], again["taken_by"]) == (3, str(of_this_process())), "the same cause is the same entry"
+        for act in (("dlq", "dismiss", "--code", "UNREADABLE"), ("held", "reject", "3")):
+            assert (await site.labrelay(*act, "--reason", "not ours", "--yes")).code == ExitCode.OK
+        site.app.observer.expire()
+        assert not {dead, held} & set(await listed(site))
