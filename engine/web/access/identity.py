@@ -20,7 +20,8 @@ SESSION, BROWSER, WALL = "labrelay", "labrelay-browser", "labrelay-wall"
 BROWSER_S = 90 * 86_400
 WALL_S = 400 * 86_400  # the longest that browsers keep a cookie
 BY_ITSELF = "auto"  # in the query of a request that a page sends without its reader
-RENEWING = frozenset({"/events", "/live.json", "/analyzer.json", "/session.json"})
+PROGRAMS = "/api/"
+RENEWING = ("/events", ".json")  # ends of the paths that only scripts of a page ask for
 
 
 class Identity:
@@ -64,8 +65,8 @@ async def _signed_in(accounts: Accounts, request: web.Request) -> SignedIn | Non
     secret = cookie(request, SESSION)
     if not secret:
         return None
-    by_person = request.path not in RENEWING and BY_ITSELF not in request.query
-    return await accounts.principal_of_session(secret, address=request.remote or "", by_person=by_person)
+    by_itself = request.path.endswith(RENEWING) or request.path.startswith(PROGRAMS) or BY_ITSELF in request.query
+    return await accounts.principal_of_session(secret, address=request.remote or "", by_person=not by_itself)
 
 
 def _local_user(address: str) -> Principal:

@@ -210,7 +210,7 @@ async def test_a_data_folder_that_cannot_be_written_is_told(folder: Folder) -> N
 async def test_a_start_that_fails_half_way_leaves_nothing_running(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(self: App, site: object) -> None:
+    async def fail(self: App, *given: object) -> None:
         raise RuntimeError("ours")
 
     async with server() as to:

@@ -172,8 +172,14 @@ async def test_an_idle_session_ends_and_one_that_a_person_uses_goes_on(here: Sit
         assert "hidden" not in page.one(id="ending").attributes, "a page that renews itself warns"
         status, page = await browser.send("/?auto", to="/stay")
         assert (status, "hidden" in page.one(id="ending").attributes) == (200, True)
-        for path in ("/live.json", "/session.json", "/?auto"):
-            here.clock.advance(11 * 60)
+        for path in (
+            "/live.json",
+            "/messages.json",
+            "/api/v1/status",
+            "/session.json",
+            "/analyzer?name=chemistry&auto",
+        ):
+            here.clock.advance(7 * 60)
             await browser.client.get(path)
         assert (await browser.get("/"))[1].one("h1").text == "Log in", "asking by itself does not keep it open"
 
