@@ -10,8 +10,9 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import Entry, Todo, changes, entries, listed
 from engine.store.journal import Journal
 from engine.store.operations import todo
+from engine.store.operations.dead_letters import Group
 from engine.store.queries.letter_groups import letter_groups
-from engine.store.queries.tallies import unmapped_by_channel
+from engine.store.queries.tallies import ChannelGaps, unmapped_by_channel
 from engine.store.queries.todo import todo_states
 
 LOOK_EVERY_S = 60.0
@@ -36,23 +37,28 @@ class TodoList:
     async def look(self) -> list[Todo]:
         """The list as it is now; snoozed entries are at its end.
 
-        Raises:
-            StoreError: the journal cannot be read, or written.
+        Where the journal cannot be read, the list has the entries that are in memory: one of them says so.
         """
-        found = await self._entries()
-        states = await asyncio.to_thread(todo_states, self._journal)
-        now_us = self._clock.now_us()
+        found, now_us = await self._entries(), self._clock.now_us()
+        try:
+            states = await asyncio.to_thread(todo_states, self._journal)
+        except StoreError:
+            return listed(found, {}, now_us)
         changed = changes({entry.key for entry in found}, states, now_us)
         if any(changed):
-            await self._journal.run(todo.observed, **changed._asdict(), now_us=now_us)
+            with suppress(StoreError):  # a full disk; the next look tries again
+                await self._journal.run(todo.observed, **changed._asdict(), now_us=now_us)
         return listed(found, states, now_us)
 
     async def _entries(self) -> list[Entry]:
         site, vault = self._snapshot(), self._journal.vault
-        letters = (
-            await asyncio.to_thread(letter_groups, self._journal) if site.dead_total + site.incomplete_total else []
-        )
-        gaps = await asyncio.to_thread(unmapped_by_channel, self._journal) if site.unmapped_total else []
+        letters: list[Group] = []
+        gaps: list[ChannelGaps] = []
+        with suppress(StoreError):  # the snapshot has the alarm
+            if site.dead_total + site.incomplete_total:
+                letters = await asyncio.to_thread(letter_groups, self._journal)
+            if site.unmapped_total:
+                gaps = await asyncio.to_thread(unmapped_by_channel, self._journal)
         return entries(site, letters, gaps, lambda cause: vault.cause_token("", cause)[:8].hex())
 
     # -- what people say -----------------------------------------------------------------------------------------

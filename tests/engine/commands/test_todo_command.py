@@ -10,6 +10,7 @@ import pytest
 from engine.commands.shared.output import ExitCode
 from engine.model.actor import of_this_process
 from engine.model.clock import ManualClock
+from engine.model.errors import StoreError
 from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.monitoring.todo import FORGET_AFTER_US
 from engine.runtime import todo_list
@@ -156,3 +157,31 @@ async def test_messages_that_wait_for_a_person_are_entries_until_they_are_decide
             assert (await site.labrelay(*act, "--reason", "not ours", "--yes")).code == ExitCode.OK
         site.app.observer.expire()
         assert not {dead, held} & set(await listed(site))
+
+
+async def test_a_journal_that_cannot_be_read_or_written_leaves_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[SiteSnapshot] = [troubled_site()]
+
+    def unreadable(_reader: Any) -> Any:
+        raise StoreError("the disk does not answer")
+
+    async def full(*_: Any, **__: Any) -> None:
+        raise StoreError("no room")
+
+    async with running(tmp_path) as journal:
+        todo = TodoList(journal, lambda: shown[0], ManualClock())
+        keys = [one.entry.key for one in await todo.look()]
+        await todo.take(keys[0], "asha")
+        with monkeypatch.context() as patch:
+            for name in ("letter_groups", "unmapped_by_channel", "todo_states"):
+                patch.setattr(todo_list, name, unreadable)
+            assert [one.entry.key for one in await todo.look()] == keys
+        shown[0] = quiet_site()
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "run", full)
+            assert await todo.look() == []
+        assert not todo_states(journal)[keys[0]].gone_us
+        await todo.look()
+        assert todo_states(journal)[keys[0]].gone_us
