@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.__main__ import labrelay as root
 from engine.model.clock import from_us
 from engine.model.phrases import Phrase
 from engine.model.todo import Mark, Snooze, TodoState
@@ -234,6 +236,24 @@ def test_each_finding_that_the_page_shows_has_an_entry() -> None:
         if shown and not snapshot.dead_total + snapshot.incomplete_total + snapshot.unmapped_total:
             assert found[0].level is shown[0].level
         assert {finding.subject for finding in shown if finding.subject} <= {one.subject for one in found}
+
+
+def test_each_next_step_is_a_command_that_there_is() -> None:
+    every = site(notes=tuple(Notice("x", about) for about in About))
+    shown = [snapshot for snapshot, _ in SITUATIONS.values()]
+    letters, gaps = [group("REFUSED")], [ChannelGaps("chemistry", 1, 1)]
+    steps = {one.step for snapshot in (every, *shown) for one in entries(snapshot, letters, gaps, str)}
+    assert {one.key for one in entries(every, [], [], str)} == set(About)
+    for step in steps - {SET_UP_BACKUP, "timedatectl", "journalctl -u labrelay"}:
+        name, *words = step.split()
+        assert name == "labrelay", step
+        command: click.Command = root
+        while isinstance(command, click.Group):
+            found = command.get_command(click.Context(command), words.pop(0))
+            assert found is not None, step
+            command = found
+        taken = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= taken, step
 
 
 def test_empty_sentences_are_no_notices() -> None:
