@@ -17,7 +17,7 @@ def sources(app: "App") -> Sources:
     site = app.parts.built.site.config.site
     return Sources(
         journal=app.journal,
-        site=Present(app.observer.snapshot),
+        present=Present(app.observer.snapshot),
         zone=ZoneInfo(site.timezone or "UTC"),
         backups=lambda: app.parts.built.site.config.backup.folder,
     )

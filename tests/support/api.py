@@ -83,7 +83,7 @@ async def served(journal: Reader, *, backups: Path | None = None, **more: Any) -
     client: Client
     sources = Sources(
         journal=journal,
-        site=Present(lambda: client.site),
+        present=Present(lambda: client.site),
         zone=ZONE,
         backups=lambda: backups,
     )

@@ -15,6 +15,7 @@ from engine.model.errors import ProblemError
 from engine.model.instants import instant_us
 from engine.model.permissions import ADMINISTERING, SEEING_PATIENTS, Principal
 from engine.model.records import Act, Filter
+from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.acts import acts_page, open_acts
 from engine.store.queries.contents import why_absent
 from engine.store.queries.lanes import list_lanes, list_pauses
@@ -50,9 +51,14 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[A]):
-    """A request: who asks for what."""
+    """A request: who asks for what.
+
+    Attributes:
+        snapshot: the present one; it is not asked for in a thread.
+    """
 
     sources: Sources
+    snapshot: SiteSnapshot
     arguments: A
     principal: Principal
 
@@ -71,21 +77,25 @@ def arguments_of(read: Callable[[Any], Document], given: Mapping[str, Any], *, b
 # -- from memory -----------------------------------------------------------------------------------------------------
 
 
+def _site(asked: Asked[parameters.Nothing]) -> Mapping[str, Any]:
+    return asked.sources.present.data(asked.snapshot)
+
+
 def status(asked: Asked[parameters.Nothing]) -> Document:
-    return {"daemon": True, **asked.sources.site()}
+    return {"daemon": True, **_site(asked)}
 
 
 def channels(asked: Asked[parameters.Nothing]) -> Document:
-    return {"channels": asked.sources.site()["channels"]}
+    return {"channels": _site(asked)["channels"]}
 
 
 def destinations(asked: Asked[parameters.Nothing]) -> Document:
-    return {"destinations": asked.sources.site()["destinations"]}
+    return {"destinations": _site(asked)["destinations"]}
 
 
 def version(asked: Asked[parameters.Nothing]) -> Document:
     return {
-        "labrelay": asked.sources.site()["version"],
+        "labrelay": asked.snapshot.version,
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",

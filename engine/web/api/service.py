@@ -16,10 +16,10 @@ from aiohttp.typedefs import Handler
 from engine.actions.control import Request
 from engine.model.errors import ProblemError
 from engine.model.permissions import LOOKING, SEEING_PATIENTS
-from engine.monitoring.snapshot.site import SCHEMA_VERSION
+from engine.monitoring.snapshot.site import SCHEMA_VERSION, SiteSnapshot
 from engine.web.api import problems
 from engine.web.api.acts import AGAIN_HEADER, OfferedActs, Verb
-from engine.web.api.answers import CONTENT_TYPE, Body, answer, body_of, require_json_taken
+from engine.web.api.answers import CONTENT_TYPE, Body, answer, body_of, prepared, require_json_taken
 from engine.web.api.explorer import OPENAPI, page
 from engine.web.api.limits import AN_ACT, FROM_JOURNAL, FROM_MEMORY, Buckets
 from engine.web.api.requests import arguments, in_address, in_body
@@ -43,7 +43,8 @@ class Api:
         self._buckets = Buckets() if buckets is None else buckets
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._made: dict[str, tuple[Mapping[str, Any], Body]] = {}  # of the snapshot
+        self._made: dict[str, tuple[SiteSnapshot, Body]] = {}
+        self._making = asyncio.Lock()
         self._reads: ModuleType | None = None
 
     def routes(self) -> Sequence[Route]:
@@ -123,11 +124,16 @@ class Api:
         read = getattr(reads, one.read)
         given = await in_body(request) if one.of_post else in_address(request)
         wanted = reads.arguments_of(read, given, body=one.of_post)
-        asked = reads.Asked(self._sources, wanted, request[PRINCIPAL])
-        if one.in_memory:
-            return answer(request, self._from_memory(one.path, lambda: read(asked)))
+        site = self._sources.present.snapshot()
+        asked = reads.Asked(self._sources, site, wanted, request[PRINCIPAL])
         address = "" if one.of_post else request.path
-        return answer(request, await self.in_thread(lambda: self._body(read(asked), address, given)))
+
+        def make() -> Body:
+            return prepared(request, self._body(read(asked), address, given))
+
+        return answer(
+            request, await (self._from_memory(one.path, site, make) if one.in_memory else self.in_thread(make))
+        )
 
     async def _openapi(self, request: web.Request) -> web.Response:
         return answer(request, await self.in_thread(lambda: Body(OPENAPI.read_bytes())))
@@ -162,12 +168,13 @@ class Api:
             self._reads = await asyncio.to_thread(_load)
         return self._reads
 
-    def _from_memory(self, path: str, read: Callable[[], Document]) -> Body:
-        site = self._sources.site()
-        made = self._made.get(path)
-        if made is None or made[0] is not site:
-            made = self._made[path] = site, self._body(read(), "", {})
-        return made[1]
+    async def _from_memory(self, path: str, site: SiteSnapshot, make: Callable[[], Body]) -> Body:
+        """The document of a snapshot, made once for all who ask."""
+        async with self._making:
+            made = self._made.get(path)
+            if made is None or made[0] is not site:
+                made = self._made[path] = site, await asyncio.to_thread(make)
+            return made[1]
 
     def _body(self, document: Document, address: str, given: Mapping[str, str]) -> Body:
         if "cursor" in document:

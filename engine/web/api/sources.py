@@ -15,26 +15,29 @@ class Sources:
     """
     Attributes:
         journal: with a deadline for each query.
-        site: the snapshot as data; the same object until there is a new one.
+        present: the snapshot.
         zone: the site's.
         backups: the folder of copies; None: the site has none.
     """
 
     journal: Reader
-    site: Callable[[], Mapping[str, Any]]
+    present: "Present"
     zone: tzinfo
     backups: Callable[[], Path | None]
 
 
 class Present:
-    """The snapshot as data."""
+    """The snapshot as data, made once for each: of 500 channels in some 50 ms, so in a thread.
+
+    Args:
+        snapshot: the same object until there is a new one.
+    """
 
     def __init__(self, snapshot: Callable[[], SiteSnapshot]) -> None:
-        self._snapshot = snapshot
-        self._last: tuple[SiteSnapshot, Mapping[str, Any]] | None = None
+        self.snapshot = snapshot
+        self._made: tuple[SiteSnapshot, Mapping[str, Any]] | None = None
 
-    def __call__(self) -> Mapping[str, Any]:
-        now = self._snapshot()
-        if self._last is None or self._last[0] is not now:
-            self._last = now, now.to_json()
-        return self._last[1]
+    def data(self, of: SiteSnapshot) -> Mapping[str, Any]:
+        if self._made is None or self._made[0] is not of:
+            self._made = of, of.to_json()
+        return self._made[1]
