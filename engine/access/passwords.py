@@ -100,11 +100,11 @@ def hash_of(secret: str) -> str:
 
 
 def matches(encoded: str, secret: str) -> bool:
-    """Whether it is the secret of this hash. Where there is no hash it takes as long, and is False."""
+    """Whether it is the secret of this hash. Without a hash it takes as long, since it is compared with random ones."""
     from argon2.exceptions import InvalidHashError, VerificationError
 
     try:
-        return _hasher().verify(encoded or _decoy(), _normal(secret)[: LONGEST + 1]) and bool(encoded)
+        return _hasher().verify(encoded or _decoy(), _normal(secret)[: LONGEST + 1])
     except (VerificationError, InvalidHashError):
         return False
 

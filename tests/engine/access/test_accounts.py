@@ -336,6 +336,46 @@ async def test_times_of_sessions_that_have_ended_are_forgotten(accounts: Account
     assert len(accounts._seen) == len(accounts._noted) == len(await accounts.sessions()) + 1
 
 
+async def test_a_half_log_in_works_once_and_for_a_user_who_may_log_in(accounts: Accounts, clock: ManualClock) -> None:
+    await accounts.users.set_role("Vik", "admin", by=ROOT)
+    session = (await accounts.log_in("anna", GOOD, address=HERE)).secret
+    shown, _ = await accounts.own.offer_second_factor(session, GOOD, address=HERE, site="")
+    app = pyotp.parse_uri(shown)
+    assert isinstance(app, pyotp.TOTP)
+    codes = await accounts.own.confirm_second_factor(session, GOOD, app.at(int(clock.now_us() / 1e6)), address=HERE)
+    half = await accounts.log_in("anna", GOOD, address=HERE)
+    await accounts.give_code(half.secret, codes[0], address=HERE)
+    with pytest.raises(LogInError):
+        await accounts.give_code(half.secret, codes[1], address=HERE)
+    half = await accounts.log_in("anna", GOOD, address=HERE)
+    await accounts.users.disable("anna", True, by=ROOT)
+    with pytest.raises(LogInError):
+        await accounts.give_code(half.secret, codes[2], address=HERE)
+
+
+async def test_a_new_password_ends_the_trust_in_browsers(accounts: Accounts) -> None:
+    anna = await accounts.log_in("anna", GOOD, address=HERE)
+    await accounts.own.set_pin(anna.secret, GOOD, PIN, address=HERE)
+    await accounts.users.set_password("anna", OTHER, by=ROOT)
+    with pytest.raises(LogInError):
+        await accounts.switch("anna", PIN, address=HERE, device=anna.device)
+
+
+async def test_a_clock_that_was_set_back_keeps_no_user_out(accounts: Accounts, clock: ManualClock) -> None:
+    for _ in range(FREE_OF_USER):
+        await refused(accounts, "anna")
+    clock.advance(-86_400)
+    await accounts.log_in("anna", GOOD, address=HERE)
+
+
+async def test_an_own_log_in_does_not_begin_the_count_of_the_address_anew(accounts: Accounts) -> None:
+    for number in range(FREE_OF_ADDRESS - 1):
+        await refused(accounts, f"user {number}")
+    await accounts.log_in("vik", GOOD, address=HERE)
+    await refused(accounts, "another user")
+    assert "too many" in await refused(accounts, "anna", GOOD)
+
+
 async def test_a_half_log_in_waits_for_five_minutes(accounts: Accounts, clock: ManualClock) -> None:
     session = (await accounts.log_in("anna", GOOD, address=HERE)).secret
     shown, _ = await accounts.own.offer_second_factor(session, GOOD, address=HERE, site="")

@@ -71,7 +71,7 @@ def _count(batch: Batch, origin: Origin) -> None:
     if row is None:
         batch.execute("DELETE FROM failed_log_in WHERE last_us <= ?", (now_us - FORGOTTEN_US,))
         batch.execute(
-            "DELETE FROM failed_log_in WHERE user = 0 AND origin IN"
+            "DELETE FROM failed_log_in WHERE origin IN"
             " (SELECT origin FROM failed_log_in WHERE user = 0 ORDER BY last_us DESC LIMIT -1 OFFSET ?)",
             (MOST_ORIGINS,),
         )
