@@ -22,7 +22,7 @@ from engine.receiving.link_words import FAULT_WORDS
 from engine.web import languages, rows
 from engine.web.access import account, administration, desk, log_in
 from engine.web.guard import EXPIRED, MESSAGES, UNREADABLE
-from engine.web.pages import acts, doing, filters, frame, message, messages, states
+from engine.web.pages import acts, doing, filters, frame, message, messages, shift, states
 
 ENGINE = Path(languages.__file__).parents[1]
 CATALOGUE = "engine/web/locale/{}.po"
@@ -58,6 +58,7 @@ def said_in_code() -> set[str]:
     found |= {
         filters.WRONG_TIME,
         messages.WRONG_STATE,
+        shift.TOO_LONG,
         frame.TOO_SLOW,
         frame.LOCKED,
         frame.DAMAGED,

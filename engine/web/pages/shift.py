@@ -1,0 +1,161 @@
+"""The report of a shift, to read and to print: what each analyzer sent, what is still open, who did what. No patient.
+
+Counts are those of whole hours (`engine.store.operations.hour_counts`). Without a time in its address the report begins
+where this browser opened it last, which a cookie remembers, else eight hours ago.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from aiohttp import hdrs, web
+
+from engine.model.clock import from_us
+from engine.model.permissions import ADMINISTERING, LOOKING
+from engine.model.phrases import Span
+from engine.model.records import Act, HourCount
+from engine.monitoring.usual_gaps import hour_of
+from engine.store.queries.acts import acts_page
+from engine.store.queries.hours import hours_between
+from engine.store.queries.reader import Reader
+from engine.web.access.identity import cookie, set_cookie
+from engine.web.pages.asked import Asked, number
+from engine.web.pages.filters import moments
+from engine.web.pages.frame import Asking, Frame, Page, Values
+from engine.web.pages.words import Words, grouped, iso, shown
+from engine.web.routes import Route
+from engine.web.rows import Badge
+
+PATH = "/shift"
+NAMES = ("from", "until")
+LOOKED = "labrelay-looked"  # the cookie: when this browser opened the report last, in seconds since 1970
+LOOKED_S = 31 * 86_400
+SHIFT_US = 8 * 3600 * 1_000_000
+LONGEST_US = 31 * 86_400 * 1_000_000
+MOST_ACTS = 200
+ACTS_AT_ONCE = 200
+TOO_LONG = "The report has 31 days at most, and ends after it begins."
+COUNTS = ("received", "delivered", "dead", "held")
+
+
+class Shift(NamedTuple):
+    """Attributes:
+    since_us, until_us: its first moment, at the start of an hour, and its end.
+    looked: it begins where this browser opened the report last.
+    """
+
+    since_us: int
+    until_us: int
+    looked: bool
+
+
+def routes(frame: Frame) -> Sequence[Route]:
+    return (Route(PATH, partial(_show, frame), LOOKING),)
+
+
+async def _show(frame: Frame, request: web.Request) -> web.Response:
+    looked_s = number(cookie(request, LOOKED))
+    answer = await frame.show(request, partial(_page, looked_s), partial(_found, looked_s))
+    for_a_time = any(request.query.get(name) for name in NAMES)
+    if answer.status == 200 and request.method == hdrs.METH_GET and not for_a_time:
+        now_s = int(frame.asking(request).site.now.timestamp())
+        set_cookie(request, answer, LOOKED, str(now_s), LOOKED_S)
+    return answer
+
+
+def _shift(looked_s: int, asking: Asking) -> Shift:
+    """
+    Raises:
+        ValueError: the address has no such time; with the sentence for people.
+    """
+    words = asking.words
+    asked = Asked.of(PATH, words.language, asking.query, NAMES)
+    after_us, before_us = moments(asked, words, since="from")
+    now_us = int(words.now.timestamp() * 1e6)
+    until_us = now_us if before_us is None else min(before_us, now_us)
+    looked_us = looked_s * 1_000_000
+    looked = after_us is None and before_us is None and 0 < now_us - looked_us <= LONGEST_US
+    if after_us is None:
+        after_us = looked_us if looked else until_us - SHIFT_US
+    if not 0 < until_us - after_us <= LONGEST_US:
+        raise ValueError(TOO_LONG)
+    since = hour_of(from_us(after_us), words.zone)
+    return Shift(round(since.timestamp() * 1e6), until_us, looked)
+
+
+def _page(looked_s: int, asking: Asking) -> Page:
+    words, site = asking.words, asking.site
+    asked = Asked.of(PATH, words.language, asking.query, NAMES)
+    wrong, period, looked = "", "", False
+    try:
+        shift = _shift(looked_s, asking)
+        period, looked = f"{words.time(shift.since_us)[:-3]} - {words.time(shift.until_us)[:-3]}", shift.looked
+    except ValueError as error:
+        wrong = words.say(str(error))
+    values = {
+        "asked": asked,
+        "period": period,
+        "looked": looked,
+        "drawn": words.time(int(site.now.timestamp() * 1e6)),
+        "open": [Badge(one.level.value, one.level.value, one.phrase.say(words.catalogue)) for one in site.findings()],
+        "rows": [],
+        "acts": None,
+        "more_acts": "",
+    }
+    return Page("shift", values, asked.query, wrong)
+
+
+def _found(looked_s: int, reader: Reader, asking: Asking) -> Values:
+    shift, words = _shift(looked_s, asking), asking.words
+    hours: dict[str, list[HourCount]] = {one.name: [] for one in asking.site.channels}
+    for hour in hours_between(reader, shift.since_us, shift.until_us):
+        hours.setdefault(hour.channel, []).append(hour)
+    states = {one.name: one for one in asking.site.channels}
+    rows = []
+    for name, those in sorted(hours.items()):
+        sums = {count: sum(getattr(hour, count) for hour in those) for count in COUNTS}
+        rows.append(
+            {
+                "name": name,
+                "description": states[name].description if name in states else "",
+                "href": _messages(shift, words, name),
+                **{count: grouped(n) for count, n in sums.items()},
+                "level": "attention" if sums["dead"] or sums["held"] else "ok",
+                "longest": Span(max(hour.age_s for hour in those)).say(words.catalogue) if those else "-",
+            }
+        )
+    values: dict[str, Any] = {"rows": rows}
+    if asking.principal.may(ADMINISTERING):
+        acts = _acts(reader, shift)
+        values["acts"] = [_act(one, words) for one in acts[:MOST_ACTS]]
+        if len(acts) > MOST_ACTS:
+            values["more_acts"] = words.href(
+                "/acts", since=_local(shift.since_us, words), until=_local(shift.until_us, words)
+            )
+    return values
+
+
+def _acts(reader: Reader, shift: Shift) -> list[Act]:
+    """Acts of the shift, the latest first; at most one more than are shown."""
+    found, before = list[Act](), None
+    while True:
+        rows = acts_page(reader, before_id=before, limit=ACTS_AT_ONCE)
+        found += [one for one in rows if shift.since_us <= one.at_us < shift.until_us and not one.ended]
+        if len(rows) < ACTS_AT_ONCE or rows[-1].at_us < shift.since_us or len(found) > MOST_ACTS:
+            return found[: MOST_ACTS + 1]
+        before = rows[-1].id
+
+
+def _act(one: Act, words: Words) -> dict[str, Any]:
+    return {"at": words.time(one.at_us), "iso": iso(one.at_us), "actor": shown(one.actor), "act": one.verb}
+
+
+def _messages(shift: Shift, words: Words, channel: str) -> str:
+    """The address of the messages of a shift."""
+    times = {"from": _local(shift.since_us, words), "until": _local(shift.until_us, words)}
+    return words.href("/messages", channel=channel, **times)
+
+
+def _local(at_us: int, words: Words) -> str:
+    """A moment as addresses have it, in the site's zone."""
+    return words.time(at_us).replace(" ", "T")

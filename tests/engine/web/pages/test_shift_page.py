@@ -1,0 +1,172 @@
+"""The report of a shift: its counts are those of its hours, its acts those of its time, and it knows no patient."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from engine.access.accounts import Accounts
+from engine.model.actor import Actor
+from engine.model.clock import ManualClock, from_us
+from engine.model.permissions import ROLES
+from engine.monitoring.usual_gaps import hour_of
+from engine.store.core.batch import Batch
+from engine.store.journal import Journal
+from engine.store.operations import audit
+from engine.web.pages import shift
+from tests.support import journals
+from tests.support.evil_texts import EVIL, FORBIDDEN
+from tests.support.journals import NOW_US
+from tests.support.status_server import Element, Page, read_html, running
+from tests.support.status_sites import quiet_site, troubled_site
+
+SITE = replace(quiet_site(), now=from_us(NOW_US))
+ZONE = ZoneInfo(SITE.timezone)
+HOUR = timedelta(hours=1)
+THIS_HOUR = hour_of(SITE.now, ZONE)
+
+
+def counts(ago: int) -> dict[str, tuple[int, ...]]:
+    """Of the hour so many hours ago: channel -> received, delivered, dead, held, greatest age."""
+    return {"chemistry": (100 + ago, 90 + ago, ago % 3, ago % 2, 60 * ago), "gone": (1, 1, 0, 0, 5)}
+
+
+def filled(batch: Batch) -> None:
+    for ago in range(40):
+        begins_us = round((THIS_HOUR - ago * HOUR).timestamp() * 1e6)
+        for channel, (*sums, age_s) in counts(ago).items():
+            row = (begins_us, channel, *sums, 12, 6, age_s)
+            batch.execute("INSERT INTO hour_count VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def acted(batch: Batch) -> None:
+    audit.end(batch, audit.begin(batch, "anita", "pause", {"reason": "patient SHARMA waits"}), {})
+    audit.begin(batch, Actor("".join(EVIL)), "replay", {})
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    clock = ManualClock()
+    clock.advance(-600)
+    before = journals.opened(tmp_path, clock=clock)
+    before.run_alone(filled)
+    before.run_alone(acted)
+    before.close()
+    async with journals.running(tmp_path, clock=ManualClock()) as made:
+        yield made
+
+
+@pytest.fixture
+async def page(journal: Journal) -> AsyncIterator[Page]:
+    """As a viewer sees it."""
+    async with running(SITE, reader=journal) as started:
+        yield started
+
+
+@pytest.fixture
+async def as_admin(journal: Journal) -> AsyncIterator[Page]:
+    accounts = Accounts(journal, ManualClock())
+    async with running(SITE, reader=journal, accounts=accounts, clock=ManualClock()) as started:
+        by = Actor("root", role="root")
+        secret = await accounts.tokens.create("program", ROLES["admin"], ends_us=NOW_US + 3_600_000_000, by=by)
+        started.http.headers["Authorization"] = f"Bearer {secret}"
+        yield started
+
+
+async def read(page: Page, address: str, status: int = 200) -> Element:
+    answer, text = await page.get(address)
+    assert answer.status == status, address
+    assert [one for one in FORBIDDEN if one in text] == []
+    assert "SHARMA" not in text
+    return read_html(text)
+
+
+def row(html: Element, name: str) -> list[str]:
+    (found,) = [one for one in html.all("tr") if one.all("strong") and one.one("strong").text == name]
+    return [cell.text for cell in found.all("td")]
+
+
+@pytest.mark.parametrize(("asked", "hours"), [("", 8), ("from=8h", 8), ("from=3h", 3), ("from=24h", 24)])
+async def test_the_counts_are_those_of_the_hours(page: Page, asked: str, hours: int) -> None:
+    html = await read(page, f"/shift?lang=en&{asked}")
+    first = hour_of(SITE.now - hours * HOUR, ZONE)
+    within = [counts(ago)["chemistry"] for ago in range(40) if first <= THIS_HOUR - ago * HOUR < SITE.now]
+    sums = [sum(column) for column in zip(*within, strict=True)]
+    received, delivered, dead, held, longest = row(html, "chemistry")
+    assert [int(one.replace(",", "")) for one in (received, delivered, dead, held)] == sums[:4]
+    assert longest == f"{max(one[4] for one in within) // 60} min"
+    assert row(html, "gone")[0] == str(len(within))
+    assert row(html, "urinalysis") == ["0", "0", "0", "0", "-"]
+
+
+async def test_the_count_leads_to_the_messages_of_the_same_time(page: Page) -> None:
+    html = await read(page, "/shift?lang=en&from=2026-03-01T09:10&until=2026-03-01T11:00")
+    (found,) = [one for one in html.all("tr") if one.all("strong") and one.one("strong").text == "chemistry"]
+    href = found.one("a").attributes["href"]
+    assert "from=2026-03-01T09%3A00%3A00" in href
+    assert "until=2026-03-01T11%3A00%3A00" in href
+    answer, _ = await page.get(href)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["from=never", "from=60d", "from=2026-03-01T09:00&until=2026-03-01T08:00", "from=2030-01-01"],
+)
+async def test_a_time_that_cannot_be_is_refused_in_words(page: Page, asked: str) -> None:
+    html = await read(page, f"/shift?lang=en&{asked}", 400)
+    assert html.one("p", role="alert").text
+
+
+async def test_it_begins_where_this_browser_opened_it_last(page: Page) -> None:
+    answer, text = await page.get("/shift?lang=en")
+    assert "Since this browser" not in text
+    assert answer.cookies[shift.LOOKED].value == str(NOW_US // 1_000_000)
+    assert answer.cookies[shift.LOOKED]["httponly"]
+    page.site = replace(SITE, now=SITE.now + 2 * HOUR)
+    answer, _ = await page.get("/shift?lang=en&from=24h")
+    assert shift.LOOKED not in answer.cookies
+    page.http.headers["Cookie"] = f"{shift.LOOKED}={NOW_US // 1_000_000}"
+    html = await read(page, "/shift?lang=en")
+    assert "Since this browser opened the report last." in html.text
+    assert row(html, "chemistry")[0] == "100"
+
+
+@pytest.mark.parametrize("looked", ["x", "", "-1", "99999999999999", "1"])
+async def test_a_cookie_that_says_nothing_is_no_cookie(page: Page, looked: str) -> None:
+    answer, text = await page.get("/shift?lang=en", headers={"Cookie": f"{shift.LOOKED}={looked}"})
+    assert answer.status == 200
+    assert "Since this browser" not in text
+
+
+async def test_acts_are_for_those_who_administer(page: Page, as_admin: Page) -> None:
+    assert "Acts of persons" not in (await read(page, "/shift?lang=en")).one("main").text
+    main = (await read(as_admin, "/shift?lang=en")).one("main")
+    table = main.one("section", **{"aria-labelledby": "acts"})
+    assert [one.text for one in table.all("th", class_="name")][-1] == "pause"
+    assert "anita" in table.text
+    later = await read(as_admin, "/shift?lang=en&from=2026-02-28T01:00&until=2026-02-28T02:00")
+    assert "none" in later.one("section", **{"aria-labelledby": "acts"}).text
+
+
+async def test_many_acts_end_with_a_link_to_all(
+    as_admin: Page, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shift, "MOST_ACTS", 1)
+    monkeypatch.setattr(shift, "ACTS_AT_ONCE", 2)
+    table = (await read(as_admin, "/shift?lang=en")).one("section", **{"aria-labelledby": "acts"})
+    assert len(table.all("tbody")[0].all("tr")) == 1
+    assert "/acts?since=" in table.all("a")[0].attributes["href"]
+
+
+async def test_what_is_open_is_said_worst_first(journal: Journal) -> None:
+    site = replace(troubled_site(), now=from_us(NOW_US))
+    async with running(site, reader=journal) as page:
+        html = await read(page, "/shift?lang=en")
+        hindi = await read(page, "/shift?lang=hi")
+    said = [one.text for one in html.one("section", **{"aria-labelledby": "open"}).all("li")]
+    assert said == [str(one.phrase) for one in site.findings()]
+    assert hindi.one("h1").text == "शिफ़्ट रिपोर्ट"
