@@ -24,6 +24,7 @@ from tests.support.ports import quiet_ports
 
 CHECKOUT = Path(__file__).parents[2]
 ENDS_WITHIN_S = 90.0
+VERBS = ("dlq list", "held list", "status", "todo list")  # of the next steps that `--show trouble` names
 # Of the shipped site: page, sandbox, and one for each channel.
 ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
 
@@ -120,7 +121,9 @@ async def test_trouble_is_one_of_each_kind_with_its_next_step(site: Site) -> Non
         folder = Path(steps[0][0])
         ran = {verb: labrelay(*verb.split(), "-o", "json", site=folder) for _, verb in steps}
 
-    assert {verb: one.code for verb, one in ran.items()} == dict.fromkeys(("dlq list", "held list", "status"), 0)
+    assert {verb: one.code for verb, one in ran.items()} == dict.fromkeys(VERBS, 0)
+    entries = ran["todo list"].json["todo"]
+    assert sorted(one["key"].partition("/")[0] for one in entries) == ["dead", "held", "silent"]
     (dead,) = ran["dlq list"].json["groups"]
     assert (dead["count"], dead["channels"], dead["code"]) == (1, ["chemistry"], "NOT_PRODUCTION")
     (held,) = ran["held list"].json["held"]

@@ -114,4 +114,4 @@ def in_words(labrelay: str) -> list[str]:
     lines = ["", "The page now shows three kinds of trouble. The next step of each:"]
     for one in TROUBLES:
         lines += [f"  {one.name} ({one.channel}): {one.says}", f"      {labrelay} {one.verb}", f"      {one.then}"]
-    return [*lines, ""]
+    return [*lines, "  all of it in one list:", f"      {labrelay} todo list", ""]
