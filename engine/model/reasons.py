@@ -16,8 +16,8 @@ class ReasonCode(Enum):
 
     # -- dead: the content -------------------------------------------------------------------------------------
     UNREADABLE = (
-        "The bytes are neither HL7 v2 nor ASTM E1394, or their header cannot be read. Look at the raw bytes; "
-        "if another device is on this port, give it its own channel."
+        "The bytes are not of the channel's format (HL7 v2, ASTM E1394, JSON), or their header cannot be read. Look at "
+        "the raw bytes; if another device is on this port, give it its own channel."
     )
     UNKNOWN_CHARSET = (
         "The declared character set is unknown, or the bytes do not decode with it. The declaration of a message "

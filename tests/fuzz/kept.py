@@ -60,6 +60,9 @@ def seeds(target: str) -> Iterator[bytes]:
             yield PLAIN + b"BHS|^~\\&|A|B\r" + hl7[0] + b"BTS|1\r"
         case "e1394":
             yield from (PLAIN + message for message in records)
+        case "json":
+            yield from _samples("*/0?-*.json")
+            yield b'{"id": -1.50E+400, "items": [{"kind of": "a\\u0041\\n"}, [null, true, false, {}], ""]}'
         case "astm_link":
             for message, choice in itertools.product(records[:3], (b"\0", b"\1", b"\x40", b"\x80", b"\x2a")):
                 yield choice + b"\4" + session(*one_record_a_frame(message[:800]))

@@ -8,12 +8,15 @@ The first bytes of an input choose options and sizes of the chunks, so that one 
 """
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
+from adapters.codecs import json_tree
 from adapters.codecs.astm import records as astm_records
 from adapters.codecs.astm.link import AstmReceiver
 from adapters.codecs.astm.options import AstmOptions
@@ -122,6 +125,27 @@ def hl7(data: bytes) -> None:
             _whole(hl7v2.parse(message, options))
 
 
+def json_text(data: bytes) -> None:
+    """JSON is read whole, with every digit, or refused; what was read says itself again."""
+    source = SimpleNamespace(format="json", control_id="$.id", message_type="$.items[0]['kind of']")
+    for read in (json_tree.build(source), json_tree.build(SimpleNamespace(format="fhir"))):
+        read.header(data)
+        with contextlib.suppress(ContentError):
+            tree = read.parse(data, FormatOptions()).tree
+            _must(json_tree.read(_said(tree).encode())[0] == tree, "what was read is not what it says")
+
+
+def _said(value: object) -> str:
+    """JSON of a tree: numbers as the digits that they are."""
+    if isinstance(value, json_tree.Digits):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(name)}:{_said(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_said, value)) + "]"
+    return json.dumps(value)
+
+
 def yaml_files(data: bytes) -> None:
     """A file is a tree whose every node has a place in it, and a site's files are a site or problems with places."""
     choice, _, content = _choices(data)
@@ -194,6 +218,7 @@ TARGETS: dict[str, Target] = {
     "astm_link": astm_link,
     "e1394": e1394,
     "hl7": hl7,
+    "json": json_text,
     "yaml": yaml_files,
     "expression": expression,
     "mapping": mapping,
