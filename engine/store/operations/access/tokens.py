@@ -1,6 +1,7 @@
 """Tokens of programs and of wall screens."""
 
 from engine.model.accounts import ApiToken
+from engine.model.clock import from_us
 from engine.model.errors import LabRelayError, RefusedError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
@@ -26,7 +27,8 @@ def add(batch: Batch, new: ApiToken, actor: str) -> None:
         " VALUES (?, ?, ?, ?, ?, ?, 0, '')",
         (new.name, new.token, words, new.made_by, batch.now_us, new.ends_us),
     )
-    audit.note(batch, actor, "token-created", {"token": new.name, "permissions": words, "ends_us": new.ends_us})
+    ends = from_us(new.ends_us).isoformat(timespec="seconds") if new.ends_us else None
+    audit.note(batch, actor, "token-created", {"token": new.name, "permissions": words, "ends": ends})
 
 
 @operation(priority=Priority.SETTLE)
