@@ -1,26 +1,25 @@
 """What is usual for each channel at this hour, and its last day hour by hour; read from the journal a little at a time.
 
-One reading learns at most `LEARNED_AT_ONCE` hours: with five hundred channels a new hour is learned within a quarter of
-a minute, and until then a channel keeps what was said of it before. Nothing is learned at a start but what is asked.
+One reading learns at most `LEARNED_AT_ONCE` hours: with five hundred channels a new hour is learned within a minute,
+and until then a channel keeps what was said of it before. Nothing is learned at a start but what is asked.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from engine.config.channel import ChannelConfig
-from engine.model.records import HourCount
 from engine.monitoring.snapshot.usual import UsualGap
 from engine.monitoring.usual_gaps import UsualHour, hour_of, is_silent, learn, same_hours
 from engine.store.journal import Journal
 from engine.store.queries.hours import hours_between, hours_of
 
-LEARNED_AT_ONCE = 40
+LEARNED_AT_ONCE = 10
 HOURS_SHOWN = 24
 HOURS_KNOWN = 50_000  # of all channels; beyond it they are learned again as they are needed
 NEWS_S = 300  # so often the hours change
-EVER_US = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,8 @@ class ArrivalsView:
         self._said: dict[str, UsualGap] = {}
         self._left = 0
         self._put_off = False  # what was asked last would have needed more than this reading may learn
+        self._hours: dict[int, dict[str, tuple[int, int]]] = {}  # begin of an hour -> channel -> received, dead
+        self._ended = frozenset[int]()  # those of them that no longer change
         self._days: dict[str, LastDay] = {}
         self._read_for: tuple[int, datetime] | None = None
 
@@ -114,16 +115,13 @@ class ArrivalsView:
                 self._put_off = True
                 return None
             self._left -= 1
-            ago = {
-                round(then.timestamp() * 1e6): days
-                for days, then in same_hours(begins, zone)
-                if then.astimezone(zone).date() not in off
-            }
+            ago = _before(begins, zone, off)
             rows = hours_of(self._journal, channel, list(ago))
             self._known[key] = learn([(ago[row.begins_us], row) for row in rows])
         return self._known[key]
 
     def _read_last_day(self, now: datetime, zone: ZoneInfo) -> None:
+        """Read the hours that may have changed: an hour that has ended is written no more, but for its last part."""
         begins = hour_of(now, zone)
         read_for = int(now.timestamp()) // NEWS_S, begins
         if read_for == self._read_for:
@@ -131,15 +129,23 @@ class ArrivalsView:
         shown = [begins]
         while len(shown) < HOURS_SHOWN:
             shown.append(hour_of(shown[-1] - timedelta(minutes=1), zone))
-        place = {round(hour.timestamp() * 1e6): n for n, hour in enumerate(reversed(shown))}
-        found: dict[str, list[HourCount | None]] = {}
-        for row in hours_between(self._journal, min(place), EVER_US):
-            if row.begins_us in place:
-                found.setdefault(row.channel, [None] * HOURS_SHOWN)[place[row.begins_us]] = row
+        places = [round(hour.timestamp() * 1e6) for hour in reversed(shown)]
+        self._hours = {begins_us: self._hours[begins_us] if begins_us in self._ended else {} for begins_us in places}
+        first_us = next(begins_us for begins_us in places if begins_us not in self._ended)
+        for row in hours_between(self._journal, first_us, places[-1] + 1):
+            if row.begins_us not in self._ended and row.begins_us in self._hours:
+                self._hours[row.begins_us][row.channel] = row.received, row.dead
+        self._ended = frozenset(places[:-2])
+        channels = {channel for hour in self._hours.values() for channel in hour}
         self._days = {
-            name: LastDay(
-                tuple(row.received if row else 0 for row in rows), tuple(row.dead if row else 0 for row in rows)
-            )
-            for name, rows in found.items()
+            channel: LastDay(*zip(*(hour.get(channel, (0, 0)) for hour in self._hours.values()), strict=True))
+            for channel in channels
         }
         self._read_for = read_for
+
+
+@lru_cache(maxsize=64)
+def _before(begins: datetime, zone: ZoneInfo, off: frozenset[date]) -> Mapping[int, int]:
+    """The same hour on the days before without the days off, in microseconds since 1970 -> how many days ago."""
+    hours = same_hours(begins, zone)
+    return {round(then.timestamp() * 1e6): ago for ago, then in hours if then.astimezone(zone).date() not in off}

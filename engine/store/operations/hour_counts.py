@@ -54,14 +54,15 @@ def note(batch: Batch, part: int) -> None:
         " AND NOT EXISTS (SELECT 1 FROM pause WHERE channel = c.name AND destination = '')",
         (kept_us,),
     ).fetchall()
-    none = (0,) * len(NAMES)
+    none, put = (0,) * len(NAMES), []
     for channel, last_us in rows:
         new = [
             (now or 0) - before
             for now, before in zip(counted.get(channel, none), noted.get(channel, none), strict=True)
         ]
         age_s = max(0, ended_us - last_us) // 1_000_000
-        batch.execute(_PUT, (hour_us, channel, *new, int(new[0] > 0), age_s))
+        put.append((hour_us, channel, *new, int(new[0] > 0), age_s))
+    batch.executemany(_PUT, put)
     batch.execute("DELETE FROM hour_count WHERE begins_us < ?", (kept_us,))
 
 

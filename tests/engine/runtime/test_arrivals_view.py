@@ -131,19 +131,18 @@ def test_what_is_known_stays_bounded(journal: Journal, monkeypatch: pytest.Monke
 
 
 def test_the_last_day_is_read_once_in_five_minutes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = 0
+    asked: list[int] = []
     hours_between = arrivals_view.hours_between
 
-    def noted(*given: Any) -> Any:
-        nonlocal times
-        times += 1
-        return hours_between(*given)
+    def noted(reader: Any, since_us: int, before_us: int) -> Any:
+        asked.append((before_us - since_us) // 3_600_000_000 + 1)
+        return hours_between(reader, since_us, before_us)
 
     monkeypatch.setattr(arrivals_view, "hours_between", noted)
     view = ArrivalsView(journal)
     read(view, channel("chem-1"))
     read(view, channel("chem-1"), now=NOON + timedelta(seconds=200))
-    assert times == 1
+    assert asked == [24]
     day = view.last_day("chem-1")
     assert (len(day.received), len(day.dead)) == (24, 24)
     assert day.received[-1] == 6
@@ -151,4 +150,19 @@ def test_the_last_day_is_read_once_in_five_minutes(journal: Journal, monkeypatch
     assert sum(day.dead) == 10
     assert view.last_day("other").received == ()
     read(view, channel("chem-1"), now=NOON + timedelta(seconds=301))
-    assert times == 2
+    assert asked == [24, 2]  # what ended before the last hour is known
+    assert view.last_day("chem-1") == day
+    read(view, channel("chem-1"), now=NOON + timedelta(hours=1))
+    assert asked == [24, 2, 3]
+    assert sum(view.last_day("chem-1").received) == 6 * 9
+
+
+def test_an_hour_that_was_under_way_when_it_was_read_is_read_again_however_late(journal: Journal) -> None:
+    view = ArrivalsView(journal)
+    read(view, channel("chem-1"))
+    noon_us = round(NOON.timestamp() * 1e6)
+    journal.run_alone(
+        lambda batch: batch.execute("UPDATE hour_count SET received = 99 WHERE begins_us = ?", (noon_us,))
+    )
+    read(view, channel("chem-1"), now=NOON + timedelta(hours=5))
+    assert view.last_day("chem-1").received[-6] == 99
