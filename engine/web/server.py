@@ -40,7 +40,7 @@ from engine.store.queries.reader import Reader
 from engine.views.reagents import LOT
 from engine.web.access.access_pages import access_pages
 from engine.web.access.desk import LOG_IN, Desk
-from engine.web.access.identity import Identity
+from engine.web.access.identity import Identity, keep_wall_screen
 from engine.web.access.person import PERSON, Person, person_of
 from engine.web.api import problems
 from engine.web.api.acts import Verb
@@ -220,7 +220,9 @@ class StatusServer:
     async def _overview(self, request: web.Request) -> web.Response:
         wall = "wall" in request.query
         html = await self._renderer.overview(_language(request), person_of(request), wall=wall)
-        return _page(html)
+        answer = _page(html)
+        keep_wall_screen(request, answer)
+        return answer
 
     async def _analyzer(self, request: web.Request) -> web.Response:
         html = self._renderer.analyzer(_language(request), request.query.get("name", ""), person_of(request))

@@ -96,6 +96,13 @@ def begin_session(request: web.Request, answer: web.StreamResponse, done: LogIn)
     set_cookie(request, answer, BROWSER, done.device, BROWSER_S)
 
 
+def keep_wall_screen(request: web.Request, answer: web.StreamResponse) -> None:
+    """A wall screen has no end: its cookie lasts from each page on."""
+    secret = cookie(request, WALL)
+    if secret and SIGNED_IN not in request:
+        set_cookie(request, answer, WALL, secret, WALL_S)
+
+
 def browser_secret(request: web.Request) -> tuple[str, bool]:
     """The browser's own secret, and whether it is a new one, to be set as a cookie."""
     known = cookie(request, BROWSER)

@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 from urllib.parse import urlencode
 
+import pyotp
 import pytest
 from yarl import URL
 
@@ -65,6 +66,25 @@ async def test_brute_force_is_delayed_also_for_the_right_password(here: Site) ->
         assert (await user.get("/account"))[0] == 200, "the user who works goes on"
         here.clock.advance(16 * 60)
         assert (await attacker.log_in("viewer"))[0] == 200
+
+
+async def test_codes_cannot_be_tried_and_none_works_twice(here: Site) -> None:
+    async with here.browser() as user, here.browser() as attacker:
+        await user.log_in("engineer")
+        _, page = await user.send("/account", "offer", password=GOOD)
+        totp = pyotp.TOTP(page.one("code", class_="key").text)
+        code = totp.at(int(here.clock.now_us() / 1e6))
+        await user.post("/account", user.hidden(page) | {"act": "confirm", "password": GOOD, "code": code})
+        _, page = await attacker.log_in("engineer")
+        status, page = await attacker.post("/log-in/code", attacker.hidden(page) | {"code": code})
+        assert status == 403, "it was used when it was set up"
+        for _ in range(FREE_OF_USER - 1):
+            status, page = await attacker.post("/log-in/code", attacker.hidden(page) | {"code": "000000"})
+            assert status == 403
+        later = totp.at(int(here.clock.now_us() / 1e6) + 30)  # within the drift of a phone's clock
+        status, _ = await attacker.post("/log-in/code", attacker.hidden(page) | {"code": later})
+        assert status == 429, "the right one, too, is not looked at"
+        assert attacker.cookie("labrelay") == ""
 
 
 async def test_a_name_that_is_no_users_costs_the_same_work(here: Site) -> None:

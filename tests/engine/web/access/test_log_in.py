@@ -123,6 +123,8 @@ async def test_a_wall_screen_comes_in_once_by_its_link_and_watches(here: Site) -
     async with here.browser() as screen, here.browser() as thief:
         status, _ = await screen.send(f"/wall?token={secret}")
         assert (status, screen.path) == (200, "/?wall")
+        async with screen.client.get("/?wall") as answer:
+            assert answer.cookies["labrelay-wall"]["max-age"] == str(400 * 86_400), "from each page on"
         assert (await screen.get("/"))[1].all(class_="who") == []
         assert (await screen.get("/reagents"))[0] == 403
         assert (await screen.get("/account"))[0] == 403
