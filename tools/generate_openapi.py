@@ -55,6 +55,8 @@ NAMES: Mapping[str, Json] = {  # other documents: address -> their names
     "/channels": {"channels": {"type": "array", "items": {"type": "object"}}},
     "/destinations": {"destinations": {"type": "array", "items": {"type": "object"}}},
     "/version": {name: {"type": "string"} for name in ("labrelay", "python", "sqlite", "system")},
+    "/dead-letters/{message}": {"message": {"type": "integer"}, "dead_letters": {"type": "array"},
+                                "masked": {"type": "boolean"}, "raw": {"type": "array", "items": {"type": "string"}}},
     "/messages/{message}/wire": {"wire": {"type": "object"}},
     CONTENTS: {"payload": {"type": "string"}, "bodies": {"type": "object"}},
     "/todo": {"todo": {"type": "array", "items": {"type": "object"}}},

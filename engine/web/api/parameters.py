@@ -52,6 +52,8 @@ class Messages(Nothing):
     since: Since | None = None
     until: Until | None = None
     channel: Word | None = None
+    destination: Word | None = None
+    """With a delivery to it; in this state, where the state is one of deliveries."""
     state: StoredState | None = None
     code: Code | None = None
     """A reason code."""

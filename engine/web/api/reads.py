@@ -28,7 +28,7 @@ from engine.store.queries.replays import unfinished_replays
 from engine.store.queries.tallies import list_reagents, list_seeming, list_unmapped
 from engine.store.recovery.backups.catalog import copies
 from engine.views import gaps as gap_views
-from engine.views import message_in_full
+from engine.views import letter_in_full, message_in_full
 from engine.views.acts import ACT, REPLAY
 from engine.views.copies import COPY
 from engine.views.dead_letters import HELD, LETTER, LETTER_GROUP, PERSON
@@ -117,6 +117,7 @@ def messages(asked: Asked[parameters.Messages], patient: str | None = None) -> D
     after, until = _times(asked, given)
     wanted = Filter(
         channel=given.channel,
+        destination=given.destination,
         state=given.state,
         code=given.code,
         message_type=given.type,
@@ -198,6 +199,18 @@ def letters(asked: Asked[parameters.Letters]) -> Document:
     )
     found = dead_letters(asked.sources.journal, wanted, before_id=_before(given.cursor, "letters"), limit=given.limit)
     return {LETTER.name: LETTER.rows(found), "cursor": _behind(found, given.limit, "letters")}
+
+
+def letter(asked: Asked[parameters.OneMessage]) -> Document:
+    """The dead letters of one message, in full and masked."""
+    journal, number = asked.sources.journal, asked.arguments.message
+    trace = trace_of(journal, number)
+    if trace is None:
+        raise why_absent(journal, "message", number)
+    found = [one for one in dead_letters(journal, before_id=number + 1, limit=1) if one.message_id == number]
+    if not found:
+        raise ProblemError("not-found", f"message {number} has no dead letter")
+    return letter_in_full.document_of(journal, trace, found, codes=frozenset(), unmask=False, parsed=False, routes=None)
 
 
 def groups(asked: Asked[parameters.Groups]) -> Document:

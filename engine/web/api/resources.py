@@ -87,6 +87,11 @@ RESOURCES = (
         read="groups",
     ),
     Resource(
+        path="/dead-letters/{message}",
+        what="the dead letters of one message: the failure, the server's answer, the likely fix; contents are masked",
+        read="letter",
+    ),
+    Resource(
         path="/held",
         what="results that wait for a person's decision, newest first",
         read="held",

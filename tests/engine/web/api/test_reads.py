@@ -36,6 +36,7 @@ ORACLE = {
     "/message-search": (LOOK, "messages cursor"),
     "/dead-letters": (LOOK, "dead_letters cursor next"),
     "/dead-letters/groups": (LOOK, "groups"),
+    "/dead-letters/{message}": (LOOK, "message dead_letters masked raw"),
     "/held": (LOOK, "held cursor next"),
     "/held/persons": (LOOK, "persons"),
     "/gaps": (LOOK, "gaps"),
@@ -80,7 +81,7 @@ async def test_each_person_gets_what_the_table_says(api: Client, path: str) -> N
     by_post = path == "/message-search"
     for person, status in statuses.items():
         found = await api.ask(
-            path.format(message=DELIVERED), person, method="POST" if by_post else "GET", body={} if by_post else None
+            path.format(message=REFUSED), person, method="POST" if by_post else "GET", body={} if by_post else None
         )
         assert found.status == status, person
         if status == 200:
@@ -124,6 +125,8 @@ async def test_rows_are_those_of_the_command_line(api: Client, journal: Reader) 
         ("channel=haematology", {1, 2, 3, 4, 5}),
         ("channel=other", set()),
         ("state=delivered", {1}),
+        ("destination=archive", {1, 2, 5}),
+        ("destination=archive&state=waiting", {5}),
         ("state=waiting", {5}),
         ("state=incomplete", {4}),
         ("code=UNMAPPED_CODE", {3}),
@@ -140,6 +143,15 @@ async def test_rows_are_those_of_the_command_line(api: Client, journal: Reader) 
 async def test_filters_are_those_of_the_command_line(api: Client, query: str, found: set[int]) -> None:
     answer = await api.ask(f"/messages?{query}")
     assert {row["id"] for row in answer.body["messages"]} == found
+
+
+async def test_a_dead_letter_in_full_is_masked(api: Client) -> None:
+    found = (await api.ask(f"/dead-letters/{REFUSED}")).body
+    (letter,) = found["dead_letters"]
+    assert (letter["code"], letter["detail"], letter["destination"]) == ("REFUSED", "HTTP 422", "archive")
+    assert letter["fix"]
+    assert (found["masked"], CANARY in json.dumps(found)) == (True, False)
+    assert any(line.startswith("PID|") for line in found["raw"])
 
 
 async def test_a_search_for_a_patient_needs_the_permission_and_is_in_no_address(api: Client) -> None:
@@ -194,6 +206,8 @@ WRONG = [
     ("/messages/9223372036854775806", 404, ""),
     ("/messages/99", 404, ""),
     ("/messages/1?message=2", 422, "message"),
+    ("/dead-letters/1", 404, ""),
+    ("/dead-letters/99", 404, ""),
     ("/nothing", 404, ""),
     ("/messages/1/nothing", 404, ""),
 ]
