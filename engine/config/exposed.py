@@ -1,4 +1,5 @@
-"""Find exposed parts of a site: secrets sent to another machine without TLS, and ports that accept results from anyone.
+"""Find exposed parts of a site: secrets sent to another machine without TLS, ports that accept results from anyone, and
+signed requests that a stranger can send again.
 
 These are warnings and do not stop a start: a laboratory's own network may be protected otherwise, and results come
 first. But RFC 6749 (3.2) demands TLS of every server that issues tokens, and an intercepted secret can be used again.
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from engine.config.channel import ChannelConfig
 from engine.config.sitewide import SiteConfig
 from engine.config.source import TcpPart
+from engine.config.source_http import HttpPart
 from engine.config.yaml_nodes import KeyPath, Node, line, walk
 
 
@@ -30,5 +32,20 @@ def open_to_all(channel: ChannelConfig, node: Node) -> Iterator[str]:
         text = (
             f"any machine that reaches {source.listen} can send results here; name those that may, as "
             "`allow: 10.1.2.3`, or ask for certificates (`tls: client_ca`)"
+        )
+        yield line(walk(node, path), path, text)
+
+
+def open_to_replays(channel: ChannelConfig, node: Node) -> Iterator[str]:
+    """A line where a signed request that was recorded can be sent again, and nothing sets it apart from a new one."""
+    source = channel.source
+    if not isinstance(source, HttpPart) or source.auth is None or source.auth.hmac is None:
+        return
+    if source.auth.hmac.timestamp is None and source.format != "hl7v2" and source.control_id is None:
+        path: KeyPath = ("source", "auth", "hmac")
+        numbered = ", or the sender's own number of a message (control_id)" if source.format == "json" else ""
+        text = (
+            "a request that was recorded on its way can be sent again, and is delivered again: name the header of a "
+            f"time that is signed (timestamp){numbered}"
         )
         yield line(walk(node, path), path, text)

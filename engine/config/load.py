@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from engine.config.channel import ChannelConfig
 from engine.config.destination import KINDS
-from engine.config.exposed import exposed, open_to_all
+from engine.config.exposed import exposed, open_to_all, open_to_replays
 from engine.config.pack import find_pack
 from engine.config.problems import Reporter, closest
 from engine.config.secrets import Lookup, expand, lookup
@@ -142,6 +142,7 @@ class _Loader:
                 self._warnings += exposed(config, site_node)
             for name, channel in channels.items():
                 self._warnings += open_to_all(channel, nodes[name])
+                self._warnings += open_to_replays(channel, nodes[name])
         if self._problems or config is None:
             raise ConfigError(*(text for *_, text in sorted(self._problems)))
         return Site(

@@ -85,6 +85,27 @@ def test_json_has_no_patient_numbers_to_ask_about(tmp_path: Path, content: str, 
     assert numbers_open(site) == open_for
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("format: json", "(timestamp), or the sender's own number of a message (control_id)"),
+        ("format: fhir", "(timestamp)"),
+        ("format: hl7v2", ""),
+        ("format: json, control_id: $.id", ""),
+    ],
+)
+def test_a_signature_that_can_be_replayed_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str
+) -> None:
+    monkeypatch.setenv("LR_TOKEN", "hunter2")
+    text = f"channel: his\nsource: {{kind: http, {HERE}, {source}, {HMAC}}}}}}}\nroutes: [{{to: archive}}]\n"
+    found = load_site(make_site(tmp_path, site=SITE_YAML, channels={"a.yaml": text})).warnings
+    assert len(found) == bool(words), found
+    assert all(one.startswith("channels/a.yaml:2:") and one.endswith(words) for one in found)
+    timed = text.replace("'${LR_TOKEN}'", "'${LR_TOKEN}', timestamp: X-Time, signed: '{timestamp}.{body}'")
+    assert load_site(make_site(tmp_path, site=SITE_YAML, channels={"a.yaml": timed})).warnings == ()
+
+
 def test_paths_into_json_are_for_json(tmp_path: Path) -> None:
     assert problems(tmp_path, f"{HERE}, format: json, control_id: $.id, message_type: \"$['event type'][0]\"") == []
     for more, words in (
