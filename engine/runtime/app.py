@@ -344,6 +344,7 @@ class App:
             reader=self.journal,
             api=Api(sources(self), offered).routes(),
             verbs=offered.verbs,
+            channels=self.parts.routes,
             accounts=self.accounts,
             clock=self.clock,
         )

@@ -49,7 +49,7 @@ from engine.web.guard import MESSAGES, UNREADABLE, add_headers, from_another_sit
 from engine.web.languages import LANGUAGES, choose
 from engine.web.listener import Listener
 from engine.web.pages.all_pages import pages_of
-from engine.web.pages.frame import Frame
+from engine.web.pages.frame import Channels, Frame
 from engine.web.render import STATIC, Renderer
 from engine.web.routes import OPEN_TO_ALL, Route, add_routes, gate
 
@@ -81,6 +81,7 @@ class StatusServer:
         reader: of the journal, for the pages about messages; None: there are none of these pages.
         api: the routes of `engine.web.api`.
         verbs: of the control socket, for the acts of the pages.
+        channels: the compiled routes in force, by channel: they read the fields of a message.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class StatusServer:
         reader: Reader | None = None,
         api: Sequence[Route] = (),
         verbs: Mapping[str, Verb] = MappingProxyType({}),
+        channels: Channels = dict,
     ) -> None:
         self._config = config
         self._identity = Identity(accounts)
@@ -110,7 +112,7 @@ class StatusServer:
         self._feeds = {language: Feed(partial(self._renderer.live, language), INTERVAL_S) for language in LANGUAGES}
         app = web.Application(client_max_size=MAX_REQUEST_BODY)
         self._desk = Desk(accounts, self._renderer, snapshot, clock or SystemClock()) if accounts is not None else None
-        pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer, self._desk, verbs))
+        pages = () if reader is None else pages_of(Frame(reader, snapshot, self._renderer, self._desk, verbs, channels))
         access = () if self._desk is None else access_pages(self._desk)
         self.routes = add_routes(app, (*self._routes(), *pages, *access, *api))
         app.middlewares.extend(

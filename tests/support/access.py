@@ -112,9 +112,9 @@ async def site(
     trust: ssl.SSLContext | None = None,
     api: Sequence[Route] = (),
     verbs: Callable[[Journal], Mapping[str, Verb]] = lambda journal: {},
-    **limits: float,
+    **more: Any,
 ) -> AsyncIterator[Site]:
-    """``users``: one of each role, named as it; ``verbs``: of the socket; ``limits``: of `engine.web.server`."""
+    """``users``: one of each role, named as it; ``verbs``: of the socket; ``more``: of `running`."""
     clock = ManualClock()
     async with journals.running(folder, clock=clock) as journal:
         accounts = Accounts(journal, clock)
@@ -129,6 +129,6 @@ async def site(
             reader=journal,
             api=api,
             verbs=verbs(journal),
-            **limits,
+            **more,
         ) as page:
             yield Site(page, accounts, journal, clock, trust)

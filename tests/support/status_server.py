@@ -18,6 +18,7 @@ from engine.monitoring.snapshot.site import SiteSnapshot
 from engine.store.queries.reader import Reader
 from engine.web import server
 from engine.web.api.acts import Verb
+from engine.web.pages.frame import Channels
 from engine.web.routes import Route
 from engine.web.server import FindReagents, StatusServer
 
@@ -51,6 +52,7 @@ async def running(
     reader: Reader | None = None,
     api: Sequence[Route] = (),
     verbs: Mapping[str, Verb] = MappingProxyType({}),
+    channels: Channels = dict,
     **limits: float,
 ) -> AsyncIterator[Page]:
     """``trust``: of a page over TLS; ``limits``: of `engine.web.server`, in place of its own."""
@@ -67,6 +69,7 @@ async def running(
             reader=reader,
             api=api,
             verbs=verbs,
+            channels=channels,
         )
         await page.server.listen()
         try:

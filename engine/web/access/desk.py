@@ -95,8 +95,12 @@ class Desk:
         Raises:
             web.HTTPException: no form of our page (`engine.web.forms`).
         """
-        form = await read_form(request, self._secret(request)[0])
+        form = await self.form(request)
         return await self._answers.once(form, lambda: act(form))
+
+    async def form(self, request: web.Request) -> Form:
+        """The form of a request that only shows something: sent again, it is answered anew; raises as `answer`."""
+        return await read_form(request, self._secret(request)[0])
 
     def go(self, request: web.Request, path: str, **query: str) -> web.Response:
         """Lead the browser on, in the language that the reader has chosen."""

@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from engine.model.errors import ConfigError, IntegrityError, StoreError, TooSlowError
 from engine.model.permissions import Principal
 from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.processing.process import ChannelRoutes
 from engine.store.queries.reader import Reader
 from engine.web.access.desk import Desk
 from engine.web.access.person import person_of
@@ -29,6 +30,7 @@ TOO_SLOW = "This takes longer than {n} seconds. Narrow it: a shorter time, one a
 LOCKED = "The key of the journal is not at hand, so this cannot be shown."
 DAMAGED = "A part of it is damaged. `labrelay verify` says which rows."
 
+Channels = Callable[[], Mapping[str, ChannelRoutes]]
 Values = Mapping[str, Any]
 
 
@@ -80,6 +82,7 @@ class Frame:
     Attributes:
         desk: takes the forms of persons; None: no person can log in, and nothing can be done.
         verbs: of the control socket.
+        channels: the compiled routes in force, by channel.
     """
 
     def __init__(
@@ -89,7 +92,9 @@ class Frame:
         renderer: Renderer,
         desk: Desk | None = None,
         verbs: Mapping[str, Verb] = MappingProxyType({}),
+        channels: Channels = dict,
     ) -> None:
+        self.channels = channels
         self.desk = desk
         self.verbs = verbs
         self._reader = reader

@@ -26,6 +26,7 @@ from engine.web.rows import Badge
 
 PATH = "/messages/{number}"
 LONGEST = 500  # signs of a remark
+REVEAL = "shown"  # the verb before contents are shown
 NEIGHBOURS = (
     "A person made it from message {n}",
     "A person corrected it: message {n} took its place",
@@ -81,6 +82,7 @@ def _found(reader: Reader, asking: Asking) -> Values | Gone:
         "facts": _facts(trace, words),
         "flags": flags_of(message, words),
         "offers": _offers(trace, asking),
+        "contents": words.href(f"{LIST}/{asked}/contents") if REVEAL in asking.may else "",
         "neighbours": _neighbours(trace, words),
         "steps": [_row(step, words) for step in (*done, *(step for step in steps if not step.at_us))],
     }

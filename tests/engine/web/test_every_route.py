@@ -63,6 +63,7 @@ TABLE = {
     "GET /dead-letters/each": LOOK,
     "GET /held": LOOK,
     **{f"{method} /do/{verb}": ACT for verb in ("retry", "dismiss", "release", "reject") for method in ("GET", "POST")},
+    "POST /messages/{number}/contents": PATIENTS,
     "GET /codes": LOOK,
     "GET /codes.csv": LOOK,
     "GET /acts": ADMIN,

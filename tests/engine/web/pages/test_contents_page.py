@@ -1,0 +1,174 @@
+"""Contents of a message: shown to those alone who may see patients, for a purpose, after the audit row, whatever the
+bytes are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from adapters.codecs.hl7v2 import message as hl7v2
+from engine.actions.pause_resume import Switches
+from engine.actions.underway import Acts
+from engine.model.clock import ManualClock
+from engine.model.message import FormatOptions, Received
+from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.store.core.batch import Batch
+from engine.store.journal import Journal
+from engine.store.operations import append
+from engine.store.queries.acts import acts_page
+from engine.web.api.acts import Verb
+from tests.support import access
+from tests.support.access import Browser, Site
+from tests.support.evil_texts import EVIL, FORBIDDEN
+from tests.support.filled_journal import CANARY, CHANNEL, DELIVERED, REFUSED, WAITING, fill_journal
+from tests.support.journals import NOW_US, WINDOW_S, opened
+from tests.support.status_server import Element
+
+UNREADABLE, WORST = WAITING + 1, WAITING + 2
+
+
+def planted(batch: Batch) -> None:
+    for payload in (b"H|\\^&\rP|1||\xe9t\xe9\xff\x00\x81\r", "\r".join(EVIL).encode()):
+        received = Received(channel="c", payload=payload, received_us=NOW_US, control_id="", message_type="")
+        append.store_message(batch, received, repeat_window_s=WINDOW_S)
+
+
+class Known:
+    """The journal behind a running page, and the order of what happened to it."""
+
+    journal: Journal
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[str, Any]] = []
+
+    def verbs(self, journal: Journal) -> dict[str, Verb]:
+        self.journal = journal
+        site = RunningSite(
+            acts=Acts(journal, channels=dict),
+            switches=Switches(journal),
+            accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
+            data=journal.path.parent,
+            loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
+        )
+        return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+
+    def reveals(self) -> list[tuple[str, Any, Any]]:
+        return [
+            (act.actor, act.what["message"], act.what["purpose"])
+            for act in acts_page(self.journal, limit=500)
+            if act.verb == "unmask"
+        ]
+
+
+@pytest.fixture
+def known() -> Known:
+    return Known()
+
+
+@pytest.fixture
+async def here(tmp_path: Path, known: Known) -> AsyncIterator[Site]:
+    await asyncio.to_thread(fill_journal, tmp_path, ManualClock())
+    journal = opened(tmp_path)
+    journal.run_alone(planted)
+    journal.close()
+    routes = SimpleNamespace(message_format=hl7v2, options=FormatOptions())
+    async with access.site(tmp_path, verbs=known.verbs, channels=lambda: {CHANNEL: routes}) as made:
+        await made.add("seer", "viewer", sees_patients=True)
+        yield made
+
+
+@pytest.fixture
+async def seer(here: Site) -> AsyncIterator[Browser]:
+    async with here.browser() as browser:
+        await browser.log_in("seer")
+        yield browser
+
+
+async def reveal(browser: Browser, number: int, purpose: str = "a call", **more: str) -> tuple[int, Element]:
+    _, page = await browser.get(f"/messages/{number}?lang=en")
+    fields = Browser.hidden(page)
+    return await browser.post(f"/messages/{number}/contents?lang=en", {**fields, "purpose": purpose, **more})
+
+
+@pytest.mark.parametrize("person", ["viewer", "operator", "engineer", "admin"])
+async def test_others_see_no_button_and_are_refused(here: Site, known: Known, person: str) -> None:
+    async with here.browser() as browser:
+        await browser.log_in(person)
+        _, page = await browser.get(f"/messages/{DELIVERED}?lang=en")
+        assert page.one("main").all("form") == []
+        status, page = await browser.post(f"/messages/{DELIVERED}/contents", {"purpose": "x"})
+    assert status == 403
+    assert CANARY not in page.text
+    assert known.reveals() == []
+
+
+async def test_contents_are_shown_for_a_purpose_under_a_name(seer: Browser, known: Known) -> None:
+    status, page = await reveal(seer, REFUSED, purpose="Dr. Rao asks")
+    assert status == 200
+    assert known.reveals() == [("seer", REFUSED, "Dr. Rao asks")]
+    texts = [one.text for one in page.all("pre")]
+    assert f"PID|1||{REFUSED}^^^HOSP^MR||{CANARY}^ANITA" in texts[0]
+    assert "4d 53 48 7c" in texts[1]
+    assert CANARY in texts[2]  # its document
+    assert "Dr. Rao asks" in page.one("p", class_="attention").text
+    assert "Some bytes" not in page.text
+    fields = dict(tuple(cell.text for cell in row.children) for row in page.one("tbody").all("tr"))
+    assert fields["PID[1]-5"] == f"{CANARY}^ANITA"
+    assert fields["OBX[1]-5"] == f"14.{REFUSED}"
+
+
+async def test_each_look_is_noted(seer: Browser, known: Known) -> None:
+    for _ in range(2):
+        assert (await reveal(seer, DELIVERED))[0] == 200
+    assert len(known.reveals()) == 2
+
+
+@pytest.mark.parametrize("purpose", ["", "   "])
+async def test_without_a_purpose_nothing_is_shown(seer: Browser, known: Known, purpose: str) -> None:
+    status, page = await reveal(seer, DELIVERED, purpose=purpose)
+    assert status == 400
+    assert CANARY not in page.text
+    assert page.one("main").one("p", role="alert").text == "Say what you look at it for."
+    assert known.reveals() == []
+
+
+async def test_a_form_that_is_not_ours_shows_nothing(seer: Browser, known: Known) -> None:
+    status, page = await reveal(seer, DELIVERED, form="0")
+    assert (status, known.reveals()) == (403, [])
+    assert CANARY not in page.text
+
+
+async def test_a_message_that_is_not_there_is_not_noted(seer: Browser, known: Known) -> None:
+    _, page = await seer.get(f"/messages/{DELIVERED}?lang=en")
+    status, page = await seer.post("/messages/999/contents?lang=en", {**Browser.hidden(page), "purpose": "x"})
+    assert (status, known.reveals()) == (404, [])
+    assert page.one("main").one("p", role="alert").text
+
+
+@pytest.mark.parametrize(
+    ("charset", "text", "fits"),
+    [("", "\\xe9t\\xe9\\xff", False), ("latin-1", "été", True), ("cp1252", "été", False), ("nonsense", "\\xe9", False)],
+)
+async def test_bytes_that_cannot_be_read_are_shown_another_way(
+    seer: Browser, charset: str, text: str, fits: bool
+) -> None:
+    status, page = await reveal(seer, UNREADABLE, charset=charset)
+    assert status == 200
+    assert text in page.all("pre")[0].text
+    assert ("Some bytes do not fit" in page.text) is not fits
+    assert "e9 74 e9 ff 00" in page.all("pre")[1].text
+    assert len(page.one("select", id="charset").all("option")) > 5
+
+
+async def test_texts_of_a_device_are_harmless(seer: Browser) -> None:
+    _, page = await seer.get(f"/messages/{WORST}?lang=en")
+    fields = {**Browser.hidden(page), "purpose": "<script>alert(1)</script>"}
+    async with seer.client.post(f"/messages/{WORST}/contents", data=fields) as answer:
+        assert answer.status == 200
+        assert answer.headers["Cache-Control"] == "no-store"
+        text = await answer.text()
+    assert [one for one in FORBIDDEN[:-1] if one in text] == []
