@@ -6,8 +6,9 @@ and sends rows that differ. Nothing here knows HTML; the names are those that th
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 from zoneinfo import ZoneInfo
 
 from engine.model.clock import from_us
@@ -81,6 +82,7 @@ class Fact(NamedTuple):
     label: str
     value: str
     level: str = "ok"
+    href: str = ""  # of the list that is counted
 
 
 class Trouble(NamedTuple):
@@ -101,8 +103,10 @@ class Rows:
     def __init__(self, site: SiteSnapshot, catalogue: Catalogue, language: str = "") -> None:
         self._site = site
         self._language = language
+        self._tail = f"&lang={language}" if language else ""  # of an address
         self._catalogue = catalogue
         self._zone = ZoneInfo(site.timezone)
+        self._today = self._day(site.now)
 
     def strip(self) -> Row:
         site = self._site
@@ -112,9 +116,14 @@ class Rows:
         waiting = sum(channel.waiting for channel in site.channels)
         facts = [
             self._fact("Waiting", waiting),
-            self._fact("Dead letters", site.dead_total, _warn(site.dead_total)),
-            *([self._fact("Incomplete messages", site.incomplete_total, "attention")] if site.incomplete_total else []),
-            self._fact("Unmapped codes", site.unmapped_words.say(self._catalogue), _warn(site.unmapped_total)),
+            self._fact("Dead letters", site.dead_total, _warn(site.dead_total), self._letters("dead")),
+            *([self._incomplete(site.incomplete_total)] if site.incomplete_total else []),
+            self._fact(
+                "Unmapped codes",
+                site.unmapped_words.say(self._catalogue),
+                _warn(site.unmapped_total),
+                self._href("/codes"),
+            ),
             self._fact("Disk", self._disk()),
         ]
         return {
@@ -164,13 +173,14 @@ class Rows:
 
     def channel(self, channel: ChannelSnapshot) -> Row:
         tee = channel.tee
+        name = _quoted(channel.name)
         busy = [lane for lane in channel.lanes if lane.waiting or lane.retrying or lane.held or lane.paused]
         return {
             "id": row_id("c", channel.name),
             "level": channel.level.value,
             "name": channel.name,
             "description": channel.description,
-            "href": self._href("/analyzer", name=channel.name),
+            "href": f"/analyzer?name={name}{self._tail}",
             "where": f"{channel.kind} {channel.address}",
             "line": self._line(channel),
             "tee": self._say("tee: seen {n}, acknowledged by the middleware {m}", n=tee.seen, m=tee.acknowledged)
@@ -183,6 +193,7 @@ class Rows:
             "last_at": _iso(channel.last_message_at),
             "usual": "" if channel.usual.words is None else channel.usual.words.say(self._catalogue),
             "received": channel.today_received,
+            "received_href": f"/messages?channel={name}&since={self._today}{self._tail}",
             "day": sparkline(channel.received_by_hour, channel.dead_by_hour),
             "day_words": self._last_day(channel),
             "today": tuple(
@@ -192,14 +203,18 @@ class Rows:
             ),
             "link_faults": self._link_faults(channel.link.faults),
             "stored": self._say("not mapped yet: {n}", n=channel.stored_waiting) if channel.stored_waiting else "",
-            "lanes": tuple(self._lane(lane) for lane in busy[:LANES_SHOWN]),
+            "stored_href": f"/messages?channel={name}&state=stored&since=all{self._tail}",
+            "lanes": tuple(self._lane(lane, name) for lane in busy[:LANES_SHOWN]),
             "lanes_idle": len(channel.lanes) - len(busy),
             "dead": channel.dead_total,
+            "dead_href": f"/dead-letters/each?channel={name}&state=dead{self._tail}",
+            "incomplete_href": f"/dead-letters/each?channel={name}&state=incomplete{self._tail}",
             "incomplete": self._say("incomplete: {n}", n=channel.incomplete) if channel.incomplete else "",
         }
 
     def analyzer(self, channel: ChannelSnapshot) -> Row:
         link, tee = channel.link, channel.tee
+        row = self.channel(channel)
         facts = [
             self._fact("Line", link.words.say(self._catalogue)),
             self._fact("Address", f"{channel.kind} {channel.address}"),
@@ -215,7 +230,10 @@ class Rows:
         if channel.connections:
             facts.append(self._fact("Connected", ", ".join(channel.connections)))
         facts.append(self._fact("Last message", self._last(channel)))
-        facts.append(self._fact("Received today", channel.today_received))
+        facts.append(self._fact("Received today", channel.today_received, href=row["received_href"]))
+        if channel.dead_total:
+            href = row["dead_href"]
+            facts.append(self._fact("Dead letters", channel.dead_total, "attention", href))
         if link.stray_bytes:
             facts.append(self._fact("Bytes outside a session", link.stray_bytes))
         if tee is not None:
@@ -259,6 +277,7 @@ class Rows:
             then = self._say("until {time}", time=self._short_time(destination.expected_until))
         if destination.paused is not None:
             then = self._paused(destination.paused)
+        name = _quoted(destination.name)
         return {
             "id": row_id("d", destination.name),
             "level": destination.level.value,
@@ -275,7 +294,9 @@ class Rows:
             "last_at": _iso(last_at),
             "trouble": self._destination_trouble(destination),
             "dead": destination.dead,
+            "dead_href": f"/dead-letters/each?destination={name}&state=dead{self._tail}",
             "held": self._held(destination),
+            "held_href": f"/held?destination={name}{self._tail}",
         }
 
     def state_words(self) -> dict[str, str]:
@@ -293,12 +314,14 @@ class Rows:
     def _finding(self, finding: Finding) -> Badge:
         return Badge(finding.level.value, finding.level.value, finding.phrase.say(self._catalogue))
 
-    def _lane(self, lane: LaneSnapshot) -> Row:
+    def _lane(self, lane: LaneSnapshot, channel: str) -> Row:
+        """``channel``: its name as an address has it."""
         return {
             "words": self._say("{n} for {destination}", n=lane.waiting, destination=lane.destination),
             "oldest": "" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
             "trouble": None if lane.retrying is None else self._retrying(lane.retrying),
             "held": self._held(lane),
+            "held_href": f"/held?channel={channel}&destination={_quoted(lane.destination)}{self._tail}",
             "paused": "" if lane.paused is None else f"{self._say('paused')} {self._paused(lane.paused)}".strip(),
         }
 
@@ -415,8 +438,14 @@ class Rows:
     def _clock_time(self, at: datetime) -> str:
         return at.astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S")
 
-    def _fact(self, label: str, value: str | int, level: str = "ok") -> Fact:
-        return Fact(self._say(label), str(value), level)
+    def _fact(self, label: str, value: str | int, level: str = "ok", href: str = "") -> Fact:
+        return Fact(self._say(label), str(value), level, href)
+
+    def _incomplete(self, count: int) -> Fact:
+        return self._fact("Incomplete messages", count, "attention", self._letters("incomplete"))
+
+    def _letters(self, state: str, **names: str) -> str:
+        return self._href("/dead-letters/each", **names, state=state)
 
     def _last(self, channel: ChannelSnapshot) -> str:
         age = channel.last_message_age_s
@@ -435,6 +464,12 @@ class Rows:
 
     def _say(self, text: str, **values: str | int | Span | Phrase) -> str:
         return Phrase(text, values).say(self._catalogue)
+
+
+@lru_cache(4096)
+def _quoted(name: str) -> str:
+    """A name of a channel or destination as addresses have it; there are a thousand on each page."""
+    return quote_plus(name)
 
 
 def meaning(reason: ReasonCode) -> str:

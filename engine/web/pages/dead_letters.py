@@ -26,7 +26,7 @@ from engine.web.pages.words import Words, grouped, iso, shown
 from engine.web.routes import Route
 
 PATH, EACH = "/dead-letters", "/dead-letters/each"
-NAMES = ("channel", "destination", "code", "since", "until")
+NAMES = ("channel", "destination", "code", "since", "until", "state")
 VERBS = ("retry", "dismiss")
 NAMES_OF_EACH = (*NAMES, "cause")
 

@@ -26,7 +26,7 @@ from engine.web.pages.words import Words, grouped
 from engine.web.routes import PRINCIPAL, Route
 
 DO = "/do/"
-NAMES = ("channel", "destination", "code", "cause", "since", "until", "ids", "all")
+NAMES = ("channel", "destination", "code", "cause", "since", "until", "state", "ids", "all")
 COUNTING = "counted for a confirmation"  # the reason of a dry run, which notes nothing
 NOTHING = "Nothing is selected. Go back to the list."
 MOST_NAMES = 12
@@ -146,6 +146,7 @@ def _selection(asking: Asking) -> dict[str, Any]:
         destination=wanted.destination,
         code=wanted.code,
         cause=wanted.cause,
+        state=wanted.state,
         after_us=wanted.after_us,
         before_us=wanted.before_us,
         all=asking.query.get("all") == "1",

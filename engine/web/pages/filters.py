@@ -1,8 +1,8 @@
 """The filter of lists of dead letters and held results: analyzer, destination, reason, time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from engine.model.records import Filter
+from engine.model.records import LETTER_STATES, Filter
 from engine.web.pages.asked import Asked, moment_us
 from engine.web.pages.frame import Asking, Page
 from engine.web.pages.words import Words
@@ -37,8 +37,12 @@ def moments(asked: Asked, words: Words, *, since: str = "since") -> tuple[int | 
         raise ValueError(WRONG_TIME) from None
 
 
-def of_letters(path: str, names: Sequence[str], asking: Asking, *, state: str | None = None) -> Filter:
-    """The filter of an address; raises as `moments`."""
+def of_letters(path: str, names: Sequence[str], asking: Asking, *, states: Collection[str] = LETTER_STATES) -> Filter:
+    """The filter of an address; raises as `moments`.
+
+    Args:
+        states: those that may be asked for; any other is as none.
+    """
     asked = Asked.of(path, asking.words.language, asking.query, names)
     after_us, before_us = moments(asked, asking.words)
     return Filter(
@@ -46,7 +50,7 @@ def of_letters(path: str, names: Sequence[str], asking: Asking, *, state: str | 
         destination=asked.get("destination"),
         code=asked.get("code"),
         cause="" if asked.get("cause") == NO_CAUSE else asked.get("cause"),
-        state=state,
+        state=asked.get("state") if asked.get("state") in states else None,
         after_us=after_us,
         before_us=before_us,
     )

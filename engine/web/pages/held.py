@@ -37,12 +37,11 @@ def _page(asking: Asking) -> Page:
 def _found(reader: Reader, asking: Asking) -> Values:
     words = asking.words
     asked = Asked.of(PATH, words.language, asking.query, NAMES)
-    state = asked.get("state") if asked.get("state") in STATES else None
-    wanted = of_letters(PATH, NAMES, asking, state=state)
+    wanted = of_letters(PATH, NAMES, asking, states=STATES)
     found = held_deliveries(reader, wanted, before_id=asked.before or None, limit=PAGE)
     last = found[-1].message_id if found else 0
     more = len(found) >= PAGE and held_deliveries(reader, wanted, before_id=last, limit=1)
-    verbs = VERBS if state is None else ()
+    verbs = VERBS if wanted.state is None else ()
     return {
         "rows": [
             letter_row(one, words) | {"offers": offers(asking, verbs, ids=one.message_id, destination=one.destination)}

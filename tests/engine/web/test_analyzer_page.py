@@ -94,7 +94,7 @@ async def test_the_parts_are_asked_for_by_the_script() -> None:
 async def test_overview_and_analyzer_lead_to_each_other() -> None:
     async with running(troubled_site()) as page:
         _, text = await page.get("/?lang=hi")
-        link = read_html(text).one("tr", id="c-haematology-1").one("a").attributes["href"]
+        link = read_html(text).one("tr", id="c-haematology-1").one("th").one("a").attributes["href"]
         assert link == "/analyzer?name=haematology-1&lang=hi"
         _, text = await page.get(link)
     assert "/?lang=hi" in {link.attributes["href"] for link in read_html(text).all("a")}

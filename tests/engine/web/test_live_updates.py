@@ -177,7 +177,7 @@ async def test_a_reader_that_does_not_read_costs_the_others_nothing() -> None:
         while len(page.server.listener.followers) > 1:
             number += 1
             count_on(page, number)
-            assert f">{number}</span>" in (await reads.until("c-analyzer-001"))["parts"]["c-analyzer-001"]
+            assert f">{number}</a>" in (await reads.until("c-analyzer-001"))["parts"]["c-analyzer-001"]
         assert len(page.server.listener.followers) == 1
         count_on(page, 1_000_000)
         await reads.until("c-analyzer-001")

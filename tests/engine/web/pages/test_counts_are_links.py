@@ -1,0 +1,125 @@
+"""Each number of the overview that is a link leads to a list with that very number."""
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.model.clock import from_us
+from engine.model.message import Received, Unmapped
+from engine.model.outcome import Outcome
+from engine.model.reasons import ReasonCode
+from engine.monitoring.snapshot.channels import ChannelSnapshot, DestinationSnapshot, LaneSnapshot
+from engine.monitoring.snapshot.site import SiteSnapshot
+from engine.store.core.batch import Batch
+from engine.store.journal import Journal
+from engine.store.operations import append, record_outcome
+from engine.store.queries.lanes import list_channels, list_lanes
+from engine.store.queries.tallies import unmapped_count
+from tests.support.journals import NOW_US, WINDOW_S
+from tests.support.many_messages import HOUR_US, fill
+from tests.support.status_server import Element, Page, read_html, running
+from tests.support.status_sites import quiet_site
+
+COUNT = 200
+NUMBER = re.compile(r"\d+")
+
+
+def incomplete(batch: Batch) -> None:
+    received = Received(channel="chem", payload=b"cut", received_us=NOW_US, control_id="", message_type="")
+    append.store_incomplete(batch, received, ReasonCode.INCOMPLETE)
+    stored = append.store_message(batch, replace(received, payload=b"x"), repeat_window_s=WINDOW_S)
+    gap = Unmapped(table="codes", code="GLU", unit="", display="")
+    record_outcome.record(batch, stored.id, Outcome("filtered", unmapped=(gap,)))
+
+
+def snapshot_of(journal: Journal) -> SiteSnapshot:
+    """As the daemon counts."""
+    now = from_us(NOW_US + COUNT * HOUR_US)
+    lanes = list_lanes(journal)
+    views = list_channels(journal)
+    today = Counter(
+        channel
+        for channel, at_us in journal.rows("SELECT channel, received_us FROM journal WHERE kind = 1")
+        if from_us(at_us + 19_800_000_000).date() == from_us(int(now.timestamp() * 1e6) + 19_800_000_000).date()
+    )
+    channels = tuple(
+        ChannelSnapshot(
+            name=view.name,
+            kind="mllp",
+            address="127.0.0.1:2575",
+            today_received=today[view.name],
+            stored_waiting=view.stored,
+            dead=view.dead,
+            incomplete=view.incomplete,
+            lanes=tuple(
+                LaneSnapshot(destination=one.destination, waiting=one.open, dead=one.dead, held=one.held)
+                for one in lanes
+                if one.channel == view.name
+            ),
+        )
+        for view in views
+    )
+    destinations = tuple(
+        DestinationSnapshot(
+            name=name,
+            kind="fhir",
+            address="http://127.0.0.1/",
+            waiting=sum(one.open for one in lanes if one.destination == name),
+            dead=sum(one.dead for one in lanes if one.destination == name),
+            held=sum(one.held for one in lanes if one.destination == name),
+        )
+        for name in sorted({one.destination for one in lanes})
+    )
+    return replace(
+        quiet_site(),
+        now=now,
+        channels=channels,
+        destinations=destinations,
+        dead_total=sum(view.dead for view in views) + sum(one.dead for one in lanes),
+        incomplete_total=sum(view.incomplete for view in views),
+        unmapped_total=unmapped_count(journal),
+    )
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    journal = fill(tmp_path, COUNT)
+    journal.run_alone(incomplete)
+    async with running(snapshot_of(journal), reader=journal) as started:
+        yield started
+    journal.close()
+
+
+async def counted(page: Page, href: str) -> int:
+    answer, text = await page.get(href)
+    assert answer.status == 200
+    html = read_html(text)
+    if not html.all("caption"):
+        return 0
+    return int(NUMBER.search(html.one("caption").text.partition("in all: ")[2])[0])  # type: ignore[index]  # it is there
+
+
+def links(html: Element) -> list[tuple[int, str]]:
+    found = [one for one in html.all("a") if {"count", "badge"} & set(one.attributes.get("class", "").split())]
+    return [(int(NUMBER.search(one.text)[0]), one.attributes["href"]) for one in found]  # type: ignore[index]  # as above
+
+
+async def test_each_number_leads_to_a_list_of_as_many(page: Page) -> None:
+    _, text = await page.get("/?lang=en")
+    found = links(read_html(text))
+    assert {href.partition("?")[0] for _, href in found} == {"/messages", "/dead-letters/each", "/held", "/codes"}
+    assert len(found) > 15
+    for number, href in found:
+        assert await counted(page, href) == number, href
+
+
+async def test_numbers_of_an_analyzers_page_are_links(page: Page) -> None:
+    _, text = await page.get("/analyzer?name=chem&lang=en")
+    found = links(read_html(text))
+    assert len(found) == 2
+    for number, href in found:
+        assert await counted(page, href) == number, href
