@@ -377,7 +377,7 @@ async def test_a_destination_that_is_down_when_it_is_expected_to_be_is_shown_cal
     now = datetime.now(ZoneInfo("Asia/Kolkata"))
     window = {name: f"{now + timedelta(hours=hours):%H:%M}" for name, hours in (("start", -2), ("end", 2))}
     destination = {"kind": "http", "url": f"http://127.0.0.1:{lab.server.port}/in", **QUICK}
-    site = {"site": {"name": "Lab", "timezone": "Asia/Kolkata"}, "web": {"enabled": False}}
+    site = {"site": {"name": "Lab", "timezone": "Asia/Kolkata", "practice": True}, "web": {"enabled": False}}
     lab.write("config/labrelay", {**site, "destinations": {"server": {**destination, "expected_downtime": [window]}}})
     lab.server.mood = Mood.BUSY
     analyzer = lab.analyzer(0)
