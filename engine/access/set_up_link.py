@@ -7,6 +7,7 @@ that only the daemon's user and root can read, never in a log or in the journal;
 import asyncio
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from engine.access.directory import Directory
@@ -56,12 +57,13 @@ class SetUpLink:
         return link
 
     def withdraw(self) -> None:
-        """End the link, and remove its file, also one that an earlier process left."""
+        """End the link, and remove its file, also one that an earlier process left; a file that stays opens nothing."""
         self._token = b""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink()
 
     def is_open(self, secret: str) -> bool:
         """Whether this is the secret of the link, and it still works."""

@@ -358,8 +358,8 @@ class App:
             return ""
         try:
             return await self.accounts.set_up.offer(site.config.web.local_address)
-        except OSError as error:
-            logger.error("the set-up link cannot be written", extra={"detail": error.strerror})
+        except (OSError, StoreError) as error:  # results matter more
+            logger.error("the set-up link cannot be written", extra={"detail": getattr(error, "strerror", str(error))})
             return ""
 
     async def _keep_opening(self, page: StatusServer) -> None:

@@ -49,3 +49,20 @@ def test_addresses_the_log_and_the_way_out_are_said(tmp_path: Path) -> None:
     assert said.count(written.partition("=")[2]) == 1  # no line of the log has it
     assert not link.exists()
     assert '{"ts"' not in said
+
+
+def test_a_link_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    site = make_site(tmp_path, site=SITE_YAML + 'web: {listen: "127.0.0.1:0"}\n')
+    (site / "var" / FILE_NAME).mkdir(parents=True)
+    terminal, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "engine", "--site", str(site), "run"], stderr=theirs) as daemon:
+        os.close(theirs)
+        try:
+            said = said_until(terminal, END).decode()
+        finally:
+            daemon.send_signal(signal.SIGINT)
+            daemon.wait(DEADLINE_S)
+            os.close(terminal)
+    assert daemon.returncode == 0
+    assert "the set-up link cannot be written" in said
+    assert "for the first admin" not in said
