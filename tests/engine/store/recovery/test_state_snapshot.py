@@ -22,7 +22,9 @@ from engine.model.reasons import ReasonCode
 from engine.model.records import DELIVERIES, Decision, Filter, HoldReason, Target
 from engine.model.results import EarlierResults
 from engine.model.search_keys import Number
+from engine.store.core.batch import Batch
 from engine.store.core.connecting import JOURNAL_NAME
+from engine.store.core.operation import Priority, operation
 from engine.store.integrity import verify
 from engine.store.journal import Journal
 from engine.store.journal import keys as keys_ops
@@ -32,6 +34,7 @@ from engine.store.operations import (
     dismissal,
     edit_message,
     hold_queue,
+    hour_counts,
     number_bearers,
     pauses,
     record_outcome,
@@ -46,7 +49,7 @@ from engine.store.queries.reader import Reader
 from engine.store.recovery.backups import checking, state_snapshot
 from engine.store.recovery.backups.catalog import Copy
 from tests.support.copies import Place
-from tests.support.journals import opened, queue, received, routed, running, store
+from tests.support.journals import NOW_US, opened, queue, received, routed, running, store
 from tests.support.waiting import until
 
 LANE = Target(channel="chem", destination="fhir")
@@ -127,6 +130,12 @@ def restored_tables(path: Path, keys: int) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
+@operation(priority=Priority.SETTLE)
+def note_hour(batch: Batch, part: int) -> None:
+    """What the upkeep does every five minutes."""
+    hour_counts.note(batch, part)
+
+
 class Life:
     """Does to a journal what sites do, in any order."""
 
@@ -152,6 +161,7 @@ class Life:
                 self.edit,
                 self.again,
                 self.answer,
+                self.hour,
             )
         )()
 
@@ -179,6 +189,9 @@ class Life:
             ),
             [route],
         )
+
+    async def hour(self) -> None:
+        await self._journal.run(note_hour, NOW_US // hour_counts.PART_US - self._chance.randrange(30))
 
     async def answer(self) -> None:
         """A person tells two apart, or says that they are one; the messages wait to be processed again."""
