@@ -16,6 +16,7 @@ from engine.monitoring.snapshot.store import BackupSnapshot, JournalSnapshot, Ke
 SCHEMA_VERSION = 1
 DISK_DAYS_PROBLEM, DISK_DAYS_ATTENTION = 7, 30
 DISK_FREE_PROBLEM = 1 << 30
+_AS_THEY_ARE = frozenset({str, int, float, bool})  # in JSON; most values are
 NO_BACKUP = Phrase("No backup is configured: set backup.folder to a folder on another disk")
 
 
@@ -193,6 +194,8 @@ def disk_findings(free_bytes: int | None, days_left: float | None) -> list[Findi
 
 def _plain(value: object) -> Any:
     """Dataclasses to objects (with their properties that are named in ``derived``), instants to ISO 8601."""
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Phrase):
         return str(value)
     if is_dataclass(value):
