@@ -21,7 +21,7 @@ from aiohttp import HttpVersion10, StreamReader, hdrs, web
 
 from adapters.transports import http_auth, tcp
 from adapters.transports.errors import RequestError
-from adapters.transports.http_post import MEDIA_TYPES, NOT_KEPT, RETRY_AFTER_S, Post, media_type_of, problem
+from adapters.transports.http_post import MEDIA_TYPES, NOT_KEPT, RETRY_AFTER_S, Post, media_type_of, no_message, problem
 from adapters.transports.tcp_stream import TcpStream
 from engine.model.clock import Clock, SystemClock
 from engine.model.errors import ConfigError
@@ -64,7 +64,7 @@ class _Connection:
         since: when it was opened, or its last request was answered.
         ended: the other side, or we, have ended its sending.
         body: of the request under way, while it is read.
-        trusted: a whole request of a proven sender is under way.
+        trusted: a request of a proven sender is under way.
         answer: is set by each answer.
     """
 
@@ -221,6 +221,7 @@ class HttpListener:
             ConfigError: our own secret is not set.
         """
         self._look_at(request)
+        connection.trusted = self._check.proves_early
         connection.body = request.content
         try:
             if connection.ended:
@@ -232,6 +233,8 @@ class HttpListener:
         connection.trusted = True
         post = Post(request, body, connection.stream)
         try:
+            if not body:
+                raise no_message()
             await self._handler(post)
         finally:
             self._check.over(proof, taken=post.taken)

@@ -23,7 +23,13 @@ class Settings(Protocol):
 
 
 class SenderCheck(Protocol):
-    """The proof that a channel asks of each request."""
+    """The proof that a channel asks of each request.
+
+    Attributes:
+        proves_early: the head alone proves the sender, before the body comes.
+    """
+
+    proves_early: bool
 
     def head(self, headers: Headers) -> None:
         """Look at the head of a request, before its body is read.
@@ -43,6 +49,8 @@ class SenderCheck(Protocol):
 class NoCheck:
     """Every program of this machine may send, or TLS has asked for a certificate."""
 
+    proves_early = False
+
     def head(self, headers: Headers) -> None:
         """Nothing is asked for."""
 
@@ -55,6 +63,8 @@ class NoCheck:
 
 class BearerCheck:
     """A fixed token (RFC 6750, 2.1)."""
+
+    proves_early = True
 
     def __init__(self, settings: BearerSettings) -> None:
         self._settings = settings

@@ -71,8 +71,7 @@ class Post:
         if data not in (ACK, NAK):
             self._text += data
             return
-        no_message = RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "there is no whole message in the body")
-        response = self._response = self._made(_status(self._text)) if data == ACK else problem(no_message)
+        response = self._response = self._made(_status(self._text)) if data == ACK else problem(no_message())
         if self.gone:
             response.force_close()
         await response.prepare(self._request)
@@ -104,6 +103,10 @@ class Post:
             body = json.dumps({"messages": self.unanswered}).encode()
             return web.Response(body=body, headers=headers, content_type="application/json")
         return problem(RequestError(status, _WORDS[status] if self.unanswered else NOT_KEPT, headers))
+
+
+def no_message() -> RequestError:
+    return RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, "there is no whole message in the body", fault="bad-request")
 
 
 def problem(error: RequestError, *, close: bool = False) -> web.Response:

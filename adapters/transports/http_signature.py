@@ -55,6 +55,8 @@ class Settings(Protocol):
 class SignatureCheck:
     """The signatures of one channel."""
 
+    proves_early = False  # the body is signed
+
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock

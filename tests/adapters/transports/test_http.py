@@ -92,6 +92,9 @@ REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "plain text": (post(BODY, Content_Type="text/plain"), 200, ""),
     "no type": (post(BODY, Content_Type=""), 200, ""),
     "in chunks": (post(b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), **CHUNKED), 200, ""),
+    "nothing": (post(b""), 422, "bad-request"),
+    "nothing, of no length": (post(b"", Content_Length=""), 422, "bad-request"),
+    "nothing, in chunks": (post(b"0\r\n\r\n", **CHUNKED), 422, "bad-request"),
     "another type": (post(BODY, Content_Type="application/pdf"), 415, "bad-request"),
     "compressed": (post(BODY, Content_Encoding="gzip"), 415, "bad-request"),
     "another path": (post(BODY, "/else"), 404, "bad-request"),
@@ -393,6 +396,21 @@ async def test_a_connection_without_a_request_gives_way_and_one_with_a_message_d
                 answer = await one.response()
                 assert answer is not None
                 assert answer.status == 200
+
+
+async def test_a_body_of_a_proven_sender_gives_way_to_no_stranger() -> None:
+    channel = Channel()
+    async with listening(channel, max_connections=1, auth=bearer()) as port, sender(port) as his:
+        head = post(BODY, Authorization="Bearer s3cret", Expect="100-continue")[: -len(BODY)]
+        await his.write(head)
+        assert await his.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        async with sender(port) as stranger:
+            assert await stranger.ended()
+        await his.write(BODY)
+        answer = await his.response()
+        assert answer is not None
+        assert answer.status == 200
+    assert channel.faults == ["busy"]
 
 
 async def test_bodies_that_are_not_whole_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,14 @@ async def test_a_request_that_was_not_stored_may_come_again() -> None:
         assert await status_of(port, signed()) == 409
 
 
+async def test_a_signed_request_without_a_message_is_refused_each_time() -> None:
+    channel = Channel()
+    async with listening(channel, **SIGNED_WITH_TIME) as port:
+        for _ in range(2):
+            assert await status_of(port, signed(body=b"")) == 422
+    assert (channel.read, channel.faults) == ([], ["bad-request"] * 2)
+
+
 async def test_a_request_without_its_answer_may_come_again() -> None:
     channel = Channel()
     channel.go.clear()
