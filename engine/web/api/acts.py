@@ -34,6 +34,7 @@ AGAIN_HEADER = "Idempotency-Replayed"
 LONGEST_KEY = 200  # characters
 MAX_EDITED_BYTES = 4 * 1024 * 1024  # of a message in base 64
 WITHIN_S = 60.0
+MOST_UNDER_WAY = 32
 OTHER_BODY = "give another key with another request"
 
 # Each verb that the API gives, and in short what it does. The others, and why not.
@@ -153,6 +154,8 @@ class OfferedActs:
 
     async def _once(self, token: bytes, digest: bytes, verb: Verb, asked: Request) -> Answered:
         if token not in self._under_way:
+            if len(self._under_way) >= MOST_UNDER_WAY:
+                raise ProblemError("unavailable", "too many acts at once", retry_after=1.0)
             # Completed also without a waiting caller, who may come again for the answer.
             begun = asyncio.ensure_future(self._begin(token, digest, verb, asked))
             self._under_way[token] = digest, begun

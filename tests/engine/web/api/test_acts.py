@@ -162,6 +162,25 @@ async def test_requests_with_one_key_at_once_are_one_act(data: Path) -> None:
         assert site.called == ["retry"]
 
 
+async def test_only_so_many_acts_are_under_way(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.web.api.acts.MOST_UNDER_WAY", 1)
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(request: Request) -> dict[str, Any]:
+        begun.set()
+        await go.wait()
+        return {}
+
+    async with acting_site(data, retry=slowly) as site:
+        first = asyncio.ensure_future(site.act("retry", key="k1", selection={"ids": [1]}))
+        await begun.wait()
+        assert (await site.act("retry", key="k2", selection={"ids": [1]})).status == 503
+        assert (await site.act("retry", key="k1", selection={"ids": [2]})).status == 422
+        go.set()
+        assert (await first).status == 200
+        assert (await site.act("retry", key="k2", selection={"ids": [1]})).status == 200
+
+
 async def test_an_act_that_a_stop_cut_short_is_not_begun_again(data: Path) -> None:
     async def never(request: Request) -> dict[str, Any]:
         raise asyncio.CancelledError
