@@ -30,8 +30,19 @@ if TYPE_CHECKING:
 
 ROWS_PER_SLICE = 25
 ANALYZER_PARTS = ("analyzer_head", "analyzer_steps", "analyzer_faults", "analyzer_lots")
-LISTS = ("messages", "message", "dead_letters", "dead_letters_each", "held", "codes", "acts", "system", "shift")
-PAGES = ("overview", "analyzer", "reagents", "error", "confirm", "done", "contents", *LISTS)
+LISTS = (
+    "messages",
+    "message",
+    "dead_letters",
+    "dead_letters_each",
+    "held",
+    "codes",
+    "acts",
+    "system",
+    "shift",
+    "waiting",
+)
+PAGES = ("overview", "analyzer", "reagents", "error", "confirm", "done", "contents", "system", "shift", *LISTS)
 MACROS = ("strip", "caption", "channel", "destination", "footer", *ANALYZER_PARTS)
 STATIC = Path(__file__).parent / "static"
 

@@ -297,6 +297,7 @@ class Rows:
             "dead_href": f"/dead-letters/each?destination={name}&state=dead{self._tail}",
             "held": self._held(destination),
             "held_href": f"/held?destination={name}{self._tail}",
+            "waiting_href": f"/waiting?destination={name}{self._tail}",
         }
 
     def state_words(self) -> dict[str, str]:
@@ -321,6 +322,7 @@ class Rows:
             "oldest": "" if lane.oldest_age_s is None else self._say("oldest {age}", age=Span(lane.oldest_age_s)),
             "trouble": None if lane.retrying is None else self._retrying(lane.retrying),
             "held": self._held(lane),
+            "href": f"/waiting?channel={channel}&destination={_quoted(lane.destination)}{self._tail}",
             "held_href": f"/held?channel={channel}&destination={_quoted(lane.destination)}{self._tail}",
             "paused": "" if lane.paused is None else f"{self._say('paused')} {self._paused(lane.paused)}".strip(),
         }

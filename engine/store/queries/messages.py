@@ -255,6 +255,41 @@ def deliveries_of(reader: Reader, message_ids: Sequence[int], *, notes: bool = F
     return [_delivery(reader, row, attempts.get(row[0], ())) for row in rows]
 
 
+def waiting_deliveries(
+    reader: Reader, *, channel: str | None = None, destination: str | None = None, after_id: int = 0, limit: int = 50
+) -> list[DeliveryView]:
+    """A page of deliveries that wait or are under way, oldest first, without their notes.
+
+    Args:
+        after_id: the last delivery of the page before.
+    """
+    rows: list[Any] = []
+    with reader.snapshot() as execute:
+        for lane in _lanes(execute, channel, destination):
+            for state in ("waiting", "sending"):
+                # Word for word as in the indexes. Within a lane numbers follow the order.
+                rows += execute(
+                    f"{_DELIVERY} WHERE d.state = '{state}' AND d.lane = ? AND d.id > ? ORDER BY d.seq LIMIT ?",
+                    (lane, after_id, limit),
+                )
+    return [_delivery(reader, (*row, b""), ()) for *row, _ in sorted(rows)[:limit]]
+
+
+def count_waiting(reader: Reader, *, channel: str | None = None, destination: str | None = None) -> int:
+    """How many deliveries all pages of `waiting_deliveries` have; each lane keeps its number."""
+    with reader.snapshot() as execute:
+        lanes = _lanes(execute, channel, destination)
+        return sum(execute("SELECT open FROM lane WHERE id = ?", (lane,)).fetchone()[0] for lane in lanes)
+
+
+def _lanes(execute: Execute, channel: str | None, destination: str | None) -> list[int]:
+    rows = execute(
+        "SELECT id FROM lane WHERE (?1 IS NULL OR channel = ?1) AND (?2 IS NULL OR destination = ?2)",
+        (channel, destination),
+    )
+    return [row[0] for row in rows]
+
+
 def _delivery_rows(
     execute: Execute, message_ids: Sequence[int], *, notes: bool = True
 ) -> tuple[list[Any], dict[int, list[Any]]]:

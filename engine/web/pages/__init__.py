@@ -9,6 +9,6 @@ all_pages      the routes of all pages
 messages       lists of messages               message        one message as a time line
 dead_letters   groups of them, and each       held           results that a rule keeps back
 codes          codes without a mapping         acts           the audit trail
-contents       the contents of one message
+contents       the contents of one message    waiting        deliveries that wait
 system         versions, copies, the journal   doing          acts on letters, with their confirmation
 """

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from engine.web.pages import acts, codes, contents, dead_letters, doing, held, message, messages, shift, system
+from engine.web.pages import acts, codes, contents, dead_letters, doing, held, message, messages, shift, system, waiting
 from engine.web.pages.frame import Frame
 from engine.web.routes import Route
 
-PAGES = (messages, message, dead_letters, held, codes, acts, system, doing, contents, shift)
+PAGES = (messages, message, dead_letters, held, codes, acts, system, doing, contents, shift, waiting)
 
 
 def pages_of(frame: Frame) -> Sequence[Route]:

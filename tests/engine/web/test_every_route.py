@@ -64,6 +64,7 @@ TABLE = {
     "GET /held": LOOK,
     **{f"{method} /do/{verb}": ACT for verb in ("retry", "dismiss", "release", "reject") for method in ("GET", "POST")},
     "POST /messages/{number}/contents": PATIENTS,
+    "GET /waiting": LOOK,
     "GET /codes": LOOK,
     "GET /codes.csv": LOOK,
     "GET /acts": ADMIN,

@@ -18,7 +18,14 @@ from engine.store.queries.lanes import list_lanes, list_pauses, open_lanes
 from engine.store.queries.letter_groups import letter_groups
 from engine.store.queries.letters import count_dead_letters, count_held, dead_letters, held_deliveries
 from engine.store.queries.line import line_of
-from engine.store.queries.messages import count_messages, deliveries_of, messages_page, trace_of
+from engine.store.queries.messages import (
+    count_messages,
+    count_waiting,
+    deliveries_of,
+    messages_page,
+    trace_of,
+    waiting_deliveries,
+)
 from tests.support.journals import DAY_S, NOW_US
 from tests.support.many_messages import HOUR_US, fill
 
@@ -253,6 +260,8 @@ LISTS: dict[str, Callable[[Journal], object]] = {
     "control id": lambda journal: messages_page(journal, Filter(channel="chem", control_id="C7")),
     "acts": lambda journal: acts_page(journal),
     "one message": lambda journal: trace_of(journal, 7),
+    "waiting": lambda journal: waiting_deliveries(journal, destination="b"),
+    "waiting, counted": lambda journal: count_waiting(journal, channel="chem"),
     "lanes": lambda journal: list_lanes(journal),
     "open lanes": lambda journal: open_lanes(journal),
     "pauses": lambda journal: list_pauses(journal),

@@ -19,6 +19,7 @@ from engine.store.journal import Journal
 from engine.store.operations import append, record_outcome
 from engine.store.queries.lanes import list_channels, list_lanes
 from engine.store.queries.tallies import unmapped_count
+from engine.web.pages import waiting
 from tests.support.journals import NOW_US, WINDOW_S
 from tests.support.many_messages import HOUR_US, fill
 from tests.support.status_server import Element, Page, read_html, running
@@ -111,10 +112,30 @@ def links(html: Element) -> list[tuple[int, str]]:
 async def test_each_number_leads_to_a_list_of_as_many(page: Page) -> None:
     _, text = await page.get("/?lang=en")
     found = links(read_html(text))
-    assert {href.partition("?")[0] for _, href in found} == {"/messages", "/dead-letters/each", "/held", "/codes"}
+    assert {href.partition("?")[0] for _, href in found} == {
+        "/messages",
+        "/dead-letters/each",
+        "/held",
+        "/codes",
+        "/waiting",
+    }
     assert len(found) > 15
     for number, href in found:
         assert await counted(page, href) == number, href
+
+
+async def test_pages_of_what_waits_have_each_delivery_once(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "PAGE", 3)
+    found: list[int] = []
+    address = "/waiting?lang=en"
+    while address:
+        _, text = await page.get(address)
+        html = read_html(text)
+        found += [int(row.attributes["id"].removeprefix("d-")) for row in html.one("tbody").all("tr")]
+        further = html.all("a", rel="next")
+        address = further[0].attributes["href"] if further else ""
+    assert found == sorted(set(found))
+    assert len(found) == sum(one.waiting for one in page.site.destinations) > 3
 
 
 async def test_numbers_of_an_analyzers_page_are_links(page: Page) -> None:
