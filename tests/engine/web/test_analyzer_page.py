@@ -123,6 +123,8 @@ async def test_a_search_finds_lots_and_says_how_to_list_the_messages() -> None:
     row = root.one("tbody").one("tr").text
     assert row.startswith("coagulation STA-NEO CI PLUS 5 254169 2026-02-28 expired SPT, SINR - 312")
     assert "labrelay messages list --lot 254169" in root.one("main").text
+    (link,) = [one for one in root.all("a") if one.attributes["href"].startswith("/messages?lot=")]
+    assert link.attributes["href"] == "/messages?lot=254169&since=all&lang=en"
     assert root.one("input", id="lot").attributes["value"] == "254169"
     (told,) = json.loads(data)["reagents"]
     assert (told["lot"], told["messages"], told["tests"]) == ("254169", 312, ["SPT", "SINR"])

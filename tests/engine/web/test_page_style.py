@@ -1,5 +1,6 @@
 """The style sheet keeps its promises: contrast in both themes, and nothing from elsewhere."""
 
+import gzip
 import re
 
 import pytest
@@ -61,6 +62,10 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_moves() -> None:
         assert "//" not in re.sub(r"^\s*//.*$", "", text, flags=re.M), path.name
         assert "@import" not in text
     assert not re.search(r"\b(animation|transition)\b", CSS)
+
+
+def test_the_style_sheet_stays_small() -> None:
+    assert len(gzip.compress(CSS.encode())) <= 10_000
 
 
 def test_the_script_stays_small_enough_to_read() -> None:
