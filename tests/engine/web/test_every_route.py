@@ -81,6 +81,7 @@ TABLE = {
     "GET /api/v1/messages/{message}/wire": LOOK,
     "GET /api/v1/dead-letters": LOOK,
     "GET /api/v1/dead-letters/groups": LOOK,
+    "GET /api/v1/dead-letters/{message}": LOOK,
     "GET /api/v1/held": LOOK,
     "GET /api/v1/held/persons": LOOK,
     "GET /api/v1/gaps": LOOK,
