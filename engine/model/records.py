@@ -484,6 +484,7 @@ class Filter:
         patient, specimen, number: that bear exactly this number of a patient, of a specimen or order, of the message
             itself (`engine.store.operations.search_index`).
         bears: that bear this number, whichever of these three it is, or have it as their number here.
+        bears_other: as `bears`, but not as a patient's number.
         code: a reason code (`engine.model.reasons`).
         cause: of dead letters: the text that all of one group share (`engine.store.operations.dead_letters`).
         test_code, loinc: with a document that has a result under this code of a test, or this LOINC. Each document is
@@ -503,6 +504,7 @@ class Filter:
     specimen: str | None = None
     number: str | None = None
     bears: str | None = None
+    bears_other: str | None = None
     cause: str | None = None
     test_code: str | None = None
     loinc: str | None = None

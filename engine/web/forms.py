@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from aiohttp import hdrs, web
 
 from engine.web.guard import EXPIRED
+from engine.web.routes import allow_again
 
 FORM, ONCE = "form", "once"  # names of the hidden fields
 MAX_FORM = 64 * 1024  # bytes
@@ -48,7 +49,12 @@ class Form:
 
 def form_token(secret: str) -> str:
     """The value of the field ``form`` for the holder of this cookie."""
-    return hmac.digest(secret.encode(), b"labrelay form", sha256).hex()
+    return hmac.digest(_bytes(secret), b"labrelay form", sha256).hex()
+
+
+def _bytes(secret: str) -> bytes:
+    """Of a cookie, which may be anything that a header can have."""
+    return secret.encode("utf-8", "surrogatepass")
 
 
 def new_number() -> str:
@@ -74,6 +80,9 @@ async def read_form(request: web.Request, secret: str) -> Form:
             body = await _read(request)
     except TimeoutError:
         raise web.HTTPRequestTimeout(headers={hdrs.CONNECTION: "close"}) from None
+    except web.RequestPayloadError:
+        raise web.HTTPBadRequest(headers={hdrs.CONNECTION: "close"}) from None
+    await allow_again(request)
     try:
         fields = dict(
             parse_qsl(
@@ -88,7 +97,7 @@ async def read_form(request: web.Request, secret: str) -> Form:
         raise web.HTTPBadRequest from None
     if not secret or not hmac.compare_digest(fields.get(FORM, "").encode(), form_token(secret).encode()):
         raise web.HTTPForbidden(text=EXPIRED)
-    return Form(fields, sha256(secret.encode() + b"\n" + body).digest())
+    return Form(fields, sha256(_bytes(secret) + b"\n" + body).digest())
 
 
 async def _read(request: web.Request) -> bytes:

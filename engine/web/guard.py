@@ -99,7 +99,10 @@ def from_another_site(headers: Mapping[str, str]) -> bool:
     Programs send neither header (Fetch: ``Origin``; Fetch Metadata Request Headers: ``Sec-Fetch-Site``).
     """
     origin, host = headers.get(hdrs.ORIGIN), headers.get(hdrs.HOST, "").strip().lower()
-    if origin is not None and urlsplit(origin.strip().lower()).netloc != host:
+    try:
+        if origin is not None and urlsplit(origin.strip().lower()).netloc != host:
+            return True
+    except ValueError:  # no address at all
         return True
     return headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 

@@ -55,6 +55,15 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[tuple[s
     return table
 
 
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """The check of `gate`, kept with the request."""
+
+    allow: Callable[[web.Request], Awaitable[None]]
+
+
+_AGAIN = web.RequestKey("again", _Again)
+
 Identify = Callable[[web.Request], Awaitable[Principal | None]]
 
 
@@ -70,8 +79,7 @@ def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middlewa
         web.HTTPForbidden: one of them is missing.
     """
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def allow(request: web.Request) -> None:
         principal = await identify(request)
         if principal is not None:
             request[PRINCIPAL] = principal
@@ -82,6 +90,21 @@ def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middlewa
                 raise web.HTTPUnauthorized
             if not principal.may(route.needs):
                 raise web.HTTPForbidden
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await allow(request)
+        request[_AGAIN] = _Again(allow)
         return await handler(request)
 
     return middleware
+
+
+async def allow_again(request: web.Request) -> None:
+    """Look once more whether a request is allowed, when its body is whole: a slow one may outlast a log-in or a role.
+
+    Raises:
+        web.HTTPException: as `gate`.
+    """
+    if (again := request.get(_AGAIN)) is not None:
+        await again.allow(request)

@@ -125,6 +125,7 @@ class StatusServer:
             handle_signals=False,
             shutdown_timeout=STOP_TIMEOUT_S,
             keepalive_timeout=30.0,
+            auto_decompress=False,  # no request here has a body that is worth it
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
         )

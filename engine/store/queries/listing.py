@@ -18,7 +18,7 @@ bisection (`first_at`), since numbers follow time. A query that still is too slo
 channel has never sent, ends at the reader's deadline with an error.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,8 @@ BLOCK_BITS = 10
 BLOCKS_AT_ONCE = 512  # searched by one statement
 
 STATES_OF_DELIVERIES = ("waiting", "delivered", "held")
-SEARCHED_KINDS: tuple[NumberKind, ...] = ("patient", "specimen", "control")
+OTHER_KINDS: tuple[NumberKind, ...] = ("specimen", "control")
+SEARCHED_KINDS: tuple[NumberKind, ...] = ("patient", *OTHER_KINDS)
 CAUSE_BYTES = 8  # the first half of a fingerprint (`engine.store.operations.failure_fingerprint`)
 LONGEST_NUMBER = 18  # digits of a message's number here
 
@@ -118,9 +119,10 @@ def _found(
     for kind, text in numbers_of(wanted):
         term, those = search_index.term(execute, vault(), kind, text)
         terms.add(term, *those)
-    if wanted.bears is not None:
-        term, those = _bearing(execute, vault(), wanted.bears)
-        terms.add(term, *those)
+    for bears, kinds in ((wanted.bears, SEARCHED_KINDS), (wanted.bears_other, OTHER_KINDS)):
+        if bears is not None:
+            term, those = _bearing(execute, vault(), kinds, bears)
+            terms.add(term, *those)
     if wanted.control_id is not None:
         ids = _with_control_id(execute, vault(), wanted)
         terms.add(f"j.id IN ({','.join('?' * len(ids)) or '0'})", *ids)
@@ -166,7 +168,8 @@ def _blocks(execute: Execute, channel: str, oldest: int, before_id: int | None) 
 
 def _lead(execute: Execute, wanted: Filter) -> str:
     """The index to scan, by the most selective part of the filter."""
-    if wanted.bears is not None or wanted.control_id is not None or wanted.lot is not None or numbers_of(wanted):
+    numbers = (wanted.bears, wanted.bears_other, wanted.control_id, wanted.lot)
+    if numbers_of(wanted) or any(one is not None for one in numbers):
         return "numbers"
     if wanted.state == "stored":
         return "stored"
@@ -225,9 +228,9 @@ def numbers_of(wanted: Filter) -> list[tuple[NumberKind, str]]:
     return [(kind, text) for kind, text in asked if text is not None]
 
 
-def _bearing(execute: Execute, vault: Vault, text: str) -> tuple[str, list[int | bytes]]:
-    """The term for messages that bear a number of any kind, or have it as their own number here."""
-    of_kinds = [search_index.messages_with(execute, vault, kind, text) for kind in SEARCHED_KINDS]
+def _bearing(execute: Execute, vault: Vault, kinds: Sequence[NumberKind], text: str) -> tuple[str, list[int | bytes]]:
+    """The term for messages that bear a number of one of these kinds, or have it as their own number here."""
+    of_kinds = [search_index.messages_with(execute, vault, kind, text) for kind in kinds]
     own = int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER else 0
     statements = [f"SELECT message_id FROM ({statement})" for statement, _ in of_kinds]  # noqa: S608 - constants
     return f"j.id IN ({' UNION ALL '.join([*statements, 'SELECT ?'])})", [

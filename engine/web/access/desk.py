@@ -158,7 +158,6 @@ def say(request: web.Request, text: str) -> str:
 
 def local_path(text: str) -> str:
     """A path of this server to lead on to; ``/`` for all else: another server's, or one that browsers read as such."""
-    parts = urlsplit(text) if text.startswith("/") and text.isascii() and text.isprintable() else None
-    if parts is None or parts.scheme or parts.netloc or text.startswith(("//", "/\\")) or "\\" in text:
+    if not text.startswith("/") or text.startswith("//") or "\\" in text or not (text.isascii() and text.isprintable()):
         return "/"
-    return "/" if parts.path.startswith(LOG_IN) else text
+    return "/" if urlsplit(text).path.startswith(LOG_IN) else text

@@ -13,7 +13,7 @@ from engine.model.errors import ProblemError
 
 MOST_NUMBERS = 64
 MAX_CURSOR = 2000  # characters
-_LARGEST = 2**63 - 1
+_LARGEST = 2**63 - 2  # a row number with one more after it
 
 
 def cursor_of(name: str, *numbers: int) -> str:

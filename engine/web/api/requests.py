@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from engine.model.errors import ProblemError
 from engine.web.api.answers import CONTENT_TYPE
+from engine.web.routes import allow_again
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_WITHIN_S = 10.0
@@ -50,6 +51,9 @@ async def in_body(request: web.Request, most: int = MAX_BODY_BYTES) -> dict[str,
                     raise ProblemError("too-large", f"a body has at most {most} bytes")
     except TimeoutError:
         raise ProblemError("not-understood", f"the body did not come within {BODY_WITHIN_S:g} s") from None
+    except web.RequestPayloadError:
+        raise ProblemError("not-understood", "the body broke off") from None
+    await allow_again(request)
     try:
         found = orjson.loads(body)
     except ValueError:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.model.permissions import LOOKING
+from engine.model.permissions import ADMINISTERING, LOOKING, SEEING_PATIENTS
 from engine.model.records import LETTER_STATES, DeliveryView, Trace
 from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
@@ -75,7 +75,7 @@ def _found(reader: Reader, asking: Asking) -> Values | Gone:
         return Gone(str(why_absent(reader, "message", asked)))
     message = trace.message
     end = ends_of(reader, [asked]).get(asked, "")
-    steps = [*_of_message(trace, words), *_of_deliveries(trace, words), *_of_acts(reader, trace, words)]
+    steps = [*_of_message(trace, words), *_of_deliveries(trace, words), *_of_acts(reader, trace, asking)]
     done = sorted((step for step in steps if step.at_us), key=lambda step: step.at_us)
     return {
         "state": states.message(message.state, words, end),
@@ -170,10 +170,12 @@ def _end_of(one: DeliveryView, words: Words) -> Step:
     return Step(one.settled_us, what, states.delivery(state, words), code, words.reason(code), more)
 
 
-def _of_acts(reader: Reader, trace: Trace, words: Words) -> Iterator[Step]:
+def _of_acts(reader: Reader, trace: Trace, asking: Asking) -> Iterator[Step]:
+    """A person's reason may name a patient, so it is only for those who may see patients, or administer."""
+    reads = asking.principal.may(SEEING_PATIENTS) or asking.principal.may(ADMINISTERING)
     for act in acts_about(reader, trace.message.id):
-        what = words.say("{who}: {act}", who=act["actor"], act=act["act"])
-        yield Step(int(act["at"].timestamp() * 1e6), what, more=[act["reason"]] if act["reason"] else [])
+        what = asking.words.say("{who}: {act}", who=act["actor"], act=act["act"])
+        yield Step(int(act["at"].timestamp() * 1e6), what, more=[act["reason"]] if act["reason"] and reads else [])
 
 
 def _row(step: Step, words: Words) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Lists of messages, newest first: when, from which analyzer, what became of them. No contents.
 
 A list has the messages of the last 24 hours, unless its address asks for another time or for a number. One box takes
-the number of a specimen, an order or a patient, a control id, or the number of a message here.
+the number of a specimen or an order, a control id, the number of a message here, and that of a patient from those who
+may see patients: a list that finds one confirms that the patient was here.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from engine.model.errors import TooSlowError
-from engine.model.permissions import LOOKING
+from engine.model.permissions import LOOKING, SEEING_PATIENTS
 from engine.model.records import Filter, MessageView
 from engine.store.queries.messages import count_messages, lane_ends_of, messages_page, worst
 from engine.store.queries.reader import Reader
@@ -95,10 +96,12 @@ def filter_of(asked: Asked, asking: Asking) -> Filter:
         before_us = moment_us(until, words.now, words.zone) if until else None
     except (ValueError, OverflowError):
         raise ValueError(WRONG_TIME) from None
+    sees_patients = asking.principal.may(SEEING_PATIENTS)
     return Filter(
         after_us=after_us,
         before_us=before_us,
-        bears=asked.get("q"),
+        bears=asked.get("q") if sees_patients else None,
+        bears_other=None if sees_patients else asked.get("q"),
         channel=asked.get("channel"),
         state=asked.get("state"),
         destination=asked.get("destination"),
@@ -127,6 +130,7 @@ def _page(asking: Asking) -> Page:
     spans.setdefault(since, since)
     values = {
         "asked": asked,
+        "sees_patients": asking.principal.may(SEEING_PATIENTS),
         "chips_shown": [
             _said(chip, words) for chip in asked.chips({name: words.say(text) for name, text in LABELS.items()})
         ],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.model.accounts import Credentials
+from engine.model.errors import LogInError
 from engine.store.core.batch import Batch
 from engine.store.core.operation import Priority, operation
 from engine.store.core.rows import Execute
@@ -49,8 +50,13 @@ def begin(batch: Batch, new: NewSession, actor: str, origins: Sequence[bytes]) -
 
     Args:
         origins: under which refusals are forgotten.
+
+    Raises:
+        LogInError: the user was disabled or removed since the password was looked at.
     """
     now_us, user = batch.now_us, new.user
+    if batch.execute("SELECT 1 FROM app_user WHERE id = ? AND disabled = 0", (user,)).fetchone() is None:
+        raise LogInError("this user may not log in any more")
     refused = refusals.taken(batch, user) + new.refused
     said = {"user": new.name, "how": new.how, **({"refused_before": refused} if refused else {})}
     number = audit.note(batch, actor, "log-in", said)

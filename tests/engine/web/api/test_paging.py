@@ -100,12 +100,23 @@ async def test_acts_are_found_by_person_kind_and_message(tmp_path: Path) -> None
         await journal.stop()
 
 
-@given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=10), st.sampled_from(("messages", "acts")))
+@given(st.lists(st.integers(0, 2**63 - 2), min_size=1, max_size=10), st.sampled_from(("messages", "acts")))
 def test_a_cursor_is_read_back_and_belongs_to_its_list(numbers: list[int], name: str) -> None:
     cursor = cursor_of(name, *numbers)
     assert numbers_in(cursor, name) == numbers
     with pytest.raises(ProblemError):
         numbers_in(cursor, "held")
+
+
+async def test_a_cursor_of_the_largest_number_is_no_error_of_ours(tmp_path: Path) -> None:
+    journal = await journals.started(tmp_path)
+    try:
+        async with served(journal) as api:
+            for number, status in ((2**63 - 2, 200), (2**63 - 1, 422)):
+                answer = await api.ask(f"/acts?cursor={cursor_of('acts', 5, number)}", "admin")
+                assert answer.status == status
+    finally:
+        await journal.stop()
 
 
 @given(st.text(max_size=100))

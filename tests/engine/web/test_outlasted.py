@@ -1,0 +1,193 @@
+"""Requests that outlast a right, searches that would confirm a patient, and bytes that are no request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from aiohttp import web
+
+from engine.actions.pause_resume import Switches
+from engine.actions.underway import Acts
+from engine.model.actor import Actor
+from engine.model.clock import ManualClock
+from engine.model.errors import LogInError
+from engine.model.outcome import Outcome
+from engine.model.search_keys import Number
+from engine.runtime.control_handlers import HANDLERS, RunningSite
+from engine.store.core.batch import Batch
+from engine.store.journal import Journal
+from engine.store.operations import append, audit, record_outcome
+from engine.store.queries.acts import acts_page
+from engine.web import forms
+from engine.web.api.acts import Verb
+from tests.support import access
+from tests.support.access import GOOD, ROOT, Site
+from tests.support.filled_journal import REFUSED, fill_journal
+from tests.support.journals import WINDOW_S, opened, received
+
+PATIENT, SPECIMEN, WHY = "MRN-4711", "S-4711", "Anita S. asks"
+
+
+def planted(batch: Batch) -> None:
+    stored = append.store_message(batch, received(b"of a patient"), repeat_window_s=WINDOW_S)
+    numbers = (Number("patient", PATIENT), Number("specimen", SPECIMEN))
+    record_outcome.record(batch, stored.id, Outcome("filtered", numbers=numbers))
+    audit.note(batch, Actor("asha", role="operator"), "dismiss", {"message": REFUSED, "reason": WHY})
+
+
+def verbs(journal: Journal) -> dict[str, Verb]:
+    site = RunningSite(
+        acts=Acts(journal, channels=dict),
+        switches=Switches(journal),
+        accounts=None,  # type: ignore[arg-type]  # no verb here has to do with users
+        data=journal.path.parent,
+        loaded=lambda: SimpleNamespace(channels={}),  # type: ignore[arg-type, return-value]  # names
+    )
+    return {name: Verb(one.needs, one.arguments, partial(one.work, site)) for name, one in HANDLERS.items()}
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Site]:
+    await asyncio.to_thread(fill_journal, tmp_path, ManualClock())
+    journal = opened(tmp_path)
+    journal.run_alone(planted)
+    journal.close()
+    async with access.site(tmp_path, verbs=verbs) as made:
+        await made.add("seer", "viewer", sees_patients=True)
+        yield made
+
+
+async def speak(here: Site, *pieces: bytes) -> str:
+    """The status line of the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", here.page.server.port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+        return (await asyncio.wait_for(reader.readline(), 240.0)).decode("latin-1")
+    finally:
+        writer.close()
+
+
+# -- patients ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("person", "number", "found"),
+    [("seer", PATIENT, 1), ("seer", SPECIMEN, 1)]
+    + [(role, PATIENT, 0) for role in ("viewer", "operator", "engineer", "admin")]
+    + [("viewer", SPECIMEN, 1)],
+)
+async def test_a_search_confirms_a_patient_only_to_those_who_may_see_patients(
+    here: Site, person: str, number: str, found: int
+) -> None:
+    async with here.browser() as browser:
+        await browser.log_in(person)
+        _, page = await browser.get(f"/messages?{urlencode({'q': number, 'since': 'all', 'lang': 'en'})}")
+        rows = [row for row in page.all("tr") if row.attributes.get("id", "").startswith("m-")]
+        assert len(rows) == found
+        news = f"/messages.json?{urlencode({'q': number, 'since': 'all', 'lang': 'en'})}"
+        async with browser.client.get(news) as answer:
+            assert (await answer.json())["words"] == ("1 new" if found else "")
+        labels = [one.text for one in page.all("label")]
+        assert ("patient" in " ".join(labels)) is (person == "seer")
+
+
+@pytest.mark.parametrize(
+    ("person", "reads"), [("viewer", False), ("operator", False), ("engineer", False), ("admin", True), ("seer", True)]
+)
+async def test_a_persons_reason_is_shown_as_the_api_shows_it(here: Site, person: str, reads: bool) -> None:
+    async with here.browser() as browser:
+        await browser.log_in(person)
+        _, page = await browser.get(f"/messages/{REFUSED}?lang=en")
+    assert "asha: dismiss" in page.text
+    assert (WHY in page.text) is reads
+
+
+# -- a right that ends -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loses", ["the session", "the role", "the user"])
+async def test_a_slow_form_does_nothing_once_the_right_is_gone(
+    here: Site, loses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head comes while the right is there, the body after it was taken away."""
+    async with here.browser() as browser:
+        await browser.log_in("operator")
+        _, fields = await browser.fields("/do/dismiss?ids=2&lang=en", to="/do/")
+        cookies = f"labrelay={browser.cookie('labrelay')}"
+    body = urlencode({**fields, "reason": "none"}).encode()
+    head = (
+        f"POST /do/dismiss HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookies}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    waits, read = asyncio.Event(), forms._read
+
+    async def waiting(request: web.Request) -> bytes:
+        waits.set()
+        return await read(request)
+
+    monkeypatch.setattr(forms, "_read", waiting)
+    reader, writer = await asyncio.open_connection("127.0.0.1", here.page.server.port)
+    writer.write(head.encode() + body[:10])
+    await asyncio.wait_for(waits.wait(), 240.0)
+    match loses:
+        case "the session":
+            await here.accounts.users.disable("operator", True, by=ROOT)
+        case "the role":
+            await here.accounts.users.set_role("operator", "viewer", by=ROOT)
+        case _:
+            await here.accounts.users.remove("operator", by=ROOT)
+    writer.write(body[10:])
+    status = (await asyncio.wait_for(reader.readline(), 240.0)).split()[1]
+    writer.close()
+    assert status == (b"403" if loses == "the role" else b"401")
+    assert [act for act in acts_page(here.journal, limit=50) if act.verb == "dismiss" and act.actor != "asha"] == []
+
+
+async def test_a_log_in_that_a_disabling_overtakes_begins_no_session(here: Site) -> None:
+    """The password is looked at for some 30 ms; the user must not be in again when they are enabled."""
+    known = await here.accounts.users.named("operator")
+
+    run, done = here.accounts._directory.run, asyncio.Event()
+
+    async def overtaken(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if not done.is_set():
+            done.set()
+            await here.accounts.users.disable("operator", True, by=ROOT)
+        return await run(operation, *args, **kwargs)
+
+    here.accounts._directory.run = overtaken  # type: ignore[method-assign]
+    with pytest.raises(LogInError):
+        await here.accounts.log_in("operator", GOOD, address="127.0.0.1")
+    await here.accounts.users.disable("operator", False, by=ROOT)
+    assert await here.accounts.sessions(known.name) == []
+
+
+# -- what is no request ------------------------------------------------------------------------------------------------
+
+HEAD = "Host: 127.0.0.1\r\nConnection: close\r\n"
+FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        f"POST /log-in HTTP/1.1\r\n{HEAD}Origin: http://[\r\nContent-Length: 0\r\n\r\n",
+        f"GET /log-in?next=//%5B HTTP/1.1\r\n{HEAD}\r\n",
+        f"GET /log-in HTTP/1.1\r\n{HEAD}Cookie: labrelay-browser=\xff\xfe\r\n\r\n",
+        f"POST /log-in HTTP/1.1\r\n{HEAD}{FORM}Cookie: labrelay-browser=\xff\r\nContent-Length: 3\r\n\r\na=b",
+        f"POST /log-in HTTP/1.1\r\n{HEAD}{FORM}Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\na=b",
+        f"POST /log-in HTTP/1.1\r\n{HEAD}{FORM}Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\nZZ\r\n",
+    ],
+)
+async def test_bad_input_is_refused_and_is_no_error_of_ours(
+    here: Site, request_text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    status = (await speak(here, request_text.encode("latin-1"))).split()[1]
+    assert status in ("200", "400", "403"), status
+    assert [one for one in caplog.records if one.levelname == "ERROR" and one.name.startswith("labrelay")] == []
