@@ -24,7 +24,7 @@ from engine.actions.replay_messages import Replays
 from engine.actions.underway import Acts
 from engine.config.load import Site, load_site
 from engine.model.clock import Clock, SystemClock
-from engine.model.errors import ConfigError, StoreError
+from engine.model.errors import ConfigError, LabRelayError, StoreError
 from engine.model.message import Delivery
 from engine.model.reasons import ReasonCode
 from engine.model.records import Recovery
@@ -373,7 +373,7 @@ class App:
         try:
             await page.listen()
             self.observer.page_fault = ""
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LabRelayError) as error:  # also of the accounts, which cannot be read
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             listen = self.parts.built.site.config.web.listen
             if not self.observer.page_fault:

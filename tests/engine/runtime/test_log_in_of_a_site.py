@@ -9,10 +9,14 @@ import pytest
 import yaml
 
 from engine.access.set_up_link import FILE_NAME
+from engine.model.accounts import Known
 from engine.model.actor import Actor
+from engine.model.errors import StoreError
 from engine.model.permissions import ROLES
 from engine.runtime.app import App
+from engine.store.queries import accounts
 from engine.store.queries.acts import acts_page
+from engine.store.queries.reader import Reader
 from tests.support.access import GOOD, HTML, Browser
 from tests.support.certificates import Authority
 from tests.support.running import hl7_channel, make_running_site, running_app
@@ -72,3 +76,25 @@ async def test_the_first_user_closes_the_page_for_all_others(tmp_path: Path, cap
     assert ("log-in", "Asha") in acts
     for kept in (code.partition("=")[2], GOOD, secret):
         assert kept not in caplog.text
+
+
+async def test_accounts_that_cannot_be_read_keep_the_page_closed_and_not_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page opens once they can be read."""
+    nowhere = {"lab-fhir": {"kind": "fhir", "url": "http://127.0.0.1:9/fhir"}}
+    folder = make_running_site(tmp_path / "site", {"lab": hl7_channel()}, nowhere, web="127.0.0.1:0")
+    known = accounts.known
+
+    def unreadable(reader: Reader) -> Known:
+        raise StoreError("a page of the file is damaged")
+
+    monkeypatch.setattr(accounts, "known", unreadable)
+    async with running_app(folder) as app:
+        assert app.page is not None
+        assert "a page of the file is damaged" in app.observer.page_fault
+        assert list(app.page.listener.places) == []
+        monkeypatch.setattr(accounts, "known", known)
+        await app._open_page(app.page)
+        assert app.observer.page_fault == ""
+        assert len(app.page.listener.places) == 1
