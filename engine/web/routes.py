@@ -85,7 +85,9 @@ def gate(identify: Identify, table: Mapping[tuple[str, str], Route]) -> Middlewa
             request[PRINCIPAL] = principal
         resource = request.match_info.route.resource
         route = table.get((resource.canonical, request.method)) if resource else None
-        if route is not None and route.needs:  # without a route the router refuses it
+        if route is None and resource is not None:  # the router has it, and the table does not
+            raise web.HTTPForbidden
+        if route is not None and route.needs:
             if principal is None:
                 raise web.HTTPUnauthorized
             if not principal.may(route.needs):

@@ -36,6 +36,7 @@ ANSWERS = {  # path -> who gets what
     "/contents": {"": 401, "wall": 403, "viewer": 403, "operator": 403, "seeing viewer": 200},
     "/edit": {"": 401, "viewer": 403, "operator": 403, "seeing viewer": 403, "seeing operator": 200},
     "/elsewhere": {"": 404, "operator": 404},
+    "/beside": {"": 403, "operator": 403},
 }
 PERSONS = {
     "wall": WATCHING,
@@ -87,6 +88,7 @@ async def address() -> AsyncIterator[str]:
         Route("/contents", _name, SEEING_PATIENTS),
         Route("/edit", _name, EDITING, method="POST"),
     ]
+    app.router.add_get("/beside", _name)  # past `add_routes`
     app.middlewares.append(gate(identify, add_routes(app, routes)))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
