@@ -51,6 +51,13 @@ def document_of(trace: Trace, *, answers: bool) -> dict[str, Any]:
     return {**TRACE.row(trace), "deliveries": deliveries}
 
 
+def without_reasons(trace: Trace) -> Trace:
+    """The same without a dismissal's reason, which is kept as the detail: a person's reason may name a patient."""
+    deliveries = tuple(one._replace(detail="") if one.state == "dismissed" else one for one in trace.deliveries)
+    detail = "" if trace.message.state == "dismissed" else trace.detail
+    return trace._replace(detail=detail, deliveries=deliveries)
+
+
 def lines_of(document: dict[str, Any]) -> Iterator[str]:
     message = document["message"]
     yield Head(f"message {message['id']} ({message['channel']} {message['seq']})")

@@ -145,9 +145,14 @@ def message(asked: Asked[parameters.OneMessage]) -> Document:
         raise why_absent(journal, "message", number)
     trace = trace._replace(message=trace.message._replace(end=ends_of(journal, [number]).get(number, "")))
     acts = message_in_full.acts_about(journal, number)
-    if not (asked.principal.may(SEEING_PATIENTS) or asked.principal.may(ADMINISTERING)):
+    if not _reads_reasons(asked):
+        trace = message_in_full.without_reasons(trace)
         acts = [{**act, "reason": ""} for act in acts]
     return {**message_in_full.document_of(trace, answers=False), "acts": acts}
+
+
+def _reads_reasons(asked: Asked[Any]) -> bool:
+    return asked.principal.may(SEEING_PATIENTS) or asked.principal.may(ADMINISTERING)
 
 
 def deliveries(asked: Asked[parameters.OneMessage]) -> Document:
@@ -155,6 +160,8 @@ def deliveries(asked: Asked[parameters.OneMessage]) -> Document:
     trace = trace_of(journal, number)
     if trace is None:
         raise why_absent(journal, "message", number)
+    if not _reads_reasons(asked):
+        trace = message_in_full.without_reasons(trace)
     return {"deliveries": message_in_full.document_of(trace, answers=False)["deliveries"]}
 
 

@@ -12,7 +12,7 @@ from engine.store.queries.contents import why_absent
 from engine.store.queries.messages import ends_of, trace_of
 from engine.store.queries.reader import Reader
 from engine.views.decided import counted, decided
-from engine.views.message_in_full import acts_about
+from engine.views.message_in_full import acts_about, without_reasons
 from engine.views.messages import issue_words
 from engine.web.pages import states
 from engine.web.pages.asked import number
@@ -73,6 +73,8 @@ def _found(reader: Reader, asking: Asking) -> Values | Gone:
     trace = trace_of(reader, asked)
     if trace is None:
         return Gone(str(why_absent(reader, "message", asked)))
+    if not _reads_reasons(asking):
+        trace = without_reasons(trace)
     message = trace.message
     end = ends_of(reader, [asked]).get(asked, "")
     steps = [*_of_message(trace, words), *_of_deliveries(trace, words), *_of_acts(reader, trace, asking)]
@@ -170,9 +172,13 @@ def _end_of(one: DeliveryView, words: Words) -> Step:
     return Step(one.settled_us, what, states.delivery(state, words), code, words.reason(code), more)
 
 
+def _reads_reasons(asking: Asking) -> bool:
+    return asking.principal.may(SEEING_PATIENTS) or asking.principal.may(ADMINISTERING)
+
+
 def _of_acts(reader: Reader, trace: Trace, asking: Asking) -> Iterator[Step]:
     """A person's reason may name a patient, so it is only for those who may see patients, or administer."""
-    reads = asking.principal.may(SEEING_PATIENTS) or asking.principal.may(ADMINISTERING)
+    reads = _reads_reasons(asking)
     for act in acts_about(reader, trace.message.id):
         what = asking.words.say("{who}: {act}", who=act["actor"], act=act["act"])
         yield Step(int(act["at"].timestamp() * 1e6), what, more=[act["reason"]] if act["reason"] and reads else [])

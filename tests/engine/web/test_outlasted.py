@@ -21,13 +21,14 @@ from engine.model.search_keys import Number
 from engine.runtime.control_handlers import HANDLERS, RunningSite
 from engine.store.core.batch import Batch
 from engine.store.journal import Journal
-from engine.store.operations import append, audit, record_outcome
+from engine.store.operations import append, audit, dismissal, record_outcome
 from engine.store.queries.acts import acts_page
 from engine.web import forms
 from engine.web.api.acts import Verb
 from tests.support import access
 from tests.support.access import GOOD, ROOT, Site
-from tests.support.filled_journal import REFUSED, fill_journal
+from tests.support.api import served
+from tests.support.filled_journal import REFUSED, UNMAPPED, fill_journal
 from tests.support.journals import WINDOW_S, opened, received
 
 PATIENT, SPECIMEN, WHY = "MRN-4711", "S-4711", "Anita S. asks"
@@ -106,6 +107,23 @@ async def test_a_persons_reason_is_shown_as_the_api_shows_it(here: Site, person:
         _, page = await browser.get(f"/messages/{REFUSED}?lang=en")
     assert "asha: dismiss" in page.text
     assert (WHY in page.text) is reads
+
+
+@pytest.mark.parametrize(("person", "reads"), [("viewer", False), ("operator", False), ("admin", True)])
+async def test_a_dismissals_reason_is_in_no_detail(here: Site, person: str, reads: bool) -> None:
+    for messages, deliveries in (((UNMAPPED,), ()), ((), (2,))):
+        await here.journal.run(
+            dismissal.dismiss, messages=messages, deliveries=deliveries, actor=Actor("ravi"), reason="A. Sharma asks"
+        )
+    async with here.browser() as browser, served(here.journal) as api:
+        await browser.log_in(person)
+        for number in (UNMAPPED, REFUSED):
+            _, page = await browser.get(f"/messages/{number}?lang=en")
+            assert ("Sharma" in page.text) is reads
+            assert ("Sharma" in str((await api.ask(f"/messages/{number}", person)).body)) is reads
+        answer = await api.ask(f"/messages/{REFUSED}/deliveries", person)
+        assert ("Sharma" in str(answer.body)) is reads
+        assert "dismissed" in str(answer.body)
 
 
 # -- a right that ends -------------------------------------------------------------------------------------------------
