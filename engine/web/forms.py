@@ -128,10 +128,12 @@ class Answers:
         if not form[ONCE]:
             raise web.HTTPBadRequest
         now = asyncio.get_running_loop().time()
-        while self._known and (len(self._known) >= ANSWERS_KEPT or now - self._oldest() >= KEPT_S):
-            self._known.popitem(last=False)
-        if form.key in self._known:
-            return _copy(await asyncio.shield(self._known[form.key][1]))
+        self._forget(now)
+        while form.key in self._known:
+            _, earlier = self._known[form.key]
+            await asyncio.wait([earlier])
+            if not earlier.cancelled():
+                return _copy(earlier.result())
         first: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
         self._known[form.key] = now, first
         try:
@@ -143,8 +145,13 @@ class Answers:
         first.set_result(_copy(answer))
         return answer
 
-    def _oldest(self) -> float:
-        return next(iter(self._known.values()))[0]
+    def _forget(self, now: float) -> None:
+        """Forget old answers; one that is being made stays."""
+        made = [(key, at) for key, (at, answer) in self._known.items() if answer.done()]
+        beyond = len(self._known) - ANSWERS_KEPT + 1
+        for number, (key, at) in enumerate(made):
+            if number < beyond or now - at >= KEPT_S:
+                del self._known[key]
 
 
 def _copy(answer: web.Response) -> web.Response:

@@ -36,7 +36,7 @@ def set_aside(batch: Batch, delivery: int, *, correction: bool, actor: str, reas
         correction: it corrects or withdraws a result that the destination has, or that is unknown.
     """
     cause = ReasonCode.CORRECTION_SET_ASIDE if correction else ReasonCode.SET_ASIDE
-    done = decisions.set_aside(batch, delivery, cause, f"set aside by {actor}: {reason}")
+    done = decisions.set_aside(batch, delivery, cause, f"set aside by {actor}")
     if done:
         concerned = sorted(decisions.messages_of(batch, [delivery]))
         what = {"messages": concerned, "deliveries": [delivery], "reason": reason, "correction": correction}

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from engine.web import forms
 from engine.web.forms import MAX_FORM, Answers, form_token, read_form
+from tests.support.waiting import until
 
 SECRET = "the secret of a cookie"
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -19,6 +20,7 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 class Server:
     def __init__(self) -> None:
         self.acts: list[str] = []
+        self.came = 0
         self.address = ""
         self.port = 0
         self.began = asyncio.Event()
@@ -28,6 +30,7 @@ class Server:
 
     async def take(self, request: web.Request) -> web.Response:
         form = await read_form(request, request.headers.get("X-Secret", SECRET))
+        self.came += 1
 
         async def act() -> web.Response:
             self.acts.append(form["what"])
@@ -77,10 +80,34 @@ async def test_a_form_is_acted_on_once(server: Server) -> None:
 async def test_a_second_press_while_the_first_is_under_way_waits_for_it(server: Server) -> None:
     server.waits = asyncio.Event()
     both = [asyncio.create_task(send(server, fields())) for _ in range(2)]
-    await asyncio.wait_for(server.began.wait(), 240.0)
+    await until(lambda: server.came == 2)
     server.waits.set()
     assert await asyncio.gather(*both) == [(201, "act 1"), (201, "act 1")]
     assert server.acts == ["retry"]
+
+
+async def test_a_second_press_acts_by_itself_where_the_first_fails(server: Server) -> None:
+    server.waits, server.breaks = asyncio.Event(), True
+    both = [asyncio.create_task(send(server, fields())) for _ in range(2)]
+    await until(lambda: server.came == 2)
+    server.waits.set()
+    assert [status for status, _ in await asyncio.gather(*both)] == [409, 409]
+    assert server.acts == ["retry", "retry"]
+
+
+async def test_other_forms_do_not_put_out_an_act_under_way(server: Server) -> None:
+    server.waits = asyncio.Event()
+    with mock.patch.object(forms, "ANSWERS_KEPT", 1):
+        first = asyncio.create_task(send(server, fields()))
+        await asyncio.wait_for(server.began.wait(), 240.0)
+        server.began.clear()
+        other = asyncio.create_task(send(server, fields(once="2")))
+        await asyncio.wait_for(server.began.wait(), 240.0)
+        again = asyncio.create_task(send(server, fields()))
+        await until(lambda: server.came == 3)
+        server.waits.set()
+        assert {status for status, _ in await asyncio.gather(first, other, again)} == {201}
+    assert server.acts == ["retry", "retry"]
 
 
 async def test_an_act_that_failed_may_be_tried_again(server: Server) -> None:
