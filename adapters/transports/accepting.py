@@ -79,10 +79,15 @@ class Acceptor:
             self._loop.add_reader(one.fileno(), self._accept, one)
 
 
-def leaves_files(connection: socket.socket) -> bool:
-    """Whether the process has files to spare beside this connection; a new file gets the lowest free number."""
+def leaves_files(connection: socket.socket, share: float = 1.0) -> bool:
+    """Whether the process has files to spare beside this connection; a new file gets the lowest free number.
+
+    Args:
+        share: the part of the reserve that stays free. People look at the page when analyzers have taken all else.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limit == resource.RLIM_INFINITY or connection.fileno() < limit - min(RESERVED_FILES, limit // 2)
+    reserve = share * min(RESERVED_FILES, limit // 2)
+    return limit == resource.RLIM_INFINITY or connection.fileno() < limit - reserve
 
 
 def peer_of(connection: socket.socket) -> tuple[str, str]:

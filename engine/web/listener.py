@@ -23,6 +23,8 @@ from engine.web.certificate import Certificate
 
 logger = logging.getLogger("labrelay.web")
 
+FILES_LEFT = 0.5  # the part of the process's reserve of files that the page leaves
+
 
 class Listener:
     """Accepts the connections of one server of aiohttp.
@@ -95,7 +97,7 @@ class Listener:
             level = logging.WARNING if self.refused == 1 else logging.DEBUG  # a flood of them fills no disk
             logger.log(level, "connection to the page refused: web.allow does not name it", extra={"peer": peer})
             connection.close()
-        elif not self._accepting.leaves_files(connection) or not self._has_room(host):
+        elif not self._accepting.leaves_files(connection, FILES_LEFT) or not self._has_room(host):
             connection.close()
         else:
             task = asyncio.get_running_loop().create_task(self._serve(connection, host, peer))

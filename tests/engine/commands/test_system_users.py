@@ -100,6 +100,8 @@ def closed() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     make_site(folder)
+    for path in folder.rglob("*"):  # whatever the umask
+        path.chmod(0o755 if path.is_dir() else 0o644)
     (folder / "var").mkdir(mode=0o700)
     (folder / "var" / "journal.db").touch(mode=0o600)
     yield folder

@@ -177,12 +177,19 @@ def test_a_password_is_typed_twice_on_a_terminal_and_not_shown(site: Path) -> No
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
         os.close(slave)
         shown = b""
+
+        def read_until(words: bytes) -> None:
+            nonlocal shown
+            while words not in shown:
+                try:
+                    shown += os.read(master, 4096)
+                except OSError:  # no process has the terminal any more
+                    pytest.fail(f"it ended without {words!r}: {shown!r}")
+
         for asked in (b"new password of Anna", b"once more"):
-            while asked not in shown:
-                shown += os.read(master, 4096)
+            read_until(asked)
             os.write(master, f"{GOOD}\n".encode())
-        while b"may log in" not in shown:
-            shown += os.read(master, 4096)
+        read_until(b"may log in")
         assert process.wait(timeout=60) == 0
     os.close(master)
     assert GOOD.encode() not in shown
